@@ -1,0 +1,155 @@
+"""What can go wrong, as a tree.
+
+ResumableError
+├── StoreError                    the store cannot read or write; what it held before still stands
+│   ├── CheckpointCorruptError    stored bytes are not a checkpoint; they were left untouched
+│   ├── CheckpointBusyError       another process owns the operation
+│   └── StaleCheckpointError      this owner lost its lease and may not write
+├── InputChangedError             the checkpoint belongs to other input; nothing was skipped
+├── StateEncodeError              JSON cannot hold the state exactly; nothing was written
+└── RateLimitExhausted            the quota is used up; the checkpoint is saved
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+class ResumableError(Exception):
+    """Any error that this library raises of its own accord."""
+
+    # All facts go to Exception.__init__ in every subclass, so that pickle can rebuild the error.
+
+
+class StoreError(ResumableError):
+    """The store could not read or write. The checkpoint that it held before still stands."""
+
+
+class CheckpointCorruptError(StoreError):
+    """The stored bytes are not a checkpoint of this operation; nothing was deleted or overwritten.
+
+    Attributes:
+        operation_id: The operation whose checkpoint was read.
+        location: Where the bytes lie, as the store names it.
+        reason: What is wrong with them, for a person.
+        previous: Where an older checkpoint lies that is still good, or None.
+    """
+
+    def __init__(self, operation_id: str, location: str, reason: str, previous: str | None = None) -> None:
+        super().__init__(operation_id, location, reason, previous)
+        self.operation_id = operation_id
+        self.location = location
+        self.reason = reason
+        self.previous = previous
+
+    def __str__(self) -> str:
+        text = (
+            f"the checkpoint of {self.operation_id!r} at {self.location} cannot be used: {self.reason}. "
+            "Nothing was changed."
+        )
+        if self.previous is not None:
+            text += f"\n  go on from the save before it:  resumable repair {self.previous}"
+        return text + f"\n  start over:  move {self.location} away"
+
+
+class CheckpointBusyError(StoreError):
+    """Another process works on this operation; nothing was read or written.
+
+    Attributes:
+        operation_id: The operation that is owned.
+        host: The owner's machine, "" if unknown.
+        pid: The owner's process id, 0 if unknown.
+        since: When it became the owner (UTC, ISO 8601), "" if unknown.
+    """
+
+    def __init__(self, operation_id: str, host: str = "", pid: int = 0, since: str = "") -> None:
+        super().__init__(operation_id, host, pid, since)
+        self.operation_id = operation_id
+        self.host = host
+        self.pid = pid
+        self.since = since
+
+    def __str__(self) -> str:
+        holder = f"process {self.pid} on {self.host} since {self.since}" if self.pid else "another process"
+        return (
+            f"{self.operation_id!r} is being worked on by {holder}. "
+            "Nothing was touched: wait for it, stop it, or use another operation_id."
+        )
+
+
+class StaleCheckpointError(StoreError):
+    """This process lost its ownership of the operation; the newer owner's checkpoint stands.
+
+    Attributes:
+        operation_id: The operation that another process has taken over.
+    """
+
+    def __init__(self, operation_id: str) -> None:
+        super().__init__(operation_id)
+        self.operation_id = operation_id
+
+    def __str__(self) -> str:
+        return (
+            f"another process has taken over {self.operation_id!r}; this one may no longer save. "
+            "The other one's checkpoint stands. Stop this process."
+        )
+
+
+class InputChangedError(ResumableError):
+    """The checkpoint was made with other input. Nothing was skipped and nothing written.
+
+    Attributes:
+        operation_id: The operation that was to be resumed.
+        differences: One readable line for each thing that differs.
+        ways_out: What the user can do, one line each.
+    """
+
+    def __init__(self, operation_id: str, differences: list[str], ways_out: list[str]) -> None:
+        super().__init__(operation_id, differences, ways_out)
+        self.operation_id = operation_id
+        self.differences = differences
+        self.ways_out = ways_out
+
+    def __str__(self) -> str:
+        lines = [f"the checkpoint of {self.operation_id!r} was made with other input; nothing was done."]
+        lines += [f"  differs:  {line}" for line in self.differences]
+        lines += [f"  way out:  {line}" for line in self.ways_out]
+        return "\n".join(lines)
+
+
+class StateEncodeError(ResumableError):
+    """JSON cannot hold the state exactly. Nothing was written; the last checkpoint stands.
+
+    Attributes:
+        path: Where the value is, such as ``$.state.files['a'].when``.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be saved: {self.reason}. Nothing was written; the last checkpoint stands."
+
+
+class RateLimitExhausted(ResumableError):
+    """The API's quota is used up. The checkpoint is saved; run again once the quota is fresh.
+
+    Attributes:
+        reset_at: When the quota is fresh again, in seconds since the epoch (UTC), or None if unknown.
+        resource: Which quota, such as ``core``, or "".
+    """
+
+    def __init__(self, reset_at: float | None = None, resource: str = "") -> None:
+        super().__init__(reset_at, resource)
+        self.reset_at = reset_at
+        self.resource = resource
+
+    def __str__(self) -> str:
+        what = f"the rate limit {self.resource!r}" if self.resource else "the rate limit"
+        if self.reset_at is None:
+            return f"{what} is exhausted. Saved; run again later."
+        fresh = datetime.fromtimestamp(self.reset_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return f"{what} is exhausted until {fresh}. Saved; run again then."
