@@ -1,0 +1,203 @@
+"""What changed in a durable collection, as JSON: how it is told, and how it is replayed.
+
+A change is an object with the keys of one kind:
+
+- dict: ``{"set": {key: value, …}, "del": [key, …]}``, or ``{"clear": true, "set": {…}}``
+- set: ``{"add": [member, …], "del": [member, …]}``, or ``{"clear": true, "add": […]}``
+- append-only list: ``{"append": [entry, …], "put": [[index, entry], …]}``
+
+``set``, ``add`` or ``append`` is always there, the others only where they say something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Protocol
+
+from ._codec import encode
+
+CHUNK = 1000
+"""Entries encoded at once in a snapshot."""
+
+
+class Collection(Protocol):
+    """A durable collection, as the saver sees it.
+
+    ``take_changes`` is called at *every* save, also when ``changed_count`` is 0: an in-place change of a value that
+    the program holds is only found by looking. One save takes, writes, and then calls ``settle`` or ``put_back``;
+    what changes in between belongs to the next one.
+    """
+
+    def take_changes(self, *, everything: bool = False) -> bytes | None:
+        """What changed since the last take that was settled, as a JSON object; None if nothing.
+
+        Args:
+            everything: Look at all values that the program still holds, not at a part of them in turns. For the
+                last save of a run.
+
+        Raises:
+            StateEncodeError: If JSON cannot hold it. Nothing was taken.
+            RuntimeError: If an earlier take is neither settled nor put back.
+        """
+        ...
+
+    def take_snapshot(self) -> Snapshot:
+        """The same as ``take_changes(everything=True)`` and ``snapshot()``, without encoding the changes twice."""
+        ...
+
+    def settle(self) -> None:
+        """What was taken is on the disk. Does nothing if nothing was taken."""
+        ...
+
+    def put_back(self) -> None:
+        """The save failed: what was taken counts as changed again. Does nothing if nothing was taken."""
+        ...
+
+    def changed_count(self) -> int:
+        """How many entries were assigned, added or deleted since the last take."""
+        ...
+
+    def snapshot(self) -> Snapshot:
+        """All of it as it is now, to be encoded later, in any thread. Takes nothing.
+
+        Raises:
+            StateEncodeError: If JSON cannot hold it.
+        """
+        ...
+
+    def plain(self) -> Any:
+        """All of it as a builtin dict or list, nothing shared."""
+        ...
+
+
+class Snapshot:
+    """The JSON text of a collection, encoded in pieces of :data:`CHUNK` entries while it is iterated.
+
+    Holds a shallow copy; the values in it are frozen, so later changes of the collection do not tear it.
+    """
+
+    def __init__(self, values: list[Any], keys: list[str] | None = None, *, path: str = "$") -> None:
+        self._values = values
+        self._keys = keys
+        self._path = path
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Raises StateEncodeError where a string is not valid Unicode."""
+        opening, closing = (b"[", b"]") if self._keys is None else (b"{", b"}")
+        for start in range(0, len(self._values), CHUNK):
+            yield opening + encode(self._piece(start), self._path)[1:-1]
+            opening = b","
+        yield closing if opening == b"," else opening + closing
+
+    def _piece(self, start: int) -> Any:
+        values = self._values[start : start + CHUNK]
+        if self._keys is None:
+            return values
+        return dict(zip(islice(self._keys, start, start + CHUNK), values, strict=True))
+
+
+def object_of(**parts: bytes | None) -> bytes:
+    """A JSON object of encoded members; those that are None are left out. A trailing ``_`` is cut off a name."""
+    members = (b'"%b":%b' % (name.rstrip("_").encode(), part) for name, part in parts.items() if part is not None)
+    return b"{%b}" % b",".join(members)
+
+
+# -- replay -----------------------------------------------------------------------------------------------------------
+
+
+class Replay:
+    """Replays decoded changes onto a decoded dict or list; the cost follows the changes, not the size.
+
+    Args:
+        value: The plain value that a snapshot held, changed in place; None if there was none.
+    """
+
+    def __init__(self, value: dict[str, Any] | list[Any] | None = None) -> None:
+        self._value: Any = value
+        self._members: dict[Any, None] | None = None
+
+    def apply(self, change: Any) -> None:
+        """Replay one change.
+
+        Raises:
+            ValueError: If *change* is malformed or of another kind than the value. It may have been applied in part.
+        """
+        try:
+            self._step(change)
+        except (TypeError, LookupError, AttributeError) as error:
+            raise ValueError(f"malformed change of a collection: {error}") from error
+
+    def result(self) -> dict[str, Any] | list[Any]:
+        """The plain value: a dict, or a list for sets and logs."""
+        if self._members is not None:
+            return list(self._members)
+        return {} if self._value is None else self._value
+
+    def _step(self, change: dict[str, Any]) -> None:
+        names = change.keys()
+        if "set" in names and names <= {"set", "del", "clear"}:
+            self._step_dict(change)
+        elif "add" in names and names <= {"add", "del", "clear"}:
+            self._step_set(change)
+        elif "append" in names and names <= {"append", "put"}:
+            self._step_log(change)
+        else:
+            raise ValueError(f"malformed change of a collection: it has the keys {sorted(names)}")
+
+    def _step_dict(self, change: dict[str, Any]) -> None:
+        entries = self._of_kind(dict)
+        if change.get("clear") is True:
+            entries.clear()
+        for key in _list(change, "del"):
+            entries.pop(key, None)
+        if not isinstance(change["set"], dict):
+            raise TypeError("'set' is not an object")
+        entries.update(change["set"])
+
+    def _step_set(self, change: dict[str, Any]) -> None:
+        if self._members is None:
+            self._members = dict.fromkeys(self._of_kind(list))
+        if change.get("clear") is True:
+            self._members.clear()
+        for member in _list(change, "del"):
+            self._members.pop(member, None)
+        self._members.update(dict.fromkeys(_list(change, "add")))
+
+    def _step_log(self, change: dict[str, Any]) -> None:
+        if self._members is not None:
+            raise TypeError("a change of a log, but this is a set")
+        entries = self._of_kind(list)
+        for index, entry in _list(change, "put"):
+            if index < 0:
+                raise IndexError(f"'put' at {index}")
+            entries[index] = entry
+        entries.extend(_list(change, "append"))
+
+    def _of_kind(self, kind: type[Any]) -> Any:
+        if self._value is None:
+            self._value = kind()
+        if type(self._value) is not kind:
+            raise TypeError(f"it does not fit a {type(self._value).__name__}")
+        return self._value
+
+
+def apply_change(value: dict[str, Any] | list[Any] | None, change: Any) -> dict[str, Any] | list[Any]:
+    """Replay one decoded *change* onto the plain *value*, in place where it can be; for many use :class:`Replay`.
+
+    Raises:
+        ValueError: If *change* is malformed or of another kind than *value*.
+    """
+    replay = Replay(value)
+    replay.apply(change)
+    return replay.result()
+
+
+def _list(change: dict[str, Any], name: str) -> list[Any]:
+    part = change.get(name, [])
+    if not isinstance(part, list):
+        raise TypeError(f"{name!r} is not an array")
+    return part

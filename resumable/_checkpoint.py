@@ -1,0 +1,313 @@
+"""The two shells around the core: ``Checkpoint`` for plain code, ``AsyncCheckpoint`` for ``async``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from types import TracebackType
+from typing import Any, Generic, Literal, TypeVar, overload
+
+from ._clock import system_clock
+from ._core import Options
+from ._current import current_checkpoint_or_none
+from ._items import AsyncRemaining, Remaining, remaining, remaining_async
+from ._ledgers import Fingerprint
+from ._manager import CheckpointManager, default_auto_cleanup, default_directory
+from ._shell import S, Shell, count_lock, has_gil
+from ._steps import run, run_async
+from ._auto import auto
+from ._strategies import SaveStrategy
+from .stores import CheckpointStore, open_store
+from .stores._names import check_operation_id
+
+T = TypeVar("T")
+Key = Callable[[Any], str | int] | str | None
+
+
+class Checkpoint(Shell[S]):
+    """One operation's state, for as long as the ``with`` block runs."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self._lock = threading.RLock()
+
+    def tick(self, items: int = 1) -> None:
+        """*items* are done: save, if one is due.
+
+        Costs next to nothing when none is. The first one checks that the state can be saved at all.
+
+        Raises:
+            StateEncodeError: JSON cannot hold the state; the last checkpoint stands.
+            StoreError: The save failed; it does not count, and the next tick tries again.
+            KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came; everything ticked is saved.
+        """
+        self._ticked = ticked = self._ticked + items
+        if ticked >= self._limit:
+            self.check_in()
+
+    def check_in(self) -> int:
+        """Save or stop, if that is due. For loops: returns how many items may pass."""
+        with self._lock:
+            self._was_woken = False
+            self._limit = -1
+            items = run(self._core.check_in())
+            self._rearm(items)
+        return int(min(items, 1 << 30))
+
+    def save(self, reason: str = "Requested") -> None:
+        """Save now; returns once it is safely stored.
+
+        Raises:
+            StateEncodeError: JSON cannot hold the state; the last checkpoint stands.
+            StoreError: The save failed; the last checkpoint stands.
+        """
+        with self._lock:
+            run(self._core.save(reason))
+
+    def remaining(
+        self,
+        items: Iterable[T],
+        key: Key = None,
+        *,
+        name: str | None = None,
+        fingerprint: Fingerprint = "sampled",
+    ) -> Remaining[T]:
+        """The *items* that are not done yet; each one ticks when the loop asks for the next.
+
+        The item at which an exception or a ``break`` leaves the loop is not done.
+
+        Args:
+            items: Anything that can be iterated; by position, it must come in the same order each time.
+            key: Gives an item's identity, a str or int, or names the field that holds it. With it, the order may
+                change, and items may be added or removed, between runs.
+            name: Tells several loops apart; by default their order does.
+            fingerprint: How closely to look whether the input is the same: a few items, ``"full"`` all, None not at all.
+
+        Raises:
+            InputChangedError: The items that are done are not the ones that were.
+        """
+        loop = self._core.loops.begin(
+            name, lambda name, saved: remaining(items, self, name=name, key=key, saved=saved, fingerprint=fingerprint)
+        )
+        self._note_total(loop)
+        assert isinstance(loop, Remaining)
+        return loop
+
+    def _open(self) -> None:
+        run(self._core.open())
+        self._core.listen(self)
+
+    def _close(self, error: BaseException | None) -> None:
+        try:
+            if self._core.is_owner():
+                run(self._core.finish() if error is None else self._core.interrupt(error))
+        finally:
+            self._core.release()
+
+
+class AsyncCheckpoint(Shell[S]):
+    """The same under asyncio: what may write is awaited, and written in a thread."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self._turn = asyncio.Lock()
+
+    async def tick(self, items: int = 1) -> None:
+        """*items* are done: save, if one is due. See :meth:`Checkpoint.tick`.
+
+        Raises:
+            asyncio.CancelledError: The task was cancelled meanwhile; the save was brought to its end first.
+        """
+        self._ticked = ticked = self._ticked + items
+        if ticked >= self._limit:
+            await self.check_in_async()
+
+    async def check_in_async(self) -> int:
+        """Save or stop, if that is due. For loops: returns how many items may pass."""
+        async with self._turn:
+            self._was_woken = False
+            self._limit = -1
+            items = await run_async(self._core.check_in())
+            self._rearm(items)
+        return int(min(items, 1 << 30))
+
+    async def save(self, reason: str = "Requested") -> None:
+        """Save now; returns once it is safely stored. See :meth:`Checkpoint.save`."""
+        async with self._turn:
+            await run_async(self._core.save(reason))
+
+    def remaining(
+        self,
+        items: AsyncIterable[T] | Iterable[T],
+        key: Key = None,
+        *,
+        name: str | None = None,
+        fingerprint: Fingerprint = "sampled",
+    ) -> AsyncRemaining[T]:
+        """The *items* that are not done yet, for ``async for``. See :meth:`Checkpoint.remaining`."""
+        loop = self._core.loops.begin(
+            name,
+            lambda name, saved: remaining_async(items, self, name=name, key=key, saved=saved, fingerprint=fingerprint),
+        )
+        self._note_total(loop)
+        assert isinstance(loop, AsyncRemaining)
+        return loop
+
+    async def _open(self) -> None:
+        await run_async(self._core.open())
+        self._core.listen(self)
+
+    async def _close(self, error: BaseException | None) -> None:
+        try:
+            if self._core.is_owner():
+                async with self._turn:
+                    await run_async(self._core.finish() if error is None else self._core.interrupt(error))
+        finally:
+            self._core.release()
+
+
+if not has_gil():
+
+    def _tick(self: Checkpoint[Any], items: int = 1) -> None:
+        with count_lock:
+            self._ticked = ticked = self._ticked + items
+        if ticked >= self._limit:
+            self.check_in()
+
+    _tick.__doc__ = Checkpoint.tick.__doc__
+    Checkpoint.tick = _tick  # type: ignore[method-assign]
+
+
+class checkpointed(  # noqa: N801 - reads as an adjective, as contextlib's do
+    AbstractContextManager[Checkpoint[S]], AbstractAsyncContextManager[AsyncCheckpoint[S]], Generic[S]
+):
+    """Restore an operation's state, save it as the loop goes, and remove it at a clean exit.
+
+    ``with`` gives a :class:`Checkpoint`, ``async with`` an :class:`AsyncCheckpoint`. A clean exit finalizes; an
+    exception saves first and goes on untouched; a loop over ``remaining`` that is left by ``break`` keeps the
+    checkpoint.
+
+    Args:
+        operation_id: Names the operation; any text, the same in every run.
+        strategy: When to save; by default as often as costs at most 1% of the time.
+        store: A directory, a URL or a store; else ``$CHECKPOINT_DIR``, else the current directory.
+        manager: Takes the strategy, the store and the rest from this manager.
+        resume: False starts over; the old checkpoint stands until the first save.
+        total: How many items there are, where the loop cannot tell.
+        state: The type of ``cp.state``: a dataclass, ``msgspec.Struct`` or pydantic model that can be made
+            without arguments. A dict by default.
+        auto_cleanup: Whether a clean exit removes the checkpoint; else ``$CHECKPOINT_AUTO_CLEANUP``, else True.
+        arguments: Plain JSON that must be the same when the operation is resumed.
+
+    Raises:
+        CheckpointBusyError: On entry: another process works on this operation.
+        CheckpointCorruptError: On entry: what is stored cannot be used; nothing was changed.
+        InputChangedError: On entry: the checkpoint was made with other arguments, or another state type.
+    """
+
+    @overload
+    def __init__(
+        self: checkpointed[dict[str, Any]],
+        operation_id: str,
+        strategy: SaveStrategy | None = ...,
+        *,
+        store: str | os.PathLike[str] | CheckpointStore | None = ...,
+        manager: CheckpointManager | None = ...,
+        resume: bool = ...,
+        total: int | None = ...,
+        state: None = ...,
+        auto_cleanup: bool | None = ...,
+        arguments: Mapping[str, Any] | None = ...,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        operation_id: str,
+        strategy: SaveStrategy | None = ...,
+        *,
+        store: str | os.PathLike[str] | CheckpointStore | None = ...,
+        manager: CheckpointManager | None = ...,
+        resume: bool = ...,
+        total: int | None = ...,
+        state: type[S],
+        auto_cleanup: bool | None = ...,
+        arguments: Mapping[str, Any] | None = ...,
+    ) -> None: ...
+    def __init__(
+        self,
+        operation_id: str,
+        strategy: SaveStrategy | None = None,
+        *,
+        store: str | os.PathLike[str] | CheckpointStore | None = None,
+        manager: CheckpointManager | None = None,
+        resume: bool = True,
+        total: int | None = None,
+        state: type[Any] | None = None,
+        auto_cleanup: bool | None = None,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        check_operation_id(operation_id)
+        if manager is not None and store is not None:
+            raise ValueError("give manager or store, not both")
+        if manager is None:
+            where = open_store(store if store is not None else default_directory())
+            fallback: SaveStrategy = auto()
+            cleanup = default_auto_cleanup() if auto_cleanup is None else auto_cleanup
+        else:
+            where, fallback = manager.store, manager.save_strategy
+            cleanup = manager.auto_cleanup if auto_cleanup is None else auto_cleanup
+        self._options = Options(
+            operation_id=operation_id,
+            strategy=strategy if strategy is not None else fallback,
+            store=where,
+            auto_cleanup=cleanup,
+            resume=resume,
+            total=total,
+            state_type=state,
+            arguments=arguments,
+            clock=manager.clock if manager is not None else system_clock,
+        )
+        self._open: list[Checkpoint[S] | AsyncCheckpoint[S]] = []
+
+    def __enter__(self) -> Checkpoint[S]:
+        checkpoint: Checkpoint[S] = Checkpoint(self._options)
+        checkpoint._open()
+        self._open.append(checkpoint)
+        return checkpoint
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]:
+        checkpoint = self._open.pop()
+        assert isinstance(checkpoint, Checkpoint)
+        checkpoint._close(error)
+        return False
+
+    async def __aenter__(self) -> AsyncCheckpoint[S]:
+        checkpoint: AsyncCheckpoint[S] = AsyncCheckpoint(self._options)
+        await checkpoint._open()
+        self._open.append(checkpoint)
+        return checkpoint
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]:
+        checkpoint = self._open.pop()
+        assert isinstance(checkpoint, AsyncCheckpoint)
+        await checkpoint._close(error)
+        return False
+
+
+def current_checkpoint() -> Any:
+    """The innermost checkpoint that is open here: in this thread or task, or one that it was started from.
+
+    Raises:
+        RuntimeError: Outside of any.
+    """
+    checkpoint = current_checkpoint_or_none()
+    if checkpoint is None:
+        raise RuntimeError("no checkpoint is open here; use @resumable or `with checkpointed(...)`")
+    return checkpoint

@@ -1,0 +1,94 @@
+"""What time it is, and a call back at a later time."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where time comes from."""
+
+    def now(self) -> float:
+        """Monotonic seconds; only differences mean anything."""
+
+    def utc(self) -> datetime:
+        """The wall clock's time, in UTC."""
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call *callback*, which must be quick, once ``now()`` is *when*; returns what cancels it."""
+
+    def wait(self, seconds: float, wake: threading.Event) -> None:
+        """Sleep, until *wake* is set."""
+
+
+class SystemClock:
+    """The computer's clocks."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def utc(self) -> datetime:
+        return datetime.now(UTC)
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Callable[[], None]:
+        return _alarms.set(when, callback)
+
+    def wait(self, seconds: float, wake: threading.Event) -> None:
+        # On Windows, waiting without end cannot be interrupted by Ctrl-C.
+        wake.wait(min(max(seconds, 0), 3600))
+
+
+class _Alarms:
+    """One thread for all alarms of the process, started with the first."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._heap: list[tuple[float, int, list[Callable[[], None]]]] = []
+        self._ids = itertools.count()
+        self._thread: threading.Thread | None = None
+
+    def set(self, when: float, callback: Callable[[], None]) -> Callable[[], None]:
+        entry = [callback]
+        with self._changed:
+            heapq.heappush(self._heap, (when, next(self._ids), entry))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="resumable-alarm", daemon=True)
+                self._thread.start()
+            elif self._heap[0][2] is entry:
+                self._changed.notify()
+        return entry.clear
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._heap:
+                    self._changed.wait()
+                when, _, entry = self._heap[0]
+                left = when - time.monotonic()
+                if left > 0 and entry:
+                    self._changed.wait(left)
+                    continue
+                heapq.heappop(self._heap)
+            for callback in entry[:]:
+                callback()
+
+
+_alarms = _Alarms()
+system_clock = SystemClock()
+
+
+def _start_anew() -> None:
+    # A forked child has no threads, and its locks may be held by those that it lacks.
+    global _alarms
+    _alarms = _Alarms()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew)

@@ -1,0 +1,321 @@
+"""What both shells share: opening, saving and closing one operation, told as steps (see ``_steps``)."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import _current, _mismatch, _signals, _typed
+from ._clock import Clock, system_clock
+from ._codec import warn_once_per_path
+from ._collections import Durable, make
+from ._errors import CheckpointCorruptError, StateEncodeError, StoreError
+from ._loops import Loops
+from ._models import CheckpointMetadata, SaveCosts
+from ._restore import Restored
+from ._session import Save, Session
+from ._steps import Steps
+from ._stored import Content, StoredOperation
+from ._strategies import SaveStrategy
+from .stores import CheckpointStore, OwningStore
+
+_log = logging.getLogger("resumable")
+_RUNS_KEPT = 10
+
+
+@dataclass(slots=True, kw_only=True)
+class Options:
+    """What :class:`checkpointed` was asked for."""
+
+    operation_id: str
+    strategy: SaveStrategy
+    store: CheckpointStore
+    auto_cleanup: bool = True
+    resume: bool = True
+    total: int | None = None
+    state_type: type[Any] | None = None
+    arguments: Mapping[str, Any] | None = None
+    clock: Clock = field(default_factory=lambda: system_clock)
+
+
+class Core:
+    """One operation that is open: its state, its session, its place in the store.
+
+    Args:
+        wake: Called when something may be due before the plan said so; from any thread, and from signal handlers.
+        count: Gives how many items were ticked by hand in this run.
+    """
+
+    def __init__(self, options: Options, wake: Callable[[], None], count: Callable[[], int]) -> None:
+        self.options = options
+        self.clock = options.clock
+        self.state: Any = {}
+        self.resumed = False
+        self.loops = Loops({})
+        self.is_finalized = False
+        self._wake = wake
+        self._count = count
+        self._warn = warn_once_per_path()
+        self._stored = StoredOperation(options.store, options.operation_id, self._warn)
+        self._stack = contextlib.ExitStack()
+        self._pending: tuple[Save, float, CheckpointMetadata] | None = None
+        self._alarm: tuple[float, Callable[[], None]] | None = None
+        self._is_probed = False
+        self._owner_pid = os.getpid()
+        self._internal: dict[str, Any] = {}
+
+    # -- open
+
+    def open(self) -> Steps[None]:
+        """Own the operation and restore it. If this raises, nothing is owned and nothing was written."""
+        store = self.options.store
+        try:
+            if isinstance(store, OwningStore):
+                owning = store.own(self.options.operation_id)
+                yield owning.__enter__
+                self._stack.push(owning)
+            restored: Restored | None = None
+            if self.options.resume:
+                now = self.clock.utc()
+                restored = yield lambda: self._stored.load(now=now)
+            self._begin(restored)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _begin(self, restored: Restored | None) -> None:
+        utc = self.clock.utc()
+        self.resumed = restored is not None
+        self.created_at = utc
+        metadata, saved_state = CheckpointMetadata(), None
+        if restored is not None:
+            data = restored.data
+            _mismatch.check_arguments(self.options, data.internal.get("arguments"))
+            self.created_at, metadata, saved_state = data.created_at, data.metadata, data.state
+            self._internal = data.internal
+        self.state = self._restored_state(saved_state)
+        if self.options.total is not None:
+            metadata.total_items = self.options.total
+        self._before = metadata.processed_items
+        costs, elapsed = self._restored_costs()
+        self.session = Session(self.options.strategy, metadata, now=self.clock.now(), elapsed_time=elapsed, costs=costs)
+        self.loops = Loops(self._internal.get("loops", {}))
+        self.runs: list[dict[str, Any]] = [*self._internal.get("history", [])][-_RUNS_KEPT:]
+        self.runs.append(self._this_run(utc.isoformat(timespec="seconds")))
+
+    def _restored_state(self, saved: dict[str, Any] | None) -> Any:
+        if self.options.state_type is not None:
+            return _typed.restored(self.options.operation_id, self.options.state_type, saved)
+        state = saved if saved is not None else {}
+        kinds = self._internal.get("collections", {})
+        collections: dict[str, Durable] = {}
+        for name in kinds.keys() & state.keys():
+            collections[name] = state[name] = make(kinds[name], state[name], f"$.state.{name}")
+        self._stored.adopt(collections)
+        return state
+
+    def _restored_costs(self) -> tuple[SaveCosts | None, float]:
+        try:
+            return _typed.costs_from(self._internal)
+        except ValueError as error:
+            where = str(self._stored.location())
+            raise CheckpointCorruptError(self.options.operation_id, where, str(error)) from None
+
+    def _this_run(self, began: str) -> dict[str, Any]:
+        number = self.runs_before() + 1
+        return {"run": number, "began": began, "host": socket.gethostname(), "pid": os.getpid()}
+
+    def runs_before(self) -> int:
+        """How many runs there were before this one."""
+        history = self._internal.get("history", [])
+        return int(history[-1].get("run", len(history))) if history else 0
+
+    def listen(self, checkpoint: Any) -> None:
+        """Become the current checkpoint, and hear signals."""
+        token = _current.set_current(checkpoint)
+        self._stack.callback(_reset_current, token)
+        if _signals.listen(self._wake):
+            self._stack.callback(_signals.unlisten, self._wake)
+
+    # -- between items
+
+    @property
+    def processed_items(self) -> int:
+        """Ticked items over all runs."""
+        return self._before + self._count() + self.loops.done()
+
+    def sync(self) -> None:
+        """Bring the metadata up to date."""
+        self.session.metadata.processed_items = self.processed_items
+
+    def check_in(self) -> Steps[float]:
+        """Save or stop, if due; returns how many items may pass before this must be called again."""
+        if not self.is_owner():
+            return float("inf")
+        self.sync()
+        yield from self._stop_if_asked()
+        yield from self._note_finished_save()
+        now = self.clock.now()
+        if self._pending is None:
+            save = self.session.due(now=now)
+            if save is not None:
+                yield from self._save(save, wait=False)
+            elif not self._is_probed:
+                self._stored.probe(self._content(self.session.metadata))
+            self._is_probed = True
+        return self._plan()
+
+    def _stop_if_asked(self) -> Steps[None]:
+        number = _signals.received()
+        if number is None or threading.current_thread() is not threading.main_thread():
+            return
+        reason = "Interrupted: KeyboardInterrupt" if number == 2 else "Interrupted: SIGTERM"
+        with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and tells
+            yield from self._save(self.session.demand(reason, now=self.clock.now()), wait=True)
+        _signals.act()
+
+    def _plan(self) -> float:
+        if self._pending is not None:
+            self._alarm_in(0.05)
+            return float("inf")
+        now = self.clock.now()
+        plan = self.session.plan(now=now)
+        self._alarm_in(plan.seconds)
+        return plan.items
+
+    def _alarm_in(self, seconds: float) -> None:
+        if seconds == float("inf"):
+            return
+        when = self.clock.now() + max(seconds, 0.0)
+        # One that rings earlier only asks once more; setting a new one each time would pile them up.
+        if self._alarm is not None and self._alarm[0] <= when:
+            return
+        self.disarm()
+        self._alarm = when, self.clock.call_at(when, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._wake()
+
+    def disarm(self) -> None:
+        """Take the alarm back."""
+        if self._alarm is not None:
+            self._alarm[1]()
+            self._alarm = None
+
+    # -- save
+
+    def save(self, reason: str, *, is_last: bool = False) -> Steps[None]:
+        """Save now, and wait until it stands.
+
+        Raises:
+            StateEncodeError, StoreError: It does not; the last checkpoint stands.
+        """
+        self.sync()
+        yield from self._note_finished_save(wait=True)
+        self._is_probed = True
+        yield from self._save(self.session.demand(reason, now=self.clock.now()), wait=True, is_last=is_last)
+
+    def _save(self, save: Save, *, wait: bool, is_last: bool = False) -> Steps[None]:
+        began = self.clock.now()
+        metadata = dataclasses.replace(self.session.metadata, extra=dict(self.session.metadata.extra))
+        metadata.save_count += 1
+        metadata.last_save_reason = save.reason
+        location = yield from self._stored.save(self._content(metadata, save, is_last=is_last), wait=wait)
+        seconds = self.clock.now() - began
+        if location is None:
+            self._pending = save, seconds, metadata
+            self.session.waited(now=self.clock.now())
+        else:
+            self._note_saved(save, seconds, metadata)
+
+    def _note_saved(self, save: Save, seconds: float, metadata: CheckpointMetadata) -> None:
+        now = self.clock.now()
+        self.session.metadata.save_count = metadata.save_count
+        self.session.metadata.last_save_reason = metadata.last_save_reason
+        self.session.saved(save, seconds, now=now)
+        self.session.waited(now=now)
+        _log.debug("%s: saved (%s)", self.options.operation_id, save.reason)
+
+    def _note_finished_save(self, wait: bool = False) -> Steps[None]:
+        pending = self._pending
+        try:
+            stands = yield from (self._stored.wait() if wait else self._stored.poll())
+        except BaseException:
+            self._pending = None
+            raise
+        if stands and pending is not None:
+            self._pending = None
+            self._note_saved(*pending)
+
+    def _content(self, metadata: CheckpointMetadata, save: Save | None = None, *, is_last: bool = False) -> Content:
+        now = self.clock.utc()
+        self.runs[-1] |= {
+            "ended": now.isoformat(timespec="seconds"),
+            "items": metadata.processed_items,
+            "reason": metadata.last_save_reason,
+        }
+        internal = {name: value for name, value in self._internal.items() if name not in ("loops", "collections")}
+        internal["history"] = self.runs
+        internal["elapsed"] = round(self.session.elapsed_time, 3)
+        internal["costs"] = _typed.costs_to(self.session.costs, charged=save is not None and save.is_charged)
+        if self.options.arguments:
+            internal["arguments"] = dict(self.options.arguments)
+        state = _typed.plain(self.options.state_type, self.state)
+        return Content(state, metadata, self.created_at, now, internal, is_last, self.loops.views)
+
+    # -- close
+
+    def finish(self) -> Steps[bool]:
+        """The block ended well: finalize. Whether it did; it does not while a loop has items to go."""
+        self.disarm()
+        self.sync()
+        if not self.is_finalized and next(self.loops.left(), None) is not None:
+            yield from self.save("Stopped: a loop was left with items to go", is_last=True)
+            return False
+        if self.options.auto_cleanup:
+            yield from self._stored.delete()
+        else:
+            yield from self.save("Finished", is_last=True)
+        return True
+
+    def interrupt(self, error: BaseException) -> Steps[bool]:
+        """The block was left by *error*: save what was ticked. Whether that worked; if not, *error* gets a note."""
+        self.disarm()
+        name = type(error).__name__
+        reason = "SIGTERM" if isinstance(error, SystemExit) and error.code == 143 else name
+        try:
+            with contextlib.suppress(StoreError):  # a save before this one; this one tells everything anew
+                yield from self._note_finished_save(wait=True)
+            yield from self.save(f"Interrupted: {reason}", is_last=True)
+        except Exception as failure:  # the user's own error is what must be seen
+            error.add_note(f"resumable: {self.options.operation_id!r} could not be saved on the way out: {failure}")
+            _log.error("%s: could not be saved on the way out: %s", self.options.operation_id, failure)
+            return False
+        error.add_note(
+            f"resumable: {self.options.operation_id!r} is saved at item {self.processed_items:,}; run again to go on"
+        )
+        return True
+
+    def release(self) -> None:
+        """Let go of the operation, the signals, and the place of the current checkpoint."""
+        self.disarm()
+        if self.is_owner():
+            self._stack.close()
+
+    def is_owner(self) -> bool:
+        """Whether this process opened it; a forked child owns nothing and writes nothing."""
+        return os.getpid() == self._owner_pid
+
+
+def _reset_current(token: Any) -> None:
+    # A generator that is closed elsewhere leaves its block in another context.
+    with contextlib.suppress(ValueError):
+        _current.reset_current(token)

@@ -1,0 +1,121 @@
+"""The journal's bytes: append-only lines, each a whole save, bound to one snapshot.
+
+A line is ``length crc json\\n``: the length of the JSON in bytes, a CRC-32 in eight hex digits, one JSON object. Each CRC
+goes on from that of the line before, so that a line which is lost, moved or repeated shows. The first line names the
+operation and the snapshot that the saves after it build upon.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+from ._codec import decode, encode
+
+FORMAT = 1
+_MAX_PREFIX = 32
+
+
+@dataclass(frozen=True, slots=True)
+class JournalContent:
+    """A journal as read.
+
+    Attributes:
+        header: Its first line.
+        records: The saves, oldest first.
+        ends: Where each record ends, in bytes.
+        good_bytes: How much of the file is whole; what follows is a torn tail.
+        crc: To go on from when appending.
+        damage: What is wrong after ``good_bytes``, "" if nothing but a torn tail.
+    """
+
+    header: dict[str, Any]
+    records: list[dict[str, Any]]
+    ends: list[int]
+    good_bytes: int
+    crc: int
+    damage: str = ""
+
+    def since(self, generation: int) -> int | None:
+        """Index of the first record that builds upon snapshot *generation*, None if this journal is of another one."""
+        if self.header.get("generation") == generation:
+            return 0
+        for index in range(len(self.records) - 1, -1, -1):
+            if self.records[index].get("fold") == generation:
+                return index + 1
+        return None
+
+
+def header_for(operation_id: str, generation: int, digest: str) -> bytes:
+    """The first line's JSON."""
+    return encode({"journal": FORMAT, "operation_id": operation_id, "generation": generation, "digest": digest})
+
+
+def frame(record: bytes, crc: int) -> tuple[bytes, int]:
+    """One line, and the CRC from which the next one goes on."""
+    crc = zlib.crc32(record, crc)
+    return b"%d %08x %b\n" % (len(record), crc, record), crc
+
+
+def read(raw: bytes) -> JournalContent | None:
+    """The whole lines of *raw*; None if it does not even hold a header.
+
+    A tail that was torn off while being written is left out. Anything else that is not as it was written is told in
+    ``damage``: the lines before it are good.
+    """
+    header: dict[str, Any] | None = None
+    records: list[dict[str, Any]] = []
+    ends: list[int] = []
+    position, crc, damage = 0, 0, ""
+    while position < len(raw):
+        line = _read_line(raw, position, crc)
+        if line is None:
+            damage = "" if _is_torn(raw, position) else f"its line at byte {position} is damaged"
+            break
+        record, position, crc = line
+        if header is None:
+            header = record
+        else:
+            records.append(record)
+            ends.append(position)
+    if header is None:
+        return JournalContent({}, [], [], 0, 0, damage) if damage else None
+    return JournalContent(header, records, ends, position, crc, damage)
+
+
+def _read_line(raw: bytes, start: int, crc: int) -> tuple[dict[str, Any], int, int] | None:
+    prefix = raw[start : start + _MAX_PREFIX].split(b" ", 2)
+    if len(prefix) < 3 or not prefix[0].isdigit() or len(prefix[1]) != 8 or prefix[0].startswith(b"0"):
+        return None
+    body = start + len(prefix[0]) + 10
+    end = body + int(prefix[0])
+    record = raw[body:end]
+    crc = zlib.crc32(record, crc)
+    if raw[end : end + 1] != b"\n" or b"%08x" % crc != prefix[1]:
+        return None
+    try:
+        value = decode(record)
+    except Exception:  # the CRC holds, so somebody made it so; whatever the parser says, it is no record
+        return None
+    return (value, end + 1, crc) if isinstance(value, dict) else None
+
+
+def _is_torn(raw: bytes, start: int) -> bool:
+    """Whether the end of *raw* is what a crash leaves of a line: a part of it, or blocks never written.
+
+    JSON holds no raw newline or NUL: a whole line ends with the one, and a run of the other was never in it.
+    """
+    tail = raw[start:]
+    if b"\0" * 16 in tail or (tail.endswith(b"\0") and not tail.strip(b"\0").endswith(b"\n")):
+        return True
+    if b"\n" in tail:
+        return False
+    return not _is_whole_but_for_its_end(tail)
+
+
+def _is_whole_but_for_its_end(tail: bytes) -> bool:
+    prefix = tail[:_MAX_PREFIX].split(b" ", 2)
+    if len(prefix) < 3 or not prefix[0].isdigit():
+        return False
+    return len(tail) > len(prefix[0]) + 10 + int(prefix[0])

@@ -1,0 +1,279 @@
+"""A dict that tells what changed since the last save."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any, Final, SupportsIndex
+
+from ._changes import Collection, Replay, Snapshot, apply_change, object_of
+from ._codec import check, encode
+from ._errors import StateEncodeError
+from ._frozen import IMMUTABLE, LEAVES, freeze, freeze_all, has_gil, thaw_all
+from ._marks import Marked, run_alone
+from ._watch import ALWAYS_LOOKED_AT, Watch
+
+__all__ = ["Collection", "DurableDict", "Replay", "Snapshot", "apply_change"]
+
+GONE: Final[Any] = object()
+KEEP_FREEZING: Final = 1000
+"""Loaded values frozen at each save, at least."""
+
+_set = dict.__setitem__
+_get = dict.get
+
+
+class DurableDict(Marked, dict[str, Any]):
+    """A dict whose saves cost what changed, not what it holds.
+
+    It is a dict: reading, ``len``, ``in``, ``json.dumps``, ``dict(files)`` are a dict's own, at its speed. Keys are
+    strings, values plain JSON: dicts with string keys, lists, strings, finite numbers, booleans, None. A tuple
+    becomes a list.
+
+    What becomes of a change *inside* a value, such as ``files[key]["size"] = 1``:
+
+    - Before the next save the value is the object that was assigned; the save writes it as it is then.
+    - With the save, the mapping replaces it by a frozen copy. Changing that raises ``TypeError``; assign a changed
+      copy instead: ``files[key] = {**files[key], "size": 1}``. Values that were loaded are frozen too.
+    - If the program still holds the object that it assigned, in a variable or another container, that one stays an
+      ordinary dict or list. Each save compares it with what was saved; if it differs, the change is saved and shows
+      in the mapping. Before that save, the mapping shows the old value.
+    - While more than 1,000 such objects are held, a save compares as many as it has changes, twice, and 1,000 more, in
+      turns, and the last save of a run compares all. A kill before its turn loses such a change, so let go of what
+      was assigned, or assign again after changing it.
+    - Where reference counts do not tell who holds an object (other Pythons, free threading), each is taken as held.
+
+    Any thread may change it while another saves. The order of keys is kept, except that a key that was deleted and
+    assigned again between two saves may come back at its old place.
+
+    Args:
+        loaded: The plain dict that a checkpoint held. Its values now belong to the mapping.
+        path: Where it stands in the checkpoint, for messages.
+
+    Raises:
+        StateEncodeError: At an assignment, if the key is not a string; at the save, if JSON cannot hold a value.
+    """
+
+    __slots__ = ("_changed", "_lock", "_path", "_taken", "_to_freeze", "_watch")
+
+    is_json_native = True
+
+    def __init__(self, loaded: dict[str, Any] | None = None, *, path: str = "$.state") -> None:
+        if loaded is not None and type(loaded) is not dict:
+            raise TypeError(f"{path} holds a {type(loaded).__name__}, not a dict; give the mapping another name")
+        super().__init__(loaded or {})
+        self._path = path
+        self._lock = threading.RLock()
+        # What was assigned since the last take, GONE where deleted: the marks.
+        self._changed: dict[str, Any] = {}
+        self._taken: dict[str, Any] | None = None
+        self._watch: Watch[str] = Watch()
+        self._to_freeze: list[str] = []
+        if not set(map(type, dict.values(self))) <= LEAVES:
+            self._to_freeze = list(self)
+            self.__class__ = _LoadedDict  # pyright: ignore
+
+    # -- changes: tested, marked and made without a call in between, see Marked
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if type(key) is not str:
+            key = _text_key(key, self._path)
+        self._changed[key] = value
+        _set(self, key, value)
+
+    def __delitem__(self, key: str) -> None:
+        if key not in self:
+            raise KeyError(key)
+        self._changed[key if type(key) is str else str.__str__(key)] = GONE
+        dict.__delitem__(self, key)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        if type(key) is not str:
+            key = _text_key(key, self._path)
+        if key not in self:
+            self._changed[key] = default
+        return dict.setdefault(self, key, default)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        if key in self:
+            self._changed[key if type(key) is str else str.__str__(key)] = GONE
+        return dict.pop(self, key, *default)
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove and return the last item."""
+        while True:
+            key = next(reversed(self), GONE)
+            if key is GONE:
+                raise KeyError("popitem(): dictionary is empty")
+            value = self.pop(key, GONE)
+            if value is not GONE:
+                return key, value
+
+    def clear(self) -> None:
+        """Remove what is in it now; what other threads add meanwhile may stay."""
+        for key in list(dict.keys(self)):
+            self.pop(key, None)
+
+    def update(self, *others: Any, **entries: Any) -> None:
+        for key, value in dict(*others, **entries).items():
+            self[key] = value
+
+    def __ior__(self, other: Any) -> DurableDict:  # type: ignore[override,misc]
+        self.update(other)
+        return self
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+    # -- saves, see Collection
+
+    def take_snapshot(self) -> Snapshot:
+        with self._lock:
+            self._take(everything=True)
+            return self._copied()
+
+    def snapshot(self) -> Snapshot:
+        with self._lock:
+            self._mark_again(self._collect(everything=True))
+            return self._copied()
+
+    def plain(self) -> dict[str, Any]:
+        keys, values = self._columns()
+        return dict(zip(keys, thaw_all(values), strict=True))
+
+    def _collect(self, everything: bool) -> dict[str, Any]:
+        """Take the marks off: what changed since they were set, frozen; GONE where deleted."""
+        marked = self._drained()
+        gone = {key: GONE for key, value in marked.items() if value is GONE}
+        assigned = {key: value for key, value in marked.items() if value is not GONE}
+        self._watch.drop(marked)
+        marked.clear()  # What *assigned* refers to alone, nobody else holds.
+        frozen: dict[str, Any] = {}
+        try:
+            limit = len(self._watch) if everything else ALWAYS_LOOKED_AT + 2 * len(assigned)
+            assigned |= self._watch.take_changed(self._saved_value, limit, self._path)
+            check(assigned, self._path)
+            frozen = dict(zip(assigned, freeze_all(list(assigned.values())), strict=True))
+            self._install(frozen)
+            self._watch.add(assigned, frozen)
+        except BaseException:
+            self._mark_again(gone | frozen | assigned)
+            raise
+        return gone | frozen
+
+    def _saved_value(self, key: str) -> Any:
+        return _get(self, key)
+
+    def _install(self, frozen: dict[str, Any]) -> None:
+        """Let frozen values stand for those that they were copied from, unless others were assigned meanwhile."""
+        changed = self._changed
+        for key, value in frozen.items():
+            if key not in changed:
+                _set(self, key, value)
+
+    def _encoded(self, taken: dict[str, Any]) -> bytes:
+        entries = {key: value for key, value in taken.items() if value is not GONE}
+        encoded = encode(entries, self._path)
+        if len(entries) == len(taken):
+            return object_of(set=encoded)
+        if len(entries) >= len(self) and entries.keys() >= frozenset(dict.keys(self)):
+            return object_of(clear=b"true", set=encoded)
+        gone = [key for key, value in taken.items() if value is GONE]
+        return object_of(set=encoded, del_=encode(gone, self._path))
+
+    def _copied(self) -> Snapshot:
+        keys, values = self._columns()
+        return Snapshot(values, keys, path=self._path)
+
+    def _columns(self) -> tuple[list[str], list[Any]]:
+        # Both lists are made by the one unpacking, in C, so that no other thread can come between them.
+        columns: Iterator[list[Any]] = map(list, (dict.keys(self), dict.values(self)))  # type: ignore[arg-type]
+        keys, values = columns
+        return keys, values
+
+
+class _LoadedDict(DurableDict):
+    """The same while values that were loaded are not frozen yet.
+
+    Freezing a million of them would cost half as much as decoding them. So each is frozen when it is first handed
+    out, and the rest bit by bit with each save; with the last one the mapping becomes a plain DurableDict.
+    """
+
+    __slots__ = ()
+
+    def __getitem__(self, key: str) -> Any:
+        value = dict.__getitem__(self, key)
+        return value if type(value) in IMMUTABLE else self._frozen(key, value)
+
+    def get(self, key: str, default: Any = None) -> Any:  # pyright: ignore
+        value = _get(self, key, default)
+        return value if type(value) in IMMUTABLE or value is default else self._frozen(key, value)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        value = super().setdefault(key, default)
+        return value if type(value) in IMMUTABLE or value is default else self._frozen(key, value)
+
+    def __iter__(self) -> Iterator[str]:
+        return dict.__iter__(self)  # Being there, it makes dict(self) read through __getitem__.
+
+    def values(self) -> Any:
+        return self._frozen_all().values()
+
+    def items(self) -> Any:
+        return self._frozen_all().items()
+
+    def copy(self) -> dict[str, Any]:
+        return self._frozen_all().copy()
+
+    def __or__(self, other: Any) -> Any:  # pyright: ignore
+        return self._frozen_all() | other
+
+    def __ror__(self, other: Any) -> Any:  # pyright: ignore
+        return other | self._frozen_all()
+
+    def pop(self, key: str, *default: Any) -> Any:
+        if key in self:
+            self.get(key)  # A snapshot that is being encoded may have it: freeze it before it leaves.
+        return super().pop(key, *default)
+
+    def _frozen(self, key: str, value: Any) -> Any:
+        with self._lock:
+            if _get(self, key) is value and key not in self._changed:
+                _set(self, key, freeze(value))
+            return _get(self, key, value)
+
+    def _frozen_all(self) -> DurableDict:
+        with self._lock:
+            while self.__class__ is _LoadedDict:
+                self._freeze_some(KEEP_FREEZING)
+        return self
+
+    def _freeze_some(self, count: int) -> None:
+        keys = self._to_freeze[-count:]
+        del self._to_freeze[-count:]
+        loaded = {key: _get(self, key) for key in keys if key not in self._changed}
+        frozen = zip(loaded, freeze_all(list(loaded.values())), strict=True)
+        self._install({key: value for key, value in frozen if value is not loaded[key]})
+        if not self._to_freeze:
+            self.__class__ = DurableDict  # type: ignore[assignment]
+
+    def _collect(self, everything: bool) -> dict[str, Any]:
+        taken = super()._collect(everything)
+        self._freeze_some(max(KEEP_FREEZING, 4 * len(taken)))
+        return taken
+
+
+def _text_key(key: Any, path: str) -> str:
+    """*key* as an exact str, for subclasses of it.
+
+    Raises:
+        StateEncodeError: If it is none.
+    """
+    if not isinstance(key, str):
+        raise StateEncodeError(path, f"the key {key!r} is not a string; JSON would make it one")
+    return str.__str__(key)
+
+
+if not has_gil():
+    for _name in ("__setitem__", "__delitem__", "setdefault", "pop"):
+        setattr(DurableDict, _name, run_alone(getattr(DurableDict, _name)))

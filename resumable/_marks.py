@@ -1,0 +1,79 @@
+"""Marks of what changed: taken by a save, then settled, or put back when the save failed."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Marked:
+    """What the durable dict and set share; see ``Collection`` for the contract of its methods.
+
+    Writers take no lock. A mutator tests, marks in ``_changed``, and then makes the change by one call into C: on
+    CPython no other thread and no signal handler runs in between, since it switches only after a call, at a jump
+    back and at a function's start. The lock is among those that take.
+    """
+
+    if not TYPE_CHECKING:  # A mixin needs empty slots; the attributes below are slots of the classes that use it.
+        __slots__ = ()
+
+    _changed: dict[Any, Any]
+    _taken: dict[Any, Any] | None
+    _lock: threading.RLock
+
+    def changed_count(self) -> int:
+        return len(self._changed)
+
+    def take_changes(self, *, everything: bool = False) -> bytes | None:
+        with self._lock:
+            self._take(everything)
+            if not self._taken:
+                return None
+            try:
+                return self._encoded(self._taken)
+            except BaseException:
+                self.put_back()
+                raise
+
+    def settle(self) -> None:
+        self._taken = None
+
+    def put_back(self) -> None:
+        with self._lock:
+            self._mark_again(self._taken or {})
+            self._taken = None
+
+    def _take(self, everything: bool) -> None:
+        if self._taken:
+            raise RuntimeError("an earlier take is neither settled nor put back")
+        self._taken = self._collect(everything)
+
+    def _mark_again(self, taken: dict[Any, Any]) -> None:
+        for key, mark in taken.items():
+            self._changed.setdefault(key, mark)  # A newer mark stands.
+
+    def _drained(self) -> dict[Any, Any]:
+        """Take all marks off, one by one since threads may be marking. The newest of a key counts."""
+        newest = dict([self._changed.popitem() for _ in range(len(self._changed))])
+        return dict(reversed(newest.items()))
+
+    def _collect(self, everything: bool) -> dict[Any, Any]:
+        raise NotImplementedError
+
+    def _encoded(self, taken: dict[Any, Any]) -> bytes:
+        raise NotImplementedError
+
+
+def run_alone(method: F) -> F:
+    """*method* under its object's lock, for Pythons that may switch threads anywhere."""
+
+    @functools.wraps(method)
+    def alone(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return alone  # type: ignore[return-value]

@@ -1,0 +1,148 @@
+"""Old formats: a v1.0 document becomes a v2.0 document, and no field of it is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+LEGACY_VERSION = "1.0"
+
+_LEGACY_VERSIONS = (LEGACY_VERSION, "1", 1)
+_LEGACY_NAMES = ("files_data", "processed_files", "processed_dirs")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECONDS_FROM = 1e11
+"""Larger numbers are milliseconds: as seconds they would lie after the year 5138."""
+
+
+def is_legacy(document: Mapping[str, Any]) -> bool:
+    """Whether *document* is a v1.0 one: it says so, or it names no version and holds a v1.0 field.
+
+    What names no version and holds no such field is nobody's checkpoint, and not this module's business.
+    """
+    if document.get("version") is not None:
+        return not isinstance(document["version"], bool) and document["version"] in _LEGACY_VERSIONS
+    return any(name in document for name in _LEGACY_NAMES)
+
+
+def migrate(document: dict[str, Any], operation_id: str, *, modified_at: datetime) -> dict[str, Any]:
+    """The v2.0 document of *operation_id* that holds all that the v1.0 *document* does.
+
+    ``files_data`` becomes a dict by path, ``metadata`` the metadata, ``timestamp`` the time of creation; everything
+    else goes into the state under its own name, and so does a time stamp that cannot be read. *document* stays as it
+    is; the new one shares its values.
+
+    Args:
+        operation_id: The one asked for; v1.0 documents name none.
+        modified_at: When the document was written, as its store tells.
+
+    Raises:
+        ValueError: With the reason, for a person, if a field has a kind that v1.0 never had.
+    """
+    state = {name: value for name, value in document.items() if name not in ("version", "metadata")}
+    if state.get("operation_id") == operation_id:
+        del state["operation_id"]
+    _convert_lists(state)
+    created_at = _instant(state.get("timestamp"))
+    if created_at is not None:
+        del state["timestamp"]
+    return {
+        "version": "2.0",
+        "operation_id": operation_id,
+        "state": state,
+        "metadata": _metadata(document, _progress(state)),
+        "created_at": (created_at or _in_utc(modified_at)).isoformat(),
+        "last_updated": _in_utc(modified_at).isoformat(),
+    }
+
+
+def _convert_lists(state: dict[str, Any]) -> None:
+    if "files_data" in state:
+        state["files_data"] = _by_path(state["files_data"])
+    for name in ("processed_files", "processed_dirs"):
+        if name in state:
+            state[name] = _as_list(name, state[name])
+
+
+def _by_path(files: Any) -> dict[str, Any]:
+    """Files by path, each entry with all its fields, out of either form that v1.0 had. None is none."""
+    if files is None or isinstance(files, dict):
+        return files or {}
+    if not isinstance(files, list):
+        raise ValueError(f"its 'files_data' is neither an object nor a list, but {_kind(files)}")
+    by_path: dict[str, Any] = {}
+    for index, entry in enumerate(files):
+        path = _path_of(entry, index)
+        if by_path.setdefault(path, entry) != entry:
+            raise ValueError(f"its 'files_data' holds two different entries for {path!r}")
+    return by_path
+
+
+def _path_of(entry: Any, index: int) -> str:
+    if not isinstance(entry, dict):
+        raise ValueError(f"files_data[{index}] is not an object with a 'path', but {_kind(entry)}")
+    path = entry.get("path")
+    if not isinstance(path, str):
+        raise ValueError(f"files_data[{index}] has no 'path' that is a text")
+    return path
+
+
+def _as_list(name: str, value: Any) -> list[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise ValueError(f"its {name!r} is not a list, but {_kind(value)}")
+    return value
+
+
+def _metadata(document: dict[str, Any], progress: dict[str, int]) -> dict[str, Any]:
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict | None):
+        raise ValueError(f"its 'metadata' is not an object, but {_kind(metadata)}")
+    known = metadata or {}
+    return known | {name: count for name, count in progress.items() if known.get(name) is None}
+
+
+def _progress(state: dict[str, Any]) -> dict[str, int]:
+    """How far the old loop was: the length of the list that it skipped by, and its total where it kept one."""
+    progress: dict[str, int] = {}
+    done = next((state[name] for name in (*_LEGACY_NAMES[1:], "files_data") if name in state), None)
+    if done is not None:
+        progress["processed_items"] = len(done)
+    total = next((state[name] for name in ("total_items", "total_files") if _is_count(state.get(name))), None)
+    if total is not None:
+        progress["total_items"] = total
+    return progress
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _instant(stamp: Any) -> datetime | None:
+    """A UTC instant out of an ISO 8601 text (one that names no zone is UTC) or of seconds since 1970, else None."""
+    try:
+        if isinstance(stamp, str):
+            return _in_utc(datetime.fromisoformat(stamp))
+        if isinstance(stamp, int | float) and not isinstance(stamp, bool):
+            return _EPOCH + timedelta(seconds=stamp / 1000 if stamp >= _MILLISECONDS_FROM else stamp)
+    except (ValueError, OverflowError):
+        pass
+    return None
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _kind(value: Any) -> str:
+    """What JSON calls *value*."""
+    names = {
+        str: "a text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        dict: "an object",
+    }
+    return names.get(type(value), "null")

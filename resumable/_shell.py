@@ -1,0 +1,155 @@
+"""What a checkpoint offers that needs no waiting: the common part of ``Checkpoint`` and ``AsyncCheckpoint``."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Generic
+
+from ._collections import Durable, kind_of, make
+from ._core import Core, Options
+from ._items import Loop
+from ._mapping import DurableDict
+from ._models import CheckpointMetadata
+from ._log import DurableLog
+from ._set import DurableSet
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    S = TypeVar("S", default=dict[str, Any])
+else:
+    from typing import TypeVar
+
+    S = TypeVar("S")
+
+_ALWAYS = -1.0
+
+
+class Shell(Generic[S]):
+    """Counts items, and compares the count with the one number at which something may be due.
+
+    Not made by users: :class:`checkpointed` and :func:`resumable` hand it out.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._ticked = 0
+        self._limit = _ALWAYS
+        self._was_woken = False
+        self._core = Core(options, self._wake, lambda: self._ticked)
+
+    # -- what it holds
+
+    @property
+    def state(self) -> S:
+        """What is saved and comes back: a dict, or what ``state=`` asked for. May be replaced by another one."""
+        state: S = self._core.state
+        return state
+
+    @state.setter
+    def state(self, state: S) -> None:
+        self._core.state = state
+
+    @property
+    def operation_id(self) -> str:
+        """Names the operation."""
+        return self._core.options.operation_id
+
+    @property
+    def resumed(self) -> bool:
+        """Whether an earlier run's checkpoint was restored."""
+        return self._core.resumed
+
+    @property
+    def metadata(self) -> CheckpointMetadata:
+        """What is known besides the state; fields may be set, and ``extra`` is kept."""
+        self._core.sync()
+        return self._core.session.metadata
+
+    @property
+    def processed_items(self) -> int:
+        """Items that were ticked, over all runs."""
+        return self._core.processed_items
+
+    # -- what the user tells
+
+    def error(self) -> None:
+        """Count an error that the loop survived."""
+        self._core.session.metadata.error_count += 1
+
+    def finalize(self) -> None:
+        """The operation is done, though a loop has items to go: a clean exit will remove the checkpoint."""
+        self._core.is_finalized = True
+
+    # -- durable collections
+
+    def mapping(self, name: str) -> DurableDict:
+        """A durable dict in ``state[name]``: a save writes only what changed in it. See :class:`DurableDict`.
+
+        Raises:
+            TypeError: The state holds something else under that name, or is of a type of its own.
+        """
+        collection = self._collection(name, "mapping")
+        assert isinstance(collection, DurableDict)
+        return collection
+
+    def set(self, name: str) -> DurableSet:
+        """A durable set in ``state[name]``: a save writes only what was added and removed."""
+        collection = self._collection(name, "set")
+        assert isinstance(collection, DurableSet)
+        return collection
+
+    def log(self, name: str) -> DurableLog:
+        """A durable list in ``state[name]`` that only grows: a save writes only what was appended."""
+        collection = self._collection(name, "log")
+        assert isinstance(collection, DurableLog)
+        return collection
+
+    def _collection(self, name: str, kind: str) -> Durable:
+        state: Any = self._core.state
+        if not isinstance(state, dict):
+            raise TypeError(f"a state of type {type(state).__name__} has no room for {name!r}; keep a dict state")
+        value = state.get(name)
+        if not isinstance(value, Durable):
+            value = state[name] = make(kind, value, f"$.state.{name}")
+        if kind_of(value) != kind:
+            raise TypeError(f"$.state.{name} is a durable {kind_of(value)}, not a {kind}; give this one another name")
+        return value
+
+    # -- being woken
+
+    def _wake(self) -> None:
+        """Something may be due. From any thread, and from signal handlers."""
+        self._was_woken = True
+        self._limit = _ALWAYS
+        self._core.loops.wake()
+
+    def _rearm(self, items: float) -> None:
+        """*items* may pass. Who was woken meanwhile stays so."""
+        self._limit = self._ticked + items
+        if self._was_woken:
+            self._limit = _ALWAYS
+
+    # -- loops
+
+    def register(self, loop: Loop[Any]) -> None:
+        """For loops: one begins."""
+        self._core.loops.begun(loop)
+
+    def unregister(self, loop: Loop[Any]) -> None:
+        """For loops: one came to its end."""
+        self._core.loops.ended(loop)
+
+    def _note_total(self, loop: Loop[Any]) -> None:
+        metadata = self._core.session.metadata
+        if metadata.total_items is None:
+            metadata.total_items = loop.total
+
+
+def has_gil() -> bool:
+    """Whether only one thread runs Python code at a time."""
+    is_enabled = getattr(sys, "_is_gil_enabled", None)
+    return is_enabled is None or bool(is_enabled())
+
+
+count_lock = threading.Lock()

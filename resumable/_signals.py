@@ -1,0 +1,87 @@
+"""Ctrl-C and SIGTERM, taken as a wish to stop after the current item.
+
+An exception raised from a signal handler tears whatever runs at that moment in two; a flag that is read at the next
+tick does not. So the first signal only sets a flag; the second one raises at once, as without us.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+_DEFAULTS: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
+_listeners: list[Callable[[], None]] = []
+_replaced: dict[int, Any] = {}
+_received: int | None = None
+
+
+def listen(wake: Callable[[], None]) -> bool:
+    """Call *wake* at the first signal, from the handler; whether that could be arranged.
+
+    Only in the main thread, and only for signals for which the program has set no handler of its own.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    if not _listeners:
+        _install()
+    if _replaced:
+        _listeners.append(wake)
+    return bool(_replaced)
+
+
+def unlisten(wake: Callable[[], None]) -> None:
+    """Stop calling *wake*; after the last one, the handlers from before are put back."""
+    global _received
+    if wake in _listeners:
+        _listeners.remove(wake)
+        if not _listeners:
+            _restore()
+            _received = None
+
+
+def received() -> int | None:
+    """The signal that came and was not yet acted upon."""
+    return _received
+
+
+def act() -> None:
+    """Raise what the signal that came would have raised.
+
+    Raises:
+        KeyboardInterrupt: For Ctrl-C.
+        SystemExit: For SIGTERM, with code 143.
+    """
+    global _received
+    number, _received = _received, None
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    if number is not None:
+        raise SystemExit(128 + number)
+
+
+def _install() -> None:
+    for number, default in _DEFAULTS.items():
+        if signal.getsignal(number) == default:
+            _replaced[number] = signal.signal(number, _note)
+
+
+def _restore() -> None:
+    for number, before in list(_replaced.items()):
+        # A handler that the program set meanwhile is its own.
+        if signal.getsignal(number) is _note:
+            signal.signal(number, before)
+        del _replaced[number]
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    global _received
+    if _received is not None:
+        _received = number
+        act()
+    _received = number
+    for wake in list(_listeners):
+        wake()

@@ -1,0 +1,91 @@
+"""How an input is gone through: what is refused, where iteration begins, and what can be seen while it runs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sequence
+from itertools import islice
+from types import AsyncGeneratorType, GeneratorType
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
+
+SEEKABLE = (list, tuple, range)
+"""Types whose iterators can be set to a position at once."""
+
+_EMPTY: dict[object, object] = {}
+# Their iterators run no Python code, so that nothing can happen while a loop asks them for an item.
+_BUILT_IN = (*SEEKABLE, dict, deque, *map(type, (_EMPTY.keys(), _EMPTY.values(), _EMPTY.items())))
+
+
+def refuse(items: object, *, has_key: bool, is_async: bool = False) -> None:
+    """Turn down what cannot be resumed.
+
+    Raises:
+        TypeError: If *items* is text, has no order and no key, or needs ``async for``.
+    """
+    if isinstance(items, (str, bytes, bytearray)):
+        raise TypeError(f"remaining() got a {type(items).__name__}: its items would be letters. Put it in a list.")
+    if isinstance(items, (set, frozenset)) and not has_key:
+        raise TypeError("a set has another order in every run: give key=..., or sorted(items)")
+    if is_async or isinstance(items, Iterable):
+        return
+    if isinstance(items, AsyncIterable):
+        raise TypeError("an async iterable needs an async checkpoint: async with checkpointed(...), async for")
+    raise TypeError(f"remaining() needs an iterable, not {items!r:.80}")
+
+
+def length(items: object) -> int | None:
+    """How many there are, or None if that cannot be said."""
+    try:
+        return len(cast(Sequence[Any], items))
+    except (TypeError, OverflowError):
+        return None
+
+
+def is_indexed(items: object) -> bool:
+    """Whether any item can be had by its position, without going through those before it."""
+    return isinstance(items, Sequence)
+
+
+def steady(items: Iterable[T]) -> Iterator[T]:
+    """An iterator that runs no Python code unseen: a built-in one, or a generator."""
+    if isinstance(items, GeneratorType) or type(items) in _BUILT_IN:
+        return iter(items)
+    return _pull(items)
+
+
+def steady_from(items: Iterable[T], start: int) -> Iterator[T]:
+    """The same from position *start* on, where that takes no going through; else from the first item."""
+    if type(items) in SEEKABLE:
+        seekable: Any = iter(items)
+        seekable.__setstate__(start)
+        return cast(Iterator[T], seekable)
+    if isinstance(items, deque):
+        return islice(items, start, None)
+    if is_indexed(items) and start:
+        sequence = cast(Sequence[T], items)
+        return _pull(map(sequence.__getitem__, range(start, len(sequence))))
+    return steady(items)
+
+
+def steady_async(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+    if isinstance(items, AsyncIterable):
+        return aiter(items)
+    return _pull_async(items)
+
+
+def is_dead(source: object) -> bool:
+    """Whether a generator has ended, well or with an error; others do not say."""
+    if isinstance(source, GeneratorType):
+        return source.gi_frame is None
+    return isinstance(source, AsyncGeneratorType) and source.ag_frame is None
+
+
+def _pull(items: Iterable[T]) -> Generator[T, None, None]:
+    yield from items
+
+
+async def _pull_async(items: Iterable[T]) -> AsyncGenerator[T, None]:
+    for item in items:
+        yield item

@@ -1,0 +1,298 @@
+"""When to save. A strategy looks at a context and answers; it knows no clock, no file and no network."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from numbers import Integral, Real
+from typing import Any, NamedTuple
+
+from ._models import CheckpointContext
+
+
+class SaveDecision(NamedTuple):
+    """A strategy's answer. Unpacks as ``(should_save, reason)``; true if a save is due."""
+
+    should_save: bool
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        return self.should_save
+
+
+NOT_DUE = SaveDecision(False)
+
+
+class Plan(NamedTuple):
+    """How long a strategy need not be asked: until *items* more are done or *seconds* have passed.
+
+    ``inf`` means never by that measure. New rate-limit numbers end every plan.
+    """
+
+    items: float
+    seconds: float
+
+
+ASK_NOW = Plan(0, 0)
+
+
+class SaveStrategy(ABC):
+    """Decides when to save. Join two with ``|`` (either is due) or ``&`` (both are).
+
+    A subclass writes :meth:`should_save`. It should remember nothing: the context says what was true at the last
+    save, so that asking twice gives the same answer.
+    """
+
+    @abstractmethod
+    def should_save(self, context: CheckpointContext) -> SaveDecision:
+        """Whether a save is due where *context* stands, and why, for people."""
+
+    def plan(self, context: CheckpointContext) -> Plan:
+        """How long the answer surely stays "not due", so that a loop need not ask at each item.
+
+        May promise too little, never too much. This one promises nothing beyond the next item.
+        """
+        return Plan(1, inf)
+
+    def __or__(self, other: SaveStrategy) -> CompositeStrategy:
+        return _join(self, other, "OR")
+
+    def __and__(self, other: SaveStrategy) -> CompositeStrategy:
+        return _join(self, other, "AND")
+
+
+@dataclass(frozen=True)
+class TimeBasedStrategy(SaveStrategy):
+    """Save once *interval_seconds* have passed since the last save.
+
+    Args:
+        interval_seconds: Seconds between saves, at least. 0 saves at every tick.
+
+    Raises:
+        ValueError: If *interval_seconds* is negative or not finite.
+    """
+
+    interval_seconds: float = 300
+
+    def __post_init__(self) -> None:
+        check_number("interval_seconds", self.interval_seconds)
+
+    def should_save(self, context: CheckpointContext) -> SaveDecision:
+        waited = context.elapsed_time - context.last_save_time
+        if waited < self.interval_seconds:
+            return NOT_DUE
+        return SaveDecision(True, f"Time-based: {span(waited)} >= {span(self.interval_seconds)}")
+
+    def plan(self, context: CheckpointContext) -> Plan:
+        left = self.interval_seconds - (context.elapsed_time - context.last_save_time)
+        return Plan(inf, left) if left > 0 else ASK_NOW
+
+
+class _Counting(SaveStrategy):
+    """Falls back on its own count of items where a context says nothing of the last save.
+
+    That is so when users ask a strategy directly and save at each yes: then the last yes was the last save.
+    """
+
+    _last_yes = 0
+
+    def _with_history(self, context: CheckpointContext) -> CheckpointContext:
+        if context.last_save_items is not None:
+            return context
+        # A smaller number than at the last yes is another operation's.
+        last = self._last_yes if self._last_yes <= context.processed_items else 0
+        return replace(context, last_save_items=last)
+
+    def _answered(self, context: CheckpointContext, decision: SaveDecision) -> SaveDecision:
+        if decision and context.last_save_items is None:
+            object.__setattr__(self, "_last_yes", context.processed_items)
+        return decision
+
+
+@dataclass(frozen=True)
+class ProgressBasedStrategy(_Counting):
+    """Save once *items_interval* items were processed since the last save.
+
+    Args:
+        items_interval: Items between saves, at least; 1 or more.
+
+    Raises:
+        ValueError: If *items_interval* is less than 1.
+    """
+
+    items_interval: int = 1000
+
+    def __post_init__(self) -> None:
+        if isinstance(self.items_interval, bool) or not isinstance(self.items_interval, Integral):
+            raise TypeError(f"items_interval must be a whole number, not {self.items_interval!r}")
+        if self.items_interval < 1:
+            raise ValueError(f"items_interval must be at least 1, not {self.items_interval!r}")
+
+    def should_save(self, context: CheckpointContext) -> SaveDecision:
+        done = self._items_since_save(context)
+        if done < self.items_interval:
+            return NOT_DUE
+        return self._answered(context, SaveDecision(True, f"Progress-based: {done} items processed"))
+
+    def plan(self, context: CheckpointContext) -> Plan:
+        left = self.items_interval - self._items_since_save(context)
+        return Plan(left, inf) if left > 0 else ASK_NOW
+
+    def _items_since_save(self, context: CheckpointContext) -> int:
+        return context.processed_items - (self._with_history(context).last_save_items or 0)
+
+
+@dataclass(frozen=True)
+class RateLimitAwareStrategy(SaveStrategy):
+    """Save when the API's quota runs low: once for each drop below the line in a window.
+
+    A quota that rose since the last save is a new window's. Unknown numbers, and a total of 0, are "not due".
+
+    Args:
+        threshold_percentage: The line, a fraction from 0 to 1 of the quota: 0.2 is 20%.
+
+    Raises:
+        ValueError: If *threshold_percentage* is not between 0 and 1.
+    """
+
+    threshold_percentage: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_number("threshold_percentage", self.threshold_percentage, most=1)
+
+    def should_save(self, context: CheckpointContext) -> SaveDecision:
+        remaining, total = context.rate_limit_remaining, context.rate_limit_total
+        if remaining is None or remaining < 0 or total is None or total <= 0:
+            return NOT_DUE
+        left, line = remaining / total, self.threshold_percentage
+        before = context.last_save_remaining
+        if left > line or (before is not None and before / total <= line and remaining <= before):
+            return NOT_DUE
+        return SaveDecision(True, f"Rate-limit: {remaining}/{total} ({left:.1%} remaining <= {line:.1%} threshold)")
+
+    def plan(self, context: CheckpointContext) -> Plan:
+        return ASK_NOW if self.should_save(context) else Plan(inf, inf)
+
+
+def in_this_window(last_save_remaining: int | None, remaining: int | None) -> int | None:
+    """*last_save_remaining* as a context should hold it once *remaining* was observed: None if the window is new.
+
+    A loop keeps the answer at each observation; else the drop of the next window looks like the one it saved at.
+    """
+    is_fresh = remaining is not None and last_save_remaining is not None and remaining > last_save_remaining
+    return None if is_fresh else last_save_remaining
+
+
+@dataclass(frozen=True)
+class CompositeStrategy(_Counting):
+    """Several strategies as one: due when any of them is ("OR") or when all are ("AND").
+
+    Args:
+        strategies: One or more.
+        operator: ``"OR"`` or ``"AND"``.
+
+    Raises:
+        ValueError: If *strategies* is empty, or *operator* another word.
+        TypeError: If one of *strategies* is not a strategy.
+    """
+
+    strategies: Sequence[SaveStrategy]
+    operator: str = "OR"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "strategies", _checked_strategies(self.strategies))
+        operator = str(self.operator).upper()
+        if operator not in ("OR", "AND"):
+            raise ValueError(f"operator must be 'OR' or 'AND', not {self.operator!r}")
+        object.__setattr__(self, "operator", operator)
+
+    def should_save(self, context: CheckpointContext) -> SaveDecision:
+        # With the history filled in, no operand uses its own count, which a refused AND would eat.
+        asked = self._with_history(context)
+        answers = [SaveDecision(*strategy.should_save(asked)) for strategy in self.strategies]
+        if not (all(answers) if self.operator == "AND" else any(answers)):
+            return NOT_DUE
+        reasons = " | ".join(answer.reason for answer in answers if answer)
+        return self._answered(context, SaveDecision(True, reasons))
+
+    def plan(self, context: CheckpointContext) -> Plan:
+        asked = self._with_history(context)
+        plans = [strategy.plan(asked) for strategy in self.strategies]
+        if self.operator == "AND":
+            # One operand that is not due delays them all, so that each one's plan holds: take the longest.
+            return max(plans)
+        return Plan(min(plan.items for plan in plans), min(plan.seconds for plan in plans))
+
+
+def every(
+    *, seconds: float | None = None, minutes: float | None = None, hours: float | None = None, items: int | None = None
+) -> SaveStrategy:
+    """Save each so often: ``every(minutes=5)``, ``every(items=1000)``.
+
+    Times add up. With *items* too, a save is due at whichever comes first.
+
+    Raises:
+        ValueError: If nothing is given, or a number is out of range.
+    """
+    times = {"seconds": (seconds, 1), "minutes": (minutes, 60), "hours": (hours, 3600)}
+    given = [check_number(name, value) * unit for name, (value, unit) in times.items() if value is not None]
+    strategies: list[SaveStrategy] = [TimeBasedStrategy(sum(given))] if given else []
+    if items is not None:
+        strategies.append(ProgressBasedStrategy(items))
+    if not strategies:
+        raise ValueError("every() needs seconds=, minutes=, hours= or items=")
+    return strategies[0] if len(strategies) == 1 else CompositeStrategy(strategies)
+
+
+def rate_limit_below(fraction: float) -> RateLimitAwareStrategy:
+    """Save when no more than *fraction* (0 to 1) of the API's quota remains, once a window.
+
+    Raises:
+        ValueError: If *fraction* is not between 0 and 1.
+    """
+    check_number("fraction", fraction, most=1)
+    return RateLimitAwareStrategy(fraction)
+
+
+def check_number(name: str, value: float, *, most: float = inf) -> float:
+    """*value*, if it is a finite number from 0 to *most*.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    if not 0 <= value <= most or value == inf:
+        allowed = "0 or more, and finite" if most == inf else f"a fraction from 0 to {most:g}"
+        raise ValueError(f"{name} must be {allowed}, not {value!r}")
+    return value
+
+
+def span(seconds: float) -> str:
+    """A time for a reason: ``61s``, ``0.35s``. A longer time never reads as a shorter one."""
+    return f"{seconds:.0f}s" if seconds >= 10 else f"{seconds:.2g}s"
+
+
+def _checked_strategies(strategies: Iterable[Any]) -> tuple[SaveStrategy, ...]:
+    checked = tuple(strategies)
+    if not checked:
+        raise ValueError("a composite needs at least one strategy")
+    for stranger in (s for s in checked if not isinstance(s, SaveStrategy)):
+        raise TypeError(f"{stranger!r} is not a SaveStrategy")
+    return checked
+
+
+def _join(left: SaveStrategy, right: SaveStrategy, operator: str) -> CompositeStrategy:
+    if not isinstance(right, SaveStrategy):
+        return NotImplemented
+    return CompositeStrategy([*_operands(left, operator), *_operands(right, operator)], operator)
+
+
+def _operands(strategy: SaveStrategy, operator: str) -> Sequence[SaveStrategy]:
+    # Not a subclass's: it may decide otherwise than its operands do.
+    if type(strategy) is CompositeStrategy and strategy.operator == operator:
+        return strategy.strategies
+    return [strategy]

@@ -1,0 +1,98 @@
+"""State of a given type, to plain JSON and back: dataclasses, ``msgspec.Struct``, pydantic models and what is in them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+import msgspec
+
+from ._auto import as_stored
+from ._codec import check
+from ._errors import InputChangedError, StateEncodeError
+from ._models import SaveCosts
+
+
+def restored(operation_id: str, kind: type[Any], saved: Mapping[str, Any] | None) -> Any:
+    """A *kind* out of what was saved; a fresh one, made without arguments, if nothing was.
+
+    Raises:
+        InputChangedError: What was saved no longer fits *kind*.
+    """
+    if saved is None:
+        return kind()
+    try:
+        if hasattr(kind, "model_validate"):
+            return kind.model_validate(dict(saved))
+        return msgspec.convert(saved, kind, dec_hook=_decode)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise InputChangedError(
+            operation_id,
+            [f"the saved state does not fit {kind.__name__}: {error}"],
+            [
+                f"give new fields of {kind.__name__} defaults, or change the saved state by hand",
+                f"start over:  resumable rm {operation_id}",
+            ],
+        ) from None
+
+
+def plain(kind: type[Any] | None, state: Any) -> dict[str, Any]:
+    """*state* as a dict for the document.
+
+    Raises:
+        StateEncodeError: It is no dict, and none of the kinds above.
+    """
+    if kind is None:
+        if not isinstance(state, dict):
+            raise StateEncodeError("$.state", f"cp.state must stay a dict, not become a {type(state).__name__}")
+        return state
+    try:
+        if hasattr(state, "model_dump"):
+            value = state.model_dump(mode="json")
+        else:
+            value = msgspec.to_builtins(state, enc_hook=_encode)
+        # What JSON would change silently, such as NaN, shows only in the plain form.
+        check(value, "$.state")
+    except (TypeError, NotImplementedError, ValueError, RecursionError) as error:
+        raise StateEncodeError("$.state", str(error)) from error
+    if not isinstance(value, dict):
+        raise StateEncodeError("$.state", f"a {kind.__name__} is not saved as a JSON object")
+    return value
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, PurePath):
+        return str(value)
+    raise NotImplementedError(f"a {type(value).__name__} cannot be saved")
+
+
+def _decode(kind: type[Any], value: Any) -> Any:
+    if isinstance(kind, type) and issubclass(kind, PurePath):
+        return kind(value)
+    raise NotImplementedError(f"a {kind.__name__} cannot be restored")
+
+
+def costs_from(internal: Mapping[str, Any]) -> tuple[SaveCosts | None, float]:
+    """What saving has cost earlier runs, this resume counted, and the seconds that those took.
+
+    Raises:
+        ValueError: What was saved cannot be that.
+    """
+    if "costs" not in internal:
+        return None, 0.0
+    elapsed = internal.get("elapsed", 0.0)
+    if type(elapsed) not in (int, float) or elapsed < 0:
+        raise ValueError(f"its elapsed time is {elapsed!r}")
+    try:
+        costs: SaveCosts = msgspec.convert(internal["costs"], SaveCosts)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"its record of what saves cost is damaged: {error}") from None
+    return dataclasses.replace(costs, restores=costs.restores + 1), float(elapsed)
+
+
+def costs_to(costs: SaveCosts, *, charged: bool) -> dict[str, Any]:
+    """*costs* for the document."""
+    stored = dataclasses.asdict(as_stored(costs, charged=charged))
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in stored.items()}

@@ -1,0 +1,62 @@
+"""Rate limits: what servers say of them, how long to wait, and hooks so that clients report by themselves.
+
+Families that are read, and how each tells when the quota is fresh:
+
+===================  ===========================================================  ==============================
+family               headers                                                      reset
+===================  ===========================================================  ==============================
+RFC 9110             ``Retry-After`` [1]_                                         seconds or HTTP date
+IETF draft 8 to 11   ``RateLimit: "p";r=0;t=30``                                  distance in seconds;
+                     ``RateLimit-Policy: "p";q=100;w=60`` [2]_                    ``Retry-After`` wins
+IETF draft 7         ``RateLimit: limit=100, remaining=0, reset=30`` [3]_         distance in seconds
+IETF to draft 6      ``RateLimit-Limit``, ``-Remaining``, ``-Reset`` [4]_         distance in seconds
+GitLab               the same, and ``-Observed``, ``-Name`` [5]_                  epoch seconds
+GitHub               ``X-RateLimit-*``, and ``-Used``, ``-Resource`` [6]_         epoch seconds
+GitHub GraphQL       ``rateLimit { limit remaining resetAt }`` in the body [7]_   RFC 3339
+OpenAI, Groq         ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}``    spans: ``6m0s``, ``12ms``
+                     [8]_ [9]_
+Azure OpenAI         the same; -1 means unknown [10]_                             distance in seconds
+OpenAI, Anthropic    ``retry-after-ms`` [11]_                                     milliseconds; wins
+Anthropic            ``anthropic-ratelimit-*-{limit,remaining,reset}`` [12]_      RFC 3339
+Discord              ``X-RateLimit-Reset-After``, ``-Bucket`` [13]_               distance in seconds, fractions
+Slack                ``Retry-After`` with a 429 [14]_                             seconds
+Stripe               ``Stripe-Rate-Limited-Reason`` with a 429 [15]_              none
+Shopify REST         ``X-Shopify-Shop-Api-Call-Limit: 32/40`` [16]_               none
+Reddit               ``X-Ratelimit-Remaining`` (fractions), ``-Used`` [17]_       distance in seconds
+===================  ===========================================================  ==============================
+
+A number of 1e12 or more is taken for epoch milliseconds, of 1e9 or more for epoch seconds, a smaller one for a
+distance. Epochs and dates are corrected by the server's own ``Date``. A header sent twice is read the careful
+way: fewest remaining, latest reset. What is broken, negative or more than a year off says nothing.
+
+.. [1] RFC 9110, section 10.2.3, Retry-After
+.. [2] draft-ietf-httpapi-ratelimit-headers-11, sections 3 and 4
+.. [3] draft-ietf-httpapi-ratelimit-headers-07
+.. [4] draft-ietf-httpapi-ratelimit-headers-06, section 5
+.. [5] docs.gitlab.com, User and IP rate limits, "Response headers"
+.. [6] docs.github.com, Rate limits for the REST API
+.. [7] docs.github.com, Rate limits and query limits for the GraphQL API
+.. [8] platform.openai.com/docs/guides/rate-limits, "Rate limits in headers"
+.. [9] console.groq.com/docs/rate-limits, "Rate Limit Headers"
+.. [10] learn.microsoft.com/answers/questions/5625878, "x-ratelimit headers values -1, 0"
+.. [11] github.com/openai/openai-python and github.com/anthropics/anthropic-sdk-python, ``_base_client.py``
+.. [12] docs.anthropic.com, API reference, Rate limits, "Response headers"
+.. [13] docs.discord.com/developers/topics/rate-limits, "Header Format"
+.. [14] docs.slack.dev/apis/web-api/rate-limits
+.. [15] docs.stripe.com/rate-limits
+.. [16] shopify.dev/docs/api/admin-rest/usage/rate-limits
+.. [17] support.reddithelp.com, Reddit Data API Wiki
+"""
+
+from resumable.ratelimit._headers import RateLimit, read_headers, read_retry_after
+from resumable.ratelimit._hooks import hooks
+from resumable.ratelimit._wait import retry_if_rate_limited, wait_rate_limit
+
+__all__ = [
+    "RateLimit",
+    "hooks",
+    "read_headers",
+    "read_retry_after",
+    "retry_if_rate_limited",
+    "wait_rate_limit",
+]

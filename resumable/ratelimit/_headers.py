@@ -1,0 +1,219 @@
+"""What an answer says of its rate limits: readers of headers, of all families in use.
+
+Pure: no clock and no network; the caller says what time it is. Nothing here raises: headers that are absent,
+broken, absurd or hostile say nothing. The table of families, with sources, is in :mod:`resumable.ratelimit`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from resumable.ratelimit._values import (
+    YEAR,
+    read_after,
+    read_count,
+    read_items,
+    read_limit,
+    read_numbers,
+    read_offset,
+    read_skew,
+    read_stamp,
+    read_text,
+)
+
+_MOST_LIMITS = 16
+_LONGEST_NAME = 64
+_PREFIXES = ("x-ratelimit", "ratelimit", "x-rate-limit")
+_OTHER_FIELDS = frozenset({"date", "retry-after", "retry-after-ms", "x-shopify-shop-api-call-limit"})
+_SUFFIXED = re.compile(r"x-ratelimit-(limit|remaining|reset)-(?!after$)([a-z0-9_.-]{1,64})")
+_ANTHROPIC = re.compile(r"anthropic-ratelimit-([a-z0-9_-]{1,64})-(limit|remaining|reset)")
+_DICTIONARY = re.compile(r"\b(limit|remaining|reset)=([0-9]{1,18})\b")
+_CALL_LIMIT = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
+_REFUSAL_WORDS = re.compile(
+    r"rate.?limit|too many requests|abuse detection|quota.exceeded|throttl"
+    r"|wait a few minutes before you try again|retry your request again later",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """One quota, as an answer told it.
+
+    Attributes:
+        resource: Which quota of the server, such as ``core`` or ``tokens``; "" if it has but one.
+        limit: Units in a full window, None if unknown.
+        remaining: Units that are left in this window, None if unknown.
+        reset_at: When the quota is fresh, in epoch seconds on our own clock; None if unknown.
+        host: Which server, "" if unknown.
+    """
+
+    resource: str
+    limit: int | None
+    remaining: int | None
+    reset_at: float | None
+    host: str = ""
+
+
+class _Reading(NamedTuple):
+    fields: dict[str, str]
+    now: float
+    skew: float
+
+    def limit(self, resource: str, limit: int | None, remaining: int | None, reset: str | None) -> RateLimit:
+        after = read_after(reset, now=self.now, skew=self.skew) if reset else None
+        reset_at = None if after is None else self.now + after
+        # Names are shown on terminals: nothing that could steer one.
+        name = "".join(filter(str.isprintable, resource[:_LONGEST_NAME]))
+        return RateLimit(name, limit, remaining, reset_at)
+
+
+def read_headers(headers: Mapping[str, str], *, status: int | None = None, now: float) -> list[RateLimit]:
+    """All quotas that *headers* tell of, of whatever family.
+
+    Args:
+        headers: Any mapping; upper and lower case do not matter.
+        status: The answer's status. A 403 or 429 with ``Retry-After`` counts as a quota that is used up.
+        now: Epoch seconds on our clock. The server's ``Date`` says how far its clock is off.
+    """
+    fields = _wanted(headers)
+    reading = _Reading(fields, now, read_skew(fields.get("date"), now))
+    found = (limit for read in _FAMILIES for limit in read(reading))
+    told = [limit for limit in found if limit.limit is not None or limit.remaining is not None]
+    return (_refusal(fields, status, now) + told)[:_MOST_LIMITS]
+
+
+def read_retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
+    """Seconds to wait, as ``retry-after-ms`` or else ``Retry-After`` says; None if neither can be read.
+
+    A date is taken against the server's own ``Date``, else against *now* (epoch seconds on our clock).
+    """
+    return _retry_after(_wanted(headers), now)
+
+
+def is_rate_limited(status: int | None, headers: Mapping[str, str], message: str | None = None) -> bool:
+    """Whether an answer is a refusal for its rate limit: a 429, or a 403 that gives such a reason.
+
+    Args:
+        status: The answer's status, None if only its headers are known.
+        message: The error's own words. They also tell of limits that come with status 200 (GraphQL) or 400.
+    """
+    if status == 429:
+        return True
+    if message and status in (None, 200, 400, 403, 503) and _REFUSAL_WORDS.search(message):
+        return True
+    if status not in (None, 403):
+        return False
+    fields = _wanted(headers)
+    if "stripe-rate-limited-reason" in fields or _retry_after(fields, None) is not None:
+        return True
+    return status == 403 and any(limit.remaining == 0 for limit in read_headers(headers, now=0.0))
+
+
+def read_graphql(body: Any, *, now: float) -> RateLimit | None:
+    """The ``rateLimit`` object of a GraphQL answer; None if *body* has none that can be read.
+
+    Args:
+        body: The decoded answer, its ``data``, or the object itself.
+        now: Epoch seconds on our clock.
+    """
+    for name in ("data", "rateLimit"):
+        body = body.get(name, body) if isinstance(body, Mapping) else None
+    if not isinstance(body, Mapping):
+        return None
+    values = {name: read_text(body.get(name)) for name in ("limit", "remaining", "resetAt")}
+    limit, remaining = read_limit(values["limit"]), read_count(values["remaining"])
+    if remaining is None:
+        return None
+    return _Reading({}, now, 0.0).limit("graphql", limit, remaining, values["resetAt"])
+
+
+def _wanted(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that may tell of limits, in lower case; one that came twice is joined by a comma."""
+    fields: dict[str, str] = {}
+    try:
+        pairs = [(read_text(name).lower(), value) for name, value in headers.items()]
+    except Exception:  # not a mapping after all
+        return fields
+    for name, value in pairs:
+        if name in _OTHER_FIELDS or "ratelimit" in name or "rate-limit" in name:
+            known, text = fields.get(name), read_text(value)
+            fields[name] = f"{known}, {text}" if known else text
+    return fields
+
+
+def _retry_after(fields: dict[str, str], now: float | None) -> float | None:
+    """Seconds; without *now* the answer only says whether there is a hint that can be read."""
+    milliseconds = max(read_numbers(fields.get("retry-after-ms", "")), default=-1.0)
+    if 0 <= milliseconds <= YEAR * 1000:
+        return milliseconds / 1000
+    text, date = fields.get("retry-after", ""), fields.get("date")
+    if now is None:
+        now = read_stamp(date or text) or 0.0
+    after = read_after(text, now=now, skew=read_offset(date, now))
+    return None if after is None else max(0.0, after)
+
+
+def _refusal(fields: dict[str, str], status: int | None, now: float) -> list[RateLimit]:
+    after = _retry_after(fields, now) if status in (403, 429) else None
+    return [] if after is None else [RateLimit("retry-after", None, 0, now + after)]
+
+
+def _plain(reading: _Reading) -> Iterator[RateLimit]:
+    """``X-RateLimit-Limit``, ``-Remaining``, ``-Reset`` and kin: GitHub, GitLab, Discord, Reddit, old drafts."""
+    for prefix in _PREFIXES:
+        if not {f"{prefix}-limit", f"{prefix}-remaining"} & reading.fields.keys():
+            continue
+        limit, remaining, used, reset, reset_after, *names = (
+            reading.fields.get(f"{prefix}-{name}")
+            for name in ("limit", "remaining", "used", "reset", "reset-after", "resource", "bucket", "name")
+        )
+        left, spent, full = read_count(remaining), read_count(used), read_limit(limit)
+        if full is None and left is not None and spent is not None:
+            full = left + spent
+        yield reading.limit(next(filter(None, names), ""), full, left, reset_after or reset)
+
+
+def _suffixed(reading: _Reading) -> Iterator[RateLimit]:
+    """One header for each quota and number: OpenAI, Groq, Azure, Kong; Anthropic the other way round."""
+    quotas: dict[str, dict[str, str]] = {}
+    for name, value in reading.fields.items():
+        if match := _SUFFIXED.fullmatch(name):
+            quotas.setdefault(match[2], {})[match[1]] = value
+        elif match := _ANTHROPIC.fullmatch(name):
+            quotas.setdefault(match[1], {})[match[2]] = value
+    for resource, quota in quotas.items():
+        limit, remaining = read_limit(quota.get("limit")), read_count(quota.get("remaining"))
+        yield reading.limit(resource, limit, remaining, quota.get("reset"))
+
+
+def _structured(reading: _Reading) -> Iterator[RateLimit]:
+    """``RateLimit`` and ``RateLimit-Policy``, as draft 11 has them."""
+    limits = {_name(item, values): values for item, values in read_items(reading.fields.get("ratelimit", ""))}
+    policies = {_name(item, values): values for item, values in read_items(reading.fields.get("ratelimit-policy", ""))}
+    for name in limits | policies:
+        full, left = policies.get(name, {}), limits.get(name, {})
+        yield reading.limit(name, read_limit(full.get("q")), read_count(left.get("r")), left.get("t"))
+
+
+def _name(item: str, parameters: dict[str, str]) -> str:
+    return f"{item} {parameters['pk'].strip(':')}" if parameters.get("pk") else item
+
+
+def _dictionary(reading: _Reading) -> Iterator[RateLimit]:
+    """``RateLimit: limit=100, remaining=50, reset=5``, as draft 7 had it."""
+    values = dict(_DICTIONARY.findall(reading.fields.get("ratelimit", "")))
+    yield reading.limit("", read_limit(values.get("limit")), read_count(values.get("remaining")), values.get("reset"))
+
+
+def _shopify(reading: _Reading) -> Iterator[RateLimit]:
+    """``32/40``: 32 of 40 are used."""
+    if match := _CALL_LIMIT.fullmatch(reading.fields.get("x-shopify-shop-api-call-limit", "")):
+        used, limit = int(match[1]), int(match[2])
+        yield reading.limit("shop", limit, max(0, limit - used), None)
+
+
+_FAMILIES = (_plain, _suffixed, _structured, _dictionary, _shopify)

@@ -1,0 +1,148 @@
+"""Let a client show every response to the checkpoint that is current, so that users need not."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import Any, TypeVar
+
+from resumable.ratelimit._response import Seen, read_message
+
+C = TypeVar("C")
+
+
+def hooks(client: C) -> C:
+    """Let *client* show each of its responses to the checkpoint that is current; outside of one nothing happens.
+
+    PyGithub and githubkit sleep and retry within a call unless told not to, and neither that nor its refusals can
+    be seen from outside: give them ``retry=None`` and ``auto_retry=False``.
+
+    Args:
+        client: An ``httpx.Client`` or ``AsyncClient``, ``requests.Session``, ``aiohttp.ClientSession``,
+            ``github.Github`` (PyGithub) or ``githubkit.GitHub``. Doing it twice does no harm.
+
+    Returns:
+        The same client.
+
+    Raises:
+        TypeError: If it is none of these. It is unchanged.
+    """
+    for root, name, install in _CLIENTS:
+        if _is_a(client, root, name):
+            install(client)
+            return client
+    supported = ", ".join(f"{root}.{name}" for root, name, _ in _CLIENTS)
+    raise TypeError(f"cannot hook into {type(client).__name__!r} objects; supported: {supported}")
+
+
+def _is_a(client: object, root: str, name: str) -> bool:
+    """Whether *client* is an instance of *name* of package *root*, told without importing it."""
+    return any(kind.__name__ == name and kind.__module__.split(".")[0] == root for kind in type(client).__mro__)
+
+
+def observe_current(response: object) -> None:
+    """Show *response* to the checkpoint that is current, if there is one."""
+    from resumable._current import current_checkpoint_or_none
+
+    checkpoint = current_checkpoint_or_none()
+    if checkpoint is not None:
+        checkpoint.observe(response)
+
+
+async def _observe_current_async(response: object) -> None:
+    observe_current(response)
+
+
+def _hook_httpx(client: Any) -> None:
+    _add(client.event_hooks, observe_current)
+
+
+def _hook_httpx_async(client: Any) -> None:
+    _add(client.event_hooks, _observe_current_async)
+
+
+def _add(event_hooks: dict[str, list[Any]], hook: Callable[..., Any]) -> None:
+    found = event_hooks.setdefault("response", [])
+    if hook not in found:
+        found.append(hook)
+
+
+def _hook_requests(session: Any) -> None:
+    # requests also takes a bare function here.
+    if callable(session.hooks.get("response")):
+        session.hooks["response"] = [session.hooks["response"]]
+    _add(session.hooks, _observe_requests)
+
+
+def _observe_requests(response: object, *args: object, **kwargs: object) -> None:
+    observe_current(response)
+
+
+def _hook_aiohttp(session: Any) -> None:
+    if any(_observe_end in config.on_request_end for config in session.trace_configs):
+        return
+    config = import_module("aiohttp").TraceConfig()
+    config.on_request_end.append(_observe_end)
+    config.on_request_redirect.append(_observe_end)
+    config.on_request_exception.append(_observe_exception)
+    config.freeze()
+    session.trace_configs.append(config)
+
+
+async def _observe_end(session: object, context: object, params: Any) -> None:
+    observe_current(params.response)
+
+
+async def _observe_exception(session: object, context: object, params: Any) -> None:
+    """With ``raise_for_status`` a refusal is seen only here."""
+    if getattr(params.exception, "headers", None) is not None:
+        observe_current(params.exception)
+
+
+def _hook_pygithub(github: Any) -> None:
+    requester = github.requester
+    # Called for every response, also for those that become exceptions; a partial lets the requester pickle.
+    requester.DEBUG_ON_RESPONSE = partial(_observe_pygithub, requester)
+
+
+def _observe_pygithub(requester: Any, status: int, headers: dict[str, Any], output: str) -> None:
+    type(requester).DEBUG_ON_RESPONSE(requester, status, headers, output)
+    message = read_message(output.encode()) if status >= 400 else ""
+    observe_current(Seen(status, headers, requester.hostname or "", message))
+
+
+def _hook_githubkit(github: Any) -> None:
+    """Its httpx clients are made when needed, from the configuration, so the hooks go in there."""
+    added = {
+        name: _with_hook(getattr(github.config, name), hook)
+        for name, hook in (("event_hooks", observe_current), ("async_event_hooks", _observe_current_async))
+        if hasattr(github.config, name)
+    }
+    if not added:
+        raise TypeError("cannot hook into this version of githubkit; 0.16 is the first that has event hooks")
+    github.config = dataclasses.replace(github.config, **added)
+    for name, install in (("sync", _hook_httpx), ("async", _hook_httpx_async)):
+        # Inside of ``with github:`` there is a client already.
+        opened = getattr(github, f"_GitHubCore__{name}_client", None)
+        if opened is not None and (client := opened.get()) is not None:
+            install(client)
+
+
+def _with_hook(event_hooks: Any, hook: Callable[..., Any]) -> dict[str, list[Any]]:
+    copied = {name: list(found) for name, found in (event_hooks or {}).items()}
+    _add(copied, hook)
+    return copied
+
+
+_CLIENTS: tuple[tuple[str, str, Callable[[Any], None]], ...] = (
+    ("httpx", "Client", _hook_httpx),
+    ("httpx", "AsyncClient", _hook_httpx_async),
+    ("httpx2", "Client", _hook_httpx),
+    ("httpx2", "AsyncClient", _hook_httpx_async),
+    ("requests", "Session", _hook_requests),
+    ("aiohttp", "ClientSession", _hook_aiohttp),
+    ("github", "Github", _hook_pygithub),
+    ("githubkit", "GitHub", _hook_githubkit),
+)

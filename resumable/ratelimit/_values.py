@@ -1,0 +1,128 @@
+"""How one header value is read: counts, spans, instants, structured items.
+
+Pure. Nothing here raises: what cannot be read, or cannot be meant, is None.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+YEAR = 366 * 86400.0
+"""Seconds. No quota is renewed later than this: what lies further off is a mistake or an attack."""
+
+_LARGEST_COUNT = 10**15
+_LONGEST_VALUE = 4096
+_EPOCH_FROM, _MILLISECONDS_FROM = 1e9, 1e12
+
+_NUMBER = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{0,18})?(?:[eE][+-]?[0-9]{1,2})?")
+_SPAN = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ns|us|µs|ms|s|m|h|d)")
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+# RFC 9651, section 3.1: a list of items with parameters. Values that we do not read are only skipped.
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_PARAMETER = re.compile(rf";[ \t]*([a-z*][a-z0-9_.*-]*)(?:=({_QUOTED}|:[A-Za-z0-9+/=]*:|[^;,\"\s]+))?[ \t]*")
+_ITEM = re.compile(rf"[ \t]*({_QUOTED}|[A-Za-z*][\w!#$%&'*+.^`|~:/-]*)[ \t]*((?:{_PARAMETER.pattern})*)(?:,|$)")
+
+
+def read_text(value: object) -> str:
+    """*value* as text, "" for what is no header value or far too long to be one."""
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18:
+        value = format(value, ".17g")
+    return value.strip() if isinstance(value, str) and len(value) <= _LONGEST_VALUE else ""
+
+
+def read_number(text: str) -> float | None:
+    """The one finite number that *text* is."""
+    text = text.strip()
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def read_numbers(text: str) -> list[float]:
+    """The numbers of a header that was sent more than once; none if one of them is broken."""
+    numbers = [read_number(part) for part in text.split(",")]
+    return [] if None in numbers else [number for number in numbers if number is not None]
+
+
+def read_count(text: str | None) -> int | None:
+    """A count of 0 or more, rounded down. Of several the lowest: the careful reading."""
+    lowest = min(read_numbers(text or ""), default=-1.0)
+    return int(lowest) if 0 <= lowest <= _LARGEST_COUNT else None
+
+
+def read_limit(text: str | None) -> int | None:
+    """A limit, also with its policies behind it: ``100, 10;w=1, 100;w=60``."""
+    return read_count((text or "").split(",")[0].split(";")[0])
+
+
+def read_span(text: str) -> float | None:
+    """Seconds, from a span such as ``6m0s``, ``1.5h`` or ``12ms``."""
+    if _SPAN.sub("", text) or not text:
+        return None
+    return sum(float(number) * _UNITS[unit] for number, unit in _SPAN.findall(text))
+
+
+def read_stamp(text: str) -> float | None:
+    """Epoch seconds, from an RFC 3339 time or an HTTP date, on the clock of who wrote it."""
+    for parse in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            stamp = parse(text)
+            return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()
+        except Exception:  # the standard parsers raise of everything: ValueError, TypeError, IndexError, ...
+            continue
+    return None
+
+
+def read_offset(date: str | None, now: float) -> float:
+    """How far our clock is ahead of the server's ``Date``, in seconds; 0 if it cannot be told."""
+    stamp = read_stamp(date) if date else None
+    ahead = 0.0 if stamp is None else now - stamp
+    return ahead if abs(ahead) <= YEAR else 0.0
+
+
+def read_skew(date: str | None, now: float) -> float:
+    """What to add to a server's time to get ours, in seconds."""
+    ahead = read_offset(date, now)
+    # A Date has no fractions: up to one second "ahead" is what clocks that agree look like.
+    return 0.0 if 0 <= ahead <= 1 else ahead
+
+
+def read_after(text: str, *, now: float, skew: float = 0.0) -> float | None:
+    """Seconds from *now*, below 0 for the past: from a distance, a span, an epoch or a date.
+
+    From 1e12 on a number is epoch milliseconds, from 1e9 on epoch seconds, else a distance. Of several the
+    latest counts.
+    """
+    numbers = read_numbers(text)
+    if numbers:
+        after = _number_after(max(numbers), now, skew)
+    elif (span := read_span(text)) is not None:
+        after = span
+    else:
+        stamp = read_stamp(text)
+        after = None if stamp is None else stamp + skew - now
+    return after if after is not None and abs(after) <= YEAR else None
+
+
+def _number_after(number: float, now: float, skew: float) -> float | None:
+    if number < 0:
+        return None
+    if number < _EPOCH_FROM:
+        return number
+    return (number / 1000 if number >= _MILLISECONDS_FROM else number) + skew - now
+
+
+def read_items(text: str) -> list[tuple[str, dict[str, str]]]:
+    """The items of a structured list, each with its parameters; none if any part is malformed."""
+    items: list[tuple[str, dict[str, str]]] = []
+    position = 0
+    while position < len(text):
+        match = _ITEM.match(text, position)
+        if match is None:
+            return []
+        items.append((match[1].strip('"'), dict(_PARAMETER.findall(match[2]))))
+        position = match.end()
+    return items

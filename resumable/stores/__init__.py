@@ -1,0 +1,17 @@
+"""Where checkpoints lie."""
+
+from ._base import CheckpointStore, GenerationStore, JournalingStore, OwningStore, StreamingStore
+from ._file import FileStore
+from ._memory import MemoryStore
+from ._open import open_store
+
+__all__ = [
+    "CheckpointStore",
+    "FileStore",
+    "GenerationStore",
+    "JournalingStore",
+    "MemoryStore",
+    "OwningStore",
+    "StreamingStore",
+    "open_store",
+]

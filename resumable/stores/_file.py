@@ -1,0 +1,231 @@
+"""Checkpoints as JSON files in a directory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from .._codec import decode, decode_document
+from .._errors import CheckpointBusyError, StoreError
+from . import _disk, _lock
+from ._names import PREFIX, SUFFIX, check_operation_id, hashed_name, may_share_a_file, plain_name
+
+_ID_IN_HEAD = re.compile(rb'\A\s*\{\s*"version"\s*:\s*"[^"]*"\s*,\s*"operation_id"\s*:\s*("(?:[^"\\]|\\.)*")')
+_HEAD = 8192
+
+
+class FileStore:
+    """One file for each checkpoint, ``.checkpoint_{id}.json``, replaced whole or not at all.
+
+    Beside it, as needed: ``.json.prev`` (the checkpoint before), ``.journal`` (saves since the snapshot), ``.lock``.
+    Ids that would share a file name, or have no safe one, get a short hash appended.
+
+    Args:
+        directory: Where they lie; made at the first save.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = Path(directory)
+        self._located: dict[str, Path] = {}
+        self._journals: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"FileStore({str(self.directory)!r})"
+
+    # -- names
+
+    def locate(self, key: str) -> Path:
+        """Where the checkpoint of *key* lies, or would."""
+        path = self._located.get(key)
+        if path is None:
+            check_operation_id(key)
+            path = self._choose(key)
+        return path
+
+    def _choose(self, key: str) -> Path:
+        hashed = self.directory / hashed_name(key)
+        name = plain_name(key)
+        if name is None or os.path.lexists(hashed):
+            return hashed
+        plain = self.directory / name
+        return hashed if self._is_rival(key, operation_id_in(plain)) else plain
+
+    @staticmethod
+    def _is_rival(key: str, other: str | None) -> bool:
+        return other is not None and other != key and may_share_a_file(key, other)
+
+    # -- the five verbs
+
+    def get(self, key: str) -> bytes | None:
+        path = self.locate(key)
+        with _as_store_error(f"cannot read {path}"):
+            return _disk.read(path)
+
+    def put(self, key: str, blob: bytes) -> Path:
+        return self.put_chunks(key, [blob])
+
+    def put_chunks(self, key: str, chunks: Iterable[bytes]) -> Path:
+        path = self.locate(key)
+        with _as_store_error(f"cannot write {path}"):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            _disk.replace(path, chunks, keep=_beside(path, ".json.prev"))
+        return path
+
+    def delete(self, key: str) -> bool:
+        path = self.locate(key)
+        self._close_journal(key)
+        with _as_store_error(f"cannot delete {path}"):
+            # The checkpoint goes first: what is left of it without it counts for nothing.
+            found = _disk.unlink(path)
+            for suffix in (".journal", ".journal.prev", ".json.prev"):
+                _disk.unlink(_beside(path, suffix))
+            if found:
+                _disk.sync_directory(self.directory)
+            if key not in self._located:
+                _disk.unlink(_beside(path, ".lock"))
+        return found
+
+    def keys(self) -> Iterator[str]:
+        for path in sorted(self.directory.glob(f"{PREFIX}*{SUFFIX}")):
+            with contextlib.suppress(OSError):
+                yield operation_id_in(path) or path.name[len(PREFIX) : -len(SUFFIX)]
+
+    def close(self) -> None:
+        for key in list(self._journals):
+            self._close_journal(key)
+
+    # -- one owner
+
+    @contextlib.contextmanager
+    def own(self, key: str) -> Iterator[None]:
+        """Own *key* while in the block; raises CheckpointBusyError, naming the holder, if another process does."""
+        with contextlib.ExitStack() as stack:
+            path = self.locate(key)
+            with _as_store_error(f"cannot use {self.directory}"):
+                self.directory.mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(_lock.holding(_beside(path, ".lock"), key))
+            except CheckpointBusyError:
+                # An id that shares the file name may hold it, before its first save is there to tell.
+                other = _lock.read_holder(_beside(path, ".lock")).get("operation_id")
+                if not isinstance(other, str) or not self._is_rival(key, other):
+                    raise
+                path = self.directory / hashed_name(key)
+                stack.enter_context(_lock.holding(_beside(path, ".lock"), key))
+            # Who looked before it owned may have looked too early.
+            self._located[key] = path if path.name == hashed_name(key) else self._choose(key)
+            try:
+                yield
+            finally:
+                self._close_journal(key)
+                del self._located[key]
+                if not path.exists():
+                    with contextlib.suppress(OSError):
+                        os.unlink(_beside(path, ".lock"))
+
+    def is_owned(self, key: str) -> bool:
+        """Whether some process works on *key* right now."""
+        return _lock.is_held(_beside(self.locate(key), ".lock"))
+
+    # -- the journal
+
+    def read_journal(self, key: str) -> bytes | None:
+        path = _beside(self.locate(key), ".journal")
+        with _as_store_error(f"cannot read {path}"):
+            return _disk.read(path)
+
+    def append_journal(self, key: str, offset: int, data: bytes) -> None:
+        path = _beside(self.locate(key), ".journal")
+        with _as_store_error(f"cannot append to {path}"):
+            descriptor = self._journals.get(key)
+            if descriptor is None:
+                descriptor = self._journals[key] = _open_journal(path, offset)
+            try:
+                _disk.write_all(descriptor, data)
+                _disk.sync_data(descriptor)
+            except BaseException:
+                # What the file holds now is unknown; nobody appends to it through this descriptor again.
+                self._close_journal(key)
+                raise
+
+    def replace_journal(self, key: str, data: bytes) -> None:
+        path = _beside(self.locate(key), ".journal")
+        self._close_journal(key)
+        with _as_store_error(f"cannot write {path}"):
+            _disk.replace(path, [data])
+
+    def retire_journal(self, key: str) -> None:
+        path = self.locate(key)
+        self._close_journal(key)
+        with _as_store_error(f"cannot rename {_beside(path, '.journal')}"):
+            try:
+                os.replace(_beside(path, ".journal"), _beside(path, ".journal.prev"))
+            except FileNotFoundError:
+                _disk.unlink(_beside(path, ".journal.prev"))
+
+    def _close_journal(self, key: str) -> None:
+        descriptor = self._journals.pop(key, None)
+        if descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+    # -- generations
+
+    def stamp(self, key: str) -> object | None:
+        """Something that differs whenever the checkpoint of *key* was written anew; None if there is none."""
+        with _as_store_error(f"cannot look at {self.locate(key)}"):
+            try:
+                status = os.stat(self.locate(key), follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+        return status.st_ino, status.st_mtime_ns, status.st_size
+
+    def get_previous(self, key: str) -> tuple[str, bytes] | None:
+        path = _beside(self.locate(key), ".json.prev")
+        with _as_store_error(f"cannot read {path}"):
+            raw = _disk.read(path)
+        return None if raw is None else (str(path), raw)
+
+
+def _open_journal(path: Path, offset: int) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o600)
+    try:
+        os.ftruncate(descriptor, offset)
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        _disk.sync_directory(path.parent)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name.removesuffix(SUFFIX) + suffix)
+
+
+@contextlib.contextmanager
+def _as_store_error(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{what}: {error.strerror or error}. The last checkpoint stands.") from error
+
+
+def operation_id_in(path: Path) -> str | None:
+    """The operation id inside the checkpoint file *path*; None if there is no file or it does not say."""
+    try:
+        head = _disk.read(path, _HEAD)
+        if head is None:
+            return None
+        match = _ID_IN_HEAD.match(head)
+        if match is not None:
+            value = decode(match.group(1))
+        else:
+            value = decode_document(_disk.read(path) or b"").get("operation_id")
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, str) else None

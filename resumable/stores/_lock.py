@@ -1,0 +1,83 @@
+"""One owner at a time on one machine: a lock on a file beside the checkpoint, which says who holds it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from .._errors import CheckpointBusyError, StoreError
+from . import _disk
+
+
+@contextlib.contextmanager
+def holding(path: Path, operation_id: str) -> Iterator[None]:
+    """Hold the lock file *path* for *operation_id*.
+
+    The lock lies on a file of its own: one on the data file would be void after the file is replaced.
+
+    Raises:
+        CheckpointBusyError: Somebody else holds it, in this process or another.
+        StoreError: The file cannot be made or locked.
+    """
+    lock = filelock.FileLock(path, timeout=0, mode=0o600, thread_local=False)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        holder = read_holder(path)
+        raise CheckpointBusyError(
+            operation_id, str(holder.get("host", "")), int(holder.get("pid", 0)), str(holder.get("since", ""))
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        raise StoreError(f"cannot lock {path}: {error}. Nothing was read or written.") from error
+    try:
+        _write_holder(path, operation_id)
+        yield
+    finally:
+        lock.release()
+
+
+def _write_holder(path: Path, operation_id: str) -> None:
+    holder = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "operation_id": operation_id,
+    }
+    # Who holds it is for people; a full disk must not keep them from working.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0))
+        try:
+            _disk.write_all(descriptor, json.dumps(holder).ljust(240).encode())
+        finally:
+            os.close(descriptor)
+
+
+def read_holder(path: Path) -> dict[str, Any]:
+    """Who wrote itself into the lock file last; {} if that cannot be told."""
+    try:
+        holder = json.loads(_disk.read(path, 4096) or b"{}")
+        holder["pid"] = int(holder.get("pid", 0))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+    return dict(holder)
+
+
+def is_held(path: Path) -> bool:
+    """Whether some process holds the lock right now."""
+    if not path.exists():
+        return False
+    lock = filelock.FileLock(path, timeout=0, mode=0o600, thread_local=False)
+    try:
+        lock.acquire()
+    except (filelock.Timeout, OSError, NotImplementedError):
+        return True
+    lock.release()
+    return False

@@ -1,0 +1,126 @@
+"""What ``remaining`` costs an item, against tqdm in the same process.
+
+Run it: ``python -m tests.bench.bench_items``. It prints a table and ends with 1 if a target is missed.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from statistics import median
+from typing import Any
+
+from tqdm import tqdm
+
+from resumable._items import Loop, remaining
+
+ITEMS = 1_000_000
+ROUNDS = 9
+TARGETS = {"list": 0.2, "generator": 0.35}
+
+
+class WakingOwner:
+    """Wakes its loops every 100 ms, as a checkpoint with a time limit does."""
+
+    operation_id = "bench"
+
+    def __init__(self) -> None:
+        self.live: list[Loop[Any]] = []
+        self.timer = threading.Thread(target=self._wake, daemon=True)
+        self.timer.start()
+
+    def _wake(self) -> None:
+        while True:
+            time.sleep(0.1)
+            for loop in self.live[:]:
+                loop.wake()
+
+    def check_in(self) -> int:
+        return 10**18
+
+    def register(self, loop: Loop[Any]) -> None:
+        self.live.append(loop)
+
+    def unregister(self, loop: Loop[Any]) -> None:
+        self.live.remove(loop)
+
+
+def generate(count: int) -> Iterator[int]:
+    for number in range(count):
+        yield number  # noqa: UP028  # as users' generators are
+
+
+SOURCES: dict[str, Callable[[int], Iterable[int]]] = {
+    "list": lambda count: list(range(count)),
+    "range": range,
+    "dict": lambda count: dict.fromkeys(range(count)),
+    "generator": generate,
+    "map": lambda count: map(int, range(count)),
+}
+
+
+def ns_an_item(loop: Iterable[object], count: int) -> float:
+    began = time.perf_counter_ns()
+    for _ in loop:
+        pass
+    return (time.perf_counter_ns() - began) / count
+
+
+def overheads(make: Callable[[int], Iterable[int]], loops: dict[str, Callable[[Any], Any]]) -> dict[str, float]:
+    """ns an item over a bare loop: medians of rounds in which all take turns."""
+    seen: dict[str, list[float]] = {name: [] for name in loops}
+    for _ in range(ROUNDS):
+        bare = ns_an_item(make(ITEMS), ITEMS)
+        for name, loop in loops.items():
+            seen[name].append(ns_an_item(loop(make(ITEMS)), ITEMS) - bare)
+    return {name: median(values) for name, values in seen.items()}
+
+
+def per_item() -> bool:
+    owner = WakingOwner()
+    loops: dict[str, Callable[[Any], Any]] = {
+        "tqdm": lambda items: tqdm(items, file=io.StringIO()),
+        "remaining": lambda items: remaining(items, owner, name="bench"),
+        "by key": lambda items: remaining(items, owner, name="bench", key=int),
+    }
+    print(f"{'source':<10} {'tqdm ns':>8} {'ours ns':>8} {'ratio':>6} {'target':>7} {'by key ns':>10}")
+    is_good = True
+    for source, make in SOURCES.items():
+        ns = overheads(make, loops)
+        ratio, target = ns["remaining"] / ns["tqdm"], TARGETS.get(source)
+        is_good &= target is None or ratio <= target
+        told = f"{ns['tqdm']:8.1f} {ns['remaining']:8.1f} {ratio:6.3f} {target or '':>7} {ns['by key']:10.0f}"
+        print(f"{source:<10} {told}")
+    return is_good
+
+
+def resumed() -> None:
+    """How long it takes to get to the first item that is left, and how large the saved form is."""
+    owner = WakingOwner()
+    print(f"\n{'source':<10} {'done':>9} {'to go on, ms':>13} {'saved, bytes':>13}")
+    for source, make in SOURCES.items():
+        for count in (1_000, 1_000_000):
+            first = remaining(make(count + 1), owner, name="bench")
+            raw = iter(first)
+            deque((next(raw) for _ in range(count + 1)), maxlen=0)
+            saved, again = first.to_dict(), make(count + 1)
+            began = time.perf_counter()
+            next(remaining(again, owner, name="bench", saved=saved))
+            ms = (time.perf_counter() - began) * 1e3
+            print(f"{source:<10} {count:>9,} {ms:13.3f} {len(str(saved)):>13,}")
+
+
+def main() -> int:
+    gc.collect()
+    is_good = per_item()
+    resumed()
+    return 0 if is_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
