@@ -12,7 +12,6 @@ A change is an object with the keys of one kind:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any, Protocol
 
 from ._codec import encode
@@ -97,7 +96,7 @@ class Snapshot:
         values = self._values[start : start + CHUNK]
         if self._keys is None:
             return values
-        return dict(zip(islice(self._keys, start, start + CHUNK), values, strict=True))
+        return dict(zip(self._keys[start : start + CHUNK], values, strict=True))
 
 
 def object_of(**parts: bytes | None) -> bytes:

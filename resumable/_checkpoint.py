@@ -16,6 +16,7 @@ from ._current import current_checkpoint_or_none
 from ._items import AsyncRemaining, Remaining, remaining, remaining_async
 from ._ledgers import Fingerprint
 from ._manager import CheckpointManager, default_auto_cleanup, default_directory
+from ._quota import OnExhausted, check_policy
 from ._shell import S, Shell, count_lock, has_gil
 from ._steps import run, run_async
 from ._auto import auto
@@ -97,8 +98,7 @@ class Checkpoint(Shell[S]):
         return loop
 
     def _open(self) -> None:
-        run(self._core.open())
-        self._core.listen(self)
+        run(self._core.open(self))
 
     def _close(self, error: BaseException | None) -> None:
         try:
@@ -157,8 +157,7 @@ class AsyncCheckpoint(Shell[S]):
         return loop
 
     async def _open(self) -> None:
-        await run_async(self._core.open())
-        self._core.listen(self)
+        await run_async(self._core.open(self))
 
     async def _close(self, error: BaseException | None) -> None:
         try:
@@ -201,6 +200,8 @@ class checkpointed(  # noqa: N801 - reads as an adjective, as contextlib's do
             without arguments. A dict by default.
         auto_cleanup: Whether a clean exit removes the checkpoint; else ``$CHECKPOINT_AUTO_CLEANUP``, else True.
         arguments: Plain JSON that must be the same when the operation is resumed.
+        on_exhausted: What to do when the API's quota, as :meth:`Checkpoint.observe` knows it, is used up: save and
+            ``"wait"`` until it is fresh, save and ``"raise"`` RateLimitExhausted, or what a callable answers.
 
     Raises:
         CheckpointBusyError: On entry: another process works on this operation.
@@ -221,6 +222,7 @@ class checkpointed(  # noqa: N801 - reads as an adjective, as contextlib's do
         state: None = ...,
         auto_cleanup: bool | None = ...,
         arguments: Mapping[str, Any] | None = ...,
+        on_exhausted: OnExhausted = ...,
     ) -> None: ...
     @overload
     def __init__(
@@ -235,6 +237,7 @@ class checkpointed(  # noqa: N801 - reads as an adjective, as contextlib's do
         state: type[S],
         auto_cleanup: bool | None = ...,
         arguments: Mapping[str, Any] | None = ...,
+        on_exhausted: OnExhausted = ...,
     ) -> None: ...
     def __init__(
         self,
@@ -248,8 +251,10 @@ class checkpointed(  # noqa: N801 - reads as an adjective, as contextlib's do
         state: type[Any] | None = None,
         auto_cleanup: bool | None = None,
         arguments: Mapping[str, Any] | None = None,
+        on_exhausted: OnExhausted = "wait",
     ) -> None:
         check_operation_id(operation_id)
+        check_policy(on_exhausted)
         if manager is not None and store is not None:
             raise ValueError("give manager or store, not both")
         if manager is None:
@@ -268,6 +273,7 @@ class checkpointed(  # noqa: N801 - reads as an adjective, as contextlib's do
             total=total,
             state_type=state,
             arguments=arguments,
+            on_exhausted=on_exhausted,
             clock=manager.clock if manager is not None else system_clock,
         )
         self._open: list[Checkpoint[S] | AsyncCheckpoint[S]] = []

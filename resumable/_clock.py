@@ -24,8 +24,8 @@ class Clock(Protocol):
     def call_at(self, when: float, callback: Callable[[], None]) -> Callable[[], None]:
         """Call *callback*, which must be quick, once ``now()`` is *when*; returns what cancels it."""
 
-    def wait(self, seconds: float, wake: threading.Event) -> None:
-        """Sleep, until *wake* is set."""
+    def sleep(self, seconds: float) -> None:
+        """Let *seconds* pass."""
 
 
 class SystemClock:
@@ -40,9 +40,8 @@ class SystemClock:
     def call_at(self, when: float, callback: Callable[[], None]) -> Callable[[], None]:
         return _alarms.set(when, callback)
 
-    def wait(self, seconds: float, wake: threading.Event) -> None:
-        # On Windows, waiting without end cannot be interrupted by Ctrl-C.
-        wake.wait(min(max(seconds, 0), 3600))
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
 
 
 class _Alarms:

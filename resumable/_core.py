@@ -13,21 +13,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import _current, _mismatch, _signals, _typed
+from ._capture import Content
 from ._clock import Clock, system_clock
 from ._codec import warn_once_per_path
 from ._collections import Durable, make
-from ._errors import CheckpointCorruptError, StateEncodeError, StoreError
+from ._errors import CheckpointCorruptError, RateLimitExhausted, StateEncodeError, StoreError
 from ._loops import Loops
 from ._models import CheckpointMetadata, SaveCosts
+from ._quota import MARGIN_SECONDS, OnExhausted, Quota
 from ._restore import Restored
 from ._session import Save, Session
-from ._steps import Steps
-from ._stored import Content, StoredOperation
+from ._steps import Pause, Steps
+from ._stored import StoredOperation
 from ._strategies import SaveStrategy
+from .ratelimit._headers import RateLimit
 from .stores import CheckpointStore, OwningStore
 
 _log = logging.getLogger("resumable")
 _RUNS_KEPT = 10
+_POLL_SECONDS = 0.1
+"""How soon a wait notices that it should end."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,6 +47,7 @@ class Options:
     total: int | None = None
     state_type: type[Any] | None = None
     arguments: Mapping[str, Any] | None = None
+    on_exhausted: OnExhausted = "wait"
     clock: Clock = field(default_factory=lambda: system_clock)
 
 
@@ -73,8 +79,11 @@ class Core:
 
     # -- open
 
-    def open(self) -> Steps[None]:
-        """Own the operation and restore it. If this raises, nothing is owned and nothing was written."""
+    def open(self, checkpoint: Any) -> Steps[None]:
+        """Own the operation, restore it, and make *checkpoint* the current one.
+
+        If this raises, nothing is owned and nothing was written.
+        """
         store = self.options.store
         try:
             if isinstance(store, OwningStore):
@@ -86,6 +95,8 @@ class Core:
                 now = self.clock.utc()
                 restored = yield lambda: self._stored.load(now=now)
             self._begin(restored)
+            self._listen(checkpoint)
+            yield from self.wait_if_exhausted()
         except BaseException:
             self._stack.close()
             raise
@@ -107,6 +118,7 @@ class Core:
         costs, elapsed = self._restored_costs()
         self.session = Session(self.options.strategy, metadata, now=self.clock.now(), elapsed_time=elapsed, costs=costs)
         self.loops = Loops(self._internal.get("loops", {}))
+        self.quota = Quota(self._internal.get("budget"))
         self.runs: list[dict[str, Any]] = [*self._internal.get("history", [])][-_RUNS_KEPT:]
         self.runs.append(self._this_run(utc.isoformat(timespec="seconds")))
 
@@ -137,8 +149,7 @@ class Core:
         history = self._internal.get("history", [])
         return int(history[-1].get("run", len(history))) if history else 0
 
-    def listen(self, checkpoint: Any) -> None:
-        """Become the current checkpoint, and hear signals."""
+    def _listen(self, checkpoint: Any) -> None:
         token = _current.set_current(checkpoint)
         self._stack.callback(_reset_current, token)
         if _signals.listen(self._wake):
@@ -170,7 +181,44 @@ class Core:
             elif not self._is_probed:
                 self._stored.probe(self._content(self.session.metadata))
             self._is_probed = True
+        yield from self.wait_if_exhausted()
         return self._plan()
+
+    # -- the API's quota
+
+    def observe(self, response: object) -> None:
+        """Learn from *response* what is left of the quota; the strategy is asked before the next item."""
+        if self.quota.observe(response, self.session, now=self.clock.utc().timestamp()):
+            self._wake()
+
+    def wait_if_exhausted(self) -> Steps[None]:
+        """Save and wait, or raise, if the quota is used up.
+
+        Raises:
+            RateLimitExhausted: If ``on_exhausted`` wants it; everything ticked is saved.
+        """
+        limit = self.quota.exhausted(now=self.clock.utc().timestamp())
+        if limit is None or limit.reset_at is None:
+            return
+        policy = self.options.on_exhausted
+        if self.session.saves or self.processed_items > self._before:
+            yield from self.save(f"Rate-limit: {limit.resource or 'quota'} is used up")
+        answer = policy(limit) if callable(policy) else policy
+        if answer == "raise":
+            raise RateLimitExhausted(limit.reset_at, limit.resource)
+        if answer == "wait":
+            yield from self._wait_until(limit)
+
+    def _wait_until(self, limit: RateLimit) -> Steps[None]:
+        assert limit.reset_at is not None
+        fresh_at = limit.reset_at + MARGIN_SECONDS
+        _log.info("%s: waiting for %s until %s", self.options.operation_id, limit.host or limit.resource, fresh_at)
+        try:
+            while (left := fresh_at - self.clock.utc().timestamp()) > 0:
+                yield Pause(min(left, _POLL_SECONDS), self.clock.sleep)
+                yield from self._stop_if_asked()
+        finally:
+            self.session.waited(now=self.clock.now())
 
     def _stop_if_asked(self) -> Steps[None]:
         number = _signals.received()
@@ -225,10 +273,17 @@ class Core:
 
     def _save(self, save: Save, *, wait: bool, is_last: bool = False) -> Steps[None]:
         began = self.clock.now()
-        metadata = dataclasses.replace(self.session.metadata, extra=dict(self.session.metadata.extra))
-        metadata.save_count += 1
-        metadata.last_save_reason = save.reason
-        location = yield from self._stored.save(self._content(metadata, save, is_last=is_last), wait=wait)
+        metadata = self.session.metadata
+
+        def take() -> Content:
+            nonlocal metadata
+            self.sync()
+            metadata = dataclasses.replace(self.session.metadata, extra=dict(self.session.metadata.extra))
+            metadata.save_count += 1
+            metadata.last_save_reason = save.reason
+            return self._content(metadata, save, is_last=is_last)
+
+        location = yield from self._stored.save(take, wait=wait)
         seconds = self.clock.now() - began
         if location is None:
             self._pending = save, seconds, metadata
@@ -264,12 +319,14 @@ class Core:
         }
         internal = {name: value for name, value in self._internal.items() if name not in ("loops", "collections")}
         internal["history"] = self.runs
+        if self.quota.is_known:
+            internal["budget"] = self.quota.to_dict()
         internal["elapsed"] = round(self.session.elapsed_time, 3)
         internal["costs"] = _typed.costs_to(self.session.costs, charged=save is not None and save.is_charged)
         if self.options.arguments:
             internal["arguments"] = dict(self.options.arguments)
         state = _typed.plain(self.options.state_type, self.state)
-        return Content(state, metadata, self.created_at, now, internal, is_last, self.loops.views)
+        return Content(state, metadata, self.created_at, now, internal, is_last, (), self.loops.views)
 
     # -- close
 

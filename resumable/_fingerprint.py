@@ -75,10 +75,10 @@ def next_sampled(position: int) -> int:
     return position // _STRIDE * _STRIDE + _STRIDE - 1
 
 
-def thinned(samples: Iterable[Sample]) -> tuple[Sample, ...]:
-    """The few that are kept, by position: 0, 7, 63, 511, … and the last three."""
+def thinned(samples: Iterable[Sample], last: int = 3) -> tuple[Sample, ...]:
+    """The few that are kept, by position: 0, 7, 63, 511, … and the *last* ones."""
     ordered = sorted(samples)
-    return tuple(one for one in ordered[:-3] if _is_kept(one.position)) + tuple(ordered[-3:])
+    return tuple(one for one in ordered[:-last] if _is_kept(one.position)) + tuple(ordered[-last:])
 
 
 def samples_from(values: Any) -> tuple[Sample, ...]:

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import Any, NoReturn, SupportsIndex
+from typing import Any, NoReturn, SupportsIndex, TypeVar
+
+K = TypeVar("K")
 
 _ADVICE = (
     "a value in a durable collection is frozen once it was saved, because a change inside it would go unnoticed; "
@@ -57,7 +60,12 @@ def freeze(value: Any) -> Any:
         return value
     # Copied first and looked at then: another thread may be changing the original.
     if isinstance(value, dict):
-        return _freeze_inside(FrozenDict(value))
+        members = FrozenDict(value)
+        for key, item in members.items():
+            if type(item) not in IMMUTABLE:
+                dict.__setitem__(members, key, freeze(item))
+        _untrack(members)
+        return members
     entries = FrozenList(value)
     for index, item in enumerate(entries):
         if type(item) not in IMMUTABLE:
@@ -67,17 +75,41 @@ def freeze(value: Any) -> Any:
 
 
 def freeze_all(values: list[Any]) -> list[Any]:
-    """Each of *values* frozen; at C speed where all are dicts without containers in them."""
-    kinds = set(map(type, values))
-    if kinds <= IMMUTABLE:
-        return values
-    if kinds != {dict}:
-        return list(map(freeze, values))
+    """Each of *values* frozen. They must be plain JSON."""
+    flat = freeze_flat(values)
+    return list(map(freeze, values)) if flat is None else flat
+
+
+def freeze_flat(values: list[Any]) -> list[Any] | None:
+    """Each of *values* frozen at C speed, if all are dicts of numbers, strings, booleans and None.
+
+    None if they are not, or not surely JSON: they must be looked at one by one then.
+    """
+    if set(map(type, values)) != {dict}:
+        return None
     frozen = list(map(FrozenDict, values))
-    if not set(map(type, chain.from_iterable(map(dict.values, frozen)))) <= IMMUTABLE:
-        return list(map(_freeze_inside, frozen))
+    kinds = set(map(type, chain.from_iterable(map(dict.values, frozen))))
+    if not kinds <= LEAVES or not set(map(type, set().union(*frozen))) <= {str}:
+        return None
+    if float in kinds:
+        inner = chain.from_iterable(map(dict.values, frozen))
+        if not all(math.isfinite(value) for value in inner if type(value) is float):
+            return None
     deque(map(_untrack, frozen), 0)
     return frozen
+
+
+def freeze_checked(values: dict[K, Any], check: Callable[[], None]) -> tuple[dict[K, Any], bool]:
+    """*values* frozen, and whether surely none of them has containers in it.
+
+    Args:
+        check: Raises where *values* are not plain JSON; only called if that is not sure.
+    """
+    flat = freeze_flat(list(values.values()))
+    if flat is not None:
+        return dict(zip(values, flat, strict=True)), True
+    check()
+    return dict(zip(values, map(freeze, list(values.values())), strict=True)), False
 
 
 def thaw(value: Any) -> Any:
@@ -92,14 +124,6 @@ def thaw(value: Any) -> Any:
 def thaw_all(values: Iterable[Any]) -> list[Any]:
     """Each of *values* thawed."""
     return [value if type(value) in LEAVES else thaw(value) for value in values]
-
-
-def _freeze_inside(copy: FrozenDict) -> FrozenDict:
-    for key, item in copy.items():
-        if type(item) not in IMMUTABLE:
-            dict.__setitem__(copy, key, freeze(item))
-    _untrack(copy)
-    return copy
 
 
 def has_gil() -> bool:

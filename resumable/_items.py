@@ -1,8 +1,7 @@
 """What is left to do: iteration that knows at every moment which items are done.
 
 By position the items pass in C: ``compress(items, checks)`` asks the owner every few thousand items, and the exact
-count is what ``itertools.repeat`` has left. By key, with every item fingerprinted, in async code and on builds
-without a GIL each item takes a step in Python. All else is shared.
+count is what ``itertools.repeat`` has left. Elsewhere each item takes a step in Python. All else is shared.
 """
 
 from __future__ import annotations
@@ -54,6 +53,7 @@ class PassingRemaining(Remaining[T]):
         self._witnesses: tuple[GeneratorType[Any, Any, Any], ...] = ()
         super().__init__(items, owner, ledger, name)
         self._source = _beginning(items, ledger)
+        self._is_seekable = type(items) in _sources.SEEKABLE
 
     def __iter__(self) -> Iterator[T]:
         if self._raw is None:
@@ -85,11 +85,11 @@ class PassingRemaining(Remaining[T]):
         return compress(chain.from_iterable(feed), chain.from_iterable(checks))
 
     def _feed(self) -> Generator[Iterable[T], None, None]:
-        """All items, in stretches; between two of them one is sampled before the loop's body can change it."""
+        """All items; where they cannot be looked at ahead, in stretches, with one sampled between two of them."""
         if not _sources.is_indexed(self._items):
             self._ledger.check_passing(self._source)
         position = self._ledger.start
-        while self._is_sampled:
+        while self._is_sampled and not self._is_seekable:
             sampled = _fingerprint.next_sampled(position)
             yield islice(self._source, sampled - position)
             one = tuple(islice(self._source, 1))
@@ -116,6 +116,8 @@ class PassingRemaining(Remaining[T]):
             count = max(1, min(self._owner.check_in(), longest))
             quota = repeat(True, count)
             self._round = (given + count, quota)
+            if self._is_sampled and self._is_seekable:
+                self._ledger.see_ahead(self._items, self._ledger.start + given, count)
             yield compress(flags, quota)
             longest = min(2 * longest, _LONGEST_ROUND)
 
@@ -238,8 +240,7 @@ def remaining(
         key: Gives an item's identity, a str or an int, or names the field or attribute that holds it. With it the
             order may change and items may come and go; without it the position counts.
         fingerprint: Without *key*: how to tell that the input is still the same. ``"sampled"`` compares a few done
-            items, ``"full"`` each one (some microseconds an item), None trusts it. Items added at the end are
-            welcome; what comes after the position is not compared.
+            items, ``"full"`` each done one (microseconds an item), None trusts it. What is left is not compared.
         saved: What ``to_dict`` of an earlier loop gave, or ``merged`` made of it.
 
     Raises:
@@ -269,12 +270,7 @@ def remaining_async(
     return AsyncRemaining(items, owner, _ledger(owner, saved, key, fingerprint), name)
 
 
-def _ledger(
-    owner: LoopOwner | AsyncLoopOwner,
-    saved: Saved | None,
-    key: Callable[[Any], object] | str | None,
-    fingerprint: Fingerprint,
-) -> PositionLedger | KeyLedger:
+def _ledger(owner: LoopOwner | AsyncLoopOwner, saved: Saved | None, key: Any, fingerprint: Fingerprint) -> Ledger:
     if key is None:
         return PositionLedger(owner.operation_id, saved, fingerprint)
     return KeyLedger(owner.operation_id, saved, key)

@@ -18,6 +18,8 @@ from ._fingerprint import Sample
 Fingerprint = Literal["sampled", "full"] | None
 Saved = Mapping[str, Any]
 
+_MANY_SAMPLES = 40
+
 
 class Ledger(Protocol):
     """The part that every loop needs, whatever the items are known by."""
@@ -102,8 +104,16 @@ class PositionLedger:
 
     def see(self, position: int, item: Any) -> None:
         """Remember *item*, before the loop's body can change it."""
+        samples = (*self._samples, _fingerprint.sample(position, item))
         # One assignment of a whole tuple: a save may read it in another thread.
-        self._samples = _fingerprint.thinned((*self._samples, _fingerprint.sample(position, item)))
+        self._samples = samples if len(samples) < _MANY_SAMPLES else _fingerprint.thinned(samples, last=8)
+
+    def see_ahead(self, items: Sequence[Any], position: int, count: int) -> None:
+        """Remember what is to be remembered of the *count* items from *position* on, before any is given out."""
+        stop = min(position + count, len(items))
+        while (sampled := _fingerprint.next_sampled(position)) < stop:
+            self.see(sampled, items[sampled])
+            position = sampled + 1
 
     def check_indexed(self, items: Sequence[Any]) -> None:
         """Compare the done part of *items* without going through it, unless every item counts.
@@ -184,7 +194,7 @@ class PositionLedger:
 
     def to_dict(self, position: int, last: Sample | None = None) -> dict[str, Any]:
         """The saved form; *last* is a sample of the last done item, where it can be had."""
-        samples = [one for one in self._samples if one.position < position]
+        samples = [*_fingerprint.thinned(one for one in self._samples if one.position < position)]
         if last is not None and last.position not in {one.position for one in samples}:
             samples.append(last)
         return self._form(position, samples)

@@ -8,7 +8,7 @@ from typing import Any, NoReturn, SupportsIndex
 
 from ._changes import Snapshot, object_of
 from ._codec import check, encode, is_plain
-from ._frozen import LEAVES, freeze_all, thaw_all
+from ._frozen import freeze_all, freeze_checked, thaw_all
 from ._mapping import KEEP_FREEZING
 from ._watch import ALWAYS_LOOKED_AT, Watch
 
@@ -51,7 +51,7 @@ class DurableLog(list[Any]):
         self._watch: Watch[int] = Watch()
         # Loaded entries before this one are not frozen yet.
         self._frozen_from = len(self)
-        if not set(map(type, list.__iter__(self))) <= LEAVES:
+        if self._frozen_from:
             self.__class__ = _LoadedLog  # pyright: ignore
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
@@ -112,18 +112,17 @@ class DurableLog(list[Any]):
         end = self._first_new + len(entries)
         limit = len(self._watch) if everything else ALWAYS_LOOKED_AT + 2 * len(entries)
         changed = self._watch.take_changed(self._saved_entry, limit, self._path)
+        entries |= changed
         try:
-            _check_entries(changed | entries, self._path)
+            frozen, flat = freeze_checked(entries, lambda: _check_entries(entries, self._path))
         except BaseException:
             self._watch.update(changed)
             raise
         self._changed_at.update(changed)
-        entries.update(changed)
         changed.clear()
-        frozen = dict(zip(entries, freeze_all(list(entries.values())), strict=True))
         for index, value in frozen.items():
             list.__setitem__(self, index, value)
-        self._watch.add(entries, frozen)
+        self._watch.add(entries, frozen, flat=flat)
         return end
 
     def _entries(self, start: int) -> list[Any]:

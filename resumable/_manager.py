@@ -12,12 +12,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ._capture import Content
 from ._clock import Clock, system_clock
 from ._codec import warn_once_per_path
 from ._models import LEFT_OUT, CheckpointContext, CheckpointData, CheckpointMetadata
 from ._restore import check_metadata, restore
 from ._steps import run
-from ._stored import Content, StoredOperation
+from ._stored import StoredOperation
 from ._strategies import SaveDecision, SaveStrategy, TimeBasedStrategy
 from .stores import CheckpointStore, GenerationStore, OwningStore, open_store
 from .stores._names import check_operation_id
@@ -107,7 +108,7 @@ class CheckpointManager:
             known = self._recall(operation_id)
             updated = self._updated(known.metadata, metadata, asked)
             content = Content(state, updated, known.created_at, self.clock.utc(), known.internal)
-            location = run(known.stored.save(content))
+            location = run(known.stored.save(lambda: content))
             assert location is not None
             known.metadata, known.stamp = updated, self._stamp(operation_id)
         self._note_save(asked)

@@ -9,7 +9,7 @@ from typing import Any, Final, SupportsIndex
 from ._changes import Collection, Replay, Snapshot, apply_change, object_of
 from ._codec import check, encode
 from ._errors import StateEncodeError
-from ._frozen import IMMUTABLE, LEAVES, freeze, freeze_all, has_gil, thaw_all
+from ._frozen import IMMUTABLE, freeze, freeze_all, freeze_checked, has_gil, thaw_all
 from ._marks import Marked, run_alone
 from ._watch import ALWAYS_LOOKED_AT, Watch
 
@@ -21,6 +21,7 @@ KEEP_FREEZING: Final = 1000
 
 _set = dict.__setitem__
 _get = dict.get
+_setdefault = dict.setdefault
 
 
 class DurableDict(Marked, dict[str, Any]):
@@ -68,9 +69,8 @@ class DurableDict(Marked, dict[str, Any]):
         self._changed: dict[str, Any] = {}
         self._taken: dict[str, Any] | None = None
         self._watch: Watch[str] = Watch()
-        self._to_freeze: list[str] = []
-        if not set(map(type, dict.values(self))) <= LEAVES:
-            self._to_freeze = list(self)
+        self._to_freeze = list(self)
+        if self:
             self.__class__ = _LoadedDict  # pyright: ignore
 
     # -- changes: tested, marked and made without a call in between, see Marked
@@ -79,7 +79,10 @@ class DurableDict(Marked, dict[str, Any]):
         if type(key) is not str:
             key = _text_key(key, self._path)
         self._changed[key] = value
-        _set(self, key, value)
+        # For a new key, which is the usual one, this call is cheaper than dict.__setitem__.
+        if _setdefault(self, key, value) is not value:
+            self._changed[key] = value  # Once more: a save may have taken the mark off.
+            _set(self, key, value)
 
     def __delitem__(self, key: str) -> None:
         if key not in self:
@@ -152,14 +155,17 @@ class DurableDict(Marked, dict[str, Any]):
         try:
             limit = len(self._watch) if everything else ALWAYS_LOOKED_AT + 2 * len(assigned)
             assigned |= self._watch.take_changed(self._saved_value, limit, self._path)
-            check(assigned, self._path)
-            frozen = dict(zip(assigned, freeze_all(list(assigned.values())), strict=True))
+            frozen, flat = freeze_checked(assigned, lambda: check(assigned, self._path))
             self._install(frozen)
-            self._watch.add(assigned, frozen)
+            self._watch.add(assigned, frozen, flat=flat)
         except BaseException:
             self._mark_again(gone | frozen | assigned)
             raise
         return gone | frozen
+
+    def _mark_again(self, taken: dict[str, Any]) -> None:
+        # Marked by the original where one is held, so that it goes on being watched.
+        super()._mark_again({key: self._watch.get(key, value) for key, value in taken.items()})
 
     def _saved_value(self, key: str) -> Any:
         return _get(self, key)
@@ -238,8 +244,9 @@ class _LoadedDict(DurableDict):
 
     def _frozen(self, key: str, value: Any) -> Any:
         with self._lock:
+            frozen = freeze(value)
             if _get(self, key) is value and key not in self._changed:
-                _set(self, key, freeze(value))
+                _set(self, key, frozen)
             return _get(self, key, value)
 
     def _frozen_all(self) -> DurableDict:

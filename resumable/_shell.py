@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, overload
 
 from ._collections import Durable, kind_of, make
 from ._core import Core, Options
@@ -13,6 +13,7 @@ from ._mapping import DurableDict
 from ._models import CheckpointMetadata
 from ._log import DurableLog
 from ._set import DurableSet
+from .ratelimit._headers import RateLimit
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -72,6 +73,36 @@ class Shell(Generic[S]):
         return self._core.processed_items
 
     # -- what the user tells
+
+    @overload
+    def observe(self, response: object, /) -> None: ...
+    @overload
+    def observe(
+        self, /, *, remaining: int, limit: int | None = ..., reset_at: float | None = ..., resource: str = ...
+    ) -> None: ...
+    def observe(
+        self,
+        response: object = None,
+        /,
+        *,
+        remaining: int | None = None,
+        limit: int | None = None,
+        reset_at: float | None = None,
+        resource: str = "",
+    ) -> None:
+        """Learn what is left of the API's quota; before the next item, what is due because of it is done.
+
+        Args:
+            response: A response or an error of httpx, requests, aiohttp, urllib3, PyGithub, githubkit or gidgethub,
+                a mapping of headers, or a decoded GraphQL answer. What tells nothing changes nothing.
+            remaining: Instead of a response: how many requests are left,
+            limit: of how many,
+            reset_at: until when, in seconds since the epoch,
+            resource: and of which quota.
+        """
+        if remaining is not None:
+            response = RateLimit(resource, limit, remaining, reset_at)
+        self._core.observe(response)
 
     def error(self) -> None:
         """Count an error that the loop survived."""

@@ -97,11 +97,13 @@ class Background:
 
     Attributes:
         stands: What is to be done once it is written; None for a fold, whose saves are safe in the journal already.
+        fails: What is to be done if it cannot be written.
         records: For a fold: what was saved to the journal since it began.
     """
 
     writer: SnapshotWriter
     stands: Callable[[], Steps[None]] | None = None
+    fails: Callable[[], None] = lambda: None
     records: list[bytes] = field(default_factory=list)
     error: BaseException | None = None
     thread: threading.Thread = field(init=False)

@@ -1,16 +1,30 @@
 """One text for both worlds: code that yields its blocking calls, run in place or on a thread.
 
-What must happen between two calls is written once, as a generator; ``run`` makes the calls as they come, ``run_async``
-makes them in a thread while the event loop goes on.
+What must happen between two calls is written once, as a generator. ``run`` makes the calls as they come,
+``run_async`` makes them in a thread while the event loop goes on; a :class:`Pause` is slept in both.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Sleep for some seconds; in async code, this may be cancelled."""
+
+    seconds: float
+    sleep: Callable[[float], None]
+
+    def __call__(self) -> None:
+        self.sleep(self.seconds)
+
+
 Steps = Generator[Callable[[], Any], Any, R]
 
 
@@ -31,27 +45,34 @@ def run(steps: Steps[R]) -> R:
 
 
 async def run_async(steps: Steps[R]) -> R:
-    """Make each call in a thread. A cancellation waits until *steps* are through, and is raised then."""
-    cancelled: asyncio.CancelledError | None = None
+    """Make each call in a thread. A cancellation waits for the calls that write, and is raised after the last."""
+    cancellations: list[asyncio.CancelledError] = []
     try:
         call = next(steps)
         while True:
-            future = asyncio.ensure_future(asyncio.to_thread(call))
-            while not future.done():
-                try:
-                    await asyncio.shield(future)
-                except asyncio.CancelledError as error:
-                    cancelled = error
-                except BaseException:
-                    break
             try:
-                result = future.result()
+                result = await _call(call, cancellations)
             except BaseException as error:
                 call = steps.throw(error)
             else:
                 call = steps.send(result)
     except StopIteration as stop:
-        if cancelled is not None:
-            raise cancelled from None
+        if cancellations:
+            raise cancellations[0] from None
         value: R = stop.value
         return value
+
+
+async def _call(call: Callable[[], Any], cancellations: list[asyncio.CancelledError]) -> Any:
+    if isinstance(call, Pause):
+        if cancellations:
+            raise cancellations[0]
+        return await asyncio.sleep(call.seconds)
+    future = asyncio.ensure_future(asyncio.to_thread(call))
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            # The thread goes on whatever we do; a second cancellation must not break this either.
+            cancellations.append(error)
+    return future.result()

@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
 
 from . import _journal
-from ._codec import check, encode, object_chunks, step
-from ._errors import StoreError
+from ._capture import Baseline, Changes, Content, durable_parts, encode_sections, encode_state
+from ._codec import encode
 from ._collections import Durable
-from ._models import CheckpointMetadata
+from ._errors import StoreError
 from ._restore import Restored, restore
 from ._snapshot import Background, Part, SnapshotWriter, writer_for
 from ._steps import Steps
@@ -25,42 +24,8 @@ _JOURNAL_FROM = 8192
 """A snapshot smaller than this many bytes is simply written again."""
 _SHARE = 4
 """A save goes to the journal if it is at most this part (a quarter) of the snapshot."""
-_REMEMBER_UP_TO = 65536
-"""Encoded values up to this many bytes are kept, to see whether they changed."""
 _BACKGROUND_FROM = 1 << 18
 """Larger documents are written by a thread, so that the loop goes on."""
-
-
-class SavedLoop(Protocol):
-    """A loop, as the saver sees it."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """All that is to be saved of it."""
-
-    def changes(self) -> dict[str, Any] | None:
-        """What changed since the last ``settle``; None if nothing."""
-
-    def settle(self, changes: Mapping[str, Any]) -> None:
-        """*changes* are safely stored."""
-
-
-@dataclass(slots=True)
-class Content:
-    """What one save holds.
-
-    Attributes:
-        internal: The library's own sections.
-        is_last: Nothing will be saved after this in this run.
-        loops: What is done, by loop.
-    """
-
-    state: dict[str, Any]
-    metadata: CheckpointMetadata
-    created_at: datetime
-    last_updated: datetime
-    internal: dict[str, Any] = field(default_factory=dict)
-    is_last: bool = False
-    loops: Mapping[str, SavedLoop] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -71,11 +36,29 @@ class _Tail:
     crc: int
 
 
+@dataclass(slots=True)
+class _Capture:
+    """A save, taken at one instant.
+
+    Attributes:
+        record: Its journal line; None if everything is to be written.
+        writer: Of everything: instead of the record, or as a fold after it.
+    """
+
+    content: Content
+    parts: dict[str, Part]
+    loops: Changes
+    sections: dict[str, bytes]
+    record: bytes | None = None
+    writer: SnapshotWriter | None = None
+
+
 class StoredOperation:
     """Loads and saves one operation. Not thread-safe: its owner takes turns.
 
     Args:
         warn: Called with a text for each value that will come back as another kind.
+        uses_journal: False writes everything at each save.
     """
 
     def __init__(
@@ -94,10 +77,7 @@ class StoredOperation:
         self._size = 0
         self._digest = ""
         self._journal: _Tail | None = None
-        self._names: set[str] = set()
-        self._known: dict[str, bytes] = {}
-        self._sections: dict[str, bytes] = {}
-        self._collections: dict[str, Durable] = {}
+        self._baseline = Baseline()
         # After a failure nobody knows what the medium holds: the next save says everything anew.
         self._must_snapshot = True
         self._background: Background | None = None
@@ -110,7 +90,7 @@ class StoredOperation:
         if restored is not None:
             self._digest, self._size = restored.digest, restored.size
             self._generation = restored.generation or self._generation
-            self._names = set(restored.data.state)
+            self._baseline.names = set(restored.data.state)
             self._must_snapshot = restored.generation == 0
             if restored.journal is not None:
                 self._journal = _Tail(restored.journal.good_bytes, restored.journal.crc)
@@ -118,7 +98,7 @@ class StoredOperation:
 
     def adopt(self, collections: dict[str, Durable]) -> None:
         """These were made from the values just loaded: their changes build upon what is stored."""
-        self._collections.update(collections)
+        self._baseline.collections.update(collections)
 
     def delete(self) -> Steps[bool]:
         """Remove the checkpoint; whether there was one."""
@@ -131,12 +111,11 @@ class StoredOperation:
 
     # -- save
 
-    def save(self, content: Content, *, wait: bool = True) -> Steps[Path | str | None]:
-        """Store *content*; the last checkpoint stands until the new one does.
-
-        What may change while it is stored is encoded or copied before the first step.
+    def save(self, take: Callable[[], Content], *, wait: bool = True) -> Steps[Path | str | None]:
+        """Store what *take* gives; the last checkpoint stands until the new one does.
 
         Args:
+            take: Gives the content of this instant. All that may change is encoded or copied before the next step.
             wait: False lets a large document be written in the background: None comes back, and :meth:`poll` tells
                 when it is stored.
 
@@ -144,24 +123,62 @@ class StoredOperation:
             StateEncodeError: JSON cannot hold the state; nothing was written.
             StoreError: The store failed; nothing counts as saved.
         """
-        parts = self._encode(content)
-        if not (self._is_folding() and wait is False):
+        if wait or not self._is_folding():
             yield from self.wait()
-        if (yield from self._try_journal(content, parts)):
-            yield from self._fold_if_due(content, parts)
-            if wait:
-                yield from self.wait()
-            return self.location()
-        yield from self.wait()
-        return (yield from self._snapshot(content, parts, wait))
+        capture = self._capture(take())
+        if capture is None:
+            yield from self.wait()  # a fold: everything is to be written, and one writer at a time
+            capture = self._capture(take())
+        assert capture is not None
+        try:
+            for bring_to_disk in capture.content.first:
+                yield bring_to_disk
+            location = yield from self._store(capture, wait)
+        except BaseException:
+            self._put_back(capture)
+            raise
+        if wait:
+            yield from self.wait()
+        return location
 
-    def _encode(self, content: Content) -> dict[str, Part]:
-        plain = {n: value for n, value in content.state.items() if not isinstance(value, Durable)}
-        check(plain, "$.state", self._warn)
-        return {
-            name: value if isinstance(value, Durable) else encode(value, f"$.state{step(name)}")
-            for name, value in content.state.items()
-        }
+    def _capture(self, content: Content) -> _Capture | None:
+        """All of it as it is now; None if that must wait for the fold that is under way."""
+        parts = encode_state(content.state, self._warn)
+        capture = _Capture(content, parts, content.changed_loops(), encode_sections(content.internal))
+        try:
+            capture.record = self._record(capture)
+            if capture.record is None:
+                if self._background is not None:
+                    self._put_back(capture)
+                    return None
+                capture.writer = self._writer(capture, takes=True)
+            elif self._fold_is_due(len(capture.record)):
+                capture.writer = self._writer(capture, takes=False)
+        except BaseException:
+            self._put_back(capture)
+            raise
+        return capture
+
+    def _store(self, capture: _Capture, wait: bool) -> Steps[Path | str | None]:
+        if capture.record is None:
+            return (yield from self._write_everything(capture, wait))
+        self._must_snapshot = True
+        yield from self._append(capture.record)
+        self._must_snapshot = False
+        self._settle(capture)
+        if capture.writer is not None:
+            yield from self._begin_fold(capture.writer)
+        return self.location()
+
+    def _settle(self, capture: _Capture) -> None:
+        for collection in durable_parts(capture.parts).values():
+            collection.settle()
+        capture.content.settle_loops(capture.loops)
+        self._baseline.remember(capture.parts, capture.sections)
+
+    def _put_back(self, capture: _Capture) -> None:
+        for collection in durable_parts(capture.parts).values():
+            collection.put_back()
 
     def probe(self, content: Content) -> None:
         """Encode *content* and throw it away: what cannot be saved is known at the first item.
@@ -169,7 +186,7 @@ class StoredOperation:
         Raises:
             StateEncodeError: It cannot.
         """
-        for part in self._encode(content).values():
+        for part in encode_state(content.state, self._warn).values():
             if not isinstance(part, bytes):
                 deque(part.snapshot(), maxlen=0)
         encode(content.metadata.to_dict(), "$.metadata")
@@ -179,72 +196,23 @@ class StoredOperation:
         locate = getattr(self.store, "locate", None)
         return locate(self.operation_id) if locate is not None else f"{self.store!r}:{self.operation_id}"
 
-    def _remember(self, parts: dict[str, Part]) -> None:
-        self._names = set(parts)
-        self._known = {n: p for n, p in parts.items() if isinstance(p, bytes) and len(p) <= _REMEMBER_UP_TO}
-        self._collections = {n: p for n, p in parts.items() if isinstance(p, Durable)}
-
     # -- the journal
 
-    def _try_journal(self, content: Content, parts: dict[str, Part]) -> Steps[bool]:
-        """Store the save as one journal line; False if it is better, or necessary, to write everything."""
-        if not self._may_journal(parts):
-            return False
-        changed = {n: p for n, p in parts.items() if isinstance(p, bytes) and self._known.get(n) != p}
-        if sum(map(len, changed.values())) > self._size // _SHARE:
-            return False
-        collections = list(self._collections.values())
-        loops = _changes_of(content)
-        try:
-            record = self._record(content, changed, loops)
-            if len(record) > self._size // _SHARE:
-                _put_back(collections)
-                return False
-            yield from self._append(record)
-        except BaseException:
-            _put_back(collections)
-            self._must_snapshot = True
-            raise
-        _settle(collections)
-        _settle_loops(content, loops)
-        self._remember(parts)
-        return True
-
-    def _may_journal(self, parts: dict[str, Part]) -> bool:
+    def _record(self, capture: _Capture) -> bytes | None:
+        """The save as one journal record; None if it is better, or necessary, to write everything."""
         if self._must_snapshot or self._size < _JOURNAL_FROM or not self._uses_journal:
-            return False
-        collections = {n: p for n, p in parts.items() if isinstance(p, Durable)}
-        # Changes of a collection build upon what is stored of that very one.
-        return collections.keys() == self._collections.keys() and all(
-            self._collections[name] is collection for name, collection in collections.items()
-        )
-
-    def _record(self, content: Content, changed: dict[str, bytes], loops: dict[str, dict[str, Any]]) -> bytes:
-        members: list[tuple[str, bytes]] = [
-            ("at", encode(content.last_updated.isoformat())),
-            ("metadata", encode(content.metadata.to_dict(), "$.metadata")),
-        ]
-        if changed:
-            members.append(("set", b"".join(object_chunks(changed.items()))))
-        deleted = self._names.difference(content.state)
-        if deleted:
-            members.append(("del", encode(sorted(deleted))))
-        taken = ((name, c.take_changes(everything=content.is_last)) for name, c in self._collections.items())
-        changes = [(name, change) for name, change in taken if change is not None]
-        if changes:
-            members.append(("collections", b"".join(object_chunks(changes))))
-        if loops:
-            members.append(("loops", encode(loops, "$.resumable.loops")))
-        sections = self._encode_sections(content)
-        news = {name: section for name, section in sections.items() if self._sections.get(name) != section}
-        if news:
-            members.append(("resumable", b"".join(object_chunks(news.items()))))
-            self._sections = sections
-        return b"".join(object_chunks(members))
-
-    @staticmethod
-    def _encode_sections(content: Content) -> dict[str, bytes]:
-        return {name: encode(section, f"$.resumable.{name}") for name, section in content.internal.items()}
+            return None
+        collections = durable_parts(capture.parts)
+        if not self._baseline.knows(collections):
+            return None
+        changed = self._baseline.changed(capture.parts)
+        if sum(map(len, changed.values())) > self._size // _SHARE:
+            return None
+        record = self._baseline.record(capture.content, changed, capture.loops, capture.sections)
+        if len(record) > self._size // _SHARE:
+            self._put_back(capture)
+            return None
+        return record
 
     def _append(self, record: bytes) -> Steps[None]:
         store = self.store
@@ -256,7 +224,7 @@ class StoredOperation:
         line, crc = _journal.frame(record, tail.crc)
         offset = tail.size
         yield lambda: store.append_journal(self.operation_id, offset, lead + line)
-        self._journal = _Tail(tail.size + len(lead) + len(line), crc)
+        self._journal = _Tail(offset + len(lead) + len(line), crc)
         if self._background is not None:
             self._background.records.append(record)
 
@@ -265,38 +233,28 @@ class StoredOperation:
 
     # -- the snapshot
 
-    def _snapshot(self, content: Content, parts: dict[str, Part], wait: bool) -> Steps[Path | str | None]:
+    def _writer(self, capture: _Capture, *, takes: bool) -> SnapshotWriter:
+        tail = capture.content.tail(self._generation + 1)
+        return writer_for(self.store, self.operation_id, capture.parts, tail, takes=takes)
+
+    def _write_everything(self, capture: _Capture, wait: bool) -> Steps[Path | str | None]:
+        writer = capture.writer
+        assert writer is not None
         self._must_snapshot = True
-        loops = _changes_of(content)
-        writer = self._writer(content, parts, takes=True)
         if not wait and writer.estimate >= _BACKGROUND_FROM:
-            self._background = Background(writer, lambda: self._snapshot_stands(writer, parts, content, loops))
+            self._background = Background(
+                writer, stands=lambda: self._stands(capture), fails=lambda: self._put_back(capture)
+            )
             return None
-        try:
-            location: Path | str = yield writer.write
-        except BaseException:
-            _put_back(writer.collections)
-            raise
-        yield from self._snapshot_stands(writer, parts, content, loops)
+        location: Path | str = yield writer.write
+        yield from self._stands(capture)
         return location
 
-    def _writer(self, content: Content, parts: dict[str, Part], *, takes: bool) -> SnapshotWriter:
-        tail = {
-            "metadata": content.metadata.to_dict(),
-            "created_at": content.created_at.isoformat(),
-            "last_updated": content.last_updated.isoformat(),
-            "resumable": {"generation": self._generation + 1, **content.internal, **_loops_section(content)},
-        }
-        return writer_for(self.store, self.operation_id, parts, tail, takes=takes)
-
-    def _snapshot_stands(
-        self, writer: SnapshotWriter, parts: dict[str, Part], content: Content, loops: dict[str, dict[str, Any]]
-    ) -> Steps[None]:
-        _settle(writer.collections)
-        _settle_loops(content, loops)
-        self._switch_to(writer)
-        self._journal, self._sections = None, {}
-        self._remember(parts)
+    def _stands(self, capture: _Capture) -> Steps[None]:
+        assert capture.writer is not None
+        self._settle(capture)
+        self._switch_to(capture.writer)
+        self._journal = None
         store = self.store
         if isinstance(store, JournalingStore):
             with contextlib.suppress(StoreError):  # a journal of another generation is ignored wherever it lies
@@ -308,21 +266,23 @@ class StoredOperation:
 
     # -- folding the journal into a new snapshot
 
-    def _fold_if_due(self, content: Content, parts: dict[str, Part]) -> Steps[None]:
-        """Start a new snapshot once the journal has outgrown the old one. The save itself stands already.
+    def _fold_is_due(self, more: int) -> bool:
+        """Whether the journal, with *more* bytes, has outgrown the snapshot."""
+        size = (self._journal.size if self._journal is not None else 0) + more
+        return size >= self._size and self._background is None
+
+    def _begin_fold(self, writer: SnapshotWriter) -> Steps[None]:
+        """Start a new snapshot. The save that it holds stands already.
 
         A marker in the journal names the new generation: what follows it builds upon the new snapshot as well as upon
         the old one, so that the one rename which puts the snapshot in place is the whole switch.
         """
-        if self._journal is None or self._journal.size < self._size or self._background is not None:
-            return
-        writer = self._writer(content, parts, takes=False)
         try:
             yield from self._append(encode({"fold": writer.generation}))
         except StoreError:
-            self._must_snapshot = True  # the save stands; the next one writes everything, in sight
-            return
-        self._background = Background(writer)
+            self._must_snapshot = True  # the next save writes everything, in sight
+        else:
+            self._background = Background(writer)
 
     def _is_folding(self) -> bool:
         return self._background is not None and self._background.is_fold and self._background.running
@@ -345,16 +305,11 @@ class StoredOperation:
 
     # -- the background
 
-    @property
-    def is_pending(self) -> bool:
-        """Whether a save that does not count yet is being written."""
-        return self._background is not None and not self._background.is_fold
-
     def poll(self) -> Steps[bool]:
-        """Take note of what the background has finished; whether a pending save now stands.
+        """Take note of what the background has finished; whether a save that did not count yet now stands.
 
         Raises:
-            StoreError: The pending save failed.
+            StoreError: It failed.
         """
         if self._background is None or self._background.running:
             return False
@@ -366,14 +321,13 @@ class StoredOperation:
         if background is None:
             return False
         yield background.thread.join
-        if background.is_fold:
+        if background.stands is None:
             with contextlib.suppress(StoreError):  # the old journal still tells everything
                 yield from self._end_fold(background)
             return False
         if background.error is not None:
-            _put_back(background.writer.collections)
+            background.fails()
             raise background.error
-        assert background.stands is not None
         yield from background.stands()
         return True
 
@@ -383,26 +337,3 @@ def _first_generation() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _settle(collections: Iterable[Durable]) -> None:
-    for collection in collections:
-        collection.settle()
-
-
-def _put_back(collections: Iterable[Durable]) -> None:
-    for collection in collections:
-        collection.put_back()
-
-
-def _changes_of(content: Content) -> dict[str, dict[str, Any]]:
-    changes = ((name, loop.changes()) for name, loop in content.loops.items())
-    return {name: change for name, change in changes if change is not None}
-
-
-def _settle_loops(content: Content, loops: dict[str, dict[str, Any]]) -> None:
-    for name, changes in loops.items():
-        content.loops[name].settle(changes)
-
-
-def _loops_section(content: Content) -> dict[str, Any]:
-    loops = {name: loop.to_dict() for name, loop in content.loops.items()}
-    return {"loops": loops} if loops else {}

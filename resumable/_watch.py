@@ -26,15 +26,17 @@ class Watch(dict[K, Any]):
 
     __slots__ = ()
 
-    def add(self, originals: dict[K, Any], frozen: Mapping[K, Any]) -> None:
+    def add(self, originals: dict[K, Any], frozen: Mapping[K, Any], *, flat: bool = False) -> None:
         """Watch those of *originals* that somebody holds.
 
-        The only other references to them must be those in *originals*, and *frozen* has their copies.
+        The only other references to them must be those in *originals*, which is emptied; *frozen* has their
+        copies. *flat* says that there are no containers in any of them.
         """
+        if flat and _all_let_go(originals, frozen):
+            originals.clear()
+            return
         moved = {key: value for key, value in originals.items() if frozen[key] is not value}
         originals.clear()
-        if not moved or _all_let_go(moved, frozen):
-            return
         self.update(_held(moved))
         for key, value in moved.items():
             if value != frozen[key] and _codec.encode(value) != _codec.encode(frozen[key]):
@@ -84,24 +86,23 @@ def _differing(looked: Mapping[K, Any], current: Callable[[K], Any], path: str) 
 # -- who holds a value ------------------------------------------------------------------------------------------------
 
 
-def _all_let_go(moved: dict[K, Any], frozen: Mapping[K, Any]) -> bool:
+def _all_let_go(flat: dict[K, Any], frozen: Mapping[K, Any]) -> bool:
     """Whether surely nobody holds or has changed any of them. At C speed; False means: look closely."""
-    if not _COUNTS_ARE_TRUE or max(map(sys.getrefcount, moved.values())) > _ALONE:
+    if not _COUNTS_ARE_TRUE or max(map(sys.getrefcount, flat.values())) > _ALONE:
         return False
-    copies = map(frozen.__getitem__, moved)
-    return all(map(operator.eq, moved.values(), copies)) and not any(map(_inner, moved.values()))
+    return all(map(operator.eq, flat.values(), map(frozen.__getitem__, flat)))
 
 
 def _held(values: dict[K, Any], others: int = 0) -> dict[K, Any]:
     """Those of *values* that somebody refers to besides *values* itself and so many *others*."""
     if not _COUNTS_ARE_TRUE:
         return dict(values)
+    alone = _ALONE + others
     counts = list(map(sys.getrefcount, values.values()))
-    alone = [count <= _ALONE + others for count in counts]
     return {
         key: value
-        for (key, value), is_alone in zip(values.items(), alone, strict=True)
-        if not _is_constant(value) and not (is_alone and not _is_held_inside(value))
+        for (key, value), count in zip(values.items(), counts, strict=True)
+        if (count > alone or _is_held_inside(value)) and not _is_constant(value)
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -39,7 +40,7 @@ def test_missing_below_is_the_complement(done: list[int], stop: int) -> None:
 def test_the_saved_form_is_sorted_with_gaps_and_comes_back_equal(done: list[int]) -> None:
     pairs = json.loads(json.dumps(Ranges(done).to_list()))
 
-    assert all(last + 1 < first for (_, last), (first, _) in zip(pairs, pairs[1:], strict=False))
+    assert all(last + 1 < first for (_, last), (first, _) in pairwise(pairs))
     assert Ranges.from_list(pairs) == Ranges(done)
     assert len(Ranges.from_list(pairs)) == len(set(done))
 

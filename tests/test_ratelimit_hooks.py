@@ -315,7 +315,9 @@ class Client:
     """Named like one of httpx, and is none."""
 
 
-@pytest.mark.parametrize("client", [None, "httpx", json, Client(), httpx.Client], ids=str)
+@pytest.mark.parametrize(
+    "client", [None, "httpx", json, Client(), httpx.Client], ids=lambda thing: type(thing).__name__
+)
 def test_an_unknown_client_is_refused_by_name(client: object) -> None:
     with pytest.raises(TypeError, match=r"supported: httpx\.Client, httpx\.AsyncClient.*githubkit\.GitHub"):
         hooks(client)

@@ -226,7 +226,7 @@ class Hostile:
         SimpleNamespace(remaining=1, limit=2, reset="tomorrow"),
         dict.fromkeys(range(500)),
     ],
-    ids=str,
+    ids=lambda thing: type(thing).__name__,
 )
 def test_an_unknown_thing_shows_nothing(thing: object) -> None:
     seen = read_response(thing)

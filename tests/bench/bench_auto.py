@@ -127,9 +127,9 @@ def bounded_optimum(strategy: AutoStrategy, between: float, save: float) -> floa
 
 
 def simulate(strategy: AutoStrategy, between: float, save: float, *, jobs: int, saves: int) -> list[Outcome]:
-    """*jobs* jobs of a hundred kills each, or fewer if that were more than about *saves* saves (but at least two)."""
+    """*jobs* jobs of a hundred kills each, or fewer if that were more than about *saves* saves (but at least one)."""
     interval = bounded_optimum(strategy, between, save)
-    work = max(2 * between, min(100 * between, saves * interval))
+    work = max(between, min(100 * between, saves * interval))
     item = min(interval, 300) / 50
     return [Loop(strategy, between=between, save=save, item=item, seed=seed).run(work) for seed in range(jobs)]
 

@@ -12,7 +12,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from statistics import median
 from typing import Any
 
 from tqdm import tqdm
@@ -51,8 +50,8 @@ class WakingOwner:
 
 
 def generate(count: int) -> Iterator[int]:
-    for number in range(count):
-        yield number  # noqa: UP028  # as users' generators are
+    for number in range(count):  # noqa: UP028  # as users' generators are
+        yield number
 
 
 SOURCES: dict[str, Callable[[int], Iterable[int]]] = {
@@ -72,13 +71,13 @@ def ns_an_item(loop: Iterable[object], count: int) -> float:
 
 
 def overheads(make: Callable[[int], Iterable[int]], loops: dict[str, Callable[[Any], Any]]) -> dict[str, float]:
-    """ns an item over a bare loop: medians of rounds in which all take turns."""
-    seen: dict[str, list[float]] = {name: [] for name in loops}
+    """ns an item over a bare loop: the best of rounds in which all take turns, as others use the machine, too."""
+    seen: dict[str, list[float]] = {"bare": [], **{name: [] for name in loops}}
     for _ in range(ROUNDS):
-        bare = ns_an_item(make(ITEMS), ITEMS)
+        seen["bare"].append(ns_an_item(make(ITEMS), ITEMS))
         for name, loop in loops.items():
-            seen[name].append(ns_an_item(loop(make(ITEMS)), ITEMS) - bare)
-    return {name: median(values) for name, values in seen.items()}
+            seen[name].append(ns_an_item(loop(make(ITEMS)), ITEMS))
+    return {name: min(seen[name]) - min(seen["bare"]) for name in loops}
 
 
 def per_item() -> bool:
@@ -86,17 +85,21 @@ def per_item() -> bool:
     loops: dict[str, Callable[[Any], Any]] = {
         "tqdm": lambda items: tqdm(items, file=io.StringIO()),
         "remaining": lambda items: remaining(items, owner, name="bench"),
-        "by key": lambda items: remaining(items, owner, name="bench", key=int),
     }
-    print(f"{'source':<10} {'tqdm ns':>8} {'ours ns':>8} {'ratio':>6} {'target':>7} {'by key ns':>10}")
+    print(f"{'source':<10} {'tqdm ns':>8} {'ours ns':>8} {'ratio':>6} {'target':>7}")
     is_good = True
     for source, make in SOURCES.items():
         ns = overheads(make, loops)
         ratio, target = ns["remaining"] / ns["tqdm"], TARGETS.get(source)
         is_good &= target is None or ratio <= target
-        told = f"{ns['tqdm']:8.1f} {ns['remaining']:8.1f} {ratio:6.3f} {target or '':>7} {ns['by key']:10.0f}"
-        print(f"{source:<10} {told}")
+        print(f"{source:<10} {ns['tqdm']:8.1f} {ns['remaining']:8.1f} {ratio:6.3f} {target or '':>7}")
     return is_good
+
+
+def by_key() -> None:
+    owner = WakingOwner()
+    ns = overheads(range, {"by key": lambda items: remaining(items, owner, name="bench", key=int)})
+    print(f"\nby key, in Python: {ns['by key']:.0f} ns an item")
 
 
 def resumed() -> None:
@@ -118,6 +121,7 @@ def resumed() -> None:
 def main() -> int:
     gc.collect()
     is_good = per_item()
+    by_key()
     resumed()
     return 0 if is_good else 1
 

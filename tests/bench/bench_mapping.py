@@ -1,4 +1,4 @@
-"""What a durable mapping costs, as ratios to a plain dict measured beside it. Run: python -m tests.bench.bench_mapping"""
+"""What a durable mapping costs, as ratios to a plain dict. Run: python -m tests.bench.bench_mapping"""
 
 from __future__ import annotations
 
@@ -46,8 +46,7 @@ def writes(size: int, again: bool) -> tuple[float, float]:
     def assign(kind: type[dict[str, Any]]) -> float:
         files, keys, value = kind(), paths(size), record(1)
         if again:
-            files.update(dict.fromkeys(keys, value))
-            keys = ["".join([key]) for key in keys]
+            files.update((key, record(n)) for n, key in enumerate(keys))
             random.shuffle(keys)
             if isinstance(files, DurableDict):
                 files.take_changes()

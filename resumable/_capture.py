@@ -1,0 +1,155 @@
+"""What one save holds, taken at one instant: everything encoded or copied, so that the loop may go on meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from ._codec import check, encode, object_chunks, step
+from ._collections import Durable
+from ._models import CheckpointMetadata
+from ._snapshot import Part
+
+_REMEMBER_UP_TO = 65536
+"""Encoded values up to this many bytes are kept, to see whether they changed."""
+
+Changes = dict[str, dict[str, Any]]
+
+
+class SavedLoop(Protocol):
+    """A loop, as the saver sees it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that is to be saved of it."""
+        ...
+
+    def changes(self) -> dict[str, Any] | None:
+        """What changed since the last ``settle``; None if nothing."""
+        ...
+
+    def settle(self, changes: Mapping[str, Any]) -> None:
+        """*changes* are safely stored."""
+        ...
+
+
+@dataclass(slots=True)
+class Content:
+    """What one save holds.
+
+    Attributes:
+        internal: The library's own sections.
+        is_last: Nothing will be saved after this in this run.
+        first: What must be on the disk before the save is.
+        loops: What is done, by loop.
+    """
+
+    state: dict[str, Any]
+    metadata: CheckpointMetadata
+    created_at: datetime
+    last_updated: datetime
+    internal: dict[str, Any] = field(default_factory=dict)
+    is_last: bool = False
+    first: Sequence[Callable[[], None]] = ()
+    loops: Mapping[str, SavedLoop] = field(default_factory=dict)
+
+    def changed_loops(self) -> Changes:
+        """What is new in the loops."""
+        changes = ((name, loop.changes()) for name, loop in self.loops.items())
+        return {name: change for name, change in changes if change is not None}
+
+    def settle_loops(self, changes: Changes) -> None:
+        """*changes* are safely stored."""
+        for name, change in changes.items():
+            self.loops[name].settle(change)
+
+    def tail(self, generation: int) -> dict[str, Any]:
+        """What follows the state in a snapshot."""
+        internal = {"generation": generation, **self.internal}
+        if self.loops:
+            internal["loops"] = {name: loop.to_dict() for name, loop in self.loops.items()}
+        return {
+            "metadata": self.metadata.to_dict(),
+            "created_at": self.created_at.isoformat(),
+            "last_updated": self.last_updated.isoformat(),
+            "resumable": internal,
+        }
+
+
+def encode_state(state: dict[str, Any], warn: Callable[[str], None] | None) -> dict[str, Part]:
+    """Each top-level value as bytes; durable collections stay as they are.
+
+    Raises:
+        StateEncodeError: JSON cannot hold one exactly.
+    """
+    plain = {name: value for name, value in state.items() if not isinstance(value, Durable)}
+    check(plain, "$.state", warn)
+    return {
+        name: value if isinstance(value, Durable) else encode(value, f"$.state{step(name)}")
+        for name, value in state.items()
+    }
+
+
+def durable_parts(parts: Mapping[str, Part]) -> dict[str, Durable]:
+    """Those that are durable collections."""
+    return {name: part for name, part in parts.items() if isinstance(part, Durable)}
+
+
+class Baseline:
+    """What the store holds already, as far as that is known: changes are told against it."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.collections: dict[str, Durable] = {}
+        self._parts: dict[str, bytes] = {}
+        self._sections: dict[str, bytes] = {}
+
+    def remember(self, parts: Mapping[str, Part], sections: Mapping[str, bytes]) -> None:
+        """This is stored now."""
+        self.names = set(parts)
+        self.collections = durable_parts(parts)
+        self._parts = {n: p for n, p in parts.items() if isinstance(p, bytes) and len(p) <= _REMEMBER_UP_TO}
+        self._sections = dict(sections)
+
+    def knows(self, collections: Mapping[str, Durable]) -> bool:
+        """Whether changes of *collections* build upon what is stored: of these very ones, and of no others."""
+        known = self.collections
+        return known.keys() == collections.keys() and all(known[name] is c for name, c in collections.items())
+
+    def changed(self, parts: Mapping[str, Part]) -> dict[str, bytes]:
+        """The plain values that are not surely the same as those stored."""
+        return {n: p for n, p in parts.items() if isinstance(p, bytes) and self._parts.get(n) != p}
+
+    def record(
+        self, content: Content, changed: dict[str, bytes], loops: Changes, sections: Mapping[str, bytes]
+    ) -> bytes:
+        """One journal record: all that differs. What changed in the collections is taken with it."""
+        members: list[tuple[str, bytes]] = [
+            ("at", encode(content.last_updated.isoformat())),
+            ("metadata", encode(content.metadata.to_dict(), "$.metadata")),
+        ]
+        if changed:
+            members.append(("set", _object(changed.items())))
+        deleted = self.names.difference(content.state)
+        if deleted:
+            members.append(("del", encode(sorted(deleted))))
+        taken = ((name, c.take_changes(everything=content.is_last)) for name, c in self.collections.items())
+        changes = [(name, change) for name, change in taken if change is not None]
+        if changes:
+            members.append(("collections", _object(changes)))
+        if loops:
+            members.append(("loops", encode(loops, "$.resumable.loops")))
+        news = [(name, section) for name, section in sections.items() if self._sections.get(name) != section]
+        if news:
+            members.append(("resumable", _object(news)))
+        return _object(members)
+
+
+def _object(members: Iterable[tuple[str, bytes]]) -> bytes:
+    return b"".join(object_chunks(members))
+
+
+def encode_sections(internal: Mapping[str, Any]) -> dict[str, bytes]:
+    """The library's own sections, each encoded."""
+    return {name: encode(section, f"$.resumable.{name}") for name, section in internal.items()}

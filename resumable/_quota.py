@@ -1,0 +1,76 @@
+"""The API's quota, as one operation knows it: what was observed, and what to do when it is used up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from ._session import Session
+from .ratelimit._budget import Budget
+from .ratelimit._headers import RateLimit
+from .ratelimit._response import read_response
+
+OnExhausted = Literal["wait", "raise"] | Callable[[RateLimit], Literal["wait", "raise"] | None]
+"""What to do when the quota is used up; a callable is asked, and None from it means: go on at once."""
+
+MARGIN_SECONDS = 1.0
+"""Waited beyond the reset: servers tell it in whole seconds, and their clocks are not ours."""
+
+
+def check_policy(policy: object) -> None:
+    """Refuse what is no policy.
+
+    Raises:
+        ValueError: If *policy* is neither ``"wait"`` nor ``"raise"`` nor callable.
+    """
+    if policy not in ("wait", "raise") and not callable(policy):
+        raise ValueError(f"on_exhausted must be 'wait', 'raise' or a callable, not {policy!r}")
+
+
+class Quota:
+    """What is left of the API's quotas. Any thread may observe.
+
+    Args:
+        saved: What :meth:`to_dict` gave in an earlier run.
+    """
+
+    def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
+        self._lock = threading.Lock()
+        self._budget = Budget.from_dict(saved)
+        self.reserve = 0
+
+    def observe(self, response: object, session: Session, *, now: float) -> bool:
+        """Learn from *response*; whether it told of a quota. *now* is epoch seconds."""
+        limits = read_response(response).limits(now)
+        if not limits:
+            return False
+        with self._lock:
+            self._budget.observe(limits, now)
+            scarcest = self._budget.scarcest(now)
+        if scarcest is not None and scarcest.remaining is not None:
+            session.observe(scarcest.remaining, scarcest.limit)
+        return True
+
+    def exhausted(self, *, now: float) -> RateLimit | None:
+        """The quota that must be waited for; its ``reset_at`` includes a margin. None if there is none."""
+        with self._lock:
+            limit = self._budget.exhausted(now - MARGIN_SECONDS, self.reserve)
+        return limit if limit is not None and limit.reset_at is not None else None
+
+    def scarcest(self, *, now: float) -> tuple[RateLimit | None, int]:
+        """The quota with the least share left, and how many of its units this operation has used."""
+        with self._lock:
+            limit = self._budget.scarcest(now)
+            return limit, self._budget.used(limit) if limit is not None else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the checkpoint, so that the next run waits for what is left of a wait."""
+        with self._lock:
+            return self._budget.to_dict()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether any quota was observed."""
+        with self._lock:
+            return bool(self._budget.to_dict()["buckets"])
