@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar, overload
 
+from ._auto import auto
 from ._clock import system_clock
 from ._core import Options
 from ._current import current_checkpoint_or_none
@@ -18,13 +19,14 @@ from ._ledgers import Fingerprint
 from ._manager import CheckpointManager, default_auto_cleanup, default_directory
 from ._quota import OnExhausted, check_policy
 from ._shell import S, Shell, count_lock, has_gil
+from ._sink import Existing, Sink
 from ._steps import run, run_async
-from ._auto import auto
 from ._strategies import SaveStrategy
 from .stores import CheckpointStore, open_store
 from .stores._names import check_operation_id
 
 T = TypeVar("T")
+_MOST_ITEMS = 1 << 30
 Key = Callable[[Any], str | int] | str | None
 
 
@@ -56,7 +58,7 @@ class Checkpoint(Shell[S]):
             self._limit = -1
             items = run(self._core.check_in())
             self._rearm(items)
-        return int(min(items, 1 << 30))
+        return int(max(1, min(items, _MOST_ITEMS)))
 
     def save(self, reason: str = "Requested") -> None:
         """Save now; returns once it is safely stored.
@@ -85,7 +87,7 @@ class Checkpoint(Shell[S]):
             key: Gives an item's identity, a str or int, or names the field that holds it. With it, the order may
                 change, and items may be added or removed, between runs.
             name: Tells several loops apart; by default their order does.
-            fingerprint: How closely to look whether the input is the same: a few items, ``"full"`` all, None not at all.
+            fingerprint: How closely to look whether the input is the same: a few items, ``"full"`` all, None none.
 
         Raises:
             InputChangedError: The items that are done are not the ones that were.
@@ -96,6 +98,29 @@ class Checkpoint(Shell[S]):
         self._note_total(loop)
         assert isinstance(loop, Remaining)
         return loop
+
+    @overload
+    def sink(
+        self, path: str | os.PathLike[str], mode: Literal["t"] = ..., *, existing: Existing = ...
+    ) -> Sink[str]: ...
+    @overload
+    def sink(self, path: str | os.PathLike[str], mode: Literal["b"], *, existing: Existing = ...) -> Sink[bytes]: ...
+    def sink(
+        self, path: str | os.PathLike[str], mode: Literal["t", "b"] = "t", *, existing: Existing = "append"
+    ) -> Sink[Any]:
+        """An output file that goes with the checkpoint: after a resume it holds each row that counts, once.
+
+        Args:
+            mode: ``"t"`` takes str, written as UTF-8; ``"b"`` takes bytes.
+            existing: What to do with a file that is there when the operation is new: write after its end,
+                ``"replace"`` it, or ``"refuse"``.
+
+        Raises:
+            InputChangedError: The file is not the one that the checkpoint knows; it was not touched.
+            StoreError: It cannot be opened.
+        """
+        with self._lock:
+            return run(self._core.open_sink(path, mode, existing))
 
     def _open(self) -> None:
         run(self._core.open(self))
@@ -132,7 +157,7 @@ class AsyncCheckpoint(Shell[S]):
             self._limit = -1
             items = await run_async(self._core.check_in())
             self._rearm(items)
-        return int(min(items, 1 << 30))
+        return int(max(1, min(items, _MOST_ITEMS)))
 
     async def save(self, reason: str = "Requested") -> None:
         """Save now; returns once it is safely stored. See :meth:`Checkpoint.save`."""
@@ -155,6 +180,21 @@ class AsyncCheckpoint(Shell[S]):
         self._note_total(loop)
         assert isinstance(loop, AsyncRemaining)
         return loop
+
+    @overload
+    async def sink(
+        self, path: str | os.PathLike[str], mode: Literal["t"] = ..., *, existing: Existing = ...
+    ) -> Sink[str]: ...
+    @overload
+    async def sink(
+        self, path: str | os.PathLike[str], mode: Literal["b"], *, existing: Existing = ...
+    ) -> Sink[bytes]: ...
+    async def sink(
+        self, path: str | os.PathLike[str], mode: Literal["t", "b"] = "t", *, existing: Existing = "append"
+    ) -> Sink[Any]:
+        """An output file that goes with the checkpoint. See :meth:`Checkpoint.sink`."""
+        async with self._turn:
+            return await run_async(self._core.open_sink(path, mode, existing))
 
     async def _open(self) -> None:
         await run_async(self._core.open(self))
@@ -180,7 +220,7 @@ if not has_gil():
     Checkpoint.tick = _tick  # type: ignore[method-assign]
 
 
-class checkpointed(  # noqa: N801 - reads as an adjective, as contextlib's do
+class checkpointed(
     AbstractContextManager[Checkpoint[S]], AbstractAsyncContextManager[AsyncCheckpoint[S]], Generic[S]
 ):
     """Restore an operation's state, save it as the loop goes, and remove it at a clean exit.

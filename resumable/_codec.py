@@ -28,8 +28,9 @@ MAX_UNSIGNED_BYTES = 256 << 20
 """The same for one without a digest, which anybody may have written."""
 MAX_DEPTH = 200
 
+_CONTAINERS = (dict, list)
 _encoder = msgspec.json.Encoder()
-_LEAVES = frozenset({str, int, bool, type(None)})
+_LEAVES: frozenset[type] = frozenset({str, int, bool, type(None)})
 _DIGEST_HEAD = b',"digest":"'
 _TAIL_LENGTH = len(_DIGEST_HEAD) + 64 + len(b'"}}')
 
@@ -43,7 +44,7 @@ def encode(value: Any, path: str = "$") -> bytes:
     try:
         return _encoder.encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        check(value, path)
+        _walk(value, path, None, 0)
         raise StateEncodeError(path, str(error)) from error
 
 
@@ -71,20 +72,20 @@ def is_plain(value: Any) -> bool:
     """Whether *value* is surely plain JSON, found level by level at C speed. False means: look closely."""
     level = [value]
     for _ in range(MAX_DEPTH):
-        types = set(map(type, level)) - _LEAVES
+        kinds: frozenset[type] = frozenset(map(type, level))
+        leaves = kinds & _LEAVES
+        types = kinds - leaves
         if float in types:
             if not all(map(math.isfinite, (v for v in level if type(v) is float))):
                 return False
-            types.discard(float)
+            types -= {float}
+            leaves = _LEAVES
         if not types:
             return True
-        if types == {dict} and (len(level) < 2 or set(map(type, level)) == types):
-            dicts, lists = level, []
-        elif types <= {dict, list}:
-            dicts = [v for v in level if type(v) is dict]
-            lists = [v for v in level if type(v) is list]
-        else:
+        if not all(map(_is_native, types)):
             return False
+        dicts = level if types == {dict} and not leaves else [v for v in level if isinstance(v, dict)]
+        lists = [v for v in level if isinstance(v, list)] if types != {dict} else []
         if not _has_plain_keys(dicts):
             return False
         values = chain.from_iterable(map(dict.values, dicts))
@@ -92,6 +93,10 @@ def is_plain(value: Any) -> bool:
             return True
         level = list(chain(chain.from_iterable(map(dict.values, dicts)), *lists))
     return False
+
+
+def _is_native(kind: type) -> bool:
+    return kind in _CONTAINERS or (issubclass(kind, _CONTAINERS) and getattr(kind, "is_json_native", False))
 
 
 def _has_plain_keys(dicts: list[dict[Any, Any]]) -> bool:

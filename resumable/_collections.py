@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._mapping import DurableDict
 from ._log import DurableLog
+from ._mapping import DurableDict
 from ._set import DurableSet
 
 Durable = DurableDict | DurableSet | DurableLog

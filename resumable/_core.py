@@ -10,7 +10,8 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from . import _current, _mismatch, _signals, _typed
 from ._capture import Content
@@ -23,6 +24,7 @@ from ._models import CheckpointMetadata, SaveCosts
 from ._quota import MARGIN_SECONDS, OnExhausted, Quota
 from ._restore import Restored
 from ._session import Save, Session
+from ._sink import Existing, Sink
 from ._steps import Pause, Steps
 from ._stored import StoredOperation
 from ._strategies import SaveStrategy
@@ -119,6 +121,7 @@ class Core:
         self.session = Session(self.options.strategy, metadata, now=self.clock.now(), elapsed_time=elapsed, costs=costs)
         self.loops = Loops(self._internal.get("loops", {}))
         self.quota = Quota(self._internal.get("budget"))
+        self._sinks: dict[str, Sink[Any]] = {}
         self.runs: list[dict[str, Any]] = [*self._internal.get("history", [])][-_RUNS_KEPT:]
         self.runs.append(self._this_run(utc.isoformat(timespec="seconds")))
 
@@ -235,6 +238,8 @@ class Core:
             return float("inf")
         now = self.clock.now()
         plan = self.session.plan(now=now)
+        if plan.seconds <= 0:
+            return 1
         self._alarm_in(plan.seconds)
         return plan.items
 
@@ -257,6 +262,22 @@ class Core:
         if self._alarm is not None:
             self._alarm[1]()
             self._alarm = None
+
+    # -- output files
+
+    def open_sink(self, path: str | os.PathLike[str], mode: Literal["t", "b"], existing: Existing) -> Steps[Sink[Any]]:
+        """The sink *path*, cut back to what is saved of it. A new one is saved at once, so that its rows count."""
+        name = os.fspath(path)
+        if name in self._sinks:
+            return self._sinks[name]
+        sink: Sink[Any] = Sink(self.options.operation_id, Path(name).absolute(), mode)
+        saved = self._internal.get("sinks", {}).get(name)
+        yield lambda: sink.open(saved, existing)
+        self._stack.callback(sink.close)
+        self._sinks[name] = sink
+        if saved is None:
+            yield from self.save(f"Output: {name}")
+        return sink
 
     # -- save
 
@@ -321,12 +342,15 @@ class Core:
         internal["history"] = self.runs
         if self.quota.is_known:
             internal["budget"] = self.quota.to_dict()
+        if self._sinks:
+            internal["sinks"] = {**internal.get("sinks", {}), **{n: sink.to_dict() for n, sink in self._sinks.items()}}
         internal["elapsed"] = round(self.session.elapsed_time, 3)
         internal["costs"] = _typed.costs_to(self.session.costs, charged=save is not None and save.is_charged)
         if self.options.arguments:
             internal["arguments"] = dict(self.options.arguments)
+        syncs = [sink.sync for sink in self._sinks.values()]
         state = _typed.plain(self.options.state_type, self.state)
-        return Content(state, metadata, self.created_at, now, internal, is_last, (), self.loops.views)
+        return Content(state, metadata, self.created_at, now, internal, is_last, syncs, self.loops.views)
 
     # -- close
 
@@ -338,6 +362,8 @@ class Core:
             yield from self.save("Stopped: a loop was left with items to go", is_last=True)
             return False
         if self.options.auto_cleanup:
+            for sink in self._sinks.values():
+                yield sink.sync
             yield from self._stored.delete()
         else:
             yield from self.save("Finished", is_last=True)

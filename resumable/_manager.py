@@ -19,7 +19,7 @@ from ._models import LEFT_OUT, CheckpointContext, CheckpointData, CheckpointMeta
 from ._restore import check_metadata, restore
 from ._steps import run
 from ._stored import StoredOperation
-from ._strategies import SaveDecision, SaveStrategy, TimeBasedStrategy
+from ._strategies import SaveDecision, SaveStrategy, TimeBasedStrategy, in_this_window
 from .stores import CheckpointStore, GenerationStore, OwningStore, open_store
 from .stores._names import check_operation_id
 
@@ -158,7 +158,7 @@ class CheckpointManager:
             ``(should_save, reason)``, false when no save is due.
         """
         context = self._completed(context)
-        decision = self.save_strategy.should_save(context)
+        decision = SaveDecision(*self.save_strategy.should_save(context))
         self._asked = (context, decision) if decision else None
         return decision
 
@@ -171,7 +171,9 @@ class CheckpointManager:
         if context.last_save_items is None:
             left_out["last_save_items"] = self._last.last_save_items
         if context.last_save_remaining is None:
-            left_out["last_save_remaining"] = self._last.last_save_remaining
+            left_out["last_save_remaining"] = in_this_window(
+                self._last.last_save_remaining, context.rate_limit_remaining
+            )
         return dataclasses.replace(context, **left_out) if left_out else context
 
     def _note_save(self, asked: tuple[CheckpointContext, SaveDecision] | None) -> None:

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from . import _journal
+from ._changes import Replay
 from ._codec import VERSION, decode_document, digest_of
 from ._errors import CheckpointCorruptError
-from ._changes import Replay
 from ._keys import merged
 from ._migrations import is_legacy, migrate
 from ._models import CheckpointData, CheckpointMetadata

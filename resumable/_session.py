@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 from ._auto import after_save, after_work
 from ._models import CheckpointContext, CheckpointMetadata, SaveCosts
-from ._strategies import Plan, SaveStrategy
+from ._strategies import Plan, SaveDecision, SaveStrategy, in_this_window
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +73,10 @@ class Session:
         )
 
     def _count_work(self, now: float) -> None:
-        seconds = now - self._counted_at
         items = self.metadata.processed_items - self._counted_items
-        if seconds > 0 or items:
-            self.costs = after_work(self.costs, max(seconds, 0.0), items)
+        # Looked at within an item, its time would be counted in parts, and the parts taken for whole items.
+        if items:
+            self.costs = after_work(self.costs, max(now - self._counted_at, 0.0), items)
             self._counted_at, self._counted_items = now, self.metadata.processed_items
 
     def tick(self, items: int = 1, *, now: float) -> Save | None:
@@ -88,7 +87,7 @@ class Session:
     def due(self, *, now: float) -> Save | None:
         """Is a save due?"""
         context = self.context(now=now)
-        decision = self.strategy.should_save(context)
+        decision = SaveDecision(*self.strategy.should_save(context))
         return Save(context, decision.reason, is_charged=True) if decision else None
 
     def plan(self, *, now: float) -> Plan:
@@ -101,6 +100,7 @@ class Session:
 
     def observe(self, remaining: int, total: int | None) -> None:
         """This is what is left of the quota."""
+        self._last_save_remaining = in_this_window(self._last_save_remaining, remaining)
         self.metadata.rate_limit_remaining = remaining
         if total is not None:
             self.metadata.rate_limit_total = total
@@ -121,8 +121,3 @@ class Session:
     def elapsed_time(self) -> float:
         """Seconds of this and earlier runs, as of the last look."""
         return self._counted_at - self._began
-
-
-def charge_probe(save: Save) -> Save:
-    """The very first save measures what one costs; it is not charged."""
-    return dataclasses.replace(save, is_charged=False)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Generic, overload
 from ._collections import Durable, kind_of, make
 from ._core import Core, Options
 from ._items import Loop
+from ._log import DurableLog
 from ._mapping import DurableDict
 from ._models import CheckpointMetadata
-from ._log import DurableLog
 from ._set import DurableSet
 from .ratelimit._headers import RateLimit
 

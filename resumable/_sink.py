@@ -162,8 +162,3 @@ class Sink(Generic[Row]):
             if self._file is not None:
                 os.close(self._file)
                 self._file = None
-
-
-def resolve(path: str | os.PathLike[str]) -> tuple[str, Path]:
-    """By which name the sink *path* is saved, and where it is."""
-    return os.fspath(path), Path(path).absolute()

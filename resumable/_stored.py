@@ -131,8 +131,7 @@ class StoredOperation:
             capture = self._capture(take())
         assert capture is not None
         try:
-            for bring_to_disk in capture.content.first:
-                yield bring_to_disk
+            yield from capture.content.first
             location = yield from self._store(capture, wait)
         except BaseException:
             self._put_back(capture)
@@ -335,5 +334,3 @@ class StoredOperation:
 def _first_generation() -> int:
     """A number that no earlier checkpoint of this name had, so that no journal left over fits by chance."""
     return time.time_ns() // 1_000_000
-
-

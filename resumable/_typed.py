@@ -1,4 +1,4 @@
-"""State of a given type, to plain JSON and back: dataclasses, ``msgspec.Struct``, pydantic models and what is in them."""
+"""State of a given type, to plain JSON and back: dataclasses, ``msgspec.Struct``, pydantic models, what is in them."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -116,6 +117,7 @@ class FileStore:
                 path = self.directory / hashed_name(key)
                 stack.enter_context(_lock.holding(_beside(path, ".lock"), key))
             # Who looked before it owned may have looked too early.
+            _remove_leftovers(path)
             self._located[key] = path if path.name == hashed_name(key) else self._choose(key)
             try:
                 yield
@@ -201,6 +203,14 @@ def _open_journal(path: Path, offset: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Temporary files of a process that was killed; whoever owns the operation is the only one to write them."""
+    stem = glob.escape(path.name.removesuffix(SUFFIX))
+    with contextlib.suppress(OSError):
+        for leftover in path.parent.glob(f"{stem}.j*.tmp"):
+            _disk.unlink(leftover)
 
 
 def _beside(path: Path, suffix: str) -> Path:
