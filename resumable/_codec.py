@@ -8,7 +8,6 @@ re-formatted is decoded and encoded again first.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -247,6 +246,8 @@ def _parse(raw: bytes, parser: Callable[[bytes], Any]) -> Any:
 
 def _decode_strictly(raw: bytes) -> Any:
     """JSON without the liberties that parsers take: no duplicate names, no NaN, no numbers out of range."""
+    import json  # only documents of other tools come here
+
     value = decode(raw)
     json.loads(raw, object_pairs_hook=_refuse_duplicates)
     return value

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import _current, _mismatch, _signals, _typed
 from ._capture import Content
@@ -28,8 +28,10 @@ from ._sink import Existing, Sink
 from ._steps import Pause, Steps
 from ._stored import StoredOperation
 from ._strategies import SaveStrategy
-from .ratelimit._headers import RateLimit
 from .stores import CheckpointStore, OwningStore
+
+if TYPE_CHECKING:
+    from .ratelimit._headers import RateLimit
 
 _log = logging.getLogger("resumable")
 _RUNS_KEPT = 10
@@ -340,8 +342,8 @@ class Core:
         }
         internal = {name: value for name, value in self._internal.items() if name not in ("loops", "collections")}
         internal["history"] = self.runs
-        if self.quota.is_known:
-            internal["budget"] = self.quota.to_dict()
+        if (budget := self.quota.to_dict()) is not None:
+            internal["budget"] = budget
         if self._sinks:
             internal["sinks"] = {**internal.get("sinks", {}), **{n: sink.to_dict() for n, sink in self._sinks.items()}}
         internal["elapsed"] = round(self.session.elapsed_time, 3)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from collections import deque
@@ -64,13 +65,13 @@ def freeze(value: Any) -> Any:
         for key, item in members.items():
             if type(item) not in IMMUTABLE:
                 dict.__setitem__(members, key, freeze(item))
-        _untrack(members)
+        _untracker()(members)
         return members
     entries = FrozenList(value)
     for index, item in enumerate(entries):
         if type(item) not in IMMUTABLE:
             list.__setitem__(entries, index, freeze(item))
-    _untrack(entries)
+    _untracker()(entries)
     return entries
 
 
@@ -95,7 +96,7 @@ def freeze_flat(values: list[Any]) -> list[Any] | None:
         inner = chain.from_iterable(map(dict.values, frozen))
         if not all(math.isfinite(value) for value in inner if type(value) is float):
             return None
-    deque(map(_untrack, frozen), 0)
+    deque(map(_untracker(), frozen), 0)
     return frozen
 
 
@@ -131,14 +132,17 @@ def has_gil() -> bool:
     return sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
-def _find_untrack() -> Callable[[Any], None]:
+@functools.cache
+def _untracker() -> Callable[[Any], None]:
     """What takes an object out of the garbage collector's sight.
 
     The collector does not look at a plain dict of numbers and strings, but at each instance of a subclass: with
     100,000 frozen records a full collection stops the program five times as long. They can be no part of a cycle.
     """
+    if not has_gil():
+        return lambda _: None
     try:
-        import ctypes
+        import ctypes  # not worth loading before there is a collection
 
         untrack = ctypes.pythonapi.PyObject_GC_UnTrack
     except (ImportError, AttributeError):
@@ -146,6 +150,3 @@ def _find_untrack() -> Callable[[Any], None]:
     untrack.argtypes = [ctypes.py_object]
     untrack.restype = None
     return untrack
-
-
-_untrack: Callable[[Any], None] = _find_untrack() if has_gil() else lambda _: None

@@ -1,8 +1,8 @@
 """The journal's bytes: append-only lines, each a whole save, bound to one snapshot.
 
-A line is ``length crc json\\n``: the length of the JSON in bytes, a CRC-32 in eight hex digits, one JSON object. The CRC
-goes on from that of the line before, so that a line which is lost, moved or repeated shows. The first line names the
-operation and the snapshot that the saves after it build upon.
+A line is ``length crc json\\n``: the length of the JSON in bytes, a CRC-32 in eight hex digits, one JSON object.
+Each CRC goes on from that of the line before, so that a line which is lost, moved or repeated shows. The first line
+names the operation and the snapshot that the saves after it build upon.
 """
 
 from __future__ import annotations

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ._session import Session
-from .ratelimit._budget import Budget
-from .ratelimit._headers import RateLimit
-from .ratelimit._response import read_response
 
-OnExhausted = Literal["wait", "raise"] | Callable[[RateLimit], Literal["wait", "raise"] | None]
+if TYPE_CHECKING:
+    from .ratelimit._budget import Budget
+    from .ratelimit._headers import RateLimit
+
+# What reads and keeps quotas is imported when there is one to keep: `import resumable` stays light.
+
+OnExhausted = Literal["wait", "raise"] | Callable[["RateLimit"], Literal["wait", "raise"] | None]
 """What to do when the quota is used up; a callable is asked, and None from it means: go on at once."""
 
 MARGIN_SECONDS = 1.0
@@ -37,15 +40,19 @@ class Quota:
 
     def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
         self._lock = threading.Lock()
-        self._budget = Budget.from_dict(saved)
+        self._budget = _budget_from(saved) if saved else None
         self.reserve = 0
 
     def observe(self, response: object, session: Session, *, now: float) -> bool:
         """Learn from *response*; whether it told of a quota. *now* is epoch seconds."""
+        from .ratelimit._response import read_response
+
         limits = read_response(response).limits(now)
         if not limits:
             return False
         with self._lock:
+            if self._budget is None:
+                self._budget = _budget_from(None)
             self._budget.observe(limits, now)
             scarcest = self._budget.scarcest(now)
         if scarcest is not None and scarcest.remaining is not None:
@@ -53,24 +60,30 @@ class Quota:
         return True
 
     def exhausted(self, *, now: float) -> RateLimit | None:
-        """The quota that must be waited for; its ``reset_at`` includes a margin. None if there is none."""
+        """The quota that must be waited for; None if there is none."""
+        if self._budget is None:
+            return None
         with self._lock:
             limit = self._budget.exhausted(now - MARGIN_SECONDS, self.reserve)
         return limit if limit is not None and limit.reset_at is not None else None
 
     def scarcest(self, *, now: float) -> tuple[RateLimit | None, int]:
         """The quota with the least share left, and how many of its units this operation has used."""
+        if self._budget is None:
+            return None, 0
         with self._lock:
             limit = self._budget.scarcest(now)
             return limit, self._budget.used(limit) if limit is not None else 0
 
-    def to_dict(self) -> dict[str, Any]:
-        """For the checkpoint, so that the next run waits for what is left of a wait."""
+    def to_dict(self) -> dict[str, Any] | None:
+        """For the checkpoint, so that the next run waits for what is left of a wait; None if nothing is known."""
+        if self._budget is None:
+            return None
         with self._lock:
             return self._budget.to_dict()
 
-    @property
-    def is_known(self) -> bool:
-        """Whether any quota was observed."""
-        with self._lock:
-            return bool(self._budget.to_dict()["buckets"])
+
+def _budget_from(saved: Mapping[str, Any] | None) -> Budget:
+    from .ratelimit._budget import Budget
+
+    return Budget.from_dict(saved)

@@ -13,7 +13,6 @@ from ._log import DurableLog
 from ._mapping import DurableDict
 from ._models import CheckpointMetadata
 from ._set import DurableSet
-from .ratelimit._headers import RateLimit
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -101,6 +100,8 @@ class Shell(Generic[S]):
             resource: and of which quota.
         """
         if remaining is not None:
+            from .ratelimit._headers import RateLimit
+
             response = RateLimit(resource, limit, remaining, reset_at)
         self._core.observe(response)
 

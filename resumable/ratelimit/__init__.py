@@ -50,7 +50,7 @@ way: fewest remaining, latest reset. What is broken, negative or more than a yea
 
 from resumable.ratelimit._headers import RateLimit, read_headers, read_retry_after
 from resumable.ratelimit._hooks import hooks
-from resumable.ratelimit._wait import retry_if_rate_limited, wait_rate_limit
+from resumable._wait import retry_if_rate_limited, wait_rate_limit
 
 __all__ = [
     "RateLimit",

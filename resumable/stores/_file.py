@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -207,10 +206,11 @@ def _open_journal(path: Path, offset: int) -> int:
 
 def _remove_leftovers(path: Path) -> None:
     """Temporary files of a process that was killed; whoever owns the operation is the only one to write them."""
-    stem = glob.escape(path.name.removesuffix(SUFFIX))
+    stem = path.name.removesuffix(SUFFIX)
     with contextlib.suppress(OSError):
-        for leftover in path.parent.glob(f"{stem}.j*.tmp"):
-            _disk.unlink(leftover)
+        for name in os.listdir(path.parent):
+            if name.endswith(".tmp") and name.startswith((f"{stem}.json.", f"{stem}.journal.")):
+                _disk.unlink(path.parent / name)
 
 
 def _beside(path: Path, suffix: str) -> Path:

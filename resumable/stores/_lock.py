@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -11,8 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import filelock
-
+from .._codec import decode, encode
 from .._errors import CheckpointBusyError, StoreError
 from . import _disk
 
@@ -27,6 +25,8 @@ def holding(path: Path, operation_id: str) -> Iterator[None]:
         CheckpointBusyError: Somebody else holds it, in this process or another.
         StoreError: The file cannot be made or locked.
     """
+    import filelock  # heavy, and not needed before the first operation opens
+
     lock = filelock.FileLock(path, timeout=0, mode=0o600, thread_local=False)
     try:
         lock.acquire()
@@ -55,7 +55,7 @@ def _write_holder(path: Path, operation_id: str) -> None:
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0))
         try:
-            _disk.write_all(descriptor, json.dumps(holder).ljust(240).encode())
+            _disk.write_all(descriptor, encode(holder).ljust(240))
         finally:
             os.close(descriptor)
 
@@ -63,7 +63,7 @@ def _write_holder(path: Path, operation_id: str) -> None:
 def read_holder(path: Path) -> dict[str, Any]:
     """Who wrote itself into the lock file last; {} if that cannot be told."""
     try:
-        holder = json.loads(_disk.read(path, 4096) or b"{}")
+        holder = decode(_disk.read(path, 4096) or b"{}")
         holder["pid"] = int(holder.get("pid", 0))
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
@@ -74,6 +74,8 @@ def is_held(path: Path) -> bool:
     """Whether some process holds the lock right now."""
     if not path.exists():
         return False
+    import filelock
+
     lock = filelock.FileLock(path, timeout=0, mode=0o600, thread_local=False)
     try:
         lock.acquire()

@@ -8,18 +8,20 @@ import random
 import time
 from collections.abc import Callable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from tenacity import RetryCallState, retry_base, wait_random_exponential
 from tenacity.wait import WaitBaseT, wait_base
 
-from resumable.ratelimit._budget import Budget
-from resumable.ratelimit._headers import read_retry_after
-from resumable.ratelimit._response import Seen, read_response
-from resumable.ratelimit._values import YEAR
+if TYPE_CHECKING:
+    from .ratelimit._response import Seen
+
+# The readers are imported when the first attempt has failed: `import resumable` stays light.
 
 _LOGGER = logging.getLogger("resumable.ratelimit")
 _AFTER_RESET = 1.0
 _AT_LEAST = 60.0
+_YEAR = 366 * 86400.0
 
 
 class wait_rate_limit(wait_base):
@@ -70,6 +72,9 @@ class wait_rate_limit(wait_base):
 
     def _hint(self, seen: Seen, now: float) -> tuple[float | None, str]:
         """What the server asks for, and why."""
+        from .ratelimit._budget import Budget
+        from .ratelimit._headers import read_retry_after
+
         after = read_retry_after(seen.headers, now=now)
         # Servers round down: a 0 with a refusal would mean to ask again without any pause.
         if after:
@@ -99,6 +104,8 @@ class retry_if_rate_limited(retry_base):
 
 
 def _seen(retry_state: RetryCallState) -> Seen:
+    from .ratelimit._response import Seen, read_response
+
     outcome = retry_state.outcome
     if outcome is None:
         return Seen()
@@ -110,7 +117,7 @@ def _say(seconds: float, host: str, why: str, now: float) -> None:
 
 
 def _span(seconds: float, now: float) -> str:
-    if seconds > YEAR:
+    if seconds > _YEAR:
         return "for good"
     minutes, rest = divmod(math.ceil(seconds), 60)
     until = datetime.fromtimestamp(now + seconds).strftime("%H:%M:%S")

@@ -1,0 +1,28 @@
+"""The command line: ``resumable list | show | rm | export``."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+_NEEDED = ("click", "rich")
+
+
+def main() -> None:
+    """Run the command that ``sys.argv`` asks for, and exit.
+
+    Exit codes: 0 done; 1 not done, and stderr says why; 2 called wrongly, or click or rich is not installed.
+    """
+    try:
+        from ._commands import commands
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in _NEEDED:
+            raise
+        print("resumable: the command line needs click and rich:  pip install 'resumable-loops[cli]'", file=sys.stderr)
+        sys.exit(2)
+    # An id may hold any character, and not every terminal can show each.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    commands(prog_name="resumable")

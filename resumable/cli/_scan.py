@@ -1,0 +1,137 @@
+"""Reading checkpoints that others may be writing: the facts about one, without the state where that is large."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from .. import _codec, _journal
+from .._models import CheckpointData, CheckpointMetadata
+from .._restore import Restored, check_metadata, collector_paused, instant, restore
+from ..stores import CheckpointStore, FileStore, GenerationStore, JournalingStore
+from ..stores._lock import read_holder
+
+R = TypeVar("R")
+
+_SCAN_FROM = 1 << 16
+"""Smaller documents are simply read."""
+_TRIES = 3
+
+
+class _Internal(msgspec.Struct):
+    generation: int
+    digest: str
+    history: list[Any] = []
+    elapsed: float = 0.0
+
+
+class _Document(msgspec.Struct):
+    """All of a document but its state, which the parser then only skips."""
+
+    version: str
+    operation_id: str
+    metadata: dict[str, Any]
+    created_at: str
+    last_updated: str
+    resumable: _Internal
+
+
+def read_facts(store: CheckpointStore, operation_id: str) -> CheckpointData | None:
+    """The checkpoint, its state left empty if it is large; None if there is none. Of its internal sections, the
+    history and the elapsed time are there.
+
+    Raises:
+        CheckpointCorruptError: It cannot be used.
+        StoreError: It cannot be read.
+    """
+    return _undisturbed(store, operation_id, lambda: _read_facts(store, operation_id))
+
+
+def read_all(store: CheckpointStore, operation_id: str) -> Restored | None:
+    """The whole checkpoint, None if there is none. Raises as :func:`read_facts`."""
+    return _undisturbed(store, operation_id, lambda: restore(store, operation_id, now=datetime.now(UTC)))
+
+
+def _undisturbed(store: CheckpointStore, operation_id: str, read: Callable[[], R]) -> R:
+    """What *read* gives or raises while no new snapshot is put in place: it would not fit the journal read after."""
+    if not isinstance(store, GenerationStore):
+        return read()
+    for _ in range(_TRIES - 1):
+        before = store.stamp(operation_id)
+        try:
+            return_value = read()
+        except Exception:
+            if store.stamp(operation_id) == before:
+                raise
+        else:
+            if store.stamp(operation_id) == before:
+                return return_value
+    return read()
+
+
+def _read_facts(store: CheckpointStore, operation_id: str) -> CheckpointData | None:
+    raw = store.get(operation_id)
+    if raw is None:
+        return None
+    facts = _scan(store, operation_id, raw) if len(raw) >= _SCAN_FROM else None
+    if facts is None:
+        restored = restore(store, operation_id, now=datetime.now(UTC))
+        facts = restored.data if restored is not None else None
+    return facts
+
+
+def _scan(store: CheckpointStore, operation_id: str, raw: bytes) -> CheckpointData | None:
+    """The facts, if all is as this version writes it; None means: look closely."""
+    try:
+        if not _codec._is_as_written(raw):
+            return None
+        with collector_paused():
+            document = msgspec.json.decode(raw, type=_Document)
+            if document.version != _codec.VERSION or document.operation_id != operation_id:
+                return None
+            saves = _saves_since(document, store) if isinstance(store, JournalingStore) else []
+        return None if saves is None else _facts(document, saves)
+    except (ValueError, msgspec.MsgspecError):
+        return None
+
+
+def _saves_since(document: _Document, store: JournalingStore) -> list[dict[str, Any]] | None:
+    """The saves that its journal adds to *document*; None if the two must be looked at closely."""
+    raw = store.read_journal(document.operation_id)
+    content = _journal.read(raw) if raw else None
+    if content is None:
+        return []
+    first = content.since(document.resumable.generation)
+    if content.damage or content.header.get("operation_id") != document.operation_id:
+        return None
+    if first is None:
+        return []
+    if first == 0 and content.header.get("digest") != document.resumable.digest:
+        return None
+    return [record for record in content.records[first:] if "fold" not in record]
+
+
+def _facts(document: _Document, saves: list[dict[str, Any]]) -> CheckpointData:
+    internal: dict[str, Any] = {"history": document.resumable.history, "elapsed": document.resumable.elapsed}
+    for save in saves:
+        internal |= save.get("resumable", {})
+    metadata = saves[-1]["metadata"] if saves else document.metadata
+    check_metadata(metadata)
+    return CheckpointData(
+        operation_id=document.operation_id,
+        state={},
+        metadata=CheckpointMetadata.from_dict(metadata),
+        created_at=instant(document.created_at),
+        last_updated=instant(saves[-1]["at"] if saves else document.last_updated),
+        internal=internal,
+    )
+
+
+def holder_of(store: CheckpointStore, operation_id: str) -> dict[str, Any] | None:
+    """Who works on the operation right now, as far as is known ({} if nothing is); None if nobody does."""
+    if not isinstance(store, FileStore) or not store.is_owned(operation_id):
+        return None
+    return read_holder(store.locate(operation_id).with_suffix(".lock"))
