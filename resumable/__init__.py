@@ -2,6 +2,7 @@
 
 from ._auto import AutoStrategy, auto
 from ._checkpoint import AsyncCheckpoint, Checkpoint, checkpointed, current_checkpoint
+from ._decorator import resumable
 from ._errors import (
     CheckpointBusyError,
     CheckpointCorruptError,
@@ -24,6 +25,7 @@ from ._strategies import (
     every,
     rate_limit_below,
 )
+from ._wait import wait_rate_limit
 from .stores import CheckpointStore, open_store
 
 __all__ = [
@@ -55,4 +57,6 @@ __all__ = [
     "every",
     "open_store",
     "rate_limit_below",
+    "resumable",
+    "wait_rate_limit",
 ]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar, overload
+
+import tenacity
 
 from ._auto import auto
 from ._clock import system_clock
@@ -18,6 +20,7 @@ from ._items import AsyncRemaining, Remaining, remaining, remaining_async
 from ._ledgers import Fingerprint
 from ._manager import CheckpointManager, default_auto_cleanup, default_directory
 from ._quota import OnExhausted, check_policy
+from ._retry import async_save_before_sleep, retrying, save_before_sleep
 from ._shell import S, Shell, count_lock, has_gil
 from ._sink import Existing, Sink
 from ._steps import run, run_async
@@ -122,6 +125,22 @@ class Checkpoint(Shell[S]):
         with self._lock:
             return run(self._core.open_sink(path, mode, existing))
 
+    def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.Retrying:
+        """``tenacity.Retrying(**policy)`` that saves before each sleep; a ``before_sleep`` of its own runs after that.
+
+        ``for attempt in cp.retrying(stop=..., wait=...): with attempt: ...``, or call it with a function.
+
+        Args:
+            reset_on_progress: Whether attempts begin anew when the loop has ticked since the failure before.
+        """
+        retry: tenacity.Retrying = retrying(self, tenacity.Retrying(**policy), reset_on_progress=reset_on_progress)
+        return retry
+
+    @property
+    def before_sleep(self) -> Callable[[tenacity.RetryCallState], None]:
+        """For a policy of your own: ``@retry(before_sleep=cp.before_sleep)`` saves before each sleep."""
+        return save_before_sleep(self)
+
     def _open(self) -> None:
         run(self._core.open(self))
 
@@ -195,6 +214,17 @@ class AsyncCheckpoint(Shell[S]):
         """An output file that goes with the checkpoint. See :meth:`Checkpoint.sink`."""
         async with self._turn:
             return await run_async(self._core.open_sink(path, mode, existing))
+
+    def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.AsyncRetrying:
+        """``tenacity.AsyncRetrying(**policy)`` that saves before each sleep. See :meth:`Checkpoint.retrying`."""
+        policy_ = tenacity.AsyncRetrying(**policy)
+        retry: tenacity.AsyncRetrying = retrying(self, policy_, reset_on_progress=reset_on_progress, is_async=True)
+        return retry
+
+    @property
+    def before_sleep(self) -> Callable[[tenacity.RetryCallState], Awaitable[None]]:
+        """For a policy of your own: ``@retry(before_sleep=cp.before_sleep)`` saves before each sleep."""
+        return async_save_before_sleep(self)
 
     async def _open(self) -> None:
         await run_async(self._core.open(self))

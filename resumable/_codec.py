@@ -31,6 +31,8 @@ _CONTAINERS = (dict, list)
 _encoder = msgspec.json.Encoder()
 _LEAVES: frozenset[type] = frozenset({str, int, bool, type(None)})
 _DIGEST_HEAD = b',"digest":"'
+_SECTION = {"generation", "digest"}
+"""What a section ``resumable`` has for certain."""
 _TAIL_LENGTH = len(_DIGEST_HEAD) + 64 + len(b'"}}')
 
 
@@ -260,8 +262,12 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:
 
 
 def _check_digest(document: Any) -> None:
-    internal = document.get("resumable") if isinstance(document, dict) else None
+    if not isinstance(document, dict):
+        return
+    internal = document.get("resumable")
     if internal is None:
+        if any(isinstance(section, dict) and section.keys() >= _SECTION for section in document.values()):
+            raise ValueError("its 'resumable' section has another name; the file was damaged or edited")
         return
     if not isinstance(internal, dict) or not isinstance(internal.get("digest"), str):
         raise ValueError("its 'resumable' section has no digest")

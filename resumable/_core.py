@@ -70,6 +70,7 @@ class Core:
         self.resumed = False
         self.loops = Loops({})
         self.is_finalized = False
+        self.keep_reason: str | None = None
         self._wake = wake
         self._count = count
         self._warn = warn_once_per_path()
@@ -360,6 +361,9 @@ class Core:
         """The block ended well: finalize. Whether it did; it does not while a loop has items to go."""
         self.disarm()
         self.sync()
+        if self.keep_reason is not None:
+            yield from self.save(self.keep_reason, is_last=True)
+            return False
         if not self.is_finalized and next(self.loops.left(), None) is not None:
             yield from self.save("Stopped: a loop was left with items to go", is_last=True)
             return False

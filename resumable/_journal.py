@@ -46,6 +46,11 @@ class JournalContent:
                 return index + 1
         return None
 
+    def newest_fold(self) -> int:
+        """The highest generation that a fold was begun for, 0 if none was."""
+        folds = (record.get("fold") for record in self.records)
+        return max((fold for fold in folds if type(fold) is int), default=0)
+
 
 def header_for(operation_id: str, generation: int, digest: str) -> bytes:
     """The first line's JSON."""
@@ -107,6 +112,8 @@ def _is_torn(raw: bytes, start: int) -> bool:
     JSON holds no raw newline or NUL: a whole line ends with the one, and a run of the other was never in it.
     """
     tail = raw[start:]
+    if tail.count(b"\n") > (2 if start == 0 else 1):
+        return False  # one append writes a line, the first one the header as well: this was more
     if b"\0" * 16 in tail or (tail.endswith(b"\0") and not tail.strip(b"\0").endswith(b"\n")):
         return True
     if b"\n" in tail:

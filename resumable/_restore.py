@@ -30,6 +30,7 @@ class Restored:
         generation: Of the snapshot; 0 if another tool wrote it.
         digest: Of the snapshot.
         size: Of the snapshot in bytes.
+        newest: The highest generation that was ever begun, as far as the journal tells.
         journal: Its journal, None if there is none to go on with.
     """
 
@@ -37,6 +38,7 @@ class Restored:
     generation: int
     digest: str
     size: int
+    newest: int = 0
     journal: _journal.JournalContent | None = None
 
 
@@ -184,13 +186,20 @@ def replay(restored: Restored, raw: bytes | None) -> None:
         return
     if first == 0 and content.header.get("digest") != restored.digest:
         raise ValueError("its journal builds upon another snapshot of the same generation")
+    try:
+        _apply_all(restored.data, [record for record in content.records[first:] if "fold" not in record])
+    except (TypeError, AttributeError, LookupError) as error:
+        raise ValueError(f"a save in its journal is malformed ({error})") from error
+    restored.journal = content
+    restored.newest = content.newest_fold()
+
+
+def _apply_all(data: CheckpointData, records: list[dict[str, Any]]) -> None:
     replays: dict[str, Replay] = {}
     loops: dict[str, list[dict[str, Any]]] = {}
-    for record in content.records[first:]:
-        if "fold" not in record:
-            _apply(restored.data, record, replays, loops)
-    _finish(restored.data, replays, loops)
-    restored.journal = content
+    for record in records:
+        _apply(data, record, replays, loops)
+    _finish(data, replays, loops)
 
 
 def _apply(

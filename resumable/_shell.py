@@ -113,6 +113,10 @@ class Shell(Generic[S]):
         """The operation is done, though a loop has items to go: a clean exit will remove the checkpoint."""
         self._core.is_finalized = True
 
+    def keep(self, reason: str = "Kept") -> None:
+        """A clean exit will save and keep the checkpoint, so that the next run goes on from here."""
+        self._core.keep_reason = reason
+
     # -- durable collections
 
     def mapping(self, name: str) -> DurableDict:

@@ -73,7 +73,7 @@ class StoredOperation:
         self.operation_id = operation_id
         self._warn = warn
         self._uses_journal = uses_journal and isinstance(store, JournalingStore)
-        self._generation = _first_generation()
+        self._generation = self._newest = _first_generation()
         self._size = 0
         self._digest = ""
         self._journal: _Tail | None = None
@@ -90,6 +90,7 @@ class StoredOperation:
         if restored is not None:
             self._digest, self._size = restored.digest, restored.size
             self._generation = restored.generation or self._generation
+            self._newest = max(self._generation, restored.newest)
             self._baseline.names = set(restored.data.state)
             self._must_snapshot = restored.generation == 0
             if restored.journal is not None:
@@ -233,7 +234,9 @@ class StoredOperation:
     # -- the snapshot
 
     def _writer(self, capture: _Capture, *, takes: bool) -> SnapshotWriter:
-        tail = capture.content.tail(self._generation + 1)
+        # No number is given twice, also not after a failure: a marker of the failed fold may stand in the journal.
+        self._newest += 1
+        tail = capture.content.tail(self._newest)
         return writer_for(self.store, self.operation_id, capture.parts, tail, takes=takes)
 
     def _write_everything(self, capture: _Capture, wait: bool) -> Steps[Path | str | None]:
@@ -316,10 +319,11 @@ class StoredOperation:
 
     def wait(self) -> Steps[bool]:
         """As :meth:`poll`, once the background has finished."""
-        background, self._background = self._background, None
+        background = self._background
         if background is None:
             return False
         yield background.thread.join
+        self._background = None
         if background.stands is None:
             with contextlib.suppress(StoreError):  # the old journal still tells everything
                 yield from self._end_fold(background)

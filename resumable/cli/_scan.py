@@ -62,13 +62,13 @@ def _undisturbed(store: CheckpointStore, operation_id: str, read: Callable[[], R
     for _ in range(_TRIES - 1):
         before = store.stamp(operation_id)
         try:
-            return_value = read()
+            result = read()
         except Exception:
             if store.stamp(operation_id) == before:
                 raise
         else:
             if store.stamp(operation_id) == before:
-                return return_value
+                return result
     return read()
 
 
@@ -94,7 +94,7 @@ def _scan(store: CheckpointStore, operation_id: str, raw: bytes) -> CheckpointDa
                 return None
             saves = _saves_since(document, store) if isinstance(store, JournalingStore) else []
         return None if saves is None else _facts(document, saves)
-    except (ValueError, msgspec.MsgspecError):
+    except (ValueError, LookupError, TypeError, msgspec.MsgspecError):
         return None
 
 

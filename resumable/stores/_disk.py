@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-_NEW |= getattr(os, "O_BINARY", 0)
-_READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-# A pipe planted under the name must not block the reader for ever.
-_READ |= getattr(os, "O_NONBLOCK", 0)
+# A link planted under the name is not followed, and a pipe must not block us for ever.
+_SAFELY = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+READ = os.O_RDONLY | _SAFELY
+WRITE = os.O_WRONLY | _SAFELY
+_TEMPORARY = re.compile(r"(.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
 _PIECE = 1 << 20
 
 
@@ -44,12 +45,37 @@ def replace(path: Path, chunks: Iterable[bytes], keep: Path | None = None) -> No
 
 def temporary_for(path: Path) -> Path:
     """A name beside *path* that nobody else has: a rename is atomic only within one file system."""
-    return path.with_name(f"{path.name[:200]}.{secrets.token_hex(4)}.tmp")
+    return path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def remove_leftovers(paths: Iterable[Path]) -> None:
+    """Remove what writers of *paths* left behind when they were killed. Nobody may be writing them now."""
+    with contextlib.suppress(OSError):
+        wanted = {(path.parent, path.name) for path in paths}
+        for directory in {directory for directory, _ in wanted}:
+            for name in os.listdir(directory):
+                match = _TEMPORARY.fullmatch(name)
+                if match is not None and (directory, match.group(1)) in wanted:
+                    unlink(directory / name)
+
+
+def make_directory(directory: Path) -> None:
+    """Make *directory* and what is missing above it, through to the disk; nothing if something is there.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    if os.path.lexists(directory):
+        return
+    make_directory(directory.parent)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(directory)
+        sync_directory(directory.parent)
 
 
 def write_new(path: Path, chunks: Iterable[bytes]) -> None:
     """Make *path*, which must not exist, with mode 0600, and bring it through to the disk."""
-    descriptor = os.open(path, _NEW, 0o600)
+    descriptor = os.open(path, WRITE | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         for piece in _gather(chunks):
             write_all(descriptor, piece)
@@ -81,23 +107,25 @@ def _keep(path: Path, keep: Path) -> None:
     """Give what *path* holds the name *keep* as well, replacing what that held."""
     spare = temporary_for(keep)
     try:
-        os.link(path, spare, follow_symlinks=False)
-    except FileNotFoundError:
-        return
-    except (OSError, NotImplementedError):
-        _copy(path, spare)  # a file system without hard links
-    try:
+        _link_or_copy(path, spare)
         os.replace(spare, keep)
+    except FileNotFoundError:
+        return  # it held nothing
     finally:
         # A rename between two names of one file does nothing and leaves both.
         with contextlib.suppress(OSError):
             os.unlink(spare)
 
 
-def _copy(path: Path, spare: Path) -> None:
-    data = read(path)
-    if data is not None:
-        write_new(spare, [data])
+def _link_or_copy(path: Path, spare: Path) -> None:
+    try:
+        os.link(path, spare, follow_symlinks=False)
+    except FileNotFoundError:
+        raise
+    except (OSError, NotImplementedError):  # a file system without hard links
+        data = read(path)
+        if data is not None:
+            write_new(spare, [data])
 
 
 def sync(descriptor: int) -> None:
@@ -137,14 +165,16 @@ def read(path: Path, limit: int = -1) -> bytes | None:
         OSError: It cannot be read, or is no regular file (a link is not followed).
     """
     try:
-        descriptor = os.open(path, _READ)
+        descriptor = os.open(path, READ)
     except FileNotFoundError:
         return None
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise OSError(f"{path} is not a regular file")
-        return file.read(limit)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("it is not a regular file")
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
+            return file.read(limit)
+    finally:
+        os.close(descriptor)
 
 
 def unlink(path: Path) -> bool:
@@ -154,3 +184,12 @@ def unlink(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def stamp(path: Path) -> tuple[int, int, int] | None:
+    """Differs whenever *path* was written; None if there is no file."""
+    try:
+        status = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size

@@ -70,7 +70,7 @@ class FileStore:
     def put_chunks(self, key: str, chunks: Iterable[bytes]) -> Path:
         path = self.locate(key)
         with _as_store_error(f"cannot write {path}"):
-            self.directory.mkdir(parents=True, exist_ok=True)
+            _disk.make_directory(self.directory)
             _disk.replace(path, chunks, keep=_beside(path, ".json.prev"))
         return path
 
@@ -84,14 +84,13 @@ class FileStore:
                 _disk.unlink(_beside(path, suffix))
             if found:
                 _disk.sync_directory(self.directory)
-            if key not in self._located:
-                _disk.unlink(_beside(path, ".lock"))
         return found
 
     def keys(self) -> Iterator[str]:
         for path in sorted(self.directory.glob(f"{PREFIX}*{SUFFIX}")):
             with contextlib.suppress(OSError):
-                yield operation_id_in(path) or path.name[len(PREFIX) : -len(SUFFIX)]
+                found = operation_id_in(path)
+                yield found if found is not None else path.name[len(PREFIX) : -len(SUFFIX)]
 
     def close(self) -> None:
         for key in list(self._journals):
@@ -102,22 +101,12 @@ class FileStore:
     @contextlib.contextmanager
     def own(self, key: str) -> Iterator[None]:
         """Own *key* while in the block; raises CheckpointBusyError, naming the holder, if another process does."""
+        with _as_store_error(f"cannot use {self.directory}"):
+            _disk.make_directory(self.directory)
         with contextlib.ExitStack() as stack:
-            path = self.locate(key)
-            with _as_store_error(f"cannot use {self.directory}"):
-                self.directory.mkdir(parents=True, exist_ok=True)
-            try:
-                stack.enter_context(_lock.holding(_beside(path, ".lock"), key))
-            except CheckpointBusyError:
-                # An id that shares the file name may hold it, before its first save is there to tell.
-                other = _lock.read_holder(_beside(path, ".lock")).get("operation_id")
-                if not isinstance(other, str) or not self._is_rival(key, other):
-                    raise
-                path = self.directory / hashed_name(key)
-                stack.enter_context(_lock.holding(_beside(path, ".lock"), key))
-            # Who looked before it owned may have looked too early.
-            _remove_leftovers(path)
-            self._located[key] = path if path.name == hashed_name(key) else self._choose(key)
+            path = self._hold(key, stack)
+            _disk.remove_leftovers([_beside(path, suffix) for suffix in (SUFFIX, ".json.prev", ".journal")])
+            self._located[key] = path
             try:
                 yield
             finally:
@@ -126,6 +115,27 @@ class FileStore:
                 if not path.exists():
                     with contextlib.suppress(OSError):
                         os.unlink(_beside(path, ".lock"))
+
+    def _hold(self, key: str, stack: contextlib.ExitStack) -> Path:
+        """Lock the file of *key* until *stack* ends; returns which one it is."""
+        hashed = self.directory / hashed_name(key)
+        path = self.locate(key)
+        while True:
+            try:
+                stack.enter_context(_lock.holding(_beside(path, ".lock"), key))
+            except CheckpointBusyError:
+                # An id that shares the file name may hold it, before its first save is there to tell.
+                other = _lock.read_holder(_beside(path, ".lock")).get("operation_id")
+                if path == hashed or not isinstance(other, str) or not self._is_rival(key, other):
+                    raise
+                path = hashed
+                continue
+            # Who looked before it owned may have looked too early.
+            chosen = hashed if path == hashed else self._choose(key)
+            if chosen == path:
+                return path
+            stack.pop_all().close()
+            path = chosen
 
     def is_owned(self, key: str) -> bool:
         """Whether some process works on *key* right now."""
@@ -177,12 +187,10 @@ class FileStore:
 
     def stamp(self, key: str) -> object | None:
         """Something that differs whenever the checkpoint of *key* was written anew; None if there is none."""
-        with _as_store_error(f"cannot look at {self.locate(key)}"):
-            try:
-                status = os.stat(self.locate(key), follow_symlinks=False)
-            except FileNotFoundError:
-                return None
-        return status.st_ino, status.st_mtime_ns, status.st_size
+        path = self.locate(key)
+        with _as_store_error(f"cannot look at {path}"):
+            snapshot = _disk.stamp(path)
+            return snapshot and (snapshot, _disk.stamp(_beside(path, ".journal")))
 
     def get_previous(self, key: str) -> tuple[str, bytes] | None:
         path = _beside(self.locate(key), ".json.prev")
@@ -192,9 +200,10 @@ class FileStore:
 
 
 def _open_journal(path: Path, offset: int) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o600)
+    descriptor = os.open(path, _disk.WRITE | os.O_CREAT, 0o600)
     try:
+        if os.fstat(descriptor).st_size < offset:
+            raise OSError("it is shorter than it was; somebody else wrote to it or removed it")
         os.ftruncate(descriptor, offset)
         os.lseek(descriptor, offset, os.SEEK_SET)
         _disk.sync_directory(path.parent)
@@ -202,15 +211,6 @@ def _open_journal(path: Path, offset: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Temporary files of a process that was killed; whoever owns the operation is the only one to write them."""
-    stem = path.name.removesuffix(SUFFIX)
-    with contextlib.suppress(OSError):
-        for name in os.listdir(path.parent):
-            if name.endswith(".tmp") and name.startswith((f"{stem}.json.", f"{stem}.journal.")):
-                _disk.unlink(path.parent / name)
 
 
 def _beside(path: Path, suffix: str) -> Path:

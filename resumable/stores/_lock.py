@@ -49,13 +49,16 @@ def _write_holder(path: Path, operation_id: str) -> None:
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        "operation_id": operation_id,
+        # Only ids that are short enough for a plain file name are ever compared.
+        "operation_id": operation_id[:200],
     }
     # Who holds it is for people; a full disk must not keep them from working.
     with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0))
+        descriptor = os.open(path, _disk.WRITE)
         try:
-            _disk.write_all(descriptor, encode(holder).ljust(240))
+            text = encode(holder).ljust(240)
+            _disk.write_all(descriptor, text)
+            os.ftruncate(descriptor, len(text))
         finally:
             os.close(descriptor)
 

@@ -1,0 +1,290 @@
+"""The commands: what they take, and what they answer."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from .._errors import ResumableError
+from .._manager import CheckpointManager
+from .._restore import Restored
+from ..stores import CheckpointStore, FileStore, _disk
+from ._parts import loops_in, plain_document, state_keys_in
+from ._scan import read_all
+from ._screens import make_console, position_of, print_facts, print_list, print_loops, print_runs, print_state_keys
+from ._screens import saves_of
+from ._summary import Summary, summaries, summary_of
+from ._where import chosen_store
+from ._words import argument, duration, printable, size
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ResumableError as error:
+            raise click.ClickException("\n".join(map(printable, str(error).splitlines()))) from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def commands() -> None:
+    """Look at the checkpoints of resumable loops, and remove or export them.
+
+    They are looked for in --dir, else in $CHECKPOINT_DIR, else in the directory that `dir` in [tool.resumable] of the
+    nearest pyproject.toml names, else here. Exit codes: 0 done, 1 not done (stderr says why), 2 called wrongly.
+    """
+
+
+def _with_options(command: F) -> F:
+    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+    where = click.option("--dir", "--store", "where", metavar="DIR", help="Where the checkpoints lie.")
+    return where(command)
+
+
+def _open(where: str | None) -> CheckpointStore:
+    try:
+        return chosen_store(where)
+    except ValueError as error:
+        raise click.UsageError(printable(str(error))) from None
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+# -- list
+
+
+@commands.command("list")
+@_with_options
+def list_command(where: str | None, as_json: bool) -> None:
+    """Show all operations: how far each one is, and when it was saved last.
+
+    LEFT is estimated from the time that all runs took, as of the last save.
+
+    \b
+    --json: {"store": text, "checkpoints": [one object each]}, with
+      operation_id, location
+      state            running, stopped, failed, killed, finished, saved, damaged
+      processed_items, total_items, percent, left_seconds, elapsed_time
+      created_at, last_updated                      UTC, ISO 8601
+      save_count, last_save_reason, error_count, runs
+      problem          why it is damaged
+      previous         where the save before it lies, if that one is good
+    What is not known is null.
+    """
+    store = _open(where)
+    found = summaries(store)
+    if as_json:
+        _print_json({"store": _name(store), "checkpoints": [one.to_dict() for one in found]})
+    elif found:
+        print_list(make_console(), found)
+    else:
+        click.echo(f"no checkpoints in {printable(_name(store))}")
+
+
+def _name(store: CheckpointStore) -> str:
+    return str(store.directory.absolute()) if isinstance(store, FileStore) else repr(store)
+
+
+# -- show
+
+
+@commands.command("show")
+@click.argument("operation_id", metavar="ID")
+@_with_options
+def show_command(operation_id: str, where: str | None, as_json: bool) -> None:
+    """Show one operation: its position, its file, its runs, what its state holds, and how to go on.
+
+    \b
+    --json: the keys of `list`, and
+      bytes, journal_bytes
+      command          what started the last run, if known
+      loops            [{name, by, processed_items, total_items}]
+      state_keys       [{name, kind, entries, bytes}]
+      history          [{run, began, ended, items, reason, host, pid, …}]
+    """
+    store = _open(where)
+    summary = _known(store, operation_id)
+    restored = read_all(store, operation_id) if summary.state != "damaged" else None
+    if as_json:
+        _print_json(summary.to_dict() | _details(summary, restored))
+    else:
+        _print_show(summary, restored, where)
+
+
+def _known(store: CheckpointStore, operation_id: str) -> Summary:
+    """How *operation_id* stands; a ClickException if it has no checkpoint."""
+    summary = summary_of(store, operation_id)
+    if summary is None:
+        raise click.ClickException(_not_found(store, operation_id))
+    return summary
+
+
+def _not_found(store: CheckpointStore, operation_id: str) -> str:
+    name = printable(operation_id)
+    if isinstance(store, FileStore) and store.is_owned(operation_id):
+        return f"{name} is running, and has not saved yet"
+    ids = list(dict.fromkeys(store.keys()))
+    close = difflib.get_close_matches(operation_id, ids, cutoff=0.5)
+    hint = f"Did you mean: {', '.join(map(printable, close))}?" if close else "See: resumable list"
+    return f"no checkpoint of {name} in {printable(_name(store))}. {hint if ids else 'There are none at all.'}"
+
+
+def _details(summary: Summary, restored: Restored | None) -> dict[str, Any]:
+    return {
+        "bytes": restored.size if restored else None,
+        "journal_bytes": _journal_bytes(restored) if restored else None,
+        "command": summary.history[-1].command if summary.history else None,
+        "loops": [msgspec.to_builtins(loop) for loop in loops_in(restored.data)] if restored else [],
+        "state_keys": [msgspec.to_builtins(key) for key in state_keys_in(restored.data)] if restored else [],
+        "history": [msgspec.to_builtins(run) for run in summary.history],
+    }
+
+
+def _journal_bytes(restored: Restored) -> int:
+    return restored.journal.good_bytes if restored.journal is not None else 0
+
+
+def _print_show(summary: Summary, restored: Restored | None, where: str | None) -> None:
+    console = make_console()
+    print_facts(console, summary, _facts(summary, restored) + _ways(summary, where))
+    if restored is not None:
+        print_runs(console, summary)
+        print_loops(console, loops_in(restored.data))
+        print_state_keys(console, state_keys_in(restored.data))
+
+
+def _facts(summary: Summary, restored: Restored | None) -> list[tuple[str, str]]:
+    facts: list[tuple[str, str]] = []
+    if restored is not None:
+        facts += [("done", position_of(summary)), ("saves", saves_of(summary))]
+    if summary.elapsed_time:
+        facts.append(("worked", f"{duration(summary.elapsed_time)} in {summary.runs or 1} runs"))
+    if summary.error_count:
+        facts.append(("errors", f"{summary.error_count:,}"))
+    if summary.problem:
+        facts.append(("problem", printable(summary.problem)))
+    if summary.location:
+        facts.append(("file", printable(summary.location) + _sizes(restored)))
+    if summary.previous:
+        facts.append(("older copy", f"{printable(summary.previous)} is good"))
+    return facts
+
+
+def _sizes(restored: Restored | None) -> str:
+    if restored is None:
+        return ""
+    journal = _journal_bytes(restored)
+    return f"  {size(restored.size)}" + (f" and {size(journal)} of journal" if journal else "")
+
+
+def _ways(summary: Summary, where: str | None) -> list[tuple[str, str]]:
+    ways: list[tuple[str, str]] = []
+    command = summary.history[-1].command if summary.history else None
+    if command and summary.state != "running":
+        ways.append(("go on", printable(command)))
+    place = f" --dir {argument(where)}" if where else ""
+    if summary.state != "running":
+        ways.append(("start over", f"resumable rm{place} {argument(summary.operation_id)}"))
+    return ways
+
+
+# -- rm
+
+
+@commands.command("rm")
+@click.argument("operation_ids", metavar="ID…", nargs=-1, required=True)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@_with_options
+def rm_command(operation_ids: tuple[str, ...], yes: bool, where: str | None, as_json: bool) -> None:
+    """Remove checkpoints, damaged ones too, so that the operations start over.
+
+    Asks before, if a terminal is there to answer. One that is running is left alone. If any ID is unknown, nothing is
+    removed.
+
+    \b
+    --json: {"removed": [ids], "failed": [{operation_id, problem}]}
+    """
+    store = _open(where)
+    found = {operation_id: _known(store, operation_id) for operation_id in operation_ids}
+    if not yes and sys.stdin.isatty():
+        for summary in found.values():
+            click.echo(f"{printable(summary.operation_id)}: {summary.state}, {position_of(summary)} done", err=True)
+        click.confirm("Remove? This cannot be undone.", abort=True, err=True)
+    failed = _remove(store, found)
+    removed = [operation_id for operation_id in found if operation_id not in failed]
+    if as_json:
+        problems = [{"operation_id": one, "problem": problem} for one, problem in failed.items()]
+        _print_json({"removed": removed, "failed": problems})
+    else:
+        for operation_id in removed:
+            click.echo(f"removed {printable(operation_id)}")
+    for problem in failed.values():
+        click.echo(f"Error: {printable(problem)}", err=True)
+    if failed:
+        sys.exit(1)
+
+
+def _remove(store: CheckpointStore, found: dict[str, Summary]) -> dict[str, str]:
+    """Remove them; returns what kept the others from being removed."""
+    manager = CheckpointManager(store=store)
+    failed: dict[str, str] = {}
+    for operation_id in found:
+        try:
+            manager.delete_checkpoint(operation_id)
+        except (ResumableError, ValueError) as error:
+            failed[operation_id] = str(error)
+    return failed
+
+
+# -- export
+
+
+@commands.command("export")
+@click.argument("operation_id", metavar="ID")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
+@_with_options
+def export_command(operation_id: str, output: Path | None, where: str | None, as_json: bool) -> None:
+    """Print the whole checkpoint, journal included, as one plain JSON document of version 2.0.
+
+    The document can be loaded by any program that knows the format. It holds the state and the metadata, but not what
+    only this library needs: the places of loops and the history of runs.
+
+    \b
+    --json: the document itself; with --output, {"operation_id": text, "output": path, "bytes": number}
+    """
+    store = _open(where)
+    restored = read_all(store, operation_id)
+    if restored is None:
+        raise click.ClickException(_not_found(store, operation_id))
+    document = msgspec.json.format(msgspec.json.encode(plain_document(restored.data)), indent=2) + b"\n"
+    if output is None or str(output) == "-":
+        click.get_binary_stream("stdout").write(document)
+        return
+    _write(output, document)
+    if as_json:
+        _print_json({"operation_id": operation_id, "output": str(output), "bytes": len(document)})
+    else:
+        click.echo(f"wrote {printable(str(output))} ({size(len(document))})", err=True)
+
+
+def _write(output: Path, document: bytes) -> None:
+    path = Path(os.path.realpath(output))
+    try:
+        if path.exists() and not path.is_file():  # a pipe or a device is written to, not replaced
+            path.write_bytes(document)
+        else:
+            _disk.replace(path, [document])
+    except OSError as error:
+        raise click.ClickException(f"cannot write {printable(str(output))}: {error.strerror or error}") from None
