@@ -171,19 +171,21 @@ class CheckpointManager:
         if context.last_save_items is None:
             left_out["last_save_items"] = self._last.last_save_items
         if context.last_save_remaining is None:
-            left_out["last_save_remaining"] = in_this_window(
-                self._last.last_save_remaining, context.rate_limit_remaining
-            )
+            # Kept, too: a quota that was seen fresh is a new window's, whatever is left of it later.
+            before = in_this_window(self._last.last_save_remaining, context.rate_limit_remaining)
+            self._last = dataclasses.replace(self._last, last_save_remaining=before)
+            left_out["last_save_remaining"] = before
         return dataclasses.replace(context, **left_out) if left_out else context
 
     def _note_save(self, asked: tuple[CheckpointContext, SaveDecision] | None) -> None:
         """Until a checkpoint stands, the save that was asked for does not count."""
         now = self.clock.now() - self._began
         context = self._completed(asked[0]) if asked is not None else CheckpointContext(elapsed_time=now)
+        remaining = context.rate_limit_remaining
         self._last = CheckpointContext(
             last_save_time=context.elapsed_time,
             last_save_items=context.processed_items if asked is not None else self._last.last_save_items,
-            last_save_remaining=context.rate_limit_remaining,
+            last_save_remaining=remaining if remaining is not None else self._last.last_save_remaining,
         )
         self._asked = None
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, TypedDict
+
+import msgspec
 
 from . import _journal
 from ._changes import Replay
@@ -20,6 +22,22 @@ from .stores import CheckpointStore, GenerationStore, JournalingStore
 
 _COUNTS = ("total_items", "processed_items", "rate_limit_remaining", "rate_limit_total", "error_count", "save_count")
 _TEXTS = ("tool_name", "operation_type", "last_save_reason")
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
+class _Run(TypedDict, total=False):
+    run: int
+
+
+class _Internal(TypedDict, total=False):
+    """The shape of what the library keeps for itself, as far as others build upon it unseen."""
+
+    history: list[_Run]
+    loops: dict[str, dict[str, Any]]
+    collections: dict[str, Literal["mapping", "set", "log"]]
+    arguments: dict[str, Any]
+    budget: dict[str, Any]
+    sinks: dict[str, dict[str, Any]]
 
 
 @dataclass(slots=True)
@@ -60,6 +78,7 @@ def restore(store: CheckpointStore, operation_id: str, *, now: datetime) -> Rest
             restored = from_snapshot(raw, operation_id, now)
             if restored.generation and isinstance(store, JournalingStore):
                 replay(restored, store.read_journal(operation_id))
+            _check_internal(restored.data)
     except ValueError as error:
         where = str(store.locate(operation_id)) if isinstance(store, GenerationStore) else repr(store)
         raise CheckpointCorruptError(operation_id, where, str(error), good_previous(store, operation_id, now)) from None
@@ -129,6 +148,20 @@ def _object(document: dict[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"its {name!r} is not a JSON object")
     return value
+
+
+def _check_internal(data: CheckpointData) -> None:
+    try:
+        msgspec.convert(data.internal, _Internal)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"its 'resumable' section is malformed ({error})") from None
+    for name, kind in data.internal.get("collections", {}).items():
+        value = data.state.get(name)
+        expected = dict if kind == "mapping" else list
+        if value is not None and type(value) is not expected:
+            raise ValueError(f"$.state.{name} is no {kind}, but a {type(value).__name__}")
+        if kind == "set" and not set(map(type, value or ())) <= _SCALARS:
+            raise ValueError(f"$.state.{name} is no set: a member is an array or an object")
 
 
 def check_metadata(values: Mapping[str, Any]) -> None:

@@ -15,15 +15,14 @@ import msgspec
 
 from .._errors import ResumableError
 from .._manager import CheckpointManager
-from .._restore import Restored
 from ..stores import CheckpointStore, FileStore, _disk
-from ._parts import loops_in, plain_document, state_keys_in
+from ._parts import plain_document
 from ._scan import read_all
-from ._screens import make_console, position_of, print_facts, print_list, print_loops, print_runs, print_state_keys
-from ._screens import saves_of
+from ._screens import make_console, position_of, print_list
+from ._show import details, print_show
 from ._summary import Summary, summaries, summary_of
 from ._where import chosen_store
-from ._words import argument, duration, printable, size
+from ._words import printable, size
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,7 +31,7 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except ResumableError as error:
+        except (ResumableError, ValueError) as error:
             raise click.ClickException("\n".join(map(printable, str(error).splitlines()))) from None
 
 
@@ -46,9 +45,9 @@ def commands() -> None:
 
 
 def _with_options(command: F) -> F:
-    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+    as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
     where = click.option("--dir", "--store", "where", metavar="DIR", help="Where the checkpoints lie.")
-    return where(command)
+    return where(as_json(command))
 
 
 def _open(where: str | None) -> CheckpointStore:
@@ -118,9 +117,9 @@ def show_command(operation_id: str, where: str | None, as_json: bool) -> None:
     summary = _known(store, operation_id)
     restored = read_all(store, operation_id) if summary.state != "damaged" else None
     if as_json:
-        _print_json(summary.to_dict() | _details(summary, restored))
+        _print_json(summary.to_dict() | details(summary, restored))
     else:
-        _print_show(summary, restored, where)
+        print_show(make_console(), summary, restored, where)
 
 
 def _known(store: CheckpointStore, operation_id: str) -> Summary:
@@ -141,65 +140,6 @@ def _not_found(store: CheckpointStore, operation_id: str) -> str:
     return f"no checkpoint of {name} in {printable(_name(store))}. {hint if ids else 'There are none at all.'}"
 
 
-def _details(summary: Summary, restored: Restored | None) -> dict[str, Any]:
-    return {
-        "bytes": restored.size if restored else None,
-        "journal_bytes": _journal_bytes(restored) if restored else None,
-        "command": summary.history[-1].command if summary.history else None,
-        "loops": [msgspec.to_builtins(loop) for loop in loops_in(restored.data)] if restored else [],
-        "state_keys": [msgspec.to_builtins(key) for key in state_keys_in(restored.data)] if restored else [],
-        "history": [msgspec.to_builtins(run) for run in summary.history],
-    }
-
-
-def _journal_bytes(restored: Restored) -> int:
-    return restored.journal.good_bytes if restored.journal is not None else 0
-
-
-def _print_show(summary: Summary, restored: Restored | None, where: str | None) -> None:
-    console = make_console()
-    print_facts(console, summary, _facts(summary, restored) + _ways(summary, where))
-    if restored is not None:
-        print_runs(console, summary)
-        print_loops(console, loops_in(restored.data))
-        print_state_keys(console, state_keys_in(restored.data))
-
-
-def _facts(summary: Summary, restored: Restored | None) -> list[tuple[str, str]]:
-    facts: list[tuple[str, str]] = []
-    if restored is not None:
-        facts += [("done", position_of(summary)), ("saves", saves_of(summary))]
-    if summary.elapsed_time:
-        facts.append(("worked", f"{duration(summary.elapsed_time)} in {summary.runs or 1} runs"))
-    if summary.error_count:
-        facts.append(("errors", f"{summary.error_count:,}"))
-    if summary.problem:
-        facts.append(("problem", printable(summary.problem)))
-    if summary.location:
-        facts.append(("file", printable(summary.location) + _sizes(restored)))
-    if summary.previous:
-        facts.append(("older copy", f"{printable(summary.previous)} is good"))
-    return facts
-
-
-def _sizes(restored: Restored | None) -> str:
-    if restored is None:
-        return ""
-    journal = _journal_bytes(restored)
-    return f"  {size(restored.size)}" + (f" and {size(journal)} of journal" if journal else "")
-
-
-def _ways(summary: Summary, where: str | None) -> list[tuple[str, str]]:
-    ways: list[tuple[str, str]] = []
-    command = summary.history[-1].command if summary.history else None
-    if command and summary.state != "running":
-        ways.append(("go on", printable(command)))
-    place = f" --dir {argument(where)}" if where else ""
-    if summary.state != "running":
-        ways.append(("start over", f"resumable rm{place} {argument(summary.operation_id)}"))
-    return ways
-
-
 # -- rm
 
 
@@ -218,9 +158,10 @@ def rm_command(operation_ids: tuple[str, ...], yes: bool, where: str | None, as_
     """
     store = _open(where)
     found = {operation_id: _known(store, operation_id) for operation_id in operation_ids}
-    if not yes and sys.stdin.isatty():
+    if not yes and _can_ask():
         for summary in found.values():
-            click.echo(f"{printable(summary.operation_id)}: {summary.state}, {position_of(summary)} done", err=True)
+            position = "" if summary.state == "damaged" else f", {position_of(summary)}"
+            click.echo(f"{printable(summary.operation_id)}: {summary.state}{position}", err=True)
         click.confirm("Remove? This cannot be undone.", abort=True, err=True)
     failed = _remove(store, found)
     removed = [operation_id for operation_id in found if operation_id not in failed]
@@ -234,6 +175,10 @@ def rm_command(operation_ids: tuple[str, ...], yes: bool, where: str | None, as_
         click.echo(f"Error: {printable(problem)}", err=True)
     if failed:
         sys.exit(1)
+
+
+def _can_ask() -> bool:
+    return sys.stdin.isatty()
 
 
 def _remove(store: CheckpointStore, found: dict[str, Summary]) -> dict[str, str]:
@@ -270,7 +215,7 @@ def export_command(operation_id: str, output: Path | None, where: str | None, as
         raise click.ClickException(_not_found(store, operation_id))
     document = msgspec.json.format(msgspec.json.encode(plain_document(restored.data)), indent=2) + b"\n"
     if output is None or str(output) == "-":
-        click.get_binary_stream("stdout").write(document)
+        click.echo(document, nl=False)
         return
     _write(output, document)
     if as_json:

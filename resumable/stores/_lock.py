@@ -68,7 +68,7 @@ def read_holder(path: Path) -> dict[str, Any]:
     try:
         holder = decode(_disk.read(path, 4096) or b"{}")
         holder["pid"] = int(holder.get("pid", 0))
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return {}
     return dict(holder)
 

@@ -1,0 +1,42 @@
+"""Fetch every file of a GitHub repository. Kill it whenever you like, and run it again.
+
+    python examples/fetch_loop.py octocat/Hello-World
+    python examples/fetch_loop.py any/name --base-url http://127.0.0.1:8000
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+
+from resumable import checkpointed, every, rate_limit_below
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("repo", help="owner/name")
+parser.add_argument("--base-url", default="https://api.github.com")
+parser.add_argument("--output", default="files.json", type=Path)
+options = parser.parse_args()
+token = os.environ.get("GITHUB_TOKEN")
+client = httpx.Client(base_url=options.base_url, headers={"Authorization": f"Bearer {token}"} if token else {})
+
+
+def get(path: str) -> httpx.Response:
+    return client.get(f"/repos/{options.repo}/{path}").raise_for_status()
+
+
+strategy = every(minutes=5) | every(items=1000) | rate_limit_below(0.2)
+with checkpointed(f"fetch_{options.repo}", strategy) as cp:
+    # The commit is part of the state, so that a resumed run lists the same files.
+    commit = cp.state.setdefault("commit", get("commits/HEAD").json()["sha"])
+    tree = get(f"git/trees/{commit}?recursive=1").json()["tree"]
+    files = cp.mapping("files")
+    for path in cp.remaining([entry["path"] for entry in tree if entry["type"] == "blob"]):
+        response = get(f"contents/{quote(path)}?ref={commit}")
+        cp.observe(response)
+        files[path] = response.json()
+    options.output.write_text(json.dumps(files))
+
+print(f"{len(files)} files in {options.output}")

@@ -1,0 +1,145 @@
+"""What ``show`` answers: one operation, its runs, what it holds, and how to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .._restore import Restored, instant
+from ._parts import LoopPlace, StateKey, loops_in, state_keys_in
+from ._screens import UNKNOWN, last_save_of, make_table, number, position_of, state_text
+from ._summary import Run, State, Summary, ending_of
+from ._words import argument, duration, printable, size
+
+
+def details(summary: Summary, restored: Restored | None) -> dict[str, Any]:
+    """What ``show --json`` tells beyond the summary. *restored* is None for a damaged one."""
+    return {
+        "bytes": restored.size if restored else None,
+        "journal_bytes": _journal_bytes(restored) if restored else None,
+        "command": summary.history[-1].command if summary.history else None,
+        "loops": [msgspec.to_builtins(loop) for loop in loops_in(restored.data)] if restored else [],
+        "state_keys": [msgspec.to_builtins(key) for key in state_keys_in(restored.data)] if restored else [],
+        "history": [msgspec.to_builtins(run) for run in summary.history],
+    }
+
+
+def _journal_bytes(restored: Restored) -> int:
+    return restored.journal.good_bytes if restored.journal is not None else 0
+
+
+def print_show(console: Console, summary: Summary, restored: Restored | None, where: str | None) -> None:
+    """All of it, for a person. *where* is the ``--dir`` that was given."""
+    _print_facts(console, summary, _facts(summary, restored) + _ways(summary, where))
+    if restored is not None:
+        _print_runs(console, summary)
+        _print_loops(console, loops_in(restored.data))
+        _print_state_keys(console, state_keys_in(restored.data))
+
+
+def _facts(summary: Summary, restored: Restored | None) -> list[tuple[str, str]]:
+    facts: list[tuple[str, str]] = []
+    if restored is not None:
+        facts += [("done", position_of(summary)), ("saves", _saves_of(summary))]
+    if summary.elapsed_time:
+        runs = summary.runs or 1
+        facts.append(("took", f"{duration(summary.elapsed_time)} in {runs:,} run{'s' if runs > 1 else ''}"))
+    if summary.error_count:
+        facts.append(("errors", f"{summary.error_count:,}"))
+    if summary.problem:
+        facts.append(("problem", printable(summary.problem)))
+    if summary.location:
+        facts.append(("file", printable(summary.location) + _sizes(restored)))
+    if summary.previous:
+        facts.append(("older copy", f"{printable(summary.previous)} is good"))
+    return facts
+
+
+def _sizes(restored: Restored | None) -> str:
+    if restored is None:
+        return ""
+    journal = _journal_bytes(restored)
+    return f"  {size(restored.size)}" + (f" and {size(journal)} of journal" if journal else "")
+
+
+def _ways(summary: Summary, where: str | None) -> list[tuple[str, str]]:
+    ways: list[tuple[str, str]] = []
+    command = summary.history[-1].command if summary.history else None
+    if command and summary.state != "running":
+        ways.append(("go on", printable(command)))
+    place = f" --dir {argument(where)}" if where else ""
+    if summary.state != "running":
+        ways.append(("start over", f"resumable rm{place} {argument(summary.operation_id)}"))
+    return ways
+
+
+def _print_facts(console: Console, summary: Summary, facts: Iterable[tuple[str, str]]) -> None:
+    """The id and state, then *facts*, one a line."""
+    console.print(Text.assemble((printable(summary.operation_id), "bold"), "  ", state_text(console, summary.state)))
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in facts:
+        grid.add_row(Text(f"  {name}", style="dim"), Text(value))
+    console.print(grid)
+
+
+def _saves_of(summary: Summary) -> str:
+    """``57, the last one 2 s ago (Time-based: 61s >= 60s)``."""
+    text = f"{number(summary.save_count)}, the last one {last_save_of(summary)}"
+    return f"{text} ({printable(summary.last_save_reason)})" if summary.last_save_reason else text
+
+
+def _print_loops(console: Console, loops: Sequence[LoopPlace]) -> None:
+    table = make_table(("LOOP", "l"), ("DONE", "r"), ("FOLLOWED", "l"))
+    for loop in loops:
+        total = "" if loop.total_items is None else f"/{loop.total_items:,}"
+        table.add_row(Text(printable(loop.name)), f"{loop.processed_items:,}{total}", f"by {loop.by}")
+    _print_part(console, table)
+
+
+def _print_state_keys(console: Console, keys: Sequence[StateKey]) -> None:
+    table = make_table(("STATE HOLDS", "l"), ("KIND", "l"), ("ENTRIES", "r"), ("SIZE", "r"))
+    for key in keys:
+        entries = "" if key.entries is None else f"{key.entries:,}"
+        table.add_row(Text(printable(key.name)), key.kind, entries, size(key.bytes))
+    _print_part(console, table)
+
+
+def _print_runs(console: Console, summary: Summary) -> None:
+    table = make_table(
+        ("RUN", "r"), ("BEGAN", "l"), ("TOOK", "r"), ("REACHED", "r"), ("STATE", "l"), ("LAST SAVE", "l")
+    )
+    for run in summary.history:
+        is_now = summary.state == "running" and run is summary.history[-1]
+        state: State = "running" if is_now else ending_of(run)
+        table.add_row(
+            str(run.run),
+            _local(run.began),
+            _took(run),
+            number(run.items) if run.ended else "",
+            state_text(console, state),
+            Text(printable(run.reason or "")),
+        )
+    _print_part(console, table)
+
+
+def _print_part(console: Console, table: Table) -> None:
+    if table.row_count:
+        console.print()
+        console.print(table)
+
+
+def _local(stamp: str) -> str:
+    return instant(stamp).astimezone().strftime("%Y-%m-%d %H:%M") if stamp else UNKNOWN
+
+
+def _took(run: Run) -> str:
+    if not run.began or not run.ended:
+        return ""
+    return duration((instant(run.ended) - instant(run.began)).total_seconds())

@@ -1,0 +1,167 @@
+"""What is done to a checkpoint while faults are injected, and what it must hold afterwards.
+
+Run as ``python -B -m tests.faults.operations NAME DIRECTORY``. It tells on standard output which step it is about to
+save (``begin 3``), which one was acknowledged (``saved 3``), and what failed (``failed StoreError: …``); after a
+failure it goes on as a program that is started again would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from resumable import Checkpoint, CheckpointManager, ResumableError, _snapshot, checkpointed, every
+
+ID = "job"
+NEVER = every(hours=1000)
+PADDING = {f"{number}": "x" * 90 for number in range(120)}
+V1 = {"files_data": [{"path": "a.js", "sha": "1"}], "processed_dirs": ["src"], "timestamp": "2024-01-15T10:30:00"}
+
+
+class Deferred:
+    """A thread that does all its work when it is waited for, so that the order of system calls is always the same."""
+
+    patience = 2
+
+    def __init__(self, target: Callable[[], None], name: str) -> None:
+        self.target: Callable[[], None] | None = target
+        self.asked = 0
+
+    def start(self) -> None:
+        pass
+
+    def is_alive(self) -> bool:
+        self.asked += 1
+        return self.asked <= self.patience
+
+    def join(self) -> None:
+        target, self.target = self.target, None
+        if target is not None:
+            target()
+
+
+# -- what it holds ----------------------------------------------------------------------------------------------------
+
+
+def expected(name: str, step: int) -> dict[str, Any]:
+    """The state after *step* steps."""
+    if name == "migrate":
+        old = {"files_data": {"a.js": {"path": "a.js", "sha": "1"}}, "processed_dirs": ["src"]}
+        return old | ({"step": step} if step else {})
+    if name in ("first", "replace", "manager"):
+        return {"step": step, "done": list(range(step))}
+    changed = {"last": step} | {f"new {number}": "y" * 1500 for number in range(1, step + 1)}
+    return {"files": PADDING | changed, "log": list(range(step)), "step": step}
+
+
+def step(cp: Checkpoint, name: str) -> int:
+    """One item's work; which one it was."""
+    number = int(cp.state.get("step", 0)) + 1
+    if name in ("first", "replace"):
+        cp.state.setdefault("done", []).append(number - 1)
+    elif name != "migrate":
+        files = cp.mapping("files")
+        files["last"] = number
+        files[f"new {number}"] = "y" * 1500
+        cp.log("log").append(number - 1)
+    cp.state["step"] = number
+    return number
+
+
+# -- what is done -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def opened(directory: Path, *, cleanup: bool = False) -> Iterator[Checkpoint]:
+    with checkpointed(ID, NEVER, store=directory, auto_cleanup=cleanup) as cp:
+        yield cp
+
+
+def save_steps(name: str, directory: Path, count: int, tell: Callable[[str], None]) -> None:
+    with opened(directory) as cp:
+        for _ in range(count):
+            number = step(cp, name)
+            tell(f"begin {number}")
+            cp.save()
+            tell(f"saved {number}")
+
+
+def save_by_manager(directory: Path, tell: Callable[[str], None]) -> None:
+    manager = CheckpointManager(directory)
+    found = manager.load_checkpoint(ID)
+    number = found.state["step"] + 1 if found is not None else 1
+    tell(f"begin {number}")
+    manager.create_checkpoint(ID, expected("manager", number))
+    tell(f"saved {number}")
+
+
+def finalize(directory: Path, tell: Callable[[str], None]) -> None:
+    tell("begin end")
+    with opened(directory, cleanup=True):
+        pass
+    tell("saved end")
+
+
+def prepare(name: str, directory: Path) -> None:
+    """What lies there before."""
+    directory.mkdir()
+    if name == "migrate":
+        (directory / f".checkpoint_{ID}.json").write_text(json.dumps(V1))
+    elif name == "manager":
+        save_by_manager(directory, lambda text: None)
+    elif name == "replace":
+        save_steps(name, directory, 2, lambda text: None)
+    elif name != "first":
+        with opened(directory) as cp:
+            cp.mapping("files").update(PADDING)
+            cp.save()
+        save_steps(name, directory, 1 if name == "append" else 4, lambda text: None)
+
+
+def act(name: str, directory: Path, tell: Callable[[str], None]) -> None:
+    if name == "finalize":
+        finalize(directory, tell)
+    elif name == "manager":
+        save_by_manager(directory, tell)
+    else:
+        save_steps(name, directory, {"append": 2, "fold": 6}.get(name, 1), tell)
+
+
+NAMES = ("first", "replace", "append", "fold", "finalize", "migrate", "manager")
+
+
+def tell(text: str) -> None:
+    os.write(1, f"{text}\n".encode())
+
+
+def warm_up(name: str) -> None:
+    """Load all code before the faults begin; they belong to the files, not to the interpreter."""
+    with tempfile.TemporaryDirectory() as scratch:
+        prepare(name, Path(scratch) / "warm")
+        act(name, Path(scratch) / "warm", lambda text: None)
+        with contextlib.suppress(ResumableError):
+            CheckpointManager(scratch).create_checkpoint(ID, {"bad": {1}})
+
+
+def main(name: str, directory: Path) -> None:
+    _snapshot.threading.Thread = Deferred  # type: ignore[assignment, misc]
+    warm_up(name)
+    os.getpriority(os.PRIO_PROCESS, 0)  # a mark in the trace
+    for _ in range(3):
+        try:
+            act(name, directory, tell)
+            break
+        except ResumableError as error:
+            tell(f"failed {type(error).__name__}: {error}".splitlines()[0])
+    os.getpriority(os.PRIO_PROCESS, 0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

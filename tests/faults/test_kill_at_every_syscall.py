@@ -1,0 +1,137 @@
+"""Killed or failed at any system call of a save, a fold, a load or an end: the checkpoint is old or new, never half.
+
+A slice runs by default; ``RESUMABLE_FAULTS=all`` runs every call, and every call with every error.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from resumable import CheckpointManager
+from tests.faults import operations
+from tests.faults.injection import WHOLE, Outcome, Point, inject, points, slice_of, workers
+
+ERRORS = ("ENOSPC", "EIO", "EINTR", "EACCES", "EDQUOT")
+KILLS = 16
+"""Points of each operation in a slice."""
+FAILURES = 16
+
+
+class Directory:
+    """Where one operation is done again and again, each time from the same beginning."""
+
+    def __init__(self, name: str, root: Path) -> None:
+        self.name = name
+        self.root = root
+        self.template = root / "template"
+        operations.prepare(name, self.template)
+        self.before = self.step_in(self.template)
+
+    def fresh(self, number: int) -> Path:
+        directory = self.root / f"run {number}"
+        shutil.copytree(self.template, directory)
+        return directory
+
+    def arguments(self, directory: Path) -> list[str]:
+        return ["tests.faults.operations", self.name, str(directory)]
+
+    def points(self) -> list[Point]:
+        return points(self.arguments(self.fresh(-1)))
+
+    def step_in(self, directory: Path) -> int | None:
+        """Which step's state is stored, wholly as it must be; None if there is no checkpoint."""
+        found = CheckpointManager(directory).load_checkpoint(operations.ID)
+        if found is None:
+            return None
+        step = int(found.state.get("step", 0))
+        assert found.state == operations.expected(self.name, step)
+        return step
+
+    def check(self, directory: Path, outcome: Outcome) -> str:
+        """Whether the checkpoint is the ``old`` one or the ``new`` one; fails if it is neither."""
+        step, begun, saved = self.step_in(directory), outcome.last("begin"), outcome.last("saved")
+        if self.name == "finalize":
+            assert step is None if saved else step in (None, self.before)
+            return "new" if step is None else "old"
+        old = int(saved) if saved else self.before
+        new = int(begun) if begun else self.before
+        assert step in (old, new)
+        return "new" if step == new else "old"
+
+    def go_on(self, directory: Path) -> None:
+        """The next run works, and leaves nothing behind."""
+        before = self.step_in(directory)
+        with operations.opened(directory, cleanup=True) as cp:
+            assert cp.state.get("step") == (before or None)
+            number = operations.step(cp, self.name) if self.name != "finalize" else None
+            cp.save()
+            assert number is None or self.step_in(directory) == number
+        assert list(directory.iterdir()) == []
+
+
+@pytest.fixture(params=operations.NAMES)
+def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Directory:
+    return Directory(request.param, tmp_path)
+
+
+def test_a_kill_at_any_call_leaves_the_old_or_the_new_one(directory: Directory, figure: Callable[[str], None]) -> None:
+    grid = directory.points()
+    found: Counter[str] = Counter()
+
+    def kill(number: int, point: Point) -> None:
+        run = directory.fresh(number)
+        outcome = inject(directory.arguments(run), point, "signal=SIGKILL")
+        assert outcome.was_killed, f"not hit: {point}"
+        try:
+            found[directory.check(run, outcome)] += 1
+            directory.go_on(run)
+        except BaseException as error:
+            error.add_note(f"killed before {point}; told {outcome.lines}")
+            raise
+        shutil.rmtree(run)
+
+    chosen = slice_of(grid, KILLS)
+    with workers() as executor:
+        list(executor.map(kill, range(len(chosen)), chosen))
+    figure(f"kill {directory.name:9} {len(chosen):4} of {len(grid)} calls: {found['old']} old, {found['new']} new")
+
+
+def test_an_error_of_any_call_is_told_and_the_next_try_stands(
+    directory: Directory, figure: Callable[[str], None]
+) -> None:
+    grid = directory.points()
+    told: Counter[str] = Counter()
+    faults = [(point, error) for index, point in enumerate(grid) for error in errors_for(index)]
+
+    def fail(number: int, fault: tuple[Point, str]) -> None:
+        point, error = fault
+        run = directory.fresh(number)
+        outcome = inject(directory.arguments(run), point, f"error={error}")
+        try:
+            assert outcome.returncode == 0, outcome.errors
+            assert outcome.last("saved") == outcome.last("begin") is not None
+            directory.check(run, outcome)
+            told["told" if outcome.last("failed") else "borne"] += 1
+            directory.go_on(run)
+        except BaseException as failure:
+            failure.add_note(f"{error} at {point}; told {outcome.lines}")
+            raise
+        shutil.rmtree(run)
+
+    chosen = slice_of(faults, FAILURES)
+    with workers() as executor:
+        list(executor.map(fail, range(len(chosen)), chosen))
+    figure(
+        f"fail {directory.name:9} {len(chosen):4} of {len(faults)} calls and errors: "
+        f"{told['told']} told, {told['borne']} did no harm"
+    )
+
+
+def errors_for(index: int) -> tuple[str, ...]:
+    """All of them in the whole suite, each in its turn in a slice."""
+    return ERRORS if WHOLE else (ERRORS[index % len(ERRORS)],)
