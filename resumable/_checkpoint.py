@@ -133,6 +133,7 @@ class Checkpoint(Shell[S]):
         Args:
             reset_on_progress: Whether attempts begin anew when the loop has ticked since the failure before.
         """
+        policy["before"] = self.continuing(policy.get("before"))
         retry: tenacity.Retrying = retrying(self, tenacity.Retrying(**policy), reset_on_progress=reset_on_progress)
         return retry
 
@@ -217,6 +218,7 @@ class AsyncCheckpoint(Shell[S]):
 
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.AsyncRetrying:
         """``tenacity.AsyncRetrying(**policy)`` that saves before each sleep. See :meth:`Checkpoint.retrying`."""
+        policy["before"] = self.continuing(policy.get("before"))
         policy_ = tenacity.AsyncRetrying(**policy)
         retry: tenacity.AsyncRetrying = retrying(self, policy_, reset_on_progress=reset_on_progress, is_async=True)
         return retry

@@ -79,6 +79,8 @@ class Core:
         self._pending: tuple[Save, float, CheckpointMetadata] | None = None
         self._alarm: tuple[float, Callable[[], None]] | None = None
         self._is_probed = False
+        self._is_listening = False
+        self._has_stopped_threads = False
         self._owner_pid = os.getpid()
         self._internal: dict[str, Any] = {}
 
@@ -158,7 +160,8 @@ class Core:
     def _listen(self, checkpoint: Any) -> None:
         token = _current.set_current(checkpoint)
         self._stack.callback(_reset_current, token)
-        if _signals.listen(self._wake):
+        self._is_listening = _signals.listen(self._wake)
+        if self._is_listening:
             self._stack.callback(_signals.unlisten, self._wake)
 
     # -- between items
@@ -227,13 +230,16 @@ class Core:
             self.session.waited(now=self.clock.now())
 
     def _stop_if_asked(self) -> Steps[None]:
-        number = _signals.received()
-        if number is None or threading.current_thread() is not threading.main_thread():
+        if not self._is_listening or _signals.received() is None:
             return
-        reason = "Interrupted: KeyboardInterrupt" if number == 2 else "Interrupted: SIGTERM"
+        error = _signals.error()
         with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and tells
-            yield from self._save(self.session.demand(reason, now=self.clock.now()), wait=True)
-        _signals.act()
+            yield from self.save(f"Interrupted: {_name_of(error)}")
+        if threading.current_thread() is threading.main_thread():
+            _signals.act()
+        # The other threads must stop as well, and the block, which may not see this error, is not done.
+        self._has_stopped_threads = True
+        raise error
 
     def _plan(self) -> float:
         if self._pending is not None:
@@ -285,11 +291,13 @@ class Core:
     # -- save
 
     def save(self, reason: str, *, is_last: bool = False) -> Steps[None]:
-        """Save now, and wait until it stands.
+        """Save now, and wait until it stands. In a forked child nothing is done: the parent owns the operation.
 
         Raises:
             StateEncodeError, StoreError: It does not; the last checkpoint stands.
         """
+        if not self.is_owner():
+            return
         self.sync()
         yield from self._note_finished_save(wait=True)
         self._is_probed = True
@@ -352,28 +360,39 @@ class Core:
         if self.options.arguments:
             internal["arguments"] = dict(self.options.arguments)
         syncs = [sink.sync for sink in self._sinks.values()]
-        state = _typed.plain(self.options.state_type, self.state)
+        # A copy, for other threads may add to it meanwhile.
+        state = dict(_typed.plain(self.options.state_type, self.state))
         return Content(state, metadata, self.created_at, now, internal, is_last, syncs, self.loops.views)
 
     # -- close
 
-    def finish(self) -> Steps[bool]:
-        """The block ended well: finalize. Whether it did; it does not while a loop has items to go."""
+    def finish(self) -> Steps[None]:
+        """The block ended well: finalize; not while a loop has items to go.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came, and no tick of this thread was there to see it.
+        """
         self.disarm()
         self.sync()
+        if self._has_stopped_threads:
+            error = _signals.error()
+            yield from self.interrupt(error)
+            raise error
+        yield from self._finalize()
+        if self._is_listening:
+            _signals.act()
+
+    def _finalize(self) -> Steps[None]:
         if self.keep_reason is not None:
             yield from self.save(self.keep_reason, is_last=True)
-            return False
-        if not self.is_finalized and next(self.loops.left(), None) is not None:
+        elif not self.is_finalized and next(self.loops.left(), None) is not None:
             yield from self.save("Stopped: a loop was left with items to go", is_last=True)
-            return False
-        if self.options.auto_cleanup:
+        elif self.options.auto_cleanup:
             for sink in self._sinks.values():
                 yield sink.sync
             yield from self._stored.delete()
         else:
             yield from self.save("Finished", is_last=True)
-        return True
 
     def interrupt(self, error: BaseException) -> Steps[bool]:
         """The block was left by *error*: save what was ticked. Whether that worked; if not, *error* gets a note."""

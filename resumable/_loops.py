@@ -2,58 +2,89 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ._items import Loop
+from ._keys import KeyLedger
 
 Within = list[Any] | None
-"""The loop that another one runs inside, and at which of its items: ``[name, position]``."""
+"""The loop that another one runs inside, and at which of its items: ``[name, key or position]``."""
 
 
 class LoopView:
     """One loop as the saver sees it, whether it has begun in this run or not.
 
     A loop inside another starts afresh with each of the outer one's items; its saved place belongs to one of them.
+
+    Attributes:
+        number: In which order the loops of this run were made.
+        strand: The thread or task that made it.
+        is_over: A retry gave it up: the next loop of its name goes on where it stands.
     """
 
     def __init__(self, saved: Mapping[str, Any]) -> None:
         self._saved = dict(saved)
-        self._loop: Loop[Any] | None = None
-        self._within: Within = None
         self._is_new = False
         self._settled: dict[str, Any] | None = None
+        self.loop: Loop[Any] | None = None
+        self.within: Within = None
+        self.number = 0
+        self.strand: object = None
+        self.is_over = False
 
     def place_within(self, within: Within) -> dict[str, Any] | None:
-        """The saved place, if it was saved at this item of the outer loop."""
-        if not self._saved or self._saved.get("within") != within:
+        """The place to go on from, if it was left at this item of the outer loop."""
+        if self.loop is not None and not self.is_over:
+            return None  # that one has its place; a second loop of the same name begins anew
+        place = self.to_dict()
+        if not place or place.pop("within", None) != within:
             return None
-        return {name: value for name, value in self._saved.items() if name != "within"}
+        return place
 
-    def begin(self, loop: Loop[Any], within: Within, *, is_new: bool) -> None:
+    def begin(self, loop: Loop[Any], within: Within, strand: object, number: int, *, is_new: bool) -> None:
         """From now on *loop* tells."""
-        self._loop, self._within, self._is_new, self._settled = loop, within, is_new, None
+        self.loop, self.within, self.strand, self.number = loop, within, strand, number
+        self._is_new, self._settled, self.is_over = is_new, None, False
+
+    def done(self) -> int:
+        """How many items the loop that tells has finished."""
+        return self.loop.done() if self.loop is not None else 0
 
     def to_dict(self) -> dict[str, Any]:
         """All that is to be saved of it."""
-        return self._saved if self._loop is None else {**self._loop.to_dict(), "within": self._within}
+        return dict(self._saved) if self.loop is None else {**self.loop.to_dict(), "within": self.within}
 
     def changes(self) -> dict[str, Any] | None:
         """What changed since the last ``settle``; None if nothing."""
-        if self._loop is None:
+        if self.loop is None:
             return None
         if self._is_new:
-            return {**self._loop.to_dict(), "within": self._within, "new": True}
-        changes = {**self._loop.changes(), "within": self._within}
+            return {**self.loop.to_dict(), "within": self.within, "new": True}
+        changes = {**self.loop.changes(), "within": self.within}
         return None if changes == self._settled else changes
 
     def settle(self, changes: Mapping[str, Any]) -> None:
         """*changes* are safely stored."""
-        assert self._loop is not None
+        assert self.loop is not None
         if changes.get("new"):
-            changes = {**self._loop.changes(), **changes}
+            changes = {**self.loop.changes(), **changes}
         self._is_new, self._settled = False, dict(changes)
-        self._loop.settle(changes)
+        self.loop.settle(changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where a strand was when a retry began."""
+
+    strand: object
+    number: int
+    counts: Mapping[str, tuple[Within, int]]
 
 
 class Loops:
@@ -65,49 +96,126 @@ class Loops:
 
     def __init__(self, saved: Mapping[str, Mapping[str, Any]]) -> None:
         self.views = {name: LoopView(place) for name, place in saved.items()}
-        self._made: list[Loop[Any]] = []
-        self._running: list[Loop[Any]] = []
-        self._counts: dict[tuple[Any, ...], int] = {}
+        self._home = _strand()
+        self._running: dict[object, list[Loop[Any]]] = {}
+        self._counts: dict[str, tuple[Within, int]] = {}
+        self._made = 0
+        self._done_before = 0
 
     def begin(self, name: str | None, make: Callable[[str, dict[str, Any] | None], Loop[Any]]) -> Loop[Any]:
         """A new loop, made by *make* from its name and its saved place."""
         within = self._within()
         name = name if name is not None else self._default_name(within)
-        view = self.views.setdefault(name, LoopView({}))
+        view = self.views.get(name) or LoopView({})
         place = view.place_within(within)
         loop = make(name, place)
-        # A place that was saved in an earlier run is continued by the first loop of that name only.
-        view.begin(loop, within, is_new=place is None)
-        self._made.append(loop)
+        self._done_before += view.done()
+        self._made += 1
+        view.begin(loop, within, _strand(), self._made, is_new=place is None or view.is_over)
+        self.views[name] = view
         return loop
 
     def begun(self, loop: Loop[Any]) -> None:
         """*loop* gives out its first item."""
-        self._running.append(loop)
+        self._running.setdefault(_strand(), []).append(loop)
 
     def ended(self, loop: Loop[Any]) -> None:
         """*loop* came to its end."""
-        if loop in self._running:
-            self._running.remove(loop)
+        for strand, running in list(self._running.items()):
+            if loop in running:
+                running.remove(loop)
+            if not running:
+                del self._running[strand]
 
     def _within(self) -> Within:
-        running = self._running
-        return [running[-1].name, running[-1].position] if running else None
+        # A thread without a loop of its own was perhaps started for an item of the loop at home.
+        for strand in (_strand(), self._home):
+            running = self._running.get(strand, [])
+            while running:
+                if self._is_current(running[-1]):
+                    return [running[-1].name, _item_of(running[-1])]
+                running.pop()
+        return None
+
+    def _is_current(self, loop: Loop[Any]) -> bool:
+        """Whether *loop* may go on: it tells for its name, and the loop outside it is still at the same item."""
+        view = self.views[loop.name]
+        if view.loop is not loop or loop.is_finished:
+            return False
+        if view.within is None:
+            return True
+        outer = self.views[view.within[0]].loop
+        return outer is not None and self._is_current(outer) and _item_of(outer) == view.within[1]
 
     def _default_name(self, within: Within) -> str:
-        key = tuple(within or ())
-        number = self._counts[key] = self._counts.get(key, 0) + 1
-        return f"{within[0]}/{number}" if within else f"loop-{number}"
+        outer = within[0] if within else ""
+        item, number = self._counts.get(outer, (None, 0))
+        number = number + 1 if item == within else 1
+        self._counts[outer] = within, number
+        return f"{outer}/{number}" if within else f"loop-{number}"
 
     def done(self) -> int:
         """How many items all loops of this run have finished."""
-        return sum(loop.done() for loop in self._made)
+        return self._done_before + sum(view.done() for view in list(self.views.values()))
 
     def wake(self) -> None:
         """Have each running loop ask before its next item."""
-        for loop in self._running[:]:
-            loop.wake()
+        for running in list(self._running.values()):
+            for loop in running[:]:
+                loop.wake()
 
     def left(self) -> Iterator[Loop[Any]]:
-        """Loops that have begun and did not come to their end."""
-        return (loop for loop in self._running if loop)
+        """Loops that have begun, did not come to their end, and are not inside an item that is done."""
+        running = [loop for loops in list(self._running.values()) for loop in loops]
+        return (loop for loop in running if self._is_current(loop) and loop)
+
+    # -- retries
+
+    def mark(self) -> Mark:
+        """Where this thread or task is now."""
+        return Mark(_strand(), self._made, dict(self._counts))
+
+    def rewind(self, mark: Mark) -> None:
+        """What was begun since *mark* begins again: each loop where the one of its name before it stands."""
+        for view in self.views.values():
+            if view.strand == mark.strand and view.number > mark.number:
+                view.is_over = True
+        running = self._running.get(mark.strand, [])
+        running[:] = [loop for loop in running if not self.views[loop.name].is_over]
+        self._counts = dict(mark.counts)
+
+    def continuing(self, then: Callable[[Any], Any] | None = None) -> Callable[[Any], Any]:
+        """A ``before`` hook for tenacity: loops of an attempt go on where the attempt before left them.
+
+        Args:
+            then: The policy's own hook.
+        """
+        marks: WeakKeyDictionary[Any, Mark] = WeakKeyDictionary()
+
+        def before(retry_state: Any) -> Any:
+            mark = marks.get(retry_state)
+            if mark is None:
+                marks[retry_state] = self.mark()
+            else:
+                self.rewind(mark)
+            return then(retry_state) if then is not None else None
+
+        async def before_async(retry_state: Any) -> None:
+            await before(retry_state)
+
+        return before_async if inspect.iscoroutinefunction(then) else before
+
+
+def _item_of(loop: Loop[Any]) -> str | int:
+    """Which item the loop is at. By key the order may change, so that the position says nothing in the next run."""
+    ledger = loop._ledger
+    return ledger._offered if isinstance(ledger, KeyLedger) else loop.position
+
+
+def _strand() -> object:
+    """The task or thread that runs."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return task if task is not None else threading.get_ident()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, overload
 
 from ._collections import Durable, kind_of, make
@@ -175,6 +176,10 @@ class Shell(Generic[S]):
     def unregister(self, loop: Loop[Any]) -> None:
         """For loops: one came to its end."""
         self._core.loops.ended(loop)
+
+    def continuing(self, then: Callable[[Any], Any] | None = None) -> Callable[[Any], Any]:
+        """For retries: a ``before`` hook, run before *then*; loops go on where the attempt before left them."""
+        return self._core.loops.continuing(then)
 
     def _note_total(self, loop: Loop[Any]) -> None:
         metadata = self._core.session.metadata

@@ -11,7 +11,8 @@ _STARTS_PROGRAM = "cm"
 _NOT_REPEATABLE = frozenset(
     {"ipykernel", "ipykernel_launcher", "ipython", "ipython3", "IPython", "jupyter-lab", "jupyter-notebook", "idlelib"}
 )
-_CHILD_MARKS = ("multiprocessing.", "--multiprocessing-fork")
+_CHILD = "from multiprocessing."
+"""How the code begins that starts a worker process."""
 
 
 def printable(text: str) -> str:
@@ -49,7 +50,7 @@ def resume_command(argv: Sequence[str], *, is_windows: bool = False) -> str:
         argv: ``sys.orig_argv``.
     """
     program = _program(argv)
-    if not program or _is_not_repeatable(program) or any("\n" in word for word in argv):
+    if not program or _is_not_repeatable(program):
         return ""
     if is_windows:
         import subprocess
@@ -82,4 +83,4 @@ def _program(argv: Sequence[str]) -> str:
 
 def _is_not_repeatable(program: str) -> bool:
     name = os.path.basename(program).removesuffix(".py").removesuffix(".exe")
-    return name in _NOT_REPEATABLE or any(mark in program for mark in _CHILD_MARKS)
+    return name in _NOT_REPEATABLE or program.startswith(_CHILD)

@@ -6,6 +6,7 @@ tick does not. So the first signal only sets a flag; the second one raises at on
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -48,19 +49,21 @@ def received() -> int | None:
     return _received
 
 
+def error() -> KeyboardInterrupt | SystemExit:
+    """What stands for the signal that came: KeyboardInterrupt for Ctrl-C, SystemExit(143) for SIGTERM."""
+    return SystemExit(128 + _received) if _received == signal.SIGTERM else KeyboardInterrupt()
+
+
 def act() -> None:
-    """Raise what the signal that came would have raised.
+    """Raise :func:`error`, if a signal came; with that it is acted upon.
 
     Raises:
-        KeyboardInterrupt: For Ctrl-C.
-        SystemExit: For SIGTERM, with code 143.
+        KeyboardInterrupt, SystemExit: One came.
     """
     global _received
-    number, _received = _received, None
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    if number is not None:
-        raise SystemExit(128 + number)
+    if _received is not None:
+        stop, _received = error(), None
+        raise stop
 
 
 def _install() -> None:
@@ -75,6 +78,18 @@ def _restore() -> None:
         if signal.getsignal(number) is _note:
             signal.signal(number, before)
         del _replaced[number]
+
+
+def _forget() -> None:
+    """A forked child has nothing to save; what stops a process must stop it."""
+    global _received
+    _listeners.clear()
+    _restore()
+    _received = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def _note(number: int, frame: FrameType | None) -> None:

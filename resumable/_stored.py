@@ -72,7 +72,7 @@ class StoredOperation:
         self.store = store
         self.operation_id = operation_id
         self._warn = warn
-        self._uses_journal = uses_journal and isinstance(store, JournalingStore)
+        self._journaling = store if uses_journal and isinstance(store, JournalingStore) else None
         self._generation = self._newest = _first_generation()
         self._size = 0
         self._digest = ""
@@ -124,7 +124,7 @@ class StoredOperation:
             StateEncodeError: JSON cannot hold the state; nothing was written.
             StoreError: The store failed; nothing counts as saved.
         """
-        if wait or not self._is_folding():
+        if not self._is_folding():
             yield from self.wait()
         capture = self._capture(take())
         if capture is None:
@@ -137,8 +137,8 @@ class StoredOperation:
         except BaseException:
             self._put_back(capture)
             raise
-        if wait:
-            yield from self.wait()
+        if capture.content.is_last:
+            yield from self.wait()  # nothing may be written once the operation is let go
         return location
 
     def _capture(self, content: Content) -> _Capture | None:
@@ -200,7 +200,7 @@ class StoredOperation:
 
     def _record(self, capture: _Capture) -> bytes | None:
         """The save as one journal record; None if it is better, or necessary, to write everything."""
-        if self._must_snapshot or self._size < _JOURNAL_FROM or not self._uses_journal:
+        if self._must_snapshot or self._size < _JOURNAL_FROM or self._journaling is None:
             return None
         collections = durable_parts(capture.parts)
         if not self._baseline.knows(collections):
@@ -215,8 +215,8 @@ class StoredOperation:
         return record
 
     def _append(self, record: bytes) -> Steps[None]:
-        store = self.store
-        assert isinstance(store, JournalingStore)
+        store = self._journaling
+        assert store is not None
         tail, lead = self._journal, b""
         if tail is None:
             lead, crc = _journal.frame(self._header(), 0)
@@ -299,8 +299,8 @@ class StoredOperation:
         for record in background.records:
             line, crc = _journal.frame(record, crc)
             data += line
-        store = self.store
-        assert isinstance(store, JournalingStore)
+        store = self._journaling
+        assert store is not None
         yield lambda: store.replace_journal(self.operation_id, data)
         self._journal = _Tail(len(data), crc)
         self._must_snapshot = False

@@ -15,6 +15,9 @@ from ._errors import InputChangedError, StateEncodeError
 from ._models import SaveCosts
 
 
+_COSTS = tuple(field.name for field in dataclasses.fields(SaveCosts))
+
+
 def restored(operation_id: str, kind: type[Any], saved: Mapping[str, Any] | None) -> Any:
     """A *kind* out of what was saved; a fresh one, made without arguments, if nothing was.
 
@@ -94,5 +97,6 @@ def costs_from(internal: Mapping[str, Any]) -> tuple[SaveCosts | None, float]:
 
 def costs_to(costs: SaveCosts, *, charged: bool) -> dict[str, Any]:
     """*costs* for the document."""
-    stored = dataclasses.asdict(as_stored(costs, charged=charged))
-    return {name: round(value, 6) if isinstance(value, float) else value for name, value in stored.items()}
+    stored = as_stored(costs, charged=charged)
+    values = ((name, getattr(stored, name)) for name in _COSTS)
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in values}

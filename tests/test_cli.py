@@ -19,9 +19,9 @@ from resumable import CheckpointData, CheckpointManager, CheckpointMetadata, che
 from resumable.cli import _commands, main
 from resumable.cli._commands import commands
 from resumable.cli._scan import _SCAN_FROM, read_all, read_facts
-from resumable.cli._summary import Run, ending_of, summary_from
+from resumable.cli._screens import size
+from resumable.cli._summary import Run, _with_current_run, ending_of, summary_from
 from resumable.cli._where import configured_directory
-from resumable.cli._words import ago, argument, duration, printable, size
 from resumable.stores import FileStore, MemoryStore
 
 REPOSITORY = Path(__file__).parents[1]
@@ -55,19 +55,19 @@ def run(operation_id: str, error: BaseException | None = None, items: int = 3, o
             cp.state[f"item-{item}"] = item
 
 
-def leave_unfinished(operation_id: str) -> None:
-    """What a run leaves that was killed after a save."""
-    run(operation_id, ValueError())
-    path = FileStore(".").locate(operation_id)
-    plain = json.loads(path.read_text())
-    data = FileStore(".")
-    del plain["resumable"]["digest"]
-    plain["resumable"]["history"][-1]["reason"] = "Time-based: 61s >= 60s"
-    import hashlib
-
-    canonical = json.dumps(plain, separators=(",", ":"), ensure_ascii=False).encode()
-    plain["resumable"]["digest"] = hashlib.sha256(canonical).hexdigest()
-    data.put(operation_id, json.dumps(plain).encode())
+def run_and_die(operation_id: str) -> None:
+    """One run that saves, and is gone before it could say why."""
+    code = f"""
+import os
+from resumable import checkpointed
+with checkpointed({operation_id!r}) as cp:
+    for item in cp.remaining(range(10)):
+        if item == 3:
+            cp.save()
+            os._exit(9)
+"""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60).returncode == 9
 
 
 # -- list
@@ -79,7 +79,7 @@ def leave_unfinished(operation_id: str) -> None:
         pytest.param(lambda: run("stars", KeyboardInterrupt()), "■ stopped", id="Ctrl-C"),
         pytest.param(lambda: run("stars", SystemExit(143)), "■ stopped", id="SIGTERM"),
         pytest.param(lambda: run("stars", OSError()), "✗ failed", id="an exception"),
-        pytest.param(lambda: leave_unfinished("stars"), "✗ killed", id="kill -9"),
+        pytest.param(lambda: run_and_die("stars"), "✗ killed", id="kill -9"),
         pytest.param(lambda: run("stars"), "✓ finished", id="the end"),
         pytest.param(lambda: CheckpointManager().create_checkpoint("stars", {}), "• saved", id="the manager"),
         pytest.param(lambda: Path(".checkpoint_stars.json").write_text("{"), "! damaged", id="a torn file"),
@@ -99,9 +99,23 @@ def test_who_holds_the_lock_is_running() -> None:
     run("stars", OSError())
 
     with FileStore(".").own("stars"):
-        row = document("list")["checkpoints"][0]
+        assert document("list")["checkpoints"][0]["state"] == "running"
 
-    assert (row["state"], row["runs"]) == ("running", 2), "the run that has not saved yet counts too"
+
+@pytest.mark.parametrize(
+    ("pid", "began", "runs"),
+    [
+        pytest.param(7, "2026-03-01T12:00:01+00:00", [1], id="it has saved"),
+        pytest.param(7, "2026-03-01T11:59:59+00:00", [1, 2], id="the same process, another run"),
+        pytest.param(8, "2026-03-01T12:00:01+00:00", [1, 2], id="another process"),
+    ],
+)
+def test_a_run_that_has_not_saved_yet_counts_too(pid: int, began: str, runs: list[int]) -> None:
+    holder = {"host": "here", "pid": 7, "since": "2026-03-01T12:00:00+00:00"}
+
+    history = _with_current_run([Run(run=1, began=began, pid=pid)], holder)
+
+    assert [one.run for one in history] == runs
 
 
 def test_a_row_tells_how_far_it_is_and_when_it_was_saved() -> None:
@@ -135,7 +149,6 @@ def test_a_list_of_nothing_says_where_it_looked(place: Path) -> None:
         pytest.param(b"\xff\x00[", id="no text"),
         pytest.param(b"[" * 100_000, id="nested"),
         pytest.param(b'{"version": "9.0", "operation_id": "bad"}', id="too new"),
-        pytest.param(b'{"version": "2.0", "operation_id": "other", "state": {}}', id="another's"),
         pytest.param(b'{"version": "2.0", "operation_id": "bad", "state": {}, "resumable": 3}', id="not ours"),
     ],
 )
@@ -153,6 +166,18 @@ def test_a_damaged_checkpoint_is_a_row_and_can_be_removed(content: bytes) -> Non
     assert (exported.exit_code, exported.stdout) == (1, "")
     assert resumable("rm", row["operation_id"]).exit_code == 0
     assert not Path(".checkpoint_bad.json").exists()
+
+
+def test_a_checkpoint_under_a_wrong_name_is_not_passed_over() -> None:
+    run("stars", OSError())
+    Path(".checkpoint_stars.json").rename(".checkpoint_backup.json")
+
+    listed, removed = resumable("list").stdout, resumable("rm", "stars")
+
+    assert "! damaged" in listed
+    assert removed.exit_code == 1
+    assert ".checkpoint_stars.json" in removed.stderr
+    assert Path(".checkpoint_backup.json").exists()
 
 
 def test_a_changed_byte_in_a_large_checkpoint_is_seen_without_decoding_it() -> None:
@@ -235,6 +260,7 @@ def test_a_history_that_makes_no_sense_is_damage() -> None:
         ("Interrupted: RateLimitExhausted", "stopped"),
         ("Interrupted: CancelledError", "stopped"),
         ("Interrupted: ConnectError", "failed"),
+        ("Time-based: 61s >= 60s | Interrupted: ValueError", "failed"),
         ("Stopped: a loop was left with items to go", "stopped"),
         ("Retry: ConnectError (attempt 2)", "killed"),
         (None, "killed"),
@@ -291,7 +317,7 @@ def test_python_m_resumable_is_the_command_line_even_where_only_ascii_can_be_sho
     )
 
     assert (done.returncode, done.stderr) == (0, b"")
-    assert b"stars-\\xe9  x failed" in done.stdout
+    assert done.stdout.splitlines()[1].split()[:3] == [b"stars-\\xe9", b"x", b"failed"]
 
 
 def test_without_its_extra_it_says_what_to_install(
@@ -530,38 +556,7 @@ def test_a_store_that_this_version_lacks_is_a_wrong_call() -> None:
     assert "gopher://" in result.stderr
 
 
-# -- words
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.2, "0 s"),
-        (42, "42 s"),
-        (59.7, "1 min"),
-        (3540, "59 min"),
-        (6720, "1h52m"),
-        (3599, "1h00m"),
-        (260000, "3 days"),
-    ],
-)
-def test_a_duration_has_the_units_that_matter(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (-5, "just now"),
-        (2, "2 s ago"),
-        (600, "10 min ago"),
-        (3595, "1 h ago"),
-        (90000, "yesterday"),
-        (500000, "5 days ago"),
-    ],
-)
-def test_ago_is_what_a_person_would_say(seconds: float, text: str) -> None:
-    assert ago(seconds) == text
+# -- sizes
 
 
 @pytest.mark.parametrize(
@@ -570,8 +565,3 @@ def test_ago_is_what_a_person_would_say(seconds: float, text: str) -> None:
 )
 def test_a_size_is_short(count: float, text: str) -> None:
     assert size(int(count)) == text
-
-
-def test_a_text_keeps_what_can_be_shown() -> None:
-    assert printable("stars/é 日本 \x1b[0m\udcff") == "stars/é 日本 \\x1b[0m\\udcff"
-    assert argument("-x") == "-- -x"

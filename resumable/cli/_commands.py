@@ -15,14 +15,14 @@ import msgspec
 
 from .._errors import ResumableError
 from .._manager import CheckpointManager
+from .._shellwords import printable
 from ..stores import CheckpointStore, FileStore, _disk
 from ._parts import plain_document
 from ._scan import read_all
-from ._screens import make_console, position_of, print_list
+from ._screens import make_console, position_of, print_list, size
 from ._show import details, print_show
 from ._summary import Summary, summaries, summary_of
 from ._where import chosen_store
-from ._words import printable, size
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -185,9 +185,10 @@ def _remove(store: CheckpointStore, found: dict[str, Summary]) -> dict[str, str]
     """Remove them; returns what kept the others from being removed."""
     manager = CheckpointManager(store=store)
     failed: dict[str, str] = {}
-    for operation_id in found:
+    for operation_id, summary in found.items():
         try:
-            manager.delete_checkpoint(operation_id)
+            if not manager.delete_checkpoint(operation_id) and summary.problem:
+                failed[operation_id] = f"{operation_id} was not removed: {summary.problem}"
         except (ResumableError, ValueError) as error:
             failed[operation_id] = str(error)
     return failed

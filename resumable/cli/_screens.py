@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .._messages import ago, duration
+from .._shellwords import printable
 from ._summary import State, Summary, age_of
-from ._words import ago, duration, printable
 
 _LOOKS: dict[State, tuple[str, str, str]] = {
     "running": ("▶", ">", "green"),
@@ -109,3 +110,15 @@ def position_of(summary: Summary) -> str:
     if summary.percent is not None:
         text += f" ({_percent(summary)})"
     return f"{text}, {_left(summary)} left" if summary.left_seconds else text
+
+
+def size(count: int) -> str:
+    """Bytes, in the unit that keeps it short: ``700 B``, ``1.2 KB``, ``35 MB``."""
+    if count < 1000:
+        return f"{count} B"
+    amount = float(count)
+    for unit in ("KB", "MB", "GB", "TB"):
+        amount /= 1000
+        if amount < 999.5 or unit == "TB":
+            break
+    return f"{amount:.1f} {unit}" if amount < 9.95 else f"{amount:,.0f} {unit}"

@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .._messages import duration
 from .._restore import Restored, instant
+from .._shellwords import argument, printable, quoted
 from ._parts import LoopPlace, StateKey, loops_in, state_keys_in
-from ._screens import UNKNOWN, last_save_of, make_table, number, position_of, state_text
+from ._screens import UNKNOWN, last_save_of, make_table, number, position_of, size, state_text
 from ._summary import Run, State, Summary, ending_of
-from ._words import argument, duration, printable, size
 
 
 def details(summary: Summary, restored: Restored | None) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def _ways(summary: Summary, where: str | None) -> list[tuple[str, str]]:
     command = summary.history[-1].command if summary.history else None
     if command and summary.state != "running":
         ways.append(("go on", printable(command)))
-    place = f" --dir {argument(where)}" if where else ""
+    place = f" --dir {quoted(where)}" if where else ""
     if summary.state != "running":
         ways.append(("start over", f"resumable rm{place} {argument(summary.operation_id)}"))
     return ways

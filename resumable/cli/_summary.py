@@ -99,7 +99,7 @@ def summary_of(store: CheckpointStore, operation_id: str) -> Summary | None:
     """Where *operation_id* stands, None if it has no checkpoint. One that cannot be read is ``damaged``."""
     try:
         data = read_facts(store, operation_id)
-        return None if data is None else summary_from(data, store)
+        return _missing(store, operation_id) if data is None else summary_from(data, store)
     except CheckpointCorruptError as error:
         return Summary(
             operation_id=operation_id,
@@ -110,6 +110,14 @@ def summary_of(store: CheckpointStore, operation_id: str) -> Summary | None:
         )
     except (StoreError, ValueError, msgspec.MsgspecError) as error:
         return Summary(operation_id=operation_id, state="damaged", problem=str(error))
+
+
+def _missing(store: CheckpointStore, operation_id: str) -> Summary | None:
+    """None, unless a file that holds this id lies under a name that belongs to another."""
+    if not isinstance(store, GenerationStore) or operation_id not in set(store.keys()):
+        return None
+    problem = f"its file has another name than the one that belongs to it, {store.locate(operation_id).name}"
+    return Summary(operation_id=operation_id, state="damaged", problem=problem)
 
 
 def summary_from(data: CheckpointData, store: CheckpointStore) -> Summary:
@@ -168,7 +176,7 @@ def _state_of(history: list[Run]) -> State:
 
 def ending_of(run: Run) -> State:
     """How a run that is over ended, as the reason of its last save tells."""
-    reason = run.reason or ""
+    reason = (run.reason or "").rpartition(" | ")[2]
     if reason == "Finished":
         return "finished"
     if reason.startswith("Stopped"):

@@ -48,10 +48,12 @@ class FileStore:
     def _choose(self, key: str) -> Path:
         hashed = self.directory / hashed_name(key)
         name = plain_name(key)
-        if name is None or os.path.lexists(hashed):
-            return hashed
-        plain = self.directory / name
-        return hashed if self._is_rival(key, operation_id_in(plain)) else plain
+        with _as_store_error(f"cannot look into {self.directory}"):
+            # What cannot be looked at must not count as absent: the operation would begin anew.
+            if name is None or _disk.stamp(hashed) is not None:
+                return hashed
+            plain = self.directory / name
+            return hashed if self._is_rival(key, _read_operation_id(plain)) else plain
 
     @staticmethod
     def _is_rival(key: str, other: str | None) -> bool:
@@ -112,8 +114,8 @@ class FileStore:
             finally:
                 self._close_journal(key)
                 del self._located[key]
-                if not path.exists():
-                    with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError):
+                    if _disk.stamp(path) is None:
                         os.unlink(_beside(path, ".lock"))
 
     def _hold(self, key: str, stack: contextlib.ExitStack) -> Path:
@@ -228,14 +230,21 @@ def _as_store_error(what: str) -> Iterator[None]:
 def operation_id_in(path: Path) -> str | None:
     """The operation id inside the checkpoint file *path*; None if there is no file or it does not say."""
     try:
-        head = _disk.read(path, _HEAD)
-        if head is None:
-            return None
-        match = _ID_IN_HEAD.match(head)
+        return _read_operation_id(path)
+    except OSError:
+        return None
+
+
+def _read_operation_id(path: Path) -> str | None:
+    head = _disk.read(path, _HEAD)
+    if head is None:
+        return None
+    match = _ID_IN_HEAD.match(head)
+    try:
         if match is not None:
             value = decode(match.group(1))
         else:
             value = decode_document(_disk.read(path) or b"").get("operation_id")
-    except (OSError, ValueError):
+    except ValueError:
         return None
     return value if isinstance(value, str) else None

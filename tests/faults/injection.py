@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import collections
+import json
 import os
+import queue
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +33,6 @@ CALLS = (
 )
 """Those that touch files, as far as this machine knows them (``?`` tells strace to leave out others)."""
 _KNOWN = ",".join(f"?{name}" for name in CALLS.split())
-_MARK = "getpriority"
 _REPOSITORY = Path(__file__).parents[2]
 
 
@@ -59,7 +62,6 @@ class Outcome:
 
     returncode: int
     lines: list[str]
-    errors: str
 
     @property
     def was_killed(self) -> bool:
@@ -71,54 +73,99 @@ class Outcome:
         return found[-1] if found else None
 
 
-def run(arguments: Sequence[str], *tracing: str) -> Outcome:
-    """A Python module under strace, or without if there is nothing to trace. It never writes a ``.pyc``."""
-    command = [sys.executable, "-B", "-m", *arguments]
-    if tracing:
-        command = [strace(), "-f", "-qq", "--seccomp-bpf", *tracing, *command]
-    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(_REPOSITORY)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=_REPOSITORY, timeout=60)
-    return Outcome(done.returncode, done.stdout.splitlines(), done.stderr)
+class Server:
+    """Forks children that have all code loaded, and traces each from its first call on."""
+
+    def __init__(self) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(_REPOSITORY)}
+        self._process = subprocess.Popen(
+            [sys.executable, "-B", "-m", "tests.faults.operations"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=_REPOSITORY,
+        )
+
+    def run(self, name: str, directory: Path, *tracing: str) -> Outcome:
+        """Do *name* in *directory* under strace."""
+        output = directory.with_name(f"{directory.name}.out")
+        ready = directory.with_name(f"{output.name}.ready")
+        pid = int(self._ask([name, str(directory), str(output)]))
+        while not ready.exists():
+            time.sleep(0.001)
+        command = [strace(), "-f", *tracing, "-p", str(pid)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+            assert tracer.stderr is not None
+            attached = tracer.stderr.readline()
+            os.kill(pid, signal.SIGUSR1)
+            returncode = int(self._answer())
+            tracer.stderr.read()
+        if "attached" not in attached:
+            pytest.skip(f"strace may not attach here: {attached}")
+        text = ready.read_text()
+        ready.unlink()
+        return Outcome(returncode, text.splitlines())
+
+    def points(self, name: str, directory: Path) -> list[Point]:
+        """All calls that touch files in an undisturbed run."""
+        with tempfile.NamedTemporaryFile("r", errors="replace") as log:
+            outcome = self.run(name, directory, "-o", log.name, "-e", f"trace={_KNOWN}")
+            assert outcome.returncode == 0, outcome.lines
+            return list(_points_in(log.read()))
+
+    def inject(self, name: str, directory: Path, point: Point, fault: str) -> Outcome:
+        """A run in which *fault*, such as ``signal=SIGKILL`` or ``error=EIO``, hits *point*."""
+        where = f"inject={point.name}:{fault}:when={point.number}"
+        return self.run(name, directory, "-o", os.devnull, "-e", f"trace={point.name}", "-e", where)
+
+    def _ask(self, question: object) -> str:
+        assert self._process.stdin is not None
+        print(json.dumps(question), file=self._process.stdin, flush=True)
+        return self._answer()
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+    def close(self) -> None:
+        self._process.communicate()
 
 
-def points(arguments: Sequence[str]) -> list[Point]:
-    """All calls that touch files between the two marks of an undisturbed run."""
-    with tempfile.NamedTemporaryFile("r", errors="replace") as log:
-        outcome = run(arguments, "-o", log.name, "-e", f"trace={_MARK},{_KNOWN}")
-        assert outcome.returncode == 0, outcome.errors
-        return list(_between_marks(log))
-
-
-def _between_marks(log: Iterator[str] | object) -> Iterator[Point]:
+def _points_in(log: str) -> Iterator[Point]:
     counts: collections.Counter[str] = collections.Counter()
-    inside = False
-    for line in log:  # type: ignore[attr-defined]
+    for line in log.splitlines():
         match = re.match(r"\d+\s+((\w+)\(.*)", line)
-        if match is None:
-            continue
-        name = match.group(2)
-        counts[name] += 1
-        if name == _MARK:
-            inside = not inside
-        elif inside and not match.group(1).startswith("write(1,"):
-            yield Point(name, counts[name], match.group(1)[:90])
+        if match is not None:
+            counts[match.group(2)] += 1
+            if not match.group(1).startswith("write(1,"):
+                yield Point(match.group(2), counts[match.group(2)], match.group(1)[:90])
 
 
-def inject(arguments: Sequence[str], point: Point, fault: str) -> Outcome:
-    """A run in which *fault*, such as ``signal=SIGKILL`` or ``error=EIO``, hits *point*."""
-    tracing = f"inject={point.name}:{fault}:when={point.number}"
-    return run(arguments, "-o", os.devnull, "-e", f"trace={point.name}", "-e", tracing)
+class Servers:
+    """As many servers as there are processors."""
 
+    def __init__(self) -> None:
+        self._count = os.cpu_count() or 1
+        self._free: queue.SimpleQueue[Server] = queue.SimpleQueue()
+        self._all = [Server() for _ in range(self._count)]
+        for server in self._all:
+            self._free.put(server)
 
-def slice_of(whole: Sequence[T], count: int) -> list[T]:
-    """About *count*, evenly spread; all of them if the whole suite was asked for."""
-    if WHOLE or len(whole) <= count:
-        return list(whole)
-    return [whole[index * len(whole) // count] for index in range(count)]
+    @contextmanager
+    def one(self) -> Iterator[Server]:
+        """A server that nobody else uses."""
+        server = self._free.get()
+        try:
+            yield server
+        finally:
+            self._free.put(server)
 
+    def map(self, function: Callable[[int, T], object], items: Sequence[T]) -> None:
+        """Call *function* with each item and its number, several at a time."""
+        with ThreadPoolExecutor(self._count) as executor:
+            list(executor.map(function, range(len(items)), items))
 
-@contextmanager
-def workers() -> Iterator[ThreadPoolExecutor]:
-    """As many at a time as there are processors."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as executor:
-        yield executor
+    def close(self) -> None:
+        for server in self._all:
+            server.close()

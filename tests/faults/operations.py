@@ -1,17 +1,20 @@
 """What is done to a checkpoint while faults are injected, and what it must hold afterwards.
 
-Run as ``python -B -m tests.faults.operations NAME DIRECTORY``. It tells on standard output which step it is about to
-save (``begin 3``), which one was acknowledged (``saved 3``), and what failed (``failed StoreError: …``); after a
-failure it goes on as a program that is started again would.
+Run as a module, it is a server that forks a child for each request, so that what is injected hits no import. A child
+tells which step it is about to save (``begin 3``), which one was acknowledged (``saved 3``), and what failed
+(``failed StoreError: …``).
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
+import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +23,8 @@ from typing import Any
 from resumable import Checkpoint, CheckpointManager, ResumableError, _snapshot, checkpointed, every
 
 ID = "job"
+PR_SET_PTRACER = 0x59616D61
+"""Lets a process that is no ancestor trace this one (Linux, ``ptrace_scope`` 1)."""
 NEVER = every(hours=1000)
 PADDING = {f"{number}": "x" * 90 for number in range(120)}
 V1 = {"files_data": [{"path": "a.js", "sha": "1"}], "processed_dirs": ["src"], "timestamp": "2024-01-15T10:30:00"}
@@ -64,7 +69,7 @@ def expected(name: str, step: int) -> dict[str, Any]:
 def step(cp: Checkpoint, name: str) -> int:
     """One item's work; which one it was."""
     number = int(cp.state.get("step", 0)) + 1
-    if name in ("first", "replace"):
+    if name in ("first", "replace", "manager"):
         cp.state.setdefault("done", []).append(number - 1)
     elif name != "migrate":
         files = cp.mapping("files")
@@ -150,18 +155,49 @@ def warm_up(name: str) -> None:
             CheckpointManager(scratch).create_checkpoint(ID, {"bad": {1}})
 
 
-def main(name: str, directory: Path) -> None:
-    _snapshot.threading.Thread = Deferred  # type: ignore[assignment, misc]
-    warm_up(name)
-    os.getpriority(os.PRIO_PROCESS, 0)  # a mark in the trace
+def perform(name: str, directory: Path) -> None:
+    """Do it; after a failure, go on as a program that is started again would."""
     for _ in range(3):
         try:
             act(name, directory, tell)
             break
         except ResumableError as error:
             tell(f"failed {type(error).__name__}: {error}".splitlines()[0])
-    os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def child(name: str, directory: Path, output: str) -> None:
+    """All that a forked process does. It performs when it is told to, so that a tracer can be attached first."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(-1))
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    _snapshot.threading.Thread = Deferred  # type: ignore[assignment, misc]
+    warm_up(name)
+    os.rename(output, f"{output}.ready")
+    signal.sigwait([signal.SIGUSR1])
+    perform(name, directory)
+
+
+def serve() -> None:
+    """Fork a child for each line of standard input; answer with its process id, then with how it ended."""
+    for line in sys.stdin:
+        name, directory, output = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                child(name, Path(directory), output)
+                code = 0
+            except BaseException:
+                tell(traceback.format_exc())
+            finally:
+                os._exit(code)
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    serve()

@@ -1,25 +1,22 @@
 """Killed or failed at any system call of a save, a fold, a load or an end: the checkpoint is old or new, never half.
 
-A slice runs by default; ``RESUMABLE_FAULTS=all`` runs every call, and every call with every error.
+By default each call fails with one of the errors; ``RESUMABLE_FAULTS=all`` takes every call with every error.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from resumable import CheckpointManager
 from tests.faults import operations
-from tests.faults.injection import WHOLE, Outcome, Point, inject, points, slice_of, workers
+from tests.faults.injection import WHOLE, Outcome, Point, Servers, strace
 
 ERRORS = ("ENOSPC", "EIO", "EINTR", "EACCES", "EDQUOT")
-KILLS = 16
-"""Points of each operation in a slice."""
-FAILURES = 16
 
 
 class Directory:
@@ -37,11 +34,9 @@ class Directory:
         shutil.copytree(self.template, directory)
         return directory
 
-    def arguments(self, directory: Path) -> list[str]:
-        return ["tests.faults.operations", self.name, str(directory)]
-
-    def points(self) -> list[Point]:
-        return points(self.arguments(self.fresh(-1)))
+    def points(self, servers: Servers) -> list[Point]:
+        with servers.one() as server:
+            return server.points(self.name, self.fresh(-1))
 
     def step_in(self, directory: Path) -> int | None:
         """Which step's state is stored, wholly as it must be; None if there is no checkpoint."""
@@ -79,13 +74,24 @@ def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Directory:
     return Directory(request.param, tmp_path)
 
 
-def test_a_kill_at_any_call_leaves_the_old_or_the_new_one(directory: Directory, figure: Callable[[str], None]) -> None:
-    grid = directory.points()
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Servers]:
+    strace()
+    servers = Servers()
+    yield servers
+    servers.close()
+
+
+def test_a_kill_at_any_call_leaves_the_old_or_the_new_one(
+    directory: Directory, servers: Servers, figure: Callable[[str], None]
+) -> None:
+    grid = directory.points(servers)
     found: Counter[str] = Counter()
 
     def kill(number: int, point: Point) -> None:
         run = directory.fresh(number)
-        outcome = inject(directory.arguments(run), point, "signal=SIGKILL")
+        with servers.one() as server:
+            outcome = server.inject(directory.name, run, point, "signal=SIGKILL")
         assert outcome.was_killed, f"not hit: {point}"
         try:
             found[directory.check(run, outcome)] += 1
@@ -95,25 +101,24 @@ def test_a_kill_at_any_call_leaves_the_old_or_the_new_one(directory: Directory, 
             raise
         shutil.rmtree(run)
 
-    chosen = slice_of(grid, KILLS)
-    with workers() as executor:
-        list(executor.map(kill, range(len(chosen)), chosen))
-    figure(f"kill {directory.name:9} {len(chosen):4} of {len(grid)} calls: {found['old']} old, {found['new']} new")
+    servers.map(kill, grid)
+    figure(f"kill {directory.name:9} {len(grid):4} calls: {found['old']} old, {found['new']} new")
 
 
 def test_an_error_of_any_call_is_told_and_the_next_try_stands(
-    directory: Directory, figure: Callable[[str], None]
+    directory: Directory, servers: Servers, figure: Callable[[str], None]
 ) -> None:
-    grid = directory.points()
+    grid = directory.points(servers)
     told: Counter[str] = Counter()
     faults = [(point, error) for index, point in enumerate(grid) for error in errors_for(index)]
 
     def fail(number: int, fault: tuple[Point, str]) -> None:
         point, error = fault
         run = directory.fresh(number)
-        outcome = inject(directory.arguments(run), point, f"error={error}")
+        with servers.one() as server:
+            outcome = server.inject(directory.name, run, point, f"error={error}")
         try:
-            assert outcome.returncode == 0, outcome.errors
+            assert outcome.returncode == 0
             assert outcome.last("saved") == outcome.last("begin") is not None
             directory.check(run, outcome)
             told["told" if outcome.last("failed") else "borne"] += 1
@@ -123,12 +128,9 @@ def test_an_error_of_any_call_is_told_and_the_next_try_stands(
             raise
         shutil.rmtree(run)
 
-    chosen = slice_of(faults, FAILURES)
-    with workers() as executor:
-        list(executor.map(fail, range(len(chosen)), chosen))
+    servers.map(fail, faults)
     figure(
-        f"fail {directory.name:9} {len(chosen):4} of {len(faults)} calls and errors: "
-        f"{told['told']} told, {told['borne']} did no harm"
+        f"fail {directory.name:9} {len(faults):4} calls and errors: {told['told']} told, {told['borne']} did no harm"
     )
 
 

@@ -1,0 +1,128 @@
+"""The displays of others, rich and tqdm, showing what is ours to say. Both are imported on demand."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import sys
+import warnings
+from typing import Any, TextIO
+
+from ._bar import FINE, Line, ProgressView, budget_line, cells, progress_line, waiting_line
+from ._progress import glyphs_for, is_terminal
+
+
+class TqdmProgress:
+    """A bar of tqdm, also in notebooks; what it says is ours, since tqdm knows of no waits.
+
+    Raises:
+        ImportError: tqdm is not installed.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tells of ipywidgets that are missing
+            auto: Any = importlib.import_module("tqdm.auto")
+        # An interval of 0: no thread that watches.
+        self._make = type("Bar", (auto.tqdm,), {"monitor_interval": 0})
+        self._stream = stream
+        self._bar: Any = None
+
+    def start(self, view: ProgressView, *, now: float) -> None:
+        self._bar = self._make(
+            total=view.total,
+            initial=view.done,
+            file=self._stream,
+            dynamic_ncols=True,
+            bar_format=self._format(view),
+            ascii=None if glyphs_for(self._stream) is FINE else True,
+        )
+
+    def update(self, view: ProgressView, *, now: float) -> None:
+        self._bar.total, self._bar.n = view.total, view.done
+        self._bar.bar_format = self._format(view)
+        self._bar.refresh()
+
+    wait = update
+
+    def stop(self, view: ProgressView, *, now: float) -> None:
+        if self._bar is not None:
+            self.update(view, now=now)
+            self._bar.close()
+
+    def _format(self, view: ProgressView) -> str:
+        glyphs = glyphs_for(self._stream)
+        if view.is_waiting:
+            return _literal(waiting_line(view))
+        line = progress_line(view, 1000, glyphs)
+        budget = budget_line(view, glyphs)
+        tail = line.tail + (f" {glyphs.dot} {budget}" if budget else "")
+        return f"{_literal(line.head)}{'{bar:20}' if line.bar_to_go or line.bar_done else ''}{_literal(tail)}"
+
+
+def _literal(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+class RichProgress:
+    """Two lines of rich: the bar, and the quota or the wait. What the program prints appears above them.
+
+    Raises:
+        ImportError: rich is not installed.
+        io.UnsupportedOperation: rich takes the stream for no terminal.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(file=stream)
+        if not self._console.is_terminal or self._console.is_dumb_terminal:
+            raise io.UnsupportedOperation("rich takes the stream for no terminal")
+        self._glyphs = glyphs_for(stream)
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            # Prints that go to a file or a pipe must go on going there.
+            redirect_stdout=is_terminal(sys.stdout),
+            redirect_stderr=is_terminal(sys.stderr),
+        )
+
+    def start(self, view: ProgressView, *, now: float) -> None:
+        self._live.start()
+        # A kill would leave the terminal without its cursor.
+        self._console.show_cursor(True)
+        self.update(view, now=now)
+
+    def update(self, view: ProgressView, *, now: float) -> None:
+        self._live.update(self._lines(view), refresh=True)
+
+    wait = update
+
+    def stop(self, view: ProgressView, *, now: float) -> None:
+        if self._live.is_started:
+            self.update(view, now=now)
+            self._live.stop()
+
+    def _lines(self, view: ProgressView) -> Any:
+        from rich.console import Group
+        from rich.text import Text
+
+        line = progress_line(view, self._console.width, self._glyphs)
+        below = waiting_line(view) if view.is_waiting else self._budget(view, line)
+        shown = [_colored(line)]
+        if below and not view.is_last:
+            shown.append(Text(below, style="yellow" if view.is_waiting else "dim", no_wrap=True, overflow="ellipsis"))
+        return Group(*shown)
+
+    def _budget(self, view: ProgressView, line: Line) -> str:
+        budget = budget_line(view, self._glyphs)
+        indent = cells(line.head) - 5 if line.tail else 2
+        return " " * max(indent, 0) + budget if budget else ""
+
+
+def _colored(line: Line) -> Any:
+    from rich.text import Text
+
+    parts = (line.head, "bold"), (line.bar_done, "green"), (line.bar_to_go, "dim"), (line.tail, "")
+    return Text.assemble(*parts, no_wrap=True, overflow="crop")
