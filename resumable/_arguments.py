@@ -1,117 +1,186 @@
-"""Which operation a call of a decorated function is, and which of its arguments must be the same on a resume."""
+"""What a call's arguments say: which operation it is, and whether it is the call that was interrupted. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
-import string
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import PurePath
+from string import Formatter
 from typing import Any
 
-from ._codec import check, encode
-from ._errors import StateEncodeError
+import msgspec
 
-_formatter = string.Formatter()
+from ._codec import decode
 
+OperationId = str | Callable[..., str] | None
+"""A template with fields from the call's arguments, a callable that takes them, or None: made from the call."""
 
-def fields_of(template: str) -> set[str]:
-    """The arguments that *template* names, as in ``"fetch_{repo.full_name}"``.
-
-    Raises:
-        ValueError: If it is no template, or reaches for a private name.
-    """
-    fields = set()
-    for _, field, spec, _ in _formatter.parse(template):
-        if field is None:
-            continue
-        name = field.partition(".")[0].partition("[")[0]
-        if not name or name.isdigit():
-            raise ValueError(f"{template!r} has a field without a name; name the argument, as in {{repo_name}}")
-        if "._" in field or "[_" in field or name.startswith("_"):
-            raise ValueError(f"{template!r} reaches for the private name {field!r}")
-        fields |= {name} | (fields_of(spec) if spec else set())
-    return fields
+KEPT_WHOLE_BYTES = 1000
+"""An argument whose JSON is longer is kept as a digest: each save writes it again."""
+_SECRETS = frozenset(
+    {"token", "password", "passwd", "passphrase", "secret", "credential", "credentials", "apikey", "authorization"}
+)
+_RECEIVERS = frozenset({"self", "cls", "mcs"})
+_LEFT_OUT = object()
 
 
-def check_template(template: str, signature: inspect.Signature) -> None:
-    """Refuse a template that no call can fill.
+def check_operation_id(operation_id: object, signature: inspect.Signature) -> None:
+    """Refuse what cannot name the calls of a function with this *signature*.
 
     Raises:
-        ValueError: It names what is no parameter.
+        TypeError: It is neither a str, nor callable, nor None.
+        ValueError: It is no template, or a field of it is not a parameter or reads a private attribute.
     """
-    unknown = fields_of(template) - set(signature.parameters)
-    if unknown:
-        known = ", ".join(signature.parameters) or "none"
-        raise ValueError(f"operation_id {template!r} names {sorted(unknown)}, but the parameters are: {known}")
+    if isinstance(operation_id, str):
+        _check_fields(operation_id, signature)
+    elif operation_id is not None and not callable(operation_id):
+        raise TypeError(f"operation_id must be a str or callable, not {type(operation_id).__name__}")
 
 
-def bind(signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The call's arguments by name, defaults applied.
+def _check_fields(template: str, signature: inspect.Signature) -> None:
+    parameters = ", ".join(signature.parameters) or "none"
+    for field in _fields(template):
+        name, *attributes = re.sub(r"\[[^]]*]", "", field).split(".")
+        if name not in signature.parameters:
+            raise ValueError(
+                f"operation_id={template!r}: {{{field}}} is not a parameter; the parameters are: {parameters}"
+            )
+        if any(attribute.startswith("_") for attribute in attributes):
+            raise ValueError(f"operation_id={template!r}: {{{field}}} reads a private attribute")
 
-    Raises:
-        TypeError: They do not fit, as Python would say.
-    """
-    bound = signature.bind(*args, **kwargs)
-    bound.apply_defaults()
-    return dict(bound.arguments)
+
+def _fields(template: str) -> Iterator[str]:
+    """All fields, those within format specifications included."""
+    try:
+        for _, field, spec, _ in Formatter().parse(template):
+            if field is not None:
+                yield field
+                yield from _fields(spec or "")
+    except ValueError as error:
+        raise ValueError(f"operation_id={template!r}: {error}; a literal brace is doubled") from None
 
 
 def operation_id_for(
-    template: str | Callable[..., str] | None,
-    name: str,
-    arguments: Mapping[str, Any],
+    operation_id: OperationId,
+    signature: inspect.Signature,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
+    *,
+    name: str = "operation",
+    ignore: Collection[str] = (),
 ) -> str:
-    """The operation that this call is.
+    """The id of the operation that a call with these arguments works on.
 
     Args:
-        template: Text with fields, or a function of the same arguments; None: *name* and a digest of the arguments.
+        signature: The function's, without the checkpoint; defaults are applied.
+        name: Stands before the digest where *operation_id* is None. See :func:`name_of`.
+        ignore: Parameters that the digest leaves out.
 
     Raises:
-        TypeError: Without a template: an argument that cannot be told by its value.
+        TypeError: The arguments do not fit, a callable returned no str, or an argument has no digest.
     """
-    if isinstance(template, str):
-        return _formatter.vformat(template, (), arguments)
-    if template is not None:
-        operation_id = template(*args, **kwargs)
-        if not isinstance(operation_id, str):
-            raise TypeError(f"operation_id's function must give a str, not {type(operation_id).__name__}")
-        return operation_id
-    if not arguments:
-        return name
-    try:
-        check(dict(arguments), "$")
-    except StateEncodeError as error:
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    if isinstance(operation_id, str):
+        return operation_id.format_map(bound.arguments)
+    if operation_id is None:
+        return _digested(name, bound.arguments, ignore)
+    made: object = operation_id(*bound.args, **bound.kwargs)
+    if not isinstance(made, str):
+        raise TypeError(f"operation_id must return a str, not {type(made).__name__}")
+    return made
+
+
+def name_of(function: Any) -> str:
+    """``module.qualname``; only the latter in ``__main__``, whose file may be moved.
+
+    Raises:
+        TypeError: It has no name.
+    """
+    qualname = getattr(function, "__qualname__", None)
+    if not isinstance(qualname, str):
+        raise TypeError(f"{function!r} has no name to make an operation_id from; give operation_id=...")
+    module = getattr(function, "__module__", None)
+    plain = qualname.replace("<locals>.", "")
+    return plain if module in (None, "__main__") else f"{module}.{plain}"
+
+
+def _digested(name: str, arguments: Mapping[str, Any], ignore: Collection[str]) -> str:
+    plain = {parameter: _plain(value) for parameter, value in arguments.items() if _tells(parameter, ignore)}
+    unknown = next((parameter for parameter, value in plain.items() if value is _LEFT_OUT), None)
+    if unknown is not None:
+        kind = type(arguments[unknown]).__name__
         raise TypeError(
-            f"the operation cannot be told by its arguments: {error.path[2:]} is no plain value. "
-            f'Name it: @resumable(operation_id="{name}_{{...}}")'
-        ) from None
-    digest = hashlib.sha256(encode(sorted(arguments.items()))).hexdigest()[:12]
-    return f"{name}-{digest}"
+            f"{name}: the argument {unknown!r} ({kind}) cannot be told by its value; "
+            f"give operation_id=..., or ignore_arguments=({unknown!r},)"
+        )
+    return f"{name}-{_digest(msgspec.json.encode(plain, order='sorted'))}" if plain else name
 
 
-def compared(
-    arguments: Mapping[str, Any], template: str | Callable[..., str] | None, ignored: Collection[str]
+def encodable_arguments(
+    operation_id: OperationId,
+    signature: inspect.Signature,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    ignore: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The arguments that a resume must find the same: plain values that are neither in the id nor ignored."""
-    in_id = fields_of(template) if isinstance(template, str) else set()
-    plain = {}
-    for name, value in arguments.items():
-        if name in in_id or name in ignored:
-            continue
-        try:
-            check({name: value}, "$")
-        except StateEncodeError:
-            continue
-        plain[name] = _as_loaded(value)
-    return plain
+    """What must be the same when the operation is resumed, as plain JSON.
+
+    Left out are: the receiver, *ignore*, what the id tells already, secrets by their names, and what has no stable
+    JSON. A long value becomes a digest.
+    """
+    if operation_id is None:
+        return {}
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    known = _names_in(operation_id) | frozenset(ignore)
+    kept = {name: _kept(value) for name, value in bound.arguments.items() if _tells(name, known)}
+    return {name: value for name, value in kept.items() if value is not _LEFT_OUT}
 
 
-def _as_loaded(value: Any) -> Any:
-    """*value* as it comes back from JSON: tuples are lists."""
-    if isinstance(value, dict):
-        return {key: _as_loaded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_as_loaded(item) for item in value]
-    return value
+def _names_in(operation_id: OperationId) -> frozenset[str]:
+    if not isinstance(operation_id, str):
+        return frozenset()
+    return frozenset(re.split(r"[.\[]", field, maxsplit=1)[0] for field in _fields(operation_id))
+
+
+def _tells(parameter: str, known: Collection[str]) -> bool:
+    return parameter not in known and parameter not in _RECEIVERS and not _is_secret(parameter)
+
+
+def _is_secret(parameter: str) -> bool:
+    return not _SECRETS.isdisjoint(parameter.lower().split("_")) or parameter.lower().endswith("api_key")
+
+
+def _kept(value: Any) -> Any:
+    plain = _plain(value)
+    if plain is _LEFT_OUT:
+        return plain
+    encoded = msgspec.json.encode(plain)
+    if len(encoded) <= KEPT_WHOLE_BYTES:
+        return plain
+    size = f" of {len(plain):,}" if isinstance(plain, list | dict) else ""
+    return f"{type(value).__name__}{size}, SHA-256 {_digest(encoded)}"
+
+
+def _plain(value: Any) -> Any:
+    """*value* as JSON would give it back, the same in every process."""
+    try:
+        return decode(msgspec.json.encode(value, order="sorted", enc_hook=_encode))
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return _LEFT_OUT
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, PurePath):
+        return str(value)
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    raise TypeError
+
+
+def _digest(encoded: bytes) -> str:
+    return hashlib.sha256(encoded).hexdigest()[:12]

@@ -15,6 +15,7 @@ from ._shellwords import printable
 
 _WIDEST_BAR, _NARROWEST_BAR = 30, 6
 _WIDEST_NAME = 40
+_WIDE = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,11 +161,25 @@ def _waits(view: ProgressView) -> str:
     return "no wait expected" if is_known else ""
 
 
-def waiting_line(view: ProgressView) -> str:
-    """``stars: waiting 34:52 for api.github.com (fresh at 15:00:11). Saved: safe to stop.``; "" if it does not."""
+def waiting_line(view: ProgressView, width: int = 1000) -> str:
+    """``stars: waiting 34:52 for api.github.com (fresh at 15:00:11). Saved: safe to stop.``; "" if it does not wait.
+
+    Where it is wider than *width*, first the time goes, then for whom.
+    """
     if view.waiting_seconds is None:
         return ""
-    return waiting(view.operation_id, view.waiting_seconds, view.waiting_for, view.at)
+    ways = ((view.waiting_for, view.at), (view.waiting_for, None), ("", None))
+    texts = [waiting(view.operation_id, view.waiting_seconds, host, at) for host, at in ways]
+    return next((text for text in texts if cells(text) <= width), texts[-1])
+
+
+def one_line(view: ProgressView, width: int, glyphs: Glyphs = FINE) -> str:
+    """All that fits into *width* on one line: the wait, or the bar and what is left of the quota."""
+    if view.is_waiting:
+        return cut(waiting_line(view, width), width, glyphs)
+    budget = budget_line(view, glyphs)
+    spare = f" {glyphs.dot} {budget}" if budget and width >= _WIDE else ""
+    return cut(f"{progress_line(view, width - cells(spare), glyphs)}{spare}", width, glyphs)
 
 
 def text_line(view: ProgressView, glyphs: Glyphs = FINE) -> str:

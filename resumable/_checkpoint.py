@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import TracebackType
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import tenacity
 
@@ -28,8 +28,12 @@ from ._strategies import SaveStrategy
 from .stores import CheckpointStore, open_store
 from .stores._names import check_operation_id
 
+if TYPE_CHECKING:
+    from ._bar import ProgressView
+
 T = TypeVar("T")
 _MOST_ITEMS = 1 << 30
+ShowProgress = bool | Callable[["ProgressView"], object]
 Key = Callable[[Any], str | int] | str | None
 
 
@@ -274,6 +278,8 @@ class checkpointed(
         arguments: Plain JSON that must be the same when the operation is resumed.
         on_exhausted: What to do when the API's quota, as :meth:`Checkpoint.observe` knows it, is used up: save and
             ``"wait"`` until it is fresh, save and ``"raise"`` RateLimitExhausted, or what a callable answers.
+        progress: True shows a bar on stderr (rich where it is installed, else tqdm, else a plain line), or a line every
+            30 seconds where nobody watches; a callable gets a :class:`ProgressView` several times a second.
 
     Raises:
         CheckpointBusyError: On entry: another process works on this operation.
@@ -295,6 +301,7 @@ class checkpointed(
         auto_cleanup: bool | None = ...,
         arguments: Mapping[str, Any] | None = ...,
         on_exhausted: OnExhausted = ...,
+        progress: ShowProgress = ...,
     ) -> None: ...
     @overload
     def __init__(
@@ -310,6 +317,7 @@ class checkpointed(
         auto_cleanup: bool | None = ...,
         arguments: Mapping[str, Any] | None = ...,
         on_exhausted: OnExhausted = ...,
+        progress: ShowProgress = ...,
     ) -> None: ...
     def __init__(
         self,
@@ -324,6 +332,7 @@ class checkpointed(
         auto_cleanup: bool | None = None,
         arguments: Mapping[str, Any] | None = None,
         on_exhausted: OnExhausted = "wait",
+        progress: ShowProgress = False,
     ) -> None:
         check_operation_id(operation_id)
         check_policy(on_exhausted)
@@ -346,6 +355,7 @@ class checkpointed(
             state_type=state,
             arguments=arguments,
             on_exhausted=on_exhausted,
+            progress=progress,
             clock=manager.clock if manager is not None else system_clock,
         )
         self._open: list[Checkpoint[S] | AsyncCheckpoint[S]] = []

@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,8 +23,10 @@ from ._errors import CheckpointCorruptError, RateLimitExhausted, StateEncodeErro
 from ._loops import Loops
 from ._models import CheckpointMetadata, SaveCosts
 from ._quota import MARGIN_SECONDS, OnExhausted, Quota
+from ._reporter import DRAW_SECONDS, Reporter
 from ._restore import Restored
 from ._session import Save, Session
+from ._shellwords import resume_command
 from ._sink import Existing, Sink
 from ._steps import Pause, Steps
 from ._stored import StoredOperation
@@ -51,6 +54,7 @@ class Options:
     total: int | None = None
     state_type: type[Any] | None = None
     arguments: Mapping[str, Any] | None = None
+    progress: Any = False
     on_exhausted: OnExhausted = "wait"
     clock: Clock = field(default_factory=lambda: system_clock)
 
@@ -81,6 +85,7 @@ class Core:
         self._is_probed = False
         self._is_listening = False
         self._has_stopped_threads = False
+        self._stop: int | None = None
         self._owner_pid = os.getpid()
         self._internal: dict[str, Any] = {}
 
@@ -103,6 +108,8 @@ class Core:
                 restored = yield lambda: self._stored.load(now=now)
             self._begin(restored)
             self._listen(checkpoint)
+            if self.resumed:
+                self.reporter.goes_on(at=self.clock.utc())
             yield from self.wait_if_exhausted()
         except BaseException:
             self._stack.close()
@@ -129,6 +136,7 @@ class Core:
         self._sinks: dict[str, Sink[Any]] = {}
         self.runs: list[dict[str, Any]] = [*self._internal.get("history", [])][-_RUNS_KEPT:]
         self.runs.append(self._this_run(utc.isoformat(timespec="seconds")))
+        self.reporter = Reporter(self, self.options.progress, self._internal.get("pace"))
 
     def _restored_state(self, saved: dict[str, Any] | None) -> Any:
         if self.options.state_type is not None:
@@ -150,7 +158,9 @@ class Core:
 
     def _this_run(self, began: str) -> dict[str, Any]:
         number = self.runs_before() + 1
-        return {"run": number, "began": began, "host": socket.gethostname(), "pid": os.getpid()}
+        run = {"run": number, "began": began, "from": self._before, "host": socket.gethostname(), "pid": os.getpid()}
+        command = resume_command(sys.orig_argv, is_windows=sys.platform == "win32")
+        return run | ({"command": command} if command else {})
 
     def runs_before(self) -> int:
         """How many runs there were before this one."""
@@ -165,6 +175,16 @@ class Core:
             self._stack.callback(_signals.unlisten, self._wake)
 
     # -- between items
+
+    @property
+    def operation_id(self) -> str:
+        """Names the operation."""
+        return self.options.operation_id
+
+    @property
+    def items_before(self) -> int:
+        """Items that earlier runs have ticked."""
+        return self._before
 
     @property
     def processed_items(self) -> int:
@@ -191,6 +211,7 @@ class Core:
                 self._stored.probe(self._content(self.session.metadata))
             self._is_probed = True
         yield from self.wait_if_exhausted()
+        self.reporter.look(now=self.clock.now(), at=self.clock.utc())
         return self._plan()
 
     # -- the API's quota
@@ -221,24 +242,32 @@ class Core:
     def _wait_until(self, limit: RateLimit) -> Steps[None]:
         assert limit.reset_at is not None
         fresh_at = limit.reset_at + MARGIN_SECONDS
-        _log.info("%s: waiting for %s until %s", self.options.operation_id, limit.host or limit.resource, fresh_at)
+        whom = limit.host or limit.resource
         try:
             while (left := fresh_at - self.clock.utc().timestamp()) > 0:
+                self.reporter.wait(left, whom, now=self.clock.now(), at=self.clock.utc())
                 yield Pause(min(left, _POLL_SECONDS), self.clock.sleep)
                 yield from self._stop_if_asked()
         finally:
             self.session.waited(now=self.clock.now())
+            self.reporter.wait_is_over()
 
     def _stop_if_asked(self) -> Steps[None]:
-        if not self._is_listening or _signals.received() is None:
+        is_main = threading.current_thread() is threading.main_thread()
+        number = _signals.received() if self._is_listening else None
+        if number is None and not is_main:
+            number = self._stop  # the main thread was faster
+        if number is None:
             return
-        error = _signals.error()
+        self._stop = number
+        error = _signals.error_for(number)
         with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and tells
             yield from self.save(f"Interrupted: {_name_of(error)}")
-        if threading.current_thread() is threading.main_thread():
-            _signals.act()
-        # The other threads must stop as well, and the block, which may not see this error, is not done.
-        self._has_stopped_threads = True
+        if is_main:
+            _signals.take()
+        else:
+            # Whoever waits for this thread may not see its error: the block must not take the work for done.
+            self._has_stopped_threads = True
         raise error
 
     def _plan(self) -> float:
@@ -249,7 +278,7 @@ class Core:
         plan = self.session.plan(now=now)
         if plan.seconds <= 0:
             return 1
-        self._alarm_in(plan.seconds)
+        self._alarm_in(min(plan.seconds, DRAW_SECONDS) if self.reporter.is_watched else plan.seconds)
         return plan.items
 
     def _alarm_in(self, seconds: float) -> None:
@@ -355,6 +384,8 @@ class Core:
             internal["budget"] = budget
         if self._sinks:
             internal["sinks"] = {**internal.get("sinks", {}), **{n: sink.to_dict() for n, sink in self._sinks.items()}}
+        if (pace := self.reporter.to_dict()) is not None:
+            internal["pace"] = pace
         internal["elapsed"] = round(self.session.elapsed_time, 3)
         internal["costs"] = _typed.costs_to(self.session.costs, charged=save is not None and save.is_charged)
         if self.options.arguments:
@@ -366,43 +397,48 @@ class Core:
 
     # -- close
 
-    def finish(self) -> Steps[None]:
-        """The block ended well: finalize; not while a loop has items to go.
+    def finish(self) -> Steps[bool]:
+        """The block ended well: finalize. Whether it did; it does not while a loop has items to go.
 
         Raises:
-            KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came, and no tick of this thread was there to see it.
+            KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came, and this thread had no tick to see it at.
         """
         self.disarm()
         self.sync()
-        if self._has_stopped_threads:
-            error = _signals.error()
+        if self._stop is not None and self._has_stopped_threads:
+            error = _signals.error_for(self._stop)
             yield from self.interrupt(error)
             raise error
-        yield from self._finalize()
-        if self._is_listening:
-            _signals.act()
+        is_final = yield from self._finalize()
+        self.reporter.stop(now=self.clock.now(), at=self.clock.utc())
+        number = _signals.take() if self._is_listening else None
+        if number is not None:
+            raise _signals.error_for(number)
+        return is_final
 
-    def _finalize(self) -> Steps[None]:
+    def _finalize(self) -> Steps[bool]:
         if self.keep_reason is not None:
             yield from self.save(self.keep_reason, is_last=True)
-        elif not self.is_finalized and next(self.loops.left(), None) is not None:
+            return False
+        if not self.is_finalized and next(self.loops.left(), None) is not None:
             yield from self.save("Stopped: a loop was left with items to go", is_last=True)
-        elif self.options.auto_cleanup:
+            return False
+        if self.options.auto_cleanup:
             for sink in self._sinks.values():
                 yield sink.sync
             yield from self._stored.delete()
         else:
             yield from self.save("Finished", is_last=True)
+        return True
 
     def interrupt(self, error: BaseException) -> Steps[bool]:
         """The block was left by *error*: save what was ticked. Whether that worked; if not, *error* gets a note."""
         self.disarm()
-        name = type(error).__name__
-        reason = "SIGTERM" if isinstance(error, SystemExit) and error.code == 143 else name
+        self.reporter.stop(now=self.clock.now(), at=self.clock.utc())
         try:
             with contextlib.suppress(StoreError):  # a save before this one; this one tells everything anew
                 yield from self._note_finished_save(wait=True)
-            yield from self.save(f"Interrupted: {reason}", is_last=True)
+            yield from self.save(f"Interrupted: {_name_of(error)}", is_last=True)
         except Exception as failure:  # the user's own error is what must be seen
             error.add_note(f"resumable: {self.options.operation_id!r} could not be saved on the way out: {failure}")
             _log.error("%s: could not be saved on the way out: %s", self.options.operation_id, failure)
@@ -410,6 +446,8 @@ class Core:
         error.add_note(
             f"resumable: {self.options.operation_id!r} is saved at item {self.processed_items:,}; run again to go on"
         )
+        if isinstance(error, KeyboardInterrupt) or _name_of(error) == "SIGTERM":
+            self.reporter.has_stopped()
         return True
 
     def release(self) -> None:
@@ -421,6 +459,10 @@ class Core:
     def is_owner(self) -> bool:
         """Whether this process opened it; a forked child owns nothing and writes nothing."""
         return os.getpid() == self._owner_pid
+
+
+def _name_of(error: BaseException) -> str:
+    return "SIGTERM" if isinstance(error, SystemExit) and error.code == 143 else type(error).__name__
 
 
 def _reset_current(token: Any) -> None:

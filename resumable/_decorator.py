@@ -1,318 +1,244 @@
-"""``@resumable``: a function that gets its checkpoint injected, and is finalized when it returns."""
+"""``@resumable``: a function whose calls are operations. The only module that knows wrapt."""
 
 from __future__ import annotations
 
-import functools
 import inspect
 import os
 import sys
-from collections.abc import Awaitable, Callable, Collection, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, SupportsIndex, TypeVar, overload
 
 import tenacity
 import wrapt
 
-from ._arguments import bind, check_template, compared, operation_id_for
-from ._checkpoint import AsyncCheckpoint, Checkpoint, checkpointed
+from ._arguments import OperationId
+from ._checkpoint import AsyncCheckpoint, Checkpoint
 from ._manager import CheckpointManager
+from ._operation import Operation, Settings
 from ._quota import OnExhausted
-from ._retry import retrying
+from ._retry import MAX_ATTEMPTS_TOTAL
 from ._strategies import SaveStrategy
 from .stores import CheckpointStore
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Self_ = TypeVar("Self_")
-
-_KINDS = {"Checkpoint": Checkpoint, "AsyncCheckpoint": AsyncCheckpoint}
+T = TypeVar("T")
+# A function without a checkpoint. One of *any* arguments would match those with one, too, and for these mypy would then
+# find the overloads ambiguous as soon as Any stands somewhere in the signature.
+F = TypeVar(
+    "F",
+    bound=Callable[[], Any]
+    | Callable[Concatenate[str, ...], Any]
+    | Callable[Concatenate[int, ...], Any]
+    | Callable[Concatenate[Path, ...], Any]
+    | Callable[Concatenate[list[Any], ...], Any]
+    | Callable[Concatenate[dict[str, Any], ...], Any],
+)
 
 
 class ResumableDecorator(Protocol):
-    """What ``@resumable(...)`` returns: takes the checkpoint off the signature."""
+    """What ``@resumable(...)`` is: takes the checkpoint off the signature."""
 
     @overload
     def __call__(
-        self, fn: Callable[Concatenate[AsyncCheckpoint[Any], P], Coroutine[Any, Any, R]], /
+        self, function: Callable[Concatenate[AsyncCheckpoint[Any], P], Coroutine[Any, Any, R]], /
     ) -> Callable[P, Coroutine[Any, Any, R]]: ...
     @overload
-    def __call__(self, fn: Callable[Concatenate[Checkpoint[Any], P], R], /) -> Callable[P, R]: ...
+    def __call__(self, function: Callable[Concatenate[Checkpoint[Any], P], R], /) -> Callable[P, R]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(
-        self, fn: Callable[Concatenate[Self_, AsyncCheckpoint[Any], P], Coroutine[Any, Any, R]], /
-    ) -> Callable[Concatenate[Self_, P], Coroutine[Any, Any, R]]: ...
+        self, function: Callable[Concatenate[T, AsyncCheckpoint[Any], P], Coroutine[Any, Any, R]], /
+    ) -> Callable[Concatenate[T, P], Coroutine[Any, Any, R]]: ...
     @overload
     def __call__(
-        self, fn: Callable[Concatenate[Self_, Checkpoint[Any], P], R], /
-    ) -> Callable[Concatenate[Self_, P], R]: ...
+        self, function: Callable[Concatenate[T, Checkpoint[Any], P], R], /
+    ) -> Callable[Concatenate[T, P], R]: ...
     @overload
-    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]: ...
+    def __call__(self, function: F, /) -> F: ...
 
 
 @overload
 def resumable(
-    fn: Callable[Concatenate[AsyncCheckpoint[Any], P], Coroutine[Any, Any, R]], /
+    function: Callable[Concatenate[AsyncCheckpoint[Any], P], Coroutine[Any, Any, R]], /
 ) -> Callable[P, Coroutine[Any, Any, R]]: ...
 @overload
-def resumable(fn: Callable[Concatenate[Checkpoint[Any], P], R], /) -> Callable[P, R]: ...
+def resumable(function: Callable[Concatenate[Checkpoint[Any], P], R], /) -> Callable[P, R]: ...  # type: ignore[overload-overlap]
 @overload
-def resumable(fn: Callable[P, R], /) -> Callable[P, R]: ...
+def resumable(
+    function: Callable[Concatenate[T, AsyncCheckpoint[Any], P], Coroutine[Any, Any, R]], /
+) -> Callable[Concatenate[T, P], Coroutine[Any, Any, R]]: ...
+@overload
+def resumable(function: Callable[Concatenate[T, Checkpoint[Any], P], R], /) -> Callable[Concatenate[T, P], R]: ...
+@overload
+def resumable(function: F, /) -> F: ...
 @overload
 def resumable(
     *,
-    operation_id: str | Callable[..., str] | None = ...,
+    operation_id: OperationId = ...,
     strategy: SaveStrategy | None = ...,
     store: str | os.PathLike[str] | CheckpointStore | None = ...,
     manager: CheckpointManager | None = ...,
     retry: tenacity.BaseRetrying | None = ...,
     reset_on_progress: bool = ...,
+    max_attempts_total: int = ...,
+    progress: bool | Callable[..., Any] = ...,
     resume: bool = ...,
     total: int | None = ...,
     state: type[Any] | None = ...,
     auto_cleanup: bool | None = ...,
-    on_exhausted: OnExhausted = ...,
-    progress: Any = ...,
-    ignore_arguments: Collection[str] = ...,
+    on_exhausted: OnExhausted | None = ...,
+    ignore_arguments: Iterable[str] = ...,
 ) -> ResumableDecorator: ...
 def resumable(
-    fn: Callable[..., Any] | None = None,
+    function: Callable[..., Any] | None = None,
     /,
     *,
-    operation_id: str | Callable[..., str] | None = None,
+    operation_id: OperationId = None,
+    strategy: SaveStrategy | None = None,
+    store: str | os.PathLike[str] | CheckpointStore | None = None,
+    manager: CheckpointManager | None = None,
     retry: tenacity.BaseRetrying | None = None,
     reset_on_progress: bool = True,
-    ignore_arguments: Collection[str] = (),
-    **options: Any,
+    max_attempts_total: int = MAX_ATTEMPTS_TOTAL,
+    progress: bool | Callable[..., Any] = False,
+    resume: bool = True,
+    total: int | None = None,
+    state: type[Any] | None = None,
+    auto_cleanup: bool | None = None,
+    on_exhausted: OnExhausted | None = None,
+    ignore_arguments: Iterable[str] = (),
 ) -> Any:
-    """Run *fn* inside :class:`checkpointed`, with the checkpoint as one of its arguments.
+    """Make each call of a function an operation that is resumed if it was interrupted.
 
-    The checkpoint goes into the parameter annotated ``Checkpoint`` or ``AsyncCheckpoint``, else into the one named
-    ``cp``; callers leave it out. A function with neither calls :func:`current_checkpoint`. When the function returns,
-    the operation is finalized; when it raises, it is saved, and the next call goes on.
+    The checkpoint goes into the parameter annotated :class:`Checkpoint` or :class:`AsyncCheckpoint`, else into the
+    one named ``cp``, and callers leave it out; a function with neither may ask :func:`current_checkpoint`. All else
+    is as in :class:`checkpointed`, whose options these are. On methods, stand below ``@classmethod`` and
+    ``@staticmethod``.
 
-    Under ``@tenacity.retry`` each attempt is a call of its own, that restores what the one before saved; a retry for a
-    *result* comes after the operation was finalized, so give such a policy as *retry* instead, or put it below.
+    ``@tenacity.retry`` may stand directly below: the checkpoint is saved before each sleep, and the attempts share
+    one state. If it stands above, each attempt is a call of its own, which resumes what the failed one saved; then
+    do not repeat for a *result* (``retry_if_result``): a call that returns has ended well and removes its checkpoint.
 
     Args:
-        operation_id: Text with fields from the arguments, ``"fetch_{repo_name}"`` or ``"{repo.full_name}"``, or a
-            function of the same arguments. By default the function's name and a digest of its arguments.
-        retry: A tenacity policy; a copy of it retries the function, with a save before each sleep. The state in
-            memory is kept between attempts.
-        reset_on_progress: Whether attempts begin anew when the loop has ticked since the failure before.
-        ignore_arguments: Names of arguments that may differ when the operation is resumed.
-        options: What :class:`checkpointed` takes besides.
+        operation_id: A template with fields from the call's arguments, as in ``"fetch_{repo.full_name}"``; or a
+            callable that takes them. By default the function's name and a digest of its arguments; the instance of a
+            method is no part of it: name it, as in ``"{self.name}"``.
+        retry: Repeats the call as this policy says, with one state for all attempts, and a save before each sleep.
+            If its ``retry_error_callback`` turns the last failure into a result, the checkpoint is kept.
+        reset_on_progress: With *retry*: attempts and waits begin anew when items were ticked since the last failure,
+        max_attempts_total: but from this many attempts of one call on, the true totals count again.
+        ignore_arguments: Parameters that may differ when the call is resumed.
 
     Raises:
-        TypeError: If *fn* is a generator function: it would be finalized before its first item.
-        ValueError: If *operation_id* names what is no parameter.
+        TypeError: When decorating: a generator function, or options that cannot be. When calling: arguments that do
+            not fit, or that cannot name the operation.
+        ValueError: When decorating: the template names what is no parameter.
+        InputChangedError: When calling: the checkpoint was made with other arguments.
     """
-    settings = _Settings(operation_id, retry, reset_on_progress, tuple(ignore_arguments), options)
-    if fn is None:
-        return functools.partial(_wrap, settings=settings)
-    return _wrap(fn, settings)
+    options: dict[str, Any] = {
+        "strategy": strategy,
+        "store": store,
+        "manager": manager,
+        "total": total,
+        "state": state,
+        "auto_cleanup": auto_cleanup,
+        "on_exhausted": on_exhausted,
+        "progress": progress or None,
+    }
+    settings = Settings(
+        operation_id=operation_id,
+        retry=retry,
+        reset_on_progress=reset_on_progress,
+        max_attempts_total=max_attempts_total,
+        ignore=(ignore_arguments,) if isinstance(ignore_arguments, str) else tuple(ignore_arguments),
+        options={name: value for name, value in options.items() if value is not None} | {"resume": resume},
+    )
+    if function is not None:
+        return _Resumable(function, settings)
+    return lambda function: _Resumable(function, settings)
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
-    operation_id: str | Callable[..., str] | None
-    retry: tenacity.BaseRetrying | None
-    reset_on_progress: bool
-    ignored: tuple[str, ...]
-    options: dict[str, Any] = field(default_factory=dict)
+# -- the wrappers: they sign without the checkpoint, and pickle by name as plain functions do
 
 
-def _wrap(fn: Any, settings: _Settings) -> Any:
-    plain = inspect.unwrap(fn.__func__ if isinstance(fn, staticmethod | classmethod) else fn)
-    if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
-        raise TypeError(
-            f"@resumable cannot wrap the generator function {plain.__qualname__}: it would be finalized before its "
-            "first item. Use `with checkpointed(...)` inside it, or cp.remaining(...) around its items"
-        )
-    signature = inspect.signature(plain)
-    injected = _injected(plain, signature)
-    if isinstance(settings.operation_id, str):
-        check_template(settings.operation_id, _without(signature, injected))
-    return _ResumableFunction(fn, settings, injected)
+class _BoundResumable(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]
+    """A method of an instance or a class."""
 
-
-def _injected(fn: Any, signature: inspect.Signature) -> str | None:
-    """The parameter that gets the checkpoint."""
-    try:
-        hints = inspect.get_annotations(fn, eval_str=True)
-    except Exception:  # an annotation that only type checkers can resolve: its text must do
-        hints = inspect.get_annotations(fn)
-    for name in signature.parameters:
-        if _is_checkpoint(hints.get(name)):
-            return name
-    return "cp" if "cp" in signature.parameters else None
-
-
-def _is_checkpoint(hint: Any) -> bool:
-    if isinstance(hint, str):
-        names = {part.strip(" '\"").rpartition(".")[2].partition("[")[0] for part in hint.split("|")}
-        return bool(names & _KINDS.keys())
-    origin = getattr(hint, "__origin__", hint)
-    if isinstance(origin, type):
-        return issubclass(origin, Checkpoint | AsyncCheckpoint)
-    return any(_is_checkpoint(part) for part in getattr(hint, "__args__", ()))
-
-
-def _without(signature: inspect.Signature, name: str | None) -> inspect.Signature:
-    return signature.replace(parameters=[p for p in signature.parameters.values() if p.name != name])
-
-
-class _Bound(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]
-    """The function got from an instance or a class."""
+    __class__ = property(type)  # pyright: ignore
 
     @property
     def __signature__(self) -> inspect.Signature:
-        return _public_signature(self)
+        public: inspect.Signature = self._self_parent._self_operation.face.public
+        if getattr(self.__wrapped__, "__self__", None) is None:
+            return public
+        return public.replace(parameters=[*public.parameters.values()][1:])
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        receiver = getattr(self.__wrapped__, "__self__", None)
+        return getattr, (self._self_owner if receiver is None else receiver, self.__wrapped__.__name__)
 
 
-class _ResumableFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg]
-    """The decorated function. Pickles by name, as a plain function does; wrapt's proxies refuse to."""
+class _Resumable(wrapt.FunctionWrapper):  # type: ignore[type-arg]
+    """A decorated function."""
 
-    __bound_function_wrapper__ = _Bound
+    __class__ = property(type)  # pyright: ignore
+    __bound_function_wrapper__ = _BoundResumable
 
-    def __init__(self, wrapped: Any, settings: _Settings, injected: str | None) -> None:
-        super().__init__(wrapped, self._self_run)
-        self._self_settings = settings
-        self._self_injected = injected
+    def __init__(self, function: Any, settings: Settings) -> None:
+        operation = Operation(function, settings)
+        wrapt.FunctionWrapper.__init__(self, function, operation)
+        self._self_operation = operation
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return self._self_operation.face.public
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str:
-        return str(self.__wrapped__.__qualname__)
+        return self.__wrapped__.__qualname__
 
-    def __reduce__(self) -> str:
-        return str(self.__wrapped__.__qualname__)
+    def __copy__(self) -> _Resumable:
+        return self
 
-    @property
-    def __signature__(self) -> inspect.Signature:
-        return _public_signature(self)
-
-    def _self_run(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = _Call(wrapped, args, kwargs, self._self_settings, self._self_injected)
-        if inspect.iscoroutinefunction(inspect.unwrap(wrapped)):
-            return call.run_async()
-        return call.run()
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Resumable:
+        return self
 
 
-def _public_signature(function: Any) -> inspect.Signature:
-    injected = getattr(function, "_self_injected", None)
-    if injected is None:
-        injected = getattr(getattr(function, "_self_parent", None), "_self_injected", None)
-    return _without(inspect.signature(function.__wrapped__), injected)
+# -- cloudpickle, which would ship the undecorated function of ``__main__`` and of local scopes
 
 
-class _Call:
-    """One call of a decorated function."""
+def _register(cloudpickle: Any) -> None:
+    def reduce(function: _Resumable) -> Any:
+        if _is_importable(function, cloudpickle):
+            return function.__reduce_ex__(2)
+        return _decorated_again, (function.__wrapped__, function._self_operation.settings)
 
-    def __init__(
-        self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], settings: _Settings, injected: str | None
-    ) -> None:
-        if injected is not None and injected in kwargs:
-            raise TypeError(f"{fn.__qualname__}() gets {injected!r} from @resumable; leave it out")
-        self._fn = fn
-        self._signature = inspect.signature(fn)
-        self._public = _without(self._signature, injected)
-        self._arguments = bind(self._public, args, kwargs)
-        self._settings = settings
-        self._injected = injected
-        template = settings.operation_id
-        operation_id = operation_id_for(template, _name_of(fn), self._arguments, args, kwargs)
-        self._checkpointed = checkpointed(
-            operation_id, arguments=compared(self._arguments, template, settings.ignored), **settings.options
-        )
-        self._gave_up = False
-
-    def run(self) -> Any:
-        with self._checkpointed as cp:
-            fn, policy = self._attempted()
-            args, kwargs = self._with(cp)
-            result = self._retrying(cp, policy, is_async=False)(fn, *args, **kwargs) if policy else fn(*args, **kwargs)
-            self._keep_if_given_up(cp)
-            if not inspect.isawaitable(result):
-                return result
-            return self._awaited_elsewhere(result)
-        raise AssertionError
-
-    async def run_async(self) -> Any:
-        async with self._checkpointed as cp:
-            fn, policy = self._attempted()
-            args, kwargs = self._with(cp)
-            if policy:
-                result = await self._retrying(cp, policy, is_async=True)(fn, *args, **kwargs)
-            else:
-                result = await fn(*args, **kwargs)
-            self._keep_if_given_up(cp)
-            return result
-
-    def _awaited_elsewhere(self, result: Awaitable[Any]) -> Any:
-        close = getattr(result, "close", None)
-        if close is not None:
-            close()
-        raise TypeError(
-            f"{self._fn.__qualname__}() returned an awaitable: a decorator below @resumable hides that it is async, and "
-            "the checkpoint would be finalized before the work begins. Put @resumable below that decorator"
-        )
-
-    def _attempted(self) -> tuple[Any, tenacity.BaseRetrying | None]:
-        """What one attempt calls, and the policy around it: ours, or the one of a ``@tenacity.retry`` below us."""
-        inner = getattr(self._fn, "retry", None)
-        if isinstance(inner, tenacity.BaseRetrying) and self._settings.retry is None:
-            attempted = self._fn.__wrapped__
-            owner = getattr(self._fn, "__self__", None)
-            return (attempted.__get__(owner) if owner is not None else attempted), inner
-        return self._fn, self._settings.retry
-
-    def _retrying(self, cp: Any, policy: tenacity.BaseRetrying, *, is_async: bool) -> Any:
-        return retrying(
-            cp,
-            policy,
-            reset_on_progress=self._settings.reset_on_progress,
-            on_give_up=self._note_giving_up,
-            is_async=is_async,
-        )
-
-    def _note_giving_up(self) -> None:
-        self._gave_up = True
-
-    def _keep_if_given_up(self, cp: Any) -> None:
-        if self._gave_up:
-            cp.keep("Retries exhausted")
-
-    def _with(self, cp: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The call's arguments, the checkpoint among them."""
-        arguments = dict(self._arguments)
-        if self._injected is not None:
-            arguments[self._injected] = cp
-        bound = inspect.BoundArguments(
-            self._signature,
-            {name: arguments[name] for name in self._signature.parameters if name in arguments},  # type: ignore[arg-type]
-        )
-        return bound.args, bound.kwargs
+    cloudpickle.CloudPickler.dispatch_table[_Resumable] = reduce
 
 
-def _name_of(fn: Any) -> str:
-    module = getattr(fn, "__module__", None)
-    name = str(fn.__qualname__).replace("<locals>.", "")
-    return name if module in (None, "__main__") else f"{module}.{name}"
+def _decorated_again(function: Any, settings: Settings) -> Any:
+    return _Resumable(function, settings)
 
 
-def _pickle_by_name_in_cloudpickle(cloudpickle: Any) -> None:
-    """cloudpickle ships functions of ``__main__`` by value, and would ship the undecorated one."""
-
-    def reduce(function: _ResumableFunction) -> Any:
-        rebuilt = (function.__wrapped__, function._self_settings, function._self_injected)
-        module = sys.modules.get(function.__module__)
-        found: Any = module
-        for part in str(function.__wrapped__.__qualname__).split("."):
-            found = getattr(found, part, None)
-        if found is function and function.__module__ != "__main__":
-            return str(function.__wrapped__.__qualname__)
-        return _ResumableFunction, rebuilt
-
-    cloudpickle.CloudPickler.dispatch[_ResumableFunction] = reduce
-    cloudpickle.CloudPickler._dispatch_table[_ResumableFunction] = reduce
+def _is_importable(function: _Resumable, cloudpickle: Any) -> bool:
+    """Whether another process gets the same by importing it."""
+    module, name = function.__module__, function.__qualname__
+    parts = module.split(".")
+    shipped = cloudpickle.list_registry_pickle_by_value()
+    if module == "__main__" or any(".".join(parts[:n]) in shipped for n in range(1, len(parts) + 1)):
+        return False
+    try:
+        return _lookup(module, name) is function
+    except (ImportError, AttributeError, KeyError):
+        return False
 
 
-wrapt.when_imported("cloudpickle")(_pickle_by_name_in_cloudpickle)
+def _lookup(module: str, name: str) -> Any:
+    found: Any = sys.modules[module]
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+for _name in ("cloudpickle", "joblib.externals.cloudpickle", "ray.cloudpickle"):
+    wrapt.when_imported(_name)(_register)

@@ -8,12 +8,12 @@ import sys
 import warnings
 from typing import Any, TextIO
 
-from ._bar import FINE, Line, ProgressView, budget_line, cells, progress_line, waiting_line
-from ._progress import glyphs_for, is_terminal
+from ._bar import FINE, Line, ProgressView, budget_line, cells, one_line, progress_line, waiting_line
+from ._progress import columns, glyphs_for, is_terminal
 
 
 class TqdmProgress:
-    """A bar of tqdm, also in notebooks; what it says is ours, since tqdm knows of no waits.
+    """A line of tqdm, which keeps clear of other bars of tqdm. What it says is ours: tqdm knows of no waits.
 
     Raises:
         ImportError: tqdm is not installed.
@@ -35,7 +35,6 @@ class TqdmProgress:
             file=self._stream,
             dynamic_ncols=True,
             bar_format=self._format(view),
-            ascii=None if glyphs_for(self._stream) is FINE else True,
         )
 
     def update(self, view: ProgressView, *, now: float) -> None:
@@ -51,13 +50,22 @@ class TqdmProgress:
             self._bar.close()
 
     def _format(self, view: ProgressView) -> str:
-        glyphs = glyphs_for(self._stream)
+        return _literal(one_line(view, columns(self._stream) - 1, glyphs_for(self._stream)))
+
+
+class NotebookProgress(TqdmProgress):
+    """The same in a notebook, where the bar is a widget.
+
+    Raises:
+        ImportError: tqdm is not installed.
+    """
+
+    def _format(self, view: ProgressView) -> str:
         if view.is_waiting:
             return _literal(waiting_line(view))
-        line = progress_line(view, 1000, glyphs)
-        budget = budget_line(view, glyphs)
-        tail = line.tail + (f" {glyphs.dot} {budget}" if budget else "")
-        return f"{_literal(line.head)}{'{bar:20}' if line.bar_to_go or line.bar_done else ''}{_literal(tail)}"
+        line, budget = progress_line(view, 1000), budget_line(view)
+        tail = line.tail + (f" {FINE.dot} {budget}" if budget else "")
+        return f"{_literal(line.head)}{'' if view.total is None else '{bar}'}{_literal(tail)}"
 
 
 def _literal(text: str) -> str:
@@ -109,7 +117,7 @@ class RichProgress:
         from rich.text import Text
 
         line = progress_line(view, self._console.width, self._glyphs)
-        below = waiting_line(view) if view.is_waiting else self._budget(view, line)
+        below = waiting_line(view, self._console.width) if view.is_waiting else self._budget(view, line)
         shown = [_colored(line)]
         if below and not view.is_last:
             shown.append(Text(below, style="yellow" if view.is_waiting else "dim", no_wrap=True, overflow="ellipsis"))
@@ -117,7 +125,7 @@ class RichProgress:
 
     def _budget(self, view: ProgressView, line: Line) -> str:
         budget = budget_line(view, self._glyphs)
-        indent = cells(line.head) - 5 if line.tail else 2
+        indent = cells(line.head) - 4 if line.tail else 2
         return " " * max(indent, 0) + budget if budget else ""
 
 

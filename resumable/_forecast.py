@@ -70,7 +70,7 @@ def forecast(items_left: float, item_seconds: float, budget: BudgetView | None =
     if budget is None or budget.units_per_item <= 0 or items_left <= 0:
         return Forecast(work)
     here, wait = _this_window(budget, item_seconds)
-    if here >= items_left:
+    if here + 0.5 >= items_left:  # a quota that ends with the last item must not cost a wait for a rounding error
         return Forecast(work)
     each, wait_each = _full_window(budget, item_seconds)
     full = max(0, math.ceil((items_left - here) / each - _SPILL) - 1)
@@ -147,7 +147,9 @@ class Forecaster:
         self._seconds = seconds
         learned = as_mapping(saved)
         pace = PerItem.from_dict(learned.get("pace"))
-        self._pace = (pace if pace.items else PerItem(items, seconds)).in_a_new_run()
+        if not pace.items and seconds > 0:
+            pace = PerItem(items, seconds)
+        self._pace = pace.in_a_new_run()
         self._quotas: dict[str, _Quota] = {}
         for name, entry in list(as_mapping(learned.get("quotas")).items())[:_MOST_QUOTAS]:
             fields = as_mapping(entry)

@@ -79,12 +79,18 @@ def later(at: datetime, seconds: float) -> datetime | None:
 # -- what is going on
 
 
-def waiting(operation_id: str, seconds: float, host: str, at: datetime) -> str:
-    """Tell of a wait that has *seconds* to go at *at*, in local time."""
-    fresh = later(at, seconds)
-    when = "" if fresh is None else f" (fresh at {clock_time(fresh, at, seconds=True)})"
-    whom = printable(host) or "the rate limit"
-    return f"{printable(operation_id)}: waiting {countdown(seconds)} for {whom}{when}. Saved: safe to stop."
+def waiting(operation_id: str, seconds: float, host: str, at: datetime | None) -> str:
+    """``stars: waiting 34:52 for api.github.com (fresh at 15:00:11). Saved: safe to stop.``
+
+    Args:
+        seconds: What is left of the wait.
+        host: Who is waited for, "" if unknown.
+        at: What time it is, in local time; None leaves out when it will be over.
+    """
+    fresh = None if at is None else later(at, seconds)
+    when = "" if at is None or fresh is None else f" (fresh at {clock_time(fresh, at, seconds=True)})"
+    whom = f" for {printable(host)}" if host else ""
+    return f"{printable(operation_id)}: waiting {countdown(seconds)}{whom}{when}. Saved: safe to stop."
 
 
 # -- that it stopped, and goes on

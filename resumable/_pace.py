@@ -43,7 +43,7 @@ class PerItem:
         """The same mean, but of so little weight that the new run soon has its own."""
         if self.items <= 0:
             return PerItem()
-        by_amount = _RESUMED_SECONDS / self.amount if self.amount > 0 else 1.0
+        by_amount = _RESUMED_SECONDS / self.amount if self.amount > 0 else 0.0
         share = min(1.0, max(by_amount, _RESUMED_ITEMS / self.items))
         return PerItem(self.items * share, self.amount * share)
 
@@ -81,8 +81,8 @@ class WindowLength:
     def seconds(self) -> float | None:
         """The likely length; None before the first answer."""
         if self.opened:
-            # The middle one: one absurd answer must not stretch all waits to come.
-            return sorted(self.opened)[len(self.opened) // 2]
+            # The middle one, of two the shorter: one absurd answer must not stretch all waits to come.
+            return sorted(self.opened)[(len(self.opened) - 1) // 2]
         if not self.longest:
             return None
         guesses = (length for length in _CUSTOMARY_WINDOWS if self.longest <= length + _SAME_WINDOW)

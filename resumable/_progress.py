@@ -14,8 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol, TextIO
 
-from ._bar import ASCII, FINE, Glyphs, ProgressView, budget_line, cells, progress_line, text_line, waiting_line
-from ._bar import cut as cut_off
+from ._bar import ASCII, FINE, Glyphs, ProgressView, cells, one_line, text_line
 
 _log = logging.getLogger("resumable.progress")
 
@@ -72,10 +71,10 @@ def _on_stream(stream: TextIO | None, environ: Mapping[str, str]) -> Progress | 
         return None
     if not is_terminal(stream) and not _is_notebook():
         return LinesProgress(stream)
-    from ._displays import RichProgress, TqdmProgress
+    from ._displays import NotebookProgress, RichProgress, TqdmProgress
 
     if _is_notebook():
-        return _first_that_works(TqdmProgress, PlainProgress, stream=stream)
+        return _first_that_works(NotebookProgress, PlainProgress, stream=stream)
     if environ.get("TERM") == "dumb":
         return PlainProgress(stream)
     return _first_that_works(RichProgress, TqdmProgress, PlainProgress, stream=stream)
@@ -115,10 +114,10 @@ def glyphs_for(stream: Any) -> Glyphs:
 def say(text: str, stream: TextIO | None = None) -> None:
     """Write *text* as lines to *stream*, by default ``sys.stderr``; do nothing if that cannot be."""
     with contextlib.suppress(Exception):  # also where there is no stderr
-        stream = stream or sys.stderr
-        encoding = getattr(stream, "encoding", None) or "utf-8"
-        stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-        stream.flush()
+        target: Any = stream or sys.stderr
+        encoding = getattr(target, "encoding", None) or "utf-8"
+        target.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        target.flush()
 
 
 class _Careful:
@@ -211,8 +210,8 @@ class PlainProgress:
         self._width = 0
 
     def start(self, view: ProgressView, *, now: float) -> None:
-        width = _columns(self._stream) - 1  # the last column may wrap
-        text = cut_off(self._text(view, width), width, self._glyphs)
+        width = columns(self._stream) - 1  # the last column may wrap
+        text = one_line(view, width, self._glyphs)
         self._stream.write("\r" + text + " " * max(0, min(self._width, width) - cells(text)))
         self._stream.flush()
         self._width = cells(text)
@@ -224,15 +223,9 @@ class PlainProgress:
         self._stream.write("\n")
         self._stream.flush()
 
-    def _text(self, view: ProgressView, width: int) -> str:
-        if view.is_waiting:
-            return waiting_line(view)
-        budget = budget_line(view, self._glyphs)
-        spare = f" {self._glyphs.dot} {budget}" if budget and width >= 120 else ""
-        return f"{progress_line(view, width - cells(spare), self._glyphs)}{spare}"
 
-
-def _columns(stream: TextIO) -> int:
+def columns(stream: TextIO) -> int:
+    """The width of the terminal behind *stream*; 80 if it cannot be told."""
     try:
         return os.get_terminal_size(stream.fileno()).columns or 80
     except (OSError, ValueError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ._session import Session
 
 if TYPE_CHECKING:
+    from ._forecast import QuotaLook
     from .ratelimit._budget import Budget
     from .ratelimit._headers import RateLimit
 
@@ -74,6 +75,25 @@ class Quota:
         with self._lock:
             limit = self._budget.scarcest(now)
             return limit, self._budget.used(limit) if limit is not None else 0
+
+    def looks(self, *, now: float) -> list[QuotaLook]:
+        """The quota with the least share left, as a forecast looks at it; empty if none is known."""
+        from ._forecast import QuotaLook
+
+        limit, used = self.scarcest(now=now)
+        if limit is None or limit.remaining is None or limit.reset_at is None:
+            return []
+        name = f"{limit.host}/{limit.resource}"
+        return [
+            QuotaLook(
+                name=name,
+                limit=limit.limit,
+                remaining=limit.remaining,
+                reset_at=limit.reset_at,
+                used=used,
+                reserve=self.reserve,
+            )
+        ]
 
     def to_dict(self) -> dict[str, Any] | None:
         """For the checkpoint, so that the next run waits for what is left of a wait; None if nothing is known."""

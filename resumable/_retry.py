@@ -1,33 +1,27 @@
-"""tenacity, with a save before each sleep, and attempts that begin anew where the loop has moved on."""
+"""tenacity's retries, with a save before each sleep, and attempts that begin anew when the loop advanced."""
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
-import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import tenacity
+from tenacity import AsyncRetrying, BaseRetrying, RetryCallState
 
+from . import _naps
+from ._errors import InputChangedError, RateLimitExhausted, StaleCheckpointError, StateEncodeError
+
+Hook = Callable[[RetryCallState], Any]
+
+MAX_ATTEMPTS_TOTAL = 1000
+_FINAL = (RateLimitExhausted, StaleCheckpointError, StateEncodeError, InputChangedError)
+"""The next attempt would raise these again."""
 _log = logging.getLogger("resumable.retry")
-
-MOST_FAILURES = 1000
-"""After so many in one call, progress no longer makes attempts begin anew."""
-
-_SETTINGS = (
-    "sleep",
-    "stop",
-    "wait",
-    "retry",
-    "before",
-    "after",
-    "before_sleep",
-    "reraise",
-    "retry_error_cls",
-    "retry_error_callback",
-)
-R = TypeVar("R", bound=tenacity.BaseRetrying)
 
 
 class Saver(Protocol):
@@ -37,44 +31,60 @@ class Saver(Protocol):
     def operation_id(self) -> str: ...
     @property
     def processed_items(self) -> int: ...
-    def save(self, reason: str) -> Any: ...
+    def save(self, reason: str = ...) -> Any: ...
+    def continuing(self) -> Callable[[Any], Any]: ...
 
 
 def retrying(
     cp: Saver,
-    policy: tenacity.BaseRetrying,
+    policy: BaseRetrying,
     *,
     reset_on_progress: bool = True,
+    max_attempts_total: int = MAX_ATTEMPTS_TOTAL,
     on_give_up: Callable[[], None] | None = None,
     is_async: bool = False,
 ) -> Any:
-    """A copy of *policy* that saves *cp* before each sleep; its own hooks still run, after ours.
+    """A copy of *policy* that saves *cp* before it sleeps; its own hooks still run, after ours.
+
+    A save that fails is logged and noted on the exception, and the retry goes on. What another attempt cannot mend,
+    such as :class:`~resumable.RateLimitExhausted`, is not tried again.
 
     Args:
-        reset_on_progress: Attempts, waits and the time since the first attempt begin anew when the loop has ticked
-            since the failure before: five attempts then mean five failures at one place, not five in a week.
-            At most :data:`MOST_FAILURES` failures are forgiven.
-        on_give_up: Called before the policy's ``retry_error_callback``, whose answer looks like a success.
-        is_async: Whether the copy is to retry coroutines.
+        reset_on_progress: Attempts, waits and the time for ``stop_after_delay`` begin anew when items were ticked
+            since the last failure: five attempts are five failures at one place, not five in a week. This holds for
+            exceptions only: an attempt repeated for its *result* may have ticked each time, and would never end.
+        max_attempts_total: From this many attempts of one call on, the true totals count again.
+        on_give_up: Called when a ``retry_error_callback`` is about to turn the last failure into a result.
+        is_async: Whether the copy is to retry coroutines. It is then an ``AsyncRetrying``, whatever *policy* is.
+
+    Raises:
+        TypeError: An ``AsyncRetrying``, or an ``async def`` hook, for plain code.
+        ValueError: *max_attempts_total* is less than 1.
     """
-    settings: dict[str, Any] = {name: getattr(policy, name) for name in _SETTINGS}
-    save = _async_save_first(cp, policy.before_sleep) if is_async else _save_first(cp, policy.before_sleep)
-    settings["before_sleep"] = save
-    if reset_on_progress:
-        settings["after"] = _Progress(cp, policy.after)
-    if on_give_up is not None and policy.retry_error_callback is not None:
-        settings["retry_error_callback"] = _tell(on_give_up, policy.retry_error_callback)
-    if is_async and not isinstance(policy, tenacity.AsyncRetrying):
-        if settings["sleep"] in (tenacity.nap.sleep, time.sleep):
-            del settings["sleep"]
-        return tenacity.AsyncRetrying(**settings)
-    return policy.copy(**settings)
+    if max_attempts_total < 1:
+        raise ValueError(f"max_attempts_total must be >= 1, not {max_attempts_total!r}")
+    base = _fitting(policy, is_async)
+    attempts = _Attempts(cp, max_attempts_total if reset_on_progress else 0)
+    chain = _chain_async if is_async else _chain
+    save = async_save_before_sleep(cp) if is_async else save_before_sleep(cp)
+    give_up = None if on_give_up is None else lambda state: on_give_up()
+    return base.copy(
+        sleep=_naps.waking_for_signals(base.sleep),
+        retry=_unless_final(base.retry, is_async),
+        before=chain(cp.continuing(), attempts.before, base.before),
+        after=chain(attempts.after, base.after),
+        before_sleep=chain(save, base.before_sleep),
+        retry_error_callback=base.retry_error_callback and chain(give_up, base.retry_error_callback),
+    )
 
 
-def save_before_sleep(cp: Saver) -> Callable[[tenacity.RetryCallState], None]:
+# -- the save
+
+
+def save_before_sleep(cp: Saver) -> Callable[[RetryCallState], None]:
     """A ``before_sleep`` hook that saves *cp*. It never raises: that would hide the error that is retried."""
 
-    def before_sleep(retry_state: tenacity.RetryCallState) -> None:
+    def before_sleep(retry_state: RetryCallState) -> None:
         try:
             cp.save(_reason(retry_state))
         except Exception as failure:
@@ -83,10 +93,10 @@ def save_before_sleep(cp: Saver) -> Callable[[tenacity.RetryCallState], None]:
     return before_sleep
 
 
-def async_save_before_sleep(cp: Saver) -> Callable[[tenacity.RetryCallState], Awaitable[None]]:
+def async_save_before_sleep(cp: Saver) -> Callable[[RetryCallState], Awaitable[None]]:
     """The same for ``AsyncRetrying``."""
 
-    async def before_sleep(retry_state: tenacity.RetryCallState) -> None:
+    async def before_sleep(retry_state: RetryCallState) -> None:
         try:
             await cp.save(_reason(retry_state))
         except Exception as failure:
@@ -95,71 +105,185 @@ def async_save_before_sleep(cp: Saver) -> Callable[[tenacity.RetryCallState], Aw
     return before_sleep
 
 
-def _reason(retry_state: tenacity.RetryCallState) -> str:
-    outcome = retry_state.outcome
-    if outcome is not None and outcome.failed:
-        what = type(outcome.exception()).__name__
-    else:
-        text = repr(outcome.result()) if outcome is not None else "nothing"
-        what = f"result {text if len(text) <= 40 else text[:37] + '...'}"
-    return f"Retry: {what} (attempt {retry_state.attempt_number + 1})"
+def _reason(retry_state: RetryCallState) -> str:
+    return f"Retry: {_cause(retry_state)} (attempt {retry_state.attempt_number + 1})"
 
 
-def _note_failure(cp: Saver, retry_state: tenacity.RetryCallState, failure: Exception) -> None:
+def _cause(retry_state: RetryCallState) -> str:
+    error = _error(retry_state)
+    if isinstance(error, tenacity.TryAgain):
+        error = error.__cause__ or error.__context__ or error
+    if error is not None:
+        return type(error).__name__
+    text = repr(retry_state.outcome.result()) if retry_state.outcome is not None else "nothing"
+    return f"result {text if len(text) <= 40 else text[:37] + '...'}"
+
+
+def _error(retry_state: RetryCallState) -> BaseException | None:
+    return retry_state.outcome.exception() if retry_state.outcome is not None else None
+
+
+def _note_failure(cp: Saver, retry_state: RetryCallState, failure: Exception) -> None:
     text = f"{cp.operation_id!r} could not be saved before the retry: {failure}"
     _log.error("%s", text)
-    error = retry_state.outcome.exception() if retry_state.outcome is not None else None
-    if error is not None:
-        error.add_note(f"resumable: {text}")
+    error, note = _error(retry_state), f"resumable: {text}"
+    if error is not None and note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
 
 
-def _save_first(cp: Saver, then: Callable[[Any], Any] | None) -> Callable[[Any], None]:
-    save = save_before_sleep(cp)
-
-    def before_sleep(retry_state: tenacity.RetryCallState) -> None:
-        save(retry_state)
-        if then is not None:
-            then(retry_state)
-
-    return before_sleep
+# -- attempts that know progress
 
 
-def _async_save_first(cp: Saver, then: Callable[[Any], Any] | None) -> Callable[[Any], Awaitable[None]]:
-    save = async_save_before_sleep(cp)
+@dataclass(slots=True)
+class _Call:
+    """One call of a retrying object."""
 
-    async def before_sleep(retry_state: tenacity.RetryCallState) -> None:
-        await save(retry_state)
-        if then is not None:
-            result = then(retry_state)
-            if inspect.isawaitable(result):
-                await result
-
-    return before_sleep
+    start_time: float
+    items: int = 0
+    failures: int = 0
+    idle_for: float = 0.0
 
 
-class _Progress:
-    """An ``after`` hook: tenacity calls it after a failure, before it asks how long to wait and whether to stop."""
+class _Attempts:
+    """Counts failures at one place instead of failures in all.
 
-    def __init__(self, cp: Saver, then: Callable[[Any], Any] | None) -> None:
+    Works on the numbers of tenacity's ``RetryCallState``, before ``wait`` and ``stop`` look at them.
+    """
+
+    def __init__(self, cp: Saver, max_total: int) -> None:
         self._cp = cp
-        self._then = then
-        self._items = cp.processed_items
-        self._failures = 0
+        self._max_total = max_total
+        self._calls: WeakKeyDictionary[RetryCallState, _Call] = WeakKeyDictionary()
 
-    def __call__(self, retry_state: tenacity.RetryCallState) -> Any:
-        self._failures += 1
-        items = self._cp.processed_items
-        if items > self._items and self._failures < MOST_FAILURES:
-            retry_state.attempt_number = 1
-            retry_state.start_time = time.monotonic()
-            retry_state.idle_for = 0.0
-        self._items = items
-        return self._then(retry_state) if self._then is not None else None
+    def before(self, retry_state: RetryCallState) -> None:
+        call = self._calls.setdefault(retry_state, _Call(retry_state.start_time))
+        call.items = self._cp.processed_items
+
+    def after(self, retry_state: RetryCallState) -> None:
+        call = self._calls[retry_state]
+        call.failures += 1
+        if call.failures == self._max_total:
+            _count_all(call, retry_state)
+        elif call.failures < self._max_total and self._has_advanced(call, retry_state):
+            _begin_anew(call, retry_state)
+
+    def _has_advanced(self, call: _Call, retry_state: RetryCallState) -> bool:
+        return _error(retry_state) is not None and self._cp.processed_items > call.items
 
 
-def _tell(on_give_up: Callable[[], None], callback: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def retry_error_callback(retry_state: tenacity.RetryCallState) -> Any:
-        on_give_up()
-        return callback(retry_state)
+def _begin_anew(call: _Call, retry_state: RetryCallState) -> None:
+    call.idle_for += retry_state.idle_for
+    retry_state.attempt_number, retry_state.idle_for = 1, 0.0
+    retry_state.start_time = retry_state.outcome_timestamp or retry_state.start_time
 
-    return retry_error_callback
+
+def _count_all(call: _Call, retry_state: RetryCallState) -> None:
+    retry_state.attempt_number = call.failures
+    retry_state.idle_for += call.idle_for
+    retry_state.start_time = call.start_time
+
+
+# -- functions that are decorated with @tenacity.retry
+
+
+def is_retried(function: Any) -> bool:
+    """Whether *function* is what ``@tenacity.retry`` made, and not only carries its attributes."""
+    module = str(getattr(function, "__globals__", {}).get("__name__", ""))
+    return module.partition(".")[0] == "tenacity" and isinstance(getattr(function, "retry", None), BaseRetrying)
+
+
+def carries_retry(function: Any) -> bool:
+    """Whether ``@tenacity.retry`` stands somewhere below other decorators."""
+    return isinstance(getattr(function, "retry", None), BaseRetrying) and not is_retried(function)
+
+
+def saving_retries(function: Any, cp: Saver, *, on_give_up: Callable[[], None], is_async: bool) -> Callable[..., Any]:
+    """*function*, for one call, with a copy of its policy that saves, and its own statistics."""
+    policy = retrying(cp, function.retry, reset_on_progress=False, on_give_up=on_give_up, is_async=is_async)
+    again: Any = policy.wraps(awaited(function.__wrapped__) if is_async else function.__wrapped__)
+    again.statistics = function.statistics
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return again(*args, **kwargs)
+        finally:
+            _mirror(again.statistics, function.retry.statistics)
+
+    async def call_async(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await again(*args, **kwargs)
+        finally:
+            _mirror(again.statistics, function.retry.statistics)
+
+    return call_async if is_async else call
+
+
+def _mirror(told: dict[str, Any], shown: dict[str, Any]) -> None:
+    if shown is not told:
+        shown.clear()
+        shown.update(told)
+
+
+# -- plain and async
+
+
+def awaited(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """*function* as an ``async def``, also where a plain decorator hides that it is one."""
+
+    @functools.wraps(function)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        return await _settled(function(*args, **kwargs))
+
+    return call
+
+
+async def _settled(result: Any) -> Any:
+    return await result if inspect.isawaitable(result) else result
+
+
+def _fitting(policy: BaseRetrying, is_async: bool) -> BaseRetrying:
+    if isinstance(policy, AsyncRetrying) and not is_async:
+        raise TypeError("an AsyncRetrying cannot retry plain code; give tenacity.Retrying(...)")
+    return _as_async(policy) if is_async and not isinstance(policy, AsyncRetrying) else policy
+
+
+def _as_async(policy: BaseRetrying) -> AsyncRetrying:
+    names = inspect.signature(AsyncRetrying).parameters.keys() - {"sleep", "name"}
+    settings = {name: getattr(policy, name) for name in names}
+    if not _naps.is_default(policy.sleep):
+        settings["sleep"] = _naps.awaitable(policy.sleep)
+    return AsyncRetrying(**settings, name=str(policy))
+
+
+def _chain(*hooks: Hook | None) -> Hook:
+    given = [hook for hook in hooks if hook is not None]
+    if any(map(_is_coroutine_function, given)):
+        raise TypeError("an async def hook is never awaited in plain code; give a plain function")
+
+    def run(retry_state: RetryCallState) -> Any:
+        return [hook(retry_state) for hook in given][-1]
+
+    return run
+
+
+def _chain_async(*hooks: Hook | None) -> Hook:
+    given = [hook for hook in hooks if hook is not None]
+
+    async def run(retry_state: RetryCallState) -> Any:
+        return [await _settled(hook(retry_state)) for hook in given][-1]
+
+    return run
+
+
+def _is_coroutine_function(hook: Hook) -> bool:
+    return inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(getattr(hook, "__call__", None))  # noqa: B004
+
+
+def _unless_final(wanted: Hook, is_async: bool) -> Hook:
+    def should_retry(retry_state: RetryCallState) -> bool:
+        return not isinstance(_error(retry_state), _FINAL) and wanted(retry_state)
+
+    async def should_retry_async(retry_state: RetryCallState) -> bool:
+        return not isinstance(_error(retry_state), _FINAL) and bool(await _settled(wanted(retry_state)))
+
+    return should_retry_async if is_async else should_retry

@@ -49,21 +49,16 @@ def received() -> int | None:
     return _received
 
 
-def error() -> KeyboardInterrupt | SystemExit:
-    """What stands for the signal that came: KeyboardInterrupt for Ctrl-C, SystemExit(143) for SIGTERM."""
-    return SystemExit(128 + _received) if _received == signal.SIGTERM else KeyboardInterrupt()
-
-
-def act() -> None:
-    """Raise :func:`error`, if a signal came; with that it is acted upon.
-
-    Raises:
-        KeyboardInterrupt, SystemExit: One came.
-    """
+def take() -> int | None:
+    """The signal that came; with this it is acted upon."""
     global _received
-    if _received is not None:
-        stop, _received = error(), None
-        raise stop
+    number, _received = _received, None
+    return number
+
+
+def error_for(number: int) -> KeyboardInterrupt | SystemExit:
+    """What stands for signal *number*: KeyboardInterrupt for Ctrl-C, else SystemExit(143)."""
+    return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
 
 
 def _install() -> None:
@@ -95,8 +90,8 @@ if hasattr(os, "register_at_fork"):
 def _note(number: int, frame: FrameType | None) -> None:
     global _received
     if _received is not None:
-        _received = number
-        act()
+        _received = None
+        raise error_for(number)
     _received = number
     for wake in list(_listeners):
         wake()

@@ -14,7 +14,6 @@ from ._codec import check
 from ._errors import InputChangedError, StateEncodeError
 from ._models import SaveCosts
 
-
 _COSTS = tuple(field.name for field in dataclasses.fields(SaveCosts))
 
 

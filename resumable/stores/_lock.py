@@ -41,7 +41,9 @@ def holding(path: Path, operation_id: str) -> Iterator[None]:
         _write_holder(path, operation_id)
         yield
     finally:
-        lock.release()
+        # The user's error must not be replaced; what is still held is let go of with the object.
+        with contextlib.suppress(OSError):
+            lock.release()
 
 
 def _write_holder(path: Path, operation_id: str) -> None:

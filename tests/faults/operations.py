@@ -27,6 +27,8 @@ PR_SET_PTRACER = 0x59616D61
 """Lets a process that is no ancestor trace this one (Linux, ``ptrace_scope`` 1)."""
 NEVER = every(hours=1000)
 PADDING = {f"{number}": "x" * 90 for number in range(120)}
+PREPARED = 4
+"""Steps that lie in the journal before a fold, a rewrite or an end."""
 V1 = {"files_data": [{"path": "a.js", "sha": "1"}], "processed_dirs": ["src"], "timestamp": "2024-01-15T10:30:00"}
 
 
@@ -62,8 +64,13 @@ def expected(name: str, step: int) -> dict[str, Any]:
         return old | ({"step": step} if step else {})
     if name in ("first", "replace", "manager"):
         return {"step": step, "done": list(range(step))}
-    changed = {"last": step} | {f"new {number}": "y" * 1500 for number in range(1, step + 1)}
+    changed = {"last": step} | {f"new {number}": text(name, number) for number in range(1, step + 1)}
     return {"files": PADDING | changed, "log": list(range(step)), "step": step}
+
+
+def text(name: str, number: int) -> str:
+    """What one step adds; to ``rewrite`` it is more than the journal takes, so that all is written anew."""
+    return "y" * (20_000 if name == "rewrite" and number > PREPARED else 1500)
 
 
 def step(cp: Checkpoint, name: str) -> int:
@@ -74,7 +81,7 @@ def step(cp: Checkpoint, name: str) -> int:
     elif name != "migrate":
         files = cp.mapping("files")
         files["last"] = number
-        files[f"new {number}"] = "y" * 1500
+        files[f"new {number}"] = text(name, number)
         cp.log("log").append(number - 1)
     cp.state["step"] = number
     return number
@@ -127,7 +134,7 @@ def prepare(name: str, directory: Path) -> None:
         with opened(directory) as cp:
             cp.mapping("files").update(PADDING)
             cp.save()
-        save_steps(name, directory, 1 if name == "append" else 4, lambda text: None)
+        save_steps(name, directory, 1 if name == "append" else PREPARED, lambda text: None)
 
 
 def act(name: str, directory: Path, tell: Callable[[str], None]) -> None:
@@ -139,7 +146,7 @@ def act(name: str, directory: Path, tell: Callable[[str], None]) -> None:
         save_steps(name, directory, {"append": 2, "fold": 6}.get(name, 1), tell)
 
 
-NAMES = ("first", "replace", "append", "fold", "finalize", "migrate", "manager")
+NAMES = ("first", "replace", "append", "rewrite", "fold", "finalize", "migrate", "manager")
 
 
 def tell(text: str) -> None:

@@ -28,6 +28,8 @@ class Directory:
         self.template = root / "template"
         operations.prepare(name, self.template)
         self.before = self.step_in(self.template)
+        has_journal = (self.template / f".checkpoint_{operations.ID}.journal").exists()
+        assert has_journal is (name in ("append", "rewrite", "fold", "finalize"))
 
     def fresh(self, number: int) -> Path:
         directory = self.root / f"run {number}"

@@ -1,0 +1,218 @@
+"""Many processes on one operation, kills at random moments, and a disk that is full when it matters most."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from resumable import CheckpointManager
+from tests.faults.injection import WHOLE
+
+KILLS = 10_000 if WHOLE else 20
+REPOSITORY = Path(__file__).parents[2]
+
+
+def python(code: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-B", "-c", code, *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+
+
+# -- one owner at a time ----------------------------------------------------------------------------------------------
+
+OWNERS = """
+import os, random, sys, time
+from resumable import CheckpointBusyError, checkpointed
+
+directory, count, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+inside = os.path.join(directory, "inside")
+
+def work(number):
+    chance, done, busy = random.Random(number), 0, 0
+    while done < rounds:
+        ends = chance.random() < 0.5  # a clean end removes the checkpoint and the lock file
+        try:
+            with checkpointed("job", store=directory, auto_cleanup=ends):
+                os.close(os.open(inside, os.O_CREAT | os.O_EXCL))  # fails if another one is inside
+                time.sleep(0.0005)
+                os.unlink(inside)
+        except CheckpointBusyError as error:
+            busy += 1
+            time.sleep(chance.random() * 0.002)
+        else:
+            done += 1
+    os.write(1, f"{done} {busy}\\n".encode())
+
+children = []
+for number in range(count):
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work(number)
+            code = 0
+        finally:
+            os._exit(code)
+    children.append(pid)
+codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+sys.exit(max(codes))
+"""
+
+
+@pytest.mark.parametrize(("processes", "rounds"), [(2, 60), (20, 8)], ids=["two processes", "twenty processes"])
+def test_one_process_at_a_time_owns_an_operation(
+    tmp_path: Path, processes: int, rounds: int, figure: Callable[[str], None]
+) -> None:
+    command = python(OWNERS, tmp_path, processes, rounds)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=200)
+
+    assert done.returncode == 0, done.stderr
+    counts = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    assert [count for count, _ in counts] == [rounds] * processes
+    refused = sum(busy for _, busy in counts)
+    figure(f"owners {processes:3}: {processes * rounds} times inside, {refused} refused, 0 together")
+
+
+# -- kills at random moments ------------------------------------------------------------------------------------------
+
+LOOP = """
+import os, sys
+from resumable import checkpointed, every
+
+directory, count = sys.argv[1], int(sys.argv[2])
+with checkpointed("job", every(items=7), store=directory, auto_cleanup=False) as cp:
+    files, log = cp.mapping("files"), cp.log("log")
+    os.write(1, b"ready\\n")
+    saves = cp.metadata.save_count
+    for item in cp.remaining(range(count)):
+        files[str(item)] = {"sha": "x" * 40, "n": item}
+        log.append(item)
+        cp.state["last"] = item
+        if cp.metadata.save_count > saves:
+            saves = cp.metadata.save_count
+            os.write(1, b"saved %d %d\\n" % (saves, item - 1))
+        os.write(2, b"%d\\n" % item)
+"""
+ITEMS = 3000
+
+
+def check_whole(directory: Path) -> tuple[int, int]:
+    """How many items are done and how often it was saved; all parts of the checkpoint must agree on it."""
+    found = CheckpointManager(directory).load_checkpoint("job")
+    if found is None:
+        return 0, 0
+    done = found.metadata.processed_items
+    assert list(found.state["files"]) == [str(item) for item in range(done)]
+    assert found.state["log"] == list(range(done))
+    assert found.state.get("last", -1) == done - 1
+    assert done == 0 or found.internal["loops"]["loop-1"]["position"] == done
+    return done, found.metadata.save_count
+
+
+def test_a_kill_at_any_moment_loses_nothing_that_was_reported_saved(
+    tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+    chance, kills, repeated, done = random.Random(7), 0, 0, 0
+    while kills < KILLS:
+        directory = tmp_path / f"loop {kills}"
+        done = 0
+        while done < ITEMS and kills < KILLS:
+            begun, lines = killed_run(directory, chance.random() * 0.06)
+            before = done
+            done, saves = check_whole(directory)
+            reported = [tuple(map(int, line.split()[1:])) for line in lines if line.startswith("saved")]
+            if reported:
+                assert (done, saves) >= (reported[-1][1] + 1, reported[-1][0])
+            assert done >= before
+            repeated += max(0, begun - done)
+            kills += 1
+        shutil.rmtree(directory)
+    figure(f"random kills {kills}: 0 items lost, {repeated} begun again ({repeated / kills:.1f} a kill)")
+
+
+def killed_run(directory: Path, delay: float) -> tuple[int, list[str]]:
+    """Kill a run *delay* seconds after it began to work; how many items it had begun, and what it reported."""
+    progress = directory.with_name("progress")
+    with (
+        progress.open("wb") as errors,
+        subprocess.Popen(
+            python(LOOP, directory, ITEMS), stdout=subprocess.PIPE, stderr=errors, env=environment()
+        ) as process,
+    ):
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        assert first == b"ready\n", progress.read_text()
+        time.sleep(delay)
+        process.kill()
+        lines = process.stdout.read().decode().split("\n")[:-1]
+    assert process.returncode in (-9, 0), progress.read_text()
+    items = progress.read_text().split("\n")[:-1]
+    return (int(items[-1]) + 1 if items else 0), lines
+
+
+# -- a full disk ------------------------------------------------------------------------------------------------------
+
+FULL = """
+import json, os, resource, signal, sys
+from resumable import CheckpointManager, checkpointed, every
+
+directory, kind = sys.argv[1], sys.argv[2]
+told = {}
+with checkpointed("job", every(hours=9), store=directory, auto_cleanup=False) as cp:
+    cp.state["n"] = 1
+    cp.save()
+before = CheckpointManager(directory).load_checkpoint("job").state
+if kind == "limit":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+else:
+    with open(os.path.join(directory, "filler"), "wb", buffering=0) as filler:
+        try:
+            while filler.write(b"x" * 4096):
+                pass
+        except OSError:
+            pass
+error = RuntimeError("the user's own")
+try:
+    with checkpointed("job", every(hours=9), store=directory) as cp:
+        cp.state["big"] = "x" * 500_000
+        cp.tick()
+        raise error
+except RuntimeError as caught:
+    told["same"] = caught is error
+    told["notes"] = caught.__notes__
+told["stands"] = CheckpointManager(directory).load_checkpoint("job").state == before
+told["left"] = [name for name in os.listdir(directory) if name.endswith(".tmp")]
+print(json.dumps(told))
+"""
+
+
+@pytest.mark.parametrize("kind", ["limit", "tmpfs"])
+def test_the_users_error_survives_a_disk_that_is_full(tmp_path: Path, kind: str) -> None:
+    """It gets a note that the save failed, and the last save stands."""
+    command = python(FULL, tmp_path, kind)
+    if kind == "tmpfs":
+        if os.geteuid() != 0 or shutil.which("unshare") is None:
+            pytest.skip("needs root, to mount a small file system")
+        script = f'mount -t tmpfs -o size=64k none {tmp_path} && exec "$@"'
+        command = ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", *command]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
+    if kind == "tmpfs" and "mount:" in done.stderr:
+        pytest.skip(f"may not mount here: {done.stderr}")
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["same"] is True
+    assert "could not be saved on the way out" in told["notes"][-1]
+    assert told["stands"] is True
+    assert told["left"] == []
