@@ -18,13 +18,14 @@ from ._core import Options
 from ._current import current_checkpoint_or_none
 from ._items import AsyncRemaining, Remaining, remaining, remaining_async
 from ._ledgers import Fingerprint
-from ._manager import CheckpointManager, default_auto_cleanup, default_directory
+from ._manager import CheckpointManager, default_auto_cleanup
 from ._quota import OnExhausted, check_policy
 from ._retry import async_save_before_sleep, retrying, save_before_sleep
 from ._shell import S, Shell, count_lock, has_gil
 from ._sink import Existing, Sink
 from ._steps import run, run_async
 from ._strategies import SaveStrategy
+from ._where import default_directory
 from .stores import CheckpointStore, open_store
 from .stores._names import check_operation_id
 
@@ -137,7 +138,6 @@ class Checkpoint(Shell[S]):
         Args:
             reset_on_progress: Whether attempts begin anew when the loop has ticked since the failure before.
         """
-        policy["before"] = self.continuing(policy.get("before"))
         retry: tenacity.Retrying = retrying(self, tenacity.Retrying(**policy), reset_on_progress=reset_on_progress)
         return retry
 
@@ -222,7 +222,6 @@ class AsyncCheckpoint(Shell[S]):
 
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.AsyncRetrying:
         """``tenacity.AsyncRetrying(**policy)`` that saves before each sleep. See :meth:`Checkpoint.retrying`."""
-        policy["before"] = self.continuing(policy.get("before"))
         policy_ = tenacity.AsyncRetrying(**policy)
         retry: tenacity.AsyncRetrying = retrying(self, policy_, reset_on_progress=reset_on_progress, is_async=True)
         return retry
@@ -233,7 +232,12 @@ class AsyncCheckpoint(Shell[S]):
         return async_save_before_sleep(self)
 
     async def _open(self) -> None:
-        await run_async(self._core.open(self))
+        try:
+            await run_async(self._core.open(self))
+        except BaseException:
+            # A cancellation is raised once all is open; nobody would close it.
+            self._core.release()
+            raise
 
     async def _close(self, error: BaseException | None) -> None:
         try:

@@ -215,7 +215,7 @@ def decode_document(raw: bytes) -> dict[str, Any]:
     """
     if len(raw) > MAX_BYTES:
         raise ValueError(f"it is larger than {MAX_BYTES >> 20} MiB")
-    if _is_as_written(raw):
+    if is_as_written(raw):
         document = _parse(raw, decode)
     else:
         if len(raw) > MAX_UNSIGNED_BYTES and _DIGEST_HEAD[2:9] not in raw[-400:]:
@@ -227,7 +227,12 @@ def decode_document(raw: bytes) -> dict[str, Any]:
     return document
 
 
-def _is_as_written(raw: bytes) -> bool:
+def is_as_written(raw: bytes) -> bool:
+    """Whether *raw* is a document as this library writes it, its digest right.
+
+    Raises:
+        ValueError: It has a digest at its end, but a wrong one.
+    """
     if len(raw) < _TAIL_LENGTH or not raw.startswith(_DIGEST_HEAD, len(raw) - _TAIL_LENGTH):
         return False
     digest = hashlib.sha256(memoryview(raw)[:-_TAIL_LENGTH])

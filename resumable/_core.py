@@ -411,9 +411,8 @@ class Core:
             raise error
         is_final = yield from self._finalize()
         self.reporter.stop(now=self.clock.now(), at=self.clock.utc())
-        number = _signals.take() if self._is_listening else None
-        if number is not None:
-            raise _signals.error_for(number)
+        if self._is_listening:
+            _signals.act()
         return is_final
 
     def _finalize(self) -> Steps[bool]:

@@ -33,13 +33,15 @@ class TqdmProgress:
             total=view.total,
             initial=view.done,
             file=self._stream,
-            dynamic_ncols=True,
+            # A terminal that does not know its size has none, says tqdm, and shows nothing there.
+            ncols=self._width(),
+            nrows=20,
             bar_format=self._format(view),
         )
 
     def update(self, view: ProgressView, *, now: float) -> None:
         self._bar.total, self._bar.n = view.total, view.done
-        self._bar.bar_format = self._format(view)
+        self._bar.ncols, self._bar.bar_format = self._width(), self._format(view)
         self._bar.refresh()
 
     wait = update
@@ -48,6 +50,9 @@ class TqdmProgress:
         if self._bar is not None:
             self.update(view, now=now)
             self._bar.close()
+
+    def _width(self) -> int | None:
+        return columns(self._stream) - 1
 
     def _format(self, view: ProgressView) -> str:
         return _literal(one_line(view, columns(self._stream) - 1, glyphs_for(self._stream)))
@@ -59,6 +64,9 @@ class NotebookProgress(TqdmProgress):
     Raises:
         ImportError: tqdm is not installed.
     """
+
+    def _width(self) -> int | None:
+        return None
 
     def _format(self, view: ProgressView) -> str:
         if view.is_waiting:

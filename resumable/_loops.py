@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -40,17 +39,21 @@ class LoopView:
 
     def place_within(self, within: Within) -> dict[str, Any] | None:
         """The place to go on from, if it was left at this item of the outer loop."""
-        if self.loop is not None and not self.is_over:
-            return None  # that one has its place; a second loop of the same name begins anew
-        place = self.to_dict()
+        place = self.to_dict() if self.is_over else dict(self._saved)
         if not place or place.pop("within", None) != within:
             return None
         return place
 
-    def begin(self, loop: Loop[Any], within: Within, strand: object, number: int, *, is_new: bool) -> None:
-        """From now on *loop* tells."""
+    def begin(
+        self, loop: Loop[Any], place: Mapping[str, Any] | None, within: Within, strand: object, number: int
+    ) -> None:
+        """From now on *loop* tells, which was made from *place*."""
+        # The store holds the place itself only if the last one to tell was the checkpoint that was loaded.
+        self._is_new = place is None or self.loop is not None
+        if place is not None:
+            self._saved = {}  # a second loop of the same name begins anew
         self.loop, self.within, self.strand, self.number = loop, within, strand, number
-        self._is_new, self._settled, self.is_over = is_new, None, False
+        self._settled, self.is_over = None, False
 
     def done(self) -> int:
         """How many items the loop that tells has finished."""
@@ -111,7 +114,7 @@ class Loops:
         loop = make(name, place)
         self._done_before += view.done()
         self._made += 1
-        view.begin(loop, within, _strand(), self._made, is_new=place is None or view.is_over)
+        view.begin(loop, place, within, _strand(), self._made)
         self.views[name] = view
         return loop
 
@@ -184,26 +187,18 @@ class Loops:
         running[:] = [loop for loop in running if not self.views[loop.name].is_over]
         self._counts = dict(mark.counts)
 
-    def continuing(self, then: Callable[[Any], Any] | None = None) -> Callable[[Any], Any]:
-        """A ``before`` hook for tenacity: loops of an attempt go on where the attempt before left them.
-
-        Args:
-            then: The policy's own hook.
-        """
+    def continuing(self) -> Callable[[Any], None]:
+        """A ``before`` hook for tenacity: loops of an attempt go on where the attempt before left them."""
         marks: WeakKeyDictionary[Any, Mark] = WeakKeyDictionary()
 
-        def before(retry_state: Any) -> Any:
+        def before(retry_state: Any) -> None:
             mark = marks.get(retry_state)
             if mark is None:
                 marks[retry_state] = self.mark()
             else:
                 self.rewind(mark)
-            return then(retry_state) if then is not None else None
 
-        async def before_async(retry_state: Any) -> None:
-            await before(retry_state)
-
-        return before_async if inspect.iscoroutinefunction(then) else before
+        return before
 
 
 def _item_of(loop: Loop[Any]) -> str | int:

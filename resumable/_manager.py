@@ -20,6 +20,7 @@ from ._restore import check_metadata, restore
 from ._steps import run
 from ._stored import StoredOperation
 from ._strategies import SaveDecision, SaveStrategy, TimeBasedStrategy, in_this_window
+from ._where import default_directory
 from .stores import CheckpointStore, GenerationStore, OwningStore, open_store
 from .stores._names import check_operation_id
 
@@ -234,11 +235,6 @@ def _numbers(context: CheckpointContext) -> dict[str, Any]:
 
 def _first(*candidates: Any) -> Any:
     return next(candidate for candidate in candidates if candidate is not None)
-
-
-def default_directory() -> Path:
-    """``$CHECKPOINT_DIR``, else the current directory."""
-    return Path(os.environ.get("CHECKPOINT_DIR") or ".")
 
 
 def default_auto_cleanup() -> bool:

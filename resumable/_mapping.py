@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import repeat
+from operator import is_
 from typing import Any, Final, SupportsIndex
 
 from ._changes import Collection, Replay, Snapshot, apply_change, object_of
@@ -87,7 +89,8 @@ class DurableDict(Marked, dict[str, Any]):
     def __delitem__(self, key: str) -> None:
         if key not in self:
             raise KeyError(key)
-        self._changed[key if type(key) is str else str.__str__(key)] = GONE
+        exact = key if type(key) is str else str.__str__(key)
+        self._changed[exact] = GONE
         dict.__delitem__(self, key)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
@@ -99,7 +102,8 @@ class DurableDict(Marked, dict[str, Any]):
 
     def pop(self, key: str, *default: Any) -> Any:
         if key in self:
-            self._changed[key if type(key) is str else str.__str__(key)] = GONE
+            exact = key if type(key) is str else str.__str__(key)
+            self._changed[exact] = GONE
         return dict.pop(self, key, *default)
 
     def popitem(self) -> tuple[str, Any]:
@@ -146,22 +150,22 @@ class DurableDict(Marked, dict[str, Any]):
 
     def _collect(self, everything: bool) -> dict[str, Any]:
         """Take the marks off: what changed since they were set, frozen; GONE where deleted."""
-        marked = self._drained()
-        gone = {key: GONE for key, value in marked.items() if value is GONE}
-        assigned = {key: value for key, value in marked.items() if value is not GONE}
-        self._watch.drop(marked)
-        marked.clear()  # What *assigned* refers to alone, nobody else holds.
+        # What *assigned* refers to alone, nobody else holds.
+        assigned = self._drained()
+        self._watch.drop(assigned)
+        gone = _split_gone(assigned)
         frozen: dict[str, Any] = {}
         try:
             limit = len(self._watch) if everything else ALWAYS_LOOKED_AT + 2 * len(assigned)
-            assigned |= self._watch.take_changed(self._saved_value, limit, self._path)
+            if self._watch:
+                assigned |= self._watch.take_changed(self._saved_value, limit, self._path)
             frozen, flat = freeze_checked(assigned, lambda: check(assigned, self._path))
             self._install(frozen)
             self._watch.add(assigned, frozen, flat=flat)
         except BaseException:
             self._mark_again(gone | frozen | assigned)
             raise
-        return gone | frozen
+        return gone | frozen if gone else frozen
 
     def _mark_again(self, taken: dict[str, Any]) -> None:
         # Marked by the original where one is held, so that it goes on being watched.
@@ -173,19 +177,22 @@ class DurableDict(Marked, dict[str, Any]):
     def _install(self, frozen: dict[str, Any]) -> None:
         """Let frozen values stand for those that they were copied from, unless others were assigned meanwhile."""
         changed = self._changed
+        if not changed:
+            dict.update(self, frozen)  # One call, in which no other thread runs.
+            return
         for key, value in frozen.items():
             if key not in changed:
                 _set(self, key, value)
 
     def _encoded(self, taken: dict[str, Any]) -> bytes:
-        entries = {key: value for key, value in taken.items() if value is not GONE}
+        entries = dict(taken)
+        gone = _split_gone(entries)
         encoded = encode(entries, self._path)
-        if len(entries) == len(taken):
+        if not gone:
             return object_of(set=encoded)
         if len(entries) >= len(self) and entries.keys() >= frozenset(dict.keys(self)):
             return object_of(clear=b"true", set=encoded)
-        gone = [key for key, value in taken.items() if value is GONE]
-        return object_of(set=encoded, del_=encode(gone, self._path))
+        return object_of(set=encoded, del_=encode(list(gone), self._path))
 
     def _copied(self) -> Snapshot:
         keys, values = self._columns()
@@ -268,6 +275,16 @@ class _LoadedDict(DurableDict):
         taken = super()._collect(everything)
         self._freeze_some(max(KEEP_FREEZING, 4 * len(taken)))
         return taken
+
+
+def _split_gone(marked: dict[str, Any]) -> dict[str, Any]:
+    """Take what was deleted out of *marked*."""
+    if not any(map(is_, marked.values(), repeat(GONE))):
+        return {}
+    gone = {key: GONE for key, value in marked.items() if value is GONE}
+    for key in gone:
+        del marked[key]
+    return gone
 
 
 def _text_key(key: Any, path: str) -> str:

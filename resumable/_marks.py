@@ -57,9 +57,9 @@ class Marked:
             self._changed.setdefault(key, mark)  # A newer mark stands.
 
     def _drained(self) -> dict[Any, Any]:
-        """Take all marks off, one by one since threads may be marking. The newest of a key counts."""
-        newest = dict([self._changed.popitem() for _ in range(len(self._changed))])
-        return dict(reversed(newest.items()))
+        """Take all marks off. No thread is between reading ``_changed`` and marking in it."""
+        marked, self._changed = self._changed, {}
+        return marked
 
     def _collect(self, everything: bool) -> dict[Any, Any]:
         raise NotImplementedError

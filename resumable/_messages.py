@@ -12,6 +12,7 @@ from ._shellwords import argument, printable
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _LONGEST = 365 * _DAY
+_INTERRUPTED = "Interrupted: "
 
 
 # -- values
@@ -132,11 +133,11 @@ def going_on(
 
 def how_it_ended(last_save_reason: str | None) -> str:
     """What ended a run whose last save had this reason, for :func:`going_on`; "" if it was cut off."""
-    head, _, cause = (last_save_reason or "").rpartition("Interrupted: ")
-    if not cause or (head and not head.endswith(" | ")):
-        return ""
-    cause = cause.split(" | ")[0]
-    return {"KeyboardInterrupt": "Ctrl-C", "RateLimitExhausted": "the rate limit"}.get(cause, cause)
+    for part in (last_save_reason or "").split(" | "):
+        if part.startswith(_INTERRUPTED):
+            cause = part.removeprefix(_INTERRUPTED)
+            return {"KeyboardInterrupt": "Ctrl-C", "RateLimitExhausted": "the rate limit"}.get(cause, cause)
+    return ""
 
 
 def _of(item: int, total: int | None) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, TypeVar
 
 import msgspec
 
@@ -19,6 +19,8 @@ from ._keys import merged
 from ._migrations import is_legacy, migrate
 from ._models import CheckpointData, CheckpointMetadata
 from .stores import CheckpointStore, GenerationStore, JournalingStore
+
+R = TypeVar("R")
 
 _COUNTS = ("total_items", "processed_items", "rate_limit_remaining", "rate_limit_total", "error_count", "save_count")
 _TEXTS = ("tool_name", "operation_type", "last_save_reason")
@@ -70,6 +72,10 @@ def restore(store: CheckpointStore, operation_id: str, *, now: datetime) -> Rest
         CheckpointCorruptError: There is something, but it is no checkpoint of this operation.
         StoreError: It cannot be read.
     """
+    return undisturbed(store, operation_id, lambda: _restore(store, operation_id, now))
+
+
+def _restore(store: CheckpointStore, operation_id: str, now: datetime) -> Restored | None:
     raw = store.get(operation_id)
     if raw is None:
         return None
@@ -83,6 +89,22 @@ def restore(store: CheckpointStore, operation_id: str, *, now: datetime) -> Rest
         where = str(store.locate(operation_id)) if isinstance(store, GenerationStore) else repr(store)
         raise CheckpointCorruptError(operation_id, where, str(error), good_previous(store, operation_id, now)) from None
     return restored
+
+
+def undisturbed(store: CheckpointStore, operation_id: str, read: Callable[[], R]) -> R:
+    """What *read* gives or raises while no new snapshot is put in place: it would not fit the journal read after."""
+    if not isinstance(store, GenerationStore):
+        return read()
+    while True:
+        before = store.stamp(operation_id)
+        try:
+            result = read()
+        except Exception:
+            if store.stamp(operation_id) == before:
+                raise
+        else:
+            if store.stamp(operation_id) == before:
+                return result
 
 
 @contextmanager

@@ -177,9 +177,9 @@ class Shell(Generic[S]):
         """For loops: one came to its end."""
         self._core.loops.ended(loop)
 
-    def continuing(self, then: Callable[[Any], Any] | None = None) -> Callable[[Any], Any]:
-        """For retries: a ``before`` hook, run before *then*; loops go on where the attempt before left them."""
-        return self._core.loops.continuing(then)
+    def continuing(self) -> Callable[[Any], None]:
+        """For retries: a ``before`` hook; loops of an attempt go on where the attempt before left them."""
+        return self._core.loops.continuing()
 
     def _note_total(self, loop: Loop[Any]) -> None:
         metadata = self._core.session.metadata

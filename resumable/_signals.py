@@ -61,6 +61,17 @@ def error_for(number: int) -> KeyboardInterrupt | SystemExit:
     return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
 
 
+def act() -> None:
+    """Raise what the signal that came stands for, if one came; with this it is acted upon.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: One came.
+    """
+    number = take()
+    if number is not None:
+        raise error_for(number)
+
+
 def _install() -> None:
     for number, default in _DEFAULTS.items():
         if signal.getsignal(number) == default:

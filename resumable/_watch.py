@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import sys
 from collections.abc import Callable, Mapping
 from itertools import islice
@@ -30,7 +29,7 @@ class Watch(dict[K, Any]):
         """Watch those of *originals* that somebody holds.
 
         The only other references to them must be those in *originals*, which is emptied; *frozen* has their
-        copies. *flat* says that there are no containers in any of them.
+        copies, in the same order. *flat* says that there are no containers in any of them.
         """
         if flat and _all_let_go(originals, frozen):
             originals.clear()
@@ -90,7 +89,7 @@ def _all_let_go(flat: dict[K, Any], frozen: Mapping[K, Any]) -> bool:
     """Whether surely nobody holds or has changed any of them. At C speed; False means: look closely."""
     if not _COUNTS_ARE_TRUE or max(map(sys.getrefcount, flat.values())) > _ALONE:
         return False
-    return all(map(operator.eq, flat.values(), map(frozen.__getitem__, flat)))
+    return list(flat.values()) == list(frozen.values())
 
 
 def _held(values: dict[K, Any], others: int = 0) -> dict[K, Any]:

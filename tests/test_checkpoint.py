@@ -57,6 +57,11 @@ class Stop(Exception):
     """What leaves a block in these tests."""
 
 
+def stopped() -> Any:
+    """The block is left by Stop."""
+    return pytest.raises(Stop)
+
+
 def saved(manager: CheckpointManager, operation_id: str = "job") -> CheckpointData:
     data = manager.load_checkpoint(operation_id)
     assert data is not None
@@ -65,7 +70,7 @@ def saved(manager: CheckpointManager, operation_id: str = "job") -> CheckpointDa
 
 def left_after(manager: CheckpointManager, state: dict[str, Any], items: int = 1) -> None:
     """A run that ticked *items* and was left by an error."""
-    with pytest.raises(Stop), checkpointed("job", manager=manager) as cp:
+    with stopped(), checkpointed("job", manager=manager) as cp:
         cp.state.update(state)
         cp.tick(items)
         raise Stop
@@ -145,7 +150,7 @@ def test_a_state_that_is_no_dict_any_more_cannot_be_saved(manager: CheckpointMan
 
 
 def test_metadata_can_be_set_and_is_kept(manager: CheckpointManager) -> None:
-    with pytest.raises(Stop), checkpointed("job", manager=manager, total=9) as cp:
+    with stopped(), checkpointed("job", manager=manager, total=9) as cp:
         cp.metadata.tool_name = "crawler"
         cp.metadata.extra["mine"] = [1]
         cp.error()
@@ -160,7 +165,7 @@ def test_metadata_can_be_set_and_is_kept(manager: CheckpointManager) -> None:
 
 def test_save_count_goes_on_over_runs(manager: CheckpointManager) -> None:
     for _ in range(3):
-        with pytest.raises(Stop), checkpointed("job", manager=manager) as cp:
+        with stopped(), checkpointed("job", manager=manager) as cp:
             cp.save()
             raise Stop
 
@@ -180,7 +185,7 @@ def test_a_block_can_be_entered_again(manager: CheckpointManager) -> None:
     block = checkpointed("job", manager=manager)
 
     for run in range(3):
-        with pytest.raises(Stop), block as cp:
+        with stopped(), block as cp:
             assert cp.state.get("run", 0) == run
             cp.state["run"] = run + 1
             raise Stop
@@ -242,7 +247,7 @@ def test_semantics_1_after_a_kill_only_what_happened_since_the_last_save_is_done
             assert 0 <= repeated <= interval
             for item in range(first, count):
                 if kill == item:
-                    held = {key: blob for key in store.keys() if (blob := store.get(key)) is not None}
+                    held = {key: blob for key in list(store.keys()) if (blob := store.get(key)) is not None}
                     break
                 done = [*done[:item], item]
                 cp.state["next"] = item + 1
@@ -342,7 +347,7 @@ def test_semantics_3_a_return_out_of_the_block_is_a_clean_exit(manager: Checkpoi
 
 @pytest.mark.parametrize("error", [Stop("no"), KeyboardInterrupt(), SystemExit(3), GeneratorExit()], ids=repr)
 def test_semantics_3_an_error_saves_and_goes_on_untouched(error: BaseException, manager: CheckpointManager) -> None:
-    with pytest.raises(type(error)) as raised, checkpointed("job", manager=manager) as cp:
+    with pytest.raises(type(error)) as raised, checkpointed("job", manager=manager) as cp:  # noqa: PT012
         cp.state["n"] = 1
         cp.tick()
         raise error
@@ -361,7 +366,7 @@ def test_semantics_3_a_save_that_fails_on_the_way_out_is_noted_and_does_not_repl
 ) -> None:
     error = Stop("mine")
 
-    with pytest.raises(Stop) as raised, checkpointed("job", manager=manager) as cp:
+    with stopped() as raised, checkpointed("job", manager=manager) as cp:
         cp.tick()
         store.fails_on["put"] = failure
         raise error
@@ -372,7 +377,7 @@ def test_semantics_3_a_save_that_fails_on_the_way_out_is_noted_and_does_not_repl
 
 
 def test_semantics_3_a_state_that_cannot_be_saved_on_the_way_out_is_noted_too(manager: CheckpointManager) -> None:
-    with pytest.raises(Stop) as raised, checkpointed("job", manager=manager) as cp:
+    with stopped() as raised, checkpointed("job", manager=manager) as cp:
         cp.tick()
         cp.state["bad"] = object()
         raise Stop
@@ -381,7 +386,7 @@ def test_semantics_3_a_state_that_cannot_be_saved_on_the_way_out_is_noted_too(ma
 
 
 def test_semantics_3_a_delete_that_fails_is_told(manager: CheckpointManager, store: FaultyStore) -> None:
-    with pytest.raises(StoreError, match="read-only"), checkpointed("job", manager=manager) as cp:
+    with pytest.raises(StoreError, match="read-only"), checkpointed("job", manager=manager) as cp:  # noqa: PT012
         cp.save()
         store.fails_on["delete"] = StoreError("read-only")
 
@@ -552,7 +557,7 @@ def test_semantics_7_the_time_between_two_runs_is_no_time_of_the_operation(
     manager: CheckpointManager, clock: ManualClock
 ) -> None:
     strategy = every(seconds=60)
-    with pytest.raises(Stop), checkpointed("job", strategy, manager=manager) as cp:
+    with stopped(), checkpointed("job", strategy, manager=manager) as cp:
         clock.advance(50)
         cp.tick()
         raise Stop
@@ -686,13 +691,13 @@ def test_semantics_11_any_text_is_an_id_and_no_two_share_a_checkpoint(
     directory = tmp_path_factory.mktemp("ids")
     manager = CheckpointManager(directory, save_strategy=NEVER)
     for operation_id in ids:
-        with pytest.raises(Stop), checkpointed(operation_id, manager=manager) as cp:
+        with stopped(), checkpointed(operation_id, manager=manager) as cp:
             assert not cp.resumed
             cp.state["id"] = operation_id
             raise Stop
 
     for operation_id in ids:
-        with pytest.raises(Stop), checkpointed(operation_id, manager=manager) as cp:
+        with stopped(), checkpointed(operation_id, manager=manager) as cp:
             assert cp.state == {"id": operation_id}
             raise Stop
     assert {path.parent for path in directory.rglob("*")} == {directory}
@@ -702,7 +707,7 @@ def test_semantics_11_any_text_is_an_id_and_no_two_share_a_checkpoint(
 
 
 def test_a_resume_with_other_arguments_is_refused_with_the_difference(manager: CheckpointManager) -> None:
-    with pytest.raises(Stop), checkpointed("job", manager=manager, arguments={"depth": 3, "lang": "en"}):
+    with stopped(), checkpointed("job", manager=manager, arguments={"depth": 3, "lang": "en"}):
         raise Stop
 
     with (
@@ -728,7 +733,7 @@ def test_a_checkpoint_without_arguments_can_be_resumed_with_some(manager: Checkp
 
 
 def test_durable_collections_come_back_as_what_they_were(tmp_path: Path) -> None:
-    with pytest.raises(Stop), checkpointed("job", store=tmp_path) as cp:
+    with stopped(), checkpointed("job", store=tmp_path) as cp:
         cp.mapping("files").update(a=1, b=[2])
         cp.set("seen").update({"x", "y"})
         cp.log("rows").extend([1, {"two": 2}])
@@ -749,7 +754,7 @@ def test_a_name_holds_one_kind_of_collection(manager: CheckpointManager) -> None
 
 
 def test_saves_go_to_the_journal_and_come_back(tmp_path: Path) -> None:
-    with pytest.raises(Stop), checkpointed("job", NEVER, store=tmp_path) as cp:
+    with stopped(), checkpointed("job", NEVER, store=tmp_path) as cp:
         files = cp.mapping("files")
         files.update({str(n): {"sha": "x" * 40} for n in range(500)})
         cp.save()
@@ -818,7 +823,7 @@ def test_threads_may_add_to_the_state_while_another_saves(tmp_path: Path) -> Non
             cp.state[f"key {next(names)}"] = [1, 2]
             cp.tick()
 
-    with pytest.raises(Stop), checkpointed("job", manager=manager) as cp:
+    with stopped(), checkpointed("job", manager=manager) as cp:
         errors = in_threads(8, work)
         raise Stop
 

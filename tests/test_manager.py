@@ -378,7 +378,7 @@ def test_semantics_9_while_a_loop_owns_an_operation_the_manager_may_not_write_it
 
 
 def test_the_manager_reads_what_a_loop_left_and_keeps_it_when_it_writes(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), checkpointed("job", store=tmp_path) as cp:
+    with pytest.raises(KeyError), checkpointed("job", store=tmp_path) as cp:  # noqa: PT012
         for _ in cp.remaining(range(5)):
             if cp.processed_items == 3:
                 raise KeyError

@@ -418,7 +418,7 @@ def test_nested_blocks_are_both_saved() -> None:
 
 @pytest.mark.usefixtures("_defaults")
 def test_a_signal_that_an_error_overtook_does_not_stop_the_next_block() -> None:
-    with pytest.raises(ValueError), checkpointed("job", store=MemoryStore()):  # noqa: PT011
+    with pytest.raises(ValueError), checkpointed("job", store=MemoryStore()):  # noqa: PT011, PT012
         signal.raise_signal(signal.SIGINT)
         raise ValueError
 

@@ -365,7 +365,7 @@ def test_nonsense_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch)
     """Deleting what was to be kept, because of a typing error, cannot be made good."""
     monkeypatch.setenv("CHECKPOINT_AUTO_CLEANUP", "flase")
 
-    with pytest.raises(ValueError, match="CHECKPOINT_AUTO_CLEANUP.*flase"):
+    with pytest.raises(ValueError, match=r"CHECKPOINT_AUTO_CLEANUP.*flase"):
         CheckpointManager()
 
 

@@ -32,6 +32,9 @@ TIME, ITEMS, RATE = TimeBasedStrategy(60), ProgressBasedStrategy(10), RateLimitA
 class Answers(SaveStrategy):
     """A user's own strategy, as the simplest of them are: it answers with a plain tuple."""
 
+    def __repr__(self) -> str:
+        return "Answers"
+
     def __init__(self, due: bool) -> None:
         self.due = due
 

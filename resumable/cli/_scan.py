@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from .. import _codec, _journal
 from .._models import CheckpointData, CheckpointMetadata
-from .._restore import Restored, check_metadata, collector_paused, instant, restore
-from ..stores import CheckpointStore, FileStore, GenerationStore, JournalingStore
+from .._restore import Restored, check_metadata, collector_paused, instant, restore, undisturbed
+from ..stores import CheckpointStore, FileStore, JournalingStore
 from ..stores._lock import read_holder
-
-R = TypeVar("R")
 
 _SCAN_FROM = 1 << 16
 """Smaller documents are simply read."""
-_TRIES = 3
 
 
 class _Internal(msgspec.Struct):
@@ -47,29 +43,12 @@ def read_facts(store: CheckpointStore, operation_id: str) -> CheckpointData | No
         CheckpointCorruptError: It cannot be used.
         StoreError: It cannot be read.
     """
-    return _undisturbed(store, operation_id, lambda: _read_facts(store, operation_id))
+    return undisturbed(store, operation_id, lambda: _read_facts(store, operation_id))
 
 
 def read_all(store: CheckpointStore, operation_id: str) -> Restored | None:
     """The whole checkpoint, None if there is none. Raises as :func:`read_facts`."""
-    return _undisturbed(store, operation_id, lambda: restore(store, operation_id, now=datetime.now(UTC)))
-
-
-def _undisturbed(store: CheckpointStore, operation_id: str, read: Callable[[], R]) -> R:
-    """What *read* gives or raises while no new snapshot is put in place: it would not fit the journal read after."""
-    if not isinstance(store, GenerationStore):
-        return read()
-    for _ in range(_TRIES - 1):
-        before = store.stamp(operation_id)
-        try:
-            result = read()
-        except Exception:
-            if store.stamp(operation_id) == before:
-                raise
-        else:
-            if store.stamp(operation_id) == before:
-                return result
-    return read()
+    return restore(store, operation_id, now=datetime.now(UTC))
 
 
 def _read_facts(store: CheckpointStore, operation_id: str) -> CheckpointData | None:
@@ -86,7 +65,7 @@ def _read_facts(store: CheckpointStore, operation_id: str) -> CheckpointData | N
 def _scan(store: CheckpointStore, operation_id: str, raw: bytes) -> CheckpointData | None:
     """The facts, if all is as this version writes it; None means: look closely."""
     try:
-        if not _codec._is_as_written(raw):
+        if not _codec.is_as_written(raw):
             return None
         with collector_paused():
             document = msgspec.json.decode(raw, type=_Document)

@@ -14,6 +14,9 @@ from .._codec import decode, encode
 from .._errors import CheckpointBusyError, StoreError
 from . import _disk
 
+_PATIENCE_SECONDS = 0.2
+"""So long is a lock waited for: who only looks whether it is held, holds it for a moment."""
+
 
 @contextlib.contextmanager
 def holding(path: Path, operation_id: str) -> Iterator[None]:
@@ -27,9 +30,9 @@ def holding(path: Path, operation_id: str) -> Iterator[None]:
     """
     import filelock  # heavy, and not needed before the first operation opens
 
-    lock = filelock.FileLock(path, timeout=0, mode=0o600, thread_local=False)
+    lock = filelock.FileLock(path, timeout=_PATIENCE_SECONDS, mode=0o600, thread_local=False)
     try:
-        lock.acquire()
+        lock.acquire(poll_interval=_PATIENCE_SECONDS / 10)
     except filelock.Timeout:
         holder = read_holder(path)
         raise CheckpointBusyError(
@@ -84,7 +87,9 @@ def is_held(path: Path) -> bool:
     lock = filelock.FileLock(path, timeout=0, mode=0o600, thread_local=False)
     try:
         lock.acquire()
-    except (filelock.Timeout, OSError, NotImplementedError):
+    except filelock.Timeout:
         return True
+    except (OSError, NotImplementedError):
+        return False  # somebody else's file, or no locks here: nobody can tell
     lock.release()
     return False

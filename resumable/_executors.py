@@ -1,0 +1,161 @@
+"""Engines: anything with ``submit`` like ``concurrent.futures``, or a factory of it; Dask and Ray are made so."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+_CRASHES = {"distributed": ("KilledWorker",), "ray": ("WorkerCrashedError", "NodeDiedError", "OwnerDiedError")}
+
+
+class Engine:
+    """One executor, replaced when it breaks if a factory made it.
+
+    Args:
+        executor: An executor, a ``distributed.Client``, the module ``ray``, or what makes one of these when called.
+    """
+
+    def __init__(self, executor: Any) -> None:
+        is_instance = not isinstance(executor, type) and (hasattr(executor, "submit") or _is_ray(executor))
+        if not is_instance and not callable(executor):
+            raise TypeError(f"executor must have submit(), or be a factory of what has it, not {executor!r:.80}")
+        self._make: Callable[[], Any] | None = None if is_instance else executor
+        self.executor: Any = adapted(executor) if is_instance else self._made()
+        self.submit: Callable[..., Future[Any]] = self.executor.submit
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its workers are threads of this interpreter, which see the checkpoint itself."""
+        kind = type(self.executor)
+        return isinstance(self.executor, ThreadPoolExecutor) and "Interpreter" not in kind.__name__
+
+    @property
+    def is_replaceable(self) -> bool:
+        return self._make is not None
+
+    def replace(self) -> None:
+        """Its workers died: take a new one, if need be and possible.
+
+        Raises:
+            BrokenExecutor: It needs to be, and no factory was given.
+        """
+        if self._make is not None:
+            self.close(wait=False)
+            self.executor = self._made()
+            self.submit = self.executor.submit
+        elif isinstance(self.executor, Future):  # pragma: no cover
+            raise BrokenExecutor
+
+    def close(self, *, wait: bool) -> None:
+        """End what the factory made; an executor that was given goes on. Calls that have not begun are dropped."""
+        if self._make is None:
+            return
+        with contextlib.suppress(Exception):  # a broken pool may not even end well
+            _shut_down(self.executor, wait=wait)
+
+    def _made(self) -> Any:
+        assert self._make is not None
+        return bound_to_this_process(adapted(self._make()))
+
+
+def _shut_down(executor: Any, *, wait: bool) -> None:
+    try:
+        executor.shutdown(wait=wait, cancel_futures=True)
+    except TypeError:  # loky and some others do not know the second one
+        executor.shutdown(wait=wait)
+
+
+def is_crash(error: BaseException | None) -> bool:
+    """Whether *error* says that a worker died, and not that the call failed."""
+    if isinstance(error, BrokenExecutor):
+        return True
+    names = _CRASHES.get(type(error).__module__.split(".")[0], ())
+    return any(kind.__name__ in names for kind in type(error).__mro__)
+
+
+def adapted(executor: Any) -> Any:
+    """*executor* with ``submit`` of ``concurrent.futures``.
+
+    Raises:
+        TypeError: It has nothing like that.
+    """
+    if _is_ray(executor):
+        return RayExecutor(executor)
+    if _is_dask(executor, "Client"):
+        # pure=True, Dask's default, takes a second call with the same argument for the first one.
+        return executor.get_executor(pure=False)
+    if _is_dask(executor, "ClientExecutor"):
+        return executor._client.get_executor(**{**executor._kwargs, "pure": False})
+    if not hasattr(executor, "submit"):
+        raise TypeError(f"an executor must have submit(), {executor!r:.80} has not")
+    return executor
+
+
+def _is_dask(executor: Any, name: str) -> bool:
+    return any(kind.__name__ == name and kind.__module__.startswith("distributed") for kind in type(executor).__mro__)
+
+
+def _is_ray(executor: Any) -> bool:
+    return executor is sys.modules.get("ray") and executor is not None
+
+
+class RayExecutor:
+    """``submit`` over Ray's own tasks. Ray must be initialized, or be able to do it by itself."""
+
+    def __init__(self, ray: Any) -> None:
+        # Ray would run a task whose worker died again, unseen: the coordinator counts those.
+        self._remote = ray.remote(max_retries=0)(_call)
+        self._put = ray.put
+        self._known: dict[int, tuple[Any, Any]] = {}
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
+        future: Future[Any] = self._remote.remote(self._shared(fn), *args).future()
+        return future
+
+    def _shared(self, fn: Any) -> Any:
+        """*fn* is stored once, not sent with each task."""
+        owner = getattr(fn, "__self__", fn)
+        name = getattr(fn, "__name__", "__call__")
+        key = hash((id(owner), name))
+        if key not in self._known:
+            self._known[key] = (owner, self._put(fn))  # the owner is kept, so that its id stays its own
+        return self._known[key][1]
+
+
+def _call(fn: Callable[..., Any], *args: Any) -> Any:
+    return fn(*args)
+
+
+def bound_to_this_process(executor: Any) -> Any:
+    """Have the workers of a process pool die with this process, where the system can see to it (Linux).
+
+    Only for a pool that nobody else uses: what is watched is the thread that starts the workers.
+    """
+    is_pool = isinstance(executor, ProcessPoolExecutor) or type(executor).__module__.startswith("loky")
+    if sys.platform == "linux" and is_pool and hasattr(executor, "_initializer") and not _has_workers(executor):
+        initializer, arguments = executor._initializer, executor._initargs
+        then = partial(initializer, *arguments) if initializer is not None else None
+        executor._initializer, executor._initargs = die_with, (os.getpid(), then)
+    return executor
+
+
+def _has_workers(executor: Any) -> bool:
+    return bool(getattr(executor, "_processes", None))
+
+
+def die_with(coordinator: int, then: Callable[[], None] | None = None) -> None:
+    """For a worker at its start: be killed when *coordinator*, a process id, is."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1 != coordinator:
+        os._exit(1)  # it died before the line above
+    if then is not None:
+        then()

@@ -1,0 +1,48 @@
+"""Where checkpoints lie if nobody says: ``$CHECKPOINT_DIR``, then pyproject.toml, then the current directory."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+
+def default_directory() -> Path:
+    """``$CHECKPOINT_DIR``, else ``[tool.resumable] dir`` in the nearest pyproject.toml that has it, else ``.``.
+
+    Raises:
+        ValueError: A pyproject.toml on the way cannot be used.
+    """
+    environment = os.environ.get("CHECKPOINT_DIR")
+    return Path(environment) if environment else configured_directory(Path.cwd()) or Path(".")
+
+
+@functools.lru_cache(maxsize=64)
+def configured_directory(start: Path) -> Path | None:
+    """``[tool.resumable] dir`` from *start* upward; a relative one is relative to its pyproject.toml.
+
+    Raises:
+        ValueError: A pyproject.toml on the way cannot be read, or its ``dir`` is no text.
+    """
+    for directory in (start, *start.parents):
+        section = _section(directory / "pyproject.toml")
+        if "dir" in section:
+            where = section["dir"]
+            if not isinstance(where, str) or not where:
+                raise ValueError(f"{directory / 'pyproject.toml'}: [tool.resumable] dir must be a text, not {where!r}")
+            return directory / where
+    return None
+
+
+def _section(path: Path) -> dict[str, object]:
+    if not path.exists():
+        return {}
+    import tomllib
+
+    try:
+        section = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("resumable", {})
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return {}
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from None
+    return section if isinstance(section, dict) else {}

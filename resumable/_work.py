@@ -1,0 +1,117 @@
+"""What runs where the work is done, maybe in another process: one call or one batch, its retries, and what it saw.
+
+Kept apart from the coordinator, since workers import it: it knows of no checkpoint.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import tenacity
+
+from ._current import reset_current, set_current
+from ._retry import _SETTINGS
+
+if TYPE_CHECKING:
+    from .ratelimit._headers import RateLimit
+
+SEEN = "_resumable_limits"
+"""The attribute of an error that carries what its worker saw of quotas."""
+
+
+def settings_of(policy: tenacity.BaseRetrying | None) -> dict[str, Any] | None:
+    """What makes a policy anew elsewhere; the object itself does not pickle. The last error itself is raised."""
+    if policy is None:
+        return None
+    return {name: getattr(policy, name) for name in _SETTINGS} | {"reraise": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """*fn*, tried again as *settings* say."""
+
+    fn: Callable[[Any], Any]
+    settings: dict[str, Any] | None = None
+
+    def __call__(self, item: Any) -> Any:
+        return self.fn(item) if self.settings is None else tenacity.Retrying(**self.settings)(self.fn, item)
+
+    def many(self, items: Sequence[Any]) -> list[Any]:
+        """A result for each item, or what went wrong with it."""
+        return [self._one(item) for item in items]
+
+    def _one(self, item: Any) -> Any:
+        try:
+            return self(item)
+        except Exception as error:
+            return Failure(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """In a batch, in place of a result."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A result, and the quotas that its worker saw."""
+
+    result: Any
+    limits: list[RateLimit]
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """Work for another process: what its clients' hooks observe comes back with the result."""
+
+    work: Work
+
+    def __call__(self, item: Any) -> Any:
+        relay = Relay()
+        token = set_current(relay)
+        try:
+            result = self.work(item)
+        except Exception as error:
+            setattr(error, SEEN, relay.limits)
+            raise
+        finally:
+            reset_current(token)
+        return Told(result, relay.limits) if relay.limits else result
+
+    def many(self, items: Sequence[Any]) -> Any:
+        relay = Relay()
+        token = set_current(relay)
+        try:
+            results = [_portable(result) for result in self.work.many(items)]
+        finally:
+            reset_current(token)
+        return Told(results, relay.limits) if relay.limits else results
+
+
+@dataclass(slots=True)
+class Relay:
+    """Stands for the checkpoint where it cannot be: hooks show it the responses."""
+
+    limits: list[RateLimit] = field(default_factory=list)
+
+    def observe(self, response: object) -> None:
+        from .ratelimit._response import read_response
+
+        self.limits += read_response(response).limits(time.time())
+
+
+def _portable(result: Any) -> Any:
+    """One error that does not pickle must not take the results of its whole batch with it."""
+    if type(result) is not Failure:
+        return result
+    try:
+        pickle.loads(pickle.dumps(result.error))
+    except Exception:
+        return Failure(RuntimeError(f"{type(result.error).__name__}: {result.error}"))
+    return result

@@ -1,0 +1,513 @@
+"""``cp.remaining`` in real checkpoints: each place that is saved, and where a loop goes on."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tenacity
+
+from resumable import CheckpointData, CheckpointManager, InputChangedError, checkpointed, every, resumable
+from resumable.testing import FaultyStore, ManualClock, MemoryStore
+
+NEVER = every(hours=1000)
+
+
+class Stop(Exception):
+    """What leaves a block in these tests."""
+
+
+@pytest.fixture
+def store() -> FaultyStore:
+    return FaultyStore(MemoryStore())
+
+
+@pytest.fixture
+def manager(store: FaultyStore) -> CheckpointManager:
+    return CheckpointManager(store=store, clock=ManualClock(), save_strategy=NEVER)
+
+
+def saved(manager: CheckpointManager) -> CheckpointData:
+    data = manager.load_checkpoint("job")
+    assert data is not None
+    return data
+
+
+def run(manager: CheckpointManager, items: Iterable[Any], stop: Any = None, **options: Any) -> list[Any]:
+    """One run over *items*, left by an error at *stop*: what it did."""
+    done = []
+    try:
+        with checkpointed("job", manager=manager) as cp:
+            for item in cp.remaining(items, **options):
+                if item == stop:
+                    raise Stop
+                done.append(item)
+    except Stop:
+        pass
+    return done
+
+
+def generated(count: int) -> Iterator[int]:
+    yield from range(count)
+
+
+# -- one loop ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [range, lambda n: list(range(n)), generated], ids=["a range", "a list", "a generator"])
+@pytest.mark.parametrize("key", [None, lambda item: item], ids=["by position", "by key"])
+def test_a_loop_goes_on_at_the_item_that_it_was_left_at(make: Any, key: Any, manager: CheckpointManager) -> None:
+    runs = [run(manager, make(20), stop, key=key) for stop in (0, 7, 7, 19, None)]
+
+    assert runs == [[], list(range(7)), [], list(range(7, 19)), [19]]
+    assert manager.list_checkpoints() == []
+
+
+def test_a_loop_ticks_by_itself(manager: CheckpointManager) -> None:
+    counts = []
+    with checkpointed("job", every(items=3), manager=manager) as cp:
+        for _ in cp.remaining(range(10)):
+            counts.append(cp.metadata.save_count)
+
+    assert counts == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3]
+
+
+def test_a_loop_tells_how_many_items_there_are(manager: CheckpointManager) -> None:
+    with checkpointed("job", manager=manager, auto_cleanup=False) as cp:
+        for item in cp.remaining(range(10)):
+            assert cp.processed_items == item
+
+    assert saved(manager).metadata.total_items == 10
+    assert saved(manager).metadata.processed_items == 10
+
+
+def test_time_is_noticed_within_a_loop(manager: CheckpointManager) -> None:
+    clock = manager.clock
+    assert isinstance(clock, ManualClock)
+    with checkpointed("job", every(seconds=60), manager=manager) as cp:
+        for item in cp.remaining(range(10_000)):
+            if item in (5_000, 9_000):
+                assert cp.metadata.save_count == (item == 9_000)
+                clock.advance(61)
+        assert cp.metadata.save_count == 2
+
+
+def test_an_item_is_not_done_before_the_loop_asks_for_the_next(manager: CheckpointManager) -> None:
+    with checkpointed("job", manager=manager) as cp:
+        for item in cp.remaining(range(3)):
+            cp.save()
+            assert saved(manager).metadata.processed_items == item
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_stops_lose_nothing_and_repeat_nothing(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    key = chance.choice([None, str])
+    manager = CheckpointManager(tmp_path, save_strategy=every(items=chance.randint(1, 9)))
+    done: list[int] = []
+    for _ in range(100):
+        items = list(range(60))
+        if key is not None:
+            chance.shuffle(items)
+        stop = chance.choice([*range(60), None])
+        done += run(manager, items, stop, key=key)
+        if manager.list_checkpoints() == []:
+            break
+
+    assert sorted(done) == list(range(60))
+
+
+def test_manual_ticks_and_a_loop_both_count(manager: CheckpointManager) -> None:
+    with checkpointed("job", manager=manager) as cp:
+        cp.tick(5)
+        for _ in cp.remaining(range(3)):
+            pass
+        assert cp.processed_items == 8
+
+
+# -- keys -------------------------------------------------------------------------------------------------------------
+
+
+def test_by_key_items_may_come_go_and_change_their_order(manager: CheckpointManager) -> None:
+    assert run(manager, ["a", "b", "c", "d"], "c", key=str) == ["a", "b"]
+
+    assert run(manager, ["new", "d", "b", "c"], key=str) == ["new", "d", "c"]
+
+
+def test_a_key_may_be_the_name_of_a_field(manager: CheckpointManager) -> None:
+    rows = [{"id": number} for number in range(4)]
+    run(manager, rows, rows[2], key="id")
+
+    assert run(manager, list(reversed(rows)), key="id") == [{"id": 3}, {"id": 2}]
+
+
+# -- break, finalize, changed input -----------------------------------------------------------------------------------
+
+
+def test_a_loop_left_by_break_goes_on_in_the_next_run(manager: CheckpointManager) -> None:
+    with checkpointed("job", manager=manager) as cp:
+        for item in cp.remaining(range(10)):
+            if item == 4:
+                break
+
+    assert run(manager, range(10)) == list(range(4, 10))
+
+
+def test_finalize_ends_it_for_good(manager: CheckpointManager) -> None:
+    with checkpointed("job", manager=manager) as cp:
+        for item in cp.remaining(range(10)):
+            if item == 4:
+                cp.finalize()
+                break
+
+    assert manager.list_checkpoints() == []
+
+
+def test_a_loop_that_was_never_begun_holds_nothing_back(manager: CheckpointManager) -> None:
+    with checkpointed("job", manager=manager) as cp:
+        cp.remaining(range(10))
+
+    assert manager.list_checkpoints() == []
+
+
+def test_another_input_is_refused_with_the_difference_and_nothing_is_touched(manager: CheckpointManager) -> None:
+    run(manager, ["a", "b", "c", "d"], "d")
+    before = saved(manager)
+
+    with pytest.raises(InputChangedError) as raised:
+        run(manager, ["a", "X", "c", "d"])
+
+    assert raised.value.differences
+    assert any("resumable rm job" in way for way in raised.value.ways_out)
+    assert saved(manager).internal["loops"] == before.internal["loops"]
+    assert run(manager, ["a", "b", "c", "d"]) == ["d"]
+
+
+def test_an_input_that_became_shorter_is_refused(manager: CheckpointManager) -> None:
+    run(manager, range(10), 8)
+
+    with pytest.raises(InputChangedError, match="8 items were done, but there are only 5 now"):
+        run(manager, range(5))
+
+
+# -- several loops ----------------------------------------------------------------------------------------------------
+
+
+def test_loops_after_one_another_are_told_apart_by_their_order(manager: CheckpointManager) -> None:
+    def both(stop: str | None) -> list[str]:
+        done = []
+        with checkpointed("job", manager=manager) as cp:
+            for group in ("abc", "xyz"):
+                for item in cp.remaining(list(group)):
+                    if item == stop:
+                        raise Stop
+                    done.append(item)
+        return done
+
+    with pytest.raises(Stop):
+        both("y")
+
+    assert both(None) == ["y", "z"]
+
+
+def test_named_loops_keep_their_places_whatever_their_order(manager: CheckpointManager) -> None:
+    def both(names: str, stop: str | None) -> list[str]:
+        done = []
+        with checkpointed("job", manager=manager) as cp:
+            for name in names:
+                for number in cp.remaining(range(3), name=name):
+                    if f"{name}{number}" == stop:
+                        raise Stop
+                    done.append(f"{name}{number}")
+        return done
+
+    with pytest.raises(Stop):
+        both("ab", "b1")
+
+    assert both("ba", None) == ["b1", "b2"]
+
+
+def test_a_second_loop_of_the_same_name_begins_anew(manager: CheckpointManager) -> None:
+    """Only the first one goes on from the saved place; the second would leave items out silently."""
+    run(manager, range(5), 3, name="items")
+
+    with checkpointed("job", manager=manager) as cp:
+        first = list(cp.remaining(range(5), name="items"))
+        second = list(cp.remaining(range(5), name="items"))
+
+    assert (first, second) == ([3, 4], [0, 1, 2, 3, 4])
+
+
+def test_two_loops_side_by_side_each_have_their_place(manager: CheckpointManager) -> None:
+    def pairs(stop: int | None) -> list[tuple[int, str]]:
+        done = []
+        with checkpointed("job", manager=manager) as cp:
+            for number, letter in zip(cp.remaining(range(4)), cp.remaining(list("abcd")), strict=True):
+                if number == stop:
+                    raise Stop
+                done.append((number, letter))
+        return done
+
+    with pytest.raises(Stop):
+        pairs(2)
+
+    assert pairs(None) == [(2, "c"), (3, "d")]
+
+
+# -- loops inside loops -----------------------------------------------------------------------------------------------
+
+Done = list[tuple[str, int]]
+
+
+def nested(
+    manager: CheckpointManager,
+    stop: tuple[str, int] | None = None,
+    outer: str = "abcd",
+    breaks_at: int | None = None,
+    **options: Any,
+) -> Done:
+    """Four groups of five, left at *stop*; each group is given up at *breaks_at*."""
+    done: Done = []
+    try:
+        with checkpointed("job", manager=manager) as cp:
+            for group in cp.remaining(list(outer), **options):
+                for number in cp.remaining(range(5)):
+                    if (group, number) == stop:
+                        raise Stop
+                    if number == breaks_at:
+                        break
+                    done.append((group, number))
+    except Stop:
+        pass
+    return done
+
+
+EVERY = [(group, number) for group in "abcd" for number in range(5)]
+
+
+@pytest.mark.parametrize("stop", EVERY, ids=str)
+def test_an_inner_loop_goes_on_at_its_place_and_the_next_ones_begin_anew(
+    stop: tuple[str, int], manager: CheckpointManager
+) -> None:
+    first, second = nested(manager, stop), nested(manager)
+
+    assert first + second == EVERY
+    assert manager.list_checkpoints() == []
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_nested_loops_stopped_again_and_again_lose_and_repeat_nothing(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    manager = CheckpointManager(tmp_path, save_strategy=every(items=chance.randint(1, 6)))
+    done: Done = []
+    for _ in range(100):
+        done += nested(manager, chance.choice([*EVERY, None]))
+        if manager.list_checkpoints() == []:
+            break
+
+    assert done == EVERY
+
+
+def test_an_inner_loop_belongs_to_the_key_of_the_outer_item_not_to_its_place_in_line(
+    manager: CheckpointManager,
+) -> None:
+    """By key the order may change: the inner place of "b" must not be taken for that of what now stands there."""
+    first = nested(manager, ("b", 3), key=str)
+
+    second = nested(manager, outer="dcba", key=str)
+
+    assert first == [("a", n) for n in range(5)] + [("b", n) for n in range(3)]
+    assert sorted(second) == [("b", 3), ("b", 4), *EVERY[10:]]
+
+
+def test_inner_loops_that_are_left_by_break_hold_nothing_back(manager: CheckpointManager) -> None:
+    """The outer item was done; what its inner loop left out, it left out for good."""
+    done = nested(manager, breaks_at=2)
+
+    assert done == [(group, number) for group in "abcd" for number in range(2)]
+    assert manager.list_checkpoints() == []
+
+
+@pytest.mark.parametrize("stop", [("b", 1), ("c", 0), ("d", 1)], ids=str)
+def test_inner_loops_that_are_left_by_break_do_not_confuse_the_next_ones(
+    stop: tuple[str, int], manager: CheckpointManager
+) -> None:
+    first, second = nested(manager, stop, breaks_at=2), nested(manager, breaks_at=2)
+
+    assert first + second == [(group, number) for group in "abcd" for number in range(2)]
+
+
+def test_many_inner_loops_cost_no_more_than_the_first(manager: CheckpointManager) -> None:
+    with checkpointed("job", manager=manager) as cp:
+        for number in cp.remaining(range(300)):
+            for inner in cp.remaining(range(3)):
+                if inner == 2 and number % 2:
+                    break
+        loops = cp._core.loops
+
+        assert cp.processed_items == 300 + 150 * 3 + 150 * 2
+        assert len(loops.views) == 2
+        assert sum(map(len, loops._running.values())) <= 1
+
+
+def test_loops_three_deep_go_on_at_the_innermost_place(manager: CheckpointManager) -> None:
+    every_one = [(a, b, c) for a in range(3) for b in range(3) for c in range(3)]
+
+    def work(stop: tuple[int, int, int] | None) -> list[tuple[int, int, int]]:
+        done = []
+        try:
+            with checkpointed("job", manager=manager) as cp:
+                for a in cp.remaining(range(3)):
+                    for b in cp.remaining(range(3)):
+                        for c in cp.remaining(range(3)):
+                            if (a, b, c) == stop:
+                                raise Stop
+                            done.append((a, b, c))
+        except Stop:
+            pass
+        return done
+
+    for stop in every_one:
+        assert work(stop) + work(None) == every_one
+
+
+def test_loops_in_threads_each_go_on_at_their_place(tmp_path: Path) -> None:
+    manager = CheckpointManager(tmp_path, save_strategy=every(items=1))
+
+    def work(cp: Any, name: str, done: list[str], stop: int) -> None:
+        for number in cp.remaining(range(30), name=name):
+            if number == stop:
+                return
+            done.append(f"{name}{number}")
+
+    def all_threads(stops: tuple[int, ...]) -> list[str]:
+        done: list[str] = []
+        with checkpointed("job", manager=manager) as cp:
+            threads = [
+                threading.Thread(target=work, args=(cp, name, done, stop))
+                for name, stop in zip("abcd", stops, strict=True)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        return done
+
+    first, second = all_threads((3, 17, 29, 10)), all_threads((99, 99, 99, 99))
+
+    assert len(first) == 3 + 17 + 29 + 10
+    assert sorted(first + second) == sorted(f"{name}{number}" for name in "abcd" for number in range(30))
+    assert manager.list_checkpoints() == []
+
+
+# -- loops and retries ------------------------------------------------------------------------------------------------
+
+
+class Flaky:
+    """Fails once at each of these items."""
+
+    def __init__(self, *fails_at: int) -> None:
+        self.failures = set(fails_at)
+        self.done: list[int] = []
+
+    def __call__(self, item: int) -> None:
+        if item in self.failures:
+            self.failures.remove(item)
+            raise ConnectionError(item)
+        self.done.append(item)
+
+
+QUICK = {"wait": tenacity.wait_none(), "stop": tenacity.stop_after_attempt(4)}
+
+
+@pytest.mark.parametrize("key", [None, lambda item: item], ids=["by position", "by key"])
+def test_a_loop_in_a_retried_attempt_goes_on_where_the_attempt_before_left_it(
+    key: Any, manager: CheckpointManager
+) -> None:
+    fetch = Flaky(2, 5)
+    with checkpointed("job", manager=manager) as cp:
+        for attempt in cp.retrying(**QUICK):
+            with attempt:
+                for item in cp.remaining(range(8), key=key):
+                    fetch(item)
+        assert cp.processed_items == 8
+
+    assert fetch.done == list(range(8))
+    assert manager.list_checkpoints() == []
+
+
+def test_a_retried_attempt_whose_save_failed_still_goes_on_in_memory(
+    manager: CheckpointManager, store: FaultyStore
+) -> None:
+    """State in memory is kept between attempts, not read again."""
+    fetch = Flaky(2, 5)
+    store.fail_next("put", times=1)
+    with checkpointed("job", manager=manager, auto_cleanup=False) as cp:
+        for attempt in cp.retrying(**QUICK):
+            with attempt:
+                for item in cp.remaining(range(8)):
+                    fetch(item)
+
+    assert fetch.done == list(range(8))
+    assert saved(manager).internal["loops"]["loop-1"]["position"] == 8
+
+
+def test_a_retry_inside_a_loop_leaves_that_loop_alone(manager: CheckpointManager) -> None:
+    fetch = Flaky(2, 3)
+    with checkpointed("job", manager=manager) as cp:
+        retry = cp.retrying(**QUICK)
+        for item in cp.remaining(range(6)):
+            retry(fetch, item)
+            if item == 4:
+                break
+
+    assert fetch.done == [0, 1, 2, 3, 4]
+    assert saved(manager).metadata.processed_items == 4
+    assert run(manager, range(6)) == [4, 5]
+
+
+def test_finished_loops_of_a_failed_attempt_are_not_done_again(manager: CheckpointManager) -> None:
+    first, second = Flaky(), Flaky(1)
+    with checkpointed("job", manager=manager) as cp:
+        for attempt in cp.retrying(**QUICK):
+            with attempt:
+                for item in cp.remaining(range(3)):
+                    first(item)
+                for item in cp.remaining(range(3)):
+                    second(item)
+
+    assert first.done == [0, 1, 2]
+    assert second.done == [0, 1, 2]
+
+
+def test_a_run_killed_in_a_later_attempt_goes_on_from_there(tmp_path: Path) -> None:
+    manager = CheckpointManager(tmp_path, save_strategy=every(items=1))
+    fetch = Flaky(2)
+    with pytest.raises(Stop), checkpointed("job", manager=manager) as cp:  # noqa: PT012
+        for attempt in cp.retrying(retry=tenacity.retry_if_exception_type(ConnectionError), **QUICK):
+            with attempt:
+                for item in cp.remaining(range(8)):
+                    if item == 5:
+                        raise Stop
+                    fetch(item)
+
+    assert fetch.done == [0, 1, 2, 3, 4]
+    assert run(manager, range(8)) == [5, 6, 7]
+
+
+def test_a_decorated_function_that_is_retried_goes_on_with_its_loops(manager: CheckpointManager) -> None:
+    fetch = Flaky(2, 5)
+
+    @resumable(operation_id="job", manager=manager, retry=tenacity.Retrying(**QUICK))
+    def work(cp: Any) -> str:
+        for item in cp.remaining(range(8)):
+            fetch(item)
+        return "done"
+
+    assert work() == "done"
+    assert fetch.done == list(range(8))
+    assert manager.list_checkpoints() == []
