@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from ._codec import check, encode, object_chunks, step
+from ._codec import check, encode, step
 from ._collections import Durable
 from ._models import CheckpointMetadata
 from ._snapshot import Part
@@ -147,7 +147,7 @@ class Baseline:
 
 
 def _object(members: Iterable[tuple[str, bytes]]) -> bytes:
-    return b"".join(object_chunks(members))
+    return b"{%b}" % b",".join([b"%b:%b" % (encode(name), part) for name, part in members])
 
 
 def encode_sections(internal: Mapping[str, Any]) -> dict[str, bytes]:

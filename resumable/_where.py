@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from pathlib import Path
 
@@ -17,7 +16,6 @@ def default_directory() -> Path:
     return Path(environment) if environment else configured_directory(Path.cwd()) or Path(".")
 
 
-@functools.lru_cache(maxsize=64)
 def configured_directory(start: Path) -> Path | None:
     """``[tool.resumable] dir`` from *start* upward; a relative one is relative to its pyproject.toml.
 

@@ -21,7 +21,7 @@ from resumable.cli._commands import commands
 from resumable.cli._scan import _SCAN_FROM, read_all, read_facts
 from resumable.cli._screens import size
 from resumable.cli._summary import Run, _with_current_run, ending_of, summary_from
-from resumable.cli._where import configured_directory
+from resumable._where import configured_directory
 from resumable.stores import FileStore, MemoryStore
 
 REPOSITORY = Path(__file__).parents[1]
