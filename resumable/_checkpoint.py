@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
@@ -31,8 +31,10 @@ from .stores._names import check_operation_id
 
 if TYPE_CHECKING:
     from ._bar import ProgressView
+    from ._map import OnError
 
 T = TypeVar("T")
+R = TypeVar("R")
 _MOST_ITEMS = 1 << 30
 ShowProgress = bool | Callable[["ProgressView"], object]
 Key = Callable[[Any], str | int] | str | None
@@ -106,6 +108,55 @@ class Checkpoint(Shell[S]):
         self._note_total(loop)
         assert isinstance(loop, Remaining)
         return loop
+
+    def map(
+        self,
+        fn: Callable[[T], R],
+        items: Iterable[T],
+        *,
+        executor: Any = None,
+        key: Key = None,
+        max_in_flight: int = 64,
+        batch: int = 1,
+        retry: tenacity.BaseRetrying | None = None,
+        on_error: OnError = "raise",
+        max_crashes: int = 2,
+        retry_failed: bool = False,
+        name: str | None = None,
+    ) -> Generator[tuple[T, R], None, None]:
+        """``fn(item)`` for each of *items* that is not done, many at a time: ``(item, result)`` as they end.
+
+        An item is done when the body of the loop has returned for it: what the body put into the state, and that the
+        item is done, are in one save. After a kill only what was in flight, or not saved yet, is done again.
+
+        Args:
+            executor: What has ``submit()`` like ``concurrent.futures``: threads, processes, loky, mpi4py; a
+                ``distributed.Client``; the module ``ray``. Or a factory of one of these, such as
+                ``lambda: ProcessPoolExecutor(8)``: it is replaced when its workers die, and shut down at the end.
+                None calls *fn* in this thread, one item after the other.
+            key: As in :meth:`remaining`. Without it the position counts.
+            max_in_flight: How many tasks are out at most. With *batch* items in each, that many times as many items.
+            batch: How many items a task takes; for items that are done faster than a task is handed out.
+            retry: A tenacity policy for each item, applied by its worker. It saves nothing: what is under way is not
+                in the checkpoint. The last error itself is raised, no ``RetryError``.
+            on_error: What follows when an item has failed for good. ``"raise"``: raise its error, and do no more;
+                the next run tries it again. ``"skip"``: note it in :attr:`failed`, go on. ``"collect"``: the same,
+                and give out ``(item, error)``.
+            max_crashes: An item that was alone in flight when its worker died, so many times, is noted in
+                :attr:`failed`, whatever *on_error* says.
+            retry_failed: Try the items of :attr:`failed` again; else they are left out.
+            name: Tells several loops apart; by default their order does.
+
+        Raises:
+            InputChangedError: The items that are done are not the ones that were.
+            BrokenExecutor: Workers died, and no factory was given to go on with; what was done is saved.
+        """
+        from ._map import Settings, start
+
+        settings = Settings(
+            max_in_flight=max_in_flight, batch=batch, retry=retry, on_error=on_error, max_crashes=max_crashes
+        )
+        return start(self, self._done_loop(items, key, name, retry_failed), fn, executor, settings)
 
     @overload
     def sink(
@@ -204,6 +255,31 @@ class AsyncCheckpoint(Shell[S]):
         self._note_total(loop)
         assert isinstance(loop, AsyncRemaining)
         return loop
+
+    def amap(
+        self,
+        fn: Callable[[T], Awaitable[R]],
+        items: AsyncIterable[T] | Iterable[T],
+        *,
+        key: Key = None,
+        max_in_flight: int = 64,
+        retry: tenacity.BaseRetrying | None = None,
+        on_error: OnError = "raise",
+        retry_failed: bool = False,
+        name: str | None = None,
+    ) -> AsyncGenerator[tuple[T, R], None]:
+        """``await fn(item)`` for each of *items* that is not done, in tasks. See :meth:`Checkpoint.map`.
+
+        The first error that is raised cancels the other tasks; so does leaving the loop, when the generator is closed.
+
+        Args:
+            retry: A tenacity policy for each item; its sleeps are the event loop's.
+        """
+        from ._amap import start_async
+        from ._map import Settings
+
+        settings = Settings(max_in_flight=max_in_flight, retry=retry, on_error=on_error)
+        return start_async(self, self._done_loop(items, key, name, retry_failed, is_async=True), fn, settings)
 
     @overload
     async def sink(

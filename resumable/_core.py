@@ -19,10 +19,11 @@ from ._capture import Content
 from ._clock import Clock, system_clock
 from ._codec import warn_once_per_path
 from ._collections import Durable, make
+from ._done import Failed
 from ._errors import CheckpointCorruptError, RateLimitExhausted, StateEncodeError, StoreError
 from ._loops import Loops
 from ._models import CheckpointMetadata, SaveCosts
-from ._quota import MARGIN_SECONDS, OnExhausted, Quota
+from ._quota import OnExhausted, Quota
 from ._reporter import DRAW_SECONDS, Reporter
 from ._restore import Restored
 from ._session import Save, Session
@@ -133,6 +134,7 @@ class Core:
         self.session = Session(self.options.strategy, metadata, now=self.clock.now(), elapsed_time=elapsed, costs=costs)
         self.loops = Loops(self._internal.get("loops", {}))
         self.quota = Quota(self._internal.get("budget"))
+        self.failed = Failed(self._internal.get("failed"))
         self._sinks: dict[str, Sink[Any]] = {}
         self.runs: list[dict[str, Any]] = [*self._internal.get("history", [])][-_RUNS_KEPT:]
         self.runs.append(self._this_run(utc.isoformat(timespec="seconds")))
@@ -221,6 +223,21 @@ class Core:
         if self.quota.observe(response, self.session, now=self.clock.utc().timestamp()):
             self._wake()
 
+    def has_quota(self, in_flight: int | None) -> bool:
+        """Whether more than *in_flight* requests are left. While any are out, check-ins do not wait for the quota.
+
+        Args:
+            in_flight: None while nothing more is to be asked for.
+        """
+        if in_flight is None:
+            self.quota.reserve = -1
+            return True
+        self.quota.reserve = in_flight
+        is_left = self.quota.exhausted(now=self.clock.utc().timestamp()) is None
+        if in_flight:
+            self.quota.reserve = -1
+        return is_left
+
     def wait_if_exhausted(self) -> Steps[None]:
         """Save and wait, or raise, if the quota is used up.
 
@@ -241,7 +258,7 @@ class Core:
 
     def _wait_until(self, limit: RateLimit) -> Steps[None]:
         assert limit.reset_at is not None
-        fresh_at = limit.reset_at + MARGIN_SECONDS
+        fresh_at = limit.reset_at + self.quota.margin_seconds
         whom = limit.host or limit.resource
         try:
             while (left := fresh_at - self.clock.utc().timestamp()) > 0:
@@ -382,6 +399,8 @@ class Core:
         internal["history"] = self.runs
         if (budget := self.quota.to_dict()) is not None:
             internal["budget"] = budget
+        if self.failed or "failed" in internal:
+            internal["failed"] = self.failed.to_dict()
         if self._sinks:
             internal["sinks"] = {**internal.get("sinks", {}), **{n: sink.to_dict() for n, sink in self._sinks.items()}}
         if (pace := self.reporter.to_dict()) is not None:
@@ -421,6 +440,9 @@ class Core:
             return False
         if not self.is_finalized and next(self.loops.left(), None) is not None:
             yield from self.save("Stopped: a loop was left with items to go", is_last=True)
+            return False
+        if not self.is_finalized and self.failed:
+            yield from self.save(f"Failed: {len(self.failed)} items; retry_failed=True tries them again", is_last=True)
             return False
         if self.options.auto_cleanup:
             for sink in self._sinks.values():

@@ -24,11 +24,9 @@ class Engine:
     """
 
     def __init__(self, executor: Any) -> None:
-        is_instance = not isinstance(executor, type) and (hasattr(executor, "submit") or _is_ray(executor))
-        if not is_instance and not callable(executor):
-            raise TypeError(f"executor must have submit(), or be a factory of what has it, not {executor!r:.80}")
-        self._make: Callable[[], Any] | None = None if is_instance else executor
-        self.executor: Any = adapted(executor) if is_instance else self._made()
+        is_ready = _is_instance(executor)
+        self._make: Callable[[], Any] | None = None if is_ready else executor
+        self.executor: Any = adapted(executor) if is_ready else self._made()
         self.submit: Callable[..., Future[Any]] = self.executor.submit
 
     @property
@@ -37,22 +35,20 @@ class Engine:
         kind = type(self.executor)
         return isinstance(self.executor, ThreadPoolExecutor) and "Interpreter" not in kind.__name__
 
-    @property
-    def is_replaceable(self) -> bool:
-        return self._make is not None
-
-    def replace(self) -> None:
-        """Its workers died: take a new one, if need be and possible.
+    def replace(self, error: BaseException) -> None:
+        """Workers died, as *error* says: take a new executor, unless this one goes on by itself.
 
         Raises:
-            BrokenExecutor: It needs to be, and no factory was given.
+            BrokenExecutor: *error*, if no factory was given.
         """
-        if self._make is not None:
-            self.close(wait=False)
-            self.executor = self._made()
-            self.submit = self.executor.submit
-        elif isinstance(self.executor, Future):  # pragma: no cover
-            raise BrokenExecutor
+        if not isinstance(error, BrokenExecutor):
+            return
+        if self._make is None:
+            error.add_note("resumable: give a factory, as in executor=lambda: ProcessPoolExecutor(8), to go on by itself")
+            raise error
+        self.close(wait=False)
+        self.executor = self._made()
+        self.submit = self.executor.submit
 
     def close(self, *, wait: bool) -> None:
         """End what the factory made; an executor that was given goes on. Calls that have not begun are dropped."""
@@ -64,6 +60,20 @@ class Engine:
     def _made(self) -> Any:
         assert self._make is not None
         return bound_to_this_process(adapted(self._make()))
+
+
+def check_executor(executor: Any) -> None:
+    """Refuse what is neither an executor nor a factory.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if not _is_instance(executor) and not callable(executor):
+        raise TypeError(f"executor must have submit(), or be a factory of what has it, not {executor!r:.80}")
+
+
+def _is_instance(executor: Any) -> bool:
+    return not isinstance(executor, type) and (hasattr(executor, "submit") or _is_ray(executor))
 
 
 def _shut_down(executor: Any, *, wait: bool) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ._errors import InputChangedError
+from ._shellwords import argument
 
 
 class Call(Protocol):
@@ -35,7 +36,7 @@ def check_arguments(call: Call, saved: Any) -> None:
             [
                 f"two operations:  put {{{field}}} into the operation_id",
                 f"it does not matter:  ignore_arguments=({names})",
-                f"start over:  resumable rm {call.operation_id}",
+                f"start over:  resumable rm {argument(call.operation_id)}",
             ],
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import random
+import warnings
 from collections.abc import Callable, Iterator, MutableSequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,10 +55,13 @@ def prove_resumable(
         ProofFailed: It does not; the text says where it was stopped, what differed, and what that usually means.
         Exception: What *job* raises when nobody stops it.
     """
+    __tracebackhide__ = True  # for pytest: the text says all
     if hard and not hasattr(os, "fork"):
         raise RuntimeError("hard=True needs os.fork, which this system does not have")
     prover = _Prover(job, effects, reset, result, exactly_once, hard)
-    proof = prover.prove(save_every, random.Random(seed), max_cases, mid_item_errors, seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # a kill closes no file of the job's
+        proof = prover.prove(save_every, random.Random(seed), max_cases, mid_item_errors, seed)
     if proof.findings:
         raise ProofFailed(proof)
     return proof
@@ -90,7 +94,7 @@ class _Prover:
         items = max((place.items for place in first.places), default=0)
         saves = max((place.saves for place in first.places), default=0)
         proof = Proof(len(chosen), len(cases), items, saves, seed)
-        if not first.openings:
+        if not first.places:
             raise ValueError("the job opened no checkpoint, so there is nothing to prove; does it call the loop?")
         proof.findings.extend(self._differences(first, again))
         if not proof.findings:  # else nothing can be compared

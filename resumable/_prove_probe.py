@@ -104,6 +104,7 @@ class Probe:
         store, save_every: Take the place of the job's own store and strategy, if given.
         count_effects: How many effects there were until now.
         lines: Whether lines of the user's code are places, too.
+        is_here: Whether what runs now belongs to the run that is watched.
     """
 
     wants: Callable[[Place], bool] = never
@@ -112,26 +113,28 @@ class Probe:
     save_every: int | None = None
     count_effects: Callable[[], int] = lambda: 0
     lines: bool = True
+    is_here: Callable[[], bool] = lambda: True
     places: list[Place] = field(default_factory=list)
     openings: list[Opening] = field(default_factory=list)
     stopped: Place | None = None
     saves: int = 0
     saved_effects: int = 0
     open: list[object] = field(default_factory=list)
-    _items: int = 0
     _is_dead: bool = False
     _thread: int = field(default_factory=threading.get_ident)
 
-    def at(self, kind: str, items: int | None = None, frame: FrameType | None = None) -> None:
+    def at(self, kind: str, frame: FrameType | None = None) -> None:
         """The run is at a place of this *kind*; does not return if it is to be stopped there."""
+        if threading.get_ident() != self._thread or not self.is_here():
+            return
         if self._is_dead:
             raise SimulatedKill  # somebody caught the first one; a dead process does nothing any more
-        if self.stopped is not None or not self.open or threading.get_ident() != self._thread:
+        if self.stopped is not None or not self.open:
             return
-        self._items = self._items if items is None else items
+        items = max((core.processed_items for core in self.open if isinstance(core, Core)), default=0)
         user = frame if frame is not None else _user_frame(sys._getframe(1))
         file, line = (user.f_code.co_filename, user.f_lineno) if user is not None else ("", 0)
-        place = Place(kind, self._items, self.saves, file, line)
+        place = Place(kind, items, self.saves, file, line)
         self.places.append(place)
         if self.wants(place):
             self.stopped = place
@@ -184,6 +187,7 @@ def installed(probe: Probe) -> Iterator[None]:
             (StoredOperation, "save", _stored_save),
             (StoredOperation, "delete", _stored_delete),
             (CheckpointManager, "__init__", _manager_init),
+            (CheckpointManager, "finalize", _manager_finalize),
         ):
             original = getattr(owner, name)
             stack.callback(setattr, owner, name, original)
@@ -234,9 +238,9 @@ def _core_release(original: Any, probe: Probe) -> Any:
 
 def _core_check_in(original: Any, probe: Probe) -> Any:
     def check_in(core: Core) -> Steps[float]:
-        probe.at("tick", core.processed_items)
+        probe.at("tick")
         items: float = yield from original(core)
-        probe.at("ticked", core.processed_items)
+        probe.at("ticked")
         return min(items, 1)
 
     return check_in
@@ -268,6 +272,16 @@ def _manager_init(original: Any, probe: Probe) -> Any:
         original(manager, *args, **options)
         if probe.store is not None:
             manager.store = probe.store
-        probe.open.append(manager)  # nobody says when it is done with
+        probe.open.append(manager)
 
     return init
+
+
+def _manager_finalize(original: Any, probe: Probe) -> Any:
+    def finalize(manager: CheckpointManager, operation_id: str) -> Any:
+        probe.at("finalize")
+        found = original(manager, operation_id)
+        probe.open[:] = [other for other in probe.open if other is not manager]
+        return found
+
+    return finalize

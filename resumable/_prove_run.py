@@ -100,7 +100,7 @@ class Trial:
         if stop is not None:
             probe.wants = stop.wants
             kill = self._die if self._is_hard else Probe.kill
-            probe.stop = kill if stop.how == "kill" else _interrupt
+            probe.stop = kill if stop.how == "kill" else interrupt
         return probe
 
     def _watched(self, probe: Probe) -> Outcome:
@@ -173,7 +173,7 @@ class Trial:
         self._report.write_bytes(told)
 
 
-def _interrupt(probe: Probe) -> NoReturn:
+def interrupt(probe: Probe) -> NoReturn:
     raise SimulatedInterrupt
 
 

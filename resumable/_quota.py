@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 OnExhausted = Literal["wait", "raise"] | Callable[["RateLimit"], Literal["wait", "raise"] | None]
 """What to do when the quota is used up; a callable is asked, and None from it means: go on at once."""
 
-MARGIN_SECONDS = 1.0
-"""Waited beyond the reset: servers tell it in whole seconds, and their clocks are not ours."""
+_MARGIN_SECONDS = 1.0
+"""Waited beyond the reset, at most: servers tell it in whole seconds, and their clocks are not ours."""
+_MARGIN_SHARE = 0.02
+"""And at most so much of the longest time to a reset that was seen: a margin must not cost a short window."""
 
 
 def check_policy(policy: object) -> None:
@@ -42,6 +44,7 @@ class Quota:
     def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
         self._lock = threading.Lock()
         self._budget = _budget_from(saved) if saved else None
+        self._longest = 0.0
         self.reserve = 0
 
     def observe(self, response: object, session: Session, *, now: float) -> bool:
@@ -56,16 +59,23 @@ class Quota:
                 self._budget = _budget_from(None)
             self._budget.observe(limits, now)
             scarcest = self._budget.scarcest(now)
+            self._longest = max(self._longest, *((limit.reset_at or 0.0) - now for limit in limits))
         if scarcest is not None and scarcest.remaining is not None:
             session.observe(scarcest.remaining, scarcest.limit)
         return True
+
+    @property
+    def margin_seconds(self) -> float:
+        """What is waited beyond a reset."""
+        # Before anything was observed, as after a resume, nobody knows how short the windows are.
+        return min(_MARGIN_SECONDS, _MARGIN_SHARE * self._longest) if self._longest else _MARGIN_SECONDS
 
     def exhausted(self, *, now: float) -> RateLimit | None:
         """The quota that must be waited for; None if there is none."""
         if self._budget is None:
             return None
         with self._lock:
-            limit = self._budget.exhausted(now - MARGIN_SECONDS, self.reserve)
+            limit = self._budget.exhausted(now - self.margin_seconds, self.reserve)
         return limit if limit is not None and limit.reset_at is not None else None
 
     def scarcest(self, *, now: float) -> tuple[RateLimit | None, int]:

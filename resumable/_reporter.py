@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ._messages import going_on, how_it_ended, stopped, waiting
-from ._quota import MARGIN_SECONDS, Quota
+from ._quota import Quota
 from ._session import Session
 from ._shellwords import resume_command
 
@@ -163,7 +163,7 @@ class Reporter:
         done = operation.processed_items
         looks = operation.quota.looks(now=now)
         forecaster.look(done, operation.session.costs.active_seconds, looks, now=now)
-        forecast = forecaster.forecast(metadata.total_items, now=now, margin_seconds=MARGIN_SECONDS)
+        forecast = forecaster.forecast(metadata.total_items, now=now, margin_seconds=operation.quota.margin_seconds)
         return ProgressView(
             operation_id=operation.operation_id,
             at=at.astimezone(),

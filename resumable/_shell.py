@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, overload
 
 from ._collections import Durable, kind_of, make
 from ._core import Core, Options
+from ._done import Done, done_loop
 from ._items import Loop
 from ._log import DurableLog
 from ._mapping import DurableDict
@@ -118,6 +119,14 @@ class Shell(Generic[S]):
         """A clean exit will save and keep the checkpoint, so that the next run goes on from here."""
         self._core.keep_reason = reason
 
+    @property
+    def failed(self) -> dict[str | int, str]:
+        """The items that ``map`` gave up, each with the text of its error: by key, or by position.
+
+        While there are any, a clean exit keeps the checkpoint; ``map(..., retry_failed=True)`` tries them again.
+        """
+        return self._core.failed.all()
+
     # -- durable collections
 
     def mapping(self, name: str) -> DurableDict:
@@ -167,6 +176,10 @@ class Shell(Generic[S]):
         if self._was_woken:
             self._limit = _ALWAYS
 
+    def has_quota(self, in_flight: int | None) -> bool:
+        """For maps: whether more than *in_flight* requests may be out; None while no more will be."""
+        return self._core.has_quota(in_flight)
+
     # -- loops
 
     def register(self, loop: Loop[Any]) -> None:
@@ -180,6 +193,22 @@ class Shell(Generic[S]):
     def continuing(self) -> Callable[[Any], None]:
         """For retries: a ``before`` hook; loops of an attempt go on where the attempt before left them."""
         return self._core.loops.continuing()
+
+    def _done_loop(
+        self, items: Any, key: Any, name: str | None, retry_failed: bool, *, is_async: bool = False
+    ) -> Done[Any]:
+        owner: Any = self
+
+        def make(name: str, saved: dict[str, Any] | None) -> Done[Any]:
+            failed = self._core.failed
+            return done_loop(
+                items, owner, name=name, key=key, saved=saved, failed=failed, retry_failed=retry_failed, is_async=is_async
+            )
+
+        loop = self._core.loops.begin(name, make)
+        self._note_total(loop)
+        assert isinstance(loop, Done)
+        return loop
 
     def _note_total(self, loop: Loop[Any]) -> None:
         metadata = self._core.session.metadata

@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 
 from ._auto import as_stored
-from ._codec import check
+from ._codec import check, decode, encode
 from ._errors import InputChangedError, StateEncodeError
 from ._models import SaveCosts
+from ._shellwords import argument
 
 _COSTS = tuple(field.name for field in dataclasses.fields(SaveCosts))
 
@@ -26,18 +27,31 @@ def restored(operation_id: str, kind: type[Any], saved: Mapping[str, Any] | None
     if saved is None:
         return kind()
     try:
-        if hasattr(kind, "model_validate"):
-            return kind.model_validate(dict(saved))
-        return msgspec.convert(saved, kind, dec_hook=_decode)
+        state = _converted(kind, saved)
     except (msgspec.ValidationError, ValueError) as error:
-        raise InputChangedError(
-            operation_id,
-            [f"the saved state does not fit {kind.__name__}: {error}"],
-            [
-                f"give new fields of {kind.__name__} defaults, or change the saved state by hand",
-                f"start over:  resumable rm {operation_id}",
-            ],
-        ) from None
+        raise _misfit(operation_id, kind, [str(error)]) from None
+    # A field that was renamed would begin anew, and what it held would be gone with the next save.
+    lost = saved.keys() - plain(kind, state).keys()
+    if lost:
+        raise _misfit(operation_id, kind, [f"it has no field {name!r}" for name in sorted(lost)])
+    return state
+
+
+def _converted(kind: type[Any], saved: Mapping[str, Any]) -> Any:
+    if hasattr(kind, "model_validate_json"):
+        return kind.model_validate_json(encode(saved))
+    return msgspec.convert(saved, kind, dec_hook=_decode, str_keys=True)
+
+
+def _misfit(operation_id: str, kind: type[Any], reasons: list[str]) -> InputChangedError:
+    return InputChangedError(
+        operation_id,
+        [f"the saved state does not fit {kind.__name__}: {reason}" for reason in reasons],
+        [
+            f"give new fields of {kind.__name__} defaults, keep the old ones, or change the saved state by hand",
+            f"start over:  resumable rm {argument(operation_id)}",
+        ],
+    )
 
 
 def plain(kind: type[Any] | None, state: Any) -> dict[str, Any]:
@@ -52,11 +66,12 @@ def plain(kind: type[Any] | None, state: Any) -> dict[str, Any]:
         return state
     try:
         if hasattr(state, "model_dump"):
-            value = state.model_dump(mode="json")
+            value = state.model_dump(mode="json", by_alias=True, round_trip=True)
         else:
-            value = msgspec.to_builtins(state, enc_hook=_encode)
+            value = msgspec.to_builtins(state, enc_hook=_encode, str_keys=True)
         # What JSON would change silently, such as NaN, shows only in the plain form.
         check(value, "$.state")
+        value = decode(encode(value))  # a tuple is a list there, and the type makes it one again
     except (TypeError, NotImplementedError, ValueError, RecursionError) as error:
         raise StateEncodeError("$.state", str(error)) from error
     if not isinstance(value, dict):

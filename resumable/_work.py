@@ -14,11 +14,21 @@ from typing import TYPE_CHECKING, Any
 import tenacity
 
 from ._current import reset_current, set_current
-from ._retry import _SETTINGS
 
 if TYPE_CHECKING:
     from .ratelimit._headers import RateLimit
 
+_SETTINGS = (
+    "sleep",
+    "stop",
+    "wait",
+    "retry",
+    "before",
+    "after",
+    "before_sleep",
+    "retry_error_cls",
+    "retry_error_callback",
+)
 SEEN = "_resumable_limits"
 """The attribute of an error that carries what its worker saw of quotas."""
 

@@ -12,9 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from ._errors import StoreError
+from ._prove import prove_resumable
+from ._prove_probe import SimulatedInterrupt, SimulatedKill
+from ._prove_report import Finding, Proof, ProofFailed
 from .stores import CheckpointStore, MemoryStore
 
-__all__ = ["FaultyStore", "ManualClock", "MemoryStore"]
+__all__ = [
+    "FaultyStore",
+    "Finding",
+    "ManualClock",
+    "MemoryStore",
+    "Proof",
+    "ProofFailed",
+    "SimulatedInterrupt",
+    "SimulatedKill",
+    "prove_resumable",
+]
 
 
 class ManualClock:

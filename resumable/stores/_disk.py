@@ -88,10 +88,15 @@ def _gather(chunks: Iterable[bytes]) -> Iterable[bytes]:
     """The same bytes in pieces worth a system call each."""
     waiting, size = [], 0
     for chunk in chunks:
+        if len(chunk) >= _PIECE:  # not worth a copy
+            yield b"".join(waiting)
+            yield chunk
+            waiting, size = [], 0
+            continue
         waiting.append(chunk)
         size += len(chunk)
         if size >= _PIECE:
-            yield b"".join(waiting) if len(waiting) > 1 else chunk
+            yield b"".join(waiting)
             waiting, size = [], 0
     yield b"".join(waiting)
 

@@ -1,0 +1,162 @@
+"""Many at a time under asyncio: a bounded number of tasks; what ends is taken as it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, Protocol, TypeVar
+
+import tenacity
+
+from ._done import Done, Key
+from ._map import Landing, Settings
+from ._work import settings_of
+
+T = TypeVar("T")
+R = TypeVar("R")
+Entry = tuple[Key, Any]
+
+
+class AsyncMapOwner(Protocol):
+    """What a map asks of its checkpoint."""
+
+    async def check_in_async(self) -> int: ...
+    def observe(self, response: object, /) -> None: ...
+    def error(self) -> None: ...
+    def has_quota(self, in_flight: int | None) -> bool: ...
+
+
+def with_retry(fn: Callable[[T], Awaitable[R]], policy: tenacity.BaseRetrying | None) -> Callable[[T], Awaitable[R]]:
+    """*fn*, tried again as *policy* says. Each call has a policy of its own: a shared one mixes tasks up."""
+    if policy is None:
+        return fn
+    settings: dict[str, Any] = dict(settings_of(policy) or {})
+    if not isinstance(policy, tenacity.AsyncRetrying):
+        del settings["sleep"]  # it would block the loop
+
+    async def retried(item: T) -> R:
+        result: R = await tenacity.AsyncRetrying(**settings)(fn, item)
+        return result
+
+    return retried
+
+
+def start_async(
+    owner: AsyncMapOwner, loop: Done[T], fn: Callable[[T], Awaitable[R]], settings: Settings
+) -> AsyncGenerator[tuple[T, R], None]:
+    """The results of ``amap``; nothing runs before the first is asked for.
+
+    Raises:
+        TypeError: *fn* cannot be called.
+    """
+    if not callable(fn):
+        raise TypeError(f"amap() needs an async function, not {fn!r:.80}")
+    return AsyncCoordinator(loop, owner, settings, with_retry(fn, settings.retry)).results()
+
+
+class AsyncCoordinator(Landing):
+    """At most ``max_in_flight`` tasks are out, the one whose result the body sees included."""
+
+    def __init__(self, loop: Done[Any], owner: AsyncMapOwner, settings: Settings, fn: Callable[[Any], Any]) -> None:
+        super().__init__(loop, owner, settings)
+        self._checking = owner
+        self._fn = fn
+        self._sync: Any = loop.to_do() if isinstance(loop._items, Iterable) else None
+        self._async: AsyncIterator[Entry] | None = loop.to_do_async() if self._sync is None else None
+        self._held: Entry | None = None
+        self._is_out = False
+        self._flying: dict[asyncio.Task[Any], Entry] = {}
+        self._landed: deque[asyncio.Task[Any]] = deque()
+        self._something = asyncio.Event()
+
+    async def results(self) -> AsyncGenerator[tuple[Any, Any], None]:
+        """Each item with its result, as they end."""
+        loop, flying, landed = self.loop, self._flying, self._landed
+        home = asyncio.get_running_loop()
+        loop.on_wake = lambda: _call_soon(home, self._something.set)
+        loop.begin()
+        try:
+            await self._check_in_if_due()
+            while True:
+                await self._fill()
+                if not flying:
+                    break
+                while not landed:
+                    self._something.clear()
+                    await self._something.wait()
+                    await self._check_in_if_due()
+                task = landed.popleft()
+                key, item = flying[task]
+                error = task.exception() if not task.cancelled() else asyncio.CancelledError()
+                if error is None:
+                    result = task.result()
+                    if hasattr(result, "headers"):
+                        self.owner.observe(result)
+                    loop.at(key)
+                    yield item, result
+                    loop.finish(key)
+                elif isinstance(error, Exception):
+                    for pair in self.give_up(key, item, error):
+                        yield pair
+                else:
+                    raise error
+                del flying[task]
+                self._left -= 1
+                await self._check_in_if_due()
+            loop.end()
+        finally:
+            loop.on_wake = lambda: None
+            self.owner.has_quota(0)
+            await self._cancel()
+
+    async def _check_in_if_due(self) -> None:
+        if self._left <= 0 or self.loop.was_woken:
+            await self._check_in()
+
+    async def _check_in(self) -> None:
+        self.loop.rearm()
+        self._left = max(1, await self._checking.check_in_async())
+
+    async def _fill(self) -> None:
+        flying = self._flying
+        while not self._is_out and len(flying) < self.settings.max_in_flight:
+            entry = self._held or await self._next()
+            if entry is None:
+                self._is_out = True
+                self.owner.has_quota(None)
+                return
+            if not self.owner.has_quota(len(flying)):
+                self._held = entry
+                if flying:  # it may use up the rest
+                    return
+                await self._check_in()  # waits
+            self._held = None
+            task = asyncio.ensure_future(self._fn(entry[1]))
+            flying[task] = entry
+            task.add_done_callback(self._land)
+
+    async def _next(self) -> Entry | None:
+        if self._sync is not None:
+            return next(self._sync, None)
+        assert self._async is not None
+        return await anext(self._async, None)
+
+    def _land(self, task: asyncio.Task[Any]) -> None:
+        self._landed.append(task)
+        self._something.set()
+
+    async def _cancel(self) -> None:
+        tasks = list(self._flying)
+        for task in tasks:
+            task.cancel()
+        # Their errors are looked at, or asyncio would complain of them.
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
+    # From a signal handler or an alarm's thread, maybe after the loop's end.
+    try:
+        loop.call_soon_threadsafe(callback)
+    except RuntimeError:
+        pass

@@ -1,0 +1,79 @@
+"""For pytest: the fixture ``prove_resumable``, and ``--resumable-crash N`` to stop what is under test N times.
+
+Loaded with every pytest run where this package is installed, so that it imports nothing of it before it is asked to.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from ._prove_crash import Crashes
+
+_SECTION = "resumable: where it was stopped"
+_crashes = pytest.StashKey["Crashes"]()
+_stops = pytest.StashKey[list[str]]()
+_functions = pytest.StashKey[set[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.getgroup("resumable").addoption(
+        "--resumable-crash",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="stop each @resumable function under test N times, in turn as a kill and as Ctrl-C, and call it again",
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise ValueError
+    return int(text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_stops], config.stash[_functions] = [], set()
+
+
+@pytest.fixture
+def prove_resumable() -> Callable[..., Any]:
+    """:func:`resumable.testing.prove_resumable`: fails unless a job ends the same however often it is killed."""
+    from .testing import prove_resumable
+
+    return prove_resumable
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    times = item.config.getoption("resumable_crash")
+    if not times or "prove_resumable" in getattr(item, "fixturenames", ()):
+        return (yield)
+    from ._prove_crash import Crashes
+
+    crashes = item.stash[_crashes] = Crashes(times, seed=zlib.crc32(item.nodeid.encode()))
+    try:
+        with crashes.installed():
+            return (yield)
+    finally:
+        item.config.stash[_stops] += crashes.told
+        item.config.stash[_functions] |= crashes.functions
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report: Any = yield
+    crashes = item.stash.get(_crashes, None)
+    if report.when == "call" and report.failed and crashes is not None and crashes.told:
+        report.sections.append((_SECTION, "\n".join(crashes.told)))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.getoption("resumable_crash"):
+        stops, functions = len(config.stash[_stops]), len(config.stash[_functions])
+        terminalreporter.write_line(f"resumable: {functions} functions were stopped, {stops} times in all")

@@ -1,0 +1,306 @@
+"""What happens when the API's quota is used up: save, then wait, raise, or ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from resumable import (
+    CheckpointData,
+    CheckpointManager,
+    RateLimitExhausted,
+    StoreError,
+    checkpointed,
+    every,
+    rate_limit_below,
+)
+from resumable.testing import FaultyStore, ManualClock, MemoryStore
+
+MARGIN = 1  # second that is waited beyond the reset
+
+
+class Stop(Exception):
+    """What leaves a block in these tests."""
+
+
+class Quota:
+    """A server with *limit* requests a window of so many seconds; it counts what comes too early."""
+
+    def __init__(self, clock: ManualClock, limit: int = 10, window: float = 60) -> None:
+        self.clock = clock
+        self.limit = limit
+        self.window = window
+        self.used = 0
+        self.refused = 0
+        self.reset_at = self.now() + window
+
+    def now(self) -> float:
+        return self.clock.utc().timestamp()
+
+    def ask(self) -> dict[str, str]:
+        """The headers of one answer."""
+        if self.now() >= self.reset_at:
+            self.used, self.reset_at = 0, self.now() + self.window
+        if self.used >= self.limit:
+            self.refused += 1
+        self.used = min(self.used + 1, self.limit)
+        return {
+            "X-RateLimit-Limit": str(self.limit),
+            "X-RateLimit-Remaining": str(self.limit - self.used),
+            "X-RateLimit-Reset": str(int(self.reset_at)),
+            "X-RateLimit-Resource": "core",
+        }
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def store() -> FaultyStore:
+    return FaultyStore(MemoryStore())
+
+
+@pytest.fixture
+def manager(clock: ManualClock, store: FaultyStore) -> CheckpointManager:
+    return CheckpointManager(store=store, clock=clock, save_strategy=every(hours=1000))
+
+
+@pytest.fixture
+def quota(clock: ManualClock) -> Quota:
+    return Quota(clock)
+
+
+def saved(manager: CheckpointManager) -> CheckpointData:
+    data = manager.load_checkpoint("job")
+    assert data is not None
+    return data
+
+
+def fetch_all(manager: CheckpointManager, quota: Quota, count: int = 25, **options: Any) -> list[int]:
+    done = []
+    with checkpointed("job", manager=manager, **options) as cp:
+        for item in cp.remaining(range(count)):
+            cp.observe(quota.ask())
+            done.append(item)
+    return done
+
+
+# -- wait -------------------------------------------------------------------------------------------------------------
+
+
+def test_by_default_it_waits_until_the_quota_is_fresh(
+    manager: CheckpointManager, quota: Quota, clock: ManualClock
+) -> None:
+    began = clock.now()
+
+    assert fetch_all(manager, quota) == list(range(25))
+
+    assert quota.refused == 0
+    assert clock.now() - began == pytest.approx(2 * (60 + MARGIN), abs=2)
+
+
+def test_it_saves_before_it_waits(manager: CheckpointManager, quota: Quota) -> None:
+    seen: list[tuple[int, str | None]] = []
+
+    def note(limit: object) -> str:
+        seen.append((saved(manager).metadata.processed_items, saved(manager).metadata.last_save_reason))
+        return "wait"
+
+    fetch_all(manager, quota, on_exhausted=note)
+
+    assert seen == [(10, "Rate-limit: core is used up"), (20, "Rate-limit: core is used up")]
+
+
+def test_ticks_wait_too(manager: CheckpointManager, quota: Quota, clock: ManualClock) -> None:
+    with checkpointed("job", manager=manager) as cp:
+        for _ in range(10):
+            cp.observe(quota.ask())
+            began = clock.now()
+            cp.tick()
+
+    assert clock.now() - began >= 60
+
+
+def test_nothing_is_waited_for_after_the_last_item(
+    manager: CheckpointManager, quota: Quota, clock: ManualClock
+) -> None:
+    began = clock.now()
+
+    fetch_all(manager, quota, count=10)
+
+    assert clock.now() == began
+
+
+def test_a_wait_is_no_working_time(manager: CheckpointManager, quota: Quota, clock: ManualClock) -> None:
+    """An interval that measures what a kill would lose must not count hours of waiting."""
+    with checkpointed("job", manager=manager) as cp:
+        cp.observe(remaining=0, limit=10, reset_at=quota.now() + 3600)
+        cp.tick()
+        costs = cp._core.session.costs
+
+    assert costs.active_seconds < 1
+
+
+def test_a_quota_without_a_reset_cannot_be_waited_for(manager: CheckpointManager, clock: ManualClock) -> None:
+    began = clock.now()
+    with checkpointed("job", manager=manager) as cp:
+        cp.observe(remaining=0, limit=10)
+        cp.tick()
+
+    assert clock.now() == began
+
+
+def test_the_strategy_hears_of_the_quota(manager: CheckpointManager, quota: Quota) -> None:
+    with checkpointed("job", rate_limit_below(0.2), manager=manager) as cp:
+        for _ in range(8):
+            cp.observe(quota.ask())
+            cp.tick()
+        reason = saved(manager).metadata.last_save_reason
+
+    assert reason == "Rate-limit: 2/10 (20.0% remaining <= 20.0% threshold)"
+
+
+def test_the_metadata_tells_what_is_left(manager: CheckpointManager, quota: Quota) -> None:
+    with checkpointed("job", manager=manager) as cp:
+        for _ in range(3):
+            cp.observe(quota.ask())
+        assert cp.metadata.rate_limit_remaining == 7
+        assert cp.metadata.rate_limit_total == 10
+
+
+@pytest.mark.parametrize("answer", [None, 7, "text", {}, {"X-RateLimit-Remaining": "many"}, object()], ids=repr)
+def test_an_answer_that_tells_nothing_changes_nothing(answer: object, manager: CheckpointManager) -> None:
+    with checkpointed("job", manager=manager) as cp:
+        cp.observe(answer)
+        cp.tick()
+        assert cp.metadata.rate_limit_remaining is None
+
+
+# -- raise ------------------------------------------------------------------------------------------------------------
+
+
+def test_raise_saves_and_says_when_to_come_back(manager: CheckpointManager, quota: Quota) -> None:
+    with pytest.raises(RateLimitExhausted) as raised:
+        fetch_all(manager, quota, on_exhausted="raise")
+
+    assert raised.value.reset_at == pytest.approx(quota.reset_at, abs=1)
+    assert raised.value.resource == "core"
+    assert saved(manager).metadata.processed_items == 10
+
+
+def test_raise_raises_again_until_the_quota_is_fresh_and_then_goes_on(
+    manager: CheckpointManager, quota: Quota, clock: ManualClock
+) -> None:
+    for _ in range(3):
+        with pytest.raises(RateLimitExhausted):
+            fetch_all(manager, quota, count=15, on_exhausted="raise")
+    assert saved(manager).metadata.processed_items == 10
+    clock.advance(60 + MARGIN)
+
+    assert fetch_all(manager, quota, count=15, on_exhausted="raise") == list(range(10, 15))
+    assert quota.refused == 0
+
+
+# -- ask --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_callable_is_told_which_quota_it_is(manager: CheckpointManager, quota: Quota) -> None:
+    asked: list[Any] = []
+
+    def policy(limit: Any) -> str:
+        asked.append(limit)
+        return "wait"
+
+    fetch_all(manager, quota, count=11, on_exhausted=policy)
+
+    assert [(limit.resource, limit.limit, limit.remaining) for limit in asked] == [("core", 10, 0)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "waits"),
+    [pytest.param(lambda limit: "wait", True, id="wait"), pytest.param(lambda limit: None, False, id="go on")],
+)
+def test_a_callables_answer_is_followed(
+    policy: Callable[[Any], Any], waits: bool, manager: CheckpointManager, quota: Quota, clock: ManualClock
+) -> None:
+    began = clock.now()
+
+    fetch_all(manager, quota, count=11, on_exhausted=policy)
+
+    assert (clock.now() - began >= 60) is waits
+
+
+def test_a_callable_may_raise_an_error_of_its_own(manager: CheckpointManager, quota: Quota) -> None:
+    def policy(limit: object) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        fetch_all(manager, quota, on_exhausted=policy)
+
+    assert saved(manager).metadata.processed_items == 10
+
+
+def test_a_callable_may_answer_raise(manager: CheckpointManager, quota: Quota) -> None:
+    with pytest.raises(RateLimitExhausted):
+        fetch_all(manager, quota, on_exhausted=lambda limit: "raise")
+
+
+@pytest.mark.parametrize("policy", ["stop", 7, None], ids=repr)
+def test_any_other_policy_is_refused(policy: Any, manager: CheckpointManager) -> None:
+    with pytest.raises(ValueError, match="on_exhausted must be 'wait', 'raise' or a callable"):
+        checkpointed("job", manager=manager, on_exhausted=policy)
+
+
+# -- the next run -----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_is_killed_in_the_wait_goes_on_waiting_for_what_is_left(
+    manager: CheckpointManager, quota: Quota, clock: ManualClock
+) -> None:
+    """Not from the start, and it asks nothing before the reset."""
+    with pytest.raises(RateLimitExhausted):
+        fetch_all(manager, quota, on_exhausted="raise")
+    clock.advance(45)
+    began, asked = clock.now(), []
+
+    with checkpointed("job", manager=manager) as cp:
+        entered = clock.now() - began
+        for item in cp.remaining(range(25)):
+            asked.append(quota.now() >= quota.reset_at or quota.used < quota.limit)
+            cp.observe(quota.ask())
+            if item == 12:
+                break
+
+    assert entered == pytest.approx(15 + MARGIN, abs=1)
+    assert all(asked)
+    assert quota.refused == 0
+
+
+def test_a_run_that_comes_after_the_reset_does_not_wait(
+    manager: CheckpointManager, quota: Quota, clock: ManualClock
+) -> None:
+    with pytest.raises(RateLimitExhausted):
+        fetch_all(manager, quota, on_exhausted="raise")
+    clock.advance(3600)
+    began = clock.now()
+
+    with checkpointed("job", manager=manager):
+        assert clock.now() == began
+
+
+def test_a_save_that_fails_before_the_wait_is_told_and_the_next_tick_tries_again(
+    manager: CheckpointManager, store: FaultyStore, quota: Quota, clock: ManualClock
+) -> None:
+    """To wait an hour with nothing saved would be a lie: "safe to stop"."""
+    with checkpointed("job", manager=manager) as cp:
+        cp.observe(remaining=0, limit=10, reset_at=quota.now() + 3600)
+        store.fail_next("put", error=StoreError("disk full"))
+        with pytest.raises(StoreError, match="disk full"):
+            cp.tick()
+        assert clock.now() < 1000 + 3600
+        cp.tick()
+        assert saved(manager).metadata.processed_items == 2
