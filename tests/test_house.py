@@ -1,0 +1,232 @@
+"""The house: what each module may know, and what an import may cost."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "resumable"
+LONGEST = 300
+
+FLOORS = {
+    0: "_errors _models",
+    # Pure: no clock, file, network or thread.
+    1: """_arguments _auto _changes _codec _fingerprint _forecast _frozen _journal _keys _ledgers _marks _messages
+        _migrations _mismatch _pace _ranges _shellwords _sources _strategies _typed
+        ratelimit._budget ratelimit._headers ratelimit._response ratelimit._values""",
+    2: "_session",
+    # One medium each.
+    3: """_bar _clock _collections _current _displays _executors _log _mapping _naps _place _progress _set _signals
+        _sink _steps _watch _where
+        stores stores._base stores._disk stores._file stores._lock stores._memory stores._names stores._open""",
+    4: "_capture _manager _restore _snapshot _stored",
+    5: """_amap _checkpoint _core _done _items _loops _map _quota _reporter _retry _shell _work""",
+    6: """_decorator _injection _operation _wait ratelimit ratelimit._hooks
+        _prove _prove_probe _prove_report _prove_run testing
+        __main__ cli cli._commands cli._parts cli._scan cli._screens cli._show cli._summary cli._where""",
+    7: "",
+}
+FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()} | {"": 7}
+PURE = 2
+
+IMPURE = frozenset(
+    {"asyncio", "fcntl", "http", "io", "multiprocessing", "os", "select", "shutil", "signal", "socket", "ssl"}
+    | {"subprocess", "tempfile", "threading", "time", "urllib"}
+)
+WHO_KNOWS = {
+    "click": {"cli._commands"},
+    "filelock": {"stores._lock"},
+    "wrapt": {"_decorator"},
+}
+"""Packages that are one module's affair."""
+
+EXTRAS = ("aiohttp", "click", "cloudpickle", "github", "githubkit", "httpx", "pydantic", "requests", "rich", "tqdm")
+
+
+def files() -> dict[str, Path]:
+    """All modules, by their name below the package; ``""`` is the package itself."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+FILES = files()
+
+
+@cache
+def imports_of(module: str) -> tuple[frozenset[str], frozenset[str]]:
+    """What *module* imports anywhere in it, except for type checkers: modules of ours, and names of others."""
+    ours, others = set(), set()
+    for node in _walk(ast.parse(FILES[module].read_text())):
+        if isinstance(node, ast.Import):
+            names = [(alias.name, "") for alias in node.names]
+        else:
+            base = _absolute(module, node)
+            names = [(base, alias.name) for alias in node.names]
+        for base, name in names:
+            top, _, inside = base.partition(".")
+            if top != PACKAGE.name:
+                others.add(top)
+            else:
+                below = f"{inside}.{name}".strip(".")
+                ours.add(below if below in FILES else inside)
+    return frozenset(ours - {module}), frozenset(others)
+
+
+def _walk(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            for other in node.orelse:
+                yield from _walk(other)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        else:
+            yield from _walk(node)
+
+
+def _absolute(module: str, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return node.module or ""
+    is_package = FILES[module].name == "__init__.py"
+    package = [PACKAGE.name, *module.split(".")] if module else [PACKAGE.name]
+    base = package[: len(package) - node.level + is_package]
+    return ".".join([*base, *([node.module] if node.module else [])])
+
+
+modules = pytest.mark.parametrize("module", FILES, ids=lambda name: name or "resumable")
+
+
+# -- floors -----------------------------------------------------------------------------------------------------------
+
+
+@modules
+def test_every_module_has_its_floor(module: str) -> None:
+    assert module in FLOOR_OF, f"give {module} a floor in FLOORS"
+
+
+def test_no_floor_names_a_module_that_is_gone() -> None:
+    assert FLOOR_OF.keys() - FILES.keys() == set()
+
+
+@modules
+def test_imports_only_go_down(module: str) -> None:
+    floor = FLOOR_OF[module]
+
+    up = {name: FLOOR_OF[name] for name in imports_of(module)[0] if FLOOR_OF[name] > floor}
+
+    assert up == {}, f"{module} is on floor {floor}"
+
+
+def test_imports_go_in_no_circle() -> None:
+    order = TopologicalSorter({module: imports_of(module)[0] for module in FILES})
+
+    assert set(order.static_order()) == FILES.keys()
+
+
+@pytest.mark.parametrize("module", [name for name in FILES if FLOOR_OF.get(name, 7) <= PURE])
+def test_the_lower_floors_know_no_clock_file_network_or_thread(module: str) -> None:
+    assert imports_of(module)[1] & IMPURE == set()
+
+
+@pytest.mark.parametrize("package", WHO_KNOWS)
+def test_some_packages_are_one_modules_affair(package: str) -> None:
+    assert {module for module in FILES if package in imports_of(module)[1]} == WHO_KNOWS[package]
+
+
+def test_nothing_is_loaded_that_could_execute_data() -> None:
+    """Loading a checkpoint never executes anything: there is no pickle to be tricked."""
+    dangerous = {"pickle", "marshal", "shelve", "dill"}
+
+    assert {module: found for module in FILES if (found := imports_of(module)[1] & dangerous)} == {}
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+@modules
+def test_a_file_is_read_in_one_sitting(module: str) -> None:
+    assert len(FILES[module].read_text().splitlines()) <= LONGEST
+
+
+@modules
+def test_every_module_says_what_it_is_for(module: str) -> None:
+    assert ast.get_docstring(ast.parse(FILES[module].read_text()))
+
+
+def test_the_package_itself_holds_imports_and_names_only() -> None:
+    statements = ast.parse(FILES[""].read_text()).body[1:]
+
+    kinds = [type(statement).__name__ for statement in statements]
+    assert set(kinds) <= {"ImportFrom", "Assign"}
+    assert kinds.count("Assign") == 1
+
+
+# -- public names -----------------------------------------------------------------------------------------------------
+
+PUBLIC = ["resumable", "resumable.ratelimit", "resumable.stores", "resumable.testing"]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_all_is_sorted_and_true(name: str) -> None:
+    module = importlib.import_module(name)
+
+    assert list(module.__all__) == sorted(set(module.__all__))
+    assert [public for public in module.__all__ if not hasattr(module, public)] == []
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_says_what_it_does(name: str) -> None:
+    module = importlib.import_module(name)
+    public = [getattr(module, public) for public in module.__all__]
+
+    assert [thing for thing in public if callable(thing) and not thing.__doc__] == []
+
+
+def test_what_is_imported_into_the_package_is_public() -> None:
+    imported = {
+        alias.asname or alias.name
+        for node in ast.parse(FILES[""].read_text()).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+    assert imported == set(importlib.import_module("resumable").__all__)
+
+
+# -- what an import costs ---------------------------------------------------------------------------------------------
+
+
+def loaded_by(statement: str) -> set[str]:
+    program = f"import sys; {statement}; print(*sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    return set(found.stdout.split())
+
+
+def test_importing_the_package_loads_no_extra() -> None:
+    assert loaded_by("import resumable") & set(EXTRAS) == set()
+
+
+def test_opening_a_checkpoint_loads_no_extra(tmp_path: Path) -> None:
+    use = f"from resumable import checkpointed; cp = checkpointed('a', store={str(tmp_path)!r}).__enter__(); cp.tick()"
+
+    assert loaded_by(use) & set(EXTRAS) == set()
+
+
+def test_importing_the_package_loads_little_beyond_what_it_stands_on() -> None:
+    """The rest is imported when it is needed."""
+    base = loaded_by("import wrapt, tenacity, msgspec")
+    heavy = {"filelock", "http.client", "multiprocessing", "sqlite3", "ssl", "unittest", "urllib.request", "xml"}
+
+    assert (loaded_by("import resumable") - base) & heavy == set()
