@@ -132,7 +132,7 @@ class Core:
         self._before = metadata.processed_items
         costs, elapsed = self._restored_costs()
         self.session = Session(self.options.strategy, metadata, now=self.clock.now(), elapsed_time=elapsed, costs=costs)
-        self.loops = Loops(self._internal.get("loops", {}))
+        self.loops = Loops(self._internal.get("loops", {}), self._damaged)
         self.quota = Quota(self._internal.get("budget"))
         self.failed = Failed(self._internal.get("failed"))
         self._sinks: dict[str, Sink[Any]] = {}
@@ -155,8 +155,10 @@ class Core:
         try:
             return _typed.costs_from(self._internal)
         except ValueError as error:
-            where = str(self._stored.location())
-            raise CheckpointCorruptError(self.options.operation_id, where, str(error)) from None
+            raise self._damaged(str(error)) from None
+
+    def _damaged(self, reason: str) -> CheckpointCorruptError:
+        return CheckpointCorruptError(self.options.operation_id, str(self._stored.location()), reason)
 
     def _this_run(self, began: str) -> dict[str, Any]:
         number = self.runs_before() + 1

@@ -44,7 +44,9 @@ class Engine:
         if not isinstance(error, BrokenExecutor):
             return
         if self._make is None:
-            error.add_note("resumable: give a factory, as in executor=lambda: ProcessPoolExecutor(8), to go on by itself")
+            error.add_note(
+                "resumable: to go on by itself, give a factory: executor=lambda: ProcessPoolExecutor(8)"
+            )
             raise error
         self.close(wait=False)
         self.executor = self._made()

@@ -81,6 +81,10 @@ class LoopView:
         self.loop.settle(changes)
 
 
+Make = Callable[[str, dict[str, Any] | None], Loop[Any]]
+"""Makes a loop from its name and its saved place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """Where a strand was when a retry began."""
@@ -95,9 +99,13 @@ class Loops:
 
     Args:
         saved: Their saved places, by name.
+        damaged: Makes the error for a place that this library cannot have saved, from what is wrong with it.
     """
 
-    def __init__(self, saved: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self, saved: Mapping[str, Mapping[str, Any]], damaged: Callable[[str], Exception] = ValueError
+    ) -> None:
+        self._damaged = damaged
         self.views = {name: LoopView(place) for name, place in saved.items()}
         self._home = _strand()
         self._running: dict[object, list[Loop[Any]]] = {}
@@ -105,18 +113,27 @@ class Loops:
         self._made = 0
         self._done_before = 0
 
-    def begin(self, name: str | None, make: Callable[[str, dict[str, Any] | None], Loop[Any]]) -> Loop[Any]:
+    def begin(self, name: str | None, make: Make) -> Loop[Any]:
         """A new loop, made by *make* from its name and its saved place."""
         within = self._within()
         name = name if name is not None else self._default_name(within)
         view = self.views.get(name) or LoopView({})
         place = view.place_within(within)
-        loop = make(name, place)
+        loop = self._make(make, name, place)
         self._done_before += view.done()
         self._made += 1
         view.begin(loop, place, within, _strand(), self._made)
         self.views[name] = view
         return loop
+
+    def _make(self, make: Make, name: str, place: dict[str, Any] | None) -> Loop[Any]:
+        try:
+            return make(name, place)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            if place is None:
+                raise
+            make(name, None)  # raises the same if it is the caller's fault
+            raise self._damaged(f"the place of its loop {name!r} cannot be read: {error}") from None
 
     def begun(self, loop: Loop[Any]) -> None:
         """*loop* gives out its first item."""

@@ -140,9 +140,7 @@ def map_with(
     yield from Coordinator(loop, owner, settings, work, Engine(executor)).results()
 
 
-def map_in_line(
-    loop: Done[T], owner: MapOwner, settings: Settings, work: Work
-) -> Generator[tuple[T, Any], None, None]:
+def map_in_line(loop: Done[T], owner: MapOwner, settings: Settings, work: Work) -> Generator[tuple[T, Any], None, None]:
     """One after the other, in the loop's own thread."""
     landing = Landing(loop, owner, settings)
     loop.begin()

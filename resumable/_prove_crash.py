@@ -15,7 +15,7 @@ from ._prove_run import interrupt
 
 _RUNNING: ContextVar[Probe | None] = ContextVar("resumable_crash", default=None)
 _KINDS = frozenset({"tick", "ticked", "save", "saved"})
-_FURTHEST = 6
+_FURTHEST = 12
 
 
 class Crashes:

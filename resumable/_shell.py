@@ -200,10 +200,8 @@ class Shell(Generic[S]):
         owner: Any = self
 
         def make(name: str, saved: dict[str, Any] | None) -> Done[Any]:
-            failed = self._core.failed
-            return done_loop(
-                items, owner, name=name, key=key, saved=saved, failed=failed, retry_failed=retry_failed, is_async=is_async
-            )
+            options: Any = {"failed": self._core.failed, "retry_failed": retry_failed, "is_async": is_async}
+            return done_loop(items, owner, name=name, key=key, saved=saved, **options)
 
         loop = self._core.loops.begin(name, make)
         self._note_total(loop)

@@ -33,12 +33,16 @@ def configured_directory(start: Path) -> Path | None:
 
 
 def _section(path: Path) -> dict[str, object]:
-    if not path.exists():
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return {}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from None
     import tomllib
 
     try:
-        section = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("resumable", {})
+        section = tomllib.loads(text).get("tool", {}).get("resumable", {})
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return {}
     except (OSError, ValueError, AttributeError) as error:

@@ -22,6 +22,7 @@ from ._scan import read_all
 from ._screens import make_console, position_of, print_list, size
 from ._show import details, print_show
 from ._summary import Summary, summaries, summary_of
+from ._verify_commands import register
 from ._where import chosen_store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -234,3 +235,6 @@ def _write(output: Path, document: bytes) -> None:
             _disk.replace(path, [document])
     except OSError as error:
         raise click.ClickException(f"cannot write {printable(str(output))}: {error.strerror or error}") from None
+
+
+register(commands)

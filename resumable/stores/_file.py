@@ -188,11 +188,13 @@ class FileStore:
     # -- generations
 
     def stamp(self, key: str) -> object | None:
-        """Something that differs whenever the checkpoint of *key* was written anew; None if there is none."""
+        """Something that differs whenever the checkpoint of *key* was written anew; None if there is none.
+
+        Adding to the journal is not that: who reads while a loop saves would never come to an end.
+        """
         path = self.locate(key)
         with _as_store_error(f"cannot look at {path}"):
-            snapshot = _disk.stamp(path)
-            return snapshot and (snapshot, _disk.stamp(_beside(path, ".journal")))
+            return _disk.stamp(path)
 
     def get_previous(self, key: str) -> tuple[str, bytes] | None:
         path = _beside(self.locate(key), ".json.prev")

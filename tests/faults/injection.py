@@ -90,6 +90,7 @@ class Server:
         self._scratch = contextlib.ExitStack()
         directory = self._scratch.enter_context(scratch())
         environment = {**os.environ, "PYTHONPATH": str(_REPOSITORY), "TMPDIR": str(directory)}
+        environment["CHECKPOINT_DIR"] = str(directory)
         self._process = subprocess.Popen(
             [sys.executable, "-B", "-m", "tests.faults.operations"],
             stdin=subprocess.PIPE,

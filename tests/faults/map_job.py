@@ -70,7 +70,11 @@ def dask(stack: ExitStack) -> Any:
     from distributed import Client, LocalCluster
 
     dask.config.set(
-        {"distributed.scheduler.allowed-failures": 0, "distributed.admin.tick.limit": "60s", "distributed.logging.distributed": "critical"}
+        {
+            "distributed.scheduler.allowed-failures": 0,
+            "distributed.admin.tick.limit": "60s",
+            "distributed.logging.distributed": "critical",
+        }
     )
     cluster = stack.enter_context(
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50, processes=True)

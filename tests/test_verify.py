@@ -1,0 +1,309 @@
+"""``resumable verify`` says what the files still hold, ``resumable repair`` goes back to the last good save."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from resumable import CheckpointBusyError, CheckpointCorruptError, CheckpointManager, StoreError, checkpointed, every
+from resumable._journal import frame, read
+from resumable._repair import repair
+from resumable._verify import base_of, operations_at, verify
+from resumable.cli._commands import commands
+from resumable.stores import FileStore
+
+NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
+NEVER = every(hours=1000)
+PADDING = {f"{number}": "x" * 90 for number in range(120)}
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(commands, list(arguments))
+
+
+def saved(directory: Path, saves: int, operation_id: str = "job") -> Path:
+    """A snapshot, and *saves* saves in its journal."""
+    with checkpointed(operation_id, NEVER, store=directory, auto_cleanup=False) as cp:
+        cp.mapping("files").update(PADDING)
+        cp.state["n"] = 0
+        cp.save()
+        for number in range(1, saves + 1):
+            cp.state["n"] = number
+            cp.save()
+    return FileStore(directory).locate(operation_id)
+
+
+def spoil(path: Path, at: int = 300) -> bytes:
+    raw = bytearray(path.read_bytes())
+    raw[at] ^= 1
+    path.write_bytes(raw)
+    return bytes(raw)
+
+
+def loaded(path: Path, operation_id: str = "job") -> int:
+    found = CheckpointManager(path.parent).load_checkpoint(operation_id)
+    assert found is not None
+    return int(found.state["n"])
+
+
+@pytest.fixture
+def journaled(tmp_path: Path) -> Path:
+    """A snapshot of an earlier generation, one with a journal of five saves and that of the exit."""
+    return saved(tmp_path, 5)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    """Two small snapshots and no journal: n is 1, before it was 0."""
+    manager = CheckpointManager(tmp_path)
+    manager.create_checkpoint("job", {"n": 0})
+    return Path(manager.create_checkpoint("job", {"n": 1}))
+
+
+def kept(path: Path) -> list[str]:
+    return sorted(file.name for file in path.parent.iterdir() if ".corrupt-" in file.name)
+
+
+# -- verify -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_good_checkpoint_is_called_good(journaled: Path) -> None:
+    found = verify(journaled, now=NOW)
+    assert found.problem == ""
+    assert found.operation_id == "job"
+    assert {(file.role, file.kind) for file in found.files} >= {("current", "checkpoint"), ("current", "journal")}
+    assert not any(file.problem for file in found.files)
+    assert found.best is not None
+    assert found.best.restored.data.state["n"] == 5
+
+
+def test_a_damaged_checkpoint_is_told_with_what_can_be_had_back(two: Path) -> None:
+    spoil(two, 200)
+    found = verify(two, now=NOW)
+    assert found.problem
+    assert found.best is not None
+    assert found.best.restored.data.state == {"n": 0}
+    assert [bool(file.problem) for file in found.files] == [True, False]
+
+
+def test_the_saves_before_the_damage_of_a_journal_can_be_had_back(journaled: Path) -> None:
+    journal = journaled.with_suffix(".journal")
+    content = read(journal.read_bytes())
+    assert content is not None
+    spoil(journal, content.ends[2] + 30)
+    found = verify(journaled, now=NOW)
+    assert "damaged" in found.problem
+    assert found.best is not None
+    assert (found.best.saves, found.best.restored.data.state["n"]) == (3, 3)
+    assert found.best.lost_bytes > 0
+
+
+def test_a_torn_tail_is_no_damage(journaled: Path) -> None:
+    journal = journaled.with_suffix(".journal")
+    journal.write_bytes(journal.read_bytes()[:-5])
+    found = verify(journaled, now=NOW)
+    assert found.problem == ""
+    assert "cut off" in next(file.notes for file in found.files if file.kind == "journal" and file.role == "current")
+
+
+def test_a_save_that_cannot_be_replayed_ends_what_can_be_had_back(journaled: Path) -> None:
+    journal = journaled.with_suffix(".journal")
+    raw = journal.read_bytes()
+    content = read(raw)
+    assert content is not None
+    bad, _ = frame(b'{"set":7}', content.crc)
+    journal.write_bytes(raw + bad)
+    found = verify(journaled, now=NOW)
+    assert found.problem
+    assert found.best is not None
+    assert found.best.restored.data.state["n"] == 5
+
+
+def test_a_snapshot_before_the_last_has_its_journal_back(tmp_path: Path) -> None:
+    path = saved(tmp_path, 3)
+    manager_journal = path.with_suffix(".journal").read_bytes()
+    with checkpointed("job", NEVER, store=tmp_path, auto_cleanup=False) as cp:
+        cp.state["files"].update({key: "y" * 200 for key in PADDING})  # too much for the journal
+        cp.state["n"] = 9
+        cp.save()
+    assert path.with_name(path.stem + ".journal.prev").read_bytes().startswith(manager_journal[:200])
+    spoil(path)
+    found = verify(path, now=NOW)
+    assert found.best is not None
+    assert found.best.snapshot.role == "previous"
+    assert found.best.restored.data.state["n"] == 3
+    repair(path, now=NOW)
+    assert loaded(path) == 3
+
+
+def test_verifying_changes_nothing(two: Path) -> None:
+    spoil(two)
+    before = {file.name: file.read_bytes() for file in two.parent.iterdir()}
+    run("verify", str(two.parent))
+    assert {file.name: file.read_bytes() for file in two.parent.iterdir()} == before
+
+
+# -- repair -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_message_of_a_damaged_checkpoint_can_be_pasted(two: Path) -> None:
+    damaged = spoil(two, 200)
+    with pytest.raises(CheckpointCorruptError) as caught:
+        CheckpointManager(two.parent).load_checkpoint("job")
+    command = next(line for line in str(caught.value).splitlines() if "resumable repair" in line)
+    result = run(*shlex.split(command.partition(":  ")[2])[1:])
+    assert result.exit_code == 0, result.output
+    assert loaded(two) == 0
+    assert [(two.parent / name).read_bytes() for name in kept(two)] == [damaged]
+
+
+@pytest.mark.parametrize("target", ["{path}", "{path}.prev", "{directory}", "job"])
+def test_each_way_to_name_it_works(two: Path, target: str) -> None:
+    spoil(two, 200)
+    result = run("repair", target.format(path=two, directory=two.parent), "--dir", str(two.parent))
+    assert result.exit_code == 0, result.output
+    assert "repaired; the next run goes on from" in result.output
+    assert loaded(two) == 0
+
+
+def test_what_is_good_is_left_as_it_is(journaled: Path) -> None:
+    before = {file.name: file.read_bytes() for file in journaled.parent.iterdir()}
+    assert "nothing to repair" in run("repair", str(journaled)).output
+    assert {file.name: file.read_bytes() for file in journaled.parent.iterdir() if file.suffix != ".lock"} == {
+        name: raw for name, raw in before.items() if not name.endswith(".lock")
+    }
+
+
+def test_a_damaged_journal_is_cut_back_and_kept(journaled: Path) -> None:
+    journal = journaled.with_suffix(".journal")
+    content = read(journal.read_bytes())
+    assert content is not None
+    damaged = spoil(journal, content.ends[2] + 30)
+    repaired = repair(journaled, now=NOW)
+    assert loaded(journaled) == 3
+    assert [path.read_bytes() for path in repaired.kept] == [damaged]
+    with checkpointed("job", NEVER, store=journaled.parent, auto_cleanup=False) as cp:
+        assert cp.resumed
+        cp.state["n"] = 10
+    assert loaded(journaled) == 10
+
+
+def test_a_journal_damaged_at_its_head_leaves_the_snapshot(journaled: Path) -> None:
+    spoil(journaled.with_suffix(".journal"), 12)
+    repair(journaled, now=NOW)
+    assert loaded(journaled) == 0
+
+
+def test_a_missing_checkpoint_is_made_of_the_one_before(two: Path) -> None:
+    two.unlink()
+    repair(two, now=NOW)
+    assert loaded(two) == 0
+
+
+def test_a_second_repair_keeps_the_copies_of_the_first(two: Path) -> None:
+    spoil(two, 200)
+    repair(two, now=NOW)
+    spoil(two, 150)
+    repair(two, now=NOW)
+    assert len(kept(two)) == 2
+
+
+def test_without_a_good_save_nothing_is_done(two: Path) -> None:
+    spoil(two, 200)
+    spoil(two.with_name(two.name + ".prev"), 200)
+    before = two.read_bytes()
+    with pytest.raises(CheckpointCorruptError, match="no other save that is good"):
+        repair(two, now=NOW)
+    assert (two.read_bytes(), kept(two)) == (before, [])
+    assert run("repair", str(two)).exit_code == 1
+
+
+def test_one_that_is_running_is_left_alone(two: Path) -> None:
+    with FileStore(two.parent).own("job"):
+        spoil(two, 200)
+        with pytest.raises(CheckpointBusyError):
+            repair(two, now=NOW)
+    assert kept(two) == []
+
+
+def test_a_repair_that_fails_midway_can_be_done_again(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil(two, 200)
+    with monkeypatch.context() as patch:
+        patch.setattr("resumable._repair._disk.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+        with pytest.raises(StoreError, match="full"):
+            repair(two, now=NOW)
+    with pytest.raises(CheckpointCorruptError):
+        CheckpointManager(two.parent).load_checkpoint("job")
+    repair(two, now=NOW)
+    assert loaded(two) == 0
+
+
+def test_every_bit_of_a_small_checkpoint_can_be_repaired(two: Path) -> None:
+    whole = two.read_bytes()
+    for position in range(0, len(whole), 11):
+        spoil(two, position)
+        repair(two, now=NOW)
+        assert loaded(two) in (0, 1)
+        two.write_bytes(whole)
+        for name in kept(two):
+            (two.parent / name).unlink()
+
+
+# -- what names what --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "base"),
+    [
+        (".checkpoint_a.json", ".checkpoint_a.json"),
+        (".checkpoint_a.json.prev", ".checkpoint_a.json"),
+        (".checkpoint_a.journal.prev", ".checkpoint_a.json"),
+        (".checkpoint_a.json.json.corrupt-20261124T030000Z-1", ".checkpoint_a.json.json"),
+        (".checkpoint_a.lock", None),
+        ("other.json", None),
+    ],
+)
+def test_each_file_belongs_to_a_checkpoint(name: str, base: str | None) -> None:
+    assert base_of(Path("d") / name) == (base and Path("d") / base)
+
+
+def test_a_directory_names_all_in_it(tmp_path: Path) -> None:
+    saved(tmp_path, 1, "one")
+    saved(tmp_path, 1, "two/of them")
+    assert len(operations_at(str(tmp_path), FileStore("."))) == 2
+
+
+def test_what_is_not_there_is_told(tmp_path: Path) -> None:
+    result = run("verify", "nothing", "--dir", str(tmp_path))
+    assert result.exit_code == 1
+    assert "no checkpoint file, no directory, and no operation" in result.output
+
+
+# -- what is printed --------------------------------------------------------------------------------------------------
+
+
+def test_verify_prints_each_file_and_the_way_out(two: Path) -> None:
+    spoil(two, 200)
+    result = run("verify", str(two))
+    assert result.exit_code == 1
+    assert "job: damaged" in result.output
+    assert "current  checkpoint damaged" in result.output
+    assert "previous checkpoint good" in result.output
+    assert f"resumable repair {two}" in result.output
+
+
+def test_the_json_of_both_is_complete(two: Path) -> None:
+    good = json.loads(run("verify", str(two), "--json").output)["checkpoints"][0]
+    assert (good["operation_id"], good["problem"]) == ("job", None)
+    spoil(two, 200)
+    bad = json.loads(run("verify", str(two), "--json").output)["checkpoints"][0]
+    assert bad["recoverable"]["from"] == [f"{two}.prev"]
+    assert [file["role"] for file in bad["files"]] == ["current", "previous"]
+    done = json.loads(run("repair", str(two), "--json").output)["repaired"][0]
+    assert done["problem"] == bad["problem"]
+    assert len(done["kept"]) == 1
