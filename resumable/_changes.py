@@ -92,6 +92,16 @@ class Snapshot:
             opening = b","
         yield closing if opening == b"," else opening + closing
 
+    def let_go(self) -> Iterator[None]:
+        """Let go of the values, piece by piece; it is empty afterwards.
+
+        The last to hold many, which other threads have replaced, would stop the program while all of them are freed.
+        """
+        while self._values:
+            del self._values[-CHUNK:]
+            yield
+        self._keys = None if self._keys is None else []
+
     def _piece(self, start: int) -> Any:
         values = self._values[start : start + CHUNK]
         if self._keys is None:

@@ -14,11 +14,11 @@ import tenacity
 
 from ._auto import auto
 from ._clock import system_clock
-from ._core import Options
 from ._current import current_checkpoint_or_none
 from ._items import AsyncRemaining, Remaining, remaining, remaining_async
 from ._ledgers import Fingerprint
 from ._manager import CheckpointManager, default_auto_cleanup
+from ._options import Options
 from ._quota import OnExhausted, check_policy
 from ._retry import async_save_before_sleep, retrying, save_before_sleep
 from ._shell import S, Shell, count_lock, has_gil

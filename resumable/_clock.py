@@ -91,3 +91,33 @@ def _start_anew() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_anew)
+
+
+class Alarm:
+    """One alarm, that rings by calling *ring* from another thread."""
+
+    def __init__(self, clock: Clock, ring: Callable[[], None]) -> None:
+        self._clock = clock
+        self._ring = ring
+        self._set: tuple[float, Callable[[], None]] | None = None
+
+    def ring_within(self, seconds: float) -> None:
+        """Ring in *seconds* at the latest; an alarm that rings earlier stays."""
+        if seconds == float("inf"):
+            return
+        when = self._clock.now() + max(seconds, 0.0)
+        # Setting a new one each time would pile them up.
+        if self._set is not None and self._set[0] <= when:
+            return
+        self.cancel()
+        self._set = when, self._clock.call_at(when, self._rings)
+
+    def _rings(self) -> None:
+        self._set = None
+        self._ring()
+
+    def cancel(self) -> None:
+        """Do not ring."""
+        if self._set is not None:
+            self._set[1]()
+            self._set = None

@@ -7,10 +7,13 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Any
+
+from ._work import Work, many_remotely, one_remotely
 
 _PR_SET_PDEATHSIG = 1
 _CRASHES = {"distributed": ("KilledWorker",), "ray": ("WorkerCrashedError", "NodeDiedError", "OwnerDiedError")}
@@ -27,7 +30,30 @@ class Engine:
         is_ready = _is_instance(executor)
         self._make: Callable[[], Any] | None = None if is_ready else executor
         self.executor: Any = adapted(executor) if is_ready else self._made()
-        self.submit: Callable[..., Future[Any]] = self.executor.submit
+        self._bind()
+
+    def _bind(self) -> None:
+        self._submit: Callable[..., Future[Any]] = self.executor.submit
+        self._is_local = self.is_local
+        self._one: Callable[[Any], Any] | None = None
+        self._many: Callable[[Any], Any] | None = None
+
+    def call(self, work: Work, entries: Sequence[tuple[Any, Any]]) -> Future[Any]:
+        """Have *work* done for one entry ``(key, item)``, or for several in one task.
+
+        Raises:
+            BrokenExecutor: Its workers died.
+        """
+        if self._one is None:
+            # The same objects in each call, so that an engine can know them again.
+            self._one = work.simplest() if self._is_local else partial(one_remotely, work.simplest())
+            self._many = work.many if self._is_local else partial(many_remotely, work)
+        fn, argument = self._one, entries[0][1]
+        if len(entries) > 1:
+            fn, argument = self._many, [item for _, item in entries]
+        if self._is_local:
+            return self._submit(copy_context().run, fn, argument)
+        return self._submit(fn, argument)
 
     @property
     def is_local(self) -> bool:
@@ -50,7 +76,7 @@ class Engine:
             raise error
         self.close(wait=False)
         self.executor = self._made()
-        self.submit = self.executor.submit
+        self._bind()
 
     def close(self, *, wait: bool) -> None:
         """End what the factory made; an executor that was given goes on. Calls that have not begun are dropped."""
@@ -134,12 +160,9 @@ class RayExecutor:
 
     def _shared(self, fn: Any) -> Any:
         """*fn* is stored once, not sent with each task."""
-        owner = getattr(fn, "__self__", fn)
-        name = getattr(fn, "__name__", "__call__")
-        key = hash((id(owner), name))
-        if key not in self._known:
-            self._known[key] = (owner, self._put(fn))  # the owner is kept, so that its id stays its own
-        return self._known[key][1]
+        if id(fn) not in self._known:
+            self._known[id(fn)] = (fn, self._put(fn))  # it is kept, so that its id stays its own
+        return self._known[id(fn)][1]
 
 
 def _call(fn: Callable[..., Any], *args: Any) -> Any:
@@ -165,6 +188,8 @@ def _has_workers(executor: Any) -> bool:
 
 def die_with(coordinator: int, then: Callable[[], None] | None = None) -> None:
     """For a worker at its start: be killed when *coordinator*, a process id, is."""
+    # Ctrl-C reaches every process of a terminal; what follows is the coordinator's to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() == 1 != coordinator:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError, Future
-from contextvars import copy_context
+from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass
 from itertools import islice
 from queue import SimpleQueue
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from ._done import Done, Key
 from ._executors import Engine, check_executor, is_crash
-from ._work import SEEN, Failure, Remote, Told, Work, settings_of
+from ._work import SEEN, Failure, Told, Work, settings_of
 
 if TYPE_CHECKING:
     import tenacity
@@ -26,6 +25,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 OnError = Literal["raise", "skip", "collect"]
 Entry = tuple[Key, Any]
+Entries = tuple[Entry, ...]
+_PLAIN = frozenset({int, str, float, bool, type(None), dict, list, tuple, bytes})
+"""Results that say nothing of a quota."""
 _MOST_IN_A_ROW = 10
 """So many items given up for their workers' death, with no success between: not they, but the pool is at fault."""
 
@@ -58,6 +60,10 @@ class MapOwner(Protocol):
     def check_in(self) -> int: ...
     def observe(self, response: object, /) -> None: ...
     def error(self) -> None: ...
+    @property
+    def is_metered(self) -> bool:
+        """Whether any quota is known."""
+        ...
     def has_quota(self, in_flight: int | None) -> bool:
         """Whether more than *in_flight* requests are left; None: nothing will be asked for."""
         ...
@@ -130,14 +136,7 @@ def start(
     if executor is None:
         return map_in_line(loop, owner, settings, work)
     check_executor(executor)
-    return map_with(loop, owner, settings, work, executor)
-
-
-def map_with(
-    loop: Done[T], owner: MapOwner, settings: Settings, work: Work, executor: Any
-) -> Generator[tuple[T, Any], None, None]:
-    """Many at a time; the executor is made when the first is asked for."""
-    yield from Coordinator(loop, owner, settings, work, Engine(executor)).results()
+    return Coordinator(loop, owner, settings, work, executor).results()
 
 
 def map_in_line(loop: Done[T], owner: MapOwner, settings: Settings, work: Work) -> Generator[tuple[T, Any], None, None]:
@@ -152,8 +151,7 @@ def map_in_line(loop: Done[T], owner: MapOwner, settings: Settings, work: Work) 
         except Exception as error:
             yield from landing.give_up(key, item, error)
         else:
-            if hasattr(result, "headers"):
-                owner.observe(result)
+            landing.observe(result)
             yield item, result
             loop.finish(key)
         landing._left -= 1
@@ -164,17 +162,18 @@ def map_in_line(loop: Done[T], owner: MapOwner, settings: Settings, work: Work) 
 class Coordinator(Landing):
     """Many at a time. At most ``max_in_flight`` tasks are out, the one whose results the body sees included."""
 
-    def __init__(self, loop: Done[Any], owner: MapOwner, settings: Settings, work: Work, engine: Engine) -> None:
+    def __init__(self, loop: Done[Any], owner: MapOwner, settings: Settings, work: Work, executor: Any) -> None:
         super().__init__(loop, owner, settings)
         self._work = work
-        self._engine = engine
+        self._given_executor = executor
         self._to_do = loop.to_do()
-        self._again: deque[list[Entry]] = deque()
-        self._flying: dict[Future[Any], list[Entry]] = {}
+        self._is_steady = False
+        self._again: deque[Entries] = deque()
+        self._flying: dict[Future[Any], Entries] = {}
         self._landed: SimpleQueue[Future[Any] | None] = SimpleQueue()
         self._window = settings.max_in_flight
         self._successes = 0
-        self._suspects: list[list[Entry]] = []
+        self._suspects: list[Entries] = []
         self._crash: BaseException | None = None
         self._crashes: dict[Key, int] = {}
         self._given_up_in_a_row = 0
@@ -183,43 +182,63 @@ class Coordinator(Landing):
     def results(self) -> Generator[tuple[Any, Any], None, None]:
         """Each item with its result, as they end."""
         is_well = False
+        self._engine = Engine(self._given_executor)
+        self._landed_put = self._landed.put
         self.loop.on_wake = self._wake
         self.loop.begin()
-        loop, flying, landed = self.loop, self._flying, self._landed
         try:
             self.check_in_if_due()
-            while True:
-                self._fill()
-                if not flying:
-                    if self._crash is None:
-                        break
-                    yield from self._recover(self._crash)
-                    continue
-                future = landed.get()
-                if future is None:
-                    self.check_in_if_due()
-                    continue
-                error = future.exception()
-                if error is not None or len(flying[future]) > 1:
-                    yield from self._land(future, error)
-                    continue
-                # What follows is the way of nearly all items, kept short.
-                ((key, item),) = flying[future]
-                result = future.result()
-                if type(result) is Told or hasattr(result, "headers"):
-                    result = self._told(result)
-                loop.at(key)
-                yield item, result
-                loop.finish(key)
-                del flying[future]
-                self._note_success()
+            yield from self._steadily()
             is_well = True
             self.check_in_if_due()
-            loop.end()
+            self.loop.end()
         finally:
-            loop.on_wake = lambda: None
+            self.loop.on_wake = lambda: None
             self.owner.has_quota(0)
             self._close(wait=is_well)
+
+    def _steadily(self) -> Generator[tuple[Any, Any], None, None]:
+        """The way of nearly all items, one a task, is written out here; all that is rare is elsewhere."""
+        loop, flying, landed, to_do = self.loop, self._flying, self._landed, self._to_do
+        while True:
+            if not self._is_steady:
+                self._fill()
+                if not flying and self._crash is None:
+                    return
+                if not flying:
+                    yield from self._recover(self._crash)
+                    continue
+            future = landed.get()
+            if future is None:
+                self.check_in_if_due()
+                continue
+            entries = flying[future]
+            try:
+                result = future.result()
+            except BaseException as error:
+                if not future.done() or future.cancelled() or future.exception() is not error:
+                    raise  # a signal's, not the call's
+                yield from self._land_error(future, entries, error)
+                continue
+            if len(entries) > 1:
+                yield from self._land_batch(future, entries, result)
+                continue
+            if type(result) not in _PLAIN:
+                result = self._told(result)
+            key, item = entries[0]
+            loop.at(key)
+            yield item, result
+            loop.finish(key)
+            del flying[future]
+            self._left -= 1
+            if self._left <= 0 or not loop._flags:
+                self.check_in()
+            if not self._is_steady:
+                self._note_success()
+            elif (entry := next(to_do, None)) is not None:
+                self._submit((entry,))
+            else:
+                self._is_steady = False
 
     def _wake(self) -> None:
         self._landed.put(None)
@@ -229,64 +248,66 @@ class Coordinator(Landing):
             future.cancel()
         self._engine.close(wait=wait)
 
+    def check_in(self) -> None:
+        super().check_in()
+        self._is_steady = False
+
     # -- what ended
 
-    def _land(self, future: Future[Any], error: BaseException | None) -> Iterator[tuple[Any, Any]]:
-        entries = self._flying[future]
-        if error is None:
-            yield from self._batch(entries, future.result())
-        elif is_crash(error):
+    def _land_error(self, future: Future[Any], entries: Entries, error: BaseException) -> Iterator[tuple[Any, Any]]:
+        self._is_steady = False
+        if is_crash(error):
             self._suspects.append(entries)
             self._crash = error
-        elif isinstance(error, CancelledError) or not isinstance(error, Exception):
+        elif not isinstance(error, Exception):
             raise error
         elif len(entries) > 1:
-            self._again.extendleft([entry] for entry in reversed(entries))  # to see which one it is
+            self._again.extendleft((entry,) for entry in reversed(entries))  # to see which one it is
         else:
             yield from self.give_up(*entries[0], error)
             self._left -= 1
-        self._flying.pop(future, None)
+        del self._flying[future]
         self.check_in_if_due()
 
-    def _batch(self, entries: list[Entry], results: Any) -> Iterator[tuple[Any, Any]]:
+    def _land_batch(self, future: Future[Any], entries: Entries, results: Any) -> Iterator[tuple[Any, Any]]:
         results = self._told(results) if type(results) is Told else results
         for (key, item), result in zip(entries, results, strict=True):
             if type(result) is Failure:
                 yield from self.give_up(key, item, result.error)
-                self._left -= 1
-                continue
-            if hasattr(result, "headers"):
-                self.owner.observe(result)
-            self.loop.at(key)
-            yield item, result
-            self.loop.finish(key)
-            self._note_success()
+            else:
+                if type(result) not in _PLAIN:
+                    self.observe(result)
+                self.loop.at(key)
+                yield item, result
+                self.loop.finish(key)
+            self._left -= 1
+            if self._left <= 0 or not self.loop._flags:
+                self.check_in()
+        del self._flying[future]
+        self._note_success()
 
-    def _told(self, told: Any) -> Any:
-        if type(told) is not Told:
-            self.owner.observe(told)
-            return told
-        for limit in told.limits:
+    def _told(self, result: Any) -> Any:
+        if type(result) is not Told:
+            self.observe(result)
+            return result
+        for limit in result.limits:
             self.owner.observe(limit)
-        return told.result
+        return result.result
 
     def _note_success(self) -> None:
-        self._left -= 1
-        if self._left <= 0 or self.loop.was_woken:
-            self.check_in()
+        self._given_up_in_a_row = 0
         if self._window < self.settings.max_in_flight:
             self._successes += 1
             if self._successes >= self._window:
                 self._widen(2 * self._window)
-        self._given_up_in_a_row = 0
 
     # -- what is handed out
 
     def _fill(self) -> None:
         """Hand out as much as may be."""
-        flying = self._flying
+        flying, settings = self._flying, self.settings
         while self._crash is None and len(flying) < self._window:
-            entries = self._again.popleft() if self._again else list(islice(self._to_do, self.settings.batch))
+            entries = self._again.popleft() if self._again else tuple(islice(self._to_do, settings.batch))
             if not entries:
                 self.owner.has_quota(None)
                 return
@@ -296,28 +317,18 @@ class Coordinator(Landing):
                     return
                 self.check_in()  # waits
             self._submit(entries)
+        is_full = self._window == settings.max_in_flight and self._crash is None and not self._again
+        self._is_steady = is_full and settings.batch == 1 and not self.owner.is_metered
 
-    def _submit(self, entries: list[Entry]) -> None:
+    def _submit(self, entries: Entries) -> None:
         try:
-            future = self._call(entries)
+            future = self._engine.call(self._work, entries)
         except BrokenExecutor as error:
             self._again.appendleft(entries)
-            self._crash = error
+            self._crash, self._is_steady = error, False
             return
         self._flying[future] = entries
-        future.add_done_callback(self._landed.put)
-
-    def _call(self, entries: list[Entry]) -> Future[Any]:
-        work: Any = self._work
-        argument: Any = entries[0][1]
-        if self._engine.is_local:
-            run = copy_context().run
-            if len(entries) == 1:
-                return self._engine.submit(run, work.fn if work.settings is None else work, argument)
-            return self._engine.submit(run, work.many, [item for _, item in entries])
-        if len(entries) == 1:
-            return self._engine.submit(Remote(work), argument)
-        return self._engine.submit(Remote(work).many, [item for _, item in entries])
+        future.add_done_callback(self._landed_put)
 
     # -- when workers died
 
@@ -331,7 +342,7 @@ class Coordinator(Landing):
         if len(suspects) == 1 and self._is_guilty(*suspects[0], error):
             yield from self._bury(*suspects[0], error)
         else:
-            self._again.extendleft([entry] for entry in reversed(suspects))
+            self._again.extendleft((entry,) for entry in reversed(suspects))
 
     def _note_break(self, tasks: int, error: BaseException) -> None:
         self._empty_breaks = 0 if tasks else self._empty_breaks + 1

@@ -45,7 +45,7 @@ class Crashes:
                 return again()
             return crashes._call_async(operation.name, again) if operation.is_async else crashes._call(operation, again)
 
-        Operation.__call__ = call  # type: ignore[method-assign]
+        Operation.__call__ = call  # type: ignore[method-assign, assignment]
         try:
             yield
         finally:

@@ -20,8 +20,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from ._core import Core, Options
+from ._core import Core
 from ._manager import CheckpointManager
+from ._options import Options
 from ._steps import Steps
 from ._stored import StoredOperation
 from ._strategies import every
@@ -262,7 +263,8 @@ def _stored_save(original: Any, probe: Probe) -> Any:
 def _stored_delete(original: Any, probe: Probe) -> Any:
     def delete(stored: StoredOperation) -> Steps[bool]:
         probe.at("finalize")
-        return (yield from original(stored))
+        found: bool = yield from original(stored)
+        return found
 
     return delete
 

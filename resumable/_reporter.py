@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ._messages import going_on, how_it_ended, stopped, waiting
 from ._quota import Quota
+from ._runs import Runs
 from ._session import Session
 from ._shellwords import resume_command
 
@@ -29,7 +30,7 @@ class Watched(Protocol):
 
     quota: Quota
     session: Session
-    runs: list[dict[str, Any]]
+    runs: Runs
 
     @property
     def operation_id(self) -> str: ...
@@ -80,13 +81,12 @@ class Reporter:
     def goes_on(self, *, at: datetime) -> None:
         """An earlier run's checkpoint was restored."""
         operation = self._operation
-        before, now = operation.runs[:-1], operation.runs[-1]
-        last = before[-1] if before else {}
+        last = operation.runs.last
         text = going_on(
             operation.operation_id,
             operation.items_before + 1,
             operation.session.metadata.total_items,
-            now["run"],
+            operation.runs.number,
             _seconds_since(last.get("ended"), at),
             how_it_ended(last.get("reason")),
         )
@@ -175,7 +175,7 @@ class Reporter:
             wait_seconds=forecast.wait_seconds,
             requests_remaining=metadata.rate_limit_remaining,
             requests_limit=metadata.rate_limit_total,
-            run=operation.runs[-1]["run"],
+            run=operation.runs.number,
             resumed_at=operation.items_before,
             waiting_seconds=waiting_seconds,
             waiting_for=whom,

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, overload
 
 from ._collections import Durable, kind_of, make
-from ._core import Core, Options
+from ._core import Core
 from ._done import Done, done_loop
 from ._items import Loop
 from ._log import DurableLog
 from ._mapping import DurableDict
 from ._models import CheckpointMetadata
+from ._options import Options
 from ._set import DurableSet
 
 if TYPE_CHECKING:
@@ -179,6 +180,11 @@ class Shell(Generic[S]):
     def has_quota(self, in_flight: int | None) -> bool:
         """For maps: whether more than *in_flight* requests may be out; None while no more will be."""
         return self._core.has_quota(in_flight)
+
+    @property
+    def is_metered(self) -> bool:
+        """For maps: whether any quota is known."""
+        return self._core.quota._budget is not None
 
     # -- loops
 

@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -162,3 +162,45 @@ class Sink(Generic[Row]):
             if self._file is not None:
                 os.close(self._file)
                 self._file = None
+
+
+class Sinks:
+    """The sinks of one operation, by the path that the user gave.
+
+    Args:
+        saved: How far each went at the last save.
+    """
+
+    def __init__(self, operation_id: str, saved: Mapping[str, Mapping[str, Any]]) -> None:
+        self._operation_id = operation_id
+        self._saved = dict(saved)
+        self._open: dict[str, Sink[Any]] = {}
+
+    def get(self, path: str | os.PathLike[str]) -> Sink[Any] | None:
+        """The open sink *path*, None if it is not open."""
+        return self._open.get(os.fspath(path))
+
+    def open(self, path: str | os.PathLike[str], mode: Literal["t", "b"], existing: Existing) -> Sink[Any]:
+        """Open the sink *path*. See :meth:`Sink.open`."""
+        name = os.fspath(path)
+        sink: Sink[Any] = Sink(self._operation_id, Path(name).absolute(), mode)
+        sink.open(self._saved.get(name), existing)
+        self._open[name] = sink
+        return sink
+
+    def is_saved(self, path: str | os.PathLike[str]) -> bool:
+        """Whether an earlier run's checkpoint knows the sink *path*."""
+        return os.fspath(path) in self._saved
+
+    def to_dict(self) -> dict[str, Any]:
+        """How far each goes now."""
+        return {**self._saved, **{name: sink.to_dict() for name, sink in self._open.items()}}
+
+    def syncs(self) -> list[Callable[[], None]]:
+        """What brings each to the disk."""
+        return [sink.sync for sink in self._open.values()]
+
+    def close(self) -> None:
+        """Close them all."""
+        for sink in self._open.values():
+            sink.close()

@@ -60,6 +60,14 @@ class SnapshotWriter:
                 time.sleep(pause)
         self.digest = chunk[-67:-3].decode()
 
+    def let_go(self) -> None:
+        """Free what was copied, bit by bit, while other threads run."""
+        for _, part in self.state:
+            if not isinstance(part, bytes):
+                for _ in part.let_go():
+                    time.sleep(0)
+        self.state = ()
+
     def _permitted(self) -> Iterator[bytes]:
         """Nothing, once the rest may be written: without its end no store takes the document."""
         if self.permit is not None:
@@ -170,6 +178,8 @@ class Background:
             self.writer.write(pause=0)
         except BaseException as error:  # it belongs to the loop, which takes it at its next tick
             self.error = error
+        finally:
+            self.writer.let_go()
 
     @property
     def is_fold(self) -> bool:

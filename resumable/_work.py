@@ -50,6 +50,10 @@ class Work:
     def __call__(self, item: Any) -> Any:
         return self.fn(item) if self.settings is None else tenacity.Retrying(**self.settings)(self.fn, item)
 
+    def simplest(self) -> Callable[[Any], Any]:
+        """What does the same for one item, with no more between than is needed."""
+        return self if self.settings is not None else self.fn
+
     def many(self, items: Sequence[Any]) -> list[Any]:
         """A result for each item, or what went wrong with it."""
         return [self._one(item) for item in items]
@@ -76,32 +80,29 @@ class Told:
     limits: list[RateLimit]
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """Work for another process: what its clients' hooks observe comes back with the result."""
+def one_remotely(work: Callable[[Any], Any], item: Any) -> Any:
+    """*work* for one item, in another process: what its clients' hooks observe comes back with the result."""
+    relay = Relay()
+    token = set_current(relay)
+    try:
+        result = work(item)
+    except Exception as error:
+        setattr(error, SEEN, relay.limits)
+        raise
+    finally:
+        reset_current(token)
+    return Told(result, relay.limits) if relay.limits else result
 
-    work: Work
 
-    def __call__(self, item: Any) -> Any:
-        relay = Relay()
-        token = set_current(relay)
-        try:
-            result = self.work(item)
-        except Exception as error:
-            setattr(error, SEEN, relay.limits)
-            raise
-        finally:
-            reset_current(token)
-        return Told(result, relay.limits) if relay.limits else result
-
-    def many(self, items: Sequence[Any]) -> Any:
-        relay = Relay()
-        token = set_current(relay)
-        try:
-            results = [_portable(result) for result in self.work.many(items)]
-        finally:
-            reset_current(token)
-        return Told(results, relay.limits) if relay.limits else results
+def many_remotely(work: Work, items: Sequence[Any]) -> Any:
+    """The same for a batch."""
+    relay = Relay()
+    token = set_current(relay)
+    try:
+        results = [_portable(result) for result in work.many(items)]
+    finally:
+        reset_current(token)
+    return Told(results, relay.limits) if relay.limits else results
 
 
 @dataclass(slots=True)

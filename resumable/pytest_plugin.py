@@ -6,16 +6,13 @@ Loaded with every pytest run where this package is installed, so that it imports
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from ._prove_crash import Crashes
-
 _SECTION = "resumable: where it was stopped"
-_crashes = pytest.StashKey["Crashes"]()
+_crashes = pytest.StashKey[Any]()
 _stops = pytest.StashKey[list[str]]()
 _functions = pytest.StashKey[set[str]]()
 
@@ -49,7 +46,7 @@ def prove_resumable() -> Callable[..., Any]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     times = item.config.getoption("resumable_crash")
     if not times or "prove_resumable" in getattr(item, "fixturenames", ()):
         return (yield)
@@ -65,7 +62,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     report: Any = yield
     crashes = item.stash.get(_crashes, None)
     if report.when == "call" and report.failed and crashes is not None and crashes.told:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import random
@@ -232,7 +233,7 @@ def asynchronous() -> int:
 def nested_loops() -> list[str]:
     with checkpointed("job") as cp:
         pairs = cp.state.setdefault("pairs", [])
-        for left in cp.remaining("x y".split()):
+        for left in cp.remaining(["x", "y"]):
             for right in cp.remaining(ITEMS[:3]):
                 pairs.append(left + right)
         return list(pairs)
@@ -372,10 +373,8 @@ def test_swallowing_the_kill_does_not_help() -> None:
         total = 0
         with checkpointed("job") as cp:
             for item in cp.remaining(ITEMS):
-                try:
+                with contextlib.suppress(BaseException):
                     cp.save()
-                except BaseException:
-                    pass
                 total += len(item)
         return total
 

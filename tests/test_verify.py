@@ -128,7 +128,7 @@ def test_a_snapshot_before_the_last_has_its_journal_back(tmp_path: Path) -> None
     path = saved(tmp_path, 3)
     manager_journal = path.with_suffix(".journal").read_bytes()
     with checkpointed("job", NEVER, store=tmp_path, auto_cleanup=False) as cp:
-        cp.state["files"].update({key: "y" * 200 for key in PADDING})  # too much for the journal
+        cp.state["files"].update(dict.fromkeys(PADDING, "y" * 200))  # too much for the journal
         cp.state["n"] = 9
         cp.save()
     assert path.with_name(path.stem + ".journal.prev").read_bytes().startswith(manager_journal[:200])

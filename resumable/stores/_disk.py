@@ -86,7 +86,8 @@ def write_new(path: Path, chunks: Iterable[bytes]) -> None:
 
 def _gather(chunks: Iterable[bytes]) -> Iterable[bytes]:
     """The same bytes in pieces worth a system call each."""
-    waiting, size = [], 0
+    waiting: list[bytes] = []
+    size = 0
     for chunk in chunks:
         if len(chunk) >= _PIECE:  # not worth a copy
             yield b"".join(waiting)

@@ -29,7 +29,8 @@ def record(number: int) -> dict[str, object]:
 
 def measure(size: int, directory: Path) -> tuple[float, float, float]:
     """Medians of a save and of a bare append, in ms, and the longest save."""
-    saves, appends = [], []
+    saves: list[float] = []
+    appends: list[float] = []
     bare = os.open(directory / "bare", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     with checkpointed(f"bench-{size}", every(hours=9), store=directory) as cp:
         files = cp.mapping("files")

@@ -1,0 +1,208 @@
+"""What a save of one open operation holds, and when it counts. Told as steps (see ``_steps``)."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+from collections.abc import Callable
+from typing import Any, Literal
+
+from . import _mismatch, _typed
+from ._capture import Content
+from ._codec import warn_once_per_path
+from ._collections import Durable, make
+from ._done import Failed
+from ._errors import CheckpointCorruptError
+from ._loops import Loops
+from ._models import CheckpointMetadata, SaveCosts
+from ._options import Options
+from ._quota import Quota
+from ._reporter import Reporter
+from ._restore import Restored
+from ._runs import Runs
+from ._session import Save, Session
+from ._sink import Existing, Sink, Sinks
+from ._steps import Steps
+from ._stored import StoredOperation
+
+_log = logging.getLogger("resumable")
+
+
+class Saving:
+    """One operation that is open: its state and all else that is saved with it.
+
+    Args:
+        count: Gives how many items were ticked by hand in this run.
+    """
+
+    def __init__(self, options: Options, count: Callable[[], int]) -> None:
+        self.options = options
+        self.clock = options.clock
+        self.state: Any = {}
+        self.resumed = False
+        self.loops = Loops({})
+        self._count = count
+        self._stored = StoredOperation(options.store, options.operation_id, warn_once_per_path())
+        self._stack = contextlib.ExitStack()
+        self._pending: tuple[Save, float, CheckpointMetadata] | None = None
+        self._is_probed = False
+        self._owner_pid = os.getpid()
+        self._internal: dict[str, Any] = {}
+
+    @property
+    def operation_id(self) -> str:
+        """Names the operation."""
+        return self.options.operation_id
+
+    @property
+    def items_before(self) -> int:
+        """Items that earlier runs have ticked."""
+        return self._before
+
+    @property
+    def processed_items(self) -> int:
+        """Ticked items over all runs."""
+        return self._before + self._count() + self.loops.done()
+
+    def sync(self) -> None:
+        """Bring the metadata up to date."""
+        self.session.metadata.processed_items = self.processed_items
+
+    def is_owner(self) -> bool:
+        """Whether this process opened it; a forked child owns nothing and writes nothing."""
+        return os.getpid() == self._owner_pid
+
+    # -- restore
+
+    def _begin(self, restored: Restored | None) -> None:
+        utc = self.clock.utc()
+        self.resumed = restored is not None
+        self.created_at = utc
+        metadata, saved_state = CheckpointMetadata(), None
+        if restored is not None:
+            data = restored.data
+            _mismatch.check_arguments(self.options, data.internal.get("arguments"))
+            self.created_at, metadata, saved_state = data.created_at, data.metadata, data.state
+            self._internal = data.internal
+        self.state = self._restored_state(saved_state)
+        if self.options.total is not None:
+            metadata.total_items = self.options.total
+        self._before = metadata.processed_items
+        costs, elapsed = self._restored_costs()
+        self.session = Session(self.options.strategy, metadata, now=self.clock.now(), elapsed_time=elapsed, costs=costs)
+        self.loops = Loops(self._internal.get("loops", {}), self._damaged)
+        self.quota = Quota(self._internal.get("budget"))
+        self.failed = Failed(self._internal.get("failed"))
+        self.sinks = Sinks(self.options.operation_id, self._internal.get("sinks", {}))
+        self._stack.callback(self.sinks.close)
+        self.runs = Runs(self._internal.get("history", []), self._before, at=utc)
+        self.reporter = Reporter(self, self.options.progress, self._internal.get("pace"))
+
+    def _restored_state(self, saved: dict[str, Any] | None) -> Any:
+        if self.options.state_type is not None:
+            return _typed.restored(self.options.operation_id, self.options.state_type, saved)
+        state = saved if saved is not None else {}
+        kinds = self._internal.get("collections", {})
+        collections: dict[str, Durable] = {}
+        for name in kinds.keys() & state.keys():
+            collections[name] = state[name] = make(kinds[name], state[name], f"$.state.{name}")
+        self._stored.adopt(collections)
+        return state
+
+    def _restored_costs(self) -> tuple[SaveCosts | None, float]:
+        try:
+            return _typed.costs_from(self._internal)
+        except ValueError as error:
+            raise self._damaged(str(error)) from None
+
+    def _damaged(self, reason: str) -> CheckpointCorruptError:
+        return CheckpointCorruptError(self.options.operation_id, str(self._stored.location()), reason)
+
+    # -- output files
+
+    def open_sink(self, path: str | os.PathLike[str], mode: Literal["t", "b"], existing: Existing) -> Steps[Sink[Any]]:
+        """The sink *path*, cut back to what is saved of it. A new one is saved at once, so that its rows count."""
+        known = self.sinks.get(path)
+        if known is not None:
+            return known
+        sink: Sink[Any] = yield lambda: self.sinks.open(path, mode, existing)
+        if not self.sinks.is_saved(path):
+            yield from self.save(f"Output: {os.fspath(path)}")
+        return sink
+
+    # -- save
+
+    def save(self, reason: str, *, is_last: bool = False) -> Steps[None]:
+        """Save now, and wait until it stands. In a forked child nothing is done: the parent owns the operation.
+
+        Raises:
+            StateEncodeError, StoreError: It does not; the last checkpoint stands.
+        """
+        if not self.is_owner():
+            return
+        self.sync()
+        yield from self._note_finished_save(wait=True)
+        self._is_probed = True
+        yield from self._save(self.session.demand(reason, now=self.clock.now()), wait=True, is_last=is_last)
+
+    def _save(self, save: Save, *, wait: bool, is_last: bool = False) -> Steps[None]:
+        began = self.clock.now()
+        metadata = self.session.metadata
+
+        def take() -> Content:
+            nonlocal metadata
+            self.sync()
+            metadata = dataclasses.replace(self.session.metadata, extra=dict(self.session.metadata.extra))
+            metadata.save_count += 1
+            metadata.last_save_reason = save.reason
+            return self._content(metadata, save, is_last=is_last)
+
+        location = yield from self._stored.save(take, wait=wait)
+        seconds = self.clock.now() - began
+        if location is None:
+            self._pending = save, seconds, metadata
+            self.session.waited(now=self.clock.now())
+        else:
+            self._note_saved(save, seconds, metadata)
+
+    def _note_saved(self, save: Save, seconds: float, metadata: CheckpointMetadata) -> None:
+        now = self.clock.now()
+        self.session.metadata.save_count = metadata.save_count
+        self.session.metadata.last_save_reason = metadata.last_save_reason
+        self.session.saved(save, seconds, now=now)
+        self.session.waited(now=now)
+        _log.debug("%s: saved (%s)", self.options.operation_id, save.reason)
+
+    def _note_finished_save(self, wait: bool = False) -> Steps[None]:
+        pending = self._pending
+        try:
+            stands = yield from (self._stored.wait() if wait else self._stored.poll())
+        except BaseException:
+            self._pending = None
+            raise
+        if stands and pending is not None:
+            self._pending = None
+            self._note_saved(*pending)
+
+    def _content(self, metadata: CheckpointMetadata, save: Save | None = None, *, is_last: bool = False) -> Content:
+        now = self.clock.utc()
+        self.runs.note(metadata, at=now)
+        internal = {name: value for name, value in self._internal.items() if name not in ("loops", "collections")}
+        internal["history"] = self.runs.entries
+        if (budget := self.quota.to_dict()) is not None:
+            internal["budget"] = budget
+        if self.failed or "failed" in internal:
+            internal["failed"] = self.failed.to_dict()
+        if sinks := self.sinks.to_dict():
+            internal["sinks"] = sinks
+        if (pace := self.reporter.to_dict()) is not None:
+            internal["pace"] = pace
+        internal["elapsed"] = round(self.session.elapsed_time, 3)
+        internal["costs"] = _typed.costs_to(self.session.costs, charged=save is not None and save.is_charged)
+        if self.options.arguments:
+            internal["arguments"] = dict(self.options.arguments)
+        # A copy, for other threads may add to it meanwhile.
+        state = dict(_typed.plain(self.options.state_type, self.state))
+        return Content(state, metadata, self.created_at, now, internal, is_last, self.sinks.syncs(), self.loops.views)

@@ -1,0 +1,154 @@
+"""A map whose coordinator or workers are killed: nothing is lost, and no more is repeated than was in flight.
+
+``RESUMABLE_KILLS=20`` kills as often as that; by default the suite kills a few times.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from resumable import CheckpointManager
+from tests.faults.map_job import WINDOW
+
+ROOT = Path(__file__).parents[2]
+KILLS = int(os.environ.get("RESUMABLE_KILLS", "3"))
+FAST, SLOW = ("threads", "processes", "loky"), ("dask", "ray")
+MODULES = {"loky": "loky", "dask": "distributed", "ray": "ray"}
+ITEMS = 400
+Figure = Callable[[str], None]
+
+
+def _engine(name: str) -> object:
+    missing = name in MODULES and find_spec(MODULES[name]) is None
+    skip = pytest.mark.skipif(missing, reason=f"how to get it: pip install {MODULES.get(name)}")
+    slow = name in SLOW and "RESUMABLE_KILLS" not in os.environ
+    rare = pytest.mark.skipif(slow, reason="a cluster for each run; how to get it: RESUMABLE_KILLS=20 pytest")
+    return pytest.param(name, marks=[skip, rare])
+
+
+engines = pytest.mark.parametrize("engine", [_engine(name) for name in FAST + SLOW])
+dying = pytest.mark.parametrize("engine", [_engine(name) for name in FAST[1:] + SLOW])
+
+
+def start(engine: str, directory: Path, *poison: int, items: int = ITEMS, seconds: float = 0.004) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-B", "-m", "tests.faults.map_job", engine, str(directory), str(items), str(seconds)]
+    with (directory / "errors").open("ab") as errors:
+        return subprocess.Popen(
+            [*command, *map(str, poison)], cwd=ROOT, stdout=errors, stderr=errors, start_new_session=True
+        )
+
+
+def lines(directory: Path, name: str) -> list[str]:
+    path = directory / name
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def wait_for(directory: Path, name: str, count: int, job: subprocess.Popen[bytes]) -> bool:
+    """Until so many lines stand in a file; False if the job ended before."""
+    deadline = time.monotonic() + 60
+    while len(lines(directory, name)) < count and job.poll() is None:
+        assert time.monotonic() < deadline, (directory / "errors").read_text()
+        time.sleep(0.002)
+    return job.poll() is None
+
+
+def end_group(job: subprocess.Popen[bytes]) -> None:
+    """The clusters' own processes: they are in the job's session."""
+    try:
+        os.killpg(job.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    job.wait()
+
+
+def check_whole(directory: Path, items: int = ITEMS, without: tuple[int, ...] = ()) -> None:
+    assert lines(directory, "finished") == [repr(list(without))], (directory / "errors").read_text()
+    found = CheckpointManager(directory).load_checkpoint("map")
+    assert found is not None
+    assert found.state["squares"] == {str(n): n * n for n in range(items) if n not in without}
+
+
+def repeats(directory: Path, name: str) -> int:
+    counts = collections.Counter(line.split()[0] for line in lines(directory, name))
+    return sum(counts.values()) - len(counts)
+
+
+@engines
+def test_a_killed_coordinator_repeats_no_more_than_was_in_flight(engine: str, tmp_path: Path, figure: Figure) -> None:
+    chance = random.Random(f"coordinator {engine}")
+    for _ in range(KILLS):
+        job = start(engine, tmp_path)
+        landed = len(lines(tmp_path, "landed"))
+        if wait_for(tmp_path, "landed", landed + chance.randrange(1, ITEMS // (2 * KILLS)), job):
+            time.sleep(chance.random() * 0.01)
+        end_coordinator(engine, job, tmp_path)
+    job = start(engine, tmp_path)
+    assert job.wait(120) == 0
+    end_group(job)
+    check_whole(tmp_path)
+    assert repeats(tmp_path, "begun") <= KILLS * WINDOW
+    figure(f"map, {engine}: {KILLS} kills of the coordinator, 0 lost, {repeats(tmp_path, 'begun')} repeated")
+
+
+def end_coordinator(engine: str, job: subprocess.Popen[bytes], directory: Path) -> None:
+    """Kill it alone, and see its workers die by themselves where that was promised."""
+    job.kill()
+    job.wait()
+    if engine in SLOW:
+        end_group(job)
+        return
+    workers = {int(line.split()[1]) for line in lines(directory, "begun")} - {job.pid}
+    deadline = time.monotonic() + 10
+    while left := {pid for pid in workers if _is_alive(pid)}:
+        assert time.monotonic() < deadline, f"workers outlived their coordinator: {left}"
+        time.sleep(0.01)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return "map_job" in Path(f"/proc/{pid}/cmdline").read_text() and stat.rpartition(")")[2].split()[0] != "Z"
+
+
+@dying
+def test_killed_workers_cost_nobody_an_item(engine: str, tmp_path: Path, figure: Figure) -> None:
+    chance = random.Random(f"worker {engine}")
+    job = start(engine, tmp_path)
+    killed = 0
+    for _ in range(KILLS):
+        begun = len(lines(tmp_path, "begun"))
+        if not wait_for(tmp_path, "begun", begun + chance.randrange(8, ITEMS // (2 * KILLS)), job):
+            break
+        try:
+            os.kill(int(lines(tmp_path, "begun")[-1].split()[1]), signal.SIGKILL)
+            killed += 1
+        except ProcessLookupError:
+            pass
+    assert job.wait(120) == 0, (tmp_path / "errors").read_text()
+    end_group(job)
+    check_whole(tmp_path)
+    assert repeats(tmp_path, "landed") == 0
+    figure(f"map, {engine}: {killed} workers killed, 0 lost, {repeats(tmp_path, 'begun')} begun again")
+
+
+@dying
+def test_poison_is_given_up_exactly(engine: str, tmp_path: Path, figure: Figure) -> None:
+    poison, items = (700, 701, 1900), 3000
+    job = start(engine, tmp_path, *poison, items=items, seconds=0)
+    assert job.wait(200) == 0, (tmp_path / "errors").read_text()
+    end_group(job)
+    check_whole(tmp_path, items, poison)
+    figure(f"map, {engine}: 3 poison items among {items:,}, exactly those given up")
