@@ -1,7 +1,9 @@
 """Make any loop survive being killed: run it again and it goes on where it stopped."""
 
+from ._async_checkpoint import AsyncCheckpoint
 from ._auto import AutoStrategy, auto
-from ._checkpoint import AsyncCheckpoint, Checkpoint, checkpointed, current_checkpoint
+from ._checkpoint import Checkpoint
+from ._checkpointed import checkpointed, current_checkpoint
 from ._decorator import resumable
 from ._errors import (
     CheckpointBusyError,

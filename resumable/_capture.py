@@ -83,29 +83,12 @@ def encode_state(state: dict[str, Any], warn: Callable[[str], None] | None) -> d
     Raises:
         StateEncodeError: JSON cannot hold one exactly.
     """
-    check_state(state, warn)
-    return encode_unchecked(state)
-
-
-def check_state(state: dict[str, Any], warn: Callable[[str], None] | None) -> None:
-    """Make sure that the plain values of *state* come back from JSON as they are.
-
-    Raises:
-        StateEncodeError: One would not.
-    """
-    check({name: value for name, value in state.items() if not isinstance(value, Durable)}, "$.state", warn)
-
-
-def encode_unchecked(state: dict[str, Any]) -> dict[str, Part]:
-    """As :func:`encode_state`, for a state that is checked afterwards."""
+    plain = {name: value for name, value in state.items() if not isinstance(value, Durable)}
+    check(plain, "$.state", warn)
     return {
-        name: value if isinstance(value, Durable) else encode(value, f"$.state{_step(name)}")
+        name: value if isinstance(value, Durable) else encode(value, f"$.state{step(name)}")
         for name, value in state.items()
     }
-
-
-def _step(name: object) -> str:
-    return step(name) if isinstance(name, str) else f"[{name!r}]"
 
 
 def durable_parts(parts: Mapping[str, Part]) -> dict[str, Durable]:

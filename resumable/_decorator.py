@@ -13,7 +13,8 @@ import tenacity
 import wrapt
 
 from ._arguments import OperationId
-from ._checkpoint import AsyncCheckpoint, Checkpoint
+from ._async_checkpoint import AsyncCheckpoint
+from ._checkpoint import Checkpoint
 from ._manager import CheckpointManager
 from ._operation import Operation, Settings
 from ._quota import OnExhausted

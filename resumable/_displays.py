@@ -9,7 +9,7 @@ import warnings
 from typing import Any, TextIO
 
 from ._bar import FINE, Line, ProgressView, budget_line, cells, one_line, progress_line, waiting_line
-from ._progress import columns, glyphs_for, is_terminal
+from ._terminal import columns, glyphs_for, is_terminal
 
 
 class TqdmProgress:

@@ -12,6 +12,7 @@ ResumableError
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 
 
@@ -48,7 +49,7 @@ class CheckpointCorruptError(StoreError):
             "Nothing was changed."
         )
         if self.previous is not None:
-            text += f"\n  go on from the save before it:  resumable repair {self.previous}"
+            text += f"\n  go on from the save before it:  resumable repair {shlex.quote(self.previous)}"
         return text + f"\n  start over:  move {self.location} away"
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from inspect import Parameter, Signature
 from typing import Any
 
-from ._checkpoint import AsyncCheckpoint, Checkpoint
+from ._async_checkpoint import AsyncCheckpoint
+from ._checkpoint import Checkpoint
 
 _NAMED = "cp"
 _TEXT = re.compile(r"(?:\w+\.)*(Async)?Checkpoint(?:\[.*])?")

@@ -14,7 +14,9 @@ import tenacity
 
 from . import _retry
 from ._arguments import OperationId, check_operation_id, encodable_arguments, name_of, operation_id_for
-from ._checkpoint import AsyncCheckpoint, Checkpoint, checkpointed
+from ._async_checkpoint import AsyncCheckpoint
+from ._checkpoint import Checkpoint
+from ._checkpointed import checkpointed
 from ._injection import Face, face_of, innermost
 from ._quota import check_policy
 

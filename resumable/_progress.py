@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol, TextIO
+from typing import Protocol, TextIO
 
-from ._bar import ASCII, FINE, Glyphs, ProgressView, cells, one_line, text_line
+from ._bar import ProgressView, cells, one_line, text_line
+from ._terminal import columns, glyphs_for, is_terminal
 
 _log = logging.getLogger("resumable.progress")
 
@@ -92,32 +92,6 @@ def _first_that_works(*kinds: Callable[[TextIO], Progress], stream: TextIO) -> P
 def _is_notebook() -> bool:
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return getattr(shell, "kernel", None) is not None
-
-
-def is_terminal(stream: Any) -> bool:
-    """Whether a person sees what is written to *stream* at once."""
-    try:
-        return bool(stream.isatty())
-    except Exception:  # closed, or no stream
-        return False
-
-
-def glyphs_for(stream: Any) -> Glyphs:
-    """The finest signs that *stream* can take."""
-    try:
-        "".join(FINE).encode(getattr(stream, "encoding", None) or "ascii")
-    except (UnicodeError, LookupError):
-        return ASCII
-    return FINE
-
-
-def say(text: str, stream: TextIO | None = None) -> None:
-    """Write *text* as lines to *stream*, by default ``sys.stderr``; do nothing if that cannot be."""
-    with contextlib.suppress(Exception):  # also where there is no stderr
-        target: Any = stream or sys.stderr
-        encoding = getattr(target, "encoding", None) or "utf-8"
-        target.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-        target.flush()
 
 
 class _Careful:
@@ -222,11 +196,3 @@ class PlainProgress:
         self.update(view, now=now)
         self._stream.write("\n")
         self._stream.flush()
-
-
-def columns(stream: TextIO) -> int:
-    """The width of the terminal behind *stream*; 80 if it cannot be told."""
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or 80
-    except (OSError, ValueError):
-        return shutil.get_terminal_size().columns

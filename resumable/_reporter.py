@@ -100,7 +100,7 @@ class Reporter:
         self._tell(stopped(operation.operation_id, operation.processed_items, total, command))
 
     def _tell(self, text: str) -> None:
-        from ._progress import is_terminal, say
+        from ._terminal import is_terminal, say
 
         _log.info("%s", text)
         if self.is_watched or is_terminal(sys.stderr):
@@ -129,7 +129,7 @@ class Reporter:
             self._count_down(waiting(self._operation.operation_id, seconds, whom, at.astimezone()))
 
     def _count_down(self, text: str) -> None:
-        from ._progress import is_terminal, say
+        from ._terminal import is_terminal, say
 
         if not self._countdown_said:
             _log.info("%s", text)
@@ -142,7 +142,7 @@ class Reporter:
 
     def wait_is_over(self) -> None:
         """The operation goes on."""
-        from ._progress import is_terminal
+        from ._terminal import is_terminal
 
         if self._countdown_said and is_terminal(sys.stderr):
             sys.stderr.write("\n")

@@ -26,6 +26,9 @@ else:
 
     S = TypeVar("S")
 
+Key = Callable[[Any], str | int] | str | None
+"""What gives an item's identity: a function, or the name of a field; None counts positions."""
+
 _ALWAYS = -1.0
 
 

@@ -324,10 +324,12 @@ class StoredOperation:
             return  # the saves are safe in the journal; the next save writes a whole snapshot, in sight
         self._switch_to(background.writer)
         self._must_snapshot = True
-        data, crc = _journal.frame(self._header(), 0)
+        line, crc = _journal.frame(self._header(), 0)
+        lines = [line]
         for record in background.records:
             line, crc = _journal.frame(record, crc)
-            data += line
+            lines.append(line)
+        data = b"".join(lines)
         store = self._journaling
         assert store is not None
         yield lambda: store.replace_journal(self.operation_id, data)

@@ -24,11 +24,11 @@ FLOORS = {
         ratelimit._budget ratelimit._headers ratelimit._response ratelimit._values""",
     2: "_session",
     # One medium each.
-    3: """_bar _clock _collections _current _displays _executors _log _mapping _marks _naps _place _progress _set
-        _signals _sink _steps _watch _where
+    3: """_bar _clock _collections _current _displays _log _mapping _marks _naps _place _progress _runs _set
+        _signals _sink _steps _terminal _watch _where
         stores stores._base stores._disk stores._file stores._lock stores._memory stores._names stores._open""",
     4: "_capture _manager _restore _snapshot _stored",
-    5: """_amap _checkpoint _core _done _items _loops _map _quota _reporter _repair _retry _shell _verify _work""",
+    5: """_amap _async_checkpoint _checkpoint _checkpointed _core _done _executors _items _loops _map _options _quota _reporter _repair _retry _saving _shell _verify _work""",
     6: """_decorator _injection _operation _wait ratelimit ratelimit._hooks
         _prove _prove_crash _prove_probe _prove_report _prove_run
         pytest_plugin testing

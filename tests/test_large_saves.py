@@ -1,4 +1,4 @@
-"""A large state is checked while a thread writes it: whatever is wrong, the last checkpoint stands."""
+"""A large state: whatever is wrong with it or with the disk, the last checkpoint stands."""
 
 from __future__ import annotations
 
