@@ -10,7 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 import tenacity
 
-from ._done import Done, Key
+from ._done import Done
+from ._failed import Key
 from ._map import Landing, Settings
 from ._work import settings_of
 

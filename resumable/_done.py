@@ -6,19 +6,18 @@ the items and who works on them is not known here.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar, cast
 
 from . import _fingerprint, _sources
 from ._errors import InputChangedError
+from ._failed import Failed, Key, error_text
 from ._keys import KeyLedger
 from ._ledgers import Saved
 from ._place import AsyncLoopOwner, Loop, LoopOwner
 from ._ranges import Ranges
 
 T = TypeVar("T")
-Key = str | int
 
 _MANY_SAMPLES = 40
 _MOST_MISSING = 10_000_000
@@ -137,10 +136,9 @@ class ScatteredLedger(KeyLedger):
 
     def to_dict(self, position: int) -> dict[str, Any]:
         head = handed = self._handed
-        missing = [number for number in list(self._missing) if number < handed]
-        while missing and missing[-1] == head - 1:
-            missing.pop()
-            head -= 1
+        missing = list(self._missing)
+        while missing and missing[-1] >= head - 1:
+            head = min(head, missing.pop())
         undone = set(missing)
         samples = [one for one in self._samples if one.position < head and one.position not in undone]
         return {
@@ -160,47 +158,6 @@ class ScatteredLedger(KeyLedger):
         now = {one[0] for one in changes["samples"]}
         kept = {one.position for one in self._samples}
         self._settled_samples = frozenset(now | (self._settled_samples & kept))
-
-
-class Failed:
-    """The items that were given up, by loop and key, each with the text of its error. Plain JSON when saved.
-
-    Args:
-        saved: What :meth:`to_dict` gave in an earlier run.
-    """
-
-    def __init__(self, saved: Any = None) -> None:
-        self._lock = threading.Lock()
-        try:
-            self._by_loop = {name: {_key_from(key): str(text) for key, text in pairs} for name, pairs in saved.items()}
-        except AttributeError:
-            self._by_loop = {}
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"saved failures are malformed: {error}") from None
-
-    def __len__(self) -> int:
-        return sum(map(len, self._by_loop.values()))
-
-    def of(self, loop: str) -> Mapping[Key, str]:
-        """Those of one loop, as they come and go."""
-        return self._by_loop.setdefault(loop, {})
-
-    def all(self) -> dict[Key, str]:
-        """Those of all loops."""
-        with self._lock:
-            return {key: text for failures in self._by_loop.values() for key, text in failures.items()}
-
-    def add(self, loop: str, key: Key, text: str) -> None:
-        with self._lock:
-            self._by_loop.setdefault(loop, {})[key] = text
-
-    def discard(self, loop: str, key: Key) -> None:
-        with self._lock:
-            self._by_loop.get(loop, {}).pop(key, None)
-
-    def to_dict(self) -> dict[str, list[list[Any]]]:
-        with self._lock:
-            return {name: list(map(list, pairs.items())) for name, pairs in self._by_loop.items() if pairs}
 
 
 class Done(Loop[T]):
@@ -357,15 +314,6 @@ def done_loop(
     return Done(items, owner, ledger, name, failed, retry_failed=retry_failed)
 
 
-def error_text(error: BaseException) -> str:
-    """``ValueError: what it says``, on one line of at most 500 letters; never raises."""
-    try:
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-    except Exception:
-        text = type(error).__name__
-    return text[:500].encode("utf-8", "replace").decode()
-
-
 def _followed_otherwise(operation_id: str, saved: Saved, now: str) -> Exception:
     was = {"key": "by key", "position": "in order, by position", "scattered": "out of order, by position"}
     if saved.get("by") not in was:
@@ -381,12 +329,6 @@ def _count_from(saved: Saved, name: str) -> int:
     value = saved.get(name, 0)
     if type(value) is not int or value < 0:
         raise ValueError(f"a saved {name} must be an int >= 0, not {value!r:.80}")
-    return value
-
-
-def _key_from(value: Any) -> Key:
-    if type(value) is not str and type(value) is not int:
-        raise ValueError(f"a key must be a str or an int, not {value!r:.80}")
     return value
 
 

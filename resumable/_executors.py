@@ -48,7 +48,8 @@ class Engine:
             # The same objects in each call, so that an engine can know them again.
             self._one = work.simplest() if self._is_local else partial(one_remotely, work.simplest())
             self._many = work.many if self._is_local else partial(many_remotely, work)
-        fn, argument = self._one, entries[0][1]
+        fn: Any = self._one
+        argument: Any = entries[0][1]
         if len(entries) > 1:
             fn, argument = self._many, [item for _, item in entries]
         if self._is_local:
@@ -70,9 +71,7 @@ class Engine:
         if not isinstance(error, BrokenExecutor):
             return
         if self._make is None:
-            error.add_note(
-                "resumable: to go on by itself, give a factory: executor=lambda: ProcessPoolExecutor(8)"
-            )
+            error.add_note("resumable: to go on by itself, give a factory: executor=lambda: ProcessPoolExecutor(8)")
             raise error
         self.close(wait=False)
         self.executor = self._made()

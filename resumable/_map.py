@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass
 from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from ._done import Done, Key
+from ._done import Done
 from ._executors import Engine, check_executor, is_crash
+from ._failed import Key
 from ._work import SEEN, Failure, Told, Work, settings_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 OnError = Literal["raise", "skip", "collect"]
 Entry = tuple[Key, Any]
-Entries = tuple[Entry, ...]
+Entries = Sequence[Entry]
 _PLAIN = frozenset({int, str, float, bool, type(None), dict, list, tuple, bytes})
 """Results that say nothing of a quota."""
 _MOST_IN_A_ROW = 10
@@ -64,6 +65,7 @@ class MapOwner(Protocol):
     def is_metered(self) -> bool:
         """Whether any quota is known."""
         ...
+
     def has_quota(self, in_flight: int | None) -> bool:
         """Whether more than *in_flight* requests are left; None: nothing will be asked for."""
         ...
@@ -203,9 +205,9 @@ class Coordinator(Landing):
         while True:
             if not self._is_steady:
                 self._fill()
-                if not flying and self._crash is None:
-                    return
                 if not flying:
+                    if self._crash is None:
+                        return
                     yield from self._recover(self._crash)
                     continue
             future = landed.get()

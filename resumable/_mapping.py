@@ -157,8 +157,7 @@ class DurableDict(Marked, dict[str, Any]):
         frozen: dict[str, Any] = {}
         try:
             limit = len(self._watch) if everything else ALWAYS_LOOKED_AT + 2 * len(assigned)
-            if self._watch:
-                assigned |= self._watch.take_changed(self._saved_value, limit, self._path)
+            assigned |= self._watch.take_changed(self._saved_value, limit, self._path)
             frozen, flat = freeze_checked(assigned, lambda: check(assigned, self._path))
             self._install(frozen)
             self._watch.add(assigned, frozen, flat=flat)
@@ -281,10 +280,8 @@ def _split_gone(marked: dict[str, Any]) -> dict[str, Any]:
     """Take what was deleted out of *marked*."""
     if not any(map(is_, marked.values(), repeat(GONE))):
         return {}
-    gone = {key: GONE for key, value in marked.items() if value is GONE}
-    for key in gone:
-        del marked[key]
-    return gone
+    gone = [key for key, value in marked.items() if value is GONE]
+    return {key: marked.pop(key) for key in gone}
 
 
 def _text_key(key: Any, path: str) -> str:

@@ -13,8 +13,8 @@ from . import _mismatch, _typed
 from ._capture import Content
 from ._codec import warn_once_per_path
 from ._collections import Durable, make
-from ._done import Failed
 from ._errors import CheckpointCorruptError
+from ._failed import Failed
 from ._loops import Loops
 from ._models import CheckpointMetadata, SaveCosts
 from ._options import Options

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ class SnapshotWriter:
     Attributes:
         estimate: About how many bytes it will have.
         digest, size: Of the document, once written.
-        permit: Set once the document may take its place; None if it may at once. See :class:`Ahead`.
     """
 
     store: CheckpointStore
@@ -38,8 +36,6 @@ class SnapshotWriter:
     estimate: int
     digest: str = ""
     size: int = 0
-    permit: threading.Event | None = None
-    is_refused: bool = False
 
     def write(self, pause: float | None = None) -> Path | str:
         """Write it; returns where it lies. *pause* seconds are slept between pieces, for other threads to run."""
@@ -53,7 +49,7 @@ class SnapshotWriter:
     def _chunks(self, pause: float | None) -> Iterator[bytes]:
         head = {"version": VERSION, "operation_id": self.operation_id}
         chunk = b""
-        for chunk in sign(head, chain(object_chunks(self.state), self._permitted()), self.tail):
+        for chunk in sign(head, object_chunks(self.state), self.tail):
             self.size += len(chunk)
             yield chunk
             if pause is not None:
@@ -67,14 +63,6 @@ class SnapshotWriter:
                 for _ in part.let_go():
                     time.sleep(0)
         self.state = ()
-
-    def _permitted(self) -> Iterator[bytes]:
-        """Nothing, once the rest may be written: without its end no store takes the document."""
-        if self.permit is not None:
-            self.permit.wait()
-        if self.is_refused:
-            raise RuntimeError("the state cannot be saved")
-        yield b""
 
 
 def writer_for(
@@ -109,47 +97,6 @@ def _copies(collections: dict[str, Durable], takes: bool) -> dict[str, Snapshot]
             collection.put_back()
         raise
     return copies
-
-
-class Ahead:
-    """A document that a thread begins to write while its state is still being checked.
-
-    Exactly one of :meth:`finish` and :meth:`refuse` must be called; after the other one, :meth:`refuse` does nothing.
-    """
-
-    def __init__(self, writer: SnapshotWriter) -> None:
-        writer.permit = self._permit = threading.Event()
-        self._writer = writer
-        self._location: Path | str = ""
-        self._error: BaseException | None = None
-        # A daemon: should nobody be left to decide, the process must end nevertheless.
-        self._thread = threading.Thread(target=self._run, name="resumable-save", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._location = self._writer.write()
-        except BaseException as error:  # it belongs to the loop's thread
-            self._error = error
-
-    def finish(self) -> Path | str:
-        """Let it take its place; returns where it lies.
-
-        Raises:
-            StoreError: It could not be written.
-        """
-        self._permit.set()
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        return self._location
-
-    def refuse(self) -> None:
-        """Drop it; what is stored stays."""
-        if not self._permit.is_set():
-            self._writer.is_refused = True
-            self._permit.set()
-        self._thread.join()
 
 
 @dataclass(slots=True)

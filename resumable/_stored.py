@@ -11,21 +11,12 @@ from datetime import datetime
 from pathlib import Path
 
 from . import _journal
-from ._capture import (
-    Baseline,
-    Changes,
-    Content,
-    check_state,
-    durable_parts,
-    encode_sections,
-    encode_state,
-    encode_unchecked,
-)
+from ._capture import Baseline, Changes, Content, durable_parts, encode_sections, encode_state
 from ._codec import encode
 from ._collections import Durable
 from ._errors import StoreError
 from ._restore import Restored, restore
-from ._snapshot import Ahead, Background, Part, SnapshotWriter, writer_for
+from ._snapshot import Background, Part, SnapshotWriter, writer_for
 from ._steps import Steps
 from .stores import CheckpointStore, JournalingStore
 
@@ -35,8 +26,6 @@ _SHARE = 4
 """A save goes to the journal if it is at most this part (a quarter) of the snapshot."""
 _BACKGROUND_FROM = 1 << 18
 """Larger documents are written by a thread, so that the loop goes on."""
-_AHEAD_FROM = 1 << 20
-"""For larger plain states it pays to check them while a thread hashes and writes."""
 
 
 @dataclass(slots=True)
@@ -54,7 +43,6 @@ class _Capture:
     Attributes:
         record: Its journal line; None if everything is to be written.
         writer: Of everything: instead of the record, or as a fold after it.
-        ahead: Its writing, if that was begun before the state was checked.
     """
 
     content: Content
@@ -63,11 +51,6 @@ class _Capture:
     sections: dict[str, bytes]
     record: bytes | None = None
     writer: SnapshotWriter | None = None
-    ahead: Ahead | None = None
-
-    def is_large(self) -> bool:
-        """Whether checking the plain state takes long."""
-        return sum(len(part) for part in self.parts.values() if isinstance(part, bytes)) >= _AHEAD_FROM
 
 
 class StoredOperation:
@@ -143,10 +126,10 @@ class StoredOperation:
         """
         if not self._is_folding():
             yield from self.wait()
-        capture = self._capture(take(), wait)
+        capture = self._capture(take())
         if capture is None:
             yield from self.wait()  # a fold: everything is to be written, and one writer at a time
-            capture = self._capture(take(), wait)
+            capture = self._capture(take())
         assert capture is not None
         try:
             yield from capture.content.first
@@ -158,13 +141,10 @@ class StoredOperation:
             yield from self.wait()  # nothing may be written once the operation is let go
         return location
 
-    def _capture(self, content: Content, wait: bool) -> _Capture | None:
+    def _capture(self, content: Content) -> _Capture | None:
         """All of it as it is now; None if that must wait for the fold that is under way."""
-        parts = encode_unchecked(content.state)
+        parts = encode_state(content.state, self._warn)
         capture = _Capture(content, parts, content.changed_loops(), encode_sections(content.internal))
-        is_late = wait and capture.is_large()
-        if not is_late:
-            check_state(content.state, self._warn)
         try:
             capture.record = self._record(capture)
             if capture.record is None:
@@ -174,17 +154,10 @@ class StoredOperation:
                 capture.writer = self._writer(capture, takes=True)
             elif self._fold_is_due(len(capture.record)):
                 capture.writer = self._writer(capture, takes=False)
-            if is_late:
-                self._check_late(capture)
         except BaseException:
             self._put_back(capture)
             raise
         return capture
-
-    def _check_late(self, capture: _Capture) -> None:
-        if capture.record is None and capture.writer is not None:
-            capture.ahead = Ahead(capture.writer)
-        check_state(capture.content.state, self._warn)
 
     def _store(self, capture: _Capture, wait: bool) -> Steps[Path | str | None]:
         if capture.record is None:
@@ -204,8 +177,6 @@ class StoredOperation:
         self._baseline.remember(capture.parts, capture.sections)
 
     def _put_back(self, capture: _Capture) -> None:
-        if capture.ahead is not None:
-            capture.ahead.refuse()
         for collection in durable_parts(capture.parts).values():
             collection.put_back()
 
@@ -277,7 +248,7 @@ class StoredOperation:
                 writer, stands=lambda: self._stands(capture), fails=lambda: self._put_back(capture)
             )
             return None
-        location: Path | str = yield capture.ahead.finish if capture.ahead is not None else writer.write
+        location: Path | str = yield writer.write
         yield from self._stands(capture)
         return location
 

@@ -50,8 +50,8 @@ async def test_after_an_error_in_the_body_only_what_was_not_done_is_repeated(
     source: Any, key: Any, store: MemoryStore
 ) -> None:
     seen: list[int] = []
-    with pytest.raises(KeyError):
-        async with opened(store) as cp:
+    with pytest.raises(KeyError):  # noqa: PT012
+        async with opened(store) as cp:  # noqa: SIM117
             async with contextlib.aclosing(cp.amap(square, source(40), key=key, max_in_flight=8)) as results:
                 async for item, result in results:
                     if len(seen) == 20:
@@ -103,7 +103,7 @@ async def test_the_first_error_cancels_the_rest(store: MemoryStore) -> None:
             raise
         return number
 
-    with pytest.raises(ValueError, match="three") as caught:
+    with pytest.raises(ValueError, match="three") as caught:  # noqa: PT012
         async with opened(store) as cp:
             async for _ in cp.amap(work, range(8)):
                 pass

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resumable import InputChangedError
-from resumable._done import Done, Failed, ScatteredLedger, done_loop, error_text
+from resumable._done import Done, ScatteredLedger, done_loop
+from resumable._failed import Failed, error_text
 from resumable._keys import merged
 from tests.loops import FakeOwner
 

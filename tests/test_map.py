@@ -445,7 +445,9 @@ def test_a_used_up_quota_can_be_raised_instead(store: MemoryStore) -> None:
 
 def test_threads_of_the_pool_know_the_checkpoint(store: MemoryStore) -> None:
     with opened(store) as cp:
-        found = [result for _, result in cp.map(lambda _: current() is cp, range(9), executor=partial(ThreadPoolExecutor, 3))]
+        found = [
+            result for _, result in cp.map(lambda _: current() is cp, range(9), executor=partial(ThreadPoolExecutor, 3))
+        ]
     assert found == [True] * 9
 
 

@@ -1,4 +1,4 @@
-"""What a save of 100 changed entries costs, beside a bare append of the same bytes: ``python -m tests.bench.bench_saves``.
+"""What a save of 100 changed entries costs beside a bare append of its bytes: ``python -m tests.bench.bench_saves``.
 
 Both in alternating rounds, on the same disk; medians. A mapping of 1e3 to 1e6 records.
 """

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import random
 import signal
@@ -41,7 +42,9 @@ engines = pytest.mark.parametrize("engine", [_engine(name) for name in FAST + SL
 dying = pytest.mark.parametrize("engine", [_engine(name) for name in FAST[1:] + SLOW])
 
 
-def start(engine: str, directory: Path, *poison: int, items: int = ITEMS, seconds: float = 0.004) -> subprocess.Popen[bytes]:
+def start(
+    engine: str, directory: Path, *poison: int, items: int = ITEMS, seconds: float = 0.004
+) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-B", "-m", "tests.faults.map_job", engine, str(directory), str(items), str(seconds)]
     with (directory / "errors").open("ab") as errors:
         return subprocess.Popen(
@@ -65,10 +68,8 @@ def wait_for(directory: Path, name: str, count: int, job: subprocess.Popen[bytes
 
 def end_group(job: subprocess.Popen[bytes]) -> None:
     """The clusters' own processes: they are in the job's session."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(job.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     job.wait()
 
 
@@ -132,11 +133,9 @@ def test_killed_workers_cost_nobody_an_item(engine: str, tmp_path: Path, figure:
         begun = len(lines(tmp_path, "begun"))
         if not wait_for(tmp_path, "begun", begun + chance.randrange(8, ITEMS // (2 * KILLS)), job):
             break
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(int(lines(tmp_path, "begun")[-1].split()[1]), signal.SIGKILL)
             killed += 1
-        except ProcessLookupError:
-            pass
     assert job.wait(120) == 0, (tmp_path / "errors").read_text()
     end_group(job)
     check_whole(tmp_path)

@@ -1,0 +1,65 @@
+"""The items of maps that were given up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+Key = str | int
+
+
+class Failed:
+    """The items that were given up, by loop and key, each with the text of its error. Plain JSON when saved.
+
+    Args:
+        saved: What :meth:`to_dict` gave in an earlier run.
+    """
+
+    def __init__(self, saved: Any = None) -> None:
+        self._lock = threading.Lock()
+        try:
+            self._by_loop = {name: {_key_from(key): str(text) for key, text in pairs} for name, pairs in saved.items()}
+        except AttributeError:
+            self._by_loop = {}
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"saved failures are malformed: {error}") from None
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_loop.values()))
+
+    def of(self, loop: str) -> Mapping[Key, str]:
+        """Those of one loop, as they come and go."""
+        return self._by_loop.setdefault(loop, {})
+
+    def all(self) -> dict[Key, str]:
+        """Those of all loops."""
+        with self._lock:
+            return {key: text for failures in self._by_loop.values() for key, text in failures.items()}
+
+    def add(self, loop: str, key: Key, text: str) -> None:
+        with self._lock:
+            self._by_loop.setdefault(loop, {})[key] = text
+
+    def discard(self, loop: str, key: Key) -> None:
+        with self._lock:
+            self._by_loop.get(loop, {}).pop(key, None)
+
+    def to_dict(self) -> dict[str, list[list[Any]]]:
+        with self._lock:
+            return {name: list(map(list, pairs.items())) for name, pairs in self._by_loop.items() if pairs}
+
+
+def error_text(error: BaseException) -> str:
+    """``ValueError: what it says``, on one line of at most 500 letters; never raises."""
+    try:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+    except Exception:
+        text = type(error).__name__
+    return text[:500].encode("utf-8", "replace").decode()
+
+
+def _key_from(value: Any) -> Key:
+    if type(value) is not str and type(value) is not int:
+        raise ValueError(f"a key must be a str or an int, not {value!r:.80}")
+    return value
