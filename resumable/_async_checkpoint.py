@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import tenacity
 
-from ._items import AsyncRemaining, remaining_async
-from ._ledgers import Fingerprint
-from ._options import Options
-from ._retry import async_save_before_sleep, retrying
 from ._shell import Key, S, Shell
-from ._sink import Existing, Sink
 from ._steps import run_async
 
 if TYPE_CHECKING:
+    from ._items import AsyncRemaining
+    from ._ledgers import Fingerprint
     from ._map import OnError
+    from ._options import Options
+    from ._sink import Existing, Sink
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -65,6 +64,8 @@ class AsyncCheckpoint(Shell[S]):
         fingerprint: Fingerprint = "sampled",
     ) -> AsyncRemaining[T]:
         """The *items* that are not done yet, for ``async for``. See :meth:`Checkpoint.remaining`."""
+        from ._items import AsyncRemaining, remaining_async
+
         loop = self._core.loops.begin(
             name,
             lambda name, saved: remaining_async(items, self, name=name, key=key, saved=saved, fingerprint=fingerprint),
@@ -115,6 +116,8 @@ class AsyncCheckpoint(Shell[S]):
 
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.AsyncRetrying:
         """``tenacity.AsyncRetrying(**policy)`` that saves before each sleep. See :meth:`Checkpoint.retrying`."""
+        from ._retry import retrying
+
         policy_ = tenacity.AsyncRetrying(**policy)
         retry: tenacity.AsyncRetrying = retrying(self, policy_, reset_on_progress=reset_on_progress, is_async=True)
         return retry
@@ -122,6 +125,8 @@ class AsyncCheckpoint(Shell[S]):
     @property
     def before_sleep(self) -> Callable[[tenacity.RetryCallState], Awaitable[None]]:
         """For a policy of your own: ``@retry(before_sleep=cp.before_sleep)`` saves before each sleep."""
+        from ._retry import async_save_before_sleep
+
         return async_save_before_sleep(self)
 
     async def _open(self) -> None:

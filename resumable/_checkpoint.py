@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import tenacity
 
-from ._items import Remaining, remaining
-from ._ledgers import Fingerprint
-from ._options import Options
-from ._retry import retrying, save_before_sleep
 from ._shell import Key, S, Shell, count_lock, has_gil
-from ._sink import Existing, Sink
 from ._steps import run
 
 if TYPE_CHECKING:
+    from ._items import Remaining
+    from ._ledgers import Fingerprint
     from ._map import OnError
+    from ._options import Options
+    from ._sink import Existing, Sink
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -87,6 +86,8 @@ class Checkpoint(Shell[S]):
         Raises:
             InputChangedError: The items that are done are not the ones that were.
         """
+        from ._items import Remaining, remaining
+
         loop = self._core.loops.begin(
             name, lambda name, saved: remaining(items, self, name=name, key=key, saved=saved, fingerprint=fingerprint)
         )
@@ -174,12 +175,16 @@ class Checkpoint(Shell[S]):
         Args:
             reset_on_progress: Whether attempts begin anew when the loop has ticked since the failure before.
         """
+        from ._retry import retrying
+
         retry: tenacity.Retrying = retrying(self, tenacity.Retrying(**policy), reset_on_progress=reset_on_progress)
         return retry
 
     @property
     def before_sleep(self) -> Callable[[tenacity.RetryCallState], None]:
         """For a policy of your own: ``@retry(before_sleep=cp.before_sleep)`` saves before each sleep."""
+        from ._retry import save_before_sleep
+
         return save_before_sleep(self)
 
     def _open(self) -> None:

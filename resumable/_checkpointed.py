@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 from ._async_checkpoint import AsyncCheckpoint
 from ._auto import auto
 from ._checkpoint import Checkpoint
-from ._clock import system_clock
 from ._current import current_checkpoint_or_none
-from ._manager import CheckpointManager, default_auto_cleanup
-from ._options import Options
-from ._quota import OnExhausted, check_policy
 from ._shell import S
 from ._strategies import SaveStrategy
-from ._where import default_directory
+from ._where import default_auto_cleanup, default_directory
 from .stores import CheckpointStore, open_store
 from .stores._names import check_operation_id
 
 if TYPE_CHECKING:
     from ._bar import ProgressView
+    from ._manager import CheckpointManager
+    from ._quota import OnExhausted
 
 ShowProgress = bool | Callable[["ProgressView"], object]
 
@@ -105,6 +103,10 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         progress: ShowProgress = False,
     ) -> None:
         check_operation_id(operation_id)
+        from ._clock import system_clock
+        from ._options import Options
+        from ._quota import check_policy
+
         check_policy(on_exhausted)
         if manager is not None and store is not None:
             raise ValueError("give manager or store, not both")

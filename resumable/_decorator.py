@@ -7,20 +7,21 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, SupportsIndex, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, SupportsIndex, TypeVar, overload
 
 import tenacity
 import wrapt
 
-from ._arguments import OperationId
 from ._async_checkpoint import AsyncCheckpoint
 from ._checkpoint import Checkpoint
 from ._manager import CheckpointManager
-from ._operation import Operation, Settings
-from ._quota import OnExhausted
-from ._retry import MAX_ATTEMPTS_TOTAL
 from ._strategies import SaveStrategy
 from .stores import CheckpointStore
+
+if TYPE_CHECKING:
+    from ._arguments import OperationId
+    from ._operation import Settings
+    from ._quota import OnExhausted
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -101,7 +102,7 @@ def resumable(
     manager: CheckpointManager | None = None,
     retry: tenacity.BaseRetrying | None = None,
     reset_on_progress: bool = True,
-    max_attempts_total: int = MAX_ATTEMPTS_TOTAL,
+    max_attempts_total: int = 1000,
     progress: bool | Callable[..., Any] = False,
     resume: bool = True,
     total: int | None = None,
@@ -147,6 +148,8 @@ def resumable(
         "on_exhausted": on_exhausted,
         "progress": progress or None,
     }
+    from ._operation import Settings  # loaded with the first decorated function
+
     settings = Settings(
         operation_id=operation_id,
         retry=retry,
@@ -187,6 +190,8 @@ class _Resumable(wrapt.FunctionWrapper):  # type: ignore[type-arg]
     __bound_function_wrapper__ = _BoundResumable
 
     def __init__(self, function: Any, settings: Settings) -> None:
+        from ._operation import Operation
+
         operation = Operation(function, settings)
         wrapt.FunctionWrapper.__init__(self, function, operation)
         self._self_operation = operation

@@ -12,7 +12,6 @@ ResumableError
 
 from __future__ import annotations
 
-import shlex
 from datetime import UTC, datetime
 
 
@@ -49,6 +48,8 @@ class CheckpointCorruptError(StoreError):
             "Nothing was changed."
         )
         if self.previous is not None:
+            import shlex
+
             text += f"\n  go on from the save before it:  resumable repair {shlex.quote(self.previous)}"
         return text + f"\n  start over:  move {self.location} away"
 

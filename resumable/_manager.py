@@ -10,21 +10,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ._capture import Content
-from ._clock import Clock, system_clock
-from ._codec import warn_once_per_path
 from ._models import LEFT_OUT, CheckpointContext, CheckpointData, CheckpointMetadata
-from ._restore import check_metadata, restore
-from ._steps import run
-from ._stored import StoredOperation
 from ._strategies import SaveDecision, SaveStrategy, TimeBasedStrategy, in_this_window
-from ._where import default_directory
+from ._where import default_auto_cleanup, default_directory
 from .stores import CheckpointStore, GenerationStore, OwningStore, open_store
 from .stores._names import check_operation_id
 
-_YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
+if TYPE_CHECKING:
+    from ._clock import Clock
+    from ._stored import StoredOperation
+
+# What reads and writes is loaded at the first call: `import resumable` stays light.
 
 
 @dataclass(slots=True)
@@ -61,6 +59,9 @@ class CheckpointManager:
         store: str | os.PathLike[str] | CheckpointStore | None = None,
         clock: Clock | None = None,
     ) -> None:
+        from ._clock import system_clock
+        from ._codec import warn_once_per_path
+
         if checkpoint_dir is not None and store is not None:
             raise ValueError("give checkpoint_dir or store, not both")
         where = checkpoint_dir if checkpoint_dir is not None else store
@@ -101,6 +102,10 @@ class CheckpointManager:
             CheckpointCorruptError: The earlier checkpoint cannot be read; it was not overwritten.
             CheckpointBusyError: Another process works on this operation.
         """
+        from ._capture import Content
+        from ._restore import check_metadata
+        from ._steps import run
+
         check_operation_id(operation_id)
         if not isinstance(state, dict):
             raise TypeError(f"state must be a dict, not {type(state).__name__}")
@@ -123,6 +128,8 @@ class CheckpointManager:
             CheckpointCorruptError: What is stored is no checkpoint of this operation.
             StoreError: It cannot be read.
         """
+        from ._restore import restore
+
         check_operation_id(operation_id)
         restored = restore(self.store, operation_id, now=self.clock.utc())
         if restored is None:
@@ -211,6 +218,8 @@ class CheckpointManager:
         stamp = self._stamp(operation_id)
         if known is not None and stamp is not None and known.stamp == stamp:
             return known
+        from ._stored import StoredOperation
+
         stored = StoredOperation(self.store, operation_id, self._warn, uses_journal=False)
         now = self.clock.utc()
         restored = stored.load(now=now)
@@ -239,15 +248,3 @@ class CheckpointManager:
 def _numbers(context: CheckpointContext) -> dict[str, Any]:
     names = ("processed_items", "total_items", "rate_limit_remaining", "rate_limit_total", "error_count")
     return {name: value for name in names if (value := getattr(context, name)) is not None}
-
-
-def default_auto_cleanup() -> bool:
-    """``$CHECKPOINT_AUTO_CLEANUP``, else True.
-
-    Raises:
-        ValueError: If it is neither a yes nor a no.
-    """
-    text = os.environ.get("CHECKPOINT_AUTO_CLEANUP", "").strip().lower()
-    if text and text not in _YES | _NO:
-        raise ValueError(f"CHECKPOINT_AUTO_CLEANUP must be true or false, not {text!r}")
-    return text not in _NO

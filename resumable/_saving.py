@@ -12,7 +12,7 @@ from typing import Any, Literal
 from . import _mismatch, _typed
 from ._capture import Content
 from ._codec import warn_once_per_path
-from ._collections import Durable, make
+from ._collections import Durable, kind_of, make
 from ._errors import CheckpointCorruptError
 from ._failed import Failed
 from ._loops import Loops
@@ -119,6 +119,22 @@ class Saving:
 
     def _damaged(self, reason: str) -> CheckpointCorruptError:
         return CheckpointCorruptError(self.options.operation_id, str(self._stored.location()), reason)
+
+    def collection(self, name: str, kind: str) -> Any:
+        """The durable collection ``state[name]``, made of what is there.
+
+        Raises:
+            TypeError: There is something else, or the state is no dict.
+        """
+        if not isinstance(self.state, dict):
+            kind_of_state = type(self.state).__name__
+            raise TypeError(f"a state of type {kind_of_state} has no room for {name!r}; keep a dict state")
+        value = self.state.get(name)
+        if not isinstance(value, Durable):
+            value = self.state[name] = make(kind, value, f"$.state.{name}")
+        if kind_of(value) != kind:
+            raise TypeError(f"$.state.{name} is a durable {kind_of(value)}, not a {kind}; give this one another name")
+        return value
 
     # -- output files
 

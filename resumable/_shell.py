@@ -7,18 +7,16 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, overload
 
-from ._collections import Durable, kind_of, make
-from ._core import Core
-from ._done import Done, done_loop
-from ._items import Loop
-from ._log import DurableLog
-from ._mapping import DurableDict
-from ._models import CheckpointMetadata
-from ._options import Options
-from ._set import DurableSet
-
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
+
+    from ._done import Done
+    from ._items import Loop
+    from ._log import DurableLog
+    from ._mapping import DurableDict
+    from ._models import CheckpointMetadata
+    from ._options import Options
+    from ._set import DurableSet
 
     S = TypeVar("S", default=dict[str, Any])
 else:
@@ -39,6 +37,8 @@ class Shell(Generic[S]):
     """
 
     def __init__(self, options: Options) -> None:
+        from ._core import Core  # all the rest, loaded with the first operation: `import resumable` stays light
+
         self._ticked = 0
         self._limit = _ALWAYS
         self._was_woken = False
@@ -139,32 +139,18 @@ class Shell(Generic[S]):
         Raises:
             TypeError: The state holds something else under that name, or is of a type of its own.
         """
-        collection = self._collection(name, "mapping")
-        assert isinstance(collection, DurableDict)
+        collection: DurableDict = self._core.collection(name, "mapping")
         return collection
 
     def set(self, name: str) -> DurableSet:
         """A durable set in ``state[name]``: a save writes only what was added and removed."""
-        collection = self._collection(name, "set")
-        assert isinstance(collection, DurableSet)
+        collection: DurableSet = self._core.collection(name, "set")
         return collection
 
     def log(self, name: str) -> DurableLog:
         """A durable list in ``state[name]`` that only grows: a save writes only what was appended."""
-        collection = self._collection(name, "log")
-        assert isinstance(collection, DurableLog)
+        collection: DurableLog = self._core.collection(name, "log")
         return collection
-
-    def _collection(self, name: str, kind: str) -> Durable:
-        state: Any = self._core.state
-        if not isinstance(state, dict):
-            raise TypeError(f"a state of type {type(state).__name__} has no room for {name!r}; keep a dict state")
-        value = state.get(name)
-        if not isinstance(value, Durable):
-            value = state[name] = make(kind, value, f"$.state.{name}")
-        if kind_of(value) != kind:
-            raise TypeError(f"$.state.{name} is a durable {kind_of(value)}, not a {kind}; give this one another name")
-        return value
 
     # -- being woken
 
@@ -206,6 +192,8 @@ class Shell(Generic[S]):
     def _done_loop(
         self, items: Any, key: Any, name: str | None, retry_failed: bool, *, is_async: bool = False
     ) -> Done[Any]:
+        from ._done import Done, done_loop
+
         owner: Any = self
 
         def make(name: str, saved: dict[str, Any] | None) -> Done[Any]:

@@ -1,9 +1,11 @@
-"""Where checkpoints lie if nobody says: ``$CHECKPOINT_DIR``, then pyproject.toml, then the current directory."""
+"""What holds if nobody says otherwise: where checkpoints lie, and whether a clean exit removes them."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+_YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 
 def default_directory() -> Path:
@@ -48,3 +50,15 @@ def _section(path: Path) -> dict[str, object]:
     except (OSError, ValueError, AttributeError) as error:
         raise ValueError(f"cannot read {path}: {error}") from None
     return section if isinstance(section, dict) else {}
+
+
+def default_auto_cleanup() -> bool:
+    """``$CHECKPOINT_AUTO_CLEANUP``, else True.
+
+    Raises:
+        ValueError: If it is neither a yes nor a no.
+    """
+    text = os.environ.get("CHECKPOINT_AUTO_CLEANUP", "").strip().lower()
+    if text and text not in _YES | _NO:
+        raise ValueError(f"CHECKPOINT_AUTO_CLEANUP must be true or false, not {text!r}")
+    return text not in _NO

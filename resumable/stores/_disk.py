@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import stat
 import sys
 from collections.abc import Iterable
@@ -20,7 +19,7 @@ from pathlib import Path
 _SAFELY = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 READ = os.O_RDONLY | _SAFELY
 WRITE = os.O_WRONLY | _SAFELY
-_TEMPORARY = re.compile(r"(.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
+_TEMPORARY = r"(?s)(.+)\.[0-9a-f]{8}\.tmp"
 _PIECE = 1 << 20
 
 
@@ -45,7 +44,7 @@ def replace(path: Path, chunks: Iterable[bytes], keep: Path | None = None) -> No
 
 def temporary_for(path: Path) -> Path:
     """A name beside *path* that nobody else has: a rename is atomic only within one file system."""
-    return path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    return path.with_name(f"{path.name}.{os.urandom(4).hex()}.tmp")
 
 
 def remove_leftovers(paths: Iterable[Path]) -> None:
@@ -54,7 +53,7 @@ def remove_leftovers(paths: Iterable[Path]) -> None:
         wanted = {(path.parent, path.name) for path in paths}
         for directory in {directory for directory, _ in wanted}:
             for name in os.listdir(directory):
-                match = _TEMPORARY.fullmatch(name)
+                match = re.fullmatch(_TEMPORARY, name)
                 if match is not None and (directory, match.group(1)) in wanted:
                     unlink(directory / name)
 

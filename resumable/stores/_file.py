@@ -8,12 +8,11 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .._codec import decode, decode_document
 from .._errors import CheckpointBusyError, StoreError
 from . import _disk, _lock
 from ._names import PREFIX, SUFFIX, check_operation_id, hashed_name, may_share_a_file, plain_name
 
-_ID_IN_HEAD = re.compile(rb'\A\s*\{\s*"version"\s*:\s*"[^"]*"\s*,\s*"operation_id"\s*:\s*("(?:[^"\\]|\\.)*")')
+_ID_IN_HEAD = rb'\A\s*\{\s*"version"\s*:\s*"[^"]*"\s*,\s*"operation_id"\s*:\s*("(?:[^"\\]|\\.)*")'
 _HEAD = 8192
 
 
@@ -241,7 +240,10 @@ def _read_operation_id(path: Path) -> str | None:
     head = _disk.read(path, _HEAD)
     if head is None:
         return None
-    match = _ID_IN_HEAD.match(head)
+    from .._codec import decode, decode_document  # msgspec is not worth loading before there is a file
+
+    match = re.match(_ID_IN_HEAD, head)
+
     try:
         if match is not None:
             value = decode(match.group(1))

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .._codec import decode, encode
 from .._errors import CheckpointBusyError, StoreError
 from . import _disk
 
@@ -57,6 +56,8 @@ def _write_holder(path: Path, operation_id: str) -> None:
         # Only ids that are short enough for a plain file name are ever compared.
         "operation_id": operation_id[:200],
     }
+    from .._codec import encode
+
     # Who holds it is for people; a full disk must not keep them from working.
     with contextlib.suppress(OSError):
         descriptor = os.open(path, _disk.WRITE)
@@ -70,6 +71,8 @@ def _write_holder(path: Path, operation_id: str) -> None:
 
 def read_holder(path: Path) -> dict[str, Any]:
     """Who wrote itself into the lock file last; {} if that cannot be told."""
+    from .._codec import decode
+
     try:
         holder = decode(_disk.read(path, 4096) or b"{}")
         holder["pid"] = int(holder.get("pid", 0))

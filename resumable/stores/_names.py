@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 PREFIX, SUFFIX = ".checkpoint_", ".json"
 _MAX_BYTES = 180
 _UNSAFE = frozenset('<>:"\\|?*')
@@ -34,6 +32,8 @@ def plain_name(operation_id: str) -> str | None:
 
 def hashed_name(operation_id: str) -> str:
     """A safe name that no other id has: as much as fits of the plain one, then a short hash of the id."""
+    import hashlib  # not worth loading before there is a name to make
+
     safe = "".join(c if c.isprintable() and c not in _UNSAFE and c not in "/ " else "_" for c in operation_id)
     stem = safe.encode()[: _MAX_BYTES - 20].decode(errors="ignore")
     return f"{PREFIX}{stem}-{hashlib.sha256(operation_id.encode()).hexdigest()[:12]}{SUFFIX}"

@@ -10,7 +10,7 @@ from ._base import CheckpointStore
 from ._file import FileStore
 from ._memory import MemoryStore
 
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]+)://"
 _memory_stores: dict[str, MemoryStore] = {}
 
 
@@ -33,7 +33,7 @@ def open_store(where: str | os.PathLike[str] | CheckpointStore) -> CheckpointSto
 
 
 def _open_text(where: str) -> CheckpointStore:
-    match = _SCHEME.match(where)
+    match = re.match(_SCHEME, where)
     if match is None:
         return FileStore(Path(where))
     scheme = match.group(1).lower()
