@@ -12,7 +12,7 @@ import tenacity
 
 from ._done import Done
 from ._failed import Key
-from ._map import Landing, Settings
+from ._landing import Landing, Settings
 from ._work import settings_of
 
 T = TypeVar("T")

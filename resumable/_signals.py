@@ -92,10 +92,27 @@ def _forget() -> None:
     _listeners.clear()
     _restore()
     _received = None
+    _unblock()
+
+
+_masks = threading.local()
+
+
+def _block() -> None:
+    # A signal that reaches the child before it has forgotten our handler would be lost: Python drops what came before
+    # its own work after the fork is done. A pool that breaks terminates workers which have hardly begun.
+    if _replaced:
+        _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFAULTS)
+
+
+def _unblock() -> None:
+    before = _masks.__dict__.pop("before", None)
+    if before is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_forget)
 
 
 def _note(number: int, frame: FrameType | None) -> None:

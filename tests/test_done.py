@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resumable import InputChangedError
-from resumable._done import Done, ScatteredLedger, done_loop
+from resumable._done import Done, done_loop
 from resumable._failed import Failed, error_text
 from resumable._keys import merged
+from resumable._scattered import ScatteredLedger
 from tests.loops import FakeOwner
 
 

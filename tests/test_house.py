@@ -20,16 +20,16 @@ FLOORS = {
     0: "_errors _models",
     # Pure: no clock, file, network or thread.
     1: """_arguments _auto _changes _codec _fingerprint _forecast _frozen _journal _keys _ledgers _messages
-        _migrations _mismatch _pace _ranges _shellwords _sources _strategies _typed
+        _migrations _mismatch _pace _ranges _scattered _shellwords _sources _strategies _typed
         ratelimit._budget ratelimit._headers ratelimit._response ratelimit._values""",
     2: "_session",
     # One medium each.
-    3: """_bar _clock _collections _current _displays _log _mapping _marks _naps _place _progress _runs _set
+    3: """_bar _clock _collections _current _displays _failed _log _mapping _marks _naps _place _progress _runs _set
         _signals _sink _steps _terminal _watch _where
-        stores stores._base stores._disk stores._file stores._lock stores._memory stores._names stores._open""",
-    4: "_capture _manager _restore _snapshot _stored",
-    5: """_amap _async_checkpoint _checkpoint _checkpointed _core _done _executors _items _loops _map _options
-        _quota _reporter _repair _retry _saving _shell _verify _work""",
+        stores stores._base stores._disk stores._encrypted stores._file stores._lock stores._memory stores._names stores._open""",
+    4: "_capture _manager _restore _snapshot _stored _writing",
+    5: """_amap _async_checkpoint _checkpoint _checkpointed _coordinator _core _done _executors _items _landing
+        _loops _map _options _quota _reporter _repair _retry _saving _shell _verify _work""",
     6: """_decorator _injection _operation _wait ratelimit ratelimit._hooks
         _prove _prove_crash _prove_probe _prove_report _prove_run
         pytest_plugin testing
@@ -49,6 +49,7 @@ HARMLESS = {"_shellwords": {"subprocess"}}
 """It quotes as ``subprocess`` does, and starts nothing."""
 PURE_OS = {"PathLike", "fspath", "name", "path", "sep"}
 WHO_KNOWS = {
+    "cryptography": {"stores._encrypted"},
     "filelock": {"stores._lock"},
     "wrapt": {"_decorator"},
 }
@@ -58,6 +59,7 @@ EXTRAS = (
     "aiohttp",
     "click",
     "cloudpickle",
+    "cryptography",
     "github",
     "githubkit",
     "httpx",

@@ -19,11 +19,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resumable import CheckpointBusyError, CheckpointManager, StoreError, open_store
-from resumable.stores import CheckpointStore, FileStore, MemoryStore, OwningStore
+from resumable.stores import CheckpointStore, EncryptedStore, FileStore, MemoryStore, OwningStore
 
+KEY = EncryptedStore.new_key()
 STORES: dict[str, Callable[[Path], CheckpointStore]] = {
     "files": lambda directory: FileStore(directory / "store"),
     "memory": lambda directory: MemoryStore(),
+    "encrypted files": lambda directory: EncryptedStore(FileStore(directory / "store"), KEY),
+    "encrypted memory": lambda directory: EncryptedStore(MemoryStore(), KEY),
 }
 # Each pair would share a file name, a table row or a key under some careless rule.
 LOOKALIKES = [

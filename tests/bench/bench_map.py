@@ -22,8 +22,9 @@ from queue import SimpleQueue
 from typing import Any
 
 from resumable import checkpointed, every
-from resumable._done import ScatteredLedger, done_loop
+from resumable._done import done_loop
 from resumable._executors import adapted
+from resumable._scattered import ScatteredLedger
 from tests.faults.map_job import engine
 from tests.loops import FakeOwner
 

@@ -1,0 +1,324 @@
+"""Writes are recorded, and what a power cut may leave of them is laid out: all that fsync does not rule out.
+
+The model is weaker than any real file system. Only fsync orders anything: of the names that were changed since their
+directory was synced any part may survive, in order or not (a rename is atomic); of the bytes that were written since
+their file was synced any write may, wholly, up to some sector, or all but some sector, which is then as it was before.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SECTOR = 512
+DIRECTORY = 0
+"""Stands for an inode number where a name is a directory's."""
+
+View = dict[str, bytes | None]
+"""Files by their names; a directory holds None."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """Directory entries that change at once: the inode that each then names, None if it is gone."""
+
+    changes: dict[str, int | None]
+
+    @property
+    def directory(self) -> str:
+        return os.path.dirname(next(iter(self.changes)))
+
+
+@dataclass(frozen=True)
+class Data:
+    """Bytes that are written into a file."""
+
+    inode: int
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Length:
+    """A file is cut off, or made longer."""
+
+    inode: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Synced:
+    """A file's contents, or a directory's names, are safe."""
+
+    what: int | str
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the program said at this moment."""
+
+    text: str
+
+
+Event = Names | Data | Length | Synced | Told
+
+
+# -- recording --------------------------------------------------------------------------------------------------------
+
+
+class Recorder:
+    """The writes below *root*. Lock files are left out: they hold nothing, and nobody owns them after a power cut."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = str(root)
+        self.events: list[Event] = []
+        self.names: dict[str, int] = {}
+        self._inodes = itertools.count(1)
+        self._open: dict[int, int | str] = {}
+        self._positions: dict[int, int] = {}
+        self.disk = Disk()
+        known: dict[int, int] = {}
+        for path in sorted(root.rglob("*")):
+            if path.is_dir():
+                self.names[str(path)] = DIRECTORY
+            elif self._is_ours(path):
+                number = known.setdefault(path.stat().st_ino, next(self._inodes))
+                self.names[str(path)] = number
+                self.disk.contents[number] = path.read_bytes()
+        self.disk.names = dict(self.names)
+
+    def tell(self, text: str) -> None:
+        self.events.append(Told(text))
+
+    def _is_ours(self, path: Any) -> bool:
+        return os.fspath(path).startswith(self.root + os.sep) and not os.fspath(path).endswith(".lock")
+
+    def _rename(self, changes: dict[str, int | None]) -> None:
+        self.events.append(Names(changes))
+        for name, number in changes.items():
+            if number is None:
+                del self.names[name]
+            else:
+                self.names[name] = number
+
+    # Each is called once the real call has succeeded.
+
+    def open(self, result: int, path: Any, flags: int, *rest: Any, **options: Any) -> None:
+        name = os.fspath(path)
+        self._open.pop(result, None)
+        if os.path.isdir(name) and (name + os.sep).startswith(self.root + os.sep):
+            self._open[result] = name
+        elif self._is_ours(name):
+            if name not in self.names:
+                self._rename({name: next(self._inodes)})
+            self._open[result], self._positions[result] = self.names[name], 0
+            assert not flags & (os.O_APPEND | os.O_TRUNC), "not modelled"
+
+    def write(self, result: int, descriptor: int, data: Any) -> None:
+        number = self._open.get(descriptor)
+        if isinstance(number, int):
+            self.events.append(Data(number, self._positions[descriptor], bytes(data[:result])))
+            self._positions[descriptor] += result
+
+    def lseek(self, result: int, descriptor: int, *rest: Any) -> None:
+        self._positions[descriptor] = result
+
+    def ftruncate(self, result: None, descriptor: int, size: int) -> None:
+        number = self._open.get(descriptor)
+        if isinstance(number, int):
+            self.events.append(Length(number, size))
+
+    def fsync(self, result: None, descriptor: int) -> None:
+        if descriptor in self._open:
+            self.events.append(Synced(self._open[descriptor]))
+
+    fdatasync = fsync
+
+    def close(self, result: None, descriptor: int) -> None:
+        self._open.pop(descriptor, None)
+
+    def link(self, result: None, old: Any, new: Any, **options: Any) -> None:
+        if self._is_ours(new):
+            self._rename({str(new): self.names[str(old)]})
+
+    def replace(self, result: None, old: Any, new: Any) -> None:
+        if self._is_ours(new) and self.names.get(str(new)) != self.names[str(old)]:
+            self._rename({str(old): None, str(new): self.names[str(old)]})
+
+    rename = replace
+
+    def unlink(self, result: None, path: Any) -> None:
+        if self._is_ours(path):
+            self._rename({str(path): None})
+
+    remove = unlink
+
+    def mkdir(self, result: None, path: Any, *rest: Any, **options: Any) -> None:
+        if self._is_ours(path):
+            self._rename({str(path): DIRECTORY})
+
+
+_CALLS = "open write lseek ftruncate fsync fdatasync close link replace rename unlink remove mkdir".split()
+
+
+@contextmanager
+def recording(root: Path) -> Iterator[Recorder]:
+    """Record what this process writes below *root* while in the block; fails if something was missed."""
+    recorder = Recorder(root)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in _CALLS:
+            patch.setattr(os, name, _noted(getattr(os, name), getattr(recorder, name)))
+        yield recorder
+    for event in recorder.events:
+        recorder.disk.take(event)
+    real = {str(path): path.read_bytes() if path.is_file() else None for path in root.rglob("*")}
+    assert recorder.disk.as_seen() == {name: data for name, data in real.items() if recorder._is_ours(name)}
+    recorder.disk = recorder.disk.first()
+
+
+def _noted(call: Callable[..., Any], note: Callable[..., None]) -> Callable[..., Any]:
+    def noted(*arguments: Any, **options: Any) -> Any:
+        result = call(*arguments, **options)
+        note(result, *arguments, **options)
+        return result
+
+    return noted
+
+
+# -- what may be left -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Disk:
+    """What is safe, and what is on its way."""
+
+    names: dict[str, int] = field(default_factory=dict)
+    contents: dict[int, bytes] = field(default_factory=dict)
+    moving: list[Names] = field(default_factory=list)
+    written: dict[int, list[Data | Length]] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
+    _first: tuple[dict[str, int], dict[int, bytes]] | None = None
+
+    def first(self) -> Disk:
+        """As it was before anything was taken."""
+        assert self._first is not None
+        return Disk(*self._first)
+
+    def take(self, event: Event) -> None:
+        if self._first is None:
+            self._first = dict(self.names), dict(self.contents)
+        match event:
+            case Names():
+                self.moving.append(event)
+            case Data() | Length():
+                self.written.setdefault(event.inode, []).append(event)
+            case Synced(int() as inode):
+                self.contents[inode] = self._now(inode)
+                self.written.pop(inode, None)
+            case Synced(directory):
+                self.names = _moved(self.names, [names for names in self.moving if names.directory == directory])
+                self.moving = [names for names in self.moving if names.directory != directory]
+            case Told(text):
+                self.told.append(text)
+
+    def last(self, word: str) -> str | None:
+        """What was told last that begins with *word*."""
+        found = [text.removeprefix(f"{word} ") for text in self.told if text.startswith(f"{word} ")]
+        return found[-1] if found else None
+
+    def _now(self, inode: int) -> bytes:
+        content = self.contents.get(inode, b"")
+        for event in self.written.get(inode, ()):
+            content = _changed(content, event)
+        return content
+
+    def as_seen(self) -> View:
+        """What programs see while the power is on."""
+        names = _moved(self.names, self.moving)
+        return {name: None if inode == DIRECTORY else self._now(inode) for name, inode in names.items()}
+
+    def after_power_cut(self, *, whole: bool) -> Iterator[View]:
+        """Everything that may be there after one; a few of the torn writes only, unless *whole*."""
+        for kept in itertools.product((True, False), repeat=len(self.moving)):
+            names = _moved(self.names, list(itertools.compress(self.moving, kept)))
+            names = {name: inode for name, inode in names.items() if self._can_be_reached(name, names)}
+            unsure = sorted(set(names.values()) & self.written.keys())
+            for contents in itertools.product(*(self._torn(inode, whole) for inode in unsure)):
+                known = dict(zip(unsure, contents, strict=True))
+                yield {
+                    name: None if inode == DIRECTORY else known.get(inode, self.contents.get(inode, b""))
+                    for name, inode in names.items()
+                }
+
+    def _can_be_reached(self, name: str, names: dict[str, int]) -> bool:
+        """A file whose directory was never made is lost with it."""
+        parent = os.path.dirname(name)
+        is_known = any(parent in change.changes for change in self.moving)
+        return not is_known or parent in names
+
+    def _torn(self, inode: int, whole: bool) -> list[bytes]:
+        """What may be in the file: each write made it or not, and the last one that did perhaps in part."""
+        before, events = self.contents.get(inode, b""), self.written[inode]
+        found = {before: None}
+        for index, event in enumerate(events):
+            for torn in _parts(before, event, whole):
+                found[torn] = None
+            without = before
+            for later in events[index + 1 :]:
+                without = _changed(without, later)
+            found[without] = None
+            before = _changed(before, event)
+        return list(found)
+
+
+def _moved(names: dict[str, int], moves: list[Names]) -> dict[str, int]:
+    result = dict(names)
+    for move in moves:
+        for name, inode in move.changes.items():
+            if inode is None:
+                result.pop(name, None)
+            else:
+                result[name] = inode
+    return result
+
+
+def _changed(content: bytes, event: Data | Length) -> bytes:
+    if isinstance(event, Length):
+        return content[: event.size].ljust(event.size, b"\0")
+    content = content.ljust(event.offset, b"\0")
+    return content[: event.offset] + event.data + content[event.offset + len(event.data) :]
+
+
+def _parts(content: bytes, event: Data | Length, whole: bool) -> Iterator[bytes]:
+    """*content* after a write that stopped at some sector, lost one of them, or is all there."""
+    full = _changed(content, event)
+    if isinstance(event, Data) and event.data:
+        end = event.offset + len(event.data)
+        inner = range((event.offset // SECTOR + 1) * SECTOR, end, SECTOR)
+        edges = [event.offset, *inner, end]
+        sectors = list(itertools.pairwise(edges))
+        if not whole and len(sectors) > 4:
+            sectors = [*sectors[:2], sectors[len(sectors) // 2], sectors[-1]]
+        zeros = content.ljust(end, b"\0")
+        yield zeros
+        for start, stop in sectors:
+            yield _changed(content, Data(event.inode, event.offset, event.data[: stop - event.offset]))
+            yield full[:start] + zeros[start:stop] + full[stop:]
+    yield full
+
+
+def lay_out(view: View, root: Path, directory: Path) -> None:
+    """Make the files of *view*, recorded below *root*, in *directory*, which must be empty."""
+    for name in sorted(view):
+        path, data = directory / os.path.relpath(name, root), view[name]
+        if data is None:
+            path.mkdir()
+        else:
+            path.write_bytes(data)

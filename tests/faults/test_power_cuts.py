@@ -1,0 +1,228 @@
+"""The power fails at any moment, and the disk keeps what it likes of all that was not synced: nothing reported is lost.
+
+Each state that may be left is laid out and loaded: it is the last reported save or the one that was under way, never
+anything else, and never an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resumable import CheckpointManager, _snapshot
+from resumable.stores import _disk
+from tests.faults import operations
+from tests.faults.injection import WHOLE, scratch
+from tests.faults.power import Disk, Recorder, View, lay_out, recording
+
+SCENARIOS = (*operations.NAMES, "torn tail", "sink")
+GO_ON_AFTER = 1 if WHOLE else 25
+"""After so many states the next run is tried as well."""
+
+
+def kind_of(scenario: str) -> str:
+    """What the scenario's state looks like."""
+    return {"torn tail": "append", "sink": "replace"}.get(scenario, scenario)
+
+
+def rows(step: int) -> str:
+    return "".join(f"row {number} {'r' * 700}\n" for number in range(1, step + 1))
+
+
+def prepare(scenario: str, directory: Path) -> None:
+    if scenario == "sink":
+        directory.mkdir()
+        save_rows(directory, 2, lambda text: None)
+    elif scenario != "first":  # there, the directory is missing, too
+        operations.prepare(kind_of(scenario), directory)
+    if scenario == "torn tail":
+        journal = directory / f".checkpoint_{operations.ID}.journal"
+        journal.write_bytes(journal.read_bytes() + b'1900 0a1b2c3d {"at":"' + b"z" * 700)
+
+
+def act(scenario: str, directory: Path, tell: Callable[[str], None]) -> None:
+    if scenario == "sink":
+        save_rows(directory, 2, tell)
+    else:
+        operations.act(kind_of(scenario), directory, tell)
+
+
+def save_rows(directory: Path, count: int, tell: Callable[[str], None]) -> None:
+    with operations.opened(directory) as cp:
+        sink = cp.sink(directory / "rows.txt")
+        for _ in range(count):
+            number = operations.step(cp, "replace")
+            sink.write(rows(number).removeprefix(rows(number - 1)))
+            tell(f"begin {number}")
+            cp.save()
+            tell(f"saved {number}")
+
+
+class Lost(AssertionError):
+    """A state that must not be."""
+
+
+class Trial:
+    """One operation, recorded, and all that power cuts may leave of it."""
+
+    def __init__(self, scenario: str, root: Path) -> None:
+        self.scenario = scenario
+        self.recorded = root / "recorded"
+        self.laid_out = root / "laid out"
+        self.recorded.mkdir()
+        prepare(scenario, self.recorded / "store")
+        self.before = self.step_in(self.recorded / "store")
+        self.recorder = self._record()
+
+    def _record(self) -> Recorder:
+        with recording(self.recorded) as recorder:
+            act(self.scenario, self.recorded / "store", recorder.tell)
+        return recorder
+
+    def states(self) -> Iterator[tuple[Disk, View]]:
+        """All states, each once for what was reported by then."""
+        seen: set[bytes] = set()
+        disk = self.recorder.disk
+        for event in [None, *self.recorder.events]:
+            if event is not None:
+                disk.take(event)
+            for view in disk.after_power_cut(whole=WHOLE):
+                key = _fingerprint(view, disk.told)
+                if key not in seen:
+                    seen.add(key)
+                    yield disk, view
+
+    def check_all(self) -> Counter[str]:
+        """How many states hold the old, and how many the new one.
+
+        Raises:
+            Lost: One holds neither.
+        """
+        found: Counter[str] = Counter()
+        for number, (disk, view) in enumerate(self.states()):
+            shutil.rmtree(self.laid_out, ignore_errors=True)
+            self.laid_out.mkdir()
+            lay_out(view, self.recorded, self.laid_out)
+            try:
+                found[self.check(disk)] += 1
+                if number % GO_ON_AFTER == 0 or self.scenario == "sink":
+                    self.go_on()
+            except Exception as error:
+                sizes = {os.path.basename(name): len(data) for name, data in view.items() if data is not None}
+                raise Lost(f"{self.scenario}, state {number}, told {disk.told}, left {sizes}: {error!r}") from error
+        return found
+
+    def step_in(self, directory: Path) -> int | None:
+        """Which step's state is stored, wholly as it must be; None if there is no checkpoint."""
+        found = CheckpointManager(directory).load_checkpoint(operations.ID)
+        if found is None:
+            return None
+        step = int(found.state.get("step", 0))
+        assert found.state == (operations.expected(kind_of(self.scenario), step) if step or found.state else {})
+        return step
+
+    def check(self, disk: Disk) -> str:
+        """Whether it is the ``old`` or the ``new`` one."""
+        step, begun, saved = self.step_in(self.laid_out / "store"), disk.last("begin"), disk.last("saved")
+        if self.scenario == "finalize":
+            assert step is None if saved else step in (None, self.before), step
+            return "new" if step is None else "old"
+        old, new = (int(saved) if saved else self.before), (int(begun) if begun else self.before)
+        assert step in (old, new), step
+        return "new" if step == new else "old"
+
+    def go_on(self) -> None:
+        """The next run finds the same, works, and leaves nothing behind; rows count as far as the checkpoint does."""
+        directory = self.laid_out / "store"
+        before = self.step_in(directory)
+        with operations.opened(directory, cleanup=True) as cp:
+            if self.scenario == "sink":
+                cp.sink(directory / "rows.txt")
+                assert (directory / "rows.txt").read_text() == rows(before or 0)
+            elif self.scenario != "finalize":
+                number = operations.step(cp, kind_of(self.scenario))
+                cp.save()
+                assert self.step_in(directory) == number == (before or 0) + 1
+        assert {path.name for path in directory.iterdir()} <= {"rows.txt"}
+
+
+def _fingerprint(view: View, told: Iterable[str]) -> bytes:
+    digest = hashlib.blake2b(repr(list(told)).encode())
+    for name in sorted(view):
+        digest.update(repr((name, view[name])).encode())
+    return digest.digest()
+
+
+@pytest.fixture
+def trial(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Trial]]:
+    monkeypatch.setattr(_snapshot.threading, "Thread", operations.Deferred)
+    with scratch() as root:
+        yield lambda scenario: Trial(scenario, root)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_after_a_power_cut_the_reported_save_stands(
+    scenario: str, trial: Callable[[str], Trial], figure: Callable[[str], None]
+) -> None:
+    tried = trial(scenario)
+    found = tried.check_all()
+
+    assert found["new"] > 0
+    figure(
+        f"power cut {scenario:9} {len(tried.recorder.events):3} writes, {found.total():5} states: "
+        f"{found['old']} old, {found['new']} new, 0 lost"
+    )
+
+
+# -- the test itself can fail -----------------------------------------------------------------------------------------
+
+
+def nothing(*arguments: Any) -> None:
+    pass
+
+
+def in_place(path: Path, chunks: Iterable[bytes], keep: Path | None = None) -> None:
+    descriptor = os.open(path, _disk.WRITE | os.O_CREAT, 0o600)
+    os.ftruncate(descriptor, 0)
+    _disk.write_all(descriptor, b"".join(chunks))
+    _disk.sync(descriptor)
+    os.close(descriptor)
+    _disk.sync_directory(path.parent)
+
+
+CARELESS = [
+    ("sync", nothing, "first"),
+    ("sync", nothing, "replace"),
+    ("sync", nothing, "fold"),
+    ("sync_directory", nothing, "first"),
+    ("sync_directory", nothing, "replace"),
+    ("sync_directory", nothing, "finalize"),
+    ("sync_data", nothing, "append"),
+    ("sync_data", nothing, "sink"),
+    ("replace", in_place, "replace"),
+]
+
+
+@pytest.mark.parametrize(("name", "careless", "scenario"), CARELESS, ids=lambda value: getattr(value, "__name__", value))
+def test_a_careless_store_is_found_out(
+    name: str,
+    careless: Callable[..., None],
+    scenario: str,
+    trial: Callable[[str], Trial],
+    monkeypatch: pytest.MonkeyPatch,
+    figure: Callable[[str], None],
+) -> None:
+    monkeypatch.setattr(_disk, name, careless)
+    tried = trial(scenario)
+
+    with pytest.raises(Lost):
+        tried.check_all()
+    figure(f"power cut {scenario:9} with a {name} that is {careless.__name__}: found out")
