@@ -17,12 +17,15 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Monotonic seconds; only differences mean anything."""
+        ...
 
     def utc(self) -> datetime:
         """The wall clock's time, in UTC."""
+        ...
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Callable[[], None]:
         """Call *callback*, which must be quick, once ``now()`` is *when*; returns what cancels it."""
+        ...
 
     def sleep(self, seconds: float) -> None:
         """Let *seconds* pass."""

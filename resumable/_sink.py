@@ -12,7 +12,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NoReturn, TypeVar
 
 from ._errors import InputChangedError, StoreError
 from .stores import _disk
@@ -37,6 +37,7 @@ class Sink(Generic[Row]):
         self.path = path
         self.mode = mode
         self._operation_id = operation_id
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._waiting = bytearray()
         self._head = b""
@@ -47,10 +48,19 @@ class Sink(Generic[Row]):
     # -- writing
 
     def write(self, row: Row) -> int:
-        """Add *row*; a newline is the caller's. Returns its length. It counts from the next save on."""
+        """Add *row*; a newline is the caller's. Returns its length. It counts from the next save on.
+
+        Raises:
+            TypeError: If *row* is not of the sink's kind.
+            StoreError: It cannot be written, or this is a forked child.
+        """
         data = row.encode() if isinstance(row, str) else bytes(row)
         if isinstance(row, str) is not (self.mode == "t"):
             raise TypeError(f"this sink takes {'str' if self.mode == 't' else 'bytes'}, not {type(row).__name__}")
+        if os.getpid() != self._pid:
+            raise StoreError(
+                f"{self.path} belongs to the process that opened it; give rows back to it. None was written."
+            )
         with self._lock:
             if self._file is None:
                 raise ValueError(f"the checkpoint that {self.path} belongs to is closed")
@@ -98,8 +108,11 @@ class Sink(Generic[Row]):
 
     def _open(self, saved: Mapping[str, Any] | None, existing: Existing) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-        self._file = os.open(self.path, flags, 0o666)
+        flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        try:
+            self._file = os.open(self.path, flags | (os.O_CREAT if saved is None else 0), 0o666)
+        except FileNotFoundError:
+            self._refuse(f"{self.path} is gone")
         if not stat.S_ISREG(os.fstat(self._file).st_mode):
             raise OSError("it is not a regular file")
         size = os.fstat(self._file).st_size
@@ -120,7 +133,7 @@ class Sink(Generic[Row]):
             self._refuse(f"{self.path} exists, and no checkpoint knows of it")
         return 0 if existing == "replace" else size
 
-    def _refuse(self, difference: str) -> None:
+    def _refuse(self, difference: str) -> NoReturn:
         self.close()
         raise InputChangedError(
             self._operation_id,

@@ -16,12 +16,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from resumable import CheckpointData, CheckpointManager, CheckpointMetadata, checkpointed, every
+from resumable._where import configured_directory
 from resumable.cli import _commands, main
 from resumable.cli._commands import commands
 from resumable.cli._scan import _SCAN_FROM, read_all, read_facts
 from resumable.cli._screens import size
 from resumable.cli._summary import Run, _with_current_run, ending_of, summary_from
-from resumable._where import configured_directory
 from resumable.stores import FileStore, MemoryStore
 
 REPOSITORY = Path(__file__).parents[1]

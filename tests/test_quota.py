@@ -172,7 +172,11 @@ def test_the_metadata_tells_what_is_left(manager: CheckpointManager, quota: Quot
         assert cp.metadata.rate_limit_total == 10
 
 
-@pytest.mark.parametrize("answer", [None, 7, "text", {}, {"X-RateLimit-Remaining": "many"}, pytest.param(object(), id="object")], ids=repr)
+@pytest.mark.parametrize(
+    "answer",
+    [None, 7, "text", {}, {"X-RateLimit-Remaining": "many"}, pytest.param(object(), id="object")],
+    ids=repr,
+)
 def test_an_answer_that_tells_nothing_changes_nothing(answer: object, manager: CheckpointManager) -> None:
     with checkpointed("job", manager=manager) as cp:
         cp.observe(answer)

@@ -42,7 +42,9 @@ def test_killed_in_a_wait_it_goes_on_waiting_for_what_is_left_and_asks_nothing_b
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with ServerProcess(repository, limit=100, window=6) as server:
         time.sleep(-time.time() % 6)
-        first = subprocess.Popen([*command, server.url], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+        first = subprocess.Popen(
+            [*command, server.url], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+        )
         assert first.stderr is not None
         assert "waiting" in first.stderr.readline()
         first.kill()

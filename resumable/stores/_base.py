@@ -18,15 +18,19 @@ class CheckpointStore(Protocol):
 
     def get(self, key: str) -> bytes | None:
         """The bytes under *key*, None if there are none."""
+        ...
 
     def put(self, key: str, blob: bytes) -> Path | str:
         """Replace what is under *key*; returns where it lies once it is safe there."""
+        ...
 
     def delete(self, key: str) -> bool:
         """Remove *key*; returns whether it was there."""
+        ...
 
     def keys(self) -> Iterator[str]:
         """All operation ids that have a checkpoint, in no order."""
+        ...
 
     def close(self) -> None:
         """Let go of connections and files. The store may be used again."""
@@ -38,6 +42,7 @@ class StreamingStore(CheckpointStore, Protocol):
 
     def put_chunks(self, key: str, chunks: Iterable[bytes]) -> Path | str:
         """As ``put``, for the concatenation of *chunks*."""
+        ...
 
 
 @runtime_checkable
@@ -46,6 +51,7 @@ class OwningStore(CheckpointStore, Protocol):
 
     def own(self, key: str) -> AbstractContextManager[None]:
         """Own *key* while in the block; raises CheckpointBusyError, naming the holder, if another one does."""
+        ...
 
 
 @runtime_checkable
@@ -54,6 +60,7 @@ class JournalingStore(CheckpointStore, Protocol):
 
     def read_journal(self, key: str) -> bytes | None:
         """The whole journal, None if there is none."""
+        ...
 
     def append_journal(self, key: str, offset: int, data: bytes) -> None:
         """Put *data* at *offset*, cutting off what was there; safe on the medium when this returns."""
@@ -71,9 +78,12 @@ class GenerationStore(CheckpointStore, Protocol):
 
     def locate(self, key: str) -> Path:
         """Where the checkpoint of *key* lies, or would."""
+        ...
 
     def get_previous(self, key: str) -> tuple[str, bytes] | None:
         """Where the checkpoint before the last lies, and its bytes; None if there is none."""
+        ...
 
     def stamp(self, key: str) -> object | None:
         """Something that differs whenever the checkpoint of *key* was written anew; None if there is none."""
+        ...

@@ -79,12 +79,13 @@ class FileStore:
         path = self.locate(key)
         self._close_journal(key)
         with _as_store_error(f"cannot delete {path}"):
-            # The checkpoint goes first: what is left of it without it counts for nothing.
+            # The checkpoint goes first, for good: what is left without it counts for nothing, but it without its
+            # journal, as a power cut might leave it, would be taken for an older save.
             found = _disk.unlink(path)
-            for suffix in (".journal", ".journal.prev", ".json.prev"):
-                _disk.unlink(_beside(path, suffix))
             if found:
                 _disk.sync_directory(self.directory)
+            for suffix in (".journal", ".journal.prev", ".json.prev"):
+                _disk.unlink(_beside(path, suffix))
         return found
 
     def keys(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Every file of a repository through a short rate limit, by five clients: ``python -m tests.bench.bench_quota [FILES]``.
+"""Every file of a repository through a short rate limit, by five clients: ``python -m tests.bench.bench_quota [N]``.
 
 The least time possible is requests / limit windows. Refused: answers 403 or 429. Nothing may be lost or repeated.
 """

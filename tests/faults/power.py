@@ -165,7 +165,7 @@ class Recorder:
             self._rename({str(path): DIRECTORY})
 
 
-_CALLS = "open write lseek ftruncate fsync fdatasync close link replace rename unlink remove mkdir".split()
+_CALLS = ["open", "write", "lseek", "ftruncate", "fsync", "fdatasync", "close", "link", "replace", "rename", "unlink", "remove", "mkdir"]
 
 
 @contextmanager
@@ -314,11 +314,11 @@ def _parts(content: bytes, event: Data | Length, whole: bool) -> Iterator[bytes]
     yield full
 
 
-def lay_out(view: View, root: Path, directory: Path) -> None:
-    """Make the files of *view*, recorded below *root*, in *directory*, which must be empty."""
-    for name in sorted(view):
-        path, data = directory / os.path.relpath(name, root), view[name]
+def lay_out(view: View, root: Path) -> None:
+    """Make the files of *view* below *root*, which must not exist."""
+    root.mkdir()
+    for name, data in sorted(view.items()):
         if data is None:
-            path.mkdir()
+            os.mkdir(name)
         else:
-            path.write_bytes(data)
+            Path(name).write_bytes(data)

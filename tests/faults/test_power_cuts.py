@@ -74,16 +74,16 @@ class Trial:
 
     def __init__(self, scenario: str, root: Path) -> None:
         self.scenario = scenario
-        self.recorded = root / "recorded"
-        self.laid_out = root / "laid out"
-        self.recorded.mkdir()
-        prepare(scenario, self.recorded / "store")
-        self.before = self.step_in(self.recorded / "store")
+        self.root = root / "disk"
+        self.directory = self.root / "store"
+        self.root.mkdir()
+        prepare(scenario, self.directory)
+        self.before = self.step()
         self.recorder = self._record()
 
     def _record(self) -> Recorder:
-        with recording(self.recorded) as recorder:
-            act(self.scenario, self.recorded / "store", recorder.tell)
+        with recording(self.root) as recorder:
+            act(self.scenario, self.directory, recorder.tell)
         return recorder
 
     def states(self) -> Iterator[tuple[Disk, View]]:
@@ -107,9 +107,8 @@ class Trial:
         """
         found: Counter[str] = Counter()
         for number, (disk, view) in enumerate(self.states()):
-            shutil.rmtree(self.laid_out, ignore_errors=True)
-            self.laid_out.mkdir()
-            lay_out(view, self.recorded, self.laid_out)
+            shutil.rmtree(self.root)
+            lay_out(view, self.root)
             try:
                 found[self.check(disk)] += 1
                 if number % GO_ON_AFTER == 0 or self.scenario == "sink":
@@ -119,9 +118,9 @@ class Trial:
                 raise Lost(f"{self.scenario}, state {number}, told {disk.told}, left {sizes}: {error!r}") from error
         return found
 
-    def step_in(self, directory: Path) -> int | None:
+    def step(self) -> int | None:
         """Which step's state is stored, wholly as it must be; None if there is no checkpoint."""
-        found = CheckpointManager(directory).load_checkpoint(operations.ID)
+        found = CheckpointManager(self.directory).load_checkpoint(operations.ID)
         if found is None:
             return None
         step = int(found.state.get("step", 0))
@@ -130,7 +129,7 @@ class Trial:
 
     def check(self, disk: Disk) -> str:
         """Whether it is the ``old`` or the ``new`` one."""
-        step, begun, saved = self.step_in(self.laid_out / "store"), disk.last("begin"), disk.last("saved")
+        step, begun, saved = self.step(), disk.last("begin"), disk.last("saved")
         if self.scenario == "finalize":
             assert step is None if saved else step in (None, self.before), step
             return "new" if step is None else "old"
@@ -140,8 +139,8 @@ class Trial:
 
     def go_on(self) -> None:
         """The next run finds the same, works, and leaves nothing behind; rows count as far as the checkpoint does."""
-        directory = self.laid_out / "store"
-        before = self.step_in(directory)
+        directory = self.directory
+        before = self.step()
         with operations.opened(directory, cleanup=True) as cp:
             if self.scenario == "sink":
                 cp.sink(directory / "rows.txt")
@@ -149,7 +148,7 @@ class Trial:
             elif self.scenario != "finalize":
                 number = operations.step(cp, kind_of(self.scenario))
                 cp.save()
-                assert self.step_in(directory) == number == (before or 0) + 1
+                assert self.step() == number == (before or 0) + 1
         assert {path.name for path in directory.iterdir()} <= {"rows.txt"}
 
 
