@@ -12,8 +12,8 @@ from . import _current, _signals
 from ._clock import Alarm
 from ._errors import RateLimitExhausted, StateEncodeError, StoreError
 from ._options import Options
+from ._reading import Restored
 from ._reporter import DRAW_SECONDS
-from ._restore import Restored
 from ._saving import Saving
 from ._steps import Pause, Steps
 from .stores import OwningStore

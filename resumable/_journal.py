@@ -114,8 +114,8 @@ def _is_torn(raw: bytes, start: int) -> bool:
     tail = raw[start:]
     if tail.count(b"\n") > (2 if start == 0 else 1):
         return False  # one append writes a line, the first one the header as well: this was more
-    if b"\0" * 16 in tail or (tail.endswith(b"\0") and not tail.strip(b"\0").endswith(b"\n")):
-        return True
+    if b"\0" * 16 in tail or tail.startswith(b"\0") or (tail.endswith(b"\0") and not tail.strip(b"\0").endswith(b"\n")):
+        return True  # at its ends, few bytes may share their block with what is older, or with nothing
     if b"\n" in tail:
         return False
     return not _is_whole_but_for_its_end(tail)

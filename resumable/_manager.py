@@ -103,7 +103,7 @@ class CheckpointManager:
             CheckpointBusyError: Another process works on this operation.
         """
         from ._capture import Content
-        from ._restore import check_metadata
+        from ._reading import check_metadata
         from ._steps import run
 
         check_operation_id(operation_id)

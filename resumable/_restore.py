@@ -1,65 +1,18 @@
-"""From stored bytes to a checkpoint: snapshot, then the saves that its journal holds."""
+"""A checkpoint out of a store, while others may be writing it."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal, TypedDict, TypeVar
+from datetime import datetime
+from typing import TypeVar
 
-import msgspec
-
-from . import _journal
-from ._changes import Replay
-from ._codec import VERSION, decode_document, digest_of
 from ._errors import CheckpointCorruptError
-from ._keys import merged
-from ._migrations import is_legacy, migrate
-from ._models import CheckpointData, CheckpointMetadata
+from ._reading import Restored, check_internal, from_snapshot, replay
 from .stores import CheckpointStore, GenerationStore, JournalingStore
 
 R = TypeVar("R")
-
-_COUNTS = ("total_items", "processed_items", "rate_limit_remaining", "rate_limit_total", "error_count", "save_count")
-_TEXTS = ("tool_name", "operation_type", "last_save_reason")
-_SCALARS = frozenset({str, int, float, bool, type(None)})
-
-
-class _Run(TypedDict, total=False):
-    run: int
-
-
-class _Internal(TypedDict, total=False):
-    """The shape of what the library keeps for itself, as far as others build upon it unseen."""
-
-    history: list[_Run]
-    loops: dict[str, dict[str, Any]]
-    collections: dict[str, Literal["mapping", "set", "log"]]
-    arguments: dict[str, Any]
-    budget: dict[str, Any]
-    sinks: dict[str, dict[str, Any]]
-
-
-@dataclass(slots=True)
-class Restored:
-    """A checkpoint as found, and what the next save must know to build upon it.
-
-    Attributes:
-        generation: Of the snapshot; 0 if another tool wrote it.
-        digest: Of the snapshot.
-        size: Of the snapshot in bytes.
-        newest: The highest generation that was ever begun, as far as the journal tells.
-        journal: Its journal, None if there is none to go on with.
-    """
-
-    data: CheckpointData
-    generation: int
-    digest: str
-    size: int
-    newest: int = 0
-    journal: _journal.JournalContent | None = None
 
 
 def restore(store: CheckpointStore, operation_id: str, *, now: datetime) -> Restored | None:
@@ -84,7 +37,7 @@ def _restore(store: CheckpointStore, operation_id: str, now: datetime) -> Restor
             restored = from_snapshot(raw, operation_id, now)
             if restored.generation and isinstance(store, JournalingStore):
                 replay(restored, store.read_journal(operation_id))
-            _check_internal(restored.data)
+            check_internal(restored.data)
     except ValueError as error:
         where = str(store.locate(operation_id)) if isinstance(store, GenerationStore) else repr(store)
         raise CheckpointCorruptError(operation_id, where, str(error), good_previous(store, operation_id, now)) from None
@@ -131,172 +84,3 @@ def good_previous(store: CheckpointStore, operation_id: str, now: datetime) -> s
     except Exception:  # whatever is wrong with it, it cannot be offered
         return None
     return None
-
-
-def from_snapshot(raw: bytes, operation_id: str, now: datetime) -> Restored:
-    """A checkpoint out of a document of any version.
-
-    Raises:
-        ValueError: With the reason, for a person.
-    """
-    document = decode_document(raw)
-    if is_legacy(document):
-        document = migrate(document, operation_id, modified_at=now)
-    version = document.get("version")
-    if version != VERSION:
-        raise ValueError(
-            f"it has version {version!r}; this program reads {VERSION} and 1.0. A newer release may read it"
-        )
-    found = document.get("operation_id")
-    if found != operation_id:
-        raise ValueError(f"it is the checkpoint of another operation, {found!r}")
-    internal = document.get("resumable") or {}
-    data = CheckpointData(
-        operation_id=operation_id,
-        state=_object(document, "state"),
-        metadata=_metadata(_object(document, "metadata")),
-        created_at=instant(document.get("created_at")),
-        last_updated=instant(document.get("last_updated")),
-        internal={name: value for name, value in internal.items() if name not in ("generation", "digest")},
-    )
-    generation = internal.get("generation", 0)
-    if type(generation) is not int or generation < 0:
-        raise ValueError(f"its generation is {generation!r}")
-    return Restored(data, generation, digest_of(document), len(raw))
-
-
-def _object(document: dict[str, Any], name: str) -> dict[str, Any]:
-    value = document.get(name, {})
-    if not isinstance(value, dict):
-        raise ValueError(f"its {name!r} is not a JSON object")
-    return value
-
-
-def _check_internal(data: CheckpointData) -> None:
-    try:
-        msgspec.convert(data.internal, _Internal)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"its 'resumable' section is malformed ({error})") from None
-    for name, kind in data.internal.get("collections", {}).items():
-        value = data.state.get(name)
-        expected = dict if kind == "mapping" else list
-        if value is not None and type(value) is not expected:
-            raise ValueError(f"$.state.{name} is no {kind}, but a {type(value).__name__}")
-        if kind == "set" and not set(map(type, value or ())) <= _SCALARS:
-            raise ValueError(f"$.state.{name} is no set: a member is an array or an object")
-
-
-def check_metadata(values: Mapping[str, Any]) -> None:
-    """Make sure that known fields hold what they should.
-
-    Raises:
-        ValueError: One does not.
-    """
-    for name in _COUNTS:
-        value = values.get(name)
-        if value is not None and (type(value) is not int or value < 0):
-            raise ValueError(f"metadata has {name} = {value!r}, which is not a count")
-    for name in _TEXTS:
-        if not isinstance(values.get(name), str | None):
-            raise ValueError(f"metadata has {name} = {values[name]!r}, which is not a text")
-
-
-def _metadata(values: dict[str, Any]) -> CheckpointMetadata:
-    check_metadata(values)
-    return CheckpointMetadata.from_dict(values)
-
-
-def instant(text: Any) -> datetime:
-    """A UTC instant out of an ISO 8601 stamp; one that names no zone is taken as UTC.
-
-    Raises:
-        ValueError: It is no such stamp.
-    """
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"its time stamp {text!r} is not ISO 8601") from None
-
-
-# -- the journal ------------------------------------------------------------------------------------------------------
-
-
-def replay(restored: Restored, raw: bytes | None) -> None:
-    """Put the saves that journal *raw* holds on top of the snapshot.
-
-    Raises:
-        ValueError: The journal is damaged, or a save in it does not fit.
-    """
-    content = _journal.read(raw) if raw else None
-    if content is None:
-        return
-    if content.damage:
-        good = len(content.records)
-        raise ValueError(f"its journal is damaged: {content.damage}; the {good} saves before that are good")
-    if content.header.get("operation_id") != restored.data.operation_id:
-        raise ValueError("its journal is of another operation")
-    first = content.since(restored.generation)
-    if first is None:
-        return
-    if first == 0 and content.header.get("digest") != restored.digest:
-        raise ValueError("its journal builds upon another snapshot of the same generation")
-    try:
-        _apply_all(restored.data, [record for record in content.records[first:] if "fold" not in record])
-    except (TypeError, AttributeError, LookupError) as error:
-        raise ValueError(f"a save in its journal is malformed ({error})") from error
-    restored.journal = content
-    restored.newest = content.newest_fold()
-
-
-def _apply_all(data: CheckpointData, records: list[dict[str, Any]]) -> None:
-    replays: dict[str, Replay] = {}
-    loops: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        _apply(data, record, replays, loops)
-    _finish(data, replays, loops)
-
-
-def _apply(
-    data: CheckpointData,
-    record: dict[str, Any],
-    replays: dict[str, Replay],
-    loops: dict[str, list[dict[str, Any]]],
-) -> None:
-    state = data.state
-    for name in record.get("del", ()):
-        state.pop(name, None)
-        replays.pop(name, None)
-    for name, value in _object(record, "set").items():
-        state[name] = value
-        replays.pop(name, None)
-    for name, change in _object(record, "collections").items():
-        if name not in replays:
-            replays[name] = Replay(state.get(name))
-            state.setdefault(name, None)  # it keeps its place among the others
-        replays[name].apply(change)
-    for name, section in _object(record, "resumable").items():
-        data.internal[name] = section
-    for name, changes in _object(record, "loops").items():
-        loops.setdefault(name, []).append(changes)
-    data.metadata = _metadata(_object(record, "metadata"))
-    data.last_updated = instant(record.get("at"))
-
-
-def _finish(data: CheckpointData, replays: dict[str, Replay], loops: dict[str, list[dict[str, Any]]]) -> None:
-    for name, replay in replays.items():
-        data.state[name] = replay.result()
-    saved = _object(data.internal, "loops")
-    for name, changes in loops.items():
-        saved[name] = _merged_loop(saved.get(name), changes)
-    if saved:
-        data.internal["loops"] = saved
-
-
-def _merged_loop(saved: dict[str, Any] | None, changes: list[dict[str, Any]]) -> dict[str, Any]:
-    """A loop that began anew replaces what was known under its name."""
-    begins = [index for index, change in enumerate(changes) if change.get("new")]
-    base, rest = (changes[begins[-1]], changes[begins[-1] + 1 :]) if begins else (saved, changes)
-    result = merged(base, rest)
-    result.pop("new", None)
-    return result | {"within": changes[-1].get("within")}

@@ -19,8 +19,8 @@ from ._loops import Loops
 from ._models import CheckpointMetadata, SaveCosts
 from ._options import Options
 from ._quota import Quota
+from ._reading import Restored
 from ._reporter import Reporter
-from ._restore import Restored
 from ._runs import Runs
 from ._session import Save, Session
 from ._sink import Existing, Sink, Sinks

@@ -10,7 +10,8 @@ from pathlib import Path
 from ._capture import Content, durable_parts, encode_sections, encode_state
 from ._codec import encode
 from ._collections import Durable
-from ._restore import Restored, restore
+from ._reading import Restored
+from ._restore import restore
 from ._snapshot import SnapshotWriter, writer_for
 from ._steps import Steps
 from ._writing import Capture, Tail, Writing

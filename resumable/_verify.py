@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import _journal
 from ._errors import StoreError
-from ._restore import Restored, _check_internal, from_snapshot, replay
+from ._reading import Restored, check_internal, from_snapshot, replay
 from .stores import FileStore, _disk
 from .stores._file import operation_id_in
 from .stores._names import PREFIX, SUFFIX
@@ -234,7 +234,7 @@ def _replayed(snapshot: FileFound, journal: bytes, operation_id: str, now: datet
 
 
 def _checked(restored: Restored) -> Restored:
-    _check_internal(restored.data)
+    check_internal(restored.data)
     return restored
 
 

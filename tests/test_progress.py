@@ -17,7 +17,8 @@ import pytest
 from resumable import _progress
 from resumable._bar import ASCII, ProgressView, budget_line, progress_line, text_line, waiting_line
 from resumable._displays import NotebookProgress, RichProgress, TqdmProgress
-from resumable._progress import LinesProgress, PlainProgress, say, show
+from resumable._progress import LinesProgress, PlainProgress, show
+from resumable._terminal import say
 from tests.views import UNKNOWN, VIEW, WAITING
 
 

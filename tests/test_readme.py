@@ -49,8 +49,15 @@ class World:
             "list_files": lambda repo_name: ITEMS,
             "publish": self.published.append,
             "json": json,
-            "my_job": lambda: 1,
+            "my_job": my_job,
         }
+
+
+def my_job() -> int:
+    with resumable.checkpointed("proved") as cp:
+        for number in cp.remaining(range(5)):
+            cp.state["sum"] = cp.state.get("sum", 0) + number
+        return int(cp.state["sum"])
 
 
 def run(block: str, names: dict[str, Any]) -> None:
@@ -74,7 +81,8 @@ def test_a_block_fails_once_goes_on_and_leaves_nothing_behind(block: str, here: 
     except ConnectionError:
         run(block, world.names())
 
-    assert set(world.fetched.values()) <= {1}, "an item was fetched again"
+    most = 2 if "executor" in block else 1  # what was in flight when one failed is done again
+    assert set(world.fetched.values()) <= set(range(1, most + 1)), "an item was fetched again"
     assert not world.fetched or set(world.fetched) == set(ITEMS)
     assert not [path.name for path in here.rglob(".checkpoint_*")]
 

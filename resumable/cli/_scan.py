@@ -9,7 +9,8 @@ import msgspec
 
 from .. import _codec, _journal
 from .._models import CheckpointData, CheckpointMetadata
-from .._restore import Restored, check_metadata, collector_paused, instant, restore, undisturbed
+from .._reading import Restored, check_metadata, instant
+from .._restore import collector_paused, restore, undisturbed
 from ..stores import CheckpointStore, FileStore, JournalingStore
 from ..stores._lock import read_holder
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .._messages import duration
-from .._restore import Restored, instant
+from .._reading import Restored, instant
 from .._shellwords import argument, printable, quoted
 from ._parts import LoopPlace, StateKey, loops_in, state_keys_in
 from ._screens import UNKNOWN, last_save_of, make_table, number, position_of, size, state_text

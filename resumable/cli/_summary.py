@@ -12,7 +12,7 @@ import msgspec
 
 from .._errors import CheckpointCorruptError, StoreError
 from .._models import CheckpointData
-from .._restore import instant
+from .._reading import instant
 from ..stores import CheckpointStore, GenerationStore
 from ._scan import holder_of, read_facts
 

@@ -206,9 +206,13 @@ class FileStore:
 def _open_journal(path: Path, offset: int) -> int:
     descriptor = os.open(path, _disk.WRITE | os.O_CREAT, 0o600)
     try:
-        if os.fstat(descriptor).st_size < offset:
+        size = os.fstat(descriptor).st_size
+        if size < offset:
             raise OSError("it is shorter than it was; somebody else wrote to it or removed it")
-        os.ftruncate(descriptor, offset)
+        if size > offset:
+            # Else a power cut might leave what is written next mixed with what was cut off.
+            os.ftruncate(descriptor, offset)
+            _disk.sync_data(descriptor)
         os.lseek(descriptor, offset, os.SEEK_SET)
         _disk.sync_directory(path.parent)
     except BaseException:

@@ -94,6 +94,13 @@ class Recorder:
                 self.disk.contents[number] = path.read_bytes()
         self.disk.names = dict(self.names)
 
+    def disks(self) -> Iterator[Disk]:
+        """The disk before the first event, and after each."""
+        yield self.disk
+        for event in self.events:
+            self.disk.take(event)
+            yield self.disk
+
     def tell(self, text: str) -> None:
         self.events.append(Told(text))
 
@@ -165,7 +172,21 @@ class Recorder:
             self._rename({str(path): DIRECTORY})
 
 
-_CALLS = ["open", "write", "lseek", "ftruncate", "fsync", "fdatasync", "close", "link", "replace", "rename", "unlink", "remove", "mkdir"]
+_CALLS = [
+    "open",
+    "write",
+    "lseek",
+    "ftruncate",
+    "fsync",
+    "fdatasync",
+    "close",
+    "link",
+    "replace",
+    "rename",
+    "unlink",
+    "remove",
+    "mkdir",
+]
 
 
 @contextmanager
@@ -264,17 +285,14 @@ class Disk:
         return not is_known or parent in names
 
     def _torn(self, inode: int, whole: bool) -> list[bytes]:
-        """What may be in the file: each write made it or not, and the last one that did perhaps in part."""
+        """What may be in the file: the writes up to any, the last of them perhaps in part, one of the others lost."""
         before, events = self.contents.get(inode, b""), self.written[inode]
         found = {before: None}
-        for index, event in enumerate(events):
-            for torn in _parts(before, event, whole):
-                found[torn] = None
-            without = before
-            for later in events[index + 1 :]:
-                without = _changed(without, later)
-            found[without] = None
-            before = _changed(before, event)
+        for lost in range(-1, len(events) - 1):
+            content = before
+            for event in events[:lost] + events[lost + 1 :] if lost >= 0 else events:
+                found |= dict.fromkeys(_parts(content, event, whole))
+                content = _changed(content, event)
         return list(found)
 
 
