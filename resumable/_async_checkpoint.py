@@ -118,8 +118,8 @@ class AsyncCheckpoint(Shell[S]):
         """``tenacity.AsyncRetrying(**policy)`` that saves before each sleep. See :meth:`Checkpoint.retrying`."""
         from ._retry import retrying
 
-        policy_ = tenacity.AsyncRetrying(**policy)
-        retry: tenacity.AsyncRetrying = retrying(self, policy_, reset_on_progress=reset_on_progress, is_async=True)
+        base = tenacity.AsyncRetrying(**policy) if policy else self._core.options.retry or tenacity.AsyncRetrying()
+        retry: tenacity.AsyncRetrying = retrying(self, base, reset_on_progress=reset_on_progress, is_async=True)
         return retry
 
     @property

@@ -170,14 +170,16 @@ class Checkpoint(Shell[S]):
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.Retrying:
         """``tenacity.Retrying(**policy)`` that saves before each sleep; a ``before_sleep`` of its own runs after that.
 
-        ``for attempt in cp.retrying(stop=..., wait=...): with attempt: ...``, or call it with a function.
+        ``for attempt in cp.retrying(stop=..., wait=...): with attempt: ...``, or call it with a function. Without a
+        policy, the one that ``checkpointed(..., retry=...)`` was given.
 
         Args:
             reset_on_progress: Whether attempts begin anew when the loop has ticked since the failure before.
         """
         from ._retry import retrying
 
-        retry: tenacity.Retrying = retrying(self, tenacity.Retrying(**policy), reset_on_progress=reset_on_progress)
+        base = tenacity.Retrying(**policy) if policy else self._core.options.retry or tenacity.Retrying()
+        retry: tenacity.Retrying = retrying(self, base, reset_on_progress=reset_on_progress)
         return retry
 
     @property

@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from ._async_checkpoint import AsyncCheckpoint
+import tenacity
+
 from ._auto import auto
 from ._checkpoint import Checkpoint
 from ._current import current_checkpoint_or_none
@@ -49,6 +51,8 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         progress: True shows a bar on stderr (rich where it is installed, else tqdm, else a plain line), or a line every
             30 seconds where nobody watches; a callable gets a :class:`ProgressView` several times a second.
 
+        retry: The tenacity policy that :meth:`Checkpoint.retrying` copies when it is called without one.
+
     Raises:
         CheckpointBusyError: On entry: another process works on this operation.
         CheckpointCorruptError: On entry: what is stored cannot be used; nothing was changed.
@@ -70,6 +74,7 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         arguments: Mapping[str, Any] | None = ...,
         on_exhausted: OnExhausted = ...,
         progress: ShowProgress = ...,
+        retry: tenacity.BaseRetrying | None = ...,
     ) -> None: ...
     @overload
     def __init__(
@@ -86,6 +91,7 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         arguments: Mapping[str, Any] | None = ...,
         on_exhausted: OnExhausted = ...,
         progress: ShowProgress = ...,
+        retry: tenacity.BaseRetrying | None = ...,
     ) -> None: ...
     def __init__(
         self,
@@ -101,6 +107,7 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         arguments: Mapping[str, Any] | None = None,
         on_exhausted: OnExhausted = "wait",
         progress: ShowProgress = False,
+        retry: tenacity.BaseRetrying | None = None,
     ) -> None:
         check_operation_id(operation_id)
         from ._clock import system_clock
@@ -128,6 +135,7 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
             arguments=arguments,
             on_exhausted=on_exhausted,
             progress=progress,
+            retry=retry,
             clock=manager.clock if manager is not None else system_clock,
         )
         self._open: list[Checkpoint[S] | AsyncCheckpoint[S]] = []

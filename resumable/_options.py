@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import tenacity
+
 from ._clock import Clock, system_clock
 from ._quota import OnExhausted
 from ._strategies import SaveStrategy
@@ -25,5 +27,6 @@ class Options:
     state_type: type[Any] | None = None
     arguments: Mapping[str, Any] | None = None
     progress: Any = False
+    retry: tenacity.BaseRetrying | None = None
     on_exhausted: OnExhausted = "wait"
     clock: Clock = field(default_factory=lambda: system_clock)

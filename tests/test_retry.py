@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -632,3 +633,14 @@ async def test_the_sleep_of_a_plain_policy_does_not_block_the_loop(store: Saves)
     await fetch(Flaky())
     assert len(threads) == 2
     assert threading.main_thread() not in threads
+
+
+def test_retrying_without_a_policy_takes_the_one_of_the_block(tmp_path: Path) -> None:
+    failures = [ConnectionError(), ConnectionError()]
+    policy = tenacity.Retrying(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_none())
+    with checkpointed("job", store=tmp_path, retry=policy) as cp:
+        for attempt in cp.retrying():
+            with attempt:
+                if failures:
+                    raise failures.pop()
+        assert cp.metadata.last_save_reason == "Retry: ConnectionError (attempt 3)"

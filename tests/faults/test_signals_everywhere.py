@@ -47,7 +47,8 @@ def test_a_signal_at_any_line_loses_nothing_that_counts(
 
     assert told["wrong"] == []
     ended = ", ".join(f"{count} {how}" for how, count in sorted(told["ended"].items()))
+    times_told = "once " if times == 1 else "twice"
     figure(
-        f"{number.name} {'once ' if times == 1 else 'twice'} in {shape:9} at {told['runs']:4} of {told['lines']} lines: "
-        f"{ended}; {told['repeated']} items begun again, 0 lost, 0 hangs"
+        f"{number.name:7} {times_told} in {shape:9} at {told['runs']:4} of {told['lines']} lines: {ended}; "
+        f"{told['repeated']} items begun again, 0 lost, 0 hangs"
     )
