@@ -8,6 +8,7 @@ A task should take 0.15 s or more on 50 workers, or Dask's own work is most of i
 """
 
 import argparse
+from contextlib import ExitStack
 from hashlib import sha256
 
 from distributed import Client, LocalCluster
@@ -29,10 +30,10 @@ def work(number: int) -> str:
 def main() -> None:
     options = parser.parse_args()
     shard, shards = map(int, options.shard.split("/"))
-    with (
-        Client(options.scheduler or LocalCluster(n_workers=2, dashboard_address=None)) as client,
-        checkpointed(f"job-{shard}", store=options.store) as cp,
-    ):
+    with ExitStack() as stack:
+        address = options.scheduler or stack.enter_context(LocalCluster(n_workers=2, dashboard_address=None))
+        client = stack.enter_context(Client(address))
+        cp = stack.enter_context(checkpointed(f"job-{shard}", store=options.store))
         digests = cp.mapping("digests")
         mine = range(shard, options.items, shards)
         for number, digest in cp.map(work, mine, executor=client, batch=options.batch, on_error="skip"):

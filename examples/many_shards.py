@@ -26,12 +26,12 @@ def work(number: int) -> str:
     return sha256(str(number).encode()).hexdigest()
 
 
-# keep() leaves each finished shard's checkpoint in place, with its results, until all are collected.
 with checkpointed(f"job-{shard}", store=options.store) as cp:
     digests = cp.mapping("digests")
     mine = range(shard, options.items, shards)
     for number, digest in cp.map(work, mine, executor=lambda: ThreadPoolExecutor(options.workers)):
         digests[str(number)] = digest
+    # Its checkpoint stays, with its results, until those of all shards are collected.
     cp.keep("Finished")
 
 print(f"job-{shard}: {len(digests)} done")

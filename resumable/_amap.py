@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from types import CoroutineType
 from typing import Any, Protocol, TypeVar
 
 import tenacity
 
 from ._done import Done
 from ._failed import Key
-from ._landing import Landing, Settings
+from ._landing import PLAIN, Landing, Settings
 from ._work import settings_of
 
 T = TypeVar("T")
@@ -26,6 +27,8 @@ class AsyncMapOwner(Protocol):
     async def check_in_async(self) -> int: ...
     def observe(self, response: object, /) -> None: ...
     def error(self) -> None: ...
+    @property
+    def is_metered(self) -> bool: ...
     def has_quota(self, in_flight: int | None) -> bool: ...
 
 
@@ -68,6 +71,7 @@ class AsyncCoordinator(Landing):
         self._async: AsyncIterator[Entry] | None = loop.to_do_async() if self._sync is None else None
         self._held: Entry | None = None
         self._is_out = False
+        self._is_steady = False
         self._flying: dict[asyncio.Task[Any], Entry] = {}
         self._landed: deque[asyncio.Task[Any]] = deque()
         self._something = asyncio.Event()
@@ -76,41 +80,48 @@ class AsyncCoordinator(Landing):
         """Each item with its result, as they end."""
         loop, flying, landed = self.loop, self._flying, self._landed
         home = asyncio.get_running_loop()
+        self._create_task, self._land_it = home.create_task, self._land
         loop.on_wake = lambda: _call_soon(home, self._something.set)
         loop.begin()
         try:
             await self._check_in_if_due()
             while True:
-                await self._fill()
-                if not flying:
-                    break
-                while not landed:
-                    self._something.clear()
-                    await self._something.wait()
-                    await self._check_in_if_due()
+                if not self._is_steady:
+                    await self._fill()
+                    if not flying:
+                        break
+                if not landed:
+                    await self._until_something()
                 task = landed.popleft()
                 key, item = flying[task]
-                error = task.exception() if not task.cancelled() else asyncio.CancelledError()
-                if error is None:
+                try:
                     result = task.result()
-                    if hasattr(result, "headers"):
+                except Exception as error:
+                    for pair in self.give_up(key, item, error):
+                        yield pair
+                else:
+                    if type(result) not in PLAIN and hasattr(result, "headers"):
                         self.owner.observe(result)
                     loop.at(key)
                     yield item, result
                     loop.finish(key)
-                elif isinstance(error, Exception):
-                    for pair in self.give_up(key, item, error):
-                        yield pair
-                else:
-                    raise error
                 del flying[task]
                 self._left -= 1
-                await self._check_in_if_due()
+                if self._left <= 0 or not loop._flags:
+                    await self._check_in()
+                if self._is_steady:
+                    self._launch_next()
             loop.end()
         finally:
             loop.on_wake = lambda: None
             self.owner.has_quota(0)
             await self._cancel()
+
+    async def _until_something(self) -> None:
+        while not self._landed:
+            self._something.clear()
+            await self._something.wait()
+            await self._check_in_if_due()
 
     async def _check_in_if_due(self) -> None:
         if self._left <= 0 or self.loop.was_woken:
@@ -119,6 +130,7 @@ class AsyncCoordinator(Landing):
     async def _check_in(self) -> None:
         self.loop.rearm()
         self._left = max(1, await self._checking.check_in_async())
+        self._is_steady = False
 
     async def _fill(self) -> None:
         flying = self._flying
@@ -134,9 +146,22 @@ class AsyncCoordinator(Landing):
                     return
                 await self._check_in()  # waits
             self._held = None
-            task = asyncio.ensure_future(self._fn(entry[1]))
-            flying[task] = entry
-            task.add_done_callback(self._land)
+            self._launch(entry)
+        self._is_steady = self._sync is not None and not self._is_out and not self._checking.is_metered
+
+    def _launch_next(self) -> None:
+        """One has landed, one is handed out: the way of nearly all items."""
+        entry = next(self._sync, None)
+        if entry is not None:
+            self._launch(entry)
+        else:
+            self._is_steady = False
+
+    def _launch(self, entry: Entry) -> None:
+        call = self._fn(entry[1])
+        task = self._create_task(call) if type(call) is CoroutineType else asyncio.ensure_future(call)
+        self._flying[task] = entry
+        task.add_done_callback(self._land_it)
 
     async def _next(self) -> Entry | None:
         if self._sync is not None:
@@ -146,7 +171,8 @@ class AsyncCoordinator(Landing):
 
     def _land(self, task: asyncio.Task[Any]) -> None:
         self._landed.append(task)
-        self._something.set()
+        if len(self._landed) == 1:
+            self._something.set()
 
     async def _cancel(self) -> None:
         tasks = list(self._flying)

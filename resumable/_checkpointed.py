@@ -8,9 +8,9 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
-from ._async_checkpoint import AsyncCheckpoint
 import tenacity
 
+from ._async_checkpoint import AsyncCheckpoint
 from ._auto import auto
 from ._checkpoint import Checkpoint
 from ._current import current_checkpoint_or_none

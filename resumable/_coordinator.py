@@ -15,13 +15,11 @@ from typing import Any
 from ._done import Done
 from ._executors import Engine, is_crash
 from ._failed import Key
-from ._landing import Landing, MapOwner, Settings
+from ._landing import PLAIN, Landing, MapOwner, Settings
 from ._work import Failure, Told, Work
 
 Entry = tuple[Key, Any]
 Entries = Sequence[Entry]
-_PLAIN = frozenset({int, str, float, bool, type(None), dict, list, tuple, bytes})
-"""Results that say nothing of a quota."""
 _MOST_IN_A_ROW = 10
 """So many items given up for their workers' death, with no success between: not they, but the pool is at fault."""
 
@@ -49,7 +47,7 @@ class Coordinator(Landing):
     def results(self) -> Generator[tuple[Any, Any], None, None]:
         """Each item with its result, as they end."""
         is_well = False
-        self._engine = Engine(self._given_executor)
+        self._engine = Engine(self._given_executor, self._work)
         self._landed_put = self._landed.put
         self.loop.on_wake = self._wake
         self.loop.begin()
@@ -90,7 +88,7 @@ class Coordinator(Landing):
             if len(entries) > 1:
                 yield from self._land_batch(future, entries, result)
                 continue
-            if type(result) not in _PLAIN:
+            if type(result) not in PLAIN:
                 result = self._told(result)
             key, item = entries[0]
             loop.at(key)
@@ -102,10 +100,18 @@ class Coordinator(Landing):
                 self.check_in()
             if not self._is_steady:
                 self._note_success()
-            elif (entry := next(to_do, None)) is not None:
-                self._submit((entry,))
-            else:
+                continue
+            entry = next(to_do, None)
+            if entry is None:
                 self._is_steady = False
+                continue
+            try:
+                future = self._engine.one(entry[1])
+            except BrokenExecutor as error:
+                self._break((entry,), error)
+                continue
+            flying[future] = (entry,)
+            future.add_done_callback(self._landed_put)
 
     def _wake(self) -> None:
         self._landed.put(None)
@@ -142,7 +148,7 @@ class Coordinator(Landing):
             if type(result) is Failure:
                 yield from self.give_up(key, item, result.error)
             else:
-                if type(result) not in _PLAIN:
+                if type(result) not in PLAIN:
                     self.observe(result)
                 self.loop.at(key)
                 yield item, result
@@ -189,15 +195,22 @@ class Coordinator(Landing):
 
     def _submit(self, entries: Entries) -> None:
         try:
-            future = self._engine.call(self._work, entries)
+            if len(entries) == 1:
+                future = self._engine.one(entries[0][1])
+            else:
+                future = self._engine.many([item for _, item in entries])
         except BrokenExecutor as error:
-            self._again.appendleft(entries)
-            self._crash, self._is_steady = error, False
+            self._break(entries, error)
             return
         self._flying[future] = entries
         future.add_done_callback(self._landed_put)
 
     # -- when workers died
+
+    def _break(self, entries: Entries, error: BaseException) -> None:
+        """The pool takes no more: *entries* did not get out."""
+        self._again.appendleft(entries)
+        self._crash, self._is_steady = error, False
 
     def _recover(self, error: BaseException) -> Iterator[tuple[Any, Any]]:
         """Nothing is out any more: run again what was, fewer at a time; alone, an item must answer for itself."""

@@ -42,6 +42,7 @@ class Done(Loop[T]):
         super().__init__(items, owner, ledger, name)
         self.on_wake: Callable[[], None] = lambda: None
         self._done = 0
+        self._add = ledger.add
         self._all_failed = failed if failed is not None else Failed()
         self._failed = self._all_failed.of(name)
         self._skipped = frozenset() if retry_failed else frozenset(self._failed)
@@ -80,9 +81,9 @@ class Done(Loop[T]):
 
     def finish(self, key: Key) -> None:
         """The item is done."""
-        self._ledger.add(key)
+        self._add(key)
         self._done += 1
-        if key in self._retried:
+        if self._retried and key in self._retried:
             self._all_failed.discard(self.name, key)
 
     def give_up(self, key: Key, error: BaseException) -> None:

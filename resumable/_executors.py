@@ -7,7 +7,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -24,37 +24,34 @@ class Engine:
 
     Args:
         executor: An executor, a ``distributed.Client``, the module ``ray``, or what makes one of these when called.
+        work: What it is to do.
+
+    Attributes:
+        one: Has *work* done for one item. Raises ``BrokenExecutor`` if the workers died.
+        many: The same for a list of items, in one task.
     """
 
-    def __init__(self, executor: Any) -> None:
+    def __init__(self, executor: Any, work: Work) -> None:
+        self._work = work
         is_ready = _is_instance(executor)
         self._make: Callable[[], Any] | None = None if is_ready else executor
         self.executor: Any = adapted(executor) if is_ready else self._made()
         self._bind()
 
     def _bind(self) -> None:
-        self._submit: Callable[..., Future[Any]] = self.executor.submit
-        self._is_local = self.is_local
-        self._one: Callable[[Any], Any] | None = None
-        self._many: Callable[[Any], Any] | None = None
-
-    def call(self, work: Work, entries: Sequence[tuple[Any, Any]]) -> Future[Any]:
-        """Have *work* done for one entry ``(key, item)``, or for several in one task.
-
-        Raises:
-            BrokenExecutor: Its workers died.
-        """
-        if self._one is None:
-            # The same objects in each call, so that an engine can know them again.
-            self._one = work.simplest() if self._is_local else partial(one_remotely, work.simplest())
-            self._many = work.many if self._is_local else partial(many_remotely, work)
-        fn: Any = self._one
-        argument: Any = entries[0][1]
-        if len(entries) > 1:
-            fn, argument = self._many, [item for _, item in entries]
-        if self._is_local:
-            return self._submit(copy_context().run, fn, argument)
-        return self._submit(fn, argument)
+        submit, work = self.executor.submit, self._work
+        self.one: Callable[[Any], Future[Any]]
+        self.many: Callable[[list[Any]], Future[Any]]
+        if self.is_local:
+            one = work.simplest()
+            self.one = lambda item: submit(copy_context().run, one, item)
+            self.many = lambda items: submit(copy_context().run, work.many, items)
+        elif _is_pool(self.executor):  # which pickles all of it each time: two arguments take less than a partial
+            self.one = partial(submit, one_remotely, work.simplest())
+            self.many = partial(submit, many_remotely, work)
+        else:  # the same object in each call, so that the engine can know it again
+            self.one = partial(submit, partial(one_remotely, work.simplest()))
+            self.many = partial(submit, partial(many_remotely, work))
 
     @property
     def is_local(self) -> bool:
@@ -173,12 +170,17 @@ def bound_to_this_process(executor: Any) -> Any:
 
     Only for a pool that nobody else uses: what is watched is the thread that starts the workers.
     """
-    is_pool = isinstance(executor, ProcessPoolExecutor) or type(executor).__module__.startswith("loky")
-    if sys.platform == "linux" and is_pool and hasattr(executor, "_initializer") and not _has_workers(executor):
+    is_ours = _is_pool(executor) and hasattr(executor, "_initializer")
+    if sys.platform == "linux" and is_ours and not _has_workers(executor):
         initializer, arguments = executor._initializer, executor._initargs
         then = partial(initializer, *arguments) if initializer is not None else None
         executor._initializer, executor._initargs = die_with, (os.getpid(), then)
     return executor
+
+
+def _is_pool(executor: Any) -> bool:
+    """Whether its workers are processes of this machine."""
+    return isinstance(executor, ProcessPoolExecutor) or type(executor).__module__.startswith("loky")
 
 
 def _has_workers(executor: Any) -> bool:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import tenacity
 
 OnError = Literal["raise", "skip", "collect"]
+PLAIN = frozenset({int, str, float, bool, type(None), dict, list, tuple, bytes})
+"""Types of results that say nothing of a quota."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,12 @@ Fingerprint = Literal["sampled", "full"] | None
 Saved = Mapping[str, Any]
 
 _MANY_SAMPLES = 40
+_BEFORE = {
+    "key": ("by key", "remaining(..., key=...)"),
+    "position": ("by position", "remaining(...) without key"),
+    "scattered": ("by position, out of order,", "map(...) or amap(...) without key"),
+}
+"""How a loop can have been followed, and what goes on with it."""
 
 
 class Ledger(Protocol):
@@ -215,13 +221,14 @@ class PositionLedger:
 def opened(operation_id: str, saved: Saved | None, by: str) -> Saved:
     if saved is None or saved.get("by") == by:
         return saved or {}
-    if saved.get("by") not in ("key", "position"):
-        raise ValueError(f"a saved loop must be by 'key' or by 'position', not {saved.get('by')!r}")
+    if saved.get("by") not in list(_BEFORE):  # it may not be hashable
+        raise ValueError(f"a saved loop must be by one of {sorted(_BEFORE)}, not {saved.get('by')!r}")
+    was, before = _BEFORE[saved["by"]]
     raise InputChangedError(
         operation_id,
-        [f"the loop was followed by {saved['by']} and is to be followed by {by} now"],
+        [f"the loop was followed {was} and is to be followed by {by} now"],
         [
-            "go on as before:  " + ("remaining(..., key=...)" if by == "position" else "remaining(...) without key"),
+            f"go on as before:  {before}",
             f"start over:  resumable rm {operation_id}",
         ],
     )

@@ -35,6 +35,9 @@ def start(
 ) -> Generator[tuple[T, R], None, None]:
     """The results of ``map``; nothing runs before the first is asked for.
 
+    *fn* opens no loop of this checkpoint, such as ``cp.remaining``: in a pool's thread it would belong to whichever
+    item's body runs at that moment. What has steps of its own takes a checkpoint of its own.
+
     Raises:
         TypeError: *fn* or *executor* cannot be used.
     """

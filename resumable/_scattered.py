@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 from . import _fingerprint
 from ._errors import InputChangedError
@@ -82,7 +82,7 @@ class ScatteredLedger(KeyLedger):
         self._samples = samples if len(samples) < _MANY_SAMPLES else _fingerprint.thinned(samples, last=8)
 
     def add(self, key: str | int) -> None:
-        self._missing.pop(cast(int, key), None)
+        self._missing.pop(key, None)  # type: ignore[arg-type]
 
     def check_indexed(self, items: Sequence[Any]) -> None:
         """Compare what is done of *items*, without going through it.

@@ -44,6 +44,7 @@ class Sink(Generic[Row]):
         self._tail = b""
         self._offset = 0
         self._file: int | None = None
+        self._is_unsure = False
 
     # -- writing
 
@@ -88,6 +89,8 @@ class Sink(Generic[Row]):
 
     def _flush(self) -> None:
         if self._file is not None and self._waiting:
+            # A write that failed halfway is done again from its beginning.
+            os.lseek(self._file, self._offset - len(self._waiting), os.SEEK_SET)
             _disk.write_all(self._file, bytes(self._waiting))
             self._waiting.clear()
 
@@ -161,10 +164,21 @@ class Sink(Generic[Row]):
         with self._lock:
             if self._file is None:
                 return
+            if self._is_unsure:
+                raise StoreError(
+                    f"{self.path} could not be brought to the disk before. Run again: it is cut back then."
+                )
             try:
                 self._flush()
+            except OSError as error:
+                raise StoreError(
+                    f"cannot write {self.path}: {error.strerror or error}. The last checkpoint stands."
+                ) from error
+            try:
                 _disk.sync_data(self._file)
             except OSError as error:
+                # The kernel may have dropped the pages: a second sync that succeeds proves nothing.
+                self._is_unsure = True
                 raise StoreError(
                     f"cannot write {self.path}: {error.strerror or error}. The last checkpoint stands."
                 ) from error

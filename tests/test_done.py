@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from resumable import InputChangedError
 from resumable._done import Done, done_loop
 from resumable._failed import Failed, error_text
+from resumable._items import remaining
 from resumable._keys import merged
 from resumable._scattered import ScatteredLedger
 from tests.loops import FakeOwner
@@ -213,3 +214,11 @@ def test_memory_follows_what_is_missing() -> None:
 
     assert (ledger.missing, ledger.start) == ([5, 6], 10**9 - 2)
     assert len(json.dumps(ledger.to_dict(0))) < 200
+
+
+@pytest.mark.parametrize("key", [None, str], ids=["in order, by position", "by key"])
+def test_a_loop_in_order_does_not_go_on_where_a_map_was(key: Any) -> None:
+    saved = {"by": "scattered", "head": 1, "handed": 1}
+
+    with pytest.raises(InputChangedError, match=r"(?s)out of order.*map\(\.\.\.\)"):
+        remaining(range(3), FakeOwner(), name="loop", key=key, saved=saved)

@@ -160,7 +160,9 @@ class FileStore:
                 _disk.write_all(descriptor, data)
                 _disk.sync_data(descriptor)
             except BaseException:
-                # What the file holds now is unknown; nobody appends to it through this descriptor again.
+                # What failed may be read back though it never got to the disk: the next run must not build upon it.
+                with contextlib.suppress(OSError):
+                    os.ftruncate(descriptor, offset)
                 self._close_journal(key)
                 raise
 

@@ -20,7 +20,8 @@ from resumable import CheckpointManager, _journal, _snapshot
 from resumable.stores import FileStore, _disk
 from tests.faults import operations
 from tests.faults.injection import WHOLE, scratch
-from tests.faults.power import SECTOR, Disk, Recorder, View, lay_out, recording
+from tests.faults.power import SECTOR, Disk, View, lay_out
+from tests.faults.recording import Recorder, recording
 
 SCENARIOS = (*operations.NAMES, "torn", "long torn", "sink")
 TORN = {"torn": 700, "long torn": 6000}

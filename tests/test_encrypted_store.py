@@ -1,0 +1,138 @@
+"""Encrypted checkpoints: what cannot be read, what cannot be changed unseen, and what is said about it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from resumable import CheckpointCorruptError, CheckpointManager, checkpointed, every
+from resumable.stores import EncryptedStore, FileStore, JournalingStore, MemoryStore
+
+KEY = EncryptedStore.new_key()
+NAME = ".checkpoint_job.json"
+
+
+def files(directory: Path, key: str = KEY) -> EncryptedStore:
+    return EncryptedStore(FileStore(directory), key)
+
+
+def test_a_loop_goes_on_and_its_state_is_nowhere_in_the_clear(tmp_path: Path) -> None:
+    store = files(tmp_path)
+    for expected in ([], ["secret-0", "secret-1", "secret-2"]):
+        with pytest.raises(ZeroDivisionError), checkpointed("job", every(items=1), store=store) as cp:  # noqa: PT012
+            assert cp.state.get("done", []) == expected
+            for number in range(3):
+                cp.state.setdefault("done", []).append(f"secret-{number}")
+                cp.mapping("big").update({f"{number} {index}": "secret" * 9 for index in range(400)})
+                cp.tick()
+            raise ZeroDivisionError
+    assert not isinstance(store, JournalingStore)
+    for path in tmp_path.iterdir():
+        assert b"secret" not in path.read_bytes()
+        assert path.stat().st_mode & 0o777 == 0o600
+    with checkpointed("job", store=store):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_large_ones_are_written_in_pieces(tmp_path: Path) -> None:
+    chunks = [bytes([number]) * size for number, size in enumerate((0, 1, 2, 3_000_000, 1_000_001, 5))]
+    store = files(tmp_path)
+    store.put_chunks("job", chunks)
+
+    assert store.get("job") == b"".join(chunks)
+
+
+@pytest.mark.parametrize("inner", [MemoryStore, None], ids=["memory", "files"])
+def test_a_wrong_key_is_told_and_nothing_is_touched(inner: type[MemoryStore] | None, tmp_path: Path) -> None:
+    store = inner() if inner is not None else FileStore(tmp_path)
+    CheckpointManager(store=EncryptedStore(store, KEY)).create_checkpoint("job", {"n": 1})
+    before = store.get("job")
+    wrong = EncryptedStore(store, EncryptedStore.new_key())
+    with pytest.raises(CheckpointCorruptError, match="another key"), checkpointed("job", store=wrong):
+        pass
+
+    assert store.get("job") == before
+    assert CheckpointManager(store=EncryptedStore(store, KEY)).load_checkpoint("job") is not None
+
+
+def test_no_changed_bit_changes_what_comes_out(tmp_path: Path) -> None:
+    """All are refused, but for the few bits of base64 that mean nothing."""
+    store = files(tmp_path)
+    store.put("job", b'{"n": 1}')
+    good, meaningless = (tmp_path / NAME).read_bytes(), 0
+    for index in range(len(good)):
+        for bit in (1, 2, 64):
+            damaged = bytearray(good)
+            damaged[index] ^= bit
+            (tmp_path / NAME).write_bytes(damaged)
+            try:
+                assert store.get("job") == b'{"n": 1}'
+                meaningless += 1
+            except CheckpointCorruptError:
+                pass
+        (tmp_path / NAME).write_bytes(good[:index])
+        with pytest.raises(CheckpointCorruptError):
+            store.get("job")
+    assert meaningless <= 4
+
+
+def test_one_of_another_operation_is_not_taken(tmp_path: Path) -> None:
+    store = files(tmp_path)
+    store.put("job", b"1")
+    store.put("other", b"2")
+    other = (tmp_path / ".checkpoint_other.json").read_bytes()
+    for planted in (other, other.replace(b'"other"', b'"job"')):
+        (tmp_path / NAME).write_bytes(planted)
+        with pytest.raises(CheckpointCorruptError):
+            store.get("job")
+
+
+def test_what_is_not_encrypted_is_not_taken(tmp_path: Path) -> None:
+    """Else who can write there could make one."""
+    CheckpointManager(tmp_path).create_checkpoint("job", {"n": 1})
+    with pytest.raises(CheckpointCorruptError, match="not encrypted"):
+        CheckpointManager(store=files(tmp_path)).load_checkpoint("job")
+
+
+def test_a_program_without_the_key_is_refused(tmp_path: Path) -> None:
+    CheckpointManager(store=files(tmp_path)).create_checkpoint("job", {"n": 1})
+    with pytest.raises(CheckpointCorruptError, match="encrypted"):
+        CheckpointManager(tmp_path).load_checkpoint("job")
+    assert CheckpointManager(tmp_path).list_checkpoints() == ["job"]
+
+
+def test_the_save_before_a_damaged_one_is_named(tmp_path: Path) -> None:
+    store = files(tmp_path)
+    manager = CheckpointManager(store=store)
+    manager.create_checkpoint("job", {"n": 1})
+    manager.create_checkpoint("job", {"n": 2})
+    path = tmp_path / NAME
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(CheckpointCorruptError, match=r"\.json\.prev, opens with this key"):
+        store.get("job")
+    path.write_bytes((tmp_path / f"{NAME}.prev").read_bytes())
+
+    found = CheckpointManager(store=store).load_checkpoint("job")
+    assert found is not None
+    assert found.state == {"n": 1}
+
+
+@pytest.mark.parametrize("key", ["", "abc", "ä" * 44, KEY[:-4], b"\0" * 32, None])
+def test_what_is_no_key_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(ValueError, match="new_key") as caught:
+        EncryptedStore(MemoryStore(), key)
+    assert not key or str(key) not in str(caught.value)
+
+
+def test_keys_differ_and_are_not_in_the_repr() -> None:
+    assert EncryptedStore.new_key() != KEY
+    assert KEY not in repr(EncryptedStore(MemoryStore(), KEY.encode()))
+
+
+def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
+    with pytest.raises(ImportError, match=r"pip install 'resumable-loops\[crypto\]'"):
+        EncryptedStore(MemoryStore(), KEY)
