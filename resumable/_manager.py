@@ -7,7 +7,6 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,15 +24,22 @@ if TYPE_CHECKING:
 # What reads and writes is loaded at the first call: `import resumable` stays light.
 
 
-@dataclass(slots=True)
 class _Known:
     """What this manager wrote last, good as long as the stored checkpoint is still the same one."""
 
-    stored: StoredOperation
-    metadata: CheckpointMetadata
-    created_at: datetime
-    internal: dict[str, Any]
-    stamp: object
+    def __init__(
+        self,
+        stored: StoredOperation,
+        metadata: CheckpointMetadata,
+        created_at: datetime,
+        internal: dict[str, Any],
+        stamp: object,
+    ) -> None:
+        self.stored = stored
+        self.metadata = metadata
+        self.created_at = created_at
+        self.internal = internal
+        self.stamp = stamp
 
 
 class CheckpointManager:

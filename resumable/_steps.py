@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
 class Pause:
     """Sleep for some seconds; in async code, this may be cancelled."""
 
-    seconds: float
-    sleep: Callable[[float], None]
+    def __init__(self, seconds: float, sleep: Callable[[float], None]) -> None:
+        self.seconds = seconds
+        self._sleep = sleep
 
     def __call__(self) -> None:
-        self.sleep(self.seconds)
+        self._sleep(self.seconds)
 
 
 Steps = Generator[Callable[[], Any], Any, R]
