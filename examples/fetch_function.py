@@ -1,7 +1,7 @@
 """The same as a function, with retries that wait as long as the server asks.
 
-    python examples/fetch_function.py octocat/Hello-World
-    python examples/fetch_function.py any/name --base-url http://127.0.0.1:8000
+python examples/fetch_function.py octocat/Hello-World
+python examples/fetch_function.py any/name --base-url http://127.0.0.1:8000
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Fetch every file of a GitHub repository. Kill it whenever you like, and run it again.
 
-    python examples/fetch_loop.py octocat/Hello-World
-    python examples/fetch_loop.py any/name --base-url http://127.0.0.1:8000
+python examples/fetch_loop.py octocat/Hello-World
+python examples/fetch_loop.py any/name --base-url http://127.0.0.1:8000
 """
 
 import argparse

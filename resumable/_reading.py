@@ -66,6 +66,8 @@ def from_snapshot(raw: bytes, operation_id: str, now: datetime) -> Restored:
     if is_legacy(document):
         document = migrate(document, operation_id, modified_at=now)
     version = document.get("version")
+    if isinstance(version, str) and version.endswith("encrypted"):
+        raise ValueError("it is encrypted; open it with EncryptedStore and its key")
     if version != VERSION:
         raise ValueError(
             f"it has version {version!r}; this program reads {VERSION} and 1.0. A newer release may read it"

@@ -105,6 +105,7 @@ class StoredOperation(Writing):
         """All of it as it is now; None if that must wait for the fold that is under way."""
         parts = encode_state(content.state, self._warn)
         capture = Capture(content, parts, content.changed_loops(), encode_sections(content.internal))
+        self._put_back(capture)  # what a save that was torn off had taken
         try:
             capture.record = self._record(capture)
             if capture.record is None:

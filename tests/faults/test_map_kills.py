@@ -24,7 +24,8 @@ from tests.faults.map_job import WINDOW
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("RESUMABLE_KILLS", "3"))
-FAST, SLOW = ("threads", "processes", "loky"), ("dask", "ray")
+# A cluster takes as long to start as all else here together: Dask and Ray take part when kills are asked for.
+ENGINES = ("threads", "processes", "loky", *(("dask", "ray") if "RESUMABLE_KILLS" in os.environ else ()))
 MODULES = {"loky": "loky", "dask": "distributed", "ray": "ray"}
 ITEMS = 400
 Figure = Callable[[str], None]
@@ -33,13 +34,11 @@ Figure = Callable[[str], None]
 def _engine(name: str) -> object:
     missing = name in MODULES and find_spec(MODULES[name]) is None
     skip = pytest.mark.skipif(missing, reason=f"how to get it: pip install {MODULES.get(name)}")
-    slow = name in SLOW and "RESUMABLE_KILLS" not in os.environ
-    rare = pytest.mark.skipif(slow, reason="a cluster for each run; how to get it: RESUMABLE_KILLS=20 pytest")
-    return pytest.param(name, marks=[skip, rare])
+    return pytest.param(name, marks=skip)
 
 
-engines = pytest.mark.parametrize("engine", [_engine(name) for name in FAST + SLOW])
-dying = pytest.mark.parametrize("engine", [_engine(name) for name in FAST[1:] + SLOW])
+engines = pytest.mark.parametrize("engine", list(map(_engine, ENGINES)))
+dying = pytest.mark.parametrize("engine", list(map(_engine, ENGINES[1:])))
 
 
 def start(
