@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from ._codec import check, encode, step
+from ._codec import encode
 from ._collections import Durable
 from ._models import CheckpointMetadata
+from ._plain import Checker, step
 from ._snapshot import Part
 
 _REMEMBER_UP_TO = 65536
@@ -77,14 +78,14 @@ class Content:
         }
 
 
-def encode_state(state: dict[str, Any], warn: Callable[[str], None] | None) -> dict[str, Part]:
+def encode_state(state: dict[str, Any], checker: Checker, *, wholly: bool = False) -> dict[str, Part]:
     """Each top-level value as bytes; durable collections stay as they are.
 
     Raises:
         StateEncodeError: JSON cannot hold one exactly.
     """
     plain = {name: value for name, value in state.items() if not isinstance(value, Durable)}
-    check(plain, "$.state", warn)
+    checker.check(plain, "$.state", wholly=wholly)
     return {
         name: value if isinstance(value, Durable) else encode(value, f"$.state{step(name)}")
         for name, value in state.items()

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any, NoReturn, SupportsIndex
 
 from ._changes import Snapshot, object_of
-from ._codec import check, encode, is_plain
+from ._codec import encode
 from ._frozen import freeze_all, freeze_checked, thaw_all
 from ._mapping import KEEP_FREEZING
+from ._plain import check, is_plain
 from ._watch import ALWAYS_LOOKED_AT, Watch
 
 

@@ -66,7 +66,7 @@ class CheckpointManager:
         clock: Clock | None = None,
     ) -> None:
         from ._clock import system_clock
-        from ._codec import warn_once_per_path
+        from ._plain import warn_once_per_path
 
         if checkpoint_dir is not None and store is not None:
             raise ValueError("give checkpoint_dir or store, not both")

@@ -9,10 +9,11 @@ from operator import is_
 from typing import Any, Final, SupportsIndex
 
 from ._changes import Collection, Replay, Snapshot, apply_change, object_of
-from ._codec import check, encode
+from ._codec import encode
 from ._errors import StateEncodeError
 from ._frozen import IMMUTABLE, freeze, freeze_all, freeze_checked, has_gil, thaw_all
 from ._marks import Marked, run_alone
+from ._plain import check
 from ._watch import ALWAYS_LOOKED_AT, Watch
 
 __all__ = ["Collection", "DurableDict", "Replay", "Snapshot", "apply_change"]
@@ -21,9 +22,7 @@ GONE: Final[Any] = object()
 KEEP_FREEZING: Final = 1000
 """Loaded values frozen at each save, at least."""
 
-_set = dict.__setitem__
-_get = dict.get
-_setdefault = dict.setdefault
+_set, _get, _setdefault = dict.__setitem__, dict.get, dict.setdefault
 
 
 class DurableDict(Marked, dict[str, Any]):

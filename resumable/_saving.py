@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 from . import _mismatch, _typed
 from ._capture import Content
-from ._codec import warn_once_per_path
 from ._collections import Durable, kind_of, make
 from ._errors import CheckpointCorruptError
 from ._failed import Failed
 from ._loops import Loops
 from ._models import CheckpointMetadata, SaveCosts
 from ._options import Options
+from ._plain import warn_once_per_path
 from ._quota import Quota
 from ._reading import Restored
 from ._reporter import Reporter

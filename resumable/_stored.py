@@ -10,6 +10,7 @@ from pathlib import Path
 from ._capture import Content, durable_parts, encode_sections, encode_state
 from ._codec import encode
 from ._collections import Durable
+from ._plain import Checker
 from ._reading import Restored
 from ._restore import restore
 from ._snapshot import SnapshotWriter, writer_for
@@ -40,7 +41,7 @@ class StoredOperation(Writing):
         uses_journal: bool = True,
     ) -> None:
         super().__init__(store, operation_id, uses_journal=uses_journal)
-        self._warn = warn
+        self._checker = Checker(warn)
 
     # -- load, delete
 
@@ -103,7 +104,7 @@ class StoredOperation(Writing):
 
     def _capture(self, content: Content) -> Capture | None:
         """All of it as it is now; None if that must wait for the fold that is under way."""
-        parts = encode_state(content.state, self._warn)
+        parts = encode_state(content.state, self._checker, wholly=content.is_last)
         capture = Capture(content, parts, content.changed_loops(), encode_sections(content.internal))
         self._put_back(capture)  # what a save that was torn off had taken
         try:
@@ -126,7 +127,7 @@ class StoredOperation(Writing):
         Raises:
             StateEncodeError: It cannot.
         """
-        for part in encode_state(content.state, self._warn).values():
+        for part in encode_state(content.state, self._checker, wholly=True).values():
             if not isinstance(part, bytes):
                 deque(part.snapshot(), maxlen=0)
         encode(content.metadata.to_dict(), "$.metadata")

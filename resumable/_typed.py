@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 
 from ._auto import as_stored
-from ._codec import check, decode, encode
+from ._codec import decode, encode
 from ._errors import InputChangedError, StateEncodeError
 from ._models import SaveCosts
+from ._plain import check
 from ._shellwords import argument
 
 _COSTS = tuple(field.name for field in dataclasses.fields(SaveCosts))

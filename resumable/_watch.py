@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from . import _codec
 from ._errors import StateEncodeError
 from ._frozen import IMMUTABLE, LEAVES, has_gil
+from ._plain import step
 
 K = TypeVar("K", str, int)
 
@@ -76,7 +77,7 @@ def _same(looked: Mapping[K, Any], current: Callable[[K], Any]) -> bool:
 def _differing(looked: Mapping[K, Any], current: Callable[[K], Any], path: str) -> dict[K, Any]:
     changed = {}
     for key, value in looked.items():
-        where = f"{path}{_codec.step(key)}" if isinstance(key, str) else f"{path}[{key}]"
+        where = f"{path}{step(key)}" if isinstance(key, str) else f"{path}[{key}]"
         if _codec.encode(value, where) != _codec.encode(current(key)):
             changed[key] = value
     return changed

@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resumable import CheckpointManager, StateEncodeError, checkpointed
-from resumable._codec import MAX_DEPTH, check, decode, decode_document, encode, indented, sign, warn_once_per_path
+from resumable._codec import decode, decode_document, encode, indented, sign
+from resumable._plain import MAX_DEPTH, check, warn_once_per_path
 from resumable.stores import MemoryStore
 
 Point = namedtuple("Point", "x y")

@@ -20,7 +20,7 @@ FLOORS = {
     0: "_errors _models",
     # Pure: no clock, file, network or thread.
     1: """_arguments _auto _changes _codec _fingerprint _forecast _frozen _journal _keys _ledgers _messages
-        _migrations _mismatch _pace _ranges _scattered _shellwords _sources _strategies _typed
+        _migrations _mismatch _plain _pace _ranges _scattered _shellwords _sources _strategies _typed
         ratelimit._budget ratelimit._headers ratelimit._response ratelimit._values""",
     2: "_session",
     # One medium each.
