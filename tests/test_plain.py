@@ -60,12 +60,17 @@ def test_what_changed_in_place_is_found_within_eight_checks(number: int) -> None
     assert checks_until_found(checker, state) <= 8
 
 
-def test_the_last_save_of_a_run_looks_at_everything(tmp_path: Path) -> None:
-    with pytest.raises(KeyError) as raised, checkpointed("job", store=tmp_path) as cp:
+def spoil_an_old_row_and_fail(directory: Path) -> None:
+    with checkpointed("job", store=directory) as cp:
         cp.state.update(records())
         cp.save()
         cp.state["rows"][MANY // 2] = {1}
         raise KeyError
+
+
+def test_the_last_save_of_a_run_looks_at_everything(tmp_path: Path) -> None:
+    with pytest.raises(KeyError) as raised:
+        spoil_an_old_row_and_fail(tmp_path)
 
     assert f"$.state.rows[{MANY // 2}]" in "".join(raised.value.__notes__)
 
