@@ -1,4 +1,4 @@
-"""What a tick, a whole save and the import cost, against what people use today, in the same process.
+"""What a tick and the import cost, against what people use today, in the same process. ``bench_full`` has whole saves.
 
 Run it: ``python -m tests.bench.bench_tick``. It prints a table and ends with 1 if a target is missed. All ways take
 turns in rounds, and the medians of the rounds are compared, as others use the machine, too.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import compileall
 import gc
 import io
-import json
 import subprocess
 import sys
 import tempfile
@@ -34,7 +33,6 @@ from resumable import (
 )
 
 ITEMS = 200_000
-RECORDS = 100_000
 ROUNDS = 9
 IMPORTS = 40
 STRATEGY = CompositeStrategy([TimeBasedStrategy(300), ProgressBasedStrategy(10**9), RateLimitAwareStrategy(0.2)])
@@ -166,41 +164,6 @@ def ticks(directory: str) -> bool:
     return all(good)
 
 
-# -- a whole save -----------------------------------------------------------------------------------------------------
-
-
-def records() -> dict[str, dict[str, Any]]:
-    url = "https://api.github.com/repos/prebid/Prebid.js/contents/modules/{}BidAdapter.js?ref=master"
-    return {
-        f"modules/{number}.js": {"sha": f"{number:040x}", "size": number, "url": url.format(number)}
-        for number in range(RECORDS)
-    }
-
-
-def dump(files: dict[str, Any], directory: str) -> float:
-    with (Path(directory) / "dumped.json").open("w") as file:
-        began = time.perf_counter()
-        json.dump({"files": files}, file, indent=2)
-        file.flush()
-        return time.perf_counter() - began
-
-
-def whole_save(manager: CheckpointManager, files: dict[str, Any]) -> float:
-    began = time.perf_counter()
-    manager.create_checkpoint("whole", {"files": files})
-    return time.perf_counter() - began
-
-
-def saves(directory: str) -> bool:
-    files = records()
-    manager = CheckpointManager(directory)
-    ways = Ways(dump=lambda: dump(files, directory), save=lambda: whole_save(manager, files))
-    seconds = ways.run(5)
-    print(f"\n{RECORDS:,} records saved whole, ms:")
-    print(f"  json.dump(indent=2) {1e3 * seconds['dump']:.0f}   ours, durable {1e3 * seconds['save']:.0f}")
-    return report("json.dump(indent=2) / ours", seconds["dump"] / seconds["save"], 8, at_least=True)
-
-
 # -- the import -------------------------------------------------------------------------------------------------------
 
 
@@ -225,7 +188,7 @@ def imports() -> bool:
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
-        good = [ticks(directory), saves(directory), imports()]
+        good = [ticks(directory), imports()]
     return 0 if all(good) else 1
 
 
