@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import tenacity
 
-from ._shell import Key, S, Shell, count_lock, has_gil
+from ._gil import has_gil
+from ._shell import Key, S, Shell, count_lock
 from ._steps import run
 
 if TYPE_CHECKING:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import functools
 import math
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Any, NoReturn, SupportsIndex, TypeVar
+
+from ._gil import has_gil
 
 K = TypeVar("K")
 
@@ -125,11 +126,6 @@ def thaw(value: Any) -> Any:
 def thaw_all(values: Iterable[Any]) -> list[Any]:
     """Each of *values* thawed."""
     return [value if type(value) in LEAVES else thaw(value) for value in values]
-
-
-def has_gil() -> bool:
-    """Whether this is CPython with its global lock: reference counts are true, switches come between calls only."""
-    return sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 @functools.cache

@@ -6,7 +6,6 @@ count is what ``itertools.repeat`` has left. Elsewhere each item takes a step in
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from itertools import chain, compress, islice, repeat
 from operator import length_hint
@@ -14,6 +13,7 @@ from types import GeneratorType
 from typing import Any, TypeVar, cast
 
 from . import _fingerprint, _sources
+from ._gil import has_gil
 from ._keys import KeyLedger
 from ._ledgers import Fingerprint, Ledger, PositionLedger, Saved
 from ._place import AsyncLoopOwner, Loop, LoopOwner
@@ -251,7 +251,7 @@ def remaining(
     """
     _sources.refuse(items, has_key=key is not None)
     ledger = _ledger(owner, saved, key, fingerprint)
-    if isinstance(ledger, PositionLedger) and not ledger.is_full and _has_gil():
+    if isinstance(ledger, PositionLedger) and not ledger.is_full and has_gil():
         return PassingRemaining(items, owner, ledger, name)
     return SteppingRemaining(items, owner, ledger, name)
 
@@ -283,11 +283,6 @@ def _beginning(items: Iterable[T], ledger: Ledger) -> Iterator[T]:
     if _sources.is_indexed(items):
         ledger.check_indexed(cast(Sequence[T], items))
     return _sources.steady_from(items, ledger.start)
-
-
-def _has_gil() -> bool:
-    """Emptying the flags while another thread goes through them is atomic only under it."""
-    return getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def _cut_short() -> RuntimeError:

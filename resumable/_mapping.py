@@ -11,7 +11,8 @@ from typing import Any, Final, SupportsIndex
 from ._changes import Collection, Replay, Snapshot, apply_change, object_of
 from ._codec import encode
 from ._errors import StateEncodeError
-from ._frozen import IMMUTABLE, freeze, freeze_all, freeze_checked, has_gil, thaw_all
+from ._frozen import IMMUTABLE, freeze, freeze_all, freeze_checked, thaw_all
+from ._gil import has_gil
 from ._marks import Marked, run_alone
 from ._plain import check
 from ._watch import ALWAYS_LOOKED_AT, Watch

@@ -79,11 +79,6 @@ class Session:
             self.costs = after_work(self.costs, max(now - self._counted_at, 0.0), items)
             self._counted_at, self._counted_items = now, self.metadata.processed_items
 
-    def tick(self, items: int = 1, *, now: float) -> Save | None:
-        """*items* are done: is a save due?"""
-        self.metadata.processed_items += items
-        return self.due(now=now)
-
     def due(self, *, now: float) -> Save | None:
         """Is a save due?"""
         context = self.context(now=now)

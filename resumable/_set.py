@@ -10,7 +10,8 @@ from typing import Any, SupportsIndex
 from ._changes import Snapshot, object_of
 from ._codec import encode
 from ._errors import StateEncodeError
-from ._frozen import LEAVES, has_gil
+from ._frozen import LEAVES
+from ._gil import has_gil
 from ._marks import Marked, run_alone
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, overload
@@ -209,12 +208,6 @@ class Shell(Generic[S]):
         metadata = self._core.session.metadata
         if metadata.total_items is None:
             metadata.total_items = loop.total
-
-
-def has_gil() -> bool:
-    """Whether only one thread runs Python code at a time."""
-    is_enabled = getattr(sys, "_is_gil_enabled", None)
-    return is_enabled is None or bool(is_enabled())
 
 
 count_lock = threading.Lock()

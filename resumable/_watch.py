@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from . import _codec
 from ._errors import StateEncodeError
-from ._frozen import IMMUTABLE, LEAVES, has_gil
+from ._frozen import IMMUTABLE, LEAVES
+from ._gil import has_gil
 from ._plain import step
 
 K = TypeVar("K", str, int)

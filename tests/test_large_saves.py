@@ -24,6 +24,11 @@ def restored(directory: Path) -> dict[str, Any]:
     return found.state
 
 
+def checkpoints(directory: Path) -> dict[str, bytes]:
+    """All files but the lock, which says since when it is held."""
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.suffix != ".lock"}
+
+
 def saver_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "resumable-save"]
 
@@ -40,12 +45,12 @@ def test_a_large_state_comes_back(tmp_path: Path) -> None:
 def test_a_large_state_that_json_cannot_hold_replaces_nothing(tmp_path: Path, wrong: object) -> None:
     manager = CheckpointManager(tmp_path)
     manager.create_checkpoint("crawl", {"files": large(), "n": 1})
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = checkpoints(tmp_path)
     bad = large()
     bad["file 11999"]["sha"] = wrong
     with pytest.raises(StateEncodeError, match=r"\$\.state\.files\['file 11999'\]\.sha"):
         manager.create_checkpoint("crawl", {"files": bad, "n": 2})
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert checkpoints(tmp_path) == before
     assert not saver_threads()
     manager.create_checkpoint("crawl", {"files": large(), "n": 3})
     assert restored(tmp_path)["n"] == 3

@@ -20,7 +20,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from resumable import _watch
 from resumable._errors import StateEncodeError
-from resumable._frozen import FrozenDict, FrozenList, freeze, has_gil
+from resumable._frozen import FrozenDict, FrozenList, freeze
+from resumable._gil import has_gil
 from resumable._log import DurableLog
 from resumable._mapping import DurableDict, Replay, apply_change
 from resumable._marks import run_alone
