@@ -124,19 +124,20 @@ def after_work(costs: SaveCosts, seconds: float, items: int) -> SaveCosts:
     )
 
 
-def after_save(costs: SaveCosts, seconds: float, *, charged: bool) -> SaveCosts:
+def after_save(costs: SaveCosts, seconds: float, *, charged: bool, work_since: float = 0.0) -> SaveCosts:
     """*costs* after a save that took *seconds* and is safely stored.
 
     Args:
         charged: Whether it counts against the bound on the overhead. Saves that the loop did not wait for do not:
             at a retry, a signal, an exit, in a known wait. The first one never does.
+        work_since: Seconds of work since what it holds was taken.
     """
     known = costs.average_seconds
     average = seconds if known is None else (1 - _SAVE_WEIGHT) * known + _SAVE_WEIGHT * seconds
     counts = charged and costs.save_seconds is not None
     return SaveCosts(
         active_seconds=costs.active_seconds,
-        work_seconds=0.0,
+        work_seconds=work_since,
         item_seconds=costs.item_seconds,
         save_seconds=max(seconds, average),
         average_seconds=average,

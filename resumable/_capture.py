@@ -11,7 +11,7 @@ from ._codec import encode
 from ._collections import Durable
 from ._models import CheckpointMetadata
 from ._plain import Checker, step
-from ._snapshot import Part
+from ._snapshot import Part, SnapshotWriter
 
 _REMEMBER_UP_TO = 65536
 """Encoded values up to this many bytes are kept, to see whether they changed."""
@@ -76,6 +76,23 @@ class Content:
             "last_updated": self.last_updated.isoformat(),
             "resumable": internal,
         }
+
+
+@dataclass(slots=True)
+class Capture:
+    """A save, taken at one instant.
+
+    Attributes:
+        record: What goes to the journal; None if everything is to be written.
+        writer: Of everything: instead of the record, or as a fold after it.
+    """
+
+    content: Content
+    parts: dict[str, Part]
+    loops: Changes
+    sections: dict[str, bytes]
+    record: bytes | None = None
+    writer: SnapshotWriter | None = None
 
 
 def encode_state(state: dict[str, Any], checker: Checker, *, wholly: bool = False) -> dict[str, Part]:
@@ -145,6 +162,11 @@ class Baseline:
         if news:
             members.append(("resumable", _object(news)))
         return _object(members)
+
+
+def beginning_fold(record: bytes, generation: int) -> bytes:
+    """*record*, naming the snapshot that is begun with it."""
+    return b'%b,"fold":%d}' % (record[:-1], generation)
 
 
 def _object(members: Iterable[tuple[str, bytes]]) -> bytes:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from ._codec import encode
+from ._collector import untracker
 
 CHUNK = 1000
 """Entries encoded at once in a snapshot."""
@@ -73,13 +74,17 @@ class Collection(Protocol):
 class Snapshot:
     """The JSON text of a collection, encoded in pieces of :data:`CHUNK` entries while it is iterated.
 
-    Holds a shallow copy; the values in it are frozen, so later changes of the collection do not tear it.
+    Holds a shallow copy; the values in it are frozen, so later changes of the collection do not tear it. The lists must
+    be nobody else's: they are hidden from the garbage collector, which a long one would hold up.
     """
 
     def __init__(self, values: list[Any], keys: list[str] | None = None, *, path: str = "$") -> None:
         self._values = values
         self._keys = keys
         self._path = path
+        untracker()(values)
+        if keys is not None:
+            untracker()(keys)
 
     def __len__(self) -> int:
         return len(self._values)

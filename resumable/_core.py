@@ -16,6 +16,7 @@ from ._reading import Restored
 from ._reporter import DRAW_SECONDS
 from ._saving import Saving
 from ._steps import Pause, Steps
+from ._strategies import Plan
 from .stores import OwningStore
 
 if TYPE_CHECKING:
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("resumable")
 _POLL_SECONDS = 0.1
 """How soon a wait notices that it should end."""
-_BACKGROUND_SECONDS = 0.05
-"""How soon a save in the background is found to stand."""
+_WHEN_WOKEN = Plan(float("inf"), float("inf"))
 
 
 class Core(Saving):
@@ -37,7 +37,7 @@ class Core(Saving):
     """
 
     def __init__(self, options: Options, wake: Callable[[], None], count: Callable[[], int]) -> None:
-        super().__init__(options, count)
+        super().__init__(options, wake, count)
         self.is_finalized = False
         self.keep_reason: str | None = None
         self._wake = wake
@@ -59,6 +59,7 @@ class Core(Saving):
                 owning = store.own(self.options.operation_id)
                 yield owning.__enter__
                 self._stack.push(owning)
+            self._stack.callback(self._stored.close)
             restored: Restored | None = None
             if self.options.resume:
                 now = self.clock.utc()
@@ -87,18 +88,19 @@ class Core(Saving):
             return float("inf")
         self.sync()
         yield from self._stop_if_asked()
-        yield from self._note_finished_save()
-        now = self.clock.now()
-        if self._pending is None:
-            save = self.session.due(now=now)
-            if save is not None:
-                yield from self._save(save, wait=False)
-            elif not self._is_probed:
-                self._stored.probe(self._content(self.session.metadata))
-            self._is_probed = True
+        yield from self._note_finished_saves()
+        yield from self._save_if_due()
         yield from self.wait_if_exhausted()
         self.reporter.look(now=self.clock.now(), at=self.clock.utc())
         return self._plan()
+
+    def _save_if_due(self) -> Steps[None]:
+        save = None if self._stored.is_writing_all else self.session.due(now=self.clock.now())
+        if save is not None:
+            yield from self._save(save, wait=False)
+        elif not self._is_probed:
+            self._stored.probe(self._content(self.session.metadata))
+        self._is_probed = True
 
     # -- the API's quota
 
@@ -172,13 +174,11 @@ class Core(Saving):
         raise error
 
     def _plan(self) -> float:
-        if self._pending is not None:
-            self._alarm.ring_within(_BACKGROUND_SECONDS)
-            return float("inf")
-        now = self.clock.now()
-        plan = self.session.plan(now=now)
+        plan = self.session.plan(now=self.clock.now())
         if plan.seconds <= 0:
-            return 1
+            if not self._stored.is_writing_all:
+                return 1
+            plan = _WHEN_WOKEN
         self._alarm.ring_within(min(plan.seconds, DRAW_SECONDS) if self.reporter.is_watched else plan.seconds)
         return plan.items
 
@@ -225,7 +225,7 @@ class Core(Saving):
         self.reporter.stop(now=self.clock.now(), at=self.clock.utc())
         try:
             with contextlib.suppress(StoreError):  # a save before this one; this one tells everything anew
-                yield from self._note_finished_save(wait=True)
+                yield from self._note_finished_saves(wait=True)
             yield from self.save(f"Interrupted: {_name_of(error)}", is_last=True)
         except Exception as failure:  # the user's own error is what must be seen
             error.add_note(f"resumable: {self.options.operation_id!r} could not be saved on the way out: {failure}")

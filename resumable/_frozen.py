@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Any, NoReturn, SupportsIndex, TypeVar
 
-from ._gil import has_gil
+from ._collector import collector_paused, untracker
 
 K = TypeVar("K")
 
@@ -66,13 +65,13 @@ def freeze(value: Any) -> Any:
         for key, item in members.items():
             if type(item) not in IMMUTABLE:
                 dict.__setitem__(members, key, freeze(item))
-        _untracker()(members)
+        untracker()(members)
         return members
     entries = FrozenList(value)
     for index, item in enumerate(entries):
         if type(item) not in IMMUTABLE:
             list.__setitem__(entries, index, freeze(item))
-    _untracker()(entries)
+    untracker()(entries)
     return entries
 
 
@@ -89,7 +88,9 @@ def freeze_flat(values: list[Any]) -> list[Any] | None:
     """
     if set(map(type, values)) != {dict}:
         return None
-    frozen = list(map(FrozenDict, values))
+    with collector_paused():
+        frozen = list(map(FrozenDict, values))
+        deque(map(untracker(), frozen), 0)
     kinds = set(map(type, chain.from_iterable(map(dict.values, frozen))))
     if not kinds <= LEAVES or not set(map(type, set().union(*frozen))) <= {str}:
         return None
@@ -97,7 +98,6 @@ def freeze_flat(values: list[Any]) -> list[Any] | None:
         inner = chain.from_iterable(map(dict.values, frozen))
         if not all(math.isfinite(value) for value in inner if type(value) is float):
             return None
-    deque(map(_untracker(), frozen), 0)
     return frozen
 
 
@@ -126,23 +126,3 @@ def thaw(value: Any) -> Any:
 def thaw_all(values: Iterable[Any]) -> list[Any]:
     """Each of *values* thawed."""
     return [value if type(value) in LEAVES else thaw(value) for value in values]
-
-
-@functools.cache
-def _untracker() -> Callable[[Any], None]:
-    """What takes an object out of the garbage collector's sight.
-
-    The collector does not look at a plain dict of numbers and strings, but at each instance of a subclass: with
-    100,000 frozen records a full collection stops the program five times as long. They can be no part of a cycle.
-    """
-    if not has_gil():
-        return lambda _: None
-    try:
-        import ctypes  # not worth loading before there is a collection
-
-        untrack = ctypes.pythonapi.PyObject_GC_UnTrack
-    except (ImportError, AttributeError):
-        return lambda _: None
-    untrack.argtypes = [ctypes.py_object]
-    untrack.restype = None
-    return untrack

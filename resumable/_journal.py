@@ -8,6 +8,7 @@ names the operation and the snapshot that the saves after it build upon.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,14 @@ from ._codec import decode, encode
 
 FORMAT = 1
 _MAX_PREFIX = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """Where a journal ends, and the CRC from which it goes on."""
+
+    size: int = 0
+    crc: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,24 @@ def frame(record: bytes, crc: int) -> tuple[bytes, int]:
     """One line, and the CRC from which the next one goes on."""
     crc = zlib.crc32(record, crc)
     return b"%d %08x %b\n" % (len(record), crc, record), crc
+
+
+class Lines:
+    """Lines that go on from *tail*, made while they are iterated.
+
+    Attributes:
+        tail: Where the journal ends with those made so far.
+    """
+
+    def __init__(self, records: Iterable[bytes], tail: Tail) -> None:
+        self._records = records
+        self.tail = tail
+
+    def __iter__(self) -> Iterator[bytes]:
+        for record in self._records:
+            line, crc = frame(record, self.tail.crc)
+            self.tail = Tail(self.tail.size + len(line), crc)
+            yield line
 
 
 def read(raw: bytes) -> JournalContent | None:

@@ -172,7 +172,7 @@ def replay(restored: Restored, raw: bytes | None) -> None:
     if first == 0 and content.header.get("digest") != restored.digest:
         raise ValueError("its journal builds upon another snapshot of the same generation")
     try:
-        _apply_all(restored.data, [record for record in content.records[first:] if "fold" not in record])
+        _apply_all(restored.data, content.records[first:])
     except (TypeError, AttributeError, LookupError) as error:
         raise ValueError(f"a save in its journal is malformed ({error})") from error
     restored.journal = content

@@ -74,7 +74,7 @@ def _repair(store: FileStore, found: Verified, repaired: Repaired, suffix: str) 
 
 def _put_journal(store: FileStore, operation_id: str, path: Path, best: Recoverable) -> None:
     if best.journal is not None:
-        store.replace_journal(operation_id, best.journal.raw[: best.journal_bytes])
+        store.write_journal(operation_id, [best.journal.raw[: best.journal_bytes]])(b"")
     else:
         _disk.unlink(path.with_suffix(".journal"))
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
+from ._collector import collector_paused
 from ._errors import CheckpointCorruptError
 from ._reading import Restored, check_internal, from_snapshot, replay
 from .stores import CheckpointStore, GenerationStore, JournalingStore
@@ -58,18 +57,6 @@ def undisturbed(store: CheckpointStore, operation_id: str, read: Callable[[], R]
         else:
             if store.stamp(operation_id) == before:
                 return result
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """No collection while a million objects are made that all stay: it would walk them again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def good_previous(store: CheckpointStore, operation_id: str, now: datetime) -> str | None:

@@ -6,7 +6,8 @@ import contextlib
 import dataclasses
 import logging
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from . import _mismatch, _typed
@@ -34,19 +35,20 @@ class Saving:
     """One operation that is open: its state and all else that is saved with it.
 
     Args:
+        wake: Called when something may be due before the plan said so; from any thread, and from signal handlers.
         count: Gives how many items were ticked by hand in this run.
     """
 
-    def __init__(self, options: Options, count: Callable[[], int]) -> None:
+    def __init__(self, options: Options, wake: Callable[[], None], count: Callable[[], int]) -> None:
         self.options = options
         self.clock = options.clock
         self.state: Any = {}
         self.resumed = False
         self.loops = Loops({})
         self._count = count
-        self._stored = StoredOperation(options.store, options.operation_id, warn_once_per_path())
+        self._stored = StoredOperation(options.store, options.operation_id, warn_once_per_path(), wake=wake)
         self._stack = contextlib.ExitStack()
-        self._pending: tuple[Save, float, CheckpointMetadata] | None = None
+        self._pending: deque[tuple[Save, float, CheckpointMetadata]] = deque()
         self._is_probed = False
         self._owner_pid = os.getpid()
         self._internal: dict[str, Any] = {}
@@ -159,7 +161,7 @@ class Saving:
         if not self.is_owner():
             return
         self.sync()
-        yield from self._note_finished_save(wait=True)
+        yield from self._note_finished_saves(wait=True)
         self._is_probed = True
         yield from self._save(self.session.demand(reason, now=self.clock.now()), wait=True, is_last=is_last)
 
@@ -171,36 +173,42 @@ class Saving:
             nonlocal metadata
             self.sync()
             metadata = dataclasses.replace(self.session.metadata, extra=dict(self.session.metadata.extra))
-            metadata.save_count += 1
+            metadata.save_count += len(self._pending) + 1
             metadata.last_save_reason = save.reason
             return self._content(metadata, save, is_last=is_last)
 
-        location = yield from self._stored.save(take, wait=wait)
+        with self._landings():
+            location = yield from self._stored.save(take, wait=wait)
         seconds = self.clock.now() - began
         if location is None:
-            self._pending = save, seconds, metadata
-            self.session.waited(now=self.clock.now())
+            self._pending.append((save, seconds, metadata))
+            self.session.departed(save)
         else:
             self._note_saved(save, seconds, metadata)
+        self.session.waited(now=self.clock.now())
 
     def _note_saved(self, save: Save, seconds: float, metadata: CheckpointMetadata) -> None:
-        now = self.clock.now()
         self.session.metadata.save_count = metadata.save_count
         self.session.metadata.last_save_reason = metadata.last_save_reason
-        self.session.saved(save, seconds, now=now)
-        self.session.waited(now=now)
+        self.session.saved(save, seconds)
         _log.debug("%s: saved (%s)", self.options.operation_id, save.reason)
 
-    def _note_finished_save(self, wait: bool = False) -> Steps[None]:
-        pending = self._pending
+    def _note_finished_saves(self, *, wait: bool = False) -> Steps[None]:
+        with self._landings():
+            yield from self._stored.wait(for_fold=False) if wait else self._stored.poll()
+
+    @contextlib.contextmanager
+    def _landings(self) -> Iterator[None]:
+        """Take note of the saves that come to stand within, or fail."""
         try:
-            stands = yield from (self._stored.wait() if wait else self._stored.poll())
-        except BaseException:
-            self._pending = None
-            raise
-        if stands and pending is not None:
-            self._pending = None
-            self._note_saved(*pending)
+            yield
+        finally:
+            for beside in self._stored.take_landed():
+                save, seconds, metadata = self._pending.popleft()
+                self._note_saved(save, seconds + beside, metadata)
+            if not self._stored.is_saving:
+                self._pending.clear()
+                self.session.failed()
 
     def _content(self, metadata: CheckpointMetadata, save: Save | None = None, *, is_last: bool = False) -> Content:
         now = self.clock.utc()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import deque
 from dataclasses import dataclass
 
 from ._auto import after_save, after_work
@@ -22,6 +24,16 @@ class Save:
     context: CheckpointContext
     reason: str
     is_charged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _LastSave:
+    """Where the operation stood at the last save."""
+
+    time: float
+    items: int
+    # What was left of another run's quota says nothing of this one's.
+    remaining: int | None = None
 
 
 class Session:
@@ -49,10 +61,9 @@ class Session:
         self._began = now - elapsed_time
         self._counted_at = now
         self._counted_items = metadata.processed_items
-        self._last_save_time = elapsed_time
-        self._last_save_items = metadata.processed_items
-        # What was left of another run's quota says nothing of this one's.
-        self._last_save_remaining: int | None = None
+        self._last = _LastSave(elapsed_time, metadata.processed_items)
+        # What came before each save that is on its way: the save before it, and the work since that.
+        self._on_their_way: deque[tuple[_LastSave, float]] = deque()
         self.saves = 0
 
     def context(self, *, now: float) -> CheckpointContext:
@@ -66,9 +77,9 @@ class Session:
             rate_limit_total=metadata.rate_limit_total,
             elapsed_time=now - self._began,
             error_count=metadata.error_count,
-            last_save_time=self._last_save_time,
-            last_save_items=self._last_save_items,
-            last_save_remaining=self._last_save_remaining,
+            last_save_time=self._last.time,
+            last_save_items=self._last.items,
+            last_save_remaining=self._last.remaining,
             save_costs=self.costs,
         )
 
@@ -95,7 +106,7 @@ class Session:
 
     def observe(self, remaining: int, total: int | None) -> None:
         """This is what is left of the quota."""
-        self._last_save_remaining = in_this_window(self._last_save_remaining, remaining)
+        self._last = dataclasses.replace(self._last, remaining=in_this_window(self._last.remaining, remaining))
         self.metadata.rate_limit_remaining = remaining
         if total is not None:
             self.metadata.rate_limit_total = total
@@ -104,15 +115,37 @@ class Session:
         """The time since the last look was no work: a wait, or a save."""
         self._counted_at = now
 
-    def saved(self, save: Save, seconds: float, *, now: float) -> None:
-        """*save* is safely stored; it took the loop *seconds*. Until this is told it does not count."""
+    def departed(self, save: Save) -> None:
+        """*save* is on its way; until it is safely stored or has failed, the next one is counted from it."""
+        self._on_their_way.append((self._last, self.costs.work_seconds))
+        self._last = _last_save(save)
+        self.costs = dataclasses.replace(self.costs, work_seconds=0.0)
+
+    def failed(self) -> None:
+        """The saves that were on their way failed: they do not count."""
+        if self._on_their_way:
+            self._last = self._on_their_way[0][0]
+            unsaved = sum(work for _, work in self._on_their_way)
+            self.costs = dataclasses.replace(self.costs, work_seconds=self.costs.work_seconds + unsaved)
+            self._on_their_way.clear()
+
+    def saved(self, save: Save, seconds: float) -> None:
+        """*save* is safely stored, the oldest on its way if any is; it took *seconds*. Only now it counts."""
         self.saves += 1
-        self._last_save_time = save.context.elapsed_time
-        self._last_save_items = save.context.processed_items
-        self._last_save_remaining = save.context.rate_limit_remaining
-        self.costs = after_save(self.costs, seconds, charged=save.is_charged)
+        work_since = 0.0
+        if self._on_their_way:
+            self._on_their_way.popleft()
+            work_since = self.costs.work_seconds
+        else:
+            self._last = _last_save(save)
+        self.costs = after_save(self.costs, seconds, charged=save.is_charged, work_since=work_since)
 
     @property
     def elapsed_time(self) -> float:
         """Seconds of this and earlier runs, as of the last look."""
         return self._counted_at - self._began
+
+
+def _last_save(save: Save) -> _LastSave:
+    context = save.context
+    return _LastSave(context.elapsed_time, context.processed_items, context.rate_limit_remaining)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ._changes import Snapshot
 from ._codec import INDENT_UP_TO, VERSION, encode, indented, object_chunks, sign
 from ._collections import Durable, kind_of
-from ._steps import Steps
 from .stores import CheckpointStore, StreamingStore
 
 Part = bytes | Durable
@@ -56,8 +54,14 @@ class SnapshotWriter:
                 time.sleep(pause)
         self.digest = chunk[-67:-3].decode()
 
-    def let_go(self) -> None:
-        """Free what was copied, bit by bit, while other threads run."""
+    def write_beside(self) -> Path | str:
+        """Write it while other threads run; what was copied is freed bit by bit."""
+        try:
+            return self.write(pause=0)
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
         for _, part in self.state:
             if not isinstance(part, bytes):
                 for _ in part.let_go():
@@ -97,41 +101,3 @@ def _copies(collections: dict[str, Durable], takes: bool) -> dict[str, Snapshot]
             collection.put_back()
         raise
     return copies
-
-
-@dataclass(slots=True)
-class Background:
-    """A snapshot being written by a thread.
-
-    Attributes:
-        stands: What is to be done once it is written; None for a fold, whose saves are safe in the journal already.
-        fails: What is to be done if it cannot be written.
-        records: For a fold: what was saved to the journal since it began.
-    """
-
-    writer: SnapshotWriter
-    stands: Callable[[], Steps[None]] | None = None
-    fails: Callable[[], None] = lambda: None
-    records: list[bytes] = field(default_factory=list)
-    error: BaseException | None = None
-    thread: threading.Thread = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.thread = threading.Thread(target=self._run, name="resumable-save")
-        self.thread.start()
-
-    def _run(self) -> None:
-        try:
-            self.writer.write(pause=0)
-        except BaseException as error:  # it belongs to the loop, which takes it at its next tick
-            self.error = error
-        finally:
-            self.writer.let_go()
-
-    @property
-    def is_fold(self) -> bool:
-        return self.stands is None
-
-    @property
-    def running(self) -> bool:
-        return self.thread.is_alive()

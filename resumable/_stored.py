@@ -7,15 +7,16 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from ._capture import Content, durable_parts, encode_sections, encode_state
+from ._capture import Capture, Content, beginning_fold, durable_parts, encode_sections, encode_state
 from ._codec import encode
 from ._collections import Durable
+from ._journal import Tail
 from ._plain import Checker
 from ._reading import Restored
 from ._restore import restore
 from ._snapshot import SnapshotWriter, writer_for
 from ._steps import Steps
-from ._writing import Capture, Tail, Writing
+from ._writing import Writing
 from .stores import CheckpointStore
 
 _JOURNAL_FROM = 8192
@@ -39,8 +40,9 @@ class StoredOperation(Writing):
         warn: Callable[[str], None] | None = None,
         *,
         uses_journal: bool = True,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(store, operation_id, uses_journal=uses_journal)
+        super().__init__(store, operation_id, uses_journal=uses_journal, wake=wake)
         self._checker = Checker(warn)
 
     # -- load, delete
@@ -64,9 +66,7 @@ class StoredOperation(Writing):
 
     def delete(self) -> Steps[bool]:
         """Remove the checkpoint; whether there was one."""
-        if self._background is not None:
-            yield self._background.thread.join
-            self._background = None
+        yield from self._forget_threads()
         self._must_snapshot, self._journal = True, None
         found: bool = yield lambda: self.store.delete(self.operation_id)
         return found
@@ -78,18 +78,17 @@ class StoredOperation(Writing):
 
         Args:
             take: Gives the content of this instant. All that may change is encoded or copied before the next step.
-            wait: False lets a large document be written in the background: None comes back, and :meth:`poll` tells
-                when it is stored.
+            wait: False lets what is large be written by a thread: None comes back, and :meth:`poll` tells when it is
+                stored.
 
         Raises:
             StateEncodeError: JSON cannot hold the state; nothing was written.
             StoreError: The store failed; nothing counts as saved.
         """
-        if not self._is_folding():
-            yield from self.wait()
+        yield from self.wait(for_fold=False) if wait else self.wait_for_room()
         capture = self._capture(take())
         if capture is None:
-            yield from self.wait()  # a fold: everything is to be written, and one writer at a time
+            yield from self.wait()  # everything is to be written, and one writer at a time
             capture = self._capture(take())
         assert capture is not None
         try:
@@ -102,20 +101,25 @@ class StoredOperation(Writing):
             yield from self.wait()  # nothing may be written once the operation is let go
         return location
 
+    def close(self) -> None:
+        """Let go of the threads. Nothing may be under way."""
+        self._threads.close()
+
     def _capture(self, content: Content) -> Capture | None:
-        """All of it as it is now; None if that must wait for the fold that is under way."""
+        """All of it as it is now; None if that must wait for what is under way."""
         parts = encode_state(content.state, self._checker, wholly=content.is_last)
         capture = Capture(content, parts, content.changed_loops(), encode_sections(content.internal))
         self._put_back(capture)  # what a save that was torn off had taken
         try:
             capture.record = self._record(capture)
             if capture.record is None:
-                if self._background is not None:
+                if self._fold is not None or self._flight is not None:
                     self._put_back(capture)
                     return None
                 capture.writer = self._writer(capture, takes=True)
             elif self._fold_is_due(len(capture.record)):
                 capture.writer = self._writer(capture, takes=False)
+                capture.record = beginning_fold(capture.record, capture.writer.generation)
         except BaseException:
             self._put_back(capture)
             raise

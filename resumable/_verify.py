@@ -170,7 +170,7 @@ def _look_into(journal: FileFound, operation_id: str) -> None:
     if content is None:
         journal.notes = "it holds no save"
         return
-    journal.saves = sum("fold" not in record for record in content.records)
+    journal.saves = len(content.records)
     journal.notes = f"{journal.saves} good saves in {content.good_bytes:,} of {len(journal.raw):,} bytes"
     if content.damage:
         journal.problem = content.damage
@@ -210,8 +210,7 @@ def _with_journal(snapshot: FileFound, journal: FileFound, operation_id: str, no
         length = ends[count - 1] if count else 0
         restored = _replayed(snapshot, journal.raw[:length], operation_id, now) if count else None
         if restored is not None:
-            saves = sum("fold" not in record for record in content.records[first : first + count])
-            best, good = Recoverable(restored, snapshot, journal, length, saves), count
+            best, good = Recoverable(restored, snapshot, journal, length, count), count
         else:
             bad = count
         if bad - good <= 1:

@@ -4,44 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from . import _journal
-from ._capture import Baseline, Changes, Content, durable_parts
-from ._codec import encode
+from ._background import Flight, Fold, NewJournal, Threads, ended
+from ._capture import Baseline, Capture, durable_parts
 from ._errors import StoreError
-from ._snapshot import Background, Part, SnapshotWriter
+from ._journal import Tail
+from ._snapshot import SnapshotWriter
 from ._steps import Steps
 from .stores import CheckpointStore, JournalingStore
 
-_BACKGROUND_FROM = 1 << 18
-"""Larger documents are written by a thread, so that the loop goes on."""
+_WRITE_BESIDE_FROM = 1 << 18
+"""Documents of so many bytes are written by a thread, so that the loop goes on,"""
+_MOST_AHEAD = 32 << 20
+"""When more bytes wait for a slow disk, the loop does, too."""
+_TOGETHER = 8
+"""So many saves at the most are written before the loop takes note of them."""
+_APPEND_BESIDE_FROM = 1 << 13
+"""and so are journal lines of so many; while any is on its way, shorter ones follow it."""
 
-
-@dataclass(slots=True)
-class Tail:
-    """Where the journal ends."""
-
-    size: int
-    crc: int
-
-
-@dataclass(slots=True)
-class Capture:
-    """A save, taken at one instant.
-
-    Attributes:
-        record: Its journal line; None if everything is to be written.
-        writer: Of everything: instead of the record, or as a fold after it.
-    """
-
-    content: Content
-    parts: dict[str, Part]
-    loops: Changes
-    sections: dict[str, bytes]
-    record: bytes | None = None
-    writer: SnapshotWriter | None = None
+R = TypeVar("R")
 
 
 class Writing:
@@ -49,9 +34,12 @@ class Writing:
 
     Args:
         uses_journal: False writes everything at each save.
+        wake: Called, from a thread, when :meth:`poll` has something to find.
     """
 
-    def __init__(self, store: CheckpointStore, operation_id: str, *, uses_journal: bool) -> None:
+    def __init__(
+        self, store: CheckpointStore, operation_id: str, *, uses_journal: bool, wake: Callable[[], None]
+    ) -> None:
         self.store = store
         self.operation_id = operation_id
         self._journaling = store if uses_journal and isinstance(store, JournalingStore) else None
@@ -62,7 +50,11 @@ class Writing:
         self._baseline = Baseline()
         # After a failure nobody knows what the medium holds: the next save says everything anew.
         self._must_snapshot = True
-        self._background: Background | None = None
+        self._threads = Threads(wake)
+        self._flight: Flight[Any] | None = None
+        self._fold: Fold | None = None
+        self._sent: list[Capture] = []
+        self._landed: list[float] = []
 
     def location(self) -> Path | str:
         """Where the checkpoint lies."""
@@ -72,12 +64,13 @@ class Writing:
     def _store(self, capture: Capture, wait: bool) -> Steps[Path | str | None]:
         if capture.record is None:
             return (yield from self._write_everything(capture, wait))
+        if not wait and (self._sent or len(capture.record) >= _APPEND_BESIDE_FROM):
+            self._send(capture)
+            return None
         self._must_snapshot = True
-        yield from self._append(capture.record)
-        self._must_snapshot = False
+        end: Tail = yield lambda: self._append(self._journal, [capture])
         self._settle(capture)
-        if capture.writer is not None:
-            yield from self._begin_fold(capture.writer)
+        self._appended([capture], end)
         return self.location()
 
     def _settle(self, capture: Capture) -> None:
@@ -92,22 +85,53 @@ class Writing:
 
     # -- the journal
 
-    def _append(self, record: bytes) -> Steps[None]:
-        store = self._journaling
-        assert store is not None
-        tail, lead = self._journal, b""
-        if tail is None:
-            lead, crc = _journal.frame(self._header(), 0)
-            tail = Tail(0, crc)
-        line, crc = _journal.frame(record, tail.crc)
-        offset = tail.size
-        yield lambda: store.append_journal(self.operation_id, offset, lead + line)
-        self._journal = Tail(offset + len(lead) + len(line), crc)
-        if self._background is not None:
-            self._background.records.append(record)
+    def _append(self, tail: Tail | None, captures: list[Capture]) -> Tail:
+        assert self._journaling is not None
+        lead, end = ([self._header()], Tail()) if tail is None else ([], tail)
+        for capture in captures:
+            assert capture.record is not None
+            # One save at a time: what a crash leaves of several could not be told from damage.
+            lines = _journal.Lines([*lead, capture.record], end)
+            self._journaling.append_journal(self.operation_id, end.size, b"".join(lines))
+            lead, end = [], lines.tail
+        return end
+
+    def _appended(self, captures: list[Capture], end: Tail) -> None:
+        self._journal = end
+        for capture in captures:
+            if self._fold is not None and capture.record is not None:
+                self._fold.records.append(capture.record)
+            if capture.writer is not None:
+                self._begin_fold(capture.writer)
+        self._must_snapshot = False
 
     def _header(self) -> bytes:
         return _journal.header_for(self.operation_id, self._generation, self._digest)
+
+    # -- saves sent to the journal, one after the other, while the loop goes on
+
+    def _send(self, capture: Capture) -> None:
+        self._must_snapshot = True
+        # What comes next builds upon it. If it fails, everything is written anew.
+        self._settle(capture)
+        self._sent.append(capture)
+        if self._flight is None:
+            self._fly_sent()
+        self._must_snapshot = False
+
+    def _ahead(self) -> int:
+        """How many bytes were sent and are not known to be there."""
+        return sum(len(capture.record or b"") for capture in self._sent)
+
+    def _fly_sent(self) -> None:
+        captures, tail = self._sent[:_TOGETHER], self._journal
+
+        def stands(end: Tail) -> Steps[None]:
+            del self._sent[: len(captures)]
+            self._appended(captures, end)
+            yield from ()
+
+        self._fly(lambda: self._append(tail, captures), stands, self._sent.clear, saves=len(captures))
 
     # -- the snapshot
 
@@ -115,9 +139,9 @@ class Writing:
         writer = capture.writer
         assert writer is not None
         self._must_snapshot = True
-        if not wait and writer.estimate >= _BACKGROUND_FROM:
-            self._background = Background(
-                writer, stands=lambda: self._stands(capture), fails=lambda: self._put_back(capture)
+        if not wait and writer.estimate >= _WRITE_BESIDE_FROM:
+            self._fly(
+                writer.write_beside, lambda _: self._stands(capture), lambda: self._put_back(capture), is_short=False
             )
             return None
         location: Path | str = yield writer.write
@@ -139,74 +163,125 @@ class Writing:
         self._must_snapshot = False
 
     # -- folding the journal into a new snapshot
+    #
+    # A save names the new snapshot that is begun with it: what follows in the journal builds upon that one as well as
+    # upon the old one, so that the one rename which puts the snapshot in place is the whole switch.
 
     def _fold_is_due(self, more: int) -> bool:
         """Whether the journal, with *more* bytes, has outgrown the snapshot."""
-        size = (self._journal.size if self._journal is not None else 0) + more
-        return size >= self._size and self._background is None
+        size = (self._journal.size if self._journal is not None else 0) + self._ahead() + more
+        is_begun = self._fold is not None or any(capture.writer is not None for capture in self._sent)
+        return size >= self._size and not is_begun
 
-    def _begin_fold(self, writer: SnapshotWriter) -> Steps[None]:
-        """Start a new snapshot. The save that it holds stands already.
+    def _begin_fold(self, writer: SnapshotWriter) -> None:
+        self._fold = fold = Fold(writer)
+        fold.future = self._threads.start(lambda: self._fold_beside(fold))
 
-        A marker in the journal names the new generation: what follows it builds upon the new snapshot as well as upon
-        the old one, so that the one rename which puts the snapshot in place is the whole switch.
-        """
-        try:
-            yield from self._append(encode({"fold": writer.generation}))
-        except StoreError:
-            self._must_snapshot = True  # the next save writes everything, in sight
-        else:
-            self._background = Background(writer)
+    def _fold_beside(self, fold: Fold) -> NewJournal:
+        fold.writer.write_beside()
+        records = fold.records[:]
+        header = _journal.header_for(self.operation_id, fold.writer.generation, fold.writer.digest)
+        lines = _journal.Lines([header, *records], Tail())
+        assert self._journaling is not None
+        put_in_place = self._journaling.write_journal(self.operation_id, lines)
+        return NewJournal(put_in_place, lines.tail, len(records))
 
-    def _is_folding(self) -> bool:
-        return self._background is not None and self._background.is_fold and self._background.running
-
-    def _end_fold(self, background: Background) -> Steps[None]:
+    def _end_fold(self, fold: Fold) -> None:
+        # If anything fails, the old journal still tells everything, and the next save writes a whole snapshot.
         self._must_snapshot = True
-        if background.error is not None:
-            return  # the saves are safe in the journal; the next save writes a whole snapshot, in sight
-        self._switch_to(background.writer)
+        if fold.future.exception() is not None:
+            return
+        self._switch_to(fold.writer)
         self._must_snapshot = True
-        line, crc = _journal.frame(self._header(), 0)
-        lines = [line]
-        for record in background.records:
-            line, crc = _journal.frame(record, crc)
-            lines.append(line)
+        new, _ = fold.future.result()
+        lines = _journal.Lines(fold.records[new.records :], new.tail)
         data = b"".join(lines)
-        store = self._journaling
-        assert store is not None
-        yield lambda: store.replace_journal(self.operation_id, data)
-        self._journal = Tail(len(data), crc)
-        self._must_snapshot = False
 
-    # -- the background
+        def stands(_: None) -> Steps[None]:
+            self._journal = lines.tail
+            self._must_snapshot = False
+            yield from ()
 
-    def poll(self) -> Steps[bool]:
-        """Take note of what the background has finished; whether a save that did not count yet now stands.
+        self._fly(lambda: new.put_in_place(data), stands, self._sent.clear, saves=0)
+
+    # -- beside the loop
+
+    @property
+    def is_saving(self) -> bool:
+        """Whether a save is on its way."""
+        return self._flight is not None or bool(self._sent)
+
+    @property
+    def is_writing_all(self) -> bool:
+        """Whether a whole snapshot is on its way: a save would have to wait for it."""
+        return self._flight is not None and not self._flight.is_short
+
+    def _fly(
+        self,
+        work: Callable[[], R],
+        stands: Callable[[R], Steps[None]],
+        fails: Callable[[], None],
+        *,
+        saves: int = 1,
+        is_short: bool = True,
+    ) -> None:
+        self._flight = Flight(self._threads.start(work), stands, fails, saves, is_short)
+
+    def poll(self) -> Steps[None]:
+        """Take note of what the threads have finished; see :meth:`take_landed`.
 
         Raises:
-            StoreError: It failed.
+            StoreError: A save failed, and with it all that are on their way.
         """
-        if self._background is None or self._background.running:
-            return False
-        return (yield from self.wait())
+        flight = self._flight
+        if flight is not None and flight.future.done():
+            self._flight, self._must_snapshot = None, True
+            yield from self._land(flight)
+        fold = self._fold
+        if fold is not None and fold.future.done() and self._flight is None:
+            self._fold = None
+            self._end_fold(fold)
+        if self._sent and self._flight is None:
+            self._fly_sent()
 
-    def wait(self) -> Steps[bool]:
-        """As :meth:`poll`, once the background has finished."""
-        background = self._background
-        if background is None:
-            return False
-        yield background.thread.join
-        self._background = None
-        if background.stands is None:
-            with contextlib.suppress(StoreError):  # the old journal still tells everything
-                yield from self._end_fold(background)
-            return False
-        if background.error is not None:
-            background.fails()
-            raise background.error
-        yield from background.stands()
-        return True
+    def take_landed(self) -> list[float]:
+        """For each save that did not count yet and now stands, oldest first: the seconds to charge for it.
+
+        What the threads did counts as far as the disk took it.
+        """
+        landed, self._landed = self._landed, []
+        return landed
+
+    def _land(self, flight: Flight[Any]) -> Steps[None]:
+        is_harmless = not flight.saves and not self._sent
+        try:
+            self._landed += yield from flight.land()
+        except StoreError:
+            if not is_harmless:  # else the old journal still tells everything
+                raise
+
+    def wait(self, *, for_fold: bool = True) -> Steps[None]:
+        """As :meth:`poll`, once all is finished; a fold that still goes on may be left to itself."""
+        while (job := self._flight or (self._fold if for_fold or self._fold_has_ended() else None)) is not None:
+            yield from ended(job.future)
+            yield from self.poll()
+
+    def wait_for_room(self) -> Steps[None]:
+        """As :meth:`poll`, once not too much is on its way to a slow disk."""
+        while self._flight is not None and self._ahead() > _MOST_AHEAD:
+            yield from ended(self._flight.future)
+            yield from self.poll()
+
+    def _fold_has_ended(self) -> bool:
+        return self._fold is not None and self._fold.future.done()
+
+    def _forget_threads(self) -> Steps[None]:
+        """Wait for all that is under way, however it ends: it no longer matters."""
+        for job in (self._flight, self._fold):
+            if job is not None:
+                yield from ended(job.future)
+        self._flight = self._fold = None
+        self._sent.clear()
 
 
 def _first_generation() -> int:

@@ -99,7 +99,7 @@ class ManualClock:
 
 _VERBS = ("get", "put", "delete", "keys", "close")
 _MORE_VERBS = (
-    "put_chunks", "own", "read_journal", "append_journal", "replace_journal", "retire_journal",
+    "put_chunks", "own", "read_journal", "append_journal", "write_journal", "retire_journal",
     "locate", "get_previous", "stamp",
 )  # fmt: skip
 

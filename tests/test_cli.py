@@ -466,9 +466,11 @@ def test_rm_asks_on_a_terminal(
 
 
 def test_an_export_holds_the_journal_and_can_be_loaded_again(tmp_path: Path) -> None:
-    with contextlib.suppress(OSError), checkpointed("stars", every(items=100)) as cp:
+    with contextlib.suppress(OSError), checkpointed("stars", every(hours=9)) as cp:
         files = cp.mapping("files")
         for item in cp.remaining(range(3000)):
+            if item == 2400:
+                cp.save()
             if item == 2500:
                 raise OSError
             files[str(item)] = {"é": "x" * 20}

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from .. import _codec, _journal
+from .._collector import collector_paused
 from .._models import CheckpointData, CheckpointMetadata
 from .._reading import Restored, check_metadata, instant
-from .._restore import collector_paused, restore, undisturbed
+from .._restore import restore, undisturbed
 from ..stores import CheckpointStore, FileStore, JournalingStore
 from ..stores._lock import read_holder
 
@@ -91,7 +92,7 @@ def _saves_since(document: _Document, store: JournalingStore) -> list[dict[str, 
         return []
     if first == 0 and content.header.get("digest") != document.resumable.digest:
         return None
-    return [record for record in content.records[first:] if "fold" not in record]
+    return content.records[first:]
 
 
 def _facts(document: _Document, saves: list[dict[str, Any]]) -> CheckpointData:

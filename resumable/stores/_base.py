@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -65,8 +65,13 @@ class JournalingStore(CheckpointStore, Protocol):
     def append_journal(self, key: str, offset: int, data: bytes) -> None:
         """Put *data* at *offset*, cutting off what was there; safe on the medium when this returns."""
 
-    def replace_journal(self, key: str, data: bytes) -> None:
-        """Replace the whole journal by *data*, all or nothing."""
+    def write_journal(self, key: str, chunks: Iterable[bytes]) -> Callable[[bytes], None]:
+        """Write *chunks* as a new journal beside the old one, which stands and may be added to meanwhile.
+
+        Returns:
+            What puts it in the old one's place, all or nothing, with more bytes at its end.
+        """
+        ...
 
     def retire_journal(self, key: str) -> None:
         """The journal belongs to the generation before; keep it beside that one's checkpoint, if that is kept."""

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 # A link planted under the name is not followed, and a pipe must not block us for ever.
@@ -30,16 +30,35 @@ def replace(path: Path, chunks: Iterable[bytes], keep: Path | None = None) -> No
         OSError: The medium failed; *path* is as it was.
     """
     temporary = temporary_for(path)
-    try:
+    with removed_on_error(temporary):
         write_new(temporary, chunks)
         if keep is not None:
             _keep(path, keep)
         os.replace(temporary, path)
+    sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def removed_on_error(path: Path) -> Iterator[None]:
+    """Remove *path*, if it is there, should the block fail."""
+    try:
+        yield
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            os.unlink(path)
         raise
-    sync_directory(path.parent)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add *data* to the end of *path*, which must exist, and bring it through to the disk."""
+    if not data:
+        return
+    descriptor = os.open(path, WRITE | os.O_APPEND)
+    try:
+        write_all(descriptor, data)
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def temporary_for(path: Path) -> Path:

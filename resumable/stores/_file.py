@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from .._errors import CheckpointBusyError, StoreError
@@ -30,6 +30,7 @@ class FileStore:
         self.directory = Path(directory)
         self._located: dict[str, Path] = {}
         self._journals: dict[str, int] = {}
+        self._new_journals: dict[str, Path] = {}
 
     def __repr__(self) -> str:
         return f"FileStore({str(self.directory)!r})"
@@ -78,6 +79,7 @@ class FileStore:
     def delete(self, key: str) -> bool:
         path = self.locate(key)
         self._close_journal(key)
+        self._drop_new_journal(key)
         with _as_store_error(f"cannot delete {path}"):
             # The checkpoint goes first, for good: what is left without it counts for nothing, but it without its
             # journal, as a power cut might leave it, would be taken for an older save.
@@ -113,6 +115,7 @@ class FileStore:
                 yield
             finally:
                 self._close_journal(key)
+                self._drop_new_journal(key)
                 del self._located[key]
                 with contextlib.suppress(OSError):
                     if _disk.stamp(path) is None:
@@ -166,11 +169,22 @@ class FileStore:
                 self._close_journal(key)
                 raise
 
-    def replace_journal(self, key: str, data: bytes) -> None:
+    def write_journal(self, key: str, chunks: Iterable[bytes]) -> Callable[[bytes], None]:
         path = _beside(self.locate(key), ".journal")
+        new = _disk.temporary_for(path)
+        with _as_store_error(f"cannot write {path}"), _disk.removed_on_error(new):
+            _disk.write_new(new, chunks)
+        self._new_journals[key] = new
+        return lambda more: self._put_in_place(key, new, path, more)
+
+    def _put_in_place(self, key: str, new: Path, path: Path, more: bytes) -> None:
         self._close_journal(key)
+        with _as_store_error(f"cannot write {path}"), _disk.removed_on_error(new):
+            _disk.append(new, more)
+            os.replace(new, path)
+        del self._new_journals[key]
         with _as_store_error(f"cannot write {path}"):
-            _disk.replace(path, [data])
+            _disk.sync_directory(path.parent)
 
     def retire_journal(self, key: str) -> None:
         path = self.locate(key)
@@ -180,6 +194,12 @@ class FileStore:
                 os.replace(_beside(path, ".journal"), _beside(path, ".journal.prev"))
             except FileNotFoundError:
                 _disk.unlink(_beside(path, ".journal.prev"))
+
+    def _drop_new_journal(self, key: str) -> None:
+        new = self._new_journals.pop(key, None)
+        if new is not None:
+            with contextlib.suppress(OSError):
+                _disk.unlink(new)
 
     def _close_journal(self, key: str) -> None:
         descriptor = self._journals.pop(key, None)

@@ -6,6 +6,7 @@ The same loop without saves stands beside it: what the machine itself, busy with
 
 from __future__ import annotations
 
+import gc
 import statistics
 import sys
 import tempfile
@@ -35,6 +36,7 @@ def loop(cp: Checkpoint, items: int, known: int) -> list[float]:
 
 def measure(known: int, items: int, saved: bool) -> tuple[float, float, int]:
     """The longest pause and the 99.9th percentile, in ms, and how often the journal was folded."""
+    gc.collect()  # of the round before
     strategy = every(items=EVERY) if saved else every(hours=9)
     with (
         tempfile.TemporaryDirectory(dir=".") as directory,

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class Files(MemoryStore):
     def append_journal(self, key: str, offset: int, data: bytes) -> None:
         raise AssertionError("loading writes nothing")
 
-    def replace_journal(self, key: str, data: bytes) -> None:
+    def write_journal(self, key: str, chunks: Iterable[bytes]) -> Callable[[bytes], None]:
         raise AssertionError("loading writes nothing")
 
     def retire_journal(self, key: str) -> None:
