@@ -152,7 +152,7 @@ class Baseline:
         deleted = self.names.difference(content.state)
         if deleted:
             members.append(("del", encode(sorted(deleted))))
-        taken = ((name, c.take_changes(everything=content.is_last)) for name, c in self.collections.items())
+        taken = ((name, c.take_changes()) for name, c in self.collections.items())
         changes = [(name, change) for name, change in taken if change is not None]
         if changes:
             members.append(("collections", _object(changes)))

@@ -29,12 +29,8 @@ class Collection(Protocol):
     what changes in between belongs to the next one.
     """
 
-    def take_changes(self, *, everything: bool = False) -> bytes | None:
+    def take_changes(self) -> bytes | None:
         """What changed since the last take that was settled, as a JSON object; None if nothing.
-
-        Args:
-            everything: Look at all values that the program still holds, not at a part of them in turns. For the
-                last save of a run.
 
         Raises:
             StateEncodeError: If JSON cannot hold it. Nothing was taken.
@@ -43,7 +39,7 @@ class Collection(Protocol):
         ...
 
     def take_snapshot(self) -> Snapshot:
-        """The same as ``take_changes(everything=True)`` and ``snapshot()``, without encoding the changes twice."""
+        """The same as ``take_changes()`` and ``snapshot()``, without encoding the changes twice."""
         ...
 
     def settle(self) -> None:

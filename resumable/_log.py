@@ -11,7 +11,7 @@ from ._codec import encode
 from ._frozen import freeze_all, freeze_checked, thaw_all
 from ._mapping import KEEP_FREEZING
 from ._plain import check, is_plain
-from ._watch import ALWAYS_LOOKED_AT, Watch
+from ._watch import Watch
 
 
 def _only_append(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
@@ -63,9 +63,9 @@ class DurableLog(list[Any]):
     def changed_count(self) -> int:
         return len(self) - self._first_new + len(self._changed_at)
 
-    def take_changes(self, *, everything: bool = False) -> bytes | None:
+    def take_changes(self) -> bytes | None:
         with self._lock:
-            self._take(everything)
+            self._take()
             if self._taken is None:
                 return None
             try:
@@ -76,7 +76,7 @@ class DurableLog(list[Any]):
 
     def take_snapshot(self) -> Snapshot:
         with self._lock:
-            self._take(everything=True)
+            self._take()
             return self._copied()
 
     def settle(self) -> None:
@@ -91,28 +91,27 @@ class DurableLog(list[Any]):
 
     def snapshot(self) -> Snapshot:
         with self._lock:
-            self._freeze_new(everything=True)
+            self._freeze_new()
             return self._copied()
 
     def plain(self) -> list[Any]:
         return thaw_all(self._entries(0))
 
-    def _take(self, everything: bool) -> None:
+    def _take(self) -> None:
         if self._taken is not None:
             raise RuntimeError("an earlier take is neither settled nor put back")
-        start, end = self._first_new, self._freeze_new(everything)
+        start, end = self._first_new, self._freeze_new()
         changed_at = {index for index in self._changed_at if index < start}
         self._changed_at.clear()
         self._first_new = end
         if end > start or changed_at:
             self._taken = (start, changed_at)
 
-    def _freeze_new(self, everything: bool) -> int:
+    def _freeze_new(self) -> int:
         """Freeze what was appended, and again what was changed outside. Returns where the frozen entries end."""
         entries = dict(enumerate(self._entries(self._first_new), self._first_new))
         end = self._first_new + len(entries)
-        limit = len(self._watch) if everything else ALWAYS_LOOKED_AT + 2 * len(entries)
-        changed = self._watch.take_changed(self._saved_entry, limit, self._path)
+        changed = self._watch.take_changed(self._saved_entries, self._path)
         entries |= changed
         try:
             frozen, flat = freeze_checked(entries, lambda: _check_entries(entries, self._path))
@@ -129,12 +128,12 @@ class DurableLog(list[Any]):
     def _entries(self, start: int) -> list[Any]:
         return list.__getitem__(self, slice(start, None))
 
-    def _saved_entry(self, index: int) -> Any:
-        return list.__getitem__(self, index)
+    def _saved_entries(self, indexes: list[int]) -> list[Any]:
+        return [list.__getitem__(self, index) for index in indexes]
 
     def _encoded(self, start: int, changed_at: set[int]) -> bytes:
         new = list.__getitem__(self, slice(start, self._first_new))
-        put = [[index, self._saved_entry(index)] for index in sorted(changed_at)]
+        put = [[index, list.__getitem__(self, index)] for index in sorted(changed_at)]
         encoded = encode(new, self._path)
         return object_of(append=encoded, put=encode(put, self._path) if put else None)
 
@@ -185,9 +184,9 @@ class _LoadedLog(DurableLog):
         if start == 0:
             self.__class__ = DurableLog  # type: ignore[assignment]
 
-    def _take(self, everything: bool) -> None:
+    def _take(self) -> None:
         start = self._first_new
-        super()._take(everything)
+        super()._take()
         self._freeze_some(max(KEEP_FREEZING, 4 * (self._first_new - start)))
 
 

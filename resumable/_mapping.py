@@ -15,7 +15,7 @@ from ._frozen import IMMUTABLE, freeze, freeze_all, freeze_checked, thaw_all
 from ._gil import has_gil
 from ._marks import Marked, run_alone
 from ._plain import check
-from ._watch import ALWAYS_LOOKED_AT, Watch
+from ._watch import Watch
 
 __all__ = ["Collection", "DurableDict", "Replay", "Snapshot", "apply_change"]
 
@@ -41,9 +41,7 @@ class DurableDict(Marked, dict[str, Any]):
     - If the program still holds the object that it assigned, in a variable or another container, that one stays an
       ordinary dict or list. Each save compares it with what was saved; if it differs, the change is saved and shows
       in the mapping. Before that save, the mapping shows the old value.
-    - While more than 1,000 such objects are held, a save compares as many as it has changes, twice, and 1,000 more, in
-      turns, and the last save of a run compares all. A kill before its turn loses such a change, so let go of what
-      was assigned, or assign again after changing it.
+      That costs about half a microsecond for each such object; one that was let go costs nothing.
     - Where reference counts do not tell who holds an object (other Pythons, free threading), each is taken as held.
 
     Any thread may change it while another saves. The order of keys is kept, except that a key that was deleted and
@@ -136,19 +134,19 @@ class DurableDict(Marked, dict[str, Any]):
 
     def take_snapshot(self) -> Snapshot:
         with self._lock:
-            self._take(everything=True)
+            self._take()
             return self._copied()
 
     def snapshot(self) -> Snapshot:
         with self._lock:
-            self._mark_again(self._collect(everything=True))
+            self._mark_again(self._collect())
             return self._copied()
 
     def plain(self) -> dict[str, Any]:
         keys, values = self._columns()
         return dict(zip(keys, thaw_all(values), strict=True))
 
-    def _collect(self, everything: bool) -> dict[str, Any]:
+    def _collect(self) -> dict[str, Any]:
         """Take the marks off: what changed since they were set, frozen; GONE where deleted."""
         # What *assigned* refers to alone, nobody else holds.
         assigned = self._drained()
@@ -156,8 +154,7 @@ class DurableDict(Marked, dict[str, Any]):
         gone = _split_gone(assigned)
         frozen: dict[str, Any] = {}
         try:
-            limit = len(self._watch) if everything else ALWAYS_LOOKED_AT + 2 * len(assigned)
-            assigned |= self._watch.take_changed(self._saved_value, limit, self._path)
+            assigned |= self._watch.take_changed(self._saved_values, self._path)
             frozen, flat = freeze_checked(assigned, lambda: check(assigned, self._path))
             self._install(frozen)
             self._watch.add(assigned, frozen, flat=flat)
@@ -170,8 +167,8 @@ class DurableDict(Marked, dict[str, Any]):
         # Marked by the original where one is held, so that it goes on being watched.
         super()._mark_again({key: self._watch.get(key, value) for key, value in taken.items()})
 
-    def _saved_value(self, key: str) -> Any:
-        return _get(self, key)
+    def _saved_values(self, keys: list[str]) -> list[Any]:
+        return list(map(_get, repeat(self), keys))
 
     def _install(self, frozen: dict[str, Any]) -> None:
         """Let frozen values stand for those that they were copied from, unless others were assigned meanwhile."""
@@ -270,8 +267,8 @@ class _LoadedDict(DurableDict):
         if not self._to_freeze:
             self.__class__ = DurableDict  # type: ignore[assignment]
 
-    def _collect(self, everything: bool) -> dict[str, Any]:
-        taken = super()._collect(everything)
+    def _collect(self) -> dict[str, Any]:
+        taken = super()._collect()
         self._freeze_some(max(KEEP_FREEZING, 4 * len(taken)))
         return taken
 

@@ -28,9 +28,9 @@ class Marked:
     def changed_count(self) -> int:
         return len(self._changed)
 
-    def take_changes(self, *, everything: bool = False) -> bytes | None:
+    def take_changes(self) -> bytes | None:
         with self._lock:
-            self._take(everything)
+            self._take()
             if not self._taken:
                 return None
             try:
@@ -47,10 +47,10 @@ class Marked:
             self._mark_again(self._taken or {})
             self._taken = None
 
-    def _take(self, everything: bool) -> None:
+    def _take(self) -> None:
         if self._taken:
             raise RuntimeError("an earlier take is neither settled nor put back")
-        self._taken = self._collect(everything)
+        self._taken = self._collect()
 
     def _mark_again(self, taken: dict[Any, Any]) -> None:
         for key, mark in taken.items():
@@ -61,7 +61,7 @@ class Marked:
         marked, self._changed = self._changed, {}
         return marked
 
-    def _collect(self, everything: bool) -> dict[Any, Any]:
+    def _collect(self) -> dict[Any, Any]:
         raise NotImplementedError
 
     def _encoded(self, taken: dict[Any, Any]) -> bytes:

@@ -117,7 +117,7 @@ class DurableSet(Marked, set[Any]):
 
     def take_snapshot(self) -> Snapshot:
         with self._lock:
-            self._take(everything=True)
+            self._take()
             return self.snapshot()
 
     def snapshot(self) -> Snapshot:
@@ -126,7 +126,7 @@ class DurableSet(Marked, set[Any]):
     def plain(self) -> list[Any]:
         return list(self)
 
-    def _collect(self, everything: bool) -> dict[Any, bool]:
+    def _collect(self) -> dict[Any, bool]:
         return self._drained()
 
     def _encoded(self, taken: dict[Any, bool]) -> bytes:

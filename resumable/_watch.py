@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
+from operator import is_
 from typing import Any, TypeVar
 
 from . import _codec
-from ._errors import StateEncodeError
 from ._frozen import IMMUTABLE, LEAVES
 from ._gil import has_gil
 from ._plain import step
 
 K = TypeVar("K", str, int)
 
-ALWAYS_LOOKED_AT = 1000
-"""So many watched values are compared at every save; of more, a part in turns."""
+_TOGETHER = 1000
+"""So many are compared at once."""
 
 
 class Watch(dict[K, Any]):
@@ -38,50 +38,57 @@ class Watch(dict[K, Any]):
             return
         moved = {key: value for key, value in originals.items() if frozen[key] is not value}
         originals.clear()
-        self.update(_held(moved))
+        free = _let_go(list(moved), list(moved.values()))
+        self.update(moved)
+        self.drop(free)
         for key, value in moved.items():
             if value != frozen[key] and _codec.encode(value) != _codec.encode(frozen[key]):
                 self[key] = value  # Changed by another thread while it was being copied.
 
-    def drop(self, keys: Mapping[K, Any]) -> None:
-        """These keys have another value now."""
+    def drop(self, keys: Iterable[K]) -> None:
+        """These keys have another value now, or one that can no longer change."""
         if self:
             for key in keys:
                 self.pop(key, None)
 
-    def take_changed(self, current: Callable[[K], Any], limit: int, path: str) -> dict[K, Any]:
-        """Compare the next *limit* originals; take out those that differ from what ``current(key)`` gives.
+    def take_changed(self, current: Callable[[list[K]], list[Any]], path: str) -> dict[K, Any]:
+        """Compare each original with what ``current`` gives for its key; take out those that differ.
 
         Raises:
             StateEncodeError: If one was changed to what JSON cannot hold. All are still watched.
         """
-        looked = dict(islice(self.items(), limit))
-        if not looked:
+        if not self:
             return {}
+        keys, values = list(self), list(self.values())
         # Counted before compared: what nobody holds now cannot change after the comparison.
-        held = _held(looked, others=1)
-        changed = {} if _same(looked, current) else _differing(looked, current, path)
-        for key, value in looked.items():
-            del self[key]
-            if key in held and key not in changed:
-                self[key] = value  # At the end of the queue.
+        free = _let_go(keys, values)
+        changed: dict[K, Any] = {}
+        for start in range(0, len(keys), _TOGETHER):
+            some = keys[start : start + _TOGETHER]
+            changed |= _differing(some, values[start : start + _TOGETHER], current(some), path)
+        self.drop(changed)
+        self.drop(free)
         return changed
 
 
-def _same(looked: Mapping[K, Any], current: Callable[[K], Any]) -> bool:
-    try:
-        return _codec.encode(list(looked.values())) == _codec.encode(list(map(current, looked)))
-    except StateEncodeError:
-        return False
-
-
-def _differing(looked: Mapping[K, Any], current: Callable[[K], Any], path: str) -> dict[K, Any]:
+def _differing(keys: list[K], values: list[Any], saved: list[Any], path: str) -> dict[K, Any]:
+    if _are_surely_same(values, saved):
+        return {}
     changed = {}
-    for key, value in looked.items():
+    for key, value, before in zip(keys, values, saved, strict=True):
         where = f"{path}{step(key)}" if isinstance(key, str) else f"{path}[{key}]"
-        if _codec.encode(value, where) != _codec.encode(current(key)):
+        if _codec.encode(value, where) != _codec.encode(before):
             changed[key] = value
     return changed
+
+
+def _are_surely_same(values: list[Any], saved: list[Any]) -> bool:
+    """Whether each of *values* has the very objects in it that its copy has."""
+    if set(map(type, values)) != {dict} or values != saved:
+        return False
+    # Equal is not enough: 1 == 1.0 == True.
+    ours, theirs = (chain.from_iterable(map(dict.values, dicts)) for dicts in (values, saved))
+    return all(map(is_, ours, theirs))
 
 
 # -- who holds a value ------------------------------------------------------------------------------------------------
@@ -94,17 +101,15 @@ def _all_let_go(flat: dict[K, Any], frozen: Mapping[K, Any]) -> bool:
     return list(flat.values()) == list(frozen.values())
 
 
-def _held(values: dict[K, Any], others: int = 0) -> dict[K, Any]:
-    """Those of *values* that somebody refers to besides *values* itself and so many *others*."""
+def _let_go(keys: list[K], values: list[Any]) -> list[K]:
+    """The keys of those *values* that nobody refers to but this list and one dict."""
     if not _COUNTS_ARE_TRUE:
-        return dict(values)
-    alone = _ALONE + others
-    counts = list(map(sys.getrefcount, values.values()))
-    return {
-        key: value
-        for (key, value), count in zip(values.items(), counts, strict=True)
-        if (count > alone or _is_held_inside(value)) and not _is_constant(value)
-    }
+        return []
+    counts = list(map(sys.getrefcount, values))
+    free = [index for index, count in enumerate(counts) if count <= _ALONE + 1 and not _is_held_inside(values[index])]
+    if tuple in set(map(type, values)):
+        free += [index for index, value in enumerate(values) if _is_constant(value)]
+    return [keys[index] for index in free]
 
 
 def _inner(value: Any) -> list[Any]:
