@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from ._errors import StateEncodeError
 from ._plain import look_closely
+
+R = TypeVar("R")
 
 VERSION = "2.0"
 INDENT_UP_TO = 8192
@@ -29,6 +31,7 @@ _encoder = msgspec.json.Encoder()
 _DIGEST_HEAD = b',"digest":"'
 _SECTION = {"generation", "digest"}
 """What a section ``resumable`` has for certain."""
+_WRONG_DIGEST = "its digest does not match its content; the file was damaged or edited"
 _TAIL_LENGTH = len(_DIGEST_HEAD) + 64 + len(b'"}}')
 
 
@@ -85,16 +88,32 @@ def digest_of(document: dict[str, Any]) -> str:
     return str(internal.get("digest", "")) if isinstance(internal, dict) else ""
 
 
-def decode_document(raw: bytes) -> dict[str, Any]:
+def in_place(work: Callable[[], R]) -> Callable[[], R]:
+    """Do *work* here and now; what comes back gives its result."""
+    result = work()
+    return lambda: result
+
+
+def decode_document(
+    raw: bytes, beside: Callable[[Callable[[], bool]], Callable[[], bool]] = in_place
+) -> dict[str, Any]:
     """A document out of *raw*, its digest checked where it has one.
+
+    Args:
+        beside: Does something while the document is parsed, if it can; see :func:`in_place`.
 
     Raises:
         ValueError: With the reason, for a person, why these bytes are not a document.
     """
     if len(raw) > MAX_BYTES:
         raise ValueError(f"it is larger than {MAX_BYTES >> 20} MiB")
-    if is_as_written(raw):
-        document = _parse(raw, decode)
+    if _ends_with_digest(raw):
+        is_right = beside(lambda: _is_digest_right(raw))
+        try:
+            document = _parse(raw, decode)
+        finally:
+            if not is_right():
+                raise ValueError(_WRONG_DIGEST)
     else:
         if len(raw) > MAX_UNSIGNED_BYTES and _DIGEST_HEAD[2:9] not in raw[-400:]:
             raise ValueError(f"it has no digest and is larger than {MAX_UNSIGNED_BYTES >> 20} MiB")
@@ -111,13 +130,21 @@ def is_as_written(raw: bytes) -> bool:
     Raises:
         ValueError: It has a digest at its end, but a wrong one.
     """
-    if len(raw) < _TAIL_LENGTH or not raw.startswith(_DIGEST_HEAD, len(raw) - _TAIL_LENGTH):
+    if not _ends_with_digest(raw):
         return False
+    if not _is_digest_right(raw):
+        raise ValueError(_WRONG_DIGEST)
+    return True
+
+
+def _ends_with_digest(raw: bytes) -> bool:
+    return len(raw) >= _TAIL_LENGTH and raw.startswith(_DIGEST_HEAD, len(raw) - _TAIL_LENGTH)
+
+
+def _is_digest_right(raw: bytes) -> bool:
     digest = hashlib.sha256(memoryview(raw)[:-_TAIL_LENGTH])
     digest.update(b"}}")
-    if digest.hexdigest().encode() + b'"}}' != raw[-67:]:
-        raise ValueError("its digest does not match its content; the file was damaged or edited")
-    return True
+    return digest.hexdigest().encode() + b'"}}' == raw[-67:]
 
 
 def _parse(raw: bytes, parser: Callable[[bytes], Any]) -> Any:
@@ -157,4 +184,4 @@ def _check_digest(document: Any) -> None:
     unsigned = {name: value for name, value in internal.items() if name != "digest"}
     canonical = _encoder.encode(document | {"resumable": unsigned})
     if hashlib.sha256(canonical).hexdigest() != internal["digest"]:
-        raise ValueError("its digest does not match its content; the file was damaged or edited")
+        raise ValueError(_WRONG_DIGEST)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypedDict
@@ -11,7 +11,7 @@ import msgspec
 
 from . import _journal
 from ._changes import Replay
-from ._codec import VERSION, decode_document, digest_of
+from ._codec import VERSION, decode_document, digest_of, in_place
 from ._keys import merged
 from ._migrations import is_legacy, migrate
 from ._models import CheckpointData, CheckpointMetadata
@@ -56,13 +56,18 @@ class Restored:
     journal: _journal.JournalContent | None = None
 
 
-def from_snapshot(raw: bytes, operation_id: str, now: datetime) -> Restored:
-    """A checkpoint out of a document of any version.
+def from_snapshot(
+    raw: bytes,
+    operation_id: str,
+    now: datetime,
+    beside: Callable[[Callable[[], bool]], Callable[[], bool]] = in_place,
+) -> Restored:
+    """A checkpoint out of a document of any version. See :func:`decode_document` for *beside*.
 
     Raises:
         ValueError: With the reason, for a person.
     """
-    document = decode_document(raw)
+    document = decode_document(raw, beside)
     if is_legacy(document):
         document = migrate(document, operation_id, modified_at=now)
     version = document.get("version")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
+from ._codec import in_place
 from ._collector import collector_paused
 from ._errors import CheckpointCorruptError
 from ._reading import Restored, check_internal, from_snapshot, replay
 from .stores import CheckpointStore, GenerationStore, JournalingStore
 
 R = TypeVar("R")
+
+_BESIDE_FROM = 1 << 22
+"""The digest of so many bytes is worth a thread."""
 
 
 def restore(store: CheckpointStore, operation_id: str, *, now: datetime) -> Restored | None:
@@ -33,7 +38,7 @@ def _restore(store: CheckpointStore, operation_id: str, now: datetime) -> Restor
         return None
     try:
         with collector_paused():
-            restored = from_snapshot(raw, operation_id, now)
+            restored = from_snapshot(raw, operation_id, now, _beside if len(raw) >= _BESIDE_FROM else in_place)
             if restored.generation and isinstance(store, JournalingStore):
                 replay(restored, store.read_journal(operation_id))
             check_internal(restored.data)
@@ -41,6 +46,19 @@ def _restore(store: CheckpointStore, operation_id: str, now: datetime) -> Restor
         where = str(store.locate(operation_id)) if isinstance(store, GenerationStore) else repr(store)
         raise CheckpointCorruptError(operation_id, where, str(error), good_previous(store, operation_id, now)) from None
     return restored
+
+
+def _beside(work: Callable[[], R]) -> Callable[[], R]:
+    """Do *work* in a thread. Hashing, it leaves the interpreter to the parser."""
+    results: list[R] = []
+    thread = threading.Thread(target=lambda: results.append(work()), name="resumable-digest")
+    thread.start()
+
+    def result() -> R:
+        thread.join()
+        return results[0] if results else work()
+
+    return result
 
 
 def undisturbed(store: CheckpointStore, operation_id: str, read: Callable[[], R]) -> R:
