@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from ._journal import Tail
 from ._snapshot import SnapshotWriter
@@ -105,8 +105,3 @@ class Threads:
 def _timed(work: Callable[[], R]) -> tuple[R, float]:
     began = time.monotonic()
     return work(), time.monotonic() - began
-
-
-def ended(future: Future[Any]) -> Steps[None]:
-    """Wait until *future* has a result or an error."""
-    yield lambda: wait([future])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from . import _journal
-from ._background import Flight, Fold, NewJournal, Threads, ended
+from ._background import Flight, Fold, NewJournal, Threads
 from ._capture import Baseline, Capture, durable_parts
 from ._errors import StoreError
 from ._journal import Tail
@@ -263,13 +263,13 @@ class Writing:
     def wait(self, *, for_fold: bool = True) -> Steps[None]:
         """As :meth:`poll`, once all is finished; a fold that still goes on may be left to itself."""
         while (job := self._flight or (self._fold if for_fold or self._fold_has_ended() else None)) is not None:
-            yield from ended(job.future)
+            yield job.future.exception  # waits
             yield from self.poll()
 
     def wait_for_room(self) -> Steps[None]:
         """As :meth:`poll`, once not too much is on its way to a slow disk."""
         while self._flight is not None and self._ahead() > _MOST_AHEAD:
-            yield from ended(self._flight.future)
+            yield self._flight.future.exception  # waits
             yield from self.poll()
 
     def _fold_has_ended(self) -> bool:
@@ -279,7 +279,7 @@ class Writing:
         """Wait for all that is under way, however it ends: it no longer matters."""
         for job in (self._flight, self._fold):
             if job is not None:
-                yield from ended(job.future)
+                yield job.future.exception  # waits
         self._flight = self._fold = None
         self._sent.clear()
 

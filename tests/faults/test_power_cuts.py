@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from resumable import CheckpointManager, _journal, _snapshot
+from resumable import CheckpointManager, _journal
 from resumable.stores import FileStore, _disk
 from tests.faults import operations
 from tests.faults.injection import WHOLE, scratch
@@ -161,7 +161,7 @@ def _fingerprint(view: View, told: Iterable[str]) -> bytes:
 
 @pytest.fixture
 def trial(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Trial]]:
-    monkeypatch.setattr(_snapshot.threading, "Thread", operations.Deferred)
+    operations.defer_threads(monkeypatch.setattr)
     with scratch() as root:
         yield lambda scenario: Trial(scenario, root)
 
