@@ -7,17 +7,18 @@ import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from resumable import CheckpointCorruptError, ResumableError, _journal, checkpointed
+from resumable import CheckpointCorruptError, CheckpointManager, ResumableError, _journal, checkpointed
 from resumable._codec import encode, sign
 from resumable._models import CheckpointData
 from resumable._restore import restore
-from resumable.stores import FileStore, MemoryStore
+from resumable.stores import EncryptedStore, FileStore, MemoryStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WHOLE = os.environ.get("RESUMABLE_FAULTS") == "all"
@@ -261,3 +262,41 @@ def test_a_journal_with_right_checksums_and_any_content(lies: list[dict[str, Any
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_any_bytes(snapshot: bytes, journal: bytes) -> None:
     use(Image(snapshot, journal))
+
+
+# -- in a directory ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operation_id", ["job", "Job", "a/b", "a_b", "a b", "ß"])
+@pytest.mark.parametrize("is_encrypted", [False, True], ids=["plain", "encrypted"])
+def test_no_bit_makes_a_checkpoint_another_operations(operation_id: str, is_encrypted: bool, tmp_path: Path) -> None:
+    """``job`` is one bit from ``Job``, whose file name is the same where case does not count."""
+    files = FileStore(tmp_path)
+    store = EncryptedStore(files, EncryptedStore.new_key()) if is_encrypted else files
+    manager = CheckpointManager(store=store)
+    path = Path(manager.create_checkpoint(operation_id, {"n": 7}))
+    for position, bit, image in flipped(path.read_bytes(), range(path.stat().st_size)):
+        path.write_bytes(image)
+        assert files.locate(operation_id) == path, (position, bit)
+        try:
+            found = manager.load_checkpoint(operation_id)
+        except CheckpointCorruptError:
+            continue
+        assert found is not None, (position, bit)
+        assert found.state == {"n": 7}, (position, bit)
+
+
+def test_a_damaged_checkpoint_is_not_begun_beside(tmp_path: Path) -> None:
+    path = Path(CheckpointManager(tmp_path).create_checkpoint("job", {"n": 7}))
+    path.write_bytes(path.read_bytes().replace(b'"job"', b'"Job"'))
+    with pytest.raises(CheckpointCorruptError, match="damaged"), checkpointed("job", store=tmp_path):
+        pass
+    assert not [file for file in tmp_path.iterdir() if file.suffix == ".json" and file != path]
+
+
+def test_a_good_file_of_a_rival_stays_its_own(tmp_path: Path) -> None:
+    manager = CheckpointManager(tmp_path)
+    one, other = Path(manager.create_checkpoint("a/b", {"n": 1})), Path(manager.create_checkpoint("a_b", {"n": 2}))
+    assert one != other
+    found = manager.load_checkpoint("a/b"), manager.load_checkpoint("a_b")
+    assert [one and one.state for one in found] == [{"n": 1}, {"n": 2}]

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+from .._operation_files import FileFound, operations_at
 from .._repair import Repaired, repair
 from .._shellwords import argument, printable
-from .._verify import FileFound, Recoverable, Verified, operations_at, verify
-from ..stores import FileStore
+from .._verify import Recoverable, Unseal, Verified, verify
+from ..stores import EncryptedStore, FileStore, MemoryStore
 from ._where import chosen_store
+
+F = TypeVar("F", bound=Callable[..., Any])
+KEY_VARIABLE = "RESUMABLE_KEY"
 
 
 def register(commands: click.Group) -> None:
@@ -34,27 +40,55 @@ def _found(targets: tuple[str, ...], where: str | None) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
+def _with_options(command: F) -> F:
+    options = [
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
+        click.option("--dir", "--store", "where", metavar="DIR", help="Where the checkpoints lie."),
+        click.option(
+            "--key-file",
+            metavar="FILE",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help=f"Holds the key of encrypted ones; else it is taken from ${KEY_VARIABLE}.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _unseal(key_file: Path | None) -> Unseal | None:
+    """What opens encrypted ones; None if no key was given."""
+    try:
+        key = os.environ.get(KEY_VARIABLE) if key_file is None else key_file.read_text()
+        return EncryptedStore(MemoryStore(), key).unseal if key else None
+    except OSError as error:
+        raise click.UsageError(printable(f"cannot read the key from {key_file}: {error.strerror or error}")) from None
+    except (ValueError, ImportError) as error:
+        where = f"${KEY_VARIABLE}" if key_file is None else str(key_file)
+        raise click.UsageError(printable(f"{where}: {error}")) from None
+
+
 # -- verify
 
 
 @click.command("verify")
 @click.argument("targets", metavar="[PATH|ID]…", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.option("--dir", "--store", "where", metavar="DIR", help="Where the checkpoints lie.")
-def verify_command(targets: tuple[str, ...], where: str | None, as_json: bool) -> None:
+@_with_options
+def verify_command(targets: tuple[str, ...], where: str | None, as_json: bool, key_file: Path | None) -> None:
     """Check every generation and every save in a journal: what is good, what is not, what can be had back.
 
     PATH is a directory or any file of a checkpoint; without one, all checkpoints are checked. Nothing is changed. The
     exit code is 1 if one cannot be loaded as it is.
 
     \b
-    --json: {"checkpoints": [{operation_id, location, problem, recoverable, files}]}, with
+    --json: {"checkpoints": [{operation_id, location, verdict, problem, recoverable, files}]}, with
+      verdict          good, damaged, or unknown (a newer release wrote it, or it is encrypted and no key was given)
       problem          null if it is good
       recoverable      {processed_items, last_updated, saves, from}, or null
-      files            [{path, kind, role, problem, notes, saves}]
+      files            [{path, kind, role, verdict, problem, notes, saves}]
     """
-    now = datetime.now(UTC)
-    found = [verify(path, now=now) for path in _found(targets, where)]
+    now, unseal = datetime.now(UTC), _unseal(key_file)
+    found = [verify(path, now=now, unseal=unseal) for path in _found(targets, where)]
     if as_json:
         click.echo(json.dumps({"checkpoints": list(map(_to_dict, found))}, indent=2))
     else:
@@ -64,17 +98,16 @@ def verify_command(targets: tuple[str, ...], where: str | None, as_json: bool) -
 
 
 def _as_text(found: Verified) -> str:
-    verdict = f"damaged: {printable(found.problem)}" if found.problem else "good"
-    lines = [f"{printable(found.operation_id)}: {verdict}", *map(_file_as_text, found.files)]
-    if found.problem:
+    about = f": {printable(found.problem)}" if found.problem else ""
+    lines = [f"{printable(found.operation_id)}: {found.verdict}{about}", *map(_file_as_text, found.files)]
+    if found.verdict == "damaged":
         lines.append(_way_out(found))
     return "\n".join(lines)
 
 
 def _file_as_text(file: FileFound) -> str:
-    verdict = "damaged" if file.problem else "good"
     about = "; ".join(filter(None, [printable(file.problem), printable(file.notes)]))
-    return f"  {file.role:<9}{file.kind:<11}{verdict:<8} {printable(file.path.name)}: {about}"
+    return f"  {file.role:<9}{file.kind:<11}{file.verdict:<8} {printable(file.path.name)}: {about}"
 
 
 def _way_out(found: Verified) -> str:
@@ -94,6 +127,7 @@ def _to_dict(found: Verified) -> dict[str, Any]:
     return {
         "operation_id": found.operation_id,
         "location": str(found.path),
+        "verdict": found.verdict,
         "problem": found.problem or None,
         "recoverable": None if found.best is None else _best_to_dict(found.best),
         "files": [
@@ -101,6 +135,7 @@ def _to_dict(found: Verified) -> dict[str, Any]:
                 "path": str(file.path),
                 "kind": file.kind,
                 "role": file.role,
+                "verdict": file.verdict,
                 "problem": file.problem or None,
                 "notes": file.notes,
                 "saves": file.saves,
@@ -125,19 +160,19 @@ def _best_to_dict(best: Recoverable) -> dict[str, Any]:
 
 @click.command("repair")
 @click.argument("targets", metavar="PATH|ID…", nargs=-1, required=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.option("--dir", "--store", "where", metavar="DIR", help="Where the checkpoints lie.")
-def repair_command(targets: tuple[str, ...], where: str | None, as_json: bool) -> None:
+@_with_options
+def repair_command(targets: tuple[str, ...], where: str | None, as_json: bool, key_file: Path | None) -> None:
     """Go back to the last good save; what is damaged is kept beside it as .corrupt-<stamp>.
 
-    PATH is a directory or any file of a checkpoint. One that is good is left as it is.
+    PATH is a directory or any file of a checkpoint. One that is good is left as it is, and so is one that may be good,
+    for a newer release wrote it, or it is encrypted and no key was given.
 
     \b
     --json: {"repaired": [{operation_id, location, problem, recoverable, kept}]}
       problem          what was wrong; null if nothing was done
     """
-    now = datetime.now(UTC)
-    done = [repair(path, now=now) for path in _found(targets, where)]
+    now, unseal = datetime.now(UTC), _unseal(key_file)
+    done = [repair(path, now=now, unseal=unseal) for path in _found(targets, where)]
     if as_json:
         click.echo(json.dumps({"repaired": [_repaired_to_dict(one) for one in done]}, indent=2))
         return
