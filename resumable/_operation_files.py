@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import _journal
@@ -30,6 +30,7 @@ class FileFound:
         is_unknown: Whether it may well be good: a newer release wrote it, or a key is needed.
         notes: What it holds, for people.
         saves: How many whole saves a journal holds.
+        records: What each piece of a journal is, and whether it is good, one line each.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class FileFound:
     is_unknown: bool = False
     notes: str = ""
     saves: int = 0
+    records: list[str] = field(default_factory=list)
 
     @property
     def verdict(self) -> str:
@@ -79,7 +81,7 @@ def base_of(path: Path) -> Path | None:
 
 
 def files_of(base: Path) -> list[FileFound]:
-    """In the order in which they are preferred: current, previous, kept."""
+    """In the order in which they are preferred: current, previous, kept; a checkpoint before its journal."""
     try:
         names = list(base.parent.iterdir()) if base.parent.is_dir() else []
     except OSError as error:
@@ -91,7 +93,7 @@ def files_of(base: Path) -> list[FileFound]:
             suffix = match.group(3)
             role = "current" if suffix is None else "previous" if suffix == ".prev" else "kept"
             found.append(FileFound(path, _KINDS[match.group(2)], role))
-    return sorted(found, key=lambda file: ("current", "previous", "kept").index(file.role))
+    return sorted(found, key=lambda file: (("current", "previous", "kept").index(file.role), file.kind))
 
 
 def read(file: FileFound) -> None:

@@ -116,12 +116,29 @@ def _look_into(journal: FileFound, operation_id: str) -> None:
         journal.notes = ""
         journal.fails(error)
         return
+    journal.records = list(_records(content, len(journal.raw)))
     if content.damage:
         journal.problem = content.damage
     elif content.header.get("operation_id") != operation_id:
         journal.problem = "it is of another operation"
     elif content.good_bytes < len(journal.raw):
         journal.notes += "; the rest is a save that was cut off, which counts for nothing"
+
+
+def _records(content: _journal.JournalContent, size: int) -> Iterator[str]:
+    start, number = 0, 0
+    for record, end in zip(content.records, content.ends, strict=True):
+        if "fold" in record:
+            yield f"bytes {start:,} to {end:,}: good, a new snapshot was begun"
+        else:
+            number += 1
+            metadata = record.get("metadata")
+            items = metadata.get("processed_items") if isinstance(metadata, dict) else None
+            yield f"bytes {start:,} to {end:,}: good, save {number}, at {record.get('at')}, item {items or 0}"
+        start = end
+    if content.good_bytes < size:
+        kind = f"damaged, {content.damage}" if content.damage else "cut off while it was written"
+        yield f"bytes {content.good_bytes:,} to {size:,}: {kind}"
 
 
 def _candidates(

@@ -330,7 +330,8 @@ def test_without_its_key_an_encrypted_one_is_not_touched(sealed: Path) -> None:
     before = contents(sealed.parent)
     result = run("verify", str(sealed))
     assert result.exit_code == 1
-    assert "job: unknown: it is encrypted" in result.output
+    assert "job: unknown\n" in result.output
+    assert "unknown  .checkpoint_job.json: it is encrypted" in result.output
     assert "--key-file" in result.output
     assert "--key-file" in run("repair", str(sealed)).output
     assert contents(sealed.parent) == before
@@ -425,6 +426,31 @@ def test_verify_prints_each_file_and_the_way_out(two: Path) -> None:
     assert "current  checkpoint damaged" in result.output
     assert "previous checkpoint good" in result.output
     assert f"resumable repair {two}" in result.output
+
+
+def test_each_save_of_a_journal_is_named_when_asked_for(journaled: Path) -> None:
+    journal = journaled.with_suffix(".journal")
+    content = read(journal.read_bytes())
+    assert content is not None
+    spoil(journal, content.ends[2] + 30)
+    output = run("verify", "-v", str(journaled)).output
+    assert len([line for line in output.splitlines() if ": good, save " in line]) == 3
+    assert f"bytes {content.ends[2]:,} to {journal.stat().st_size:,}: damaged" in output
+    assert "bytes of its journal are lost" in output
+    assert "good, save" not in run("verify", str(journaled)).output
+
+
+def test_one_that_cannot_be_repaired_keeps_no_other_from_it(two: Path) -> None:
+    manager = CheckpointManager(two.parent)
+    spoil(Path(manager.create_checkpoint("a lost one", {"n": 1})), 200)
+    spoil(two, 200)
+    result = run("repair", str(two.parent))
+    assert result.exit_code == 1
+    assert "job: repaired" in result.output
+    assert "the checkpoint of 'a lost one'" in result.output
+    assert loaded(two) == 0
+    told = json.loads(run("repair", "--json", str(two.parent)).output)
+    assert ([one["operation_id"] for one in told["repaired"]], len(told["failed"])) == (["job"], 1)
 
 
 def test_the_json_of_both_is_complete(two: Path) -> None:

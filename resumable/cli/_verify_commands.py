@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from .._errors import ResumableError
 from .._operation_files import FileFound, operations_at
 from .._repair import Repaired, repair
 from .._shellwords import argument, printable
@@ -73,8 +74,11 @@ def _unseal(key_file: Path | None) -> Unseal | None:
 
 @click.command("verify")
 @click.argument("targets", metavar="[PATH|ID]…", nargs=-1)
+@click.option("--verbose", "-v", "is_verbose", is_flag=True, help="Name each save in a journal, too.")
 @_with_options
-def verify_command(targets: tuple[str, ...], where: str | None, as_json: bool, key_file: Path | None) -> None:
+def verify_command(
+    targets: tuple[str, ...], where: str | None, as_json: bool, key_file: Path | None, is_verbose: bool
+) -> None:
     """Check every generation and every save in a journal: what is good, what is not, what can be had back.
 
     PATH is a directory or any file of a checkpoint; without one, all checkpoints are checked. Nothing is changed. The
@@ -85,21 +89,25 @@ def verify_command(targets: tuple[str, ...], where: str | None, as_json: bool, k
       verdict          good, damaged, or unknown (a newer release wrote it, or it is encrypted and no key was given)
       problem          null if it is good
       recoverable      {processed_items, last_updated, saves, from}, or null
-      files            [{path, kind, role, verdict, problem, notes, saves}]
+      files            [{path, kind, role, verdict, problem, notes, saves, records}]
     """
     now, unseal = datetime.now(UTC), _unseal(key_file)
     found = [verify(path, now=now, unseal=unseal) for path in _found(targets, where)]
     if as_json:
         click.echo(json.dumps({"checkpoints": list(map(_to_dict, found))}, indent=2))
     else:
-        click.echo("\n\n".join(map(_as_text, found)) or "no checkpoints")
+        click.echo("\n\n".join(_as_text(one, is_verbose) for one in found) or "no checkpoints")
     if any(one.problem for one in found):
         sys.exit(1)
 
 
-def _as_text(found: Verified) -> str:
-    about = f": {printable(found.problem)}" if found.problem else ""
-    lines = [f"{printable(found.operation_id)}: {found.verdict}{about}", *map(_file_as_text, found.files)]
+def _as_text(found: Verified, is_verbose: bool) -> str:
+    is_told_below = any(file.problem for file in found.files)
+    about = f": {printable(found.problem)}" if found.problem and not is_told_below else ""
+    lines = [f"{printable(found.operation_id)}: {found.verdict}{about}"]
+    for file in found.files:
+        lines.append(_file_as_text(file))
+        lines += [f"    {printable(record)}" for record in (file.records if is_verbose else ())]
     if found.verdict == "damaged":
         lines.append(_way_out(found))
     return "\n".join(lines)
@@ -111,11 +119,11 @@ def _file_as_text(file: FileFound) -> str:
 
 
 def _way_out(found: Verified) -> str:
-    if found.best is None:
-        return "  nothing can be had back"
-    return (
-        f"  can be had back: {_told(found.best)}\n  to go on from there:  resumable repair {argument(str(found.path))}"
-    )
+    best, path = found.best, argument(str(found.path))
+    if best is None:
+        return f"  nothing can be had back. To start over, move {path} away"
+    lost = f"; after it, {best.lost_bytes:,} bytes of its journal are lost" if best.lost_bytes else ""
+    return f"  can be had back: {_told(best)}{lost}\n  to go on from there:  resumable repair {path}"
 
 
 def _told(best: Recoverable) -> str:
@@ -139,6 +147,7 @@ def _to_dict(found: Verified) -> dict[str, Any]:
                 "problem": file.problem or None,
                 "notes": file.notes,
                 "saves": file.saves,
+                "records": file.records,
             }
             for file in found.files
         ],
@@ -168,16 +177,27 @@ def repair_command(targets: tuple[str, ...], where: str | None, as_json: bool, k
     for a newer release wrote it, or it is encrypted and no key was given.
 
     \b
-    --json: {"repaired": [{operation_id, location, problem, recoverable, kept}]}
+    --json: {"repaired": [{operation_id, location, problem, recoverable, kept}], "failed": [text]}
       problem          what was wrong; null if nothing was done
+      failed           why others could not be repaired; the exit code is 1 then
     """
     now, unseal = datetime.now(UTC), _unseal(key_file)
-    done = [repair(path, now=now, unseal=unseal) for path in _found(targets, where)]
+    done: list[Repaired] = []
+    failed: list[str] = []
+    for path in _found(targets, where):
+        try:
+            done.append(repair(path, now=now, unseal=unseal))
+        except ResumableError as error:
+            failed.append(str(error))
     if as_json:
-        click.echo(json.dumps({"repaired": [_repaired_to_dict(one) for one in done]}, indent=2))
-        return
-    for one in done:
-        click.echo(_repaired_as_text(one))
+        click.echo(json.dumps({"repaired": list(map(_repaired_to_dict, done)), "failed": failed}, indent=2))
+    else:
+        for one in done:
+            click.echo(_repaired_as_text(one))
+    if failed and not as_json:
+        raise click.ClickException("\n".join(printable(line) for text in failed for line in text.splitlines()))
+    if failed:
+        sys.exit(1)
 
 
 def _repaired_to_dict(one: Repaired) -> dict[str, Any]:
