@@ -14,10 +14,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from resumable import CheckpointCorruptError, CheckpointManager, ResumableError, _journal, checkpointed
+from resumable import CheckpointCorruptError, CheckpointManager, ResumableError, StoreError, _journal, checkpointed
 from resumable._codec import encode, sign
 from resumable._models import CheckpointData
 from resumable._restore import restore
+from resumable._verify import verify
 from resumable.stores import EncryptedStore, FileStore, MemoryStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -262,6 +263,29 @@ def test_a_journal_with_right_checksums_and_any_content(lies: list[dict[str, Any
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_any_bytes(snapshot: bytes, journal: bytes) -> None:
     use(Image(snapshot, journal))
+
+
+# -- more than there is memory for ------------------------------------------------------------------------------------
+
+
+def test_nothing_that_is_far_too_large_is_read(tmp_path: Path) -> None:
+    """A sparse file of four terabytes costs nobody anything but its reader."""
+    path = tmp_path / ".checkpoint_job.json"
+    for name in (path, path.with_name(f"{path.name}.prev"), path.with_suffix(".journal")):
+        name.touch()
+        os.truncate(name, 4 << 40)
+    with pytest.raises(StoreError, match="larger than 6 GiB"):
+        CheckpointManager(tmp_path).load_checkpoint("job")
+    with pytest.raises(StoreError, match="larger than 6 GiB"), checkpointed("job", store=tmp_path):
+        pass
+    assert all("larger than 6 GiB" in file.problem for file in verify(path, now=NOW).files)
+
+
+def test_a_small_file_that_would_fill_the_memory_is_not_parsed() -> None:
+    """An empty array takes thirty times as much of it as of the file."""
+    image = b'{"version":"2.0","operation_id":"crawl","state":{"a":[' + b"[]," * (9 << 20) + b"0]}}"
+    with pytest.raises(CheckpointCorruptError, match="more than 8,388,608 arrays and objects"):
+        restore(Image(image), "crawl", now=NOW)
 
 
 # -- in a directory ---------------------------------------------------------------------------------------------------
