@@ -22,8 +22,21 @@ _TEXTS = ("tool_name", "operation_type", "last_save_reason")
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
-class _Run(TypedDict, total=False):
-    run: int
+_Run = TypedDict(
+    "_Run",
+    {
+        "run": int,
+        "began": str,
+        "from": int,
+        "host": str,
+        "pid": int,
+        "command": str | None,
+        "ended": str,
+        "items": int | None,
+        "reason": str | None,
+    },
+    total=False,
+)
 
 
 class _Internal(TypedDict, total=False):

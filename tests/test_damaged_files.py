@@ -221,6 +221,8 @@ def use(store: Image) -> None:
 @example(GOOD, {"history": [5]})
 @example(GOOD, {"history": [{"run": "x"}]})
 @example(GOOD, {"history": 5})
+@example(GOOD, {"history": [{"run": 1, "reason": [[]]}]})
+@example(GOOD, {"costs": {"active_seconds": 1, "work_seconds": 1}, "elapsed": 10**400})
 @example(GOOD, {"loops": 5})
 @example(GOOD, {"loops": {"loop-1": 5}})
 @example(GOOD, {"loops": {"loop-1": {"by": "position"}}})

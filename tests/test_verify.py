@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from resumable.stores import EncryptedStore, FileStore
 
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 NEVER = every(hours=1000)
+WHOLE = os.environ.get("RESUMABLE_FAULTS") == "all"
 PADDING = {f"{number}": "x" * 90 for number in range(120)}
 
 
@@ -254,6 +256,61 @@ def test_every_bit_of_a_small_checkpoint_can_be_repaired(two: Path) -> None:
         two.write_bytes(whole)
         for name in kept(two):
             (two.parent / name).unlink()
+
+
+# -- any byte of any file ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def generations(tmp_path: Path) -> Path:
+    """Two snapshots, each with its journal. The older one's saves end at 3, the newer one's at 13."""
+    path = saved(tmp_path, 3)
+    with checkpointed("job", NEVER, store=tmp_path, auto_cleanup=False) as cp:
+        cp.state["files"].update(dict.fromkeys(PADDING, "y" * 90))  # too much for the journal
+        cp.state["n"] = 10
+        cp.save()
+        for number in (11, 12, 13):
+            cp.state["n"] = number
+            cp.save()
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".json", ".journal", ".json.prev", ".journal.prev"])
+@pytest.mark.parametrize("damage", ["flipped", "cut"])
+def test_any_byte_of_any_file_may_be_damaged(
+    generations: Path, suffix: str, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Verify tells exactly what a program would meet; after a repair it loads a state that once was saved."""
+    for name in ("sync", "sync_data", "sync_directory"):
+        monkeypatch.setattr(f"resumable.stores._disk.{name}", lambda where: None)
+    spoilt = generations.with_suffix(suffix)
+    before = contents(generations.parent)
+    size, step = len(before[spoilt.name]), 1 if WHOLE else 61
+    for position in sorted({*range(0, size, step), *range(min(60, size)), *range(max(0, size - 60), size)}):
+        raw = bytearray(before[spoilt.name])
+        if damage == "cut":
+            del raw[position:]
+        else:
+            raw[position] ^= 1 << position % 8
+        spoilt.write_bytes(raw)
+        found = verify(generations, now=NOW)
+        assert (found.verdict == "good") is loads(generations), position
+        repaired = repair(generations, now=NOW)
+        assert loaded(generations) in ((13,) if "prev" in suffix else (0, 1, 2, 3, 10, 11, 12, 13)), position
+        assert verify(generations, now=NOW).verdict == "good", position
+        if repaired.problem:
+            assert bytes(raw) in [path.read_bytes() for path in repaired.kept], position
+        for file in generations.parent.iterdir():
+            file.unlink()
+        for name, content in before.items():
+            (generations.parent / name).write_bytes(content)
+
+
+def loads(path: Path) -> bool:
+    try:
+        return CheckpointManager(path.parent).load_checkpoint("job") is not None
+    except CheckpointCorruptError:
+        return False
 
 
 # -- what nobody can judge here ---------------------------------------------------------------------------------------
