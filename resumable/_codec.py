@@ -143,7 +143,8 @@ def _decode_strictly(raw: bytes) -> Any:
     """JSON without the liberties that parsers take: no duplicate names, no NaN, no numbers out of range."""
     import json  # only documents of other tools come here
 
-    json.loads(raw, object_pairs_hook=_refuse_duplicates)  # gone before the next one takes its memory
+    # Text, so that no other encoding is tried; it is gone before the next one takes its memory.
+    json.loads(raw.decode(), object_pairs_hook=_refuse_duplicates)
     return decode(raw)
 
 

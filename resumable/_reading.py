@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 
@@ -39,6 +39,11 @@ _Run = TypedDict(
 )
 
 
+class _Sink(TypedDict):
+    offset: Annotated[int, msgspec.Meta(ge=0)]
+    sample: str
+
+
 class _Internal(TypedDict, total=False):
     """The shape of what the library keeps for itself, as far as others build upon it unseen."""
 
@@ -47,7 +52,7 @@ class _Internal(TypedDict, total=False):
     collections: dict[str, Literal["mapping", "set", "log"]]
     arguments: dict[str, Any]
     budget: dict[str, Any]
-    sinks: dict[str, dict[str, Any]]
+    sinks: dict[str, _Sink]
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ from tests.faults.injection import WHOLE, scratch
 from tests.faults.power import SECTOR, Disk, View, lay_out
 from tests.faults.recording import Recorder, recording
 
-SCENARIOS = (*operations.NAMES, "torn", "long torn", "sink")
+SCENARIOS = (*operations.WRITING, "torn", "long torn")
 TORN = {"torn": 700, "long torn": 6000}
 """Bytes of a record that an earlier power cut has left."""
 GO_ON_AFTER = 1 if WHOLE else 25
@@ -32,18 +32,11 @@ GO_ON_AFTER = 1 if WHOLE else 25
 
 def kind_of(scenario: str) -> str:
     """What the scenario's state looks like."""
-    return {"torn": "append", "long torn": "append", "sink": "replace"}.get(scenario, scenario)
-
-
-def rows(step: int) -> str:
-    return "".join(f"row {number} {'r' * 700}\n" for number in range(1, step + 1))
+    return {"torn": "append", "long torn": "append"}.get(scenario, scenario)
 
 
 def prepare(scenario: str, directory: Path) -> None:
-    if scenario == "sink":
-        directory.mkdir()
-        save_rows(directory, 2, lambda text: None)
-    elif scenario != "first":  # there, the directory is missing, too
+    if scenario != "first":  # there, the directory is missing, too
         operations.prepare(kind_of(scenario), directory)
     if scenario in TORN:
         journal = directory / f".checkpoint_{operations.ID}.journal"
@@ -51,21 +44,7 @@ def prepare(scenario: str, directory: Path) -> None:
 
 
 def act(scenario: str, directory: Path, tell: Callable[[str], None]) -> None:
-    if scenario == "sink":
-        save_rows(directory, 2, tell)
-    else:
-        operations.act(kind_of(scenario), directory, tell)
-
-
-def save_rows(directory: Path, count: int, tell: Callable[[str], None]) -> None:
-    with operations.opened(directory) as cp:
-        sink = cp.sink(directory / "rows.txt")
-        for _ in range(count):
-            number = operations.step(cp, "replace")
-            sink.write(rows(number).removeprefix(rows(number - 1)))
-            tell(f"begin {number}")
-            cp.save()
-            tell(f"saved {number}")
+    operations.act(kind_of(scenario), directory, tell)
 
 
 class Lost(AssertionError):
@@ -143,8 +122,8 @@ class Trial:
         before = self.step()
         with operations.opened(directory, cleanup=True) as cp:
             if self.scenario == "sink":
-                cp.sink(directory / "rows.txt")
-                assert (directory / "rows.txt").read_text() == rows(before or 0)
+                cp.sink(operations.rows_in(directory))
+                assert operations.rows_in(directory).read_text() == operations.rows(before or 0)
             elif self.scenario != "finalize":
                 number = operations.step(cp, kind_of(self.scenario))
                 cp.save()

@@ -164,7 +164,7 @@ def test_a_read_only_file_system_is_told_at_the_start(tmp_path: Path, figure: Ca
 # -- a sync that fails once -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", operations.NAMES)
+@pytest.mark.parametrize("name", operations.WRITING)
 def test_each_sync_may_fail_once(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: Callable[[str], None]
 ) -> None:
