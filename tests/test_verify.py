@@ -19,6 +19,7 @@ from resumable._repair import repair
 from resumable._verify import verify
 from resumable.cli._commands import commands
 from resumable.stores import EncryptedStore, FileStore
+from tests.conftest import Figure
 
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 NEVER = every(hours=1000)
@@ -278,7 +279,7 @@ def generations(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("suffix", [".json", ".journal", ".json.prev", ".journal.prev"])
 @pytest.mark.parametrize("damage", ["flipped", "cut"])
 def test_any_byte_of_any_file_may_be_damaged(
-    generations: Path, suffix: str, damage: str, monkeypatch: pytest.MonkeyPatch
+    generations: Path, suffix: str, damage: str, monkeypatch: pytest.MonkeyPatch, figure: Figure
 ) -> None:
     """Verify tells exactly what a program would meet; after a repair it loads a state that once was saved."""
     for name in ("sync", "sync_data", "sync_directory"):
@@ -286,7 +287,8 @@ def test_any_byte_of_any_file_may_be_damaged(
     spoilt = generations.with_suffix(suffix)
     before = contents(generations.parent)
     size, step = len(before[spoilt.name]), 1 if WHOLE else 61
-    for position in sorted({*range(0, size, step), *range(min(60, size)), *range(max(0, size - 60), size)}):
+    positions = sorted({*range(0, size, step), *range(min(60, size)), *range(max(0, size - 60), size)})
+    for position in positions:
         raw = bytearray(before[spoilt.name])
         if damage == "cut":
             del raw[position:]
@@ -304,6 +306,7 @@ def test_any_byte_of_any_file_may_be_damaged(
             file.unlink()
         for name, content in before.items():
             (generations.parent / name).write_bytes(content)
+    figure(f"a byte of {suffix} {damage}, repaired", len(positions), "a good save each time, the damaged file kept")
 
 
 def loads(path: Path) -> bool:

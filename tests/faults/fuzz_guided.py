@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import json
 import os
+import random
 import sys
 from pathlib import Path
 
@@ -22,7 +23,7 @@ except ImportError:
 
 with atheris.instrument_imports(include=["resumable"], enable_loader_override=False):
     from tests.faults import hostile
-    from tests.faults.fuzz_files import TOKENS
+    from tests.faults.fuzz_files import TOKENS, wrong
     from tests.faults.injection import scratch
 
 CUT = b"\0\0"
@@ -68,6 +69,22 @@ class Target:
         return snapshot, journal if cut else None
 
 
+def mutated(data: bytes, most: int, seed: int) -> bytes:
+    """Another input: its bytes changed as the fuzzer does, or one of its values."""
+    chance = random.Random(seed)
+    if chance.random() < 0.5:
+        with contextlib.suppress(ValueError, RecursionError, IndexError):
+            return with_a_wrong_value(data, chance)[:most]
+    return bytes(atheris.Mutate(data, most))
+
+
+def with_a_wrong_value(data: bytes, chance: random.Random) -> bytes:
+    lines = data[1:].split(b"\n") if data[:1] == b"c" else [data[1:].partition(CUT)[0]]
+    at = chance.randrange(len(lines))
+    lines[at] = json.dumps(wrong(json.loads(lines[at]), chance)).encode()
+    return data[:1] + b"\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--runs", type=int, default=100_000)
@@ -95,7 +112,7 @@ def fuzz(options: argparse.Namespace, directory: Path) -> None:
     command += ["-max_len=40000", "-timeout=20", "-rss_limit_mb=2048", f"-artifact_prefix={Path.cwd()}/"]
     if options.seconds:
         command.append(f"-max_total_time={options.seconds}")
-    atheris.Setup(command, target)
+    atheris.Setup(command, target, custom_mutator=mutated)
     atheris.Fuzz()
 
 

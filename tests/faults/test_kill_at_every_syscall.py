@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from resumable import CheckpointCorruptError, CheckpointManager
+from tests.conftest import Figure
 from tests.faults import operations
 from tests.faults.injection import WHOLE, Outcome, Point, Servers, scratch, strace
 
@@ -100,7 +101,7 @@ def servers() -> Iterator[Servers]:
 
 
 def test_a_kill_at_any_call_leaves_the_old_or_the_new_one(
-    directory: Directory, servers: Servers, figure: Callable[[str], None]
+    directory: Directory, servers: Servers, figure: Figure
 ) -> None:
     grid = directory.points(servers)
     found: Counter[str] = Counter()
@@ -119,11 +120,11 @@ def test_a_kill_at_any_call_leaves_the_old_or_the_new_one(
         shutil.rmtree(run)
 
     servers.map(kill, grid)
-    figure(f"kill {directory.name:9} {len(grid):4} calls: {found['old']} old, {found['new']} new")
+    figure(f"kill at each call, {directory.name}", len(grid), f"{found['old']} old, {found['new']} new")
 
 
 def test_an_error_of_any_call_is_told_and_the_next_try_stands(
-    directory: Directory, servers: Servers, figure: Callable[[str], None]
+    directory: Directory, servers: Servers, figure: Figure
 ) -> None:
     grid = directory.points(servers)
     told: Counter[str] = Counter()
@@ -146,9 +147,8 @@ def test_an_error_of_any_call_is_told_and_the_next_try_stands(
         shutil.rmtree(run)
 
     servers.map(fail, faults)
-    figure(
-        f"fail {directory.name:9} {len(faults):4} calls and errors: {told['told']} told, {told['borne']} did no harm"
-    )
+    outcome = f"{told['told']} told, {told['borne']} did no harm"
+    figure(f"error of each call, {directory.name}", len(faults), outcome)
 
 
 def errors_for(index: int) -> tuple[str, ...]:

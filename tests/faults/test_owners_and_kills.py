@@ -7,11 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import Figure
 from tests.faults.injection import WHOLE, scratch
 from tests.faults.kill_job import SHAPES
 
@@ -69,9 +69,7 @@ sys.exit(max(codes))
 
 
 @pytest.mark.parametrize(("processes", "rounds"), [(2, 60), (20, 8)], ids=["two processes", "twenty processes"])
-def test_one_process_at_a_time_owns_an_operation(
-    tmp_path: Path, processes: int, rounds: int, figure: Callable[[str], None]
-) -> None:
+def test_one_process_at_a_time_owns_an_operation(tmp_path: Path, processes: int, rounds: int, figure: Figure) -> None:
     command = python(OWNERS, tmp_path, processes, rounds)
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=200)
 
@@ -79,7 +77,7 @@ def test_one_process_at_a_time_owns_an_operation(
     counts = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
     assert [count for count, _ in counts] == [rounds] * processes
     refused = sum(busy for _, busy in counts)
-    figure(f"owners {processes:3}: {processes * rounds} times inside, {refused} refused, 0 together")
+    figure(f"{processes} processes on one operation", processes * rounds, f"{refused} refused, 0 together")
 
 
 # -- kills at random moments ------------------------------------------------------------------------------------------
@@ -87,7 +85,7 @@ def test_one_process_at_a_time_owns_an_operation(
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_kill_at_any_moment_loses_nothing_that_was_reported_saved(shape: str, figure: Callable[[str], None]) -> None:
+def test_a_kill_at_any_moment_loses_nothing_that_was_reported_saved(shape: str, figure: Figure) -> None:
     kills = KILLS // len(SHAPES)
     with scratch() as directory:
         done = subprocess.run(
@@ -102,10 +100,8 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_reported_saved(shape: str, 
 
     assert told["wrong"] == []
     assert told["kills"] == kills
-    figure(
-        f"random kills in {shape:9}: {kills:5}, {told['ends']} ends: 0 items lost, {told['repeated']} begun again "
-        f"({told['repeated'] / kills:.1f} a kill), 0 hangs"
-    )
+    again = f"{told['repeated']} begun again ({told['repeated'] / kills:.1f} a kill)"
+    figure(f"random kill in a loop, {shape}", kills, f"0 lost, {again}, 0 hangs; {told['ends']} came to their end")
 
 
 # -- a full disk ------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import pytest
 
 from resumable import CheckpointManager, _journal, _snapshot
 from resumable.stores import FileStore, _disk
+from tests.conftest import Figure
 from tests.faults import operations
 from tests.faults.injection import WHOLE, scratch
 from tests.faults.power import SECTOR, Disk, View, lay_out
@@ -148,25 +149,21 @@ def trial(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Trial]]:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_after_a_power_cut_the_reported_save_stands(
-    scenario: str, trial: Callable[[str], Trial], figure: Callable[[str], None]
+    scenario: str, trial: Callable[[str], Trial], figure: Figure
 ) -> None:
     tried = trial(scenario)
     found = tried.check_all()
 
     assert found["new"] > 0
-    figure(
-        f"power cut {scenario:9} {len(tried.recorder.events):3} writes, {found.total():5} states: "
-        f"{found['old']} old, {found['new']} new, 0 lost"
-    )
+    outcome = f"{len(tried.recorder.events)} writes: {found['old']} old, {found['new']} new, 0 lost"
+    figure(f"power cut, {scenario}", found.total(), outcome)
 
 
 # -- the journal, wherever its sectors end ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("remnant", [0, 100, 3000])
-def test_a_record_may_tear_at_any_sector_wherever_it_begins(
-    remnant: int, tmp_path: Path, figure: Callable[[str], None]
-) -> None:
+def test_a_record_may_tear_at_any_sector_wherever_it_begins(remnant: int, tmp_path: Path, figure: Figure) -> None:
     """Even if only its first few bytes are lost: those that share a sector with the record before."""
     count = 0
     for alignment in range(SECTOR) if WHOLE else (*range(0, SECTOR, 37), *range(SECTOR - 17, SECTOR)):
@@ -190,7 +187,7 @@ def test_a_record_may_tear_at_any_sector_wherever_it_begins(
                 assert content is not None
                 assert content.damage == "", (alignment, view)
                 assert [record["n"] for record in content.records] in ([[1, 2]] if disk.told else [[1], [1, 2]])
-    figure(f"power cut in a journal after {remnant} torn bytes: {count} states, 0 lost")
+    figure(f"power cut in a journal, after {remnant} torn bytes", count, "0 lost")
 
 
 # -- the test itself can fail -----------------------------------------------------------------------------------------
@@ -229,11 +226,11 @@ def test_a_careless_store_is_found_out(
     scenario: str,
     trial: Callable[[str], Trial],
     monkeypatch: pytest.MonkeyPatch,
-    figure: Callable[[str], None],
+    figure: Figure,
 ) -> None:
     monkeypatch.setattr(_disk, name, careless)
     tried = trial(scenario)
 
     with pytest.raises(Lost):
         tried.check_all()
-    figure(f"power cut {scenario:9} with a {name} that is {careless.__name__}: found out")
+    figure(f"power cut, {scenario}, a store whose {name} is {careless.__name__}", 1, "found out")
