@@ -26,6 +26,8 @@ MAX_BYTES = 4 << 30
 """A larger document is refused before it is parsed."""
 MAX_UNSIGNED_BYTES = 256 << 20
 """The same for one without a digest, which anybody may have written."""
+MAX_UNSIGNED_CONTAINERS = 8 << 20
+"""So many arrays and objects may stand in such a one: an empty array is two bytes there, and sixty in memory."""
 
 _encoder = msgspec.json.Encoder()
 _DIGEST_HEAD = b',"digest":"'
@@ -115,13 +117,21 @@ def decode_document(
             if not is_right():
                 raise ValueError(_WRONG_DIGEST)
     else:
-        if len(raw) > MAX_UNSIGNED_BYTES and _DIGEST_HEAD[2:9] not in raw[-400:]:
-            raise ValueError(f"it has no digest and is larger than {MAX_UNSIGNED_BYTES >> 20} MiB")
+        if _DIGEST_HEAD[2:9] not in raw[-400:]:
+            _refuse_unsigned(raw)
         document = _parse(raw, _decode_strictly)
         _check_digest(document)
     if not isinstance(document, dict):
         raise ValueError("it is not a JSON object")
     return document
+
+
+def _refuse_unsigned(raw: bytes) -> None:
+    """Refuse what would take too much memory, before it is parsed."""
+    if len(raw) > MAX_UNSIGNED_BYTES:
+        raise ValueError(f"it has no digest and is larger than {MAX_UNSIGNED_BYTES >> 20} MiB")
+    if raw.count(b"[") + raw.count(b"{") > MAX_UNSIGNED_CONTAINERS:
+        raise ValueError(f"it has no digest and more than {MAX_UNSIGNED_CONTAINERS:,} arrays and objects")
 
 
 def is_as_written(raw: bytes) -> bool:
@@ -160,9 +170,9 @@ def _decode_strictly(raw: bytes) -> Any:
     """JSON without the liberties that parsers take: no duplicate names, no NaN, no numbers out of range."""
     import json  # only documents of other tools come here
 
-    value = decode(raw)
-    json.loads(raw, object_pairs_hook=_refuse_duplicates)
-    return value
+    # Text, so that no other encoding is tried; it is gone before the next one takes its memory.
+    json.loads(raw.decode(), object_pairs_hook=_refuse_duplicates)
+    return decode(raw)
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:

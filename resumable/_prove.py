@@ -39,8 +39,8 @@ def prove_resumable(
     Checkpoints go to a fresh directory for each case, whatever store and strategy the job names.
 
     Args:
-        job: Runs the loop. Called without arguments, or, if it takes one, with a fresh directory for its files; what
-            these hold in the end are effects, too.
+        job: Runs the loop; may be async. Called without arguments, or, if it takes one, with a fresh directory for its
+            files; what these hold in the end are effects, too.
         effects: What it does to the world: a list that it appends to, or a function that tells. In a list what was
             done after the last save may come again after a kill, all else is compared as it is.
         reset: Puts back before each case what the job changes. A list given as *effects* is cleared in any case.
@@ -172,7 +172,7 @@ class _Prover:
                     break
         how = "killed at the first save of each run"
         if last.stopped is not None:
-            yield Finding("no progress", f"{how}, {most} times", last.stopped)
+            yield Finding("no progress", f"{how}, {most} times in a row, at last", last.stopped)
         elif last.error:
             yield Finding("run again failed", how, details=last.error)
         elif expected.result != last.result:

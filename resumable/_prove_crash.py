@@ -7,7 +7,7 @@ import functools
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NoReturn
 
 from ._operation import Operation
 from ._prove_probe import Place, Probe, SimulatedInterrupt, SimulatedKill, installed
@@ -76,9 +76,15 @@ class Crashes:
         left = iter(range(self._chance.randint(1, _FURTHEST)))
 
         def wants(place: Place) -> bool:
-            return place.kind in _KINDS and next(left, None) is None
+            # However short the loop is, its end comes.
+            return place.kind == "finalize" or (place.kind in _KINDS and next(left, None) is None)
 
-        stop = Probe.kill if number % 2 == 0 else interrupt
+        def stop(probe: Probe) -> NoReturn:
+            assert probe.stopped is not None
+            if _is_interrupt(number, probe.stopped):
+                interrupt(probe)
+            probe.kill()
+
         probe = Probe(wants, stop, lines=False, is_here=lambda: _RUNNING.get() is probe)
         token = _RUNNING.set(probe)
         self._is_busy = True
@@ -92,6 +98,10 @@ class Crashes:
     def _tell(self, name: str, probe: Probe, number: int) -> None:
         if probe.stopped is None:
             raise
-        how = "killed" if number % 2 == 0 else "interrupted"
+        how = "interrupted" if _is_interrupt(number, probe.stopped) else "killed"
         self.functions.add(name)
         self.told.append(f"{name} was {how} {probe.stopped}\n  at {probe.stopped.source}")
+
+
+def _is_interrupt(number: int, place: Place) -> bool:
+    return number % 2 == 1 and place.kind != "finalize"

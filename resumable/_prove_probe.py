@@ -60,10 +60,13 @@ class Place:
     line: int
 
     def __str__(self) -> str:
+        last = f"save {self.saves}" if self.saves else "no save"
+        if self.kind in ("tick", "ticked") and not self.items:
+            return f"before the first item, after {last}"
         words = {
-            "line": f"in the work after item {self.items}, before this line ran",
-            "tick": f"at the tick of item {self.items}, before anything was saved",
-            "ticked": f"right after the tick of item {self.items}",
+            "line": f"after item {self.items} and {last}, before this line ran",
+            "tick": f"at the tick of item {self.items}, after {last}, before it saved",
+            "ticked": f"right after the tick of item {self.items} and {last}",
             "save": f"right before save {self.saves + 1} was written, at item {self.items}",
             "saved": f"right after save {self.saves} stood, at item {self.items}",
             "finalize": f"at the end of the block, after item {self.items}",

@@ -18,8 +18,9 @@ _DIFF_LINES = 20
 HINTS = {
     "differs between two runs": "time, randomness, order, or what an earlier run left (give reset=) decides the result",
     "result diverged": "what is not in cp.state is lost with the process, and what is must fit the items that are done",
-    "effect missing": "an item counted as done before its work was: tick after the work, and save what was done",
-    "effect repeated": "it was done before a save and is done again after it: keep in cp.state what is done already",
+    "effect missing": "an item counted as done before its work was (tick after it), or the input came in another order",
+    "effect repeated": "it was done before the stop and again after it: keep in cp.state what is done, give it a key "
+    "that its receiver knows again, or write rows to cp.sink",
     "effect unexpected": "the second run did what the uninterrupted one never does",
     "run again failed": "what was saved, or what lay there already, is not what the second run can go on from",
     "no progress": "each run does the same work again and ends no further: nothing of it is kept in cp.state",
@@ -77,11 +78,11 @@ class Proof:
     def __str__(self) -> str:
         if self.findings:
             return _failure(self)
-        return f"resumable: the same result and effects in {self._cases()}"
+        return f"resumable: the same result and effects after each of {self.cases:,} stops ({self._extent()})"
 
-    def _cases(self) -> str:
-        part = f" of {self.places:,} (seed {self.seed})" if self.cases < self.places else ""
-        return f"{self.cases:,}{part} cases ({self.items:,} items, {self.saves:,} saves)"
+    def _extent(self) -> str:
+        part = f"chosen of {self.places:,} (seed {self.seed}), " if self.cases < self.places else ""
+        return f"{part}{self.items:,} items, {self.saves:,} saves"
 
 
 class ProofFailed(AssertionError):
@@ -90,6 +91,8 @@ class ProofFailed(AssertionError):
     Attributes:
         proof: All that was tried and found.
     """
+
+    __module__ = "resumable.testing"
 
     def __init__(self, proof: Proof) -> None:
         super().__init__(proof)
@@ -101,7 +104,12 @@ class ProofFailed(AssertionError):
 
 def _failure(proof: Proof) -> str:
     kinds = Counter(finding.kind for finding in proof.findings)
-    blocks = [f"the job is not resumable: {len(proof.findings)} findings in {proof._cases()}"]
+    if kinds.keys() == {"differs between two runs"}:
+        head = "the job cannot be proved resumable: it was run twice, never stopped, and the two runs differ"
+    else:
+        wrong = len({(finding.how, finding.place) for finding in proof.findings})
+        head = f"the job is not resumable: {wrong:,} of {proof.cases:,} stops went wrong ({proof._extent()})"
+    blocks = [head]
     for number, (kind, count) in enumerate(kinds.most_common(), start=1):
         first, *_ = (finding for finding in proof.findings if finding.kind == kind)
         text = f"{number}. {first}".replace("\n", "\n   ")
@@ -122,6 +130,8 @@ def diff(expected: Any, found: Any) -> str:
 
 
 def _lines(value: Any) -> list[str]:
+    if isinstance(value, dict) and value and all(isinstance(text, str) and "\n" in text for text in value.values()):
+        return [f"{name}: {line}" for name, text in value.items() for line in text.splitlines()]
     return pprint.pformat(value, width=100).splitlines()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import os
 import pickle
 import signal
@@ -107,7 +108,7 @@ class Trial:
         outcome = Outcome()
         try:
             with installed(probe), _environment("CHECKPOINT_DIR", str(self._checkpoints)):
-                returned = self._job(self._files) if self._takes_directory else self._job()
+                returned = _ended(self._job(self._files) if self._takes_directory else self._job())
             outcome.result = _copied(self._result() if self._result is not None else returned)
         except BaseException as error:
             if probe.stopped is None and not isinstance(error, Exception):
@@ -171,6 +172,15 @@ class Trial:
             outcome.result, outcome.error = None, f"hard=True needs results and effects that pickle: {error}"
             told = pickle.dumps((outcome, []))
         self._report.write_bytes(told)
+
+
+def _ended(returned: Any) -> Any:
+    """What a job returns; a coroutine is run to its end."""
+    if not inspect.iscoroutine(returned):
+        return returned
+    import asyncio
+
+    return asyncio.run(returned)
 
 
 def interrupt(probe: Probe) -> NoReturn:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 
 from . import _journal
 from ._changes import Replay
 from ._codec import VERSION, decode_document, digest_of, in_place
+from ._formats import UnknownFormatError, is_newer, newer, refuse_unknown
 from ._keys import merged
 from ._migrations import is_legacy, migrate
 from ._models import CheckpointData, CheckpointMetadata
@@ -21,8 +22,26 @@ _TEXTS = ("tool_name", "operation_type", "last_save_reason")
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
-class _Run(TypedDict, total=False):
-    run: int
+_Run = TypedDict(
+    "_Run",
+    {
+        "run": int,
+        "began": str,
+        "from": int,
+        "host": str,
+        "pid": int,
+        "command": str | None,
+        "ended": str,
+        "items": int | None,
+        "reason": str | None,
+    },
+    total=False,
+)
+
+
+class _Sink(TypedDict):
+    offset: Annotated[int, msgspec.Meta(ge=0)]
+    sample: str
 
 
 class _Internal(TypedDict, total=False):
@@ -33,7 +52,7 @@ class _Internal(TypedDict, total=False):
     collections: dict[str, Literal["mapping", "set", "log"]]
     arguments: dict[str, Any]
     budget: dict[str, Any]
-    sinks: dict[str, dict[str, Any]]
+    sinks: dict[str, _Sink]
 
 
 @dataclass(slots=True)
@@ -65,18 +84,18 @@ def from_snapshot(
     """A checkpoint out of a document of any version. See :func:`decode_document` for *beside*.
 
     Raises:
+        UnknownFormatError: It may be good, but this program cannot tell.
         ValueError: With the reason, for a person.
     """
+    refuse_unknown(raw)
     document = decode_document(raw, beside)
     if is_legacy(document):
         document = migrate(document, operation_id, modified_at=now)
     version = document.get("version")
-    if isinstance(version, str) and version.endswith("encrypted"):
-        raise ValueError("it is encrypted; open it with EncryptedStore and its key")
     if version != VERSION:
-        raise ValueError(
-            f"it has version {version!r}; this program reads {VERSION} and 1.0. A newer release may read it"
-        )
+        if is_newer(version):  # which does not stand first in it
+            raise UnknownFormatError(newer("version", version, f"{VERSION} and 1.0"))
+        raise ValueError(f"it has version {version!r}; this program reads {VERSION} and 1.0")
     found = document.get("operation_id")
     if found != operation_id:
         raise ValueError(f"it is the checkpoint of another operation, {found!r}")
@@ -161,11 +180,14 @@ def replay(restored: Restored, raw: bytes | None) -> None:
     """Put the saves that journal *raw* holds on top of the snapshot.
 
     Raises:
+        UnknownFormatError: A newer release wrote the journal.
         ValueError: The journal is damaged, or a save in it does not fit.
     """
     content = _journal.read(raw) if raw else None
     if content is None:
         return
+    if content.header:
+        check_format(content)
     if content.damage:
         good = len(content.records)
         raise ValueError(f"its journal is damaged: {content.damage}; the {good} saves before that are good")
@@ -182,6 +204,20 @@ def replay(restored: Restored, raw: bytes | None) -> None:
         raise ValueError(f"a save in its journal is malformed ({error})") from error
     restored.journal = content
     restored.newest = content.newest_fold()
+
+
+def check_format(content: _journal.JournalContent) -> None:
+    """Make sure that a journal is one of this release.
+
+    Raises:
+        UnknownFormatError: A newer one wrote it.
+        ValueError: Its format is none at all.
+    """
+    found = content.header.get("journal")
+    if is_newer(found, str(_journal.FORMAT)):
+        raise UnknownFormatError(f"its journal: {newer('format', found, str(_journal.FORMAT))}")
+    if found != _journal.FORMAT:
+        raise ValueError(f"its journal has format {found!r}, which is none")
 
 
 def _apply_all(data: CheckpointData, records: list[dict[str, Any]]) -> None:

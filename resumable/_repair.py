@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ._errors import CheckpointCorruptError, StoreError
-from ._verify import Recoverable, Verified, verify
+from ._verify import Recoverable, Unseal, Verified, verify
 from .stores import FileStore, _disk
 
 
@@ -31,25 +31,29 @@ class Repaired:
     kept: list[Path] = field(default_factory=list)
 
 
-def repair(path: Path, *, now: datetime) -> Repaired:
+def repair(path: Path, *, now: datetime, unseal: Unseal | None = None) -> Repaired:
     """Make the last good save of the checkpoint at *path* the current one, while nobody works on it.
 
     The damaged files stay beside it as ``….corrupt-<stamp>``. A checkpoint that is good is left as it is.
 
+    Args:
+        now: Stands in for time stamps that old documents lack, and names the copies.
+        unseal: Opens encrypted ones.
+
     Raises:
-        CheckpointCorruptError: There is no good save.
+        CheckpointCorruptError: There is no good save, or nobody can tell: a newer release wrote what is there, or it
+            is encrypted and *unseal* is missing. Nothing was changed.
         CheckpointBusyError: A process works on the operation.
         StoreError: The files cannot be read or written; what is there can still be repaired.
     """
     store = FileStore(path.parent)
-    operation_id = verify(path, now=now).operation_id
+    operation_id = _judged(path, now, unseal).operation_id
     if store.locate(operation_id) != path:
         raise StoreError(f"{path} holds the operation {operation_id!r}, whose place is {store.locate(operation_id)}")
     with store.own(operation_id):
-        found = verify(path, now=now)
+        found = _judged(path, now, unseal)
         if found.best is None:
-            reason = f"{found.problem}, and there is no other save that is good"
-            raise CheckpointCorruptError(operation_id, str(path), reason)
+            raise CheckpointCorruptError(operation_id, str(path), f"{found.problem}, and {_others(found)}")
         repaired = Repaired(operation_id, path, found.problem, found.best)
         if found.problem:
             try:
@@ -57,6 +61,25 @@ def repair(path: Path, *, now: datetime) -> Repaired:
             except OSError as error:
                 raise StoreError(f"cannot repair {path}: {error.strerror or error}") from error
         return repaired
+
+
+def _judged(path: Path, now: datetime, unseal: Unseal | None) -> Verified:
+    """What is known of it.
+
+    Raises:
+        CheckpointCorruptError: It may well be good. To go back to an older save is no repair then.
+    """
+    found = verify(path, now=now, unseal=unseal)
+    if found.is_unknown:
+        raise CheckpointCorruptError(found.operation_id, str(path), found.problem)
+    return found
+
+
+def _others(found: Verified) -> str:
+    unknown = next((file for file in found.files if file.is_unknown), None)
+    if unknown is None:
+        return "there is no other save that is good"
+    return f"nobody can tell whether {unknown.path.name} is good: {unknown.problem}"
 
 
 def _repair(store: FileStore, found: Verified, repaired: Repaired, suffix: str) -> None:

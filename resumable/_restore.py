@@ -10,6 +10,7 @@ from typing import TypeVar
 from ._codec import in_place
 from ._collector import collector_paused
 from ._errors import CheckpointCorruptError
+from ._formats import UnknownFormatError
 from ._reading import Restored, check_internal, from_snapshot, replay
 from .stores import CheckpointStore, GenerationStore, JournalingStore
 
@@ -44,7 +45,9 @@ def _restore(store: CheckpointStore, operation_id: str, now: datetime) -> Restor
             check_internal(restored.data)
     except ValueError as error:
         where = str(store.locate(operation_id)) if isinstance(store, GenerationStore) else repr(store)
-        raise CheckpointCorruptError(operation_id, where, str(error), good_previous(store, operation_id, now)) from None
+        # What may be good is not to be replaced by an older one.
+        previous = None if isinstance(error, UnknownFormatError) else good_previous(store, operation_id, now)
+        raise CheckpointCorruptError(operation_id, where, str(error), previous) from None
     return restored
 
 

@@ -6,11 +6,12 @@ the checkpoint says, so that each row is there once, whatever died when.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, Literal, NoReturn, TypeVar
 
@@ -65,10 +66,11 @@ class Sink(Generic[Row]):
         with self._lock:
             if self._file is None:
                 raise ValueError(f"the checkpoint that {self.path} belongs to is closed")
+            if len(self._waiting) + len(data) > _BUFFER:
+                with self._as_store_error("Of this row, nothing was written."):
+                    self._flush()
             self._note(data)
             self._waiting += data
-            if len(self._waiting) >= _BUFFER:
-                self._flush()
         return len(row)
 
     def writelines(self, rows: Iterable[Row]) -> None:
@@ -77,8 +79,12 @@ class Sink(Generic[Row]):
             self.write(row)
 
     def flush(self) -> None:
-        """Hand what is written to the system, so that others can read it. It counts from the next save on."""
-        with self._lock:
+        """Hand what is written to the system, so that others can read it. It counts from the next save on.
+
+        Raises:
+            StoreError: It cannot be written; the next flush or save tries again.
+        """
+        with self._lock, self._as_store_error("The last checkpoint stands."):
             self._flush()
 
     def _note(self, data: bytes) -> None:
@@ -168,26 +174,28 @@ class Sink(Generic[Row]):
                 raise StoreError(
                     f"{self.path} could not be brought to the disk before. Run again: it is cut back then."
                 )
-            try:
+            with self._as_store_error("The last checkpoint stands."):
                 self._flush()
-            except OSError as error:
-                raise StoreError(
-                    f"cannot write {self.path}: {error.strerror or error}. The last checkpoint stands."
-                ) from error
-            try:
-                _disk.sync_data(self._file)
-            except OSError as error:
-                # The kernel may have dropped the pages: a second sync that succeeds proves nothing.
-                self._is_unsure = True
-                raise StoreError(
-                    f"cannot write {self.path}: {error.strerror or error}. The last checkpoint stands."
-                ) from error
+                try:
+                    _disk.sync_data(self._file)
+                except OSError:
+                    # The kernel may have dropped the pages: a second sync that succeeds proves nothing.
+                    self._is_unsure = True
+                    raise
+
+    @contextlib.contextmanager
+    def _as_store_error(self, consequence: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(f"cannot write {self.path}: {error.strerror or error}. {consequence}") from error
 
     def close(self) -> None:
         """Close the file; what was not synced is cut off by the next run."""
         with self._lock:
             if self._file is not None:
-                os.close(self._file)
+                with contextlib.suppress(OSError):  # what counts is on the disk already
+                    os.close(self._file)
                 self._file = None
 
 

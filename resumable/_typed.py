@@ -101,7 +101,7 @@ def costs_from(internal: Mapping[str, Any]) -> tuple[SaveCosts | None, float]:
     if "costs" not in internal:
         return None, 0.0
     elapsed = internal.get("elapsed", 0.0)
-    if type(elapsed) not in (int, float) or elapsed < 0:
+    if type(elapsed) not in (int, float) or not 0 <= elapsed < 1e15:
         raise ValueError(f"its elapsed time is {elapsed!r}")
     try:
         costs: SaveCosts = msgspec.convert(internal["costs"], SaveCosts)

@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from . import _journal
-from ._errors import StoreError
-from ._reading import Restored, check_internal, from_snapshot, replay
-from .stores import FileStore, _disk
-from .stores._file import operation_id_in
-from .stores._names import PREFIX, SUFFIX
+from ._formats import is_encrypted
+from ._operation_files import FileFound, files_of, operation_id_of, read
+from ._reading import Restored, check_format, check_internal, from_snapshot, replay
 
-_FILE = re.compile(r"(\.checkpoint_.+)\.(json|journal|lock)(\.prev|\.corrupt-[\w-]+)?", re.DOTALL)
-_KINDS = {"json": "checkpoint", "journal": "journal"}
-
-
-@dataclass(slots=True)
-class FileFound:
-    """One file of an operation.
-
-    Attributes:
-        kind: ``checkpoint`` or ``journal``.
-        role: ``current``, ``previous`` or ``kept`` (damaged once, and put aside).
-        problem: What is wrong with it; "" if nothing.
-        notes: What it holds, for people.
-        saves: How many whole saves a journal holds.
-    """
-
-    path: Path
-    kind: str
-    role: str
-    raw: bytes = b""
-    problem: str = ""
-    notes: str = ""
-    saves: int = 0
+Unseal = Callable[[str, bytes], bytes]
+"""Opens what an operation's encrypted file holds; raises ValueError if it cannot."""
 
 
 @dataclass(slots=True)
@@ -76,49 +52,36 @@ class Verified:
     problem: str = ""
     best: Recoverable | None = None
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it may well be good, and this program cannot tell."""
+        return any(file.is_unknown for file in self.files if file.role == "current")
 
-def operations_at(target: str, store: FileStore) -> list[Path]:
-    """The checkpoints that *target* names: a directory, any file of an operation, or an operation id in *store*.
-
-    Raises:
-        ValueError: It names none.
-    """
-    path = Path(target)
-    if path.is_dir():
-        return sorted({base for file in path.iterdir() if (base := base_of(file)) is not None})
-    base = base_of(path)
-    if base is not None and _files_of(base):
-        return [base]
-    located = store.locate(target)
-    if not _files_of(located):
-        raise ValueError(f"{target!r} is no checkpoint file, no directory, and no operation in {store.directory}")
-    return [located]
+    @property
+    def verdict(self) -> str:
+        """``good``, ``damaged`` or ``unknown``."""
+        return "unknown" if self.is_unknown else "damaged" if self.problem else "good"
 
 
-def base_of(path: Path) -> Path | None:
-    """The checkpoint that the file *path* belongs to, by its name; None if to none."""
-    match = _FILE.fullmatch(path.name)
-    if match is None or match.group(2) == "lock":
-        return None
-    return path.with_name(match.group(1) + SUFFIX)
-
-
-def verify(path: Path, *, now: datetime) -> Verified:
+def verify(path: Path, *, now: datetime, unseal: Unseal | None = None) -> Verified:
     """Look at all files of the checkpoint at *path*.
 
     Args:
         now: Stands in for time stamps that old documents lack.
+        unseal: Opens encrypted ones; without it, nothing can be told of them.
 
     Raises:
         StoreError: They cannot be read.
     """
-    files = _files_of(path)
+    files = files_of(path)
     for file in files:
-        _read(file)
-    operation_id = _operation_id(path, files)
+        read(file)
+    operation_id = operation_id_of(path, files)
     found = Verified(operation_id, path, files)
     snapshots = [file for file in files if file.kind == "checkpoint"]
     journals = [file for file in files if file.kind == "journal"]
+    for snapshot in snapshots:
+        _open(snapshot, operation_id, unseal)
     for journal in journals:
         _look_into(journal, operation_id)
     candidates: list[Recoverable] = []
@@ -130,39 +93,13 @@ def verify(path: Path, *, now: datetime) -> Verified:
     return found
 
 
-def _files_of(base: Path) -> list[FileFound]:
-    """In the order in which they are preferred: current, previous, kept."""
-    try:
-        names = list(base.parent.iterdir()) if base.parent.is_dir() else []
-    except OSError as error:
-        raise StoreError(f"cannot look into {base.parent}: {error.strerror or error}") from error
-    found = []
-    for path in sorted(names):
-        match = _FILE.fullmatch(path.name)
-        if match is not None and match.group(2) in _KINDS and base_of(path) == base:
-            suffix = match.group(3)
-            role = "current" if suffix is None else "previous" if suffix == ".prev" else "kept"
-            found.append(FileFound(path, _KINDS[match.group(2)], role))
-    return sorted(found, key=lambda file: ("current", "previous", "kept").index(file.role))
-
-
-def _read(file: FileFound) -> None:
-    try:
-        file.raw = _disk.read(file.path) or b""
-    except OSError as error:
-        file.problem = f"it cannot be read: {error.strerror or error}"
-
-
-def _operation_id(base: Path, files: list[FileFound]) -> str:
-    for file in files:
-        if file.kind == "checkpoint":
-            found = operation_id_in(file.path)
-        else:
-            content = _journal.read(file.raw)
-            found = content.header.get("operation_id") if content is not None else None
-        if isinstance(found, str):
-            return found
-    return base.name[len(PREFIX) : -len(SUFFIX)]
+def _open(snapshot: FileFound, operation_id: str, unseal: Unseal | None) -> None:
+    snapshot.content = snapshot.raw
+    if unseal is not None and is_encrypted(snapshot.raw):
+        try:
+            snapshot.content = unseal(operation_id, snapshot.raw)
+        except ValueError as error:
+            snapshot.fails(error)
 
 
 def _look_into(journal: FileFound, operation_id: str) -> None:
@@ -172,6 +109,14 @@ def _look_into(journal: FileFound, operation_id: str) -> None:
         return
     journal.saves = len(content.records)
     journal.notes = f"{journal.saves} good saves in {content.good_bytes:,} of {len(journal.raw):,} bytes"
+    try:
+        if content.header:
+            check_format(content)
+    except ValueError as error:
+        journal.notes = ""
+        journal.fails(error)
+        return
+    journal.records = list(_records(content, len(journal.raw)))
     if content.damage:
         journal.problem = content.damage
     elif content.header.get("operation_id") != operation_id:
@@ -180,13 +125,29 @@ def _look_into(journal: FileFound, operation_id: str) -> None:
         journal.notes += "; the rest is a save that was cut off, which counts for nothing"
 
 
+def _records(content: _journal.JournalContent, size: int) -> Iterator[str]:
+    start, number = 0, 0
+    for record, end in zip(content.records, content.ends, strict=True):
+        if "fold" in record:
+            yield f"bytes {start:,} to {end:,}: good, a new snapshot was begun"
+        else:
+            number += 1
+            metadata = record.get("metadata")
+            items = metadata.get("processed_items") if isinstance(metadata, dict) else None
+            yield f"bytes {start:,} to {end:,}: good, save {number}, at {record.get('at')}, item {items or 0}"
+        start = end
+    if content.good_bytes < size:
+        kind = f"damaged, {content.damage}" if content.damage else "cut off while it was written"
+        yield f"bytes {content.good_bytes:,} to {size:,}: {kind}"
+
+
 def _candidates(
     snapshot: FileFound, journals: list[FileFound], operation_id: str, now: datetime
 ) -> Iterator[Recoverable]:
     try:
-        restored = _checked(from_snapshot(snapshot.raw, operation_id, now))
+        restored = _checked(from_snapshot(snapshot.content, operation_id, now))
     except ValueError as error:
-        snapshot.problem = str(error)
+        snapshot.fails(error)
         return
     snapshot.notes = _told(restored)
     yield Recoverable(restored, snapshot)
@@ -220,12 +181,12 @@ def _with_journal(snapshot: FileFound, journal: FileFound, operation_id: str, no
 
 
 def _generation(snapshot: FileFound, operation_id: str, now: datetime) -> int:
-    return from_snapshot(snapshot.raw, operation_id, now).generation
+    return from_snapshot(snapshot.content, operation_id, now).generation
 
 
 def _replayed(snapshot: FileFound, journal: bytes, operation_id: str, now: datetime) -> Restored | None:
     try:
-        restored = from_snapshot(snapshot.raw, operation_id, now)
+        restored = from_snapshot(snapshot.content, operation_id, now)
         replay(restored, journal)
         return _checked(restored)
     except ValueError:
@@ -262,12 +223,12 @@ def _problem(found: Verified, snapshots: list[FileFound], journals: list[FileFou
         return current.problem
     journal = next((file for file in journals if file.role == "current"), None)
     try:
-        restored = from_snapshot(current.raw, found.operation_id, now)
+        restored = from_snapshot(current.content, found.operation_id, now)
         if restored.generation:
             replay(restored, journal.raw if journal is not None else None)
         _checked(restored)
     except ValueError as error:
-        if journal is not None:
-            journal.problem = journal.problem or str(error)
+        if journal is not None and not journal.problem:
+            journal.fails(error)
         return str(error)
     return ""

@@ -7,17 +7,20 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from resumable import CheckpointCorruptError, ResumableError, _journal, checkpointed
+from resumable import CheckpointCorruptError, CheckpointManager, ResumableError, StoreError, _journal, checkpointed
 from resumable._codec import encode, sign
 from resumable._models import CheckpointData
 from resumable._restore import restore
-from resumable.stores import FileStore, MemoryStore
+from resumable._verify import verify
+from resumable.stores import EncryptedStore, FileStore, MemoryStore
+from tests.conftest import Figure
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WHOLE = os.environ.get("RESUMABLE_FAULTS") == "all"
@@ -98,42 +101,48 @@ def flipped(raw: bytes, positions: Iterator[int] | range) -> Iterator[tuple[int,
 # -- bits -------------------------------------------------------------------------------------------------------------
 
 
-def test_every_bit_of_a_small_snapshot(small: bytes) -> None:
+def test_every_bit_of_a_small_snapshot(small: bytes, figure: Figure) -> None:
     good = content_of(small)
     assert good is not None
     for position, bit, image in flipped(small, range(len(small))):
         found = content_of(image)
         assert found is None or repr(found) == repr(good), (position, bit, small[position - 20 : position + 20])
+    figure("every bit of a small checkpoint", 8 * len(small), "0 wrong states accepted")
 
 
-def test_every_bit_of_a_journal(large: tuple[bytes, bytes, list[CheckpointData]]) -> None:
+def test_every_bit_of_a_journal(large: tuple[bytes, bytes, list[CheckpointData]], figure: Figure) -> None:
     snapshot, journal, _ = large
     for position, bit, image in flipped(journal, range(len(journal))):
         assert content_of(snapshot, image) is None, (position, bit)
+    figure("every bit of a journal", 8 * len(journal), "0 accepted")
 
 
-def test_every_bit_of_a_snapshot_with_a_journal(large: tuple[bytes, bytes, list[CheckpointData]]) -> None:
+def test_every_bit_of_a_snapshot_with_a_journal(
+    large: tuple[bytes, bytes, list[CheckpointData]], figure: Figure
+) -> None:
     snapshot, journal, saves = large
     size = len(snapshot)
     ends = [*range(300), *range(300, size - 700, 1 if WHOLE else 23), *range(size - 700, size)]
     for position, bit, image in flipped(snapshot, iter(ends)):
         found = content_of(image, journal)
         assert found is None or repr(found) == repr(saves[-1]), (position, bit)
+    figure("bits of a snapshot with a journal", 8 * len(ends), "0 wrong states accepted")
 
 
 # -- lengths ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_snapshot_cut_at_any_byte(small: bytes) -> None:
+def test_a_snapshot_cut_at_any_byte(small: bytes, figure: Figure) -> None:
     good = content_of(small)
     for size in range(len(small)):
         found = content_of(small[:size])
         assert found is None or repr(found) == repr(good)
         assert found is None or small[size:].isspace()
+    figure("a snapshot cut at any byte", len(small), "0 wrong states accepted")
 
 
 def test_a_journal_cut_at_any_byte_is_the_saves_that_it_holds_wholly(
-    large: tuple[bytes, bytes, list[CheckpointData]],
+    large: tuple[bytes, bytes, list[CheckpointData]], figure: Figure
 ) -> None:
     snapshot, journal, saves = large
     content, first = _journal.read(journal), content_of(snapshot)
@@ -142,6 +151,7 @@ def test_a_journal_cut_at_any_byte_is_the_saves_that_it_holds_wholly(
     for size in range(len(journal) + 1):
         whole = sum(end <= size for end in content.ends)
         assert content_of(snapshot, journal[:size]) == ([first, *saves])[whole], size
+    figure("a journal cut at any byte", len(journal) + 1, "each is the saves that it holds wholly")
 
 
 def test_a_snapshot_put_back_from_an_older_save_does_not_mix_with_a_newer_journal(
@@ -219,6 +229,8 @@ def use(store: Image) -> None:
 @example(GOOD, {"history": [5]})
 @example(GOOD, {"history": [{"run": "x"}]})
 @example(GOOD, {"history": 5})
+@example(GOOD, {"history": [{"run": 1, "reason": [[]]}]})
+@example(GOOD, {"costs": {"active_seconds": 1, "work_seconds": 1}, "elapsed": 10**400})
 @example(GOOD, {"loops": 5})
 @example(GOOD, {"loops": {"loop-1": 5}})
 @example(GOOD, {"loops": {"loop-1": {"by": "position"}}})
@@ -261,3 +273,69 @@ def test_a_journal_with_right_checksums_and_any_content(lies: list[dict[str, Any
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_any_bytes(snapshot: bytes, journal: bytes) -> None:
     use(Image(snapshot, journal))
+
+
+# -- more than there is memory for ------------------------------------------------------------------------------------
+
+
+def test_nothing_that_is_far_too_large_is_read(tmp_path: Path) -> None:
+    """A sparse file of four terabytes costs nobody anything but its reader."""
+    path = tmp_path / ".checkpoint_job.json"
+    for name in (path, path.with_name(f"{path.name}.prev"), path.with_suffix(".journal")):
+        name.touch()
+        os.truncate(name, 4 << 40)
+    with pytest.raises(StoreError, match="larger than 6 GiB"):
+        CheckpointManager(tmp_path).load_checkpoint("job")
+    with pytest.raises(StoreError, match="larger than 6 GiB"), checkpointed("job", store=tmp_path):
+        pass
+    assert all("larger than 6 GiB" in file.problem for file in verify(path, now=NOW).files)
+
+
+def test_a_small_file_that_would_fill_the_memory_is_not_parsed() -> None:
+    """An empty array takes thirty times as much of it as of the file."""
+    image = b'{"version":"2.0","operation_id":"crawl","state":{"a":[' + b"[]," * (9 << 20) + b"0]}}"
+    with pytest.raises(CheckpointCorruptError, match="more than 8,388,608 arrays and objects"):
+        restore(Image(image), "crawl", now=NOW)
+
+
+# -- in a directory ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operation_id", ["job", "Job", "a/b", "a_b", "a b", "ß"])
+@pytest.mark.parametrize("is_encrypted", [False, True], ids=["plain", "encrypted"])
+def test_no_bit_makes_a_checkpoint_another_operations(
+    operation_id: str, is_encrypted: bool, tmp_path: Path, figure: Figure
+) -> None:
+    """``job`` is one bit from ``Job``, whose file name is the same where case does not count."""
+    files = FileStore(tmp_path)
+    store = EncryptedStore(files, EncryptedStore.new_key()) if is_encrypted else files
+    manager = CheckpointManager(store=store)
+    path = Path(manager.create_checkpoint(operation_id, {"n": 7}))
+    size = path.stat().st_size if WHOLE or operation_id == "job" else 100  # the id stands at the beginning
+    for position, bit, image in flipped(path.read_bytes(), range(size)):
+        path.write_bytes(image)
+        assert files.locate(operation_id) == path, (position, bit)
+        try:
+            found = manager.load_checkpoint(operation_id)
+        except CheckpointCorruptError:
+            continue
+        assert found is not None, (position, bit)
+        assert found.state == {"n": 7}, (position, bit)
+    kind = "an encrypted file" if is_encrypted else "a file"
+    figure(f"every bit of {kind}, {operation_id!r}", 8 * size, "0 taken for none, 0 wrong states accepted")
+
+
+def test_a_damaged_checkpoint_is_not_begun_beside(tmp_path: Path) -> None:
+    path = Path(CheckpointManager(tmp_path).create_checkpoint("job", {"n": 7}))
+    path.write_bytes(path.read_bytes().replace(b'"job"', b'"Job"'))
+    with pytest.raises(CheckpointCorruptError, match="damaged"), checkpointed("job", store=tmp_path):
+        pass
+    assert not [file for file in tmp_path.iterdir() if file.suffix == ".json" and file != path]
+
+
+def test_a_good_file_of_a_rival_stays_its_own(tmp_path: Path) -> None:
+    manager = CheckpointManager(tmp_path)
+    one, other = Path(manager.create_checkpoint("a/b", {"n": 1})), Path(manager.create_checkpoint("a_b", {"n": 2}))
+    assert one != other
+    found = manager.load_checkpoint("a/b"), manager.load_checkpoint("a_b")
+    assert [one and one.state for one in found] == [{"n": 1}, {"n": 2}]

@@ -19,18 +19,18 @@ LONGEST = 300
 FLOORS = {
     0: "_errors _gil _models",
     # Pure: no clock, file, network or thread.
-    1: """_arguments _auto _changes _codec _collector _fingerprint _forecast _frozen _journal _keys _ledgers _messages
-        _migrations _mismatch _plain _pace _ranges _scattered _shellwords _sources _strategies _typed
+    1: """_arguments _auto _changes _codec _collector _fingerprint _forecast _formats _frozen _journal _keys _ledgers
+        _messages _migrations _mismatch _plain _pace _ranges _scattered _shellwords _sources _strategies _typed
         ratelimit._budget ratelimit._headers ratelimit._response ratelimit._values""",
     2: "_session",
     # One medium each.
     3: """_bar _clock _collections _current _displays _failed _log _mapping _marks _naps _place _progress _runs _set
         _signals _sink _steps _terminal _watch _where
         stores stores._base stores._disk stores._encrypted stores._file stores._lock stores._memory stores._names
-        stores._open""",
+        stores._open stores._rivals""",
     4: "_background _capture _manager _reading _restore _snapshot _stored _writing",
     5: """_amap _async_checkpoint _checkpoint _checkpointed _coordinator _core _done _executors _items _landing
-        _loops _map _options _quota _reporter _repair _retry _saving _shell _verify _work""",
+        _loops _map _operation_files _options _quota _reporter _repair _retry _saving _shell _verify _work""",
     6: """_decorator _injection _operation _wait ratelimit ratelimit._hooks
         _prove _prove_crash _prove_probe _prove_report _prove_run
         pytest_plugin testing

@@ -60,7 +60,7 @@ _listings = itertools.count()
 
 def unordered_input() -> list[str]:
     with checkpointed("job") as cp:
-        listing = ITEMS[::-1] if next(_listings) % 2 else ITEMS
+        listing = random.SystemRandom().sample(ITEMS, len(ITEMS))
         for item in cp.remaining(listing, fingerprint=None):
             sent.append(item)
         return sorted(sent)
@@ -120,7 +120,7 @@ def item_changed_after_its_key() -> list[str]:
 
 
 def begins_anew_each_time() -> int:
-    with checkpointed(f"job {next(_listings)}") as cp:
+    with checkpointed(f"job {time.monotonic_ns()}") as cp:
         for item in cp.remaining(ITEMS):
             sent.append(item)
         return cp.processed_items
@@ -155,6 +155,15 @@ def test_each_planted_bug_is_found(job: Callable[..., Any]) -> None:
     kind, options = WRONG[job]
     with pytest.raises(ProofFailed) as failure:
         prove_resumable(job, effects=sent, **options)
+    assert kind in kinds(failure.value)
+
+
+@needs_fork
+@pytest.mark.parametrize("job", WRONG, ids=lambda job: job.__name__)
+def test_each_planted_bug_is_found_by_real_kills(job: Callable[..., Any]) -> None:
+    kind, options = WRONG[job]
+    with pytest.raises(ProofFailed) as failure:
+        prove_resumable(job, effects=sent, **{**options, "hard": True, "max_cases": 60})
     assert kind in kinds(failure.value)
 
 
@@ -230,6 +239,15 @@ def asynchronous() -> int:
     return asyncio.run(crawl())
 
 
+async def a_coroutine_function() -> int:
+    async with checkpointed("job") as cp:
+        async for item in cp.remaining(ITEMS):
+            await asyncio.sleep(0)
+            cp.state["total"] = cp.state.get("total", 0) + len(item)
+            sent.append(item)
+        return int(cp.state["total"])
+
+
 def nested_loops() -> list[str]:
     with checkpointed("job") as cp:
         pairs = cp.state.setdefault("pairs", [])
@@ -274,6 +292,7 @@ RIGHT: dict[Callable[..., Any], dict[str, Any]] = {
     rows_in_a_sink: {},
     decorated_with_a_retry: {},
     asynchronous: {},
+    a_coroutine_function: {},
     nested_loops: {},
     random_that_is_kept: {},
     sent_with_a_key: {"exactly_once": True, "mid_item_errors": True},
@@ -395,7 +414,7 @@ def test_a_budget_bounds_the_cases() -> None:
     proof = prove_resumable(long_job, max_cases=5, seed=3)
     assert proof.cases == 5
     assert proof.places > 1000
-    assert "5 of " in str(proof)
+    assert "after each of 5 stops (chosen of " in str(proof)
     assert "(seed 3)" in str(proof)
 
 

@@ -81,7 +81,12 @@ def test_the_failure_of_a_wrong_job_reads_well(pytester: pytest.Pytester) -> Non
     result = ran(pytester, tests)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["E*the job is not resumable: * findings in 30 of * cases*", "E*result diverged: *", "E*at *.py:*", "E*why: *"]
+        [
+            "E*the job is not resumable: * of 30 stops went wrong (chosen of *",
+            "E*result diverged: *",
+            "E*at *.py:*",
+            "E*why: *",
+        ]
     )
     assert "_prove.py" not in result.stdout.str()
 
@@ -126,6 +131,34 @@ def test_a_wrong_function_fails_and_the_report_says_where_it_was_stopped(pyteste
     result.stdout.fnmatch_lines(
         ["*resumable: where it was stopped*", "*wrong was killed *", "  at *.py:*", "*wrong was interrupted *"]
     )
+
+
+def test_a_short_loop_is_stopped_as_often(pytester: pytest.Pytester) -> None:
+    tests = """
+    @resumable
+    def short(cp):
+        for number in cp.remaining([1]):
+            cp.state["n"] = number
+        return cp.state["n"]
+
+    @pytest.mark.parametrize("number", range(10))
+    def test_it(number):
+        assert short() == 1
+    """
+    result = ran(pytester, tests, "--resumable-crash", "3")
+    result.assert_outcomes(passed=10)
+    result.stdout.fnmatch_lines(["resumable: 1 functions were stopped, 30 times in all"])
+
+
+def test_the_stops_of_all_processes_are_counted(pytester: pytest.Pytester) -> None:
+    tests = """
+    @pytest.mark.parametrize("number", range(4))
+    def test_it(number):
+        assert right() == 190
+    """
+    result = ran(pytester, tests, "--resumable-crash", "2", "-p", "xdist", "-n", "2")
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(["resumable: 1 functions were stopped, 8 times in all"])
 
 
 def test_errors_of_its_own_pass_through(pytester: pytest.Pytester) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -11,10 +12,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from resumable import InputChangedError, StoreError, checkpointed, every
+from resumable import CheckpointCorruptError, InputChangedError, StoreError, checkpointed, every
+from resumable.stores import MemoryStore
+from tests.faults.hostile import signed
 
 ROOT = Path(__file__).parent.parent
 JOB = """
@@ -171,3 +175,31 @@ def test_after_the_block_it_is_closed(here: Path) -> None:
         sink = cp.sink("rows.txt")
     with pytest.raises(ValueError, match="closed"):
         sink.write("late\n")
+
+
+def test_a_row_that_finds_the_disk_full_was_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever writes it again has it once."""
+    rows = tmp_path / "rows.txt"
+    with checkpointed("job", store=tmp_path) as cp:
+        sink = cp.sink(rows)
+        sink.write("a" * 60_000)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+            with pytest.raises(StoreError, match="Of this row, nothing was written"):
+                sink.write("b" * 10_000)
+            with pytest.raises(StoreError, match="No space left"):
+                sink.flush()
+        sink.write("b" * 10_000)
+    assert rows.read_text() == "a" * 60_000 + "b" * 10_000
+
+
+@pytest.mark.parametrize("saved", [{}, {"offset": "1", "sample": ""}, {"offset": -1, "sample": ""}, {"offset": 1}, 5])
+def test_a_hostile_position_is_damage(saved: object, tmp_path: Path) -> None:
+    store, rows = MemoryStore(), tmp_path / "rows.txt"
+    rows.write_text("a row\n")
+    document: dict[str, Any] = {"version": "2.0", "operation_id": "job", "state": {}, "metadata": {}}
+    document |= dict.fromkeys(("created_at", "last_updated"), "2026-01-01")
+    store.put("job", signed(document | {"resumable": {"generation": 1, "sinks": {str(rows): saved}}}))
+    with pytest.raises(CheckpointCorruptError), checkpointed("job", store=store) as cp:
+        cp.sink(rows)
+    assert rows.read_text() == "a row\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,14 +12,18 @@ import pytest
 from click.testing import CliRunner, Result
 
 from resumable import CheckpointBusyError, CheckpointCorruptError, CheckpointManager, StoreError, checkpointed, every
+from resumable._codec import encode, sign
 from resumable._journal import frame, read
+from resumable._operation_files import base_of, operations_at
 from resumable._repair import repair
-from resumable._verify import base_of, operations_at, verify
+from resumable._verify import verify
 from resumable.cli._commands import commands
-from resumable.stores import FileStore
+from resumable.stores import EncryptedStore, FileStore
+from tests.conftest import Figure
 
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 NEVER = every(hours=1000)
+WHOLE = os.environ.get("RESUMABLE_FAULTS") == "all"
 PADDING = {f"{number}": "x" * 90 for number in range(120)}
 
 
@@ -254,6 +259,192 @@ def test_every_bit_of_a_small_checkpoint_can_be_repaired(two: Path) -> None:
             (two.parent / name).unlink()
 
 
+# -- any byte of any file ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def generations(tmp_path: Path) -> Path:
+    """Two snapshots, each with its journal. The older one's saves end at 3, the newer one's at 13."""
+    path = saved(tmp_path, 3)
+    with checkpointed("job", NEVER, store=tmp_path, auto_cleanup=False) as cp:
+        cp.state["files"].update(dict.fromkeys(PADDING, "y" * 90))  # too much for the journal
+        cp.state["n"] = 10
+        cp.save()
+        for number in (11, 12, 13):
+            cp.state["n"] = number
+            cp.save()
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".json", ".journal", ".json.prev", ".journal.prev"])
+@pytest.mark.parametrize("damage", ["flipped", "cut"])
+def test_any_byte_of_any_file_may_be_damaged(
+    generations: Path, suffix: str, damage: str, monkeypatch: pytest.MonkeyPatch, figure: Figure
+) -> None:
+    """Verify tells exactly what a program would meet; after a repair it loads a state that once was saved."""
+    for name in ("sync", "sync_data", "sync_directory"):
+        monkeypatch.setattr(f"resumable.stores._disk.{name}", lambda where: None)
+    spoilt = generations.with_suffix(suffix)
+    before = contents(generations.parent)
+    size, step = len(before[spoilt.name]), 1 if WHOLE else 61
+    positions = sorted({*range(0, size, step), *range(min(60, size)), *range(max(0, size - 60), size)})
+    for position in positions:
+        raw = bytearray(before[spoilt.name])
+        if damage == "cut":
+            del raw[position:]
+        else:
+            raw[position] ^= 1 << position % 8
+        spoilt.write_bytes(raw)
+        found = verify(generations, now=NOW)
+        assert (found.verdict == "good") is loads(generations), position
+        repaired = repair(generations, now=NOW)
+        assert loaded(generations) in ((13,) if "prev" in suffix else (0, 1, 2, 3, 10, 11, 12, 13)), position
+        assert verify(generations, now=NOW).verdict == "good", position
+        if repaired.problem:
+            assert bytes(raw) in [path.read_bytes() for path in repaired.kept], position
+        for file in generations.parent.iterdir():
+            file.unlink()
+        for name, content in before.items():
+            (generations.parent / name).write_bytes(content)
+    figure(f"a byte of {suffix} {damage}, repaired", len(positions), "a good save each time, the damaged file kept")
+
+
+def loads(path: Path) -> bool:
+    try:
+        return CheckpointManager(path.parent).load_checkpoint("job") is not None
+    except CheckpointCorruptError:
+        return False
+
+
+# -- what nobody can judge here ---------------------------------------------------------------------------------------
+
+
+def of_a_newer_release(path: Path, version: str = "3.0") -> bytes:
+    """Signed as this release would, so that nothing about it is wrong."""
+    document = json.loads(path.read_bytes())
+    head = {"version": version, "operation_id": document.pop("operation_id")}
+    del document["version"], document["resumable"]["digest"]
+    state = encode(document.pop("state"))
+    path.write_bytes(b"".join(sign(head, [state], document)))
+    return path.read_bytes()
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in directory.iterdir() if file.suffix != ".lock"}
+
+
+@pytest.mark.parametrize("is_cut", [False, True], ids=["whole", "cut"])
+@pytest.mark.parametrize("version", ["2.1", "3.0", "10"])
+def test_a_newer_releases_file_is_not_touched(two: Path, version: str, is_cut: bool) -> None:
+    """To go back to the save before it would throw away what a newer release can read."""
+    raw = of_a_newer_release(two, version)
+    if is_cut:
+        two.write_bytes(raw[:-60])
+    before = contents(two.parent)
+    found = verify(two, now=NOW)
+    assert (found.verdict, [file.verdict for file in found.files]) == ("unknown", ["unknown", "good"])
+    result = run("repair", str(two))
+    assert result.exit_code == 1
+    assert f"version '{version}', of a newer release" in result.output
+    assert contents(two.parent) == before
+    with pytest.raises(CheckpointCorruptError, match="newer release") as caught:
+        CheckpointManager(two.parent).load_checkpoint("job")
+    assert caught.value.previous is None
+
+
+def test_a_version_that_a_bit_has_made_newer_is_damage(two: Path) -> None:
+    for version in (b"3.0", b"6.0", b"2.1", b"2.8"):
+        two.write_bytes(two.read_bytes().replace(b'"2.0"', b'"%b"' % version))
+        assert verify(two, now=NOW).verdict == "damaged"
+        repair(two, now=NOW)
+        assert loaded(two) == 0
+
+
+def test_a_newer_releases_journal_is_not_touched(journaled: Path) -> None:
+    journal = journaled.with_suffix(".journal")
+    content = read(journal.read_bytes())
+    assert content is not None
+    journal.write_bytes(frame(encode(content.header | {"journal": 2}), 0)[0])
+    before = contents(journaled.parent)
+    with pytest.raises(CheckpointCorruptError, match="its journal: it has format 2"):
+        CheckpointManager(journaled.parent).load_checkpoint("job")
+    assert verify(journaled, now=NOW).verdict == "unknown"
+    with pytest.raises(CheckpointCorruptError, match="newer release"):
+        repair(journaled, now=NOW)
+    assert contents(journaled.parent) == before
+
+
+KEY = EncryptedStore.new_key()
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Path:
+    """Two encrypted checkpoints, n is 1, before it was 0."""
+    manager = CheckpointManager(store=EncryptedStore(FileStore(tmp_path), KEY))
+    manager.create_checkpoint("job", {"n": 0})
+    return Path(manager.create_checkpoint("job", {"n": 1}))
+
+
+def test_without_its_key_an_encrypted_one_is_not_touched(sealed: Path) -> None:
+    spoil(sealed, -100)
+    before = contents(sealed.parent)
+    result = run("verify", str(sealed))
+    assert result.exit_code == 1
+    assert "job: unknown\n" in result.output
+    assert "unknown  .checkpoint_job.json: it is encrypted" in result.output
+    assert "--key-file" in result.output
+    assert "--key-file" in run("repair", str(sealed)).output
+    assert contents(sealed.parent) == before
+
+
+def test_not_even_if_the_save_before_it_can_be_read(two: Path) -> None:
+    """Somebody has begun to encrypt."""
+    CheckpointManager(store=EncryptedStore(FileStore(two.parent), KEY)).store.put("job", two.read_bytes())
+    assert verify(two, now=NOW).best is not None
+    with pytest.raises(CheckpointCorruptError, match="encrypted"):
+        repair(two, now=NOW)
+    assert kept(two) == []
+
+
+@pytest.mark.parametrize("way", ["--key-file", "environment"])
+def test_with_its_key_an_encrypted_one_is_repaired(
+    sealed: Path, way: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: list[str] = []
+    if way == "environment":
+        monkeypatch.setenv("RESUMABLE_KEY", KEY)
+    else:
+        key_file = tmp_path_factory.mktemp("secret") / "key"
+        key_file.write_text(f"{KEY}\n")
+        options = ["--key-file", str(key_file)]
+    assert "job: good" in run("verify", str(sealed), *options).output
+    damaged = spoil(sealed, -100)
+    assert "job: damaged" in run("verify", str(sealed), *options).output
+    result = run("repair", str(sealed), *options)
+    assert result.exit_code == 0, result.output
+    found = CheckpointManager(store=EncryptedStore(FileStore(sealed.parent), KEY)).load_checkpoint("job")
+    assert found is not None
+    assert found.state == {"n": 0}
+    assert [(sealed.parent / name).read_bytes() for name in kept(sealed)] == [damaged]
+
+
+def test_a_key_that_is_none_is_told_and_not_shown(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESUMABLE_KEY", "hunter2")
+    result = run("verify", str(sealed))
+    assert result.exit_code == 2
+    assert "$RESUMABLE_KEY: the key must be 32 bytes" in result.output
+    assert "hunter2" not in result.output
+    missing = run("verify", str(sealed), "--key-file", "nowhere")
+    assert (missing.exit_code, "cannot read the key from nowhere" in missing.output) == (2, True)
+
+
+def test_with_another_key_nothing_is_repaired(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESUMABLE_KEY", EncryptedStore.new_key())
+    before = contents(sealed.parent)
+    assert run("repair", str(sealed)).exit_code == 1
+    assert contents(sealed.parent) == before
+
+
 # -- what names what --------------------------------------------------------------------------------------------------
 
 
@@ -295,6 +486,31 @@ def test_verify_prints_each_file_and_the_way_out(two: Path) -> None:
     assert "current  checkpoint damaged" in result.output
     assert "previous checkpoint good" in result.output
     assert f"resumable repair {two}" in result.output
+
+
+def test_each_save_of_a_journal_is_named_when_asked_for(journaled: Path) -> None:
+    journal = journaled.with_suffix(".journal")
+    content = read(journal.read_bytes())
+    assert content is not None
+    spoil(journal, content.ends[2] + 30)
+    output = run("verify", "-v", str(journaled)).output
+    assert len([line for line in output.splitlines() if ": good, save " in line]) == 3
+    assert f"bytes {content.ends[2]:,} to {journal.stat().st_size:,}: damaged" in output
+    assert "bytes of its journal are lost" in output
+    assert "good, save" not in run("verify", str(journaled)).output
+
+
+def test_one_that_cannot_be_repaired_keeps_no_other_from_it(two: Path) -> None:
+    manager = CheckpointManager(two.parent)
+    spoil(Path(manager.create_checkpoint("a lost one", {"n": 1})), 200)
+    spoil(two, 200)
+    result = run("repair", str(two.parent))
+    assert result.exit_code == 1
+    assert "job: repaired" in result.output
+    assert "the checkpoint of 'a lost one'" in result.output
+    assert loaded(two) == 0
+    told = json.loads(run("repair", "--json", str(two.parent)).output)
+    assert ([one["operation_id"] for one in told["repaired"]], len(told["failed"])) == (["job"], 1)
 
 
 def test_the_json_of_both_is_complete(two: Path) -> None:

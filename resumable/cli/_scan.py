@@ -88,6 +88,8 @@ def _saves_since(document: _Document, store: JournalingStore) -> list[dict[str, 
     first = content.since(document.resumable.generation)
     if content.damage or content.header.get("operation_id") != document.operation_id:
         return None
+    if content.header.get("journal") != _journal.FORMAT:
+        return None
     if first is None:
         return []
     if first == 0 and content.header.get("digest") != document.resumable.digest:

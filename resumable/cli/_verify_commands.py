@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+from .._errors import ResumableError
+from .._operation_files import FileFound, operations_at
 from .._repair import Repaired, repair
 from .._shellwords import argument, printable
-from .._verify import FileFound, Recoverable, Verified, operations_at, verify
-from ..stores import FileStore
+from .._verify import Recoverable, Unseal, Verified, verify
+from ..stores import EncryptedStore, FileStore, MemoryStore
 from ._where import chosen_store
+
+F = TypeVar("F", bound=Callable[..., Any])
+KEY_VARIABLE = "RESUMABLE_KEY"
 
 
 def register(commands: click.Group) -> None:
@@ -34,55 +41,89 @@ def _found(targets: tuple[str, ...], where: str | None) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
+def _with_options(command: F) -> F:
+    options = [
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
+        click.option("--dir", "--store", "where", metavar="DIR", help="Where the checkpoints lie."),
+        click.option(
+            "--key-file",
+            metavar="FILE",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help=f"Holds the key of encrypted ones; else it is taken from ${KEY_VARIABLE}.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _unseal(key_file: Path | None) -> Unseal | None:
+    """What opens encrypted ones; None if no key was given."""
+    try:
+        key = os.environ.get(KEY_VARIABLE) if key_file is None else key_file.read_text()
+        return EncryptedStore(MemoryStore(), key).unseal if key else None
+    except OSError as error:
+        raise click.UsageError(printable(f"cannot read the key from {key_file}: {error.strerror or error}")) from None
+    except (ValueError, ImportError) as error:
+        where = f"${KEY_VARIABLE}" if key_file is None else str(key_file)
+        raise click.UsageError(printable(f"{where}: {error}")) from None
+
+
 # -- verify
 
 
 @click.command("verify")
 @click.argument("targets", metavar="[PATH|ID]…", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.option("--dir", "--store", "where", metavar="DIR", help="Where the checkpoints lie.")
-def verify_command(targets: tuple[str, ...], where: str | None, as_json: bool) -> None:
+@click.option("--verbose", "-v", "is_verbose", is_flag=True, help="Name each save in a journal, too.")
+@_with_options
+def verify_command(
+    targets: tuple[str, ...], where: str | None, as_json: bool, key_file: Path | None, is_verbose: bool
+) -> None:
     """Check every generation and every save in a journal: what is good, what is not, what can be had back.
 
     PATH is a directory or any file of a checkpoint; without one, all checkpoints are checked. Nothing is changed. The
     exit code is 1 if one cannot be loaded as it is.
 
     \b
-    --json: {"checkpoints": [{operation_id, location, problem, recoverable, files}]}, with
+    --json: {"checkpoints": [{operation_id, location, verdict, problem, recoverable, files}]}, with
+      verdict          good, damaged, or unknown (a newer release wrote it, or it is encrypted and no key was given)
       problem          null if it is good
       recoverable      {processed_items, last_updated, saves, from}, or null
-      files            [{path, kind, role, problem, notes, saves}]
+      files            [{path, kind, role, verdict, problem, notes, saves, records}]
     """
-    now = datetime.now(UTC)
-    found = [verify(path, now=now) for path in _found(targets, where)]
+    now, unseal = datetime.now(UTC), _unseal(key_file)
+    found = [verify(path, now=now, unseal=unseal) for path in _found(targets, where)]
     if as_json:
         click.echo(json.dumps({"checkpoints": list(map(_to_dict, found))}, indent=2))
     else:
-        click.echo("\n\n".join(map(_as_text, found)) or "no checkpoints")
+        click.echo("\n\n".join(_as_text(one, is_verbose) for one in found) or "no checkpoints")
     if any(one.problem for one in found):
         sys.exit(1)
 
 
-def _as_text(found: Verified) -> str:
-    verdict = f"damaged: {printable(found.problem)}" if found.problem else "good"
-    lines = [f"{printable(found.operation_id)}: {verdict}", *map(_file_as_text, found.files)]
-    if found.problem:
+def _as_text(found: Verified, is_verbose: bool) -> str:
+    is_told_below = any(file.problem for file in found.files)
+    about = f": {printable(found.problem)}" if found.problem and not is_told_below else ""
+    lines = [f"{printable(found.operation_id)}: {found.verdict}{about}"]
+    for file in found.files:
+        lines.append(_file_as_text(file))
+        lines += [f"    {printable(record)}" for record in (file.records if is_verbose else ())]
+    if found.verdict == "damaged":
         lines.append(_way_out(found))
     return "\n".join(lines)
 
 
 def _file_as_text(file: FileFound) -> str:
-    verdict = "damaged" if file.problem else "good"
     about = "; ".join(filter(None, [printable(file.problem), printable(file.notes)]))
-    return f"  {file.role:<9}{file.kind:<11}{verdict:<8} {printable(file.path.name)}: {about}"
+    return f"  {file.role:<9}{file.kind:<11}{file.verdict:<8} {printable(file.path.name)}: {about}"
 
 
 def _way_out(found: Verified) -> str:
-    if found.best is None:
-        return "  nothing can be had back"
-    return (
-        f"  can be had back: {_told(found.best)}\n  to go on from there:  resumable repair {argument(str(found.path))}"
-    )
+    best, path = found.best, argument(str(found.path))
+    if best is None:
+        return f"  nothing can be had back. To start over, move {path} away"
+    lost = f"; after it, {best.lost_bytes:,} bytes of its journal are lost" if best.lost_bytes else ""
+    return f"  can be had back: {_told(best)}{lost}\n  to go on from there:  resumable repair {path}"
 
 
 def _told(best: Recoverable) -> str:
@@ -94,6 +135,7 @@ def _to_dict(found: Verified) -> dict[str, Any]:
     return {
         "operation_id": found.operation_id,
         "location": str(found.path),
+        "verdict": found.verdict,
         "problem": found.problem or None,
         "recoverable": None if found.best is None else _best_to_dict(found.best),
         "files": [
@@ -101,9 +143,11 @@ def _to_dict(found: Verified) -> dict[str, Any]:
                 "path": str(file.path),
                 "kind": file.kind,
                 "role": file.role,
+                "verdict": file.verdict,
                 "problem": file.problem or None,
                 "notes": file.notes,
                 "saves": file.saves,
+                "records": file.records,
             }
             for file in found.files
         ],
@@ -125,24 +169,35 @@ def _best_to_dict(best: Recoverable) -> dict[str, Any]:
 
 @click.command("repair")
 @click.argument("targets", metavar="PATH|ID…", nargs=-1, required=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.option("--dir", "--store", "where", metavar="DIR", help="Where the checkpoints lie.")
-def repair_command(targets: tuple[str, ...], where: str | None, as_json: bool) -> None:
+@_with_options
+def repair_command(targets: tuple[str, ...], where: str | None, as_json: bool, key_file: Path | None) -> None:
     """Go back to the last good save; what is damaged is kept beside it as .corrupt-<stamp>.
 
-    PATH is a directory or any file of a checkpoint. One that is good is left as it is.
+    PATH is a directory or any file of a checkpoint. One that is good is left as it is, and so is one that may be good,
+    for a newer release wrote it, or it is encrypted and no key was given.
 
     \b
-    --json: {"repaired": [{operation_id, location, problem, recoverable, kept}]}
+    --json: {"repaired": [{operation_id, location, problem, recoverable, kept}], "failed": [text]}
       problem          what was wrong; null if nothing was done
+      failed           why others could not be repaired; the exit code is 1 then
     """
-    now = datetime.now(UTC)
-    done = [repair(path, now=now) for path in _found(targets, where)]
+    now, unseal = datetime.now(UTC), _unseal(key_file)
+    done: list[Repaired] = []
+    failed: list[str] = []
+    for path in _found(targets, where):
+        try:
+            done.append(repair(path, now=now, unseal=unseal))
+        except ResumableError as error:
+            failed.append(str(error))
     if as_json:
-        click.echo(json.dumps({"repaired": [_repaired_to_dict(one) for one in done]}, indent=2))
-        return
-    for one in done:
-        click.echo(_repaired_as_text(one))
+        click.echo(json.dumps({"repaired": list(map(_repaired_to_dict, done)), "failed": failed}, indent=2))
+    else:
+        for one in done:
+            click.echo(_repaired_as_text(one))
+    if failed and not as_json:
+        raise click.ClickException("\n".join(printable(line) for text in failed for line in text.splitlines()))
+    if failed:
+        sys.exit(1)
 
 
 def _repaired_to_dict(one: Repaired) -> dict[str, Any]:

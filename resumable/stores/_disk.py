@@ -21,6 +21,8 @@ READ = os.O_RDONLY | _SAFELY
 WRITE = os.O_WRONLY | _SAFELY
 _TEMPORARY = r"(?s)(.+)\.[0-9a-f]{8}\.tmp"
 _PIECE = 1 << 20
+LARGEST = 6 << 30
+"""More is no file of ours (4 GiB, and that in base64); a sparse one of terabytes would take all memory."""
 
 
 def replace(path: Path, chunks: Iterable[bytes], keep: Path | None = None) -> None:
@@ -186,15 +188,18 @@ def read(path: Path, limit: int = -1) -> bytes | None:
     """What a regular file holds (its first *limit* bytes); None if there is no file.
 
     Raises:
-        OSError: It cannot be read, or is no regular file (a link is not followed).
+        OSError: It cannot be read, is no regular file (a link is not followed), or is larger than any of ours.
     """
     try:
         descriptor = os.open(path, READ)
     except FileNotFoundError:
         return None
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError("it is not a regular file")
+        if status.st_size > LARGEST:
+            raise OSError(f"it is larger than {LARGEST >> 30} GiB")
         with open(descriptor, "rb", buffering=0, closefd=False) as file:
             return file.read(limit)
     finally:

@@ -73,7 +73,7 @@ class EncryptedStore:
         if sealed is None:
             return None
         try:
-            return self._open(key, sealed)
+            return self.unseal(key, sealed)
         except ValueError as error:
             raise CheckpointCorruptError(key, self._location(key), self._with_advice(key, str(error))) from None
 
@@ -105,7 +105,7 @@ class EncryptedStore:
         if found is None:
             return None
         try:
-            return found[0], self._open(key, found[1])
+            return found[0], self.unseal(key, found[1])
         except ValueError:
             return None
 
@@ -141,8 +141,8 @@ class EncryptedStore:
         yield from _as_base64(sealed())
         yield _END
 
-    def _open(self, key: str, document: bytes) -> bytes:
-        """What was sealed into *document*.
+    def unseal(self, key: str, document: bytes) -> bytes:
+        """What was sealed into *document* for the operation *key*.
 
         Raises:
             ValueError: With the reason, for a person.

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from .._errors import CheckpointBusyError, StoreError
 from . import _disk, _lock
-from ._names import PREFIX, SUFFIX, check_operation_id, hashed_name, may_share_a_file, plain_name
-
-_ID_IN_HEAD = rb'\A\s*\{\s*"version"\s*:\s*"[^"]*"\s*,\s*"operation_id"\s*:\s*("(?:[^"\\]|\\.)*")'
-_HEAD = 8192
+from ._names import PREFIX, SUFFIX, check_operation_id, hashed_name, plain_name
+from ._rivals import are_rivals, belongs_to_a_rival, operation_id_in
 
 
 class FileStore:
@@ -53,11 +50,7 @@ class FileStore:
             if name is None or _disk.stamp(hashed) is not None:
                 return hashed
             plain = self.directory / name
-            return hashed if self._is_rival(key, _read_operation_id(plain)) else plain
-
-    @staticmethod
-    def _is_rival(key: str, other: str | None) -> bool:
-        return other is not None and other != key and may_share_a_file(key, other)
+            return hashed if belongs_to_a_rival(plain, key) else plain
 
     # -- the five verbs
 
@@ -131,7 +124,7 @@ class FileStore:
             except CheckpointBusyError:
                 # An id that shares the file name may hold it, before its first save is there to tell.
                 other = _lock.read_holder(_beside(path, ".lock")).get("operation_id")
-                if path == hashed or not isinstance(other, str) or not self._is_rival(key, other):
+                if path == hashed or not isinstance(other, str) or not are_rivals(key, other):
                     raise
                 path = hashed
                 continue
@@ -253,29 +246,3 @@ def _as_store_error(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(f"{what}: {error.strerror or error}. The last checkpoint stands.") from error
-
-
-def operation_id_in(path: Path) -> str | None:
-    """The operation id inside the checkpoint file *path*; None if there is no file or it does not say."""
-    try:
-        return _read_operation_id(path)
-    except OSError:
-        return None
-
-
-def _read_operation_id(path: Path) -> str | None:
-    head = _disk.read(path, _HEAD)
-    if head is None:
-        return None
-    from .._codec import decode, decode_document  # msgspec is not worth loading before there is a file
-
-    match = re.match(_ID_IN_HEAD, head)
-
-    try:
-        if match is not None:
-            value = decode(match.group(1))
-        else:
-            value = decode_document(_disk.read(path) or b"").get("operation_id")
-    except ValueError:
-        return None
-    return value if isinstance(value, str) else None

@@ -41,9 +41,14 @@ def hashed_name(operation_id: str) -> str:
 
 def may_share_a_file(one: str, other: str) -> bool:
     """Whether two ids are legitimate rivals for one file name (on file systems that fold case, too)."""
-    return bool(_names(one) & _names(other))
+    return bool(_folded(one) & _folded(other))
 
 
-def _names(operation_id: str) -> set[str]:
+def _folded(operation_id: str) -> set[str]:
+    return {name.casefold() for name in names_for(operation_id)}
+
+
+def names_for(operation_id: str) -> set[str]:
+    """The file names that *operation_id* may get."""
     names = (plain_name(operation_id), hashed_name(operation_id))
-    return {name.casefold() for name in names if name is not None}
+    return {name for name in names if name is not None}

@@ -1,7 +1,8 @@
 """What a save of 100 changed entries costs beside a bare append of its bytes: ``python -m tests.bench.bench_saves``.
 
-``cp.save()`` waits for the disk, as the append does (write and fdatasync); the save at a ``cp.tick()`` holds the loop up
-for as long as it takes to gather what changed. All in turns, on the same disk; medians. A mapping of 1e3 to 1e6 records.
+``cp.save()`` waits for the disk, as the append does (write and fdatasync); the save at a ``cp.tick()`` holds the loop
+up for as long as it takes to gather what changed. All in turns, on the same disk; medians. A mapping of 1e3 to 1e6
+records.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""``python -m tests.faults``: all faults at every point, then the table of figures. Takes some hours.
+"""``python -m tests.faults``: a slice of all faults, then the table of figures. ``--full`` tries every point: hours.
 
-Arguments go to pytest: ``python -m tests.faults -k power``.
+Other arguments go to pytest: ``python -m tests.faults --full -k power``.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
+PARTS = ("faults", "test_damaged_files.py", "test_verify.py", "test_model.py", "test_prove.py")
 
 
 def main() -> int:
     """Run them in a process of their own, where ``RESUMABLE_FAULTS`` counts from the first import on."""
-    command = [sys.executable, "-m", "pytest", "-q", "--timeout=0", str(HERE), *sys.argv[1:]]
-    environment = {**os.environ, "RESUMABLE_FAULTS": os.environ.get("RESUMABLE_FAULTS", "all")}
-    return subprocess.run(command, env=environment, cwd=HERE.parents[1]).returncode
+    arguments = [argument for argument in sys.argv[1:] if argument != "--full"]
+    extent = {"RESUMABLE_FAULTS": "all"} if "--full" in sys.argv else {}
+    command = [sys.executable, "-m", "pytest", "-q", "--timeout=0", *(str(TESTS / part) for part in PARTS), *arguments]
+    return subprocess.run(command, env=os.environ | extent, cwd=TESTS.parent).returncode
 
 
 if __name__ == "__main__":

@@ -1,81 +1,34 @@
 """Hostile files: mutations of valid documents and journals. Only ResumableErrors come out, in bounded time.
 
-By hand: ``python -m tests.faults.fuzz_files --count 1000000 [--seed 1]`` (``--atheris`` where that is installed).
+By hand: ``python -m tests.faults.fuzz_files --count 1000000 [--seed 1]``; ``fuzz_guided`` is led by coverage.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import random
-import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from resumable import ResumableError, checkpointed, every
-from resumable._restore import restore
-from resumable.stores import MemoryStore
+from tests.faults.hostile import Guard, framed, load, records_of, seeds, signed, use
+from tests.faults.injection import scratch
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-V1 = {
-    "files_data": [{"path": "a.js", "sha": "1"}],
-    "processed_files": ["a.js"],
-    "processed_dirs": ["src"],
-    "timestamp": "2024-01-15T10:30:00",
-    "completed": False,
-}
 TOKENS = [
     b"null", b"true", b"-1", b"1e999", b"NaN", b"Infinity", b"9" * 400, b'"\\ud800"', b"\xff\xfe", b"\0" * 20, b"\n",
     b"[" * 3000, b'{"a":' * 3000, b"[]", b"{}", b'""', b'"__class__"', b'"$ref"', b'"version":"1.0",', b'"2.0"', b"7",
     b'"generation":-1,', b'"collections":{"files":"set"},', b'"loops":{"a":3},', b'"fold":1,',
 ]  # fmt: skip
-
-
-class Files(MemoryStore):
-    """A store that holds these bytes."""
-
-    def __init__(self, snapshot: bytes, journal: bytes | None) -> None:
-        super().__init__()
-        self.put("job", snapshot)
-        self.journal = journal
-
-    def read_journal(self, key: str) -> bytes | None:
-        return self.journal
-
-    def append_journal(self, key: str, offset: int, data: bytes) -> None:
-        raise AssertionError("loading writes nothing")
-
-    def write_journal(self, key: str, chunks: Iterable[bytes]) -> Callable[[bytes], None]:
-        raise AssertionError("loading writes nothing")
-
-    def retire_journal(self, key: str) -> None:
-        raise AssertionError("loading writes nothing")
-
-
-def _journaled(directory: str) -> tuple[bytes, bytes]:
-    with checkpointed("job", every(hours=1000), store=directory, auto_cleanup=False) as cp:
-        cp.mapping("files").update({f"{number}": "x" * 90 for number in range(120)})
-        cp.set("seen").update(["a", "b"])
-        for number in cp.remaining(range(4), key=str):
-            cp.mapping("files")[f"new {number}"] = {"n": number}
-            cp.log("log").append(number)
-            cp.save()
-    files = Path(directory)
-    return (files / ".checkpoint_job.json").read_bytes(), (files / ".checkpoint_job.journal").read_bytes()
-
-
-def seeds() -> list[tuple[bytes, bytes | None]]:
-    """Valid pairs of snapshot and journal."""
-    with tempfile.TemporaryDirectory() as name:
-        journaled, journal = _journaled(name)
-    document = json.loads(journaled)
-    unsigned = {key: value for key, value in document.items() if key != "resumable"}
-    unsigned["state"] = {"done": [1, 2.5, "ß"]}
-    return [(journaled, journal), (json.dumps(unsigned).encode(), None), (json.dumps(V1).encode(), None)]
+VALUES: list[Any] = [
+    None, True, -1, 0, 7, 2**53, 2**70, 10**400, 0.5, -0.0, 1e308, "", "x", "1", "\0", "job", "../../x", "2026-01-01",
+    "9999-12-31T23:59:59+00:00", [], [[]], [[0, 5]], [1, "a", None], {}, {"": 0}, {"n": {}}, {"by": "key", "keys": [1]},
+]  # fmt: skip
+USED = 0.2
+"""So many of the inputs that load are gone on from, too."""
 
 
 def mutated(raw: bytes, chance: random.Random) -> bytes:
@@ -102,82 +55,84 @@ def mutated(raw: bytes, chance: random.Random) -> bytes:
     return bytes(image)
 
 
-def with_a_wrong_type(raw: bytes, chance: random.Random) -> bytes:
-    """Well-formed JSON, one value of which is of another kind."""
-    document = json.loads(raw)
-    document.pop("resumable", None)
-    if chance.random() < 0.5:
-        document["resumable"] = {"generation": 1}
-    where = document
-    while isinstance(where, dict) and where:
-        key = chance.choice(list(where))
-        if not isinstance(where[key], dict) or chance.random() < 0.5:
-            where[key] = chance.choice([None, True, -1, 2**70, 0.5, "", "x", [], [[]], {}, {"": 0}, [1, "a", None]])
+def wrong(value: Any, chance: random.Random) -> Any:
+    """The same JSON, one value of which is another, or gone, or under another name."""
+    where, inside = value, [value]
+    while isinstance(where, dict | list) and where:
+        inside.append(where)
+        key: Any = chance.choice(list(where)) if isinstance(where, dict) else chance.randrange(len(where))
+        if not isinstance(where[key], dict | list) or not where[key] or chance.random() < 0.25:
+            _spoil(where, key, chance)
             break
         where = where[key]
-    return json.dumps(document).encode()
+    return value
 
 
-def try_one(snapshot: bytes, journal: bytes | None) -> str:
-    """``loaded``, or the name of the error. Anything but a ResumableError goes through."""
-    try:
-        restore(Files(snapshot, journal), "job", now=NOW)
-    except ResumableError as error:
-        str(error)
-        return type(error).__name__
-    return "loaded"
+def _spoil(where: Any, key: Any, chance: random.Random) -> None:
+    match chance.randrange(4):
+        case 0:
+            del where[key]
+        case 1 if isinstance(where, dict):
+            where[chance.choice(["", "new", "set", "del", "by", "keys", "ranges", "clear"])] = where.pop(key)
+        case _:
+            where[key] = copy.deepcopy(chance.choice(VALUES))
+
+
+def hostile(snapshot: bytes, journal: bytes | None, chance: random.Random) -> tuple[bytes, bytes | None]:
+    """Something wrong with one of the two: with its bytes, or, under a right checksum, with what it says."""
+    lies = chance.random() < 0.6
+    if journal is not None and chance.random() < 0.5:
+        if not lies:
+            return snapshot, mutated(journal, chance)
+        records = records_of(journal)
+        for _ in range(chance.randint(1, 2)):
+            at = chance.randrange(len(records))
+            records[at] = json.dumps(wrong(json.loads(records[at]), chance)).encode()
+        return snapshot, framed(records)
+    if not lies:
+        return mutated(snapshot, chance), journal
+    document = json.loads(snapshot)
+    for _ in range(chance.randint(1, 2)):
+        document = wrong(document, chance)
+    return signed(document), journal
 
 
 def fuzz(count: int, seed: int = 0) -> tuple[Counter[str], float]:
     """How often what came of *count* inputs, and the longest time that one took, in seconds.
 
     Raises:
-        AssertionError: A foreign exception came out; the text holds the input.
+        AssertionError: A foreign exception came out, or something was done to the world; the text holds the input.
     """
-    chance, outcomes, longest = random.Random(seed), Counter[str](), 0.0
-    valid = seeds()
+    with scratch() as directory:
+        return _fuzz(count, random.Random(seed), Guard(directory))
+
+
+def _fuzz(count: int, chance: random.Random, guard: Guard) -> tuple[Counter[str], float]:
+    outcomes, longest = Counter[str](), 0.0
+    valid, directory = seeds(), Path(guard.directory)
+    for snapshot, journal in valid:  # what is loaded later, is loaded now
+        load(snapshot, journal)
+        use(snapshot, journal, directory)
     for _ in range(count):
-        snapshot, journal = chance.choice(valid)
-        if journal is not None and chance.random() < 0.5:
-            journal = mutated(journal, chance)
-        elif chance.random() < 0.3:
-            snapshot = with_a_wrong_type(snapshot, chance)
-        else:
-            snapshot = mutated(snapshot, chance)
+        snapshot, journal = hostile(*chance.choice(valid), chance)
         began = time.perf_counter()
         try:
-            outcomes[try_one(snapshot, journal)] += 1
+            outcome = guard.watch(partial(load, snapshot, journal))
+            outcomes[outcome] += 1
+            if outcome == "loaded" and chance.random() < USED:
+                outcomes["used"] += 1
+                guard.watch(partial(use, snapshot, journal, directory))
         except Exception as error:
             raise AssertionError(f"{error!r} came out of {snapshot!r} with the journal {journal!r}") from error
         longest = max(longest, time.perf_counter() - began)
     return outcomes, longest
 
 
-def fuzz_guided() -> None:
-    """Coverage-guided, until it is stopped or finds something."""
-    import atheris  # type: ignore[import-not-found]
-
-    with atheris.instrument_imports():
-        import resumable._restore
-
-    def one(data: bytes) -> None:
-        cut = data.find(b"\0\0")
-        try_one(data if cut < 0 else data[:cut], None if cut < 0 else data[cut + 2 :])
-
-    atheris.Setup([sys.argv[0]], one)
-    atheris.Fuzz()
-    del resumable
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--atheris", action="store_true")
     arguments = parser.parse_args()
-    if arguments.atheris:
-        fuzz_guided()
-        return
     outcomes, longest = fuzz(arguments.count, arguments.seed)
     for outcome, number in outcomes.most_common():
         print(f"{number:>10,}  {outcome}")

@@ -17,10 +17,12 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from resumable import Checkpoint, CheckpointManager, ResumableError, _background, checkpointed, every
+from resumable._repair import repair
 
 ID = "job"
 PR_SET_PTRACER = 0x59616D61
@@ -29,6 +31,13 @@ NEVER = every(hours=1000)
 PADDING = {f"{number}": "x" * 90 for number in range(120)}
 PREPARED = 4
 """Steps that lie in the journal before a fold, a rewrite or an end."""
+SMALL = ("first", "replace", "manager", "sink", "repair")
+"""These keep a list in a small state; the others fill a mapping and a log."""
+MENDED = 2
+"""The step of the save before the damaged one, which is that of the clean end."""
+JOURNALED = ("append", "rewrite", "fold", "finalize", "load")
+"""These begin with saves in a journal."""
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 V1 = {"files_data": [{"path": "a.js", "sha": "1"}], "processed_dirs": ["src"], "timestamp": "2024-01-15T10:30:00"}
 
 
@@ -78,7 +87,7 @@ def expected(name: str, step: int) -> dict[str, Any]:
     if name == "migrate":
         old = {"files_data": {"a.js": {"path": "a.js", "sha": "1"}}, "processed_dirs": ["src"]}
         return old | ({"step": step} if step else {})
-    if name in ("first", "replace", "manager"):
+    if name in SMALL:
         return {"step": step, "done": list(range(step))}
     changed = {"last": step} | {f"new {number}": text(name, number) for number in range(1, step + 1)}
     return {"files": PADDING | changed, "log": list(range(step)), "step": step}
@@ -92,7 +101,7 @@ def text(name: str, number: int) -> str:
 def step(cp: Checkpoint, name: str) -> int:
     """One item's work; which one it was."""
     number = int(cp.state.get("step", 0)) + 1
-    if name in ("first", "replace", "manager"):
+    if name in SMALL:
         cp.state.setdefault("done", []).append(number - 1)
     elif name != "migrate":
         files = cp.mapping("files")
@@ -112,10 +121,22 @@ def opened(directory: Path, *, cleanup: bool = False) -> Iterator[Checkpoint]:
         yield cp
 
 
+def rows(step: int) -> str:
+    """What a sink holds after *step* steps."""
+    return "".join(f"row {number} {'r' * 700}\n" for number in range(1, step + 1))
+
+
+def rows_in(directory: Path) -> Path:
+    return directory / "rows.txt"
+
+
 def save_steps(name: str, directory: Path, count: int, tell: Callable[[str], None]) -> None:
     with opened(directory) as cp:
+        sink = cp.sink(rows_in(directory)) if name == "sink" else None
         for _ in range(count):
             number = step(cp, name)
+            if sink is not None:
+                sink.write(rows(number).removeprefix(rows(number - 1)))
             tell(f"begin {number}")
             cp.save()
             tell(f"saved {number}")
@@ -128,6 +149,22 @@ def save_by_manager(directory: Path, tell: Callable[[str], None]) -> None:
     tell(f"begin {number}")
     manager.create_checkpoint(ID, expected("manager", number))
     tell(f"saved {number}")
+
+
+def load(directory: Path, tell: Callable[[str], None]) -> None:
+    found = CheckpointManager(directory).load_checkpoint(ID)
+    assert found is not None, "taken for none"
+    number = found.state["step"]
+    assert found.state == expected("load", number)
+    tell(f"begin {number}")
+    tell(f"saved {number}")
+
+
+def mend(directory: Path, tell: Callable[[str], None]) -> None:
+    """Go back from a damaged save to the one before it."""
+    tell(f"begin {MENDED}")
+    repair(directory / f".checkpoint_{ID}.json", now=NOW)
+    tell(f"saved {MENDED}")
 
 
 def finalize(directory: Path, tell: Callable[[str], None]) -> None:
@@ -144,8 +181,12 @@ def prepare(name: str, directory: Path) -> None:
         (directory / f".checkpoint_{ID}.json").write_text(json.dumps(V1))
     elif name == "manager":
         save_by_manager(directory, lambda text: None)
-    elif name == "replace":
+    elif name in ("replace", "sink"):
         save_steps(name, directory, 2, lambda text: None)
+    elif name == "repair":
+        save_steps("replace", directory, MENDED, lambda text: None)
+        current = directory / f".checkpoint_{ID}.json"
+        current.write_bytes(current.read_bytes().replace(b'"step": 2', b'"step": 3'))
     elif name != "first":
         with opened(directory) as cp:
             cp.mapping("files").update(PADDING)
@@ -158,11 +199,16 @@ def act(name: str, directory: Path, tell: Callable[[str], None]) -> None:
         finalize(directory, tell)
     elif name == "manager":
         save_by_manager(directory, tell)
+    elif name == "load":
+        load(directory, tell)
+    elif name == "repair":
+        mend(directory, tell)
     else:
-        save_steps(name, directory, {"append": 2, "fold": 6}.get(name, 1), tell)
+        save_steps(name, directory, {"append": 2, "fold": 6, "sink": 2}.get(name, 1), tell)
 
 
-NAMES = ("first", "replace", "append", "rewrite", "fold", "finalize", "migrate", "manager")
+WRITING = ("first", "replace", "append", "rewrite", "fold", "finalize", "migrate", "manager", "sink")
+NAMES = (*WRITING, "load", "repair")
 
 
 def tell(text: str) -> None:

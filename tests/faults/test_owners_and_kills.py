@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from resumable import CheckpointManager
-from tests.faults.injection import WHOLE
+from tests.conftest import Figure
+from tests.faults.injection import WHOLE, scratch
+from tests.faults.kill_job import SHAPES
 
-KILLS = 10_000 if WHOLE else 20
+KILLS = 10_000 if WHOLE else 200
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -71,9 +69,7 @@ sys.exit(max(codes))
 
 
 @pytest.mark.parametrize(("processes", "rounds"), [(2, 60), (20, 8)], ids=["two processes", "twenty processes"])
-def test_one_process_at_a_time_owns_an_operation(
-    tmp_path: Path, processes: int, rounds: int, figure: Callable[[str], None]
-) -> None:
+def test_one_process_at_a_time_owns_an_operation(tmp_path: Path, processes: int, rounds: int, figure: Figure) -> None:
     command = python(OWNERS, tmp_path, processes, rounds)
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=200)
 
@@ -81,84 +77,31 @@ def test_one_process_at_a_time_owns_an_operation(
     counts = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
     assert [count for count, _ in counts] == [rounds] * processes
     refused = sum(busy for _, busy in counts)
-    figure(f"owners {processes:3}: {processes * rounds} times inside, {refused} refused, 0 together")
+    figure(f"{processes} processes on one operation", processes * rounds, f"{refused} refused, 0 together")
 
 
 # -- kills at random moments ------------------------------------------------------------------------------------------
 
-LOOP = """
-import os, sys
-from resumable import checkpointed, every
 
-directory, count = sys.argv[1], int(sys.argv[2])
-with checkpointed("job", every(items=7), store=directory, auto_cleanup=False) as cp:
-    files, log = cp.mapping("files"), cp.log("log")
-    os.write(1, b"ready\\n")
-    saves = cp.metadata.save_count
-    for item in cp.remaining(range(count)):
-        files[str(item)] = {"sha": "x" * 40, "n": item}
-        log.append(item)
-        cp.state["last"] = item
-        if cp.metadata.save_count > saves:
-            saves = cp.metadata.save_count
-            os.write(1, b"saved %d %d\\n" % (saves, item - 1))
-        os.write(2, b"%d\\n" % item)
-"""
-ITEMS = 3000
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_kill_at_any_moment_loses_nothing_that_was_reported_saved(shape: str, figure: Figure) -> None:
+    kills = KILLS // len(SHAPES)
+    with scratch() as directory:
+        done = subprocess.run(
+            [sys.executable, "-B", "-W", "error", "-m", "tests.faults.kill_job", shape, str(kills), "7"],
+            capture_output=True,
+            text=True,
+            env={**environment(), "TMPDIR": str(directory)},
+            cwd=REPOSITORY,
+        )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
 
-
-def check_whole(directory: Path) -> tuple[int, int]:
-    """How many items are done and how often it was saved; all parts of the checkpoint must agree on it."""
-    found = CheckpointManager(directory).load_checkpoint("job")
-    if found is None:
-        return 0, 0
-    done = found.metadata.processed_items
-    assert list(found.state["files"]) == [str(item) for item in range(done)]
-    assert found.state["log"] == list(range(done))
-    assert found.state.get("last", -1) == done - 1
-    assert done == 0 or found.internal["loops"]["loop-1"]["position"] == done
-    return done, found.metadata.save_count
-
-
-def test_a_kill_at_any_moment_loses_nothing_that_was_reported_saved(
-    tmp_path: Path, figure: Callable[[str], None]
-) -> None:
-    chance, kills, repeated, done = random.Random(7), 0, 0, 0
-    while kills < KILLS:
-        directory = tmp_path / f"loop {kills}"
-        done = 0
-        while done < ITEMS and kills < KILLS:
-            begun, lines = killed_run(directory, chance.random() * 0.06)
-            before = done
-            done, saves = check_whole(directory)
-            reported = [tuple(map(int, line.split()[1:])) for line in lines if line.startswith("saved")]
-            if reported:
-                assert (done, saves) >= (reported[-1][1] + 1, reported[-1][0])
-            assert done >= before
-            repeated += max(0, begun - done)
-            kills += 1
-        shutil.rmtree(directory)
-    figure(f"random kills {kills}: 0 items lost, {repeated} begun again ({repeated / kills:.1f} a kill)")
-
-
-def killed_run(directory: Path, delay: float) -> tuple[int, list[str]]:
-    """Kill a run *delay* seconds after it began to work; how many items it had begun, and what it reported."""
-    progress = directory.with_name("progress")
-    with (
-        progress.open("wb") as errors,
-        subprocess.Popen(
-            python(LOOP, directory, ITEMS), stdout=subprocess.PIPE, stderr=errors, env=environment()
-        ) as process,
-    ):
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        assert first == b"ready\n", progress.read_text()
-        time.sleep(delay)
-        process.kill()
-        lines = process.stdout.read().decode().split("\n")[:-1]
-    assert process.returncode in (-9, 0), progress.read_text()
-    items = progress.read_text().split("\n")[:-1]
-    return (int(items[-1]) + 1 if items else 0), lines
+    assert told["wrong"] == []
+    assert told["kills"] == kills
+    again = f"{told['repeated']} begun again ({told['repeated'] / kills:.1f} a kill)"
+    figure(f"random kill in a loop, {shape}", kills, f"0 lost, {again}, 0 hangs; {told['ends']} came to their end")
 
 
 # -- a full disk ------------------------------------------------------------------------------------------------------

@@ -18,12 +18,13 @@ import pytest
 
 from resumable import CheckpointManager, _journal
 from resumable.stores import FileStore, _disk
+from tests.conftest import Figure
 from tests.faults import operations
 from tests.faults.injection import WHOLE, scratch
 from tests.faults.power import SECTOR, Disk, View, lay_out
 from tests.faults.recording import Recorder, recording
 
-SCENARIOS = (*operations.NAMES, "torn", "long torn", "sink")
+SCENARIOS = (*operations.WRITING, "torn", "long torn")
 TORN = {"torn": 700, "long torn": 6000}
 """Bytes of a record that an earlier power cut has left."""
 GO_ON_AFTER = 1 if WHOLE else 25
@@ -32,18 +33,11 @@ GO_ON_AFTER = 1 if WHOLE else 25
 
 def kind_of(scenario: str) -> str:
     """What the scenario's state looks like."""
-    return {"torn": "append", "long torn": "append", "sink": "replace"}.get(scenario, scenario)
-
-
-def rows(step: int) -> str:
-    return "".join(f"row {number} {'r' * 700}\n" for number in range(1, step + 1))
+    return {"torn": "append", "long torn": "append"}.get(scenario, scenario)
 
 
 def prepare(scenario: str, directory: Path) -> None:
-    if scenario == "sink":
-        directory.mkdir()
-        save_rows(directory, 2, lambda text: None)
-    elif scenario != "first":  # there, the directory is missing, too
+    if scenario != "first":  # there, the directory is missing, too
         operations.prepare(kind_of(scenario), directory)
     if scenario in TORN:
         journal = directory / f".checkpoint_{operations.ID}.journal"
@@ -51,21 +45,7 @@ def prepare(scenario: str, directory: Path) -> None:
 
 
 def act(scenario: str, directory: Path, tell: Callable[[str], None]) -> None:
-    if scenario == "sink":
-        save_rows(directory, 2, tell)
-    else:
-        operations.act(kind_of(scenario), directory, tell)
-
-
-def save_rows(directory: Path, count: int, tell: Callable[[str], None]) -> None:
-    with operations.opened(directory) as cp:
-        sink = cp.sink(directory / "rows.txt")
-        for _ in range(count):
-            number = operations.step(cp, "replace")
-            sink.write(rows(number).removeprefix(rows(number - 1)))
-            tell(f"begin {number}")
-            cp.save()
-            tell(f"saved {number}")
+    operations.act(kind_of(scenario), directory, tell)
 
 
 class Lost(AssertionError):
@@ -143,8 +123,8 @@ class Trial:
         before = self.step()
         with operations.opened(directory, cleanup=True) as cp:
             if self.scenario == "sink":
-                cp.sink(directory / "rows.txt")
-                assert (directory / "rows.txt").read_text() == rows(before or 0)
+                cp.sink(operations.rows_in(directory))
+                assert operations.rows_in(directory).read_text() == operations.rows(before or 0)
             elif self.scenario != "finalize":
                 number = operations.step(cp, kind_of(self.scenario))
                 cp.save()
@@ -169,25 +149,21 @@ def trial(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Trial]]:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_after_a_power_cut_the_reported_save_stands(
-    scenario: str, trial: Callable[[str], Trial], figure: Callable[[str], None]
+    scenario: str, trial: Callable[[str], Trial], figure: Figure
 ) -> None:
     tried = trial(scenario)
     found = tried.check_all()
 
     assert found["new"] > 0
-    figure(
-        f"power cut {scenario:9} {len(tried.recorder.events):3} writes, {found.total():5} states: "
-        f"{found['old']} old, {found['new']} new, 0 lost"
-    )
+    outcome = f"{len(tried.recorder.events)} writes: {found['old']} old, {found['new']} new, 0 lost"
+    figure(f"power cut, {scenario}", found.total(), outcome)
 
 
 # -- the journal, wherever its sectors end ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("remnant", [0, 100, 3000])
-def test_a_record_may_tear_at_any_sector_wherever_it_begins(
-    remnant: int, tmp_path: Path, figure: Callable[[str], None]
-) -> None:
+def test_a_record_may_tear_at_any_sector_wherever_it_begins(remnant: int, tmp_path: Path, figure: Figure) -> None:
     """Even if only its first few bytes are lost: those that share a sector with the record before."""
     count = 0
     for alignment in range(SECTOR) if WHOLE else (*range(0, SECTOR, 37), *range(SECTOR - 17, SECTOR)):
@@ -211,7 +187,7 @@ def test_a_record_may_tear_at_any_sector_wherever_it_begins(
                 assert content is not None
                 assert content.damage == "", (alignment, view)
                 assert [record["n"] for record in content.records] in ([[1, 2]] if disk.told else [[1], [1, 2]])
-    figure(f"power cut in a journal after {remnant} torn bytes: {count} states, 0 lost")
+    figure(f"power cut in a journal, after {remnant} torn bytes", count, "0 lost")
 
 
 # -- the test itself can fail -----------------------------------------------------------------------------------------
@@ -250,11 +226,11 @@ def test_a_careless_store_is_found_out(
     scenario: str,
     trial: Callable[[str], Trial],
     monkeypatch: pytest.MonkeyPatch,
-    figure: Callable[[str], None],
+    figure: Figure,
 ) -> None:
     monkeypatch.setattr(_disk, name, careless)
     tried = trial(scenario)
 
     with pytest.raises(Lost):
         tried.check_all()
-    figure(f"power cut {scenario:9} with a {name} that is {careless.__name__}: found out")
+    figure(f"power cut, {scenario}, a store whose {name} is {careless.__name__}", 1, "found out")

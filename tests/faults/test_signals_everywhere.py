@@ -11,11 +11,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import Figure
 from tests.faults.injection import WHOLE, scratch
 from tests.faults.signal_job import SHAPES
 
@@ -30,7 +30,7 @@ EVERY = 1 if WHOLE else 53
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_signal_at_any_line_loses_nothing_that_counts(
-    shape: str, number: signal.Signals, times: int, figure: Callable[[str], None]
+    shape: str, number: signal.Signals, times: int, figure: Figure
 ) -> None:
     with scratch() as directory:
         command = [sys.executable, "-B", "-W", "error", "-m", "tests.faults.signal_job"]
@@ -47,8 +47,6 @@ def test_a_signal_at_any_line_loses_nothing_that_counts(
 
     assert told["wrong"] == []
     ended = ", ".join(f"{count} {how}" for how, count in sorted(told["ended"].items()))
-    times_told = "once " if times == 1 else "twice"
-    figure(
-        f"{number.name:7} {times_told} in {shape:9} at {told['runs']:4} of {told['lines']} lines: {ended}; "
-        f"{told['repeated']} items begun again, 0 lost, 0 hangs"
-    )
+    times_told = "once" if times == 1 else "twice"
+    outcome = f"of {told['lines']} lines: {ended}; {told['repeated']} begun again, 0 lost, 0 hangs"
+    figure(f"{number.name} {times_told}, {shape}", told["runs"], outcome)

@@ -1,0 +1,64 @@
+"""Each fault test tells its figure; they are printed together at the end, as one table."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import pytest
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    fault: str
+    cases: int
+    outcome: str
+
+
+class Figure(Protocol):
+    """Notes what was done to the library, how often, and what came of it."""
+
+    def __call__(self, fault: str, cases: int = 0, outcome: str = "") -> None: ...
+
+
+_rows = pytest.StashKey[list[Row]]()
+_ASSERTED = (
+    "lost ticked items after a reported save",
+    "half-written states accepted",
+    "wrong states accepted",
+    "foreign exceptions",
+    "hangs",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_rows] = []
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Figure:
+    rows = request.config.stash.setdefault(_rows, [])
+
+    def note(fault: str, cases: int = 0, outcome: str = "") -> None:
+        name, _, rest = fault.partition(": ")
+        rows.append(Row(name, cases, outcome or rest))
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    rows = config.stash.get(_rows, [])
+    if not rows:
+        return
+    terminalreporter.section("faults")
+    width = max(len(row.fault) for row in rows)
+    for row in rows:
+        cases = f"{row.cases:,}" if row.cases else ""
+        terminalreporter.line(f"{row.fault:{width}} {cases:>10}  {row.outcome}")
+    terminalreporter.line(f"{'all':{width}} {sum(row.cases for row in rows):>10,}  {_verdict(terminalreporter)}")
+
+
+def _verdict(terminalreporter: pytest.TerminalReporter) -> str:
+    """Every test asserts that there was none of these."""
+    failed = len(terminalreporter.stats.get("failed", [])) + len(terminalreporter.stats.get("error", []))
+    return f"{failed} tests FAILED" if failed else "; ".join(f"{what} 0" for what in _ASSERTED)

@@ -1,0 +1,190 @@
+"""Files that somebody made to do harm, and all that a program does with them.
+
+Only ResumableErrors come out, nothing is executed, and nothing is touched that is not the checkpoint's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from resumable import Checkpoint, ResumableError, _journal, checkpointed, every
+from resumable._codec import encode
+from resumable._restore import restore
+from resumable.stores import MemoryStore
+
+T = TypeVar("T")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+V1 = {
+    "files_data": [{"path": "a.js", "sha": "1"}],
+    "processed_files": ["a.js"],
+    "processed_dirs": ["src"],
+    "timestamp": "2024-01-15T10:30:00",
+    "completed": False,
+}
+
+
+class Files(MemoryStore):
+    """A store that holds these bytes."""
+
+    def __init__(self, snapshot: bytes, journal: bytes | None) -> None:
+        super().__init__()
+        self.put("job", snapshot)
+        self.journal = journal
+
+    def read_journal(self, key: str) -> bytes | None:
+        return self.journal
+
+    def append_journal(self, key: str, offset: int, data: bytes) -> None:
+        self.journal = (self.journal or b"")[:offset] + data
+
+    def write_journal(self, key: str, chunks: Iterable[bytes]) -> Callable[[bytes], None]:
+        self.journal = data
+
+    def retire_journal(self, key: str) -> None:
+        self.journal = None
+
+
+# -- valid ones, to begin with ----------------------------------------------------------------------------------------
+
+
+def work(cp: Checkpoint[dict[str, Any]]) -> None:
+    """Something of everything that a loop may leave in its checkpoint."""
+    cp.observe({"x-ratelimit-limit": "5000", "x-ratelimit-remaining": "4000", "x-ratelimit-reset": "1767229200"})
+    files, seen, log = cp.mapping("files"), cp.set("seen"), cp.log("log")
+    for number in cp.remaining(range(4), key=str):
+        files[f"new {number}"] = {"n": number}
+        seen.add(number)
+        log.append(number)
+        cp.state["last"] = number
+        cp.save()
+        for _ in cp.remaining(range(3)):
+            pass
+
+
+def _journaled(directory: str) -> tuple[bytes, bytes]:
+    with checkpointed("job", every(hours=1000), store=directory, auto_cleanup=False) as cp:
+        cp.mapping("files").update({f"{number}": "x" * 90 for number in range(100)})
+        cp.save()
+        work(cp)
+    files = Path(directory)
+    return (files / ".checkpoint_job.json").read_bytes(), (files / ".checkpoint_job.journal").read_bytes()
+
+
+def seeds() -> list[tuple[bytes, bytes | None]]:
+    """Valid pairs of snapshot and journal."""
+    with tempfile.TemporaryDirectory() as name:
+        journaled, journal = _journaled(name)
+    with tempfile.TemporaryDirectory() as name:
+        with checkpointed("job", every(hours=1000), store=name, auto_cleanup=False) as cp:
+            work(cp)
+        small = (Path(name) / ".checkpoint_job.json").read_bytes()
+    document = json.loads(small)
+    unsigned = {key: value for key, value in document.items() if key != "resumable"}
+    unsigned["state"] = {"done": [1, 2.5, "ß"]}
+    return [(journaled, journal), (small, None), (json.dumps(unsigned).encode(), None), (json.dumps(V1).encode(), None)]
+
+
+# -- lies: the checksums are right, the content is not ----------------------------------------------------------------
+
+
+def signed(document: Any) -> bytes:
+    """*document* with a digest that is right, if it has a place for one."""
+    if not isinstance(document, dict) or not isinstance(document.get("resumable"), dict):
+        return json.dumps(document).encode()
+    document["resumable"].pop("digest", None)
+    try:
+        digest = hashlib.sha256(encode(document)).hexdigest()
+    except ResumableError:  # it holds what JSON cannot
+        digest = ""
+    document["resumable"]["digest"] = digest
+    return json.dumps(document).encode()
+
+
+def framed(records: list[bytes]) -> bytes:
+    """A journal whose checksums are right."""
+    journal, crc = b"", 0
+    for record in records:
+        line, crc = _journal.frame(record, crc)
+        journal += line
+    return journal
+
+
+def records_of(journal: bytes) -> list[bytes]:
+    """The JSON of each line, the header first."""
+    return [line.split(b" ", 2)[2] for line in journal.splitlines()]
+
+
+# -- what is done with them -------------------------------------------------------------------------------------------
+
+
+def load(snapshot: bytes, journal: bytes | None) -> str:
+    """``loaded``, or the name of the error. Anything but a ResumableError goes through."""
+    try:
+        restore(Files(snapshot, journal), "job", now=NOW)
+    except ResumableError as error:
+        str(error)
+        return type(error).__name__
+    return "loaded"
+
+
+def use(snapshot: bytes, journal: bytes | None, directory: Path) -> None:
+    """Go on from it, as a program would that knows nothing of its content; rows go to *directory*."""
+    store = Files(snapshot, journal)
+    with contextlib.suppress(ResumableError), checkpointed("job", every(items=2), store=store) as cp:
+        assert cp.metadata.processed_items >= 0
+        for kind, name in ((cp.mapping, "files"), (cp.set, "seen"), (cp.log, "log")):
+            with contextlib.suppress(TypeError):  # the state holds something else: the program is told so
+                len(kind(name))
+        with contextlib.suppress(TypeError):
+            work(cp)
+        cp.sink(directory / "rows.txt").write("row\n")
+        cp.tick()
+        cp.save()
+
+
+# -- what it does to the world ----------------------------------------------------------------------------------------
+
+_EXECUTES = ("exec", "compile", "import", "marshal.", "pickle.", "ctypes.", "subprocess.", "os.exec", "os.system")
+_EXECUTES += ("os.posix_spawn", "os.fork", "os.putenv", "socket.connect", "socket.bind", "socket.send", "urllib.")
+_TOUCHES = ("open", "os.", "shutil.", "tempfile.")
+
+
+class Guard:
+    """Notes whatever is executed, loaded, or touched outside of *directory*, while it is on."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = str(directory)
+        self.is_on = False
+        self.told: list[str] = []
+        sys.addaudithook(self._hear)
+
+    def watch(self, function: Callable[[], T]) -> T:
+        """What *function* gives.
+
+        Raises:
+            AssertionError: It did something to the world.
+        """
+        self.is_on = True
+        try:
+            result = function()
+        finally:
+            self.is_on = False
+        assert self.told == [], self.told
+        return result
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.is_on and (event.startswith(_EXECUTES) or (event.startswith(_TOUCHES) and self._is_outside(arguments))):
+            self.told.append(f"{event} {arguments!r}"[:300])
+
+    def _is_outside(self, arguments: tuple[Any, ...]) -> bool:
+        paths = [os.fsdecode(one) for one in arguments[:2] if isinstance(one, bytes | str | os.PathLike)]
+        return any(os.sep in path and not path.startswith(self.directory) for path in paths)
