@@ -21,7 +21,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -124,12 +123,15 @@ class Loop(RuleBasedStateMachine):
         self.cp.mapping("files").pop(name, None)
         self.files.pop(name, None)
 
-    @rule()
-    def tick(self) -> None:
-        self.number += 1
-        self.states[self.number] = [copy.deepcopy(self.files)]
-        with self.errors_of_the_disk():
-            self.cp.tick()
+    @rule(times=st.integers(1, 3), size=st.sampled_from([0, 1500, 9000]))
+    def tick(self, times: int, size: int) -> None:
+        for _ in range(times):
+            if size:
+                self.assign("e", size, "z")
+            self.number += 1
+            self.states[self.number] = [copy.deepcopy(self.files)]
+            with self.errors_of_the_disk():
+                self.cp.tick()
 
     @rule()
     def save(self) -> None:
@@ -151,13 +153,16 @@ class Loop(RuleBasedStateMachine):
             assert self.is_failing
             self.is_failing = False
 
-    @precondition(lambda self: any(not one.done() for one in held))
-    @rule(fate=st.sampled_from(FATES))
-    def let_one_go(self, fate: str) -> None:
-        one = next(one for one in held if not one.done())
-        one.fate = fate
-        self.is_failing = self.is_failing or fate != "well"
-        one.exception()
+    @rule(count=st.integers(1, 3), fate=st.sampled_from(FATES))
+    def let_go(self, count: int, fate: str) -> None:
+        """The oldest ones end, the last of them so."""
+        for one in [one for one in held if not one.done()][:count]:
+            one.fate = "well"
+            one.exception()
+        following = next((one for one in held if not one.done()), None)
+        if following is not None and fate != "well":
+            following.fate, self.is_failing = fate, True
+            following.exception()
 
     @rule(goes_on=st.booleans())
     def be_killed(self, goes_on: bool) -> None:
@@ -285,3 +290,20 @@ def test_what_a_fold_prepared_is_gone_with_the_checkpoint(tmp_path: Path) -> Non
         assert len(list(tmp_path.glob("*.tmp"))) == 1
         store.delete("job")
         assert list(tmp_path.glob("*.tmp")) == []
+
+
+def test_what_lands_while_a_fold_ends_is_in_the_new_journal(tmp_path: Path) -> None:
+    """A copy of the files tells after each step what a kill would leave."""
+    with checkpointed("job", every(items=1), store=tmp_path, auto_cleanup=False) as cp:
+        begin(tmp_path, cp)
+        folds = set()
+        for number in range(1, 20):
+            cp.mapping("files")["new"] = {"n": number, "x": "y" * 9000}
+            cp.tick()
+            for one in held:
+                one.exception()
+            found = CheckpointManager(tmp_path).load_checkpoint("job")
+            assert found is not None
+            assert (found.metadata.processed_items, found.state["files"]["new"]["n"]) == (number, number)
+            folds.add(cp._core._stored._generation)
+        assert len(folds) > 3
