@@ -203,6 +203,7 @@ class Writing:
             yield from ()
 
         self._fly(lambda: new.put_in_place(data), stands, self._sent.clear, saves=0)
+        self._must_snapshot = False  # saves may be sent after it
 
     # -- beside the loop
 
