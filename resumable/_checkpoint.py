@@ -35,11 +35,13 @@ class Checkpoint(Shell[S]):
     def tick(self, items: int = 1) -> None:
         """*items* are done: save, if one is due.
 
-        Costs next to nothing when none is. The first one checks that the state can be saved at all.
+        Costs next to nothing when none is. The first one checks that the state can be saved at all. A save of 8 KiB
+        or more is taken here and written by a thread, while the loop goes on; it counts once it is on the disk.
 
         Raises:
             StateEncodeError: JSON cannot hold the state; the last checkpoint stands.
-            StoreError: The save failed; it does not count, and the next tick tries again.
+            StoreError: This save failed, or one that a tick before has sent to its thread. It does not count, nothing
+                is lost from the state, and the next tick tries again.
             KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came; everything ticked is saved.
         """
         self._ticked = ticked = self._ticked + items
