@@ -26,7 +26,7 @@ class FileStore:
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(directory)
         self._located: dict[str, Path] = {}
-        self._journals: dict[str, int] = {}
+        self._journals: dict[str, tuple[Path, int]] = {}
         self._new_journals: dict[str, Path] = {}
 
     def __repr__(self) -> str:
@@ -147,11 +147,12 @@ class FileStore:
             return _disk.read(path)
 
     def append_journal(self, key: str, offset: int, data: bytes) -> None:
-        path = _beside(self.locate(key), ".journal")
+        known = self._journals.get(key)
+        path = _beside(self.locate(key), ".journal") if known is None else known[0]
         with _as_store_error(f"cannot append to {path}"):
-            descriptor = self._journals.get(key)
-            if descriptor is None:
-                descriptor = self._journals[key] = _open_journal(path, offset)
+            if known is None:
+                known = self._journals[key] = path, _open_journal(path, offset)
+            descriptor = known[1]
             try:
                 _disk.write_all(descriptor, data)
                 _disk.sync_data(descriptor)
@@ -195,10 +196,10 @@ class FileStore:
                 _disk.unlink(new)
 
     def _close_journal(self, key: str) -> None:
-        descriptor = self._journals.pop(key, None)
-        if descriptor is not None:
+        known = self._journals.pop(key, None)
+        if known is not None:
             with contextlib.suppress(OSError):
-                os.close(descriptor)
+                os.close(known[1])
 
     # -- generations
 
