@@ -189,11 +189,22 @@ class Model(RuleBasedStateMachine):
         self.live["log"].append(copy.deepcopy(value))
 
     @precondition(lambda self: self.is_open)
+    @rule(name=st.sampled_from(["files", "log"]), is_saved_between=st.booleans())
+    def begin_a_collection_anew(self, name: str, is_saved_between: bool) -> None:
+        self.held.clear()
+        del self.cp.state[name]
+        if is_saved_between:
+            del self.live[name]
+            self.save()
+        self.files, self.log = self.cp.mapping("files"), self.cp.log("log")
+        self.live[name] = {} if name == "files" else []
+
+    @precondition(lambda self: self.is_open)
     @rule(number=st.integers(0, 9))
     def append_much(self, number: int) -> None:
-        """Two saves that make the journal outgrow the snapshot, so that it is folded."""
-        for _ in range(3):
-            rows = [f"{number}" * 60] * 30
+        """Saves that make the journal outgrow the snapshot, so that it is folded while some of them are made."""
+        for turn in range(9):
+            rows = [f"{number}{turn}" * 30] * 25
             self.log.extend(rows)
             self.live["log"].extend(rows)
             self.save()
