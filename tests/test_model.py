@@ -52,10 +52,17 @@ plain = st.recursive(
 )
 
 
+CHANGES = (
+    ["set_plain", "delete_plain", "change_plain_in_place", "set_entry", "delete_entry", "set_an_entry_that_is_held"]
+    + ["change what is held"] * 2
+    + ["save"] * 3
+)
+
+
 class Model(RuleBasedStateMachine):
     """What the state is, what is saved of it, and how far the loop has come."""
 
-    @initialize(padded=st.booleans(), strategy=st.sampled_from(sorted(STRATEGIES)))
+    @initialize(padded=st.sampled_from([True, True, False]), strategy=st.sampled_from(sorted(STRATEGIES)))
     def begin(self, padded: bool, strategy: str) -> None:
         self.directory = Path(tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
         self.clock = ManualClock()
@@ -187,6 +194,26 @@ class Model(RuleBasedStateMachine):
     def append(self, value: Any) -> None:
         self.log.append(value)
         self.live["log"].append(copy.deepcopy(value))
+
+    @precondition(lambda self: self.is_open)
+    @rule(data=st.data(), is_saved=st.booleans())
+    def work(self, data: st.DataObject, is_saved: bool) -> None:
+        """Several changes to the same few things, and saves between them: what one save tells, the next must know."""
+        for _ in range(data.draw(st.integers(2, 8))):
+            change = data.draw(st.sampled_from(CHANGES))
+            if change == "save":
+                self.save()
+            elif change == "change what is held":
+                if self.held:
+                    self.change_what_is_held(data, 1)
+            elif change.startswith("delete"):
+                getattr(self, change)(name="a")
+            else:
+                getattr(self, change)(name="a", value=data.draw(st.integers(0, 3)))
+        if is_saved:
+            self.save()
+
+    work_again = work_still = work_on = work  # to be chosen as often
 
     @precondition(lambda self: self.is_open)
     @rule(name=st.sampled_from(["files", "log"]), is_saved_between=st.booleans())
