@@ -349,3 +349,35 @@ def test_forks_in_the_middle_of_a_loop_change_nothing(tmp_path: Path, figure: Fi
             assert found is None or found["log"] == list(range(len(found["files"])))
     assert stored(tmp_path) == {"files": {str(item): "x" * 300 for item in range(items)}, "log": list(range(items))}
     figure("fork in the middle", items, "0 children wrote, 0 lost")
+
+
+# -- short writes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", operations.WRITING)
+def test_each_write_may_take_only_a_part(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: Figure
+) -> None:
+    """As the system may at any call: all is written nevertheless, and what cannot be is told."""
+    write, calls = os.write, 0
+    monkeypatch.setattr(operations._snapshot.threading, "Thread", operations.Deferred)
+
+    def short(descriptor: int, data: bytes) -> int:
+        nonlocal calls
+        calls += 1
+        return write(descriptor, data[: max(1, len(data) // 3)])
+
+    operations.prepare(name, tmp_path / "store")
+    told: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", short)
+        operations.act(name, tmp_path / "store", told.append)
+    found = stored(tmp_path / "store")
+    if name == "finalize":
+        assert found is None
+    else:
+        assert found == operations.expected(name, int(told[-1].removeprefix("saved ")))
+    if name == "sink":
+        assert operations.rows_in(tmp_path / "store").read_text() == operations.rows(4)
+    assert calls or name == "finalize"
+    figure(f"short writes, {name}", calls, "0 lost, 0 half")
