@@ -74,14 +74,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     told: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if told is not None:  # a process of pytest-xdist: it tells the one that prints
         functions: set[str] = session.config.stash[_functions]
-        told["resumable"] = session.config.stash[_stops], sorted(functions)
+        told["resumable"] = session.config.stash[_stops], list(functions)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
+    stash: pytest.Stash = node.config.stash
     stops, functions = getattr(node, "workeroutput", {}).get("resumable", ([], []))
-    node.config.stash[_stops] += stops
-    node.config.stash[_functions].update(functions)
+    stash[_stops].extend(stops)
+    stash[_functions].update(functions)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -141,7 +141,7 @@ print(json.dumps(told))
 
 
 @pytest.mark.parametrize("kind", ["limit", "tmpfs"])
-def test_the_users_error_survives_a_disk_that_is_full(tmp_path: Path, kind: str) -> None:
+def test_the_users_error_survives_a_disk_that_is_full(tmp_path: Path, kind: str, figure: Figure) -> None:
     """It gets a note that the save failed, and the last save stands."""
     command = python(FULL, tmp_path, kind)
     if kind == "tmpfs":
@@ -159,3 +159,5 @@ def test_the_users_error_survives_a_disk_that_is_full(tmp_path: Path, kind: str)
     assert "could not be saved on the way out" in told["notes"][-1]
     assert told["stands"] is True
     assert told["left"] == []
+    full = "file size limit" if kind == "limit" else "file system full"
+    figure(f"{full} at the save of an exception", 1, "the user's error, with a note; the checkpoint stands")

@@ -13,10 +13,11 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from resumable import CheckpointManager, StoreError, checkpointed, every
+from resumable import Checkpoint, CheckpointManager, StoreError, checkpointed, every
 from resumable.testing import ManualClock
 from tests.conftest import Figure
 from tests.faults import operations
@@ -27,7 +28,7 @@ REPOSITORY = Path(__file__).parents[2]
 HOUR = timedelta(hours=1)
 
 
-def stored(directory: Path) -> dict[str, object] | None:
+def stored(directory: Path) -> dict[str, Any] | None:
     found = CheckpointManager(directory).load_checkpoint("job")
     return found.state if found is not None else None
 
@@ -116,7 +117,7 @@ def test_a_directory_removed_for_good_is_made_again(tmp_path: Path) -> None:
 
 READ_ONLY = """
 import os, subprocess, sys
-from resumable import CheckpointManager, StoreError, checkpointed, every
+from resumable import Checkpoint, CheckpointManager, StoreError, checkpointed, every
 
 directory = sys.argv[1]
 def mount(how):
@@ -309,3 +310,74 @@ def test_threads_that_tick_lose_no_item(tmp_path: Path, figure: Figure) -> None:
     assert found is not None
     assert sorted(found.state["log"]) == [[number, item] for number in range(threads) for item in range(items)]
     figure(f"{threads} threads tick", threads * items, f"read {seen} times meanwhile: 0 lost, 0 torn")
+
+
+# -- forks ------------------------------------------------------------------------------------------------------------
+
+
+def forked(cp: Checkpoint[dict[str, Any]], item: int) -> int:
+    """The process id of a child that works on as if the checkpoint were its own."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        with contextlib.suppress(StoreError):
+            cp.log("log").extend(["of a child"] * 50)
+            cp.mapping("files")[f"child {item}"] = "x" * 5000
+            cp.tick(5)
+            cp.save()
+        if item % 2:
+            cp._close(None if item % 4 == 1 else KeyboardInterrupt())
+        code = 0
+    finally:
+        os._exit(code)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_forks_in_the_middle_of_a_loop_change_nothing(tmp_path: Path, figure: Figure) -> None:
+    """Before a save, after one, during a fold; the children save, leave the block, or just end."""
+    items = 600 if WHOLE else 60
+    with checkpointed("job", every(items=3), store=tmp_path, auto_cleanup=False) as cp:
+        files, log = cp.mapping("files"), cp.log("log")
+        for item in cp.remaining(range(items)):
+            files[str(item)] = "x" * 300
+            log.append(item)
+            assert os.waitstatus_to_exitcode(os.waitpid(forked(cp, item), 0)[1]) == 0
+            found = stored(tmp_path)
+            assert found is None or found["log"] == list(range(len(found["files"])))
+    assert stored(tmp_path) == {"files": {str(item): "x" * 300 for item in range(items)}, "log": list(range(items))}
+    figure("fork in the middle", items, "0 children wrote, 0 lost")
+
+
+# -- short writes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", operations.WRITING)
+def test_each_write_may_take_only_a_part(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: Figure
+) -> None:
+    """As the system may at any call: all is written nevertheless, and what cannot be is told."""
+    write, calls = os.write, 0
+    monkeypatch.setattr(operations._snapshot.threading, "Thread", operations.Deferred)
+
+    def short(descriptor: int, data: bytes) -> int:
+        nonlocal calls
+        calls += 1
+        return write(descriptor, data[: max(1, len(data) // 3)])
+
+    operations.prepare(name, tmp_path / "store")
+    told: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", short)
+        operations.act(name, tmp_path / "store", told.append)
+    found = stored(tmp_path / "store")
+    if name == "finalize":
+        assert found is None
+    else:
+        assert found == operations.expected(name, int(told[-1].removeprefix("saved ")))
+    if name == "sink":
+        assert operations.rows_in(tmp_path / "store").read_text() == operations.rows(4)
+    assert calls or name == "finalize"
+    figure(f"short writes, {name}", calls, "0 lost, 0 half")
