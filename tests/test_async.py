@@ -325,16 +325,15 @@ async def test_a_cancellation_during_a_save_waits_for_it_and_is_raised() -> None
 async def test_a_second_cancellation_does_not_break_the_save_either() -> None:
     slow = SlowStore()
     manager = CheckpointManager(store=slow)
+    ticked = asyncio.Event()
 
     async def work() -> None:
         async with checkpointed("job", NEVER, manager=manager) as cp:
             await cp.tick(5)
+            ticked.set()
             await asyncio.sleep(3600)
 
-    task = asyncio.create_task(work())
-    await asyncio.sleep(0)
-    await asyncio.sleep(0.01)
-    task.cancel()
+    task = await cancelled_at(work, ticked.is_set)
     await until(slow.began.is_set)
     for _ in range(3):
         task.cancel()
@@ -364,8 +363,9 @@ async def test_a_cancelled_operation_is_free_again_when_the_task_is_done(tmp_pat
 
 async def test_a_timeout_saves_and_is_a_timeout(manager: CheckpointManager) -> None:
     with pytest.raises(TimeoutError):  # noqa: PT012
-        async with asyncio.timeout(0.01), checkpointed("job", manager=manager) as cp:
+        async with asyncio.timeout(None) as limit, checkpointed("job", manager=manager) as cp:
             await cp.tick(2)
+            limit.reschedule(asyncio.get_running_loop().time())
             await asyncio.sleep(3600)
 
     assert saved(manager).metadata.processed_items == 2
