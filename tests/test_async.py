@@ -427,6 +427,26 @@ async def test_a_cancelled_loop_repeats_the_item_that_was_under_way_and_no_other
     assert begun == [0, 1, 2, 3, 3, 4, 5]
 
 
+async def test_a_wait_for_the_quota_is_on_the_managers_clock(manager: CheckpointManager) -> None:
+    clock = manager.clock
+    began, turns = clock.now(), 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    async with checkpointed("job", manager=manager) as cp:
+        cp.observe(remaining=0, limit=10, reset_at=clock.utc().timestamp() + 3600)
+        await cp.tick()
+    task.cancel()
+
+    assert 3600 <= clock.now() - began < 3700
+    assert turns > 100, "other tasks must go on meanwhile"
+
+
 async def test_a_cancellation_ends_a_wait_for_the_quota() -> None:
     manager = CheckpointManager(store=MemoryStore(), save_strategy=NEVER)
     waiting = asyncio.Event()
