@@ -64,7 +64,11 @@ def sums_of(summaries: Sequence[Summary], patterns: Iterable[str] = ()) -> list[
         found = {one: [s for s in summaries if matches(s.operation_id, one)] for one in dict.fromkeys(patterns)}
         return [_sum(pattern, shards, ()) for pattern, shards in found.items() if len(shards) > 1]
     return [
-        _sum(f"{job}*", [summary for _, summary in shards], _missing({number for number, _ in shards}))
+        _sum(
+            f"{job}*",
+            [summary for _, summary in sorted(shards, key=_number)],
+            _missing({number for number, _ in shards}),
+        )
         for job, shards in _numbered(summaries).items()
         if len(shards) > 1 and min(shards, key=_number)[0] < 2
     ]
