@@ -1,11 +1,27 @@
-<<<<<<< HEAD
-"""Each fault test tells its figure; they are printed together at the end, as one table."""
+"""What all tests share.
+
+Each async test runs on asyncio's own loop and on uvloop's. Each fault test tells its figure; they are printed together
+at the end, as one table.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import pytest
+
+try:
+    import uvloop
+except ModuleNotFoundError:  # there is none for Windows
+    LOOPS = {"asyncio": asyncio.new_event_loop}
+else:
+    LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return LOOPS
 
 
 class Row(NamedTuple):
@@ -63,22 +79,3 @@ def _verdict(terminalreporter: pytest.TerminalReporter) -> str:
     """Every test asserts that there was none of these."""
     failed = len(terminalreporter.stats.get("failed", [])) + len(terminalreporter.stats.get("error", []))
     return f"{failed} tests FAILED" if failed else "; ".join(f"{what} 0" for what in _ASSERTED)
-=======
-"""Each async test runs on asyncio's own loop, and on uvloop's."""
-
-from __future__ import annotations
-
-import asyncio
-from collections.abc import Callable
-
-try:
-    import uvloop
-except ModuleNotFoundError:  # there is none for Windows
-    LOOPS = {"asyncio": asyncio.new_event_loop}
-else:
-    LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-
-
-def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return LOOPS
->>>>>>> 228e6f2 (Async tests run under uvloop too; two of them no longer depend on how fast a block is entered)
