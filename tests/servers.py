@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -170,10 +169,10 @@ class PostgresServer:
 
     def __init__(self, programs: Path) -> None:
         self._programs = programs
-        self._user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+        self._user = "postgres" if os.getuid() == 0 else None  # it refuses to run as root
         self._place = Path(tempfile.mkdtemp(prefix="pg-"))  # a socket's path must be short
         if self._user is not None:
-            os.chown(self._place, pwd.getpwnam(self._user).pw_uid, -1)
+            shutil.chown(self._place, self._user)
         self._data = str(self._place / "data")
         self._run("initdb", "--pgdata", self._data, "--auth=trust", "--username=postgres", "--no-sync")
         settings = f"-k {self._place} -c listen_addresses= -c fsync=off"

@@ -126,17 +126,17 @@ def test_a_shard_of_an_array_of_another_size_is_refused(tmp_path: Path, jobs: li
 
 @pytest.mark.skipif(not importlib.util.find_spec("distributed"), reason="how to get it: pip install distributed")
 def test_a_dask_job_goes_on_where_its_coordinator_was_killed(tmp_path: Path, jobs: list[Job]) -> None:
-    job = Job("dask_job.py", tmp_path, "--items", "300", "--seconds", "0.05", "--batch", "5")
+    job = Job("dask_job.py", tmp_path, "--items", "160", "--seconds", "0.05", "--batch", "4")
     jobs.append(job)
     coordinator = job.start()
 
-    job.until(30)
+    job.until(16)
     coordinator.kill()
     coordinator.wait()
-    assert "300 done, 0 failed" in ends_well(job.start())
+    assert "160 done, 0 failed" in ends_well(job.start())
 
     assert [(shard.state, shard.runs) for shard in job.shards()] == [("finished", 2)]
-    assert digests_in(tmp_path, 1) == {str(number): digest(number) for number in range(300)}
+    assert digests_in(tmp_path, 1) == {str(number): digest(number) for number in range(160)}
 
 
 # -- DBOS
@@ -162,25 +162,25 @@ def test_shards_in_a_queue_of_dbos_go_on_wherever_they_are_recovered(
     tmp_path: Path, jobs: list[Job], postgres: PostgresServer
 ) -> None:
     """Two processes, both killed, and one interrupted; DBOS knows which shards they had, we know how far."""
-    options = ["--shards", "6", "--items", "600", "--seconds", "0.04"]
+    options = ["--shards", "6", "--items", "360", "--seconds", "0.04"]
     job = Job("dbos_shards.py", tmp_path, *options, DBOS_SYSTEM_DATABASE_URL=postgres.url)
     jobs.append(job)
     here, there = job.start("--name", "here"), job.start("--name", "there")
 
-    job.until(100)
+    job.until(60)
     for process in (here, there):
         process.kill()
         process.wait()
     before = {shard.operation_id: shard.runs for shard in job.shards() if shard.state == "killed"}
     here = job.start("--name", "here")
-    job.until(250)
+    job.until(140)
     here.send_signal(signal.SIGINT)
     output, _ = here.communicate(timeout=60)
     assert here.returncode == 130, output
     for process in [job.start("--name", name) for name in ("here", "there")]:
-        assert ends_well(process).splitlines() == [f"digests/{shard}: 100 done" for shard in range(6)]
+        assert ends_well(process).splitlines() == [f"digests/{shard}: 60 done" for shard in range(6)]
 
-    assert rows_in(tmp_path) == Counter(range(600))
+    assert rows_in(tmp_path) == Counter(range(360))
     found = job.sum()
     assert (found.pattern, found.states, found.percent) == ("digests/*", {"finished": 6}, 100)
     after = {shard.operation_id: shard.runs for shard in job.shards()}
