@@ -83,14 +83,14 @@ def test_a_pattern_says_what_belongs_together_whatever_the_ids_are() -> None:
 
 def test_a_sum_adds_up_items_and_counts_states() -> None:
     found = sum_of(
-        shard("job-0", "running", 30, 100, left=233.3),
-        shard("job-1", "failed", 20, 100, left=400.0),
-        shard("job-2", "finished", 100, 100, left=None),
+        shard("job-10", "finished", 100, 100, left=None),
+        shard("job-2", "failed", 20, 100, left=400.0),
+        shard("job-1", "running", 30, 100, left=233.3),
     )
 
     assert (found.processed_items, found.total_items, found.percent) == (150, 300, 50)
     assert found.states == {"running": 1, "failed": 1, "finished": 1}
-    assert found.operation_ids == ("job-0", "job-1", "job-2")
+    assert found.operation_ids == ("job-1", "job-2", "job-10")
 
 
 def test_a_finished_shard_counts_as_finished_whatever_its_total_was() -> None:

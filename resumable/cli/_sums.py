@@ -28,8 +28,8 @@ class Sum:
         states: How many shards are in which state.
         processed_items: Of all shards of which it is known.
         total_items: None unless it is known of every shard. A shard that is finished had to do what it did.
-        left_seconds: Until the last shard is done, if those that run now also take over what the others have left;
-            if none runs, as though all ran.
+        left_seconds: Until the last shard is done, if the others follow as those that run now come to their end; if
+            none runs, as though all did.
         missing: Numbers between those of the shards that have no checkpoint: not begun, or finished and removed.
     """
 
@@ -64,27 +64,20 @@ def sums_of(summaries: Sequence[Summary], patterns: Iterable[str] = ()) -> list[
         found = {one: [s for s in summaries if matches(s.operation_id, one)] for one in dict.fromkeys(patterns)}
         return [_sum(pattern, shards, ()) for pattern, shards in found.items() if len(shards) > 1]
     return [
-        _sum(
-            f"{job}*",
-            [summary for _, summary in sorted(shards, key=_number)],
-            _missing({number for number, _ in shards}),
-        )
+        _sum(f"{job}*", [shards[key] for key in sorted(shards)], _missing({number for number, _ in shards}))
         for job, shards in _numbered(summaries).items()
-        if len(shards) > 1 and min(shards, key=_number)[0] < 2
+        if len(shards) > 1 and min(shards)[0] < 2
     ]
 
 
-def _numbered(summaries: Iterable[Summary]) -> dict[str, list[tuple[int, Summary]]]:
-    jobs = collections.defaultdict(list)
+def _numbered(summaries: Iterable[Summary]) -> dict[str, dict[tuple[int, str], Summary]]:
+    """Shards by job, and there by number and id: ``job-1`` and ``job-01`` are two."""
+    jobs: dict[str, dict[tuple[int, str], Summary]] = collections.defaultdict(dict)
     for summary in summaries:
         shard = _SHARD.fullmatch(summary.operation_id)
         if shard and not _DATED.fullmatch(shard["job"]):
-            jobs[shard["job"]].append((int(shard["number"]), summary))
+            jobs[shard["job"]][int(shard["number"]), summary.operation_id] = summary
     return jobs
-
-
-def _number(shard: tuple[int, Summary]) -> int:
-    return shard[0]
 
 
 def _missing(numbers: set[int]) -> tuple[int, ...]:
