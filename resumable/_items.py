@@ -123,13 +123,17 @@ class PassingRemaining(Remaining[T]):
 
 
 class _Stepping(Loop[T]):
-    """One step in Python an item; whoever steps asks the owner when :meth:`_ask` says so."""
+    """One step in Python an item; whoever steps asks the owner when :meth:`_ask` says so.
+
+    Before that, the item to come is taken off the input: nothing is saved or waited for after the last one.
+    """
 
     def __init__(self, items: Any, owner: Any, ledger: Ledger, name: str) -> None:
         self._done = 0
         self._is_out = False
         self._left = 0
         self._has_begun = False
+        self._ahead: list[T] = []
         super().__init__(items, owner, ledger, name)
 
     def done(self) -> int:
@@ -174,16 +178,28 @@ class SteppingRemaining(_Stepping[T], Remaining[T]):
         return self
 
     def __next__(self) -> T:
-        while self._ask():
-            self._left = max(1, self._owner.check_in())
-        if self._is_to_skip:
-            self._is_to_skip = False
-            cast(PositionLedger, self._ledger).check_passing(self._source)
+        if self._ask() or self._ahead:
+            for item in self._check_in():
+                if self._offer(item):
+                    return item
         for item in self._source:
             if self._offer(item):
                 return item
         self._finish()
         raise StopIteration
+
+    def _check_in(self) -> list[T]:
+        """The item to come, if there is one. It stays ahead if the owner raises."""
+        if self._is_to_skip:
+            self._is_to_skip = False
+            cast(PositionLedger, self._ledger).check_passing(self._source)
+        self._ahead = self._ahead or list(islice(self._source, 1))
+        while self._ahead:
+            self._left = max(1, self._owner.check_in())
+            if not self._ask():
+                break
+        ahead, self._ahead = self._ahead, []
+        return ahead
 
 
 class AsyncRemaining(_Stepping[T], AsyncIterator[T]):
@@ -201,15 +217,29 @@ class AsyncRemaining(_Stepping[T], AsyncIterator[T]):
         return self
 
     async def __anext__(self) -> T:
-        while self._ask():
-            self._left = max(1, await self._owner.check_in_async())
-        if self._to_skip:
-            await self._skip()
+        if self._ask() or self._ahead:
+            for item in await self._check_in():
+                if self._offer(item):
+                    return item
         async for item in self._source:
             if self._offer(item):
                 return item
         self._finish()
         raise StopAsyncIteration
+
+    async def _check_in(self) -> list[T]:
+        if self._to_skip:
+            await self._skip()
+        if not self._ahead:
+            async for item in self._source:
+                self._ahead = [item]
+                break
+        while self._ahead:
+            self._left = max(1, await self._owner.check_in_async())
+            if not self._ask():
+                break
+        ahead, self._ahead = self._ahead, []
+        return ahead
 
     async def _skip(self) -> None:
         ledger = cast(PositionLedger, self._ledger)

@@ -447,6 +447,16 @@ async def test_a_wait_for_the_quota_is_on_the_managers_clock(manager: Checkpoint
     assert turns > 100, "other tasks must go on meanwhile"
 
 
+async def test_nothing_is_waited_for_after_the_last_item(manager: CheckpointManager) -> None:
+    clock = manager.clock
+    began, reset_at = clock.now(), clock.utc().timestamp() + 3600
+    async with checkpointed("job", manager=manager) as cp:
+        async for number in cp.remaining(numbers(10)):
+            cp.observe(remaining=9 - number, limit=10, reset_at=reset_at)
+
+    assert clock.now() == began
+
+
 async def test_a_cancellation_ends_a_wait_for_the_quota() -> None:
     manager = CheckpointManager(store=MemoryStore(), save_strategy=NEVER)
     waiting = asyncio.Event()
