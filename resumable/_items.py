@@ -17,6 +17,7 @@ from ._gil import has_gil
 from ._keys import KeyLedger
 from ._ledgers import Fingerprint, Ledger, PositionLedger, Saved
 from ._place import AsyncLoopOwner, Loop, LoopOwner
+from ._stepping import Stepping, cut_short
 
 __all__ = ["AsyncLoopOwner", "AsyncRemaining", "Loop", "LoopOwner", "Remaining", "remaining", "remaining_async"]
 
@@ -59,7 +60,7 @@ class PassingRemaining(Remaining[T]):
         if self._raw is None:
             self._raw = self._begin()
         elif not self.is_finished and any(map(_sources.is_dead, self._witnesses)):
-            raise _cut_short()
+            raise cut_short()
         return self._raw
 
     def __next__(self) -> T:
@@ -122,48 +123,7 @@ class PassingRemaining(Remaining[T]):
             longest = min(2 * longest, _LONGEST_ROUND)
 
 
-class _Stepping(Loop[T]):
-    """One step in Python an item; whoever steps asks the owner when :meth:`_ask` says so.
-
-    Before that, the item to come is taken off the input: nothing is saved or waited for after the last one.
-    """
-
-    def __init__(self, items: Any, owner: Any, ledger: Ledger, name: str) -> None:
-        self._done = 0
-        self._is_out = False
-        self._left = 0
-        self._has_begun = False
-        self._ahead: list[T] = []
-        super().__init__(items, owner, ledger, name)
-
-    def done(self) -> int:
-        return self._done
-
-    def _ask(self) -> bool:
-        """The loop asks for an item, so the one before is done. Whether the owner wants to be asked first."""
-        if self._is_out:
-            self._is_out = False
-            self._ledger.finish()
-            self._done += 1
-            self._left -= 1
-        if not self._has_begun:
-            self._has_begun = True
-            self._owner.register(self)
-        if self._left > 0 and self._flags:
-            return False
-        self._flags = [True]
-        return not self.is_finished
-
-    def _offer(self, item: T) -> bool:
-        self._is_out = self._ledger.offer(item)
-        return self._is_out
-
-    def _check_alive(self, source: object) -> None:
-        if self._has_begun and not self.is_finished and _sources.is_dead(source):
-            raise _cut_short()
-
-
-class SteppingRemaining(_Stepping[T], Remaining[T]):
+class SteppingRemaining(Stepping[T], Remaining[T]):
     """By key or by position, one Python step an item."""
 
     _owner: LoopOwner
@@ -202,7 +162,7 @@ class SteppingRemaining(_Stepping[T], Remaining[T]):
         return ahead
 
 
-class AsyncRemaining(_Stepping[T], AsyncIterator[T]):
+class AsyncRemaining(Stepping[T], AsyncIterator[T]):
     """The items that are not done, for one ``async for`` in one task; else as :class:`Remaining`."""
 
     _owner: AsyncLoopOwner
@@ -313,10 +273,3 @@ def _beginning(items: Iterable[T], ledger: Ledger) -> Iterator[T]:
     if _sources.is_indexed(items):
         ledger.check_indexed(cast(Sequence[T], items))
     return _sources.steady_from(items, ledger.start)
-
-
-def _cut_short() -> RuntimeError:
-    return RuntimeError(
-        "this loop was cut short by an error in its input or in a save, and an item may have been lost with it; "
-        "call remaining() again with a fresh input"
-    )
