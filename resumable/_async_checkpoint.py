@@ -63,7 +63,10 @@ class AsyncCheckpoint(Shell[S]):
         name: str | None = None,
         fingerprint: Fingerprint = "sampled",
     ) -> AsyncRemaining[T]:
-        """The *items* that are not done yet, for ``async for``. See :meth:`Checkpoint.remaining`."""
+        """The *items* that are not done yet, for one ``async for`` in one task. See :meth:`Checkpoint.remaining`.
+
+        Tasks that share items get them by :meth:`amap`.
+        """
         from ._items import AsyncRemaining, remaining_async
 
         loop = self._core.loops.begin(

@@ -77,7 +77,8 @@ class Checkpoint(Shell[S]):
     ) -> Remaining[T]:
         """The *items* that are not done yet; each one ticks when the loop asks for the next.
 
-        The item at which an exception or a ``break`` leaves the loop is not done.
+        The item at which an exception or a ``break`` leaves the loop is not done. It is for one loop in one thread: an
+        item is done when the next one is asked for. Threads that share items get them by :meth:`map`.
 
         Args:
             items: Anything that can be iterated; by position, it must come in the same order each time.

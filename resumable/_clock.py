@@ -30,6 +30,9 @@ class Clock(Protocol):
     def sleep(self, seconds: float) -> None:
         """Let *seconds* pass."""
 
+    async def sleep_async(self, seconds: float) -> None:
+        """The same, while the event loop goes on."""
+
 
 class SystemClock:
     """The computer's clocks."""
@@ -45,6 +48,11 @@ class SystemClock:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    async def sleep_async(self, seconds: float) -> None:
+        import asyncio  # for those who use it: `import resumable` stays light
+
+        await asyncio.sleep(seconds)
 
 
 class _Alarms:

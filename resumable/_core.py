@@ -149,7 +149,7 @@ class Core(Saving):
         try:
             while (left := fresh_at - self.clock.utc().timestamp()) > 0:
                 self.reporter.wait(left, whom, now=self.clock.now(), at=self.clock.utc())
-                yield Pause(min(left, _POLL_SECONDS), self.clock.sleep)
+                yield Pause(min(left, _POLL_SECONDS), self.clock)
                 yield from self._stop_if_asked()
         finally:
             self.session.waited(now=self.clock.now())

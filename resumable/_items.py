@@ -17,6 +17,7 @@ from ._gil import has_gil
 from ._keys import KeyLedger
 from ._ledgers import Fingerprint, Ledger, PositionLedger, Saved
 from ._place import AsyncLoopOwner, Loop, LoopOwner
+from ._stepping import Stepping, cut_short
 
 __all__ = ["AsyncLoopOwner", "AsyncRemaining", "Loop", "LoopOwner", "Remaining", "remaining", "remaining_async"]
 
@@ -59,7 +60,7 @@ class PassingRemaining(Remaining[T]):
         if self._raw is None:
             self._raw = self._begin()
         elif not self.is_finished and any(map(_sources.is_dead, self._witnesses)):
-            raise _cut_short()
+            raise cut_short()
         return self._raw
 
     def __next__(self) -> T:
@@ -122,44 +123,7 @@ class PassingRemaining(Remaining[T]):
             longest = min(2 * longest, _LONGEST_ROUND)
 
 
-class _Stepping(Loop[T]):
-    """One step in Python an item; whoever steps asks the owner when :meth:`_ask` says so."""
-
-    def __init__(self, items: Any, owner: Any, ledger: Ledger, name: str) -> None:
-        self._done = 0
-        self._is_out = False
-        self._left = 0
-        self._has_begun = False
-        super().__init__(items, owner, ledger, name)
-
-    def done(self) -> int:
-        return self._done
-
-    def _ask(self) -> bool:
-        """The loop asks for an item, so the one before is done. Whether the owner wants to be asked first."""
-        if self._is_out:
-            self._is_out = False
-            self._ledger.finish()
-            self._done += 1
-            self._left -= 1
-        if not self._has_begun:
-            self._has_begun = True
-            self._owner.register(self)
-        if self._left > 0 and self._flags:
-            return False
-        self._flags = [True]
-        return not self.is_finished
-
-    def _offer(self, item: T) -> bool:
-        self._is_out = self._ledger.offer(item)
-        return self._is_out
-
-    def _check_alive(self, source: object) -> None:
-        if self._has_begun and not self.is_finished and _sources.is_dead(source):
-            raise _cut_short()
-
-
-class SteppingRemaining(_Stepping[T], Remaining[T]):
+class SteppingRemaining(Stepping[T], Remaining[T]):
     """By key or by position, one Python step an item."""
 
     _owner: LoopOwner
@@ -174,19 +138,31 @@ class SteppingRemaining(_Stepping[T], Remaining[T]):
         return self
 
     def __next__(self) -> T:
-        while self._ask():
-            self._left = max(1, self._owner.check_in())
-        if self._is_to_skip:
-            self._is_to_skip = False
-            cast(PositionLedger, self._ledger).check_passing(self._source)
+        if self._ask() or self._ahead:
+            for item in self._check_in():
+                if self._offer(item):
+                    return item
         for item in self._source:
             if self._offer(item):
                 return item
         self._finish()
         raise StopIteration
 
+    def _check_in(self) -> list[T]:
+        """The item to come, if there is one. It stays ahead if the owner raises."""
+        if self._is_to_skip:
+            self._is_to_skip = False
+            cast(PositionLedger, self._ledger).check_passing(self._source)
+        self._ahead = self._ahead or list(islice(self._source, 1))
+        while self._ahead:
+            self._left = max(1, self._owner.check_in())
+            if not self._ask():
+                break
+        ahead, self._ahead = self._ahead, []
+        return ahead
 
-class AsyncRemaining(_Stepping[T], AsyncIterator[T]):
+
+class AsyncRemaining(Stepping[T], AsyncIterator[T]):
     """The items that are not done, for one ``async for`` in one task; else as :class:`Remaining`."""
 
     _owner: AsyncLoopOwner
@@ -201,15 +177,29 @@ class AsyncRemaining(_Stepping[T], AsyncIterator[T]):
         return self
 
     async def __anext__(self) -> T:
-        while self._ask():
-            self._left = max(1, await self._owner.check_in_async())
-        if self._to_skip:
-            await self._skip()
+        if self._ask() or self._ahead:
+            for item in await self._check_in():
+                if self._offer(item):
+                    return item
         async for item in self._source:
             if self._offer(item):
                 return item
         self._finish()
         raise StopAsyncIteration
+
+    async def _check_in(self) -> list[T]:
+        if self._to_skip:
+            await self._skip()
+        if not self._ahead:
+            async for item in self._source:
+                self._ahead = [item]
+                break
+        while self._ahead:
+            self._left = max(1, await self._owner.check_in_async())
+            if not self._ask():
+                break
+        ahead, self._ahead = self._ahead, []
+        return ahead
 
     async def _skip(self) -> None:
         ledger = cast(PositionLedger, self._ledger)
@@ -283,10 +273,3 @@ def _beginning(items: Iterable[T], ledger: Ledger) -> Iterator[T]:
     if _sources.is_indexed(items):
         ledger.check_indexed(cast(Sequence[T], items))
     return _sources.steady_from(items, ledger.start)
-
-
-def _cut_short() -> RuntimeError:
-    return RuntimeError(
-        "this loop was cut short by an error in its input or in a save, and an item may have been lost with it; "
-        "call remaining() again with a fresh input"
-    )

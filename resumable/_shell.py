@@ -112,7 +112,8 @@ class Shell(Generic[S]):
 
     def error(self) -> None:
         """Count an error that the loop survived."""
-        self._core.session.metadata.error_count += 1
+        with count_lock:
+            self._core.session.metadata.error_count += 1
 
     def finalize(self) -> None:
         """The operation is done, though a loop has items to go: a clean exit will remove the checkpoint."""

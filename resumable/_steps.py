@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 R = TypeVar("R")
+
+
+class Sleeper(Protocol):
+    """A clock that can let time pass."""
+
+    def sleep(self, seconds: float) -> None: ...
+    async def sleep_async(self, seconds: float) -> None: ...
 
 
 class Pause:
     """Sleep for some seconds; in async code, this may be cancelled."""
 
-    def __init__(self, seconds: float, sleep: Callable[[float], None]) -> None:
+    def __init__(self, seconds: float, clock: Sleeper) -> None:
         self.seconds = seconds
-        self._sleep = sleep
+        self.clock = clock
 
     def __call__(self) -> None:
-        self._sleep(self.seconds)
+        self.clock.sleep(self.seconds)
 
 
 Steps = Generator[Callable[[], Any], Any, R]
@@ -66,7 +73,7 @@ async def _call(call: Callable[[], Any], cancellations: list[asyncio.CancelledEr
     if isinstance(call, Pause):
         if cancellations:
             raise cancellations[0]
-        return await asyncio.sleep(call.seconds)
+        return await call.clock.sleep_async(call.seconds)
     future = asyncio.ensure_future(asyncio.to_thread(call))
     while not future.done():
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import itertools
 import threading
@@ -66,6 +67,11 @@ class ManualClock:
     def sleep(self, seconds: float) -> None:
         """Let *seconds* pass at once."""
         self.advance(seconds)
+
+    async def sleep_async(self, seconds: float) -> None:
+        """Let *seconds* pass at once; other tasks get their turn."""
+        self.advance(seconds)
+        await asyncio.sleep(0)
 
     def advance(self, seconds: float) -> None:
         """Let *seconds* pass. Alarms that are due go off in their order, each at its own time.

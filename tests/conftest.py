@@ -1,10 +1,27 @@
-"""Each fault test tells its figure; they are printed together at the end, as one table."""
+"""What all tests share.
+
+Each async test runs on asyncio's own loop and on uvloop's. Each fault test tells its figure; they are printed together
+at the end, as one table.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import pytest
+
+try:
+    import uvloop
+except ModuleNotFoundError:  # there is none for Windows
+    LOOPS = {"asyncio": asyncio.new_event_loop}
+else:
+    LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return LOOPS
 
 
 class Row(NamedTuple):

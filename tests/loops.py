@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
+from resumable._gil import has_gil
 from resumable._items import Loop, Remaining, remaining
 
 FOREVER = 10**18
@@ -50,6 +51,7 @@ def stepping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 both_ways = pytest.mark.usefixtures("stepping")
+in_c = pytest.mark.skipif(not has_gil(), reason="without a GIL, each item is a step in Python")
 
 
 def loop_over(items: Iterable[Any], owner: FakeOwner | None = None, **options: Any) -> Remaining[Any]:

@@ -1,14 +1,16 @@
-"""Git repositories to serve, made in a moment, and the example server in a process of its own."""
+"""Git repositories to serve, made in a moment, the example server in a process of its own, and a PostgreSQL server."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -146,3 +148,48 @@ class ServerProcess:
 def _get_json(url: str) -> Any:
     with urllib.request.urlopen(url) as response:
         return json.load(response)
+
+
+def find_postgres() -> Path | None:
+    """The folder of PostgreSQL's programs; Debian keeps them off the PATH."""
+    found = [shutil.which("pg_ctl"), *sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), reverse=True)]
+    programs = [Path(path).resolve().parent for path in found if path]
+    return next((one for one in programs if (one / "initdb").exists()), None)
+
+
+class PostgresServer:
+    """An empty PostgreSQL, reached by a socket in a folder of its own; both are gone at the end.
+
+    Attributes:
+        url: Of its database.
+
+    Raises:
+        subprocess.CalledProcessError: If it does not start.
+    """
+
+    def __init__(self, programs: Path) -> None:
+        self._programs = programs
+        self._user = "postgres" if os.getuid() == 0 else None  # it refuses to run as root
+        self._place = Path(tempfile.mkdtemp(prefix="pg-"))  # a socket's path must be short
+        if self._user is not None:
+            shutil.chown(self._place, self._user)
+        self._data = str(self._place / "data")
+        self._run("initdb", "--pgdata", self._data, "--auth=trust", "--username=postgres", "--no-sync")
+        settings = f"-k {self._place} -c listen_addresses= -c fsync=off"
+        self._run("pg_ctl", "start", "-w", "-D", self._data, "-l", f"{self._data}/log", "-o", settings)
+        self.url = f"postgresql://postgres@/postgres?host={self._place}"
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self._programs / program), *arguments]
+        subprocess.run(
+            command, cwd=self._place, user=self._user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True
+        )
+
+    def __enter__(self) -> PostgresServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._run("pg_ctl", "stop", "-m", "immediate", "-D", self._data)
+        shutil.rmtree(self._place)

@@ -325,16 +325,15 @@ async def test_a_cancellation_during_a_save_waits_for_it_and_is_raised() -> None
 async def test_a_second_cancellation_does_not_break_the_save_either() -> None:
     slow = SlowStore()
     manager = CheckpointManager(store=slow)
+    ticked = asyncio.Event()
 
     async def work() -> None:
         async with checkpointed("job", NEVER, manager=manager) as cp:
             await cp.tick(5)
+            ticked.set()
             await asyncio.sleep(3600)
 
-    task = asyncio.create_task(work())
-    await asyncio.sleep(0)
-    await asyncio.sleep(0.01)
-    task.cancel()
+    task = await cancelled_at(work, ticked.is_set)
     await until(slow.began.is_set)
     for _ in range(3):
         task.cancel()
@@ -364,8 +363,9 @@ async def test_a_cancelled_operation_is_free_again_when_the_task_is_done(tmp_pat
 
 async def test_a_timeout_saves_and_is_a_timeout(manager: CheckpointManager) -> None:
     with pytest.raises(TimeoutError):  # noqa: PT012
-        async with asyncio.timeout(0.01), checkpointed("job", manager=manager) as cp:
+        async with asyncio.timeout(None) as limit, checkpointed("job", manager=manager) as cp:
             await cp.tick(2)
+            limit.reschedule(asyncio.get_running_loop().time())
             await asyncio.sleep(3600)
 
     assert saved(manager).metadata.processed_items == 2
@@ -425,6 +425,36 @@ async def test_a_cancelled_loop_repeats_the_item_that_was_under_way_and_no_other
     await work(None)
 
     assert begun == [0, 1, 2, 3, 3, 4, 5]
+
+
+async def test_a_wait_for_the_quota_is_on_the_managers_clock(manager: CheckpointManager) -> None:
+    clock = manager.clock
+    began, turns = clock.now(), 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    async with checkpointed("job", manager=manager) as cp:
+        cp.observe(remaining=0, limit=10, reset_at=clock.utc().timestamp() + 3600)
+        await cp.tick()
+    task.cancel()
+
+    assert 3600 <= clock.now() - began < 3700
+    assert turns > 100, "other tasks must go on meanwhile"
+
+
+async def test_nothing_is_waited_for_after_the_last_item(manager: CheckpointManager) -> None:
+    clock = manager.clock
+    began, reset_at = clock.now(), clock.utc().timestamp() + 3600
+    async with checkpointed("job", manager=manager) as cp:
+        async for number in cp.remaining(numbers(10)):
+            cp.observe(remaining=9 - number, limit=10, reset_at=reset_at)
+
+    assert clock.now() == began
 
 
 async def test_a_cancellation_ends_a_wait_for_the_quota() -> None:

@@ -814,6 +814,24 @@ def test_thirty_two_threads_tick_one_checkpoint_and_the_count_is_exact(manager: 
 
 
 @pytest.mark.usefixtures("_busy_threads")
+def test_threads_may_observe_and_count_errors_while_others_save(manager: CheckpointManager) -> None:
+    with checkpointed("job", every(items=50), manager=manager) as cp:
+
+        def work() -> None:
+            for _ in range(100):
+                cp.observe({"x-ratelimit-limit": "5000", "x-ratelimit-remaining": str(next(left))})
+                cp.error()
+                cp.tick()
+
+        left = iter(range(4000, 0, -1))
+        errors = in_threads(16, work)
+
+        assert errors == []
+        assert cp.metadata.error_count == cp.processed_items == 1600
+        assert cp.metadata.rate_limit_remaining == 4000 - 1599
+
+
+@pytest.mark.usefixtures("_busy_threads")
 def test_threads_may_add_to_the_state_while_another_saves(tmp_path: Path) -> None:
     manager = CheckpointManager(tmp_path, save_strategy=every(items=1))
     names = iter(range(10**9))

@@ -139,7 +139,7 @@ def test_the_last_saved_comes_first_and_damaged_ones_at_the_end() -> None:
 
 def test_a_list_of_nothing_says_where_it_looked(place: Path) -> None:
     assert resumable("list").stdout == f"no checkpoints in {place}\n"
-    assert document("list") == {"store": str(place), "checkpoints": []}
+    assert document("list") == {"store": str(place), "checkpoints": [], "sums": []}
 
 
 @pytest.mark.parametrize(

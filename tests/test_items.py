@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resumable._items import remaining
-from tests.loops import SOURCES, FakeOwner, Numbers, both_ways, loop_over, saved, sources, stepping
+from tests.loops import SOURCES, FakeOwner, Numbers, both_ways, in_c, loop_over, saved, sources, stepping
 
 __all__ = ["stepping"]  # a fixture
 
@@ -124,6 +124,7 @@ def test_a_loop_whose_source_died_does_not_seem_to_end_well() -> None:
     assert not loop.is_finished
 
 
+@in_c
 def test_a_stopped_loop_in_c_does_not_go_on_without_the_item_it_held() -> None:
     def stop() -> None:
         raise KeyboardInterrupt

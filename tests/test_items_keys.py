@@ -194,6 +194,7 @@ def test_an_async_source_in_a_plain_loop_is_refused() -> None:
 
 
 def test_the_module_chooses_by_the_gil(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True, raising=False)
     assert isinstance(loop_over([1]), _items.PassingRemaining)
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
     assert isinstance(loop_over([1]), _items.SteppingRemaining)

@@ -11,7 +11,7 @@ from collections import deque
 import pytest
 
 from resumable._items import Remaining
-from tests.loops import SOURCES, FakeOwner, both_ways, loop_over, stepping
+from tests.loops import SOURCES, FakeOwner, both_ways, in_c, loop_over, stepping
 
 __all__ = ["stepping"]  # a fixture
 
@@ -125,6 +125,7 @@ def test_a_signal_handler_reads_the_exact_count(source: str) -> None:
     assert loop.done() == 400_000
 
 
+@in_c
 def test_the_longest_round_needs_no_wake_in_a_fast_loop() -> None:
     owner = FakeOwner()
     deque(loop_over(range(100_000), owner), maxlen=0)

@@ -125,6 +125,18 @@ def test_ticks_wait_too(manager: CheckpointManager, quota: Quota, clock: ManualC
     assert clock.now() - began >= 60
 
 
+@pytest.mark.parametrize("key", [None, int], ids=["by position", "by key"])
+def test_nothing_is_waited_for_after_the_last_item_of_a_loop(
+    key: Any, manager: CheckpointManager, clock: ManualClock
+) -> None:
+    began = clock.now()
+    with checkpointed("job", manager=manager) as cp:
+        for _ in cp.remaining(range(10), key=key):
+            cp.observe(remaining=0 if cp.processed_items == 9 else 5, limit=10, reset_at=clock.utc().timestamp() + 60)
+
+    assert clock.now() == began
+
+
 def test_nothing_is_waited_for_after_the_last_item(
     manager: CheckpointManager, quota: Quota, clock: ManualClock
 ) -> None:

@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,34 @@ with checkpointed("job", every(hours=1), store=".") as cp:
         if item == 41 and not cp.resumed:
             wait_for_the_signal()
         note(item)
+"""
+
+ASYNC = """
+import asyncio
+import LOOP
+
+async def work(item):
+    if item == 41 and not cp.resumed:
+        print("send", flush=True)
+        while not heard():
+            await asyncio.sleep(0.005)
+    await asyncio.sleep(0)
+
+async def remaining():
+    async for item in cp.remaining(range(100)):
+        await work(item)
+        note(item)
+
+async def amap():
+    async for item, _ in cp.amap(work, range(100), max_in_flight=4):
+        note(item)
+
+async def main():
+    global cp
+    async with checkpointed("job", every(hours=1), store=".") as cp:
+        await WAY()
+
+LOOP.run(main())
 """
 
 
@@ -125,6 +154,7 @@ def document(directory: Path) -> dict[str, Any]:
     return json.loads((directory / ".checkpoint_job.json").read_text())
 
 
+needs_uvloop = pytest.mark.skipif(find_spec("uvloop") is None, reason="how to get it: pip install uvloop")
 signals = pytest.mark.parametrize(
     ("number", "exit_code", "reason"),
     [
@@ -156,6 +186,27 @@ def test_semantics_8_the_current_item_ends_is_saved_and_nothing_is_done_again(
     assert (code, errors) == (0, "")
     assert done(tmp_path) == list(range(100))
     assert not (tmp_path / ".checkpoint_job.json").exists()
+
+
+@signals
+@pytest.mark.parametrize("loop", ["asyncio", pytest.param("uvloop", marks=needs_uvloop)])
+@pytest.mark.parametrize("way", ["remaining", "amap"])
+def test_async_programs_go_on_after_signals_and_do_nothing_again_that_was_done(
+    way: str, loop: str, number: int, exit_code: int, reason: str, children: Any, tmp_path: Path
+) -> None:
+    """Ctrl-C is the event loop's: it cancels the item that is under way, which is not done then."""
+    program = ASYNC.replace("WAY", way).replace("LOOP", loop)
+    first = children(program)
+    first.send_when_asked(number)
+    code, errors = first.end()
+    before = done(tmp_path)
+
+    assert code == exit_code, errors
+    assert 38 <= len(before) < 100
+    assert document(tmp_path)["metadata"]["processed_items"] == len(before)
+    assert document(tmp_path)["metadata"]["last_save_reason"] == reason.replace("KeyboardInterrupt", "CancelledError")
+    assert children(program).end() == (0, "")
+    assert sorted(done(tmp_path)) == list(range(100))
 
 
 @signals

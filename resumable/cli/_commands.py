@@ -19,9 +19,10 @@ from .._shellwords import printable
 from ..stores import CheckpointStore, FileStore, _disk
 from ._parts import plain_document
 from ._scan import read_all
-from ._screens import make_console, position_of, print_list, size
+from ._screens import make_console, position_of, print_list, print_sums, size
 from ._show import details, print_show
 from ._summary import Summary, summaries, summary_of
+from ._sums import matches, sums_of
 from ._verify_commands import register
 from ._where import chosen_store
 
@@ -66,14 +67,21 @@ def _print_json(value: Any) -> None:
 
 
 @commands.command("list")
+@click.argument("patterns", metavar="[ID|PATTERN]…", nargs=-1)
+@click.option("--sum", "as_sums", is_flag=True, help="Leave out what is in a sum.")
 @_with_options
-def list_command(where: str | None, as_json: bool) -> None:
-    """Show all operations: how far each one is, and when it was saved last.
+def list_command(patterns: tuple[str, ...], as_sums: bool, where: str | None, as_json: bool) -> None:
+    """Show operations: how far each one is, and when it was saved last; then the sums of those that are shards.
 
     LEFT is estimated from the time that all runs took, as of the last save.
 
+    With PATTERN, such as 'job-*', what matches is shown, and summed up for each PATTERN. Without one, a sum is made of
+    two or more ids that differ only in a number at their end that counts from 0 or 1: job-0, job-1, or job/0, job/1.
+    No sum is made of dates and years. A shard counts as long as it has a checkpoint: keep that of one that is finished,
+    by cp.keep() or auto_cleanup=False.
+
     \b
-    --json: {"store": text, "checkpoints": [one object each]}, with
+    --json: {"store": text, "checkpoints": [one object each], "sums": [one object each]}, a checkpoint with
       operation_id, location
       state            running, stopped, failed, killed, finished, saved, damaged
       processed_items, total_items, percent, left_seconds, elapsed_time
@@ -81,16 +89,31 @@ def list_command(where: str | None, as_json: bool) -> None:
       save_count, last_save_reason, error_count, runs
       problem          why it is damaged
       previous         where the save before it lies, if that one is good
+    and a sum with
+      pattern, operation_ids
+      states           how many are in which state
+      processed_items, total_items, percent, left_seconds, last_updated
+      missing          numbers in between that have no checkpoint
     What is not known is null.
     """
     store = _open(where)
-    found = summaries(store)
+    found = [one for one in summaries(store) if not patterns or any(matches(one.operation_id, p) for p in patterns)]
+    sums = sums_of(found, patterns)
+    if as_sums:
+        summed = {operation_id for one in sums for operation_id in one.operation_ids}
+        found = [one for one in found if one.operation_id not in summed]
     if as_json:
-        _print_json({"store": _name(store), "checkpoints": [one.to_dict() for one in found]})
-    elif found:
-        print_list(make_console(), found)
-    else:
-        click.echo(f"no checkpoints in {printable(_name(store))}")
+        shown = {"checkpoints": [one.to_dict() for one in found], "sums": [one.to_dict() for one in sums]}
+        _print_json({"store": _name(store)} | shown)
+        return
+    console = make_console()
+    if found:
+        print_list(console, found)
+    if sums:
+        print_sums(console, sums, is_first=not found)
+    if not found and not sums:
+        which = f" of {' '.join(map(printable, patterns))}" if patterns else ""
+        click.echo(f"no checkpoints{which} in {printable(_name(store))}")
 
 
 def _name(store: CheckpointStore) -> str:

@@ -10,8 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from .._messages import ago, duration
+from .._ranges import Ranges
 from .._shellwords import printable
 from ._summary import State, Summary, age_of
+from ._sums import Sum
 
 _LOOKS: dict[State, tuple[str, str, str]] = {
     "running": ("▶", ">", "green"),
@@ -24,6 +26,7 @@ _LOOKS: dict[State, tuple[str, str, str]] = {
 }
 """Mark, mark where only ASCII can be shown, style."""
 _NARROW, _VERY_NARROW = 72, 52
+_MOST_RANGES = 8
 UNKNOWN = "?"
 
 
@@ -39,7 +42,7 @@ def make_console() -> Console:
 
 def print_list(console: Console, summaries: Sequence[Summary]) -> None:
     """One row an operation; a narrow terminal gets the first columns."""
-    rows = [(_id(one), state_text(console, one.state), *_numbers(one)) for one in summaries]
+    rows = [(_id(one.operation_id), state_text(console, one.state), *_numbers(one)) for one in summaries]
     columns = [("OPERATION", "l"), ("STATE", "l"), ("DONE", "r"), ("", "r"), ("LEFT", "r")]
     columns += [("LAST SAVE", "r"), ("RUNS", "r")]
     shown = 3 if console.width < _VERY_NARROW else 5 if console.width < _NARROW else len(columns)
@@ -54,23 +57,53 @@ def _numbers(summary: Summary) -> tuple[str, str, str, str, str]:
     return _done(summary, "/"), _percent(summary), _left(summary), last_save_of(summary), runs
 
 
-def make_table(*columns: tuple[str, str]) -> Table:
-    """A table of *columns*, each a heading and ``l`` or ``r`` for its side."""
+def print_sums(console: Console, sums: Sequence[Sum], *, is_first: bool) -> None:
+    """One row a job, then what is missing of each."""
+    columns = [("SHARDS", "l"), ("STATES", "l"), ("DONE", "r"), ("", "r"), ("LEFT", "r"), ("LAST SAVE", "r")]
+    shown = 3 if console.width < _VERY_NARROW else 5 if console.width < _NARROW else len(columns)
+    table = make_table(*columns[:shown], folded=2)
+    for one in sums:
+        row = (_id(one.pattern), _states(console, one), _done(one, "/"), _percent(one), _left(one), last_save_of(one))
+        table.add_row(*row[:shown])
+    if not is_first:
+        console.print()
+    console.print(table)
+    for one in sums:
+        if one.missing:
+            console.print(Text(f"{printable(one.pattern)}: no checkpoint of {_as_ranges(one.missing)}"))
+
+
+def _states(console: Console, one: Sum) -> Text:
+    """``16: 4 running, 1 failed, 11 finished``."""
+    parts = [Text(f"{count:,} {state}", style=_LOOKS[state][2]) for state, count in one.states.items()]
+    return Text.assemble(f"{len(one.operation_ids):,}: ", Text(", ").join(parts))
+
+
+def _as_ranges(numbers: Sequence[int]) -> str:
+    """``3, 7-9``, and how many more if it is long."""
+    pairs = Ranges(numbers).to_list()
+    text = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in pairs[:_MOST_RANGES])
+    more = sum(last - first + 1 for first, last in pairs[_MOST_RANGES:])
+    return f"{text} and {more:,} more" if more else text
+
+
+def make_table(*columns: tuple[str, str], folded: int = 1) -> Table:
+    """A table of *columns*, each a heading and ``l`` or ``r`` for its side; the first *folded* may take more lines."""
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for index, (name, side) in enumerate(columns):
-        # An id is there to be copied: it may take more lines, but nothing of it is left out.
-        first = index == 0
+        # An id is there to be copied: nothing of it is left out.
+        may_fold = index < folded
         table.add_column(
             name,
             justify="right" if side == "r" else "left",
-            no_wrap=not first,
-            overflow="fold" if first else "ellipsis",
+            no_wrap=not may_fold,
+            overflow="fold" if may_fold else "ellipsis",
         )
     return table
 
 
-def _id(summary: Summary) -> Text:
-    return Text(printable(summary.operation_id))
+def _id(operation_id: str) -> Text:
+    return Text(printable(operation_id))
 
 
 def state_text(console: Console, state: State) -> Text:
@@ -84,22 +117,26 @@ def number(value: int | None) -> str:
     return UNKNOWN if value is None else f"{value:,}"
 
 
-def _done(summary: Summary, separator: str) -> str:
+def _done(summary: Summary | Sum, separator: str) -> str:
     done = number(summary.processed_items)
     return done if summary.total_items is None else f"{done}{separator}{summary.total_items:,}"
 
 
-def _percent(summary: Summary) -> str:
+def _percent(summary: Summary | Sum) -> str:
     return "" if summary.percent is None else f"{summary.percent}%"
 
 
-def _left(summary: Summary) -> str:
-    if summary.state == "finished":
+def _left(summary: Summary | Sum) -> str:
+    if _is_finished(summary):
         return ""
     return UNKNOWN if summary.left_seconds is None else duration(max(summary.left_seconds, 1.0))
 
 
-def last_save_of(summary: Summary) -> str:
+def _is_finished(summary: Summary | Sum) -> bool:
+    return set(summary.states) == {"finished"} if isinstance(summary, Sum) else summary.state == "finished"
+
+
+def last_save_of(summary: Summary | Sum) -> str:
     """``2 s ago``."""
     return UNKNOWN if summary.last_updated is None else ago(age_of(summary.last_updated))
 
