@@ -15,8 +15,36 @@ from typing import Any
 
 from ._work import Work, many_remotely, one_remotely
 
+Submit = Callable[..., Future[Any]]
+PENDING = object()
 _PR_SET_PDEATHSIG = 1
 _CRASHES = {"distributed": ("KilledWorker",), "ray": ("WorkerCrashedError", "NodeDiedError", "OwnerDiedError")}
+
+
+class Flight:
+    """One task that is out, for one item.
+
+    Attributes:
+        result: What came of it, put here by a worker of this interpreter; as long as it is PENDING, the future knows.
+    """
+
+    __slots__ = ("item", "key", "result")
+
+    def __init__(self, key: Any, item: Any) -> None:
+        self.key, self.item, self.result = key, item, PENDING
+
+    def singly(self) -> list[Flight]:
+        """The same work, each item by itself, not begun."""
+        return [Flight(self.key, self.item)]
+
+
+class Batch(Flight):
+    """One task that is out, for several items: it has their keys, the items, and their results."""
+
+    __slots__ = ()
+
+    def singly(self) -> list[Flight]:
+        return list(map(Flight, self.key, self.item))
 
 
 class Engine:
@@ -27,8 +55,7 @@ class Engine:
         work: What it is to do.
 
     Attributes:
-        one: Has *work* done for one item. Raises ``BrokenExecutor`` if the workers died.
-        many: The same for a list of items, in one task.
+        launch: Has *work* done for the items of a flight. Raises ``BrokenExecutor`` if the workers died.
     """
 
     def __init__(self, executor: Any, work: Work) -> None:
@@ -39,19 +66,9 @@ class Engine:
         self._bind()
 
     def _bind(self) -> None:
+        self.launch: Callable[[Flight], Future[Any]]
         submit, work = self.executor.submit, self._work
-        self.one: Callable[[Any], Future[Any]]
-        self.many: Callable[[list[Any]], Future[Any]]
-        if self.is_local:
-            one = work.simplest()
-            self.one = lambda item: submit(copy_context().run, one, item)
-            self.many = lambda items: submit(copy_context().run, work.many, items)
-        elif _is_pool(self.executor):  # which pickles all of it each time: two arguments take less than a partial
-            self.one = partial(submit, one_remotely, work.simplest())
-            self.many = partial(submit, many_remotely, work)
-        else:  # the same object in each call, so that the engine can know it again
-            self.one = partial(submit, partial(one_remotely, work.simplest()))
-            self.many = partial(submit, partial(many_remotely, work))
+        self.launch = _here(submit, work) if self.is_local else _away(submit, work, _is_pool(self.executor))
 
     @property
     def is_local(self) -> bool:
@@ -84,6 +101,24 @@ class Engine:
     def _made(self) -> Any:
         assert self._make is not None
         return bound_to_this_process(adapted(self._make()))
+
+
+def _here(submit: Submit, work: Work) -> Callable[[Flight], Future[Any]]:
+    one, many = work.simplest(), work.many
+
+    def run(flight: Flight) -> None:
+        flight.result = one(flight.item) if type(flight) is Flight else many(flight.item)
+
+    return lambda flight: submit(copy_context().run, run, flight)
+
+
+def _away(submit: Submit, work: Work, is_pool: bool) -> Callable[[Flight], Future[Any]]:
+    if is_pool:  # which pickles all of it each time: two arguments take less than a partial
+        one, many = partial(submit, one_remotely, work.simplest()), partial(submit, many_remotely, work)
+    else:  # the same object in each call, so that the engine can know it again
+        one = partial(submit, partial(one_remotely, work.simplest()))
+        many = partial(submit, partial(many_remotely, work))
+    return lambda flight: one(flight.item) if type(flight) is Flight else many(flight.item)
 
 
 def check_executor(executor: Any) -> None:
