@@ -27,7 +27,7 @@ KILLS = int(os.environ.get("RESUMABLE_KILLS", "3"))
 # A cluster takes as long to start as all else here together: Dask and Ray take part when kills are asked for.
 ENGINES = ("threads", "processes", "loky", *(("dask", "ray") if "RESUMABLE_KILLS" in os.environ else ()))
 MODULES = {"loky": "loky", "dask": "distributed", "ray": "ray"}
-ITEMS = 400
+ITEMS = max(400, 100 * KILLS)
 Figure = Callable[[str], None]
 
 
