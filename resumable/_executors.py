@@ -104,12 +104,12 @@ class Engine:
 
 
 def _here(submit: Submit, work: Work) -> Callable[[Flight], Future[Any]]:
-    one, many = work.simplest(), work.many
+    one, many, copied = work.simplest(), work.many, copy_context().copy
 
     def run(flight: Flight) -> None:
-        flight.result = one(flight.item) if type(flight) is Flight else many(flight.item)
+        flight.result = copied().run(one if type(flight) is Flight else many, flight.item)
 
-    return lambda flight: submit(copy_context().run, run, flight)
+    return partial(submit, run)
 
 
 def _away(submit: Submit, work: Work, is_pool: bool) -> Callable[[Flight], Future[Any]]:
