@@ -11,9 +11,10 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-from ._work import Work, many_remotely, one_remotely
+from ._work import Work, many_packed, many_remotely, one_packed, one_remotely
 
 Submit = Callable[..., Future[Any]]
 PENDING = object()
@@ -68,7 +69,7 @@ class Engine:
     def _bind(self) -> None:
         self.launch: Callable[[Flight], Future[Any]]
         submit, work = self.executor.submit, self._work
-        self.launch = _here(submit, work) if self.is_local else _away(submit, work, _is_pool(self.executor))
+        self.launch = _here(submit, work) if self.is_local else _away(submit, work, _pickler(self.executor))
 
     @property
     def is_local(self) -> bool:
@@ -112,13 +113,27 @@ def _here(submit: Submit, work: Work) -> Callable[[Flight], Future[Any]]:
     return partial(submit, run)
 
 
-def _away(submit: Submit, work: Work, is_pool: bool) -> Callable[[Flight], Future[Any]]:
-    if is_pool:  # which pickles all of it each time: two arguments take less than a partial
-        one, many = partial(submit, one_remotely, work.simplest()), partial(submit, many_remotely, work)
+def _away(submit: Submit, work: Work, dumps: Callable[[Any], Any] | None) -> Callable[[Flight], Future[Any]]:
+    one: Callable[[Any], Future[Any]]
+    many: Callable[[Any], Future[Any]]
+    if dumps is not None:  # it would pickle the function with each task
+        packed = bytes(dumps(work))
+        one, many = partial(submit, one_packed, packed), partial(submit, many_packed, packed)
     else:  # the same object in each call, so that the engine can know it again
-        one = partial(submit, partial(one_remotely, work.simplest()))
-        many = partial(submit, partial(many_remotely, work))
+        one, many = partial(submit, partial(one_remotely, work)), partial(submit, partial(many_remotely, work))
     return lambda flight: one(flight.item) if type(flight) is Flight else many(flight.item)
+
+
+def _pickler(executor: Any) -> Callable[[Any], Any] | None:
+    """What a pool of processes pickles functions with; None for other executors."""
+    if isinstance(executor, ProcessPoolExecutor):
+        return ForkingPickler.dumps
+    if _is_pool(executor):
+        import cloudpickle  # type: ignore[import-untyped]  # as loky does
+
+        dumps: Callable[[Any], bytes] = cloudpickle.dumps
+        return dumps
+    return None
 
 
 def check_executor(executor: Any) -> None:

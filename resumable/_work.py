@@ -9,6 +9,7 @@ import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import tenacity
@@ -80,7 +81,23 @@ class Told:
     limits: list[RateLimit]
 
 
-def one_remotely(work: Callable[[Any], Any], item: Any) -> Any:
+def one_packed(packed: bytes, item: Any) -> Any:
+    """The same as :func:`one_remotely`, of pickled work: each worker unpickles it once."""
+    return one_remotely(_unpacked(packed), item)
+
+
+def many_packed(packed: bytes, items: Sequence[Any]) -> Any:
+    """The same for a batch."""
+    return many_remotely(_unpacked(packed), items)
+
+
+@lru_cache(maxsize=1)
+def _unpacked(packed: bytes) -> Work:
+    work: Work = pickle.loads(packed)
+    return work
+
+
+def one_remotely(work: Work, item: Any) -> Any:
     """*work* for one item, in another process: what its clients' hooks observe comes back with the result."""
     relay = Relay()
     token = set_current(relay)
