@@ -12,9 +12,11 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import Any
 
+from ._clusters import is_crash
 from ._done import Done
-from ._executors import PENDING, Batch, Engine, Flight, is_crash
+from ._executors import Engine
 from ._failed import Key
+from ._flights import PENDING, Batch, Flight
 from ._landing import PLAIN, Landing, MapOwner, Settings
 from ._work import Failure, Told, Work
 

@@ -1,4 +1,4 @@
-"""Engines: anything with ``submit`` like ``concurrent.futures``, or a factory of it; Dask and Ray are made so."""
+"""Engines: anything with ``submit`` like ``concurrent.futures``, or a factory of it."""
 
 from __future__ import annotations
 
@@ -14,38 +14,12 @@ from functools import partial
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
+from ._clusters import as_executor, is_ray
+from ._flights import Flight
 from ._work import Work, many_packed, many_remotely, one_packed, one_remotely
 
 Submit = Callable[..., Future[Any]]
-PENDING = object()
 _PR_SET_PDEATHSIG = 1
-_CRASHES = {"distributed": ("KilledWorker",), "ray": ("WorkerCrashedError", "NodeDiedError", "OwnerDiedError")}
-
-
-class Flight:
-    """One task that is out, for one item.
-
-    Attributes:
-        result: What came of it, put here by a worker of this interpreter; as long as it is PENDING, the future knows.
-    """
-
-    __slots__ = ("item", "key", "result")
-
-    def __init__(self, key: Any, item: Any) -> None:
-        self.key, self.item, self.result = key, item, PENDING
-
-    def singly(self) -> list[Flight]:
-        """The same work, each item by itself, not begun."""
-        return [Flight(self.key, self.item)]
-
-
-class Batch(Flight):
-    """One task that is out, for several items: it has their keys, the items, and their results."""
-
-    __slots__ = ()
-
-    def singly(self) -> list[Flight]:
-        return list(map(Flight, self.key, self.item))
 
 
 class Engine:
@@ -147,7 +121,7 @@ def check_executor(executor: Any) -> None:
 
 
 def _is_instance(executor: Any) -> bool:
-    return not isinstance(executor, type) and (hasattr(executor, "submit") or _is_ray(executor))
+    return not isinstance(executor, type) and (hasattr(executor, "submit") or is_ray(executor))
 
 
 def _shut_down(executor: Any, *, wait: bool) -> None:
@@ -157,62 +131,16 @@ def _shut_down(executor: Any, *, wait: bool) -> None:
         executor.shutdown(wait=wait)
 
 
-def is_crash(error: BaseException | None) -> bool:
-    """Whether *error* says that a worker died, and not that the call failed."""
-    if isinstance(error, BrokenExecutor):
-        return True
-    names = _CRASHES.get(type(error).__module__.split(".")[0], ())
-    return any(kind.__name__ in names for kind in type(error).__mro__)
-
-
 def adapted(executor: Any) -> Any:
     """*executor* with ``submit`` of ``concurrent.futures``.
 
     Raises:
         TypeError: It has nothing like that.
     """
-    if _is_ray(executor):
-        return RayExecutor(executor)
-    if _is_dask(executor, "Client"):
-        # pure=True, Dask's default, takes a second call with the same argument for the first one.
-        return executor.get_executor(pure=False)
-    if _is_dask(executor, "ClientExecutor"):
-        return executor._client.get_executor(**{**executor._kwargs, "pure": False})
-    if not hasattr(executor, "submit"):
+    adapted = as_executor(executor)
+    if not hasattr(adapted, "submit"):
         raise TypeError(f"an executor must have submit(), {executor!r:.80} has not")
-    return executor
-
-
-def _is_dask(executor: Any, name: str) -> bool:
-    return any(kind.__name__ == name and kind.__module__.startswith("distributed") for kind in type(executor).__mro__)
-
-
-def _is_ray(executor: Any) -> bool:
-    return executor is sys.modules.get("ray") and executor is not None
-
-
-class RayExecutor:
-    """``submit`` over Ray's own tasks. Ray must be initialized, or be able to do it by itself."""
-
-    def __init__(self, ray: Any) -> None:
-        # Ray would run a task whose worker died again, unseen: the coordinator counts those.
-        self._remote = ray.remote(max_retries=0)(_call)
-        self._put = ray.put
-        self._known: dict[int, tuple[Any, Any]] = {}
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
-        future: Future[Any] = self._remote.remote(self._shared(fn), *args).future()
-        return future
-
-    def _shared(self, fn: Any) -> Any:
-        """*fn* is stored once, not sent with each task."""
-        if id(fn) not in self._known:
-            self._known[id(fn)] = (fn, self._put(fn))  # it is kept, so that its id stays its own
-        return self._known[id(fn)][1]
-
-
-def _call(fn: Callable[..., Any], *args: Any) -> Any:
-    return fn(*args)
+    return adapted
 
 
 def bound_to_this_process(executor: Any) -> Any:

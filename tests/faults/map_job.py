@@ -73,12 +73,15 @@ def dask(stack: ExitStack) -> Any:
         {
             "distributed.scheduler.allowed-failures": 0,
             "distributed.admin.tick.limit": "60s",
+            "distributed.comm.timeouts.connect": "3s",  # as long it asks a worker that is dead for its results
             "distributed.logging.distributed": "critical",
         }
     )
     cluster = stack.enter_context(
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50, processes=True)
     )
+    # A worker that is killed while it starts is not replaced otherwise.
+    cluster.adapt(minimum=2, maximum=2, interval="200 ms", wait_count=10**9)
     return stack.enter_context(Client(cluster))
 
 
