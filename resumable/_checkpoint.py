@@ -124,8 +124,10 @@ class Checkpoint(Shell[S]):
             key: As in :meth:`remaining`. Without it the position counts.
             max_in_flight: How many tasks are out at most. With *batch* items in each, that many times as many items.
             batch: How many items a task takes; for items that are done faster than a task is handed out.
-            retry: A tenacity policy for each item, applied by its worker. It saves nothing: what is under way is not
-                in the checkpoint. The last error itself is raised, no ``RetryError``.
+            retry: A tenacity policy for each item, applied by its worker. Before a worker sleeps, what is done is
+                saved: at once without *executor*; with threads as soon as no body is half-way; processes and clusters
+                cannot say that they sleep, so that nothing is saved for it. The last error itself is raised, no
+                ``RetryError``.
             on_error: What follows when an item has failed for good. ``"raise"``: raise its error, and do no more;
                 the next run tries it again. ``"skip"``: note it in :attr:`failed`, go on. ``"collect"``: the same,
                 and give out ``(item, error)``.

@@ -51,7 +51,7 @@ class Coordinator(Landing):
         """
         loop, ledger, flying, to_do = self.loop, self.loop._ledger, self._flying, self._to_do
         wait, land, finish = self._landed.get, self._landed.put, loop.finish
-        self._engine = Engine(self._given_executor, self._work)
+        self._engine = Engine(self._given_executor, self._work, self.ask_for_save)
         launch = self._engine.launch
         loop.on_wake = lambda: land(None)
         loop.begin()

@@ -14,6 +14,8 @@ from functools import partial
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
+from tenacity import RetryCallState
+
 from ._clusters import as_executor, is_ray
 from ._flights import Flight
 from ._work import Work, many_packed, many_remotely, one_packed, one_remotely
@@ -28,13 +30,15 @@ class Engine:
     Args:
         executor: An executor, a ``distributed.Client``, the module ``ray``, or what makes one of these when called.
         work: What it is to do.
+        before_sleep: Called by workers of this interpreter before they sleep between two attempts.
 
     Attributes:
         launch: Has *work* done for the items of a flight. Raises ``BrokenExecutor`` if the workers died.
     """
 
-    def __init__(self, executor: Any, work: Work) -> None:
+    def __init__(self, executor: Any, work: Work, before_sleep: Callable[[RetryCallState], None]) -> None:
         self._work = work
+        self._work_here = work.telling(before_sleep)
         is_ready = _is_instance(executor)
         self._make: Callable[[], Any] | None = None if is_ready else executor
         self.executor: Any = adapted(executor) if is_ready else self._made()
@@ -42,8 +46,11 @@ class Engine:
 
     def _bind(self) -> None:
         self.launch: Callable[[Flight], Future[Any]]
-        submit, work = self.executor.submit, self._work
-        self.launch = _here(submit, work) if self.is_local else _away(submit, work, _pickler(self.executor))
+        submit = self.executor.submit
+        if self.is_local:
+            self.launch = _here(submit, self._work_here)
+        else:
+            self.launch = _away(submit, self._work, _pickler(self.executor))
 
     @property
     def is_local(self) -> bool:

@@ -1,6 +1,6 @@
 """What runs where the work is done, maybe in another process: one call or one batch, its retries, and what it saw.
 
-Kept apart from the coordinator, since workers import it: it knows of no checkpoint.
+Kept apart from the coordinator, since workers import it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import tenacity
 
 from ._current import reset_current, set_current
+from ._retry import chain
 
 if TYPE_CHECKING:
     from .ratelimit._headers import RateLimit
@@ -50,6 +51,12 @@ class Work:
 
     def __call__(self, item: Any) -> Any:
         return self.fn(item) if self.settings is None else tenacity.Retrying(**self.settings)(self.fn, item)
+
+    def telling(self, hook: Callable[[tenacity.RetryCallState], None]) -> Work:
+        """The same, with a *hook* that is called before each sleep, and then the policy's own."""
+        if self.settings is None:
+            return self
+        return Work(self.fn, {**self.settings, "before_sleep": chain(hook, self.settings["before_sleep"])})
 
     def simplest(self) -> Callable[[Any], Any]:
         """What does the same for one item, with no more between than is needed."""
