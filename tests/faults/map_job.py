@@ -65,6 +65,19 @@ def loky(stack: ExitStack) -> Any:
     return lambda: ProcessPoolExecutor(WORKERS)
 
 
+def spawned(stack: ExitStack) -> Any:
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    return lambda: ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn"))
+
+
+def mpi(stack: ExitStack) -> Any:
+    from mpi4py.futures import MPIPoolExecutor
+
+    return lambda: MPIPoolExecutor(WORKERS)
+
+
 def dask(stack: ExitStack) -> Any:
     import dask
     from distributed import Client, LocalCluster
@@ -96,7 +109,9 @@ def ray(stack: ExitStack) -> Any:
 ENGINES: dict[str, Callable[[ExitStack], Any]] = {
     "threads": threads,
     "processes": processes,
+    "spawned": spawned,
     "loky": loky,
+    "mpi": mpi,
     "dask": dask,
     "ray": ray,
 }

@@ -27,19 +27,21 @@ from tests.faults.map_job import WINDOW
 ROOT = Path(__file__).parents[2]
 KILLS = 20 if WHOLE else 2
 ITEMS = 100 * KILLS
-CLUSTERS = {"dask": "distributed", "ray": "ray"}
-MODULES = {"loky": "loky", **CLUSTERS}
+CLUSTERS = ("dask", "ray")
+PACKAGES = {"loky": "loky", "mpi": "mpi4py mpich", "dask": "distributed", "ray": "ray"}
 Figure = Callable[[str], None]
 Start = Callable[..., subprocess.Popen[bytes]]
 
 
 def _engine(name: str) -> object:
-    missing = name in MODULES and find_spec(MODULES[name]) is None
-    skip = pytest.mark.skipif(missing, reason=f"how to get it: pip install {MODULES.get(name)}")
+    missing = name in PACKAGES and find_spec(PACKAGES[name].split()[0]) is None
+    skip = pytest.mark.skipif(missing, reason=f"how to get it: pip install {PACKAGES.get(name)}")
     return pytest.param(name, marks=skip)
 
 
-engines = pytest.mark.parametrize("engine", list(map(_engine, ("threads", "processes", "loky", "dask", "ray"))))
+engines = pytest.mark.parametrize(
+    "engine", list(map(_engine, ("threads", "processes", "spawned", "loky", "mpi", "dask", "ray")))
+)
 dying = pytest.mark.parametrize("engine", list(map(_engine, ("processes", "loky", "dask", "ray"))))
 
 
@@ -115,12 +117,14 @@ def test_a_killed_coordinator_repeats_no_more_than_was_in_flight(
 
 def end_coordinator(engine: str, job: subprocess.Popen[bytes], directory: Path) -> None:
     """Kill it alone, and see its workers die by themselves where that was promised."""
+    workers = {int(line.split()[1]) for line in lines(directory, "begun")} - {job.pid}
+    is_running = job.poll() is None
+    assert not is_running or engine in (*CLUSTERS, "threads") or any(_is_alive(pid, directory) for pid in workers)
     job.kill()
     job.wait()
     if engine in CLUSTERS:
         end_group(job)
         return
-    workers = {int(line.split()[1]) for line in lines(directory, "begun")} - {job.pid}
     deadline = time.monotonic() + 10
     while left := {pid for pid in workers if _is_alive(pid, directory)}:
         assert time.monotonic() < deadline, f"workers outlived their coordinator: {left}"
