@@ -19,6 +19,16 @@ def is_crash(error: BaseException | None) -> bool:
     return any(kind.__name__ in names for kind in type(error).__mro__)
 
 
+def of_the_call(error: BaseException) -> BaseException:
+    """What the call itself raised: Ray wraps it, and the wrapper's text is a traceback."""
+    cause = getattr(error, "cause", None)
+    is_wrapped = any(kind.__name__ == "RayTaskError" for kind in type(error).__mro__)
+    if not is_wrapped or not isinstance(cause, BaseException):
+        return error
+    cause.__cause__ = error
+    return cause
+
+
 def as_executor(executor: Any) -> Any:
     """*executor* itself, unless it is one of Dask's or Ray's."""
     if is_ray(executor):

@@ -12,7 +12,7 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import Any
 
-from ._clusters import is_crash
+from ._clusters import is_crash, of_the_call
 from ._done import Done
 from ._executors import Engine
 from ._failed import Key
@@ -136,7 +136,7 @@ class Coordinator(Landing):
         elif type(flight) is Batch:
             self._again.extendleft(reversed(flight.singly()))  # to see which one it is
         else:
-            yield from self.give_up(flight.key, flight.item, error)
+            yield from self.give_up(flight.key, flight.item, of_the_call(error))
             self._left -= 1
         self.check_in_if_due()
 

@@ -73,7 +73,7 @@ class Work:
             return Failure(error)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Failure:
     """In a batch, in place of a result."""
 
@@ -111,8 +111,9 @@ def one_remotely(work: Work, item: Any) -> Any:
     try:
         result = work(item)
     except Exception as error:
+        error = _portable(error)
         setattr(error, SEEN, relay.limits)
-        raise
+        raise error
     finally:
         reset_current(token)
     return Told(result, relay.limits) if relay.limits else result
@@ -123,7 +124,10 @@ def many_remotely(work: Work, items: Sequence[Any]) -> Any:
     relay = Relay()
     token = set_current(relay)
     try:
-        results = [_portable(result) for result in work.many(items)]
+        results = work.many(items)
+        for failure in results:
+            if type(failure) is Failure:
+                failure.error = _portable(failure.error)
     finally:
         reset_current(token)
     return Told(results, relay.limits) if relay.limits else results
@@ -141,12 +145,10 @@ class Relay:
         self.limits += read_response(response).limits(time.time())
 
 
-def _portable(result: Any) -> Any:
-    """One error that does not pickle must not take the results of its whole batch with it."""
-    if type(result) is not Failure:
-        return result
+def _portable(error: Exception) -> Exception:
+    """*error*, or one that says the same: one that does not pickle takes its batch, or a worker of loky's, with it."""
     try:
-        pickle.loads(pickle.dumps(result.error))
+        pickle.loads(pickle.dumps(error))
     except Exception:
-        return Failure(RuntimeError(f"{type(result.error).__name__}: {result.error}"))
-    return result
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

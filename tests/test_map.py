@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import loky
 import pytest
 import tenacity
 
@@ -260,14 +261,14 @@ def test_collect_gives_out_the_error(engine: Callable[[], Any], store: MemorySto
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-def test_an_error_that_does_not_pickle_costs_no_other_item(batch: int, store: MemoryStore) -> None:
+@pytest.mark.parametrize("pool", [ProcessPoolExecutor, loky.ProcessPoolExecutor], ids=["processes", "loky"])
+def test_an_error_that_does_not_pickle_costs_no_other_item(pool: Any, batch: int, store: MemoryStore) -> None:
+    """A worker of loky's dies of it."""
     with opened(store) as cp:
-        found = dict(
-            cp.map(
-                unpicklable_error, range(8), executor=partial(ProcessPoolExecutor, 1), on_error="collect", batch=batch
-            )
-        )
-    assert {item for item, result in found.items() if isinstance(result, Exception)} == {3}
+        found = dict(cp.map(unpicklable_error, range(8), executor=partial(pool, 1), on_error="collect", batch=batch))
+    assert {item: str(result) for item, result in found.items() if isinstance(result, Exception)} == {
+        3: "ValueError: three"
+    }
 
 
 class FailsTwice:

@@ -6,6 +6,7 @@ their worker with them. Workers' process ids stand in ``workers``.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -18,7 +19,9 @@ from typing import Any
 from resumable import checkpointed, every
 
 WINDOW = 16
-WORKERS = 4
+WORKERS = 2
+BAD = 13
+"""The item whose work raises an error."""
 
 
 def note(directory: Path, name: str, text: str) -> None:
@@ -38,6 +41,8 @@ class Square:
         note(self.directory, "begun", f"{number} {os.getpid()}")
         if number in self.poison:
             os.kill(os.getpid(), signal.SIGKILL)
+        if number == BAD:
+            raise ValueError(f"{number} is bad luck")
         time.sleep(self.seconds)
         return number * number
 
@@ -127,7 +132,7 @@ def main(name: str, directory: Path, items: int, seconds: float, poison: frozens
         for number, square in cp.map(work, range(items), executor=executor, max_in_flight=WINDOW, on_error="skip"):
             note(directory, "landed", str(number))
             squares[str(number)] = square
-        note(directory, "finished", repr(sorted(cp.failed)))
+        note(directory, "finished", json.dumps(cp.failed))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import json
 import os
 import random
 import signal
@@ -22,7 +23,7 @@ import pytest
 
 from resumable import CheckpointManager
 from tests.faults.injection import WHOLE
-from tests.faults.map_job import WINDOW
+from tests.faults.map_job import BAD, WINDOW
 
 ROOT = Path(__file__).parents[2]
 KILLS = 20 if WHOLE else 2
@@ -86,10 +87,13 @@ def end_group(job: subprocess.Popen[bytes]) -> None:
 
 
 def check_whole(directory: Path, items: int = ITEMS, without: tuple[int, ...] = ()) -> None:
-    assert lines(directory, "finished") == [repr(list(without))], (directory / "errors").read_text()
+    (finished,) = lines(directory, "finished")
+    failed = json.loads(finished)
+    assert failed.keys() == set(map(str, (BAD, *without))), (failed, (directory / "errors").read_text())
+    assert failed[str(BAD)] == f"ValueError: {BAD} is bad luck"
     found = CheckpointManager(directory).load_checkpoint("map")
     assert found is not None
-    assert found.state["squares"] == {str(n): n * n for n in range(items) if n not in without}
+    assert found.state["squares"] == {str(n): n * n for n in range(items) if n not in (BAD, *without)}
 
 
 def repeats(directory: Path, name: str) -> int:
