@@ -117,11 +117,11 @@ class Checkpoint(Shell[S]):
         item is done, are in one save. After a kill only what was in flight, or not saved yet, is done again.
 
         Args:
-            executor: What has ``submit()`` like ``concurrent.futures``: threads, processes, interpreters, loky, mpi4py
+            executor: What has ``submit()`` like ``concurrent.futures``: threads, processes, loky, mpi4py
                 (where a worker that dies takes the whole program with it); a ``distributed.Client``; the module
                 ``ray``. Or a factory of one of these, such as ``lambda: ProcessPoolExecutor(8)``: it is replaced when
-                its workers die, and shut down at the end; its processes die with this one. None calls *fn* in this
-                thread, one item after the other.
+                its workers die, and shut down at the end; its processes die with this one. Processes are sent *fn*
+                once, not with each item. None calls *fn* in this thread, one item after the other.
             key: As in :meth:`remaining`. Without it the position counts.
             max_in_flight: How many tasks are out at most. With *batch* items in each, that many times as many items.
             batch: How many items a task takes; for items that are done faster than a task is handed out.

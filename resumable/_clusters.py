@@ -52,7 +52,8 @@ def is_ray(executor: Any) -> bool:
 class DaskExecutor:
     """``submit`` over a client's own futures.
 
-    That of the client's ``get_executor()`` never ends when the worker that held the result dies before it was fetched.
+    That of the client's ``get_executor()`` never ends when a result is lost with the worker that held it, and the call
+    fails when it is run again.
 
     Args:
         options: For ``Client.submit``.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -530,6 +532,49 @@ def test_a_used_up_quota_can_be_raised_instead(store: MemoryStore) -> None:
     found = manager.load_checkpoint("crawl")
     assert found is not None
     assert found.metadata.processed_items == 10
+
+
+class Counts:
+    """How often it was called, this very object."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, number: int) -> int:
+        self.calls += 1
+        return self.calls
+
+
+@pytest.mark.parametrize("pool", [ProcessPoolExecutor, loky.ProcessPoolExecutor], ids=["processes", "loky"])
+def test_worker_processes_are_sent_the_function_once(pool: Any, store: MemoryStore) -> None:
+    """What it holds, such as a client's open connections, serves all items of a worker."""
+    with opened(store) as cp:
+        found = sorted(result for _, result in cp.map(Counts(), range(9), executor=partial(pool, 1)))
+    assert found == list(range(1, 10))
+
+
+@pytest.mark.parametrize("pool", [ProcessPoolExecutor, partial(ProcessPoolExecutor, 1)], ids=["type", "factory"])
+def test_a_function_that_does_not_pickle_is_told_at_once_and_blamed_on_no_item(pool: Any, store: MemoryStore) -> None:
+    with opened(store) as cp:
+        with pytest.raises((AttributeError, pickle.PicklingError), match="lambda"):
+            list(cp.map(lambda number: number, range(9), executor=pool, on_error="skip"))
+        assert cp.failed == {}
+        cp.finalize()
+
+
+def test_threads_of_the_pool_run_each_item_in_a_copy_of_the_loops_context(store: MemoryStore) -> None:
+    name: ContextVar[str] = ContextVar("name", default="nobody")
+
+    def work(number: int) -> str:
+        before = name.get()
+        name.set(f"item {number}")
+        return before
+
+    name.set("the loop's")
+    with opened(store) as cp:
+        found = {result for _, result in cp.map(work, range(9), executor=partial(ThreadPoolExecutor, 2))}
+    assert found == {"the loop's"}
+    assert name.get() == "the loop's"
 
 
 def test_threads_of_the_pool_know_the_checkpoint(store: MemoryStore) -> None:
