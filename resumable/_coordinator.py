@@ -16,8 +16,8 @@ from ._clusters import is_crash, of_the_call
 from ._done import Done
 from ._executors import Engine
 from ._failed import Key
-from ._flights import PENDING, Batch, Flight
 from ._landing import PLAIN, Landing, MapOwner, Settings
+from ._tasks import PENDING, Batch, Task
 from ._work import Failure, Told, Work
 
 _MOST_IN_A_ROW = 10
@@ -33,12 +33,12 @@ class Coordinator(Landing):
         self._given_executor = executor
         self._to_do = loop.to_do()
         self._is_steady = False
-        self._again: deque[Flight] = deque()
-        self._flying: dict[Future[Any], Flight] = {}
+        self._again: deque[Task] = deque()
+        self._flying: dict[Future[Any], Task] = {}
         self._landed: SimpleQueue[Future[Any] | None] = SimpleQueue()
         self._window = settings.max_in_flight
         self._successes = 0
-        self._suspects: list[Flight] = []
+        self._suspects: list[Task] = []
         self._crash: BaseException | None = None
         self._crashes: dict[Key, int] = {}
         self._given_up_in_a_row = 0
@@ -71,24 +71,24 @@ class Coordinator(Landing):
                 if future is None:
                     self.check_in_if_due()
                     continue
-                flight = flying.pop(future)
-                result = flight.result
+                task = flying.pop(future)
+                result = task.result
                 try:
                     if result is PENDING:
                         result = future.result()
                 except BaseException as error:
                     if not future.done() or future.cancelled() or future.exception() is not error:
                         raise  # a signal's, not the call's
-                    yield from self._land_error(flight, error)
+                    yield from self._land_error(task, error)
                     continue
-                if type(flight) is Batch:
-                    yield from self._land_batch(flight, result)
+                if type(task) is Batch:
+                    yield from self._land_batch(task, result)
                     continue
                 if type(result) not in PLAIN:
                     result = self._told(result)
-                ledger._offered = flight.key
-                yield flight.item, result
-                finish(flight.key)
+                ledger._offered = task.key
+                yield task.item, result
+                finish(task.key)
                 self._left -= 1
                 if self._left <= 0 or not loop._flags:
                     self.check_in()
@@ -99,13 +99,13 @@ class Coordinator(Landing):
                 if entry is None:
                     self._is_steady = False
                     continue
-                flight = Flight(*entry)
+                task = Task(*entry)
                 try:
-                    future = launch(flight)
+                    future = launch(task)
                 except BrokenExecutor as error:
-                    self._break(flight, error)
+                    self._break(task, error)
                     continue
-                flying[future] = flight
+                flying[future] = task
                 future.add_done_callback(land)
             is_well = True
             self.check_in_if_due()
@@ -126,17 +126,17 @@ class Coordinator(Landing):
 
     # -- what ended
 
-    def _land_error(self, flight: Flight, error: BaseException) -> Iterator[tuple[Any, Any]]:
+    def _land_error(self, task: Task, error: BaseException) -> Iterator[tuple[Any, Any]]:
         self._is_steady = False
         if is_crash(error):
-            self._suspects.append(flight)
+            self._suspects.append(task)
             self._crash = error
         elif not isinstance(error, Exception):
             raise error
-        elif type(flight) is Batch:
-            self._again.extendleft(reversed(flight.singly()))  # to see which one it is
+        elif type(task) is Batch:
+            self._again.extendleft(reversed(task.singly()))  # to see which one it is
         else:
-            yield from self.give_up(flight.key, flight.item, of_the_call(error))
+            yield from self.give_up(task.key, task.item, of_the_call(error))
             self._left -= 1
         self.check_in_if_due()
 
@@ -177,45 +177,45 @@ class Coordinator(Landing):
         """Hand out as much as may be."""
         flying, settings = self._flying, self.settings
         while self._crash is None and len(flying) < self._window:
-            flight = self._again.popleft() if self._again else self._next()
-            if flight is None:
+            task = self._again.popleft() if self._again else self._next()
+            if task is None:
                 self.owner.has_quota(None)
                 return
             if not self.owner.has_quota(len(flying)):
                 if flying:  # it may use up the rest
-                    self._again.appendleft(flight)
+                    self._again.appendleft(task)
                     return
                 self.check_in()  # waits
-            self._launch(flight)
+            self._launch(task)
         is_full = self._window == settings.max_in_flight and self._crash is None and not self._again
         self._is_steady = is_full and settings.batch == 1 and not self.owner.is_metered
 
-    def _next(self) -> Flight | None:
+    def _next(self) -> Task | None:
         entries = list(islice(self._to_do, self.settings.batch))
         if len(entries) > 1:
             return Batch(*zip(*entries, strict=True))
-        return Flight(*entries[0]) if entries else None
+        return Task(*entries[0]) if entries else None
 
-    def _launch(self, flight: Flight) -> None:
+    def _launch(self, task: Task) -> None:
         try:
-            future = self._engine.launch(flight)
+            future = self._engine.launch(task)
         except BrokenExecutor as error:
-            self._break(flight, error)
+            self._break(task, error)
             return
-        self._flying[future] = flight
+        self._flying[future] = task
         future.add_done_callback(self._landed.put)
 
     # -- when workers died
 
-    def _break(self, flight: Flight, error: BaseException) -> None:
-        """The pool takes no more: *flight* did not get out."""
-        self._again.appendleft(flight)
+    def _break(self, task: Task, error: BaseException) -> None:
+        """The pool takes no more: *task* did not get out."""
+        self._again.appendleft(task)
         self._crash, self._is_steady = error, False
 
     def _recover(self, error: BaseException) -> Iterator[tuple[Any, Any]]:
         """Nothing is out any more: run again what was, fewer at a time; alone, an item must answer for itself."""
         self._crash = None
-        tasks, suspects = len(self._suspects), [one for flight in self._suspects for one in flight.singly()]
+        tasks, suspects = len(self._suspects), [one for task in self._suspects for one in task.singly()]
         self._suspects = []
         self._engine.replace(error)
         self._note_break(tasks, error)
@@ -237,14 +237,14 @@ class Coordinator(Landing):
         self._crashes[key] = self._crashes.get(key, 0) + 1
         return self._crashes[key] >= self.settings.max_crashes
 
-    def _bury(self, flight: Flight, error: BaseException) -> Iterator[tuple[Any, Any]]:
+    def _bury(self, task: Task, error: BaseException) -> Iterator[tuple[Any, Any]]:
         self._given_up_in_a_row += 1
         if self._given_up_in_a_row > _MOST_IN_A_ROW:
             raise error
         self._widen(self.settings.max_in_flight)
         if self.settings.on_error == "raise":
-            self.note_failure(flight.key, error)  # or no later run would get beyond it
-        yield from self.give_up(flight.key, flight.item, error)
+            self.note_failure(task.key, error)  # or no later run would get beyond it
+        yield from self.give_up(task.key, task.item, error)
 
     def _widen(self, window: int) -> None:
         self._window = min(window, self.settings.max_in_flight)

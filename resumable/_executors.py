@@ -17,7 +17,7 @@ from typing import Any
 from tenacity import RetryCallState
 
 from ._clusters import as_executor, is_ray
-from ._flights import Flight
+from ._tasks import Task
 from ._work import Work, many_packed, many_remotely, one_packed, one_remotely
 
 Submit = Callable[..., Future[Any]]
@@ -33,7 +33,7 @@ class Engine:
         before_sleep: Called by workers of this interpreter before they sleep between two attempts.
 
     Attributes:
-        launch: Has *work* done for the items of a flight. Raises ``BrokenExecutor`` if the workers died.
+        launch: Has *work* done for a task. Raises ``BrokenExecutor`` if the workers died.
     """
 
     def __init__(self, executor: Any, work: Work, before_sleep: Callable[[RetryCallState], None]) -> None:
@@ -45,7 +45,7 @@ class Engine:
         self._bind()
 
     def _bind(self) -> None:
-        self.launch: Callable[[Flight], Future[Any]]
+        self.launch: Callable[[Task], Future[Any]]
         submit = self.executor.submit
         if self.is_local:
             self.launch = _here(submit, self._work_here)
@@ -85,24 +85,24 @@ class Engine:
         return bound_to_this_process(adapted(self._make()))
 
 
-def _here(submit: Submit, work: Work) -> Callable[[Flight], Future[Any]]:
+def _here(submit: Submit, work: Work) -> Callable[[Task], Future[Any]]:
     one, many, copied = work.simplest(), work.many, copy_context().copy
 
-    def run(flight: Flight) -> None:
-        flight.result = copied().run(one if type(flight) is Flight else many, flight.item)
+    def run(task: Task) -> None:
+        task.result = copied().run(one if type(task) is Task else many, task.item)
 
     return partial(submit, run)
 
 
-def _away(submit: Submit, work: Work, dumps: Callable[[Any], Any] | None) -> Callable[[Flight], Future[Any]]:
+def _away(submit: Submit, work: Work, dumps: Callable[[Any], Any] | None) -> Callable[[Task], Future[Any]]:
     one: Callable[[Any], Future[Any]]
     many: Callable[[Any], Future[Any]]
-    if dumps is not None:  # it would pickle the function with each task
+    if dumps is not None:  # it would pickle the function each time
         packed = bytes(dumps(work))
         one, many = partial(submit, one_packed, packed), partial(submit, many_packed, packed)
     else:  # the same object in each call, so that the engine can know it again
         one, many = partial(submit, partial(one_remotely, work)), partial(submit, partial(many_remotely, work))
-    return lambda flight: one(flight.item) if type(flight) is Flight else many(flight.item)
+    return lambda task: one(task.item) if type(task) is Task else many(task.item)
 
 
 def _pickler(executor: Any) -> Callable[[Any], Any] | None:

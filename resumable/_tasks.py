@@ -7,8 +7,8 @@ from typing import Any
 PENDING = object()
 
 
-class Flight:
-    """One task that is out, for one item.
+class Task:
+    """What is out for one item.
 
     Attributes:
         result: What came of it, put here by a worker of this interpreter; as long as it is PENDING, the future knows.
@@ -19,15 +19,15 @@ class Flight:
     def __init__(self, key: Any, item: Any) -> None:
         self.key, self.item, self.result = key, item, PENDING
 
-    def singly(self) -> list[Flight]:
+    def singly(self) -> list[Task]:
         """The same work, each item by itself, not begun."""
-        return [Flight(self.key, self.item)]
+        return [Task(self.key, self.item)]
 
 
-class Batch(Flight):
-    """One task that is out, for several items: it has their keys, the items, and their results."""
+class Batch(Task):
+    """What is out for several items: ``key``, ``item`` and ``result`` are theirs, in order."""
 
     __slots__ = ()
 
-    def singly(self) -> list[Flight]:
-        return list(map(Flight, self.key, self.item))
+    def singly(self) -> list[Task]:
+        return list(map(Task, self.key, self.item))
