@@ -91,7 +91,7 @@ def dask(stack: ExitStack) -> Any:
         {
             "distributed.scheduler.allowed-failures": 0,
             "distributed.admin.tick.limit": "60s",
-            "distributed.comm.timeouts.connect": "3s",  # as long it asks a worker that is dead for its results
+            "distributed.comm.timeouts.connect": "10s",  # as long it asks a worker that is dead for its results
             "distributed.logging.distributed": "critical",
         }
     )
