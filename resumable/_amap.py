@@ -13,7 +13,8 @@ import tenacity
 
 from ._done import Done
 from ._failed import Key
-from ._landing import PLAIN, Landing, Settings
+from ._landing import PLAIN, Landing, Owner, Settings
+from ._retry import chain_async
 from ._work import settings_of
 
 T = TypeVar("T")
@@ -21,22 +22,20 @@ R = TypeVar("R")
 Entry = tuple[Key, Any]
 
 
-class AsyncMapOwner(Protocol):
+class AsyncMapOwner(Owner, Protocol):
     """What a map asks of its checkpoint."""
 
     async def check_in_async(self) -> int: ...
-    def observe(self, response: object, /) -> None: ...
-    def error(self) -> None: ...
-    @property
-    def is_metered(self) -> bool: ...
-    def has_quota(self, in_flight: int | None) -> bool: ...
 
 
-def with_retry(fn: Callable[[T], Awaitable[R]], policy: tenacity.BaseRetrying | None) -> Callable[[T], Awaitable[R]]:
+def with_retry(
+    fn: Callable[[T], Awaitable[R]], policy: tenacity.BaseRetrying | None, before_sleep: Callable[[Any], None]
+) -> Callable[[T], Awaitable[R]]:
     """*fn*, tried again as *policy* says. Each call has a policy of its own: a shared one mixes tasks up."""
     if policy is None:
         return fn
     settings: dict[str, Any] = dict(settings_of(policy) or {})
+    settings["before_sleep"] = chain_async(before_sleep, settings["before_sleep"])
     if not isinstance(policy, tenacity.AsyncRetrying):
         del settings["sleep"]  # it would block the loop
 
@@ -57,7 +56,7 @@ def start_async(
     """
     if not callable(fn):
         raise TypeError(f"amap() needs an async function, not {fn!r:.80}")
-    return AsyncCoordinator(loop, owner, settings, with_retry(fn, settings.retry)).results()
+    return AsyncCoordinator(loop, owner, settings, fn).results()
 
 
 class AsyncCoordinator(Landing):
@@ -66,7 +65,7 @@ class AsyncCoordinator(Landing):
     def __init__(self, loop: Done[Any], owner: AsyncMapOwner, settings: Settings, fn: Callable[[Any], Any]) -> None:
         super().__init__(loop, owner, settings)
         self._checking = owner
-        self._fn = fn
+        self._fn = with_retry(fn, settings.retry, self.ask_for_save)
         self._sync: Any = loop.to_do() if isinstance(loop._items, Iterable) else None
         self._async: AsyncIterator[Entry] | None = loop.to_do_async() if self._sync is None else None
         self._held: Entry | None = None
@@ -129,6 +128,12 @@ class AsyncCoordinator(Landing):
 
     async def _check_in(self) -> None:
         self.loop.rearm()
+        if self._reason is not None:
+            asked, self._reason = self._reason, None
+            try:
+                await self.owner.save(asked)
+            except Exception as failure:
+                self.note_unsaved(failure)
         self._left = max(1, await self._checking.check_in_async())
         self._is_steady = False
 

@@ -94,7 +94,8 @@ class AsyncCheckpoint(Shell[S]):
         The first error that is raised cancels the other tasks; so does leaving the loop, when the generator is closed.
 
         Args:
-            retry: A tenacity policy for each item; its sleeps are the event loop's.
+            retry: A tenacity policy for each item; its sleeps are the event loop's. What is done is saved meanwhile, as
+                soon as no body is half-way.
         """
         from ._amap import start_async
         from ._map import Settings

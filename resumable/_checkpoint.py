@@ -120,15 +120,18 @@ class Checkpoint(Shell[S]):
         item is done, are in one save. After a kill only what was in flight, or not saved yet, is done again.
 
         Args:
-            executor: What has ``submit()`` like ``concurrent.futures``: threads, processes, loky, mpi4py; a
-                ``distributed.Client``; the module ``ray``. Or a factory of one of these, such as
-                ``lambda: ProcessPoolExecutor(8)``: it is replaced when its workers die, and shut down at the end.
-                None calls *fn* in this thread, one item after the other.
+            executor: What has ``submit()`` like ``concurrent.futures``: threads, processes, loky, mpi4py
+                (where a worker that dies takes the whole program with it); a ``distributed.Client``; the module
+                ``ray``. Or a factory of one of these, such as ``lambda: ProcessPoolExecutor(8)``: it is replaced when
+                its workers die, and shut down at the end; its processes die with this one. Processes are sent *fn*
+                once, not with each item. None calls *fn* in this thread, one item after the other.
             key: As in :meth:`remaining`. Without it the position counts.
             max_in_flight: How many tasks are out at most. With *batch* items in each, that many times as many items.
             batch: How many items a task takes; for items that are done faster than a task is handed out.
-            retry: A tenacity policy for each item, applied by its worker. It saves nothing: what is under way is not
-                in the checkpoint. The last error itself is raised, no ``RetryError``.
+            retry: A tenacity policy for each item, applied by its worker. Before a worker sleeps, what is done is
+                saved: at once without *executor*; with threads as soon as no body is half-way; processes and clusters
+                cannot say that they sleep, so that nothing is saved for it. The last error itself is raised, no
+                ``RetryError``.
             on_error: What follows when an item has failed for good. ``"raise"``: raise its error, and do no more;
                 the next run tries it again. ``"skip"``: note it in :attr:`failed`, go on. ``"collect"``: the same,
                 and give out ``(item, error)``.

@@ -6,6 +6,7 @@ What steps through the items and who works on them is not known here.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, TypeVar, cast
 
 from . import _sources
@@ -24,6 +25,7 @@ class Done(Loop[T]):
     An item that was given up counts as handed out and not done; it is handed out again only if that is asked for.
 
     Attributes:
+        finish: Told the key of an item that is done.
         on_wake: Called by :meth:`wake`, besides; from any thread and from signal handlers.
     """
 
@@ -41,18 +43,17 @@ class Done(Loop[T]):
     ) -> None:
         super().__init__(items, owner, ledger, name)
         self.on_wake: Callable[[], None] = lambda: None
-        self._done = 0
-        self._add = ledger.add
         self._all_failed = failed if failed is not None else Failed()
         self._failed = self._all_failed.of(name)
         self._skipped = frozenset() if retry_failed else frozenset(self._failed)
         self._retried = frozenset(self._failed)
+        self.finish: Callable[[Key], None] = self._finish_again if self._retried else ledger.add
         self._is_scattered = isinstance(ledger, ScatteredLedger)
         if isinstance(ledger, ScatteredLedger) and _sources.is_indexed(items):
             ledger.check_indexed(items)
 
     def done(self) -> int:
-        return self._done
+        return self._ledger.done - self._ledger.start
 
     def wake(self) -> None:
         super().wake()
@@ -79,12 +80,9 @@ class Done(Loop[T]):
         """The body of the loop works on this item now: loops inside it belong to it."""
         self._ledger._offered = key
 
-    def finish(self, key: Key) -> None:
-        """The item is done."""
-        self._add(key)
-        self._done += 1
-        if self._retried and key in self._retried:
-            self._all_failed.discard(self.name, key)
+    def _finish_again(self, key: Key) -> None:
+        self._ledger.add(key)
+        self._all_failed.discard(self.name, key)
 
     def give_up(self, key: Key, error: BaseException) -> None:
         """The item failed for good."""
@@ -105,14 +103,9 @@ class Done(Loop[T]):
     def _by_index(self) -> Iterator[tuple[Key, T]]:
         ledger = cast(ScatteredLedger, self._ledger)
         items = cast(Sequence[T], self._items)
-        for position in ledger.missing:
-            if position not in self._skipped:
-                yield position, items[position]
-        hand_out = ledger.hand_out
-        for position, item in enumerate(_sources.steady_from(items, ledger.head), ledger.head):
-            hand_out(position, item)
-            if position not in self._skipped:
-                yield position, item
+        again = ((position, items[position]) for position in ledger.missing)
+        entries = chain(again, ledger.handing_out(_sources.steady_from(items, ledger.head)))
+        return (entry for entry in entries if entry[0] not in self._skipped) if self._skipped else entries
 
     def _by_passing(self, source: Iterable[T]) -> Iterator[tuple[Key, T]]:
         ledger = cast(ScatteredLedger, self._ledger)

@@ -1,4 +1,4 @@
-"""Engines: anything with ``submit`` like ``concurrent.futures``, or a factory of it; Dask and Ray are made so."""
+"""Engines: anything with ``submit`` like ``concurrent.futures``, or a factory of it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-from ._work import Work, many_remotely, one_remotely
+from tenacity import RetryCallState
 
+from ._clusters import as_executor, is_ray
+from ._tasks import Task
+from ._work import Work, many_packed, many_remotely, one_packed, one_remotely
+
+Submit = Callable[..., Future[Any]]
 _PR_SET_PDEATHSIG = 1
-_CRASHES = {"distributed": ("KilledWorker",), "ray": ("WorkerCrashedError", "NodeDiedError", "OwnerDiedError")}
 
 
 class Engine:
@@ -25,33 +30,27 @@ class Engine:
     Args:
         executor: An executor, a ``distributed.Client``, the module ``ray``, or what makes one of these when called.
         work: What it is to do.
+        before_sleep: Called by workers of this interpreter before they sleep between two attempts.
 
     Attributes:
-        one: Has *work* done for one item. Raises ``BrokenExecutor`` if the workers died.
-        many: The same for a list of items, in one task.
+        launch: Has *work* done for a task. Raises ``BrokenExecutor`` if the workers died.
     """
 
-    def __init__(self, executor: Any, work: Work) -> None:
+    def __init__(self, executor: Any, work: Work, before_sleep: Callable[[RetryCallState], None]) -> None:
         self._work = work
+        self._work_here = work.telling(before_sleep)
         is_ready = _is_instance(executor)
         self._make: Callable[[], Any] | None = None if is_ready else executor
         self.executor: Any = adapted(executor) if is_ready else self._made()
         self._bind()
 
     def _bind(self) -> None:
-        submit, work = self.executor.submit, self._work
-        self.one: Callable[[Any], Future[Any]]
-        self.many: Callable[[list[Any]], Future[Any]]
+        self.launch: Callable[[Task], Future[Any]]
+        submit = self.executor.submit
         if self.is_local:
-            one = work.simplest()
-            self.one = lambda item: submit(copy_context().run, one, item)
-            self.many = lambda items: submit(copy_context().run, work.many, items)
-        elif _is_pool(self.executor):  # which pickles all of it each time: two arguments take less than a partial
-            self.one = partial(submit, one_remotely, work.simplest())
-            self.many = partial(submit, many_remotely, work)
-        else:  # the same object in each call, so that the engine can know it again
-            self.one = partial(submit, partial(one_remotely, work.simplest()))
-            self.many = partial(submit, partial(many_remotely, work))
+            self.launch = _here(submit, self._work_here)
+        else:
+            self.launch = _away(submit, self._work, _pickler(self.executor))
 
     @property
     def is_local(self) -> bool:
@@ -86,6 +85,38 @@ class Engine:
         return bound_to_this_process(adapted(self._make()))
 
 
+def _here(submit: Submit, work: Work) -> Callable[[Task], Future[Any]]:
+    one, many, copied = work.simplest(), work.many, copy_context().copy
+
+    def run(task: Task) -> None:
+        task.result = copied().run(one if type(task) is Task else many, task.item)
+
+    return partial(submit, run)
+
+
+def _away(submit: Submit, work: Work, dumps: Callable[[Any], Any] | None) -> Callable[[Task], Future[Any]]:
+    one: Callable[[Any], Future[Any]]
+    many: Callable[[Any], Future[Any]]
+    if dumps is not None:  # it would pickle the function each time
+        packed = bytes(dumps(work))
+        one, many = partial(submit, one_packed, packed), partial(submit, many_packed, packed)
+    else:  # the same object in each call, so that the engine can know it again
+        one, many = partial(submit, partial(one_remotely, work)), partial(submit, partial(many_remotely, work))
+    return lambda task: one(task.item) if type(task) is Task else many(task.item)
+
+
+def _pickler(executor: Any) -> Callable[[Any], Any] | None:
+    """What a pool of processes pickles functions with; None for other executors."""
+    if isinstance(executor, ProcessPoolExecutor):
+        return ForkingPickler.dumps
+    if _is_pool(executor):
+        import cloudpickle  # type: ignore[import-untyped]  # as loky does
+
+        dumps: Callable[[Any], bytes] = cloudpickle.dumps
+        return dumps
+    return None
+
+
 def check_executor(executor: Any) -> None:
     """Refuse what is neither an executor nor a factory.
 
@@ -97,7 +128,7 @@ def check_executor(executor: Any) -> None:
 
 
 def _is_instance(executor: Any) -> bool:
-    return not isinstance(executor, type) and (hasattr(executor, "submit") or _is_ray(executor))
+    return not isinstance(executor, type) and (hasattr(executor, "submit") or is_ray(executor))
 
 
 def _shut_down(executor: Any, *, wait: bool) -> None:
@@ -107,62 +138,16 @@ def _shut_down(executor: Any, *, wait: bool) -> None:
         executor.shutdown(wait=wait)
 
 
-def is_crash(error: BaseException | None) -> bool:
-    """Whether *error* says that a worker died, and not that the call failed."""
-    if isinstance(error, BrokenExecutor):
-        return True
-    names = _CRASHES.get(type(error).__module__.split(".")[0], ())
-    return any(kind.__name__ in names for kind in type(error).__mro__)
-
-
 def adapted(executor: Any) -> Any:
     """*executor* with ``submit`` of ``concurrent.futures``.
 
     Raises:
         TypeError: It has nothing like that.
     """
-    if _is_ray(executor):
-        return RayExecutor(executor)
-    if _is_dask(executor, "Client"):
-        # pure=True, Dask's default, takes a second call with the same argument for the first one.
-        return executor.get_executor(pure=False)
-    if _is_dask(executor, "ClientExecutor"):
-        return executor._client.get_executor(**{**executor._kwargs, "pure": False})
-    if not hasattr(executor, "submit"):
+    adapted = as_executor(executor)
+    if not hasattr(adapted, "submit"):
         raise TypeError(f"an executor must have submit(), {executor!r:.80} has not")
-    return executor
-
-
-def _is_dask(executor: Any, name: str) -> bool:
-    return any(kind.__name__ == name and kind.__module__.startswith("distributed") for kind in type(executor).__mro__)
-
-
-def _is_ray(executor: Any) -> bool:
-    return executor is sys.modules.get("ray") and executor is not None
-
-
-class RayExecutor:
-    """``submit`` over Ray's own tasks. Ray must be initialized, or be able to do it by itself."""
-
-    def __init__(self, ray: Any) -> None:
-        # Ray would run a task whose worker died again, unseen: the coordinator counts those.
-        self._remote = ray.remote(max_retries=0)(_call)
-        self._put = ray.put
-        self._known: dict[int, tuple[Any, Any]] = {}
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
-        future: Future[Any] = self._remote.remote(self._shared(fn), *args).future()
-        return future
-
-    def _shared(self, fn: Any) -> Any:
-        """*fn* is stored once, not sent with each task."""
-        if id(fn) not in self._known:
-            self._known[id(fn)] = (fn, self._put(fn))  # it is kept, so that its id stays its own
-        return self._known[id(fn)][1]
-
-
-def _call(fn: Callable[..., Any], *args: Any) -> Any:
-    return fn(*args)
+    return adapted
 
 
 def bound_to_this_process(executor: Any) -> Any:

@@ -43,6 +43,11 @@ class KeyLedger:
     def finish(self) -> None:
         self.add(self._offered)
 
+    @property
+    def done(self) -> int:
+        """How many keys are done over all runs."""
+        return len(self._order)
+
     def add(self, key: str | int) -> None:
         """*key* is done."""
         if key not in self._done:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ._done import Done
 from ._failed import Key
+from ._retry import Saver, reason
 from ._work import SEEN
 
 if TYPE_CHECKING:
     import tenacity
+    from tenacity import RetryCallState
 
+_log = logging.getLogger("resumable.retry")
 OnError = Literal["raise", "skip", "collect"]
 PLAIN = frozenset({int, str, float, bool, type(None), dict, list, tuple, bytes})
 """Types of results that say nothing of a quota."""
@@ -40,10 +44,9 @@ class Settings:
             raise ValueError(f"on_error must be 'raise', 'skip' or 'collect', not {self.on_error!r}")
 
 
-class MapOwner(Protocol):
-    """What a map asks of its checkpoint."""
+class Owner(Saver, Protocol):
+    """What any map asks of its checkpoint."""
 
-    def check_in(self) -> int: ...
     def observe(self, response: object, /) -> None: ...
     def error(self) -> None: ...
     @property
@@ -56,18 +59,40 @@ class MapOwner(Protocol):
         ...
 
 
+class MapOwner(Owner, Protocol):
+    """The same for plain code."""
+
+    def check_in(self) -> int: ...
+
+
 class Landing:
-    """What both ways of working share: the body's turn, and what is noted after it."""
+    """What all ways of working share: the body's turn, and what is noted after it."""
 
     def __init__(self, loop: Done[Any], owner: Any, settings: Settings) -> None:
         self.loop = loop
         self.owner = owner
         self.settings = settings
         self._left = 0
+        self._reason: str | None = None
+
+    def ask_for_save(self, retry_state: RetryCallState) -> None:
+        """A worker is about to sleep: have all saved that is done, as soon as no body is half-way. From any thread."""
+        self._reason = reason(retry_state)
+        self.loop.wake()
 
     def check_in(self) -> None:
         self.loop.rearm()
+        if self._reason is not None:
+            asked, self._reason = self._reason, None
+            try:
+                self.owner.save(asked)
+            except Exception as failure:
+                self.note_unsaved(failure)
         self._left = max(1, self.owner.check_in())
+
+    def note_unsaved(self, failure: Exception) -> None:
+        """A save for a retry failed: the next one that is due tries again, and tells the loop if it fails, too."""
+        _log.error("%r could not be saved before a retry: %s", self.owner.operation_id, failure)
 
     def check_in_if_due(self) -> None:
         if self._left <= 0 or self.loop.was_woken:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Generator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._coordinator import Coordinator
 from ._done import Done
 from ._executors import check_executor
 from ._landing import Landing, MapOwner, OnError, Settings
+from ._retry import retrying
 from ._work import Work, settings_of
+
+if TYPE_CHECKING:
+    import tenacity
 
 __all__ = ["OnError", "Settings", "start"]
 
@@ -42,14 +46,22 @@ def start(
         TypeError: *fn* or *executor* cannot be used.
     """
     check_function(fn)
-    work = Work(fn, settings_of(settings.retry))
     if executor is None:
-        return map_in_line(loop, owner, settings, work)
+        return map_in_line(loop, owner, settings, _tried_again(fn, owner, settings.retry))
     check_executor(executor)
-    return Coordinator(loop, owner, settings, work, executor).results()
+    return Coordinator(loop, owner, settings, Work(fn, settings_of(settings.retry)), executor).results()
 
 
-def map_in_line(loop: Done[T], owner: MapOwner, settings: Settings, work: Work) -> Generator[tuple[T, Any], None, None]:
+def _tried_again(fn: Callable[[T], R], owner: MapOwner, policy: tenacity.BaseRetrying | None) -> Callable[[T], R]:
+    if policy is None:
+        return fn
+    call: Callable[[Callable[[T], R], T], R] = retrying(owner, policy).copy(reraise=True)
+    return lambda item: call(fn, item)
+
+
+def map_in_line(
+    loop: Done[T], owner: MapOwner, settings: Settings, work: Callable[[T], R]
+) -> Generator[tuple[T, Any], None, None]:
     """One after the other, in the loop's own thread."""
     landing = Landing(loop, owner, settings)
     loop.begin()

@@ -65,16 +65,16 @@ def retrying(
         raise ValueError(f"max_attempts_total must be >= 1, not {max_attempts_total!r}")
     base = _fitting(policy, is_async)
     attempts = _Attempts(cp, max_attempts_total if reset_on_progress else 0)
-    chain = _chain_async if is_async else _chain
+    chained = chain_async if is_async else chain
     save = async_save_before_sleep(cp) if is_async else save_before_sleep(cp)
     give_up = None if on_give_up is None else lambda state: on_give_up()
     return base.copy(
         sleep=_naps.waking_for_signals(base.sleep),
         retry=_unless_final(base.retry, is_async),
-        before=chain(cp.continuing(), attempts.before, base.before),
-        after=chain(attempts.after, base.after),
-        before_sleep=chain(save, base.before_sleep),
-        retry_error_callback=base.retry_error_callback and chain(give_up, base.retry_error_callback),
+        before=chained(cp.continuing(), attempts.before, base.before),
+        after=chained(attempts.after, base.after),
+        before_sleep=chained(save, base.before_sleep),
+        retry_error_callback=base.retry_error_callback and chained(give_up, base.retry_error_callback),
     )
 
 
@@ -86,7 +86,7 @@ def save_before_sleep(cp: Saver) -> Callable[[RetryCallState], None]:
 
     def before_sleep(retry_state: RetryCallState) -> None:
         try:
-            cp.save(_reason(retry_state))
+            cp.save(reason(retry_state))
         except Exception as failure:
             _note_failure(cp, retry_state, failure)
 
@@ -98,14 +98,15 @@ def async_save_before_sleep(cp: Saver) -> Callable[[RetryCallState], Awaitable[N
 
     async def before_sleep(retry_state: RetryCallState) -> None:
         try:
-            await cp.save(_reason(retry_state))
+            await cp.save(reason(retry_state))
         except Exception as failure:
             _note_failure(cp, retry_state, failure)
 
     return before_sleep
 
 
-def _reason(retry_state: RetryCallState) -> str:
+def reason(retry_state: RetryCallState) -> str:
+    """For the save before a sleep."""
     return f"Retry: {_cause(retry_state)} (attempt {retry_state.attempt_number + 1})"
 
 
@@ -255,7 +256,8 @@ def _as_async(policy: BaseRetrying) -> AsyncRetrying:
     return AsyncRetrying(**settings, name=str(policy))
 
 
-def _chain(*hooks: Hook | None) -> Hook:
+def chain(*hooks: Hook | None) -> Hook:
+    """One hook that runs those of *hooks* that are given, and gives what the last one gave."""
     given = [hook for hook in hooks if hook is not None]
     if any(map(_is_coroutine_function, given)):
         raise TypeError("an async def hook is never awaited in plain code; give a plain function")
@@ -266,7 +268,8 @@ def _chain(*hooks: Hook | None) -> Hook:
     return run
 
 
-def _chain_async(*hooks: Hook | None) -> Hook:
+def chain_async(*hooks: Hook | None) -> Hook:
+    """The same for ``AsyncRetrying``."""
     given = [hook for hook in hooks if hook is not None]
 
     async def run(retry_state: RetryCallState) -> Any:

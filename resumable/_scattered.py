@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any, NoReturn
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, NoReturn, TypeVar
 
 from . import _fingerprint
 from ._errors import InputChangedError
@@ -11,6 +11,7 @@ from ._keys import KeyLedger
 from ._ledgers import Saved
 from ._ranges import Ranges
 
+T = TypeVar("T")
 _MANY_SAMPLES = 40
 _MOST_MISSING = 10_000_000
 
@@ -75,6 +76,21 @@ class ScatteredLedger(KeyLedger):
         self._missing[position] = None
         self._handed = position + 1
 
+    def handing_out(self, items: Iterable[T]) -> Iterator[tuple[int, T]]:
+        """*items*, those from the head on, each with its position: it is handed out."""
+        missing = self._missing
+        for position, item in enumerate(items, self._handed):
+            if position == self._next_sampled:
+                self._see(position, item)
+            missing[position] = None
+            self._handed = position + 1
+            yield position, item
+
+    @property
+    def done(self) -> int:
+        """How many items are done over all runs."""
+        return self._handed - len(self._missing)
+
     def _see(self, position: int, item: Any) -> None:
         self._next_sampled = _fingerprint.next_sampled(position + 1)
         samples = (*self._samples, _fingerprint.sample(position, item))
@@ -82,7 +98,7 @@ class ScatteredLedger(KeyLedger):
         self._samples = samples if len(samples) < _MANY_SAMPLES else _fingerprint.thinned(samples, last=8)
 
     def add(self, key: str | int) -> None:
-        self._missing.pop(key, None)  # type: ignore[arg-type]
+        del self._missing[key]  # type: ignore[arg-type]
 
     def check_indexed(self, items: Sequence[Any]) -> None:
         """Compare what is done of *items*, without going through it.

@@ -1,6 +1,6 @@
 """What runs where the work is done, maybe in another process: one call or one batch, its retries, and what it saw.
 
-Kept apart from the coordinator, since workers import it: it knows of no checkpoint.
+Kept apart from the coordinator, since workers import it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import tenacity
 
 from ._current import reset_current, set_current
+from ._retry import chain
 
 if TYPE_CHECKING:
     from .ratelimit._headers import RateLimit
@@ -50,6 +52,12 @@ class Work:
     def __call__(self, item: Any) -> Any:
         return self.fn(item) if self.settings is None else tenacity.Retrying(**self.settings)(self.fn, item)
 
+    def telling(self, hook: Callable[[tenacity.RetryCallState], None]) -> Work:
+        """The same, with a *hook* that is called before each sleep, and then the policy's own."""
+        if self.settings is None:
+            return self
+        return Work(self.fn, {**self.settings, "before_sleep": chain(hook, self.settings["before_sleep"])})
+
     def simplest(self) -> Callable[[Any], Any]:
         """What does the same for one item, with no more between than is needed."""
         return self if self.settings is not None else self.fn
@@ -65,7 +73,7 @@ class Work:
             return Failure(error)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Failure:
     """In a batch, in place of a result."""
 
@@ -80,15 +88,32 @@ class Told:
     limits: list[RateLimit]
 
 
-def one_remotely(work: Callable[[Any], Any], item: Any) -> Any:
+def one_packed(packed: bytes, item: Any) -> Any:
+    """The same as :func:`one_remotely`, of pickled work: each worker unpickles it once."""
+    return one_remotely(_unpacked(packed), item)
+
+
+def many_packed(packed: bytes, items: Sequence[Any]) -> Any:
+    """The same for a batch."""
+    return many_remotely(_unpacked(packed), items)
+
+
+@lru_cache(maxsize=1)
+def _unpacked(packed: bytes) -> Work:
+    work: Work = pickle.loads(packed)
+    return work
+
+
+def one_remotely(work: Work, item: Any) -> Any:
     """*work* for one item, in another process: what its clients' hooks observe comes back with the result."""
     relay = Relay()
     token = set_current(relay)
     try:
         result = work(item)
     except Exception as error:
+        error = _portable(error)
         setattr(error, SEEN, relay.limits)
-        raise
+        raise error
     finally:
         reset_current(token)
     return Told(result, relay.limits) if relay.limits else result
@@ -99,7 +124,10 @@ def many_remotely(work: Work, items: Sequence[Any]) -> Any:
     relay = Relay()
     token = set_current(relay)
     try:
-        results = [_portable(result) for result in work.many(items)]
+        results = work.many(items)
+        for failure in results:
+            if type(failure) is Failure:
+                failure.error = _portable(failure.error)
     finally:
         reset_current(token)
     return Told(results, relay.limits) if relay.limits else results
@@ -117,12 +145,10 @@ class Relay:
         self.limits += read_response(response).limits(time.time())
 
 
-def _portable(result: Any) -> Any:
-    """One error that does not pickle must not take the results of its whole batch with it."""
-    if type(result) is not Failure:
-        return result
+def _portable(error: Exception) -> Exception:
+    """*error*, or one that says the same: one that does not pickle takes its batch, or a worker of loky's, with it."""
     try:
-        pickle.loads(pickle.dumps(result.error))
+        pickle.loads(pickle.dumps(error))
     except Exception:
-        return Failure(RuntimeError(f"{type(result.error).__name__}: {result.error}"))
-    return result
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

@@ -168,6 +168,27 @@ async def test_each_item_is_retried_by_its_own_policy(kind: Any, store: MemorySt
     assert set(calls.values()) == {3}
 
 
+async def test_what_is_done_is_saved_while_a_task_sleeps_before_it_tries_again(store: MemoryStore) -> None:
+    calls: list[int] = []
+
+    async def work(number: int) -> int:
+        calls.append(number)
+        if number and calls.count(number) == 1:
+            raise OSError(number)
+        return number
+
+    async def until_saved(seconds: float) -> None:
+        async with asyncio.timeout(20):
+            while (found := manager.load_checkpoint("squares")) is None:
+                await asyncio.sleep(0.001)
+        assert found.metadata.last_save_reason == "Retry: OSError (attempt 2)"
+
+    manager = CheckpointManager(store=store, save_strategy=every(hours=1000))
+    policy = tenacity.AsyncRetrying(stop=tenacity.stop_after_attempt(3), sleep=until_saved)
+    async with checkpointed("squares", manager=manager) as cp:
+        assert [item async for item, _ in cp.amap(work, range(2), retry=policy)] == [0, 1]
+
+
 async def test_one_quota_is_waited_for_once_by_all(store: MemoryStore) -> None:
     clock = ManualClock()
     api = Api(clock)

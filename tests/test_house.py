@@ -29,8 +29,9 @@ FLOORS = {
         stores stores._base stores._disk stores._encrypted stores._file stores._lock stores._memory stores._names
         stores._open stores._rivals""",
     4: "_background _capture _manager _reading _restore _snapshot _stepping _stored _writing",
-    5: """_amap _async_checkpoint _checkpoint _checkpointed _coordinator _core _done _executors _items _landing
-        _loops _map _operation_files _options _quota _reporter _repair _retry _saving _shell _verify _work""",
+    5: """_amap _async_checkpoint _checkpoint _checkpointed _clusters _coordinator _core _done _executors _items
+        _landing _loops _map _operation_files _options _quota _reporter _repair _retry _saving _shell _tasks _verify
+        _work""",
     6: """_decorator _injection _operation _wait ratelimit ratelimit._hooks
         _prove _prove_crash _prove_probe _prove_report _prove_run
         pytest_plugin testing

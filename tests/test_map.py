@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import loky
 import pytest
 import tenacity
 
-from resumable import Checkpoint, CheckpointManager, InputChangedError, RateLimitExhausted, checkpointed, every
+from resumable import (
+    Checkpoint,
+    CheckpointManager,
+    InputChangedError,
+    RateLimitExhausted,
+    StoreError,
+    checkpointed,
+    every,
+)
 from resumable import current_checkpoint as current
-from resumable.testing import ManualClock, MemoryStore
+from resumable.testing import FaultyStore, ManualClock, MemoryStore
 
 EACH = every(items=1)
 NEVER = every(hours=1000)
@@ -252,14 +263,14 @@ def test_collect_gives_out_the_error(engine: Callable[[], Any], store: MemorySto
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-def test_an_error_that_does_not_pickle_costs_no_other_item(batch: int, store: MemoryStore) -> None:
+@pytest.mark.parametrize("pool", [ProcessPoolExecutor, loky.ProcessPoolExecutor], ids=["processes", "loky"])
+def test_an_error_that_does_not_pickle_costs_no_other_item(pool: Any, batch: int, store: MemoryStore) -> None:
+    """A worker of loky's dies of it."""
     with opened(store) as cp:
-        found = dict(
-            cp.map(
-                unpicklable_error, range(8), executor=partial(ProcessPoolExecutor, 1), on_error="collect", batch=batch
-            )
-        )
-    assert {item for item, result in found.items() if isinstance(result, Exception)} == {3}
+        found = dict(cp.map(unpicklable_error, range(8), executor=partial(pool, 1), on_error="collect", batch=batch))
+    assert {item: str(result) for item, result in found.items() if isinstance(result, Exception)} == {
+        3: "ValueError: three"
+    }
 
 
 class FailsTwice:
@@ -279,6 +290,86 @@ def test_each_item_is_retried_by_its_own_policy(engine: Callable[[], Any], store
     with opened(store) as cp:
         found = dict(cp.map(FailsTwice(), range(6), executor=engine(), retry=policy))
     assert found == {number: number for number in range(6)}
+
+
+class Asked:
+    """A retry policy whose sleep lasts until *is_over* says so, and that tells when its hook was called."""
+
+    def __init__(self, is_over: Callable[[], object] = lambda: True) -> None:
+        self.hooks = threading.Semaphore(0)
+        self.policy = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(3), sleep=self.sleep, before_sleep=lambda state: self.hooks.release()
+        )
+        self.is_over = is_over
+
+    def sleep(self, seconds: float) -> None:
+        deadline = time.monotonic() + 20
+        while not self.is_over():
+            assert time.monotonic() < deadline, "nothing was saved while the worker slept"
+            time.sleep(0.001)
+
+
+class FailsOnce(FailsTwice):
+    """Each item above 0, at its first call."""
+
+    def __call__(self, number: int) -> int:
+        self.calls[number] = self.calls.get(number, 0) + 1
+        if number and self.calls[number] == 1:
+            raise OSError(number)
+        return number
+
+
+@pytest.mark.parametrize("engine", [None, partial(ThreadPoolExecutor, 2)], ids=["in line", "threads"])
+def test_what_is_done_is_saved_while_a_worker_sleeps_before_it_tries_again(engine: Any, store: MemoryStore) -> None:
+    """The sleep may be long, and the program killed in it."""
+    with opened(store, NEVER) as cp:
+
+        def is_saved() -> bool:
+            found = CheckpointManager(store=store).load_checkpoint("squares")
+            return found is not None and found.metadata.last_save_reason == "Retry: OSError (attempt 2)"
+
+        asked = Asked(is_saved)
+        results = cp.map(FailsOnce(), range(2), executor=engine, retry=asked.policy)
+        assert list(results) == [(0, 0), (1, 1)]
+    assert asked.hooks.acquire(blocking=False), "the policy's own hook was forgotten"
+
+
+def test_a_retry_saves_nothing_while_the_body_is_half_way(store: MemoryStore) -> None:
+    asked = Asked()
+    may_fail = threading.Event()
+
+    def work(number: int) -> int:
+        if number and asked.hooks._value == 0:
+            assert may_fail.wait(20)
+            raise OSError(number)
+        return number
+
+    with opened(store, NEVER) as cp:
+        results = cp.map(work, range(2), executor=partial(ThreadPoolExecutor, 2), retry=asked.policy)
+        next(results)
+        saves = cp._core.session.saves
+        cp.state["half"] = True
+        may_fail.set()
+        assert asked.hooks.acquire(timeout=20)
+        asked.hooks.release()
+        assert cp._core.session.saves == saves
+        cp.state["whole"] = True
+        next(results)
+        assert cp._core.session.saves == saves + 1
+        found = CheckpointManager(store=store).load_checkpoint("squares")
+        assert found is not None
+        assert (found.state, found.metadata.processed_items) == ({"half": True, "whole": True}, 1)
+
+
+def test_a_failing_save_for_a_retry_hides_no_result(store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
+    failing = FaultyStore(store)
+    with opened(failing, NEVER) as cp:
+        asked = Asked(lambda: caplog.records)
+        results = cp.map(FailsOnce(), range(2), executor=partial(ThreadPoolExecutor, 2), retry=asked.policy)
+        failing.fails_on["put"] = StoreError("disk full")
+        assert dict(results) == {0: 0, 1: 1}
+        failing.fails_on.clear()
+    assert "could not be saved before a retry" in caplog.text
 
 
 def test_after_the_last_attempt_the_last_error_is_told(store: MemoryStore) -> None:
@@ -441,6 +532,49 @@ def test_a_used_up_quota_can_be_raised_instead(store: MemoryStore) -> None:
     found = manager.load_checkpoint("crawl")
     assert found is not None
     assert found.metadata.processed_items == 10
+
+
+class Counts:
+    """How often it was called, this very object."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, number: int) -> int:
+        self.calls += 1
+        return self.calls
+
+
+@pytest.mark.parametrize("pool", [ProcessPoolExecutor, loky.ProcessPoolExecutor], ids=["processes", "loky"])
+def test_worker_processes_are_sent_the_function_once(pool: Any, store: MemoryStore) -> None:
+    """What it holds, such as a client's open connections, serves all items of a worker."""
+    with opened(store) as cp:
+        found = sorted(result for _, result in cp.map(Counts(), range(9), executor=partial(pool, 1)))
+    assert found == list(range(1, 10))
+
+
+@pytest.mark.parametrize("pool", [ProcessPoolExecutor, partial(ProcessPoolExecutor, 1)], ids=["type", "factory"])
+def test_a_function_that_does_not_pickle_is_told_at_once_and_blamed_on_no_item(pool: Any, store: MemoryStore) -> None:
+    with opened(store) as cp:
+        with pytest.raises((AttributeError, pickle.PicklingError), match="lambda"):
+            list(cp.map(lambda number: number, range(9), executor=pool, on_error="skip"))
+        assert cp.failed == {}
+        cp.finalize()
+
+
+def test_threads_of_the_pool_run_each_item_in_a_copy_of_the_loops_context(store: MemoryStore) -> None:
+    name: ContextVar[str] = ContextVar("name", default="nobody")
+
+    def work(number: int) -> str:
+        before = name.get()
+        name.set(f"item {number}")
+        return before
+
+    name.set("the loop's")
+    with opened(store) as cp:
+        found = {result for _, result in cp.map(work, range(9), executor=partial(ThreadPoolExecutor, 2))}
+    assert found == {"the loop's"}
+    assert name.get() == "the loop's"
 
 
 def test_threads_of_the_pool_know_the_checkpoint(store: MemoryStore) -> None:

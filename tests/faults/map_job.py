@@ -6,6 +6,7 @@ their worker with them. Workers' process ids stand in ``workers``.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -18,7 +19,9 @@ from typing import Any
 from resumable import checkpointed, every
 
 WINDOW = 16
-WORKERS = 4
+WORKERS = 2
+BAD = 13
+"""The item whose work raises an error."""
 
 
 def note(directory: Path, name: str, text: str) -> None:
@@ -38,6 +41,8 @@ class Square:
         note(self.directory, "begun", f"{number} {os.getpid()}")
         if number in self.poison:
             os.kill(os.getpid(), signal.SIGKILL)
+        if number == BAD:
+            raise ValueError(f"{number} is bad luck")
         time.sleep(self.seconds)
         return number * number
 
@@ -65,6 +70,19 @@ def loky(stack: ExitStack) -> Any:
     return lambda: ProcessPoolExecutor(WORKERS)
 
 
+def spawned(stack: ExitStack) -> Any:
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    return lambda: ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn"))
+
+
+def mpi(stack: ExitStack) -> Any:
+    from mpi4py.futures import MPIPoolExecutor
+
+    return lambda: MPIPoolExecutor(WORKERS)
+
+
 def dask(stack: ExitStack) -> Any:
     import dask
     from distributed import Client, LocalCluster
@@ -73,12 +91,15 @@ def dask(stack: ExitStack) -> Any:
         {
             "distributed.scheduler.allowed-failures": 0,
             "distributed.admin.tick.limit": "60s",
+            "distributed.comm.timeouts.connect": "10s",  # as long it asks a worker that is dead for its results
             "distributed.logging.distributed": "critical",
         }
     )
     cluster = stack.enter_context(
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50, processes=True)
     )
+    # A worker that is killed while it starts is not replaced otherwise.
+    cluster.adapt(minimum=2, maximum=2, interval="200 ms", wait_count=10**9)
     return stack.enter_context(Client(cluster))
 
 
@@ -93,7 +114,9 @@ def ray(stack: ExitStack) -> Any:
 ENGINES: dict[str, Callable[[ExitStack], Any]] = {
     "threads": threads,
     "processes": processes,
+    "spawned": spawned,
     "loky": loky,
+    "mpi": mpi,
     "dask": dask,
     "ray": ray,
 }
@@ -109,7 +132,7 @@ def main(name: str, directory: Path, items: int, seconds: float, poison: frozens
         for number, square in cp.map(work, range(items), executor=executor, max_in_flight=WINDOW, on_error="skip"):
             note(directory, "landed", str(number))
             squares[str(number)] = square
-        note(directory, "finished", repr(sorted(cp.failed)))
+        note(directory, "finished", json.dumps(cp.failed))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """Requests through ``amap`` against a server with faults, killed: none is lost, none repeated that was not in flight.
 
-``RESUMABLE_KILLS=5`` kills as often as that, during 10,000 requests.
+``python -m tests.faults --full -k amap`` kills 5 times during 10,000 requests; by default the suite makes fewer.
 """
 
 from __future__ import annotations
 
 import collections
-import os
 import random
 import subprocess
 import sys
@@ -18,14 +17,14 @@ import pytest
 
 from resumable import CheckpointManager
 from tests.faults.amap_job import WINDOW
+from tests.faults.injection import WHOLE
 from tests.faults.test_map_kills import lines, wait_for
 from tests.servers import ServerProcess, make_repository
 
 pytest.importorskip("httpx", reason="how to get it: pip install httpx")
 
 ROOT = Path(__file__).parents[2]
-KILLS = int(os.environ.get("RESUMABLE_KILLS", "3"))
-ITEMS = 10_000 if "RESUMABLE_KILLS" in os.environ else 800
+KILLS, ITEMS = (5, 10_000) if WHOLE else (3, 800)
 
 
 def start(url: str, directory: Path) -> subprocess.Popen[bytes]:

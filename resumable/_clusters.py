@@ -1,0 +1,110 @@
+"""Dask and Ray, made to look like an executor of ``concurrent.futures``; neither is imported here."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Future, InvalidStateError
+from typing import Any
+
+_CRASHES = {"distributed": ("KilledWorker",), "ray": ("WorkerCrashedError", "NodeDiedError", "OwnerDiedError")}
+
+
+def is_crash(error: BaseException | None) -> bool:
+    """Whether *error* says that a worker died, and not that the call failed."""
+    if isinstance(error, BrokenExecutor):
+        return True
+    names = _CRASHES.get(type(error).__module__.split(".")[0], ())
+    return any(kind.__name__ in names for kind in type(error).__mro__)
+
+
+def of_the_call(error: BaseException) -> BaseException:
+    """What the call itself raised: Ray wraps it, and the wrapper's text is a traceback."""
+    cause = getattr(error, "cause", None)
+    is_wrapped = any(kind.__name__ == "RayTaskError" for kind in type(error).__mro__)
+    if not is_wrapped or not isinstance(cause, BaseException):
+        return error
+    cause.__cause__ = error
+    return cause
+
+
+def as_executor(executor: Any) -> Any:
+    """*executor* itself, unless it is one of Dask's or Ray's."""
+    if is_ray(executor):
+        return RayExecutor(executor)
+    if _is_dask(executor, "Client"):
+        return DaskExecutor(executor)
+    if _is_dask(executor, "ClientExecutor"):
+        return DaskExecutor(executor._client, **executor._kwargs)
+    return executor
+
+
+def _is_dask(executor: Any, name: str) -> bool:
+    return any(kind.__name__ == name and kind.__module__.startswith("distributed") for kind in type(executor).__mro__)
+
+
+def is_ray(executor: Any) -> bool:
+    """Whether it is the module ``ray``."""
+    return executor is sys.modules.get("ray") and executor is not None
+
+
+class DaskExecutor:
+    """``submit`` over a client's own futures.
+
+    That of the client's ``get_executor()`` never ends when a result is lost with the worker that held it, and the call
+    fails when it is run again.
+
+    Args:
+        options: For ``Client.submit``.
+    """
+
+    def __init__(self, client: Any, **options: Any) -> None:
+        self._client = client
+        # pure=True, Dask's default, takes a second call with the same argument for the first one.
+        self._options = {**options, "pure": False}
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
+        ended: Future[Any] = Future()
+        theirs = self._client.submit(fn, *args, **self._options)
+        ended.add_done_callback(lambda ended: theirs.cancel() if ended.cancelled() else None)
+        self._client.loop.add_callback(_pass_on, theirs, ended)
+        return ended
+
+    def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
+        self._client.close()
+
+
+async def _pass_on(theirs: Any, ended: Future[Any]) -> None:
+    """Await one of Dask's futures for one of ours."""
+    with contextlib.suppress(InvalidStateError):  # nobody waits for it any more
+        try:
+            result = await theirs
+        except BaseException as error:
+            ended.set_exception(error)
+        else:
+            ended.set_result(result)
+
+
+class RayExecutor:
+    """``submit`` over Ray's own tasks. Ray must be initialized, or be able to do it by itself."""
+
+    def __init__(self, ray: Any) -> None:
+        # Ray would run a task whose worker died again, unseen: the coordinator counts those.
+        self._remote = ray.remote(max_retries=0)(_call)
+        self._put = ray.put
+        self._known: dict[int, tuple[Any, Any]] = {}
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
+        future: Future[Any] = self._remote.remote(self._shared(fn), *args).future()
+        return future
+
+    def _shared(self, fn: Any) -> Any:
+        """*fn* is stored once, not sent with each task."""
+        if id(fn) not in self._known:
+            self._known[id(fn)] = (fn, self._put(fn))  # it is kept, so that its id stays its own
+        return self._known[id(fn)][1]
+
+
+def _call(fn: Callable[..., Any], *args: Any) -> Any:
+    return fn(*args)
