@@ -11,20 +11,23 @@ A change is an object with the keys of one kind:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, Protocol
 
 from ._codec import encode
 from ._collector import untracker
+from ._errors import StateEncodeError
 
 CHUNK = 1000
 """Entries encoded at once in a snapshot."""
+_SAMPLE = 8
 
 
 class Collection(Protocol):
     """A durable collection, as the saver sees it.
 
-    ``take_changes`` is called at *every* save, also when ``changed_count`` is 0: an in-place change of a value that
+    ``take_changes`` is called at *every* save, also when ``changed_bytes`` is 0: an in-place change of a value that
     the program holds is only found by looking. One save takes, writes, and then calls ``settle`` or ``put_back``;
     what changes in between belongs to the next one.
     """
@@ -50,8 +53,8 @@ class Collection(Protocol):
         """The save failed: what was taken counts as changed again. Does nothing if nothing was taken."""
         ...
 
-    def changed_count(self) -> int:
-        """How many entries were assigned, added or deleted since the last take."""
+    def changed_bytes(self) -> int:
+        """About how long what was assigned, added or deleted since the last take is in JSON, judged by a few."""
         ...
 
     def snapshot(self) -> Snapshot:
@@ -108,6 +111,17 @@ class Snapshot:
         if self._keys is None:
             return values
         return dict(zip(self._keys[start : start + CHUNK], values, strict=True))
+
+
+def about_bytes(count: int, some: Iterable[Any]) -> int:
+    """About how long *count* entries are in JSON, judged by *some* of them."""
+    sample = list(islice(some, _SAMPLE))
+    if not sample:
+        return 0
+    try:
+        return count * len(encode(sample)) // len(sample)
+    except StateEncodeError:
+        return 0  # whoever takes them will tell
 
 
 def object_of(**parts: bytes | None) -> bytes:

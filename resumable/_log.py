@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any, NoReturn, SupportsIndex
 
-from ._changes import Snapshot, object_of
+from ._changes import Snapshot, about_bytes, object_of
 from ._codec import encode
 from ._frozen import freeze_all, freeze_checked, thaw_all
 from ._mapping import KEEP_FREEZING
@@ -60,8 +60,9 @@ class DurableLog(list[Any]):
 
     # -- saves, see Collection
 
-    def changed_count(self) -> int:
-        return len(self) - self._first_new + len(self._changed_at)
+    def changed_bytes(self) -> int:
+        count = len(self) - self._first_new
+        return about_bytes(count, list.__getitem__(self, slice(self._first_new, self._first_new + 8)))
 
     def take_changes(self) -> bytes | None:
         with self._lock:

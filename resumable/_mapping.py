@@ -11,7 +11,7 @@ from typing import Any, Final, SupportsIndex
 from ._changes import Collection, Replay, Snapshot, apply_change, object_of
 from ._codec import encode
 from ._errors import StateEncodeError
-from ._frozen import IMMUTABLE, freeze, freeze_all, freeze_checked, thaw_all
+from ._frozen import IMMUTABLE, FrozenList, freeze, freeze_all, freeze_checked, thaw_all
 from ._gil import has_gil
 from ._marks import Marked, run_alone
 from ._plain import check
@@ -19,7 +19,8 @@ from ._watch import Watch
 
 __all__ = ["Collection", "DurableDict", "Replay", "Snapshot", "apply_change"]
 
-GONE: Final[Any] = object()
+GONE: Final[Any] = FrozenList()
+"""What stands among the marks for a deleted key; told by its identity."""
 KEEP_FREEZING: Final = 1000
 """Loaded values frozen at each save, at least."""
 

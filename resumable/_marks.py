@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ._changes import about_bytes
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -25,8 +27,9 @@ class Marked:
     _taken: dict[Any, Any] | None
     _lock: threading.RLock
 
-    def changed_count(self) -> int:
-        return len(self._changed)
+    def changed_bytes(self) -> int:
+        with self._lock:
+            return about_bytes(len(self._changed), self._changed.items())
 
     def take_changes(self) -> bytes | None:
         with self._lock:

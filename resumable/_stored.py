@@ -146,7 +146,9 @@ class StoredOperation(Writing):
         if not self._baseline.knows(collections):
             return None
         changed = self._baseline.changed(capture.parts)
-        if sum(map(len, changed.values())) > self._size // _SHARE:
+        # Judged before it is taken: to take it twice would cost twice.
+        expected = sum(collection.changed_bytes() for collection in collections.values())
+        if sum(map(len, changed.values())) + expected > self._size // _SHARE:
             return None
         record = self._baseline.record(capture.content, changed, capture.loops, capture.sections)
         if len(record) > self._size // _SHARE:

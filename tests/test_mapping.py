@@ -82,7 +82,7 @@ def test_removing_an_absent_key_raises_and_marks_nothing(change: Callable[[Durab
     with pytest.raises(KeyError):
         change(files)
 
-    assert files.changed_count() == 0
+    assert files.changed_bytes() == 0
 
 
 def test_popitem_of_an_empty_dict_raises() -> None:
@@ -175,7 +175,7 @@ def test_a_change_inside_a_held_value_after_its_save_is_saved_by_the_next_and_se
     taken(files)
     record["tags"].append("y")
 
-    assert files.changed_count() == 0
+    assert files.changed_bytes() == 0
     assert taken(files) == {"set": {"a": {"tags": ["x", "y"]}}}
     assert files["a"] == record
     assert taken(files) is None
@@ -617,7 +617,7 @@ def test_a_log_puts_back_what_was_appended_and_what_was_changed() -> None:
     log.put_back()
     log.append(4)
 
-    assert log.changed_count() == 3
+    assert log.changed_bytes() > 3
     assert taken(log) == {"append": [3, 4], "put": [[0, {"n": 2}]]}
 
 
@@ -638,7 +638,7 @@ def test_an_entry_that_json_cannot_hold_is_named_by_its_place() -> None:
 
     with pytest.raises(StateEncodeError, match=r"\$\.state\.log\[2\]\.x"):
         log.take_changes()
-    assert log.changed_count() == 1
+    assert log.changed_bytes() > 1
 
 
 # -- any order of anything --------------------------------------------------------------------------------------------

@@ -27,13 +27,12 @@ from resumable import (
     SaveStrategy,
     StateEncodeError,
     StoreError,
-    _snapshot,
     checkpointed,
     every,
 )
 from resumable.stores import FileStore, _disk
 from resumable.testing import FaultyStore, ManualClock
-from tests.faults.operations import Deferred
+from tests.faults.operations import defer_threads
 
 WHOLE = os.environ.get("RESUMABLE_FAULTS") == "all"
 NEVER = every(hours=1000)
@@ -337,7 +336,7 @@ class Model(RuleBasedStateMachine):
 def test_the_real_thing_does_as_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("sync", "sync_data", "sync_directory"):
         monkeypatch.setattr(_disk, name, lambda where: None)
-    monkeypatch.setattr(_snapshot.threading, "Thread", Deferred)  # what a crash interrupts does not go on
+    defer_threads(monkeypatch.setattr)  # what a crash interrupts does not go on
     examples, steps = (5000, 80) if WHOLE else (150, 40)
     run_state_machine_as_test(
         Model,

@@ -360,7 +360,7 @@ def test_each_write_may_take_only_a_part(
 ) -> None:
     """As the system may at any call: all is written nevertheless, and what cannot be is told."""
     write, calls = os.write, 0
-    monkeypatch.setattr(operations._snapshot.threading, "Thread", operations.Deferred)
+    operations.defer_threads(monkeypatch.setattr)
 
     def short(descriptor: int, data: bytes) -> int:
         nonlocal calls
