@@ -44,6 +44,7 @@ class Core(Saving):
         self._alarm = Alarm(options.clock, wake)
         self._is_listening = False
         self._has_stopped_threads = False
+        self._is_postponed = False
         self._stop: int | None = None
 
     # -- open
@@ -95,9 +96,10 @@ class Core(Saving):
         return self._plan()
 
     def _save_if_due(self) -> Steps[None]:
-        save = None if self._stored.is_writing_all else self.session.due(now=self.clock.now())
+        save = self.session.due(now=self.clock.now())
+        self._is_postponed = False
         if save is not None:
-            yield from self._save(save, wait=False)
+            self._is_postponed = not (yield from self._save(save, wait=False))
         elif not self._is_probed:
             self._stored.probe(self._content(self.session.metadata))
         self._is_probed = True
@@ -176,7 +178,7 @@ class Core(Saving):
     def _plan(self) -> float:
         plan = self.session.plan(now=self.clock.now())
         if plan.seconds <= 0:
-            if not self._stored.is_writing_all:
+            if not self._is_postponed:
                 return 1
             plan = _WHEN_WOKEN
         self._alarm.ring_within(min(plan.seconds, DRAW_SECONDS) if self.reporter.is_watched else plan.seconds)

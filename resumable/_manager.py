@@ -19,7 +19,7 @@ from .stores._names import check_operation_id
 
 if TYPE_CHECKING:
     from ._clock import Clock
-    from ._stored import StoredOperation
+    from ._stored import StoredOperation, Unfinished
 
 # What reads and writes is loaded at the first call: `import resumable` stays light.
 
@@ -122,7 +122,7 @@ class CheckpointManager:
             updated = self._updated(known.metadata, metadata, asked)
             content = Content(state, updated, known.created_at, self.clock.utc(), known.internal)
             location = run(known.stored.save(lambda: content))
-            assert location is not None
+            assert not isinstance(location, Unfinished)
             known.metadata, known.stamp = updated, self._stamp(operation_id)
         self._note_save(asked)
         return location

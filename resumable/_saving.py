@@ -26,7 +26,7 @@ from ._runs import Runs
 from ._session import Save, Session
 from ._sink import Existing, Sink, Sinks
 from ._steps import Steps
-from ._stored import StoredOperation
+from ._stored import POSTPONED, SENT, StoredOperation
 
 _log = logging.getLogger("resumable")
 
@@ -165,7 +165,8 @@ class Saving:
         self._is_probed = True
         yield from self._save(self.session.demand(reason, now=self.clock.now()), wait=True, is_last=is_last)
 
-    def _save(self, save: Save, *, wait: bool, is_last: bool = False) -> Steps[None]:
+    def _save(self, save: Save, *, wait: bool, is_last: bool = False) -> Steps[bool]:
+        """Whether it was made, or is on its way; if not, it was postponed until a thread wakes the loop."""
         began = self.clock.now()
         metadata = self.session.metadata
 
@@ -180,12 +181,13 @@ class Saving:
         with self._landings():
             location = yield from self._stored.save(take, wait=wait)
         seconds = self.clock.now() - began
-        if location is None:
+        if location is SENT:
             self._pending.append((save, seconds, metadata))
             self.session.departed(save)
-        else:
+        elif location is not POSTPONED:
             self._note_saved(save, seconds, metadata)
         self.session.waited(now=self.clock.now())
+        return location is not POSTPONED
 
     def _note_saved(self, save: Save, seconds: float, metadata: CheckpointMetadata) -> None:
         self.session.metadata.save_count = metadata.save_count

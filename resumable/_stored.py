@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
+from enum import Enum
 from pathlib import Path
 
 from ._capture import Capture, Content, beginning_fold, durable_parts, encode_sections, encode_state
@@ -23,6 +24,16 @@ _JOURNAL_FROM = 8192
 """A snapshot smaller than this many bytes is simply written again."""
 _SHARE = 4
 """A save goes to the journal if it is at most this part (a quarter) of the snapshot."""
+
+
+class Unfinished(Enum):
+    """What became of a save that the loop does not wait for."""
+
+    SENT = "sent"
+    POSTPONED = "postponed"
+
+
+SENT, POSTPONED = Unfinished.SENT, Unfinished.POSTPONED
 
 
 class StoredOperation(Writing):
@@ -73,13 +84,14 @@ class StoredOperation(Writing):
 
     # -- save
 
-    def save(self, take: Callable[[], Content], *, wait: bool = True) -> Steps[Path | str | None]:
+    def save(self, take: Callable[[], Content], *, wait: bool = True) -> Steps[Path | str | Unfinished]:
         """Store what *take* gives; the last checkpoint stands until the new one does.
 
         Args:
             take: Gives the content of this instant. All that may change is encoded or copied before the next step.
-            wait: False lets what is large be written by a thread: None comes back, and :meth:`poll` tells when it is
-                stored.
+            wait: False lets what is large be written by a thread: ``SENT`` comes back, and :meth:`take_landed` tells
+                when it is stored. If that cannot be before the thread has ended what it does, ``POSTPONED`` comes
+                back, and nothing was done.
 
         Raises:
             StateEncodeError: JSON cannot hold the state; nothing was written.
@@ -88,6 +100,8 @@ class StoredOperation(Writing):
         yield from self.wait(for_fold=False) if wait else self.wait_for_room()
         capture = self._capture(take())
         if capture is None:
+            if not wait:
+                return POSTPONED
             yield from self.wait()  # everything is to be written, and one writer at a time
             capture = self._capture(take())
         assert capture is not None
@@ -99,7 +113,7 @@ class StoredOperation(Writing):
             raise
         if capture.content.is_last:
             yield from self.wait()  # nothing may be written once the operation is let go
-        return location
+        return SENT if location is None else location
 
     def close(self) -> None:
         """Let go of the threads. Nothing may be under way."""

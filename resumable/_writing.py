@@ -24,7 +24,7 @@ _MOST_AHEAD = 32 << 20
 _TOGETHER = 8
 """So many saves at the most are written before the loop takes note of them."""
 _APPEND_BESIDE_FROM = 1 << 13
-"""and so are journal lines of so many; while any is on its way, shorter ones follow it."""
+"""and so are journal lines of so many; while anything is on its way, shorter ones follow it."""
 
 R = TypeVar("R")
 
@@ -64,13 +64,14 @@ class Writing:
     def _store(self, capture: Capture, wait: bool) -> Steps[Path | str | None]:
         if capture.record is None:
             return (yield from self._write_everything(capture, wait))
-        if not wait and (self._sent or len(capture.record) >= _APPEND_BESIDE_FROM):
+        if not wait and (self._flight is not None or len(capture.record) >= _APPEND_BESIDE_FROM):
             self._send(capture)
             return None
         self._must_snapshot = True
         end: Tail = yield lambda: self._append(self._journal, [capture])
         self._settle(capture)
         self._appended([capture], end)
+        self._must_snapshot = False
         return self.location()
 
     def _settle(self, capture: Capture) -> None:
@@ -103,7 +104,6 @@ class Writing:
                 self._fold.records.append(capture.record)
             if capture.writer is not None:
                 self._begin_fold(capture.writer)
-        self._must_snapshot = False
 
     def _header(self) -> bytes:
         return _journal.header_for(self.operation_id, self._generation, self._digest)
@@ -140,19 +140,21 @@ class Writing:
         assert writer is not None
         self._must_snapshot = True
         if not wait and writer.estimate >= _WRITE_BESIDE_FROM:
-            self._fly(
-                writer.write_beside, lambda _: self._stands(capture), lambda: self._put_back(capture), is_short=False
-            )
+            # What comes next builds upon it. If it fails, everything is written anew.
+            self._settle(capture)
+            self._journal, self._size = None, writer.estimate
+            self._fly(writer.write_beside, lambda _: self._stands(writer), self._sent.clear, is_short=False)
+            self._must_snapshot = False
             return None
         location: Path | str = yield writer.write
-        yield from self._stands(capture)
+        self._settle(capture)
+        yield from self._stands(writer)
         return location
 
-    def _stands(self, capture: Capture) -> Steps[None]:
-        assert capture.writer is not None
-        self._settle(capture)
-        self._switch_to(capture.writer)
+    def _stands(self, writer: SnapshotWriter) -> Steps[None]:
+        self._switch_to(writer)
         self._journal = None
+        self._must_snapshot = False
         store = self.store
         if isinstance(store, JournalingStore):
             with contextlib.suppress(StoreError):  # a journal of another generation is ignored wherever it lies
@@ -160,7 +162,6 @@ class Writing:
 
     def _switch_to(self, writer: SnapshotWriter) -> None:
         self._generation, self._digest, self._size = writer.generation, writer.digest, writer.size
-        self._must_snapshot = False
 
     # -- folding the journal into a new snapshot
     #
@@ -170,8 +171,9 @@ class Writing:
     def _fold_is_due(self, more: int) -> bool:
         """Whether the journal, with *more* bytes, has outgrown the snapshot."""
         size = (self._journal.size if self._journal is not None else 0) + self._ahead() + more
-        is_begun = self._fold is not None or any(capture.writer is not None for capture in self._sent)
-        return size >= self._size and not is_begun
+        if self._fold is not None or (self._flight is not None and not self._flight.is_short):
+            return False
+        return size >= self._size and all(capture.writer is None for capture in self._sent)
 
     def _begin_fold(self, writer: SnapshotWriter) -> None:
         self._fold = fold = Fold(writer)
@@ -188,22 +190,20 @@ class Writing:
 
     def _end_fold(self, fold: Fold) -> None:
         # If anything fails, the old journal still tells everything, and the next save writes a whole snapshot.
-        self._must_snapshot = True
+        must_snapshot, self._must_snapshot = self._must_snapshot, True
         if fold.future.exception() is not None:
             return
         self._switch_to(fold.writer)
-        self._must_snapshot = True
         new, _ = fold.future.result()
         lines = _journal.Lines(fold.records[new.records :], new.tail)
         data = b"".join(lines)
 
         def stands(_: None) -> Steps[None]:
             self._journal = lines.tail
-            self._must_snapshot = False
             yield from ()
 
         self._fly(lambda: new.put_in_place(data), stands, self._sent.clear, saves=0)
-        self._must_snapshot = False  # saves may be sent after it
+        self._must_snapshot = must_snapshot  # saves may be sent after it
 
     # -- beside the loop
 
@@ -211,11 +211,6 @@ class Writing:
     def is_saving(self) -> bool:
         """Whether a save is on its way."""
         return self._flight is not None or bool(self._sent)
-
-    @property
-    def is_writing_all(self) -> bool:
-        """Whether a whole snapshot is on its way: a save would have to wait for it."""
-        return self._flight is not None and not self._flight.is_short
 
     def _fly(
         self,
@@ -236,8 +231,9 @@ class Writing:
         """
         flight = self._flight
         if flight is not None and flight.future.done():
-            self._flight, self._must_snapshot = None, True
-            yield from self._land(flight)
+            must_snapshot, self._must_snapshot, self._flight = self._must_snapshot, True, None
+            if (yield from self._land(flight)):
+                self._must_snapshot = must_snapshot
         fold = self._fold
         if fold is not None and fold.future.done() and self._flight is None:
             self._fold = None
@@ -253,13 +249,16 @@ class Writing:
         landed, self._landed = self._landed, []
         return landed
 
-    def _land(self, flight: Flight[Any]) -> Steps[None]:
+    def _land(self, flight: Flight[Any]) -> Steps[bool]:
+        """Whether it stands; a failure that loses nothing is not raised."""
         is_harmless = not flight.saves and not self._sent
         try:
             self._landed += yield from flight.land()
         except StoreError:
             if not is_harmless:  # else the old journal still tells everything
                 raise
+            return False
+        return True
 
     def wait(self, *, for_fold: bool = True) -> Steps[None]:
         """As :meth:`poll`, once all is finished; a fold that still goes on may be left to itself."""

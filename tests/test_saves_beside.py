@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -94,9 +94,10 @@ def threads_by_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 class Loop(RuleBasedStateMachine):
     """A loop that ticks, its threads, and kills at any time."""
 
-    @initialize(writes_beside=st.booleans())
-    def begin(self, writes_beside: bool) -> None:
+    @initialize(writes_beside=st.booleans(), appends_beside=st.booleans())
+    def begin(self, writes_beside: bool, appends_beside: bool) -> None:
         _writing._WRITE_BESIDE_FROM = 0 if writes_beside else 1 << 18
+        _writing._APPEND_BESIDE_FROM = 0 if appends_beside else 2000
         self.root = Path(tempfile.mkdtemp())
         self.number = 0
         self.is_failing = False
@@ -219,6 +220,7 @@ def test_saves_beside_the_loop_stand_in_their_order() -> None:
             stateful_step_count=50,
             deadline=None,
             derandomize=True,
+            phases=[phase for phase in Phase if phase is not Phase.shrink],  # it takes minutes
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -1,8 +1,8 @@
 """How the cost of a whole loop grows with its items: ``python -m tests.bench.bench_growth``.
 
-A loop of 1e4 to 1e6 items, each a record in a mapping, saved each 1,000 items, beside the specification's way: the
-whole document by ``json.dump(indent=2)``. Then what a resume of the largest costs beside decoding its bytes, and what
-memory a save of it takes.
+A loop of 1e4 to 1e6 items, each a record in a mapping, to be saved each 1,000 items, beside the specification's way:
+the whole document by ``json.dump(indent=2)``. Then what a resume of the largest costs beside decoding its bytes, and
+what memory a save of it takes.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ EVERY = 1000
 SIZES = (10_000, 100_000, 1_000_000)
 
 
-def ours(items: int, directory: Path) -> float:
+def ours(items: int, directory: Path) -> tuple[float, int]:
+    """Seconds, and how many saves were made."""
     began = time.perf_counter()
     with checkpointed(f"bench-{items}", every(items=EVERY), store=directory, auto_cleanup=False) as cp:
         files = cp.mapping("files")
         for number in range(items):
             files[f"src/dir{number % 100}/file_{number}.js"] = record(number)
             cp.tick()
-    return time.perf_counter() - began
+    return time.perf_counter() - began, cp.metadata.save_count
 
 
 def specification(items: int, directory: Path) -> float:
@@ -50,14 +51,14 @@ def specification(items: int, directory: Path) -> float:
 
 
 def bench_loop(directory: Path) -> None:
-    print(f"{'items':>9} {'ours s':>8} {'specification s':>16} {'times faster':>13} {'exponent':>9}")
+    print(f"{'items':>9} {'ours s':>8} {'specification s':>16} {'times faster':>13} {'exponent':>9} {'saves':>6}")
     before: tuple[int, float] | None = None
     for size in SIZES:
         gc.collect()
-        took = ours(size, directory)
+        took, saves = ours(size, directory)
         bare = specification(size, directory) if size <= 100_000 else math.nan
         exponent = math.log(took / before[1]) / math.log(size / before[0]) if before else math.nan
-        print(f"{size:>9,} {took:>8.2f} {bare:>16.2f} {bare / took:>13.1f} {exponent:>9.2f}")
+        print(f"{size:>9,} {took:>8.2f} {bare:>16.2f} {bare / took:>13.1f} {exponent:>9.2f} {saves:>6,}")
         before = size, took
 
 
