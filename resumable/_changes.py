@@ -96,6 +96,12 @@ class Snapshot:
             opening = b","
         yield closing if opening == b"," else opening + closing
 
+    def about_bytes(self) -> int:
+        """About how long it is, judged by a few entries."""
+        return about_bytes(
+            len(self), self._values if self._keys is None else zip(self._keys, self._values, strict=True)
+        )
+
     def let_go(self) -> Iterator[None]:
         """Let go of the values, piece by piece; it is empty afterwards.
 

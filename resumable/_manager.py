@@ -19,7 +19,7 @@ from .stores._names import check_operation_id
 
 if TYPE_CHECKING:
     from ._clock import Clock
-    from ._stored import StoredOperation, Unfinished
+    from ._stored import StoredOperation
 
 # What reads and writes is loaded at the first call: `import resumable` stays light.
 
@@ -111,6 +111,7 @@ class CheckpointManager:
         from ._capture import Content
         from ._reading import check_metadata
         from ._steps import run
+        from ._stored import Unfinished
 
         check_operation_id(operation_id)
         if not isinstance(state, dict):

@@ -85,7 +85,7 @@ def writer_for(
     encode(tail, "$")
     copies = _copies(collections, takes)
     state = [(name, part if isinstance(part, bytes) else copies[name]) for name, part in parts.items()]
-    estimate = sum(100 * len(part) if not isinstance(part, bytes) else len(part) for _, part in state)
+    estimate = sum(len(part) if isinstance(part, bytes) else part.about_bytes() for _, part in state)
     return SnapshotWriter(
         store, operation_id, state, tail, internal["generation"], list(collections.values()), estimate
     )
