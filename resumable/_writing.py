@@ -139,6 +139,7 @@ class Writing:
         writer = capture.writer
         assert writer is not None
         self._must_snapshot = True
+        self._sent.clear()  # an interruption may have left some, which are older
         if not wait and writer.estimate >= _WRITE_BESIDE_FROM:
             # What comes next builds upon it. If it fails, everything is written anew.
             self._settle(capture)
@@ -188,11 +189,10 @@ class Writing:
         put_in_place = self._journaling.write_journal(self.operation_id, lines)
         return NewJournal(put_in_place, lines.tail, len(records))
 
-    def _end_fold(self, fold: Fold) -> None:
-        # If anything fails, the old journal still tells everything, and the next save writes a whole snapshot.
-        must_snapshot, self._must_snapshot = self._must_snapshot, True
+    def _end_fold(self, fold: Fold) -> bool:
+        """Whether it stands. If not, the old journal still tells everything; the next save writes a whole snapshot."""
         if fold.future.exception() is not None:
-            return
+            return False
         self._switch_to(fold.writer)
         new, _ = fold.future.result()
         lines = _journal.Lines(fold.records[new.records :], new.tail)
@@ -203,7 +203,7 @@ class Writing:
             yield from ()
 
         self._fly(lambda: new.put_in_place(data), stands, self._sent.clear, saves=0)
-        self._must_snapshot = must_snapshot  # saves may be sent after it
+        return True
 
     # -- beside the loop
 
@@ -229,17 +229,18 @@ class Writing:
         Raises:
             StoreError: A save failed, and with it all that are on their way.
         """
-        flight = self._flight
+        # Whoever is interrupted here does not know what stands.
+        must_snapshot, self._must_snapshot = self._must_snapshot, True
+        flight, fold = self._flight, self._fold
         if flight is not None and flight.future.done():
-            must_snapshot, self._must_snapshot, self._flight = self._must_snapshot, True, None
-            if (yield from self._land(flight)):
-                self._must_snapshot = must_snapshot
-        fold = self._fold
+            self._flight = None
+            must_snapshot |= not (yield from self._land(flight))
         if fold is not None and fold.future.done() and self._flight is None:
             self._fold = None
-            self._end_fold(fold)
+            must_snapshot |= not self._end_fold(fold)
         if self._sent and self._flight is None:
             self._fly_sent()
+        self._must_snapshot = must_snapshot
 
     def take_landed(self) -> list[float]:
         """For each save that did not count yet and now stands, oldest first: the seconds to charge for it.

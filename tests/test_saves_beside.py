@@ -309,3 +309,29 @@ def test_what_lands_while_a_fold_ends_is_in_the_new_journal(tmp_path: Path) -> N
             assert number - 2 <= found.metadata.processed_items
             assert len(found.state["files"]) == len(PADDING) + found.metadata.processed_items
         assert len(generations) > 2
+
+
+def test_what_an_interruption_left_to_be_sent_is_not_put_over_what_is_newer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second Ctrl-C may come between any two steps."""
+
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with checkpointed("job", every(items=1), store=tmp_path, auto_cleanup=False) as cp:
+        begin(tmp_path, cp)
+        for value in ("first", "second"):
+            cp.mapping("files")["new"] = value
+            cp.tick()
+        held[0].exception()
+        with monkeypatch.context() as patch:
+            patch.setattr(_writing.Writing, "_fly_sent", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                cp.tick()
+        cp.mapping("files")["new"] = "third"
+        cp.save()
+        cp.tick()
+    found = CheckpointManager(tmp_path).load_checkpoint("job")
+    assert found is not None
+    assert found.state["files"]["new"] == "third"
