@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +20,15 @@ from resumable._codec import encode, sign
 from resumable._models import CheckpointData
 from resumable._restore import restore
 from resumable._verify import verify
-from resumable.stores import EncryptedStore, FileStore, MemoryStore
+from resumable.stores import EncryptedStore, FileStore
 from tests.conftest import Figure
+from tests.faults.hostile import Files
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WHOLE = os.environ.get("RESUMABLE_FAULTS") == "all"
 
 
-class Image(MemoryStore):
-    """A store that holds these bytes."""
-
-    def __init__(self, snapshot: bytes, journal: bytes | None = None) -> None:
-        super().__init__()
-        self.put("crawl", snapshot)
-        self.journal = journal
-
-    def read_journal(self, key: str) -> bytes | None:
-        return self.journal
-
-    def append_journal(self, key: str, offset: int, data: bytes) -> None:
-        self.journal = (self.journal or b"")[:offset] + data
-
-    def write_journal(self, key: str, chunks: Iterable[bytes]) -> Callable[[bytes], None]:
-        raise AssertionError("nothing is folded")
-
-    def retire_journal(self, key: str) -> None:
-        self.journal = None
+Image = partial(Files, key="crawl")
 
 
 def content_of(snapshot: bytes, journal: bytes | None = None) -> CheckpointData | None:
