@@ -60,8 +60,9 @@ class Quota:
             self._budget.observe(limits, now)
             scarcest = self._budget.scarcest(now)
             self._longest = max(self._longest, *((limit.reset_at or 0.0) - now for limit in limits))
-        if scarcest is not None and scarcest.remaining is not None:
-            session.observe(scarcest.remaining, scarcest.limit)
+            # Told within the lock: a thread that is held up here must not tell an older number after a newer one.
+            if scarcest is not None and scarcest.remaining is not None:
+                session.observe(scarcest.remaining, scarcest.limit)
         return True
 
     @property

@@ -26,13 +26,14 @@ class Save:
     is_charged: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _LastSave:
     """Where the operation stood at the last save."""
 
     time: float
     items: int
-    # What was left of another run's quota says nothing of this one's.
+    # What was left of another run's quota says nothing of this one's. Changed in place, as one thread may observe
+    # while another notes a save.
     remaining: int | None = None
 
 
@@ -106,7 +107,8 @@ class Session:
 
     def observe(self, remaining: int, total: int | None) -> None:
         """This is what is left of the quota."""
-        self._last = dataclasses.replace(self._last, remaining=in_this_window(self._last.remaining, remaining))
+        last = self._last
+        last.remaining = in_this_window(last.remaining, remaining)
         self.metadata.rate_limit_remaining = remaining
         if total is not None:
             self.metadata.rate_limit_total = total

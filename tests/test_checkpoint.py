@@ -33,6 +33,7 @@ from resumable import (
     every,
     rate_limit_below,
 )
+from resumable._session import Session
 from resumable.testing import FaultyStore, ManualClock, MemoryStore
 
 NEVER = every(hours=1000)
@@ -829,6 +830,30 @@ def test_threads_may_observe_and_count_errors_while_others_save(manager: Checkpo
         assert errors == []
         assert cp.metadata.error_count == cp.processed_items == 1600
         assert cp.metadata.rate_limit_remaining == 4000 - 1599
+
+
+def test_a_thread_held_up_in_observe_does_not_undo_what_another_observed(
+    manager: CheckpointManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_held, may_go = threading.Event(), threading.Event()
+    observe = Session.observe
+
+    def held_up(session: Session, remaining: int, total: int | None) -> None:
+        if remaining == 40:
+            is_held.set()
+            may_go.wait(0.3)
+        observe(session, remaining, total)
+
+    monkeypatch.setattr(Session, "observe", held_up)
+    with checkpointed("job", manager=manager) as cp:
+        older = threading.Thread(target=lambda: cp.observe(remaining=40, limit=50))
+        older.start()
+        assert is_held.wait(10)
+        cp.observe(remaining=39, limit=50)
+        may_go.set()
+        older.join()
+
+        assert cp.metadata.rate_limit_remaining == 39
 
 
 @pytest.mark.usefixtures("_busy_threads")
