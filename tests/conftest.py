@@ -7,6 +7,7 @@ at the end, as one table.
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -50,6 +51,8 @@ _ASSERTED = (
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_rows] = []
+    # A shell lets what it starts in the background ignore Ctrl-C, and so would every process that a test interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
