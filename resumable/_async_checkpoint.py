@@ -144,7 +144,8 @@ class AsyncCheckpoint(Shell[S]):
     async def _close(self, error: BaseException | None) -> None:
         try:
             if self._core.is_owner():
-                async with self._turn:
-                    await run_async(self._core.finish() if error is None else self._core.interrupt(error))
+                self._core.end_waits()
+                async with self._turn:  # a task may be within a tick
+                    await run_async(self._core.close(error))
         finally:
             self._core.release()

@@ -202,7 +202,9 @@ class Checkpoint(Shell[S]):
     def _close(self, error: BaseException | None) -> None:
         try:
             if self._core.is_owner():
-                run(self._core.finish() if error is None else self._core.interrupt(error))
+                self._core.end_waits()
+                with self._lock:  # a thread may be within a tick
+                    run(self._core.close(error))
         finally:
             self._core.release()
 

@@ -45,6 +45,7 @@ class Core(Saving):
         self._is_listening = False
         self._has_stopped_threads = False
         self._is_postponed = False
+        self._is_ending = False
         self._stop: int | None = None
 
     # -- open
@@ -87,6 +88,7 @@ class Core(Saving):
         """Save or stop, if due; returns how many items may pass before this must be called again."""
         if not self.is_owner():
             return float("inf")
+        self.check_open()
         self.sync()
         yield from self._stop_if_asked()
         yield from self._note_finished_saves()
@@ -149,7 +151,7 @@ class Core(Saving):
         fresh_at = limit.reset_at + self.quota.margin_seconds
         whom = limit.host or limit.resource
         try:
-            while (left := fresh_at - self.clock.utc().timestamp()) > 0:
+            while (left := fresh_at - self.clock.utc().timestamp()) > 0 and not self._is_ending:
                 self.reporter.wait(left, whom, now=self.clock.now(), at=self.clock.utc())
                 yield Pause(min(left, _POLL_SECONDS), self.clock)
                 yield from self._stop_if_asked()
@@ -185,6 +187,18 @@ class Core(Saving):
         return plan.items
 
     # -- close
+
+    def end_waits(self) -> None:
+        """The block has ended: whoever still waits for a quota has the turn that is needed to close."""
+        self._is_ending = True
+
+    def close(self, error: BaseException | None) -> Steps[bool]:
+        """Finish, or save what *error* leaves. Who ticks after that is told so."""
+        try:
+            return (yield from self.finish() if error is None else self.interrupt(error))
+        finally:
+            self._is_closed = True
+            self._wake()
 
     def finish(self) -> Steps[bool]:
         """The block ended well: finalize. Whether it did; it does not while a loop has items to go.
@@ -244,6 +258,7 @@ class Core(Saving):
         """Let go of the operation, the signals, and the place of the current checkpoint."""
         self._alarm.cancel()
         if self.is_owner():
+            self._is_closed = True
             self._stack.close()
 
 

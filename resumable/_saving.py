@@ -51,6 +51,7 @@ class Saving:
         self._pending: deque[tuple[Save, float, CheckpointMetadata]] = deque()
         self._is_probed = False
         self._owner_pid = os.getpid()
+        self._is_closed = False
         self._internal: dict[str, Any] = {}
 
     @property
@@ -75,6 +76,18 @@ class Saving:
     def is_owner(self) -> bool:
         """Whether this process opened it; a forked child owns nothing and writes nothing."""
         return os.getpid() == self._owner_pid
+
+    def check_open(self) -> None:
+        """Refuse to go on once the operation is let go: another process may own it by now.
+
+        Raises:
+            ValueError: It is. Nothing was written.
+        """
+        if self._is_closed:
+            raise ValueError(
+                f"the checkpoint of {self.operation_id!r} is closed, for the block that it belongs to has ended; "
+                "nothing more is saved. Threads that tick must end within the block"
+            )
 
     # -- restore
 
@@ -142,6 +155,7 @@ class Saving:
 
     def open_sink(self, path: str | os.PathLike[str], mode: Literal["t", "b"], existing: Existing) -> Steps[Sink[Any]]:
         """The sink *path*, cut back to what is saved of it. A new one is saved at once, so that its rows count."""
+        self.check_open()
         known = self.sinks.get(path)
         if known is not None:
             return known
@@ -160,6 +174,7 @@ class Saving:
         """
         if not self.is_owner():
             return
+        self.check_open()
         self.sync()
         yield from self._note_finished_saves(wait=True)
         self._is_probed = True
