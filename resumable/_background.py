@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ._journal import Tail
 from ._snapshot import SnapshotWriter
 from ._steps import Steps
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 R = TypeVar("R")
 
@@ -89,9 +92,14 @@ class Threads:
 
     def start(self, work: Callable[[], R]) -> Future[tuple[R, float]]:
         """Do *work* beside the loop; the future gives what it returned, and the seconds it took."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(2, "resumable-save")
-        future = self._pool.submit(_timed, work)
+        try:
+            if self._pool is None:
+                from concurrent.futures import ThreadPoolExecutor
+
+                self._pool = ThreadPoolExecutor(2, "resumable-save")
+            future = self._pool.submit(_timed, work)
+        except RuntimeError:  # the main thread has ended, and with it the time for new threads
+            future = _done_here(work)
         future.add_done_callback(lambda _: self._wake())
         return future
 
@@ -100,6 +108,15 @@ class Threads:
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
+
+
+def _done_here(work: Callable[[], R]) -> Future[tuple[R, float]]:
+    future: Future[tuple[R, float]] = Future()
+    try:
+        future.set_result(_timed(work))
+    except Exception as error:
+        future.set_exception(error)
+    return future
 
 
 def _timed(work: Callable[[], R]) -> tuple[R, float]:

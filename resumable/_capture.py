@@ -17,14 +17,12 @@ from ._snapshot import Part, SnapshotWriter
 _REMEMBER_UP_TO = 65536
 """Encoded values up to this many bytes are kept, to see whether they changed."""
 
-Changes = dict[str, dict[str, Any]]
-
 
 class SavedLoop(Protocol):
     """A loop, as the saver sees it."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """All that is to be saved of it."""
+    def as_now(self) -> Callable[[], dict[str, Any]]:
+        """What gives all that is to be saved of it, as it is now."""
         ...
 
     def changes(self) -> dict[str, Any] | None:
@@ -36,6 +34,29 @@ class SavedLoop(Protocol):
         ...
 
 
+class CapturedLoops:
+    """The places of all loops at one instant.
+
+    Captured before the state: what another thread has finished by then, the state has. It may have more, which is then
+    done again.
+    """
+
+    def __init__(self, loops: Mapping[str, SavedLoop] | None = None) -> None:
+        self._loops = dict(loops or {})
+        changes = ((name, loop.changes()) for name, loop in self._loops.items())
+        self.changes = {name: change for name, change in changes if change is not None}
+        self._places = {name: loop.as_now() for name, loop in self._loops.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that is to be saved of them."""
+        return {name: place() for name, place in self._places.items()}
+
+    def settle(self) -> None:
+        """What changed is safely stored."""
+        for name, change in self.changes.items():
+            self._loops[name].settle(change)
+
+
 @dataclass(slots=True)
 class Content:
     """What one save holds.
@@ -44,7 +65,7 @@ class Content:
         internal: The library's own sections.
         is_last: Nothing will be saved after this in this run.
         first: What must be on the disk before the save is.
-        loops: What is done, by loop.
+        loops: What is done in them.
     """
 
     state: dict[str, Any]
@@ -54,17 +75,7 @@ class Content:
     internal: dict[str, Any] = field(default_factory=dict)
     is_last: bool = False
     first: Sequence[Callable[[], None]] = ()
-    loops: Mapping[str, SavedLoop] = field(default_factory=dict)
-
-    def changed_loops(self) -> Changes:
-        """What is new in the loops."""
-        changes = ((name, loop.changes()) for name, loop in self.loops.items())
-        return {name: change for name, change in changes if change is not None}
-
-    def settle_loops(self, changes: Changes) -> None:
-        """*changes* are safely stored."""
-        for name, change in changes.items():
-            self.loops[name].settle(change)
+    loops: CapturedLoops = field(default_factory=CapturedLoops)
 
     def checked_metadata(self) -> dict[str, Any]:
         """The metadata as it is to be stored.
@@ -83,8 +94,8 @@ class Content:
     def tail(self, generation: int) -> dict[str, Any]:
         """What follows the state in a snapshot."""
         internal = {"generation": generation, **self.internal}
-        if self.loops:
-            internal["loops"] = {name: loop.to_dict() for name, loop in self.loops.items()}
+        if loops := self.loops.to_dict():
+            internal["loops"] = loops
         return {
             "metadata": self.checked_metadata(),
             "created_at": self.created_at.isoformat(),
@@ -104,7 +115,6 @@ class Capture:
 
     content: Content
     parts: dict[str, Part]
-    loops: Changes
     sections: dict[str, bytes]
     record: bytes | None = None
     writer: SnapshotWriter | None = None
@@ -169,9 +179,7 @@ class Baseline:
         """The plain values that are not surely the same as those stored."""
         return {n: p for n, p in parts.items() if isinstance(p, bytes) and self._parts.get(n) != p}
 
-    def record(
-        self, content: Content, changed: dict[str, bytes], loops: Changes, sections: Mapping[str, bytes]
-    ) -> bytes:
+    def record(self, content: Content, changed: dict[str, bytes], sections: Mapping[str, bytes]) -> bytes:
         """One journal record: all that differs. What changed in the collections is taken with it."""
         members: list[tuple[str, bytes]] = [
             ("at", encode(content.last_updated.isoformat())),
@@ -186,8 +194,8 @@ class Baseline:
         changes = [(name, change) for name, change in taken if change is not None]
         if changes:
             members.append(("collections", _object(changes)))
-        if loops:
-            members.append(("loops", encode(loops, "$.resumable.loops")))
+        if content.loops.changes:
+            members.append(("loops", encode(content.loops.changes, "$.resumable.loops")))
         news = [(name, section) for name, section in sections.items() if self._sections.get(name) != section]
         if news:
             members.append(("resumable", _object(news)))

@@ -58,7 +58,7 @@ class Collection(Protocol):
         ...
 
     def snapshot(self) -> Snapshot:
-        """All of it as it is now, to be encoded later, in any thread. Takes nothing.
+        """All that was taken, to be encoded later, in any thread; maybe more, where telling that again does no harm.
 
         Raises:
             StateEncodeError: If JSON cannot hold it.

@@ -50,6 +50,8 @@ class Checkpoint(Shell[S]):
 
     def check_in(self) -> int:
         """Save or stop, if that is due. For loops: returns how many items may pass."""
+        if self._is_within_a_save():
+            return 1
         with self._lock:
             self._was_woken = False
             self._limit = -1
@@ -60,12 +62,21 @@ class Checkpoint(Shell[S]):
     def save(self, reason: str = "Requested") -> None:
         """Save now; returns once it is safely stored.
 
+        A signal handler of yours that comes in the midst of a save returns at once; the save follows that one.
+
         Raises:
             StateEncodeError: JSON cannot hold the state; the last checkpoint stands.
             StoreError: The save failed; the last checkpoint stands.
         """
+        if self._is_within_a_save():
+            self._core.ask_for_save(reason)
+            return
         with self._lock:
             run(self._core.save(reason))
+
+    def _is_within_a_save(self) -> bool:
+        """Whether this is a signal handler that interrupts a save in its own thread."""
+        return self._core.is_within and bool(self._lock._is_owned())  # type: ignore[attr-defined]
 
     def remaining(
         self,

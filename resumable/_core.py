@@ -40,7 +40,6 @@ class Core(Saving):
         super().__init__(options, wake, count)
         self.is_finalized = False
         self.keep_reason: str | None = None
-        self._wake = wake
         self._alarm = Alarm(options.clock, wake)
         self._is_listening = False
         self._has_stopped_threads = False
@@ -93,6 +92,7 @@ class Core(Saving):
         yield from self._stop_if_asked()
         yield from self._note_finished_saves()
         yield from self._save_if_due()
+        yield from self._save_as_asked()
         yield from self.wait_if_exhausted()
         self.reporter.look(now=self.clock.now(), at=self.clock.utc())
         return self._plan()
@@ -242,8 +242,6 @@ class Core(Saving):
         self._alarm.cancel()
         self.reporter.stop(now=self.clock.now(), at=self.clock.utc())
         try:
-            with contextlib.suppress(StoreError):  # a save before this one; this one tells everything anew
-                yield from self._note_finished_saves(wait=True)
             yield from self.save(f"Interrupted: {_name_of(error)}", is_last=True)
         except Exception as failure:  # the user's own error is what must be seen
             error.add_note(f"resumable: {self.options.operation_id!r} could not be saved on the way out: {failure}")

@@ -68,6 +68,10 @@ class KeyLedger:
     def to_dict(self, position: int) -> dict[str, Any]:
         return {"by": "key", **packed(self._order[:])}
 
+    def as_now(self, position: int) -> Callable[[], dict[str, Any]]:
+        count = len(self._order)
+        return lambda: {"by": "key", **packed(self._order[:count])}
+
     def changes(self, position: int) -> dict[str, Any]:
         return {"by": "key", "since": self._settled, "keys": self._order[self._settled :]}
 

@@ -7,7 +7,7 @@ plain JSON. Between two saves only ``changes`` need to be written; ``_keys.merge
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal, Protocol
 
@@ -47,6 +47,10 @@ class Ledger(Protocol):
 
     def to_dict(self, position: int) -> dict[str, Any]:
         """The saved form, with *position* items done over all runs."""
+        ...
+
+    def as_now(self, position: int) -> Callable[[], dict[str, Any]]:
+        """What gives the saved form later, as it is now, whatever is done meanwhile."""
         ...
 
     def changes(self, position: int) -> dict[str, Any]:
@@ -204,6 +208,10 @@ class PositionLedger:
         if last is not None and last.position not in {one.position for one in samples}:
             samples.append(last)
         return self._form(position, samples)
+
+    def as_now(self, position: int, last: Sample | None = None) -> Callable[[], dict[str, Any]]:
+        form = self.to_dict(position, last)
+        return lambda: form
 
     def changes(self, position: int, last: Sample | None = None) -> dict[str, Any]:
         form = self.to_dict(position, last)

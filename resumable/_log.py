@@ -78,7 +78,7 @@ class DurableLog(list[Any]):
     def take_snapshot(self) -> Snapshot:
         with self._lock:
             self._take()
-            return self._copied()
+            return self.snapshot()
 
     def settle(self) -> None:
         self._taken = None
@@ -91,9 +91,9 @@ class DurableLog(list[Any]):
                 self._taken = None
 
     def snapshot(self) -> Snapshot:
+        # What another thread has appended since the last take is told by the next one, and must not be there twice.
         with self._lock:
-            self._freeze_new()
-            return self._copied()
+            return Snapshot(list.__getitem__(self, slice(self._first_new)), path=self._path)
 
     def plain(self) -> list[Any]:
         return thaw_all(self._entries(0))
@@ -137,9 +137,6 @@ class DurableLog(list[Any]):
         put = [[index, list.__getitem__(self, index)] for index in sorted(changed_at)]
         encoded = encode(new, self._path)
         return object_of(append=encoded, put=encode(put, self._path) if put else None)
-
-    def _copied(self) -> Snapshot:
-        return Snapshot(self._entries(0), path=self._path)
 
 
 class _LoadedLog(DurableLog):

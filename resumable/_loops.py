@@ -63,6 +63,14 @@ class LoopView:
         """All that is to be saved of it."""
         return dict(self._saved) if self.loop is None else {**self.loop.to_dict(), "within": self.within}
 
+    def as_now(self) -> Callable[[], dict[str, Any]]:
+        """What gives that later, as it is now, whatever is done meanwhile."""
+        if self.loop is None:
+            saved = dict(self._saved)
+            return lambda: saved
+        place, within = self.loop.as_now(), self.within
+        return lambda: {**place(), "within": within}
+
     def changes(self) -> dict[str, Any] | None:
         """What changed since the last ``settle``; None if nothing."""
         if self.loop is None:

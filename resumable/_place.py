@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Generic, Protocol, TypeVar
 
 from . import _fingerprint, _sources
@@ -117,6 +117,13 @@ class Loop(ABC, Generic[T]):
         if isinstance(self._ledger, PositionLedger):
             return self._ledger.to_dict(position, self._last_done(position))
         return self._ledger.to_dict(position)
+
+    def as_now(self) -> Callable[[], dict[str, Any]]:
+        """What gives the saved form later, as it is now, whatever is done meanwhile."""
+        position = self._noted_position()
+        if isinstance(self._ledger, PositionLedger):
+            return self._ledger.as_now(position, self._last_done(position))
+        return self._ledger.as_now(position)
 
     def changes(self) -> dict[str, Any]:
         """What has changed since what was last passed to :meth:`settle`; :func:`_keys.merged` puts it on top."""

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from . import _mismatch, _typed
-from ._capture import Content
+from ._capture import CapturedLoops, Content
 from ._collections import Durable, kind_of, make
-from ._errors import CheckpointCorruptError
+from ._errors import CheckpointCorruptError, StoreError
 from ._failed import Failed
 from ._loops import Loops
 from ._models import CheckpointMetadata, SaveCosts
@@ -52,6 +52,9 @@ class Saving:
         self._is_probed = False
         self._owner_pid = os.getpid()
         self._is_closed = False
+        self.is_within = False
+        self._asked: str | None = None
+        self._wake = wake
         self._internal: dict[str, Any] = {}
 
     @property
@@ -178,9 +181,23 @@ class Saving:
             return
         self.check_open()
         self.sync()
-        yield from self._note_finished_saves(wait=True)
+        try:
+            yield from self._note_finished_saves(wait=True)
+        except StoreError as error:  # this one tells everything anew
+            _log.warning("%s: a save before this one failed: %s", self.operation_id, error)
         self._is_probed = True
         yield from self._save(self.session.demand(reason, now=self.clock.now()), wait=True, is_last=is_last)
+        yield from self._save_as_asked()
+
+    def ask_for_save(self, reason: str) -> None:
+        """Save again once the save that is under way has ended."""
+        self._asked = reason
+        self._wake()
+
+    def _save_as_asked(self) -> Steps[None]:
+        reason, self._asked = self._asked, None
+        if reason is not None:
+            yield from self.save(reason)
 
     def _save(self, save: Save, *, wait: bool, is_last: bool = False) -> Steps[bool]:
         """Whether it was made, or is on its way; if not, it was postponed until a thread wakes the loop."""
@@ -190,10 +207,11 @@ class Saving:
         def take() -> Content:
             nonlocal metadata
             self.sync()
+            loops = CapturedLoops(self.loops.views)
             metadata = dataclasses.replace(self.session.metadata, extra=dict(self.session.metadata.extra))
             metadata.save_count += len(self._pending) + 1
             metadata.last_save_reason = save.reason
-            return self._content(metadata, save, is_last=is_last)
+            return self._content(metadata, save, is_last=is_last, loops=loops)
 
         with self._landings():
             location = yield from self._stored.save(take, wait=wait)
@@ -219,6 +237,7 @@ class Saving:
     @contextlib.contextmanager
     def _landings(self) -> Iterator[None]:
         """Take note of the saves that come to stand within, or fail."""
+        self.is_within = True
         try:
             yield
         finally:
@@ -228,8 +247,16 @@ class Saving:
             if not self._stored.is_saving:
                 self._pending.clear()
                 self.session.failed()
+            self.is_within = False
 
-    def _content(self, metadata: CheckpointMetadata, save: Save | None = None, *, is_last: bool = False) -> Content:
+    def _content(
+        self,
+        metadata: CheckpointMetadata,
+        save: Save | None = None,
+        *,
+        is_last: bool = False,
+        loops: CapturedLoops | None = None,
+    ) -> Content:
         now = self.clock.utc()
         self.runs.note(metadata, at=now)
         internal = {name: value for name, value in self._internal.items() if name not in ("loops", "collections")}
@@ -248,4 +275,5 @@ class Saving:
             internal["arguments"] = dict(self.options.arguments)
         # A copy, for other threads may add to it meanwhile.
         state = dict(_typed.plain(self.options.state_type, self.state))
-        return Content(state, metadata, self.created_at, now, internal, is_last, self.sinks.syncs(), self.loops.views)
+        loops = loops or CapturedLoops()
+        return Content(state, metadata, self.created_at, now, internal, is_last, self.sinks.syncs(), loops)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from . import _fingerprint
@@ -143,8 +144,14 @@ class ScatteredLedger(KeyLedger):
         return max(0, len(items) - self._handed) + len(self._missing)
 
     def to_dict(self, position: int) -> dict[str, Any]:
-        head = handed = self._handed
-        missing = list(self._missing)
+        return self.as_now(position)()
+
+    def as_now(self, position: int) -> Callable[[], dict[str, Any]]:
+        handed = self._handed
+        return partial(self._form, handed, list(self._missing))
+
+    def _form(self, handed: int, missing: list[int]) -> dict[str, Any]:
+        head, missing = handed, missing[:]
         while missing and missing[-1] >= head - 1:
             head = min(head, missing.pop())
         undone = set(missing)

@@ -122,7 +122,7 @@ class StoredOperation(Writing):
     def _capture(self, content: Content) -> Capture | None:
         """All of it as it is now; None if that must wait for what is under way."""
         parts = encode_state(content.state, self._checker, wholly=content.is_last)
-        capture = Capture(content, parts, content.changed_loops(), encode_sections(content.internal))
+        capture = Capture(content, parts, encode_sections(content.internal))
         self._put_back(capture)  # what a save that was torn off had taken
         try:
             capture.record = self._record(capture)
@@ -147,7 +147,10 @@ class StoredOperation(Writing):
         """
         for part in encode_state(content.state, self._checker, wholly=True).values():
             if not isinstance(part, bytes):
-                deque(part.snapshot(), maxlen=0)
+                try:
+                    deque(part.take_snapshot(), maxlen=0)
+                finally:
+                    part.put_back()
         encode(content.checked_metadata(), "$.metadata")
 
     # -- the journal
@@ -164,7 +167,7 @@ class StoredOperation(Writing):
         expected = sum(collection.changed_bytes() for collection in collections.values())
         if sum(map(len, changed.values())) + expected > self._size // _SHARE:
             return None
-        record = self._baseline.record(capture.content, changed, capture.loops, capture.sections)
+        record = self._baseline.record(capture.content, changed, capture.sections)
         if len(record) > self._size // _SHARE:
             self._put_back(capture)
             return None

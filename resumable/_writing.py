@@ -80,7 +80,7 @@ class Writing:
     def _settle(self, capture: Capture) -> None:
         for collection in durable_parts(capture.parts).values():
             collection.settle()
-        capture.content.settle_loops(capture.loops)
+        capture.content.loops.settle()
         self._baseline.remember(capture.parts, capture.sections)
 
     def _put_back(self, capture: Capture) -> None:
