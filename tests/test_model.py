@@ -258,7 +258,8 @@ class Model(RuleBasedStateMachine):
         self.items += items
         waited = self.clock.now() - self.time_at_save
         due = self.items - self.items_at_save >= self.items_between or waited >= self.seconds_between
-        while self.cp._core._stored.is_saving:  # it follows what a thread is at, and counts when it stands
+        # It follows what a thread is at, or waits for its end, and counts when it stands.
+        while self.cp._core._stored.is_saving or self.cp._core._is_postponed:
             self.cp.check_in()
         assert self.cp.metadata.save_count == before + due
         if due:
