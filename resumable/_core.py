@@ -231,7 +231,8 @@ class Core(Saving):
             yield from self.save("Stopped: a loop was left with items to go", is_last=True)
             return False
         if not self.is_finalized and self.failed:
-            yield from self.save(f"Failed: {len(self.failed):,} items; retry_failed=True tries them again", is_last=True)
+            reason = f"Failed: {len(self.failed):,} items; retry_failed=True tries them again"
+            yield from self.save(reason, is_last=True)
             return False
         if self.options.auto_cleanup:
             yield from self.sinks.syncs()

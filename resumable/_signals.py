@@ -1,7 +1,8 @@
 """Ctrl-C and SIGTERM, taken as a wish to stop after the current item.
 
 An exception raised from a signal handler tears whatever runs at that moment in two; a flag that is read at the next
-tick does not. So the first signal only sets a flag; the second one raises at once, as without us.
+tick does not. So the first signal only sets a flag, and a terminal is told that; the second one raises at once, as
+without us.
 """
 
 from __future__ import annotations
@@ -126,10 +127,10 @@ def _note(number: int, frame: FrameType | None) -> None:
         _received = None
         raise error_for(number)
     _received = number
-    if number == signal.SIGINT:
-        _tell()
     for wake in list(_listeners):
         wake()
+    if number == signal.SIGINT:
+        _tell()
 
 
 def _tell() -> None:
