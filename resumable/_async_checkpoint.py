@@ -65,7 +65,8 @@ class AsyncCheckpoint(Shell[S]):
     ) -> AsyncRemaining[T]:
         """The *items* that are not done yet, for one ``async for`` in one task. See :meth:`Checkpoint.remaining`.
 
-        Tasks that share items get them by :meth:`amap`.
+        Tasks that share items get them by :meth:`amap`. Take no items ahead of the work, as a batching or prefetching
+        iterator would: they count as done before they are. Make batches first, and loop over what remains of those.
         """
         from ._items import AsyncRemaining, remaining_async
 

@@ -91,12 +91,19 @@ class Checkpoint(Shell[S]):
         The item at which an exception or a ``break`` leaves the loop is not done. It is for one loop in one thread: an
         item is done when the next one is asked for. Threads that share items get them by :meth:`map`.
 
+        So take no items ahead of the work: with ``list(islice(cp.remaining(items), 4))``, ``pool.map(fn,
+        cp.remaining(items))`` or a loader that prefetches, they count as done before they are. Make batches first,
+        ``cp.remaining(batches)`` with ``batches = [items[i : i + 4] for i in range(0, len(items), 4)]`` (from Python
+        3.12 on ``itertools.batched(items, 4)``), or use :meth:`map`. In ``zip`` it goes first: as the second of
+        ``zip("ab", cp.remaining(items))`` it is not asked after the last pair, which is done again.
+
         Args:
             items: Anything that can be iterated; by position, it must come in the same order each time.
             key: Gives an item's identity, a str or int, or names the field that holds it. With it, the order may
                 change, and items may be added or removed, between runs. Of items with one key, the first is done.
             name: Tells several loops apart; by default their order does.
-            fingerprint: How closely to look whether the input is the same: a few items, ``"full"`` all, None none.
+            fingerprint: How closely to look whether the input is the same: at a few of the items that are done, with
+                ``"full"`` at all of them, with None at none. What is left may change.
 
         Raises:
             InputChangedError: The items that are done are not the ones that were.

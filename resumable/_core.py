@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import _current, _signals
+from . import _current, _mismatch, _signals, _where
 from ._clock import Alarm
-from ._errors import RateLimitExhausted, StateEncodeError, StoreError
+from ._errors import InputChangedError, RateLimitExhausted, StateEncodeError, StoreError
 from ._options import Options
 from ._reading import Restored
 from ._reporter import DRAW_SECONDS
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("resumable")
 _POLL_SECONDS = 0.1
 """How soon a wait notices that it should end."""
+_SAY_HOW_TO_GO_ON = (InputChangedError, RateLimitExhausted, StateEncodeError)
+"""Run again at once, the program raises these again; each one says what to do before that."""
 _WHEN_WOKEN = Plan(float("inf"), float("inf"))
 
 
@@ -70,7 +72,8 @@ class Core(Saving):
             if self.resumed:
                 self.reporter.goes_on(at=self.clock.utc())
             yield from self.wait_if_exhausted()
-        except BaseException:
+        except BaseException as error:
+            self._tell_where(error)
             self._stack.close()
             raise
 
@@ -228,7 +231,8 @@ class Core(Saving):
             yield from self.save("Stopped: a loop was left with items to go", is_last=True)
             return False
         if not self.is_finalized and self.failed:
-            yield from self.save(f"Failed: {len(self.failed)} items; retry_failed=True tries them again", is_last=True)
+            reason = f"Failed: {len(self.failed):,} items; retry_failed=True tries them again"
+            yield from self.save(reason, is_last=True)
             return False
         if self.options.auto_cleanup:
             yield from self.sinks.syncs()
@@ -241,18 +245,29 @@ class Core(Saving):
         """The block was left by *error*: save what was ticked. Whether that worked; if not, *error* gets a note."""
         self._alarm.cancel()
         self.reporter.stop(now=self.clock.now(), at=self.clock.utc())
+        self._tell_where(error)
         try:
             yield from self.save(f"Interrupted: {_name_of(error)}", is_last=True)
         except Exception as failure:  # the user's own error is what must be seen
             error.add_note(f"resumable: {self.options.operation_id!r} could not be saved on the way out: {failure}")
             _log.error("%s: could not be saved on the way out: %s", self.options.operation_id, failure)
             return False
-        error.add_note(
-            f"resumable: {self.options.operation_id!r} is saved at item {self.processed_items:,}; run again to go on"
-        )
+        how = "" if isinstance(error, _SAY_HOW_TO_GO_ON) else "; run again to go on"
+        error.add_note(f"resumable: {self.options.operation_id!r} is saved at item {self.processed_items:,}{how}")
         if isinstance(error, KeyboardInterrupt) or _name_of(error) == "SIGTERM":
-            self.reporter.has_stopped()
+            self.reporter.has_stopped(self._directory())
         return True
+
+    def _tell_where(self, error: BaseException) -> None:
+        if isinstance(error, InputChangedError) and error.operation_id == self.operation_id:
+            _mismatch.name_directory(error, self._directory())
+
+    def _directory(self) -> str:
+        """What a command must be told to find the checkpoint; "" for nothing."""
+        try:
+            return _where.directory_to_name(self._stored.location())
+        except StoreError:
+            return ""
 
     def release(self) -> None:
         """Let go of the operation, the signals, and the place of the current checkpoint."""

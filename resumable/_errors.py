@@ -133,7 +133,7 @@ class StateEncodeError(ResumableError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.path} cannot be saved: {self.reason}. Nothing was written; the last checkpoint stands."
+        return f"{self.path} cannot be saved: {self.reason}. Nothing was written; what was saved before stands."
 
 
 class RateLimitExhausted(ResumableError):

@@ -16,8 +16,9 @@ from ._collector import collector_paused, untracker
 K = TypeVar("K")
 
 _ADVICE = (
-    "a value in a durable collection is frozen once it was saved, because a change inside it would go unnoticed; "
-    "assign a changed copy instead: files[key] = {**files[key], 'size': 1} or files[key] = [*files[key], item]"
+    "a value in a durable collection is frozen once it was saved, because a change inside it would go unnoticed. "
+    "In a mapping, assign a changed copy: files[key] = {**files[key], 'size': 1} or files[key] = [*files[key], item]. "
+    "An entry of a log stays as it was appended"
 )
 
 

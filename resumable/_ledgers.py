@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 from . import _fingerprint
 from ._errors import InputChangedError
 from ._fingerprint import Sample
+from ._shellwords import command_for
 
 Fingerprint = Literal["sampled", "full"] | None
 Saved = Mapping[str, Any]
@@ -177,9 +178,9 @@ class PositionLedger:
         if self.is_sampled and self._passed < self.start:
             self._fail_short(self._passed)
         if not self._differences and self._expected_roll not in (None, self._rolled):
-            self._differences.append(f"one or more of the first {self.start} items, though not those that were kept")
+            self._differences.append(f"one or more of the first {self.start:,} items, though not those that were kept")
         if self._differences:
-            self._fail()
+            self._fail(self.total)
 
     def _compare(self, expected: Sample, item: Any) -> None:
         difference = expected.difference(item)
@@ -187,18 +188,22 @@ class PositionLedger:
             self._differences.append(difference)
 
     def _fail_short(self, length: int) -> None:
-        self._differences.append(f"{self.start} items were done, but there are only {length} now")
-        self._fail()
+        self._differences.append(f"{self.start:,} items were done, but there are only {length:,} now")
+        self._fail(length)
 
-    def _fail(self) -> None:
+    def _fail(self, length: int | None) -> NoReturn:
+        """*length* items are there now; None if that is not known."""
         if None not in (self.total, self._expected_total) and self.total != self._expected_total:
-            self._differences.append(f"there were {self._expected_total} items, there are {self.total} now")
-        raise InputChangedError(self._operation_id, self._differences, self._ways_out())
+            self._differences.append(f"there were {self._expected_total:,} items, there are {self.total:,} now")
+        ways_out = [] if length is not None and length <= self.start else [self._way_on()]
+        raise InputChangedError(self._operation_id, self._differences, [*ways_out, *self._ways_back()])
 
-    def _ways_out(self) -> list[str]:
+    def _way_on(self) -> str:
+        return f"go on at items[{self.start}] of the new input:  remaining(..., fingerprint=None)"
+
+    def _ways_back(self) -> list[str]:
         return [
-            f"go on at items[{self.start}] of the new input:  remaining(..., fingerprint=None)",
-            f"start over:  resumable rm {self._operation_id}",
+            f"start over:  {command_for('rm', self._operation_id)}",
             "start over, and from then on let order and number change:  remaining(..., key=...)",
         ]
 
@@ -237,7 +242,7 @@ def opened(operation_id: str, saved: Saved | None, by: str) -> Saved:
         [f"the loop was followed {was} and is to be followed by {by} now"],
         [
             f"go on as before:  {before}",
-            f"start over:  resumable rm {operation_id}",
+            f"start over:  {command_for('rm', operation_id)}",
         ],
     )
 

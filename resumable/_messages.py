@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from datetime import datetime, timedelta
 
-from ._shellwords import argument, printable
+from ._shellwords import command_for, printable
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _LONGEST = 365 * _DAY
@@ -97,18 +97,18 @@ def waiting(operation_id: str, seconds: float, host: str, at: datetime | None) -
 # -- that it stopped, and goes on
 
 
-def stopped(operation_id: str, done: int, total: int | None, command: str) -> str:
+def stopped(operation_id: str, done: int, total: int | None, command: str, directory: str = "") -> str:
     """Four lines: where it stopped, and what can be done now.
 
     Args:
         command: What runs the program again, as :func:`resume_command` gives it; "" if nobody can tell.
+        directory: As in :func:`command_for`.
     """
-    name = argument(operation_id)
     return (
         f"{printable(operation_id)}: stopped at {_of(done, total)}. Saved; nothing is lost.\n"
         f"  go on       {command or 'run it again'}\n"
-        f"  look        resumable show {name}\n"
-        f"  start over  resumable rm {name}"
+        f"  look        {command_for('show', operation_id, directory)}\n"
+        f"  start over  {command_for('rm', operation_id, directory)}"
     )
 
 

@@ -28,13 +28,13 @@ def is_legacy(document: Mapping[str, Any]) -> bool:
 def migrate(document: dict[str, Any], operation_id: str, *, modified_at: datetime) -> dict[str, Any]:
     """The v2.0 document of *operation_id* that holds all that the v1.0 *document* does.
 
-    ``files_data`` becomes a dict by path, ``metadata`` the metadata, ``timestamp`` the time of creation; everything
-    else goes into the state under its own name, and so does a time stamp that cannot be read. *document* stays as it
-    is; the new one shares its values.
+    ``files_data`` becomes a dict by path, ``metadata`` the metadata, ``timestamp`` the time of creation and of
+    the last save, for v1.0 kept only one; everything else goes into the state under its own name, and so does a time
+    stamp that cannot be read. *document* stays as it is; the new one shares its values.
 
     Args:
         operation_id: The one asked for; v1.0 documents name none.
-        modified_at: When the document was written, as its store tells.
+        modified_at: When the document was written, as its store tells; for those without a time stamp.
 
     Raises:
         ValueError: With the reason, for a person, if a field has a kind that v1.0 never had.
@@ -43,16 +43,18 @@ def migrate(document: dict[str, Any], operation_id: str, *, modified_at: datetim
     if state.get("operation_id") == operation_id:
         del state["operation_id"]
     _convert_lists(state)
-    created_at = _instant(state.get("timestamp"))
-    if created_at is not None:
+    saved_at = _instant(state.get("timestamp"))
+    if saved_at is None:
+        saved_at = _in_utc(modified_at)
+    else:
         del state["timestamp"]
     return {
         "version": "2.0",
         "operation_id": operation_id,
         "state": state,
         "metadata": _metadata(document, _progress(state)),
-        "created_at": (created_at or _in_utc(modified_at)).isoformat(),
-        "last_updated": _in_utc(modified_at).isoformat(),
+        "created_at": saved_at.isoformat(),
+        "last_updated": saved_at.isoformat(),
     }
 
 

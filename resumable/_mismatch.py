@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ._errors import InputChangedError
-from ._shellwords import argument
+from ._shellwords import command_for
 
 
 class Call(Protocol):
@@ -36,9 +36,16 @@ def check_arguments(call: Call, saved: Any) -> None:
             [
                 f"two operations:  put {{{field}}} into the operation_id",
                 f"it does not matter:  ignore_arguments=({names}), or leave it out of arguments=",
-                f"start over:  resumable rm {argument(call.operation_id)}",
+                f"start over:  {command_for('rm', call.operation_id)}",
             ],
         )
+
+
+def name_directory(error: InputChangedError, directory: str) -> None:
+    """Have the ways out of *error* name the *directory* in which the checkpoint lies; "" changes nothing."""
+    bare, whole = (command_for("rm", error.operation_id, where) for where in ("", directory))
+    # In place: the list is an argument of the error, too, out of which pickle makes it again.
+    error.ways_out[:] = [way.replace(bare, whole) for way in error.ways_out]
 
 
 def _short(value: Any) -> str:

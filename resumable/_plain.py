@@ -113,23 +113,30 @@ def _has_plain_keys(dicts: list[dict[Any, Any]]) -> bool:
 
 def look_closely(value: Any, path: str, warn: Callable[[str], None] | None = None) -> None:
     """As :func:`check`, each value by itself."""
-    _walk(value, path, warn, 0)
+    _walk(value, path, warn, set())
 
 
-def _walk(value: Any, path: str, warn: Callable[[str], None] | None, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise StateEncodeError(path, f"it is nested deeper than {MAX_DEPTH} levels, or contains itself")
+def _walk(value: Any, path: str, warn: Callable[[str], None] | None, around: set[int]) -> None:
+    """*around* holds the ids of the containers that *value* lies in."""
+    if id(value) in around:
+        raise StateEncodeError(path, "it contains itself")
+    if len(around) > MAX_DEPTH:
+        raise StateEncodeError(f"{path[:60]}…", f"it is nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, dict):
         _note_kind(value, dict, path, warn)
+        around.add(id(value))
         for key, item in value.items():
             if type(key) is not str:
                 raise StateEncodeError(path, f"the key {_short(key)} is not a string; JSON would make it one")
             _check_text(key, path)
-            _walk(item, f"{path}{step(key)}", warn, depth + 1)
+            _walk(item, f"{path}{step(key)}", warn, around)
+        around.remove(id(value))
     elif isinstance(value, list | tuple):
         _note_kind(value, list, path, warn)
+        around.add(id(value))
         for index, item in enumerate(value):
-            _walk(item, f"{path}[{index}]", warn, depth + 1)
+            _walk(item, f"{path}[{index}]", warn, around)
+        around.remove(id(value))
     elif type(value) is str:
         _check_text(value, path)
     elif type(value) is float:

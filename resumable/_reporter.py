@@ -92,12 +92,12 @@ class Reporter:
         )
         self._tell(text)
 
-    def has_stopped(self) -> None:
-        """Ctrl-C or SIGTERM ended the run, and all is saved."""
+    def has_stopped(self, directory: str) -> None:
+        """Ctrl-C or SIGTERM ended the run, and all is saved: in *directory*, "" where it is looked for anyway."""
         operation = self._operation
         command = resume_command(sys.orig_argv, is_windows=sys.platform == "win32")
         total = operation.session.metadata.total_items
-        self._tell(stopped(operation.operation_id, operation.processed_items, total, command))
+        self._tell(stopped(operation.operation_id, operation.processed_items, total, command, directory))
 
     def _tell(self, text: str) -> None:
         from ._terminal import is_terminal, say

@@ -148,7 +148,10 @@ class Saving:
             raise TypeError(f"the name of a durable collection must be a str, not {name!r:.80}")
         if not isinstance(self.state, dict):
             kind_of_state = type(self.state).__name__
-            raise TypeError(f"a state of type {kind_of_state} has no room for {name!r}; keep a dict state")
+            raise TypeError(
+                f"durable collections need a dict state: {name!r} has no place in a {kind_of_state}; "
+                f"with state={kind_of_state} use its own fields"
+            )
         value = self.state.get(name)
         if not isinstance(value, Durable):
             value = self.state[name] = make(kind, value, f"$.state.{name}")

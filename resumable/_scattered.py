@@ -11,6 +11,7 @@ from ._errors import InputChangedError
 from ._keys import KeyLedger
 from ._ledgers import Saved
 from ._ranges import Ranges
+from ._shellwords import command_for
 
 T = TypeVar("T")
 _MANY_SAMPLES = 40
@@ -118,7 +119,7 @@ class ScatteredLedger(KeyLedger):
             InputChangedError: If items beyond that are done.
         """
         if length < self.head:
-            self._fail(f"items up to the {self.head}th were done, but there are only {length} now")
+            self._fail(f"items up to the {self.head:,}th were done, but there are only {length:,} now")
 
     def compare(self, position: int, item: Any) -> None:
         """Look whether *item* is the one that was at *position*.
@@ -135,7 +136,7 @@ class ScatteredLedger(KeyLedger):
             self._operation_id,
             [difference],
             [
-                f"start over:  resumable rm {self._operation_id}",
+                f"start over:  {command_for('rm', self._operation_id)}",
                 "start over, and from then on let order and number change:  map(..., key=...)",
             ],
         )
@@ -182,7 +183,7 @@ def followed_otherwise(operation_id: str, saved: Saved, now: str) -> Exception:
     return InputChangedError(
         operation_id,
         [f"the loop was followed {was[saved['by']]}, and is to be followed {now} now"],
-        ["go on as before", f"start over:  resumable rm {operation_id}"],
+        ["go on as before", f"start over:  {command_for('rm', operation_id)}"],
     )
 
 

@@ -32,6 +32,16 @@ def argument(text: str) -> str:
     return f"-- {quoted(text)}" if text.startswith("-") else quoted(text)
 
 
+def command_for(verb: str, operation_id: str, directory: str = "") -> str:
+    """What a person types about an operation: ``resumable rm --dir checkpoints job``.
+
+    Args:
+        directory: Where the checkpoint lies; "" if the command looks there by itself.
+    """
+    place = f" --dir {quoted(directory)}" if directory else ""
+    return f"resumable {verb}{place} {argument(operation_id)}"
+
+
 def _escaped(character: str) -> str:
     code = ord(character)
     if character in "\\'":

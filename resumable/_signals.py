@@ -1,17 +1,23 @@
 """Ctrl-C and SIGTERM, taken as a wish to stop after the current item.
 
 An exception raised from a signal handler tears whatever runs at that moment in two; a flag that is read at the next
-tick does not. So the first signal only sets a flag; the second one raises at once, as without us.
+tick does not. So the first signal only sets a flag, and a terminal is told that; the second one raises at once, as
+without us.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+_STOPPING = b"\nresumable: stopping after this item; Ctrl-C again stops at once\n"
+"""Begins on a line of its own: the terminal has just shown ``^C``."""
 
 _DEFAULTS: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
@@ -123,3 +129,13 @@ def _note(number: int, frame: FrameType | None) -> None:
     _received = number
     for wake in list(_listeners):
         wake()
+    if number == signal.SIGINT:
+        _tell()
+
+
+def _tell() -> None:
+    """Say to the person at the terminal, if there is one, that Ctrl-C was heard: the item may take long."""
+    with contextlib.suppress(Exception):  # also where there is no stderr
+        if sys.stderr.isatty():
+            # Not through the stream: the signal may have come in the middle of a write to it.
+            os.write(sys.stderr.fileno(), _STOPPING)

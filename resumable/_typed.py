@@ -14,8 +14,12 @@ from ._codec import decode, encode
 from ._errors import InputChangedError, StateEncodeError
 from ._models import SaveCosts
 from ._plain import check
-from ._shellwords import argument
+from ._shellwords import command_for
 
+_BYTES_IN_PYDANTIC = (
+    "a pydantic model saves bytes that are no UTF-8 only with "
+    "model_config = ConfigDict(ser_json_bytes='base64', val_json_bytes='base64')"
+)
 _COSTS = tuple(field.name for field in dataclasses.fields(SaveCosts))
 
 
@@ -49,8 +53,9 @@ def _misfit(operation_id: str, kind: type[Any], reasons: list[str]) -> InputChan
         operation_id,
         [f"the saved state does not fit {kind.__name__}: {reason}" for reason in reasons],
         [
-            f"give new fields of {kind.__name__} defaults, keep the old ones, or change the saved state by hand",
-            f"start over:  resumable rm {argument(operation_id)}",
+            f"give new fields of {kind.__name__} defaults, keep the old ones, or change the saved state: "
+            "CheckpointManager.load_checkpoint, create_checkpoint",
+            f"start over:  {command_for('rm', operation_id)}",
         ],
     )
 
@@ -73,6 +78,8 @@ def plain(kind: type[Any] | None, state: Any) -> dict[str, Any]:
         # What JSON would change silently, such as NaN, shows only in the plain form.
         check(value, "$.state")
         value = decode(encode(value))  # a tuple is a list there, and the type makes it one again
+    except UnicodeDecodeError as error:
+        raise StateEncodeError("$.state", f"{error}; {_BYTES_IN_PYDANTIC}") from error
     except (TypeError, NotImplementedError, ValueError, RecursionError) as error:
         raise StateEncodeError("$.state", str(error)) from error
     if not isinstance(value, dict):

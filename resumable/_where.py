@@ -52,6 +52,18 @@ def _section(path: Path) -> dict[str, object]:
     return section if isinstance(section, dict) else {}
 
 
+def directory_to_name(location: Path | str) -> str:
+    """The directory of the checkpoint at *location*; "" if commands look there by themselves, or it is in none."""
+    if not isinstance(location, Path):
+        return ""
+    directory = location.parent
+    try:
+        is_default = directory.resolve() == default_directory().resolve()
+    except (OSError, ValueError):
+        is_default = False
+    return "" if is_default else str(directory)
+
+
 def default_auto_cleanup() -> bool:
     """``$CHECKPOINT_AUTO_CLEANUP``, else True.
 

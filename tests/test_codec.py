@@ -113,9 +113,22 @@ def test_what_json_cannot_hold_is_refused_with_its_path(state: dict[Any, Any], p
 
 def test_a_state_that_contains_itself_is_refused() -> None:
     state: dict[str, Any] = {}
+    state["same"] = [{}] * 2
     state["self"] = state
-    with pytest.raises(StateEncodeError, match="contains itself"):
+    with pytest.raises(StateEncodeError, match=r"^\$\.state\.self\.self cannot be saved: it contains itself\."):
         CheckpointManager(store=MemoryStore()).create_checkpoint("crawl", state)
+
+
+def test_the_path_to_what_is_nested_too_deeply_is_cut() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(MAX_DEPTH + 1):
+        deep = {"child": deep}
+
+    with pytest.raises(StateEncodeError) as caught:
+        check(deep, "$.state")
+
+    assert caught.value.path == "$.state" + ".child" * 8 + ".chil…"
+    assert str(caught.value).count("child") == 8
 
 
 @pytest.mark.parametrize("depth", [MAX_DEPTH - 10, MAX_DEPTH + 10, 100_000])

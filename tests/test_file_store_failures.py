@@ -190,6 +190,20 @@ def test_deleting_does_not_take_the_lock_from_under_its_owner(tmp_path: Path) ->
             pass
 
 
+def test_a_lock_that_cannot_be_taken_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operating system's own text names the path again."""
+
+    def fail(path: Any, *args: Any, **options: Any) -> Any:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), os.fspath(path))
+
+    monkeypatch.setattr(os, "open", fail)
+    lock = tmp_path / ".checkpoint_crawl.lock"
+    with pytest.raises(StoreError) as caught, _lock.holding(lock, "crawl"):
+        raise AssertionError
+
+    assert str(caught.value) == f"cannot lock {lock}: Read-only file system. Nothing was read or written."
+
+
 @pytest.mark.parametrize("content", [b"", b"null", b"{", b'{"pid": "x"}', b'{"pid": 1e308}', b"[" * 4000, b"\xff"])
 def test_whatever_the_lock_file_says_busy_is_busy(tmp_path: Path, content: bytes) -> None:
     with FileStore(tmp_path).own("crawl"):

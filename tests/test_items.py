@@ -189,6 +189,25 @@ def test_zip_that_ends_with_the_loop_has_done_all() -> None:
 
 
 @both_ways
+def test_behind_an_input_of_zip_that_ends_the_last_item_is_done_again() -> None:
+    loop = loop_over(range(10))
+
+    assert list(zip("ab", loop, strict=False)) == [("a", 0), ("b", 1)]
+    assert next(loop_over(range(10), saved=saved(loop))) == 1
+
+
+@both_ways
+@pytest.mark.parametrize("make", [list, iter], ids=["list", "iterator"])
+def test_batches_that_are_made_first_are_done_as_a_whole(make: Any) -> None:
+    """Taken off the loop, all but the last item of a batch would count as done before the batch was worked on."""
+    batches = [list(range(10))[i : i + 4] for i in range(0, 10, 4)]
+    loop = loop_over(make(batches))
+    assert [next(loop), next(loop)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+    assert list(loop_over(make(batches), saved=saved(loop))) == [[4, 5, 6, 7], [8, 9]]
+
+
+@both_ways
 def test_nested_loops_keep_their_own_places() -> None:
     owner = FakeOwner(step=3)
     outer = remaining(range(10), owner, name="outer")

@@ -60,7 +60,8 @@ def test_another_input_is_refused_readably(make: Any, changed: list[str], told: 
         next(loop_over(make(changed), saved=form))
 
     assert told in caught.value.differences
-    assert any("fingerprint=None" in way for way in caught.value.ways_out)
+    is_way_on = any("fingerprint=None" in way for way in caught.value.ways_out)
+    assert is_way_on == (len(changed) > 5), "go on where there is nothing?"
     assert any("resumable rm crawl" in way for way in caught.value.ways_out)
     assert any("key=" in way for way in caught.value.ways_out)
 
@@ -70,6 +71,18 @@ def test_a_list_is_compared_before_the_loop_begins() -> None:
 
     with pytest.raises(InputChangedError, match="there were 10 items, there are 11 now"):
         loop_over(["new", *"abcdefghij"], saved=form)
+
+
+def test_numbers_of_items_are_told_with_separators() -> None:
+    form = stopped_at(2000, list(range(3000)))
+
+    with pytest.raises(InputChangedError) as caught:
+        loop_over(list(range(1500)), saved=form)
+
+    assert caught.value.differences == [
+        "2,000 items were done, but there are only 1,500 now",
+        "there were 3,000 items, there are 1,500 now",
+    ]
 
 
 def test_the_last_done_item_of_a_list_is_compared() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import threading
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,17 @@ from typing import Any
 import pytest
 import tenacity
 
-from resumable import CheckpointData, CheckpointManager, InputChangedError, checkpointed, every, resumable
+from resumable import (
+    Checkpoint,
+    CheckpointData,
+    CheckpointManager,
+    InputChangedError,
+    RateLimitExhausted,
+    StateEncodeError,
+    checkpointed,
+    every,
+    resumable,
+)
 from resumable.testing import FaultyStore, ManualClock, MemoryStore
 
 NEVER = every(hours=1000)
@@ -185,6 +196,60 @@ def test_another_input_is_refused_with_the_difference_and_nothing_is_touched(man
     assert any("resumable rm job" in way for way in raised.value.ways_out)
     assert saved(manager).internal["loops"] == before.internal["loops"]
     assert run(manager, ["a", "b", "c", "d"]) == ["d"]
+
+
+@pytest.mark.parametrize("where", [".", "elsewhere", "with blank"])
+def test_the_way_to_start_over_names_the_directory_where_it_is_not_looked_for(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    manager = CheckpointManager(where)
+    run(manager, ["a", "b"], "b")
+
+    with pytest.raises(InputChangedError) as raised:
+        run(manager, ["X", "b"])
+
+    place = {".": "", "elsewhere": "--dir elsewhere ", "with blank": "--dir 'with blank' "}[where]
+    assert f"start over:  resumable rm {place}job" in raised.value.ways_out
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+
+
+def test_arguments_that_differ_name_the_directory_too(tmp_path: Path) -> None:
+    @resumable(operation_id="job", manager=CheckpointManager(tmp_path))
+    def job(cp: Checkpoint, depth: int) -> None:
+        if not cp.resumed:
+            raise Stop
+
+    with pytest.raises(Stop):
+        job(1)
+
+    with pytest.raises(InputChangedError) as raised:
+        job(2)
+
+    assert f"start over:  resumable rm --dir {tmp_path} job" in raised.value.ways_out
+
+
+@pytest.mark.parametrize(
+    ("error", "note"),
+    [
+        pytest.param(ValueError("bad row"), "is saved at item 1; run again to go on", id="the user's"),
+        pytest.param(InputChangedError("job", [], []), "is saved at item 1", id="the input"),
+        pytest.param(StateEncodeError("$.state.m", "it is a set"), "is saved at item 1", id="the state"),
+        pytest.param(RateLimitExhausted(2e9), "is saved at item 1", id="the quota"),
+    ],
+)
+def test_to_run_again_is_no_advice_where_the_same_error_would_follow(
+    manager: CheckpointManager, error: Exception, note: str
+) -> None:
+    def job() -> None:
+        with checkpointed("job", manager=manager) as cp:
+            cp.tick()
+            raise error
+
+    with pytest.raises(type(error)):
+        job()
+
+    assert error.__notes__ == [f"resumable: 'job' {note}"]
 
 
 def test_an_input_that_became_shorter_is_refused(manager: CheckpointManager) -> None:

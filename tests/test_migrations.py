@@ -58,7 +58,7 @@ def test_a_dict_of_files_stays_one() -> None:
         },
         "metadata": {"processed_items": 2},
         "created_at": "2024-01-15T10:30:00+00:00",
-        "last_updated": "2026-03-01T12:00:00+00:00",
+        "last_updated": "2024-01-15T10:30:00+00:00",
     }
 
 
@@ -161,10 +161,10 @@ def test_a_total_that_is_no_count_is_kept_but_not_believed(total: Any) -> None:
         pytest.param(1705314600250, "2024-01-15T10:30:00.250000+00:00", id="milliseconds"),
     ],
 )
-def test_the_time_stamp_becomes_the_time_of_creation(stamp: Any, created_at: str) -> None:
+def test_the_time_stamp_becomes_the_time_of_creation_and_of_the_last_save(stamp: Any, created_at: str) -> None:
     document = migrated({**AS_DICT, "timestamp": stamp})
 
-    assert document["created_at"] == created_at
+    assert document["created_at"] == document["last_updated"] == created_at
     assert "timestamp" not in document["state"]
 
 
@@ -174,7 +174,7 @@ def test_the_time_stamp_becomes_the_time_of_creation(stamp: Any, created_at: str
 def test_a_time_stamp_that_cannot_be_read_is_kept_under_its_name(stamp: Any) -> None:
     document = migrated({**AS_DICT, "timestamp": stamp})
 
-    assert document["created_at"] == NOW.isoformat()
+    assert document["created_at"] == document["last_updated"] == NOW.isoformat()
     assert document["state"]["timestamp"] == stamp
 
 

@@ -96,14 +96,13 @@ LOOP.run(main())
 class Child:
     """A Python process that says on its output when it wants the next signal."""
 
-    def __init__(self, program: str, directory: Path) -> None:
+    def __init__(self, program: str, directory: Path, **streams: Any) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-B", "-c", HEAD + textwrap.dedent(program)],
             cwd=directory,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             text=True,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams,
             # A shell without job control starts its children with Ctrl-C ignored; here it must not be.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
@@ -133,16 +132,15 @@ class Child:
 def children(tmp_path: Path) -> Iterator[Any]:
     started: list[Child] = []
 
-    def start(program: str) -> Child:
-        started.append(Child(program, tmp_path))
+    def start(program: str, **streams: Any) -> Child:
+        started.append(Child(program, tmp_path, **streams))
         return started[-1]
 
     yield start
     for child in started:
         child.process.kill()
         child.process.wait()
-        for pipe in (child.process.stdout, child.process.stderr):
-            assert pipe is not None
+        for pipe in filter(None, (child.process.stdout, child.process.stderr)):
             pipe.close()
 
 
@@ -237,6 +235,43 @@ def test_semantics_8_the_second_signal_raises_at_once(
     assert done(tmp_path) == list(range(41))
     assert document(tmp_path)["state"] == {"next": 41}
     assert document(tmp_path)["metadata"]["last_save_reason"] == reason
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """A terminal: the end that a person sees, and the one that a program writes to."""
+    ends = os.openpty()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        pytest.param(signal.SIGINT, "\nresumable: stopping after this item; Ctrl-C again stops at once\n", id="Ctrl-C"),
+        pytest.param(signal.SIGTERM, "", id="SIGTERM"),
+    ],
+)
+def test_at_a_terminal_ctrl_c_is_answered_while_the_item_goes_on(
+    number: int, told: str, children: Any, terminal: tuple[int, int]
+) -> None:
+    person, program = terminal
+    child = children(
+        """
+        with checkpointed("job", every(hours=1), store=".") as cp:
+            for item in cp.remaining(range(3)):
+                wait_for_the_signal()
+                os.write(2, b"the item goes on")
+                print("send", flush=True)
+                time.sleep(30)
+        """,
+        stderr=program,
+    )
+    child.send_when_asked(number)
+    child.wait_for("send")
+
+    assert os.read(person, 1000).decode().replace("\r", "") == f"{told}the item goes on"
 
 
 @signals

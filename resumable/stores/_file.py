@@ -246,4 +246,4 @@ def _as_store_error(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{what}: {error.strerror or error}. The last checkpoint stands.") from error
+        raise StoreError(f"{what}: {error.strerror or error}. What was saved before still stands.") from error

@@ -38,7 +38,8 @@ def holding(path: Path, operation_id: str) -> Iterator[None]:
             operation_id, str(holder.get("host", "")), int(holder.get("pid", 0)), str(holder.get("since", ""))
         ) from None
     except (OSError, NotImplementedError) as error:
-        raise StoreError(f"cannot lock {path}: {error}. Nothing was read or written.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise StoreError(f"cannot lock {path}: {reason}. Nothing was read or written.") from error
     try:
         _write_holder(path, operation_id)
         yield
