@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import CancelledError
 from types import CoroutineType
 from typing import Any, Protocol, TypeVar
 
@@ -95,8 +96,8 @@ class AsyncCoordinator(Landing):
                 key, item = flying[task]
                 try:
                     result = task.result()
-                except Exception as error:
-                    for pair in self.give_up(key, item, error):
+                except (Exception, asyncio.CancelledError) as error:
+                    for pair in self.give_up(key, item, _of_the_call(error)):
                         yield pair
                 else:
                     if type(result) not in PLAIN and hasattr(result, "headers"):
@@ -185,6 +186,15 @@ class AsyncCoordinator(Landing):
             task.cancel()
         # Their errors are looked at, or asyncio would complain of them.
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _of_the_call(error: BaseException) -> Exception:
+    """What an item's call ended with. That the call was cancelled does not mean that whoever runs the loop is."""
+    if isinstance(error, Exception):
+        return error
+    cancelled = CancelledError("the call was cancelled")
+    cancelled.__cause__ = error
+    return cancelled
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:

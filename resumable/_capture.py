@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 from ._codec import encode
 from ._collections import Durable
-from ._models import CheckpointMetadata
-from ._plain import Checker, step
+from ._errors import StateEncodeError
+from ._models import CheckpointMetadata, check_metadata
+from ._plain import Checker, check, step
 from ._snapshot import Part, SnapshotWriter
 
 _REMEMBER_UP_TO = 65536
@@ -65,13 +66,27 @@ class Content:
         for name, change in changes.items():
             self.loops[name].settle(change)
 
+    def checked_metadata(self) -> dict[str, Any]:
+        """The metadata as it is to be stored.
+
+        Raises:
+            StateEncodeError: It could not be read back.
+        """
+        values = self.metadata.to_dict()
+        try:
+            check_metadata(values)
+        except ValueError as error:
+            raise StateEncodeError("$.metadata", str(error)) from None
+        check(self.metadata.extra, "$.metadata")
+        return values
+
     def tail(self, generation: int) -> dict[str, Any]:
         """What follows the state in a snapshot."""
         internal = {"generation": generation, **self.internal}
         if self.loops:
             internal["loops"] = {name: loop.to_dict() for name, loop in self.loops.items()}
         return {
-            "metadata": self.metadata.to_dict(),
+            "metadata": self.checked_metadata(),
             "created_at": self.created_at.isoformat(),
             "last_updated": self.last_updated.isoformat(),
             "resumable": internal,
@@ -102,11 +117,26 @@ def encode_state(state: dict[str, Any], checker: Checker, *, wholly: bool = Fals
         StateEncodeError: JSON cannot hold one exactly.
     """
     plain = {name: value for name, value in state.items() if not isinstance(value, Durable)}
+    if len(plain) < len(state):
+        _check_places(state)
     checker.check(plain, "$.state", wholly=wholly)
     return {
         name: value if isinstance(value, Durable) else encode(value, f"$.state{step(name)}")
         for name, value in state.items()
     }
+
+
+def _check_places(state: dict[str, Any]) -> None:
+    """Make sure that each collection in *state* has one name, a string."""
+    places: dict[int, str] = {}
+    for name, value in state.items():
+        if isinstance(value, Durable):
+            if type(name) is not str:
+                raise StateEncodeError("$.state", f"the key {name!r} is not a string; JSON would make it one")
+            other = places.setdefault(id(value), name)
+            if other != name:
+                where = f"$.state{step(name)}"
+                raise StateEncodeError(where, f"it is the collection $.state{step(other)} itself; keep a copy of it")
 
 
 def durable_parts(parts: Mapping[str, Part]) -> dict[str, Durable]:
@@ -145,7 +175,7 @@ class Baseline:
         """One journal record: all that differs. What changed in the collections is taken with it."""
         members: list[tuple[str, bytes]] = [
             ("at", encode(content.last_updated.isoformat())),
-            ("metadata", encode(content.metadata.to_dict(), "$.metadata")),
+            ("metadata", encode(content.checked_metadata(), "$.metadata")),
         ]
         if changed:
             members.append(("set", _object(changed.items())))

@@ -83,7 +83,7 @@ class Checkpoint(Shell[S]):
         Args:
             items: Anything that can be iterated; by position, it must come in the same order each time.
             key: Gives an item's identity, a str or int, or names the field that holds it. With it, the order may
-                change, and items may be added or removed, between runs.
+                change, and items may be added or removed, between runs. Of items with one key, the first is done.
             name: Tells several loops apart; by default their order does.
             fingerprint: How closely to look whether the input is the same: a few items, ``"full"`` all, None none.
 

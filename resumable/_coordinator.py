@@ -181,7 +181,7 @@ class Coordinator(Landing):
             if task is None:
                 self.owner.has_quota(None)
                 return
-            if not self.owner.has_quota(len(flying)):
+            if not self.owner.has_quota(sum(map(len, flying.values())), len(task)):
                 if flying:  # it may use up the rest
                     self._again.appendleft(task)
                     return

@@ -113,8 +113,8 @@ class Core(Saving):
         if self.quota.observe(response, self.session, now=self.clock.utc().timestamp()):
             self._wake()
 
-    def has_quota(self, in_flight: int | None) -> bool:
-        """Whether more than *in_flight* requests are left. While any are out, check-ins do not wait for the quota.
+    def has_quota(self, in_flight: int | None, more: int = 1) -> bool:
+        """Whether *more* requests are left beyond those *in_flight*. While any are out, check-ins do not wait for it.
 
         Args:
             in_flight: None while nothing more is to be asked for.
@@ -122,10 +122,12 @@ class Core(Saving):
         if in_flight is None:
             self.quota.reserve = -1
             return True
-        self.quota.reserve = in_flight
-        is_left = self.quota.exhausted(now=self.clock.utc().timestamp()) is None
+        now = self.clock.utc().timestamp()
+        self.quota.reserve = in_flight + more - 1
+        is_left = self.quota.exhausted(now=now) is None
         if in_flight:
             self.quota.reserve = -1
+            is_left = is_left and self.quota.has_room(in_flight + more, now=now)
         return is_left
 
     def wait_if_exhausted(self) -> Steps[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,9 +34,14 @@ class Failed:
         return self._by_loop.setdefault(loop, {})
 
     def all(self) -> dict[Key, str]:
-        """Those of all loops."""
+        """Those of all loops; a key that several loops have is given as ``loop/key``."""
         with self._lock:
-            return {key: text for failures in self._by_loop.values() for key, text in failures.items()}
+            loops = Counter(key for failures in self._by_loop.values() for key in failures)
+            return {
+                key if loops[key] == 1 else f"{name}/{key}": text
+                for name, failures in self._by_loop.items()
+                for key, text in failures.items()
+            }
 
     def add(self, loop: str, key: Key, text: str) -> None:
         with self._lock:

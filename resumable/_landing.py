@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import tenacity
+
 from ._done import Done
 from ._failed import Key
 from ._retry import Saver, reason
 from ._work import SEEN
 
 if TYPE_CHECKING:
-    import tenacity
     from tenacity import RetryCallState
 
 _log = logging.getLogger("resumable.retry")
@@ -27,6 +28,7 @@ class Settings:
     """What ``map`` was asked for.
 
     Raises:
+        TypeError: If a number is no int, or *retry* is no policy of tenacity.
         ValueError: If a number is below 1, or *on_error* is none of the three.
     """
 
@@ -38,10 +40,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("max_in_flight", "batch", "max_crashes"):
+            if not isinstance(getattr(self, name), int):
+                raise TypeError(f"{name} must be an int, not {getattr(self, name)!r}")
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, not {getattr(self, name)!r}")
         if self.on_error not in ("raise", "skip", "collect"):
             raise ValueError(f"on_error must be 'raise', 'skip' or 'collect', not {self.on_error!r}")
+        if self.retry is not None and not isinstance(self.retry, tenacity.BaseRetrying):
+            raise TypeError(f"retry must be a policy such as tenacity.Retrying(...), not {self.retry!r:.80}")
 
 
 class Owner(Saver, Protocol):
@@ -54,8 +60,8 @@ class Owner(Saver, Protocol):
         """Whether any quota is known."""
         ...
 
-    def has_quota(self, in_flight: int | None) -> bool:
-        """Whether more than *in_flight* requests are left; None: nothing will be asked for."""
+    def has_quota(self, in_flight: int | None, more: int = 1) -> bool:
+        """Whether *more* requests are left beyond those *in_flight*; None: nothing will be asked for."""
         ...
 
 

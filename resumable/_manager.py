@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._models import LEFT_OUT, CheckpointContext, CheckpointData, CheckpointMetadata
+from ._models import LEFT_OUT, CheckpointContext, CheckpointData, CheckpointMetadata, check_metadata
 from ._strategies import SaveDecision, SaveStrategy, TimeBasedStrategy, in_this_window
 from ._where import default_auto_cleanup, default_directory
 from .stores import CheckpointStore, GenerationStore, OwningStore, open_store
@@ -109,7 +109,6 @@ class CheckpointManager:
             CheckpointBusyError: Another process works on this operation.
         """
         from ._capture import Content
-        from ._reading import check_metadata
         from ._steps import run
         from ._stored import Unfinished
 

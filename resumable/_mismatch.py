@@ -35,7 +35,7 @@ def check_arguments(call: Call, saved: Any) -> None:
             [f"{name} was {_short(saved[name])}, is {_short(value)}" for name, value in changed.items()],
             [
                 f"two operations:  put {{{field}}} into the operation_id",
-                f"it does not matter:  ignore_arguments=({names})",
+                f"it does not matter:  ignore_arguments=({names}), or leave it out of arguments=",
                 f"start over:  resumable rm {argument(call.operation_id)}",
             ],
         )

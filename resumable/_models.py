@@ -109,6 +109,25 @@ class CheckpointMetadata:
         return self.to_dict()[name]
 
 
+_COUNTS = ("total_items", "processed_items", "rate_limit_remaining", "rate_limit_total", "error_count", "save_count")
+_TEXTS = ("tool_name", "operation_type", "last_save_reason")
+
+
+def check_metadata(values: Mapping[str, Any]) -> None:
+    """Make sure that known fields hold what they should.
+
+    Raises:
+        ValueError: One does not.
+    """
+    for name in _COUNTS:
+        value = values.get(name)
+        if value is not None and (type(value) is not int or value < 0):
+            raise ValueError(f"metadata has {name} = {value!r}, which is not a count")
+    for name in _TEXTS:
+        if not isinstance(values.get(name), str | None):
+            raise ValueError(f"metadata has {name} = {values[name]!r}, which is not a text")
+
+
 _METADATA_FIELDS = tuple(f.name for f in dataclasses.fields(CheckpointMetadata) if f.name != "extra")
 
 

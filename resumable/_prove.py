@@ -36,7 +36,8 @@ def prove_resumable(
 
     It is run twice as it is, then stopped at every tick, every save and every line between them, and each time run
     again. A kill saves nothing on the way out, an interrupt does. Result and effects must be those of the first run.
-    Checkpoints go to a fresh directory for each case, whatever store and strategy the job names.
+    Checkpoints go to a fresh directory for each case, whatever store and strategy the job names. What the job does
+    after its block is not stopped: the operation is done by then, and run again it begins anew.
 
     Args:
         job: Runs the loop; may be async. Called without arguments, or, if it takes one, with a fresh directory for its
@@ -53,7 +54,7 @@ def prove_resumable(
 
     Raises:
         ProofFailed: It does not; the text says where it was stopped, what differed, and what that usually means.
-        Exception: What *job* raises when nobody stops it.
+        RuntimeError: The job fails when nobody stops it; the text has its error.
     """
     __tracebackhide__ = True  # for pytest: the text says all
     if hard and not hasattr(os, "fork"):

@@ -18,7 +18,8 @@ _DIFF_LINES = 20
 HINTS = {
     "differs between two runs": "time, randomness, order, or what an earlier run left (give reset=) decides the result",
     "result diverged": "what is not in cp.state is lost with the process, and what is must fit the items that are done",
-    "effect missing": "an item counted as done before its work was (tick after it), or the input came in another order",
+    "effect missing": "an item counted as done before its work was (tick after it), the input has another order, or "
+    "the second run began the output anew (open(..., 'w'); cp.sink goes on in it)",
     "effect repeated": "it was done before the stop and again after it: keep in cp.state what is done, give it a key "
     "that its receiver knows again, or write rows to cp.sink",
     "effect unexpected": "the second run did what the uninterrupted one never does",

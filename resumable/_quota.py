@@ -79,6 +79,14 @@ class Quota:
             limit = self._budget.exhausted(now - self.margin_seconds, self.reserve)
         return limit if limit is not None and limit.reset_at is not None else None
 
+    def has_room(self, requests: int, *, now: float) -> bool:
+        """Whether so many may be out at once where a window begins anew, of which no answer has told yet."""
+        if self._budget is None:
+            return True
+        with self._lock:
+            fresh = self._budget.fresh(now - self.margin_seconds)
+        return fresh is None or requests <= fresh
+
     def scarcest(self, *, now: float) -> tuple[RateLimit | None, int]:
         """The quota with the least share left, and how many of its units this operation has used."""
         if self._budget is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypedDict
@@ -15,10 +15,8 @@ from ._codec import VERSION, decode_document, digest_of, in_place
 from ._formats import UnknownFormatError, is_newer, newer, refuse_unknown
 from ._keys import merged
 from ._migrations import is_legacy, migrate
-from ._models import CheckpointData, CheckpointMetadata
+from ._models import CheckpointData, CheckpointMetadata, check_metadata
 
-_COUNTS = ("total_items", "processed_items", "rate_limit_remaining", "rate_limit_total", "error_count", "save_count")
-_TEXTS = ("tool_name", "operation_type", "last_save_reason")
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
@@ -138,21 +136,6 @@ def check_internal(data: CheckpointData) -> None:
             raise ValueError(f"$.state.{name} is no {kind}, but a {type(value).__name__}")
         if kind == "set" and not set(map(type, value or ())) <= _SCALARS:
             raise ValueError(f"$.state.{name} is no set: a member is an array or an object")
-
-
-def check_metadata(values: Mapping[str, Any]) -> None:
-    """Make sure that known fields hold what they should.
-
-    Raises:
-        ValueError: One does not.
-    """
-    for name in _COUNTS:
-        value = values.get(name)
-        if value is not None and (type(value) is not int or value < 0):
-            raise ValueError(f"metadata has {name} = {value!r}, which is not a count")
-    for name in _TEXTS:
-        if not isinstance(values.get(name), str | None):
-            raise ValueError(f"metadata has {name} = {values[name]!r}, which is not a text")
 
 
 def _metadata(values: dict[str, Any]) -> CheckpointMetadata:

@@ -139,8 +139,10 @@ class Saving:
         """The durable collection ``state[name]``, made of what is there.
 
         Raises:
-            TypeError: There is something else, or the state is no dict.
+            TypeError: There is something else, the state is no dict, or *name* no str.
         """
+        if type(name) is not str:
+            raise TypeError(f"the name of a durable collection must be a str, not {name!r:.80}")
         if not isinstance(self.state, dict):
             kind_of_state = type(self.state).__name__
             raise TypeError(f"a state of type {kind_of_state} has no room for {name!r}; keep a dict state")

@@ -127,6 +127,8 @@ class Shell(Generic[S]):
     def failed(self) -> dict[str | int, str]:
         """The items that ``map`` gave up, each with the text of its error: by key, or by position.
 
+        A key that two maps have is given as ``name/key``, with the name of each.
+
         While there are any, a clean exit keeps the checkpoint; ``map(..., retry_failed=True)`` tries them again.
         """
         return self._core.failed.all()
@@ -166,9 +168,9 @@ class Shell(Generic[S]):
         if self._was_woken:
             self._limit = _ALWAYS
 
-    def has_quota(self, in_flight: int | None) -> bool:
-        """For maps: whether more than *in_flight* requests may be out; None while no more will be."""
-        return self._core.has_quota(in_flight)
+    def has_quota(self, in_flight: int | None, more: int = 1) -> bool:
+        """For maps: whether *more* requests may be out than those *in_flight*; None while no more will be."""
+        return self._core.has_quota(in_flight, more)
 
     @property
     def is_metered(self) -> bool:

@@ -148,7 +148,7 @@ class StoredOperation(Writing):
         for part in encode_state(content.state, self._checker, wholly=True).values():
             if not isinstance(part, bytes):
                 deque(part.snapshot(), maxlen=0)
-        encode(content.metadata.to_dict(), "$.metadata")
+        encode(content.checked_metadata(), "$.metadata")
 
     # -- the journal
 

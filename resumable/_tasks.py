@@ -19,6 +19,10 @@ class Task:
     def __init__(self, key: Any, item: Any) -> None:
         self.key, self.item, self.result = key, item, PENDING
 
+    def __len__(self) -> int:
+        """How many items it is about."""
+        return 1
+
     def singly(self) -> list[Task]:
         """The same work, each item by itself, not begun."""
         return [Task(self.key, self.item)]
@@ -28,6 +32,9 @@ class Batch(Task):
     """What is out for several items: ``key``, ``item`` and ``result`` are theirs, in order."""
 
     __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self.key)
 
     def singly(self) -> list[Task]:
         return list(map(Task, self.key, self.item))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from ._snapshot import SnapshotWriter
 from ._steps import Steps
 from .stores import CheckpointStore, JournalingStore
 
+_log = logging.getLogger("resumable")
 _WRITE_BESIDE_FROM = 1 << 18
 """Documents of so many bytes are written by a thread, so that the loop goes on,"""
 _MOST_AHEAD = 32 << 20
@@ -45,6 +47,7 @@ class Writing:
         self._journaling = store if uses_journal and isinstance(store, JournalingStore) else None
         self._generation = self._newest = _first_generation()
         self._size = 0
+        self._fold_from = 0
         self._digest = ""
         self._journal: Tail | None = None
         self._baseline = Baseline()
@@ -163,6 +166,7 @@ class Writing:
 
     def _switch_to(self, writer: SnapshotWriter) -> None:
         self._generation, self._digest, self._size = writer.generation, writer.digest, writer.size
+        self._fold_from = 0
 
     # -- folding the journal into a new snapshot
     #
@@ -174,7 +178,7 @@ class Writing:
         size = (self._journal.size if self._journal is not None else 0) + self._ahead() + more
         if self._fold is not None or (self._flight is not None and not self._flight.is_short):
             return False
-        return size >= self._size and all(capture.writer is None for capture in self._sent)
+        return size >= max(self._size, self._fold_from) and all(capture.writer is None for capture in self._sent)
 
     def _begin_fold(self, writer: SnapshotWriter) -> None:
         self._fold = fold = Fold(writer)
@@ -190,9 +194,13 @@ class Writing:
         return NewJournal(put_in_place, lines.tail, len(records))
 
     def _end_fold(self, fold: Fold) -> bool:
-        """Whether it stands. If not, the old journal still tells everything; the next save writes a whole snapshot."""
-        if fold.future.exception() is not None:
-            return False
+        """Whether saves go on in the journal; if not, the next one writes a whole snapshot."""
+        error = fold.future.exception()
+        if error is not None:
+            # The old journal still tells everything. What a full disk has no room for twice, it may have once.
+            _log.warning("%s: %s Saves go on in its journal.", self.operation_id, error)
+            self._fold_from = 2 * (self._journal.size if self._journal is not None else 0)
+            return isinstance(error, StoreError)
         self._switch_to(fold.writer)
         new, _ = fold.future.result()
         lines = _journal.Lines(fold.records[new.records :], new.tail)

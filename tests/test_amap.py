@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from concurrent.futures import CancelledError
+from typing import Any, Literal
 
 import pytest
 import tenacity
@@ -26,6 +27,12 @@ async def odd_fails(number: int) -> int:
     await asyncio.sleep(0)
     if number % 2:
         raise ValueError(f"{number} is odd")
+    return number
+
+
+async def cancelled_at_2(number: int) -> int:
+    if number == 2:
+        raise asyncio.CancelledError
     return number
 
 
@@ -109,6 +116,25 @@ async def test_the_first_error_cancels_the_rest(store: MemoryStore) -> None:
                 pass
     assert ends == ["cancelled"] * 7
     assert any("at item 3" in note for note in caught.value.__notes__)
+
+
+@pytest.mark.parametrize("on_error", ["skip", "collect"])
+async def test_a_call_that_is_cancelled_is_a_failed_item_and_not_the_end(
+    on_error: Literal["skip", "collect"], store: MemoryStore
+) -> None:
+    async with opened(store) as cp:
+        found = {item: result async for item, result in cp.amap(cancelled_at_2, range(4), on_error=on_error)}
+
+        assert cp.failed == {2: "CancelledError: the call was cancelled"}
+        assert found.keys() >= {0, 1, 3}
+
+
+async def test_a_call_that_is_cancelled_is_raised_as_an_error(store: MemoryStore) -> None:
+    """As a cancellation, it would end a task group without a word."""
+    with pytest.raises(CancelledError, match="the call was cancelled"):  # noqa: PT012
+        async with opened(store) as cp:
+            async for _ in cp.amap(cancelled_at_2, range(4)):
+                pass
 
 
 async def test_a_cancelled_loop_cancels_its_tasks(store: MemoryStore) -> None:

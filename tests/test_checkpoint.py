@@ -8,6 +8,7 @@ import os
 import pickle
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,15 @@ def test_the_current_checkpoint_is_the_innermost_and_gone_after_the_block(manage
         pytest.param({"on_exhausted": "stop"}, ValueError, id="an unknown policy"),
         pytest.param({"store": "ftp://host"}, ValueError, id="an unknown store"),
         pytest.param({"store": 7}, TypeError, id="no store at all"),
+        pytest.param({"strategy": 300}, TypeError, id="a number for a strategy"),
+        pytest.param({"strategy": SaveStrategy}, TypeError, id="a class for a strategy"),
+        pytest.param({"auto_cleanup": "no"}, TypeError, id="a text for a truth"),
+        pytest.param({"total": 2.5}, TypeError, id="half an item"),
+        pytest.param({"total": -1}, ValueError, id="less than no item"),
+        pytest.param({"state": 3}, TypeError, id="a number for a type"),
+        pytest.param({"retry": 3}, TypeError, id="a number for a retry"),
+        pytest.param({"arguments": {1: 2}}, StateEncodeError, id="arguments that JSON would change"),
+        pytest.param({"arguments": {"a": float("nan")}}, StateEncodeError, id="arguments that JSON cannot hold"),
     ],
 )
 def test_nonsense_is_refused_before_anything_is_opened(arguments: dict[str, Any], error: type[Exception]) -> None:
@@ -731,6 +741,61 @@ def test_a_checkpoint_without_arguments_can_be_resumed_with_some(manager: Checkp
 
 
 # -- durable collections ----------------------------------------------------------------------------------------------
+
+
+def test_a_tuple_among_the_arguments_is_the_same_in_the_next_run(manager: CheckpointManager) -> None:
+    for resumed in (False, True):
+        with stopped(), checkpointed("job", manager=manager, arguments={"sizes": (1, 2)}) as cp:
+            assert cp.resumed is resumed
+            raise Stop
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda cp: cp.tick(0.5), id="half an item"),
+        pytest.param(lambda cp: cp.tick(-3), id="less than no item"),
+        pytest.param(lambda cp: setattr(cp.metadata, "total_items", 10.0), id="a float for a count"),
+        pytest.param(lambda cp: setattr(cp.metadata, "tool_name", 3), id="a number for a text"),
+        pytest.param(lambda cp: cp.metadata.extra.update(total_items="q"), id="an extra key of a known name"),
+        pytest.param(lambda cp: cp.metadata.extra.update(a={1: 2}), id="a key that JSON would change"),
+        pytest.param(lambda cp: cp.metadata.extra.update(a=float("nan")), id="what JSON cannot hold"),
+    ],
+)
+@pytest.mark.parametrize("size", [0, 20_000], ids=["small", "in the journal"])
+def test_what_could_not_be_loaded_again_is_not_saved(
+    spoil: Callable[[Checkpoint], object], size: int, tmp_path: Path
+) -> None:
+    manager = CheckpointManager(tmp_path, save_strategy=every(items=1))
+    with pytest.raises(StateEncodeError, match=r"\$\.metadata"), checkpointed("job", manager=manager) as cp:  # noqa: PT012
+        cp.state["padding"] = "x" * size
+        cp.save()
+        spoil(cp)
+        cp.save()
+
+    assert saved(manager).metadata.processed_items == 0
+
+
+@pytest.mark.parametrize("kind", ["mapping", "set", "log"])
+def test_the_name_of_a_collection_is_a_string(kind: str, manager: CheckpointManager) -> None:
+    with checkpointed("job", manager=manager) as cp:
+        with pytest.raises(TypeError, match="must be a str"):
+            getattr(cp, kind)(3)
+        cp.state[3] = getattr(cp, kind)("good")  # type: ignore[index]
+        with pytest.raises(StateEncodeError, match="the key 3 is not a string"):
+            cp.save()
+
+
+@pytest.mark.parametrize("kind", ["mapping", "set", "log"])
+def test_a_collection_under_two_names_is_refused_with_both(kind: str, manager: CheckpointManager) -> None:
+    with checkpointed("job", manager=manager) as cp:
+        cp.state["copy"] = getattr(cp, kind)("pages")
+        with pytest.raises(StateEncodeError, match=r"\$\.state\.copy .* \$\.state\.pages itself"):
+            cp.save()
+        del cp.state["copy"]
+        cp.save()
+
+        assert saved(manager).state.keys() == {"pages"}
 
 
 def test_durable_collections_come_back_as_what_they_were(tmp_path: Path) -> None:

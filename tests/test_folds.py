@@ -96,6 +96,28 @@ def test_saves_during_a_fold_stand_before_and_after_it(tmp_path: Path, monkeypat
         assert stored(tmp_path) == now(cp)
 
 
+def test_saves_go_on_in_the_journal_where_the_disk_has_no_room_for_a_fold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = HeldFold(monkeypatch)
+    held.error = StoreError("the disk is full.")
+    held.go_on.set()
+    with opened(tmp_path) as cp:
+        step_into_a_fold(cp, tmp_path)
+        snapshot = (tmp_path / ".checkpoint_crawl.json").read_bytes()
+        journal = (tmp_path / JOURNAL).stat().st_size
+        while (tmp_path / JOURNAL).stat().st_size < 1.8 * journal:
+            step(cp)
+            assert stored(tmp_path) == now(cp)
+
+        assert (tmp_path / ".checkpoint_crawl.json").read_bytes() == snapshot
+        assert caplog.text.count("Saves go on in its journal") == 1
+        held.error = None
+        while (tmp_path / ".checkpoint_crawl.json").read_bytes() == snapshot:
+            step(cp)
+        assert stored(tmp_path) == now(cp)
+
+
 def test_a_fold_whose_journal_cannot_be_replaced_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held = HeldFold(monkeypatch)
     monkeypatch.setattr(FileStore, "write_journal", keep_journal)

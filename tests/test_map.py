@@ -252,6 +252,24 @@ def test_skip_goes_on_and_a_later_run_retries_just_those(
     assert list(store.keys()) == []
 
 
+def test_what_failed_in_two_maps_is_told_of_both(store: MemoryStore) -> None:
+    with opened(store) as cp:
+        list(cp.map(odd_fails, range(4), on_error="skip"))
+        list(cp.map(odd_fails, range(3, 8), on_error="skip", name="second"))
+
+        assert cp.failed == {
+            1: "ValueError: 1 is odd",
+            3: "ValueError: 3 is odd",
+            0: "ValueError: 3 is odd",
+            2: "ValueError: 5 is odd",
+            4: "ValueError: 7 is odd",
+        }
+        list(cp.map(odd_fails, range(10, 12), on_error="skip", name="third"))
+        first, third = [key for key in cp.failed if str(key).endswith("/1")]
+        assert (cp.failed[first], cp.failed[third]) == ("ValueError: 1 is odd", "ValueError: 11 is odd")
+        assert third == "third/1"
+
+
 @engines
 def test_collect_gives_out_the_error(engine: Callable[[], Any], store: MemoryStore) -> None:
     with opened(store) as cp:
@@ -489,14 +507,15 @@ def _http_date(clock: ManualClock) -> str:
 
 
 @pytest.mark.parametrize("engine", [lambda: None, AtOnce, Later], ids=["in line", "at once", "four out"])
-def test_one_quota_is_waited_for_once_by_all(engine: Callable[[], Any], store: MemoryStore) -> None:
+@pytest.mark.parametrize("batch", [1, 2])
+def test_one_quota_is_waited_for_once_by_all(engine: Callable[[], Any], batch: int, store: MemoryStore) -> None:
     """No worker asks for more than what is left, those that are out counted."""
     clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
     api, executor = Api(clock), engine()
     if type(executor) is Later:
         executor = Lastest(4)
     with checkpointed("crawl", manager=CheckpointManager(store=store, clock=clock, save_strategy=NEVER)) as cp:
-        results = cp.map(api, range(35), executor=executor, max_in_flight=4)
+        results = cp.map(api, range(35), executor=executor, max_in_flight=4, batch=batch)
         ender = threading.Event()
         # What ends at once needs nobody to end it, who might come between.
         thread = threading.Thread(target=_end_all, args=(executor if type(executor) is Lastest else None, ender))
@@ -509,6 +528,16 @@ def test_one_quota_is_waited_for_once_by_all(engine: Callable[[], Any], store: M
         waited = (clock.utc() - datetime(2026, 1, 1, tzinfo=UTC)).total_seconds()
     assert api.refused == 0
     assert waited < 4 * 62
+
+
+def test_a_window_that_begins_anew_is_not_asked_for_more_than_it_has(store: MemoryStore) -> None:
+    """Until the first answer, nobody knows a limit; from then on, no more are out at once than it allows."""
+    clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+    api = Api(clock)
+    with checkpointed("crawl", manager=CheckpointManager(store=store, clock=clock, save_strategy=NEVER)) as cp:
+        list(cp.map(api, range(10), executor=AtOnce(), max_in_flight=1, name="first"))
+        assert len(list(cp.map(api, range(100), executor=AtOnce(), max_in_flight=4, batch=5))) == 100
+    assert api.refused == 0
 
 
 def _end_all(executor: Any, stop: threading.Event) -> None:
@@ -652,6 +681,8 @@ def test_the_executor_that_was_given_is_not_shut_down(store: MemoryStore) -> Non
     ("options", "error"),
     [
         pytest.param({"max_in_flight": 0}, ValueError, id="no window"),
+        pytest.param({"max_in_flight": 1.5}, TypeError, id="half a task"),
+        pytest.param({"retry": 3}, TypeError, id="a number for a policy"),
         pytest.param({"batch": 0}, ValueError, id="empty batch"),
         pytest.param({"max_crashes": 0}, ValueError, id="no crashes"),
         pytest.param({"on_error": "ignore"}, ValueError, id="unknown policy"),

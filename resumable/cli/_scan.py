@@ -9,8 +9,8 @@ import msgspec
 
 from .. import _codec, _journal
 from .._collector import collector_paused
-from .._models import CheckpointData, CheckpointMetadata
-from .._reading import Restored, check_metadata, instant
+from .._models import CheckpointData, CheckpointMetadata, check_metadata
+from .._reading import Restored, instant
 from .._restore import restore, undisturbed
 from ..stores import CheckpointStore, FileStore, JournalingStore
 from ..stores._lock import read_holder

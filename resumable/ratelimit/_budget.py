@@ -85,6 +85,14 @@ class Budget:
         empty = [bucket.told for bucket in self._buckets.values() if _is_empty(bucket.told, now, reserve)]
         return max(empty, key=lambda limit: limit.reset_at or 0.0, default=None)
 
+    def fresh(self, now: float) -> int | None:
+        """How many requests a window that has just begun has, by what is known of the last one; None if none has.
+
+        Of several, the least.
+        """
+        limits = [bucket.told.limit for bucket in self._buckets.values() if not _is_live(bucket.told, now)]
+        return min(filter(None, limits), default=None)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the checkpoint, so that the next run knows what is left and until when."""
         buckets = [asdict(bucket.told) | {"used": bucket.used} for bucket in self._buckets.values()]
