@@ -15,14 +15,22 @@ from hashlib import sha256
 
 from resumable import checkpointed, every
 
+
+def shard_of(text: str) -> tuple[int, int]:
+    shard, _, shards = text.partition("/")
+    if not (shard.isdecimal() and shards.isdecimal() and int(shard) < int(shards)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no shard: of 16 there are 0/16 to 15/16")
+    return int(shard), int(shards)
+
+
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--shard", default="0/1", help="which of how many, from 0: 3/16")
+parser.add_argument("--shard", default="0/1", type=shard_of, help="which of how many, from 0: 3/16")
 parser.add_argument("--items", default=1000, type=int)
 parser.add_argument("--seconds", default=0.1, type=float, help="that one item takes")
 parser.add_argument("--workers", default=8, type=int)
-parser.add_argument("--store", help="a directory or a URL; by default $CHECKPOINT_DIR")
+parser.add_argument("--store", help="a directory; by default $CHECKPOINT_DIR")
 options = parser.parse_args()
-shard, shards = map(int, options.shard.split("/"))
+shard, shards = options.shard
 
 
 def work(number: int) -> str:
@@ -31,10 +39,10 @@ def work(number: int) -> str:
 
 
 # Saved each second, for the list. Its checkpoint stays, with its results, until those of all shards are collected.
-with checkpointed(f"job-{shard}", every(seconds=1), store=options.store, auto_cleanup=False) as cp:
+with checkpointed(f"array-{shard}", every(seconds=1), store=options.store, auto_cleanup=False) as cp:
     digests = cp.mapping("digests")
     mine = range(shard, options.items, shards)
     for number, digest in cp.map(work, mine, executor=lambda: ThreadPoolExecutor(options.workers)):
         digests[str(number)] = digest
 
-print(f"job-{shard}: {len(digests)} done")
+print(f"array-{shard}: {len(digests)} done")

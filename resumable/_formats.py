@@ -27,7 +27,7 @@ def refuse_unknown(raw: bytes) -> None:
     version = match.group(1).decode(errors="replace")
     if version.endswith(_ENCRYPTED):
         raise UnknownFormatError(
-            "it is encrypted; open it with EncryptedStore and its key (resumable verify and repair take --key-file)"
+            "it is encrypted; open it with EncryptedStore and its key (the command line takes --key-file)"
         )
     if is_newer(version) and not _is_ours(raw[: match.start(1)] + VERSION.encode() + raw[match.end(1) :]):
         raise UnknownFormatError(newer("version", version, f"{VERSION} and 1.0"))

@@ -6,6 +6,7 @@ Loaded with every pytest run where this package is installed, so that it imports
 from __future__ import annotations
 
 import zlib
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -28,8 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _count(text: str) -> int:
-    if not text.isdigit():
-        raise ValueError
+    if not (text.isascii() and text.isdigit()):
+        raise ArgumentTypeError(f"N is how many times, a whole number from 0 on, not {text!r}")
     return int(text)
 
 

@@ -70,6 +70,11 @@ with checkpointed({operation_id!r}) as cp:
     assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60).returncode == 9
 
 
+def run_and_keep(operation_id: str) -> None:
+    with checkpointed(operation_id) as cp:
+        cp.keep()
+
+
 # -- list
 
 
@@ -81,6 +86,7 @@ with checkpointed({operation_id!r}) as cp:
         pytest.param(lambda: run("stars", OSError()), "✗ failed", id="an exception"),
         pytest.param(lambda: run_and_die("stars"), "✗ killed", id="kill -9"),
         pytest.param(lambda: run("stars"), "✓ finished", id="the end"),
+        pytest.param(lambda: run_and_keep("stars"), "✓ finished", id="kept"),
         pytest.param(lambda: CheckpointManager().create_checkpoint("stars", {}), "• saved", id="the manager"),
         pytest.param(lambda: Path(".checkpoint_stars.json").write_text("{"), "! damaged", id="a torn file"),
     ],
@@ -210,6 +216,7 @@ def test_a_scan_finds_what_a_full_read_does_and_leaves_the_state_out() -> None:
     assert (facts.created_at, facts.last_updated) == (whole.data.created_at, whole.data.last_updated)
     for name in ("history", "elapsed"):
         assert facts.internal[name] == whole.data.internal[name]
+    assert facts.internal["loops"] == {"loop-1": {"total": 10_000, "within": None}}
     assert document("list")["checkpoints"][0]["processed_items"] == 3500
 
 
@@ -262,6 +269,9 @@ def test_a_history_that_makes_no_sense_is_damage() -> None:
         ("Interrupted: ConnectError", "failed"),
         ("Time-based: 61s >= 60s | Interrupted: ValueError", "failed"),
         ("Stopped: a loop was left with items to go", "stopped"),
+        ("Failed: 4 items; retry_failed=True tries them again", "incomplete"),
+        ("Kept", "finished"),
+        ("Retries exhausted", "failed"),
         ("Retry: ConnectError (attempt 2)", "killed"),
         (None, "killed"),
     ],

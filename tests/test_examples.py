@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,11 +86,11 @@ def ends_well(process: subprocess.Popen[str]) -> str:
     return output
 
 
-def digests_in(directory: Path, shards: int) -> dict[str, str]:
+def digests_in(directory: Path, operation: str, shards: int) -> dict[str, str]:
     """The results of all shards; fails if one is in two of them."""
     found: dict[str, str] = {}
     for shard in range(shards):
-        data = CheckpointManager(directory).load_checkpoint(f"job-{shard}")
+        data = CheckpointManager(directory).load_checkpoint(f"{operation}-{shard}")
         assert data is not None
         assert not found.keys() & data.state["digests"].keys()
         found |= data.state["digests"]
@@ -110,8 +111,8 @@ def test_an_array_job_goes_on_in_the_shards_that_were_killed(tmp_path: Path, job
         assert "100 done" in ends_well(process)
 
     found = job.sum()
-    assert (found.pattern, found.states, found.percent) == ("job-*", {"finished": 4}, 100)
-    assert digests_in(tmp_path, 4) == {str(number): digest(number) for number in range(400)}
+    assert (found.pattern, found.states, found.percent) == ("array-*", {"finished": 4}, 100)
+    assert digests_in(tmp_path, "array", 4) == {str(number): digest(number) for number in range(400)}
 
 
 def test_a_shard_of_an_array_of_another_size_is_refused(tmp_path: Path, jobs: list[Job]) -> None:
@@ -121,7 +122,32 @@ def test_a_shard_of_an_array_of_another_size_is_refused(tmp_path: Path, jobs: li
 
     output, _ = job.start("--shard", "1/8").communicate(timeout=60)
 
-    assert "InputChangedError: the checkpoint of 'job-1' was made with other input" in output
+    assert "InputChangedError: the checkpoint of 'array-1' was made with other input" in output
+
+
+@pytest.mark.parametrize("example", ["many_shards.py", "dask_job.py"])
+@pytest.mark.parametrize("shard", ["5/3", "3/3", "-1/3", "0/0", "1", "a/b", "1/2/3", ""])
+def test_a_shard_that_there_is_not_is_a_wrong_call(example: str, shard: str, tmp_path: Path, jobs: list[Job]) -> None:
+    if example == "dask_job.py":
+        pytest.importorskip("distributed", reason="how to get it: pip install distributed")
+    job = Job(example, tmp_path)
+    jobs.append(job)
+    process = job.start(f"--shard={shard}")
+
+    output, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 2
+    assert f"argument --shard: {shard!r} is no shard: of 16 there are 0/16 to 15/16" in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_two_examples_take_one_another_for_themselves() -> None:
+    ids = [
+        set(re.findall(r'checkpointed\(\s*f?"([^"]+)"', path.read_text())) for path in (ROOT / "examples").glob("*.py")
+    ]
+
+    assert set.union(*ids) >= {"array-{shard}", "dask-{shard}"}
+    assert sum(map(len, ids)) == len(set.union(*ids))
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("distributed"), reason="how to get it: pip install distributed")
@@ -136,7 +162,7 @@ def test_a_dask_job_goes_on_where_its_coordinator_was_killed(tmp_path: Path, job
     assert "160 done, 0 failed" in ends_well(job.start())
 
     assert [(shard.state, shard.runs) for shard in job.shards()] == [("finished", 2)]
-    assert digests_in(tmp_path, 1) == {str(number): digest(number) for number in range(160)}
+    assert digests_in(tmp_path, "dask", 1) == {str(number): digest(number) for number in range(160)}
 
 
 # -- DBOS

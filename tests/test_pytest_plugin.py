@@ -170,9 +170,12 @@ def test_errors_of_its_own_pass_through(pytester: pytest.Pytester) -> None:
     ran(pytester, tests, "--resumable-crash", "3").assert_outcomes(passed=1)
 
 
-def test_a_count_that_is_none_is_refused(pytester: pytest.Pytester) -> None:
-    result = ran(pytester, "", "--resumable-crash", "-1")
+@pytest.mark.parametrize("count", ["-1", "twice", "1.5", "²", ""])
+def test_a_count_that_is_none_is_refused(count: str, pytester: pytest.Pytester) -> None:
+    result = ran(pytester, "", f"--resumable-crash={count}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
+    wanted = f"--resumable-crash: N is how many times, a whole number from 0 on, not {count!r}"
+    result.stderr.fnmatch_lines([f"*{wanted}"])
 
 
 def test_importing_the_plugin_imports_nothing_heavy() -> None:

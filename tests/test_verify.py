@@ -449,6 +449,45 @@ def test_with_another_key_nothing_is_repaired(sealed: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
+    ("targets", "found"),
+    [
+        pytest.param(["job-*"], ["job-0", "job-1"], id="a pattern"),
+        pytest.param(["a/job-?"], ["a/job-0"], id="with a slash"),
+        pytest.param(["job-1", "job-*"], ["job-1", "job-0"], id="each once"),
+        pytest.param(["odd[0]"], ["odd[0]"], id="an id that looks like one"),
+        pytest.param(["*-0", "odd*"], ["a/job-0", "job-0", "odd[0]"], id="two patterns"),
+    ],
+)
+def test_patterns_mean_ids_as_they_do_for_list(targets: list[str], found: list[str], tmp_path: Path) -> None:
+    manager = CheckpointManager(tmp_path)
+    for operation_id in ("job-0", "job-1", "a/job-0", "odd[0]", "odd0"):
+        if operation_id != "odd0" or "odd*" not in targets:
+            manager.create_checkpoint(operation_id, {})
+
+    verified = run("verify", *targets, "--dir", str(tmp_path))
+    repaired = run("repair", *targets, "--dir", str(tmp_path))
+
+    assert [line.removesuffix(": good") for line in verified.output.splitlines() if line.endswith(": good")] == found
+    assert repaired.output.splitlines() == [f"{one}: good; nothing to repair" for one in found]
+
+
+def test_a_pattern_also_means_what_is_damaged(two: Path) -> None:
+    spoil(two, 100)
+
+    result = run("verify", "j*b", "--dir", str(two.parent))
+
+    assert (result.exit_code, result.output.splitlines()[0]) == (1, "job: damaged")
+
+
+@pytest.mark.parametrize("where", [".", "nowhere"])
+def test_a_pattern_that_nothing_matches_is_told(where: str, two: Path) -> None:
+    result = run("verify", "none-*", "--dir", str(two.parent / where))
+
+    assert result.exit_code == 1
+    assert "'none-*' is no checkpoint file, no directory, and no operation in " in result.output
+
+
+@pytest.mark.parametrize(
     ("name", "base"),
     [
         (".checkpoint_a.json", ".checkpoint_a.json"),

@@ -6,9 +6,8 @@ import difflib
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import msgspec
@@ -19,14 +18,13 @@ from .._shellwords import printable
 from ..stores import CheckpointStore, FileStore, _disk
 from ._parts import plain_document
 from ._scan import read_all
-from ._screens import make_console, position_of, print_list, print_sums, size
+from ._screens import make_console, position_of, print_list, print_sealed, print_sums, size
+from ._sealed import opened, with_key
 from ._show import details, print_show
 from ._summary import Summary, summaries, summary_of
 from ._sums import matches, sums_of
 from ._verify_commands import register
-from ._where import chosen_store
-
-F = TypeVar("F", bound=Callable[..., Any])
+from ._where import chosen_store, with_options
 
 
 class _Commands(click.Group):
@@ -46,19 +44,6 @@ def commands() -> None:
     """
 
 
-def _with_options(command: F) -> F:
-    as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-    where = click.option("--dir", "--store", "where", metavar="DIR", help="Where the checkpoints lie.")
-    return where(as_json(command))
-
-
-def _open(where: str | None) -> CheckpointStore:
-    try:
-        return chosen_store(where)
-    except ValueError as error:
-        raise click.UsageError(printable(str(error))) from None
-
-
 def _print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
@@ -69,8 +54,11 @@ def _print_json(value: Any) -> None:
 @commands.command("list")
 @click.argument("patterns", metavar="[ID|PATTERN]…", nargs=-1)
 @click.option("--sum", "as_sums", is_flag=True, help="Leave out what is in a sum.")
-@_with_options
-def list_command(patterns: tuple[str, ...], as_sums: bool, where: str | None, as_json: bool) -> None:
+@with_options
+@with_key
+def list_command(
+    patterns: tuple[str, ...], as_sums: bool, where: str | None, as_json: bool, key_file: Path | None
+) -> None:
     """Show operations: how far each one is, and when it was saved last; then the sums of those that are shards.
 
     LEFT is estimated from the time that all runs took, as of the last save.
@@ -83,25 +71,27 @@ def list_command(patterns: tuple[str, ...], as_sums: bool, where: str | None, as
     \b
     --json: {"store": text, "checkpoints": [one object each], "sums": [one object each]}, a checkpoint with
       operation_id, location
-      state            running, stopped, failed, killed, finished, saved, damaged
+      state            running, stopped, failed, killed, incomplete (it ended well, but items failed), finished, saved,
+                       damaged, encrypted (and no key was given that opens it)
       processed_items, total_items, percent, left_seconds, elapsed_time
       created_at, last_updated                      UTC, ISO 8601
       save_count, last_save_reason, error_count, runs
-      problem          why it is damaged
+      failed_items     that map gave up, and has not done since
+      problem          why it is damaged, or cannot be opened
       previous         where the save before it lies, if that one is good
     and a sum with
       pattern, operation_ids
       states           how many are in which state
-      processed_items, total_items, percent, left_seconds, last_updated
+      processed_items, total_items, failed_items, percent, left_seconds, last_updated
       missing          numbers in between that have no checkpoint
     What is not known is null.
     """
-    store = _open(where)
-    found = [one for one in summaries(store) if not patterns or any(matches(one.operation_id, p) for p in patterns)]
-    sums = sums_of(found, patterns)
+    store = opened(chosen_store(where), key_file)
+    chosen = [one for one in summaries(store) if not patterns or any(matches(one.operation_id, p) for p in patterns)]
+    found, sums = chosen, sums_of(chosen, patterns)
     if as_sums:
         summed = {operation_id for one in sums for operation_id in one.operation_ids}
-        found = [one for one in found if one.operation_id not in summed]
+        found = [one for one in chosen if one.operation_id not in summed]
     if as_json:
         shown = {"checkpoints": [one.to_dict() for one in found], "sums": [one.to_dict() for one in sums]}
         _print_json({"store": _name(store)} | shown)
@@ -111,6 +101,7 @@ def list_command(patterns: tuple[str, ...], as_sums: bool, where: str | None, as
         print_list(console, found)
     if sums:
         print_sums(console, sums, is_first=not found)
+    print_sealed(console, chosen)
     if not found and not sums:
         which = f" of {' '.join(map(printable, patterns))}" if patterns else ""
         click.echo(f"no checkpoints{which} in {printable(_name(store))}")
@@ -125,21 +116,24 @@ def _name(store: CheckpointStore) -> str:
 
 @commands.command("show")
 @click.argument("operation_id", metavar="ID")
-@_with_options
-def show_command(operation_id: str, where: str | None, as_json: bool) -> None:
-    """Show one operation: its position, its file, its runs, what its state holds, and how to go on.
+@with_options
+@with_key
+def show_command(operation_id: str, where: str | None, as_json: bool, key_file: Path | None) -> None:
+    """Show one operation: its position, its file, its runs, what failed, what its state holds, and how to go on.
 
     \b
     --json: the keys of `list`, and
       bytes, journal_bytes
       command          what started the last run, if known
-      loops            [{name, by, processed_items, total_items}]
+      loops            [{name, by, processed_items, total_items}], followed by key, position, or scattered: by
+                       position, but done in any order
+      failed           [{loop, key, error}], of which map(..., retry_failed=True) tries again
       state_keys       [{name, kind, entries, bytes}]
       history          [{run, began, ended, items, reason, host, pid, …}]
     """
-    store = _open(where)
+    store = opened(chosen_store(where), key_file)
     summary = _known(store, operation_id)
-    restored = read_all(store, operation_id) if summary.state != "damaged" else None
+    restored = read_all(store, operation_id) if summary.is_readable else None
     if as_json:
         _print_json(summary.to_dict() | details(summary, restored))
     else:
@@ -170,7 +164,7 @@ def _not_found(store: CheckpointStore, operation_id: str) -> str:
 @commands.command("rm")
 @click.argument("operation_ids", metavar="ID…", nargs=-1, required=True)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@_with_options
+@with_options
 def rm_command(operation_ids: tuple[str, ...], yes: bool, where: str | None, as_json: bool) -> None:
     """Remove checkpoints, damaged ones too, so that the operations start over.
 
@@ -180,11 +174,11 @@ def rm_command(operation_ids: tuple[str, ...], yes: bool, where: str | None, as_
     \b
     --json: {"removed": [ids], "failed": [{operation_id, problem}]}
     """
-    store = _open(where)
+    store = opened(chosen_store(where))
     found = {operation_id: _known(store, operation_id) for operation_id in operation_ids}
     if not yes and _can_ask():
         for summary in found.values():
-            position = "" if summary.state == "damaged" else f", {position_of(summary)}"
+            position = f", {position_of(summary)}" if summary.is_readable else ""
             click.echo(f"{printable(summary.operation_id)}: {summary.state}{position}", err=True)
         click.confirm("Remove? This cannot be undone.", abort=True, err=True)
     failed = _remove(store, found)
@@ -224,17 +218,20 @@ def _remove(store: CheckpointStore, found: dict[str, Summary]) -> dict[str, str]
 @commands.command("export")
 @click.argument("operation_id", metavar="ID")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
-@_with_options
-def export_command(operation_id: str, output: Path | None, where: str | None, as_json: bool) -> None:
+@with_options
+@with_key
+def export_command(
+    operation_id: str, output: Path | None, where: str | None, as_json: bool, key_file: Path | None
+) -> None:
     """Print the whole checkpoint, journal included, as one plain JSON document of version 2.0.
 
-    The document can be loaded by any program that knows the format. It holds the state and the metadata, but not what
-    only this library needs: the places of loops and the history of runs.
+    The document can be loaded by any program that knows the format, and is not encrypted. It holds the state and the
+    metadata, but not what only this library needs: the places of loops and the history of runs.
 
     \b
     --json: the document itself; with --output, {"operation_id": text, "output": path, "bytes": number}
     """
-    store = _open(where)
+    store = opened(chosen_store(where), key_file)
     restored = read_all(store, operation_id)
     if restored is None:
         raise click.ClickException(_not_found(store, operation_id))

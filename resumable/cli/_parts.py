@@ -1,4 +1,4 @@
-"""What one checkpoint holds: its loops, and the values of its state by size."""
+"""What one checkpoint holds: its loops, the items that failed, and the values of its state by size."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._codec import VERSION, encode
+from .._failed import Failed
 from .._models import CheckpointData
 from .._ranges import Ranges
 
@@ -15,12 +16,26 @@ _KINDS = {str: "text", bool: "true or false", int: "number", float: "number", li
 
 @dataclass(frozen=True, slots=True)
 class LoopPlace:
-    """Where one loop stands; *total* is None if it is not known."""
+    """Where one loop stands.
+
+    Attributes:
+        by: How it is followed: ``key``, ``position``, or ``scattered``, which is by position, but in any order.
+        total_items: None if it is not known.
+    """
 
     name: str
     by: str
     processed_items: int
     total_items: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedItem:
+    """An item that ``map`` gave up; *key* is its position if its loop is followed by position."""
+
+    loop: str
+    key: str | int
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +62,27 @@ def loops_in(data: CheckpointData) -> list[LoopPlace]:
     """
     try:
         return [_loop(name, place) for name, place in data.internal.get("loops", {}).items()]
-    except (TypeError, AttributeError, LookupError) as error:
+    except (TypeError, AttributeError, LookupError, ValueError) as error:
         raise ValueError(f"its loops are damaged: {error}") from None
 
 
 def _loop(name: str, place: Mapping[str, Any]) -> LoopPlace:
-    if place["by"] == "key":
+    by = place["by"]
+    if by == "key":
         done = len(place.get("keys", ())) + len(Ranges.from_list(place.get("ranges", [])))
-        return LoopPlace(name, "key", done, place.get("total"))
-    return LoopPlace(name, "position", int(place["position"]), place.get("total"))
+    elif by == "scattered":
+        done = place["head"] - len(Ranges.from_list(place["missing"]))
+    elif by == "position":
+        done = place["position"]
+    else:
+        raise ValueError(f"one is followed by {by!r}")
+    return LoopPlace(name, by, done, place.get("total"))
+
+
+def failed_in(data: CheckpointData) -> list[FailedItem]:
+    """The items that were given up, loop by loop, in the order in which they failed."""
+    failed = Failed(data.internal.get("failed")).to_dict()
+    return [FailedItem(loop, key, text) for loop, pairs in failed.items() for key, text in pairs]
 
 
 def state_keys_in(data: CheckpointData) -> list[StateKey]:

@@ -19,11 +19,20 @@ _SCAN_FROM = 1 << 16
 """Smaller documents are simply read."""
 
 
+class Place(msgspec.Struct):
+    """All of a loop's place but which items are done."""
+
+    total: int | None = None
+    within: Any = None
+
+
 class _Internal(msgspec.Struct):
     generation: int
     digest: str
     history: list[Any] = []
     elapsed: float = 0.0
+    failed: dict[str, Any] = {}
+    loops: dict[str, Place] = {}
 
 
 class _Document(msgspec.Struct):
@@ -38,8 +47,8 @@ class _Document(msgspec.Struct):
 
 
 def read_facts(store: CheckpointStore, operation_id: str) -> CheckpointData | None:
-    """The checkpoint, its state left empty if it is large; None if there is none. Of its internal sections, the
-    history and the elapsed time are there.
+    """The checkpoint, its state left empty if it is large; None if there is none. Of its internal sections,
+    these are there: history, elapsed time, failed items, and of each loop the total and what it runs within.
 
     Raises:
         CheckpointCorruptError: It cannot be used.
@@ -98,9 +107,13 @@ def _saves_since(document: _Document, store: JournalingStore) -> list[dict[str, 
 
 
 def _facts(document: _Document, saves: list[dict[str, Any]]) -> CheckpointData:
-    internal: dict[str, Any] = {"history": document.resumable.history, "elapsed": document.resumable.elapsed}
+    own = document.resumable
+    internal: dict[str, Any] = {"history": own.history, "elapsed": own.elapsed, "failed": own.failed}
+    loops = dict(own.loops)
     for save in saves:
         internal |= save.get("resumable", {})
+        loops |= msgspec.convert(save.get("loops", {}), dict[str, Place])
+    internal["loops"] = msgspec.to_builtins(loops)
     metadata = saves[-1]["metadata"] if saves else document.metadata
     check_metadata(metadata)
     return CheckpointData(

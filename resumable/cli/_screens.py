@@ -20,13 +20,16 @@ _LOOKS: dict[State, tuple[str, str, str]] = {
     "stopped": ("■", "#", "yellow"),
     "failed": ("✗", "x", "red"),
     "killed": ("✗", "x", "red"),
+    "incomplete": ("!", "!", "yellow"),
     "finished": ("✓", "v", "green"),
     "saved": ("•", "*", ""),
     "damaged": ("!", "!", "bold red"),
+    "encrypted": ("?", "?", "yellow"),
 }
 """Mark, mark where only ASCII can be shown, style."""
 _NARROW, _VERY_NARROW = 72, 52
 _MOST_RANGES = 8
+_MOST_IDS = 3
 UNKNOWN = "?"
 
 
@@ -42,7 +45,7 @@ def make_console() -> Console:
 
 def print_list(console: Console, summaries: Sequence[Summary]) -> None:
     """One row an operation; a narrow terminal gets the first columns."""
-    rows = [(_id(one.operation_id), state_text(console, one.state), *_numbers(one)) for one in summaries]
+    rows = [(_id(one.operation_id), standing(console, one), *_numbers(one)) for one in summaries]
     columns = [("OPERATION", "l"), ("STATE", "l"), ("DONE", "r"), ("", "r"), ("LEFT", "r")]
     columns += [("LAST SAVE", "r"), ("RUNS", "r")]
     shown = 3 if console.width < _VERY_NARROW else 5 if console.width < _NARROW else len(columns)
@@ -63,7 +66,7 @@ def print_sums(console: Console, sums: Sequence[Sum], *, is_first: bool) -> None
     shown = 3 if console.width < _VERY_NARROW else 5 if console.width < _NARROW else len(columns)
     table = make_table(*columns[:shown], folded=2)
     for one in sums:
-        row = (_id(one.pattern), _states(console, one), _done(one, "/"), _percent(one), _left(one), last_save_of(one))
+        row = (_id(one.pattern), _states(one), _done(one, "/"), _percent(one), _left(one), last_save_of(one))
         table.add_row(*row[:shown])
     if not is_first:
         console.print()
@@ -73,10 +76,24 @@ def print_sums(console: Console, sums: Sequence[Sum], *, is_first: bool) -> None
             console.print(Text(f"{printable(one.pattern)}: no checkpoint of {_as_ranges(one.missing)}"))
 
 
-def _states(console: Console, one: Sum) -> Text:
-    """``16: 4 running, 1 failed, 11 finished``."""
+def print_sealed(console: Console, summaries: Sequence[Summary]) -> None:
+    """What to do about those that are encrypted, if there are any."""
+    sealed: dict[str, list[str]] = {}
+    for one in summaries:
+        if one.state == "encrypted" and one.problem:
+            sealed.setdefault(one.problem, []).append(printable(one.operation_id))
+    if sealed:
+        console.print()
+    for problem, ids in sealed.items():
+        more = f" and {len(ids) - _MOST_IDS:,} more" if len(ids) > _MOST_IDS else ""
+        console.print(Text(f"{', '.join(ids[:_MOST_IDS])}{more}: {problem}"))
+
+
+def _states(one: Sum) -> Text:
+    """``16: 4 running, 1 failed, 1 incomplete, 10 finished; 3 items failed``."""
     parts = [Text(f"{count:,} {state}", style=_LOOKS[state][2]) for state, count in one.states.items()]
-    return Text.assemble(f"{len(one.operation_ids):,}: ", Text(", ").join(parts))
+    failed = f"; {items_failed(one.failed_items)}" if one.failed_items else ""
+    return Text.assemble(f"{len(one.operation_ids):,}: ", Text(", ").join(parts), failed)
 
 
 def _as_ranges(numbers: Sequence[int]) -> str:
@@ -112,6 +129,19 @@ def state_text(console: Console, state: State) -> Text:
     return Text(f"{plain_mark if console.options.ascii_only else mark} {state}", style=style)
 
 
+def standing(console: Console, summary: Summary) -> Text:
+    """How it stands: ``▶ running``, or ``! 4 items failed`` if that is all that is left of it."""
+    text = state_text(console, summary.state)
+    if summary.state != "incomplete":
+        return text
+    return Text(f"{text.plain[0]} {items_failed(summary.failed_items or 0)}", style=text.style)
+
+
+def items_failed(count: int) -> str:
+    """``4 items failed``."""
+    return f"{count:,} item{'' if count == 1 else 's'} failed"
+
+
 def number(value: int | None) -> str:
     """``3,412``, or ``?`` if it is not known."""
     return UNKNOWN if value is None else f"{value:,}"
@@ -127,13 +157,13 @@ def _percent(summary: Summary | Sum) -> str:
 
 
 def _left(summary: Summary | Sum) -> str:
-    if _is_finished(summary):
+    if _has_ended(summary):
         return ""
     return UNKNOWN if summary.left_seconds is None else duration(max(summary.left_seconds, 1.0))
 
 
-def _is_finished(summary: Summary | Sum) -> bool:
-    return set(summary.states) == {"finished"} if isinstance(summary, Sum) else summary.state == "finished"
+def _has_ended(summary: Summary | Sum) -> bool:
+    return summary.states.keys() <= {"finished", "incomplete"} if isinstance(summary, Sum) else summary.has_ended
 
 
 def last_save_of(summary: Summary | Sum) -> str:

@@ -13,18 +13,22 @@ from rich.text import Text
 from .._messages import duration
 from .._reading import Restored, instant
 from .._shellwords import argument, printable, quoted
-from ._parts import LoopPlace, StateKey, loops_in, state_keys_in
-from ._screens import UNKNOWN, last_save_of, make_table, number, position_of, size, state_text
+from ._parts import FailedItem, LoopPlace, StateKey, failed_in, loops_in, state_keys_in
+from ._screens import UNKNOWN, last_save_of, make_table, number, position_of, size, standing, state_text
 from ._summary import Run, State, Summary, ending_of
+
+_MOST_FAILED = 20
+_FOLLOWED = {"key": "by key", "position": "by position", "scattered": "by position, in any order"}
 
 
 def details(summary: Summary, restored: Restored | None) -> dict[str, Any]:
-    """What ``show --json`` tells beyond the summary. *restored* is None for a damaged one."""
+    """What ``show --json`` tells beyond the summary. *restored* is None for one that cannot be read."""
     return {
         "bytes": restored.size if restored else None,
         "journal_bytes": _journal_bytes(restored) if restored else None,
         "command": summary.history[-1].command if summary.history else None,
         "loops": [msgspec.to_builtins(loop) for loop in loops_in(restored.data)] if restored else [],
+        "failed": [msgspec.to_builtins(item) for item in failed_in(restored.data)] if restored else [],
         "state_keys": [msgspec.to_builtins(key) for key in state_keys_in(restored.data)] if restored else [],
         "history": [msgspec.to_builtins(run) for run in summary.history],
     }
@@ -36,10 +40,12 @@ def _journal_bytes(restored: Restored) -> int:
 
 def print_show(console: Console, summary: Summary, restored: Restored | None, where: str | None) -> None:
     """All of it, for a person. *where* is the ``--dir`` that was given."""
+    loops = loops_in(restored.data) if restored is not None else []
     _print_facts(console, summary, _facts(summary, restored) + _ways(summary, where))
     if restored is not None:
         _print_runs(console, summary)
-        _print_loops(console, loops_in(restored.data))
+        _print_loops(console, loops)
+        _print_failed(console, failed_in(restored.data))
         _print_state_keys(console, state_keys_in(restored.data))
 
 
@@ -73,15 +79,17 @@ def _ways(summary: Summary, where: str | None) -> list[tuple[str, str]]:
     command = summary.history[-1].command if summary.history else None
     if command and summary.state != "running":
         ways.append(("go on", printable(command)))
+    if summary.failed_items:
+        ways.append(("try again", "what failed: map(..., retry_failed=True)"))
     place = f" --dir {quoted(where)}" if where else ""
-    if summary.state != "running":
+    if summary.state not in ("running", "encrypted"):
         ways.append(("start over", f"resumable rm{place} {argument(summary.operation_id)}"))
     return ways
 
 
 def _print_facts(console: Console, summary: Summary, facts: Iterable[tuple[str, str]]) -> None:
     """The id and state, then *facts*, one a line."""
-    console.print(Text.assemble((printable(summary.operation_id), "bold"), "  ", state_text(console, summary.state)))
+    console.print(Text.assemble((printable(summary.operation_id), "bold"), "  ", standing(console, summary)))
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
@@ -100,8 +108,21 @@ def _print_loops(console: Console, loops: Sequence[LoopPlace]) -> None:
     table = make_table(("LOOP", "l"), ("DONE", "r"), ("FOLLOWED", "l"))
     for loop in loops:
         total = "" if loop.total_items is None else f"/{loop.total_items:,}"
-        table.add_row(Text(printable(loop.name)), f"{loop.processed_items:,}{total}", f"by {loop.by}")
+        table.add_row(Text(printable(loop.name)), f"{loop.processed_items:,}{total}", _FOLLOWED[loop.by])
     _print_part(console, table)
+
+
+def _print_failed(console: Console, failed: Sequence[FailedItem]) -> None:
+    table = make_table(("FAILED", "l"), ("LOOP", "l"), ("ERROR", "l"), folded=3)
+    for item in failed[:_MOST_FAILED]:
+        table.add_row(_key(item.key), Text(printable(item.loop)), Text(printable(item.error)))
+    _print_part(console, table)
+    if len(failed) > _MOST_FAILED:
+        console.print(Text(f"and {len(failed) - _MOST_FAILED:,} more; --json shows all"))
+
+
+def _key(key: str | int) -> Text:
+    return Text(printable(key) if isinstance(key, str) else f"position {key:,}")
 
 
 def _print_state_keys(console: Console, keys: Sequence[StateKey]) -> None:

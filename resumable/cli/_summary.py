@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -11,12 +11,13 @@ from typing import Any, Literal
 import msgspec
 
 from .._errors import CheckpointCorruptError, StoreError
-from .._models import CheckpointData
+from .._models import CheckpointData, CheckpointMetadata
 from .._reading import instant
 from ..stores import CheckpointStore, GenerationStore
-from ._scan import holder_of, read_facts
+from ._scan import Place, holder_of, read_facts
+from ._sealed import SealedError
 
-State = Literal["running", "stopped", "failed", "killed", "finished", "saved", "damaged"]
+State = Literal["running", "stopped", "failed", "killed", "incomplete", "finished", "saved", "damaged", "encrypted"]
 
 _STOPS = ("KeyboardInterrupt", "SIGTERM", "SystemExit", "CancelledError", "GeneratorExit", "RateLimitExhausted")
 """Exceptions that end a run as somebody wanted it."""
@@ -45,6 +46,8 @@ class Run(msgspec.Struct, omit_defaults=True):
 class _Internal(msgspec.Struct):
     history: list[Run] = []
     elapsed: float = 0.0
+    failed: dict[str, list[Any]] = {}
+    loops: dict[str, Place] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +56,13 @@ class Summary:
 
     Attributes:
         state: ``running`` now; ``stopped`` by Ctrl-C, SIGTERM or a used-up quota; ``failed`` by an exception;
-            ``killed`` before it could say why; ``finished``; ``saved`` by hand, without a run; ``damaged``.
+            ``killed`` before it could say why; ``incomplete``, as it ended well, but items failed; ``finished``;
+            ``saved`` by hand, without a run; ``damaged``; ``encrypted``, and no key was given that opens it.
+        total_items: Of all loops, as *processed_items* is.
+        failed_items: That ``map`` gave up, and has not done since.
         left_seconds: As of the last save, from the time that all runs took.
         last_updated: When it was saved last (UTC).
-        problem: Why it is damaged.
+        problem: Why it is damaged, or cannot be opened.
         previous: Where the save before it lies, if it is damaged and that one is good.
         history: The last runs, oldest first; the one that works now is the last.
     """
@@ -73,11 +79,22 @@ class Summary:
     save_count: int | None = None
     last_save_reason: str | None = None
     error_count: int | None = None
+    failed_items: int | None = None
     runs: int | None = None
     location: str | None = None
     problem: str | None = None
     previous: str | None = None
     history: tuple[Run, ...] = ()
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether more is known of it than that it is there."""
+        return self.state not in ("damaged", "encrypted")
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it did all that it would do without being told to try again."""
+        return self.state in ("finished", "incomplete")
 
     def to_dict(self) -> dict[str, Any]:
         """All but the history, as plain JSON."""
@@ -96,10 +113,13 @@ def _last_first(summary: Summary) -> tuple[float, str]:
 
 
 def summary_of(store: CheckpointStore, operation_id: str) -> Summary | None:
-    """Where *operation_id* stands, None if it has no checkpoint. One that cannot be read is ``damaged``."""
+    """Where *operation_id* stands, None if it has no checkpoint. One that cannot be read is ``damaged``, or
+    ``encrypted``."""
     try:
         data = read_facts(store, operation_id)
         return _missing(store, operation_id) if data is None else summary_from(data, store)
+    except SealedError as error:
+        return Summary(operation_id=operation_id, state="encrypted", location=error.location, problem=error.reason)
     except CheckpointCorruptError as error:
         return Summary(
             operation_id=operation_id,
@@ -130,25 +150,39 @@ def summary_from(data: CheckpointData, store: CheckpointStore) -> Summary:
     holder = holder_of(store, data.operation_id)
     history = _with_current_run(internal.history, holder)
     metadata = data.metadata
-    processed, total = metadata.processed_items, metadata.total_items
-    state: State = _state_of(history) if holder is None else "running"
+    processed, total = metadata.processed_items, _total(metadata, list(internal.loops.values()))
+    failed = sum(map(len, internal.failed.values()))
+    state: State = _state_of(history, failed) if holder is None else "running"
     return Summary(
         operation_id=data.operation_id,
         state=state,
         processed_items=processed,
         total_items=total,
         percent=processed * 100 // total if total and processed <= total else None,
-        left_seconds=None if state == "finished" else _left(processed, total, internal.elapsed),
+        left_seconds=None if state in ("finished", "incomplete") else _left(processed, total, internal.elapsed),
         elapsed_time=internal.elapsed if "elapsed" in data.internal else None,
         created_at=data.created_at,
         last_updated=data.last_updated,
         save_count=metadata.save_count,
         last_save_reason=metadata.last_save_reason,
         error_count=metadata.error_count,
+        failed_items=failed,
         runs=history[-1].run or len(history) if history else None,
         location=str(store.locate(data.operation_id)) if isinstance(store, GenerationStore) else None,
         history=tuple(history),
     )
+
+
+def _total(metadata: CheckpointMetadata, loops: Sequence[Place]) -> int | None:
+    """Of all that ``processed_items`` counts. The metadata has what the user said, else what the first loop has."""
+    total = metadata.total_items
+    is_of_one_loop = len(loops) > 1 and total == loops[0].total
+    if total is None or not (is_of_one_loop or metadata.processed_items > total):
+        return total
+    totals = [None if loop.within else loop.total for loop in loops]
+    known = [one for one in totals if one is not None]
+    summed = sum(known)
+    return summed if totals and len(known) == len(totals) and metadata.processed_items <= summed else None
 
 
 def _left(processed: int, total: int | None, elapsed: float) -> float | None:
@@ -170,15 +204,20 @@ def _with_current_run(history: list[Run], holder: Mapping[str, Any] | None) -> l
     return [*history, Run(run=last.run + 1, began=since, host=str(holder.get("host", "")), pid=holder["pid"])]
 
 
-def _state_of(history: list[Run]) -> State:
-    return ending_of(history[-1]) if history else "saved"
+def _state_of(history: list[Run], failed: int) -> State:
+    state = ending_of(history[-1]) if history else "saved"
+    return "incomplete" if state == "finished" and failed else state
 
 
 def ending_of(run: Run) -> State:
     """How a run that is over ended, as the reason of its last save tells."""
     reason = (run.reason or "").rpartition(" | ")[2]
-    if reason == "Finished":
+    if reason in ("Finished", "Kept"):
         return "finished"
+    if reason.startswith("Failed: "):
+        return "incomplete"
+    if reason == "Retries exhausted":
+        return "failed"
     if reason.startswith("Stopped"):
         return "stopped"
     if not reason.startswith("Interrupted: "):

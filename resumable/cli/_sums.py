@@ -15,7 +15,17 @@ from ._summary import State, Summary
 
 _SHARD = re.compile(r"(?P<job>.*\D)(?<=[-_/.:# ])(?P<number>[0-9]{1,5})", re.DOTALL)
 _DATED = re.compile(r".*[0-9][-_/.:# ]+", re.DOTALL)
-_ORDER: tuple[State, ...] = ("running", "stopped", "failed", "killed", "damaged", "saved", "finished")
+_ORDER: tuple[State, ...] = (
+    "running",
+    "stopped",
+    "failed",
+    "killed",
+    "incomplete",
+    "damaged",
+    "encrypted",
+    "saved",
+    "finished",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +38,7 @@ class Sum:
         states: How many shards are in which state.
         processed_items: Of all shards of which it is known.
         total_items: None unless it is known of every shard. A shard that is finished had to do what it did.
+        failed_items: Of all shards of which it is known.
         left_seconds: Until the last shard is done, if the others follow as those that run now come to their end; if
             none runs, as though all did.
         missing: Numbers between those of the shards that have no checkpoint: not begun, or finished and removed.
@@ -38,6 +49,7 @@ class Sum:
     states: dict[State, int]
     processed_items: int
     total_items: int | None
+    failed_items: int
     percent: int | None
     left_seconds: float | None
     last_updated: datetime | None
@@ -93,8 +105,9 @@ def _sum(pattern: str, shards: Sequence[Summary], missing: tuple[int, ...]) -> S
         states={state: counts[state] for state in _ORDER if counts[state]},
         processed_items=processed,
         total_items=total,
+        failed_items=sum(one.failed_items or 0 for one in shards),
         percent=processed * 100 // total if total and processed <= total else None,
-        left_seconds=None if total is None else _left(total - processed, shards),
+        left_seconds=None if total is None else _left(shards),
         last_updated=max((one.last_updated for one in shards if one.last_updated), default=None),
         missing=missing,
     )
@@ -105,10 +118,11 @@ def _total(shards: Iterable[Summary]) -> int | None:
     return None if None in totals else sum(total for total in totals if total is not None)
 
 
-def _left(items: int, shards: Iterable[Summary]) -> float | None:
+def _left(shards: Iterable[Summary]) -> float | None:
+    unfinished = [one for one in shards if not one.has_ended]
+    items = sum((one.total_items or 0) - (one.processed_items or 0) for one in unfinished)
     if items <= 0:
         return 0.0 if items == 0 else None
-    unfinished = [one for one in shards if one.state != "finished"]
     rate = sum(map(_rate, [one for one in unfinished if one.state == "running"] or unfinished))
     if not rate:
         return None

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from .._errors import ResumableError
-from .._operation_files import FileFound, operations_at
+from .._operation_files import FileFound, files_of, operation_id_of, operations_at
 from .._repair import Repaired, repair
 from .._shellwords import argument, printable
-from .._verify import Recoverable, Unseal, Verified, verify
-from ..stores import EncryptedStore, FileStore, MemoryStore
-from ._where import chosen_store
-
-F = TypeVar("F", bound=Callable[..., Any])
-KEY_VARIABLE = "RESUMABLE_KEY"
+from .._verify import Recoverable, Verified, verify
+from ..stores import FileStore
+from ._sealed import unseal_by, with_key
+from ._sums import matches
+from ._where import chosen_store, with_options
 
 
 def register(commands: click.Group) -> None:
@@ -31,58 +28,41 @@ def register(commands: click.Group) -> None:
 
 
 def _found(targets: tuple[str, ...], where: str | None) -> list[Path]:
-    try:
-        store = chosen_store(where)
-    except ValueError as error:
-        raise click.UsageError(printable(str(error))) from None
+    store = chosen_store(where)
     if not isinstance(store, FileStore):
         raise click.UsageError("only checkpoints in a directory can be verified and repaired")
-    paths = [path for target in targets or (str(store.directory),) for path in operations_at(target, store)]
+    paths = [path for target in targets or (str(store.directory),) for path in _operations_of(target, store)]
     return list(dict.fromkeys(paths))
 
 
-def _with_options(command: F) -> F:
-    options = [
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
-        click.option("--dir", "--store", "where", metavar="DIR", help="Where the checkpoints lie."),
-        click.option(
-            "--key-file",
-            metavar="FILE",
-            type=click.Path(dir_okay=False, path_type=Path),
-            help=f"Holds the key of encrypted ones; else it is taken from ${KEY_VARIABLE}.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def _unseal(key_file: Path | None) -> Unseal | None:
-    """What opens encrypted ones; None if no key was given."""
+def _operations_of(target: str, store: FileStore) -> list[Path]:
     try:
-        key = os.environ.get(KEY_VARIABLE) if key_file is None else key_file.read_text()
-        return EncryptedStore(MemoryStore(), key).unseal if key else None
-    except OSError as error:
-        raise click.UsageError(printable(f"cannot read the key from {key_file}: {error.strerror or error}")) from None
-    except (ValueError, ImportError) as error:
-        where = f"${KEY_VARIABLE}" if key_file is None else str(key_file)
-        raise click.UsageError(printable(f"{where}: {error}")) from None
+        return operations_at(target, store)
+    except ValueError:
+        if not store.directory.is_dir():
+            raise
+        bases = operations_at(str(store.directory), store)
+        found = [base for base in bases if matches(operation_id_of(base, files_of(base)), target)]
+        if not found:
+            raise
+        return found
 
 
 # -- verify
 
 
 @click.command("verify")
-@click.argument("targets", metavar="[PATH|ID]…", nargs=-1)
+@click.argument("targets", metavar="[PATH|ID|PATTERN]…", nargs=-1)
 @click.option("--verbose", "-v", "is_verbose", is_flag=True, help="Name each save in a journal, too.")
-@_with_options
+@with_options
+@with_key
 def verify_command(
     targets: tuple[str, ...], where: str | None, as_json: bool, key_file: Path | None, is_verbose: bool
 ) -> None:
     """Check every generation and every save in a journal: what is good, what is not, what can be had back.
 
-    PATH is a directory or any file of a checkpoint; without one, all checkpoints are checked. Nothing is changed. The
-    exit code is 1 if one cannot be loaded as it is.
+    PATH is a directory or any file of a checkpoint, PATTERN means ids, such as 'job-*'; without one, all checkpoints
+    are checked. Nothing is changed. The exit code is 1 if one cannot be loaded as it is.
 
     \b
     --json: {"checkpoints": [{operation_id, location, verdict, problem, recoverable, files}]}, with
@@ -91,7 +71,7 @@ def verify_command(
       recoverable      {processed_items, last_updated, saves, from}, or null
       files            [{path, kind, role, verdict, problem, notes, saves, records}]
     """
-    now, unseal = datetime.now(UTC), _unseal(key_file)
+    now, unseal = datetime.now(UTC), unseal_by(key_file)
     found = [verify(path, now=now, unseal=unseal) for path in _found(targets, where)]
     if as_json:
         click.echo(json.dumps({"checkpoints": list(map(_to_dict, found))}, indent=2))
@@ -168,20 +148,21 @@ def _best_to_dict(best: Recoverable) -> dict[str, Any]:
 
 
 @click.command("repair")
-@click.argument("targets", metavar="PATH|ID…", nargs=-1, required=True)
-@_with_options
+@click.argument("targets", metavar="PATH|ID|PATTERN…", nargs=-1, required=True)
+@with_options
+@with_key
 def repair_command(targets: tuple[str, ...], where: str | None, as_json: bool, key_file: Path | None) -> None:
     """Go back to the last good save; what is damaged is kept beside it as .corrupt-<stamp>.
 
-    PATH is a directory or any file of a checkpoint. One that is good is left as it is, and so is one that may be good,
-    for a newer release wrote it, or it is encrypted and no key was given.
+    PATH is a directory or any file of a checkpoint, PATTERN means ids, such as 'job-*'. One that is good is left as it
+    is, and so is one that may be good, for a newer release wrote it, or it is encrypted and no key was given.
 
     \b
     --json: {"repaired": [{operation_id, location, problem, recoverable, kept}], "failed": [text]}
       problem          what was wrong; null if nothing was done
       failed           why others could not be repaired; the exit code is 1 then
     """
-    now, unseal = datetime.now(UTC), _unseal(key_file)
+    now, unseal = datetime.now(UTC), unseal_by(key_file)
     done: list[Repaired] = []
     failed: list[str] = []
     for path in _found(targets, where):

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from .._shellwords import printable
 from .._where import default_directory
 from ..stores import CheckpointStore, open_store
 
+F = TypeVar("F", bound=Callable[..., Any])
 
-def chosen_store(argument: str | None) -> CheckpointStore:
-    """The store that *argument* names, else the default directory.
+
+def with_options(command: F) -> F:
+    """The options of all commands: ``as_json``, and ``where`` for :func:`chosen_store`."""
+    as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+    where = click.option("--dir", "--store", "where", metavar="DIR", help="Where the checkpoints lie.")
+    return where(as_json(command))
+
+
+def chosen_store(where: str | None) -> CheckpointStore:
+    """The store that *where* names, else the default directory.
 
     Raises:
-        ValueError: No store has that URL's scheme, or the pyproject.toml cannot be used.
+        click.UsageError: No store has that URL's scheme, or the pyproject.toml cannot be used.
     """
-    return open_store(argument or default_directory())
+    try:
+        return open_store(where or default_directory())
+    except ValueError as error:
+        raise click.UsageError(printable(str(error))) from None

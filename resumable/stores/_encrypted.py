@@ -27,6 +27,10 @@ _PASSED_ON = ("own", "is_owned", "locate", "stamp")
 _PIECE = 3 << 18  # of base64, whose groups take three bytes
 
 
+class WrongKeyError(ValueError):
+    """It was sealed with another key, or its bytes are damaged: which of the two, nobody can tell."""
+
+
 class EncryptedStore:
     """What is put into *store* is encrypted first, and what comes out of it is authenticated.
 
@@ -145,7 +149,8 @@ class EncryptedStore:
         """What was sealed into *document* for the operation *key*.
 
         Raises:
-            ValueError: With the reason, for a person.
+            WrongKeyError: This key does not open it.
+            ValueError: It is damaged. With the reason, for a person.
         """
         from cryptography.exceptions import InvalidTag
 
@@ -156,7 +161,7 @@ class EncryptedStore:
         try:
             return decryptor.update(sealed[_NONCE_BYTES:-_TAG_BYTES]) + decryptor.finalize()
         except InvalidTag:
-            raise ValueError("it was encrypted with another key than this one, or its bytes are damaged") from None
+            raise WrongKeyError("it was encrypted with another key than this one, or its bytes are damaged") from None
 
 
 def _ciphers() -> Any:
