@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ._ledgers import Fingerprint
     from ._map import OnError
     from ._options import Options
-    from ._sink import Existing, Sink
+    from ._sink import Sink
+    from ._sink_file import Existing
 
 T = TypeVar("T")
 R = TypeVar("R")

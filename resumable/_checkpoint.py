@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ._ledgers import Fingerprint
     from ._map import OnError
     from ._options import Options
-    from ._sink import Existing, Sink
+    from ._sink import Sink
+    from ._sink_file import Existing
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -180,14 +181,22 @@ class Checkpoint(Shell[S]):
     ) -> Sink[Any]:
         """An output file that goes with the checkpoint: after a resume it holds each row that counts, once.
 
+        A resume compares what the last run left with what is there: its length, and its first and last 4096 bytes,
+        no more. Rows behind the last save that a killed run left are cut off, with a warning in the log.
+
         Args:
+            path: However it is spelled, one file has one sink. A relative one starts at the current directory.
             mode: ``"t"`` takes str, written as UTF-8; ``"b"`` takes bytes.
             existing: What to do with a file that is there when the operation is new: write after its end,
-                ``"replace"`` it, or ``"refuse"``.
+                ``"replace"`` it, or ``"refuse"``. A run that starts over, with ``resume=False`` or after
+                ``resumable rm``, is new: it adds all rows to those that the run before it left, unless they are
+                replaced.
 
         Raises:
-            InputChangedError: The file is not the one that the checkpoint knows; it was not touched.
-            StoreError: It cannot be opened.
+            InputChangedError: The file is not as the last run left it, others have added to it, or it is refused. It
+                was not touched.
+            StoreError: It cannot be opened, or the save that makes its rows count failed.
+            TypeError: It is open in the other mode.
         """
         with self._lock:
             return run(self._core.open_sink(path, mode, existing))

@@ -98,22 +98,24 @@ class StaleCheckpointError(StoreError):
 
 
 class InputChangedError(ResumableError):
-    """The checkpoint was made with other input. Nothing was skipped and nothing written.
+    """The checkpoint was made with other input, or for another output file. Nothing was skipped and nothing written.
 
     Attributes:
         operation_id: The operation that was to be resumed.
         differences: One readable line for each thing that differs.
         ways_out: What the user can do, one line each.
+        headline: What is wrong, in a sentence.
     """
 
-    def __init__(self, operation_id: str, differences: list[str], ways_out: list[str]) -> None:
-        super().__init__(operation_id, differences, ways_out)
+    def __init__(self, operation_id: str, differences: list[str], ways_out: list[str], headline: str = "") -> None:
+        super().__init__(operation_id, differences, ways_out, headline)
         self.operation_id = operation_id
         self.differences = differences
         self.ways_out = ways_out
+        self.headline = headline or f"the checkpoint of {operation_id!r} was made with other input; nothing was done."
 
     def __str__(self) -> str:
-        lines = [f"the checkpoint of {self.operation_id!r} was made with other input; nothing was done."]
+        lines = [self.headline]
         lines += [f"  differs:  {line}" for line in self.differences]
         lines += [f"  way out:  {line}" for line in self.ways_out]
         return "\n".join(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 
@@ -40,6 +40,8 @@ _Run = TypedDict(
 class _Sink(TypedDict):
     offset: Annotated[int, msgspec.Meta(ge=0)]
     sample: str
+    path: NotRequired[str]
+    closed: NotRequired[bool]
 
 
 class _Internal(TypedDict, total=False):

@@ -8,7 +8,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 from . import _mismatch, _typed
 from ._capture import CapturedLoops, Content
@@ -24,7 +24,9 @@ from ._reading import Restored
 from ._reporter import Reporter
 from ._runs import Runs
 from ._session import Save, Session
-from ._sink import Existing, Sink, Sinks
+from ._sink import Mode, Sink
+from ._sink_file import Existing
+from ._sinks import Sinks
 from ._steps import Steps
 from ._stored import POSTPONED, SENT, StoredOperation
 
@@ -114,7 +116,7 @@ class Saving:
         self.quota = Quota(self._internal.get("budget"))
         self.failed = Failed(self._internal.get("failed"))
         self.sinks = Sinks(self.options.operation_id, self._internal.get("sinks", {}))
-        self._stack.callback(self.sinks.close)
+        self._stack.callback(self.sinks.release)
         self.runs = Runs(self._internal.get("history", []), self._before, at=utc)
         self.reporter = Reporter(self, self.options.progress, self._internal.get("pace"))
 
@@ -161,15 +163,13 @@ class Saving:
 
     # -- output files
 
-    def open_sink(self, path: str | os.PathLike[str], mode: Literal["t", "b"], existing: Existing) -> Steps[Sink[Any]]:
-        """The sink *path*, cut back to what is saved of it. A new one is saved at once, so that its rows count."""
+    def open_sink(self, path: str | os.PathLike[str], mode: Mode, existing: Existing) -> Steps[Sink[Any]]:
+        """The sink *path*, cut back to what is saved of it. Before the first row, a save tells that rows may come."""
         self.check_open()
-        known = self.sinks.get(path)
-        if known is not None:
-            return known
         sink: Sink[Any] = yield lambda: self.sinks.open(path, mode, existing)
-        if not self.sinks.is_saved(path):
+        if not self.sinks.is_announced(sink):
             yield from self.save(f"Output: {os.fspath(path)}")
+            self.sinks.announced(sink)
         return sink
 
     # -- save
@@ -189,6 +189,8 @@ class Saving:
         except StoreError as error:  # this one tells everything anew
             _log.warning("%s: a save before this one failed: %s", self.operation_id, error)
         self._is_probed = True
+        if is_last:
+            self.sinks.seal()
         yield from self._save(self.session.demand(reason, now=self.clock.now()), wait=True, is_last=is_last)
         yield from self._save_as_asked()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import multiprocessing
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -83,63 +85,130 @@ def test_killed_at_random_it_holds_each_row_once(here: Path) -> None:
     assert rows == list(range(4000))
 
 
-def test_rows_beyond_the_last_save_are_cut_off(here: Path) -> None:
-    with pytest.raises(KeyError):
-        write(50, fails_at=20)
-    with (here / "rows.txt").open("a") as file:
-        file.write("a row that no checkpoint knows\n")
-    write(50)
-
-    assert "no checkpoint" not in (here / "rows.txt").read_text()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param(lambda path: path.write_text("other\n" * 100), id="other rows"),
-        pytest.param(lambda path: os.truncate(path, 5), id="shorter"),
-        pytest.param(lambda path: path.unlink(), id="gone"),
-    ],
-)
-def test_a_file_that_others_changed_is_refused_and_left_alone(change: object, here: Path) -> None:
-    with pytest.raises(KeyError):
-        write(50, fails_at=30)
-    change(here / "rows.txt")  # type: ignore[operator]
-    before = {path.name: path.read_bytes() for path in here.glob("rows*")}
-
-    with pytest.raises(InputChangedError, match=r"rows\.txt"):
-        write(50)
-
-    assert {path.name: path.read_bytes() for path in here.glob("rows*")} == before
-
-
-@pytest.mark.parametrize(
-    ("existing", "kept"), [pytest.param("append", "old\n", id="append"), pytest.param("replace", "", id="replace")]
-)
-def test_what_is_there_before_the_operation_began(existing: str, kept: str, here: Path) -> None:
-    (here / "rows.txt").write_text("old\n")
+@pytest.mark.parametrize("row", [b"\x00\xff", bytearray(b"ab"), memoryview(b"xyz"), memoryview(array("i", [7, 8]))])
+def test_bytes_go_into_a_sink_of_bytes(row: Any, here: Path) -> None:
     with checkpointed("job") as cp:
-        cp.sink("rows.txt", existing=existing).write("new\n")  # type: ignore[call-overload]
+        assert cp.sink("rows.bin", mode="b").write(row) == len(bytes(row))
 
-    assert (here / "rows.txt").read_text() == f"{kept}new\n"
-
-
-def test_it_can_be_refused(here: Path) -> None:
-    (here / "rows.txt").write_text("old\n")
-    with pytest.raises(InputChangedError, match="no checkpoint knows of it"), checkpointed("job") as cp:
-        cp.sink("rows.txt", existing="refuse")
-
-    assert (here / "rows.txt").read_text() == "old\n"
+    assert (here / "rows.bin").read_bytes() == bytes(row)
 
 
-def test_bytes_go_into_a_sink_of_bytes_and_nothing_else_does(here: Path) -> None:
+@pytest.mark.parametrize("mode", ["t", "b"])
+@pytest.mark.parametrize("row", ["text", b"bytes", 5, 10**13, [65, 66], None], ids=repr)
+def test_nothing_of_another_kind_does(mode: Any, row: Any, here: Path) -> None:
+    """``bytes(5)`` would be five zeros."""
+    kind = str if mode == "t" else bytes
+    if isinstance(row, kind):
+        return
     with checkpointed("job") as cp:
-        sink = cp.sink("rows.bin", mode="b")
-        sink.write(b"\x00\xff")
-        with pytest.raises(TypeError):
-            sink.write("text")  # type: ignore[arg-type]
+        sink = cp.sink("rows", mode)
+        with pytest.raises(TypeError, match=f"takes {kind.__name__}, not {type(row).__name__}"):
+            sink.write(row)
 
-    assert (here / "rows.bin").read_bytes() == b"\x00\xff"
+    assert (here / "rows").read_bytes() == b""
+
+
+@pytest.mark.parametrize(("argument", "value"), [("mode", "a"), ("existing", "refused")])
+def test_a_mistyped_argument_is_refused(argument: str, value: str, here: Path) -> None:
+    (here / "rows.txt").write_text("precious\n")
+    wrong: Any = {argument: value}
+    with pytest.raises(ValueError, match=f"{argument} must be .*not '{value}'"), checkpointed("job") as cp:
+        cp.sink("rows.txt", **wrong)
+
+    assert (here / "rows.txt").read_text() == "precious\n"
+
+
+# -- closing ----------------------------------------------------------------------------------------------------------
+
+
+class Stop(Exception):
+    """What leaves a block in these tests."""
+
+
+def test_rows_of_a_closed_sink_are_there_and_count(here: Path) -> None:
+    with pytest.raises(Stop), checkpointed("job") as cp:  # noqa: PT012
+        with contextlib.closing(cp.sink("rows.txt")) as rows:
+            rows.write("first\n")
+        assert (here / "rows.txt").read_text() == "first\n"
+        cp.save()
+        raise Stop
+    with checkpointed("job") as cp:
+        cp.sink("rows.txt").write("second\n")
+
+    assert (here / "rows.txt").read_text() == "first\nsecond\n"
+
+
+def test_a_closed_sink_takes_no_row(here: Path) -> None:
+    with checkpointed("job") as cp:
+        rows = cp.sink("rows.txt")
+        assert not rows.closed
+        rows.close()
+        rows.close()
+        assert rows.closed
+        with pytest.raises(ValueError, match="closed"):
+            rows.write("late\n")
+
+    assert (here / "rows.txt").read_text() == ""
+
+
+def test_a_closed_sink_can_be_opened_again_without_a_save(here: Path) -> None:
+    with checkpointed("job", every(items=100)) as cp:
+        for number in cp.remaining(range(10)):
+            with contextlib.closing(cp.sink("rows.txt")) as rows:
+                rows.write(f"{number}\n")
+        assert cp.metadata.save_count == 1
+
+    assert numbers(here / "rows.txt") == list(range(10))
+
+
+def test_a_closed_sink_to_which_others_add_is_not_opened_again(here: Path) -> None:
+    with pytest.raises(InputChangedError, match="added 7 bytes"), checkpointed("job") as cp:  # noqa: PT012
+        cp.sink("rows.txt").close()
+        (here / "rows.txt").write_text("theirs\n")
+        cp.sink("rows.txt")
+
+    assert (here / "rows.txt").read_text() == "theirs\n"
+
+
+def test_a_close_that_fails_can_be_tried_again(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with checkpointed("job") as cp:
+        rows = cp.sink("rows.txt")
+        rows.write("row\n")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+            with pytest.raises(StoreError, match="No space left"):
+                rows.close()
+        assert not rows.closed
+        rows.close()
+
+    assert (here / "rows.txt").read_text() == "row\n"
+
+
+def test_no_row_follows_the_last_save_of_a_run(here: Path) -> None:
+    """A thread that outlives the block is told so, instead of writing what does not count."""
+    store = LastSave()
+    with checkpointed("job", store=store) as cp:
+        rows = cp.sink("rows.txt")
+        store.rows = rows
+        rows.write("row\n")
+        cp.keep()
+
+    assert store.refused
+    assert (here / "rows.txt").read_text() == "row\n"
+
+
+class LastSave(MemoryStore):
+    """Writes a row, as another thread may, while the last save is being stored."""
+
+    rows: Any = None
+    refused = False
+
+    def put(self, key: str, blob: bytes) -> str:
+        if self.rows is not None:
+            with pytest.raises(ValueError, match="closed"):
+                self.rows.write("late\n" * 20_000)
+            self.refused = True
+        return super().put(key, blob)
 
 
 async def test_async_code_has_it_too(here: Path) -> None:
@@ -157,6 +226,8 @@ def test_a_forked_child_writes_nothing(here: Path) -> None:
         try:
             sink.write("child\n")
         except StoreError:
+            sink.flush()
+            sink.close()
             os._exit(7)
 
     with checkpointed("job") as cp:
@@ -166,6 +237,7 @@ def test_a_forked_child_writes_nothing(here: Path) -> None:
         process.start()
         process.join()
         assert process.exitcode == 7
+        assert (here / "rows.txt").read_text() == ""
 
     assert (here / "rows.txt").read_text() == "parent\n"
 
