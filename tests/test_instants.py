@@ -110,6 +110,7 @@ def test_what_is_done_in_another_thread_during_a_save_is_not_ahead_of_its_effect
             done = _done(found.internal["loops"])
             assert found.metadata.processed_items <= done <= len(found.state["done"])
             assert done <= (tmp_path / "rows.txt").read_bytes()[:offset].count(b"\n")
+        monkeypatch.undo()
 
 
 def _done(loops: dict[str, dict[str, Any]]) -> int:
