@@ -93,7 +93,7 @@ class RayExecutor:
         notice_seconds: For so long it may hand tasks to a worker that has died; they seem to have killed it.
     """
 
-    notice_seconds = 0.2
+    notice_seconds = 1.0
 
     def __init__(self, ray: Any) -> None:
         # Ray would run a task whose worker died again, unseen: the coordinator counts those.
