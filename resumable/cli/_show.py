@@ -40,13 +40,17 @@ def _journal_bytes(restored: Restored) -> int:
 
 def print_show(console: Console, summary: Summary, restored: Restored | None, where: str | None) -> None:
     """All of it, for a person. *where* is the ``--dir`` that was given."""
-    loops = loops_in(restored.data) if restored is not None else []
-    _print_facts(console, summary, _facts(summary, restored) + _ways(summary, where))
-    if restored is not None:
-        _print_runs(console, summary)
-        _print_loops(console, loops)
-        _print_failed(console, failed_in(restored.data))
-        _print_state_keys(console, state_keys_in(restored.data))
+    facts = _facts(summary, restored) + _ways(summary, where)
+    if restored is None:
+        _print_facts(console, summary, facts)
+        return
+    # Read before anything is printed: what cannot be read is an error, not half an answer.
+    loops, failed = loops_in(restored.data), failed_in(restored.data)
+    _print_facts(console, summary, facts)
+    _print_runs(console, summary)
+    _print_loops(console, loops)
+    _print_failed(console, failed)
+    _print_state_keys(console, state_keys_in(restored.data))
 
 
 def _facts(summary: Summary, restored: Restored | None) -> list[tuple[str, str]]:

@@ -47,7 +47,7 @@ class Sum:
     pattern: str
     operation_ids: tuple[str, ...]
     states: dict[State, int]
-    processed_items: int
+    processed_items: int | None
     total_items: int | None
     failed_items: int
     percent: int | None
@@ -98,7 +98,8 @@ def _missing(numbers: set[int]) -> tuple[int, ...]:
 
 def _sum(pattern: str, shards: Sequence[Summary], missing: tuple[int, ...]) -> Sum:
     counts = collections.Counter(one.state for one in shards)
-    processed, total = sum(one.processed_items or 0 for one in shards), _total(shards)
+    known = [one.processed_items for one in shards if one.processed_items is not None]
+    processed, total = sum(known) if known else None, _total(shards)
     return Sum(
         pattern=pattern,
         operation_ids=tuple(one.operation_id for one in shards),
@@ -106,7 +107,7 @@ def _sum(pattern: str, shards: Sequence[Summary], missing: tuple[int, ...]) -> S
         processed_items=processed,
         total_items=total,
         failed_items=sum(one.failed_items or 0 for one in shards),
-        percent=processed * 100 // total if total and processed <= total else None,
+        percent=processed * 100 // total if total and processed is not None and processed <= total else None,
         left_seconds=None if total is None else _left(shards),
         last_updated=max((one.last_updated for one in shards if one.last_updated), default=None),
         missing=missing,
