@@ -169,7 +169,7 @@ class Saving:
         sink: Sink[Any] = yield lambda: self.sinks.open(path, mode, existing)
         if not self.sinks.is_announced(sink):
             yield from self.save(f"Output: {os.fspath(path)}")
-            self.sinks.announced(sink)
+            self.sinks.note_announced(sink)
         return sink
 
     # -- save

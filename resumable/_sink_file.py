@@ -155,7 +155,7 @@ def _refuse_more(place: Place, offset: int, more: int) -> NoReturn:
     path = quoted(str(place.path))
     _raise(
         place,
-        f"held {offset:,} bytes when it was closed, now {offset + more:,}: others have added {more:,} bytes",
+        f"held {offset:,} bytes when it was closed, now {offset + more:,}: {more:,} bytes were added since",
         [
             f"keep them elsewhere:  tail -c {more} {path} > ADDED  and then cut them off",
             f"cut them off:  truncate -s {offset} {path}",

@@ -83,7 +83,7 @@ class Sinks:
         """
         return text_of(sink.path) in self._announced
 
-    def announced(self, sink: Sink[Any]) -> None:
+    def note_announced(self, sink: Sink[Any]) -> None:
         """A save with *sink* stands."""
         self._announced.add(text_of(sink.path))
 

@@ -162,7 +162,7 @@ def test_a_closed_sink_can_be_opened_again_without_a_save(here: Path) -> None:
 
 
 def test_a_closed_sink_to_which_others_add_is_not_opened_again(here: Path) -> None:
-    with pytest.raises(InputChangedError, match="added 7 bytes"), checkpointed("job") as cp:  # noqa: PT012
+    with pytest.raises(InputChangedError, match="7 bytes were added"), checkpointed("job") as cp:  # noqa: PT012
         cp.sink("rows.txt").close()
         (here / "rows.txt").write_text("theirs\n")
         cp.sink("rows.txt")

@@ -108,7 +108,7 @@ def test_rows_that_others_added_after_an_orderly_stop_are_refused(here: Path) ->
 
     error = refused()
 
-    assert "held 5 bytes when it was closed, now 29: others have added 24 bytes" in error.differences[0]
+    assert "held 5 bytes when it was closed, now 29: 24 bytes were added since" in error.differences[0]
     refused()  # a run that was refused changes nothing in that
     assert "cut them off:  truncate -s 5 " in error.ways_out[1]
     os.truncate(here / "rows.txt", 5)
@@ -123,7 +123,7 @@ def test_so_they_are_after_a_clean_exit_that_kept_the_checkpoint(here: Path) -> 
     with (here / "rows.txt").open("a") as file:
         file.write("theirs\n")
 
-    assert "added 7 bytes" in refused().differences[0]
+    assert "7 bytes were added" in refused().differences[0]
 
 
 def test_and_after_a_run_between_that_did_not_open_the_file(here: Path) -> None:
@@ -133,7 +133,7 @@ def test_and_after_a_run_between_that_did_not_open_the_file(here: Path) -> None:
     with (here / "rows.txt").open("a") as file:
         file.write("theirs\n")
 
-    assert "added 7 bytes" in refused().differences[0]
+    assert "7 bytes were added" in refused().differences[0]
 
 
 @pytest.mark.parametrize("runs", [1, 2])
@@ -246,7 +246,7 @@ def test_another_run_may_spell_it_differently(before: str, now: str, here: Path)
     stop("first\n", spelled(before, here))
     rows = here / "rows.txt"
     rows.write_text("first\ntheirs\n")
-    assert "added 7 bytes" in refused(spelled(now, here)).differences[0]
+    assert "7 bytes were added" in refused(spelled(now, here)).differences[0]
     os.truncate(rows, len("first\n"))
     end("second\n", spelled(now, here))
 
