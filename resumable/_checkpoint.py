@@ -51,7 +51,8 @@ class Checkpoint(Shell[S]):
 
     def check_in(self) -> int:
         """Save or stop, if that is due. For loops: returns how many items may pass."""
-        if self._is_within_a_save():
+        if self._is_interrupted():
+            self._wake()
             return 1
         with self._lock:
             self._was_woken = False
@@ -63,21 +64,23 @@ class Checkpoint(Shell[S]):
     def save(self, reason: str = "Requested") -> None:
         """Save now; returns once it is safely stored.
 
-        A signal handler of yours that comes in the midst of a save returns at once; the save follows that one.
+        A signal handler of yours that comes in the midst of a save, or of a row for a sink, returns at once; the save
+        follows that one, or is made at the next tick.
 
         Raises:
             StateEncodeError: JSON cannot hold the state; the last checkpoint stands.
             StoreError: The save failed; the last checkpoint stands.
         """
-        if self._is_within_a_save():
+        if self._is_interrupted():
             self._core.ask_for_save(reason)
             return
         with self._lock:
             run(self._core.save(reason))
 
-    def _is_within_a_save(self) -> bool:
-        """Whether this is a signal handler that interrupts a save in its own thread."""
-        return self._core.is_within and bool(self._lock._is_owned())  # type: ignore[attr-defined]
+    def _is_interrupted(self) -> bool:
+        """Whether this is a signal handler that interrupts, in its own thread, what a save must not come into."""
+        is_within = self._core.is_within and bool(self._lock._is_owned())  # type: ignore[attr-defined]
+        return is_within or self._core.sinks.is_busy_here()
 
     def remaining(
         self,

@@ -18,7 +18,7 @@ class Failed:
     """
 
     def __init__(self, saved: Any = None) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler that saves may come in between
         try:
             self._by_loop = {name: {_key_from(key): str(text) for key, text in pairs} for name, pairs in saved.items()}
         except AttributeError:

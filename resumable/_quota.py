@@ -42,7 +42,7 @@ class Quota:
     """
 
     def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler that saves may come in between
         self._budget = _budget_from(saved) if saved else None
         self._longest = 0.0
         self.reserve = 0

@@ -38,7 +38,7 @@ class Sink(Generic[Row]):
         self.mode = mode
         self._place = place
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._waiting = bytearray()
         self._extent = Extent()
         self._file: int | None = None
@@ -134,6 +134,10 @@ class Sink(Generic[Row]):
         with self._lock:
             saved = self._extent.to_dict() | {"path": self._place.text}
             return saved | {"closed": True} if self._is_sealed else saved
+
+    def is_busy_here(self) -> bool:
+        """Whether this very thread is in the midst of a write: a signal handler asks."""
+        return bool(self._lock._is_owned())  # type: ignore[attr-defined]
 
     def seal(self) -> None:
         """Take no more rows: what :meth:`to_dict` gives from now on is where the file ends."""

@@ -95,6 +95,10 @@ class Sinks:
         """What brings each to the disk."""
         return [sink.sync for sink in self._open.values()]
 
+    def is_busy_here(self) -> bool:
+        """Whether a signal handler that asks interrupts a write."""
+        return any(sink.is_busy_here() for sink in list(self._open.values()))
+
     def seal(self) -> None:
         """Take no more rows. See :meth:`Sink.seal`."""
         for sink in self._open.values():

@@ -15,6 +15,7 @@ import pytest
 from resumable import CheckpointData, CheckpointManager, StoreError, checkpointed, every
 from resumable._capture import CapturedLoops
 from resumable._log import DurableLog
+from resumable._sink_file import Extent
 from resumable.stores import FileStore
 from resumable.testing import FaultyStore
 
@@ -174,6 +175,29 @@ def test_a_signal_handler_that_saves_in_the_midst_of_a_save_tears_nothing(
     finally:
         signal.signal(signal.SIGUSR1, old)
 
+    assert saved(tmp_path).metadata.processed_items == (4 if use == "save" else 8)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no SIGUSR1 on this system")
+@pytest.mark.parametrize("use", ["save", "tick"])
+def test_a_signal_handler_that_saves_in_the_midst_of_a_row_has_it_saved_at_the_next_tick(
+    use: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handlers = {"save": lambda *_: cp.save("preempted"), "tick": lambda *_: cp.tick()}
+    old = signal.signal(signal.SIGUSR1, handlers[use])
+    try:
+        with checkpointed("job", NEVER, store=tmp_path, auto_cleanup=False) as cp:
+            rows = cp.sink(tmp_path / "rows.txt")
+            before(monkeypatch, Extent, "grow", lambda: signal.raise_signal(signal.SIGUSR1))
+            for number in range(4):
+                rows.write(f"{number}\n")
+                cp.tick()
+                assert use == "tick" or saved(tmp_path).metadata.last_save_reason == "preempted"
+            monkeypatch.undo()
+    finally:
+        signal.signal(signal.SIGUSR1, old)
+
+    assert (tmp_path / "rows.txt").read_text() == "0\n1\n2\n3\n"
     assert saved(tmp_path).metadata.processed_items == (4 if use == "save" else 8)
 
 
