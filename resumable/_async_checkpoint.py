@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 import tenacity
 
 from ._shell import Key, S, Shell
-from ._steps import run_async
+from ._steps import run_async, to_its_end
 
 if TYPE_CHECKING:
     from ._items import AsyncRemaining
@@ -144,10 +144,16 @@ class AsyncCheckpoint(Shell[S]):
             raise
 
     async def _close(self, error: BaseException | None) -> None:
+        cancellations: list[asyncio.CancelledError] = []
         try:
             if self._core.is_owner():
                 self._core.end_waits()
-                async with self._turn:  # a task may be within a tick
+                await to_its_end(self._turn.acquire(), cancellations)  # a task may be within a tick
+                try:
                     await run_async(self._core.close(error))
+                finally:
+                    self._turn.release()
         finally:
             self._core.release()
+        if cancellations:
+            raise cancellations[0]

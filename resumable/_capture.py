@@ -29,8 +29,8 @@ class SavedLoop(Protocol):
         """What changed since the last ``settle``; None if nothing."""
         ...
 
-    def settle(self, changes: Mapping[str, Any]) -> None:
-        """*changes* are safely stored."""
+    def settler(self) -> Callable[[Mapping[str, Any]], None]:
+        """What takes note that changes are safely stored; of those of the loop that tells now, and of no later one."""
         ...
 
 
@@ -42,10 +42,11 @@ class CapturedLoops:
     """
 
     def __init__(self, loops: Mapping[str, SavedLoop] | None = None) -> None:
-        self._loops = dict(loops or {})
-        changes = ((name, loop.changes()) for name, loop in self._loops.items())
+        views = dict(loops or {})
+        self._settlers = {name: view.settler() for name, view in views.items()}
+        changes = ((name, view.changes()) for name, view in views.items())
         self.changes = {name: change for name, change in changes if change is not None}
-        self._places = {name: loop.as_now() for name, loop in self._loops.items()}
+        self._places = {name: view.as_now() for name, view in views.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """All that is to be saved of them."""
@@ -54,7 +55,7 @@ class CapturedLoops:
     def settle(self) -> None:
         """What changed is safely stored."""
         for name, change in self.changes.items():
-            self._loops[name].settle(change)
+            self._settlers[name](change)
 
 
 @dataclass(slots=True)

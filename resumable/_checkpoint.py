@@ -51,6 +51,8 @@ class Checkpoint(Shell[S]):
 
     def check_in(self) -> int:
         """Save or stop, if that is due. For loops: returns how many items may pass."""
+        if not self._core.is_owner():  # a forked child; whoever held the lock is not there
+            return _MOST_ITEMS
         if self._is_interrupted():
             self._wake()
             return 1
@@ -71,6 +73,8 @@ class Checkpoint(Shell[S]):
             StateEncodeError: JSON cannot hold the state; the last checkpoint stands.
             StoreError: The save failed; the last checkpoint stands.
         """
+        if not self._core.is_owner():
+            return
         if self._is_interrupted():
             self._core.ask_for_save(reason)
             return

@@ -271,10 +271,12 @@ class Core(Saving):
 
     def release(self) -> None:
         """Let go of the operation, the signals, and the place of the current checkpoint."""
-        self._alarm.cancel()
-        if self.is_owner():
-            self._is_closed = True
-            self._stack.close()
+        try:
+            self._alarm.cancel()
+        finally:
+            if self.is_owner():
+                self._is_closed = True
+                self._stack.close()
 
 
 def _name_of(error: BaseException) -> str:

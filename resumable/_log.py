@@ -112,7 +112,8 @@ class DurableLog(list[Any]):
         """Freeze what was appended, and again what was changed outside. Returns where the frozen entries end."""
         entries = dict(enumerate(self._entries(self._first_new), self._first_new))
         end = self._first_new + len(entries)
-        changed = self._watch.take_changed(self._saved_entries, self._path)
+        changed: dict[int, Any] = {}
+        self._watch.take_changed(changed, self._saved_entries, self._path)
         entries |= changed
         try:
             frozen, flat = freeze_checked(entries, lambda: _check_entries(entries, self._path))

@@ -149,13 +149,16 @@ class DurableDict(Marked, dict[str, Any]):
 
     def _collect(self) -> dict[str, Any]:
         """Take the marks off: what changed since they were set, frozen; GONE where deleted."""
-        # What *assigned* refers to alone, nobody else holds.
-        assigned = self._drained()
-        self._watch.drop(assigned)
-        gone = _split_gone(assigned)
+        assigned: dict[str, Any] = {}  # What it refers to alone, nobody else holds.
+        gone: dict[str, Any] = {}
         frozen: dict[str, Any] = {}
         try:
-            assigned |= self._watch.take_changed(self._saved_values, self._path)
+            assigned, self._changed = self._changed, {}
+            self._watch.drop(assigned)
+            gone = _gone_of(assigned)
+            for key in gone:
+                del assigned[key]
+            self._watch.take_changed(assigned, self._saved_values, self._path)
             frozen, flat = freeze_checked(assigned, lambda: check(assigned, self._path))
             self._install(frozen)
             self._watch.add(assigned, frozen, flat=flat)
@@ -182,8 +185,8 @@ class DurableDict(Marked, dict[str, Any]):
                 _set(self, key, value)
 
     def _encoded(self, taken: dict[str, Any]) -> bytes:
-        entries = dict(taken)
-        gone = _split_gone(entries)
+        gone = _gone_of(taken)
+        entries = {key: value for key, value in taken.items() if key not in gone} if gone else taken
         encoded = encode(entries, self._path)
         if not gone:
             return object_of(set=encoded)
@@ -274,12 +277,11 @@ class _LoadedDict(DurableDict):
         return taken
 
 
-def _split_gone(marked: dict[str, Any]) -> dict[str, Any]:
-    """Take what was deleted out of *marked*."""
+def _gone_of(marked: dict[str, Any]) -> dict[str, Any]:
+    """What was deleted."""
     if not any(map(is_, marked.values(), repeat(GONE))):
         return {}
-    gone = [key for key, value in marked.items() if value is GONE]
-    return {key: marked.pop(key) for key in gone}
+    return {key: value for key, value in marked.items() if value is GONE}
 
 
 def _text_key(key: Any, path: str) -> str:

@@ -125,7 +125,7 @@ def _walk(value: Any, path: str, warn: Callable[[str], None] | None, around: set
     if isinstance(value, dict):
         _note_kind(value, dict, path, warn)
         around.add(id(value))
-        for key, item in value.items():
+        for key, item in list(value.items()):  # another thread may add to it
             if type(key) is not str:
                 raise StateEncodeError(path, f"the key {_short(key)} is not a string; JSON would make it one")
             _check_text(key, path)

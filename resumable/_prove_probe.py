@@ -226,6 +226,8 @@ def _core_init(original: Any, probe: Probe) -> Any:
 def _core_open(original: Any, probe: Probe) -> Any:
     def open_(core: Core, checkpoint: Any) -> Steps[None]:
         yield from original(core, checkpoint)
+        if not probe.is_here():  # what runs beside it goes on when it is stopped
+            return
         probe.open.append(core)
         probe.openings.append(Opening(core.options.operation_id, core.resumed, core.processed_items))
 

@@ -13,12 +13,12 @@ from typing import Any
 from . import _mismatch, _typed
 from ._capture import CapturedLoops, Content
 from ._collections import Durable, kind_of, make
-from ._errors import CheckpointCorruptError, StoreError
+from ._errors import CheckpointCorruptError
 from ._failed import Failed
 from ._loops import Loops
 from ._models import CheckpointMetadata, SaveCosts
 from ._options import Options
-from ._plain import warn_once_per_path
+from ._plain import check, warn_once_per_path
 from ._quota import Quota
 from ._reading import Restored
 from ._reporter import Reporter
@@ -156,6 +156,8 @@ class Saving:
             )
         value = self.state.get(name)
         if not isinstance(value, Durable):
+            if value is not None:
+                check(value, f"$.state.{name}")
             value = self.state[name] = make(kind, value, f"$.state.{name}")
         if kind_of(value) != kind:
             raise TypeError(f"$.state.{name} is a durable {kind_of(value)}, not a {kind}; give this one another name")
@@ -186,7 +188,7 @@ class Saving:
         self.sync()
         try:
             yield from self._note_finished_saves(wait=True)
-        except StoreError as error:  # this one tells everything anew
+        except Exception as error:  # this one tells everything anew
             _log.warning("%s: a save before this one failed: %s", self.operation_id, error)
         self._is_probed = True
         if is_last:
@@ -246,7 +248,7 @@ class Saving:
         try:
             yield
         finally:
-            for beside in self._stored.take_landed():
+            for beside in self._stored.take_landed()[: len(self._pending)]:  # an interruption may have lost some
                 save, seconds, metadata = self._pending.popleft()
                 self._note_saved(save, seconds + beside, metadata)
             if not self._stored.is_saving:
@@ -265,7 +267,7 @@ class Saving:
         now = self.clock.utc()
         self.runs.note(metadata, at=now)
         internal = {name: value for name, value in self._internal.items() if name not in ("loops", "collections")}
-        internal["history"] = self.runs.entries
+        internal["history"] = [*self.runs.entries[:-1], *map(dict, self.runs.entries[-1:])]
         if (budget := self.quota.to_dict()) is not None:
             internal["budget"] = budget
         if self.failed or "failed" in internal:

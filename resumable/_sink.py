@@ -66,8 +66,11 @@ class Sink(Generic[Row]):
             if len(self._waiting) + len(data) > _BUFFER:
                 with self._as_store_error("Of this row, nothing was written."):
                     self._flush()
-            self._extent.grow(data)
-            self._waiting += data
+            extent, waiting = self._extent, self._waiting
+            grown = extent.grown(data)
+            # No call from here on: an exception out of a signal handler tears nothing.
+            extent.offset, extent.head, extent.tail = grown
+            waiting += data
         return len(row) if isinstance(row, str) else len(data)
 
     def _encoded(self, row: object) -> bytes:

@@ -31,12 +31,12 @@ class Extent:
     head: bytes = b""
     tail: bytes = b""
 
-    def grow(self, data: bytes) -> None:
-        """*data* follows."""
-        self.offset += len(data)
-        if len(self.head) < _SAMPLE:
-            self.head += data[: _SAMPLE - len(self.head)]
-        self.tail = (self.tail + data[-_SAMPLE:])[-_SAMPLE:]
+    def grown(self, data: bytes) -> tuple[int, bytes, bytes]:
+        """What it is once *data* follows: offset, head and tail."""
+        head = self.head
+        if len(head) < _SAMPLE:
+            head += data[: _SAMPLE - len(head)]
+        return self.offset + len(data), head, (self.tail + data[-_SAMPLE:])[-_SAMPLE:]
 
     def to_dict(self) -> dict[str, Any]:
         """For the checkpoint."""

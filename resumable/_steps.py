@@ -7,7 +7,7 @@ What must happen between two calls is written once, as a generator. ``run`` make
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Protocol, TypeVar
 
 R = TypeVar("R")
@@ -67,6 +67,10 @@ async def run_async(steps: Steps[R]) -> R:
             raise cancellations[0] from None
         value: R = stop.value
         return value
+    except Exception as error:
+        if cancellations:
+            raise cancellations[0] from error
+        raise
 
 
 async def _call(call: Callable[[], Any], cancellations: list[asyncio.CancelledError]) -> Any:
@@ -74,11 +78,16 @@ async def _call(call: Callable[[], Any], cancellations: list[asyncio.CancelledEr
         if cancellations:
             raise cancellations[0]
         return await call.clock.sleep_async(call.seconds)
-    future = asyncio.ensure_future(asyncio.to_thread(call))
+    # The thread goes on whatever we do.
+    return await to_its_end(asyncio.to_thread(call), cancellations)
+
+
+async def to_its_end(work: Coroutine[Any, Any, R], cancellations: list[asyncio.CancelledError]) -> R:
+    """Await *work* whatever comes; cancellations meanwhile, and there may be several, are noted."""
+    future = asyncio.ensure_future(work)
     while not future.done():
         try:
             await asyncio.wait([future])
         except asyncio.CancelledError as error:
-            # The thread goes on whatever we do; a second cancellation must not break this either.
             cancellations.append(error)
     return future.result()

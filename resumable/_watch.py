@@ -51,14 +51,16 @@ class Watch(dict[K, Any]):
             for key in keys:
                 self.pop(key, None)
 
-    def take_changed(self, current: Callable[[list[K]], list[Any]], path: str) -> dict[K, Any]:
-        """Compare each original with what ``current`` gives for its key; take out those that differ.
+    def take_changed(self, into: dict[K, Any], current: Callable[[list[K]], list[Any]], path: str) -> None:
+        """Compare each original with what ``current`` gives for its key; move those that differ.
+
+        An interruption leaves each here, or there, or in both places.
 
         Raises:
             StateEncodeError: If one was changed to what JSON cannot hold. All are still watched.
         """
         if not self:
-            return {}
+            return
         keys, values = list(self), list(self.values())
         # Counted before compared: what nobody holds now cannot change after the comparison.
         free = _let_go(keys, values)
@@ -66,9 +68,9 @@ class Watch(dict[K, Any]):
         for start in range(0, len(keys), _TOGETHER):
             some = keys[start : start + _TOGETHER]
             changed |= _differing(some, values[start : start + _TOGETHER], current(some), path)
+        into.update(changed)
         self.drop(changed)
         self.drop(free)
-        return changed
 
 
 def _differing(keys: list[K], values: list[Any], saved: list[Any], path: str) -> dict[K, Any]:

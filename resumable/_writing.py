@@ -158,11 +158,11 @@ class Writing:
     def _stands(self, writer: SnapshotWriter) -> Steps[None]:
         self._switch_to(writer)
         self._journal = None
-        self._must_snapshot = False
         store = self.store
         if isinstance(store, JournalingStore):
             with contextlib.suppress(StoreError):  # a journal of another generation is ignored wherever it lies
                 yield lambda: store.retire_journal(self.operation_id)
+        self._must_snapshot = False
 
     def _switch_to(self, writer: SnapshotWriter) -> None:
         self._generation, self._digest, self._size = writer.generation, writer.digest, writer.size
@@ -181,8 +181,9 @@ class Writing:
         return size >= max(self._size, self._fold_from) and all(capture.writer is None for capture in self._sent)
 
     def _begin_fold(self, writer: SnapshotWriter) -> None:
-        self._fold = fold = Fold(writer)
+        fold = Fold(writer)
         fold.future = self._threads.start(lambda: self._fold_beside(fold))
+        self._fold = fold
 
     def _fold_beside(self, fold: Fold) -> NewJournal:
         fold.writer.write_beside()

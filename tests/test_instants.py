@@ -188,7 +188,7 @@ def test_a_signal_handler_that_saves_in_the_midst_of_a_row_has_it_saved_at_the_n
     try:
         with checkpointed("job", NEVER, store=tmp_path, auto_cleanup=False) as cp:
             rows = cp.sink(tmp_path / "rows.txt")
-            before(monkeypatch, Extent, "grow", lambda: signal.raise_signal(signal.SIGUSR1))
+            before(monkeypatch, Extent, "grown", lambda: signal.raise_signal(signal.SIGUSR1))
             for number in range(4):
                 rows.write(f"{number}\n")
                 cp.tick()

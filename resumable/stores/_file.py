@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from .._errors import CheckpointBusyError, StoreError
@@ -26,7 +27,7 @@ class FileStore:
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(directory)
         self._located: dict[str, Path] = {}
-        self._journals: dict[str, tuple[Path, int]] = {}
+        self._journals: dict[str, _Journal] = {}
         self._new_journals: dict[str, Path] = {}
 
     def __repr__(self) -> str:
@@ -148,18 +149,21 @@ class FileStore:
 
     def append_journal(self, key: str, offset: int, data: bytes) -> None:
         known = self._journals.get(key)
-        path = _beside(self.locate(key), ".journal") if known is None else known[0]
+        if known is not None and known.end != offset:
+            self._close_journal(key)
+            known = None
+        path = _beside(self.locate(key), ".journal") if known is None else known.path
         with _as_store_error(f"cannot append to {path}"):
             if known is None:
-                known = self._journals[key] = path, _open_journal(path, offset)
-            descriptor = known[1]
+                known = self._journals[key] = _Journal(path, _open_journal(path, offset), offset)
             try:
-                _disk.write_all(descriptor, data)
-                _disk.sync_data(descriptor)
+                _disk.write_all(known.descriptor, data)
+                _disk.sync_data(known.descriptor)
+                known.end += len(data)
             except BaseException:
                 # What failed may be read back though it never got to the disk: the next run must not build upon it.
                 with contextlib.suppress(OSError):
-                    os.ftruncate(descriptor, offset)
+                    os.ftruncate(known.descriptor, offset)
                 self._close_journal(key)
                 raise
 
@@ -199,7 +203,7 @@ class FileStore:
         known = self._journals.pop(key, None)
         if known is not None:
             with contextlib.suppress(OSError):
-                os.close(known[1])
+                os.close(known.descriptor)
 
     # -- generations
 
@@ -217,6 +221,19 @@ class FileStore:
         with _as_store_error(f"cannot read {path}"):
             raw = _disk.read(path)
         return None if raw is None else (str(path), raw)
+
+
+@dataclass(slots=True)
+class _Journal:
+    """A journal that is open.
+
+    Attributes:
+        end: Where the descriptor stands.
+    """
+
+    path: Path
+    descriptor: int
+    end: int
 
 
 def _open_journal(path: Path, offset: int) -> int:
