@@ -150,7 +150,9 @@ def test_zeros_do_not_hide_the_lines_after_them() -> None:
         assert content.damage, start
 
 
-@pytest.mark.parametrize("text", [b" ", b"  12 ", b"\r\n", b"x", b"0", b"12  ", b"12 0a1B", b"12 0a1b2c3d [", b"12 0a1b2c3d4"])
+@pytest.mark.parametrize(
+    "text", [b" ", b"  12 ", b"\r\n", b"x", b"0", b"12  ", b"12 0a1B", b"12 0a1b2c3d [", b"12 0a1b2c3d4"]
+)
 @pytest.mark.parametrize("line", [0, 3])
 def test_a_tail_that_begins_as_no_line_does_is_damage(text: bytes, line: int) -> None:
     content = _journal.read(RAW[: ENDS[line]] + text)

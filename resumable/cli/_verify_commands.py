@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from .._errors import ResumableError
+from .._formats import is_encrypted
 from .._operation_files import FileFound, operations_at
 from .._repair import Repaired, repair
 from .._shellwords import argument, printable
@@ -60,10 +61,14 @@ def _with_options(command: F) -> F:
 def _unseal(key_file: Path | None) -> Unseal | None:
     """What opens encrypted ones; None if no key was given."""
     try:
-        key = os.environ.get(KEY_VARIABLE) if key_file is None else key_file.read_text()
+        key = os.environ.get(KEY_VARIABLE) if key_file is None else key_file.read_text(encoding="utf-8")
+        if key_file is not None and not (key or "").strip():
+            raise ValueError("it is empty, and holds no key")
         return EncryptedStore(MemoryStore(), key).unseal if key else None
     except OSError as error:
         raise click.UsageError(printable(f"cannot read the key from {key_file}: {error.strerror or error}")) from None
+    except UnicodeDecodeError:
+        raise click.UsageError(printable(f"{key_file}: it is not text, and holds no key")) from None
     except (ValueError, ImportError) as error:
         where = f"${KEY_VARIABLE}" if key_file is None else str(key_file)
         raise click.UsageError(printable(f"{where}: {error}")) from None
@@ -120,9 +125,14 @@ def _file_as_text(file: FileFound) -> str:
 
 def _way_out(found: Verified) -> str:
     best, path = found.best, argument(str(found.path))
+    if best is None and any(is_encrypted(file.raw) for file in found.files):
+        return f"  nothing opens: the key is wrong, or {path} is damaged. Try the right key first, and change nothing"
     if best is None:
         return f"  nothing can be had back. To start over, move {path} away"
     lost = f"; after it, {best.lost_bytes:,} bytes of its journal are lost" if best.lost_bytes else ""
+    journal = next((file for file in found.files if (file.kind, file.role) == ("journal", "current")), None)
+    if journal is not None and journal is not best.journal and journal.raw:
+        lost = f"; the journal that is there, {len(journal.raw):,} bytes with {journal.saves} good saves, is lost"
     return f"  can be had back: {_told(best)}{lost}\n  to go on from there:  resumable repair {path}"
 
 
