@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from . import _current, _mismatch, _signals, _where
@@ -15,6 +16,7 @@ from ._options import Options
 from ._reading import Restored
 from ._reporter import DRAW_SECONDS
 from ._saving import Saving
+from ._shellwords import argument
 from ._steps import Pause, Steps
 from ._strategies import Plan
 from .stores import OwningStore
@@ -67,6 +69,8 @@ class Core(Saving):
             if self.options.resume:
                 now = self.clock.utc()
                 restored = yield lambda: self._stored.load(now=now)
+                if restored is None:
+                    yield lambda: self._tell_what_remains(now)
             self._begin(restored)
             self._listen(checkpoint)
             if self.resumed:
@@ -76,6 +80,18 @@ class Core(Saving):
             self._tell_where(error)
             self._stack.close()
             raise
+
+    def _tell_what_remains(self, now: datetime) -> None:
+        """A checkpoint was removed, or a run killed while it finished: either may begin anew, but not unsaid."""
+        remains = self._stored.remains(now=now)
+        if remains is not None:
+            _log.warning(
+                "%s: begins anew, for it was finished or its checkpoint removed; an older one is still there, %s, and "
+                "will be replaced. To go on from it instead, stop this run and:  resumable repair %s",
+                self.options.operation_id,
+                remains,
+                argument(remains),
+            )
 
     def _listen(self, checkpoint: Any) -> None:
         token = _current.set_current(checkpoint)

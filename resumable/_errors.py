@@ -32,7 +32,8 @@ class CheckpointCorruptError(StoreError):
         operation_id: The operation whose checkpoint was read.
         location: Where the bytes lie, as the store names it.
         reason: What is wrong with them, for a person.
-        previous: Where an older checkpoint lies that is still good, or None.
+        previous: Where a checkpoint lies that is still good, or None: an older one, or, if nothing but its journal is
+            damaged, the one at *location*.
     """
 
     def __init__(self, operation_id: str, location: str, reason: str, previous: str | None = None) -> None:
@@ -50,7 +51,8 @@ class CheckpointCorruptError(StoreError):
         if self.previous is not None:
             import shlex
 
-            text += f"\n  go on from the save before it:  resumable repair {shlex.quote(self.previous)}"
+            which = "the last good save in it" if self.previous == self.location else "the save before it"
+            text += f"\n  go on from {which}:  resumable repair {shlex.quote(self.previous)}"
         return text + f"\n  start over:  move {self.location} away"
 
 

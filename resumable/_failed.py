@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 Key = str | int
@@ -17,14 +17,9 @@ class Failed:
         saved: What :meth:`to_dict` gave in an earlier run.
     """
 
-    def __init__(self, saved: Any = None) -> None:
+    def __init__(self, saved: Mapping[str, Iterable[tuple[Key, str]]] | None = None) -> None:
         self._lock = threading.RLock()  # a signal handler that saves may come in between
-        try:
-            self._by_loop = {name: {_key_from(key): str(text) for key, text in pairs} for name, pairs in saved.items()}
-        except AttributeError:
-            self._by_loop = {}
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"saved failures are malformed: {error}") from None
+        self._by_loop: dict[str, dict[Key, str]] = {name: dict(pairs) for name, pairs in (saved or {}).items()}
 
     def __len__(self) -> int:
         return sum(map(len, self._by_loop.values()))
@@ -63,9 +58,3 @@ def error_text(error: BaseException) -> str:
     except Exception:
         text = type(error).__name__
     return text[:500].encode("utf-8", "replace").decode()
-
-
-def _key_from(value: Any) -> Key:
-    if type(value) is not str and type(value) is not int:
-        raise ValueError(f"a key must be a str or an int, not {value!r:.80}")
-    return value

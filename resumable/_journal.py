@@ -7,6 +7,7 @@ names the operation and the snapshot that the saves after it build upon.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from ._codec import decode, encode
 
 FORMAT = 1
 _MAX_PREFIX = 32
+_PREFIX = re.compile(rb"([1-9]\d{0,18}) [0-9a-f]{8} ")
+_BEGINNING = re.compile(rb"([1-9]\d{0,18}( [0-9a-f]{0,8}| [0-9a-f]{8} (\{.*)?)?)?", re.DOTALL)
+"""As much of a line as there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,22 +138,39 @@ def _read_line(raw: bytes, start: int, crc: int) -> tuple[dict[str, Any], int, i
 
 
 def _is_torn(raw: bytes, start: int) -> bool:
-    """Whether the end of *raw* is what a crash leaves of a line: a part of it, or blocks never written.
+    """Whether the end of *raw* is what a crash leaves of one append: a part of it, or blocks never written.
 
     JSON holds no raw newline or NUL: a whole line ends with the one, and a run of the other was never in it.
     """
     tail = raw[start:]
-    if tail.count(b"\n") > (2 if start == 0 else 1):
-        return False  # one append writes a line, the first one the header as well: this was more
-    if b"\0" * 16 in tail or tail.startswith(b"\0") or (tail.endswith(b"\0") and not tail.strip(b"\0").endswith(b"\n")):
-        return True  # at its ends, few bytes may share their block with what is older, or with nothing
-    if b"\n" in tail:
+    # An append is a line, the first one the header as well.
+    if not _may_be_part_of(tail, 2 if start == 0 else 1):
         return False
-    return not _is_whole_but_for_its_end(tail)
+    length = _told_length(tail)
+    line = tail[:length]
+    is_cut_off = b"\n" not in line and (length is None or len(line) < length)
+    return is_cut_off or _has_hole(line)
 
 
-def _is_whole_but_for_its_end(tail: bytes) -> bool:
-    prefix = tail[:_MAX_PREFIX].split(b" ", 2)
-    if len(prefix) < 3 or not prefix[0].isdigit():
+def _may_be_part_of(tail: bytes, lines: int) -> bool:
+    """Whether *tail* is no more than *lines* lines with any of their bytes zeros, as far as can be told."""
+    if _BEGINNING.fullmatch(tail[:_MAX_PREFIX].split(b"\0", 1)[0]) is None:
         return False
-    return len(tail) > len(prefix[0]) + 10 + int(prefix[0])
+    length = _told_length(tail)
+    if length is None:
+        return tail.count(b"\n", 0, -1) < lines
+    if b"\n" in tail[: length - 1] or tail[length - 1 : length] not in (b"\n", b"\0", b""):
+        return False
+    rest = tail[length:]
+    return not rest or (lines > 1 and _may_be_part_of(rest, lines - 1))
+
+
+def _told_length(tail: bytes) -> int | None:
+    """How many bytes its first line has, newline included; None if that cannot be read."""
+    prefix = _PREFIX.match(tail)
+    return None if prefix is None else prefix.end() + int(prefix[1]) + 1
+
+
+def _has_hole(line: bytes) -> bool:
+    # At the ends of a line few bytes may share their block with what is older, or with what came after.
+    return b"\0" * 16 in line or line.startswith(b"\0") or line.endswith(b"\0")

@@ -31,6 +31,8 @@ class FileFound:
         notes: What it holds, for people.
         saves: How many whole saves a journal holds.
         records: What each piece of a journal is, and whether it is good, one line each.
+        is_readable: Whether its bytes could be had.
+        is_irregular: Whether it is a directory, a link, a pipe or the like.
     """
 
     path: Path
@@ -43,6 +45,8 @@ class FileFound:
     notes: str = ""
     saves: int = 0
     records: list[str] = field(default_factory=list)
+    is_irregular: bool = False
+    is_readable: bool = True
 
     @property
     def verdict(self) -> str:
@@ -61,11 +65,11 @@ def operations_at(target: str, store: FileStore) -> list[Path]:
         ValueError: It names none.
     """
     path = Path(target)
-    if path.is_dir():
-        return sorted({base for file in path.iterdir() if (base := base_of(file)) is not None})
     base = base_of(path)
     if base is not None and files_of(base):
         return [base]
+    if path.is_dir():
+        return sorted({base for file in path.iterdir() if (base := base_of(file)) is not None})
     located = store.locate(target)
     if not files_of(located):
         raise ValueError(f"{target!r} is no checkpoint file, no directory, and no operation in {store.directory}")
@@ -98,9 +102,13 @@ def files_of(base: Path) -> list[FileFound]:
 
 def read(file: FileFound) -> None:
     try:
+        file.is_irregular = _disk.is_irregular(file.path)
+        if file.is_irregular:
+            raise OSError("it is not a regular file")
         file.raw = _disk.read(file.path) or b""
     except OSError as error:
-        file.problem = f"it cannot be read: {error.strerror or error}"
+        file.problem = f"{file.path.name} cannot be read: {error.strerror or error}"
+        file.is_readable = False
 
 
 def operation_id_of(base: Path, files: list[FileFound]) -> str:

@@ -53,6 +53,7 @@ class _Internal(TypedDict, total=False):
     arguments: dict[str, Any]
     budget: dict[str, Any]
     sinks: dict[str, _Sink]
+    failed: dict[str, list[tuple[str | int, str]]]
 
 
 @dataclass(slots=True)

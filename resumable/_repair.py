@@ -86,7 +86,9 @@ def _repair(store: FileStore, found: Verified, repaired: Repaired, suffix: str) 
     """First the copies, then the journal, the checkpoint last: until that stands, this can be done again."""
     best, path = repaired.best, found.path
     for file in found.files:
-        if file.role == "current" and (file.kind == "journal" or best.snapshot is not file):
+        if file.role != "kept" and file.is_irregular:
+            repaired.kept.append(_move_aside(file.path, suffix))
+        elif file.role == "current" and (file.kind == "journal" or best.snapshot is not file):
             repaired.kept.append(_keep(file.path, suffix))
     _put_journal(store, found.operation_id, path, best)
     if best.snapshot.role != "current":
@@ -100,6 +102,15 @@ def _put_journal(store: FileStore, operation_id: str, path: Path, best: Recovera
         store.write_journal(operation_id, [best.journal.raw[: best.journal_bytes]])(b"")
     else:
         _disk.unlink(path.with_suffix(".journal"))
+
+
+def _move_aside(path: Path, suffix: str) -> Path:
+    """What is no file can have no second name, and nothing can replace a directory."""
+    number = 0
+    while os.path.lexists(kept := path.with_name(f"{path.name}{suffix}" + (f"-{number}" if number else ""))):
+        number += 1
+    os.rename(path, kept)
+    return kept
 
 
 def _keep(path: Path, suffix: str) -> Path:

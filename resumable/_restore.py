@@ -37,16 +37,24 @@ def _restore(store: CheckpointStore, operation_id: str, now: datetime) -> Restor
     raw = store.get(operation_id)
     if raw is None:
         return None
+    is_good_alone = False  # without its journal
     try:
         with collector_paused():
             restored = from_snapshot(raw, operation_id, now, _beside if len(raw) >= _BESIDE_FROM else in_place)
             if restored.generation and isinstance(store, JournalingStore):
+                check_internal(restored.data)
+                is_good_alone = True
                 replay(restored, store.read_journal(operation_id))
             check_internal(restored.data)
     except ValueError as error:
         where = str(store.locate(operation_id)) if isinstance(store, GenerationStore) else repr(store)
         # What may be good is not to be replaced by an older one.
-        previous = None if isinstance(error, UnknownFormatError) else good_previous(store, operation_id, now)
+        if isinstance(error, UnknownFormatError):
+            previous = None
+        elif is_good_alone and isinstance(store, GenerationStore):
+            previous = where
+        else:
+            previous = good_previous(store, operation_id, now)
         raise CheckpointCorruptError(operation_id, where, str(error), previous) from None
     return restored
 

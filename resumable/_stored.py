@@ -14,7 +14,7 @@ from ._collections import Durable
 from ._journal import Tail
 from ._plain import Checker
 from ._reading import Restored
-from ._restore import restore
+from ._restore import good_previous, restore
 from ._snapshot import SnapshotWriter, writer_for
 from ._steps import Steps
 from ._writing import Writing
@@ -70,6 +70,10 @@ class StoredOperation(Writing):
             if restored.journal is not None:
                 self._journal = Tail(restored.journal.good_bytes, restored.journal.crc)
         return restored
+
+    def remains(self, *, now: datetime) -> str | None:
+        """Where a good older checkpoint lies; the next save that writes a snapshot replaces it."""
+        return good_previous(self.store, self.operation_id, now)
 
     def adopt(self, collections: dict[str, Durable]) -> None:
         """These were made from the values just loaded: their changes build upon what is stored."""

@@ -83,7 +83,8 @@ def verify(path: Path, *, now: datetime, unseal: Unseal | None = None) -> Verifi
     for snapshot in snapshots:
         _open(snapshot, operation_id, unseal)
     for journal in journals:
-        _look_into(journal, operation_id)
+        if journal.is_readable:
+            _look_into(journal, operation_id)
     candidates: list[Recoverable] = []
     for snapshot in snapshots:
         if not snapshot.problem:
@@ -105,7 +106,7 @@ def _open(snapshot: FileFound, operation_id: str, unseal: Unseal | None) -> None
 def _look_into(journal: FileFound, operation_id: str) -> None:
     content = _journal.read(journal.raw)
     if content is None:
-        journal.notes = "it holds no save"
+        journal.notes = f"it holds no save{_zeros(journal.raw)}"
         return
     journal.saves = len(content.records)
     journal.notes = f"{journal.saves} good saves in {content.good_bytes:,} of {len(journal.raw):,} bytes"
@@ -122,19 +123,25 @@ def _look_into(journal: FileFound, operation_id: str) -> None:
     elif content.header.get("operation_id") != operation_id:
         journal.problem = "it is of another operation"
     elif content.good_bytes < len(journal.raw):
-        journal.notes += "; the rest is a save that was cut off, which counts for nothing"
+        journal.notes += _zeros(journal.raw[content.good_bytes :]) or (
+            "; the rest is a save that was cut off, which counts for nothing"
+        )
+
+
+def _zeros(tail: bytes) -> str:
+    """What a tail may be of which nothing is left; "" if it is none."""
+    if not tail or tail.strip(b"\0"):
+        return ""
+    return f"; its last {len(tail):,} bytes are zeros: saves that were never written wholly, or were lost"
 
 
 def _records(content: _journal.JournalContent, size: int) -> Iterator[str]:
-    start, number = 0, 0
-    for record, end in zip(content.records, content.ends, strict=True):
-        if "fold" in record:
-            yield f"bytes {start:,} to {end:,}: good, a new snapshot was begun"
-        else:
-            number += 1
-            metadata = record.get("metadata")
-            items = metadata.get("processed_items") if isinstance(metadata, dict) else None
-            yield f"bytes {start:,} to {end:,}: good, save {number}, at {record.get('at')}, item {items or 0}"
+    start = 0
+    for number, (record, end) in enumerate(zip(content.records, content.ends, strict=True), 1):
+        metadata = record.get("metadata")
+        items = metadata.get("processed_items") if isinstance(metadata, dict) else None
+        fold = "; a new snapshot was begun with it" if "fold" in record else ""
+        yield f"bytes {start:,} to {end:,}: good, save {number}, at {record.get('at')}, item {items or 0}{fold}"
         start = end
     if content.good_bytes < size:
         kind = f"damaged, {content.damage}" if content.damage else "cut off while it was written"
@@ -218,13 +225,18 @@ def _problem(found: Verified, snapshots: list[FileFound], journals: list[FileFou
     """Why it cannot be loaded as it is; "" if it can."""
     current = next((file for file in snapshots if file.role == "current"), None)
     if current is None:
-        return "there is no current checkpoint"
+        return "there is no current checkpoint: it was finished, or its checkpoint was removed; a run begins anew"
     if current.problem:
         return current.problem
     journal = next((file for file in journals if file.role == "current"), None)
+    previous = next((file for file in snapshots if file.role == "previous"), None)
+    if previous is not None and previous.is_irregular and previous.path.is_dir():
+        return f"{previous.problem}, and takes the place of the checkpoint before: none can be saved"
     try:
         restored = from_snapshot(current.content, found.operation_id, now)
         if restored.generation:
+            if journal is not None and not journal.is_readable:
+                return journal.problem
             replay(restored, journal.raw if journal is not None else None)
         _checked(restored)
     except ValueError as error:

@@ -159,6 +159,7 @@ GOOD = {"version": "2.0", "operation_id": "crawl", "state": {"f": {}}, "created_
 GOOD |= {"created_at": "2026-01-01", "last_updated": "2026-01-01"}
 METADATA = ["total_items", "processed_items", "rate_limit_remaining", "save_count", "last_save_reason", "mine"]
 SECTIONS = ["history", "costs", "elapsed", "loops", "collections", "arguments", "budget", "sinks", "generation", "new"]
+SECTIONS += ["failed", "pace"]
 
 
 def section(names: list[str], values: st.SearchStrategy[Any] = junk) -> st.SearchStrategy[Any]:
@@ -223,6 +224,12 @@ def use(store: Image) -> None:
 @example(GOOD, {"collections": {"f": "set"}})
 @example(GOOD, {"collections": 5})
 @example(GOOD, {"budget": 5})
+@example(GOOD, {"failed": {"loop-1": [["3"]]}})
+@example(GOOD, {"failed": {"loop-1": 3}})
+@example(GOOD, {"failed": {"loop-1": [[None, "x"]]}})
+@example(GOOD, {"failed": []})
+@example(GOOD, {"pace": 5})
+@example(GOOD, {"sinks": {"rows": {"offset": -1, "sample": ""}}})
 @example(GOOD, {"budget": {"buckets": 5}})
 @example(GOOD, {"arguments": 5, "elapsed": "x", "costs": 5})
 def test_a_signed_document_with_any_content(document: dict[str, Any], internal: dict[str, Any]) -> None:
@@ -257,6 +264,14 @@ def test_a_journal_with_right_checksums_and_any_content(lies: list[dict[str, Any
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_any_bytes(snapshot: bytes, journal: bytes) -> None:
     use(Image(snapshot, journal))
+
+
+@pytest.mark.parametrize("failed", [{"map": [["3"]]}, {"map": 3}, [], {"map": [[None, "x"]]}])
+def test_failures_that_nobody_saved_so_are_damage(failed: Any) -> None:
+    tail = {"created_at": "2026-01-01", "last_updated": "2026-01-01", "resumable": {"generation": 1, "failed": failed}}
+    store = Image(b"".join(sign({"version": "2.0", "operation_id": "crawl"}, [b"{}"], tail)))
+    with pytest.raises(CheckpointCorruptError, match="failed"), checkpointed("crawl", store=store):
+        pytest.fail("it was accepted")
 
 
 # -- more than there is memory for ------------------------------------------------------------------------------------

@@ -193,12 +193,6 @@ def test_what_failed_keeps_the_type_of_its_key() -> None:
     assert Failed(json.loads(json.dumps(failed.to_dict()))).all() == {1: "one", "1": "text"}
 
 
-@pytest.mark.parametrize("form", [{"map": [[1]]}, {"map": [[None, "x"]]}, {"map": 3}])
-def test_malformed_failures_are_refused(form: Any) -> None:
-    with pytest.raises(ValueError, match="malformed"):
-        Failed(form)
-
-
 def test_an_error_without_text_that_can_be_had_is_named_by_its_type() -> None:
     class Mute(Exception):
         def __str__(self) -> str:

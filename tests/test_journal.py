@@ -104,7 +104,7 @@ def test_cut_at_every_byte_the_whole_lines_stand_and_nothing_is_damage() -> None
 def test_blocks_of_the_last_append_that_were_never_written_are_a_torn_tail() -> None:
     """A crash may leave the length without the contents: zeros, up to the end or with the end written."""
     start, end = ENDS[4], ENDS[5] - 20
-    for image in (RAW[:start] + b"\0" * 512, RAW[: start + 30] + b"\0" * 512, RAW[: end - 64] + b"\0" * 84):
+    for image in (RAW[:start] + b"\0" * 512, RAW[: start + 30] + b"\0" * 256, RAW[: end - 64] + b"\0" * 84):
         content = _journal.read(image)
         assert content is not None
         assert content.damage == ""
@@ -120,6 +120,50 @@ def test_blocks_that_went_missing_before_the_last_append_are_damage() -> None:
         expected = line == len(LINES) - 2  # what follows it is one line: that may have been one append
         assert bool(content.damage) is not expected
         assert content.records == RECORDS[: line - 1]
+
+
+def test_a_new_journals_header_and_first_record_may_be_torn_together() -> None:
+    first = ENDS[2]
+    for start in range(first):
+        for end in range(start + 16, first + 1):
+            content = _journal.read(RAW[:start] + b"\0" * (end - start) + RAW[end:first])
+            assert content is None or not content.damage, (start, end)
+
+
+def test_a_tail_longer_than_the_line_that_it_begins_is_damage() -> None:
+    """More than one append was there: the saves after the hole were acknowledged."""
+    for line in range(1, 5):
+        begun = RAW[: ENDS[line] + 14]
+        for image in (begun + b"\0" * (len(RAW) - len(begun)), RAW[: ENDS[line + 1] - 3] + b"\0" * 600):
+            assert (content := _journal.read(image)) is not None
+            assert content.damage, line
+            assert content.good_bytes == ENDS[line]
+
+
+def test_zeros_do_not_hide_the_lines_after_them() -> None:
+    lines = lines_of([{"set": {"n": number, "pad": "x" * 50}} for number in range(200)])
+    raw = b"".join(lines)
+    last = len(raw) - len(lines[-1])
+    for start in range(0, last - 4096, 97):
+        content = _journal.read(raw[:start] + b"\0" * 4096 + raw[start + 4096 :])
+        assert content is not None, start
+        assert content.damage, start
+
+
+@pytest.mark.parametrize(
+    "text", [b" ", b"  12 ", b"\r\n", b"x", b"0", b"12  ", b"12 0a1B", b"12 0a1b2c3d [", b"12 0a1b2c3d4"]
+)
+@pytest.mark.parametrize("line", [0, 3])
+def test_a_tail_that_begins_as_no_line_does_is_damage(text: bytes, line: int) -> None:
+    content = _journal.read(RAW[: ENDS[line]] + text)
+    assert content is not None
+    assert content.damage == f"its line at byte {ENDS[line]} is damaged"
+
+
+def test_a_journal_that_became_blanks_or_one_line_is_damage() -> None:
+    for image in (b" " * len(RAW), RAW.replace(b"\n", b" ")):
+        assert (content := _journal.read(image)) is not None
+        assert content.damage
 
 
 # -- damaged ----------------------------------------------------------------------------------------------------------

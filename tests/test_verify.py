@@ -562,3 +562,128 @@ def test_the_json_of_both_is_complete(two: Path) -> None:
     done = json.loads(run("repair", str(two), "--json").output)["repaired"][0]
     assert done["problem"] == bad["problem"]
     assert len(done["kept"]) == 1
+
+
+# -- the verdict is what a run meets ----------------------------------------------------------------------------------
+
+
+def put_in_place_of(path: Path, what: str) -> None:
+    path.unlink(missing_ok=True)
+    if what == "directory":
+        path.mkdir()
+    elif what == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pipes with names, and links need a privilege")
+@pytest.mark.parametrize("what", ["directory", "pipe", "link"])
+@pytest.mark.parametrize("suffix", [".json", ".journal"])
+def test_what_is_no_file_is_told_by_its_name_and_repaired(generations: Path, suffix: str, what: str) -> None:
+    path = generations.with_suffix(suffix)
+    put_in_place_of(path, what)
+    with pytest.raises(StoreError, match=f"cannot read .*{path.name}: "):
+        CheckpointManager(generations.parent).load_checkpoint("job")
+    assert run("verify", str(generations)).exit_code == 1
+    result = run("repair", str(generations))
+    assert result.exit_code == 0, result.output
+    assert loaded(generations) == (3 if suffix == ".json" else 10)
+    assert verify(generations, now=NOW).verdict == "good"
+    assert len(kept(generations)) >= 1
+
+
+def test_a_directory_in_place_of_the_checkpoint_before_lets_nobody_save(two: Path) -> None:
+    put_in_place_of(two.with_name(f"{two.name}.prev"), "directory")
+    with pytest.raises(StoreError):
+        CheckpointManager(two.parent).create_checkpoint("job", {"n": 2})
+    assert ".checkpoint_job.json.prev" in verify(two, now=NOW).problem
+    repair(two, now=NOW)
+    assert loaded(two) == 1
+    CheckpointManager(two.parent).create_checkpoint("job", {"n": 2})
+    assert loaded(two) == 2
+
+
+def test_zeros_at_the_end_of_a_journal_are_told(journaled: Path) -> None:
+    journal = journaled.with_suffix(".journal")
+    journal.write_bytes(journal.read_bytes() + b"\0" * 5000)
+    result = run("verify", str(journaled))
+    assert result.exit_code == 0
+    assert "its last 5,000 bytes are zeros" in result.output
+    journal.write_bytes(b"\0" * 700)
+    assert "its last 700 bytes are zeros" in run("verify", str(journaled)).output
+
+
+def test_each_save_that_is_counted_is_listed_also_one_that_begins_a_snapshot(journaled: Path) -> None:
+    journal = journaled.with_suffix(".journal")
+    raw = journal.read_bytes()
+    content = read(raw)
+    assert content is not None
+    journal.write_bytes(raw + frame(encode(content.records[-1] | {"fold": 99}), content.crc)[0])
+    output = run("verify", "-v", str(journaled)).output
+    count = len(content.records) + 1
+    assert f"{count} good saves" in output
+    assert output.count(": good, save ") == count
+    assert "a new snapshot was begun with it" in output
+
+
+def test_a_journal_that_is_lost_with_its_snapshot_is_told(generations: Path) -> None:
+    spoil(generations)
+    size = generations.with_suffix(".journal").stat().st_size
+    assert f"the journal that is there, {size:,} bytes with" in run("verify", str(generations)).output
+
+
+def test_a_damaged_journal_names_the_file_that_repair_goes_on_from(journaled: Path) -> None:
+    journal = journaled.with_suffix(".journal")
+    content = read(journal.read_bytes())
+    assert content is not None
+    spoil(journal, content.ends[2] + 30)
+    with pytest.raises(CheckpointCorruptError) as caught:
+        CheckpointManager(journaled.parent).load_checkpoint("job")
+    assert f"go on from the last good save in it:  resumable repair {journaled}\n" in str(caught.value)
+
+
+def test_a_run_that_begins_anew_beside_an_older_checkpoint_says_so(two: Path, caplog: pytest.LogCaptureFixture) -> None:
+    two.unlink()
+    assert "it was finished, or its checkpoint was removed" in run("verify", str(two)).output
+    with checkpointed("job", NEVER, store=two.parent, auto_cleanup=False) as cp:
+        assert not cp.resumed
+        (record,) = [one for one in caplog.records if one.levelname == "WARNING"]
+        assert record.name == "resumable"
+        assert f"resumable repair {two}.prev" in record.getMessage()
+        assert two.with_name(f"{two.name}.prev").exists()
+
+
+def test_a_first_run_has_nothing_to_tell(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with checkpointed("job", NEVER, store=tmp_path):
+        pass
+    assert [one for one in caplog.records if one.levelname == "WARNING"] == []
+
+
+def test_a_wrong_key_is_not_called_a_loss(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESUMABLE_KEY", EncryptedStore.new_key())
+    output = run("verify", str(sealed)).output
+    assert "the key is wrong, or" in output
+    assert "move" not in output
+
+
+@pytest.mark.parametrize(("content", "reason"), [(b"\n", "it is empty"), (b"\xff\xfe\0", "it is not text")])
+def test_a_key_file_without_a_key_is_refused(sealed: Path, tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "key").write_bytes(content)
+    result = run("verify", str(sealed), "--key-file", str(tmp_path / "key"))
+    assert result.exit_code == 2
+    assert reason in " ".join(result.output.split())
+
+
+def test_the_message_of_a_damaged_encrypted_one_can_be_pasted(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil(sealed, -100)
+    store = EncryptedStore(FileStore(sealed.parent), KEY)
+    with pytest.raises(CheckpointCorruptError, match="--key-file") as caught:
+        CheckpointManager(store=store).load_checkpoint("job")
+    command = next(line for line in str(caught.value).splitlines() if "go on from" in line)
+    monkeypatch.setenv("RESUMABLE_KEY", KEY)
+    result = run(*shlex.split(command.partition(":  ")[2])[1:])
+    assert result.exit_code == 0, result.output
+    found = CheckpointManager(store=store).load_checkpoint("job")
+    assert found is not None
+    assert found.state == {"n": 0}

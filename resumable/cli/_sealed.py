@@ -36,10 +36,14 @@ def unseal_by(key_file: Path | None) -> Unseal | None:
         click.UsageError: The key cannot be read, or is none.
     """
     try:
-        key = os.environ.get(KEY_VARIABLE) if key_file is None else key_file.read_text()
+        key = os.environ.get(KEY_VARIABLE) if key_file is None else key_file.read_text(encoding="utf-8")
+        if key_file is not None and not (key or "").strip():
+            raise ValueError("it is empty, and holds no key")
         return EncryptedStore(MemoryStore(), key).unseal if key else None
     except OSError as error:
         raise click.UsageError(printable(f"cannot read the key from {key_file}: {error.strerror or error}")) from None
+    except UnicodeDecodeError:
+        raise click.UsageError(printable(f"{key_file}: it is not text, and holds no key")) from None
     except (ValueError, ImportError) as error:
         where = f"${KEY_VARIABLE}" if key_file is None else str(key_file)
         raise click.UsageError(printable(f"{where}: {error}")) from None

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from .._errors import ResumableError
+from .._formats import is_encrypted
 from .._operation_files import FileFound, files_of, operation_id_of, operations_at
 from .._repair import Repaired, repair
 from .._shellwords import argument, printable
@@ -100,9 +101,14 @@ def _file_as_text(file: FileFound) -> str:
 
 def _way_out(found: Verified) -> str:
     best, path = found.best, argument(str(found.path))
+    if best is None and any(is_encrypted(file.raw) for file in found.files):
+        return f"  nothing opens: the key is wrong, or {path} is damaged. Try the right key first, and change nothing"
     if best is None:
         return f"  nothing can be had back. To start over, move {path} away"
     lost = f"; after it, {best.lost_bytes:,} bytes of its journal are lost" if best.lost_bytes else ""
+    journal = next((file for file in found.files if (file.kind, file.role) == ("journal", "current")), None)
+    if journal is not None and journal is not best.journal and journal.raw:
+        lost = f"; the journal that is there, {len(journal.raw):,} bytes with {journal.saves} good saves, is lost"
     return f"  can be had back: {_told(best)}{lost}\n  to go on from there:  resumable repair {path}"
 
 

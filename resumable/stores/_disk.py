@@ -206,6 +206,14 @@ def read(path: Path, limit: int = -1) -> bytes | None:
         os.close(descriptor)
 
 
+def is_irregular(path: Path) -> bool:
+    """Whether a directory, a link, a pipe or the like has the name: nothing that is read as a file of ours."""
+    try:
+        return not stat.S_ISREG(os.stat(path, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
+
+
 def unlink(path: Path) -> bool:
     """Remove a file; whether it was there."""
     try:

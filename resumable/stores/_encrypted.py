@@ -24,6 +24,7 @@ VERSION = "2.0 encrypted"
 _KEY_BYTES, _NONCE_BYTES, _TAG_BYTES = 32, 12, 16
 _SEALED, _END = b',"aes-256-gcm":"', b'"}\n'
 _PASSED_ON = ("own", "is_owned", "locate", "stamp")
+_REPAIR = "The save before it opens with this key; resumable repair takes it from --key-file FILE or $RESUMABLE_KEY"
 _PIECE = 3 << 18  # of base64, whose groups take three bytes
 
 
@@ -79,7 +80,10 @@ class EncryptedStore:
         try:
             return self.unseal(key, sealed)
         except ValueError as error:
-            raise CheckpointCorruptError(key, self._location(key), self._with_advice(key, str(error))) from None
+            previous = self._get_previous(key) if isinstance(self._store, GenerationStore) else None
+            if previous is None:
+                raise CheckpointCorruptError(key, self._location(key), str(error)) from None
+            raise CheckpointCorruptError(key, self._location(key), f"{error}. {_REPAIR}", previous[0]) from None
 
     def put(self, key: str, blob: bytes) -> Path | str:
         return self.put_chunks(key, [blob])
@@ -112,12 +116,6 @@ class EncryptedStore:
             return found[0], self.unseal(key, found[1])
         except ValueError:
             return None
-
-    def _with_advice(self, key: str, reason: str) -> str:
-        previous = self._get_previous(key) if isinstance(self._store, GenerationStore) else None
-        if previous is None:
-            return reason
-        return f"{reason}. The save before it, {previous[0]}, opens with this key: copy that one over it to go on"
 
     def _location(self, key: str) -> str:
         store = self._store

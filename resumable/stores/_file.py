@@ -51,7 +51,8 @@ class FileStore:
             if name is None or _disk.stamp(hashed) is not None:
                 return hashed
             plain = self.directory / name
-            return hashed if belongs_to_a_rival(plain, key) else plain
+            # What is no file is nobody's; whoever reads it is told its name.
+            return hashed if not _disk.is_irregular(plain) and belongs_to_a_rival(plain, key) else plain
 
     # -- the five verbs
 
