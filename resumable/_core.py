@@ -95,7 +95,7 @@ class Core(Saving):
 
     def _listen(self, checkpoint: Any) -> None:
         token = _current.set_current(checkpoint)
-        self._stack.callback(_reset_current, token)
+        self._stack.callback(_current.reset_current, token)
         self._is_listening = _signals.listen(self._wake)
         if self._is_listening:
             self._stack.callback(_signals.unlisten, self._wake)
@@ -297,9 +297,3 @@ class Core(Saving):
 
 def _name_of(error: BaseException) -> str:
     return "SIGTERM" if isinstance(error, SystemExit) and error.code == 143 else type(error).__name__
-
-
-def _reset_current(token: Any) -> None:
-    # A generator that is closed elsewhere leaves its block in another context.
-    with contextlib.suppress(ValueError):
-        _current.reset_current(token)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from contextvars import ContextVar, Token
 from typing import Any
 
@@ -20,4 +21,5 @@ def set_current(checkpoint: Any) -> Token[Any]:
 
 def reset_current(token: Token[Any]) -> None:
     """Put back what was current before :func:`set_current` gave *token*."""
-    _CURRENT.reset(token)
+    with contextlib.suppress(ValueError):  # a generator that is closed elsewhere leaves its block in another context
+        _CURRENT.reset(token)
