@@ -133,9 +133,10 @@ class Loops:
         view = self.views.get(name) or LoopView({})
         place = view.place_within(within)
         loop = self._make(make, name, place)
-        self._done_before += view.done()
+        done = view.done()
         self._made += 1
         view.begin(loop, place, within, _strand(), self._made)
+        self._done_before += done  # after that: a save of another thread's in between must count nothing twice
         self.views[name] = view
         return loop
 
