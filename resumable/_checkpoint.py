@@ -54,7 +54,6 @@ class Checkpoint(Shell[S]):
         if not self._core.is_owner():  # a forked child; whoever held the lock is not there
             return _MOST_ITEMS
         if self._is_interrupted():
-            self._wake()
             return 1
         with self._lock:
             self._was_woken = False

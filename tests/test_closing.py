@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from resumable import AsyncCheckpoint, Checkpoint, CheckpointManager, checkpointed, every
+from resumable import AsyncCheckpoint, Checkpoint, CheckpointManager, StoreError, checkpointed, every
 from resumable.testing import MemoryStore
 
 
@@ -32,12 +33,15 @@ class SlowStore(MemoryStore):
         self.is_writing, self.may_write = threading.Event(), threading.Event()
         self.writers = 0
         self.have_met = False
+        self.error: StoreError | None = None
 
     def put(self, key: str, blob: bytes) -> str:
         self.writers += 1
         self.have_met |= self.writers > 1
         self.is_writing.set()
         self.may_write.wait(10)
+        if self.error is not None:
+            raise self.error
         where = super().put(key, blob)
         self.writers -= 1
         return where
@@ -131,6 +135,48 @@ def test_the_end_does_not_wait_for_the_quota_that_a_thread_waits_for(tmp_path: P
     thread.join()
 
     assert time.monotonic() - began < 60
+
+
+async def test_an_end_that_is_cancelled_while_another_task_saves_saves_first() -> None:
+    store = SlowStore()
+
+    async def work() -> None:
+        async with checkpointed("job", every(hours=9), store=store) as cp:
+            saver = asyncio.ensure_future(cp.save())
+            await asyncio.to_thread(store.is_writing.wait, 10)
+            cp.state["by"] = "the block"
+            threading.Timer(0.3, store.may_write.set).start()
+            assert not saver.done()
+            raise Stop
+
+    task = asyncio.ensure_future(work())
+    await asyncio.to_thread(store.is_writing.wait, 10)
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    found = CheckpointManager(store=store).load_checkpoint("job")
+    assert found is not None
+    assert found.state == {"by": "the block"}
+
+
+async def test_a_cancellation_is_not_lost_with_the_save_that_fails_meanwhile() -> None:
+    store = SlowStore()
+    store.error = StoreError("the disk is full")
+
+    async def work() -> None:
+        async with checkpointed("job", every(items=1), store=store) as cp:
+            with contextlib.suppress(StoreError):
+                await cp.tick()
+            pytest.fail("it was cancelled")
+
+    task = asyncio.ensure_future(work())
+    await asyncio.to_thread(store.is_writing.wait, 10)
+    task.cancel()
+    store.may_write.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_the_end_does_not_wait_for_the_quota_that_a_task_waits_for(tmp_path: Path) -> None:

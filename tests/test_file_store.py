@@ -234,3 +234,14 @@ def test_deleting_is_how_to_get_rid_of_a_bad_one(tmp_path: Path) -> None:
     plant_bad(tmp_path, "cut")
     assert CheckpointManager(tmp_path).delete_checkpoint("crawl") is True
     assert names(tmp_path) == set()
+
+
+def test_a_journal_is_written_where_it_is_told_whatever_was_written_before(tmp_path: Path) -> None:
+    """A retirement that was interrupted leaves it open at its old end."""
+    store = FileStore(tmp_path)
+    store.append_journal("crawl", 0, b"an old line\n")
+    store.append_journal("crawl", 0, b"a new one\n")
+    store.append_journal("crawl", 10, b"and the next\n")
+
+    assert store.read_journal("crawl") == b"a new one\nand the next\n"
+    store.close()

@@ -6,15 +6,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from resumable import CheckpointData, CheckpointManager, StoreError, checkpointed, every
+from resumable import CheckpointData, CheckpointManager, StateEncodeError, StoreError, _mapping, checkpointed, every
 from resumable._capture import CapturedLoops
+from resumable._codec import decode
 from resumable._log import DurableLog
+from resumable._mapping import DurableDict
 from resumable._sink_file import Extent
 from resumable.stores import FileStore
 from resumable.testing import FaultyStore
@@ -112,6 +117,76 @@ def test_what_is_done_in_another_thread_during_a_save_is_not_ahead_of_its_effect
             assert found.metadata.processed_items <= done <= len(found.state["done"])
             assert done <= (tmp_path / "rows.txt").read_bytes()[:offset].count(b"\n")
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize("key", [None, str], ids=["by position", "by key"])
+def test_a_loop_that_begins_anew_during_the_write_is_not_taken_for_saved(
+    key: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with checkpointed("job", NEVER, store=tmp_path, auto_cleanup=False) as cp:
+        cp.mapping("files").update(PADDING)
+        cp.save()
+        list(cp.remaining(range(5), key=key, name="loop"))
+
+        begun: list[Any] = []
+        with monkeypatch.context() as during:
+            anew = range(100, 110)
+            before(during, FileStore, "append_journal", lambda: begun.append(cp.remaining(anew, key=key, name="loop")))
+            cp.save()
+        deque(islice(begun[0], 5), maxlen=0)
+        cp.save()
+
+        place = saved(tmp_path).internal["loops"]["loop"]
+        assert place["position"] == 4 if key is None else place["keys"] == ["100", "101", "102", "103"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_that_is_forked_during_a_save_of_another_thread_does_not_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_writing, may_write = threading.Event(), threading.Event()
+    with checkpointed("job", NEVER, store=tmp_path) as cp:
+        before(monkeypatch, FileStore, "put_chunks", lambda: (is_writing.set(), may_write.wait(10)))
+        thread = threading.Thread(target=cp.save)
+        thread.start()
+        assert is_writing.wait(10)
+        child = os.fork()
+        if child == 0:
+            cp.tick()
+            cp.save()
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        may_write.set()
+        thread.join()
+
+
+def test_what_is_put_into_a_collection_is_checked_as_it_becomes_one(tmp_path: Path) -> None:
+    with checkpointed("job", NEVER, store=tmp_path) as cp:
+        cp.state["files"] = {"a": {3, 4}}
+        with pytest.raises(StateEncodeError, match=r"\$\.state\.files\.a .* of type set"):
+            cp.mapping("files")
+
+
+@pytest.mark.parametrize("step", ["_gone_of", "freeze_checked"])
+def test_an_interruption_while_changes_are_taken_loses_none(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = DurableDict({"old": 1, "held": 0, "kept": 0})
+    held = files["held"] = [1]
+    files.take_changes()
+    files.settle()
+    held.append(2)
+    files["new"] = 3
+    del files["old"]
+    with monkeypatch.context() as during:
+        before(during, _mapping, step, _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            files.take_changes()
+
+    assert decode(files.take_changes() or b"") == {"set": {"new": 3, "held": [1, 2]}, "del": ["old"]}
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def _done(loops: dict[str, dict[str, Any]]) -> int:
