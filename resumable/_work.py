@@ -111,12 +111,13 @@ def one_remotely(work: Work, item: Any) -> Any:
     try:
         result = work(item)
     except Exception as error:
-        error = _portable(error)
-        setattr(error, SEEN, relay.limits)
-        raise error
+        failure = _portable(error)
+        setattr(failure, SEEN, relay.limits)
+    else:
+        return Told(result, relay.limits) if relay.limits else result
     finally:
         reset_current(token)
-    return Told(result, relay.limits) if relay.limits else result
+    raise failure  # here, or it had the other one as its context, which some picklers take along
 
 
 def many_remotely(work: Work, items: Sequence[Any]) -> Any:

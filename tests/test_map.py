@@ -30,6 +30,7 @@ from resumable import (
     every,
 )
 from resumable import current_checkpoint as current
+from resumable._work import Work, one_remotely
 from resumable.testing import FaultyStore, ManualClock, MemoryStore
 
 EACH = every(items=1)
@@ -289,6 +290,14 @@ def test_an_error_that_does_not_pickle_costs_no_other_item(pool: Any, batch: int
     assert {item: str(result) for item, result in found.items() if isinstance(result, Exception)} == {
         3: "ValueError: three"
     }
+
+
+def test_an_error_that_stands_in_for_one_that_does_not_pickle_has_it_not_as_its_context() -> None:
+    """Picklers that take along what an error came of, as tblib's does, would fail again."""
+    with pytest.raises(RuntimeError, match="ValueError: three") as caught:
+        one_remotely(Work(unpicklable_error), 3)
+
+    assert caught.value.__context__ is None
 
 
 class FailsTwice:
