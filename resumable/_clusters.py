@@ -87,7 +87,13 @@ async def _pass_on(theirs: Any, ended: Future[Any]) -> None:
 
 
 class RayExecutor:
-    """``submit`` over Ray's own tasks. Ray must be initialized, or be able to do it by itself."""
+    """``submit`` over Ray's own tasks. Ray must be initialized, or be able to do it by itself.
+
+    Attributes:
+        notice_seconds: For so long it may hand tasks to a worker that has died; they seem to have killed it.
+    """
+
+    notice_seconds = 0.5
 
     def __init__(self, ray: Any) -> None:
         # Ray would run a task whose worker died again, unseen: the coordinator counts those.

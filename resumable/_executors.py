@@ -7,6 +7,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import copy_context
@@ -65,6 +66,7 @@ class Engine:
             BrokenExecutor: *error*, if no factory was given.
         """
         if not isinstance(error, BrokenExecutor):
+            time.sleep(getattr(self.executor, "notice_seconds", 0.0))
             return
         if self._make is None:
             error.add_note("resumable: to go on by itself, give a factory: executor=lambda: ProcessPoolExecutor(8)")
