@@ -176,17 +176,19 @@ class Coordinator(Landing):
     def _fill(self) -> None:
         """Hand out as much as may be."""
         flying, settings = self._flying, self.settings
+        items = sum(map(len, flying.values()))
         while self._crash is None and len(flying) < self._window:
             task = self._again.popleft() if self._again else self._next()
             if task is None:
                 self.owner.has_quota(None)
                 return
-            if not self.owner.has_quota(sum(map(len, flying.values())), len(task)):
+            if not self.owner.has_quota(items, len(task)):
                 if flying:  # it may use up the rest
                     self._again.appendleft(task)
                     return
                 self.check_in()  # waits
             self._launch(task)
+            items += len(task)
         is_full = self._window == settings.max_in_flight and self._crash is None and not self._again
         self._is_steady = is_full and settings.batch == 1 and not self.owner.is_metered
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Literal, NoReturn, Protocol
 
@@ -215,6 +216,8 @@ class PositionLedger:
         return self._form(position, samples)
 
     def as_now(self, position: int, last: Sample | None = None) -> Callable[[], dict[str, Any]]:
+        if not self.is_full:
+            return partial(self.to_dict, position, last)
         form = self.to_dict(position, last)
         return lambda: form
 
