@@ -10,6 +10,7 @@ from . import _journal
 from ._errors import StoreError
 from ._formats import UnknownFormatError
 from .stores import FileStore, _disk
+from .stores._journal_file import without_room
 from .stores._names import PREFIX, SUFFIX, names_for
 from .stores._rivals import operation_id_in
 
@@ -105,7 +106,8 @@ def read(file: FileFound) -> None:
         file.is_irregular = _disk.is_irregular(file.path)
         if file.is_irregular:
             raise OSError("it is not a regular file")
-        file.raw = _disk.read(file.path) or b""
+        raw = _disk.read(file.path) or b""
+        file.raw = without_room(raw) if file.kind == "journal" else raw
     except OSError as error:
         file.problem = f"{file.path.name} cannot be read: {error.strerror or error}"
         file.is_readable = False

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from .._errors import CheckpointBusyError, StoreError
 from . import _disk, _lock
+from ._journal_file import JournalFile, without_room
 from ._names import PREFIX, SUFFIX, check_operation_id, hashed_name, plain_name
 from ._rivals import are_rivals, belongs_to_a_rival, operation_id_in
 
@@ -27,7 +27,7 @@ class FileStore:
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(directory)
         self._located: dict[str, Path] = {}
-        self._journals: dict[str, _Journal] = {}
+        self._journals: dict[str, JournalFile] = {}
         self._new_journals: dict[str, Path] = {}
 
     def __repr__(self) -> str:
@@ -146,27 +146,24 @@ class FileStore:
     def read_journal(self, key: str) -> bytes | None:
         path = _beside(self.locate(key), ".journal")
         with _as_store_error(f"cannot read {path}"):
-            return _disk.read(path)
+            raw = _disk.read(path)
+        return None if raw is None else without_room(raw)
 
-    def append_journal(self, key: str, offset: int, data: bytes) -> None:
-        known = self._journals.get(key)
-        if known is not None and known.end != offset:
+    def append_journal(self, key: str, offset: int, data: bytes, meanwhile: Callable[[], None] | None = None) -> None:
+        journal = self._journals.get(key)
+        if journal is not None and journal.end != offset:
             self._close_journal(key)
-            known = None
-        path = _beside(self.locate(key), ".journal") if known is None else known.path
-        with _as_store_error(f"cannot append to {path}"):
-            if known is None:
-                known = self._journals[key] = _Journal(path, _open_journal(path, offset), offset)
-            try:
-                _disk.write_all(known.descriptor, data)
-                _disk.sync_data(known.descriptor)
-                known.end += len(data)
-            except BaseException:
-                # What failed may be read back though it never got to the disk: the next run must not build upon it.
-                with contextlib.suppress(OSError):
-                    os.ftruncate(known.descriptor, offset)
-                self._close_journal(key)
-                raise
+            journal = None
+        path = _beside(self.locate(key), ".journal") if journal is None else journal.path
+        try:
+            if journal is None:
+                journal = self._journals[key] = JournalFile(path, offset)
+            journal.append(data, meanwhile)
+        except BaseException as error:
+            self._journals.pop(key, None)
+            if isinstance(error, OSError):
+                raise _store_error(f"cannot append to {path}", error) from error
+            raise
 
     def write_journal(self, key: str, chunks: Iterable[bytes]) -> Callable[[bytes], None]:
         path = _beside(self.locate(key), ".journal")
@@ -201,10 +198,9 @@ class FileStore:
                 _disk.unlink(new)
 
     def _close_journal(self, key: str) -> None:
-        known = self._journals.pop(key, None)
-        if known is not None:
-            with contextlib.suppress(OSError):
-                os.close(known.descriptor)
+        journal = self._journals.pop(key, None)
+        if journal is not None:
+            journal.close()
 
     # -- generations
 
@@ -224,37 +220,6 @@ class FileStore:
         return None if raw is None else (str(path), raw)
 
 
-@dataclass(slots=True)
-class _Journal:
-    """A journal that is open.
-
-    Attributes:
-        end: Where the descriptor stands.
-    """
-
-    path: Path
-    descriptor: int
-    end: int
-
-
-def _open_journal(path: Path, offset: int) -> int:
-    descriptor = os.open(path, _disk.WRITE | os.O_CREAT, 0o600)
-    try:
-        size = os.fstat(descriptor).st_size
-        if size < offset:
-            raise OSError("it is shorter than it was; somebody else wrote to it or removed it")
-        if size > offset:
-            # Else a power cut might leave what is written next mixed with what was cut off.
-            os.ftruncate(descriptor, offset)
-            _disk.sync_data(descriptor)
-        os.lseek(descriptor, offset, os.SEEK_SET)
-        _disk.sync_directory(path.parent)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name.removesuffix(SUFFIX) + suffix)
 
@@ -264,4 +229,8 @@ def _as_store_error(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{what}: {error.strerror or error}. What was saved before still stands.") from error
+        raise _store_error(what, error) from error
+
+
+def _store_error(what: str, error: OSError) -> StoreError:
+    return StoreError(f"{what}: {error.strerror or error}. What was saved before still stands.")
