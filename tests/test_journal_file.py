@@ -73,19 +73,6 @@ def test_a_disk_with_no_room_to_spare_takes_the_save(path: Path, monkeypatch: py
     assert path.stat().st_size == 1800
 
 
-@pytest.mark.parametrize("has_room", [False, True])
-def test_what_is_done_meanwhile_comes_after_the_bytes_and_before_they_are_safe(
-    path: Path, monkeypatch: pytest.MonkeyPatch, has_room: bool
-) -> None:
-    journal = JournalFile(path, 0)
-    if has_room:
-        journal.append(b"one\n")
-    told: list[object] = []
-    monkeypatch.setattr(_disk, "sync_data", lambda descriptor: told.append("synced"))
-    journal.append(b"two\n", lambda: told.append(read(path)))
-    assert told == [b"one\ntwo\n" if has_room else b"two\n", "synced"]
-
-
 def test_an_append_that_fails_leaves_the_journal_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = FileStore(path.parent)
     store.append_journal("job", 0, b"one\n")
@@ -99,12 +86,6 @@ def test_an_append_that_fails_leaves_the_journal_as_it_was(path: Path, monkeypat
             store.append_journal("job", 4, b"two\n")
     assert path.read_bytes() == b"one\n"
 
-    def interrupted() -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        store.append_journal("job", 4, b"two\n", interrupted)
-    assert path.read_bytes() == b"one\n"
     store.append_journal("job", 4, b"three\n")
     store.close()
     assert path.read_bytes() == b"one\nthree\n"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from . import _disk
@@ -48,24 +47,17 @@ class JournalFile:
             os.close(self._descriptor)
             raise
 
-    def append(self, data: bytes, meanwhile: Callable[[], None] | None = None) -> None:
+    def append(self, data: bytes) -> None:
         """Add *data*; it is safe on the disk when this returns.
 
-        Args:
-            meanwhile: Called once the system has the bytes, while they go to the disk.
-
         Raises:
-            OSError: That failed, nothing was added, and the journal is closed. What *meanwhile* raises does the same.
+            OSError: That failed; nothing was added, and the journal is closed.
         """
         end = self.end + len(data)
         try:
             _disk.write_all(self._descriptor, data)
             if end > self._room_ends:
                 self._make_room(end, len(data))
-            elif meanwhile is not None:
-                _disk.begin_sync(self._descriptor, self.end, len(data))
-            if meanwhile is not None:
-                meanwhile()
             _disk.sync_data(self._descriptor)
         except BaseException:
             # What failed may be read back though it never got to the disk: the next run must not build upon it.

@@ -19,7 +19,6 @@ import pytest
 from resumable import CheckpointManager, _journal
 from resumable.stores import FileStore, _disk
 from resumable.stores._journal_file import without_room
-from resumable.stores._journal_file import without_room
 from tests.conftest import Figure
 from tests.faults import operations
 from tests.faults.injection import WHOLE, scratch
@@ -185,7 +184,7 @@ def test_a_record_may_tear_at_any_sector_wherever_it_begins(remnant: int, tmp_pa
             store = FileStore(directory)
             end = len(header) + len(first)
             for number, record in ((2, second), (3, third)):
-                store.append_journal("job", end, record, lambda: None)
+                store.append_journal("job", end, record)
                 recorder.tell(f"saved {number}")
                 end += len(record)
             store.close()
