@@ -150,16 +150,16 @@ def as_stored(costs: SaveCosts, *, charged: bool) -> SaveCosts:
     """*costs* as the save that is about to be written should hold them: itself counted, at its expected cost.
 
     The real cost is known too late to be part of it. Left out, a process that is killed after each save would never
-    be charged for one.
+    be charged for one. To the microsecond, as people may read it.
     """
     expected = costs.save_seconds if charged and costs.save_seconds is not None else 0.0
     return SaveCosts(
-        active_seconds=costs.active_seconds,
+        active_seconds=round(costs.active_seconds, 6),
         work_seconds=0.0,
-        item_seconds=costs.item_seconds,
-        save_seconds=costs.save_seconds,
-        average_seconds=costs.average_seconds,
-        charged_seconds=costs.charged_seconds + expected,
+        item_seconds=round(costs.item_seconds, 6),
+        save_seconds=costs.save_seconds and round(costs.save_seconds, 6),
+        average_seconds=costs.average_seconds and round(costs.average_seconds, 6),
+        charged_seconds=round(costs.charged_seconds + expected, 6),
         restores=costs.restores,
     )
 

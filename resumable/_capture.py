@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
+
+import msgspec
 
 from ._codec import encode
 from ._collections import Durable
@@ -42,11 +44,14 @@ class CapturedLoops:
     """
 
     def __init__(self, loops: Mapping[str, SavedLoop] | None = None) -> None:
-        views = dict(loops or {})
-        self._settlers = {name: view.settler() for name, view in views.items()}
-        changes = ((name, view.changes()) for name, view in views.items())
-        self.changes = {name: change for name, change in changes if change is not None}
-        self._places = {name: view.as_now() for name, view in views.items()}
+        self.changes: dict[str, dict[str, Any]] = {}
+        self._settlers: dict[str, Callable[[Mapping[str, Any]], None]] = {}
+        self._places: dict[str, Callable[[], dict[str, Any]]] = {}
+        for name, view in list(loops.items()) if loops else ():
+            self._settlers[name] = view.settler()
+            if (change := view.changes()) is not None:
+                self.changes[name] = change
+            self._places[name] = view.as_now()
 
     def to_dict(self) -> dict[str, Any]:
         """All that is to be saved of them."""
@@ -89,7 +94,8 @@ class Content:
             check_metadata(values)
         except ValueError as error:
             raise StateEncodeError("$.metadata", str(error)) from None
-        check(self.metadata.extra, "$.metadata")
+        if self.metadata.extra:
+            check(self.metadata.extra, "$.metadata")
         return values
 
     def tail(self, generation: int) -> dict[str, Any]:
@@ -112,6 +118,7 @@ class Capture:
     Attributes:
         record: What goes to the journal; None if everything is to be written.
         writer: Of everything: instead of the record, or as a fold after it.
+        collections: Those of the *parts* that are durable.
     """
 
     content: Content
@@ -119,6 +126,10 @@ class Capture:
     sections: dict[str, bytes]
     record: bytes | None = None
     writer: SnapshotWriter | None = None
+    collections: dict[str, Durable] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.collections = {name: part for name, part in self.parts.items() if isinstance(part, Durable)}
 
 
 def encode_state(state: dict[str, Any], checker: Checker, *, wholly: bool = False) -> dict[str, Part]:
@@ -130,11 +141,9 @@ def encode_state(state: dict[str, Any], checker: Checker, *, wholly: bool = Fals
     plain = {name: value for name, value in state.items() if not isinstance(value, Durable)}
     if len(plain) < len(state):
         _check_places(state)
-    checker.check(plain, "$.state", wholly=wholly)
-    return {
-        name: value if isinstance(value, Durable) else encode(value, f"$.state{step(name)}")
-        for name, value in state.items()
-    }
+    if plain:
+        checker.check(plain, "$.state", wholly=wholly)
+    return {name: encode(value, f"$.state{step(name)}") if name in plain else value for name, value in state.items()}
 
 
 def _check_places(state: dict[str, Any]) -> None:
@@ -150,11 +159,6 @@ def _check_places(state: dict[str, Any]) -> None:
                 raise StateEncodeError(where, f"it is the collection $.state{step(other)} itself; keep a copy of it")
 
 
-def durable_parts(parts: Mapping[str, Part]) -> dict[str, Durable]:
-    """Those that are durable collections."""
-    return {name: part for name, part in parts.items() if isinstance(part, Durable)}
-
-
 class Baseline:
     """What the store holds already, as far as that is known: changes are told against it."""
 
@@ -164,12 +168,12 @@ class Baseline:
         self._parts: dict[str, bytes] = {}
         self._sections: dict[str, bytes] = {}
 
-    def remember(self, parts: Mapping[str, Part], sections: Mapping[str, bytes]) -> None:
+    def remember(self, capture: Capture) -> None:
         """This is stored now."""
-        self.names = set(parts)
-        self.collections = durable_parts(parts)
-        self._parts = {n: p for n, p in parts.items() if isinstance(p, bytes) and len(p) <= _REMEMBER_UP_TO}
-        self._sections = dict(sections)
+        self.names = set(capture.parts)
+        self.collections = capture.collections
+        self._parts = {n: p for n, p in capture.parts.items() if isinstance(p, bytes) and len(p) <= _REMEMBER_UP_TO}
+        self._sections = capture.sections
 
     def knows(self, collections: Mapping[str, Durable]) -> bool:
         """Whether changes of *collections* build upon what is stored: of these very ones, and of no others."""
@@ -180,36 +184,51 @@ class Baseline:
         """The plain values that are not surely the same as those stored."""
         return {n: p for n, p in parts.items() if isinstance(p, bytes) and self._parts.get(n) != p}
 
-    def record(self, content: Content, changed: dict[str, bytes], sections: Mapping[str, bytes]) -> bytes:
-        """One journal record: all that differs. What changed in the collections is taken with it."""
-        members: list[tuple[str, bytes]] = [
-            ("at", encode(content.last_updated.isoformat())),
-            ("metadata", encode(content.checked_metadata(), "$.metadata")),
-        ]
+    def record(self, capture: Capture, changed: dict[str, bytes]) -> bytes:
+        """One journal record: all that differs. What changed in the collections is taken with it.
+
+        Raises:
+            StateEncodeError: JSON cannot hold it.
+        """
+        content = capture.content
+        record: dict[str, Any] = {"at": content.last_updated.isoformat(), "metadata": content.checked_metadata()}
         if changed:
-            members.append(("set", _object(changed.items())))
+            record["set"] = _raw(changed)
         deleted = self.names.difference(content.state)
         if deleted:
-            members.append(("del", encode(sorted(deleted))))
-        taken = ((name, c.take_changes()) for name, c in self.collections.items())
-        changes = [(name, change) for name, change in taken if change is not None]
+            record["del"] = sorted(deleted)
+        taken = {name: collection.take_changes() for name, collection in self.collections.items()}
+        changes = {name: change for name, change in taken.items() if change is not None}
         if changes:
-            members.append(("collections", _object(changes)))
+            record["collections"] = changes
         if content.loops.changes:
-            members.append(("loops", encode(content.loops.changes, "$.resumable.loops")))
-        news = [(name, section) for name, section in sections.items() if self._sections.get(name) != section]
+            record["loops"] = content.loops.changes
+        news = {name: section for name, section in capture.sections.items() if self._sections.get(name) != section}
         if news:
-            members.append(("resumable", _object(news)))
-        return _object(members)
+            record["resumable"] = _raw(news)
+        try:
+            return encode(record)  # once for all of it: a collection may have changed much
+        except StateEncodeError:
+            _find_out_where(record)
+            raise
+
+
+def _raw(parts: Mapping[str, bytes]) -> dict[str, msgspec.Raw]:
+    return {name: msgspec.Raw(part) for name, part in parts.items()}
+
+
+def _find_out_where(record: dict[str, Any]) -> None:
+    """Raise the StateEncodeError that names the place in the state, where a record has it somewhere else."""
+    encode(record["metadata"], "$.metadata")
+    for name, change in record.get("collections", {}).items():
+        for part in change.values():
+            encode(part, f"$.state{step(name)}")
+    encode(record.get("loops"), "$.resumable.loops")
 
 
 def beginning_fold(record: bytes, generation: int) -> bytes:
     """*record*, naming the snapshot that is begun with it."""
     return b'%b,"fold":%d}' % (record[:-1], generation)
-
-
-def _object(members: Iterable[tuple[str, bytes]]) -> bytes:
-    return b"{%b}" % b",".join([b"%b:%b" % (encode(name), part) for name, part in members])
 
 
 def encode_sections(internal: Mapping[str, Any]) -> dict[str, bytes]:

@@ -22,6 +22,7 @@ from ._errors import StateEncodeError
 CHUNK = 1000
 """Entries encoded at once in a snapshot."""
 _SAMPLE = 8
+FEW = 256
 
 
 class Collection(Protocol):
@@ -32,8 +33,8 @@ class Collection(Protocol):
     what changes in between belongs to the next one.
     """
 
-    def take_changes(self) -> bytes | None:
-        """What changed since the last take that was settled, as a JSON object; None if nothing.
+    def take_changes(self) -> dict[str, Any] | None:
+        """What changed since the last take that was settled, to be encoded at once; None if nothing.
 
         Raises:
             StateEncodeError: If JSON cannot hold it. Nothing was taken.
@@ -54,7 +55,10 @@ class Collection(Protocol):
         ...
 
     def changed_bytes(self) -> int:
-        """About how long what was assigned, added or deleted since the last take is in JSON, judged by a few."""
+        """About how long what was assigned, added or deleted since the last take is in JSON, judged by some of it.
+
+        0 for a :data:`FEW`: to take them and find them too long costs less than to judge them first each time.
+        """
         ...
 
     def snapshot(self) -> Snapshot:
@@ -128,12 +132,6 @@ def about_bytes(count: int, some: Iterable[Any]) -> int:
         return count * len(encode(sample)) // len(sample)
     except StateEncodeError:
         return 0  # whoever takes them will tell
-
-
-def object_of(**parts: bytes | None) -> bytes:
-    """A JSON object of encoded members; those that are None are left out. A trailing ``_`` is cut off a name."""
-    members = (b'"%b":%b' % (name.rstrip("_").encode(), part) for name, part in parts.items() if part is not None)
-    return b"{%b}" % b",".join(members)
 
 
 # -- replay -----------------------------------------------------------------------------------------------------------

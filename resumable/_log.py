@@ -6,8 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any, NoReturn, SupportsIndex
 
-from ._changes import Snapshot, about_bytes, object_of
-from ._codec import encode
+from ._changes import FEW, Snapshot, about_bytes
 from ._frozen import freeze_all, freeze_checked, thaw_all
 from ._mapping import KEEP_FREEZING
 from ._plain import check, is_plain
@@ -62,18 +61,14 @@ class DurableLog(list[Any]):
 
     def changed_bytes(self) -> int:
         count = len(self) - self._first_new
+        if count <= FEW:
+            return 0
         return about_bytes(count, list.__getitem__(self, slice(self._first_new, self._first_new + 8)))
 
-    def take_changes(self) -> bytes | None:
+    def take_changes(self) -> dict[str, Any] | None:
         with self._lock:
             self._take()
-            if self._taken is None:
-                return None
-            try:
-                return self._encoded(*self._taken)
-            except BaseException:
-                self.put_back()
-                raise
+            return None if self._taken is None else self._told(*self._taken)
 
     def take_snapshot(self) -> Snapshot:
         with self._lock:
@@ -133,11 +128,10 @@ class DurableLog(list[Any]):
     def _saved_entries(self, indexes: list[int]) -> list[Any]:
         return [list.__getitem__(self, index) for index in indexes]
 
-    def _encoded(self, start: int, changed_at: set[int]) -> bytes:
+    def _told(self, start: int, changed_at: set[int]) -> dict[str, Any]:
         new = list.__getitem__(self, slice(start, self._first_new))
         put = [[index, list.__getitem__(self, index)] for index in sorted(changed_at)]
-        encoded = encode(new, self._path)
-        return object_of(append=encoded, put=encode(put, self._path) if put else None)
+        return {"append": new, "put": put} if put else {"append": new}
 
 
 class _LoadedLog(DurableLog):

@@ -190,7 +190,10 @@ class Loops:
 
     def done(self) -> int:
         """How many items all loops of this run have finished."""
-        return self._done_before + sum(view.done() for view in list(self.views.values()))
+        done = self._done_before
+        for view in list(self.views.values()):
+            done += view.done()
+        return done
 
     def wake(self) -> None:
         """Have each running loop ask before its next item."""

@@ -8,8 +8,7 @@ from itertools import repeat
 from operator import is_
 from typing import Any, Final, SupportsIndex
 
-from ._changes import Collection, Replay, Snapshot, apply_change, object_of
-from ._codec import encode
+from ._changes import Collection, Replay, Snapshot, apply_change
 from ._errors import StateEncodeError
 from ._frozen import IMMUTABLE, FrozenList, freeze, freeze_all, freeze_checked, thaw_all
 from ._gil import has_gil
@@ -184,15 +183,14 @@ class DurableDict(Marked, dict[str, Any]):
             if key not in changed:
                 _set(self, key, value)
 
-    def _encoded(self, taken: dict[str, Any]) -> bytes:
+    def _told(self, taken: dict[str, Any]) -> dict[str, Any]:
         gone = _gone_of(taken)
-        entries = {key: value for key, value in taken.items() if key not in gone} if gone else taken
-        encoded = encode(entries, self._path)
         if not gone:
-            return object_of(set=encoded)
+            return {"set": taken}
+        entries = {key: value for key, value in taken.items() if key not in gone}
         if len(entries) >= len(self) and entries.keys() >= frozenset(dict.keys(self)):
-            return object_of(clear=b"true", set=encoded)
-        return object_of(set=encoded, del_=encode(list(gone), self._path))
+            return {"clear": True, "set": entries}
+        return {"set": entries, "del": list(gone)}
 
     def _copied(self) -> Snapshot:
         keys, values = self._columns()

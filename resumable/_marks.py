@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._changes import about_bytes
+from ._changes import FEW, about_bytes
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,26 +28,23 @@ class Marked:
     _lock: threading.RLock
 
     def changed_bytes(self) -> int:
+        if len(self._changed) <= FEW:
+            return 0
         with self._lock:
             return about_bytes(len(self._changed), self._changed.items())
 
-    def take_changes(self) -> bytes | None:
+    def take_changes(self) -> dict[str, Any] | None:
         with self._lock:
             self._take()
-            if not self._taken:
-                return None
-            try:
-                return self._encoded(self._taken)
-            except BaseException:
-                self.put_back()
-                raise
+            return self._told(self._taken) if self._taken else None
 
     def settle(self) -> None:
         self._taken = None
 
     def put_back(self) -> None:
         with self._lock:
-            self._mark_again(self._taken or {})
+            if self._taken:
+                self._mark_again(self._taken)
             self._taken = None
 
     def _take(self) -> None:
@@ -67,7 +64,7 @@ class Marked:
     def _collect(self) -> dict[Any, Any]:
         raise NotImplementedError
 
-    def _encoded(self, taken: dict[Any, Any]) -> bytes:
+    def _told(self, taken: dict[Any, Any]) -> dict[str, Any]:
         raise NotImplementedError
 
 

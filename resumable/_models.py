@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -98,8 +99,12 @@ class CheckpointMetadata:
 
     def to_dict(self) -> dict[str, Any]:
         """One flat dict, as the document holds it; what is None is left out."""
-        known = {name: getattr(self, name) for name in _METADATA_FIELDS}
-        return {name: value for name, value in known.items() if value is not None} | self.extra
+        known = zip(_METADATA_FIELDS, _values_of(self), strict=True)
+        return {name: value for name, value in known if value is not None} | self.extra
+
+    def copy(self) -> CheckpointMetadata:
+        """Another one with the same values; what ``extra`` holds is shared."""
+        return CheckpointMetadata(**dict(zip(_METADATA_FIELDS, _values_of(self), strict=True)), extra=dict(self.extra))
 
     def get(self, name: str, default: Any = None) -> Any:
         """The value of a field or of an extra key, else *default*."""
@@ -129,6 +134,7 @@ def check_metadata(values: Mapping[str, Any]) -> None:
 
 
 _METADATA_FIELDS = tuple(f.name for f in dataclasses.fields(CheckpointMetadata) if f.name != "extra")
+_values_of = operator.attrgetter(*_METADATA_FIELDS)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from . import _mismatch, _typed
+from ._auto import as_stored
 from ._capture import CapturedLoops, Content
 from ._collections import Durable, kind_of, make
 from ._errors import CheckpointCorruptError
@@ -186,10 +186,11 @@ class Saving:
             return
         self.check_open()
         self.sync()
-        try:
-            yield from self._note_finished_saves(wait=True)
-        except Exception as error:  # this one tells everything anew
-            _log.warning("%s: a save before this one failed: %s", self.operation_id, error)
+        if self._stored.is_saving or self._pending:
+            try:
+                yield from self._note_finished_saves(wait=True)
+            except Exception as error:  # this one tells everything anew
+                _log.warning("%s: a save before this one failed: %s", self.operation_id, error)
         self._is_probed = True
         if is_last:
             self.sinks.seal()
@@ -215,13 +216,16 @@ class Saving:
             nonlocal metadata
             self.sync()
             loops = CapturedLoops(self.loops.views)
-            metadata = dataclasses.replace(self.session.metadata, extra=dict(self.session.metadata.extra))
+            metadata = self.session.metadata.copy()
             metadata.save_count += len(self._pending) + 1
             metadata.last_save_reason = save.reason
             return self._content(metadata, save, is_last=is_last, loops=loops)
 
-        with self._landings():
+        self.is_within = True
+        try:
             location = yield from self._stored.save(take, wait=wait)
+        finally:
+            self._note_landed()
         seconds = self.clock.now() - began
         if location is SENT:
             self._pending.append((save, seconds, metadata))
@@ -238,23 +242,21 @@ class Saving:
         _log.debug("%s: saved (%s)", self.options.operation_id, save.reason)
 
     def _note_finished_saves(self, *, wait: bool = False) -> Steps[None]:
-        with self._landings():
-            yield from self._stored.wait(for_fold=False) if wait else self._stored.poll()
-
-    @contextlib.contextmanager
-    def _landings(self) -> Iterator[None]:
-        """Take note of the saves that come to stand within, or fail."""
         self.is_within = True
         try:
-            yield
+            yield from self._stored.wait(for_fold=False) if wait else self._stored.poll()
         finally:
-            for beside in self._stored.take_landed()[: len(self._pending)]:  # an interruption may have lost some
-                save, seconds, metadata = self._pending.popleft()
-                self._note_saved(save, seconds + beside, metadata)
-            if not self._stored.is_saving:
-                self._pending.clear()
-                self.session.failed()
-            self.is_within = False
+            self._note_landed()
+
+    def _note_landed(self) -> None:
+        """Take note of the saves that came to stand, or failed."""
+        for beside in self._stored.take_landed()[: len(self._pending)]:  # an interruption may have lost some
+            save, seconds, metadata = self._pending.popleft()
+            self._note_saved(save, seconds + beside, metadata)
+        if not self._stored.is_saving:
+            self._pending.clear()
+            self.session.failed()
+        self.is_within = False
 
     def _content(
         self,
@@ -277,7 +279,7 @@ class Saving:
         if (pace := self.reporter.to_dict()) is not None:
             internal["pace"] = pace
         internal["elapsed"] = round(self.session.elapsed_time, 3)
-        internal["costs"] = _typed.costs_to(self.session.costs, charged=save is not None and save.is_charged)
+        internal["costs"] = as_stored(self.session.costs, charged=save is not None and save.is_charged)
         if self.options.arguments:
             internal["arguments"] = dict(self.options.arguments)
         # A copy, for other threads may add to it meanwhile.

@@ -11,30 +11,34 @@ from ._models import CheckpointContext, CheckpointMetadata, SaveCosts
 from ._strategies import Plan, SaveDecision, SaveStrategy, in_this_window
 
 
+@dataclass(slots=True)
+class Standing:
+    """Where the operation stands, or stood.
+
+    Attributes:
+        remaining: Of the API's quota; None if this run has not seen it.
+    """
+
+    elapsed_time: float
+    processed_items: int
+    # What was left of another run's quota says nothing of this one's. Changed in place, as one thread may observe
+    # while another notes a save.
+    remaining: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Save:
     """The command to save.
 
     Attributes:
-        context: Where the operation stood when this was decided.
+        at: Where the operation stood when this was decided.
         reason: Why, for people.
         is_charged: Whether its time counts against an overhead bound; a save that had to be does not.
     """
 
-    context: CheckpointContext
+    at: Standing
     reason: str
     is_charged: bool
-
-
-@dataclass(slots=True)
-class _LastSave:
-    """Where the operation stood at the last save."""
-
-    time: float
-    items: int
-    # What was left of another run's quota says nothing of this one's. Changed in place, as one thread may observe
-    # while another notes a save.
-    remaining: int | None = None
 
 
 class Session:
@@ -62,9 +66,9 @@ class Session:
         self._began = now - elapsed_time
         self._counted_at = now
         self._counted_items = metadata.processed_items
-        self._last = _LastSave(elapsed_time, metadata.processed_items)
+        self._last = Standing(elapsed_time, metadata.processed_items)
         # What came before each save that is on its way: the save before it, and the work since that.
-        self._on_their_way: deque[tuple[_LastSave, float]] = deque()
+        self._on_their_way: deque[tuple[Standing, float]] = deque()
         self.saves = 0
 
     def context(self, *, now: float) -> CheckpointContext:
@@ -78,8 +82,8 @@ class Session:
             rate_limit_total=metadata.rate_limit_total,
             elapsed_time=now - self._began,
             error_count=metadata.error_count,
-            last_save_time=self._last.time,
-            last_save_items=self._last.items,
+            last_save_time=self._last.elapsed_time,
+            last_save_items=self._last.processed_items,
             last_save_remaining=self._last.remaining,
             save_costs=self.costs,
         )
@@ -95,7 +99,7 @@ class Session:
         """Is a save due?"""
         context = self.context(now=now)
         decision = SaveDecision(*self.strategy.should_save(context))
-        return Save(context, decision.reason, is_charged=True) if decision else None
+        return Save(self._standing(now), decision.reason, is_charged=True) if decision else None
 
     def plan(self, *, now: float) -> Plan:
         """How many items and seconds may pass before the strategy must be asked again."""
@@ -103,7 +107,12 @@ class Session:
 
     def demand(self, reason: str, *, now: float) -> Save:
         """A save that is due whatever the strategy says: an exit, a retry, the user's wish."""
-        return Save(self.context(now=now), reason, is_charged=False)
+        self._count_work(now)
+        return Save(self._standing(now), reason, is_charged=False)
+
+    def _standing(self, now: float) -> Standing:
+        metadata = self.metadata
+        return Standing(now - self._began, metadata.processed_items, metadata.rate_limit_remaining)
 
     def observe(self, remaining: int, total: int | None) -> None:
         """This is what is left of the quota."""
@@ -120,7 +129,7 @@ class Session:
     def departed(self, save: Save) -> None:
         """*save* is on its way; until it is safely stored or has failed, the next one is counted from it."""
         self._on_their_way.append((self._last, self.costs.work_seconds))
-        self._last = _last_save(save)
+        self._last = save.at
         self.costs = dataclasses.replace(self.costs, work_seconds=0.0)
 
     def failed(self) -> None:
@@ -139,15 +148,10 @@ class Session:
             self._on_their_way.popleft()
             work_since = self.costs.work_seconds
         else:
-            self._last = _last_save(save)
+            self._last = save.at
         self.costs = after_save(self.costs, seconds, charged=save.is_charged, work_since=work_since)
 
     @property
     def elapsed_time(self) -> float:
         """Seconds of this and earlier runs, as of the last look."""
         return self._counted_at - self._began
-
-
-def _last_save(save: Save) -> _LastSave:
-    context = save.context
-    return _LastSave(context.elapsed_time, context.processed_items, context.rate_limit_remaining)

@@ -7,8 +7,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any, SupportsIndex
 
-from ._changes import Snapshot, object_of
-from ._codec import encode
+from ._changes import Snapshot
 from ._errors import StateEncodeError
 from ._frozen import LEAVES
 from ._gil import has_gil
@@ -129,15 +128,13 @@ class DurableSet(Marked, set[Any]):
     def _collect(self) -> dict[Any, bool]:
         return self._drained()
 
-    def _encoded(self, taken: dict[Any, bool]) -> bytes:
+    def _told(self, taken: dict[Any, bool]) -> dict[str, Any]:
         added = [member for member, is_in in taken.items() if is_in]
-        encoded = encode(added, self._path)
         if len(added) == len(taken):
-            return object_of(add=encoded)
+            return {"add": added}
         if len(added) >= len(self) and self.copy() <= set(added):
-            return object_of(clear=b"true", add=encoded)
-        removed = [member for member, is_in in taken.items() if not is_in]
-        return object_of(add=encoded, del_=encode(removed, self._path))
+            return {"clear": True, "add": added}
+        return {"add": added, "del": [member for member, is_in in taken.items() if not is_in]}
 
 
 def _check_member(member: Any, path: str) -> None:

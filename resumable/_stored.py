@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import Enum
 from pathlib import Path
 
-from ._capture import Capture, Content, beginning_fold, durable_parts, encode_sections, encode_state
+from ._capture import Capture, Content, beginning_fold, encode_sections, encode_state
 from ._codec import encode
 from ._collections import Durable
 from ._journal import Tail
@@ -163,7 +163,7 @@ class StoredOperation(Writing):
         """The save as one journal record; None if it is better, or necessary, to write everything."""
         if self._must_snapshot or self._size < _JOURNAL_FROM or self._journaling is None:
             return None
-        collections = durable_parts(capture.parts)
+        collections = capture.collections
         if not self._baseline.knows(collections):
             return None
         changed = self._baseline.changed(capture.parts)
@@ -171,7 +171,7 @@ class StoredOperation(Writing):
         expected = sum(collection.changed_bytes() for collection in collections.values())
         if sum(map(len, changed.values())) + expected > self._size // _SHARE:
             return None
-        record = self._baseline.record(capture.content, changed, capture.sections)
+        record = self._baseline.record(capture, changed)
         if len(record) > self._size // _SHARE:
             self._put_back(capture)
             return None

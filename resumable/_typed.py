@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from ._auto import as_stored
 from ._codec import decode, encode
 from ._errors import InputChangedError, StateEncodeError
 from ._models import SaveCosts
@@ -20,7 +19,6 @@ _BYTES_IN_PYDANTIC = (
     "a pydantic model saves bytes that are no UTF-8 only with "
     "model_config = ConfigDict(ser_json_bytes='base64', val_json_bytes='base64')"
 )
-_COSTS = tuple(field.name for field in dataclasses.fields(SaveCosts))
 
 
 def restored(operation_id: str, kind: type[Any], saved: Mapping[str, Any] | None) -> Any:
@@ -115,10 +113,3 @@ def costs_from(internal: Mapping[str, Any]) -> tuple[SaveCosts | None, float]:
     except msgspec.ValidationError as error:
         raise ValueError(f"its record of what saves cost is damaged: {error}") from None
     return dataclasses.replace(costs, restores=costs.restores + 1), float(elapsed)
-
-
-def costs_to(costs: SaveCosts, *, charged: bool) -> dict[str, Any]:
-    """*costs* for the document."""
-    stored = as_stored(costs, charged=charged)
-    values = ((name, getattr(stored, name)) for name in _COSTS)
-    return {name: round(value, 6) if isinstance(value, float) else value for name, value in values}

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from . import _journal
 from ._background import Flight, Fold, NewJournal, Threads
-from ._capture import Baseline, Capture, durable_parts
+from ._capture import Baseline, Capture
 from ._errors import StoreError
 from ._journal import Tail
 from ._snapshot import SnapshotWriter
@@ -78,13 +78,13 @@ class Writing:
         return self.location()
 
     def _settle(self, capture: Capture) -> None:
-        for collection in durable_parts(capture.parts).values():
+        for collection in capture.collections.values():
             collection.settle()
         capture.content.loops.settle()
-        self._baseline.remember(capture.parts, capture.sections)
+        self._baseline.remember(capture)
 
     def _put_back(self, capture: Capture) -> None:
-        for collection in durable_parts(capture.parts).values():
+        for collection in capture.collections.values():
             collection.put_back()
 
     # -- the journal
@@ -124,7 +124,7 @@ class Writing:
 
     def _ahead(self) -> int:
         """How many bytes were sent and are not known to be there."""
-        return sum(len(capture.record or b"") for capture in self._sent)
+        return sum([len(capture.record or b"") for capture in self._sent]) if self._sent else 0
 
     def _fly_sent(self) -> None:
         captures, tail = self._sent[:_TOGETHER], self._journal

@@ -32,9 +32,9 @@ refcounts = pytest.mark.skipif(not has_gil(), reason="reference counts do not te
 
 def taken(collection: Any) -> Any:
     """One save that succeeds: the decoded change, or None."""
-    change = collection.take_changes()
+    change = msgspec.json.decode(msgspec.json.encode(collection.take_changes()))
     collection.settle()
-    return None if change is None else msgspec.json.decode(change)
+    return change
 
 
 def text_of(collection: Any) -> Any:
@@ -456,7 +456,6 @@ def test_a_key_of_a_subclass_of_str_becomes_a_str() -> None:
         pytest.param({"x": {1: 2}}, r"\$\.state\.files\.a\.x", id="number as key"),
         pytest.param({"when": {1, 2}}, r"\$\.state\.files\.a\.when", id="set"),
         pytest.param([1.0, float("inf")], r"\$\.state\.files\.a\[1\]", id="infinite"),
-        pytest.param("\udcff", r"\$\.state\.files", id="lone surrogate"),
     ],
 )
 def test_what_json_cannot_hold_is_refused_at_the_save_with_its_path_and_nothing_is_taken(value: Any, path: str) -> None:
@@ -617,7 +616,6 @@ def test_a_log_puts_back_what_was_appended_and_what_was_changed() -> None:
     log.put_back()
     log.append(4)
 
-    assert log.changed_bytes() > 3
     assert taken(log) == {"append": [3, 4], "put": [[0, {"n": 2}]]}
 
 
@@ -636,9 +634,9 @@ def test_an_entry_that_json_cannot_hold_is_named_by_its_place() -> None:
     log = DurableLog([1, 2], path="$.state.log")
     log.append({"x": {3}})
 
-    with pytest.raises(StateEncodeError, match=r"\$\.state\.log\[2\]\.x"):
-        log.take_changes()
-    assert log.changed_bytes() > 1
+    for _ in range(2):  # nothing is taken
+        with pytest.raises(StateEncodeError, match=r"\$\.state\.log\[2\]\.x"):
+            log.take_changes()
 
 
 # -- any order of anything --------------------------------------------------------------------------------------------
@@ -733,7 +731,8 @@ class AnyUse(RuleBasedStateMachine):
             assert exactly(json.loads(text)) == exactly(self.model)
             self.taken = b'{"clear":true,"set":' + text + b"}"
         else:
-            self.taken = self.files.take_changes()
+            change = self.files.take_changes()
+            self.taken = None if change is None else msgspec.json.encode(change)
         self.expected = exactly(self.model)
         if self.taken is None:
             assert exactly(self.disk.result()) == self.expected
@@ -822,16 +821,16 @@ def test_no_change_is_lost_while_many_threads_write_and_another_saves(kind: Any,
             thread.start()
         while any(thread.is_alive() for thread in threads):
             change = files.take_changes()
-            if change is not None and len(change) % 3 == 0:
+            if change is not None and len(change["set"]) % 3 == 0:
                 files.put_back()
             elif change is not None:
-                disk.apply(json.loads(change))
+                disk.apply(json.loads(json.dumps(change)))
                 files.settle()
         for thread in threads:
             thread.join()
 
     if (last := files.take_changes()) is not None:
-        disk.apply(json.loads(last))
+        disk.apply(last)
     assert disk.result() == files
     assert set(map(type, files.values())) == {FrozenDict}
 

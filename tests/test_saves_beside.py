@@ -76,7 +76,7 @@ def threads_by_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     note_saved = Saving._note_saved
 
     def note(saving: Saving, save: Any, seconds: float, metadata: Any) -> None:
-        landed.append(save.context.processed_items)
+        landed.append(save.at.processed_items)
         note_saved(saving, save, seconds, metadata)
 
     monkeypatch.setattr(_background.Threads, "start", start)
