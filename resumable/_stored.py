@@ -117,6 +117,8 @@ class StoredOperation(Writing):
             raise
         if capture.content.is_last:
             yield from self.wait()  # nothing may be written once the operation is let go
+        elif wait:
+            yield from self.poll()
         return SENT if location is None else location
 
     def close(self) -> None:

@@ -232,8 +232,11 @@ class Writing:
     ) -> None:
         self._flight = Flight(self._threads.start(work), stands, fails, saves, is_short)
 
-    def poll(self) -> Steps[None]:
+    def poll(self, *, for_fold: bool = True) -> Steps[None]:
         """Take note of what the threads have finished; see :meth:`take_landed`.
+
+        Args:
+            for_fold: Whether a fold that has ended takes the journal's place now, which is a write of its own.
 
         Raises:
             StoreError: A save failed, and with it all that are on their way.
@@ -244,7 +247,7 @@ class Writing:
         if flight is not None and flight.future.done():
             self._flight = None
             must_snapshot |= not (yield from self._land(flight))
-        if fold is not None and fold.future.done() and self._flight is None:
+        if for_fold and fold is not None and fold.future.done() and self._flight is None:
             self._fold = None
             must_snapshot |= not self._end_fold(fold)
         if self._sent and self._flight is None:
@@ -271,19 +274,16 @@ class Writing:
         return True
 
     def wait(self, *, for_fold: bool = True) -> Steps[None]:
-        """As :meth:`poll`, once all is finished; a fold that still goes on may be left to itself."""
-        while (job := self._flight or (self._fold if for_fold or self._fold_has_ended() else None)) is not None:
+        """As :meth:`poll`, once all is finished; a fold may be left to itself."""
+        while (job := self._flight or (self._fold if for_fold else None)) is not None:
             yield job.future.exception  # waits
-            yield from self.poll()
+            yield from self.poll(for_fold=for_fold)
 
     def wait_for_room(self) -> Steps[None]:
         """As :meth:`poll`, once not too much is on its way to a slow disk."""
         while self._flight is not None and self._ahead() > _MOST_AHEAD:
             yield self._flight.future.exception  # waits
             yield from self.poll()
-
-    def _fold_has_ended(self) -> bool:
-        return self._fold is not None and self._fold.future.done()
 
     def _forget_threads(self) -> Steps[None]:
         """Wait for all that is under way, however it ends: it no longer matters."""

@@ -51,18 +51,6 @@ def removed_on_error(path: Path) -> Iterator[None]:
         raise
 
 
-def append(path: Path, data: bytes) -> None:
-    """Add *data* to the end of *path*, which must exist, and bring it through to the disk."""
-    if not data:
-        return
-    descriptor = os.open(path, WRITE | os.O_APPEND)
-    try:
-        write_all(descriptor, data)
-        sync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def temporary_for(path: Path) -> Path:
     """A name beside *path* that nobody else has: a rename is atomic only within one file system."""
     return path.with_name(f"{path.name}.{os.urandom(4).hex()}.tmp")

@@ -176,9 +176,11 @@ class FileStore:
     def _put_in_place(self, key: str, new: Path, path: Path, more: bytes) -> None:
         self._close_journal(key)
         with _as_store_error(f"cannot write {path}"), _disk.removed_on_error(new):
-            _disk.append(new, more)
-            os.replace(new, path)
+            journal = JournalFile(new, os.stat(new).st_size)
+            journal.append(more)
+            journal.move_to(path)
         del self._new_journals[key]
+        self._journals[key] = journal
         with _as_store_error(f"cannot write {path}"):
             _disk.sync_directory(path.parent)
 

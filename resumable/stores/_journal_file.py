@@ -56,7 +56,7 @@ class JournalFile:
         end = self.end + len(data)
         try:
             _disk.write_all(self._descriptor, data)
-            if end > self._room_ends:
+            if end >= self._room_ends:
                 self._make_room(end, len(data))
             _disk.sync_data(self._descriptor)
         except BaseException:
@@ -65,6 +65,15 @@ class JournalFile:
             self.close()
             raise
         self.end = end
+
+    def move_to(self, path: Path) -> None:
+        """Take the place of what is at *path*; on an error, the journal is closed."""
+        try:
+            os.replace(self.path, path)
+        except BaseException:
+            self.close()
+            raise
+        self.path = path
 
     def close(self) -> None:
         """Cut off the room. A forked child lets it be: the parent goes on."""
