@@ -131,6 +131,11 @@ class Capture:
     def __post_init__(self) -> None:
         self.collections = {name: part for name, part in self.parts.items() if isinstance(part, Durable)}
 
+    def settle(self) -> None:
+        """What was taken of the collections is on its way to the disk. Any thread may tell them."""
+        for collection in self.collections.values():
+            collection.settle()
+
 
 def encode_state(state: dict[str, Any], checker: Checker, *, wholly: bool = False) -> dict[str, Part]:
     """Each top-level value as bytes; durable collections stay as they are.

@@ -47,7 +47,7 @@ class Collection(Protocol):
         ...
 
     def settle(self) -> None:
-        """What was taken is on the disk. Does nothing if nothing was taken."""
+        """What was taken is on its way to the disk. Does nothing if nothing was taken."""
         ...
 
     def put_back(self) -> None:

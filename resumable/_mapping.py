@@ -5,21 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from itertools import repeat
-from operator import is_
 from typing import Any, Final, SupportsIndex
 
 from ._changes import Collection, Replay, Snapshot, apply_change
 from ._errors import StateEncodeError
-from ._frozen import IMMUTABLE, FrozenList, freeze, freeze_all, freeze_checked, thaw_all
+from ._frozen import IMMUTABLE, freeze, freeze_all, thaw_all
 from ._gil import has_gil
 from ._marks import Marked, run_alone
-from ._plain import check
+from ._taken import GONE, Taken
 from ._watch import Watch
 
 __all__ = ["Collection", "DurableDict", "Replay", "Snapshot", "apply_change"]
 
-GONE: Final[Any] = FrozenList()
-"""What stands among the marks for a deleted key; told by its identity."""
 KEEP_FREEZING: Final = 1000
 """Loaded values frozen at each save, at least."""
 
@@ -67,7 +64,7 @@ class DurableDict(Marked, dict[str, Any]):
         self._lock = threading.RLock()
         # What was assigned since the last take, GONE where deleted: the marks.
         self._changed: dict[str, Any] = {}
-        self._taken: dict[str, Any] | None = None
+        self._taken: Taken | None = None
         self._watch: Watch[str] = Watch()
         self._to_freeze = list(self)
         if self:
@@ -135,40 +132,52 @@ class DurableDict(Marked, dict[str, Any]):
     def take_snapshot(self) -> Snapshot:
         with self._lock:
             self._take()
+            self._put_in_place(self._taken)
             return self._copied()
+
+    def settle(self) -> None:
+        with self._lock:
+            self._put_in_place(self._taken)
+            self._taken = None
 
     def snapshot(self) -> Snapshot:
         with self._lock:
-            self._mark_again(self._collect())
+            self._put_in_place(self._taken)
+            taken = self._collect()
+            try:
+                self._put_in_place(taken)
+            finally:
+                self._mark_again(self._marks_of(taken))
             return self._copied()
 
     def plain(self) -> dict[str, Any]:
         keys, values = self._columns()
         return dict(zip(keys, thaw_all(values), strict=True))
 
-    def _collect(self) -> dict[str, Any]:
-        """Take the marks off: what changed since they were set, frozen; GONE where deleted."""
-        assigned: dict[str, Any] = {}  # What it refers to alone, nobody else holds.
-        gone: dict[str, Any] = {}
-        frozen: dict[str, Any] = {}
+    def _collect(self) -> Taken:
+        taken = Taken()
         try:
-            assigned, self._changed = self._changed, {}
-            self._watch.drop(assigned)
-            gone = _gone_of(assigned)
-            for key in gone:
-                del assigned[key]
-            self._watch.take_changed(assigned, self._saved_values, self._path)
-            frozen, flat = freeze_checked(assigned, lambda: check(assigned, self._path))
-            self._install(frozen)
-            self._watch.add(assigned, frozen, flat=flat)
+            taken.originals, self._changed = self._changed, {}
+            self._watch.drop(taken.originals)
+            taken.part_gone()
+            self._watch.take_changed(taken.originals, self._saved_values, self._path)
+            taken.freeze(self._path)
         except BaseException:
-            self._mark_again(gone | frozen | assigned)
+            self._mark_again(self._marks_of(taken))
             raise
-        return gone | frozen if gone else frozen
+        return taken
 
-    def _mark_again(self, taken: dict[str, Any]) -> None:
-        # Marked by the original where one is held, so that it goes on being watched.
-        super()._mark_again({key: self._watch.get(key, value) for key, value in taken.items()})
+    def _marks_of(self, taken: Taken) -> dict[str, Any]:
+        # By the original where one is held, so that it goes on being watched.
+        held = {key: self._watch.get(key, value) for key, value in taken.frozen.items()}
+        return {**taken.gone, **held, **taken.originals}
+
+    def _put_in_place(self, taken: Taken | None) -> None:
+        """Let the frozen copies stand for what they were copied from."""
+        if taken is not None and taken.originals:
+            taken.hide()
+            self._install(taken.frozen)
+            self._watch.add(taken.originals, taken.frozen, flat=taken.is_flat)
 
     def _saved_values(self, keys: list[str]) -> list[Any]:
         return list(map(_get, repeat(self), keys))
@@ -183,14 +192,12 @@ class DurableDict(Marked, dict[str, Any]):
             if key not in changed:
                 _set(self, key, value)
 
-    def _told(self, taken: dict[str, Any]) -> dict[str, Any]:
-        gone = _gone_of(taken)
-        if not gone:
-            return {"set": taken}
-        entries = {key: value for key, value in taken.items() if key not in gone}
-        if len(entries) >= len(self) and entries.keys() >= frozenset(dict.keys(self)):
-            return {"clear": True, "set": entries}
-        return {"set": entries, "del": list(gone)}
+    def _told(self, taken: Taken) -> dict[str, Any]:
+        if not taken.gone:
+            return {"set": taken.frozen}
+        if len(taken.frozen) >= len(self) and taken.frozen.keys() >= frozenset(dict.keys(self)):
+            return {"clear": True, "set": taken.frozen}
+        return {"set": taken.frozen, "del": list(taken.gone)}
 
     def _copied(self) -> Snapshot:
         keys, values = self._columns()
@@ -269,17 +276,11 @@ class _LoadedDict(DurableDict):
         if not self._to_freeze:
             self.__class__ = DurableDict  # type: ignore[assignment]
 
-    def _collect(self) -> dict[str, Any]:
-        taken = super()._collect()
-        self._freeze_some(max(KEEP_FREEZING, 4 * len(taken)))
-        return taken
-
-
-def _gone_of(marked: dict[str, Any]) -> dict[str, Any]:
-    """What was deleted."""
-    if not any(map(is_, marked.values(), repeat(GONE))):
-        return {}
-    return {key: value for key, value in marked.items() if value is GONE}
+    def settle(self) -> None:
+        with self._lock:
+            count = len(self._taken.frozen) if self._taken else 0
+            super().settle()
+            self._freeze_some(max(KEEP_FREEZING, 4 * count))
 
 
 def _text_key(key: Any, path: str) -> str:

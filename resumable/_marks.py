@@ -24,7 +24,7 @@ class Marked:
         __slots__ = ()
 
     _changed: dict[Any, Any]
-    _taken: dict[Any, Any] | None
+    _taken: Any
     _lock: threading.RLock
 
     def changed_bytes(self) -> int:
@@ -44,7 +44,7 @@ class Marked:
     def put_back(self) -> None:
         with self._lock:
             if self._taken:
-                self._mark_again(self._taken)
+                self._mark_again(self._marks_of(self._taken))
             self._taken = None
 
     def _take(self) -> None:
@@ -61,10 +61,15 @@ class Marked:
         marked, self._changed = self._changed, {}
         return marked
 
-    def _collect(self) -> dict[Any, Any]:
+    def _collect(self) -> Any:
+        """What is marked, the marks taken off; something false if nothing is."""
         raise NotImplementedError
 
-    def _told(self, taken: dict[Any, Any]) -> dict[str, Any]:
+    def _marks_of(self, taken: Any) -> dict[Any, Any]:
+        """The marks to be set again for what was taken."""
+        raise NotImplementedError
+
+    def _told(self, taken: Any) -> dict[str, Any]:
         raise NotImplementedError
 
 

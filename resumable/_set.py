@@ -128,6 +128,9 @@ class DurableSet(Marked, set[Any]):
     def _collect(self) -> dict[Any, bool]:
         return self._drained()
 
+    def _marks_of(self, taken: dict[Any, bool]) -> dict[Any, bool]:
+        return taken
+
     def _told(self, taken: dict[Any, bool]) -> dict[str, Any]:
         added = [member for member, is_in in taken.items() if is_in]
         if len(added) == len(taken):

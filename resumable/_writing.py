@@ -71,15 +71,14 @@ class Writing:
             self._send(capture)
             return None
         self._must_snapshot = True
-        end: Tail = yield lambda: self._append(self._journal, [capture])
+        end: Tail = yield lambda: self._append(self._journal, [capture], capture.settle)
         self._settle(capture)
         self._appended([capture], end)
         self._must_snapshot = False
         return self.location()
 
     def _settle(self, capture: Capture) -> None:
-        for collection in capture.collections.values():
-            collection.settle()
+        capture.settle()
         capture.content.loops.settle()
         self._baseline.remember(capture)
 
@@ -89,14 +88,14 @@ class Writing:
 
     # -- the journal
 
-    def _append(self, tail: Tail | None, captures: list[Capture]) -> Tail:
+    def _append(self, tail: Tail | None, captures: list[Capture], meanwhile: Callable[[], None] | None = None) -> Tail:
         assert self._journaling is not None
         lead, end = ([self._header()], Tail()) if tail is None else ([], tail)
         for capture in captures:
             assert capture.record is not None
             # One save at a time: what a crash leaves of several could not be told from damage.
             lines = _journal.Lines([*lead, capture.record], end)
-            self._journaling.append_journal(self.operation_id, end.size, b"".join(lines))
+            self._journaling.append_journal(self.operation_id, end.size, b"".join(lines), meanwhile)
             lead, end = [], lines.tail
         return end
 

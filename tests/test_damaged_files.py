@@ -69,7 +69,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes, list[
             assert restored is not None
             saves.append(restored.data)
         snapshot = (directory / ".checkpoint_crawl.json").read_bytes()
-        journal = (directory / ".checkpoint_crawl.journal").read_bytes()
+        journal = FileStore(directory).read_journal("crawl") or b""
     return snapshot, journal, saves
 
 

@@ -120,7 +120,9 @@ def test_the_save_before_a_damaged_one_is_named(tmp_path: Path) -> None:
     assert found.state == {"n": 1}
 
 
-@pytest.mark.parametrize("key", ["", "abc", "ä" * 44, KEY[:-4], b"\0" * 32, None])
+@pytest.mark.parametrize(
+    "key", ["", "abc", "ä" * 44, KEY[:-4], b"\0" * 32, None], ids=["empty", "short", "umlauts", "cut", "bytes", "none"]
+)
 def test_what_is_no_key_is_refused_and_not_shown(key: str) -> None:
     with pytest.raises(ValueError, match="new_key") as caught:
         EncryptedStore(MemoryStore(), key)

@@ -25,7 +25,7 @@ FLOORS = {
     2: "_session",
     # One medium each.
     3: """_bar _clock _collections _current _displays _failed _log _mapping _marks _naps _place _progress _runs _set
-        _signals _sink _sink_file _sinks _steps _terminal _watch _where
+        _signals _sink _sink_file _sinks _steps _taken _terminal _watch _where
         stores stores._base stores._disk stores._encrypted stores._file stores._journal_file stores._lock stores._memory
         stores._names stores._open stores._rivals""",
     4: "_background _capture _manager _reading _restore _snapshot _stepping _stored _writing",

@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
-from resumable import CheckpointData, CheckpointManager, StateEncodeError, StoreError, _mapping, checkpointed, every
+from resumable import CheckpointData, CheckpointManager, StateEncodeError, StoreError, checkpointed, every
 from resumable._capture import CapturedLoops
 from resumable._log import DurableLog
 from resumable._mapping import DurableDict
 from resumable._sink_file import Extent
+from resumable._taken import Taken
+from resumable._watch import Watch
 from resumable.stores import FileStore
 from resumable.testing import FaultyStore
 
@@ -167,8 +169,14 @@ def test_what_is_put_into_a_collection_is_checked_as_it_becomes_one(tmp_path: Pa
             cp.mapping("files")
 
 
-@pytest.mark.parametrize("step", ["_gone_of", "freeze_checked"])
-def test_an_interruption_while_changes_are_taken_loses_none(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_taken", [False, True], ids=["at once", "after a save that failed"])
+@pytest.mark.parametrize(
+    ("owner", "step"),
+    [(Taken, "part_gone"), (Taken, "freeze"), (Taken, "hide"), (DurableDict, "_install"), (Watch, "add")],
+)
+def test_an_interruption_while_changes_are_taken_loses_none(
+    owner: Any, step: str, is_taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = DurableDict({"old": 1, "held": 0, "kept": 0})
     held = files["held"] = [1]
     files.take_changes()
@@ -176,12 +184,22 @@ def test_an_interruption_while_changes_are_taken_loses_none(step: str, monkeypat
     held.append(2)
     files["new"] = 3
     del files["old"]
+    if is_taken:
+        files.take_changes()
+        files.put_back()
     with monkeypatch.context() as during:
-        before(during, _mapping, step, _interrupt)
+        before(during, owner, step, _interrupt)
         with pytest.raises(KeyboardInterrupt):
-            files.take_changes()
+            _save(files)
+    files.put_back()
+    held.append(4)
 
-    assert files.take_changes() == {"set": {"new": 3, "held": [1, 2]}, "del": ["old"]}
+    assert files.take_changes() == {"set": {"new": 3, "held": [1, 2, 4]}, "del": ["old"]}
+
+
+def _save(files: DurableDict) -> None:
+    files.take_changes()
+    files.settle()
 
 
 def _interrupt() -> None:
@@ -219,19 +237,27 @@ def test_a_thread_that_outlives_the_main_one_saves_on(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no SIGUSR1 on this system")
 @pytest.mark.parametrize("use", ["save", "tick"])
-@pytest.mark.parametrize("is_written", [False, True], ids=["before the write", "after it"])
+@pytest.mark.parametrize("moment", ["before the write", "meanwhile", "after it"])
 def test_a_signal_handler_that_saves_in_the_midst_of_a_save_tears_nothing(
-    use: str, is_written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    use: str, moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append = FileStore.append_journal
 
-    def interrupted(store: FileStore, key: str, offset: int, data: bytes) -> None:
+    def interrupted(
+        store: FileStore, key: str, offset: int, data: bytes, meanwhile: Callable[[], None] | None = None
+    ) -> None:
+        def both() -> None:
+            if moment == "meanwhile":
+                signal.raise_signal(signal.SIGUSR1)
+            if meanwhile is not None:
+                meanwhile()
+
         monkeypatch.setattr(FileStore, "append_journal", append)
-        if is_written:
-            append(store, key, offset, data)
-        signal.raise_signal(signal.SIGUSR1)
-        if not is_written:
-            append(store, key, offset, data)
+        if moment == "before the write":
+            signal.raise_signal(signal.SIGUSR1)
+        append(store, key, offset, data, both)
+        if moment == "after it":
+            signal.raise_signal(signal.SIGUSR1)
 
     handlers = {"save": lambda *_: cp.save("preempted"), "tick": lambda *_: cp.tick()}
     old = signal.signal(signal.SIGUSR1, handlers[use])

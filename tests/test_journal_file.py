@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from resumable import StoreError
+from resumable import StoreError, _journal
 from resumable.stores import FileStore, _disk
 from resumable.stores._journal_file import JournalFile, without_room
 
@@ -73,6 +74,29 @@ def test_a_disk_with_no_room_to_spare_takes_the_save(path: Path, monkeypatch: py
     assert path.stat().st_size == 1800
 
 
+@pytest.mark.parametrize("has_room", [False, True])
+def test_what_is_done_meanwhile_comes_after_the_bytes_and_before_they_are_safe(
+    path: Path, monkeypatch: pytest.MonkeyPatch, has_room: bool
+) -> None:
+    journal = JournalFile(path, 0)
+    if has_room:
+        journal.append(b"one\n")
+    told: list[object] = []
+    monkeypatch.setattr(_disk, "sync_data", lambda descriptor: told.append("synced"))
+    journal.append(b"two\n", lambda: told.append(read(path)))
+    assert told == [b"one\ntwo\n" if has_room else b"two\n", "synced"]
+
+
+def test_a_system_that_cannot_begin_to_write_does_so_at_the_sync(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    _disk._sync_file_range.cache_clear()
+    journal = JournalFile(path, 0)
+    journal.append(b"one\n", lambda: None)
+    journal.close()
+    _disk._sync_file_range.cache_clear()
+    assert path.read_bytes() == b"one\n"
+
+
 def test_an_append_that_fails_leaves_the_journal_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = FileStore(path.parent)
     store.append_journal("job", 0, b"one\n")
@@ -86,6 +110,12 @@ def test_an_append_that_fails_leaves_the_journal_as_it_was(path: Path, monkeypat
             store.append_journal("job", 4, b"two\n")
     assert path.read_bytes() == b"one\n"
 
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.append_journal("job", 4, b"two\n", interrupted)
+    assert path.read_bytes() == b"one\n"
     store.append_journal("job", 4, b"three\n")
     store.close()
     assert path.read_bytes() == b"one\nthree\n"
@@ -105,3 +135,19 @@ def test_a_forked_child_cuts_nothing_off(path: Path) -> None:
     assert path.stat().st_size > 50_000
     store.close()
     assert path.read_bytes() == b"one\ntwo\nthree\n"
+
+
+def test_a_bit_that_flips_in_the_room_costs_no_save(path: Path) -> None:
+    header, crc = _journal.frame(_journal.header_for("job", 1, ""), 0)
+    record, _ = _journal.frame(b'{"n":1}', crc)
+    journal = JournalFile(path, 0)
+    journal.append(header + record)
+    raw = path.read_bytes()
+    for position in range(len(header + record), len(raw), 97):
+        for bit in range(8):
+            image = bytearray(raw)
+            image[position] ^= 1 << bit
+            content = _journal.read(without_room(bytes(image)))
+            assert content is not None
+            assert content.records == [{"n": 1}]
+            assert not content.damage or position == len(header + record)

@@ -112,6 +112,21 @@ def test_what_changes_between_take_and_settle_belongs_to_the_next_save() -> None
     assert taken(files) == {"set": {"b": 2}}
 
 
+@pytest.mark.parametrize("is_held", [False, True])
+def test_a_change_inside_a_value_between_take_and_settle_is_told_by_the_next_save(is_held: bool) -> None:
+    """As another task may make it while an async save waits for the disk."""
+    files = DurableDict()
+    files["a"] = {"n": 1}
+    held = files["a"] if is_held else None
+    change = files.take_changes()
+    files["a"]["n"] = 2
+
+    assert change == {"set": {"a": {"n": 1}}}
+    files.settle()
+    assert taken(files) == {"set": {"a": {"n": 2}}}
+    assert held == ({"n": 2} if is_held else None)
+
+
 @pytest.mark.parametrize("kind", [DurableDict, DurableSet, DurableLog])
 def test_a_second_take_before_the_first_is_settled_raises(kind: Any) -> None:
     collection = kind()
@@ -831,6 +846,7 @@ def test_no_change_is_lost_while_many_threads_write_and_another_saves(kind: Any,
 
     if (last := files.take_changes()) is not None:
         disk.apply(last)
+        files.settle()
     assert disk.result() == files
     assert set(map(type, files.values())) == {FrozenDict}
 

@@ -62,8 +62,12 @@ class JournalingStore(CheckpointStore, Protocol):
         """The whole journal, None if there is none."""
         ...
 
-    def append_journal(self, key: str, offset: int, data: bytes) -> None:
-        """Put *data* at *offset*, cutting off what was there; safe on the medium when this returns."""
+    def append_journal(self, key: str, offset: int, data: bytes, meanwhile: Callable[[], None] | None = None) -> None:
+        """Put *data* at *offset*, cutting off what was there; safe on the medium when this returns.
+
+        Args:
+            meanwhile: To be called once, best while the medium works. What it raises makes the append fail.
+        """
 
     def write_journal(self, key: str, chunks: Iterable[bytes]) -> Callable[[bytes], None]:
         """Write *chunks* as a new journal beside the old one, which stands and may be added to meanwhile.

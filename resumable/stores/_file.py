@@ -149,7 +149,7 @@ class FileStore:
             raw = _disk.read(path)
         return None if raw is None else without_room(raw)
 
-    def append_journal(self, key: str, offset: int, data: bytes) -> None:
+    def append_journal(self, key: str, offset: int, data: bytes, meanwhile: Callable[[], None] | None = None) -> None:
         journal = self._journals.get(key)
         if journal is not None and journal.end != offset:
             self._close_journal(key)
@@ -158,7 +158,7 @@ class FileStore:
         try:
             if journal is None:
                 journal = self._journals[key] = JournalFile(path, offset)
-            journal.append(data)
+            journal.append(data, meanwhile)
         except BaseException as error:
             self._journals.pop(key, None)
             if isinstance(error, OSError):

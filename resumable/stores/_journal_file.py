@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from . import _disk
@@ -47,17 +48,23 @@ class JournalFile:
             os.close(self._descriptor)
             raise
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes, meanwhile: Callable[[], None] | None = None) -> None:
         """Add *data*; it is safe on the disk when this returns.
 
+        Args:
+            meanwhile: Called while the disk writes.
+
         Raises:
-            OSError: That failed; nothing was added, and the journal is closed.
+            OSError: That failed; nothing was added, and the journal is closed. As when *meanwhile* raises.
         """
         end = self.end + len(data)
         try:
             _disk.write_all(self._descriptor, data)
             if end >= self._room_ends:
                 self._make_room(end, len(data))
+            if meanwhile is not None:
+                _disk.begin_sync(self._descriptor, self.end, len(data))
+                meanwhile()
             _disk.sync_data(self._descriptor)
         except BaseException:
             # What failed may be read back though it never got to the disk: the next run must not build upon it.

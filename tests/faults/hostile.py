@@ -43,8 +43,10 @@ class Files(MemoryStore):
     def read_journal(self, key: str) -> bytes | None:
         return self.journal
 
-    def append_journal(self, key: str, offset: int, data: bytes) -> None:
+    def append_journal(self, key: str, offset: int, data: bytes, meanwhile: Callable[[], None] | None = None) -> None:
         self.journal = (self.journal or b"")[:offset] + data
+        if meanwhile is not None:
+            meanwhile()
 
     def write_journal(self, key: str, chunks: Iterable[bytes]) -> Callable[[bytes], None]:
         new = b"".join(chunks)
