@@ -93,9 +93,9 @@ def main() -> None:
         for way, pause in (("save", 0), ("save", 0.005), ("tick", 0.005)):
             with tempfile.TemporaryDirectory(dir=".") as directory:
                 save, hand, bare = measure(size, Path(directory), way, pause)
-            times = (
-                f"{pause * 1e3:>8.0f} {bare * 1e3:>10.3f} {save * 1e3:>8.3f} {save / bare:>6.2f} {hand / bare:>8.2f}"
-            )
+            times = f"{pause * 1e3:>8.0f} {bare * 1e3:>10.3f} {save * 1e3:>8.3f} {save / bare:>6.2f}"
+            # The thread that writes what a tick sent gets in the way of the one by hand.
+            times += f" {hand / bare:>8.2f}" if way == "save" else ""
             print(f"{size:>9,} {way:>6} {times}", flush=True)
 
 
