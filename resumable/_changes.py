@@ -23,14 +23,15 @@ CHUNK = 1000
 """Entries encoded at once in a snapshot."""
 _SAMPLE = 8
 FEW = 256
+"""The size of so many changes is not judged before they are taken."""
 
 
 class Collection(Protocol):
     """A durable collection, as the saver sees it.
 
     ``take_changes`` is called at *every* save, also when ``changed_bytes`` is 0: an in-place change of a value that
-    the program holds is only found by looking. One save takes, writes, and then calls ``settle`` or ``put_back``;
-    what changes in between belongs to the next one.
+    the program holds is only found by looking. One save takes, hands what it took to the store, and calls ``settle``
+    meanwhile, or ``put_back`` if that fails; what changes in between belongs to the next one.
     """
 
     def take_changes(self) -> dict[str, Any] | None:
@@ -57,7 +58,7 @@ class Collection(Protocol):
     def changed_bytes(self) -> int:
         """About how long what was assigned, added or deleted since the last take is in JSON, judged by some of it.
 
-        0 for a :data:`FEW`: to take them and find them too long costs less than to judge them first each time.
+        0 for a :data:`FEW`: to take them, and find out then, costs less than to judge them at each save.
         """
         ...
 

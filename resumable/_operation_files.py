@@ -25,7 +25,8 @@ class FileFound:
     Attributes:
         kind: ``checkpoint`` or ``journal``.
         role: ``current``, ``previous`` or ``kept`` (damaged once, and put aside).
-        raw: What lies there.
+        raw: What lies there; of a journal, without the room for more saves that a killed run left behind its end.
+        room: How many bytes of that there are.
         content: The same, decrypted where it is encrypted.
         problem: What is wrong with it; "" if nothing.
         is_unknown: Whether it may well be good: a newer release wrote it, or a key is needed.
@@ -40,6 +41,7 @@ class FileFound:
     kind: str
     role: str
     raw: bytes = b""
+    room: int = 0
     content: bytes = b""
     problem: str = ""
     is_unknown: bool = False
@@ -108,6 +110,7 @@ def read(file: FileFound) -> None:
             raise OSError("it is not a regular file")
         raw = _disk.read(file.path) or b""
         file.raw = without_room(raw) if file.kind == "journal" else raw
+        file.room = len(raw) - len(file.raw)
     except OSError as error:
         file.problem = f"{file.path.name} cannot be read: {error.strerror or error}"
         file.is_readable = False

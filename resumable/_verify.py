@@ -109,7 +109,8 @@ def _look_into(journal: FileFound, operation_id: str) -> None:
         journal.notes = f"it holds no save{_zeros(journal.raw)}"
         return
     journal.saves = len(content.records)
-    journal.notes = f"{journal.saves} good saves in {content.good_bytes:,} of {len(journal.raw):,} bytes"
+    room = f", and {journal.room:,} bytes of room for more" if journal.room else ""
+    journal.notes = f"{journal.saves} good saves in {content.good_bytes:,} of {len(journal.raw):,} bytes{room}"
     try:
         if content.header:
             check_format(content)

@@ -71,7 +71,8 @@ class Writing:
             self._send(capture)
             return None
         self._must_snapshot = True
-        end: Tail = yield lambda: self._append(self._journal, [capture], capture.settle)
+        meanwhile = capture.settle if capture.collections else None
+        end: Tail = yield lambda: self._append(self._journal, [capture], meanwhile)
         self._settle(capture)
         self._appended([capture], end)
         self._must_snapshot = False

@@ -6,11 +6,12 @@ import ctypes
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from resumable import StoreError, _journal
-from resumable.stores import FileStore, _disk
+from resumable.stores import FileStore, _disk, _journal_file
 from resumable.stores._journal_file import JournalFile, without_room
 
 
@@ -119,6 +120,44 @@ def test_an_append_that_fails_leaves_the_journal_as_it_was(path: Path, monkeypat
     store.append_journal("job", 4, b"three\n")
     store.close()
     assert path.read_bytes() == b"one\nthree\n"
+
+
+@pytest.mark.parametrize("platform", ["linux", "win32"])
+def test_a_new_journal_takes_the_old_ones_place_and_goes_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    """Windows moves no open file."""
+    monkeypatch.setattr(_journal_file, "sys", SimpleNamespace(platform=platform))
+    store = FileStore(path.parent)
+    store.append_journal("job", 0, b"old\n")
+    put_in_place = store.write_journal("job", [b"new\n"])
+    put_in_place(b"and more\n")
+    assert read(path) == b"new\nand more\n"
+    assert (path.stat().st_size > 50_000) == (platform == "linux")
+    store.append_journal("job", 13, b"and then\n")
+    store.close()
+    assert path.read_bytes() == b"new\nand more\nand then\n"
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+def test_a_new_journal_that_cannot_take_the_old_ones_place_leaves_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileStore(path.parent)
+    store.append_journal("job", 0, b"old\n")
+    put_in_place = store.write_journal("job", [b"new\n"])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", _refuse)
+        with pytest.raises(StoreError, match="Permission denied"):
+            put_in_place(b"and more\n")
+    store.append_journal("job", 4, b"and then\n")
+    store.close()
+    assert path.read_bytes() == b"old\nand then\n"
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+def _refuse(*paths: object) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

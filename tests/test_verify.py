@@ -614,6 +614,15 @@ def test_zeros_at_the_end_of_a_journal_are_told(journaled: Path) -> None:
     assert "its last 700 bytes are zeros" in run("verify", str(journaled)).output
 
 
+def test_room_that_a_killed_run_left_at_the_end_of_a_journal_is_told_and_is_no_loss(journaled: Path) -> None:
+    journal = journaled.with_suffix(".journal")
+    journal.write_bytes(journal.read_bytes() + b"\xff" * 5000)
+    result = run("verify", str(journaled))
+    assert result.exit_code == 0
+    assert "and 5,000 bytes of room for more" in result.output
+    assert "cut off" not in result.output
+
+
 def test_each_save_that_is_counted_is_listed_also_one_that_begins_a_snapshot(journaled: Path) -> None:
     journal = journaled.with_suffix(".journal")
     raw = journal.read_bytes()

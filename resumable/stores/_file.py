@@ -178,9 +178,9 @@ class FileStore:
         with _as_store_error(f"cannot write {path}"), _disk.removed_on_error(new):
             journal = JournalFile(new, os.stat(new).st_size)
             journal.append(more)
-            journal.move_to(path)
+            if journal.move_to(path):
+                self._journals[key] = journal
         del self._new_journals[key]
-        self._journals[key] = journal
         with _as_store_error(f"cannot write {path}"):
             _disk.sync_directory(path.parent)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,14 +74,23 @@ class JournalFile:
             raise
         self.end = end
 
-    def move_to(self, path: Path) -> None:
-        """Take the place of what is at *path*; on an error, the journal is closed."""
+    def move_to(self, path: Path) -> bool:
+        """Take the place of what is at *path*. Whether the journal is still open: Windows moves no open file.
+
+        Raises:
+            OSError: It stays where it is, and is closed.
+        """
+        is_open = sys.platform != "win32"
+        if not is_open:
+            self.close()
         try:
             os.replace(self.path, path)
         except BaseException:
-            self.close()
+            if is_open:
+                self.close()
             raise
         self.path = path
+        return is_open
 
     def close(self) -> None:
         """Cut off the room. A forked child lets it be: the parent goes on."""
