@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf, sqrt
+from typing import TYPE_CHECKING
 
-from ._models import CheckpointContext, SaveCosts
+from ._models import CheckpointContext
 from ._strategies import ASK_NOW, NOT_DUE, Plan, SaveDecision, SaveStrategy, TimeBasedStrategy, check_number, span
+
+if TYPE_CHECKING:
+    from ._costs import SaveCosts
 
 _PRIOR_SECONDS = 3600.0
 """Time between interruptions that is assumed before any was seen, and weighs as much as one."""
-_ITEM_WEIGHT = 0.2
-_SAVE_WEIGHT = 0.3
 _LEAST_SAVE_SECONDS = 1e-4
 """A clock too coarse to see a save must not make it look free."""
 
@@ -106,69 +108,6 @@ def best_interval(save_seconds: float, between_seconds: float) -> float:
     if ratio >= 1:
         return between_seconds
     return sqrt(2 * save_seconds * between_seconds) * (1 + sqrt(ratio) / 3 + ratio / 9) - save_seconds
-
-
-# -- the measurements: made by hand at each save, for dataclasses.replace is five times slower -------------------------
-
-
-def after_work(costs: SaveCosts, seconds: float, items: int) -> SaveCosts:
-    """*costs* after *seconds* of work that finished *items* items."""
-    return SaveCosts(
-        active_seconds=costs.active_seconds + seconds,
-        work_seconds=costs.work_seconds + seconds,
-        item_seconds=_item_seconds(costs.item_seconds, seconds, items),
-        save_seconds=costs.save_seconds,
-        average_seconds=costs.average_seconds,
-        charged_seconds=costs.charged_seconds,
-        restores=costs.restores,
-    )
-
-
-def after_save(costs: SaveCosts, seconds: float, *, charged: bool, work_since: float = 0.0) -> SaveCosts:
-    """*costs* after a save that took *seconds* and is safely stored.
-
-    Args:
-        charged: Whether it counts against the bound on the overhead. Saves that the loop did not wait for do not:
-            at a retry, a signal, an exit, in a known wait. The first one never does.
-        work_since: Seconds of work since what it holds was taken.
-    """
-    known = costs.average_seconds
-    average = seconds if known is None else (1 - _SAVE_WEIGHT) * known + _SAVE_WEIGHT * seconds
-    counts = charged and costs.save_seconds is not None
-    return SaveCosts(
-        active_seconds=costs.active_seconds,
-        work_seconds=work_since,
-        item_seconds=costs.item_seconds,
-        save_seconds=max(seconds, average),
-        average_seconds=average,
-        charged_seconds=costs.charged_seconds + (seconds if counts else 0.0),
-        restores=costs.restores,
-    )
-
-
-def as_stored(costs: SaveCosts, *, charged: bool) -> SaveCosts:
-    """*costs* as the save that is about to be written should hold them: itself counted, at its expected cost.
-
-    The real cost is known too late to be part of it. Left out, a process that is killed after each save would never
-    be charged for one. To the microsecond, as people may read it.
-    """
-    expected = costs.save_seconds if charged and costs.save_seconds is not None else 0.0
-    return SaveCosts(
-        active_seconds=round(costs.active_seconds, 6),
-        work_seconds=0.0,
-        item_seconds=round(costs.item_seconds, 6),
-        save_seconds=costs.save_seconds and round(costs.save_seconds, 6),
-        average_seconds=costs.average_seconds and round(costs.average_seconds, 6),
-        charged_seconds=round(costs.charged_seconds + expected, 6),
-        restores=costs.restores,
-    )
-
-
-def _item_seconds(known: float, seconds: float, items: int) -> float:
-    if items < 1:
-        return known
-    weight = 1.0 if known == 0 else 1 - (1 - _ITEM_WEIGHT) ** items
-    return known + weight * (seconds / items - known)
 
 
 def _cost(costs: SaveCosts) -> float:

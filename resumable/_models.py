@@ -7,7 +7,10 @@ import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._costs import SaveCosts
 
 
 class _LeftOut(float):
@@ -18,29 +21,6 @@ class _LeftOut(float):
 
 
 LEFT_OUT = _LeftOut()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SaveCosts:
-    """What saving has cost an operation, over all its runs. All times in seconds.
-
-    Attributes:
-        active_seconds: Time spent working, waits excluded.
-        work_seconds: Work since the last save: what a kill would lose now.
-        item_seconds: How long an item takes (moving average), 0 before the first.
-        save_seconds: What a save costs now, None before the first.
-        average_seconds: Moving average of what saves cost, None before the first.
-        charged_seconds: Time spent on saves that count against the overhead bound.
-        restores: How often the operation was resumed.
-    """
-
-    active_seconds: float = 0.0
-    work_seconds: float = 0.0
-    item_seconds: float = 0.0
-    save_seconds: float | None = None
-    average_seconds: float | None = None
-    charged_seconds: float = 0.0
-    restores: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _mismatch, _typed
-from ._auto import as_stored
 from ._capture import CapturedLoops, Content
 from ._collections import Durable, kind_of, make
+from ._costs import SaveCosts, as_stored
 from ._errors import CheckpointCorruptError
 from ._failed import Failed
 from ._loops import Loops
-from ._models import CheckpointMetadata, SaveCosts
+from ._models import CheckpointMetadata
 from ._options import Options
 from ._plain import check, warn_once_per_path
 from ._quota import Quota

@@ -6,8 +6,8 @@ import dataclasses
 from collections import deque
 from dataclasses import dataclass
 
-from ._auto import after_save, after_work
-from ._models import CheckpointContext, CheckpointMetadata, SaveCosts
+from ._costs import SaveCosts, after_save, after_work
+from ._models import CheckpointContext, CheckpointMetadata
 from ._strategies import Plan, SaveDecision, SaveStrategy, in_this_window
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from ._codec import decode, encode
+from ._costs import SaveCosts
 from ._errors import InputChangedError, StateEncodeError
-from ._models import SaveCosts
 from ._plain import check
 from ._shellwords import command_for
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from resumable._auto import AutoStrategy, after_save, after_work, as_stored, auto, best_interval
-from resumable._models import CheckpointContext, SaveCosts
+from resumable._auto import AutoStrategy, auto, best_interval
+from resumable._costs import SaveCosts, after_save, after_work, as_stored
+from resumable._models import CheckpointContext
 from resumable._strategies import ASK_NOW, NOT_DUE, TimeBasedStrategy, rate_limit_below
 from tests.bench.bench_auto import COSTS, FREE, MEANS, expected_total, optimal_interval
 

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "resumable"
 LONGEST = 300
 
 FLOORS = {
-    0: "_errors _gil _models",
+    0: "_costs _errors _gil _models",
     # Pure: no clock, file, network or thread.
     1: """_arguments _auto _changes _codec _collector _fingerprint _forecast _formats _frozen _journal _keys _ledgers
         _messages _migrations _mismatch _plain _pace _ranges _scattered _shellwords _sources _strategies _typed
