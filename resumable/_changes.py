@@ -22,8 +22,6 @@ from ._errors import StateEncodeError
 CHUNK = 1000
 """Entries encoded at once in a snapshot."""
 _SAMPLE = 8
-FEW = 256
-"""The size of so many changes is not judged before they are taken."""
 
 
 class Collection(Protocol):
@@ -56,10 +54,7 @@ class Collection(Protocol):
         ...
 
     def changed_bytes(self) -> int:
-        """About how long what was assigned, added or deleted since the last take is in JSON, judged by some of it.
-
-        0 for a :data:`FEW`: to take them, and find out then, costs less than to judge them at each save.
-        """
+        """About how long what was assigned, added or deleted since the last take is in JSON, judged by a few."""
         ...
 
     def snapshot(self) -> Snapshot:

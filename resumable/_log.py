@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any, NoReturn, SupportsIndex
 
-from ._changes import FEW, Snapshot, about_bytes
+from ._changes import Snapshot, about_bytes
 from ._frozen import freeze_all, freeze_checked, hide, thaw_all
 from ._mapping import KEEP_FREEZING
 from ._plain import check, is_plain
@@ -61,8 +61,6 @@ class DurableLog(list[Any]):
 
     def changed_bytes(self) -> int:
         count = len(self) - self._first_new
-        if count <= FEW:
-            return 0
         return about_bytes(count, list.__getitem__(self, slice(self._first_new, self._first_new + 8)))
 
     def take_changes(self) -> dict[str, Any] | None:
@@ -115,12 +113,12 @@ class DurableLog(list[Any]):
         except BaseException:
             self._watch.update(changed)
             raise
-        if flat:
-            hide(frozen.values())
         self._changed_at.update(changed)
         changed.clear()
         for index, value in frozen.items():
             list.__setitem__(self, index, value)
+        if flat:
+            hide(frozen.values())
         self._watch.add(entries, frozen, flat=flat)
         return end
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._changes import FEW, about_bytes
+from ._changes import about_bytes
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,8 +28,6 @@ class Marked:
     _lock: threading.RLock
 
     def changed_bytes(self) -> int:
-        if len(self._changed) <= FEW:
-            return 0
         with self._lock:
             return about_bytes(len(self._changed), self._changed.items())
 
