@@ -79,14 +79,11 @@ def freeze(value: Any) -> Any:
 def freeze_all(values: list[Any]) -> list[Any]:
     """Each of *values* frozen. They must be plain JSON."""
     flat = freeze_flat(values)
-    if flat is None:
-        return list(map(freeze, values))
-    hide(flat)
-    return flat
+    return list(map(freeze, values)) if flat is None else flat
 
 
 def freeze_flat(values: list[Any]) -> list[Any] | None:
-    """Each of *values* frozen at C speed, if all are dicts of numbers, strings, booleans and None; not hidden yet.
+    """Each of *values* frozen at C speed, if all are dicts of numbers, strings, booleans and None.
 
     None if they are not, or not surely JSON: they must be looked at one by one then.
     """
@@ -94,6 +91,7 @@ def freeze_flat(values: list[Any]) -> list[Any] | None:
         return None
     with collector_paused():
         frozen = list(map(FrozenDict, values))
+        deque(map(untracker(), frozen), 0)
     kinds = set(map(type, chain.from_iterable(map(dict.values, frozen))))
     if not kinds <= LEAVES or not set(map(type, set().union(*frozen))) <= {str}:
         return None
@@ -104,13 +102,8 @@ def freeze_flat(values: list[Any]) -> list[Any] | None:
     return frozen
 
 
-def hide(values: Iterable[Any]) -> None:
-    """Take frozen *values* out of the garbage collector's sight, see :func:`untracker`."""
-    deque(map(untracker(), values), 0)
-
-
 def freeze_checked(values: dict[K, Any], check: Callable[[], None]) -> tuple[dict[K, Any], bool]:
-    """*values* frozen, and whether surely none of them has containers in it; these are to be hidden by the caller.
+    """*values* frozen, and whether surely none of them has containers in it.
 
     Args:
         check: Raises where *values* are not plain JSON; only called if that is not sure.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn, SupportsIndex
 
 from ._changes import Snapshot, about_bytes
-from ._frozen import freeze_all, freeze_checked, hide, thaw_all
+from ._frozen import freeze_all, freeze_checked, thaw_all
 from ._mapping import KEEP_FREEZING
 from ._plain import check, is_plain
 from ._watch import Watch
@@ -117,8 +117,6 @@ class DurableLog(list[Any]):
         changed.clear()
         for index, value in frozen.items():
             list.__setitem__(self, index, value)
-        if flat:
-            hide(frozen.values())
         self._watch.add(entries, frozen, flat=flat)
         return end
 

@@ -175,7 +175,6 @@ class DurableDict(Marked, dict[str, Any]):
     def _put_in_place(self, taken: Taken | None) -> None:
         """Let the frozen copies stand for what they were copied from."""
         if taken is not None and taken.originals:
-            taken.hide()
             self._install(taken.frozen)
             self._watch.add(taken.originals, taken.frozen, flat=taken.is_flat)
 

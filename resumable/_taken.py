@@ -7,7 +7,7 @@ from itertools import repeat
 from operator import is_
 from typing import Any, Final
 
-from ._frozen import FrozenList, freeze_checked, hide
+from ._frozen import FrozenList, freeze_checked
 from ._plain import check
 
 GONE: Final[Any] = FrozenList()
@@ -48,8 +48,3 @@ class Taken:
             StateEncodeError: JSON cannot hold it.
         """
         self.frozen, self.is_flat = freeze_checked(self.originals, lambda: check(self.originals, path))
-
-    def hide(self) -> None:
-        """Take the copies out of the garbage collector's sight."""
-        if self.is_flat:
-            hide(self.frozen.values())

@@ -172,7 +172,7 @@ def test_what_is_put_into_a_collection_is_checked_as_it_becomes_one(tmp_path: Pa
 @pytest.mark.parametrize("is_taken", [False, True], ids=["at once", "after a save that failed"])
 @pytest.mark.parametrize(
     ("owner", "step"),
-    [(Taken, "part_gone"), (Taken, "freeze"), (Taken, "hide"), (DurableDict, "_install"), (Watch, "add")],
+    [(Taken, "part_gone"), (Taken, "freeze"), (DurableDict, "_install"), (Watch, "add")],
 )
 def test_an_interruption_while_changes_are_taken_loses_none(
     owner: Any, step: str, is_taken: bool, monkeypatch: pytest.MonkeyPatch
