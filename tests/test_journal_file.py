@@ -122,6 +122,19 @@ def test_an_append_that_fails_leaves_the_journal_as_it_was(path: Path, monkeypat
     assert path.read_bytes() == b"one\nthree\n"
 
 
+def test_a_journal_that_cannot_go_back_to_its_end_is_closed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came next would stand behind the room."""
+    store = FileStore(path.parent)
+    store.append_journal("job", 0, b"one\n")
+    store.close()
+    with monkeypatch.context() as patch:
+        journal = JournalFile(path, 4)
+        patch.setattr(os, "lseek", _refuse)
+        with pytest.raises(PermissionError):
+            journal.append(b"two\n")
+    assert path.read_bytes() == b"one\n"
+
+
 @pytest.mark.parametrize("platform", ["linux", "win32"])
 def test_a_new_journal_takes_the_old_ones_place_and_goes_on(
     path: Path, monkeypatch: pytest.MonkeyPatch, platform: str

@@ -101,14 +101,11 @@ class JournalFile:
             os.close(self._descriptor)
 
     def _make_room(self, end: int, length: int) -> None:
-        self._room_ends = end
+        room = min(max(_SAVES_AHEAD * length, _LEAST_ROOM), _MOST_ROOM)
+        self._room_ends = end + room
         with contextlib.suppress(OSError):  # a full disk may have room for the save alone
-            room = min(max(_SAVES_AHEAD * length, _LEAST_ROOM), _MOST_ROOM)
-            self._room_ends = end + room
-            try:
-                _disk.write_all(self._descriptor, _FILLER * room)
-            finally:
-                os.lseek(self._descriptor, end, os.SEEK_SET)
+            _disk.write_all(self._descriptor, _FILLER * room)
+        os.lseek(self._descriptor, end, os.SEEK_SET)
 
 
 def without_room(raw: bytes) -> bytes:
