@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from resumable import (
     current_checkpoint,
     every,
 )
+from resumable.stores import _disk
 from resumable.testing import FaultyStore, ManualClock, MemoryStore
 
 NEVER = every(hours=1000)
@@ -473,3 +476,53 @@ async def test_a_cancellation_ends_a_wait_for_the_quota() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert saved(manager).metadata.processed_items == 1
+
+
+# -- the disk works while the loop goes on ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_what_changes_while_a_save_waits_for_the_disk_is_in_the_next_one(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Assigned, deleted, and changed inside: the thread that writes also freezes what it wrote."""
+    chance = random.Random(seed)
+    sync = _disk.sync_data
+
+    def slow(descriptor: int) -> None:
+        time.sleep(chance.random() * 0.003)
+        sync(descriptor)
+
+    monkeypatch.setattr(_disk, "sync_data", slow)
+    held: dict[str, dict[str, Any]] = {}
+
+    async def work(files: dict[str, Any]) -> None:
+        for number in range(150):
+            key = f"key {chance.randrange(20)}"
+            match chance.randrange(4):
+                case 0:
+                    files[key] = held[key] = {"n": number, "list": [number]}
+                case 1:
+                    files[key] = {"free": number}
+                    held.pop(key, None)
+                case 2 if key in held:
+                    held[key]["list"].append(number)
+                case 3:
+                    files.pop(key, None)
+                    held.pop(key, None)
+            await asyncio.sleep(0)
+
+    async def save(cp: AsyncCheckpoint[Any]) -> None:
+        for _ in range(40):
+            await cp.save()
+
+    async with checkpointed("job", every(items=7), store=tmp_path, auto_cleanup=False) as cp:
+        files = cp.mapping("files")
+        files.update({f"{number}": "x" * 90 for number in range(500)})
+        await cp.save()
+        await asyncio.gather(work(files), work(files), save(cp))
+        expected = {key: held.get(key, value) for key, value in files.items()}
+
+    found = CheckpointManager(tmp_path).load_checkpoint("job")
+    assert found is not None
+    assert found.state["files"] == expected
