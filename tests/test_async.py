@@ -510,10 +510,10 @@ async def test_what_changes_while_a_save_waits_for_the_disk_is_in_the_next_one(
                 case 3:
                     files.pop(key, None)
                     held.pop(key, None)
-            await asyncio.sleep(0)
+            await asyncio.sleep(chance.random() * 0.001)
 
     async def save(cp: AsyncCheckpoint[Any]) -> None:
-        for _ in range(40):
+        for _ in range(60):
             await cp.save()
 
     async with checkpointed("job", every(items=7), store=tmp_path, auto_cleanup=False) as cp:
