@@ -247,7 +247,7 @@ class Core(Saving):
             yield from self.save("Stopped: a loop was left with items to go", is_last=True)
             return False
         if not self.is_finalized and self.failed:
-            reason = f"Failed: {len(self.failed):,} items; retry_failed=True tries them again"
+            reason = f"Failed items: {len(self.failed):,}; retry_failed=True tries again"
             yield from self.save(reason, is_last=True)
             return False
         if self.options.auto_cleanup:

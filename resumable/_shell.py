@@ -119,9 +119,16 @@ class Shell(Generic[S]):
         """The operation is done, though a loop has items to go: a clean exit will remove the checkpoint."""
         self._core.is_finalized = True
 
-    def keep(self, reason: str = "Kept") -> None:
-        """A clean exit will save and keep the checkpoint, so that the next run goes on from here."""
-        self._core.keep_reason = reason
+    def keep(self, reason: str = "") -> None:
+        """A clean exit will save and keep the checkpoint, so that the next run goes on from here.
+
+        The last save's reason will be ``Kept``, or ``Kept: `` and the *reason* given.
+        """
+        self._core.keep_reason = f"Kept: {reason}" if reason else "Kept"
+
+    def keep_given_up(self) -> None:
+        """The same, after retries that failed."""
+        self._core.keep_reason = "Retries exhausted"
 
     @property
     def failed(self) -> dict[str | int, str]:

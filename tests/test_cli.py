@@ -70,9 +70,9 @@ with checkpointed({operation_id!r}) as cp:
     assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60).returncode == 9
 
 
-def run_and_keep(operation_id: str) -> None:
+def run_and_keep(operation_id: str, reason: str = "") -> None:
     with checkpointed(operation_id) as cp:
-        cp.keep()
+        cp.keep(reason)
 
 
 # -- list
@@ -87,6 +87,7 @@ def run_and_keep(operation_id: str) -> None:
         pytest.param(lambda: run_and_die("stars"), "✗ killed", id="kill -9"),
         pytest.param(lambda: run("stars"), "✓ finished", id="the end"),
         pytest.param(lambda: run_and_keep("stars"), "✓ finished", id="kept"),
+        pytest.param(lambda: run_and_keep("stars", "for tonight"), "✓ finished", id="kept, with a reason"),
         pytest.param(lambda: CheckpointManager().create_checkpoint("stars", {}), "• saved", id="the manager"),
         pytest.param(lambda: Path(".checkpoint_stars.json").write_text("{"), "! damaged", id="a torn file"),
     ],
@@ -269,9 +270,10 @@ def test_a_history_that_makes_no_sense_is_damage() -> None:
         ("Interrupted: ConnectError", "failed"),
         ("Time-based: 61s >= 60s | Interrupted: ValueError", "failed"),
         ("Stopped: a loop was left with items to go", "stopped"),
-        ("Failed: 4 items; retry_failed=True tries them again", "incomplete"),
+        ("Failed items: 4; retry_failed=True tries again", "incomplete"),
         ("Kept", "finished"),
         ("Retries exhausted", "failed"),
+        ("Kept: for tonight", "finished"),
         ("Retry: ConnectError (attempt 2)", "killed"),
         (None, "killed"),
     ],

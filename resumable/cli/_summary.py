@@ -212,9 +212,9 @@ def _state_of(history: list[Run], failed: int) -> State:
 def ending_of(run: Run) -> State:
     """How a run that is over ended, as the reason of its last save tells."""
     reason = (run.reason or "").rpartition(" | ")[2]
-    if reason in ("Finished", "Kept"):
+    if reason == "Finished" or reason.startswith("Kept"):
         return "finished"
-    if reason.startswith("Failed: "):
+    if reason.startswith("Failed items: "):
         return "incomplete"
     if reason == "Retries exhausted":
         return "failed"
