@@ -57,7 +57,7 @@ def test_a_journal_is_opened_again_where_a_killed_run_left_it(path: Path) -> Non
     assert path.read_bytes() == b"one\ntwo\n"
 
 
-def test_a_disk_with_no_room_to_spare_takes_the_save(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_with_no_room_to_spare_takes_the_save_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_all = _disk.write_all
 
     def full(descriptor: int, data: bytes) -> None:
@@ -70,7 +70,7 @@ def test_a_disk_with_no_room_to_spare_takes_the_save(path: Path, monkeypatch: py
     journal = JournalFile(path, 0)
     for number in range(300):
         journal.append(b"%05d\n" % number)
-        assert read(path) == b"".join(b"%05d\n" % earlier for earlier in range(number + 1))
+        assert path.read_bytes() == b"".join(b"%05d\n" % earlier for earlier in range(number + 1))
     journal.close()
     assert path.stat().st_size == 1800
 

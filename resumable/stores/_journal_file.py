@@ -103,8 +103,11 @@ class JournalFile:
     def _make_room(self, end: int, length: int) -> None:
         room = min(max(_SAVES_AHEAD * length, _LEAST_ROOM), _MOST_ROOM)
         self._room_ends = end + room
-        with contextlib.suppress(OSError):  # a full disk may have room for the save alone
+        try:
             _disk.write_all(self._descriptor, _FILLER * room)
+        except OSError:  # a full disk: what is left of it is for others, and for the saves themselves
+            os.ftruncate(self._descriptor, end)
+            self._room_ends = sys.maxsize
         os.lseek(self._descriptor, end, os.SEEK_SET)
 
 
