@@ -75,7 +75,7 @@ class AsyncCheckpoint(Shell[S]):
             name,
             lambda name, saved: remaining_async(items, self, name=name, key=key, saved=saved, fingerprint=fingerprint),
         )
-        self._note_total(loop)
+        self._note_total()
         assert isinstance(loop, AsyncRemaining)
         return loop
 

@@ -120,7 +120,7 @@ class Checkpoint(Shell[S]):
         loop = self._core.loops.begin(
             name, lambda name, saved: remaining(items, self, name=name, key=key, saved=saved, fingerprint=fingerprint)
         )
-        self._note_total(loop)
+        self._note_total()
         assert isinstance(loop, Remaining)
         return loop
 

@@ -195,6 +195,19 @@ class Loops:
             done += view.done()
         return done
 
+    def total(self) -> int | None:
+        """How many items the loops of this run have in all.
+
+        None if one does not know, or lies within another, where it begins again and again.
+        """
+        total = 0
+        for view in list(self.views.values()):
+            if view.loop is not None:
+                if view.within is not None or view.loop.total is None:
+                    return None
+                total += view.loop.total
+        return total
+
     def wake(self) -> None:
         """Have each running loop ask before its next item."""
         for running in list(self._running.values()):

@@ -41,6 +41,7 @@ class Shell(Generic[S]):
         self._ticked = 0
         self._limit = _ALWAYS
         self._was_woken = False
+        self._total: int | None = None
         self._core = Core(options, self._wake, lambda: self._ticked)
 
     # -- what it holds
@@ -210,14 +211,16 @@ class Shell(Generic[S]):
             return done_loop(items, owner, name=name, key=key, saved=saved, **options)
 
         loop = self._core.loops.begin(name, make)
-        self._note_total(loop)
+        self._note_total()
         assert isinstance(loop, Done)
         return loop
 
-    def _note_total(self, loop: Loop[Any]) -> None:
-        metadata = self._core.session.metadata
-        if metadata.total_items is None:
-            metadata.total_items = loop.total
+    def _note_total(self) -> None:
+        """A loop has begun: bring the total up to date, unless the program, or an earlier run, knows of more."""
+        metadata, total = self._core.session.metadata, self._core.loops.total()
+        known = metadata.total_items
+        if self._core.options.total is None and (known in (None, self._total) or (total or 0) > known):
+            metadata.total_items = self._total = total
 
 
 count_lock = threading.Lock()

@@ -173,7 +173,7 @@ def one_and_ticks(cp: Checkpoint) -> None:
     [
         pytest.param(two_in_order, None, 25, 40, id="two loops"),
         pytest.param(two_in_order, 50, 25, 50, id="two loops, and a total that was said"),
-        pytest.param(two_by_key, None, 25, None, id="two loops whose totals nobody kept"),
+        pytest.param(two_by_key, None, 25, 40, id="two loops by key"),
         pytest.param(nested, None, 18, None, id="one inside another"),
         pytest.param(nested, 40, 18, 40, id="one inside another, and a total that was said"),
         pytest.param(remaining, None, 4, 10, id="one loop"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import random
 import threading
@@ -94,6 +95,46 @@ def test_a_loop_tells_how_many_items_there_are(manager: CheckpointManager) -> No
 
     assert saved(manager).metadata.total_items == 10
     assert saved(manager).metadata.processed_items == 10
+
+
+def test_loops_one_after_the_other_have_one_total(manager: CheckpointManager) -> None:
+    """And the next run, which goes on in the first one, does not know of the second."""
+    for _ in range(2):
+        with contextlib.suppress(OSError), checkpointed("job", manager=manager) as cp:
+            for _ in cp.remaining(range(10)):
+                assert cp.metadata.total_items == (40 if cp.resumed else 10)
+            for item in cp.remaining(range(30)):
+                assert cp.metadata.total_items == 40
+                if item == 5 and not cp.resumed:
+                    raise OSError
+
+
+def test_a_loop_that_was_not_begun_is_added_to_the_total_once_it_is(manager: CheckpointManager) -> None:
+    for _ in range(2):
+        with contextlib.suppress(OSError), checkpointed("job", manager=manager) as cp:
+            for item in cp.remaining(range(10)):
+                assert cp.metadata.total_items == 10
+                if item == 5 and not cp.resumed:
+                    raise OSError
+            for _ in cp.remaining(range(30)):
+                assert cp.metadata.total_items == 40
+
+
+def test_loops_within_a_loop_have_no_total_unless_one_is_told(manager: CheckpointManager) -> None:
+    for told in (None, 15):
+        with checkpointed("job", manager=manager, total=told) as cp:
+            for _ in cp.remaining(range(3)):
+                for _ in cp.remaining(range(4)):
+                    assert cp.metadata.total_items == told
+
+
+def test_a_total_that_the_program_notes_stands_if_the_loops_know_of_no_more(manager: CheckpointManager) -> None:
+    with checkpointed("job", manager=manager) as cp:
+        cp.metadata.total_items = 25
+        for _ in cp.remaining(n for n in range(10)):
+            assert cp.metadata.total_items == 25
+        for _ in cp.remaining(range(15)):
+            assert cp.metadata.total_items == 25
 
 
 def test_time_is_noticed_within_a_loop(manager: CheckpointManager) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -150,7 +150,7 @@ def summary_from(data: CheckpointData, store: CheckpointStore) -> Summary:
     holder = holder_of(store, data.operation_id)
     history = _with_current_run(internal.history, holder)
     metadata = data.metadata
-    processed, total = metadata.processed_items, _total(metadata, list(internal.loops.values()))
+    processed, total = metadata.processed_items, _total(metadata)
     failed = sum(map(len, internal.failed.values()))
     state: State = _state_of(history, failed) if holder is None else "running"
     return Summary(
@@ -173,16 +173,10 @@ def summary_from(data: CheckpointData, store: CheckpointStore) -> Summary:
     )
 
 
-def _total(metadata: CheckpointMetadata, loops: Sequence[Place]) -> int | None:
-    """Of all that ``processed_items`` counts. The metadata has what the user said, else what the first loop has."""
+def _total(metadata: CheckpointMetadata) -> int | None:
+    """Of all that ``processed_items`` counts; None if more than that was done, as with ticks beside a loop."""
     total = metadata.total_items
-    is_of_one_loop = len(loops) > 1 and total == loops[0].total
-    if total is None or not (is_of_one_loop or metadata.processed_items > total):
-        return total
-    totals = [None if loop.within else loop.total for loop in loops]
-    known = [one for one in totals if one is not None]
-    summed = sum(known)
-    return summed if totals and len(known) == len(totals) and metadata.processed_items <= summed else None
+    return total if total is None or metadata.processed_items <= total else None
 
 
 def _left(processed: int, total: int | None, elapsed: float) -> float | None:
