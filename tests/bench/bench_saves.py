@@ -69,13 +69,12 @@ def measure(size: int, directory: Path, way: str, pause: float) -> list[float]:
         keys = list(files)
         save = cp.save if way == "save" else lambda: cp.tick(CHANGED)
         for round_ in range(ROUNDS):
-            changes: dict[str, object] = {}
-            for n in range(CHANGED):
-                key = keys[(round_ * CHANGED + n * 7919) % size]
-                files[key] = record(size + n)
-                changes[key] = record(size + n)
+            changed = [keys[(round_ * CHANGED + n * 7919) % size] for n in range(CHANGED)]
+            for key in changed:
+                files[key] = record(round_)
             work_for(pause)
             saved = seconds(save)
+            changes: dict[str, object] = {key: record(round_) for key in changed}
             work_for(pause)
             written = seconds(lambda changes=changes: by_hand(hand, changes))  # type: ignore[misc]
             work_for(pause)
