@@ -23,6 +23,8 @@ _WRITE_BESIDE_FROM = 1 << 18
 """Documents of so many bytes are written by a thread, so that the loop goes on,"""
 _MOST_AHEAD = 32 << 20
 """When more bytes wait for a slow disk, the loop does, too."""
+_FOLD_FROM = 1 << 19
+"""A shorter journal is not folded: that takes several syncs, and reading so much takes some 10 ms."""
 _TOGETHER = 8
 """So many saves at the most are written before the loop takes note of them."""
 _APPEND_BESIDE_FROM = 1 << 13
@@ -45,9 +47,10 @@ class Writing:
         self.store = store
         self.operation_id = operation_id
         self._journaling = store if uses_journal and isinstance(store, JournalingStore) else None
-        self._generation = self._newest = _first_generation()
+        # No earlier checkpoint of this name had this number, so that no journal left over fits by chance.
+        self._generation = self._newest = time.time_ns() // 1_000_000
         self._size = 0
-        self._fold_from = 0
+        self._fold_from = _FOLD_FROM
         self._digest = ""
         self._journal: Tail | None = None
         self._baseline = Baseline()
@@ -166,7 +169,7 @@ class Writing:
 
     def _switch_to(self, writer: SnapshotWriter) -> None:
         self._generation, self._digest, self._size = writer.generation, writer.digest, writer.size
-        self._fold_from = 0
+        self._fold_from = _FOLD_FROM
 
     # -- folding the journal into a new snapshot
     #
@@ -292,8 +295,3 @@ class Writing:
                 yield job.future.exception  # waits
         self._flight = self._fold = None
         self._sent.clear()
-
-
-def _first_generation() -> int:
-    """A number that no earlier checkpoint of this name had, so that no journal left over fits by chance."""
-    return time.time_ns() // 1_000_000

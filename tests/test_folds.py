@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from resumable import Checkpoint, CheckpointManager, StoreError, checkpointed, every
+from resumable import Checkpoint, CheckpointManager, StoreError, _writing, checkpointed, every
 from resumable._snapshot import SnapshotWriter
 from resumable._steps import run
 from resumable.stores import FileStore
+from resumable.stores._journal_file import without_room
 
 PADDING = {f"{number}": "x" * 90 for number in range(120)}
 JOURNAL = ".checkpoint_crawl.journal"
@@ -81,6 +82,29 @@ def let_go(held: HeldFold, cp: Checkpoint) -> None:
 def keep_journal(store: FileStore, *args: object) -> None:
     store.close()
     raise StoreError("as if killed before it")
+
+
+@pytest.mark.parametrize("least", [0, 40_000])
+def test_a_journal_is_folded_once_it_outgrows_the_snapshot_and_is_worth_it(
+    least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fold takes several syncs, however little there is to fold."""
+    monkeypatch.setattr(_writing, "_FOLD_FROM", least)
+    snapshot, journal = (tmp_path / f".checkpoint_job.{kind}" for kind in ("json", "journal"))
+    longest, written = 0, set()
+    with checkpointed("job", every(hours=9), store=tmp_path, auto_cleanup=False) as cp:
+        files = cp.mapping("files")
+        files.update({f"{number}": "x" * 90 for number in range(100)})
+        for number in range(120):
+            files["new"] = f"{number}" * 200
+            cp.save()
+            run(cp._core._stored.wait())
+            written.add(snapshot.stat().st_ino)
+            if journal.exists():
+                longest = max(longest, len(without_room(journal.read_bytes())))
+        folded_at = max(least, snapshot.stat().st_size)
+        assert folded_at - 2000 < longest < folded_at + 2000
+    assert len(written) > 1
 
 
 def test_saves_during_a_fold_stand_before_and_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

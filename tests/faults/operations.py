@@ -21,9 +21,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from resumable import Checkpoint, CheckpointManager, ResumableError, _background, checkpointed, every
+from resumable import Checkpoint, CheckpointManager, ResumableError, _background, _writing, checkpointed, every
 from resumable._repair import repair
 
+_writing._FOLD_FROM = 0  # so that small checkpoints see folds
 ID = "job"
 PR_SET_PTRACER = 0x59616D61
 """Lets a process that is no ancestor trace this one (Linux, ``ptrace_scope`` 1)."""
