@@ -73,50 +73,51 @@ class Collection(Protocol):
 class Snapshot:
     """The JSON text of a collection, encoded in pieces of :data:`CHUNK` entries while it is iterated.
 
-    Holds a shallow copy; the values in it are frozen, so later changes of the collection do not tear it. The lists must
-    be nobody else's: they are hidden from the garbage collector, which a long one would hold up.
+    Holds a shallow copy; the values in it are frozen, so later changes of the collection do not tear it. The copy must
+    be nobody else's: it is hidden from the garbage collector, which a long one would hold up.
     """
 
-    def __init__(self, values: list[Any], keys: list[str] | None = None, *, path: str = "$") -> None:
-        self._values = values
-        self._keys = keys
+    def __init__(self, entries: dict[str, Any] | list[Any], *, path: str = "$") -> None:
+        self._entries = entries
         self._path = path
-        untracker()(values)
-        if keys is not None:
-            untracker()(keys)
+        untracker()(entries)
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._entries)
 
     def __iter__(self) -> Iterator[bytes]:
         """Raises StateEncodeError where a string is not valid Unicode."""
-        opening, closing = (b"[", b"]") if self._keys is None else (b"{", b"}")
-        for start in range(0, len(self._values), CHUNK):
-            yield opening + encode(self._piece(start), self._path)[1:-1]
+        opening, closing = (b"[", b"]") if isinstance(self._entries, list) else (b"{", b"}")
+        for piece in self._pieces():
+            yield opening + encode(piece, self._path)[1:-1]
             opening = b","
         yield closing if opening == b"," else opening + closing
 
+    def _pieces(self) -> Iterator[Any]:
+        entries = self._entries
+        if isinstance(entries, list):
+            return (entries[start : start + CHUNK] for start in range(0, len(entries), CHUNK))
+        pairs = iter(entries.items())
+        return (dict(islice(pairs, CHUNK)) for _ in range(0, len(entries), CHUNK))
+
     def about_bytes(self) -> int:
         """About how long it is, judged by a few entries."""
-        return about_bytes(
-            len(self), self._values if self._keys is None else zip(self._keys, self._values, strict=True)
-        )
+        entries = self._entries
+        return about_bytes(len(entries), entries if isinstance(entries, list) else entries.items())
 
     def let_go(self) -> Iterator[None]:
         """Let go of the values, piece by piece; it is empty afterwards.
 
         The last to hold many, which other threads have replaced, would stop the program while all of them are freed.
         """
-        while self._values:
-            del self._values[-CHUNK:]
+        entries = self._entries
+        while entries:
+            if isinstance(entries, list):
+                del entries[-CHUNK:]
+            else:
+                for _ in range(min(CHUNK, len(entries))):
+                    entries.popitem()
             yield
-        self._keys = None if self._keys is None else []
-
-    def _piece(self, start: int) -> Any:
-        values = self._values[start : start + CHUNK]
-        if self._keys is None:
-            return values
-        return dict(zip(self._keys[start : start + CHUNK], values, strict=True))
 
 
 def about_bytes(count: int, some: Iterable[Any]) -> int:

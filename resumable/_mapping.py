@@ -151,8 +151,8 @@ class DurableDict(Marked, dict[str, Any]):
             return self._copied()
 
     def plain(self) -> dict[str, Any]:
-        keys, values = self._columns()
-        return dict(zip(keys, thaw_all(values), strict=True))
+        entries = dict.copy(self)
+        return dict(zip(entries, thaw_all(entries.values()), strict=True))
 
     def _collect(self) -> Taken:
         taken = Taken()
@@ -199,14 +199,7 @@ class DurableDict(Marked, dict[str, Any]):
         return {"set": taken.frozen, "del": list(taken.gone)}
 
     def _copied(self) -> Snapshot:
-        keys, values = self._columns()
-        return Snapshot(values, keys, path=self._path)
-
-    def _columns(self) -> tuple[list[str], list[Any]]:
-        # Both lists are made by the one unpacking, in C, so that no other thread can come between them.
-        columns: Iterator[list[Any]] = map(list, (dict.keys(self), dict.values(self)))  # type: ignore[arg-type]
-        keys, values = columns
-        return keys, values
+        return Snapshot(dict.copy(self), path=self._path)  # One call, in which no other thread runs.
 
 
 class _LoadedDict(DurableDict):
