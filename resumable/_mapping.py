@@ -8,10 +8,10 @@ from itertools import repeat
 from typing import Any, Final, SupportsIndex
 
 from ._changes import Collection, Replay, Snapshot, apply_change
-from ._errors import StateEncodeError
 from ._frozen import IMMUTABLE, freeze, freeze_all, thaw_all
 from ._gil import has_gil
 from ._marks import Marked, run_alone
+from ._plain import text_key
 from ._taken import GONE, Taken
 from ._watch import Watch
 
@@ -74,12 +74,14 @@ class DurableDict(Marked, dict[str, Any]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         if type(key) is not str:
-            key = _text_key(key, self._path)
+            key = text_key(key, self._path)
         self._changed[key] = value
         # For a new key, which is the usual one, this call is cheaper than dict.__setitem__.
         if _setdefault(self, key, value) is not value:
             self._changed[key] = value  # Once more: a save may have taken the mark off.
             _set(self, key, value)
+            if type(self) is DurableDict:
+                self.__class__ = _ReassignedDict  # pyright: ignore
 
     def __delitem__(self, key: str) -> None:
         if key not in self:
@@ -90,7 +92,7 @@ class DurableDict(Marked, dict[str, Any]):
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         if type(key) is not str:
-            key = _text_key(key, self._path)
+            key = text_key(key, self._path)
         if key not in self:
             self._changed[key] = default
         return dict.setdefault(self, key, default)
@@ -202,6 +204,22 @@ class DurableDict(Marked, dict[str, Any]):
         return Snapshot(dict.copy(self), path=self._path)  # One call, in which no other thread runs.
 
 
+class _ReassignedDict(DurableDict):
+    """The same from the first known key that is assigned to the next save: more are likely to follow it."""
+
+    __slots__ = ()
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if type(key) is not str:
+            key = text_key(key, self._path)
+        self._changed[key] = value
+        _set(self, key, value)
+
+    def settle(self) -> None:
+        super().settle()
+        self.__class__ = DurableDict  # type: ignore[assignment]
+
+
 class _LoadedDict(DurableDict):
     """The same while values that were loaded are not frozen yet.
 
@@ -275,17 +293,7 @@ class _LoadedDict(DurableDict):
             self._freeze_some(max(KEEP_FREEZING, 4 * count))
 
 
-def _text_key(key: Any, path: str) -> str:
-    """*key* as an exact str, for subclasses of it.
-
-    Raises:
-        StateEncodeError: If it is none.
-    """
-    if not isinstance(key, str):
-        raise StateEncodeError(path, f"the key {key!r} is not a string; JSON would make it one")
-    return str.__str__(key)
-
-
 if not has_gil():
     for _name in ("__setitem__", "__delitem__", "setdefault", "pop"):
         setattr(DurableDict, _name, run_alone(getattr(DurableDict, _name)))
+    _ReassignedDict.__setitem__ = run_alone(_ReassignedDict.__setitem__)  # type: ignore[method-assign]

@@ -32,6 +32,17 @@ def check(value: Any, path: str, warn: Callable[[str], None] | None = None) -> N
         look_closely(value, path, warn)
 
 
+def text_key(key: Any, path: str) -> str:
+    """*key* as an exact str, for subclasses of it.
+
+    Raises:
+        StateEncodeError: If it is none.
+    """
+    if not isinstance(key, str):
+        raise StateEncodeError(path, f"the key {key!r} is not a string; JSON would make it one")
+    return str.__str__(key)
+
+
 class Checker:
     """Checks one state at each save: wholly at first and on demand, cheaply else.
 

@@ -75,6 +75,34 @@ def test_each_way_to_change_a_dict_is_told(change: Callable[[DurableDict], objec
     assert taken(files) == told
 
 
+def test_a_mapping_whose_keys_are_assigned_again_tells_the_same() -> None:
+    """Until the next save it assigns in another way, which is cheaper for known keys."""
+    files = DurableDict(path="$.state.files")
+    files.update(a=1, b=1)
+    assert taken(files) == {"set": {"a": 1, "b": 1}}
+
+    files["b"] = 2
+    assert type(files) is not DurableDict
+    files["c"] = 3
+    files["a"] = {"n": 1}
+    with pytest.raises(StateEncodeError, match=r"\$\.state\.files"):
+        files[5] = 1  # type: ignore[index]
+    files[_Text("b")] = 4
+    del files["c"]
+    files["c"] = 5
+
+    assert list(files.items()) == [("a", {"n": 1}), ("b", 4), ("c", 5)]
+    assert set(map(type, files)) == {str}
+    assert taken(files) == {"set": {"b": 4, "c": 5, "a": {"n": 1}}}
+    assert type(files) is DurableDict
+    files["d"] = 6
+    assert taken(files) == {"set": {"d": 6}}
+
+
+class _Text(str):
+    __slots__ = ()
+
+
 @pytest.mark.parametrize("change", [lambda d: d.pop("x"), lambda d: d.__delitem__("x")], ids=["pop", "del"])
 def test_removing_an_absent_key_raises_and_marks_nothing(change: Callable[[DurableDict], object]) -> None:
     files = DurableDict({"a": 1})
