@@ -288,9 +288,10 @@ class _LoadedDict(DurableDict):
 
     def settle(self) -> None:
         with self._lock:
-            count = len(self._taken.frozen) if self._taken else 0
-            super().settle()
-            self._freeze_some(max(KEEP_FREEZING, 4 * count))
+            if self._taken is not None:
+                count = len(self._taken.frozen)
+                super().settle()
+                self._freeze_some(max(KEEP_FREEZING, 4 * count))
 
 
 if not has_gil():

@@ -148,7 +148,7 @@ class _Call:
         """Keep the checkpoint, if the retries failed and a ``retry_error_callback`` made a result of that."""
         if self._has_given_up:
             _log.warning("%s: the retries gave up; the checkpoint is kept", checkpoint.operation_id)
-            checkpoint.keep_given_up()
+            checkpoint.keep("retries exhausted")
 
     def _target(self, checkpoint: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         function = self._operation.function

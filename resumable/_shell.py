@@ -127,10 +127,6 @@ class Shell(Generic[S]):
         """
         self._core.keep_reason = f"Kept: {reason}" if reason else "Kept"
 
-    def keep_given_up(self) -> None:
-        """The same, after retries that failed."""
-        self._core.keep_reason = "Retries exhausted"
-
     @property
     def failed(self) -> dict[str | int, str]:
         """The items that ``map`` gave up, each with the text of its error: by key, or by position.

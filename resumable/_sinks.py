@@ -97,7 +97,7 @@ class Sinks:
 
     def is_busy_here(self) -> bool:
         """Whether a signal handler that asks interrupts a write."""
-        return bool(self._open) and any(sink.is_busy_here() for sink in list(self._open.values()))
+        return any(sink.is_busy_here() for sink in list(self._open.values()))
 
     def seal(self) -> None:
         """Take no more rows. See :meth:`Sink.seal`."""

@@ -127,7 +127,7 @@ class Writing:
 
     def _ahead(self) -> int:
         """How many bytes were sent and are not known to be there."""
-        return sum([len(capture.record or b"") for capture in self._sent]) if self._sent else 0
+        return sum(len(capture.record or b"") for capture in self._sent)
 
     def _fly_sent(self) -> None:
         captures, tail = self._sent[:_TOGETHER], self._journal

@@ -272,7 +272,7 @@ def test_a_history_that_makes_no_sense_is_damage() -> None:
         ("Stopped: a loop was left with items to go", "stopped"),
         ("Failed items: 4; retry_failed=True tries again", "incomplete"),
         ("Kept", "finished"),
-        ("Retries exhausted", "failed"),
+        ("Kept: retries exhausted", "failed"),
         ("Kept: for tonight", "finished"),
         ("Retry: ConnectError (attempt 2)", "killed"),
         (None, "killed"),

@@ -189,17 +189,22 @@ def test_a_forked_child_cuts_nothing_off(path: Path) -> None:
     assert path.read_bytes() == b"one\ntwo\nthree\n"
 
 
-def test_a_bit_that_flips_in_the_room_costs_no_save(path: Path) -> None:
+def test_a_bit_that_flips_in_a_save_is_noticed_and_in_the_room_costs_none(path: Path) -> None:
     header, crc = _journal.frame(_journal.header_for("job", 1, ""), 0)
-    record, _ = _journal.frame(b'{"n":1}', crc)
+    first, crc = _journal.frame(b'{"n":1}', crc)
+    second, _ = _journal.frame('{"n":2,"text":"\x7f \u07bf \u4fff \U0010ffff"}'.encode(), crc)
     journal = JournalFile(path, 0)
-    journal.append(header + record)
-    raw = path.read_bytes()
-    for position in range(len(header + record), len(raw), 97):
+    journal.append(header + first)
+    journal.append(second)
+    raw, saves = path.read_bytes(), len(header + first + second)
+    for position in (*range(saves + 1), *range(saves + 1, len(raw), 97)):
         for bit in range(8):
             image = bytearray(raw)
             image[position] ^= 1 << bit
             content = _journal.read(without_room(bytes(image)))
-            assert content is not None
-            assert content.records == [{"n": 1}]
-            assert not content.damage or position == len(header + record)
+            assert content is not None, (position, bit)
+            if position < saves:
+                assert content.damage, (position, bit)
+            else:
+                assert [record["n"] for record in content.records] == [1, 2], (position, bit)
+                assert not content.damage or position == saves

@@ -879,6 +879,16 @@ def test_no_change_is_lost_while_many_threads_write_and_another_saves(kind: Any,
     assert set(map(type, files.values())) == {FrozenDict}
 
 
+def test_a_save_freezes_some_loaded_values_however_often_it_is_settled() -> None:
+    files = DurableDict({str(n): {"n": n} for n in range(5000)})
+    for saves in (1, 2):
+        files.take_changes()
+        for _ in range(3):
+            files.settle()
+        frozen = sum(type(dict.__getitem__(files, str(n))) is FrozenDict for n in range(5000))
+        assert frozen == 1000 * saves
+
+
 def test_freezing_loaded_values_does_not_undo_what_another_thread_assigns() -> None:
     files = DurableDict({str(n): {"n": n, "tags": [n]} for n in range(3000)})
 

@@ -206,12 +206,12 @@ def _state_of(history: list[Run], failed: int) -> State:
 def ending_of(run: Run) -> State:
     """How a run that is over ended, as the reason of its last save tells."""
     reason = (run.reason or "").rpartition(" | ")[2]
+    if reason == "Kept: retries exhausted":
+        return "failed"
     if reason == "Finished" or reason.startswith("Kept"):
         return "finished"
     if reason.startswith("Failed items: "):
         return "incomplete"
-    if reason == "Retries exhausted":
-        return "failed"
     if reason.startswith("Stopped"):
         return "stopped"
     if not reason.startswith("Interrupted: "):
