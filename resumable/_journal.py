@@ -106,7 +106,7 @@ def read(raw: bytes) -> JournalContent | None:
     position, crc, damage = 0, 0, ""
     while position < len(raw):
         line = _read_line(raw, position, crc)
-        if line is None:
+        if line is None or (header is None and not line[0]):
             damage = "" if _is_torn(raw, position) else f"its line at byte {position} is damaged"
             break
         record, position, crc = line

@@ -208,6 +208,13 @@ def test_a_whole_line_that_is_no_object_is_damage(body: bytes) -> None:
     assert again.records == RECORDS
 
 
+def test_a_header_that_tells_nothing_is_damage() -> None:
+    raw, _ = _journal.frame(b"{}", 0)
+    content = _journal.read(raw)
+    assert content is not None
+    assert content.damage == "its line at byte 0 is damaged"
+
+
 # -- anything ---------------------------------------------------------------------------------------------------------
 
 frames = st.builds(lambda body: b"%d %08x %b\n" % (len(body), zlib.crc32(body), body), st.binary(max_size=30))
