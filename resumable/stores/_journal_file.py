@@ -19,7 +19,7 @@ from . import _disk
 _FILLER = b"\xff"
 _LEAST_ROOM = 1 << 16
 _MOST_ROOM = 1 << 20
-_SAVES_AHEAD = 16
+_SAVES_AHEAD = 48
 
 
 class JournalFile:
