@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import chain
 from typing import Any, NoReturn, SupportsIndex, TypeVar
 
@@ -52,6 +52,9 @@ class FrozenList(list[Any]):
         return list, (list(self),)
 
 
+_FEW = 500
+"""So few copies may be hidden later: they seldom bring on a collection, which would come before that."""
+
 LEAVES: frozenset[type] = frozenset({str, int, float, bool, type(None)})
 IMMUTABLE: frozenset[type] = LEAVES | {FrozenDict, FrozenList}
 
@@ -79,19 +82,23 @@ def freeze(value: Any) -> Any:
 def freeze_all(values: list[Any]) -> list[Any]:
     """Each of *values* frozen. They must be plain JSON."""
     flat = freeze_flat(values)
-    return list(map(freeze, values)) if flat is None else flat
+    if flat is None:
+        return list(map(freeze, values))
+    hide_few(flat)
+    return flat
 
 
 def freeze_flat(values: list[Any]) -> list[Any] | None:
     """Each of *values* frozen at C speed, if all are dicts of numbers, strings, booleans and None.
 
-    None if they are not, or not surely JSON: they must be looked at one by one then.
+    None if they are not, or not surely JSON: they must be looked at one by one then. See :func:`hide_few`.
     """
     if set(map(type, values)) != {dict}:
         return None
     with collector_paused():
         frozen = list(map(FrozenDict, values))
-        deque(map(untracker(), frozen), 0)
+        if len(frozen) > _FEW:
+            deque(map(untracker(), frozen), 0)
     kinds = set(map(type, chain.from_iterable(map(dict.values, frozen))))
     if not kinds <= LEAVES or not set(map(type, set().union(*frozen))) <= {str}:
         return None
@@ -102,15 +109,23 @@ def freeze_flat(values: list[Any]) -> list[Any] | None:
     return frozen
 
 
+def hide_few(flat: Collection[FrozenDict]) -> None:
+    """Hide from the garbage collector what :func:`freeze_flat` left in its sight."""
+    if len(flat) <= _FEW:
+        deque(map(untracker(), flat), 0)
+
+
 def freeze_checked(values: dict[K, Any], check: Callable[[], None]) -> tuple[dict[K, Any], bool]:
-    """*values* frozen, and whether surely none of them has containers in it.
+    """*values* frozen, and whether surely none of them has containers in it; see :func:`hide_few` for those.
 
     Args:
         check: Raises where *values* are not plain JSON; only called if that is not sure.
     """
     flat = freeze_flat(list(values.values()))
     if flat is not None:
-        return dict(zip(values, flat, strict=True)), True
+        frozen = dict(values)  # which makes room for all of them at once
+        frozen.update(zip(values, flat, strict=True))
+        return frozen, True
     check()
     return dict(zip(values, map(freeze, list(values.values())), strict=True)), False
 

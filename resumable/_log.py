@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn, SupportsIndex
 
 from ._changes import Snapshot, about_bytes
-from ._frozen import freeze_all, freeze_checked, thaw_all
+from ._frozen import freeze_all, freeze_checked, hide_few, thaw_all
 from ._mapping import KEEP_FREEZING
 from ._plain import check, is_plain
 from ._watch import Watch
@@ -115,6 +115,8 @@ class DurableLog(list[Any]):
             raise
         self._changed_at.update(changed)
         changed.clear()
+        if flat:
+            hide_few(frozen.values())
         for index, value in frozen.items():
             list.__setitem__(self, index, value)
         self._watch.add(entries, frozen, flat=flat)

@@ -177,7 +177,7 @@ class DurableDict(Marked, dict[str, Any]):
     def _put_in_place(self, taken: Taken | None) -> None:
         """Let the frozen copies stand for what they were copied from."""
         if taken is not None and taken.originals:
-            self._install(taken.frozen)
+            self._install(taken.hidden())
             self._watch.add(taken.originals, taken.frozen, flat=taken.is_flat)
 
     def _saved_values(self, keys: list[str]) -> list[Any]:

@@ -7,7 +7,7 @@ from itertools import repeat
 from operator import is_
 from typing import Any, Final
 
-from ._frozen import FrozenList, freeze_checked
+from ._frozen import FrozenList, freeze_checked, hide_few
 from ._plain import check
 
 GONE: Final[Any] = FrozenList()
@@ -48,3 +48,9 @@ class Taken:
             StateEncodeError: JSON cannot hold it.
         """
         self.frozen, self.is_flat = freeze_checked(self.originals, lambda: check(self.originals, path))
+
+    def hidden(self) -> dict[str, Any]:
+        """The frozen copies, hidden from the garbage collector: not as they are made, for then the disk waits."""
+        if self.is_flat:
+            hide_few(self.frozen.values())
+        return self.frozen

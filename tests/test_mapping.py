@@ -907,11 +907,15 @@ def test_freezing_loaded_values_does_not_undo_what_another_thread_assigns() -> N
     assert all(value["n"] == -1 for value in files.values())
 
 
-def test_frozen_values_do_not_weigh_on_the_collector() -> None:
-    files = DurableDict()
-    files["a"] = {"n": 1}
+@pytest.mark.parametrize("count", [1, 500, 501])
+@pytest.mark.parametrize("value", [{"n": 1}, {"list": [1]}, [1]], ids=repr)
+def test_frozen_values_do_not_weigh_on_the_collector(value: Any, count: int) -> None:
+    files, log = DurableDict(), DurableLog()
+    files.update({f"{n}": copy.deepcopy(value) for n in range(count)})
+    log.extend(copy.deepcopy(value) for _ in range(count))
     taken(files)
+    taken(log)
 
-    assert type(files["a"]) is FrozenDict
-    assert gc.is_tracked(files["a"]) is not has_gil()
-    assert type(freeze([1])) is FrozenList
+    for frozen in (*files.values(), *log):
+        assert type(frozen) in (FrozenDict, FrozenList)
+        assert gc.is_tracked(frozen) is not has_gil()
