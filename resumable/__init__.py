@@ -1,10 +1,10 @@
 """Make any loop survive being killed: run it again and it goes on where it stopped."""
 
-from ._async_checkpoint import AsyncCheckpoint
-from ._auto import AutoStrategy, auto
-from ._checkpoint import Checkpoint
-from ._checkpointed import checkpointed, current_checkpoint
-from ._decorator import resumable
+from ._api.async_checkpoint import AsyncCheckpoint
+from ._api.checkpoint import Checkpoint
+from ._api.checkpointed import checkpointed, current_checkpoint
+from ._api.decorator import resumable
+from ._api.manager import CheckpointManager
 from ._errors import (
     CheckpointBusyError,
     CheckpointCorruptError,
@@ -15,19 +15,20 @@ from ._errors import (
     StateEncodeError,
     StoreError,
 )
-from ._manager import CheckpointManager
 from ._models import CheckpointContext, CheckpointData, CheckpointMetadata
 from ._strategies import (
+    AutoStrategy,
     CompositeStrategy,
     ProgressBasedStrategy,
     RateLimitAwareStrategy,
     SaveDecision,
     SaveStrategy,
     TimeBasedStrategy,
+    auto,
     every,
     rate_limit_below,
 )
-from ._wait import wait_rate_limit
+from .ratelimit._wait import wait_rate_limit
 from .stores import CheckpointStore, open_store
 
 __all__ = [

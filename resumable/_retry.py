@@ -2,19 +2,70 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import logging
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import tenacity
-from tenacity import AsyncRetrying, BaseRetrying, RetryCallState
+from tenacity import AsyncRetrying, BaseRetrying, RetryCallState, nap
 
-from . import _naps
 from ._errors import InputChangedError, RateLimitExhausted, StaleCheckpointError, StateEncodeError
+from ._runtime import signals
+
+_POLL_SECONDS = 0.1
+
+
+def is_default(sleep: Callable[[float], Any]) -> bool:
+    """Whether it is tenacity's own sleep for plain code."""
+    return sleep is nap.sleep
+
+
+def waking_for_signals(sleep: Callable[[float], Any]) -> Callable[[float], Any]:
+    """The same sleep, ended by signals if it is tenacity's own; any other one is the user's affair."""
+    if is_default(sleep):
+        return _sleep
+    return _sleep_async if sleep is AsyncRetrying().sleep else sleep
+
+
+def awaitable(sleep: Callable[[float], Any]) -> Callable[[float], Awaitable[None]]:
+    """A plain sleep for async code: it blocks a thread instead of the loop."""
+
+    async def wait(seconds: float) -> None:
+        await asyncio.to_thread(sleep, seconds)
+
+    return sleep if inspect.iscoroutinefunction(sleep) else wait
+
+
+def _sleep(seconds: float) -> None:
+    _stop_if_asked()
+    while seconds > 0:
+        began, part = time.monotonic(), min(seconds, _POLL_SECONDS)
+        time.sleep(part)
+        # A sleep that a test has replaced takes no time, but counts.
+        seconds -= max(part, time.monotonic() - began)
+        _stop_if_asked()
+
+
+async def _sleep_async(seconds: float) -> None:
+    _stop_if_asked()
+    while seconds > 0:
+        began, part = time.monotonic(), min(seconds, _POLL_SECONDS)
+        await asyncio.sleep(part)
+        seconds -= max(part, time.monotonic() - began)
+        _stop_if_asked()
+
+
+def _stop_if_asked() -> None:
+    if threading.current_thread() is threading.main_thread() and (number := signals.take()) is not None:
+        raise signals.error_for(number)
+
 
 Hook = Callable[[RetryCallState], Any]
 
@@ -69,7 +120,7 @@ def retrying(
     save = async_save_before_sleep(cp) if is_async else save_before_sleep(cp)
     give_up = None if on_give_up is None else lambda state: on_give_up()
     return base.copy(
-        sleep=_naps.waking_for_signals(base.sleep),
+        sleep=waking_for_signals(base.sleep),
         retry=_unless_final(base.retry, is_async),
         before=chained(cp.continuing(), attempts.before, base.before),
         after=chained(attempts.after, base.after),
@@ -251,8 +302,8 @@ def _fitting(policy: BaseRetrying, is_async: bool) -> BaseRetrying:
 def _as_async(policy: BaseRetrying) -> AsyncRetrying:
     names = inspect.signature(AsyncRetrying).parameters.keys() - {"sleep", "name"}
     settings = {name: getattr(policy, name) for name in names}
-    if not _naps.is_default(policy.sleep):
-        settings["sleep"] = _naps.awaitable(policy.sleep)
+    if not is_default(policy.sleep):
+        settings["sleep"] = awaitable(policy.sleep)
     return AsyncRetrying(**settings, name=str(policy))
 
 

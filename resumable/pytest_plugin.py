@@ -51,7 +51,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     times = item.config.getoption("resumable_crash")
     if not times or "prove_resumable" in getattr(item, "fixturenames", ()):
         return (yield)
-    from ._prove_crash import Crashes
+    from .testing._crashes import Crashes
 
     crashes = item.stash[_crashes] = Crashes(times, seed=zlib.crc32(item.nodeid.encode()))
     try:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import pytest
 
-from resumable import _writing
+from resumable._engine import writer
 
 try:
     import uvloop
@@ -53,7 +53,7 @@ _ASSERTED = (
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_rows] = []
-    _writing._FOLD_FROM = 0  # so that the small checkpoints of tests see folds
+    writer._FOLD_FROM = 0  # so that the small checkpoints of tests see folds
     # A shell lets what it starts in the background ignore Ctrl-C, and so would every process that a test interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resumable._auto import AutoStrategy
+from resumable._strategies import AutoStrategy
 from tests.bench.bench_auto import (
     COSTS,
     FREE,

@@ -11,10 +11,16 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from resumable._auto import AutoStrategy, auto, best_interval
-from resumable._costs import SaveCosts, after_save, after_work, as_stored
-from resumable._models import CheckpointContext
-from resumable._strategies import ASK_NOW, NOT_DUE, TimeBasedStrategy, rate_limit_below
+from resumable._models import CheckpointContext, SaveCosts, after_save, after_work, as_stored
+from resumable._strategies import (
+    ASK_NOW,
+    NOT_DUE,
+    AutoStrategy,
+    TimeBasedStrategy,
+    auto,
+    best_interval,
+    rate_limit_below,
+)
 from tests.bench.bench_auto import COSTS, FREE, MEANS, expected_total, optimal_interval
 
 HOUR = 3600.0

@@ -18,7 +18,7 @@ import tenacity
 from tenacity import AsyncRetrying, RetryCallState, Retrying, TryAgain, retry_if_result, stop_after_attempt
 
 from resumable import AsyncCheckpoint, Checkpoint, RateLimitExhausted, StoreError, checkpointed, resumable
-from resumable._codec import decode_document
+from resumable._format.document import decode_document
 from resumable._retry import retrying
 from resumable.stores import MemoryStore
 

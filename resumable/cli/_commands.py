@@ -12,19 +12,20 @@ from typing import Any
 import click
 import msgspec
 
+from .._api.manager import CheckpointManager
 from .._errors import ResumableError
-from .._manager import CheckpointManager
-from .._shellwords import printable
-from ..stores import CheckpointStore, FileStore, _disk
-from ._parts import plain_document
-from ._scan import read_all
+from .._report.contents import plain_document
+from .._report.scan import read_all
+from .._report.shards import matches, sums_of
+from .._report.summary import Summary, summaries, summary_of
+from .._runtime import disk
+from .._text import printable
+from ..stores import CheckpointStore, FileStore
+from ._keys import opened, with_key
+from ._options import chosen_store, with_options
 from ._screens import make_console, position_of, print_list, print_sealed, print_sums, size
-from ._sealed import opened, with_key
 from ._show import details, print_show
-from ._summary import Summary, summaries, summary_of
-from ._sums import matches, sums_of
 from ._verify_commands import register
-from ._where import chosen_store, with_options
 
 
 class _Commands(click.Group):
@@ -252,7 +253,7 @@ def _write(output: Path, document: bytes) -> None:
         if path.exists() and not path.is_file():  # a pipe or a device is written to, not replaced
             path.write_bytes(document)
         else:
-            _disk.replace(path, [document])
+            disk.replace(path, [document])
     except OSError as error:
         raise click.ClickException(f"cannot write {printable(str(output))}: {error.strerror or error}") from None
 

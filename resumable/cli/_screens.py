@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .._messages import ago, duration
-from .._ranges import Ranges
-from .._shellwords import printable
-from ._summary import State, Summary, age_of
-from ._sums import Sum
+from .._loops.ranges import Ranges
+from .._report.messages import ago, duration
+from .._report.shards import Sum
+from .._report.summary import State, Summary, age_of
+from .._text import printable
 
 _LOOKS: dict[State, tuple[str, str, str]] = {
     "running": ("▶", ">", "green"),

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .._messages import duration
-from .._reading import Restored, instant
-from .._shellwords import argument, printable, quoted
-from ._parts import FailedItem, LoopPlace, StateKey, failed_in, loops_in, state_keys_in
+from .._format.restore import Restored, instant
+from .._report.contents import FailedItem, LoopPlace, StateKey, failed_in, loops_in, state_keys_in
+from .._report.messages import duration
+from .._report.summary import Run, State, Summary, ending_of
+from .._text import argument, printable, quoted
 from ._screens import UNKNOWN, last_save_of, make_table, number, position_of, size, standing, state_text
-from ._summary import Run, State, Summary, ending_of
 
 _MOST_FAILED = 20
 _FOLLOWED = {"key": "by key", "position": "by position", "scattered": "by position, in any order"}

@@ -11,15 +11,15 @@ from typing import Any
 import click
 
 from .._errors import ResumableError
-from .._formats import is_encrypted
-from .._operation_files import FileFound, files_of, operation_id_of, operations_at
-from .._repair import Repaired, repair
-from .._shellwords import argument, printable
-from .._verify import Recoverable, Verified, verify
+from .._format.document import is_encrypted
+from .._format.files import FileFound, files_of, operation_id_of, operations_at
+from .._format.repair import Repaired, repair
+from .._format.verify import Recoverable, Verified, verify
+from .._report.shards import matches
+from .._text import argument, printable
 from ..stores import FileStore
-from ._sealed import unseal_by, with_key
-from ._sums import matches
-from ._where import chosen_store, with_options
+from ._keys import unseal_by, with_key
+from ._options import chosen_store, with_options
 
 
 def register(commands: click.Group) -> None:

@@ -48,9 +48,9 @@ way: fewest remaining, latest reset. What is broken, negative or more than a yea
 .. [17] support.reddithelp.com, Reddit Data API Wiki
 """
 
-from resumable._wait import retry_if_rate_limited, wait_rate_limit
-from resumable.ratelimit._headers import RateLimit, read_headers, read_retry_after
-from resumable.ratelimit._hooks import hooks
+from ._headers import RateLimit, read_headers, read_retry_after
+from ._hooks import hooks
+from ._wait import retry_if_rate_limited, wait_rate_limit
 
 __all__ = [
     "RateLimit",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from resumable.ratelimit._headers import RateLimit
+from ._headers import RateLimit
 
 _MOST_BUCKETS = 64
 _SAME_WINDOW = 2.0

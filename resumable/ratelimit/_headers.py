@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from resumable.ratelimit._values import (
+from ._values import (
     YEAR,
     read_after,
     read_count,

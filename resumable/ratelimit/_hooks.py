@@ -8,7 +8,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, TypeVar
 
-from resumable.ratelimit._response import Seen, read_message
+from ._response import Seen, read_message
 
 C = TypeVar("C")
 
@@ -44,7 +44,7 @@ def _is_a(client: object, root: str, name: str) -> bool:
 
 def observe_current(response: object) -> None:
     """Show *response* to the checkpoint that is current, if there is one."""
-    from resumable._current import current_checkpoint_or_none
+    from .._runtime.current import current_checkpoint_or_none
 
     checkpoint = current_checkpoint_or_none()
     if checkpoint is not None:

@@ -16,8 +16,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from resumable.ratelimit._headers import RateLimit, is_rate_limited, read_graphql, read_headers
-from resumable.ratelimit._values import read_number, read_text
+from ._headers import RateLimit, is_rate_limited, read_graphql, read_headers
+from ._values import read_number, read_text
 
 _MOST_HEADERS = 200
 _LONGEST_MESSAGE = 500

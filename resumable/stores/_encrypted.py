@@ -184,7 +184,7 @@ def _key_from(key: str | bytes) -> bytes:
 
 def _head(key: str) -> bytes:
     """The document's beginning, without what closes it; all of it is authenticated."""
-    from .._codec import encode
+    from .._json import encode
 
     return encode({"version": VERSION, "operation_id": key})[:-1]
 

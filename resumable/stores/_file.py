@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from .._errors import CheckpointBusyError, StoreError
-from . import _disk, _lock
+from .._runtime import disk
+from . import _lock
 from ._journal_file import JournalFile, without_room
 from ._names import PREFIX, SUFFIX, check_operation_id, hashed_name, plain_name
 from ._rivals import are_rivals, belongs_to_a_rival, operation_id_in
@@ -48,18 +49,18 @@ class FileStore:
         name = plain_name(key)
         with _as_store_error(f"cannot look into {self.directory}"):
             # What cannot be looked at must not count as absent: the operation would begin anew.
-            if name is None or _disk.stamp(hashed) is not None:
+            if name is None or disk.stamp(hashed) is not None:
                 return hashed
             plain = self.directory / name
             # What is no file is nobody's; whoever reads it is told its name.
-            return hashed if not _disk.is_irregular(plain) and belongs_to_a_rival(plain, key) else plain
+            return hashed if not disk.is_irregular(plain) and belongs_to_a_rival(plain, key) else plain
 
     # -- the five verbs
 
     def get(self, key: str) -> bytes | None:
         path = self.locate(key)
         with _as_store_error(f"cannot read {path}"):
-            return _disk.read(path)
+            return disk.read(path)
 
     def put(self, key: str, blob: bytes) -> Path:
         return self.put_chunks(key, [blob])
@@ -67,8 +68,8 @@ class FileStore:
     def put_chunks(self, key: str, chunks: Iterable[bytes]) -> Path:
         path = self.locate(key)
         with _as_store_error(f"cannot write {path}"):
-            _disk.make_directory(self.directory)
-            _disk.replace(path, chunks, keep=_beside(path, ".json.prev"))
+            disk.make_directory(self.directory)
+            disk.replace(path, chunks, keep=_beside(path, ".json.prev"))
         return path
 
     def delete(self, key: str) -> bool:
@@ -78,11 +79,11 @@ class FileStore:
         with _as_store_error(f"cannot delete {path}"):
             # The checkpoint goes first, for good: what is left without it counts for nothing, but it without its
             # journal, as a power cut might leave it, would be taken for an older save.
-            found = _disk.unlink(path)
+            found = disk.unlink(path)
             if found:
-                _disk.sync_directory(self.directory)
+                disk.sync_directory(self.directory)
             for suffix in (".journal", ".journal.prev", ".json.prev"):
-                _disk.unlink(_beside(path, suffix))
+                disk.unlink(_beside(path, suffix))
         return found
 
     def keys(self) -> Iterator[str]:
@@ -101,10 +102,10 @@ class FileStore:
     def own(self, key: str) -> Iterator[None]:
         """Own *key* while in the block; raises CheckpointBusyError, naming the holder, if another process does."""
         with _as_store_error(f"cannot use {self.directory}"):
-            _disk.make_directory(self.directory)
+            disk.make_directory(self.directory)
         with contextlib.ExitStack() as stack:
             path = self._hold(key, stack)
-            _disk.remove_leftovers([_beside(path, suffix) for suffix in (SUFFIX, ".json.prev", ".journal")])
+            disk.remove_leftovers([_beside(path, suffix) for suffix in (SUFFIX, ".json.prev", ".journal")])
             self._located[key] = path
             try:
                 yield
@@ -113,7 +114,7 @@ class FileStore:
                 self._drop_new_journal(key)
                 del self._located[key]
                 with contextlib.suppress(OSError):
-                    if _disk.stamp(path) is None:
+                    if disk.stamp(path) is None:
                         os.unlink(_beside(path, ".lock"))
 
     def _hold(self, key: str, stack: contextlib.ExitStack) -> Path:
@@ -146,7 +147,7 @@ class FileStore:
     def read_journal(self, key: str) -> bytes | None:
         path = _beside(self.locate(key), ".journal")
         with _as_store_error(f"cannot read {path}"):
-            raw = _disk.read(path)
+            raw = disk.read(path)
         return None if raw is None else without_room(raw)
 
     def append_journal(self, key: str, offset: int, data: bytes, meanwhile: Callable[[], None] | None = None) -> None:
@@ -167,22 +168,22 @@ class FileStore:
 
     def write_journal(self, key: str, chunks: Iterable[bytes]) -> Callable[[bytes], None]:
         path = _beside(self.locate(key), ".journal")
-        new = _disk.temporary_for(path)
-        with _as_store_error(f"cannot write {path}"), _disk.removed_on_error(new):
-            _disk.write_new(new, chunks)
+        new = disk.temporary_for(path)
+        with _as_store_error(f"cannot write {path}"), disk.removed_on_error(new):
+            disk.write_new(new, chunks)
         self._new_journals[key] = new
         return lambda more: self._put_in_place(key, new, path, more)
 
     def _put_in_place(self, key: str, new: Path, path: Path, more: bytes) -> None:
         self._close_journal(key)
-        with _as_store_error(f"cannot write {path}"), _disk.removed_on_error(new):
+        with _as_store_error(f"cannot write {path}"), disk.removed_on_error(new):
             journal = JournalFile(new, os.stat(new).st_size)
             journal.append(more)
             if journal.move_to(path):
                 self._journals[key] = journal
         del self._new_journals[key]
         with _as_store_error(f"cannot write {path}"):
-            _disk.sync_directory(path.parent)
+            disk.sync_directory(path.parent)
 
     def retire_journal(self, key: str) -> None:
         path = self.locate(key)
@@ -191,13 +192,13 @@ class FileStore:
             try:
                 os.replace(_beside(path, ".journal"), _beside(path, ".journal.prev"))
             except FileNotFoundError:
-                _disk.unlink(_beside(path, ".journal.prev"))
+                disk.unlink(_beside(path, ".journal.prev"))
 
     def _drop_new_journal(self, key: str) -> None:
         new = self._new_journals.pop(key, None)
         if new is not None:
             with contextlib.suppress(OSError):
-                _disk.unlink(new)
+                disk.unlink(new)
 
     def _close_journal(self, key: str) -> None:
         journal = self._journals.pop(key, None)
@@ -213,12 +214,12 @@ class FileStore:
         """
         path = self.locate(key)
         with _as_store_error(f"cannot look at {path}"):
-            return _disk.stamp(path)
+            return disk.stamp(path)
 
     def get_previous(self, key: str) -> tuple[str, bytes] | None:
         path = _beside(self.locate(key), ".json.prev")
         with _as_store_error(f"cannot read {path}"):
-            raw = _disk.read(path)
+            raw = disk.read(path)
         return None if raw is None else (str(path), raw)
 
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import _disk
+from .._runtime import disk
 
 _FILLER = b"\xff"
 _LEAST_ROOM = 1 << 16
@@ -34,7 +34,7 @@ class JournalFile:
         self.end = end
         self._room_ends = end
         self._owner_pid = os.getpid()
-        self._descriptor = os.open(path, _disk.WRITE | os.O_CREAT, 0o600)
+        self._descriptor = os.open(path, disk.WRITE | os.O_CREAT, 0o600)
         try:
             size = os.fstat(self._descriptor).st_size
             if size < end:
@@ -42,9 +42,9 @@ class JournalFile:
             if size > end:
                 # Else a power cut might leave what is written next mixed with what was cut off.
                 os.ftruncate(self._descriptor, end)
-                _disk.sync_data(self._descriptor)
+                disk.sync_data(self._descriptor)
             os.lseek(self._descriptor, end, os.SEEK_SET)
-            _disk.sync_directory(path.parent)
+            disk.sync_directory(path.parent)
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -60,13 +60,13 @@ class JournalFile:
         """
         end = self.end + len(data)
         try:
-            _disk.write_all(self._descriptor, data)
+            disk.write_all(self._descriptor, data)
             if end >= self._room_ends:
                 self._make_room(end, len(data))
             if meanwhile is not None:
-                _disk.begin_sync(self._descriptor, self.end, len(data))
+                disk.begin_sync(self._descriptor, self.end, len(data))
                 meanwhile()
-            _disk.sync_data(self._descriptor)
+            disk.sync_data(self._descriptor)
         except BaseException:
             # What failed may be read back though it never got to the disk: the next run must not build upon it.
             self._room_ends = end
@@ -104,7 +104,7 @@ class JournalFile:
         room = min(max(_SAVES_AHEAD * length, _LEAST_ROOM), _MOST_ROOM)
         self._room_ends = end + room
         try:
-            _disk.write_all(self._descriptor, _FILLER * room)
+            disk.write_all(self._descriptor, _FILLER * room)
         except OSError:  # a full disk: what is left of it is for others, and for the saves themselves
             os.ftruncate(self._descriptor, end)
             self._room_ends = sys.maxsize

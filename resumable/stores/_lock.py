@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .._errors import CheckpointBusyError, StoreError
-from . import _disk
+from .._runtime import disk
 
 _PATIENCE_SECONDS = 0.2
 """So long is a lock waited for: who only looks whether it is held, holds it for a moment."""
@@ -57,14 +57,14 @@ def _write_holder(path: Path, operation_id: str) -> None:
         # Only ids that are short enough for a plain file name are ever compared.
         "operation_id": operation_id[:200],
     }
-    from .._codec import encode
+    from .._json import encode
 
     # Who holds it is for people; a full disk must not keep them from working.
     with contextlib.suppress(OSError):
-        descriptor = os.open(path, _disk.WRITE)
+        descriptor = os.open(path, disk.WRITE)
         try:
             text = encode(holder).ljust(240)
-            _disk.write_all(descriptor, text)
+            disk.write_all(descriptor, text)
             os.ftruncate(descriptor, len(text))
         finally:
             os.close(descriptor)
@@ -72,10 +72,10 @@ def _write_holder(path: Path, operation_id: str) -> None:
 
 def read_holder(path: Path) -> dict[str, Any]:
     """Who wrote itself into the lock file last; {} if that cannot be told."""
-    from .._codec import decode
+    from .._json import decode
 
     try:
-        holder = decode(_disk.read(path, 4096) or b"{}")
+        holder = decode(disk.read(path, 4096) or b"{}")
         holder["pid"] = int(holder.get("pid", 0))
     except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return {}

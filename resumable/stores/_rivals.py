@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from . import _disk
+from .._runtime import disk
 from ._names import may_share_a_file, names_for
 
 _ID_IN_HEAD = rb'\A\s*\{\s*"version"\s*:\s*"[^"]*"\s*,\s*"operation_id"\s*:\s*("(?:[^"\\]|\\.)*")'
@@ -39,9 +39,9 @@ def _is_named_for(path: Path, operation_id: str) -> bool:
 
 
 def _is_whole(path: Path) -> bool:
-    from .._codec import decode_document, is_as_written
+    from .._format.document import decode_document, is_as_written
 
-    raw = _disk.read(path) or b""
+    raw = disk.read(path) or b""
     try:
         return is_as_written(raw) or bool(decode_document(raw))
     except ValueError:
@@ -62,10 +62,11 @@ def read_operation_id(path: Path) -> str | None:
     Raises:
         OSError: It cannot be read.
     """
-    head = _disk.read(path, _HEAD)
+    head = disk.read(path, _HEAD)
     if head is None:
         return None
-    from .._codec import decode, decode_document  # msgspec is not worth loading before there is a file
+    from .._format.document import decode_document  # msgspec is not worth loading before there is a file
+    from .._json import decode
 
     match = re.match(_ID_IN_HEAD, head)
 
@@ -73,7 +74,7 @@ def read_operation_id(path: Path) -> str | None:
         if match is not None:
             value = decode(match.group(1))
         else:
-            value = decode_document(_disk.read(path) or b"").get("operation_id")
+            value = decode_document(disk.read(path) or b"").get("operation_id")
     except ValueError:
         return None
     return value if isinstance(value, str) else None

@@ -10,9 +10,8 @@ import random
 from dataclasses import dataclass, replace
 from math import ceil, exp, expm1, inf
 
-from resumable._auto import AutoStrategy
-from resumable._costs import SaveCosts, after_save, after_work, as_stored
-from resumable._models import CheckpointContext
+from resumable._models import CheckpointContext, SaveCosts, after_save, after_work, as_stored
+from resumable._strategies import AutoStrategy
 
 MINUTE, HOUR, DAY, WEEK = 60.0, 3600.0, 86400.0, 604800.0
 FREE = AutoStrategy(max_overhead=0.95, max_interval_seconds=1e9)

@@ -16,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from resumable._items import Loop, remaining
+from resumable._loops.remaining import Loop, remaining
 
 ITEMS = 1_000_000
 ROUNDS = 9

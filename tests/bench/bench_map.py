@@ -22,11 +22,11 @@ from queue import SimpleQueue
 from typing import Any
 
 from resumable import checkpointed, every
-from resumable._done import done_loop
-from resumable._executors import adapted
-from resumable._scattered import ScatteredLedger
+from resumable._loops.map.executors import adapted
+from resumable._loops.map.map_loop import done_loop
+from resumable._loops.out_of_order import ScatteredLedger
 from tests.faults.map_job import engine
-from tests.loops import FakeOwner
+from tests.support.loops import FakeOwner
 
 WINDOW = 64
 ROUNDS = 7

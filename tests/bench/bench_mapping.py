@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from resumable._mapping import DurableDict
+from resumable._durable.dict import DurableDict
 
 
 def record(n: int) -> dict[str, Any]:

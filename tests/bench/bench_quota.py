@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from resumable import AsyncCheckpoint, Checkpoint, checkpointed
 from resumable.ratelimit import hooks
-from tests.servers import ServerProcess, git, make_repository
+from tests.support.servers import ServerProcess, git, make_repository
 
 REPO = "owner/name"
 LIMIT, WINDOW = 400, 3.0

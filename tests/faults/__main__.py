@@ -11,7 +11,13 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-PARTS = ("faults", "test_damaged_files.py", "test_verify.py", "test_model.py", "test_prove.py")
+PARTS = (
+    "faults",
+    "format/test_restore.py",
+    "format/test_verify.py",
+    "engine/test_model.py",
+    "testing/test_prove.py",
+)
 
 
 def main() -> int:

@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from resumable import Checkpoint, ResumableError, _journal, checkpointed, every
-from resumable._codec import encode
-from resumable._restore import restore
+from resumable import Checkpoint, ResumableError, checkpointed, every
+from resumable._format import journal as _journal
+from resumable._format.restore import restore
+from resumable._json import encode
 from resumable.stores import MemoryStore
 
 T = TypeVar("T")

@@ -22,9 +22,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from resumable import CheckpointData, CheckpointManager, _writing, checkpointed, every
+from resumable import CheckpointData, CheckpointManager, checkpointed, every
+from resumable._engine import writer
 
-_writing._FOLD_FROM = 0  # so that small checkpoints see folds
+writer._FOLD_FROM = 0  # so that small checkpoints see folds
 ITEMS = 3000
 SAVE_EVERY = 7
 ASK_EVERY = 40

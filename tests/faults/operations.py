@@ -21,10 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from resumable import Checkpoint, CheckpointManager, ResumableError, _background, _writing, checkpointed, every
-from resumable._repair import repair
+from resumable import Checkpoint, CheckpointManager, ResumableError, checkpointed, every
+from resumable._engine import background, writer
+from resumable._format.repair import repair
 
-_writing._FOLD_FROM = 0  # so that small checkpoints see folds
+writer._FOLD_FROM = 0  # so that small checkpoints see folds
 ID = "job"
 PR_SET_PTRACER = 0x59616D61
 """Lets a process that is no ancestor trace this one (Linux, ``ptrace_scope`` 1)."""
@@ -77,7 +78,7 @@ class Deferred:
 
 def defer_threads(set_attribute: Callable[[object, str, object], None] = setattr) -> None:
     """Have checkpoints do beside the loop nothing at all."""
-    set_attribute(_background.Threads, "start", lambda threads, work: Deferred(work))
+    set_attribute(background.Threads, "start", lambda threads, work: Deferred(work))
 
 
 # -- what it holds ----------------------------------------------------------------------------------------------------

@@ -24,9 +24,10 @@ from types import FrameType
 from typing import Any
 
 import resumable
-from resumable import CheckpointManager, _writing, checkpointed, every
+from resumable import CheckpointManager, checkpointed, every
+from resumable._engine import writer
 
-_writing._FOLD_FROM = 0  # so that small checkpoints see folds
+writer._FOLD_FROM = 0  # so that small checkpoints see folds
 PACKAGE = str(Path(resumable.__file__).parent)
 ITEMS, BEFORE, SAVE_EVERY = 6, 2, 2
 PATIENCE_SECONDS = 20

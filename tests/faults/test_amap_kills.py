@@ -19,7 +19,7 @@ from resumable import CheckpointManager
 from tests.faults.amap_job import WINDOW
 from tests.faults.injection import WHOLE
 from tests.faults.test_map_kills import lines, wait_for
-from tests.servers import ServerProcess, make_repository
+from tests.support.servers import ServerProcess, make_repository
 
 pytest.importorskip("httpx", reason="how to get it: pip install httpx")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import ServerProcess, make_repository, read_files
+from tests.support.servers import ServerProcess, make_repository, read_files
 
 ROOT = Path(__file__).parent.parent.parent
 BETWEEN_SAVES = 25

@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
-from resumable import CheckpointManager, _journal
-from resumable.stores import FileStore, _disk
+from resumable import CheckpointManager
+from resumable._format import journal as _journal
+from resumable._runtime import disk as _disk
+from resumable.stores import FileStore
 from resumable.stores._journal_file import without_room
 from tests.conftest import Figure
 from tests.faults import operations

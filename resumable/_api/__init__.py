@@ -1,0 +1,1 @@
+"""What a user writes: ``checkpointed``, ``Checkpoint``, ``AsyncCheckpoint``, ``@resumable`` and the manager."""

@@ -1,0 +1,192 @@
+"""What happens at a call of a decorated function: it is named, its checkpoint opened, and it is attempted."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import warnings
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import tenacity
+
+from .. import _retry
+from .._engine.quota import check_policy
+from .async_checkpoint import AsyncCheckpoint
+from .checkpoint import Checkpoint
+from .checkpointed import checkpointed
+from .operation_id import OperationId, check_operation_id, encodable_arguments, name_of, operation_id_for
+from .signature import Face, face_of, innermost
+
+_log = logging.getLogger("resumable.retry")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What ``@resumable(...)`` was asked for. Travels to other processes with the function."""
+
+    operation_id: OperationId
+    retry: tenacity.BaseRetrying | None
+    reset_on_progress: bool
+    max_attempts_total: int
+    ignore: tuple[str, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.retry is not None and not isinstance(self.retry, tenacity.BaseRetrying):
+            raise TypeError(f"retry must be a tenacity.Retrying or AsyncRetrying, not {self.retry!r}")
+        if self.max_attempts_total < 1:
+            raise ValueError(f"max_attempts_total must be >= 1, not {self.max_attempts_total!r}")
+        if "on_exhausted" in self.options:
+            check_policy(self.options["on_exhausted"])
+        if {"store", "manager"} <= self.options.keys():
+            raise ValueError("give manager or store, not both")
+
+
+class Operation:
+    """One decorated function: what each of its calls needs."""
+
+    def __init__(self, function: Any, settings: Settings) -> None:
+        plain = function.__func__ if isinstance(function, classmethod | staticmethod) else function
+        if not callable(plain) or inspect.isclass(plain):
+            raise TypeError(f"@resumable goes on a function, not on {plain!r}")
+        _refuse_generators(plain)
+        self.function: Any = plain
+        self.settings = settings
+        self.face = face_of(plain)
+        self.is_bound = inspect.ismethod(plain)
+        self.is_async = _is_async(plain, self.face)
+        self.name = name_of(plain) if settings.operation_id is None else getattr(plain, "__qualname__", repr(plain))
+        self._check()
+
+    def _check(self) -> None:
+        public = self.face.public
+        check_operation_id(self.settings.operation_id, public)
+        unknown = set(self.settings.ignore) - public.parameters.keys()
+        if unknown:
+            known = ", ".join(public.parameters) or "none"
+            raise ValueError(f"ignore_arguments={sorted(unknown)}: not parameters; the parameters are: {known}")
+        if isinstance(self.settings.retry, tenacity.AsyncRetrying) and not self.is_async:
+            raise TypeError(f"{self.name} is no async def: give retry=tenacity.Retrying(...), not an AsyncRetrying")
+        if _retry.carries_retry(self.function):
+            warnings.warn(
+                f"{self.name}: another decorator stands between @resumable and @retry, so nothing is saved before "
+                "its retries; put @resumable directly above @retry, or give retry=...",
+                UserWarning,
+                stacklevel=5,
+            )
+
+    def __call__(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        receiver = () if instance is None or self.is_bound else (instance,)
+        named = (*receiver, *args)
+        self.face.check(named, kwargs, self.name)
+        block = self._block(named, kwargs)
+        call = _Call(self, wrapped, len(receiver), named, kwargs)
+        return self._run_async(block, call) if self.is_async else self._run(block, call)
+
+    def _block(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> checkpointed[Any]:
+        asked, public, ignore = self.settings.operation_id, self.face.public, self.settings.ignore
+        return checkpointed(
+            operation_id_for(asked, public, args, kwargs, name=self.name, ignore=ignore),
+            arguments=encodable_arguments(asked, public, args, kwargs, ignore=ignore),
+            **self.settings.options,
+        )
+
+    def _run(self, block: checkpointed[Any], call: _Call) -> Any:
+        with contextlib.ExitStack() as stack:
+            checkpoint = stack.enter_context(block)
+            result = call.start(checkpoint)
+            _refuse_generator(result)
+            if inspect.isawaitable(result):
+                # An async def behind a plain decorator: nothing is done yet.
+                return _finish(result, stack.pop_all())
+            call.keep_if_given_up(checkpoint)
+            return result
+
+    async def _run_async(self, block: checkpointed[Any], call: _Call) -> Any:
+        async with block as checkpoint:
+            started = call.start(checkpoint)
+            result = await started if inspect.isawaitable(started) else started
+            _refuse_generator(result)
+            call.keep_if_given_up(checkpoint)
+            return result
+
+
+class _Call:
+    """One call, which may be attempted several times."""
+
+    def __init__(
+        self, operation: Operation, wrapped: Any, receivers: int, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self._operation = operation
+        self._wrapped = wrapped
+        self._receivers = receivers
+        self._args = args
+        self._kwargs = kwargs
+        self._has_given_up = False
+
+    def start(self, checkpoint: Any) -> Any:
+        """Make the first attempt, and those after it; an awaitable if it is async."""
+        args, kwargs = self._operation.face.with_checkpoint(checkpoint, self._args, self._kwargs)
+        function, args = self._target(checkpoint, args)
+        settings = self._operation.settings
+        if settings.retry is None:
+            return function(*args, **kwargs)
+        policy = _retry.retrying(
+            checkpoint,
+            settings.retry,
+            reset_on_progress=settings.reset_on_progress,
+            max_attempts_total=settings.max_attempts_total,
+            on_give_up=self._note_giving_up,
+            is_async=self._operation.is_async,
+        )
+        return policy(_retry.awaited(function) if self._operation.is_async else function, *args, **kwargs)
+
+    def keep_if_given_up(self, checkpoint: Any) -> None:
+        """Keep the checkpoint, if the retries failed and a ``retry_error_callback`` made a result of that."""
+        if self._has_given_up:
+            _log.warning("%s: the retries gave up; the checkpoint is kept", checkpoint.operation_id)
+            checkpoint.keep("retries exhausted")
+
+    def _target(self, checkpoint: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+        function = self._operation.function
+        if not _retry.is_retried(function):
+            return self._wrapped, args[self._receivers :]
+        if self._operation.is_bound:
+            args = (function.__self__, *args)
+        again = _retry.saving_retries(
+            function, checkpoint, on_give_up=self._note_giving_up, is_async=self._operation.is_async
+        )
+        return again, args
+
+    def _note_giving_up(self) -> None:
+        self._has_given_up = True
+
+
+async def _finish(result: Awaitable[Any], stack: contextlib.ExitStack) -> Any:
+    with stack:
+        return await result
+
+
+def _is_async(function: Any, face: Face) -> bool:
+    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(innermost(function))
+    if is_async and face.kind is Checkpoint:
+        raise TypeError(
+            f"{name_of(innermost(function))} is an async def and takes an AsyncCheckpoint, not a Checkpoint"
+        )
+    return is_async or face.kind is AsyncCheckpoint
+
+
+def _refuse_generators(function: Any) -> None:
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(
+            f"{function.__qualname__} is a generator function, whose body runs after the call has ended; "
+            "write `with checkpointed(...)` inside of it instead"
+        )
+
+
+def _refuse_generator(result: Any) -> None:
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise TypeError("a resumable function returned a generator, whose body has not run; return what it yields")

@@ -1,0 +1,179 @@
+"""``checkpointed``: the block around a loop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Literal, overload
+
+import tenacity
+
+from .._runtime.current import current_checkpoint_or_none
+from .._strategies import SaveStrategy, auto
+from ..stores import CheckpointStore, open_store
+from ..stores._names import check_operation_id
+from ..stores.defaults import default_auto_cleanup, default_directory
+from .async_checkpoint import AsyncCheckpoint
+from .checkpoint import Checkpoint, S
+
+if TYPE_CHECKING:
+    from .._engine.quota import OnExhausted
+    from .._report.bar import ProgressView
+    from .manager import CheckpointManager
+
+ShowProgress = bool | Callable[["ProgressView"], object]
+
+
+class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextManager[AsyncCheckpoint[S]], Generic[S]):
+    """Restore an operation's state, save it as the loop goes, and remove it at a clean exit.
+
+    ``with`` gives a :class:`Checkpoint`, ``async with`` an :class:`AsyncCheckpoint`. A clean exit finalizes; an
+    exception saves first and goes on untouched; a loop over ``remaining`` that is left by ``break`` keeps the
+    checkpoint.
+
+    Args:
+        operation_id: Names the operation; any text, the same in every run.
+        strategy: When to save; by default as often as costs at most 1% of the time.
+        store: A directory, a URL or a store; else ``$CHECKPOINT_DIR``, else the current directory.
+        manager: Takes the strategy, the store and the rest from this manager.
+        resume: False starts over; the old checkpoint stands until the first save.
+        total: How many items there are, where the loop cannot tell.
+        state: The type of ``cp.state``: a dataclass, ``msgspec.Struct`` or pydantic model that can be made
+            without arguments. A dict by default.
+        auto_cleanup: Whether a clean exit removes the checkpoint; else ``$CHECKPOINT_AUTO_CLEANUP``, else True.
+        arguments: Plain JSON that must be the same when the operation is resumed.
+        on_exhausted: What to do when the API's quota, as :meth:`Checkpoint.observe` knows it, is used up: save and
+            ``"wait"`` until it is fresh, save and ``"raise"`` RateLimitExhausted, or what a callable answers.
+        progress: True shows a bar on stderr (rich where it is installed, else tqdm, else a plain line), or a line every
+            30 seconds where nobody watches; a callable gets a :class:`ProgressView` several times a second.
+
+        retry: The tenacity policy that :meth:`Checkpoint.retrying` copies when it is called without one.
+
+    Raises:
+        CheckpointBusyError: On entry: another process works on this operation.
+        CheckpointCorruptError: On entry: what is stored cannot be used; nothing was changed.
+        InputChangedError: On entry: the checkpoint was made with other arguments, or another state type.
+    """
+
+    @overload
+    def __init__(
+        self: checkpointed[dict[str, Any]],
+        operation_id: str,
+        strategy: SaveStrategy | None = ...,
+        *,
+        store: str | os.PathLike[str] | CheckpointStore | None = ...,
+        manager: CheckpointManager | None = ...,
+        resume: bool = ...,
+        total: int | None = ...,
+        state: None = ...,
+        auto_cleanup: bool | None = ...,
+        arguments: Mapping[str, Any] | None = ...,
+        on_exhausted: OnExhausted = ...,
+        progress: ShowProgress = ...,
+        retry: tenacity.BaseRetrying | None = ...,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        operation_id: str,
+        strategy: SaveStrategy | None = ...,
+        *,
+        store: str | os.PathLike[str] | CheckpointStore | None = ...,
+        manager: CheckpointManager | None = ...,
+        resume: bool = ...,
+        total: int | None = ...,
+        state: type[S],
+        auto_cleanup: bool | None = ...,
+        arguments: Mapping[str, Any] | None = ...,
+        on_exhausted: OnExhausted = ...,
+        progress: ShowProgress = ...,
+        retry: tenacity.BaseRetrying | None = ...,
+    ) -> None: ...
+    def __init__(
+        self,
+        operation_id: str,
+        strategy: SaveStrategy | None = None,
+        *,
+        store: str | os.PathLike[str] | CheckpointStore | None = None,
+        manager: CheckpointManager | None = None,
+        resume: bool = True,
+        total: int | None = None,
+        state: type[Any] | None = None,
+        auto_cleanup: bool | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        on_exhausted: OnExhausted = "wait",
+        progress: ShowProgress = False,
+        retry: tenacity.BaseRetrying | None = None,
+    ) -> None:
+        check_operation_id(operation_id)
+        from .._engine.options import Options
+        from .._engine.quota import check_policy
+        from .._runtime.clock import system_clock
+
+        check_policy(on_exhausted)
+        if manager is not None and store is not None:
+            raise ValueError("give manager or store, not both")
+        if manager is None:
+            where = open_store(store if store is not None else default_directory())
+            fallback: SaveStrategy = auto()
+            cleanup = default_auto_cleanup() if auto_cleanup is None else auto_cleanup
+        else:
+            where, fallback = manager.store, manager.save_strategy
+            cleanup = manager.auto_cleanup if auto_cleanup is None else auto_cleanup
+        self._options = Options(
+            operation_id=operation_id,
+            strategy=strategy if strategy is not None else fallback,
+            store=where,
+            auto_cleanup=cleanup,
+            resume=resume,
+            total=total,
+            state_type=state,
+            arguments=arguments,
+            on_exhausted=on_exhausted,
+            progress=progress,
+            retry=retry,
+            clock=manager.clock if manager is not None else system_clock,
+        )
+        self._open: list[Checkpoint[S] | AsyncCheckpoint[S]] = []
+
+    def __enter__(self) -> Checkpoint[S]:
+        checkpoint: Checkpoint[S] = Checkpoint(self._options)
+        checkpoint._open()
+        self._open.append(checkpoint)
+        return checkpoint
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]:
+        checkpoint = self._open.pop()
+        assert isinstance(checkpoint, Checkpoint)
+        checkpoint._close(error)
+        return False
+
+    async def __aenter__(self) -> AsyncCheckpoint[S]:
+        checkpoint: AsyncCheckpoint[S] = AsyncCheckpoint(self._options)
+        await checkpoint._open()
+        self._open.append(checkpoint)
+        return checkpoint
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]:
+        checkpoint = self._open.pop()
+        assert isinstance(checkpoint, AsyncCheckpoint)
+        await checkpoint._close(error)
+        return False
+
+
+def current_checkpoint() -> Any:
+    """The innermost checkpoint that is open here: in this thread or task, or one that it was started from.
+
+    Raises:
+        RuntimeError: Outside of any.
+    """
+    checkpoint = current_checkpoint_or_none()
+    if checkpoint is None:
+        raise RuntimeError("no checkpoint is open here; use @resumable or `with checkpointed(...)`")
+    return checkpoint

@@ -1,0 +1,250 @@
+"""``@resumable``: a function whose calls are operations. The only module that knows wrapt."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, SupportsIndex, TypeVar, overload
+
+import tenacity
+import wrapt
+
+from .._strategies import SaveStrategy
+from ..stores import CheckpointStore
+from .async_checkpoint import AsyncCheckpoint
+from .checkpoint import Checkpoint
+from .manager import CheckpointManager
+
+if TYPE_CHECKING:
+    from .._engine.quota import OnExhausted
+    from .call import Settings
+    from .operation_id import OperationId
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+# A function without a checkpoint. One of *any* arguments would match those with one, too, and for these mypy would then
+# find the overloads ambiguous as soon as Any stands somewhere in the signature.
+F = TypeVar(
+    "F",
+    bound=Callable[[], Any]
+    | Callable[Concatenate[str, ...], Any]
+    | Callable[Concatenate[int, ...], Any]
+    | Callable[Concatenate[Path, ...], Any]
+    | Callable[Concatenate[list[Any], ...], Any]
+    | Callable[Concatenate[dict[str, Any], ...], Any],
+)
+
+
+class ResumableDecorator(Protocol):
+    """What ``@resumable(...)`` is: takes the checkpoint off the signature."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[AsyncCheckpoint[Any], P], Coroutine[Any, Any, R]], /
+    ) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[Checkpoint[Any], P], R], /) -> Callable[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[T, AsyncCheckpoint[Any], P], Coroutine[Any, Any, R]], /
+    ) -> Callable[Concatenate[T, P], Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[T, Checkpoint[Any], P], R], /
+    ) -> Callable[Concatenate[T, P], R]: ...
+    @overload
+    def __call__(self, function: F, /) -> F: ...
+
+
+@overload
+def resumable(
+    function: Callable[Concatenate[AsyncCheckpoint[Any], P], Coroutine[Any, Any, R]], /
+) -> Callable[P, Coroutine[Any, Any, R]]: ...
+@overload
+def resumable(function: Callable[Concatenate[Checkpoint[Any], P], R], /) -> Callable[P, R]: ...  # type: ignore[overload-overlap]
+@overload
+def resumable(
+    function: Callable[Concatenate[T, AsyncCheckpoint[Any], P], Coroutine[Any, Any, R]], /
+) -> Callable[Concatenate[T, P], Coroutine[Any, Any, R]]: ...
+@overload
+def resumable(function: Callable[Concatenate[T, Checkpoint[Any], P], R], /) -> Callable[Concatenate[T, P], R]: ...
+@overload
+def resumable(function: F, /) -> F: ...
+@overload
+def resumable(
+    *,
+    operation_id: OperationId = ...,
+    strategy: SaveStrategy | None = ...,
+    store: str | os.PathLike[str] | CheckpointStore | None = ...,
+    manager: CheckpointManager | None = ...,
+    retry: tenacity.BaseRetrying | None = ...,
+    reset_on_progress: bool = ...,
+    max_attempts_total: int = ...,
+    progress: bool | Callable[..., Any] = ...,
+    resume: bool = ...,
+    total: int | None = ...,
+    state: type[Any] | None = ...,
+    auto_cleanup: bool | None = ...,
+    on_exhausted: OnExhausted | None = ...,
+    ignore_arguments: Iterable[str] = ...,
+) -> ResumableDecorator: ...
+def resumable(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    operation_id: OperationId = None,
+    strategy: SaveStrategy | None = None,
+    store: str | os.PathLike[str] | CheckpointStore | None = None,
+    manager: CheckpointManager | None = None,
+    retry: tenacity.BaseRetrying | None = None,
+    reset_on_progress: bool = True,
+    max_attempts_total: int = 1000,
+    progress: bool | Callable[..., Any] = False,
+    resume: bool = True,
+    total: int | None = None,
+    state: type[Any] | None = None,
+    auto_cleanup: bool | None = None,
+    on_exhausted: OnExhausted | None = None,
+    ignore_arguments: Iterable[str] = (),
+) -> Any:
+    """Make each call of a function an operation that is resumed if it was interrupted.
+
+    The checkpoint goes into the parameter annotated :class:`Checkpoint` or :class:`AsyncCheckpoint`, else into the
+    one named ``cp``, and callers leave it out; a function with neither may ask :func:`current_checkpoint`. All else
+    is as in :class:`checkpointed`, whose options these are. On methods, stand below ``@classmethod`` and
+    ``@staticmethod``.
+
+    ``@tenacity.retry`` may stand directly below: the checkpoint is saved before each sleep, and the attempts share
+    one state. If it stands above, each attempt is a call of its own, which resumes what the failed one saved; then
+    do not repeat for a *result* (``retry_if_result``): a call that returns has ended well and removes its checkpoint.
+
+    Args:
+        operation_id: A template with fields from the call's arguments, as in ``"fetch_{repo.full_name}"``; or a
+            callable that takes them. By default the function's name and a digest of its arguments; the instance of a
+            method is no part of it: name it, as in ``"{self.name}"``.
+        retry: Repeats the call as this policy says, with one state for all attempts, and a save before each sleep.
+            If its ``retry_error_callback`` turns the last failure into a result, the checkpoint is kept.
+        reset_on_progress: With *retry*: attempts and waits begin anew when items were ticked since the last failure,
+        max_attempts_total: but from this many attempts of one call on, the true totals count again.
+        ignore_arguments: Parameters that may differ when the call is resumed.
+
+    Raises:
+        TypeError: When decorating: a generator function, or options that cannot be. When calling: arguments that do
+            not fit, or that cannot name the operation.
+        ValueError: When decorating: the template names what is no parameter.
+        InputChangedError: When calling: the checkpoint was made with other arguments.
+    """
+    options: dict[str, Any] = {
+        "strategy": strategy,
+        "store": store,
+        "manager": manager,
+        "total": total,
+        "state": state,
+        "auto_cleanup": auto_cleanup,
+        "on_exhausted": on_exhausted,
+        "progress": progress or None,
+    }
+    from .call import Settings  # loaded with the first decorated function
+
+    settings = Settings(
+        operation_id=operation_id,
+        retry=retry,
+        reset_on_progress=reset_on_progress,
+        max_attempts_total=max_attempts_total,
+        ignore=(ignore_arguments,) if isinstance(ignore_arguments, str) else tuple(ignore_arguments),
+        options={name: value for name, value in options.items() if value is not None} | {"resume": resume},
+    )
+    if function is not None:
+        return _Resumable(function, settings)
+    return lambda function: _Resumable(function, settings)
+
+
+# -- the wrappers: they sign without the checkpoint, and pickle by name as plain functions do
+
+
+class _BoundResumable(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]
+    """A method of an instance or a class."""
+
+    __class__ = property(type)  # pyright: ignore
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        public: inspect.Signature = self._self_parent._self_operation.face.public
+        if getattr(self.__wrapped__, "__self__", None) is None:
+            return public
+        return public.replace(parameters=[*public.parameters.values()][1:])
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        receiver = getattr(self.__wrapped__, "__self__", None)
+        return getattr, (self._self_owner if receiver is None else receiver, self.__wrapped__.__name__)
+
+
+class _Resumable(wrapt.FunctionWrapper):  # type: ignore[type-arg]
+    """A decorated function."""
+
+    __class__ = property(type)  # pyright: ignore
+    __bound_function_wrapper__ = _BoundResumable
+
+    def __init__(self, function: Any, settings: Settings) -> None:
+        from .call import Operation
+
+        operation = Operation(function, settings)
+        wrapt.FunctionWrapper.__init__(self, function, operation)
+        self._self_operation = operation
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return self._self_operation.face.public
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str:
+        return self.__wrapped__.__qualname__
+
+    def __copy__(self) -> _Resumable:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Resumable:
+        return self
+
+
+# -- cloudpickle, which would ship the undecorated function of ``__main__`` and of local scopes
+
+
+def _register(cloudpickle: Any) -> None:
+    def reduce(function: _Resumable) -> Any:
+        if _is_importable(function, cloudpickle):
+            return function.__reduce_ex__(2)
+        return _decorated_again, (function.__wrapped__, function._self_operation.settings)
+
+    cloudpickle.CloudPickler.dispatch_table[_Resumable] = reduce
+
+
+def _decorated_again(function: Any, settings: Settings) -> Any:
+    return _Resumable(function, settings)
+
+
+def _is_importable(function: _Resumable, cloudpickle: Any) -> bool:
+    """Whether another process gets the same by importing it."""
+    module, name = function.__module__, function.__qualname__
+    parts = module.split(".")
+    shipped = cloudpickle.list_registry_pickle_by_value()
+    if module == "__main__" or any(".".join(parts[:n]) in shipped for n in range(1, len(parts) + 1)):
+        return False
+    try:
+        return _lookup(module, name) is function
+    except (ImportError, AttributeError, KeyError):
+        return False
+
+
+def _lookup(module: str, name: str) -> Any:
+    found: Any = sys.modules[module]
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+for _name in ("cloudpickle", "joblib.externals.cloudpickle", "ray.cloudpickle"):
+    wrapt.when_imported(_name)(_register)

@@ -1,0 +1,256 @@
+"""The specification's manager: checkpoints by hand, one call at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._models import LEFT_OUT, CheckpointContext, CheckpointData, CheckpointMetadata, check_metadata
+from .._strategies import SaveDecision, SaveStrategy, TimeBasedStrategy, in_this_window
+from ..stores import CheckpointStore, GenerationStore, OwningStore, open_store
+from ..stores._names import check_operation_id
+from ..stores.defaults import default_auto_cleanup, default_directory
+
+if TYPE_CHECKING:
+    from .._engine.writer import StoredOperation
+    from .._runtime.clock import Clock
+
+# What reads and writes is loaded at the first call: `import resumable` stays light.
+
+
+class _Known:
+    """What this manager wrote last, good as long as the stored checkpoint is still the same one."""
+
+    def __init__(
+        self,
+        stored: StoredOperation,
+        metadata: CheckpointMetadata,
+        created_at: datetime,
+        internal: dict[str, Any],
+        stamp: object,
+    ) -> None:
+        self.stored = stored
+        self.metadata = metadata
+        self.created_at = created_at
+        self.internal = internal
+        self.stamp = stamp
+
+
+class CheckpointManager:
+    """Creates, loads and deletes checkpoints, and asks a strategy when to.
+
+    Args:
+        checkpoint_dir: Where the files lie; else ``$CHECKPOINT_DIR``, else the current directory.
+        save_strategy: When to save; every 300 seconds by default.
+        auto_cleanup: Whether :meth:`finalize` deletes; else ``$CHECKPOINT_AUTO_CLEANUP``, else True.
+        store: A directory, URL or store, in place of *checkpoint_dir*.
+        clock: Where time comes from, for tests.
+
+    Raises:
+        ValueError: If both *checkpoint_dir* and *store* are given, or an environment variable is nonsense.
+    """
+
+    def __init__(
+        self,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        save_strategy: SaveStrategy | None = None,
+        auto_cleanup: bool | None = None,
+        *,
+        store: str | os.PathLike[str] | CheckpointStore | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        from .._json import warn_once_per_path
+        from .._runtime.clock import system_clock
+
+        if checkpoint_dir is not None and store is not None:
+            raise ValueError("give checkpoint_dir or store, not both")
+        where = checkpoint_dir if checkpoint_dir is not None else store
+        self.store = open_store(where if where is not None else default_directory())
+        self.save_strategy = save_strategy if save_strategy is not None else TimeBasedStrategy()
+        self.auto_cleanup = default_auto_cleanup() if auto_cleanup is None else auto_cleanup
+        self.clock: Clock = clock if clock is not None else system_clock
+        self._began = self.clock.now()
+        self._asked: tuple[CheckpointContext, SaveDecision] | None = None
+        self._last = CheckpointContext(last_save_items=0)
+        self._known: dict[str, _Known] = {}
+        self._warn = warn_once_per_path()
+
+    # -- create, load, delete
+
+    def create_checkpoint(
+        self,
+        operation_id: str,
+        state: dict[str, Any],
+        metadata: Mapping[str, Any] | None = None,
+        context: CheckpointContext | None = None,
+    ) -> Path | str:
+        """Write a checkpoint, replacing any earlier one of *operation_id*.
+
+        Args:
+            operation_id: Names the operation; any text.
+            state: What to restore later: plain JSON with string keys.
+            metadata: Fields of :class:`CheckpointMetadata`, or others, to set; what is not named is kept.
+            context: Where the operation stands; sets the matching metadata. Without it, the one that
+                :meth:`should_save` was last asked with, if it said yes.
+
+        Returns:
+            Where it lies: a path for files, a text for other stores.
+
+        Raises:
+            StateEncodeError: JSON cannot hold *state* exactly. Nothing was written.
+            StoreError: The store cannot take it. The earlier checkpoint stands.
+            CheckpointCorruptError: The earlier checkpoint cannot be read; it was not overwritten.
+            CheckpointBusyError: Another process works on this operation.
+        """
+        from .._engine.capture import Content
+        from .._engine.writer import Unfinished
+        from .._runtime.steps import run
+
+        check_operation_id(operation_id)
+        if not isinstance(state, dict):
+            raise TypeError(f"state must be a dict, not {type(state).__name__}")
+        check_metadata(metadata or {})
+        asked = self._asked if context is None else (context, SaveDecision(True, "Requested"))
+        with self._owning(operation_id):
+            known = self._recall(operation_id)
+            updated = self._updated(known.metadata, metadata, asked)
+            content = Content(state, updated, known.created_at, self.clock.utc(), known.internal)
+            location = run(known.stored.save(lambda: content))
+            assert not isinstance(location, Unfinished)
+            known.metadata, known.stamp = updated, self._stamp(operation_id)
+        self._note_save(asked)
+        return location
+
+    def load_checkpoint(self, operation_id: str) -> CheckpointData | None:
+        """The checkpoint of *operation_id*, None if there is none. Nothing is changed.
+
+        Raises:
+            CheckpointCorruptError: What is stored is no checkpoint of this operation.
+            StoreError: It cannot be read.
+        """
+        from .._format.restore import restore
+
+        check_operation_id(operation_id)
+        restored = restore(self.store, operation_id, now=self.clock.utc())
+        if restored is None:
+            return None
+        self._last = dataclasses.replace(self._last, last_save_items=restored.data.metadata.processed_items)
+        return restored.data
+
+    def delete_checkpoint(self, operation_id: str) -> bool:
+        """Remove the checkpoint of *operation_id*, good or corrupt; returns whether there was one.
+
+        Raises:
+            StoreError: It cannot be removed; it stands.
+            CheckpointBusyError: Another process works on this operation.
+        """
+        check_operation_id(operation_id)
+        self._known.pop(operation_id, None)
+        with self._owning(operation_id):
+            return self.store.delete(operation_id)
+
+    def finalize(self, operation_id: str) -> None:
+        """The operation ended well: remove its checkpoint, if ``auto_cleanup``."""
+        if self.auto_cleanup:
+            self.delete_checkpoint(operation_id)
+
+    def list_checkpoints(self) -> list[str]:
+        """The ids of all operations that have a checkpoint, sorted."""
+        return sorted(self.store.keys())
+
+    # -- when
+
+    def should_save(self, context: CheckpointContext) -> SaveDecision:
+        """Ask the strategy. The numbers in *context* stand; what was left out is filled in.
+
+        Returns:
+            ``(should_save, reason)``, false when no save is due.
+        """
+        context = self._completed(context)
+        decision = SaveDecision(*self.save_strategy.should_save(context))
+        self._asked = (context, decision) if decision else None
+        return decision
+
+    def _completed(self, context: CheckpointContext) -> CheckpointContext:
+        last, before, items = self._last, context.last_save_remaining, context.last_save_items
+        if before is None:
+            before = in_this_window(last.last_save_remaining, context.rate_limit_remaining)
+            if before != last.last_save_remaining:
+                # A quota that was seen fresh is a new window's, whatever is left of it later.
+                self._last = dataclasses.replace(last, last_save_remaining=before)
+        is_timed, is_dated = context.elapsed_time is not LEFT_OUT, context.last_save_time is not LEFT_OUT
+        # Asked for each item: dataclasses.replace() takes twice as long.
+        return CheckpointContext(
+            processed_items=context.processed_items,
+            total_items=context.total_items,
+            rate_limit_remaining=context.rate_limit_remaining,
+            rate_limit_total=context.rate_limit_total,
+            elapsed_time=context.elapsed_time if is_timed else self.clock.now() - self._began,
+            error_count=context.error_count,
+            last_save_time=context.last_save_time if is_dated else float(last.last_save_time),
+            last_save_items=items if items is not None else last.last_save_items,
+            last_save_remaining=before,
+            save_costs=context.save_costs,
+        )
+
+    def _note_save(self, asked: tuple[CheckpointContext, SaveDecision] | None) -> None:
+        """Until a checkpoint stands, the save that was asked for does not count."""
+        now = self.clock.now() - self._began
+        context = self._completed(asked[0]) if asked is not None else CheckpointContext(elapsed_time=now)
+        remaining = context.rate_limit_remaining
+        self._last = CheckpointContext(
+            last_save_time=context.elapsed_time,
+            last_save_items=context.processed_items if asked is not None else self._last.last_save_items,
+            last_save_remaining=remaining if remaining is not None else self._last.last_save_remaining,
+        )
+        self._asked = None
+
+    # -- what is stored
+
+    def _owning(self, operation_id: str) -> AbstractContextManager[None]:
+        return self.store.own(operation_id) if isinstance(self.store, OwningStore) else contextlib.nullcontext()
+
+    def _stamp(self, operation_id: str) -> object:
+        return self.store.stamp(operation_id) if isinstance(self.store, GenerationStore) else None
+
+    def _recall(self, operation_id: str) -> _Known:
+        known = self._known.get(operation_id)
+        stamp = self._stamp(operation_id)
+        if known is not None and stamp is not None and known.stamp == stamp:
+            return known
+        from .._engine.writer import StoredOperation
+
+        stored = StoredOperation(self.store, operation_id, self._warn, uses_journal=False)
+        now = self.clock.utc()
+        restored = stored.load(now=now)
+        if restored is None:
+            known = _Known(stored, CheckpointMetadata(), now, {}, None)
+        else:
+            data = restored.data
+            known = _Known(stored, data.metadata, data.created_at, data.internal, stamp)
+        self._known[operation_id] = known
+        return known
+
+    def _updated(
+        self,
+        metadata: CheckpointMetadata,
+        given: Mapping[str, Any] | None,
+        asked: tuple[CheckpointContext, SaveDecision] | None,
+    ) -> CheckpointMetadata:
+        values = metadata.to_dict()
+        if asked is not None:
+            values |= _numbers(asked[0])
+        values["save_count"] = metadata.save_count + 1
+        values["last_save_reason"] = asked[1].reason if asked is not None else "Requested"
+        return CheckpointMetadata.from_dict(values | dict(given or {}))
+
+
+def _numbers(context: CheckpointContext) -> dict[str, Any]:
+    names = ("processed_items", "total_items", "rate_limit_remaining", "rate_limit_total", "error_count")
+    return {name: value for name in names if (value := getattr(context, name)) is not None}

@@ -1,0 +1,186 @@
+"""What a call's arguments say: which operation it is, and whether it is the call that was interrupted. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import PurePath
+from string import Formatter
+from typing import Any
+
+import msgspec
+
+from .._json import decode
+
+OperationId = str | Callable[..., str] | None
+"""A template with fields from the call's arguments, a callable that takes them, or None: made from the call."""
+
+KEPT_WHOLE_BYTES = 1000
+"""An argument whose JSON is longer is kept as a digest: each save writes it again."""
+_SECRETS = frozenset(
+    {"token", "password", "passwd", "passphrase", "secret", "credential", "credentials", "apikey", "authorization"}
+)
+_RECEIVERS = frozenset({"self", "cls", "mcs"})
+_LEFT_OUT = object()
+
+
+def check_operation_id(operation_id: object, signature: inspect.Signature) -> None:
+    """Refuse what cannot name the calls of a function with this *signature*.
+
+    Raises:
+        TypeError: It is neither a str, nor callable, nor None.
+        ValueError: It is no template, or a field of it is not a parameter or reads a private attribute.
+    """
+    if isinstance(operation_id, str):
+        _check_fields(operation_id, signature)
+    elif operation_id is not None and not callable(operation_id):
+        raise TypeError(f"operation_id must be a str or callable, not {type(operation_id).__name__}")
+
+
+def _check_fields(template: str, signature: inspect.Signature) -> None:
+    parameters = ", ".join(signature.parameters) or "none"
+    for field in _fields(template):
+        name, *attributes = re.sub(r"\[[^]]*]", "", field).split(".")
+        if name not in signature.parameters:
+            raise ValueError(
+                f"operation_id={template!r}: {{{field}}} is not a parameter; the parameters are: {parameters}"
+            )
+        if any(attribute.startswith("_") for attribute in attributes):
+            raise ValueError(f"operation_id={template!r}: {{{field}}} reads a private attribute")
+
+
+def _fields(template: str) -> Iterator[str]:
+    """All fields, those within format specifications included."""
+    try:
+        for _, field, spec, _ in Formatter().parse(template):
+            if field is not None:
+                yield field
+                yield from _fields(spec or "")
+    except ValueError as error:
+        raise ValueError(f"operation_id={template!r}: {error}; a literal brace is doubled") from None
+
+
+def operation_id_for(
+    operation_id: OperationId,
+    signature: inspect.Signature,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    name: str = "operation",
+    ignore: Collection[str] = (),
+) -> str:
+    """The id of the operation that a call with these arguments works on.
+
+    Args:
+        signature: The function's, without the checkpoint; defaults are applied.
+        name: Stands before the digest where *operation_id* is None. See :func:`name_of`.
+        ignore: Parameters that the digest leaves out.
+
+    Raises:
+        TypeError: The arguments do not fit, a callable returned no str, or an argument has no digest.
+    """
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    if isinstance(operation_id, str):
+        return operation_id.format_map(bound.arguments)
+    if operation_id is None:
+        return _digested(name, bound.arguments, ignore)
+    made: object = operation_id(*bound.args, **bound.kwargs)
+    if not isinstance(made, str):
+        raise TypeError(f"operation_id must return a str, not {type(made).__name__}")
+    return made
+
+
+def name_of(function: Any) -> str:
+    """``module.qualname``; only the latter in ``__main__``, whose file may be moved.
+
+    Raises:
+        TypeError: It has no name.
+    """
+    qualname = getattr(function, "__qualname__", None)
+    if not isinstance(qualname, str):
+        raise TypeError(f"{function!r} has no name to make an operation_id from; give operation_id=...")
+    module = getattr(function, "__module__", None)
+    plain = qualname.replace("<locals>.", "")
+    return plain if module in (None, "__main__") else f"{module}.{plain}"
+
+
+def _digested(name: str, arguments: Mapping[str, Any], ignore: Collection[str]) -> str:
+    plain = {parameter: _plain(value) for parameter, value in arguments.items() if _tells(parameter, ignore)}
+    unknown = next((parameter for parameter, value in plain.items() if value is _LEFT_OUT), None)
+    if unknown is not None:
+        kind = type(arguments[unknown]).__name__
+        raise TypeError(
+            f"{name}: the argument {unknown!r} ({kind}) cannot be told by its value; "
+            f"give operation_id=..., or ignore_arguments=({unknown!r},)"
+        )
+    return f"{name}-{_digest(msgspec.json.encode(plain, order='sorted'))}" if plain else name
+
+
+def encodable_arguments(
+    operation_id: OperationId,
+    signature: inspect.Signature,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    ignore: Collection[str] = (),
+) -> dict[str, Any]:
+    """What must be the same when the operation is resumed, as plain JSON.
+
+    Left out are: the receiver, *ignore*, what the id tells already, secrets by their names, and what has no stable
+    JSON. A long value becomes a digest.
+    """
+    if operation_id is None:
+        return {}
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    known = _names_in(operation_id) | frozenset(ignore)
+    kept = {name: _kept(value) for name, value in bound.arguments.items() if _tells(name, known)}
+    return {name: value for name, value in kept.items() if value is not _LEFT_OUT}
+
+
+def _names_in(operation_id: OperationId) -> frozenset[str]:
+    if not isinstance(operation_id, str):
+        return frozenset()
+    return frozenset(re.split(r"[.\[]", field, maxsplit=1)[0] for field in _fields(operation_id))
+
+
+def _tells(parameter: str, known: Collection[str]) -> bool:
+    return parameter not in known and parameter not in _RECEIVERS and not _is_secret(parameter)
+
+
+def _is_secret(parameter: str) -> bool:
+    return not _SECRETS.isdisjoint(parameter.lower().split("_")) or parameter.lower().endswith("api_key")
+
+
+def _kept(value: Any) -> Any:
+    plain = _plain(value)
+    if plain is _LEFT_OUT:
+        return plain
+    encoded = msgspec.json.encode(plain)
+    if len(encoded) <= KEPT_WHOLE_BYTES:
+        return plain
+    size = f" of {len(plain):,}" if isinstance(plain, list | dict) else ""
+    return f"{type(value).__name__}{size}, SHA-256 {_digest(encoded)}"
+
+
+def _plain(value: Any) -> Any:
+    """*value* as JSON would give it back, the same in every process."""
+    try:
+        return decode(msgspec.json.encode(value, order="sorted", enc_hook=_encode))
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return _LEFT_OUT
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, PurePath):
+        return str(value)
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    raise TypeError
+
+
+def _digest(encoded: bytes) -> str:
+    return hashlib.sha256(encoded).hexdigest()[:12]

@@ -1,0 +1,143 @@
+"""Where the checkpoint goes in a function's signature, and how a call without it becomes one with it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from inspect import Parameter, Signature
+from typing import Any
+
+from .async_checkpoint import AsyncCheckpoint
+from .checkpoint import Checkpoint
+
+_NAMED = "cp"
+_TEXT = re.compile(r"(?:\w+\.)*(Async)?Checkpoint(?:\[.*])?")
+_VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A function's signature, with and without the checkpoint.
+
+    Attributes:
+        parameter: Which parameter takes the checkpoint; None if none does.
+        kind: Checkpoint or AsyncCheckpoint, as annotated; None if it is not.
+    """
+
+    signature: Signature
+    public: Signature
+    parameter: str | None
+    kind: type[Any] | None
+
+    def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str) -> None:
+        """Refuse a call that gives the checkpoint itself, or does not fit.
+
+        Raises:
+            TypeError: It does.
+        """
+        given = any(isinstance(value, Checkpoint | AsyncCheckpoint) for value in args)
+        if self.parameter is not None and (given or self.parameter in kwargs):
+            raise TypeError(f"{name}(): the checkpoint {self.parameter!r} is put in by @resumable; call it without")
+        try:
+            self.public.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{name}(): {error}") from None
+
+    def with_checkpoint(
+        self, checkpoint: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The same call, with *checkpoint* where it belongs."""
+        if self.parameter is None:
+            return args, dict(kwargs)
+        bound = self.public.bind(*args, **kwargs)
+        # Without its defaults, a parameter before the checkpoint would leave a hole.
+        bound.apply_defaults()
+        values = {**bound.arguments, self.parameter: checkpoint}
+        full = inspect.BoundArguments(self.signature, {name: values[name] for name in self.signature.parameters})
+        return full.args, full.kwargs
+
+
+def face_of(function: Callable[..., Any]) -> Face:
+    """Look at the *function* once, when it is decorated.
+
+    Raises:
+        TypeError: Two parameters are annotated as checkpoints.
+    """
+    signature = inspect.signature(function)
+    hints = _hints(function)
+    kinds = {
+        name: _kind(hints.get(name, parameter.annotation))
+        for name, parameter in signature.parameters.items()
+        if parameter.kind not in _VARIADIC
+    }
+    found = [name for name, kind in kinds.items() if kind is not None]
+    if len(found) > 1:
+        raise TypeError(f"{function!r} has several checkpoint parameters ({', '.join(found)}); there is one to give")
+    name = found[0] if found else _NAMED if _NAMED in kinds else None
+    others = [parameter for parameter in signature.parameters.values() if parameter.name != name]
+    return Face(signature, signature.replace(parameters=others), name, kinds[name] if name else None)
+
+
+def innermost(function: Any) -> Any:
+    """The function that was written, below methods, partials and decorators."""
+    while True:
+        inner = inspect.unwrap(function)
+        if isinstance(inner, functools.partial):
+            inner = inner.func
+        elif isinstance(inner, types.MethodType | classmethod | staticmethod):
+            inner = inner.__func__
+        elif not inspect.isroutine(inner) and not inspect.isclass(inner):
+            inner = getattr(type(inner), "__call__", inner)  # noqa: B004
+        if inner is function:
+            return function
+        function = inner
+
+
+def _hints(function: Any) -> dict[str, Any]:
+    """Annotations by name, each resolved if that can be done; one that cannot does not spoil the others."""
+    inner = innermost(function)
+    names = getattr(inner, "__globals__", {})
+    hints = dict(getattr(inner, "__annotations__", {}))
+    return {name: _resolved(hint, names) for name, hint in hints.items()}
+
+
+def _resolved(hint: Any, names: dict[str, Any]) -> Any:
+    if not isinstance(hint, str):
+        return hint
+    try:
+        return eval(hint, names)
+    except Exception:
+        return hint
+
+
+def _kind(hint: Any) -> type[Any] | None:
+    for part in _parts(hint):
+        if isinstance(part, str):
+            match = _TEXT.fullmatch(part)
+            if match:
+                return AsyncCheckpoint if match[1] else Checkpoint
+        elif isinstance(part, type) and issubclass(part, Checkpoint | AsyncCheckpoint):
+            return AsyncCheckpoint if issubclass(part, AsyncCheckpoint) else Checkpoint
+    return None
+
+
+def _parts(hint: Any) -> Iterator[Any]:
+    """What an optional, annotated or generic *hint* is about."""
+    if isinstance(hint, typing.ForwardRef):
+        hint = hint.__forward_arg__
+    origin = typing.get_origin(hint)
+    if isinstance(hint, str):
+        plain = re.sub(r"^(?:\w+\.)*Optional\[(.*)]$", r"\1", hint.strip(" '\""))
+        yield from (part.strip(" '\"") for part in plain.split("|"))
+    elif origin in (typing.Union, types.UnionType):
+        for part in typing.get_args(hint):
+            yield from _parts(part)
+    elif origin is typing.Annotated:
+        yield from _parts(typing.get_args(hint)[0])
+    else:
+        yield origin or hint

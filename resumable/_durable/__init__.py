@@ -1,0 +1,1 @@
+"""What is saved with a checkpoint and knows what changed in it: dict, set, list and output file."""

@@ -1,0 +1,144 @@
+"""Values that were saved: plain JSON that refuses in-place changes, so that none is lost.
+
+``FrozenDict`` and ``FrozenList`` are read like a dict and a list, at their speed. Copies of all kinds are plain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from itertools import chain
+from typing import Any, NoReturn, SupportsIndex, TypeVar
+
+from .._runtime.interpreter import collector_paused, untracker
+
+K = TypeVar("K")
+
+_ADVICE = (
+    "a value in a durable collection is frozen once it was saved, because a change inside it would go unnoticed. "
+    "In a mapping, assign a changed copy: files[key] = {**files[key], 'size': 1} or files[key] = [*files[key], item]. "
+    "An entry of a log stays as it was appended"
+)
+
+
+def _refuse(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
+    raise TypeError(_ADVICE)
+
+
+class FrozenDict(dict[str, Any]):
+    """A dict that cannot be changed. ``dict(d)``, ``{**d}``, ``copy``, ``deepcopy`` and ``pickle`` give plain ones."""
+
+    __slots__ = ()
+
+    is_json_native = True
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse  # pyright: ignore
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+class FrozenList(list[Any]):
+    """A list that cannot be changed. ``list(l)``, ``[*l]``, ``copy``, ``deepcopy`` and ``pickle`` give plain ones."""
+
+    __slots__ = ()
+
+    is_json_native = True
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse  # pyright: ignore
+    append = extend = insert = pop = remove = clear = sort = reverse = _refuse  # pyright: ignore
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return list, (list(self),)
+
+
+_FEW = 500
+"""So few copies may be hidden later: they seldom bring on a collection, which would come before that."""
+
+LEAVES: frozenset[type] = frozenset({str, int, float, bool, type(None)})
+IMMUTABLE: frozenset[type] = LEAVES | {FrozenDict, FrozenList}
+
+
+def freeze(value: Any) -> Any:
+    """*value* as it is now, wholly frozen; itself if it cannot change anyway. It must be plain JSON."""
+    if type(value) in IMMUTABLE:
+        return value
+    # Copied first and looked at then: another thread may be changing the original.
+    if isinstance(value, dict):
+        members = FrozenDict(value)
+        for key, item in members.items():
+            if type(item) not in IMMUTABLE:
+                dict.__setitem__(members, key, freeze(item))
+        untracker()(members)
+        return members
+    entries = FrozenList(value)
+    for index, item in enumerate(entries):
+        if type(item) not in IMMUTABLE:
+            list.__setitem__(entries, index, freeze(item))
+    untracker()(entries)
+    return entries
+
+
+def freeze_all(values: list[Any]) -> list[Any]:
+    """Each of *values* frozen. They must be plain JSON."""
+    flat = freeze_flat(values)
+    if flat is None:
+        return list(map(freeze, values))
+    hide_few(flat)
+    return flat
+
+
+def freeze_flat(values: list[Any]) -> list[Any] | None:
+    """Each of *values* frozen at C speed, if all are dicts of numbers, strings, booleans and None.
+
+    None if they are not, or not surely JSON: they must be looked at one by one then. See :func:`hide_few`.
+    """
+    if set(map(type, values)) != {dict}:
+        return None
+    with collector_paused():
+        frozen = list(map(FrozenDict, values))
+        if len(frozen) > _FEW:
+            deque(map(untracker(), frozen), 0)
+    kinds = set(map(type, chain.from_iterable(map(dict.values, frozen))))
+    if not kinds <= LEAVES or not set(map(type, set().union(*frozen))) <= {str}:
+        return None
+    if float in kinds:
+        inner = chain.from_iterable(map(dict.values, frozen))
+        if not all(math.isfinite(value) for value in inner if type(value) is float):
+            return None
+    return frozen
+
+
+def hide_few(flat: Collection[FrozenDict]) -> None:
+    """Hide from the garbage collector what :func:`freeze_flat` left in its sight."""
+    if len(flat) <= _FEW:
+        deque(map(untracker(), flat), 0)
+
+
+def freeze_checked(values: dict[K, Any], check: Callable[[], None]) -> tuple[dict[K, Any], bool]:
+    """*values* frozen, and whether surely none of them has containers in it; see :func:`hide_few` for those.
+
+    Args:
+        check: Raises where *values* are not plain JSON; only called if that is not sure.
+    """
+    flat = freeze_flat(list(values.values()))
+    if flat is not None:
+        frozen = dict(values)  # which makes room for all of them at once
+        frozen.update(zip(values, flat, strict=True))
+        return frozen, True
+    check()
+    return dict(zip(values, map(freeze, list(values.values())), strict=True)), False
+
+
+def thaw(value: Any) -> Any:
+    """*value* as builtin dicts and lists, all of them copies."""
+    if type(value) in LEAVES:
+        return value
+    if isinstance(value, dict):
+        return dict(zip(value, thaw_all(value.values()), strict=True))
+    return thaw_all(value)
+
+
+def thaw_all(values: Iterable[Any]) -> list[Any]:
+    """Each of *values* thawed."""
+    return [value if type(value) in LEAVES else thaw(value) for value in values]

@@ -1,0 +1,174 @@
+"""The file of a sink: opened where the checkpoint says that it ends, or refused."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from .._errors import InputChangedError, StoreError
+from .._runtime import disk
+from .._text import argument, quoted
+
+_log = logging.getLogger("resumable")
+
+Existing = Literal["append", "replace", "refuse"]
+
+_SAMPLE = 4096
+"""So many bytes at the beginning and before the end tell whether it is still the same file."""
+
+
+@dataclass(slots=True)
+class Extent:
+    """How far a file goes, and what its ends hold."""
+
+    offset: int = 0
+    head: bytes = b""
+    tail: bytes = b""
+
+    def grown(self, data: bytes) -> tuple[int, bytes, bytes]:
+        """What it is once *data* follows: offset, head and tail."""
+        head = self.head
+        if len(head) < _SAMPLE:
+            head += data[: _SAMPLE - len(head)]
+        return self.offset + len(data), head, (self.tail + data[-_SAMPLE:])[-_SAMPLE:]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        sample = hashlib.sha256(b"%d:%b%b" % (len(self.head), self.head, self.tail)).hexdigest()[:32]
+        return {"offset": self.offset, "sample": sample}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which file is meant.
+
+    Attributes:
+        given: The path as the user wrote it.
+        path: The same from the root on, with all links resolved.
+    """
+
+    operation_id: str
+    given: str
+    path: Path
+
+    @property
+    def text(self) -> str:
+        """The path as JSON can hold it, also if it is no UTF-8."""
+        return text_of(self.path)
+
+
+def text_of(path: str | os.PathLike[str]) -> str:
+    """*path* as JSON can hold it."""
+    return os.fspath(path).encode(errors="backslashreplace").decode()
+
+
+def open_file(place: Place, saved: Mapping[str, Any] | None, existing: Existing) -> tuple[int, Extent]:
+    """Open the file, and cut off what no checkpoint holds.
+
+    Args:
+        saved: How far it went at the last save; with ``closed``, nothing of this operation's followed. None if it is
+            new.
+
+    Raises:
+        InputChangedError: The file is not the one that was written; it was not touched.
+        StoreError: It cannot be opened.
+    """
+    try:
+        place.path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        try:
+            file = os.open(place.path, flags | (os.O_CREAT if saved is None else 0), 0o666)
+        except FileNotFoundError:
+            _refuse(place, "is gone", saved or {}, is_there=False)
+        try:
+            extent = _extent(file, place, saved, existing)
+            os.ftruncate(file, extent.offset)
+            os.lseek(file, extent.offset, os.SEEK_SET)
+            disk.sync_directory(place.path.parent)
+        except BaseException:
+            os.close(file)
+            raise
+    except OSError as error:
+        raise StoreError(f"cannot open {place.path}: {error.strerror or error}. It was not changed.") from error
+    return file, extent
+
+
+def _extent(file: int, place: Place, saved: Mapping[str, Any] | None, existing: Existing) -> Extent:
+    """How much of the file counts."""
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("it is not a regular file")
+    if saved is not None:
+        return _checked(file, place, saved, status.st_size)
+    if existing == "refuse" and status.st_size:
+        _refuse_existing(place)
+    return _read(file, 0 if existing == "replace" else status.st_size)
+
+
+def _checked(file: int, place: Place, saved: Mapping[str, Any], size: int) -> Extent:
+    offset = int(saved["offset"])
+    if size < offset:
+        _refuse(place, f"held {offset:,} bytes, now {size:,}", saved)
+    extent, more = _read(file, offset), size - offset
+    if saved["sample"] != extent.to_dict()["sample"]:
+        _refuse(place, "was changed in what the checkpoint holds of it", saved)
+    if more and saved.get("closed"):
+        _refuse_more(place, offset, more)
+    if more:
+        _log.warning("%s: cut %s bytes that no save counts off %s", place.operation_id, f"{more:,}", place.path)
+    return extent
+
+
+def _read(file: int, offset: int) -> Extent:
+    length = min(_SAMPLE, offset)
+    return Extent(offset, os.pread(file, length, 0), os.pread(file, length, offset - length))
+
+
+# -- refusing ---------------------------------------------------------------------------------------------------------
+
+
+def _refuse_existing(place: Place) -> NoReturn:
+    raise InputChangedError(
+        place.operation_id,
+        [],
+        ["move it away", "give existing='append' or existing='replace'"],
+        f"{place.path} exists already, and no checkpoint of {place.operation_id!r} knows of it; nothing was done.",
+    )
+
+
+def _refuse(place: Place, difference: str, saved: Mapping[str, Any], *, is_there: bool = True) -> NoReturn:
+    ways_out = [f"put back the {place.path.name} that the last run left"]
+    before = saved.get("path")
+    if not os.path.isabs(place.given) and before != place.text:
+        there = f"; the last run wrote {before}" if before else ""
+        ways_out.append(f"{place.given} starts at the current directory, {os.getcwd()}{there}")
+    _raise(place, difference, [*ways_out, _start_over(place, is_there=is_there)])
+
+
+def _refuse_more(place: Place, offset: int, more: int) -> NoReturn:
+    path = quoted(str(place.path))
+    _raise(
+        place,
+        f"held {offset:,} bytes when it was closed, now {offset + more:,}: {more:,} bytes were added since",
+        [
+            f"keep them elsewhere:  tail -c {more} {path} > ADDED  and then cut them off",
+            f"cut them off:  truncate -s {offset} {path}",
+            _start_over(place),
+        ],
+    )
+
+
+def _start_over(place: Place, *, is_there: bool = True) -> str:
+    away = f"move {place.path.name} away, then  " if is_there else ""
+    return f"start over:  {away}resumable rm {argument(place.operation_id)}"
+
+
+def _raise(place: Place, difference: str, ways_out: list[str]) -> NoReturn:
+    headline = f"an output file of {place.operation_id!r} is not as the last run left it; nothing was done."
+    raise InputChangedError(place.operation_id, [f"{place.path} {difference}"], ways_out, headline)

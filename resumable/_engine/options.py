@@ -1,0 +1,66 @@
+"""What :class:`checkpointed` was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import tenacity
+
+from .._json import check, decode, encode
+from .._runtime.clock import Clock, system_clock
+from .._strategies import SaveStrategy
+from ..stores import CheckpointStore
+from .quota import OnExhausted
+
+
+@dataclass(slots=True, kw_only=True)
+class Options:
+    """See :class:`checkpointed`; all defaults are filled in.
+
+    Raises:
+        TypeError, ValueError, StateEncodeError: One of them is not what it should be.
+    """
+
+    operation_id: str
+    strategy: SaveStrategy
+    store: CheckpointStore
+    auto_cleanup: bool = True
+    resume: bool = True
+    total: int | None = None
+    state_type: type[Any] | None = None
+    arguments: Mapping[str, Any] | None = None
+    progress: Any = False
+    retry: tenacity.BaseRetrying | None = None
+    on_exhausted: OnExhausted = "wait"
+    clock: Clock = field(default_factory=lambda: system_clock)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.strategy, type) or not callable(getattr(self.strategy, "should_save", None)):
+            raise TypeError(f"strategy must be one such as every(minutes=5), not {self.strategy!r:.80}")
+        for name in ("auto_cleanup", "resume"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r:.80}")
+        if self.total is not None and type(self.total) is not int:
+            raise TypeError(f"total must be an int, not {self.total!r:.80}")
+        if self.total is not None and self.total < 0:
+            raise ValueError(f"total must be >= 0, not {self.total!r}")
+        if self.state_type is not None and not isinstance(self.state_type, type):
+            raise TypeError(f"state must be a type, such as a dataclass, not {self.state_type!r:.80}")
+        if self.retry is not None and not isinstance(self.retry, tenacity.BaseRetrying):
+            raise TypeError(f"retry must be a policy such as tenacity.Retrying(...), not {self.retry!r:.80}")
+        if self.arguments is not None:
+            self.arguments = _as_they_come_back(self.arguments)
+
+
+def _as_they_come_back(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A tuple, for instance, comes back from JSON as a list, and would differ from itself.
+
+    Raises:
+        StateEncodeError: JSON cannot hold them.
+    """
+    plain = dict(arguments)
+    check(plain, "$.arguments")
+    same: dict[str, Any] = decode(encode(plain, "$.arguments"))
+    return same

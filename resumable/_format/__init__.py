@@ -1,0 +1,1 @@
+"""The bytes of a checkpoint: how they are written, read, checked, mended and migrated."""

@@ -1,0 +1,237 @@
+"""What bytes a checkpoint is: strict JSON, with a digest over the canonical content.
+
+The canonical form is the compact document without its digest, keys in their order. The digest (SHA-256, FIPS 180-4)
+stands last, so that a document as written is checked by hashing its bytes; one that a person or a tool has
+re-formatted is decoded and encoded again first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Any, TypeVar
+
+import msgspec
+
+from .._json import decode, encode
+
+R = TypeVar("R")
+
+VERSION = "2.0"
+INDENT_UP_TO = 8192
+"""Documents up to this many bytes are indented for people."""
+MAX_BYTES = 4 << 30
+"""A larger document is refused before it is parsed."""
+MAX_UNSIGNED_BYTES = 256 << 20
+"""The same for one without a digest, which anybody may have written."""
+MAX_UNSIGNED_CONTAINERS = 8 << 20
+"""So many arrays and objects may stand in such a one: an empty array is two bytes there, and sixty in memory."""
+
+_DIGEST_HEAD = b',"digest":"'
+_SECTION = {"generation", "digest"}
+"""What a section ``resumable`` has for certain."""
+_WRONG_DIGEST = "its digest does not match its content; the file was damaged or edited"
+_TAIL_LENGTH = len(_DIGEST_HEAD) + 64 + len(b'"}}')
+
+
+# -- the document -----------------------------------------------------------------------------------------------------
+
+
+def object_chunks(parts: Iterable[tuple[str, bytes | Iterable[bytes]]]) -> Iterator[bytes]:
+    """One JSON object out of encoded members, each whole or in pieces."""
+    lead = b"{"
+    for name, part in parts:
+        yield lead + encode(name) + b":"
+        if isinstance(part, bytes):
+            yield part
+        else:
+            yield from part
+        lead = b","
+    yield b"{}" if lead == b"{" else b"}"
+
+
+def sign(head: dict[str, Any], state: Iterable[bytes], tail: dict[str, Any]) -> Iterator[bytes]:
+    """The document in pieces: *head*, the state, then *tail*, whose last member ``resumable`` gets the digest."""
+    digest = hashlib.sha256()
+    for chunk in chain([encode(head)[:-1], b',"state":'], state, [b",", encode(tail)[1:-2]]):
+        digest.update(chunk)
+        yield chunk
+    digest.update(b"}}")
+    yield _DIGEST_HEAD + digest.hexdigest().encode() + b'"}}'
+
+
+def indented(document: bytes) -> bytes:
+    """The same document for people to read."""
+    return msgspec.json.format(document, indent=2) + b"\n"
+
+
+def digest_of(document: dict[str, Any]) -> str:
+    """The digest that a decoded document carries, "" if none."""
+    internal = document.get("resumable")
+    return str(internal.get("digest", "")) if isinstance(internal, dict) else ""
+
+
+def in_place(work: Callable[[], R]) -> Callable[[], R]:
+    """Do *work* here and now; what comes back gives its result."""
+    result = work()
+    return lambda: result
+
+
+def decode_document(
+    raw: bytes, beside: Callable[[Callable[[], bool]], Callable[[], bool]] = in_place
+) -> dict[str, Any]:
+    """A document out of *raw*, its digest checked where it has one.
+
+    Args:
+        beside: Does something while the document is parsed, if it can; see :func:`in_place`.
+
+    Raises:
+        ValueError: With the reason, for a person, why these bytes are not a document.
+    """
+    if len(raw) > MAX_BYTES:
+        raise ValueError(f"it is larger than {MAX_BYTES >> 20} MiB")
+    if _ends_with_digest(raw):
+        is_right = beside(lambda: _is_digest_right(raw))
+        try:
+            document = _parse(raw, decode)
+        finally:
+            if not is_right():
+                raise ValueError(_WRONG_DIGEST)
+    else:
+        if _DIGEST_HEAD[2:9] not in raw[-400:]:
+            _refuse_unsigned(raw)
+        document = _parse(raw, _decode_strictly)
+        _check_digest(document)
+    if not isinstance(document, dict):
+        raise ValueError("it is not a JSON object")
+    return document
+
+
+def _refuse_unsigned(raw: bytes) -> None:
+    """Refuse what would take too much memory, before it is parsed."""
+    if len(raw) > MAX_UNSIGNED_BYTES:
+        raise ValueError(f"it has no digest and is larger than {MAX_UNSIGNED_BYTES >> 20} MiB")
+    if raw.count(b"[") + raw.count(b"{") > MAX_UNSIGNED_CONTAINERS:
+        raise ValueError(f"it has no digest and more than {MAX_UNSIGNED_CONTAINERS:,} arrays and objects")
+
+
+def is_as_written(raw: bytes) -> bool:
+    """Whether *raw* is a document as this library writes it, its digest right.
+
+    Raises:
+        ValueError: It has a digest at its end, but a wrong one.
+    """
+    if not _ends_with_digest(raw):
+        return False
+    if not _is_digest_right(raw):
+        raise ValueError(_WRONG_DIGEST)
+    return True
+
+
+def _ends_with_digest(raw: bytes) -> bool:
+    return len(raw) >= _TAIL_LENGTH and raw.startswith(_DIGEST_HEAD, len(raw) - _TAIL_LENGTH)
+
+
+def _is_digest_right(raw: bytes) -> bool:
+    digest = hashlib.sha256(memoryview(raw)[:-_TAIL_LENGTH])
+    digest.update(b"}}")
+    return digest.hexdigest().encode() + b'"}}' == raw[-67:]
+
+
+def _parse(raw: bytes, parser: Callable[[bytes], Any]) -> Any:
+    try:
+        return parser(raw)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except (ValueError, UnicodeDecodeError, msgspec.MsgspecError) as error:
+        raise ValueError(f"it is not valid JSON ({error})") from None
+
+
+def _decode_strictly(raw: bytes) -> Any:
+    """JSON without the liberties that parsers take: no duplicate names, no NaN, no numbers out of range."""
+    import json  # only documents of other tools come here
+
+    # Text, so that no other encoding is tried; it is gone before the next one takes its memory.
+    json.loads(raw.decode(), object_pairs_hook=_refuse_duplicates)
+    return decode(raw)
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:
+    if len(pairs) != len({name for name, _ in pairs}):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the name {next(n for n in names if names.count(n) > 1)!r} stands twice in one object")
+
+
+def _check_digest(document: Any) -> None:
+    if not isinstance(document, dict):
+        return
+    internal = document.get("resumable")
+    if internal is None:
+        if any(isinstance(section, dict) and section.keys() >= _SECTION for section in document.values()):
+            raise ValueError("its 'resumable' section has another name; the file was damaged or edited")
+        return
+    if not isinstance(internal, dict) or not isinstance(internal.get("digest"), str):
+        raise ValueError("its 'resumable' section has no digest")
+    unsigned = {name: value for name, value in internal.items() if name != "digest"}
+    canonical = encode(document | {"resumable": unsigned})
+    if hashlib.sha256(canonical).hexdigest() != internal["digest"]:
+        raise ValueError(_WRONG_DIGEST)
+
+
+_VERSION_IN_HEAD = re.compile(rb'\A\s*\{\s*"version"\s*:\s*"?([^",}]{1,40})')
+_ENCRYPTED = "encrypted"
+
+
+class UnknownFormatError(ValueError):
+    """These bytes may well be a good checkpoint, but this program cannot tell."""
+
+
+def refuse_unknown(raw: bytes) -> None:
+    """Tell a document that others can read from one that nobody can.
+
+    Raises:
+        UnknownFormatError: It is encrypted, or of a newer release.
+    """
+    match = _VERSION_IN_HEAD.match(raw)
+    if match is None:
+        return
+    version = match.group(1).decode(errors="replace")
+    if version.endswith(_ENCRYPTED):
+        raise UnknownFormatError(
+            "it is encrypted; open it with EncryptedStore and its key (the command line takes --key-file)"
+        )
+    if is_newer(version) and not _is_ours(raw[: match.start(1)] + VERSION.encode() + raw[match.end(1) :]):
+        raise UnknownFormatError(newer("version", version, f"{VERSION} and 1.0"))
+
+
+def is_encrypted(raw: bytes) -> bool:
+    """Whether *raw* says that it is."""
+    match = _VERSION_IN_HEAD.match(raw)
+    return match is not None and match.group(1).endswith(_ENCRYPTED.encode())
+
+
+def is_newer(version: Any, known: str = VERSION) -> bool:
+    """Whether *version* is a later one than *known*."""
+    match = re.fullmatch(r"\d{1,6}(\.\d{1,6})*", str(version))
+    return match is not None and _numbers(match.group()) > _numbers(known)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in version.split(".")]
+
+
+def newer(what: str, version: Any, known: str) -> str:
+    """Why it cannot be judged, for a person."""
+    return (
+        f"it has {what} {version!r}, of a newer release; this program reads {known}. Use that release, or a later one"
+    )
+
+
+def _is_ours(raw: bytes) -> bool:
+    """Whether its digest is right: then nothing but its version was damaged. Others' need have none."""
+    try:
+        return isinstance(decode_document(raw).get("resumable"), dict)
+    except ValueError:
+        return False

@@ -1,0 +1,132 @@
+"""Which files an operation has, and what lies in them. Only reads."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .._errors import StoreError
+from .._runtime import disk
+from ..stores import FileStore
+from ..stores._journal_file import without_room
+from ..stores._names import PREFIX, SUFFIX, names_for
+from ..stores._rivals import operation_id_in
+from . import journal
+from .document import UnknownFormatError
+
+_FILE = re.compile(r"(\.checkpoint_.+)\.(json|journal|lock)(\.prev|\.corrupt-[\w-]+)?", re.DOTALL)
+_KINDS = {"json": "checkpoint", "journal": "journal"}
+
+
+@dataclass(slots=True)
+class FileFound:
+    """One file of an operation.
+
+    Attributes:
+        kind: ``checkpoint`` or ``journal``.
+        role: ``current``, ``previous`` or ``kept`` (damaged once, and put aside).
+        raw: What lies there; of a journal, without the room for more saves that a killed run left behind its end.
+        room: How many bytes of that there are.
+        content: The same, decrypted where it is encrypted.
+        problem: What is wrong with it; "" if nothing.
+        is_unknown: Whether it may well be good: a newer release wrote it, or a key is needed.
+        notes: What it holds, for people.
+        saves: How many whole saves a journal holds.
+        records: What each piece of a journal is, and whether it is good, one line each.
+        is_readable: Whether its bytes could be had.
+        is_irregular: Whether it is a directory, a link, a pipe or the like.
+    """
+
+    path: Path
+    kind: str
+    role: str
+    raw: bytes = b""
+    room: int = 0
+    content: bytes = b""
+    problem: str = ""
+    is_unknown: bool = False
+    notes: str = ""
+    saves: int = 0
+    records: list[str] = field(default_factory=list)
+    is_irregular: bool = False
+    is_readable: bool = True
+
+    @property
+    def verdict(self) -> str:
+        """``good``, ``damaged`` or ``unknown``."""
+        return "unknown" if self.is_unknown else "damaged" if self.problem else "good"
+
+    def fails(self, error: ValueError) -> None:
+        """Note why it cannot be used."""
+        self.problem, self.is_unknown = str(error), isinstance(error, UnknownFormatError)
+
+
+def operations_at(target: str, store: FileStore) -> list[Path]:
+    """The checkpoints that *target* names: a directory, any file of an operation, or an operation id in *store*.
+
+    Raises:
+        ValueError: It names none.
+    """
+    path = Path(target)
+    base = base_of(path)
+    if base is not None and files_of(base):
+        return [base]
+    if path.is_dir():
+        return sorted({base for file in path.iterdir() if (base := base_of(file)) is not None})
+    located = store.locate(target)
+    if not files_of(located):
+        raise ValueError(f"{target!r} is no checkpoint file, no directory, and no operation in {store.directory}")
+    return [located]
+
+
+def base_of(path: Path) -> Path | None:
+    """The checkpoint that the file *path* belongs to, by its name; None if to none."""
+    match = _FILE.fullmatch(path.name)
+    if match is None or match.group(2) == "lock":
+        return None
+    return path.with_name(match.group(1) + SUFFIX)
+
+
+def files_of(base: Path) -> list[FileFound]:
+    """In the order in which they are preferred: current, previous, kept; a checkpoint before its journal."""
+    try:
+        names = list(base.parent.iterdir()) if base.parent.is_dir() else []
+    except OSError as error:
+        raise StoreError(f"cannot look into {base.parent}: {error.strerror or error}") from error
+    found = []
+    for path in sorted(names):
+        match = _FILE.fullmatch(path.name)
+        if match is not None and match.group(2) in _KINDS and base_of(path) == base:
+            suffix = match.group(3)
+            role = "current" if suffix is None else "previous" if suffix == ".prev" else "kept"
+            found.append(FileFound(path, _KINDS[match.group(2)], role))
+    return sorted(found, key=lambda file: (("current", "previous", "kept").index(file.role), file.kind))
+
+
+def read(file: FileFound) -> None:
+    try:
+        file.is_irregular = disk.is_irregular(file.path)
+        if file.is_irregular:
+            raise OSError("it is not a regular file")
+        raw = disk.read(file.path) or b""
+        file.raw = without_room(raw) if file.kind == "journal" else raw
+        file.room = len(raw) - len(file.raw)
+    except OSError as error:
+        file.problem = f"{file.path.name} cannot be read: {error.strerror or error}"
+        file.is_readable = False
+
+
+def operation_id_of(base: Path, files: list[FileFound]) -> str:
+    """As the files tell it, one that fits their name before others: a bit makes ``Job`` of ``job``."""
+    told = [found for file in files if (found := _told_by(file)) is not None]
+    fitting = (found for found in told if base.name in names_for(found))
+    return next(fitting, told[0] if told else base.name[len(PREFIX) : -len(SUFFIX)])
+
+
+def _told_by(file: FileFound) -> str | None:
+    if file.kind == "checkpoint":
+        return operation_id_in(file.path)
+    content = journal.read(file.raw)
+    found = content.header.get("operation_id") if content is not None else None
+    return found if isinstance(found, str) else None

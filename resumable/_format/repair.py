@@ -1,0 +1,130 @@
+"""Going back to the last good save; what is damaged is kept."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from .._errors import CheckpointCorruptError, StoreError
+from .._runtime import disk
+from ..stores import FileStore
+from .verify import Recoverable, Unseal, Verified, verify
+
+
+@dataclass(slots=True)
+class Repaired:
+    """What was done.
+
+    Attributes:
+        problem: What was wrong; "" if nothing, and nothing was done.
+        taken: From what the checkpoint is now made.
+        kept: Copies of the damaged files.
+        best: The save that the next run goes on from.
+    """
+
+    operation_id: str
+    path: Path
+    problem: str
+    best: Recoverable
+    taken: list[Path] = field(default_factory=list)
+    kept: list[Path] = field(default_factory=list)
+
+
+def repair(path: Path, *, now: datetime, unseal: Unseal | None = None) -> Repaired:
+    """Make the last good save of the checkpoint at *path* the current one, while nobody works on it.
+
+    The damaged files stay beside it as ``….corrupt-<stamp>``. A checkpoint that is good is left as it is.
+
+    Args:
+        now: Stands in for time stamps that old documents lack, and names the copies.
+        unseal: Opens encrypted ones.
+
+    Raises:
+        CheckpointCorruptError: There is no good save, or nobody can tell: a newer release wrote what is there, or it
+            is encrypted and *unseal* is missing. Nothing was changed.
+        CheckpointBusyError: A process works on the operation.
+        StoreError: The files cannot be read or written; what is there can still be repaired.
+    """
+    store = FileStore(path.parent)
+    operation_id = _judged(path, now, unseal).operation_id
+    if store.locate(operation_id) != path:
+        raise StoreError(f"{path} holds the operation {operation_id!r}, whose place is {store.locate(operation_id)}")
+    with store.own(operation_id):
+        found = _judged(path, now, unseal)
+        if found.best is None:
+            raise CheckpointCorruptError(operation_id, str(path), f"{found.problem}, and {_others(found)}")
+        repaired = Repaired(operation_id, path, found.problem, found.best)
+        if found.problem:
+            try:
+                _repair(store, found, repaired, f".corrupt-{now:%Y%m%dT%H%M%SZ}")
+            except OSError as error:
+                raise StoreError(f"cannot repair {path}: {error.strerror or error}") from error
+        return repaired
+
+
+def _judged(path: Path, now: datetime, unseal: Unseal | None) -> Verified:
+    """What is known of it.
+
+    Raises:
+        CheckpointCorruptError: It may well be good. To go back to an older save is no repair then.
+    """
+    found = verify(path, now=now, unseal=unseal)
+    if found.is_unknown:
+        raise CheckpointCorruptError(found.operation_id, str(path), found.problem)
+    return found
+
+
+def _others(found: Verified) -> str:
+    unknown = next((file for file in found.files if file.is_unknown), None)
+    if unknown is None:
+        return "there is no other save that is good"
+    return f"nobody can tell whether {unknown.path.name} is good: {unknown.problem}"
+
+
+def _repair(store: FileStore, found: Verified, repaired: Repaired, suffix: str) -> None:
+    """First the copies, then the journal, the checkpoint last: until that stands, this can be done again."""
+    best, path = repaired.best, found.path
+    for file in found.files:
+        if file.role != "kept" and file.is_irregular:
+            repaired.kept.append(_move_aside(file.path, suffix))
+        elif file.role == "current" and (file.kind == "journal" or best.snapshot is not file):
+            repaired.kept.append(_keep(file.path, suffix))
+    _put_journal(store, found.operation_id, path, best)
+    if best.snapshot.role != "current":
+        disk.replace(path, [best.snapshot.raw])
+    disk.sync_directory(path.parent)
+    repaired.taken = [best.snapshot.path] + ([best.journal.path] if best.journal is not None else [])
+
+
+def _put_journal(store: FileStore, operation_id: str, path: Path, best: Recoverable) -> None:
+    if best.journal is not None:
+        store.write_journal(operation_id, [best.journal.raw[: best.journal_bytes]])(b"")
+    else:
+        disk.unlink(path.with_suffix(".journal"))
+
+
+def _move_aside(path: Path, suffix: str) -> Path:
+    """What is no file can have no second name, and nothing can replace a directory."""
+    number = 0
+    while os.path.lexists(kept := path.with_name(f"{path.name}{suffix}" + (f"-{number}" if number else ""))):
+        number += 1
+    os.rename(path, kept)
+    return kept
+
+
+def _keep(path: Path, suffix: str) -> Path:
+    """A second name for the file, for it is about to be replaced."""
+    number = 0
+    while True:
+        kept = path.with_name(f"{path.name}{suffix}" + (f"-{number}" if number else ""))
+        try:
+            os.link(path, kept, follow_symlinks=False)
+        except FileExistsError:
+            number += 1
+        except (OSError, NotImplementedError):  # no hard links here
+            disk.write_new(kept, [disk.read(path) or b""])
+            return kept
+        else:
+            return kept

@@ -1,0 +1,247 @@
+"""What the files of an operation still hold: each generation and each save in a journal, good or not. Only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from . import journal as _journal
+from .document import is_encrypted
+from .files import FileFound, files_of, operation_id_of, read
+from .restore import Restored, check_format, check_internal, from_snapshot, replay
+
+Unseal = Callable[[str, bytes], bytes]
+"""Opens what an operation's encrypted file holds; raises ValueError if it cannot."""
+
+
+@dataclass(slots=True)
+class Recoverable:
+    """A state that can be had: a snapshot, and as many saves of a journal as are good.
+
+    Attributes:
+        journal_bytes: What is good of the journal; 0 if nothing goes with the snapshot.
+        lost_bytes: What is not.
+    """
+
+    restored: Restored
+    snapshot: FileFound
+    journal: FileFound | None = None
+    journal_bytes: int = 0
+    saves: int = 0
+
+    @property
+    def lost_bytes(self) -> int:
+        return len(self.journal.raw) - self.journal_bytes if self.journal is not None else 0
+
+
+@dataclass(slots=True)
+class Verified:
+    """All files of one operation.
+
+    Attributes:
+        path: Where its checkpoint lies, or should.
+        problem: Why it cannot be loaded as it is, "" if it can.
+        best: The last good save; None if there is none.
+    """
+
+    operation_id: str
+    path: Path
+    files: list[FileFound] = field(default_factory=list)
+    problem: str = ""
+    best: Recoverable | None = None
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it may well be good, and this program cannot tell."""
+        return any(file.is_unknown for file in self.files if file.role == "current")
+
+    @property
+    def verdict(self) -> str:
+        """``good``, ``damaged`` or ``unknown``."""
+        return "unknown" if self.is_unknown else "damaged" if self.problem else "good"
+
+
+def verify(path: Path, *, now: datetime, unseal: Unseal | None = None) -> Verified:
+    """Look at all files of the checkpoint at *path*.
+
+    Args:
+        now: Stands in for time stamps that old documents lack.
+        unseal: Opens encrypted ones; without it, nothing can be told of them.
+
+    Raises:
+        StoreError: They cannot be read.
+    """
+    files = files_of(path)
+    for file in files:
+        read(file)
+    operation_id = operation_id_of(path, files)
+    found = Verified(operation_id, path, files)
+    snapshots = [file for file in files if file.kind == "checkpoint"]
+    journals = [file for file in files if file.kind == "journal"]
+    for snapshot in snapshots:
+        _open(snapshot, operation_id, unseal)
+    for journal in journals:
+        if journal.is_readable:
+            _look_into(journal, operation_id)
+    candidates: list[Recoverable] = []
+    for snapshot in snapshots:
+        if not snapshot.problem:
+            candidates.extend(_candidates(snapshot, journals, operation_id, now))
+    found.best = _best(candidates)
+    found.problem = _problem(found, snapshots, journals, now)
+    return found
+
+
+def _open(snapshot: FileFound, operation_id: str, unseal: Unseal | None) -> None:
+    snapshot.content = snapshot.raw
+    if unseal is not None and is_encrypted(snapshot.raw):
+        try:
+            snapshot.content = unseal(operation_id, snapshot.raw)
+        except ValueError as error:
+            snapshot.fails(error)
+
+
+def _look_into(journal: FileFound, operation_id: str) -> None:
+    content = _journal.read(journal.raw)
+    if content is None:
+        journal.notes = f"it holds no save{_zeros(journal.raw)}"
+        return
+    journal.saves = len(content.records)
+    room = f", and {journal.room:,} bytes of room for more" if journal.room else ""
+    journal.notes = f"{journal.saves} good saves in {content.good_bytes:,} of {len(journal.raw):,} bytes{room}"
+    try:
+        if content.header:
+            check_format(content)
+    except ValueError as error:
+        journal.notes = ""
+        journal.fails(error)
+        return
+    journal.records = list(_records(content, len(journal.raw)))
+    if content.damage:
+        journal.problem = content.damage
+    elif content.header.get("operation_id") != operation_id:
+        journal.problem = "it is of another operation"
+    elif content.good_bytes < len(journal.raw):
+        journal.notes += _zeros(journal.raw[content.good_bytes :]) or (
+            "; the rest is a save that was cut off, which counts for nothing"
+        )
+
+
+def _zeros(tail: bytes) -> str:
+    """What a tail may be of which nothing is left; "" if it is none."""
+    if not tail or tail.strip(b"\0"):
+        return ""
+    return f"; its last {len(tail):,} bytes are zeros: saves that were never written wholly, or were lost"
+
+
+def _records(content: _journal.JournalContent, size: int) -> Iterator[str]:
+    start = 0
+    for number, (record, end) in enumerate(zip(content.records, content.ends, strict=True), 1):
+        metadata = record.get("metadata")
+        items = metadata.get("processed_items") if isinstance(metadata, dict) else None
+        fold = "; a new snapshot was begun with it" if "fold" in record else ""
+        yield f"bytes {start:,} to {end:,}: good, save {number}, at {record.get('at')}, item {items or 0}{fold}"
+        start = end
+    if content.good_bytes < size:
+        kind = f"damaged, {content.damage}" if content.damage else "cut off while it was written"
+        yield f"bytes {content.good_bytes:,} to {size:,}: {kind}"
+
+
+def _candidates(
+    snapshot: FileFound, journals: list[FileFound], operation_id: str, now: datetime
+) -> Iterator[Recoverable]:
+    try:
+        restored = _checked(from_snapshot(snapshot.content, operation_id, now))
+    except ValueError as error:
+        snapshot.fails(error)
+        return
+    snapshot.notes = _told(restored)
+    yield Recoverable(restored, snapshot)
+    for journal in journals if restored.generation else ():
+        found = _with_journal(snapshot, journal, operation_id, now)
+        if found is not None:
+            yield found
+
+
+def _with_journal(snapshot: FileFound, journal: FileFound, operation_id: str, now: datetime) -> Recoverable | None:
+    """As many of the journal's saves as can be replayed."""
+    content = _journal.read(journal.raw)
+    first = content.since(_generation(snapshot, operation_id, now)) if content is not None and content.header else None
+    if content is None or first is None:
+        return None
+    ends = content.ends[first:]
+    good, bad = 0, len(ends) + 1  # the first `good` can be replayed, the first `bad` cannot
+    best: Recoverable | None = None
+    count = len(ends)
+    while good < bad:
+        length = ends[count - 1] if count else 0
+        restored = _replayed(snapshot, journal.raw[:length], operation_id, now) if count else None
+        if restored is not None:
+            best, good = Recoverable(restored, snapshot, journal, length, count), count
+        else:
+            bad = count
+        if bad - good <= 1:
+            break
+        count = (good + bad) // 2
+    return best
+
+
+def _generation(snapshot: FileFound, operation_id: str, now: datetime) -> int:
+    return from_snapshot(snapshot.content, operation_id, now).generation
+
+
+def _replayed(snapshot: FileFound, journal: bytes, operation_id: str, now: datetime) -> Restored | None:
+    try:
+        restored = from_snapshot(snapshot.content, operation_id, now)
+        replay(restored, journal)
+        return _checked(restored)
+    except ValueError:
+        return None
+
+
+def _checked(restored: Restored) -> Restored:
+    check_internal(restored.data)
+    return restored
+
+
+def _best(candidates: list[Recoverable]) -> Recoverable | None:
+    """The current one, if it is good, else the newest; of each with the most saves."""
+    current = [one for one in candidates if one.snapshot.role == "current"]
+    return max(current or candidates, key=_newness, default=None)
+
+
+def _newness(one: Recoverable) -> tuple[datetime, int, int]:
+    return one.restored.data.last_updated, one.restored.data.metadata.save_count, one.saves
+
+
+def _told(restored: Restored) -> str:
+    data = restored.data
+    when = f"{data.last_updated:%Y-%m-%d %H:%M:%S} UTC"
+    return f"saved {when}, {data.metadata.processed_items:,} items, {restored.size:,} bytes"
+
+
+def _problem(found: Verified, snapshots: list[FileFound], journals: list[FileFound], now: datetime) -> str:
+    """Why it cannot be loaded as it is; "" if it can."""
+    current = next((file for file in snapshots if file.role == "current"), None)
+    if current is None:
+        return "there is no current checkpoint: it was finished, or its checkpoint was removed; a run begins anew"
+    if current.problem:
+        return current.problem
+    journal = next((file for file in journals if file.role == "current"), None)
+    previous = next((file for file in snapshots if file.role == "previous"), None)
+    if previous is not None and previous.is_irregular and previous.path.is_dir():
+        return f"{previous.problem}, and takes the place of the checkpoint before: none can be saved"
+    try:
+        restored = from_snapshot(current.content, found.operation_id, now)
+        if restored.generation:
+            if journal is not None and not journal.is_readable:
+                return journal.problem
+            replay(restored, journal.raw if journal is not None else None)
+        _checked(restored)
+    except ValueError as error:
+        if journal is not None and not journal.problem:
+            journal.fails(error)
+        return str(error)
+    return ""

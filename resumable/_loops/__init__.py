@@ -1,0 +1,1 @@
+"""Which items are done: by position, by key, or out of order."""

@@ -1,0 +1,1 @@
+"""What a person is told, of a run and of a stored checkpoint: lines, bar, time left, summary."""

@@ -1,0 +1,209 @@
+"""Where an operation stands, as lines with a bar.
+
+Pure: text from values.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from .._text import printable
+from .messages import clock_time, duration, later, speed, waiting
+
+_WIDEST_BAR, _NARROWEST_BAR = 30, 6
+_WIDEST_NAME = 40
+_WIDE = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressView:
+    """Where an operation stands, for whoever shows it.
+
+    Attributes:
+        at: When this was so, in local time.
+        done: Items over all runs.
+        total: None if unknown.
+        rate: Items a second of working time, None if unknown.
+        seconds_left: Until the last item is done, with all waits; None if unknown.
+        waits: Waits for the API's quota among them, with the one that is going on.
+        wait_seconds: What these take together.
+        requests_remaining: What is left of the quota in this window, None if unknown.
+        requests_limit: What a full window has, None if unknown.
+        run: Number of this run, from 1.
+        resumed_at: Items that were done when this run began.
+        waiting_seconds: What is left of the wait that is going on; None if there is none.
+        waiting_for: Who is waited for, such as a host.
+        is_last: Whether this is the last view of this run.
+    """
+
+    operation_id: str
+    at: datetime
+    done: int = 0
+    total: int | None = None
+    rate: float | None = None
+    seconds_left: float | None = None
+    waits: int = 0
+    wait_seconds: float = 0.0
+    requests_remaining: int | None = None
+    requests_limit: int | None = None
+    run: int = 1
+    resumed_at: int = 0
+    waiting_seconds: float | None = None
+    waiting_for: str = ""
+    is_last: bool = False
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the operation waits for a quota."""
+        return self.waiting_seconds is not None
+
+    @property
+    def share(self) -> float | None:
+        """What is done of the total, from 0 to 1; None if the total is unknown."""
+        if self.total is None:
+            return None
+        return min(1.0, self.done / self.total) if self.total > 0 else 1.0
+
+    @property
+    def finish_at(self) -> datetime | None:
+        """When the last item will be done, in local time; None if unknown."""
+        return None if self.seconds_left is None else later(self.at, self.seconds_left)
+
+
+class Glyphs(NamedTuple):
+    """The signs that lines are drawn with."""
+
+    done: str
+    mark: str
+    to_go: str
+    dot: str
+    cut: str
+
+
+FINE = Glyphs("━", "┿", "─", "·", "…")
+ASCII = Glyphs("=", "+", "-", "|", "~")
+"""For streams that cannot take the fine ones."""
+
+
+class Line(NamedTuple):
+    """A line with a bar in its middle; the bar's parts are apart, so that they can be coloured."""
+
+    head: str
+    bar_done: str
+    bar_to_go: str
+    tail: str
+
+    def __str__(self) -> str:
+        return "".join(self)
+
+
+def progress_line(view: ProgressView, width: int = 100, glyphs: Glyphs = FINE) -> Line:
+    """``stars  34% ━━━━━━━━━━┿─────────── 3,418/10,000  3.3/s  59 min left, done 15:24``, at most *width* wide.
+
+    The bar's mark is where this run began. What does not fit goes: first the bar, then the tail's end.
+    """
+    name = cut(printable(view.operation_id), max(min(_WIDEST_NAME, width // 3), 1), glyphs)
+    parts = _tail(view)
+    share = view.share
+    if share is None:
+        return Line(cut("  ".join([name, *parts]), width, glyphs), "", "", "")
+    head, tail = f"{name} {int(share * 100):>3}% ", "  ".join(parts)
+    room = min(width - cells(head) - cells(tail) - 1, _WIDEST_BAR)
+    if room < _NARROWEST_BAR:
+        return Line(cut(head + tail, width, glyphs), "", "", "")
+    done, to_go = _bar(view, share, room, glyphs)
+    return Line(head, done, to_go, f" {tail}")
+
+
+def _bar(view: ProgressView, share: float, width: int, glyphs: Glyphs) -> tuple[str, str]:
+    filled = int(share * width)
+    signs = glyphs.done * filled + glyphs.to_go * (width - filled)
+    if view.resumed_at and view.total:
+        mark = min(int(view.resumed_at / view.total * width), width - 1)
+        signs = signs[:mark] + glyphs.mark + signs[mark + 1 :]
+    return signs[:filled], signs[filled:]
+
+
+def _tail(view: ProgressView) -> list[str]:
+    count = f"{view.done:,} done" if view.total is None else f"{view.done:,}/{view.total:,}"
+    parts = [count]
+    if view.rate:
+        parts.append(speed(view.rate))
+    if view.total is not None and view.done >= view.total:
+        parts.append("done")
+    elif view.seconds_left is not None:
+        left, finish = f"{duration(view.seconds_left)} left", view.finish_at
+        parts.append(left if finish is None else f"{left}, done {clock_time(finish, view.at)}")
+    return parts
+
+
+def budget_line(view: ProgressView, glyphs: Glyphs = FINE) -> str:
+    """``requests 1,582 of 5,000 left · one wait of 35 min expected``; "" if no quota is known."""
+    return f" {glyphs.dot} ".join(filter(None, [_requests(view), _waits(view)]))
+
+
+def _requests(view: ProgressView) -> str:
+    if view.requests_remaining is None:
+        return ""
+    of = "" if view.requests_limit is None else f" of {view.requests_limit:,}"
+    return f"requests {view.requests_remaining:,}{of} left"
+
+
+def _waits(view: ProgressView) -> str:
+    if view.waits == 1:
+        return f"one wait of {duration(view.wait_seconds)} expected"
+    if view.waits:
+        return f"{view.waits:,} waits of {duration(view.wait_seconds)} in all expected"
+    is_known = view.seconds_left is not None and view.requests_remaining is not None
+    return "no wait expected" if is_known else ""
+
+
+def waiting_line(view: ProgressView, width: int = 1000) -> str:
+    """``stars: waiting 34:52 for api.github.com (fresh at 15:00:11). Saved: safe to stop.``; "" if it does not wait.
+
+    Where it is wider than *width*, first the time goes, then for whom.
+    """
+    if view.waiting_seconds is None:
+        return ""
+    ways = ((view.waiting_for, view.at), (view.waiting_for, None), ("", None))
+    texts = [waiting(view.operation_id, view.waiting_seconds, host, at) for host, at in ways]
+    return next((text for text in texts if cells(text) <= width), texts[-1])
+
+
+def one_line(view: ProgressView, width: int, glyphs: Glyphs = FINE) -> str:
+    """All that fits into *width* on one line: the wait, or the bar and what is left of the quota."""
+    if view.is_waiting:
+        return cut(waiting_line(view, width), width, glyphs)
+    budget = budget_line(view, glyphs)
+    spare = f" {glyphs.dot} {budget}" if budget and width >= _WIDE else ""
+    return cut(f"{progress_line(view, width - cells(spare), glyphs)}{spare}", width, glyphs)
+
+
+def text_line(view: ProgressView, glyphs: Glyphs = FINE) -> str:
+    """All of it on one line, without a bar: for logs, and where nobody watches."""
+    if view.is_waiting:
+        return waiting_line(view)
+    line = progress_line(view, 1000, glyphs)
+    budget = budget_line(view, glyphs)
+    return f"{line.head}{line.tail.strip()}" + (f" {glyphs.dot} {budget}" if budget else "")
+
+
+# -- widths
+
+
+def cells(text: str) -> int:
+    """The width of *text* on a terminal."""
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)
+
+
+def cut(text: str, width: int, glyphs: Glyphs = FINE) -> str:
+    """*text*, ended early if it is wider than *width*."""
+    if cells(text) <= width:
+        return text
+    while text and cells(text) >= width:
+        text = text[:-1]
+    return f"{text}{glyphs.cut}" if width > 0 else ""

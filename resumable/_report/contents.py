@@ -1,0 +1,112 @@
+"""What one checkpoint holds: its loops, the items that failed, and the values of its state by size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .._format.document import VERSION
+from .._json import encode
+from .._loops.map.map_loop import Failed
+from .._loops.ranges import Ranges
+from .._models import CheckpointData
+
+_KINDS = {str: "text", bool: "true or false", int: "number", float: "number", list: "list", dict: "dict"}
+
+
+@dataclass(frozen=True, slots=True)
+class LoopPlace:
+    """Where one loop stands.
+
+    Attributes:
+        by: How it is followed: ``key``, ``position``, or ``scattered``, which is by position, but in any order.
+        total_items: None if it is not known.
+    """
+
+    name: str
+    by: str
+    processed_items: int
+    total_items: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedItem:
+    """An item that ``map`` gave up; *key* is its position if its loop is followed by position."""
+
+    loop: str
+    key: str | int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateKey:
+    """One value of the state.
+
+    Attributes:
+        kind: Of a durable collection (mapping, set, log), else of the value.
+        entries: None for what has none.
+        bytes: As compact JSON.
+    """
+
+    name: str
+    kind: str
+    entries: int | None
+    bytes: int
+
+
+def loops_in(data: CheckpointData) -> list[LoopPlace]:
+    """Its loops, in the order in which they began.
+
+    Raises:
+        ValueError: They are not what this version writes.
+    """
+    try:
+        return [_loop(name, place) for name, place in data.internal.get("loops", {}).items()]
+    except (TypeError, AttributeError, LookupError, ValueError) as error:
+        raise ValueError(f"its loops are damaged: {error}") from None
+
+
+def _loop(name: str, place: Mapping[str, Any]) -> LoopPlace:
+    by = place["by"]
+    if by == "key":
+        done = len(place.get("keys", ())) + len(Ranges.from_list(place.get("ranges", [])))
+    elif by == "scattered":
+        done = place["head"] - len(Ranges.from_list(place["missing"]))
+    elif by == "position":
+        done = place["position"]
+    else:
+        raise ValueError(f"one is followed by {by!r}")
+    return LoopPlace(name, by, done, place.get("total"))
+
+
+def failed_in(data: CheckpointData) -> list[FailedItem]:
+    """The items that were given up, loop by loop, in the order in which they failed."""
+    failed = Failed(data.internal.get("failed")).to_dict()
+    return [FailedItem(loop, key, text) for loop, pairs in failed.items() for key, text in pairs]
+
+
+def state_keys_in(data: CheckpointData) -> list[StateKey]:
+    """The values of its state, in their order."""
+    kinds = data.internal.get("collections", {})
+    return [
+        StateKey(
+            name,
+            str(kinds.get(name) or _KINDS.get(type(value), "null")),
+            len(value) if isinstance(value, list | dict) else None,
+            len(encode(value)),
+        )
+        for name, value in data.state.items()
+    ]
+
+
+def plain_document(data: CheckpointData) -> dict[str, Any]:
+    """The v2.0 document that any reader understands: without the section that only this library reads."""
+    return {
+        "version": VERSION,
+        "operation_id": data.operation_id,
+        "state": data.state,
+        "metadata": data.metadata.to_dict(),
+        "created_at": data.created_at.isoformat(),
+        "last_updated": data.last_updated.isoformat(),
+    }

@@ -1,0 +1,135 @@
+"""How a job stands that is worked on in shards: the sum of the operations that its shards are."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+from .summary import State, Summary
+
+_SHARD = re.compile(r"(?P<job>.*\D)(?<=[-_/.:# ])(?P<number>[0-9]{1,5})", re.DOTALL)
+_DATED = re.compile(r".*[0-9][-_/.:# ]+", re.DOTALL)
+_ORDER: tuple[State, ...] = (
+    "running",
+    "stopped",
+    "failed",
+    "killed",
+    "incomplete",
+    "damaged",
+    "encrypted",
+    "saved",
+    "finished",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sum:
+    """Where a job stands: all shards together, as of the last save of each. What is not known is None.
+
+    Attributes:
+        pattern: What the ids have in common: ``job-*``.
+        operation_ids: Its shards.
+        states: How many shards are in which state.
+        processed_items: Of all shards of which it is known.
+        total_items: None unless it is known of every shard. A shard that is finished had to do what it did.
+        failed_items: Of all shards of which it is known.
+        left_seconds: Until the last shard is done, if the others follow as those that run now come to their end; if
+            none runs, as though all did.
+        missing: Numbers between those of the shards that have no checkpoint: not begun, or finished and removed.
+    """
+
+    pattern: str
+    operation_ids: tuple[str, ...]
+    states: dict[State, int]
+    processed_items: int | None
+    total_items: int | None
+    failed_items: int
+    percent: int | None
+    left_seconds: float | None
+    last_updated: datetime | None
+    missing: tuple[int, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: v.isoformat() if isinstance(v, datetime) else v for name, v in values.items()}
+
+
+def matches(operation_id: str, pattern: str) -> bool:
+    """Whether *pattern* is that id, or means it as the shell's wildcards do."""
+    return operation_id == pattern or fnmatchcase(operation_id, pattern)
+
+
+def sums_of(summaries: Sequence[Summary], patterns: Iterable[str] = ()) -> list[Sum]:
+    """The sum of all that match, for each of *patterns*; without any, the jobs whose shards are numbered.
+
+    Those are two or more ids that differ only in a number at their end, counted from 0 or 1: ``job-0``, ``job-1``.
+    A date at the end counts as no number (``crawl-2026-01-02``), nor does a year (``crawl-2026``).
+    """
+    if patterns:
+        found = {one: [s for s in summaries if matches(s.operation_id, one)] for one in dict.fromkeys(patterns)}
+        return [_sum(pattern, shards, ()) for pattern, shards in found.items() if len(shards) > 1]
+    return [
+        _sum(f"{job}*", [shards[key] for key in sorted(shards)], _missing({number for number, _ in shards}))
+        for job, shards in _numbered(summaries).items()
+        if len(shards) > 1 and min(shards)[0] < 2
+    ]
+
+
+def _numbered(summaries: Iterable[Summary]) -> dict[str, dict[tuple[int, str], Summary]]:
+    """Shards by job, and there by number and id: ``job-1`` and ``job-01`` are two."""
+    jobs: dict[str, dict[tuple[int, str], Summary]] = collections.defaultdict(dict)
+    for summary in summaries:
+        shard = _SHARD.fullmatch(summary.operation_id)
+        if shard and not _DATED.fullmatch(shard["job"]):
+            jobs[shard["job"]][int(shard["number"]), summary.operation_id] = summary
+    return jobs
+
+
+def _missing(numbers: set[int]) -> tuple[int, ...]:
+    return tuple(number for number in range(min(numbers), max(numbers)) if number not in numbers)
+
+
+def _sum(pattern: str, shards: Sequence[Summary], missing: tuple[int, ...]) -> Sum:
+    counts = collections.Counter(one.state for one in shards)
+    known = [one.processed_items for one in shards if one.processed_items is not None]
+    processed, total = sum(known) if known else None, _total(shards)
+    return Sum(
+        pattern=pattern,
+        operation_ids=tuple(one.operation_id for one in shards),
+        states={state: counts[state] for state in _ORDER if counts[state]},
+        processed_items=processed,
+        total_items=total,
+        failed_items=sum(one.failed_items or 0 for one in shards),
+        percent=processed * 100 // total if total and processed is not None and processed <= total else None,
+        left_seconds=None if total is None else _left(shards),
+        last_updated=max((one.last_updated for one in shards if one.last_updated), default=None),
+        missing=missing,
+    )
+
+
+def _total(shards: Iterable[Summary]) -> int | None:
+    totals = [one.processed_items if one.state == "finished" else one.total_items for one in shards]
+    return None if None in totals else sum(total for total in totals if total is not None)
+
+
+def _left(shards: Iterable[Summary]) -> float | None:
+    unfinished = [one for one in shards if not one.has_ended]
+    items = sum((one.total_items or 0) - (one.processed_items or 0) for one in unfinished)
+    if items <= 0:
+        return 0.0 if items == 0 else None
+    rate = sum(map(_rate, [one for one in unfinished if one.state == "running"] or unfinished))
+    if not rate:
+        return None
+    return round(max([items / rate, *(one.left_seconds or 0.0 for one in unfinished)]), 1)
+
+
+def _rate(summary: Summary) -> float:
+    """Items a second, over all its runs."""
+    return (summary.processed_items or 0) / summary.elapsed_time if summary.elapsed_time else 0.0

@@ -1,0 +1,1 @@
+"""The machine below: clock, signals, the current checkpoint, steps, and what the interpreter can do."""

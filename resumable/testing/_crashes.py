@@ -1,0 +1,107 @@
+"""Killing each ``@resumable`` function that a test calls, and calling it again until it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, NoReturn
+
+from .._api.call import Operation
+from ._probe import Place, Probe, SimulatedInterrupt, SimulatedKill, installed
+from ._run import interrupt
+
+_RUNNING: ContextVar[Probe | None] = ContextVar("resumable_crash", default=None)
+_KINDS = frozenset({"tick", "ticked", "save", "saved"})
+_FURTHEST = 12
+
+
+class Crashes:
+    """Stops each call of a decorated function *times* times, in turn as a kill and as Ctrl-C, where *seed* says.
+
+    Attributes:
+        told: One line for each stop.
+    """
+
+    def __init__(self, times: int, seed: int) -> None:
+        self._times = times
+        self._chance = random.Random(seed)
+        self._is_busy = False
+        self.told: list[str] = []
+        self.functions: set[str] = set()
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """While in the block, functions are stopped."""
+        original = Operation.__call__
+        crashes = self
+
+        @functools.wraps(original)
+        def call(operation: Operation, *arguments: Any) -> Any:
+            again = functools.partial(original, operation, *arguments)
+            if crashes._is_busy:  # within a function that is stopped, or beside it
+                return again()
+            return crashes._call_async(operation.name, again) if operation.is_async else crashes._call(operation, again)
+
+        Operation.__call__ = call  # type: ignore[method-assign, assignment]
+        try:
+            yield
+        finally:
+            Operation.__call__ = original  # type: ignore[method-assign]
+
+    def _call(self, operation: Operation, call: Callable[[], Any]) -> Any:
+        for number in range(self._times):
+            with self._stopping(number) as probe:
+                try:
+                    return call()
+                except (SimulatedKill, SimulatedInterrupt):
+                    self._tell(operation.name, probe, number)
+        return call()
+
+    async def _call_async(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:
+        for number in range(self._times):
+            if self._is_busy:
+                break
+            with self._stopping(number) as probe:
+                try:
+                    return await call()
+                except (SimulatedKill, SimulatedInterrupt):
+                    self._tell(name, probe, number)
+        return await call()
+
+    @contextlib.contextmanager
+    def _stopping(self, number: int) -> Iterator[Probe]:
+        left = iter(range(self._chance.randint(1, _FURTHEST)))
+
+        def wants(place: Place) -> bool:
+            # However short the loop is, its end comes.
+            return place.kind == "finalize" or (place.kind in _KINDS and next(left, None) is None)
+
+        def stop(probe: Probe) -> NoReturn:
+            assert probe.stopped is not None
+            if _is_interrupt(number, probe.stopped):
+                interrupt(probe)
+            probe.kill()
+
+        probe = Probe(wants, stop, lines=False, is_here=lambda: _RUNNING.get() is probe)
+        token = _RUNNING.set(probe)
+        self._is_busy = True
+        try:
+            with installed(probe):
+                yield probe
+        finally:
+            self._is_busy = False
+            _RUNNING.reset(token)
+
+    def _tell(self, name: str, probe: Probe, number: int) -> None:
+        if probe.stopped is None:
+            raise
+        how = "interrupted" if _is_interrupt(number, probe.stopped) else "killed"
+        self.functions.add(name)
+        self.told.append(f"{name} was {how} {probe.stopped}\n  at {probe.stopped.source}")
+
+
+def _is_interrupt(number: int, place: Place) -> bool:
+    return number % 2 == 1 and place.kind != "finalize"

@@ -1,0 +1,178 @@
+"""What a proof found, in words: where, what differs, and what that usually means. Pure: text from values."""
+
+from __future__ import annotations
+
+import difflib
+import pprint
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ._probe import Opening, Place
+
+_SHOWN = 3
+"""So many findings are told in full."""
+_DIFF_LINES = 20
+
+HINTS = {
+    "differs between two runs": "time, randomness, order, or what an earlier run left (give reset=) decides the result",
+    "result diverged": "what is not in cp.state is lost with the process, and what is must fit the items that are done",
+    "effect missing": "an item counted as done before its work was (tick after it), the input has another order, or "
+    "the second run began the output anew (open(..., 'w'); cp.sink goes on in it)",
+    "effect repeated": "it was done before the stop and again after it: keep in cp.state what is done, give it a key "
+    "that its receiver knows again, or write rows to cp.sink",
+    "effect unexpected": "the second run did what the uninterrupted one never does",
+    "run again failed": "what was saved, or what lay there already, is not what the second run can go on from",
+    "no progress": "each run does the same work again and ends no further: nothing of it is kept in cp.state",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One case that went wrong.
+
+    Attributes:
+        kind: One of ``HINTS``.
+        how: ``killed``, ``interrupted``, …
+        place: Where the run was stopped, if it was.
+        details: What differs: ``-`` uninterrupted, ``+`` stopped and run again.
+        openings: How the second run began.
+    """
+
+    kind: str
+    how: str = ""
+    place: Place | None = None
+    details: str = ""
+    openings: tuple[Opening, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"{self.kind}: {self.how} {self.place}" if self.place else f"{self.kind}: {self.how}".rstrip(": ")]
+        if self.place is not None:
+            lines.append(f"  at {self.place.source}")
+        lines += [f"  then: {opening}" for opening in self.openings[:3]]
+        return "\n".join([*lines, *(f"    {line}" for line in self.details.splitlines())])
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was tried, and what was found.
+
+    Attributes:
+        cases: How often the job was stopped and run again.
+        places: How many places to stop at there are; more than ``cases`` if the budget was smaller.
+        items, saves: Of the uninterrupted run.
+        findings: What went wrong; empty if the job is resumable.
+        seed: Chose the places, if there were too many.
+    """
+
+    cases: int
+    places: int
+    items: int
+    saves: int
+    seed: int
+    findings: list[Finding] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return not self.findings
+
+    def __str__(self) -> str:
+        if self.findings:
+            return _failure(self)
+        return f"resumable: the same result and effects after each of {self.cases:,} stops ({self._extent()})"
+
+    def _extent(self) -> str:
+        part = f"chosen of {self.places:,} (seed {self.seed}), " if self.cases < self.places else ""
+        return f"{part}{self.items:,} items, {self.saves:,} saves"
+
+
+class ProofFailed(AssertionError):
+    """The job is not resumable; the text says where, and what differs.
+
+    Attributes:
+        proof: All that was tried and found.
+    """
+
+    __module__ = "resumable.testing"
+
+    def __init__(self, proof: Proof) -> None:
+        super().__init__(proof)
+        self.proof = proof
+
+    def __str__(self) -> str:
+        return str(self.proof)
+
+
+def _failure(proof: Proof) -> str:
+    kinds = Counter(finding.kind for finding in proof.findings)
+    if kinds.keys() == {"differs between two runs"}:
+        head = "the job cannot be proved resumable: it was run twice, never stopped, and the two runs differ"
+    else:
+        wrong = len({(finding.how, finding.place) for finding in proof.findings})
+        head = f"the job is not resumable: {wrong:,} of {proof.cases:,} stops went wrong ({proof._extent()})"
+    blocks = [head]
+    for number, (kind, count) in enumerate(kinds.most_common(), start=1):
+        first, *_ = (finding for finding in proof.findings if finding.kind == kind)
+        text = f"{number}. {first}".replace("\n", "\n   ")
+        more = f"\n   … and {count - 1} more like it" if count > 1 else ""
+        blocks.append(f"{text}{more}\n   why: {HINTS[kind]}")
+    return "\n\n".join(blocks)
+
+
+# -- comparing --------------------------------------------------------------------------------------------------------
+
+
+def diff(expected: Any, found: Any) -> str:
+    """What differs, a few lines of it: ``-`` expected, ``+`` found."""
+    lines = list(difflib.ndiff(_lines(expected), _lines(found)))
+    changed = [line.rstrip() for line in lines if line[:1] in "-+"]
+    rest = len(changed) - _DIFF_LINES
+    return "\n".join(changed[:_DIFF_LINES] + ([f"… and {rest} more lines"] if rest > 0 else []))
+
+
+def _lines(value: Any) -> list[str]:
+    if isinstance(value, dict) and value and all(isinstance(text, str) and "\n" in text for text in value.values()):
+        return [f"{name}: {line}" for name, text in value.items() for line in text.splitlines()]
+    return pprint.pformat(value, width=100).splitlines()
+
+
+def judge_effects(
+    expected: Any, found: Any, allowed: Iterable[Any], *, exactly_once: bool
+) -> Iterable[tuple[str, str]]:
+    """What is wrong with the effects *found*, as kinds and details.
+
+    Args:
+        allowed: May stand in *found* once more: they came after the last save.
+    """
+    if not isinstance(expected, list | tuple) or not isinstance(found, list | tuple):
+        if expected != found:
+            yield _kind_of(expected, found), diff(expected, found)
+        return
+    want, have = Counter(map(_key, expected)), Counter(map(_key, found))
+    may = Counter() if exactly_once else Counter(map(_key, allowed))
+    if missing := want - have:
+        yield "effect missing", _listed("-", missing)
+    if strange := Counter({key: count for key, count in have.items() if key not in want}):
+        yield "effect unexpected", _listed("+", strange)
+    if repeated := have - want - may - strange:
+        yield "effect repeated", _listed("+", repeated)
+
+
+def _kind_of(expected: Any, found: Any) -> str:
+    """For effects that are no list: from their size, what happened to them."""
+    more, less = len(repr(found)), len(repr(expected))
+    return "effect missing" if more < less else "effect repeated"
+
+
+def _key(effect: Any) -> Any:
+    try:
+        hash(effect)
+    except TypeError:
+        return repr(effect)
+    return effect
+
+
+def _listed(sign: str, effects: Counter[Any]) -> str:
+    lines = [f"{sign} {effect!r}" + (f"  ({count} times)" if count > 1 else "") for effect, count in effects.items()]
+    rest = len(lines) - _DIFF_LINES
+    return "\n".join(lines[:_DIFF_LINES] + ([f"… and {rest} more"] if rest > 0 else []))

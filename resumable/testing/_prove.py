@@ -1,0 +1,204 @@
+"""Whether a user's job is resumable: run it, stop it everywhere, run it again, compare."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import random
+import warnings
+from collections.abc import Callable, Iterator, MutableSequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ._findings import Finding, Proof, ProofFailed, diff, judge_effects
+from ._probe import Place
+from ._run import Effects, Outcome, Stop, Trial, fresh_directory
+
+_BETWEEN_ITEMS = frozenset({"tick", "ticked"})
+_PAST = {"kill": "killed", "interrupt": "interrupted"}
+
+
+def prove_resumable(
+    job: Callable[..., Any],
+    *,
+    effects: Effects = None,
+    reset: Callable[[], object] | None = None,
+    result: Callable[[], Any] | None = None,
+    exactly_once: bool = False,
+    hard: bool = False,
+    mid_item_errors: bool = False,
+    save_every: tuple[int, ...] = (1, 3),
+    max_cases: int | None = 500,
+    seed: int = 0,
+) -> Proof:
+    """Make sure that *job* ends the same however often it is killed and run again.
+
+    It is run twice as it is, then stopped at every tick, every save and every line between them, and each time run
+    again. A kill saves nothing on the way out, an interrupt does. Result and effects must be those of the first run.
+    Checkpoints go to a fresh directory for each case, whatever store and strategy the job names. What the job does
+    after its block is not stopped: the operation is done by then, and run again it begins anew.
+
+    Args:
+        job: Runs the loop; may be async. Called without arguments, or, if it takes one, with a fresh directory for its
+            files; what these hold in the end are effects, too.
+        effects: What it does to the world: a list that it appends to, or a function that tells. In a list what was
+            done after the last save may come again after a kill, all else is compared as it is.
+        reset: Puts back before each case what the job changes. A list given as *effects* is cleared in any case.
+        result: Reads the result after the job; by default it is what the job returns.
+        exactly_once: Whether no effect may come again, not even one that no save knows of yet.
+        hard: Runs it in child processes, killed by SIGKILL. Needs ``os.fork``; results must pickle.
+        mid_item_errors: Whether to interrupt at every line of an item as well, as an exception does.
+        save_every: With which numbers of items between two saves it is tried.
+        max_cases: How many stops at most, chosen by *seed*; None for all.
+
+    Raises:
+        ProofFailed: It does not; the text says where it was stopped, what differed, and what that usually means.
+        RuntimeError: The job fails when nobody stops it; the text has its error.
+    """
+    __tracebackhide__ = True  # for pytest: the text says all
+    if hard and not hasattr(os, "fork"):
+        raise RuntimeError("hard=True needs os.fork, which this system does not have")
+    prover = _Prover(job, effects, reset, result, exactly_once, hard)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # a kill closes no file of the job's
+        proof = prover.prove(save_every, random.Random(seed), max_cases, mid_item_errors, seed)
+    if proof.findings:
+        raise ProofFailed(proof)
+    return proof
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    how: str
+    save_every: int
+    number: int
+
+
+@dataclass(slots=True)
+class _Prover:
+    job: Callable[..., Any]
+    effects: Effects
+    reset: Callable[[], object] | None
+    result: Callable[[], Any] | None
+    exactly_once: bool
+    hard: bool
+
+    def prove(
+        self, save_every: tuple[int, ...], chance: random.Random, most: int | None, mid_item: bool, seed: int
+    ) -> Proof:
+        runs = {step: self._uninterrupted(step) for step in save_every}
+        first = runs[save_every[0]]
+        again = self._uninterrupted(save_every[0])
+        cases = [case for step, run in runs.items() for case in _cases(step, run.places, mid_item)]
+        chosen = _chosen(cases, most, chance)
+        items = max((place.items for place in first.places), default=0)
+        saves = max((place.saves for place in first.places), default=0)
+        proof = Proof(len(chosen), len(cases), items, saves, seed)
+        if not first.places:
+            raise ValueError("the job opened no checkpoint, so there is nothing to prove; does it call the loop?")
+        proof.findings.extend(self._differences(first, again))
+        if not proof.findings:  # else nothing can be compared
+            for case in chosen:
+                proof.findings.extend(self._try(case, runs[case.save_every]))
+            proof.findings.extend(self._killed_at_each_save(first, len(first.places)))
+        return proof
+
+    @contextmanager
+    def _trial(self, save_every: int) -> Iterator[Trial]:
+        if isinstance(self.effects, MutableSequence):
+            self.effects.clear()
+        if self.reset is not None:
+            self.reset()
+        with fresh_directory() as directory:
+            yield Trial(
+                self.job,
+                directory,
+                takes_directory=_takes_directory(self.job),
+                result=self.result,
+                effects=self.effects,
+                save_every=save_every,
+                is_hard=self.hard,
+            )
+
+    def _uninterrupted(self, save_every: int) -> Outcome:
+        with self._trial(save_every) as trial:
+            outcome = trial.run()
+        if outcome.error:
+            raise RuntimeError(f"the job fails without being stopped: {outcome.error}")
+        return outcome
+
+    def _differences(self, first: Outcome, again: Outcome) -> Iterator[Finding]:
+        kind, how = "differs between two runs", "neither was stopped"
+        if first.result != again.result:
+            yield Finding(kind, f"the result; {how}", details=diff(first.result, again.result))
+        for _, details in judge_effects(first.effects, again.effects, (), exactly_once=True):
+            yield Finding(kind, f"the effects; {how}", details=details)
+
+    # -- one case
+
+    def _try(self, case: _Case, expected: Outcome) -> Iterator[Finding]:
+        count = iter(range(case.number + 1))
+        stop = Stop(case.how, lambda place: next(count) == case.number)
+        with self._trial(case.save_every) as trial:
+            stopped = trial.run(stop)
+            ended = trial.run() if stopped.stopped is not None else stopped
+        yield from self._judge(_PAST[case.how], expected, stopped, ended)
+
+    def _judge(self, how: str, expected: Outcome, stopped: Outcome, ended: Outcome) -> Iterator[Finding]:
+        place, openings = stopped.stopped, tuple(ended.openings)
+        if ended.error:
+            yield Finding("run again failed", how, place, ended.error, openings)
+            return
+        if expected.result != ended.result:
+            yield Finding("result diverged", how, place, diff(expected.result, ended.result), openings)
+        for kind, details in self._wrong_effects(expected, stopped, ended):
+            yield Finding(kind, how, place, details, openings)
+
+    def _wrong_effects(self, expected: Outcome, stopped: Outcome, ended: Outcome) -> Iterator[tuple[str, str]]:
+        want, before, have = expected.effects, stopped.effects, ended.effects
+        if _takes_directory(self.job):
+            yield from judge_effects(want[1], have[1], (), exactly_once=True)
+            want, before, have = want[0], before[0], have[0]
+        allowed = before[stopped.saved_effects :] if isinstance(before, list | tuple) else ()
+        yield from judge_effects(want, have, allowed, exactly_once=self.exactly_once)
+
+    def _killed_at_each_save(self, expected: Outcome, most: int) -> Iterator[Finding]:
+        """Each run is killed at its first save, until one comes to its end."""
+        last = Outcome()
+        with self._trial(1) as trial:
+            for _ in range(most):
+                last = trial.run(Stop("kill", lambda place: place.kind == "saved"))
+                if last.stopped is None:
+                    break
+        how = "killed at the first save of each run"
+        if last.stopped is not None:
+            yield Finding("no progress", f"{how}, {most} times in a row, at last", last.stopped)
+        elif last.error:
+            yield Finding("run again failed", how, details=last.error)
+        elif expected.result != last.result:
+            yield Finding("result diverged", how, details=diff(expected.result, last.result))
+
+
+def _takes_directory(job: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(job).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return any(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
+
+
+def _cases(save_every: int, places: list[Place], mid_item: bool) -> Iterator[_Case]:
+    for number, place in enumerate(places):
+        yield _Case("kill", save_every, number)
+        if place.kind in _BETWEEN_ITEMS or (mid_item and place.kind == "line"):
+            yield _Case("interrupt", save_every, number)
+
+
+def _chosen(cases: list[_Case], most: int | None, chance: random.Random) -> list[_Case]:
+    """All, or as many as may be: the first and the last, and others by chance, in their order."""
+    if most is None or len(cases) <= most:
+        return cases
+    inner = chance.sample(range(1, len(cases) - 1), max(most - 2, 0))
+    return [cases[index] for index in sorted({0, len(cases) - 1, *inner})][:most]

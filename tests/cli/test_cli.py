@@ -1,0 +1,581 @@
+"""The command line: what it shows, what it refuses, and that nothing in a checkpoint can make it fail."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from resumable import CheckpointData, CheckpointManager, CheckpointMetadata, checkpointed, every
+from resumable._report.scan import _SCAN_FROM, read_all, read_facts
+from resumable._report.summary import Run, _with_current_run, ending_of, summary_from
+from resumable.cli import _commands, main
+from resumable.cli._commands import commands
+from resumable.cli._screens import size
+from resumable.stores import FileStore, MemoryStore
+from resumable.stores.defaults import configured_directory
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory to work in, and an environment that says nothing."""
+    for name in ("CHECKPOINT_DIR", "CHECKPOINT_AUTO_CLEANUP", "COLUMNS", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def resumable(*arguments: str, answer: str | None = None) -> Result:
+    return CliRunner().invoke(commands, list(arguments), input=answer, catch_exceptions=False)
+
+
+def document(*arguments: str) -> Any:
+    result = resumable(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def run(operation_id: str, error: BaseException | None = None, items: int = 3, of: int = 10, **options: Any) -> None:
+    """One run that is left by *error* after *items* of *of*."""
+    with contextlib.suppress(BaseException), checkpointed(operation_id, auto_cleanup=False, **options) as cp:
+        for item in cp.remaining(range(of)):
+            if item == items and error is not None:
+                raise error
+            cp.state[f"item-{item}"] = item
+
+
+def run_and_die(operation_id: str) -> None:
+    """One run that saves, and is gone before it could say why."""
+    code = f"""
+import os
+from resumable import checkpointed
+with checkpointed({operation_id!r}) as cp:
+    for item in cp.remaining(range(10)):
+        if item == 3:
+            cp.save()
+            os._exit(9)
+"""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60).returncode == 9
+
+
+def run_and_keep(operation_id: str, reason: str = "") -> None:
+    with checkpointed(operation_id) as cp:
+        cp.keep(reason)
+
+
+# -- list
+
+
+@pytest.mark.parametrize(
+    ("leave", "state"),
+    [
+        pytest.param(lambda: run("stars", KeyboardInterrupt()), "■ stopped", id="Ctrl-C"),
+        pytest.param(lambda: run("stars", SystemExit(143)), "■ stopped", id="SIGTERM"),
+        pytest.param(lambda: run("stars", OSError()), "✗ failed", id="an exception"),
+        pytest.param(lambda: run_and_die("stars"), "✗ killed", id="kill -9"),
+        pytest.param(lambda: run("stars"), "✓ finished", id="the end"),
+        pytest.param(lambda: run_and_keep("stars"), "✓ finished", id="kept"),
+        pytest.param(lambda: run_and_keep("stars", "for tonight"), "✓ finished", id="kept, with a reason"),
+        pytest.param(lambda: CheckpointManager().create_checkpoint("stars", {}), "• saved", id="the manager"),
+        pytest.param(lambda: Path(".checkpoint_stars.json").write_text("{"), "! damaged", id="a torn file"),
+    ],
+)
+def test_the_list_tells_how_each_operation_ended(leave: Callable[[], None], state: str) -> None:
+    leave()
+
+    lines = resumable("list").stdout.splitlines()
+
+    assert lines[0].split() == ["OPERATION", "STATE", "DONE", "LEFT", "LAST", "SAVE", "RUNS"]
+    assert lines[1].startswith(f"stars      {state}")
+    assert len(lines) == 2
+
+
+def test_who_holds_the_lock_is_running() -> None:
+    run("stars", OSError())
+
+    with FileStore(".").own("stars"):
+        assert document("list")["checkpoints"][0]["state"] == "running"
+
+
+@pytest.mark.parametrize(
+    ("pid", "began", "runs"),
+    [
+        pytest.param(7, "2026-03-01T12:00:01+00:00", [1], id="it has saved"),
+        pytest.param(7, "2026-03-01T11:59:59+00:00", [1, 2], id="the same process, another run"),
+        pytest.param(8, "2026-03-01T12:00:01+00:00", [1, 2], id="another process"),
+    ],
+)
+def test_a_run_that_has_not_saved_yet_counts_too(pid: int, began: str, runs: list[int]) -> None:
+    holder = {"host": "here", "pid": 7, "since": "2026-03-01T12:00:00+00:00"}
+
+    history = _with_current_run([Run(run=1, began=began, pid=pid)], holder)
+
+    assert [one.run for one in history] == runs
+
+
+def test_a_row_tells_how_far_it_is_and_when_it_was_saved() -> None:
+    run("stars", OSError(), items=3412, of=10000)
+    run("stars", OSError(), items=3500, of=10000)
+
+    cells = resumable("list").stdout.splitlines()[1].split()
+
+    assert cells[:5] == ["stars", "✗", "failed", "3,500/10,000", "35%"]
+    assert cells[-1] == "2"
+    assert "just now" in " ".join(cells) or "s ago" in " ".join(cells)
+
+
+def test_the_last_saved_comes_first_and_damaged_ones_at_the_end() -> None:
+    Path(".checkpoint_a.json").write_text("no")
+    for name in ("b", "c"):
+        run(name, OSError())
+
+    assert [row["operation_id"] for row in document("list")["checkpoints"]] == ["c", "b", "a"]
+
+
+def test_a_list_of_nothing_says_where_it_looked(place: Path) -> None:
+    assert resumable("list").stdout == f"no checkpoints in {place}\n"
+    assert document("list") == {"store": str(place), "checkpoints": [], "sums": []}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\xff\x00[", id="no text"),
+        pytest.param(b"[" * 100_000, id="nested"),
+        pytest.param(b'{"version": "9.0", "operation_id": "bad"}', id="too new"),
+        pytest.param(b'{"version": "2.0", "operation_id": "bad", "state": {}, "resumable": 3}', id="not ours"),
+    ],
+)
+def test_a_damaged_checkpoint_is_a_row_and_can_be_removed(content: bytes) -> None:
+    Path(".checkpoint_bad.json").write_bytes(content)
+
+    listed = resumable("list")
+    row = document("list")["checkpoints"][0]
+    shown = resumable("show", row["operation_id"])
+
+    assert listed.exit_code == shown.exit_code == 0
+    assert "! damaged" in listed.stdout
+    assert row["problem"] in shown.stdout
+    exported = resumable("export", row["operation_id"])
+    assert (exported.exit_code, exported.stdout) == (1, "")
+    assert resumable("rm", row["operation_id"]).exit_code == 0
+    assert not Path(".checkpoint_bad.json").exists()
+
+
+def test_a_checkpoint_under_a_wrong_name_is_not_passed_over() -> None:
+    run("stars", OSError())
+    Path(".checkpoint_stars.json").rename(".checkpoint_backup.json")
+
+    listed, removed = resumable("list").stdout, resumable("rm", "stars")
+
+    assert "! damaged" in listed
+    assert removed.exit_code == 1
+    assert ".checkpoint_stars.json" in removed.stderr
+    assert Path(".checkpoint_backup.json").exists()
+
+
+def test_a_changed_byte_in_a_large_checkpoint_is_seen_without_decoding_it() -> None:
+    with checkpointed("big", auto_cleanup=False) as cp:
+        cp.state["text"] = "x" * (2 * _SCAN_FROM)
+    path = FileStore(".").locate("big")
+    path.write_bytes(path.read_bytes().replace(b"xxx", b"xyx", 1))
+
+    assert document("list")["checkpoints"][0]["state"] == "damaged"
+
+
+def test_a_scan_finds_what_a_full_read_does_and_leaves_the_state_out() -> None:
+    """The last save is in the journal; the snapshot alone would tell of an earlier one."""
+    with contextlib.suppress(KeyboardInterrupt), checkpointed("big", every(items=500)) as cp:
+        files = cp.mapping("files")
+        for item in cp.remaining(range(10_000)):
+            if item == 3500:
+                raise KeyboardInterrupt
+            files[str(item)] = "x" * 100
+    store = FileStore(".")
+    whole, facts = read_all(store, "big"), read_facts(store, "big")
+
+    assert whole is not None
+    assert facts is not None
+    assert whole.size > _SCAN_FROM
+    assert whole.journal is not None
+    assert whole.journal.records
+    assert facts.state == {}
+    assert facts.metadata == whole.data.metadata
+    assert (facts.created_at, facts.last_updated) == (whole.data.created_at, whole.data.last_updated)
+    for name in ("history", "elapsed"):
+        assert facts.internal[name] == whole.data.internal[name]
+    assert facts.internal["loops"] == {"loop-1": {"total": 10_000, "within": None}}
+    assert document("list")["checkpoints"][0]["processed_items"] == 3500
+
+
+def data_with(processed: int, total: int | None, elapsed: float, history: list[dict[str, Any]]) -> CheckpointData:
+    now = datetime.now(UTC)
+    return CheckpointData(
+        operation_id="stars",
+        state={},
+        metadata=CheckpointMetadata(processed_items=processed, total_items=total),
+        created_at=now - timedelta(hours=1),
+        last_updated=now,
+        internal={"history": history, "elapsed": elapsed},
+    )
+
+
+@pytest.mark.parametrize(
+    ("processed", "total", "elapsed", "left"),
+    [
+        pytest.param(3412, 10000, 3412.0, 6588.0, id="a second an item"),
+        pytest.param(0, 10000, 60.0, None, id="nothing done yet"),
+        pytest.param(100, None, 60.0, None, id="no total"),
+        pytest.param(100, 50, 60.0, None, id="more than there are"),
+        pytest.param(100, 100, 60.0, 0.0, id="all done"),
+        pytest.param(50, 100, 0.0, None, id="no time"),
+    ],
+)
+def test_time_left_follows_from_what_all_runs_took(
+    processed: int, total: int | None, elapsed: float, left: float | None
+) -> None:
+    summary = summary_from(data_with(processed, total, elapsed, [{"run": 3, "reason": "x"}]), MemoryStore())
+
+    assert summary.left_seconds == left
+    assert summary.runs == 3
+
+
+def test_a_history_that_makes_no_sense_is_damage() -> None:
+    plain = {"version": "2.0", "operation_id": "odd", "state": {}, "metadata": {}, "created_at": "2026-01-01"}
+    CheckpointManager().store.put("odd", json.dumps(plain | {"last_updated": "2026-01-01"}).encode())
+
+    assert document("list")["checkpoints"][0]["state"] == "saved"
+    with pytest.raises(Exception, match="history"):
+        summary_from(data_with(1, 2, 1.0, [{"run": "first"}]), MemoryStore())
+
+
+@pytest.mark.parametrize(
+    ("reason", "state"),
+    [
+        ("Interrupted: RateLimitExhausted", "stopped"),
+        ("Interrupted: CancelledError", "stopped"),
+        ("Interrupted: ConnectError", "failed"),
+        ("Time-based: 61s >= 60s | Interrupted: ValueError", "failed"),
+        ("Stopped: a loop was left with items to go", "stopped"),
+        ("Failed items: 4; retry_failed=True tries again", "incomplete"),
+        ("Kept", "finished"),
+        ("Kept: retries exhausted", "failed"),
+        ("Kept: for tonight", "finished"),
+        ("Retry: ConnectError (attempt 2)", "killed"),
+        (None, "killed"),
+    ],
+)
+def test_the_reason_of_the_last_save_tells_how_a_run_ended(reason: str | None, state: str) -> None:
+    assert ending_of(Run(reason=reason)) == state
+
+
+# -- what is printed
+
+
+def test_an_id_cannot_steer_the_terminal_nor_the_layout() -> None:
+    run("\x1b[31mred [bold]\n\u202eevil", OSError())
+
+    output = resumable("list").stdout
+
+    assert "\\x1b[31mred [bold]\\n\\u202eevil" in output
+    assert "\x1b" not in output
+    assert "\u202e" not in output
+
+
+def test_a_narrow_terminal_folds_ids_and_leaves_columns_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "44")
+    name = "abcdefghij" * 5
+    run(name, OSError())
+
+    lines = resumable("list").stdout.splitlines()
+
+    assert max(map(len, lines)) <= 44
+    assert "LEFT" not in lines[0]
+    assert "".join(line.split(" ")[0] for line in lines[1:]) == name
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "stars"]])
+def test_no_escape_codes_but_on_a_terminal_that_wants_them(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    run("stars", OSError())
+    assert "\x1b" not in resumable(*command).stdout
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert "\x1b[" in resumable(*command).stdout
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in resumable(*command).stdout
+
+
+def test_python_m_resumable_is_the_command_line_even_where_only_ascii_can_be_shown(place: Path) -> None:
+    run("stars-é", OSError())
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "ascii"}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "resumable", "list"], cwd=place, env=environment, capture_output=True, timeout=60
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.splitlines()[1].split()[:3] == [b"stars-\\xe9", b"x", b"failed"]
+
+
+def test_without_its_extra_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "resumable.cli._commands")
+    monkeypatch.setitem(sys.modules, "click", None)
+
+    with pytest.raises(SystemExit) as exit_:
+        main()
+
+    assert exit_.value.code == 2
+    assert "pip install 'resumable-loops[cli]'" in capsys.readouterr().err
+
+
+# -- show
+
+
+def test_show_tells_position_file_runs_loops_and_state() -> None:
+    run("stars", KeyboardInterrupt(), items=2)
+    run("stars", OSError(), items=5)
+
+    output = resumable("show", "stars").stdout
+
+    for text in (
+        "stars  ✗ failed",
+        "5 of 10 (50%)",
+        str(Path(".checkpoint_stars.json")),
+        "resumable rm stars",
+        "Interrupted: KeyboardInterrupt",
+        "Interrupted: OSError",
+        "loop-1  5/10",
+        "item-4       number",
+    ):
+        assert text in output
+
+
+def test_show_as_json_has_the_keys_that_its_help_names() -> None:
+    run("stars", OSError())
+    shown = document("show", "stars")
+    told = resumable("show", "--help").stdout + resumable("list", "--help").stdout
+
+    assert [key for key in shown if key not in told] == []
+    assert shown["loops"] == [{"name": "loop-1", "by": "position", "processed_items": 3, "total_items": 10}]
+    assert shown["state_keys"][0] == {"name": "item-0", "kind": "number", "entries": None, "bytes": 1}
+    assert [entry["reason"] for entry in shown["history"]] == ["Interrupted: OSError"]
+    assert shown["bytes"] == Path(".checkpoint_stars.json").stat().st_size
+
+
+def test_show_counts_what_is_done_by_key() -> None:
+    with contextlib.suppress(OSError), checkpointed("keys") as cp:
+        for item in cp.remaining([1, 2, 3, 9, 20], key=int):
+            if item == 20:
+                raise OSError
+
+    assert document("show", "keys")["loops"] == [
+        {"name": "loop-1", "by": "key", "processed_items": 4, "total_items": None}
+    ]
+
+
+def test_the_way_out_can_be_pasted_into_a_shell() -> None:
+    run("two words", OSError())
+
+    assert "resumable rm --dir . 'two words'" in resumable("show", "two words", "--dir", ".").stdout
+
+
+@pytest.mark.parametrize("command", ["show", "rm", "export"])
+def test_an_unknown_id_is_answered_with_close_ones(command: str) -> None:
+    run("github-stars", OSError())
+
+    result = resumable(command, "github-star")
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "no checkpoint of github-star " in result.stderr
+    assert "Did you mean: github-stars?" in result.stderr
+
+
+def test_a_run_that_has_not_saved_yet_is_not_unknown() -> None:
+    with FileStore(".").own("stars"):
+        result = resumable("show", "stars")
+
+    assert (result.exit_code, result.stderr) == (1, "Error: stars is running, and has not saved yet\n")
+
+
+# -- rm
+
+
+def test_rm_removes_each_and_leaves_nothing_behind(place: Path) -> None:
+    for name in ("a", "b/c", "kept"):
+        run(name, OSError())
+
+    result = resumable("rm", "a", "b/c")
+
+    assert (result.exit_code, result.stdout) == (0, "removed a\nremoved b/c\n")
+    assert {path.name.partition(".json")[0] for path in place.iterdir()} <= {
+        ".checkpoint_kept",
+        ".checkpoint_kept.lock",
+    }
+
+
+def test_rm_leaves_a_running_one_alone() -> None:
+    run("busy", OSError())
+    run("idle", OSError())
+
+    with FileStore(".").own("busy"):
+        result = resumable("rm", "busy", "idle", "--json")
+
+    assert result.exit_code == 1
+    answer = json.loads(result.stdout)
+    assert answer["removed"] == ["idle"]
+    assert [failure["operation_id"] for failure in answer["failed"]] == ["busy"]
+    assert f"process {os.getpid()}" in result.stderr
+    assert Path(".checkpoint_busy.json").exists()
+
+
+def test_rm_with_an_unknown_id_removes_nothing() -> None:
+    run("a", OSError())
+
+    assert resumable("rm", "a", "b").exit_code == 1
+    assert Path(".checkpoint_a.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer", "removed"),
+    [
+        pytest.param([], "n\n", False, id="no"),
+        pytest.param([], "", False, id="no answer"),
+        pytest.param([], "y\n", True, id="yes"),
+        pytest.param(["--yes"], None, True, id="not asked"),
+    ],
+)
+def test_rm_asks_on_a_terminal(
+    arguments: list[str], answer: str | None, removed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_commands, "_can_ask", lambda: True)
+    run("stars", OSError())
+
+    result = resumable("rm", "stars", *arguments, answer=answer)
+
+    assert ("stars: failed, 3 of 10 (30%)" in result.stderr) is (arguments == [])
+    assert result.exit_code == (0 if removed else 1)
+    assert Path(".checkpoint_stars.json").exists() is not removed
+
+
+# -- export
+
+
+def test_an_export_holds_the_journal_and_can_be_loaded_again(tmp_path: Path) -> None:
+    with contextlib.suppress(OSError), checkpointed("stars", every(hours=9)) as cp:
+        files = cp.mapping("files")
+        for item in cp.remaining(range(3000)):
+            if item == 2400:
+                cp.save()
+            if item == 2500:
+                raise OSError
+            files[str(item)] = {"é": "x" * 20}
+    assert Path(".checkpoint_stars.journal").stat().st_size > 0
+    original = CheckpointManager().load_checkpoint("stars")
+    other = tmp_path / "other"
+    other.mkdir()
+
+    result = resumable("export", "stars", "-o", "other/.checkpoint_stars.json")
+    exported = json.loads(Path("other/.checkpoint_stars.json").read_text())
+    loaded = CheckpointManager(other).load_checkpoint("stars")
+
+    assert result.exit_code == 0
+    assert list(exported) == ["version", "operation_id", "state", "metadata", "created_at", "last_updated"]
+    assert exported["version"] == "2.0"
+    assert len(exported["state"]["files"]) == 2500
+    assert original is not None
+    assert loaded is not None
+    assert (loaded.state, loaded.metadata) == (original.state, original.metadata)
+    assert (loaded.created_at, loaded.last_updated) == (original.created_at, original.last_updated)
+
+
+def test_an_export_to_the_standard_output_is_the_document_alone() -> None:
+    run("stars", OSError())
+
+    result = resumable("export", "stars")
+
+    assert result.stderr == ""
+    assert result.stdout == resumable("export", "stars", "-o", "-").stdout
+    assert json.loads(result.stdout)["state"] == {"item-0": 0, "item-1": 1, "item-2": 2}
+    assert result.stdout.startswith('{\n  "version"')
+
+
+def test_an_export_that_cannot_be_written_says_so() -> None:
+    run("stars", OSError())
+
+    result = resumable("export", "stars", "-o", "missing/x.json")
+
+    assert result.exit_code == 1
+    assert "cannot write missing/x.json" in result.stderr
+
+
+def test_an_export_migrates_what_is_old() -> None:
+    Path(".checkpoint_old.json").write_text('{"files_data": [{"path": "a", "sha": "1"}], "processed_files": ["a"]}')
+
+    assert document("export", "old")["state"]["files_data"] == {"a": {"path": "a", "sha": "1"}}
+
+
+# -- where
+
+
+def test_argument_beats_environment_beats_pyproject_beats_here(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = place / "project" / "src"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    assert document("list")["store"] == str(inner)
+
+    (place / "project" / "pyproject.toml").write_text('[tool.resumable]\ndir = "saved"\n')
+    (inner / "pyproject.toml").write_text("[tool.other]\n")
+    assert document("list")["store"] == str(place / "project" / "saved")
+
+    monkeypatch.setenv("CHECKPOINT_DIR", str(place / "environment"))
+    assert document("list")["store"] == str(place / "environment")
+
+    for option in ("--dir", "--store"):
+        assert document("list", option, str(place))["store"] == str(place)
+
+
+@pytest.mark.parametrize("content", ["[tool.resumable]\ndir = 3\n", "[tool.resumable\n"])
+def test_a_pyproject_that_makes_no_sense_is_named(content: str, place: Path) -> None:
+    Path("pyproject.toml").write_text(content)
+
+    result = resumable("list")
+
+    assert result.exit_code == 2
+    assert str(place / "pyproject.toml") in result.stderr
+    with pytest.raises(ValueError, match="pyproject"):
+        configured_directory(place)
+
+
+def test_a_store_that_this_version_lacks_is_a_wrong_call() -> None:
+    result = resumable("list", "--store", "gopher://x")
+
+    assert result.exit_code == 2
+    assert "gopher://" in result.stderr
+
+
+# -- sizes
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1200, "1.2 KB"), (999_700, "1.0 MB"), (35e6, "35 MB"), (2e15, "2,000 TB")],
+)
+def test_a_size_is_short(count: float, text: str) -> None:
+    assert size(int(count)) == text

@@ -1,0 +1,192 @@
+"""A journal is folded into a new snapshot; whatever of that fails, no save is lost or applied twice."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resumable import Checkpoint, CheckpointManager, StoreError, checkpointed, every
+from resumable._engine import writer as _writing
+from resumable._engine.capture import SnapshotWriter
+from resumable._runtime.steps import run
+from resumable.stores import FileStore
+from resumable.stores._journal_file import without_room
+
+PADDING = {f"{number}": "x" * 90 for number in range(120)}
+JOURNAL = ".checkpoint_crawl.journal"
+
+
+def stored(directory: Path) -> dict[str, Any]:
+    found = CheckpointManager(directory).load_checkpoint("crawl")
+    assert found is not None
+    return found.state
+
+
+def journal_size(directory: Path, operation_id: str = "crawl") -> int:
+    """What the saves take, without the room made ahead for the next ones."""
+    return len(without_room((directory / f".checkpoint_{operation_id}.journal").read_bytes()))
+
+
+def now(cp: Checkpoint) -> dict[str, Any]:
+    return {"files": dict(cp.mapping("files")), "log": list(cp.log("log"))}
+
+
+def step(cp: Checkpoint) -> None:
+    number = len(cp.log("log"))
+    cp.log("log").append(number)
+    cp.mapping("files")["last"] = number
+    cp.mapping("files")[f"new {number}"] = "y" * 1500
+    cp.tick()
+
+
+@contextmanager
+def opened(directory: Path) -> Iterator[Checkpoint]:
+    with checkpointed("crawl", every(items=1), store=directory, auto_cleanup=False) as cp:
+        cp.mapping("files").update(PADDING)
+        cp.log("log")
+        yield cp
+
+
+class HeldFold:
+    """Background writes wait until they are let go, and then fail if they shall."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.error: StoreError | None = None
+        self.go_on = threading.Event()
+        self._write = SnapshotWriter.write
+        monkeypatch.setattr(SnapshotWriter, "write", lambda writer, pause=None: self.write(writer, pause))
+
+    def write(self, writer: SnapshotWriter, pause: float | None) -> Path | str:
+        if pause is not None:
+            self.go_on.wait()
+            if self.error is not None:
+                raise self.error
+        return self._write(writer, pause)
+
+
+def step_into_a_fold(cp: Checkpoint, directory: Path) -> None:
+    """Up to a fold that is under way, with two saves since it began."""
+    step(cp)
+    while not ((directory / JOURNAL).exists() and b',"fold":' in (directory / JOURNAL).read_bytes()):
+        step(cp)
+    step(cp)
+    step(cp)
+
+
+def let_go(held: HeldFold, cp: Checkpoint) -> None:
+    """Let the fold go on, to its end."""
+    held.go_on.set()
+    run(cp._core._stored.wait())
+
+
+def keep_journal(store: FileStore, *args: object) -> None:
+    store.close()
+    raise StoreError("as if killed before it")
+
+
+@pytest.mark.parametrize("least", [0, 40_000])
+def test_a_journal_is_folded_once_it_outgrows_the_snapshot_and_is_worth_it(
+    least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fold takes several syncs, however little there is to fold."""
+    monkeypatch.setattr(_writing, "_FOLD_FROM", least)
+    snapshot, journal = (tmp_path / f".checkpoint_job.{kind}" for kind in ("json", "journal"))
+    longest, written = 0, set()
+    with checkpointed("job", every(hours=9), store=tmp_path, auto_cleanup=False) as cp:
+        files = cp.mapping("files")
+        files.update({f"{number}": "x" * 90 for number in range(100)})
+        for number in range(120):
+            files["new"] = f"{number}" * 200
+            cp.save()
+            run(cp._core._stored.wait())
+            written.add(snapshot.stat().st_ino)
+            if journal.exists():
+                longest = max(longest, journal_size(tmp_path, "job"))
+        folded_at = max(least, snapshot.stat().st_size)
+        assert folded_at - 2000 < longest < folded_at + 2000
+    assert len(written) > 1
+
+
+def test_saves_during_a_fold_stand_before_and_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = HeldFold(monkeypatch)
+    with opened(tmp_path) as cp:
+        step_into_a_fold(cp, tmp_path)
+        snapshot = (tmp_path / ".checkpoint_crawl.json").stat().st_ino
+        assert stored(tmp_path) == now(cp)
+        let_go(held, cp)
+        assert stored(tmp_path) == now(cp)
+        cp.save()
+        assert (tmp_path / ".checkpoint_crawl.json").stat().st_ino != snapshot
+        assert stored(tmp_path) == now(cp)
+
+
+def test_saves_go_on_in_the_journal_where_the_disk_has_no_room_for_a_fold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = HeldFold(monkeypatch)
+    held.error = StoreError("the disk is full.")
+    held.go_on.set()
+    with opened(tmp_path) as cp:
+        step_into_a_fold(cp, tmp_path)
+        snapshot = (tmp_path / ".checkpoint_crawl.json").read_bytes()
+        size = journal_size(tmp_path)
+        while journal_size(tmp_path) < 1.8 * size:
+            step(cp)
+            assert stored(tmp_path) == now(cp)
+
+        assert (tmp_path / ".checkpoint_crawl.json").read_bytes() == snapshot
+        assert 1 <= caplog.text.count("Saves go on in its journal") <= 2
+        held.error = None
+        while (tmp_path / ".checkpoint_crawl.json").read_bytes() == snapshot:
+            step(cp)
+        let_go(held, cp)  # the last save follows the new journal to the disk, beside the loop
+        assert stored(tmp_path) == now(cp)
+
+
+def test_a_fold_whose_journal_cannot_be_replaced_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = HeldFold(monkeypatch)
+    monkeypatch.setattr(FileStore, "write_journal", keep_journal)
+    with opened(tmp_path) as cp:
+        step_into_a_fold(cp, tmp_path)
+        let_go(held, cp)
+        step(cp)
+        assert stored(tmp_path) == now(cp)
+        step(cp)
+        assert stored(tmp_path) == now(cp)
+
+
+def test_the_marker_of_a_failed_fold_fits_no_later_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the saves after the marker would be applied again, to a snapshot that holds them and more."""
+    held = HeldFold(monkeypatch)
+    monkeypatch.setattr(FileStore, "retire_journal", keep_journal)
+    with opened(tmp_path) as cp:
+        step_into_a_fold(cp, tmp_path)
+        held.error = StoreError("disk full")
+        let_go(held, cp)
+        cp.save()
+        for _ in range(3):
+            step(cp)
+            assert stored(tmp_path) == now(cp)
+
+
+def test_the_marker_of_a_killed_fold_fits_no_snapshot_of_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed, held = tmp_path / "killed", HeldFold(monkeypatch)
+    with opened(tmp_path / "first") as cp:
+        step_into_a_fold(cp, tmp_path / "first")
+        shutil.copytree(tmp_path / "first", killed)
+        before = now(cp)
+        held.go_on.set()
+    monkeypatch.setattr(FileStore, "retire_journal", keep_journal)
+    with opened(killed) as cp:
+        assert now(cp) == before
+        cp.mapping("files").update({f"many {number}": "z" * 90 for number in range(200)})  # too much for the journal
+        step(cp)
+        assert stored(killed) == now(cp)

@@ -1,0 +1,269 @@
+"""What is said to people: bars, sentences, spans and times, and commands for their shell."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from resumable._report.bar import ProgressView, budget_line, cells, one_line, progress_line, text_line, waiting_line
+from resumable._report.messages import (
+    ago,
+    clock_time,
+    countdown,
+    duration,
+    going_on,
+    how_it_ended,
+    speed,
+    stopped,
+    waiting,
+)
+from resumable._text import argument, printable, quoted, resume_command
+from tests.support.views import AT, UNKNOWN, VIEW, WAITING
+
+# -- the lines
+
+
+def test_a_run_that_goes_on_is_told_in_two_lines() -> None:
+    assert (
+        str(progress_line(VIEW, 76)) == "stars  34% ━━━━━━┿───────────── 3,418/10,000  3.3/s  59 min left, done 15:24"
+    )
+    assert budget_line(VIEW) == "requests 1,582 of 5,000 left · one wait of 35 min expected"
+
+
+def test_the_mark_in_the_bar_is_where_this_run_began() -> None:
+    later = replace(VIEW, done=9_000)
+
+    assert progress_line(later).bar_done == "━━━━━━━━━━┿━━━━━━━━━━━━━━━━"
+    assert "┿" not in str(progress_line(replace(later, resumed_at=0)))
+
+
+def test_a_run_that_waits_says_until_when_and_that_it_is_safe_to_stop() -> None:
+    said = "stars: waiting 34:52 for api.github.com (fresh at 15:00:11). Saved: safe to stop."
+
+    assert waiting("stars", 2_092, "api.github.com", AT) == said
+    assert waiting_line(WAITING) == said
+    assert waiting_line(VIEW) == ""
+
+
+@pytest.mark.parametrize("width", range(40, 90))
+def test_a_narrow_wait_still_says_that_it_is_safe_to_stop(width: int) -> None:
+    line = waiting_line(WAITING, width)
+
+    assert line.startswith("stars: waiting 34:52")
+    assert line.endswith("Saved: safe to stop.")
+    assert len(line) <= max(width, 42)
+
+
+def test_a_run_that_stopped_says_what_can_be_done_now() -> None:
+    assert stopped("stars", 3_412, 10_000, "python stars.py --org apache") == (
+        "stars: stopped at 3,412 of 10,000. Saved; nothing is lost.\n"
+        "  go on       python stars.py --org apache\n"
+        "  look        resumable show stars\n"
+        "  start over  resumable rm stars"
+    )
+
+
+def test_what_is_to_be_typed_names_the_directory_where_it_is_not_looked_for() -> None:
+    text = stopped("stars", 1, None, "", "my checkpoints")
+
+    assert "look        resumable show --dir 'my checkpoints' stars\n" in text
+    assert text.endswith("start over  resumable rm --dir 'my checkpoints' stars")
+
+
+def test_what_is_to_be_typed_is_quoted_for_the_shell() -> None:
+    text = stopped("it's $HOME", 1, None, "")
+
+    assert text.startswith("it's $HOME: stopped at 1. Saved")
+    assert "go on       run it again\n" in text
+    assert text.endswith("""resumable rm 'it'"'"'s $HOME'""")
+
+
+def test_a_run_that_goes_on_tells_of_the_one_before() -> None:
+    said = "stars: going on at 3,413 of 10,000. Run 2; run 1 stopped 10 min ago by Ctrl-C."
+
+    assert going_on("stars", 3_413, 10_000, 2, 600, "Ctrl-C") == said
+    assert going_on("stars", 3_413, None, 2) == "stars: going on at 3,413. Run 2."
+    assert going_on("a", 2, None, 3, 7).endswith("Run 3; run 2 was cut off, its last save was 7 s ago.")
+
+
+@pytest.mark.parametrize(
+    ("reason", "how"),
+    [
+        ("Interrupted: KeyboardInterrupt", "Ctrl-C"),
+        ("Interrupted: SIGTERM", "SIGTERM"),
+        ("Interrupted: ConnectError", "ConnectError"),
+        ("Interrupted: RateLimitExhausted", "the rate limit"),
+        ("Time-based: 61s >= 60s | Interrupted: KeyboardInterrupt", "Ctrl-C"),
+        ("Time-based: 61s >= 60s", ""),
+        ("Requested", ""),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_the_last_save_tells_how_a_run_ended(reason: str | None, how: str) -> None:
+    assert how_it_ended(reason) == how
+
+
+def test_an_unknown_total_has_neither_bar_nor_end() -> None:
+    assert str(progress_line(UNKNOWN)) == "stars  3,418 done  3.3/s"
+    assert text_line(UNKNOWN) == "stars  3,418 done  3.3/s · requests 1,582 of 5,000 left"
+    assert UNKNOWN.share is None
+    assert UNKNOWN.finish_at is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        pytest.param({"waits": 0}, "requests 1,582 of 5,000 left · no wait expected", id="enough"),
+        pytest.param(
+            {"waits": 3, "wait_seconds": 6_720},
+            "requests 1,582 of 5,000 left · 3 waits of 1h52m in all expected",
+            id="several",
+        ),
+        pytest.param({"requests_limit": None, "waits": 0}, "requests 1,582 left · no wait expected", id="no limit"),
+        pytest.param({"requests_remaining": None}, "one wait of 35 min expected", id="nothing known but the wait"),
+        pytest.param({"requests_remaining": None, "waits": 0}, "", id="no quota"),
+    ],
+)
+def test_the_second_line_tells_what_is_known_of_the_quota(changes: dict[str, Any], line: str) -> None:
+    assert budget_line(replace(VIEW, **changes)) == line
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "percent"),
+    [(0, 10, "  0%"), (9_999, 10_000, " 99%"), (10, 10, "100%"), (11, 10, "100%"), (0, 0, "100%")],
+)
+def test_a_hundred_percent_is_said_only_at_the_end(done: int, total: int, percent: str) -> None:
+    assert progress_line(replace(VIEW, done=done, total=total, resumed_at=0)).head == f"stars {percent} "
+
+
+def test_the_end_says_done_and_no_time() -> None:
+    assert str(progress_line(replace(VIEW, done=10_000))).endswith(" 10,000/10,000  3.3/s  done")
+
+
+@pytest.mark.parametrize("view", [VIEW, UNKNOWN, WAITING, replace(VIEW, operation_id="星" * 60)])
+@pytest.mark.parametrize("width", [1, 2, 10, 30, 60, 80, 119, 120, 200])
+def test_a_line_is_never_wider_than_the_terminal(view: ProgressView, width: int) -> None:
+    assert cells(one_line(view, width)) <= width
+
+
+def test_names_cannot_steer_the_terminal() -> None:
+    evil = replace(WAITING, operation_id="a\x1b[2J\nb", waiting_for="\x1b]0;x\x07")
+    texts = [text_line(evil), text_line(replace(evil, waiting_seconds=None))]
+    texts += [stopped("\x1b[2J", 1, 2, ""), going_on("\x07", 1, 2, 3, 4, "\x1b[1m")]
+
+    for text in texts:
+        assert all(line.isprintable() for line in text.split("\n")), text
+
+
+# -- values
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1, "0 s"), (0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min"), (3_569, "59 min"), (3_570, "1h00m"),
+        (6_720, "1h52m"), (100_000, "27h47m"), (3 * 86_400, "3 days"), (1e12, "over a year"),
+        (float("inf"), "over a year"), (float("nan"), "over a year"),
+    ],
+)  # fmt: skip
+def test_a_span_is_told_in_the_units_that_matter(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (0.1, "0:01"), (7, "0:07"), (2_092, "34:52"), (5_692, "1:34:52"), (float("nan"), "over a year")],
+)
+def test_a_countdown_is_zero_only_at_its_end(seconds: float, text: str) -> None:
+    assert countdown(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "just now"), (2, "2 s ago"), (600, "10 min ago"), (3_600, "1 h ago"), (80_000, "22 h ago"),
+        (90_000, "yesterday"), (500_000, "5 days ago"),
+    ],
+)  # fmt: skip
+def test_how_long_ago_is_told_as_people_do(seconds: float, text: str) -> None:
+    assert ago(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [(12_345, "12,345/s"), (99.96, "100/s"), (3.333, "3.3/s"), (1, "1/s"), (0.2, "12/min"), (0.000_7, "2.5/h"),
+     (0.000_01, "0.9/day")],
+)  # fmt: skip
+def test_a_speed_is_told_in_the_unit_that_keeps_it_readable(rate: float, text: str) -> None:
+    assert speed(rate) == text
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        (datetime(2026, 3, 1, 15, 24), "15:24"),
+        (datetime(2026, 3, 2, 0, 5), "Mon 00:05"),
+        (datetime(2026, 3, 8, 14, 25), "2026-03-08 14:25"),
+    ],
+)
+def test_a_time_on_another_day_says_the_day(moment: datetime, text: str) -> None:
+    assert clock_time(moment, AT) == text
+
+
+# -- the shell
+
+
+@pytest.mark.parametrize(
+    ("argv", "command"),
+    [
+        (["python", "stars.py", "--org", "apache"], "python stars.py --org apache"),
+        (["python", "-m", "pkg.tool", "a b"], "python -m pkg.tool 'a b'"),
+        (["python", "-Im", "pkg"], "python -Im pkg"),
+        (["python", "-X", "dev", "-W", "error", "-u", "x.py"], "python -X dev -W error -u x.py"),
+        (["python", "-Wignore", "--check-hash-based-pycs", "never", "x.py"],
+         "python -Wignore --check-hash-based-pycs never x.py"),
+        (["python", "-c", "print(1)"], "python -c 'print(1)'"),
+        (["python", "my_multiprocessing.py"], "python my_multiprocessing.py"),
+        (["python", "x.py", "a\nb"], "python x.py $'a\\x0ab'"),
+        pytest.param([], "", id="embedded"),
+        pytest.param(["python"], "", id="prompt"),
+        pytest.param(["python", "-i"], "", id="prompt with a flag"),
+        pytest.param(["python", "-", "a"], "", id="stdin"),
+        pytest.param(["python", "-m", "ipykernel_launcher", "-f", "k.json"], "", id="notebook"),
+        pytest.param(["python", "/usr/bin/ipython"], "", id="ipython"),
+        pytest.param(["python", "-c", "from multiprocessing.spawn import spawn_main; spawn_main()"], "", id="worker"),
+    ],
+)  # fmt: skip
+def test_the_command_that_goes_on_repeats_the_program(argv: list[str], command: str) -> None:
+    assert resume_command(argv) == command
+
+
+def test_the_command_is_quoted_as_windows_does_there() -> None:
+    argv = [r"C:\Program Files\python.exe", "x.py", "a b"]
+
+    assert resume_command(argv, is_windows=True) == r'"C:\Program Files\python.exe" x.py "a b"'
+
+
+@pytest.mark.parametrize(
+    "text", ["plain", "a b", "it's", "$HOME `x` \\", "", "é星", "a\nb\t'\\n", "\x1b[2J\x85", "\u202e"]
+)
+def test_a_quoted_word_comes_out_of_the_shell_as_it_was(text: str) -> None:
+    script = f"printf %s {quoted(text)}"
+    answer = subprocess.run(["bash", "-c", script], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"})
+
+    assert quoted(text).isprintable()
+    assert answer.stdout.decode() == text
+
+
+def test_a_name_that_begins_with_a_dash_is_no_option() -> None:
+    assert argument("-rf") == "-- -rf"
+
+
+def test_text_that_is_printable_is_left_alone() -> None:
+    assert printable("é 星") == "é 星"
+    assert printable("\x1b\udc80\n") == "\\x1b\\udc80\\n"

@@ -1,0 +1,234 @@
+"""The file store on a failing medium, and beside others: what stands, what is cleared, what is written anew."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resumable import CheckpointBusyError, CheckpointManager, StoreError, checkpointed
+from resumable._runtime import disk
+from resumable.stores import FileStore, _lock
+
+NAME = ".checkpoint_crawl.json"
+
+
+def loaded(directory: Path, operation_id: str = "crawl") -> Any:
+    found = CheckpointManager(directory).load_checkpoint(operation_id)
+    return found.state if found is not None else None
+
+
+def names(directory: Path) -> set[str]:
+    return set(os.listdir(directory))
+
+
+# -- writes that fail -------------------------------------------------------------------------------------------------
+
+
+def test_short_writes_are_written_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[: max(1, len(data) // 2)]))
+    state = {"text": "x" * 10_000}
+    CheckpointManager(tmp_path).create_checkpoint("crawl", state)
+
+    assert loaded(tmp_path) == state
+
+
+@pytest.mark.parametrize("name", ["write", "fsync", "replace", "link", "open"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EDQUOT, errno.EROFS])
+def test_a_save_that_fails_leaves_the_last_one_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    store = FileStore(tmp_path)
+    store.put("crawl", b"old")
+
+    def fail(*args: Any, **options: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, name, fail)
+        if name == "link":
+            store.put("crawl", b"new")  # as on a file system without links: it is copied
+        else:
+            with pytest.raises(StoreError, match=os.strerror(number)) as caught:
+                store.put("crawl", b"new")
+            assert str(tmp_path) in str(caught.value)
+
+    assert store.get("crawl") == (b"new" if name == "link" else b"old")
+    assert not [left for left in names(tmp_path) if left.endswith(".tmp")]
+    store.put("crawl", b"newer")
+    assert store.get("crawl") == b"newer"
+
+
+@contextmanager
+def sync_failing_once(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[list[int]]:
+    """The next sync fails, later ones do not; gives the inodes that were synced."""
+    sync, seen = getattr(os, name), []
+
+    def failing(descriptor: int) -> None:
+        seen.append(os.fstat(descriptor).st_ino)
+        if len(seen) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, name, failing)
+        yield seen
+
+
+def test_after_a_failed_fsync_the_next_save_is_a_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel may have dropped the pages: a second fsync of the same file that succeeds proves nothing."""
+    manager = CheckpointManager(tmp_path)
+    manager.create_checkpoint("crawl", {"n": 1})
+    held = os.open(tmp_path, os.O_RDONLY)  # so that inode numbers are not given again at once
+    with sync_failing_once(monkeypatch, "fsync") as synced:
+        with pytest.raises(StoreError):
+            manager.create_checkpoint("crawl", {"n": 2})
+        assert loaded(tmp_path) == {"n": 1}
+        path = Path(manager.create_checkpoint("crawl", {"n": 3}))
+    os.close(held)
+
+    assert loaded(tmp_path) == {"n": 3}
+    assert path.stat().st_ino in synced[1:]
+
+
+def test_after_a_failed_journal_sync_everything_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with checkpointed("crawl", store=tmp_path, auto_cleanup=False) as cp:
+        files = cp.mapping("files")
+        files.update({f"{number}": "x" * 90 for number in range(200)})
+        cp.save()
+        snapshot = (tmp_path / NAME).stat().st_ino
+        with sync_failing_once(monkeypatch, "fdatasync"):
+            files["a"] = 1
+            with pytest.raises(StoreError):
+                cp.save()
+            files["b"] = 2
+            cp.save()
+        assert (tmp_path / NAME).stat().st_ino != snapshot
+        assert loaded(tmp_path)["files"] == files
+
+
+def test_a_directory_sync_that_fails_is_a_failed_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new name may not survive a power cut: it must not count."""
+    store = FileStore(tmp_path)
+
+    def fail(directory: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(disk, "sync_directory", fail)
+    with pytest.raises(StoreError):
+        store.put("crawl", b"new")
+
+
+# -- the journal's file -----------------------------------------------------------------------------------------------
+
+
+def test_a_journal_that_vanished_is_noticed_before_it_is_added_to(tmp_path: Path) -> None:
+    """Else there would be a hole in front of what is added, and all of it would count as torn."""
+    store = FileStore(tmp_path)
+    store.append_journal("crawl", 0, b"0123456789")
+    store.close()
+    (tmp_path / ".checkpoint_crawl.journal").unlink()
+    with pytest.raises(StoreError, match="shorter"):
+        store.append_journal("crawl", 10, b"x")
+
+
+def test_a_torn_tail_is_cut_off_by_the_next_append(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    store.append_journal("crawl", 0, b"good torn")
+    store.close()
+    store.append_journal("crawl", 5, b"new")
+
+    assert store.read_journal("crawl") == b"good new"
+
+
+def test_the_stamp_tells_of_new_snapshots_and_not_of_the_journal(tmp_path: Path) -> None:
+    """Who reads while a loop saves to its journal would else begin again for ever."""
+    store = FileStore(tmp_path)
+    stamps = [store.stamp("crawl")]
+    for content in (b"1", b"2"):
+        store.put("crawl", content)
+        stamps.append(store.stamp("crawl"))
+    store.append_journal("crawl", 0, b"3")
+
+    assert stamps[0] is None
+    assert len(set(stamps)) == 3
+    assert store.stamp("crawl") == stamps[-1]
+
+
+# -- locks and leftovers ----------------------------------------------------------------------------------------------
+
+
+def test_an_owner_clears_what_a_killed_save_left_and_nothing_else(tmp_path: Path) -> None:
+    mine = {f".checkpoint_x{suffix}.0123abcd.tmp" for suffix in (".json", ".json.prev", ".journal")}
+    others = {
+        ".checkpoint_x.js.json.0123abcd.tmp",
+        ".checkpoint_x.json.json.0123abcd.tmp",
+        ".checkpoint_x.journal.json.0123abcd.tmp",
+        ".checkpoint_xy.json.0123abcd.tmp",
+        ".checkpoint_x.json.notours.tmp",
+        "x.tmp",
+    }
+    for name in mine | others:
+        (tmp_path / name).touch()
+    with FileStore(tmp_path).own("x"):
+        pass
+
+    assert names(tmp_path) == others
+
+
+def test_deleting_does_not_take_the_lock_from_under_its_owner(tmp_path: Path) -> None:
+    with FileStore(tmp_path).own("crawl"):
+        FileStore(tmp_path).delete("crawl")
+        with pytest.raises(CheckpointBusyError), FileStore(tmp_path).own("crawl"):
+            pass
+
+
+def test_a_lock_that_cannot_be_taken_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operating system's own text names the path again."""
+
+    def fail(path: Any, *args: Any, **options: Any) -> Any:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), os.fspath(path))
+
+    monkeypatch.setattr(os, "open", fail)
+    lock = tmp_path / ".checkpoint_crawl.lock"
+    with pytest.raises(StoreError) as caught, _lock.holding(lock, "crawl"):
+        raise AssertionError
+
+    assert str(caught.value) == f"cannot lock {lock}: Read-only file system. Nothing was read or written."
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"{", b'{"pid": "x"}', b'{"pid": 1e308}', b"[" * 4000, b"\xff"])
+def test_whatever_the_lock_file_says_busy_is_busy(tmp_path: Path, content: bytes) -> None:
+    with FileStore(tmp_path).own("crawl"):
+        (tmp_path / ".checkpoint_crawl.lock").write_bytes(content)
+        with pytest.raises(CheckpointBusyError), FileStore(tmp_path).own("crawl"):
+            pass
+
+
+def test_an_owner_that_looked_too_early_moves_to_its_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`a b` takes the name after `a_b` chose it, and before `a_b` holds it: two files, two locks."""
+    holding = _lock.holding
+
+    def holding_late(path: Path, operation_id: str) -> Any:
+        monkeypatch.undo()
+        CheckpointManager(tmp_path).create_checkpoint("a b", {"of": "a b"})
+        return holding(path, operation_id)
+
+    monkeypatch.setattr(_lock, "holding", holding_late)
+    store = FileStore(tmp_path)
+    with store.own("a_b"):
+        store.put("a_b", b"{}")
+        with pytest.raises(CheckpointBusyError), FileStore(tmp_path).own("a_b"):
+            pass
+        assert loaded(tmp_path, "a b") == {"of": "a b"}
+        CheckpointManager(tmp_path).create_checkpoint("a b", {"of": "a b again"})
+
+    assert loaded(tmp_path, "a b") == {"of": "a b again"}

@@ -1,0 +1,212 @@
+"""A journal on the disk, and the room behind its end."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from resumable import StoreError
+from resumable._format import journal as _journal
+from resumable._runtime import disk
+from resumable.stores import FileStore, _journal_file
+from resumable.stores._journal_file import JournalFile, without_room
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / ".checkpoint_job.journal"
+
+
+def read(path: Path) -> bytes:
+    return without_room(path.read_bytes())
+
+
+def test_saves_stand_in_room_that_was_made_ahead_and_closing_cuts_it_off(path: Path) -> None:
+    journal = JournalFile(path, 0)
+    journal.append(b"one\n")
+    size = path.stat().st_size
+    for number in range(1, 100):
+        journal.append(b"%d\n" % number)
+    assert path.stat().st_size == size > 50_000
+    whole = b"one\n" + b"".join(b"%d\n" % number for number in range(1, 100))
+    assert read(path) == whole
+    journal.close()
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("length", [1, 60_000, 70_000, 3_000_000])
+def test_a_save_that_is_longer_than_the_room_makes_more(path: Path, length: int) -> None:
+    journal = JournalFile(path, 0)
+    for _ in range(3):
+        journal.append(b"x" * length + b"\n")
+        assert journal.end < path.stat().st_size <= journal.end + (2 << 20)
+    journal.close()
+    assert path.read_bytes() == (b"x" * length + b"\n") * 3
+
+
+def test_a_journal_is_opened_again_where_a_killed_run_left_it(path: Path) -> None:
+    journal = JournalFile(path, 0)
+    journal.append(b"one\n")  # and never closed
+    again = JournalFile(path, journal.end)
+    assert path.read_bytes() == b"one\n"
+    again.append(b"two\n")
+    again.close()
+    assert path.read_bytes() == b"one\ntwo\n"
+
+
+def test_a_disk_with_no_room_to_spare_takes_the_save_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_all = disk.write_all
+
+    def full(descriptor: int, data: bytes) -> None:
+        if len(data) > 1000:
+            write_all(descriptor, data[:500])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_all(descriptor, data)
+
+    monkeypatch.setattr(disk, "write_all", full)
+    journal = JournalFile(path, 0)
+    for number in range(300):
+        journal.append(b"%05d\n" % number)
+        assert path.read_bytes() == b"".join(b"%05d\n" % earlier for earlier in range(number + 1))
+    journal.close()
+    assert path.stat().st_size == 1800
+
+
+@pytest.mark.parametrize("has_room", [False, True])
+def test_what_is_done_meanwhile_comes_after_the_bytes_and_before_they_are_safe(
+    path: Path, monkeypatch: pytest.MonkeyPatch, has_room: bool
+) -> None:
+    journal = JournalFile(path, 0)
+    if has_room:
+        journal.append(b"one\n")
+    told: list[object] = []
+    monkeypatch.setattr(disk, "sync_data", lambda descriptor: told.append("synced"))
+    journal.append(b"two\n", lambda: told.append(read(path)))
+    assert told == [b"one\ntwo\n" if has_room else b"two\n", "synced"]
+
+
+def test_a_system_that_cannot_begin_to_write_does_so_at_the_sync(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    disk._sync_file_range.cache_clear()
+    journal = JournalFile(path, 0)
+    journal.append(b"one\n", lambda: None)
+    journal.close()
+    disk._sync_file_range.cache_clear()
+    assert path.read_bytes() == b"one\n"
+
+
+def test_an_append_that_fails_leaves_the_journal_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FileStore(path.parent)
+    store.append_journal("job", 0, b"one\n")
+
+    def broken(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "sync_data", broken)
+        with pytest.raises(StoreError, match=r"\.checkpoint_job\.journal: Input/output error"):
+            store.append_journal("job", 4, b"two\n")
+    assert path.read_bytes() == b"one\n"
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.append_journal("job", 4, b"two\n", interrupted)
+    assert path.read_bytes() == b"one\n"
+    store.append_journal("job", 4, b"three\n")
+    store.close()
+    assert path.read_bytes() == b"one\nthree\n"
+
+
+def test_a_journal_that_cannot_go_back_to_its_end_is_closed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came next would stand behind the room."""
+    store = FileStore(path.parent)
+    store.append_journal("job", 0, b"one\n")
+    store.close()
+    with monkeypatch.context() as patch:
+        journal = JournalFile(path, 4)
+        patch.setattr(os, "lseek", _refuse)
+        with pytest.raises(PermissionError):
+            journal.append(b"two\n")
+    assert path.read_bytes() == b"one\n"
+
+
+@pytest.mark.parametrize("platform", ["linux", "win32"])
+def test_a_new_journal_takes_the_old_ones_place_and_goes_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    """Windows moves no open file."""
+    monkeypatch.setattr(_journal_file, "sys", SimpleNamespace(platform=platform))
+    store = FileStore(path.parent)
+    store.append_journal("job", 0, b"old\n")
+    put_in_place = store.write_journal("job", [b"new\n"])
+    put_in_place(b"and more\n")
+    assert read(path) == b"new\nand more\n"
+    assert (path.stat().st_size > 50_000) == (platform == "linux")
+    store.append_journal("job", 13, b"and then\n")
+    store.close()
+    assert path.read_bytes() == b"new\nand more\nand then\n"
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+def test_a_new_journal_that_cannot_take_the_old_ones_place_leaves_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileStore(path.parent)
+    store.append_journal("job", 0, b"old\n")
+    put_in_place = store.write_journal("job", [b"new\n"])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", _refuse)
+        with pytest.raises(StoreError, match="Permission denied"):
+            put_in_place(b"and more\n")
+    store.append_journal("job", 4, b"and then\n")
+    store.close()
+    assert path.read_bytes() == b"old\nand then\n"
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+def _refuse(*paths: object) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_cuts_nothing_off(path: Path) -> None:
+    store = FileStore(path.parent)
+    store.append_journal("job", 0, b"one\n")
+    child = os.fork()
+    if child == 0:
+        store.close()
+        os._exit(0)
+    store.append_journal("job", 4, b"two\n")
+    os.waitpid(child, 0)
+    store.append_journal("job", 8, b"three\n")
+    assert path.stat().st_size > 50_000
+    store.close()
+    assert path.read_bytes() == b"one\ntwo\nthree\n"
+
+
+def test_a_bit_that_flips_in_a_save_is_noticed_and_in_the_room_costs_none(path: Path) -> None:
+    header, crc = _journal.frame(_journal.header_for("job", 1, ""), 0)
+    first, crc = _journal.frame(b'{"n":1}', crc)
+    second, _ = _journal.frame('{"n":2,"text":"\x7f \u07bf \u4fff \U0010ffff"}'.encode(), crc)
+    journal = JournalFile(path, 0)
+    journal.append(header + first)
+    journal.append(second)
+    raw, saves = path.read_bytes(), len(header + first + second)
+    for position in (*range(saves + 1), *range(saves + 1, len(raw), 97)):
+        for bit in range(8):
+            image = bytearray(raw)
+            image[position] ^= 1 << bit
+            content = _journal.read(without_room(bytes(image)))
+            assert content is not None, (position, bit)
+            if position < saves:
+                assert content.damage, (position, bit)
+            else:
+                assert [record["n"] for record in content.records] == [1, 2], (position, bit)
+                assert not content.damage or position == saves

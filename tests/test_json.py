@@ -1,0 +1,89 @@
+"""The check of a state that is saved again and again: whole at first, cheap afterwards, and never for good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resumable import StateEncodeError, checkpointed
+from resumable._json import Checker, is_plain
+
+MANY = 20_000
+
+
+def records() -> dict[str, Any]:
+    return {"files": {f"file-{n}": {"size": n} for n in range(MANY)}, "rows": [[n] for n in range(MANY)]}
+
+
+def checks_until_found(checker: Checker, state: dict[str, Any]) -> int:
+    for number in range(1, 20):
+        try:
+            checker.check(state, "$.state")
+        except StateEncodeError:
+            return number
+    raise AssertionError("never found")
+
+
+def test_the_first_check_finds_it_anywhere() -> None:
+    state = records()
+    state["files"]["file-7"]["size"] = {1}
+
+    with pytest.raises(StateEncodeError, match=r"\$\.state\.files\['file-7'\]\.size"):
+        Checker().check(state, "$.state")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda state: state["files"].update(new={"when": {1}}), id="a new entry"),
+        pytest.param(lambda state: state["rows"].append([{1}]), id="a new row"),
+        pytest.param(lambda state: state.update(other={1}), id="a new name"),
+        pytest.param(lambda state: state["files"].update({7: 1}), id="a key that is no string"),
+    ],
+)
+def test_what_is_new_is_found_at_once(spoil: Any) -> None:
+    state, checker = records(), Checker()
+    checker.check(state, "$.state")
+    spoil(state)
+
+    assert checks_until_found(checker, state) == 1
+
+
+@pytest.mark.parametrize("number", [0, 1, MANY // 2, MANY - 3000])
+def test_what_changed_in_place_is_found_within_eight_checks(number: int) -> None:
+    state, checker = records(), Checker()
+    checker.check(state, "$.state")
+    state["files"][f"file-{number}"]["size"] = {1}
+
+    assert checks_until_found(checker, state) <= 8
+
+
+def spoil_an_old_row_and_fail(directory: Path) -> None:
+    with checkpointed("job", store=directory) as cp:
+        cp.state.update(records())
+        cp.save()
+        cp.state["rows"][MANY // 2] = {1}
+        raise KeyError
+
+
+def test_the_last_save_of_a_run_looks_at_everything(tmp_path: Path) -> None:
+    with pytest.raises(KeyError) as raised:
+        spoil_an_old_row_and_fail(tmp_path)
+
+    assert f"$.state.rows[{MANY // 2}]" in "".join(raised.value.__notes__)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"a": [1, 2.5, None, True, "x", {"b": []}]}, True),
+        ({"a": (1,)}, False),
+        ({"a": {1: 2}}, False),
+        ({"a": float("nan")}, False),
+        ([{"a": 1}, {"a": {1}}], False),
+    ],
+)
+def test_what_is_surely_plain(value: Any, expected: bool) -> None:
+    assert is_plain(value) is expected
