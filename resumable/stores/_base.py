@@ -1,19 +1,212 @@
-"""What a store is: five verbs over operation ids and bytes, and the abilities that some stores add."""
+"""What a store is, and the lease through which an operation is written."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """Facts of a medium that decide how often, and how, a checkpoint is saved there.
+
+    Attributes:
+        is_remote: A write goes over a network; it is never made in the loop's thread.
+        takes_journal: The store takes saves as segments of a journal. False: every save is a whole snapshot.
+        keeps_summary: The store keeps the summary beside each save. False: ``Entry.summary`` is empty.
+        largest_piece: Bytes that one piece or segment may have; None if any number will do.
+        least_interval: Seconds between two saves, at least.
+        fold_after: From so many bytes of journal on, a new snapshot pays.
+        survives: What an acknowledged save outlives: the end of the ``"process"``, or that of the ``"machine"``.
+    """
+
+    is_remote: bool = False
+    takes_journal: bool = True
+    keeps_summary: bool = False
+    largest_piece: int | None = None
+    least_interval: float = 0.0
+    fold_after: int = 1 << 19
+    survives: Literal["process", "machine"] = "machine"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who owns an operation.
+
+    Attributes:
+        host: The machine's name, "" if unknown.
+        pid: The process id, 0 if unknown.
+        since: When it became the owner (UTC, ISO 8601), "" if unknown.
+    """
+
+    host: str
+    pid: int
+    since: str
+
+    @classmethod
+    def me(cls) -> Holder:
+        """This process, from now on."""
+        import os
+        import socket  # not worth loading before the first operation opens
+        from datetime import UTC, datetime
+
+        return cls(socket.gethostname(), os.getpid(), datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One consistent state of an operation.
+
+    Attributes:
+        snapshot: The whole document.
+        journal: The segments since then, one after the other. The first ones may be in the snapshot already.
+        location: Where the snapshot lies.
+    """
+
+    snapshot: bytes
+    journal: bytes
+    location: Path | str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One operation in a store's list.
+
+    Attributes:
+        key: The operation id.
+        location: Where its checkpoint lies.
+        summary: What the last save said about itself; empty if the store keeps no summaries.
+        size: Bytes of the snapshot, 0 if unknown.
+        term: Number of the last claim, 0 if unknown.
+        holder: Who works on it right now, None if nobody does.
+        lease_left: Seconds until its lease ends, None if leases do not end by themselves.
+    """
+
+    key: str
+    location: Path | str
+    summary: bytes
+    size: int
+    term: int
+    holder: Holder | None
+    lease_left: float | None
+
+
+class Lease(Protocol):
+    """One operation, owned. All writes go through it; every verb raises StoreError if the medium fails.
+
+    A write takes effect only while the lease is held and its sequence number is not below :attr:`next`; else it
+    raises :class:`~resumable.StaleCheckpointError`. Numbers rise and may be skipped. One append or commit at a time;
+    :meth:`stage` may run in another thread beside them. In a forked child, every write raises StoreError.
+    """
+
+    @property
+    def term(self) -> int:
+        """The number of this claim; it rises at every claim of the operation, also after a delete."""
+        ...
+
+    @property
+    def next(self) -> int:
+        """The least sequence number that the next save may take."""
+        ...
+
+    def read(self) -> Stored | None:
+        """What is stored, None if nothing is."""
+        ...
+
+    def append(
+        self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Callable[[], None] | None = None
+    ) -> None:
+        """Add *data* to the journal as save *sequence*; it is safe on the medium when this returns.
+
+        Repeated with the last number and the same bytes, this succeeds and writes nothing.
+
+        Args:
+            meanwhile: Called once, best while the medium works. If it raises, the append fails.
+        """
+        ...
+
+    def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
+        """Write *pieces* as a new snapshot that stands for every save up to and including *sequence*.
+
+        The snapshot is durable when this returns, but nobody sees it yet, and appends may go on meanwhile.
+
+        Returns:
+            What commits the snapshot, given its summary: all or nothing. If *sequence* is not below :attr:`next` at
+            the commit, the snapshot is that save. Else the segments behind *sequence* stay behind the snapshot. The
+            snapshot before is kept as the previous one, with its segments. A second commit changes nothing.
+        """
+        ...
+
+    def where(self) -> int:
+        """The sequence number that is safe to use after a write whose outcome is unknown."""
+        ...
+
+    def renew(self) -> None:
+        """Keep the lease for another while. Raises StaleCheckpointError if it is lost."""
+        ...
+
+    def delete(self) -> bool:
+        """Remove the checkpoint; returns whether there was one. The lease is still held."""
+        ...
+
+    def release(self) -> None:
+        """Let go of the operation and of what was staged and not committed. Never raises."""
+        ...
 
 
 @runtime_checkable
 class CheckpointStore(Protocol):
-    """Where checkpoints lie; any object with these five verbs is a store.
+    """Where checkpoints lie. Every verb raises :class:`~resumable.StoreError` if the medium fails."""
+
+    @property
+    def traits(self) -> Traits:
+        """Facts of the medium."""
+        ...
+
+    def claim(self, key: str, me: Holder, *, ttl: float = 30.0, take_over: bool = False) -> Lease:
+        """Own the operation *key* until the lease is released.
+
+        Args:
+            me: Who is shown to others as the owner.
+            ttl: Seconds that the lease lasts without being renewed, where leases end by themselves.
+            take_over: Take the operation from its owner, where the medium can; the owner may no longer write then.
+
+        Raises:
+            CheckpointBusyError: Another owner has it. Names that owner.
+        """
+        ...
+
+    def read(self, key: str, *, previous: bool = False) -> Stored | None:
+        """One consistent state of *key*, None if there is none. Needs no ownership.
+
+        Args:
+            previous: The snapshot before the last one, with its segments.
+        """
+        ...
+
+    def list(self, pattern: str = "*") -> Iterator[Entry]:
+        """The operations whose id matches *pattern* (see :mod:`fnmatch`), in no order."""
+        ...
+
+    def describe(self, key: str | None = None) -> Path | str:
+        """Where *key* lies or would lie, or the store as a whole; for people, without credentials."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and files. The store may be used again."""
+        ...
+
+
+@runtime_checkable
+class SimpleStore(Protocol):
+    """A store of your own: bytes by operation id. Any object with these five verbs will do.
 
     ``put`` is all or nothing: a reader sees the old bytes or the new ones. Every verb raises
-    :class:`~resumable.StoreError` if the medium fails, and what was stored before still stands.
+    :class:`~resumable.StoreError` if the medium fails. A sixth verb ``own(key)``, a context manager that raises
+    :class:`~resumable.CheckpointBusyError`, keeps other processes away; without it, only this process is kept from
+    working on an operation twice.
     """
 
     def get(self, key: str) -> bytes | None:
@@ -34,65 +227,4 @@ class CheckpointStore(Protocol):
 
     def close(self) -> None:
         """Let go of connections and files. The store may be used again."""
-
-
-@runtime_checkable
-class StreamingStore(CheckpointStore, Protocol):
-    """A store that takes a checkpoint in pieces, so that the whole need not be in memory."""
-
-    def put_chunks(self, key: str, chunks: Iterable[bytes]) -> Path | str:
-        """As ``put``, for the concatenation of *chunks*."""
-        ...
-
-
-@runtime_checkable
-class OwningStore(CheckpointStore, Protocol):
-    """A store that lets one process at a time work on an operation."""
-
-    def own(self, key: str) -> AbstractContextManager[None]:
-        """Own *key* while in the block; raises CheckpointBusyError, naming the holder, if another one does."""
-        ...
-
-
-@runtime_checkable
-class JournalingStore(CheckpointStore, Protocol):
-    """A store that can add to a journal beside a checkpoint, at a cost that follows what is added."""
-
-    def read_journal(self, key: str) -> bytes | None:
-        """The whole journal, None if there is none."""
-        ...
-
-    def append_journal(self, key: str, offset: int, data: bytes, meanwhile: Callable[[], None] | None = None) -> None:
-        """Put *data* at *offset*, cutting off what was there; safe on the medium when this returns.
-
-        Args:
-            meanwhile: To be called once, best while the medium works. What it raises makes the append fail.
-        """
-
-    def write_journal(self, key: str, chunks: Iterable[bytes]) -> Callable[[bytes], None]:
-        """Write *chunks* as a new journal beside the old one, which stands and may be added to meanwhile.
-
-        Returns:
-            What puts it in the old one's place, all or nothing, with more bytes at its end.
-        """
-        ...
-
-    def retire_journal(self, key: str) -> None:
-        """The journal belongs to the generation before; keep it beside that one's checkpoint, if that is kept."""
-
-
-@runtime_checkable
-class GenerationStore(CheckpointStore, Protocol):
-    """A store that keeps the checkpoint before the last."""
-
-    def locate(self, key: str) -> Path:
-        """Where the checkpoint of *key* lies, or would."""
-        ...
-
-    def get_previous(self, key: str) -> tuple[str, bytes] | None:
-        """Where the checkpoint before the last lies, and its bytes; None if there is none."""
-        ...
-
-    def stamp(self, key: str) -> object | None:
-        """Something that differs whenever the checkpoint of *key* was written anew; None if there is none."""
         ...

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._errors import CheckpointCorruptError
-from ._base import CheckpointStore, GenerationStore, StreamingStore
+from ._base import CheckpointStore
+from ._old import GenerationStore, StreamingStore
 from ._names import check_operation_id
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from ._base import CheckpointStore
+from ._old import OldStore
 from ._file import FileStore
 from ._memory import MemoryStore
 
@@ -27,7 +28,7 @@ def open_store(where: str | os.PathLike[str] | CheckpointStore) -> CheckpointSto
         return FileStore(where)
     if isinstance(where, str):
         return _open_text(where)
-    if isinstance(where, CheckpointStore):
+    if isinstance(where, OldStore):
         return where
     raise TypeError(f"a store is a directory, a URL or an object with get, put, delete, keys and close, not {where!r}")
 
