@@ -1,25 +1,33 @@
-"""The journal's bytes: append-only lines, each a whole save, bound to one snapshot.
+"""The journal's bytes: one line for each save since a snapshot.
 
-A line is ``length crc json\\n``: the length of the JSON in bytes, a CRC-32 in eight hex digits, one JSON object.
-Each CRC goes on from that of the line before, so that a line which is lost, moved or repeated shows. The first line
-names the operation and the snapshot that the saves after it build upon.
+A line is ``length crc json\\n``: the length of the JSON in bytes, its CRC-32 in eight hex digits, one JSON object. The
+object begins ``{"seq":N,"after":C``: N is the save's sequence number, C the CRC of the line before it. The first save
+after a snapshot goes on from the CRC that the snapshot notes. So each line is checked by itself, and the chain shows
+lines that were lost, moved or repeated, also over several snapshots.
+
+This is format 2. Format 1 is only read: its first line is a header, each of its CRCs goes on from the one before, and
+a record may hold a ``fold`` marker, from which on the journal also fits the snapshot of that generation.
 """
 
 from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from .._json import decode, encode
+from .._json import decode
+from .document import UnknownFormatError, is_newer, newer
 
-FORMAT = 1
+FORMAT = 2
+_HEADED = 1
+"""The format whose journals begin with a header."""
 _MAX_PREFIX = 32
 _PREFIX = re.compile(rb"([1-9]\d{0,18}) [0-9a-f]{8} ")
 _BEGINNING = re.compile(rb"([1-9]\d{0,18}( [0-9a-f]{0,8}| [0-9a-f]{8} (\{.*)?)?)?", re.DOTALL)
 """As much of a line as there is."""
+_SAVE = re.compile(rb'\d [0-9a-f]{8} \{"seq":')
+"""How a save of format 2 begins. JSON cannot hold it within a text, where the quotes are escaped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +39,37 @@ class Tail:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """Where a chain of saves stands: after the save *sequence*, whose line has *crc*."""
+
+    sequence: int
+    crc: int
+
+
+class SnapshotFacts(NamedTuple):
+    """What a snapshot tells of the journal that goes on from it.
+
+    Attributes:
+        generation: Number of the last save that it holds; 0 if another tool wrote it.
+        crc: What the first line after that save goes on from; None if its journal has format 1, or it has none.
+    """
+
+    operation_id: str
+    generation: int
+    digest: str
+    crc: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class JournalContent:
     """A journal as read.
 
     Attributes:
-        header: Its first line.
+        header: First line of a journal of format 1; empty for format 2.
         records: The saves, oldest first.
         ends: Where each record ends, in bytes.
         good_bytes: How much of the file is whole; what follows is a torn tail.
-        crc: To go on from when appending.
+        crc: Of the last whole line.
         damage: What is wrong after ``good_bytes``, "" if nothing but a torn tail.
     """
 
@@ -50,74 +80,69 @@ class JournalContent:
     crc: int
     damage: str = ""
 
-    def since(self, generation: int) -> int | None:
-        """Index of the first record that builds upon snapshot *generation*, None if this journal is of another one."""
-        if self.header.get("generation") == generation:
-            return 0
-        for index in range(len(self.records) - 1, -1, -1):
-            if self.records[index].get("fold") == generation:
-                return index + 1
-        return None
-
-    def newest_fold(self) -> int:
-        """The highest generation that a fold was begun for, 0 if none was."""
-        folds = (record.get("fold") for record in self.records)
-        return max((fold for fold in folds if type(fold) is int), default=0)
+    @property
+    def newest(self) -> int:
+        """The highest number that a save or a snapshot was given, as far as these lines tell; else 0."""
+        name = "fold" if self.header else "seq"
+        return max((n for record in self.records if type(n := record.get(name)) is int), default=0)
 
 
-def header_for(operation_id: str, generation: int, digest: str) -> bytes:
-    """The first line's JSON."""
-    return encode({"journal": FORMAT, "operation_id": operation_id, "generation": generation, "digest": digest})
+# -- write ------------------------------------------------------------------------------------------------------------
 
 
-def frame(record: bytes, crc: int) -> tuple[bytes, int]:
-    """One line, and the CRC from which the next one goes on."""
-    crc = zlib.crc32(record, crc)
-    return b"%d %08x %b\n" % (len(record), crc, record), crc
+def line(record: bytes, sequence: int, after: int) -> tuple[bytes, Position]:
+    """The line for a save, and the position that the next one goes on from.
 
-
-class Lines:
-    """Lines that go on from *tail*, made while they are iterated.
-
-    Attributes:
-        tail: Where the journal ends with those made so far.
+    Args:
+        record: The save, an encoded JSON object.
+        sequence: Its number, above that of the save before.
+        after: CRC of the position that it goes on from.
     """
+    rest = record[1:] if record == b"{}" else b"," + record[1:]
+    numbered = b'{"seq":%d,"after":%d%b' % (sequence, after, rest)
+    crc = zlib.crc32(numbered)
+    return b"%d %08x %b\n" % (len(numbered), crc, numbered), Position(sequence, crc)
 
-    def __init__(self, records: Iterable[bytes], tail: Tail) -> None:
-        self._records = records
-        self.tail = tail
 
-    def __iter__(self) -> Iterator[bytes]:
-        for record in self._records:
-            line, crc = frame(record, self.tail.crc)
-            self.tail = Tail(self.tail.size + len(line), crc)
-            yield line
+# -- read -------------------------------------------------------------------------------------------------------------
 
 
 def read(raw: bytes) -> JournalContent | None:
-    """The whole lines of *raw*; None if it does not even hold a header.
+    """The whole lines of *raw*, in either format; None if it does not even hold the first one.
 
     A tail that was torn off while being written is left out. Anything else that is not as it was written is told in
     ``damage``: the lines before it are good.
     """
-    header: dict[str, Any] | None = None
+    header: dict[str, Any] = {}
     records: list[dict[str, Any]] = []
     ends: list[int] = []
     position, crc, damage = 0, 0, ""
     while position < len(raw):
-        line = _read_line(raw, position, crc)
-        if line is None or (header is None and not line[0]):
+        found = _read_line(raw, position, crc if header else 0)
+        if found is None or not found[0]:
             damage = "" if _is_torn(raw, position) else f"its line at byte {position} is damaged"
             break
-        record, position, crc = line
-        if header is None:
+        record, end, its_crc = found
+        if position == 0 and "seq" not in record:
             header = record
+        elif not header and not _follows(record, records, crc):
+            damage = f"its line at byte {position} does not go on from the line before it"
+            break
         else:
             records.append(record)
-            ends.append(position)
-    if header is None:
-        return JournalContent({}, [], [], 0, 0, damage) if damage else None
+            ends.append(end)
+        position, crc = end, its_crc
+    if position == 0 and not damage:
+        return None
     return JournalContent(header, records, ends, position, crc, damage)
+
+
+def _follows(record: dict[str, Any], before: list[dict[str, Any]], crc: int) -> bool:
+    """Whether *record* is numbered, and goes on from the line before it, which has *crc*."""
+    sequence, after = record.get("seq"), record.get("after")
+    if type(sequence) is not int or type(after) is not int or sequence < 1:
+        return False
+    return not before or (after == crc and sequence > before[-1]["seq"])
 
 
 def _read_line(raw: bytes, start: int, crc: int) -> tuple[dict[str, Any], int, int] | None:
@@ -143,8 +168,8 @@ def _is_torn(raw: bytes, start: int) -> bool:
     JSON holds no raw newline or NUL: a whole line ends with the one, and a run of the other was never in it.
     """
     tail = raw[start:]
-    # An append is a line, the first one the header as well.
-    if not _may_be_part_of(tail, 2 if start == 0 else 1):
+    # An append is a line; the first one of format 1 is the header as well.
+    if not _may_be_part_of(tail, 2 if start == 0 and _SAVE.search(tail) is None else 1):
         return False
     length = _told_length(tail)
     line = tail[:length]
@@ -174,3 +199,97 @@ def _told_length(tail: bytes) -> int | None:
 def _has_hole(line: bytes) -> bool:
     # At the ends of a line few bytes may share their block with what is older, or with what came after.
     return b"\0" * 16 in line or line.startswith(b"\0") or line.endswith(b"\0")
+
+
+# -- which snapshot it fits -------------------------------------------------------------------------------------------
+
+
+def saves_for(content: JournalContent, snapshot: SnapshotFacts) -> list[dict[str, Any]]:
+    """The saves that a journal adds to a snapshot, oldest first; none if it goes on from another one.
+
+    Raises:
+        UnknownFormatError: A newer release wrote the journal.
+        ValueError: The journal is damaged, or of another operation.
+    """
+    check_format(content)
+    if content.damage:
+        good = len(content.records)
+        raise ValueError(f"its journal is damaged: {content.damage}; the {good} saves before that are good")
+    if content.header:
+        return _saves_after_header(content, snapshot)
+    saves = [record for record in content.records if record["seq"] > snapshot.generation]
+    return saves if saves and saves[0]["after"] == snapshot.crc else []
+
+
+def check_format(content: JournalContent) -> None:
+    """Make sure that this release can read a journal.
+
+    Raises:
+        UnknownFormatError: A newer one wrote it.
+        ValueError: Its format is none at all.
+    """
+    if not content.header:
+        return
+    found = content.header.get("journal")
+    if is_newer(found, str(FORMAT)):
+        raise _unknown(found)
+    if found != _HEADED:
+        raise ValueError(f"its journal has format {found!r}, which is none")
+
+
+def noted_crc(note: Any) -> int | None:
+    """The CRC that a snapshot notes for its journal: see :attr:`SnapshotFacts.crc`.
+
+    Args:
+        note: The snapshot's ``resumable.journal``: ``{"format": 2, "crc": …}``, or None.
+
+    Raises:
+        UnknownFormatError: The journal that goes on from it is of a newer release.
+        ValueError: It is no such note.
+    """
+    if note is None:
+        return None
+    if isinstance(note, dict) and is_newer(note.get("format"), str(FORMAT)):
+        raise _unknown(note["format"])
+    if not isinstance(note, dict) or note.get("format") != FORMAT or type(note.get("crc")) is not int:
+        raise ValueError(f"its note of where its journal goes on is malformed ({note!r:.80})")
+    return int(note["crc"])
+
+
+def _unknown(found: object) -> UnknownFormatError:
+    return UnknownFormatError(f"its journal: {newer('format', found, f'{FORMAT} and {_HEADED}')}")
+
+
+def _saves_after_header(content: JournalContent, snapshot: SnapshotFacts) -> list[dict[str, Any]]:
+    header, records = content.header, content.records
+    if header.get("operation_id") != snapshot.operation_id:
+        raise ValueError("its journal is of another operation")
+    if header.get("generation") == snapshot.generation:
+        if header.get("digest") != snapshot.digest:
+            raise ValueError("its journal builds upon another snapshot of the same generation")
+        return records
+    folds = [index for index, record in enumerate(records) if record.get("fold") == snapshot.generation]
+    return records[folds[-1] + 1 :] if folds else []
+
+
+def position_after(content: JournalContent | None, snapshot: SnapshotFacts, size: int) -> Position | None:
+    """Where the next line of a journal goes on; None where none can follow, and a new snapshot must be made.
+
+    Args:
+        content: The journal as read.
+        size: All its bytes, with a torn tail.
+    """
+    if snapshot.crc is None or not snapshot.generation:
+        return None
+    if not size:
+        return Position(snapshot.generation, snapshot.crc)
+    if content is None or content.header or content.good_bytes < size:
+        return None
+    last = Position(content.records[-1]["seq"], content.crc)
+    # All that is left over from another snapshot, the next line would not go on from.
+    return last if saves_for(content, snapshot) or last == Position(snapshot.generation, snapshot.crc) else None
+
+
+def note_for(crc: int) -> dict[str, int]:
+    """What a snapshot notes of its journal, whose first line after it goes on from *crc*."""
+    return {"format": FORMAT, "crc": crc}

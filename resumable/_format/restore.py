@@ -4,59 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar
-
-import msgspec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._durable.changes import Replay
 from .._errors import CheckpointCorruptError
 from .._loops.by_key import merged
 from .._models import CheckpointData, CheckpointMetadata, check_metadata
 from .._runtime.interpreter import collector_paused
-from ..stores import CheckpointStore, GenerationStore, JournalingStore
-from . import journal as _journal
 from .document import VERSION, UnknownFormatError, decode_document, digest_of, in_place, is_newer, newer, refuse_unknown
+from .journal import Position, SnapshotFacts, noted_crc, position_after, saves_for
+from .journal import read as read_journal
 from .migrations import is_legacy, migrate
+from .sections import OF_THE_SNAPSHOT, Sections, read_sections
+
+if TYPE_CHECKING:
+    from ..stores import CheckpointStore, Lease, Stored
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
-
-
-_Run = TypedDict(
-    "_Run",
-    {
-        "run": int,
-        "began": str,
-        "from": int,
-        "host": str,
-        "pid": int,
-        "command": str | None,
-        "ended": str,
-        "items": int | None,
-        "reason": str | None,
-    },
-    total=False,
-)
-
-
-class _Sink(TypedDict):
-    offset: Annotated[int, msgspec.Meta(ge=0)]
-    sample: str
-    path: NotRequired[str]
-    closed: NotRequired[bool]
-
-
-class _Internal(TypedDict, total=False):
-    """The shape of what the library keeps for itself, as far as others build upon it unseen."""
-
-    history: list[_Run]
-    loops: dict[str, dict[str, Any]]
-    collections: dict[str, Literal["mapping", "set", "log"]]
-    arguments: dict[str, Any]
-    budget: dict[str, Any]
-    sinks: dict[str, _Sink]
-    failed: dict[str, list[tuple[str | int, str]]]
 
 
 @dataclass(slots=True)
@@ -64,19 +31,32 @@ class Restored:
     """A checkpoint as found, and what the next save must know to build upon it.
 
     Attributes:
-        generation: Of the snapshot; 0 if another tool wrote it.
-        digest: Of the snapshot.
+        snapshot: What the snapshot tells of its journal.
         size: Of the snapshot in bytes.
-        newest: The highest generation that was ever begun, as far as the journal tells.
-        journal: Its journal, None if there is none to go on with.
+        sections: What the library keeps for itself, checked.
+        position: Where the next journal line goes on; None if the next save must be a whole snapshot.
+        newest: The highest number that a save or a snapshot was given.
+        journal_bytes: How much of the journal goes on from this snapshot.
     """
 
     data: CheckpointData
-    generation: int
-    digest: str
+    snapshot: SnapshotFacts
     size: int
+    sections: Sections = field(default_factory=Sections)
+    position: Position | None = None
     newest: int = 0
-    journal: _journal.JournalContent | None = None
+    journal_bytes: int = 0
+    location: Path | str = ""
+
+    @property
+    def generation(self) -> int:
+        """Number of the last save that the snapshot holds; 0 if another tool wrote it."""
+        return self.snapshot.generation
+
+    @property
+    def digest(self) -> str:
+        """Of the snapshot."""
+        return self.snapshot.digest
 
 
 def from_snapshot(
@@ -85,7 +65,10 @@ def from_snapshot(
     now: datetime,
     beside: Callable[[Callable[[], bool]], Callable[[], bool]] = in_place,
 ) -> Restored:
-    """A checkpoint out of a document of any version. See :func:`decode_document` for *beside*.
+    """A checkpoint out of a document of any version, its sections not yet checked.
+
+    Args:
+        beside: See :func:`decode_document`.
 
     Raises:
         UnknownFormatError: It may be good, but this program cannot tell.
@@ -110,12 +93,13 @@ def from_snapshot(
         metadata=_metadata(_object(document, "metadata")),
         created_at=instant(document.get("created_at")),
         last_updated=instant(document.get("last_updated")),
-        internal={name: value for name, value in internal.items() if name not in ("generation", "digest")},
+        internal={name: value for name, value in internal.items() if name not in OF_THE_SNAPSHOT},
     )
     generation = internal.get("generation", 0)
     if type(generation) is not int or generation < 0:
         raise ValueError(f"its generation is {generation!r}")
-    return Restored(data, generation, digest_of(document), len(raw))
+    snapshot = SnapshotFacts(operation_id, generation, digest_of(document), noted_crc(internal.get("journal")))
+    return Restored(data, snapshot, len(raw), position=position_after(None, snapshot, 0), newest=generation)
 
 
 def _object(document: dict[str, Any], name: str) -> dict[str, Any]:
@@ -125,18 +109,15 @@ def _object(document: dict[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def check_internal(data: CheckpointData) -> None:
-    """Make sure that what the library keeps for itself has its shape.
+def check_sections(restored: Restored) -> None:
+    """Read what the library keeps for itself, and make sure that it has its shape.
 
     Raises:
         ValueError: It has not.
     """
-    try:
-        msgspec.convert(data.internal, _Internal)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"its 'resumable' section is malformed ({error})") from None
-    for name, kind in data.internal.get("collections", {}).items():
-        value = data.state.get(name)
+    restored.sections = read_sections(restored.data.internal)
+    for name, kind in restored.sections.collections.items():
+        value = restored.data.state.get(name)
         expected = dict if kind == "mapping" else list
         if value is not None and type(value) is not expected:
             raise ValueError(f"$.state.{name} is no {kind}, but a {type(value).__name__}")
@@ -165,48 +146,23 @@ def instant(text: Any) -> datetime:
 # -- the journal ------------------------------------------------------------------------------------------------------
 
 
-def replay(restored: Restored, raw: bytes | None) -> None:
+def replay(restored: Restored, raw: bytes) -> None:
     """Put the saves that journal *raw* holds on top of the snapshot.
 
     Raises:
         UnknownFormatError: A newer release wrote the journal.
         ValueError: The journal is damaged, or a save in it does not fit.
     """
-    content = _journal.read(raw) if raw else None
-    if content is None:
-        return
-    if content.header:
-        check_format(content)
-    if content.damage:
-        good = len(content.records)
-        raise ValueError(f"its journal is damaged: {content.damage}; the {good} saves before that are good")
-    if content.header.get("operation_id") != restored.data.operation_id:
-        raise ValueError("its journal is of another operation")
-    first = content.since(restored.generation)
-    if first is None:
-        return
-    if first == 0 and content.header.get("digest") != restored.digest:
-        raise ValueError("its journal builds upon another snapshot of the same generation")
+    content = read_journal(raw)
+    saves = saves_for(content, restored.snapshot) if content is not None else []
     try:
-        _apply_all(restored.data, content.records[first:])
+        _apply_all(restored.data, saves)
     except (TypeError, AttributeError, LookupError) as error:
         raise ValueError(f"a save in its journal is malformed ({error})") from error
-    restored.journal = content
-    restored.newest = content.newest_fold()
-
-
-def check_format(content: _journal.JournalContent) -> None:
-    """Make sure that a journal is one of this release.
-
-    Raises:
-        UnknownFormatError: A newer one wrote it.
-        ValueError: Its format is none at all.
-    """
-    found = content.header.get("journal")
-    if is_newer(found, str(_journal.FORMAT)):
-        raise UnknownFormatError(f"its journal: {newer('format', found, str(_journal.FORMAT))}")
-    if found != _journal.FORMAT:
-        raise ValueError(f"its journal has format {found!r}, which is none")
+    restored.position = position_after(content, restored.snapshot, len(raw))
+    if content is not None:
+        restored.newest = max(restored.newest, content.newest)
+        restored.journal_bytes = content.good_bytes if saves or restored.position is not None else 0
 
 
 def _apply_all(data: CheckpointData, records: list[dict[str, Any]]) -> None:
@@ -262,48 +218,55 @@ def _merged_loop(saved: dict[str, Any] | None, changes: list[dict[str, Any]]) ->
     return result | {"within": changes[-1].get("within")}
 
 
+# -- out of a store ---------------------------------------------------------------------------------------------------
+
 R = TypeVar("R")
 
 _BESIDE_FROM = 1 << 22
 """The digest of so many bytes is worth a thread."""
 
 
-def restore(store: CheckpointStore, operation_id: str, *, now: datetime) -> Restored | None:
+def restore(store: CheckpointStore, operation_id: str, *, now: datetime, lease: Lease | None = None) -> Restored | None:
     """The checkpoint of *operation_id*, None if there is none. Nothing is changed or executed.
 
     Args:
         now: Stands in for the time stamp that a document of version 1.0 may lack.
+        lease: Reads it, if the caller owns the operation.
 
     Raises:
         CheckpointCorruptError: There is something, but it is no checkpoint of this operation.
         StoreError: It cannot be read.
     """
-    return undisturbed(store, operation_id, lambda: _restore(store, operation_id, now))
+    stored = store.read(operation_id) if lease is None else lease.read()
+    return None if stored is None else restored_from(stored, store, operation_id, now=now)
 
 
-def _restore(store: CheckpointStore, operation_id: str, now: datetime) -> Restored | None:
-    raw = store.get(operation_id)
-    if raw is None:
-        return None
+def restored_from(stored: Stored, store: CheckpointStore, operation_id: str, *, now: datetime) -> Restored:
+    """The checkpoint that *stored*, read from *store*, holds.
+
+    Raises:
+        CheckpointCorruptError: It is no checkpoint of this operation.
+    """
     is_good_alone = False  # without its journal
     try:
         with collector_paused():
-            restored = from_snapshot(raw, operation_id, now, _beside if len(raw) >= _BESIDE_FROM else in_place)
-            if restored.generation and isinstance(store, JournalingStore):
-                check_internal(restored.data)
+            beside = _beside if len(stored.snapshot) >= _BESIDE_FROM else in_place
+            restored = from_snapshot(stored.snapshot, operation_id, now, beside)
+            check_sections(restored)
+            if restored.generation and stored.journal:
                 is_good_alone = True
-                replay(restored, store.read_journal(operation_id))
-            check_internal(restored.data)
+                replay(restored, stored.journal)
+                check_sections(restored)
     except ValueError as error:
-        where = str(store.locate(operation_id)) if isinstance(store, GenerationStore) else repr(store)
-        # What may be good is not to be replaced by an older one.
-        if isinstance(error, UnknownFormatError):
-            previous = None
-        elif is_good_alone and isinstance(store, GenerationStore):
-            previous = where
-        else:
+        previous = None
+        if is_good_alone and isinstance(stored.location, Path):
+            previous = str(stored.location)
+        elif not is_good_alone:
             previous = good_previous(store, operation_id, now)
-        raise CheckpointCorruptError(operation_id, where, str(error), previous) from None
+        # What may be good is not to be replaced by an older one.
+        offered = None if isinstance(error, UnknownFormatError) else previous
+        raise CheckpointCorruptError(operation_id, str(stored.location), str(error), offered) from None
+    restored.location = stored.location
     return restored
 
 
@@ -320,31 +283,13 @@ def _beside(work: Callable[[], R]) -> Callable[[], R]:
     return result
 
 
-def undisturbed(store: CheckpointStore, operation_id: str, read: Callable[[], R]) -> R:
-    """What *read* gives or raises while no new snapshot is put in place: it would not fit the journal read after."""
-    if not isinstance(store, GenerationStore):
-        return read()
-    while True:
-        before = store.stamp(operation_id)
-        try:
-            result = read()
-        except Exception:
-            if store.stamp(operation_id) == before:
-                raise
-        else:
-            if store.stamp(operation_id) == before:
-                return result
-
-
 def good_previous(store: CheckpointStore, operation_id: str, now: datetime) -> str | None:
-    """Where the checkpoint before the last lies, if it is good."""
-    if not isinstance(store, GenerationStore):
-        return None
+    """Path of the checkpoint before the last, if it is good. Only one in a file can be gone back to."""
     try:
-        previous = store.get_previous(operation_id)
-        if previous is not None:
-            from_snapshot(previous[1], operation_id, now)
-            return previous[0]
+        previous = store.read(operation_id, previous=True)
+        if previous is not None and isinstance(previous.location, Path):
+            from_snapshot(previous.snapshot, operation_id, now)
+            return str(previous.location)
     except Exception:  # whatever is wrong with it, it cannot be offered
         return None
     return None
