@@ -10,8 +10,7 @@ from .._errors import StoreError
 from .._runtime import disk
 from ..stores import FileStore
 from ..stores._journal_file import without_room
-from ..stores._names import PREFIX, SUFFIX, names_for
-from ..stores._rivals import operation_id_in
+from ..stores._names import PREFIX, SUFFIX, names_for, operation_id_in
 from . import journal
 from .document import UnknownFormatError
 

@@ -201,6 +201,22 @@ def _has_hole(line: bytes) -> bool:
     return b"\0" * 16 in line or line.startswith(b"\0") or line.endswith(b"\0")
 
 
+def joined(older: bytes, newer: bytes) -> bytes:
+    """The good saves of *older*, and what of *newer* goes on from them; empty if nothing does.
+
+    A fold begins a new journal while the old one is kept: together the two hold all saves since the older snapshot.
+    """
+    before, after = read(older), read(newer)
+    if before is None or after is None or before.header or after.header or not before.records:
+        return b""
+    last, start = before.records[-1]["seq"], 0
+    for record, end in zip(after.records, after.ends, strict=True):
+        if record["seq"] > last:
+            return older[: before.good_bytes] + newer[start:] if record["after"] == before.crc else b""
+        start = end
+    return b""
+
+
 # -- which snapshot it fits -------------------------------------------------------------------------------------------
 
 

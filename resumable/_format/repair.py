@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from .._errors import CheckpointCorruptError, StoreError
 from .._runtime import disk
-from ..stores import FileStore
+from ..stores import FileStore, Holder
 from .verify import Recoverable, Unseal, Verified, verify
 
 
@@ -19,7 +20,6 @@ class Repaired:
 
     Attributes:
         problem: What was wrong; "" if nothing, and nothing was done.
-        taken: From what the checkpoint is now made.
         kept: Copies of the damaged files.
         best: The save that the next run goes on from.
     """
@@ -28,7 +28,6 @@ class Repaired:
     path: Path
     problem: str
     best: Recoverable
-    taken: list[Path] = field(default_factory=list)
     kept: list[Path] = field(default_factory=list)
 
 
@@ -51,14 +50,15 @@ def repair(path: Path, *, now: datetime, unseal: Unseal | None = None) -> Repair
     operation_id = _judged(path, now, unseal).operation_id
     if store.locate(operation_id) != path:
         raise StoreError(f"{path} holds the operation {operation_id!r}, whose place is {store.locate(operation_id)}")
-    with store.own(operation_id):
+    with contextlib.ExitStack() as stack:
+        stack.callback(store.claim(operation_id, Holder.me()).release)
         found = _judged(path, now, unseal)
         if found.best is None:
             raise CheckpointCorruptError(operation_id, str(path), f"{found.problem}, and {_others(found)}")
         repaired = Repaired(operation_id, path, found.problem, found.best)
         if found.problem:
             try:
-                _repair(store, found, repaired, f".corrupt-{now:%Y%m%dT%H%M%SZ}")
+                _repair(found, repaired, f".corrupt-{now:%Y%m%dT%H%M%SZ}")
             except OSError as error:
                 raise StoreError(f"cannot repair {path}: {error.strerror or error}") from error
         return repaired
@@ -83,7 +83,7 @@ def _others(found: Verified) -> str:
     return f"nobody can tell whether {unknown.path.name} is good: {unknown.problem}"
 
 
-def _repair(store: FileStore, found: Verified, repaired: Repaired, suffix: str) -> None:
+def _repair(found: Verified, repaired: Repaired, suffix: str) -> None:
     """First the copies, then the journal, the checkpoint last: until that stands, this can be done again."""
     best, path = repaired.best, found.path
     for file in found.files:
@@ -91,18 +91,13 @@ def _repair(store: FileStore, found: Verified, repaired: Repaired, suffix: str) 
             repaired.kept.append(_move_aside(file.path, suffix))
         elif file.role == "current" and (file.kind == "journal" or best.snapshot is not file):
             repaired.kept.append(_keep(file.path, suffix))
-    _put_journal(store, found.operation_id, path, best)
+    if best.journal:
+        disk.replace(path.with_suffix(".journal"), [best.journal])
+    else:
+        disk.unlink(path.with_suffix(".journal"))
     if best.snapshot.role != "current":
         disk.replace(path, [best.snapshot.raw])
     disk.sync_directory(path.parent)
-    repaired.taken = [best.snapshot.path] + ([best.journal.path] if best.journal is not None else [])
-
-
-def _put_journal(store: FileStore, operation_id: str, path: Path, best: Recoverable) -> None:
-    if best.journal is not None:
-        store.write_journal(operation_id, [best.journal.raw[: best.journal_bytes]])(b"")
-    else:
-        disk.unlink(path.with_suffix(".journal"))
 
 
 def _move_aside(path: Path, suffix: str) -> Path:

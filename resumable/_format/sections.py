@@ -131,6 +131,7 @@ class SavedSummary(msgspec.Struct, omit_defaults=True):
         at: When it was saved (UTC).
         reason: Why it was saved.
         saves, errors: Over all runs.
+        is_by_hand: Whether no run made it, but a call of the manager.
     """
 
     at: datetime
@@ -139,9 +140,10 @@ class SavedSummary(msgspec.Struct, omit_defaults=True):
     reason: str | None = None
     saves: int = 0
     errors: int = 0
+    is_by_hand: bool = False
 
 
-def summary_of(metadata: CheckpointMetadata, *, at: datetime) -> bytes:
+def summary_of(metadata: CheckpointMetadata, *, at: datetime, is_by_hand: bool = False) -> bytes:
     """The summary of a save, as JSON of 1 KiB at most."""
     reason = metadata.last_save_reason
     return encode(
@@ -152,6 +154,7 @@ def summary_of(metadata: CheckpointMetadata, *, at: datetime) -> bytes:
             reason=reason[:_LONGEST_REASON] if reason else None,
             saves=metadata.save_count,
             errors=metadata.error_count,
+            is_by_hand=is_by_hand,
         )
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,7 +11,7 @@ from pathlib import Path
 from . import journal as _journal
 from .document import is_encrypted
 from .files import FileFound, files_of, operation_id_of, read
-from .restore import Restored, check_format, check_internal, from_snapshot, replay
+from .restore import Restored, check_sections, from_snapshot, replay
 
 Unseal = Callable[[str, bytes], bytes]
 """Opens what an operation's encrypted file holds; raises ValueError if it cannot."""
@@ -18,22 +19,20 @@ Unseal = Callable[[str, bytes], bytes]
 
 @dataclass(slots=True)
 class Recoverable:
-    """A state that can be had: a snapshot, and as many saves of a journal as are good.
+    """A state that can be had: a snapshot, and as many saves of its journal as are good.
 
     Attributes:
-        journal_bytes: What is good of the journal; 0 if nothing goes with the snapshot.
-        lost_bytes: What is not.
+        journals: The files that those saves stand in; a journal may go on from the one before it.
+        journal: What is good of them, as one journal; empty if nothing goes with the snapshot.
+        lost_bytes: How much of them is not good.
     """
 
     restored: Restored
     snapshot: FileFound
-    journal: FileFound | None = None
-    journal_bytes: int = 0
+    journals: tuple[FileFound, ...] = ()
+    journal: bytes = b""
     saves: int = 0
-
-    @property
-    def lost_bytes(self) -> int:
-        return len(self.journal.raw) - self.journal_bytes if self.journal is not None else 0
+    lost_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -112,8 +111,7 @@ def _look_into(journal: FileFound, operation_id: str) -> None:
     room = f", and {journal.room:,} bytes of room for more" if journal.room else ""
     journal.notes = f"{journal.saves} good saves in {content.good_bytes:,} of {len(journal.raw):,} bytes{room}"
     try:
-        if content.header:
-            check_format(content)
+        _journal.check_format(content)
     except ValueError as error:
         journal.notes = ""
         journal.fails(error)
@@ -121,7 +119,7 @@ def _look_into(journal: FileFound, operation_id: str) -> None:
     journal.records = list(_records(content, len(journal.raw)))
     if content.damage:
         journal.problem = content.damage
-    elif content.header.get("operation_id") != operation_id:
+    elif content.header and content.header.get("operation_id") != operation_id:
         journal.problem = "it is of another operation"
     elif content.good_bytes < len(journal.raw):
         journal.notes += _zeros(journal.raw[content.good_bytes :]) or (
@@ -159,37 +157,46 @@ def _candidates(
         return
     snapshot.notes = _told(restored)
     yield Recoverable(restored, snapshot)
-    for journal in journals if restored.generation else ():
-        found = _with_journal(snapshot, journal, operation_id, now)
+    for files, raw in _whole_journals(journals) if restored.generation else ():
+        found = _with_journal(restored, snapshot, raw, now)
         if found is not None:
+            found.journals = files
             yield found
 
 
-def _with_journal(snapshot: FileFound, journal: FileFound, operation_id: str, now: datetime) -> Recoverable | None:
-    """As many of the journal's saves as can be replayed."""
-    content = _journal.read(journal.raw)
-    first = content.since(_generation(snapshot, operation_id, now)) if content is not None and content.header else None
-    if content is None or first is None:
+def _whole_journals(journals: list[FileFound]) -> Iterator[tuple[tuple[FileFound, ...], bytes]]:
+    """Each journal, and two as one where the current one goes on from the previous one."""
+    for journal in journals:
+        yield (journal,), journal.raw
+    for older in (one for one in journals if one.role == "previous"):
+        for newer in (one for one in journals if one.role == "current"):
+            if raw := _journal.joined(older.raw, newer.raw):
+                yield (older, newer), raw
+
+
+def _with_journal(alone: Restored, snapshot: FileFound, raw: bytes, now: datetime) -> Recoverable | None:
+    """The snapshot, and as many saves of the journal *raw* as can be replayed; None if none can."""
+    content = _journal.read(raw)
+    try:
+        # What stands before the damage is good.
+        whole = dataclasses.replace(content, damage="") if content is not None else None
+        saves = _journal.saves_for(whole, alone.snapshot) if whole is not None else []
+    except ValueError:
         return None
-    ends = content.ends[first:]
+    ends = content.ends[-len(saves) :] if content is not None and saves else []
     good, bad = 0, len(ends) + 1  # the first `good` can be replayed, the first `bad` cannot
     best: Recoverable | None = None
     count = len(ends)
-    while good < bad:
-        length = ends[count - 1] if count else 0
-        restored = _replayed(snapshot, journal.raw[:length], operation_id, now) if count else None
-        if restored is not None:
-            best, good = Recoverable(restored, snapshot, journal, length, count), count
-        else:
+    while bad - good > 1:
+        journal = raw[: ends[count - 1]]
+        restored = _replayed(snapshot, journal, alone.data.operation_id, now)
+        if restored is None:
             bad = count
-        if bad - good <= 1:
-            break
+        else:
+            best = Recoverable(restored, snapshot, (), journal, count, len(raw) - len(journal))
+            good = count
         count = (good + bad) // 2
     return best
-
-
-def _generation(snapshot: FileFound, operation_id: str, now: datetime) -> int:
-    return from_snapshot(snapshot.content, operation_id, now).generation
 
 
 def _replayed(snapshot: FileFound, journal: bytes, operation_id: str, now: datetime) -> Restored | None:
@@ -202,7 +209,7 @@ def _replayed(snapshot: FileFound, journal: bytes, operation_id: str, now: datet
 
 
 def _checked(restored: Restored) -> Restored:
-    check_internal(restored.data)
+    check_sections(restored)
     return restored
 
 
@@ -238,7 +245,7 @@ def _problem(found: Verified, snapshots: list[FileFound], journals: list[FileFou
         if restored.generation:
             if journal is not None and not journal.is_readable:
                 return journal.problem
-            replay(restored, journal.raw if journal is not None else None)
+            replay(restored, journal.raw if journal is not None else b"")
         _checked(restored)
     except ValueError as error:
         if journal is not None and not journal.problem:

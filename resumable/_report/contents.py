@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._format.document import VERSION
+from .._format.sections import Sections
 from .._json import encode
-from .._loops.map.map_loop import Failed
 from .._loops.ranges import Ranges
 from .._models import CheckpointData
 
@@ -55,14 +55,14 @@ class StateKey:
     bytes: int
 
 
-def loops_in(data: CheckpointData) -> list[LoopPlace]:
+def loops_in(sections: Sections) -> list[LoopPlace]:
     """Its loops, in the order in which they began.
 
     Raises:
         ValueError: They are not what this version writes.
     """
     try:
-        return [_loop(name, place) for name, place in data.internal.get("loops", {}).items()]
+        return [_loop(name, place) for name, place in sections.loops.items()]
     except (TypeError, AttributeError, LookupError, ValueError) as error:
         raise ValueError(f"its loops are damaged: {error}") from None
 
@@ -80,23 +80,22 @@ def _loop(name: str, place: Mapping[str, Any]) -> LoopPlace:
     return LoopPlace(name, by, done, place.get("total"))
 
 
-def failed_in(data: CheckpointData) -> list[FailedItem]:
+def failed_in(sections: Sections) -> list[FailedItem]:
     """The items that were given up, loop by loop, in the order in which they failed."""
-    failed = Failed(data.internal.get("failed")).to_dict()
-    return [FailedItem(loop, key, text) for loop, pairs in failed.items() for key, text in pairs]
+    failed = sections.failed or {}
+    return [FailedItem(loop, key, text) for loop, pairs in failed.items() for key, text in dict(pairs).items()]
 
 
-def state_keys_in(data: CheckpointData) -> list[StateKey]:
+def state_keys_in(state: Mapping[str, Any], sections: Sections) -> list[StateKey]:
     """The values of its state, in their order."""
-    kinds = data.internal.get("collections", {})
     return [
         StateKey(
             name,
-            str(kinds.get(name) or _KINDS.get(type(value), "null")),
+            str(sections.collections.get(name) or _KINDS.get(type(value), "null")),
             len(value) if isinstance(value, list | dict) else None,
             len(encode(value)),
         )
-        for name, value in data.state.items()
+        for name, value in state.items()
     ]
 
 

@@ -1,7 +1,9 @@
-"""Reading checkpoints that others may be writing: the facts about one, without the state where that is large."""
+"""The facts about a checkpoint that others may be writing, without its state where that is large."""
 
 from __future__ import annotations
 
+import glob
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,30 +11,20 @@ import msgspec
 
 from .._format import document as _codec
 from .._format import journal
-from .._format.restore import Restored, instant, restore, undisturbed
-from .._models import CheckpointData, CheckpointMetadata, check_metadata
+from .._format.restore import Restored, instant, restore, restored_from
+from .._format.sections import ListedSections, read_sections
+from .._models import CheckpointMetadata, check_metadata
 from .._runtime.interpreter import collector_paused
-from ..stores import CheckpointStore, FileStore, JournalingStore
-from ..stores._lock import read_holder
+from ..stores import CheckpointStore, Entry, Stored
 
 _SCAN_FROM = 1 << 16
 """Smaller documents are simply read."""
 
 
-class Place(msgspec.Struct):
-    """All of a loop's place but which items are done."""
-
-    total: int | None = None
-    within: Any = None
-
-
-class _Internal(msgspec.Struct):
+class _Internal(ListedSections, kw_only=True):
     generation: int
     digest: str
-    history: list[Any] = []
-    elapsed: float = 0.0
-    failed: dict[str, Any] = {}
-    loops: dict[str, Place] = {}
+    journal: Any = None
 
 
 class _Document(msgspec.Struct):
@@ -46,88 +38,85 @@ class _Document(msgspec.Struct):
     resumable: _Internal
 
 
-def read_facts(store: CheckpointStore, operation_id: str) -> CheckpointData | None:
-    """The checkpoint, its state left empty if it is large; None if there is none. Of its internal sections,
-    these are there: history, elapsed time, failed items, and of each loop the total and what it runs within.
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a checkpoint tells of its operation, besides the state."""
+
+    metadata: CheckpointMetadata
+    sections: ListedSections
+    created_at: datetime
+    last_updated: datetime
+
+
+def read_facts(store: CheckpointStore, operation_id: str) -> Facts | None:
+    """The facts about a checkpoint; None if there is none.
 
     Raises:
         CheckpointCorruptError: It cannot be used.
         StoreError: It cannot be read.
     """
-    return undisturbed(store, operation_id, lambda: _read_facts(store, operation_id))
-
-
-def read_all(store: CheckpointStore, operation_id: str) -> Restored | None:
-    """The whole checkpoint, None if there is none. Raises as :func:`read_facts`."""
-    return restore(store, operation_id, now=datetime.now(UTC))
-
-
-def _read_facts(store: CheckpointStore, operation_id: str) -> CheckpointData | None:
-    raw = store.get(operation_id)
-    if raw is None:
+    stored = store.read(operation_id)
+    if stored is None:
         return None
-    facts = _scan(store, operation_id, raw) if len(raw) >= _SCAN_FROM else None
+    facts = _scan(stored, operation_id) if len(stored.snapshot) >= _SCAN_FROM else None
     if facts is None:
-        restored = restore(store, operation_id, now=datetime.now(UTC))
-        facts = restored.data if restored is not None else None
+        restored = restored_from(stored, store, operation_id, now=datetime.now(UTC))
+        data = restored.data
+        facts = Facts(data.metadata, restored.sections, data.created_at, data.last_updated)
     return facts
 
 
-def _scan(store: CheckpointStore, operation_id: str, raw: bytes) -> CheckpointData | None:
+def read_all(store: CheckpointStore, operation_id: str) -> Restored | None:
+    """The whole checkpoint, None if there is none.
+
+    Raises:
+        CheckpointCorruptError: It cannot be used.
+        StoreError: It cannot be read.
+    """
+    return restore(store, operation_id, now=datetime.now(UTC))
+
+
+def entry_of(store: CheckpointStore, operation_id: str) -> Entry | None:
+    """The entry of one operation in the store's list, None if it has none."""
+    return next((one for one in store.list(glob.escape(operation_id)) if one.key == operation_id), None)
+
+
+def _scan(stored: Stored, operation_id: str) -> Facts | None:
     """The facts, if all is as this version writes it; None means: look closely."""
     try:
-        if not _codec.is_as_written(raw):
+        if not _codec.is_as_written(stored.snapshot):
             return None
         with collector_paused():
-            document = msgspec.json.decode(raw, type=_Document)
+            document = msgspec.json.decode(stored.snapshot, type=_Document)
             if document.version != _codec.VERSION or document.operation_id != operation_id:
                 return None
-            saves = _saves_since(document, store) if isinstance(store, JournalingStore) else []
-        return None if saves is None else _facts(document, saves)
+            return _facts(document, _saves_since(document, stored.journal))
     except (ValueError, LookupError, TypeError, msgspec.MsgspecError):
         return None
 
 
-def _saves_since(document: _Document, store: JournalingStore) -> list[dict[str, Any]] | None:
-    """The saves that its journal adds to *document*; None if the two must be looked at closely."""
-    raw = store.read_journal(document.operation_id)
-    content = journal.read(raw) if raw else None
-    if content is None:
-        return []
-    first = content.since(document.resumable.generation)
-    if content.damage or content.header.get("operation_id") != document.operation_id:
-        return None
-    if content.header.get("journal") != journal.FORMAT:
-        return None
-    if first is None:
-        return []
-    if first == 0 and content.header.get("digest") != document.resumable.digest:
-        return None
-    return content.records[first:]
-
-
-def _facts(document: _Document, saves: list[dict[str, Any]]) -> CheckpointData:
+def _saves_since(document: _Document, raw: bytes) -> list[dict[str, Any]]:
+    """The saves that its journal adds to *document*."""
     own = document.resumable
-    internal: dict[str, Any] = {"history": own.history, "elapsed": own.elapsed, "failed": own.failed}
-    loops = dict(own.loops)
+    crc = journal.noted_crc(own.journal)
+    content = journal.read(raw)
+    snapshot = journal.SnapshotFacts(document.operation_id, own.generation, own.digest, crc)
+    return journal.saves_for(content, snapshot) if content is not None else []
+
+
+def _facts(document: _Document, saves: list[dict[str, Any]]) -> Facts:
+    sections: ListedSections = document.resumable
+    changed: dict[str, Any] = {}
     for save in saves:
-        internal |= save.get("resumable", {})
-        loops |= msgspec.convert(save.get("loops", {}), dict[str, Place])
-    internal["loops"] = msgspec.to_builtins(loops)
+        changed |= save.get("resumable", {})
+    read = read_sections(changed)
+    for name in changed.keys() & set(ListedSections.__struct_fields__):
+        setattr(sections, name, getattr(read, name))
     metadata = saves[-1]["metadata"] if saves else document.metadata
     check_metadata(metadata)
-    return CheckpointData(
-        operation_id=document.operation_id,
-        state={},
-        metadata=CheckpointMetadata.from_dict(metadata),
-        created_at=instant(document.created_at),
-        last_updated=instant(saves[-1]["at"] if saves else document.last_updated),
-        internal=internal,
+    return Facts(
+        CheckpointMetadata.from_dict(metadata),
+        sections,
+        instant(document.created_at),
+        instant(saves[-1]["at"] if saves else document.last_updated),
     )
-
-
-def holder_of(store: CheckpointStore, operation_id: str) -> dict[str, Any] | None:
-    """Who works on the operation right now, as far as is known ({} if nothing is); None if nobody does."""
-    if not isinstance(store, FileStore) or not store.is_owned(operation_id):
-        return None
-    return read_holder(store.locate(operation_id).with_suffix(".lock"))

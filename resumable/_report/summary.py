@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
-
-import msgspec
 
 from .._errors import CheckpointCorruptError, StoreError
 from .._format.restore import instant
-from .._models import CheckpointData, CheckpointMetadata
-from ..stores import CheckpointStore, GenerationStore
-from .scan import Place, holder_of, read_facts
+from .._format.sections import Run, read_summary
+from .._models import CheckpointMetadata
+from ..stores import CheckpointStore, Entry, Holder
+from .scan import Facts, entry_of, read_facts
 
 State = Literal["running", "stopped", "failed", "killed", "incomplete", "finished", "saved", "damaged", "encrypted"]
 
@@ -39,33 +38,6 @@ class SealedError(StoreError):
 
     def __str__(self) -> str:
         return f"the checkpoint of {self.operation_id!r} at {self.location} cannot be read: {self.reason}"
-
-
-class Run(msgspec.Struct, omit_defaults=True):
-    """One run, as the history holds it.
-
-    Attributes:
-        began, ended: UTC, ISO 8601; the end is that of its last save.
-        items: Items done over all runs when it was saved last.
-        reason: Of its last save.
-        command: What started it, if that is known.
-    """
-
-    run: int = 0
-    began: str = ""
-    ended: str = ""
-    items: int | None = None
-    reason: str | None = None
-    host: str = ""
-    pid: int = 0
-    command: str | None = None
-
-
-class _Internal(msgspec.Struct):
-    history: list[Run] = []
-    elapsed: float = 0.0
-    failed: dict[str, list[Any]] = {}
-    loops: dict[str, Place] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +94,8 @@ class Summary:
 
 def summaries(store: CheckpointStore) -> list[Summary]:
     """All operations in *store*, the ones saved last first, damaged ones at the end."""
-    found = (summary_of(store, operation_id) for operation_id in dict.fromkeys(store.keys()))
+    entries = {entry.key: entry for entry in store.list()}
+    found = (_brief(entry) or _summary(store, entry) for entry in entries.values())
     return sorted((one for one in found if one is not None), key=_last_first)
 
 
@@ -133,62 +106,86 @@ def _last_first(summary: Summary) -> tuple[float, str]:
 def summary_of(store: CheckpointStore, operation_id: str) -> Summary | None:
     """Where *operation_id* stands, None if it has no checkpoint. One that cannot be read is ``damaged``, or
     ``encrypted``."""
+    entry = entry_of(store, operation_id)
+    return _summary(store, entry or Entry(operation_id, store.describe(operation_id), b"", 0, 0, None, None))
+
+
+def _brief(entry: Entry) -> Summary | None:
+    """What the summary tells that the store keeps beside the save; None if it keeps none."""
+    saved = read_summary(entry.summary) if entry.summary else None
+    if saved is None:
+        return None
+    state = "saved" if saved.is_by_hand else ending_of(Run(reason=saved.reason))
+    return Summary(
+        operation_id=entry.key,
+        state=state if entry.holder is None else "running",
+        processed_items=saved.items,
+        total_items=saved.total,
+        percent=_percent(saved.items, saved.total),
+        last_updated=saved.at,
+        save_count=saved.saves,
+        last_save_reason=saved.reason,
+        error_count=saved.errors,
+        location=str(entry.location),
+    )
+
+
+def _summary(store: CheckpointStore, entry: Entry) -> Summary | None:
     try:
-        data = read_facts(store, operation_id)
-        return _missing(store, operation_id) if data is None else summary_from(data, store)
+        facts = read_facts(store, entry.key)
+        return _missing(store, entry) if facts is None else summary_from(facts, entry)
     except SealedError as error:
-        return Summary(operation_id=operation_id, state="encrypted", location=error.location, problem=error.reason)
+        return Summary(operation_id=entry.key, state="encrypted", location=error.location, problem=error.reason)
     except CheckpointCorruptError as error:
         return Summary(
-            operation_id=operation_id,
+            operation_id=entry.key,
             state="damaged",
             location=error.location,
             problem=error.reason,
             previous=error.previous,
         )
-    except (StoreError, ValueError, msgspec.MsgspecError) as error:
-        return Summary(operation_id=operation_id, state="damaged", problem=str(error))
+    except (StoreError, ValueError) as error:
+        return Summary(operation_id=entry.key, state="damaged", problem=str(error))
 
 
-def _missing(store: CheckpointStore, operation_id: str) -> Summary | None:
+def _missing(store: CheckpointStore, entry: Entry) -> Summary | None:
     """None, unless a file that holds this id lies under a name that belongs to another."""
-    if not isinstance(store, GenerationStore) or operation_id not in set(store.keys()):
+    place = store.describe(entry.key)
+    if not isinstance(place, Path) or entry.location == place:
         return None
-    problem = f"its file has another name than the one that belongs to it, {store.locate(operation_id).name}"
-    return Summary(operation_id=operation_id, state="damaged", problem=problem)
+    problem = f"its file has another name than the one that belongs to it, {place.name}"
+    return Summary(operation_id=entry.key, state="damaged", problem=problem)
 
 
-def summary_from(data: CheckpointData, store: CheckpointStore) -> Summary:
-    """The same for a checkpoint that was read.
-
-    Raises:
-        ValueError, msgspec.ValidationError: Its history is not what this version writes.
-    """
-    internal = msgspec.convert(data.internal, _Internal)
-    holder = holder_of(store, data.operation_id)
-    history = _with_current_run(internal.history, holder)
-    metadata = data.metadata
+def summary_from(facts: Facts, entry: Entry) -> Summary:
+    """Where the operation of *entry* stands, as its checkpoint tells."""
+    sections, metadata = facts.sections, facts.metadata
+    history = _with_current_run(sections.history, entry.holder)
     processed, total = metadata.processed_items, _total(metadata)
-    failed = sum(map(len, internal.failed.values()))
-    state: State = _state_of(history, failed) if holder is None else "running"
+    failed = sum(map(len, (sections.failed or {}).values()))
+    state: State = _state_of(history, failed) if entry.holder is None else "running"
     return Summary(
-        operation_id=data.operation_id,
+        operation_id=entry.key,
         state=state,
         processed_items=processed,
         total_items=total,
-        percent=processed * 100 // total if total and processed <= total else None,
-        left_seconds=None if state in ("finished", "incomplete") else _left(processed, total, internal.elapsed),
-        elapsed_time=internal.elapsed if "elapsed" in data.internal else None,
-        created_at=data.created_at,
-        last_updated=data.last_updated,
+        percent=_percent(processed, total),
+        left_seconds=None if state in ("finished", "incomplete") else _left(processed, total, sections.elapsed or 0.0),
+        elapsed_time=sections.elapsed,
+        created_at=facts.created_at,
+        last_updated=facts.last_updated,
         save_count=metadata.save_count,
         last_save_reason=metadata.last_save_reason,
         error_count=metadata.error_count,
         failed_items=failed,
         runs=history[-1].run or len(history) if history else None,
-        location=str(store.locate(data.operation_id)) if isinstance(store, GenerationStore) else None,
+        location=str(entry.location),
         history=tuple(history),
     )
+
+
+def _percent(processed: int, total: int | None) -> int | None:
+    return processed * 100 // total if total and processed <= total else None
 
 
 def _total(metadata: CheckpointMetadata) -> int | None:
@@ -205,15 +202,14 @@ def _left(processed: int, total: int | None, elapsed: float) -> float | None:
     return round(elapsed / processed * (total - processed), 1) if processed and elapsed > 0 else None
 
 
-def _with_current_run(history: list[Run], holder: Mapping[str, Any] | None) -> list[Run]:
+def _with_current_run(history: list[Run], holder: Holder | None) -> list[Run]:
     """The history, and the run that works now if it has saved nothing yet."""
-    since = holder.get("since") if holder else None
-    if holder is None or not since:
+    if holder is None or not holder.since:
         return history
     last = history[-1] if history else Run()
-    if last.pid == holder.get("pid") and last.began and instant(last.began) >= instant(since):
+    if last.pid == holder.pid and last.began and instant(last.began) >= instant(holder.since):
         return history
-    return [*history, Run(run=last.run + 1, began=since, host=str(holder.get("host", "")), pid=holder["pid"])]
+    return [*history, Run(run=last.run + 1, began=holder.since, host=holder.host, pid=holder.pid)]
 
 
 def _state_of(history: list[Run], failed: int) -> State:

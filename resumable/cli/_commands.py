@@ -13,14 +13,14 @@ import click
 import msgspec
 
 from .._api.manager import CheckpointManager
-from .._errors import ResumableError
+from .._errors import CheckpointBusyError, ResumableError, StoreError
 from .._report.contents import plain_document
 from .._report.scan import read_all
 from .._report.shards import matches, sums_of
 from .._report.summary import Summary, summaries, summary_of
 from .._runtime import disk
 from .._text import printable
-from ..stores import CheckpointStore, FileStore
+from ..stores import CheckpointStore, Holder
 from ._keys import opened, with_key
 from ._options import chosen_store, with_options
 from ._screens import make_console, position_of, print_list, print_sealed, print_sums, size
@@ -109,7 +109,8 @@ def list_command(
 
 
 def _name(store: CheckpointStore) -> str:
-    return str(store.directory.absolute()) if isinstance(store, FileStore) else repr(store)
+    place = store.describe()
+    return str(place.absolute()) if isinstance(place, Path) else place
 
 
 # -- show
@@ -151,12 +152,26 @@ def _known(store: CheckpointStore, operation_id: str) -> Summary:
 
 def _not_found(store: CheckpointStore, operation_id: str) -> str:
     name = printable(operation_id)
-    if isinstance(store, FileStore) and store.is_owned(operation_id):
+    if _is_owned(store, operation_id):
         return f"{name} is running, and has not saved yet"
-    ids = list(dict.fromkeys(store.keys()))
+    ids = list(dict.fromkeys(entry.key for entry in store.list()))
     close = difflib.get_close_matches(operation_id, ids, cutoff=0.5)
     hint = f"Did you mean: {', '.join(map(printable, close))}?" if close else "See: resumable list"
     return f"no checkpoint of {name} in {printable(_name(store))}. {hint if ids else 'There are none at all.'}"
+
+
+def _is_owned(store: CheckpointStore, operation_id: str) -> bool:
+    """Whether a run that has saved nothing yet, so that no list has it, works in this directory."""
+    place = store.describe()
+    if not isinstance(place, Path) or not place.is_dir():
+        return False
+    try:
+        store.claim(operation_id, Holder.me()).release()
+    except CheckpointBusyError:
+        return True
+    except StoreError:
+        pass
+    return False
 
 
 # -- rm

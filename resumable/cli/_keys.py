@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from .._format.restore import good_previous
 from .._format.verify import Unseal
 from .._report.summary import SealedError
 from .._text import printable
-from ..stores import CheckpointStore, EncryptedStore, FileStore, MemoryStore
+from ..stores import CheckpointStore, EncryptedStore, Entry, Holder, Lease, MemoryStore, Stored, Traits
 from ..stores._encrypted import WrongKeyError
 
 KEY_VARIABLE = "RESUMABLE_KEY"
@@ -47,42 +49,67 @@ def unseal_by(key_file: Path | None) -> Unseal | None:
         raise click.UsageError(printable(f"{where}: {error}")) from None
 
 
-class OpenedStore(FileStore):
-    """A directory whose encrypted checkpoints are opened by *unseal* as they are read; to read, not to write."""
+class OpenedStore:
+    """A store whose encrypted checkpoints are opened as they are read; to read and to remove, not to write.
 
-    def __init__(self, directory: Path, unseal: Unseal | None) -> None:
-        super().__init__(directory)
+    Args:
+        store: Where the checkpoints lie.
+        unseal: Opens the encrypted ones; None if no key was given.
+    """
+
+    def __init__(self, store: CheckpointStore, unseal: Unseal | None) -> None:
+        self._store = store
         self._unseal = unseal
 
-    def get(self, key: str) -> bytes | None:
-        raw = super().get(key)
-        if raw is None or not is_encrypted(raw):
-            return raw
-        location = str(self.locate(key))
+    @property
+    def traits(self) -> Traits:
+        """Facts of the medium."""
+        return self._store.traits
+
+    def claim(self, key: str, me: Holder, *, ttl: float = 30.0, take_over: bool = False) -> Lease:
+        """Own *key*. The lease reads what is stored as it is."""
+        return self._store.claim(key, me, ttl=ttl, take_over=take_over)
+
+    def read(self, key: str, *, previous: bool = False) -> Stored | None:
+        """One consistent state of *key*, decrypted.
+
+        Raises:
+            SealedError: It is encrypted, and no key that opens it was given.
+            CheckpointCorruptError: Its bytes are damaged.
+        """
+        stored = self._store.read(key, previous=previous)
+        if stored is None or not is_encrypted(stored.snapshot):
+            return stored
+        location = str(stored.location)
         if self._unseal is None:
-            reason = f"encrypted; give the key with --key-file FILE or in ${KEY_VARIABLE}"
-            raise SealedError(key, location, reason)
+            raise SealedError(key, location, f"encrypted; give the key with --key-file FILE or in ${KEY_VARIABLE}")
         try:
-            return self._unseal(key, raw)
+            return dataclasses.replace(stored, snapshot=self._unseal(key, stored.snapshot), journal=b"")
         except ValueError as error:
-            previous = self._opened_previous(key)
+            older = None if previous else self._opened_previous(key)
             # Where the save before it opens, the key is not what is wrong.
-            if isinstance(error, WrongKeyError) and previous is None:
+            if isinstance(error, WrongKeyError) and older is None:
                 reason = "this key does not open it: it was encrypted with another, or its bytes are damaged"
                 raise SealedError(key, location, reason) from None
-            raise CheckpointCorruptError(key, location, str(error), previous) from None
+            raise CheckpointCorruptError(key, location, str(error), older) from None
 
     def _opened_previous(self, key: str) -> str | None:
-        found = super().get_previous(key)
-        if found is None or not is_encrypted(found[1]):
+        found = self._store.read(key, previous=True)
+        if found is None or not is_encrypted(found.snapshot):
             return None
         return good_previous(self, key, datetime.now(UTC))
 
-    def get_previous(self, key: str) -> tuple[str, bytes] | None:
-        found = super().get_previous(key)
-        if found is None or self._unseal is None or not is_encrypted(found[1]):
-            return found
-        return found[0], self._unseal(key, found[1])
+    def list(self, pattern: str = "*") -> Iterator[Entry]:
+        """The operations whose id matches *pattern*, encrypted or not."""
+        return self._store.list(pattern)
+
+    def describe(self, key: str | None = None) -> Path | str:
+        """Where *key* lies or would lie, or the store as a whole."""
+        return self._store.describe(key)
+
+    def close(self) -> None:
+        """Let go of connections and files."""
+        self._store.close()
 
 
 def opened(store: CheckpointStore, key_file: Path | None = None) -> CheckpointStore:
@@ -92,4 +119,4 @@ def opened(store: CheckpointStore, key_file: Path | None = None) -> CheckpointSt
         click.UsageError: The key cannot be read, or is none.
     """
     unseal = unseal_by(key_file)
-    return OpenedStore(store.directory, unseal) if isinstance(store, FileStore) else store
+    return OpenedStore(store, unseal)

@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from .._format.restore import Restored, instant
+from .._format.sections import Run
 from .._report.contents import FailedItem, LoopPlace, StateKey, failed_in, loops_in, state_keys_in
 from .._report.messages import duration
-from .._report.summary import Run, State, Summary, ending_of
+from .._report.summary import State, Summary, ending_of
 from .._text import argument, printable, quoted
 from ._screens import UNKNOWN, last_save_of, make_table, number, position_of, size, standing, state_text
 
@@ -25,17 +26,15 @@ def details(summary: Summary, restored: Restored | None) -> dict[str, Any]:
     """What ``show --json`` tells beyond the summary. *restored* is None for one that cannot be read."""
     return {
         "bytes": restored.size if restored else None,
-        "journal_bytes": _journal_bytes(restored) if restored else None,
+        "journal_bytes": restored.journal_bytes if restored else None,
         "command": summary.history[-1].command if summary.history else None,
-        "loops": [msgspec.to_builtins(loop) for loop in loops_in(restored.data)] if restored else [],
-        "failed": [msgspec.to_builtins(item) for item in failed_in(restored.data)] if restored else [],
-        "state_keys": [msgspec.to_builtins(key) for key in state_keys_in(restored.data)] if restored else [],
+        "loops": [msgspec.to_builtins(loop) for loop in loops_in(restored.sections)] if restored else [],
+        "failed": [msgspec.to_builtins(item) for item in failed_in(restored.sections)] if restored else [],
+        "state_keys": [msgspec.to_builtins(key) for key in state_keys_in(restored.data.state, restored.sections)]
+        if restored
+        else [],
         "history": [msgspec.to_builtins(run) for run in summary.history],
     }
-
-
-def _journal_bytes(restored: Restored) -> int:
-    return restored.journal.good_bytes if restored.journal is not None else 0
 
 
 def print_show(console: Console, summary: Summary, restored: Restored | None, where: str | None) -> None:
@@ -45,12 +44,12 @@ def print_show(console: Console, summary: Summary, restored: Restored | None, wh
         _print_facts(console, summary, facts)
         return
     # Read before anything is printed: what cannot be read is an error, not half an answer.
-    loops, failed = loops_in(restored.data), failed_in(restored.data)
+    loops, failed = loops_in(restored.sections), failed_in(restored.sections)
     _print_facts(console, summary, facts)
     _print_runs(console, summary)
     _print_loops(console, loops)
     _print_failed(console, failed)
-    _print_state_keys(console, state_keys_in(restored.data))
+    _print_state_keys(console, state_keys_in(restored.data.state, restored.sections))
 
 
 def _facts(summary: Summary, restored: Restored | None) -> list[tuple[str, str]]:
@@ -74,7 +73,7 @@ def _facts(summary: Summary, restored: Restored | None) -> list[tuple[str, str]]
 def _sizes(restored: Restored | None) -> str:
     if restored is None:
         return ""
-    journal = _journal_bytes(restored)
+    journal = restored.journal_bytes
     return f"  {size(restored.size)}" + (f" and {size(journal)} of journal" if journal else "")
 
 

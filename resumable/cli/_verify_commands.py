@@ -107,7 +107,7 @@ def _way_out(found: Verified) -> str:
         return f"  nothing can be had back. To start over, move {path} away"
     lost = f"; after it, {best.lost_bytes:,} bytes of its journal are lost" if best.lost_bytes else ""
     journal = next((file for file in found.files if (file.kind, file.role) == ("journal", "current")), None)
-    if journal is not None and journal is not best.journal and journal.raw:
+    if journal is not None and journal.raw and all(journal is not one for one in best.journals):
         lost = f"; the journal that is there, {len(journal.raw):,} bytes with {journal.saves} good saves, is lost"
     return f"  can be had back: {_told(best)}{lost}\n  to go on from there:  resumable repair {path}"
 
@@ -146,7 +146,7 @@ def _best_to_dict(best: Recoverable) -> dict[str, Any]:
         "processed_items": data.metadata.processed_items,
         "last_updated": data.last_updated.isoformat(),
         "saves": best.saves,
-        "from": [str(file.path) for file in (best.snapshot, best.journal) if file is not None],
+        "from": [str(file.path) for file in (best.snapshot, *best.journals)],
     }
 
 
