@@ -1,16 +1,14 @@
-"""What threads do for an operation while its loop goes on: one write on its way, and one fold."""
+"""What threads do for an operation while its loop goes on: one write in flight, and one compaction."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .._format.journal import Tail
-from .._runtime.steps import Steps
-from .capture import SnapshotWriter
+from .capture import Document, Save
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -18,65 +16,35 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-@dataclass(slots=True)
-class Flight(Generic[R]):
-    """A write that is on its way to the store; until it has landed, no other may begin.
+@dataclass(frozen=True, slots=True)
+class Job(Generic[R]):
+    """A write in flight; no other may begin before it has ended.
 
     Attributes:
-        stands: What is to be done, in the loop's thread, with what the write returned.
-        fails: The same if it failed.
-        saves: How many saves count once it has landed.
-        is_short: Whether the disk takes most of its time, which then is part of what the saves cost.
+        future: Gives what the write returned, and the seconds that it took.
+        then: What the loop's thread does with what it returned.
+        saves: Those that are stored with it.
+        is_short: Whether the medium takes most of its time, which then is part of what the saves cost.
     """
 
     future: Future[tuple[R, float]]
-    stands: Callable[[R], Steps[None]]
-    fails: Callable[[], None]
-    saves: int = 1
+    then: Callable[[R], None]
+    saves: list[Save]
     is_short: bool = True
-
-    def land(self) -> Steps[list[float]]:
-        """Take note of how it ended: the seconds to charge to each save that now stands.
-
-        Raises:
-            StoreError: It failed.
-        """
-        error = self.future.exception()
-        if error is not None:
-            self.fails()
-            raise error
-        result, seconds = self.future.result()
-        yield from self.stands(result)
-        charged = seconds if self.is_short else 0.0
-        return [charged / self.saves for _ in range(self.saves)]
 
 
 @dataclass(frozen=True, slots=True)
-class NewJournal:
-    """The journal that follows a fold, written beside the old one.
+class Compaction:
+    """A new snapshot being written beside the journal that has what it holds.
 
     Attributes:
-        put_in_place: Adds what came since, and replaces the old one.
-        tail: Where it ends.
-        records: How many of the saves since the fold began are in it.
+        journal_size: Bytes of the journal that it makes needless.
+        future: Gives what puts it in place, and the seconds that writing it took.
     """
 
-    put_in_place: Callable[[bytes], None]
-    tail: Tail
-    records: int
-
-
-@dataclass(slots=True)
-class Fold:
-    """A journal being folded into a new snapshot. Its saves are safe in the journal already.
-
-    Attributes:
-        records: What was saved to the journal since it began.
-    """
-
-    writer: SnapshotWriter
-    future: Future[tuple[NewJournal, float]] = field(init=False)
-    records: list[bytes] = field(default_factory=list)
+    document: Document
+    journal_size: int
+    future: Future[tuple[Callable[[bytes], None], float]]
 
 
 class Threads:
@@ -97,7 +65,7 @@ class Threads:
                 from concurrent.futures import ThreadPoolExecutor
 
                 self._pool = ThreadPoolExecutor(2, "resumable-save")
-            future = self._pool.submit(_timed, work)
+            future: Future[Any] = self._pool.submit(_timed, work)
         except RuntimeError:  # the main thread has ended, and with it the time for new threads
             future = _done_here(work)
         future.add_done_callback(lambda _: self._wake())

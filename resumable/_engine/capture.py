@@ -1,131 +1,44 @@
-"""What one save holds, taken at one instant: everything encoded or copied, so that the loop may go on meanwhile."""
+"""One save: everything that it holds, encoded or copied at one instant, so that the loop may go on meanwhile."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from .._durable.changes import Snapshot
 from .._durable.kinds import Durable, kind_of
 from .._errors import StateEncodeError
+from .._format import journal
 from .._format.document import INDENT_UP_TO, VERSION, indented, object_chunks, sign
-from .._json import Checker, check, encode, step
-from .._models import CheckpointMetadata, check_metadata
-from ..stores import CheckpointStore, StreamingStore
+from .._json import Checker, encode, step
+from .._models import CheckpointMetadata
+from .session import Before, Decision
 
 Part = bytes | Durable
-
-
-@dataclass(slots=True)
-class SnapshotWriter:
-    """A document that is ready to be written: what may still change was copied.
-
-    Attributes:
-        estimate: About how many bytes it will have.
-        digest, size: Of the document, once written.
-    """
-
-    store: CheckpointStore
-    operation_id: str
-    state: Sequence[tuple[str, bytes | Snapshot]]
-    tail: dict[str, Any]
-    generation: int
-    collections: list[Durable]
-    estimate: int
-    digest: str = ""
-    size: int = 0
-
-    def write(self, pause: float | None = None) -> Path | str:
-        """Write it; returns where it lies. *pause* seconds are slept between pieces, for other threads to run."""
-        if self.estimate <= INDENT_UP_TO:
-            document = b"".join(self._chunks(None))
-            return self.store.put(self.operation_id, indented(document) if len(document) <= INDENT_UP_TO else document)
-        if isinstance(self.store, StreamingStore):
-            return self.store.put_chunks(self.operation_id, self._chunks(pause))
-        return self.store.put(self.operation_id, b"".join(self._chunks(pause)))
-
-    def _chunks(self, pause: float | None) -> Iterator[bytes]:
-        head = {"version": VERSION, "operation_id": self.operation_id}
-        chunk = b""
-        for chunk in sign(head, object_chunks(self.state), self.tail):
-            self.size += len(chunk)
-            yield chunk
-            if pause is not None:
-                time.sleep(pause)
-        self.digest = chunk[-67:-3].decode()
-
-    def write_beside(self) -> Path | str:
-        """Write it while other threads run; what was copied is freed bit by bit."""
-        try:
-            return self.write(pause=0)
-        finally:
-            self._let_go()
-
-    def _let_go(self) -> None:
-        for _, part in self.state:
-            if not isinstance(part, bytes):
-                for _ in part.let_go():
-                    time.sleep(0)
-        self.state = ()
-
-
-def writer_for(
-    store: CheckpointStore, operation_id: str, parts: dict[str, Part], tail: dict[str, Any], *, takes: bool
-) -> SnapshotWriter:
-    """A writer for the state made of *parts*.
-
-    Args:
-        tail: What follows the state, its last section ``resumable``.
-        takes: Whether what changed in the collections counts as taken with it.
-    """
-    collections = {name: part for name, part in parts.items() if isinstance(part, Durable)}
-    internal = tail["resumable"]
-    if collections:
-        internal["collections"] = {name: kind_of(collection) for name, collection in collections.items()}
-    encode(tail, "$")
-    copies = _copies(collections, takes)
-    state = [(name, part if isinstance(part, bytes) else copies[name]) for name, part in parts.items()]
-    estimate = sum(len(part) if isinstance(part, bytes) else part.about_bytes() for _, part in state)
-    return SnapshotWriter(
-        store, operation_id, state, tail, internal["generation"], list(collections.values()), estimate
-    )
-
-
-def _copies(collections: dict[str, Durable], takes: bool) -> dict[str, Snapshot]:
-    copies: dict[str, Snapshot] = {}
-    try:
-        for name, collection in collections.items():
-            copies[name] = collection.take_snapshot() if takes else collection.snapshot()
-    except BaseException:
-        for collection in collections.values():
-            collection.put_back()
-        raise
-    return copies
-
+"""A top-level value of the state: encoded, or a collection that knows what changed in it."""
 
 _REMEMBER_UP_TO = 65536
 """Encoded values up to this many bytes are kept, to see whether they changed."""
 
 
 class SavedLoop(Protocol):
-    """A loop, as the saver sees it."""
+    """A loop, as a save sees it."""
 
     def as_now(self) -> Callable[[], dict[str, Any]]:
-        """What gives all that is to be saved of it, as it is now."""
+        """Return what gives the loop's whole place, as it is now."""
         ...
 
     def changes(self) -> dict[str, Any] | None:
-        """What changed since the last ``settle``; None if nothing."""
+        """What changed since the last commit; None if nothing did."""
         ...
 
-    def settler(self) -> Callable[[Mapping[str, Any]], None]:
-        """What takes note that changes are safely stored; of those of the loop that tells now, and of no later one."""
+    def committer(self) -> Callable[[Mapping[str, Any]], None]:
+        """Return what commits changes of the loop that runs now, and of no later one."""
         ...
 
 
@@ -138,96 +51,86 @@ class CapturedLoops:
 
     def __init__(self, loops: Mapping[str, SavedLoop] | None = None) -> None:
         self.changes: dict[str, dict[str, Any]] = {}
-        self._settlers: dict[str, Callable[[Mapping[str, Any]], None]] = {}
+        self._committers: dict[str, Callable[[Mapping[str, Any]], None]] = {}
         self._places: dict[str, Callable[[], dict[str, Any]]] = {}
         for name, view in list(loops.items()) if loops else ():
-            self._settlers[name] = view.settler()
+            self._committers[name] = view.committer()
             if (change := view.changes()) is not None:
                 self.changes[name] = change
             self._places[name] = view.as_now()
 
-    def to_dict(self) -> dict[str, Any]:
-        """All that is to be saved of them."""
+    def places(self) -> dict[str, Any]:
+        """The whole place of each."""
         return {name: place() for name, place in self._places.items()}
 
-    def settle(self) -> None:
+    def commit(self) -> None:
         """What changed is safely stored."""
         for name, change in self.changes.items():
-            self._settlers[name](change)
+            self._committers[name](change)
 
 
-@dataclass(slots=True)
-class Content:
-    """What one save holds.
+@dataclass(slots=True, kw_only=True)
+class Save:
+    """One save, from the decision to the disk.
 
     Attributes:
-        internal: The library's own sections.
-        is_last: Nothing will be saved after this in this run.
-        first: What must be on the disk before the save is.
+        decision: Why it is made, and where the operation stood.
+        metadata: As it will be once this save stands.
+        head: What says when it was made, for a document or a journal record.
+        state: The user's values, by name.
+        sections: The library's own, each encoded.
         loops: What is done in them.
+        first: Each must be called before the save is written: it brings an output file to the disk.
+        is_last: Whether nothing is saved after this in this run.
+        parts: The state's values, encoded or as collections.
+        record: What goes to the journal; None if a whole document is to be written.
+        document: The whole, instead of the record or as a compaction after it.
+        status: How far it came.
+        seconds: What it cost the loop, and the disk.
+        before: What the session needs if the save fails in flight.
     """
 
-    state: dict[str, Any]
+    decision: Decision
     metadata: CheckpointMetadata
-    created_at: datetime
-    last_updated: datetime
-    internal: dict[str, Any] = field(default_factory=dict)
-    is_last: bool = False
+    values: dict[str, Any]
+    created_at: str
+    at: datetime
+    state: dict[str, Any]
+    sections: dict[str, bytes]
+    loops: CapturedLoops
     first: Sequence[Callable[[], None]] = ()
-    loops: CapturedLoops = field(default_factory=CapturedLoops)
+    is_last: bool = False
+    parts: dict[str, Part] = field(default_factory=dict)
+    collections: dict[str, Durable] = field(default_factory=dict)
+    record: bytes | None = None
+    document: Document | None = None
+    status: Literal["captured", "sent", "stored", "failed"] = "captured"
+    seconds: float = 0.0
+    before: Before | None = None
 
-    def checked_metadata(self) -> dict[str, Any]:
-        """The metadata as it is to be stored.
+    def encode_state(self, checker: Checker) -> None:
+        """Encode the plain values; what this finds wrong costs nothing that was saved before.
 
         Raises:
-            StateEncodeError: It could not be read back.
+            StateEncodeError: JSON cannot hold one exactly.
         """
-        values = self.metadata.to_dict()
-        try:
-            check_metadata(values)
-        except ValueError as error:
-            raise StateEncodeError("$.metadata", str(error)) from None
-        if self.metadata.extra:
-            check(self.metadata.extra, "$.metadata")
-        return values
-
-    def tail(self, generation: int) -> dict[str, Any]:
-        """What follows the state in a snapshot."""
-        internal = {"generation": generation, **self.internal}
-        if loops := self.loops.to_dict():
-            internal["loops"] = loops
-        return {
-            "metadata": self.checked_metadata(),
-            "created_at": self.created_at.isoformat(),
-            "last_updated": self.last_updated.isoformat(),
-            "resumable": internal,
-        }
-
-
-@dataclass(slots=True)
-class Capture:
-    """A save, taken at one instant.
-
-    Attributes:
-        record: What goes to the journal; None if everything is to be written.
-        writer: Of everything: instead of the record, or as a fold after it.
-        collections: Those of the *parts* that are durable.
-    """
-
-    content: Content
-    parts: dict[str, Part]
-    sections: dict[str, bytes]
-    record: bytes | None = None
-    writer: SnapshotWriter | None = None
-    collections: dict[str, Durable] = field(init=False)
-
-    def __post_init__(self) -> None:
+        self.parts = encode_state(self.state, checker, wholly=self.is_last)
         self.collections = {name: part for name, part in self.parts.items() if isinstance(part, Durable)}
 
-    def settle(self) -> None:
-        """What was taken of the collections is on its way to the disk. Any thread may tell them."""
+    def commit_collections(self) -> None:
+        """What was taken of the collections is on its way to the disk. Any thread may call this."""
         for collection in self.collections.values():
             collection.settle()
+
+    def commit(self) -> None:
+        """What this save took is safely stored, or whatever follows will say it again."""
+        self.commit_collections()
+        self.loops.commit()
+
+    def rollback(self) -> None:
+        """What this save took was not stored: the next one takes it again."""
+        for collection in self.collections.values():
+            collection.put_back()
 
 
 def encode_state(state: dict[str, Any], checker: Checker, *, wholly: bool = False) -> dict[str, Part]:
@@ -258,7 +161,7 @@ def _check_places(state: dict[str, Any]) -> None:
 
 
 class Baseline:
-    """What the store holds already, as far as that is known: changes are told against it."""
+    """What the store holds already, as far as that is known; a journal record says what differs from it."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
@@ -266,12 +169,12 @@ class Baseline:
         self._parts: dict[str, bytes] = {}
         self._sections: dict[str, bytes] = {}
 
-    def remember(self, capture: Capture) -> None:
-        """This is stored now."""
-        self.names = set(capture.parts)
-        self.collections = capture.collections
-        self._parts = {n: p for n, p in capture.parts.items() if isinstance(p, bytes) and len(p) <= _REMEMBER_UP_TO}
-        self._sections = capture.sections
+    def remember(self, save: Save) -> None:
+        """*save* is stored now."""
+        self.names = set(save.parts)
+        self.collections = save.collections
+        self._parts = {n: p for n, p in save.parts.items() if isinstance(p, bytes) and len(p) <= _REMEMBER_UP_TO}
+        self._sections = save.sections
 
     def knows(self, collections: Mapping[str, Durable]) -> bool:
         """Whether changes of *collections* build upon what is stored: of these very ones, and of no others."""
@@ -279,30 +182,27 @@ class Baseline:
         return known.keys() == collections.keys() and all(known[name] is c for name, c in collections.items())
 
     def changed(self, parts: Mapping[str, Part]) -> dict[str, bytes]:
-        """The plain values that are not surely the same as those stored."""
+        """The plain values that may differ from those stored."""
         return {n: p for n, p in parts.items() if isinstance(p, bytes) and self._parts.get(n) != p}
 
-    def record(self, capture: Capture, changed: dict[str, bytes]) -> bytes:
-        """One journal record: all that differs. What changed in the collections is taken with it.
+    def record(self, save: Save, changed: dict[str, bytes]) -> bytes:
+        """Begin the collections' changes, and encode all that differs as one journal record.
 
         Raises:
             StateEncodeError: JSON cannot hold it.
         """
-        content = capture.content
-        record: dict[str, Any] = {"at": content.last_updated.isoformat(), "metadata": content.checked_metadata()}
+        record: dict[str, Any] = {"at": save.at.isoformat(), "metadata": save.values}
         if changed:
             record["set"] = _raw(changed)
-        deleted = self.names.difference(content.state)
-        if deleted:
+        if self.names != save.state.keys() and (deleted := self.names.difference(save.state)):
             record["del"] = sorted(deleted)
-        taken = {name: collection.take_changes() for name, collection in self.collections.items()}
-        changes = {name: change for name, change in taken.items() if change is not None}
-        if changes:
+        begun = {name: collection.take_changes() for name, collection in self.collections.items()}
+        if changes := {name: change for name, change in begun.items() if change is not None}:
             record["collections"] = changes
-        if content.loops.changes:
-            record["loops"] = content.loops.changes
-        news = {name: section for name, section in capture.sections.items() if self._sections.get(name) != section}
-        if news:
+        if save.loops.changes:
+            record["loops"] = save.loops.changes
+        known = self._sections
+        if news := {name: section for name, section in save.sections.items() if known.get(name) != section}:
             record["resumable"] = _raw(news)
         try:
             return encode(record)  # once for all of it: a collection may have changed much
@@ -324,11 +224,73 @@ def _find_out_where(record: dict[str, Any]) -> None:
     encode(record.get("loops"), "$.resumable.loops")
 
 
-def beginning_fold(record: bytes, generation: int) -> bytes:
-    """*record*, naming the snapshot that is begun with it."""
-    return b'%b,"fold":%d}' % (record[:-1], generation)
+class Document:
+    """A whole checkpoint that is ready to be written: what may still change was copied.
+
+    Args:
+        begins: Whether what changed in the collections is in flight with it; False for a compaction, which repeats
+            what the journal has.
+
+    Attributes:
+        estimate: About how many bytes it will have.
+        digest, size: Of what was written, once it was.
+    """
+
+    def __init__(self, operation_id: str, save: Save, *, begins: bool) -> None:
+        kinds = {name: kind_of(collection) for name, collection in save.collections.items()}
+        loops = save.loops.places()
+        self._head = {"version": VERSION, "operation_id": operation_id}
+        self._tail = {"metadata": save.values, "created_at": save.created_at, "last_updated": save.at.isoformat()}
+        self._sections: dict[str, Any] = _raw(save.sections)
+        if kinds:
+            self._sections["collections"] = kinds
+        if loops:
+            self._sections["loops"] = msgspec.Raw(encode(loops, "$.resumable.loops"))
+        copies = _copies(save.collections, begins)
+        self._state: Iterable[tuple[str, bytes | Snapshot]] = [
+            (name, part if isinstance(part, bytes) else copies[name]) for name, part in save.parts.items()
+        ]
+        self.estimate = sum(len(part) if isinstance(part, bytes) else part.about_bytes() for _, part in self._state)
+        self.digest = ""
+        self.size = 0
+
+    def pieces(self, at: journal.Position, pause: float | None = None) -> Iterable[bytes]:
+        """The document that stands for the save *at* and all before it.
+
+        Args:
+            pause: Seconds to sleep between pieces, for other threads to run; what was copied is freed bit by bit.
+        """
+        if self.estimate > INDENT_UP_TO:
+            return self._chunks(at, pause)
+        document = b"".join(self._chunks(at, None))
+        return [indented(document) if len(document) <= INDENT_UP_TO else document]
+
+    def _chunks(self, at: journal.Position, pause: float | None) -> Iterator[bytes]:
+        internal = {"generation": at.sequence, "journal": {"format": journal.FORMAT, "crc": at.crc}, **self._sections}
+        chunk = b""
+        for chunk in sign(self._head, object_chunks(self._state), {**self._tail, "resumable": internal}):
+            self.size += len(chunk)
+            yield chunk
+            if pause is not None:
+                time.sleep(pause)
+        self.digest = chunk[-67:-3].decode()
+
+    def let_go(self) -> None:
+        """Free what was copied, while other threads run."""
+        for _, part in self._state:
+            if not isinstance(part, bytes):
+                for _ in part.let_go():
+                    time.sleep(0)
+        self._state = ()
 
 
-def encode_sections(internal: Mapping[str, Any]) -> dict[str, bytes]:
-    """The library's own sections, each encoded."""
-    return {name: encode(section, f"$.resumable.{name}") for name, section in internal.items()}
+def _copies(collections: dict[str, Durable], begins: bool) -> dict[str, Snapshot]:
+    copies: dict[str, Snapshot] = {}
+    try:
+        for name, collection in collections.items():
+            copies[name] = collection.take_snapshot() if begins else collection.snapshot()
+    except BaseException:
+        for collection in collections.values():
+            collection.put_back()
+        raise
+    return copies

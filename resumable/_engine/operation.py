@@ -1,105 +1,186 @@
-"""What both shells share: opening, watching and closing one operation, told as steps (see ``_steps``)."""
+"""One operation that is open: opened, watched between its items, saved, closed.
+
+Told as steps (see ``_runtime.steps``), so that plain and async code share it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .._errors import InputChangedError, RateLimitExhausted, StateEncodeError, StoreError
+from .._durable.sink import Mode, Sink
+from .._durable.sink_file import Existing
+from .._errors import CheckpointCorruptError, InputChangedError, RateLimitExhausted, StateEncodeError, StoreError
 from .._format.restore import Restored
-from .._report.reporter import DRAW_SECONDS
-from .._runtime import current, signals
-from .._runtime.clock import Alarm
+from .._models import CheckpointMetadata
+from .._report.reporter import DRAW_SECONDS, Reporter
+from .._runtime import current, observer, signals
+from .._runtime.clock import Alarm, Instant, instant
 from .._runtime.steps import Pause, Steps
 from .._strategies import Plan
-from .._text import argument
-from ..stores import OwningStore, defaults
-from . import mismatch
+from .capture import Save
 from .options import Options
-from .saving import Saving
+from .parts import Parts
+from .session import Decision, Session
+from .writer import Writer, name_directory
 
 if TYPE_CHECKING:
-    from ..ratelimit._headers import RateLimit
+    from .._format.sections import Run
+    from .._models import SaveCosts
+    from ..ratelimit import RateLimit
 
 _log = logging.getLogger("resumable")
 _POLL_SECONDS = 0.1
 """How soon a wait notices that it should end."""
 _SAY_HOW_TO_GO_ON = (InputChangedError, RateLimitExhausted, StateEncodeError)
-"""Run again at once, the program raises these again; each one says what to do before that."""
+"""Running again at once would raise these again; their text says what to do first."""
 _WHEN_WOKEN = Plan(float("inf"), float("inf"))
 
 
-class Core(Saving):
-    """One operation that is open, from its first item to its last.
+class Operation:
+    """One operation that is owned and restored, from its first item to its last. See :func:`open_operation`.
 
-    Args:
-        wake: Called when something may be due before the plan said so; from any thread, and from signal handlers.
-        count: Gives how many items were ticked by hand in this run.
+    Attributes:
+        state: What the user holds: a dict, or a value of the type that was asked for.
+        resumed: Whether an earlier run's checkpoint was restored.
+        instant: When it was looked at last.
+        is_within: Whether a save is under way, into which a signal handler must not come.
     """
 
-    def __init__(self, options: Options, wake: Callable[[], None], count: Callable[[], int]) -> None:
-        super().__init__(options, wake, count)
-        self.is_finalized = False
+    def __init__(
+        self,
+        options: Options,
+        writer: Writer,
+        restored: Restored | None,
+        observers: Sequence[observer.Observer],
+        wake: Callable[[], None],
+        count: Callable[[], int],
+        at: Instant,
+    ) -> None:
+        self.options = options
+        self.operation_id = options.operation_id
+        self.clock = options.clock
+        self.instant = at
+        self.writer = writer
+        self.parts = parts = Parts(options, restored, self._damaged, at=at)
+        self.resumed = restored is not None
+        self.session = Session(
+            options.strategy,
+            parts.metadata,
+            now=at.monotonic,
+            elapsed_time=parts.saved.elapsed or 0.0,
+            costs=parts.costs,
+        )
+        self.reporter = Reporter(options.progress)
+        if self.reporter.is_watched:
+            parts.pace = self.reporter.to_dict
         self.keep_reason: str | None = None
+        self.is_finalized = False
+        self.is_within = False
+        self._observers = (*observers, self.reporter)
+        self._watching = tuple(each for each in self._observers if not each.is_quiet)
+        self._wake = wake
+        self._count = count
         self._alarm = Alarm(options.clock, wake)
+        self._stack = contextlib.ExitStack()
+        self._stack.callback(writer.release)
+        self._stack.callback(parts.sinks.release)
+        self._owner_pid = os.getpid()
+        self._asked: str | None = None
+        self._stop: int | None = None
         self._is_listening = False
         self._has_stopped_threads = False
+        self._is_probed = False
         self._is_postponed = False
         self._is_ending = False
-        self._stop: int | None = None
+        self._is_closed = False
+        writer.adopt(parts.collections)
+        writer.on_stored, writer.on_failed = self._note_stored, self._note_failed
 
-    # -- open
+    # -- what is known of it
 
-    def open(self, checkpoint: Any) -> Steps[None]:
-        """Own the operation, restore it, and make *checkpoint* the current one.
+    @property
+    def processed_items(self) -> int:
+        """Ticked items over all runs."""
+        return self.parts.items_before + self._count() + self.parts.loops.done()
 
-        If this raises, nothing is owned and nothing was written.
+    @property
+    def metadata(self) -> CheckpointMetadata:
+        """What is known besides the state."""
+        return self.session.metadata
+
+    @property
+    def items_before(self) -> int:
+        """Items that earlier runs have ticked."""
+        return self.parts.items_before
+
+    @property
+    def costs(self) -> SaveCosts:
+        """What saving has cost, over all runs."""
+        return self.session.costs
+
+    @property
+    def run_number(self) -> int:
+        """1 in the first run of the operation."""
+        return self.parts.history.number
+
+    @property
+    def last_run(self) -> Run | None:
+        """The run before this one, as the history keeps it."""
+        return self.parts.history.last
+
+    @property
+    def directory(self) -> str:
+        """What a command must be told to find the checkpoint; "" for nothing."""
+        return self.writer.directory
+
+    def sync(self) -> None:
+        """Bring the metadata up to date."""
+        self.session.metadata.processed_items = self.processed_items
+
+    def is_owner(self) -> bool:
+        """Whether this process opened it; a forked child owns nothing and writes nothing."""
+        return os.getpid() == self._owner_pid
+
+    def check_open(self) -> None:
+        """Refuse to go on once the operation is released: another process may own it by now.
+
+        Raises:
+            ValueError: It is. Nothing was written.
         """
-        store = self.options.store
-        try:
-            if isinstance(store, OwningStore):
-                owning = store.own(self.options.operation_id)
-                yield owning.__enter__
-                self._stack.push(owning)
-            self._stack.callback(self._stored.close)
-            restored: Restored | None = None
-            if self.options.resume:
-                now = self.clock.utc()
-                restored = yield lambda: self._stored.load(now=now)
-                if restored is None:
-                    yield lambda: self._tell_what_remains(now)
-            self._begin(restored)
-            self._listen(checkpoint)
-            if self.resumed:
-                self.reporter.goes_on(at=self.clock.utc())
-            yield from self.wait_if_exhausted()
-        except BaseException as error:
-            self._tell_where(error)
-            self._stack.close()
-            raise
-
-    def _tell_what_remains(self, now: datetime) -> None:
-        """A checkpoint was removed, or a run killed while it finished: either may begin anew, but not unsaid."""
-        remains = self._stored.remains(now=now)
-        if remains is not None:
-            _log.warning(
-                "%s: begins anew, for it was finished or its checkpoint removed; an older one is still there, %s, and "
-                "will be replaced. To go on from it instead, stop this run and:  resumable repair %s",
-                self.options.operation_id,
-                remains,
-                argument(remains),
+        if self._is_closed:
+            raise ValueError(
+                f"the checkpoint of {self.operation_id!r} is closed, for the block that it belongs to has ended; "
+                "nothing more is saved. Threads that tick must end within the block"
             )
 
-    def _listen(self, checkpoint: Any) -> None:
-        token = current.set_current(checkpoint)
-        self._stack.callback(current.reset_current, token)
-        self._is_listening = signals.listen(self._wake)
-        if self._is_listening:
-            self._stack.callback(signals.unlisten, self._wake)
+    def _damaged(self, reason: str) -> CheckpointCorruptError:
+        return CheckpointCorruptError(self.operation_id, str(self.writer.location), reason)
+
+    # -- begin
+
+    def begin(self, checkpoint: Any) -> Steps[None]:
+        """Make *checkpoint* the current one, and wait where an earlier run's quota is used up.
+
+        If this raises, nothing is owned any more.
+        """
+        try:
+            token = current.set_current(checkpoint)
+            self._stack.callback(current.reset_current, token)
+            self._is_listening = signals.listen(self._wake)
+            if self._is_listening:
+                self._stack.callback(signals.unlisten, self._wake)
+            for each in self._observers:
+                each.opened(self)
+            yield from self.wait_if_exhausted()
+        except BaseException as error:
+            name_directory(error, self.writer)
+            self.release()
+            raise
 
     # -- between items
 
@@ -108,47 +189,137 @@ class Core(Saving):
         if not self.is_owner():
             return float("inf")
         self.check_open()
+        self.instant = instant(self.clock)
         self.sync()
+        for each in self._watching:
+            each.checking_in(self)
         yield from self._stop_if_asked()
-        yield from self._note_finished_saves()
+        self._note_finished_saves()
         yield from self._save_if_due()
         yield from self._save_as_asked()
         yield from self.wait_if_exhausted()
-        self.reporter.look(now=self.clock.now(), at=self.clock.utc())
+        for each in self._watching:
+            each.checked_in(self)
         return self._plan()
 
-    def _save_if_due(self) -> Steps[None]:
-        save = self.session.due(now=self.clock.now())
-        self._is_postponed = False
-        if save is not None:
-            self._is_postponed = not (yield from self._save(save, wait=False))
-        elif not self._is_probed:
-            self._stored.probe(self._content(self.session.metadata))
+    # -- save
+
+    def save(self, reason: str, *, is_last: bool = False) -> Steps[None]:
+        """Save now, and wait until it stands. In a forked child nothing is done: the parent owns the operation.
+
+        Raises:
+            StateEncodeError, StoreError: It does not; the last checkpoint stands.
+        """
+        if not self.is_owner():
+            return
+        self.check_open()
+        self.instant = instant(self.clock)
+        self.sync()
+        if self.writer.is_saving:
+            self.is_within = True
+            try:
+                yield from self.writer.wait(for_compaction=False)
+            except Exception as error:  # this save says everything anew
+                _log.warning("%s: a save before this one failed: %s", self.operation_id, error)
+            finally:
+                self.is_within = False
         self._is_probed = True
+        if is_last:
+            self.parts.sinks.seal()
+        yield from self._save(self.session.demand(reason, now=self.instant.monotonic), wait=True, is_last=is_last)
+        yield from self._save_as_asked()
+
+    def ask_for_save(self, reason: str) -> None:
+        """Save again once the save that is under way has ended."""
+        self._asked = reason
+        self._wake()
+
+    def _save_as_asked(self) -> Steps[None]:
+        reason, self._asked = self._asked, None
+        if reason is not None:
+            yield from self.save(reason)
+
+    def _save_if_due(self) -> Steps[None]:
+        now = self.instant.monotonic
+        decision = self.session.due(now=now)
+        self._is_postponed = False
+        if decision is not None:
+            self._is_postponed = not (yield from self._save(decision, wait=False))
+        elif not self._is_probed:
+            self.writer.probe(self._capture(self.session.demand("", now=now)))
+        self._is_probed = True
+
+    def _save(self, decision: Decision, *, wait: bool, is_last: bool = False) -> Steps[bool]:
+        """Whether it was made, or is in flight; if not, it was put off until a thread wakes the loop."""
+        for each in self._watching:
+            each.saving(self, decision.reason)
+        began = self.instant.monotonic
+        self.is_within = True
+        try:
+            save = yield from self.writer.save(lambda: self._capture(decision, is_last=is_last), wait=wait)
+        except BaseException as error:
+            for each in self._watching:
+                each.failed(self, error)
+            raise
+        finally:
+            self.is_within = False
+        now = self.clock.now()
+        if save is not None:
+            save.seconds += now - began
+            if save.status == "stored":
+                self._note_stored(save)
+            else:
+                save.before = self.session.sent(decision)
+        self.session.waited(now=now)
+        return save is not None
+
+    def _capture(self, decision: Decision, *, is_last: bool = False) -> Save:
+        self.sync()
+        return self.parts.capture(
+            decision,
+            self.session,
+            at=self.instant.utc,
+            in_flight=self.writer.saves_in_flight,
+            is_last=is_last,
+        )
+
+    def _note_finished_saves(self) -> None:
+        self.is_within = True
+        try:
+            self.writer.poll()
+        finally:
+            self.is_within = False
+
+    def _note_stored(self, save: Save) -> None:
+        metadata = self.session.metadata
+        metadata.save_count, metadata.last_save_reason = save.metadata.save_count, save.metadata.last_save_reason
+        self.session.stored(save.decision, save.seconds, was_sent=save.before is not None)
+        _log.debug("%s: saved (%s)", self.operation_id, save.decision.reason)
+        for each in self._watching:
+            each.saved(self, save.decision.reason, save.seconds)
+
+    def _note_failed(self, saves: Sequence[Save]) -> None:
+        self.session.failed([save.before for save in saves if save.before is not None])
+
+    def open_sink(self, path: str | os.PathLike[str], mode: Mode, existing: Existing) -> Steps[Sink[Any]]:
+        """The sink *path*, cut back to what is saved of it. Before the first row, a save tells that rows may come."""
+        self.check_open()
+        sink: Sink[Any] = yield lambda: self.parts.sinks.open(path, mode, existing)
+        if not self.parts.sinks.is_announced(sink):
+            yield from self.save(f"Output: {os.fspath(path)}")
+            self.parts.sinks.note_announced(sink)
+        return sink
 
     # -- the API's quota
 
     def observe(self, response: object) -> None:
         """Learn from *response* what is left of the quota; the strategy is asked before the next item."""
-        if self.quota.observe(response, self.session, now=self.clock.utc().timestamp()):
+        if self.parts.quota.observe(response, self.session, now=self.clock.utc().timestamp()):
             self._wake()
 
     def has_quota(self, in_flight: int | None, more: int = 1) -> bool:
-        """Whether *more* requests are left beyond those *in_flight*. While any are out, check-ins do not wait for it.
-
-        Args:
-            in_flight: None while nothing more is to be asked for.
-        """
-        if in_flight is None:
-            self.quota.reserve = -1
-            return True
-        now = self.clock.utc().timestamp()
-        self.quota.reserve = in_flight + more - 1
-        is_left = self.quota.exhausted(now=now) is None
-        if in_flight:
-            self.quota.reserve = -1
-            is_left = is_left and self.quota.has_room(in_flight + more, now=now)
-        return is_left
+        """Whether *more* requests are left beyond those *in_flight*. See :meth:`Quota.has_room`."""
+        return self.parts.quota.has_room(in_flight, more, now=self.clock.utc().timestamp())
 
     def wait_if_exhausted(self) -> Steps[None]:
         """Save and wait, or raise, if the quota is used up.
@@ -156,11 +327,11 @@ class Core(Saving):
         Raises:
             RateLimitExhausted: If ``on_exhausted`` wants it; everything ticked is saved.
         """
-        limit = self.quota.exhausted(now=self.clock.utc().timestamp())
+        limit = self.parts.quota.exhausted(now=self.instant.epoch) if self.parts.quota.is_known else None
         if limit is None or limit.reset_at is None:
             return
         policy = self.options.on_exhausted
-        if self.session.saves or self.processed_items > self._before:
+        if self.session.saves or self.processed_items > self.parts.items_before:
             yield from self.save(f"Rate-limit: {limit.resource or 'quota'} is used up")
         answer = policy(limit) if callable(policy) else policy
         if answer == "raise":
@@ -170,16 +341,25 @@ class Core(Saving):
 
     def _wait_until(self, limit: RateLimit) -> Steps[None]:
         assert limit.reset_at is not None
-        fresh_at = limit.reset_at + self.quota.margin_seconds
+        fresh_at = limit.reset_at + self.parts.quota.margin_seconds
         whom = limit.host or limit.resource
         try:
-            while (left := fresh_at - self.clock.utc().timestamp()) > 0 and not self._is_ending:
-                self.reporter.wait(left, whom, now=self.clock.now(), at=self.clock.utc())
+            while not self._is_ending:
+                self.instant = instant(self.clock)
+                left = fresh_at - self.instant.epoch
+                if left <= 0:
+                    break
+                for each in self._observers:
+                    each.waiting(self, left, whom)
                 yield Pause(min(left, _POLL_SECONDS), self.clock)
                 yield from self._stop_if_asked()
         finally:
-            self.session.waited(now=self.clock.now())
-            self.reporter.wait_is_over()
+            self.instant = instant(self.clock)
+            self.session.waited(now=self.instant.monotonic)
+            for each in self._observers:
+                each.resumed(self)
+
+    # -- stops and plans
 
     def _stop_if_asked(self) -> Steps[None]:
         is_main = threading.current_thread() is threading.main_thread()
@@ -216,11 +396,17 @@ class Core(Saving):
 
     def close(self, error: BaseException | None) -> Steps[bool]:
         """Finish, or save what *error* leaves. Who ticks after that is told so."""
+        self.instant = instant(self.clock)
+        for each in self._observers:
+            each.closing(self, error)
         try:
             return (yield from self.finish() if error is None else self.interrupt(error))
         finally:
             self._is_closed = True
             self._wake()
+            self.instant = instant(self.clock)
+            for each in self._observers:
+                each.closed(self)
 
     def finish(self) -> Steps[bool]:
         """The block ended well: finalize. Whether it did; it does not while a loop has items to go.
@@ -235,56 +421,47 @@ class Core(Saving):
             yield from self.interrupt(error)
             raise error
         is_final = yield from self._finalize()
-        self.reporter.stop(now=self.clock.now(), at=self.clock.utc())
         if self._is_listening:
             signals.act()
         return is_final
 
     def _finalize(self) -> Steps[bool]:
-        if self.keep_reason is not None:
-            yield from self.save(self.keep_reason, is_last=True)
-            return False
-        if not self.is_finalized and next(self.loops.left(), None) is not None:
-            yield from self.save("Stopped: a loop was left with items to go", is_last=True)
-            return False
-        if not self.is_finalized and self.failed:
-            reason = f"Failed items: {len(self.failed):,}; retry_failed=True tries again"
+        reason = self._reason_to_keep()
+        if reason is not None:
             yield from self.save(reason, is_last=True)
             return False
+        for each in self._observers:
+            each.finalizing(self)
         if self.options.auto_cleanup:
-            yield from self.sinks.syncs()
-            yield from self._stored.delete()
+            yield from self.parts.sinks.syncs()
+            yield from self.writer.delete()
         else:
             yield from self.save("Finished", is_last=True)
         return True
 
+    def _reason_to_keep(self) -> str | None:
+        """Why a block that ended well keeps its checkpoint; None if nothing is left to do."""
+        if self.keep_reason is not None or self.is_finalized:
+            return self.keep_reason
+        if next(self.parts.loops.left(), None) is not None:
+            return "Stopped: a loop was left with items to go"
+        if self.parts.failed:
+            return f"Failed items: {len(self.parts.failed):,}; retry_failed=True tries again"
+        return None
+
     def interrupt(self, error: BaseException) -> Steps[bool]:
         """The block was left by *error*: save what was ticked. Whether that worked; if not, *error* gets a note."""
         self._alarm.cancel()
-        self.reporter.stop(now=self.clock.now(), at=self.clock.utc())
-        self._tell_where(error)
+        name_directory(error, self.writer)
         try:
             yield from self.save(f"Interrupted: {_name_of(error)}", is_last=True)
         except Exception as failure:  # the user's own error is what must be seen
-            error.add_note(f"resumable: {self.options.operation_id!r} could not be saved on the way out: {failure}")
-            _log.error("%s: could not be saved on the way out: %s", self.options.operation_id, failure)
+            error.add_note(f"resumable: {self.operation_id!r} could not be saved on the way out: {failure}")
+            _log.error("%s: could not be saved on the way out: %s", self.operation_id, failure)
             return False
         how = "" if isinstance(error, _SAY_HOW_TO_GO_ON) else "; run again to go on"
-        error.add_note(f"resumable: {self.options.operation_id!r} is saved at item {self.processed_items:,}{how}")
-        if isinstance(error, KeyboardInterrupt) or _name_of(error) == "SIGTERM":
-            self.reporter.has_stopped(self._directory())
+        error.add_note(f"resumable: {self.operation_id!r} is saved at item {self.processed_items:,}{how}")
         return True
-
-    def _tell_where(self, error: BaseException) -> None:
-        if isinstance(error, InputChangedError) and error.operation_id == self.operation_id:
-            mismatch.name_directory(error, self._directory())
-
-    def _directory(self) -> str:
-        """What a command must be told to find the checkpoint; "" for nothing."""
-        try:
-            return defaults.directory_to_name(self._stored.location())
-        except StoreError:
-            return ""
 
     def release(self) -> None:
         """Let go of the operation, the signals, and the place of the current checkpoint."""

@@ -1,4 +1,4 @@
-"""What :class:`checkpointed` was asked for."""
+"""What :class:`checkpointed` was asked for, and whether a checkpoint belongs to it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 import tenacity
 
+from .._errors import InputChangedError
 from .._json import check, decode, encode
 from .._runtime.clock import Clock, system_clock
 from .._strategies import SaveStrategy
+from .._text import command_for
 from ..stores import CheckpointStore
 from .quota import OnExhausted
 
@@ -18,6 +20,9 @@ from .quota import OnExhausted
 @dataclass(slots=True, kw_only=True)
 class Options:
     """See :class:`checkpointed`; all defaults are filled in.
+
+    Attributes:
+        works_beside: Whether threads may write while the loop goes on; False for a proof that stops it anywhere.
 
     Raises:
         TypeError, ValueError, StateEncodeError: One of them is not what it should be.
@@ -35,6 +40,7 @@ class Options:
     retry: tenacity.BaseRetrying | None = None
     on_exhausted: OnExhausted = "wait"
     clock: Clock = field(default_factory=lambda: system_clock)
+    works_beside: bool = True
 
     def __post_init__(self) -> None:
         if isinstance(self.strategy, type) or not callable(getattr(self.strategy, "should_save", None)):
@@ -53,6 +59,27 @@ class Options:
         if self.arguments is not None:
             self.arguments = _as_they_come_back(self.arguments)
 
+    def check_arguments(self, saved: Mapping[str, Any]) -> None:
+        """Compare the arguments with the *saved* ones, as far as both are known.
+
+        Raises:
+            InputChangedError: They differ.
+        """
+        arguments = self.arguments or {}
+        changed = {n: v for n, v in arguments.items() if n in saved and saved[n] != v}
+        if changed:
+            names = ", ".join(repr(name) for name in changed) + ","
+            field = next(iter(changed))
+            raise InputChangedError(
+                self.operation_id,
+                [f"{name} was {_short(saved[name])}, is {_short(value)}" for name, value in changed.items()],
+                [
+                    f"two operations:  put {{{field}}} into the operation_id",
+                    f"it does not matter:  ignore_arguments=({names}), or leave it out of arguments=",
+                    f"start over:  {command_for('rm', self.operation_id)}",
+                ],
+            )
+
 
 def _as_they_come_back(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """A tuple, for instance, comes back from JSON as a list, and would differ from itself.
@@ -64,3 +91,8 @@ def _as_they_come_back(arguments: Mapping[str, Any]) -> dict[str, Any]:
     check(plain, "$.arguments")
     same: dict[str, Any] = decode(encode(plain, "$.arguments"))
     return same
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

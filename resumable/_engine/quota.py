@@ -44,6 +44,7 @@ class Quota:
     def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
         self._lock = threading.RLock()  # a signal handler that saves may come in between
         self._budget = _budget_from(saved) if saved else None
+        self.is_known = self._budget is not None
         self._longest = 0.0
         self.reserve = 0
 
@@ -57,6 +58,7 @@ class Quota:
         with self._lock:
             if self._budget is None:
                 self._budget = _budget_from(None)
+                self.is_known = True
             self._budget.observe(limits, now)
             scarcest = self._budget.scarcest(now)
             self._longest = max(self._longest, *((limit.reset_at or 0.0) - now for limit in limits))
@@ -79,7 +81,23 @@ class Quota:
             limit = self._budget.exhausted(now - self.margin_seconds, self.reserve)
         return limit if limit is not None and limit.reset_at is not None else None
 
-    def has_room(self, requests: int, *, now: float) -> bool:
+    def has_room(self, in_flight: int | None, more: int, *, now: float) -> bool:
+        """Whether *more* requests are left beyond those *in_flight*. While any are out, check-ins do not wait for it.
+
+        Args:
+            in_flight: None while nothing more is to be asked for.
+        """
+        if in_flight is None:
+            self.reserve = -1
+            return True
+        self.reserve = in_flight + more - 1
+        is_left = self.exhausted(now=now) is None
+        if in_flight:
+            self.reserve = -1
+            is_left = is_left and self._fits(in_flight + more, now)
+        return is_left
+
+    def _fits(self, requests: int, now: float) -> bool:
         """Whether so many may be out at once where a window begins anew, of which no answer has told yet."""
         if self._budget is None:
             return True

@@ -1,0 +1,64 @@
+"""How an operation is opened: claimed, read, restored."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from .._json import warn_once_per_path
+from .._runtime import observer
+from .._runtime.clock import Instant, instant
+from .._runtime.steps import Steps
+from .._text import argument
+from .operation import Operation
+from .options import Options
+from .writer import Writer, name_directory
+
+_log = logging.getLogger("resumable")
+
+
+def open_operation(options: Options, *, wake: Callable[[], None], count: Callable[[], int]) -> Steps[Operation]:
+    """Own the operation that *options* name, and restore it.
+
+    Args:
+        wake: Called when something may be due before the plan said so; from any thread, and from signal handlers.
+        count: Gives how many items were ticked by hand in this run.
+
+    Raises:
+        ResumableError: That cannot be done. Nothing is owned then, and nothing was written.
+    """
+    observers = observer.current()
+    for each in observers:
+        options = each.configure(options)
+    writer = Writer(
+        options.store,
+        options.operation_id,
+        warn=warn_once_per_path(),
+        works_beside=options.works_beside,
+        wake=wake,
+    )
+    try:
+        yield writer.claim
+        at, restored = instant(options.clock), None
+        if options.resume:
+            restored = yield lambda: writer.load(now=at.utc)
+            if restored is None:
+                yield lambda: _say_what_remains(writer, at)
+        return Operation(options, writer, restored, observers, wake, count, at)
+    except BaseException as error:
+        name_directory(error, writer)
+        writer.release()
+        raise
+
+
+def _say_what_remains(writer: Writer, at: Instant) -> None:
+    """A checkpoint was removed, or a run killed while it finished: either may begin anew, but not unsaid."""
+    remains = writer.remains(now=at.utc)
+    if remains is not None:
+        _log.warning(
+            "%s: begins anew, for it was finished or its checkpoint removed; an older one is still there, %s, and "
+            "will be replaced. To go on from it instead, stop this run and:  resumable repair %s",
+            writer.operation_id,
+            remains,
+            argument(remains),
+        )
