@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from .._durable.changes import Snapshot
-from .._durable.kinds import Durable, kind_of
+from .._durable.collection import Durable, kind_of
 from .._errors import StateEncodeError
 from .._format.document import INDENT_UP_TO, VERSION, indented, object_chunks, sign
 from .._json import Checker, check, encode, step
@@ -101,10 +101,10 @@ def _copies(collections: dict[str, Durable], takes: bool) -> dict[str, Snapshot]
     copies: dict[str, Snapshot] = {}
     try:
         for name, collection in collections.items():
-            copies[name] = collection.take_snapshot() if takes else collection.snapshot()
+            copies[name] = collection.begin_snapshot() if takes else collection.snapshot()
     except BaseException:
         for collection in collections.values():
-            collection.put_back()
+            collection.rollback()
         raise
     return copies
 
@@ -227,7 +227,7 @@ class Capture:
     def settle(self) -> None:
         """What was taken of the collections is on its way to the disk. Any thread may tell them."""
         for collection in self.collections.values():
-            collection.settle()
+            collection.commit()
 
 
 def encode_state(state: dict[str, Any], checker: Checker, *, wholly: bool = False) -> dict[str, Part]:
@@ -295,7 +295,7 @@ class Baseline:
         deleted = self.names.difference(content.state)
         if deleted:
             record["del"] = sorted(deleted)
-        taken = {name: collection.take_changes() for name, collection in self.collections.items()}
+        taken = {name: collection.begin() for name, collection in self.collections.items()}
         changes = {name: change for name, change in taken.items() if change is not None}
         if changes:
             record["collections"] = changes

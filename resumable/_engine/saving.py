@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from .._durable.kinds import Durable, kind_of, make
+from .._durable.collection import Durable, kind_of, make
 from .._durable.sink import Mode, Sink, Sinks
 from .._durable.sink_file import Existing
 from .._errors import CheckpointCorruptError

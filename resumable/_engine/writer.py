@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .._durable.kinds import Durable
+from .._durable.collection import Durable
 from .._errors import StoreError
 from .._format import journal
 from .._format.journal import Tail
@@ -102,7 +102,7 @@ class Writing:
 
     def _put_back(self, capture: Capture) -> None:
         for collection in capture.collections.values():
-            collection.put_back()
+            collection.rollback()
 
     # -- the journal
 
@@ -445,9 +445,9 @@ class StoredOperation(Writing):
         for part in encode_state(content.state, self._checker, wholly=True).values():
             if not isinstance(part, bytes):
                 try:
-                    deque(part.take_snapshot(), maxlen=0)
+                    deque(part.begin_snapshot(), maxlen=0)
                 finally:
-                    part.put_back()
+                    part.rollback()
         encode(content.checked_metadata(), "$.metadata")
 
     # -- the journal
