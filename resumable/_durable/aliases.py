@@ -1,79 +1,83 @@
-"""Values that the program still holds after they were saved: is what it holds still what was saved?"""
+"""Aliases: objects assigned to a collection that the program can still change. Each save compares them with the copy."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from operator import is_
 from typing import Any, TypeVar
 
 from .._json import encode, step
-from .._runtime.interpreter import has_gil
+from .._runtime.interpreter import ALONE, COUNTS_ARE_TRUE, reference_counts
 from .frozen import IMMUTABLE, LEAVES
 
 K = TypeVar("K", str, int)
 
-_TOGETHER = 1000
-"""So many are compared at once."""
+_AT_ONCE = 1000
+"""Aliases compared by one call."""
+_ALONE_INSIDE = ALONE + 1
 
 
-class Watch(dict[K, Any]):
-    """Originals by key, each to be compared with the frozen copy that stands in the collection.
+class Aliases(dict[K, Any]):
+    """Aliases by the key under which the collection has their frozen copy.
 
-    One that nobody else holds can no longer change, and is let go after a last look.
+    An object that nobody else holds can no longer change; it is compared once more and then dropped.
     """
 
     __slots__ = ()
 
     def add(self, originals: dict[K, Any], frozen: Mapping[K, Any], *, flat: bool = False) -> None:
-        """Watch those of *originals* that somebody holds.
+        """Add those *originals* that the program still holds.
 
-        The only other references to them must be those in *originals*, which is emptied; *frozen* has their
-        copies, in the same order. *flat* says that there are no containers in any of them.
+        Args:
+            originals: The only container that refers to them, so that reference counts tell; it is emptied.
+            frozen: Their copies, in the same order.
+            flat: Whether certainly none of them contains a dict or list.
         """
-        if flat and _all_let_go(originals, frozen):
+        if flat and _nobody_holds_any(originals, frozen):
             originals.clear()
             return
         moved = {key: value for key, value in originals.items() if frozen[key] is not value}
         originals.clear()
-        free = _let_go(list(moved), list(moved.values()))
+        free = _free(list(moved), list(moved.values()))
         self.update(moved)
         self.drop(free)
         for key, value in moved.items():
             if value != frozen[key] and encode(value) != encode(frozen[key]):
-                self[key] = value  # Changed by another thread while it was being copied.
+                self[key] = value  # Another thread changed it while it was copied.
 
     def drop(self, keys: Iterable[K]) -> None:
-        """These keys have another value now, or one that can no longer change."""
+        """Remove *keys*: they have other values now, or values that cannot change."""
         if self:
             for key in keys:
                 self.pop(key, None)
 
-    def take_changed(self, into: dict[K, Any], current: Callable[[list[K]], list[Any]], path: str) -> None:
-        """Compare each original with what ``current`` gives for its key; move those that differ.
+    def move_changed(self, into: dict[K, Any], saved: Callable[[list[K]], list[Any]], path: str) -> None:
+        """Move the aliases that differ from their copies to *into*. An interruption loses none.
 
-        An interruption leaves each here, or there, or in both places.
+        Args:
+            saved: Gives the copies for some keys.
+            path: Where the collection stands in the checkpoint, for messages.
 
         Raises:
-            StateEncodeError: If one was changed to what JSON cannot hold. All are still watched.
+            StateEncodeError: JSON cannot hold what one was changed to. All stay here.
         """
         if not self:
             return
         keys, values = list(self), list(self.values())
-        # Counted before compared: what nobody holds now cannot change after the comparison.
-        free = _let_go(keys, values)
+        # Count before comparing: what nobody holds now cannot change after the comparison.
+        free = _free(keys, values)
         changed: dict[K, Any] = {}
-        for start in range(0, len(keys), _TOGETHER):
-            some = keys[start : start + _TOGETHER]
-            changed |= _differing(some, values[start : start + _TOGETHER], current(some), path)
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            changed |= _differing(some, values[start : start + _AT_ONCE], saved(some), path)
         into.update(changed)
         self.drop(changed)
         self.drop(free)
 
 
 def _differing(keys: list[K], values: list[Any], saved: list[Any], path: str) -> dict[K, Any]:
-    if _are_surely_same(values, saved):
+    if _are_certainly_same(values, saved):
         return {}
     changed = {}
     for key, value, before in zip(keys, values, saved, strict=True):
@@ -83,8 +87,8 @@ def _differing(keys: list[K], values: list[Any], saved: list[Any], path: str) ->
     return changed
 
 
-def _are_surely_same(values: list[Any], saved: list[Any]) -> bool:
-    """Whether each of *values* has the very objects in it that its copy has."""
+def _are_certainly_same(values: list[Any], saved: list[Any]) -> bool:
+    """Whether each dict of *values* has the very objects that its copy has."""
     if set(map(type, values)) != {dict} or values != saved:
         return False
     # Equal is not enough: 1 == 1.0 == True.
@@ -95,19 +99,19 @@ def _are_surely_same(values: list[Any], saved: list[Any]) -> bool:
 # -- who holds a value ------------------------------------------------------------------------------------------------
 
 
-def _all_let_go(flat: dict[K, Any], frozen: Mapping[K, Any]) -> bool:
-    """Whether surely nobody holds or has changed any of them. At C speed; False means: look closely."""
-    if not _COUNTS_ARE_TRUE or max(map(sys.getrefcount, flat.values())) > _ALONE:
+def _nobody_holds_any(flat: dict[K, Any], frozen: Mapping[K, Any]) -> bool:
+    """Whether certainly nobody holds or has changed any of them, at C speed. If False, look at each."""
+    if not COUNTS_ARE_TRUE or max(reference_counts(flat.values())) > ALONE:
         return False
     return list(flat.values()) == list(frozen.values())
 
 
-def _let_go(keys: list[K], values: list[Any]) -> list[K]:
-    """The keys of those *values* that nobody refers to but this list and one dict."""
-    if not _COUNTS_ARE_TRUE:
+def _free(keys: list[K], values: list[Any]) -> list[K]:
+    """The keys of those *values* that only this list and one dict refer to, or that cannot change."""
+    if not COUNTS_ARE_TRUE:
         return []
-    counts = list(map(sys.getrefcount, values))
-    free = [index for index, count in enumerate(counts) if count <= _ALONE + 1 and not _is_held_inside(values[index])]
+    counts = list(reference_counts(values))
+    free = [index for index, count in enumerate(counts) if count <= ALONE + 1 and not _is_held_inside(values[index])]
     if tuple in set(map(type, values)):
         free += [index for index, value in enumerate(values) if _is_constant(value)]
     return [keys[index] for index in free]
@@ -125,14 +129,9 @@ def _is_held_inside(value: Any) -> bool:
     inner = _inner(value)
     if not inner:
         return False
-    return max(map(sys.getrefcount, inner)) > _ALONE_INSIDE or any(map(_is_held_inside, inner))
+    return max(reference_counts(inner)) > _ALONE_INSIDE or any(map(_is_held_inside, inner))
 
 
 def _is_constant(value: Any) -> bool:
-    # A tuple of constants is shared by all the code that names it, and cannot change.
+    # All code that names a tuple of constants shares one object; it cannot change.
     return type(value) is tuple and set(map(type, value)) <= LEAVES
-
-
-_COUNTS_ARE_TRUE = has_gil()
-_ALONE = max(map(sys.getrefcount, {"": []}.values())) if _COUNTS_ARE_TRUE else 0
-_ALONE_INSIDE = _ALONE + 1

@@ -1,4 +1,4 @@
-"""What changed in a durable collection, as JSON: how it is told, and how it is replayed.
+"""Changes of durable collections as JSON: a whole collection as text, and the replay of changes onto it.
 
 A change is an object with the keys of one kind:
 
@@ -6,14 +6,14 @@ A change is an object with the keys of one kind:
 - set: ``{"add": [member, …], "del": [member, …]}``, or ``{"clear": true, "add": […]}``
 - append-only list: ``{"append": [entry, …], "put": [[index, entry], …]}``
 
-``set``, ``add`` or ``append`` is always there, the others only where they say something.
+``set``, ``add`` or ``append`` is always there; the others only if they are not empty.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from .._errors import StateEncodeError
 from .._json import encode
@@ -22,59 +22,16 @@ from .._runtime.interpreter import untracker
 CHUNK = 1000
 """Entries encoded at once in a snapshot."""
 _SAMPLE = 8
-
-
-class Collection(Protocol):
-    """A durable collection, as the saver sees it.
-
-    ``take_changes`` is called at *every* save, also when ``changed_bytes`` is 0: an in-place change of a value that
-    the program holds is only found by looking. One save takes, hands what it took to the store, and calls ``settle``
-    meanwhile, or ``put_back`` if that fails; what changes in between belongs to the next one.
-    """
-
-    def take_changes(self) -> dict[str, Any] | None:
-        """What changed since the last take that was settled, to be encoded at once; None if nothing.
-
-        Raises:
-            StateEncodeError: If JSON cannot hold it. Nothing was taken.
-            RuntimeError: If an earlier take is neither settled nor put back.
-        """
-        ...
-
-    def take_snapshot(self) -> Snapshot:
-        """The same as ``take_changes()`` and ``snapshot()``, without encoding the changes twice."""
-        ...
-
-    def settle(self) -> None:
-        """What was taken is on its way to the disk. Does nothing if nothing was taken."""
-        ...
-
-    def put_back(self) -> None:
-        """The save failed: what was taken counts as changed again. Does nothing if nothing was taken."""
-        ...
-
-    def changed_bytes(self) -> int:
-        """About how long what was assigned, added or deleted since the last take is in JSON, judged by a few."""
-        ...
-
-    def snapshot(self) -> Snapshot:
-        """All that was taken, to be encoded later, in any thread; maybe more, where telling that again does no harm.
-
-        Raises:
-            StateEncodeError: If JSON cannot hold it.
-        """
-        ...
-
-    def plain(self) -> Any:
-        """All of it as a builtin dict or list, nothing shared."""
-        ...
+"""Entries that an estimate of bytes looks at."""
 
 
 class Snapshot:
-    """The JSON text of a collection, encoded in pieces of :data:`CHUNK` entries while it is iterated.
+    """The JSON text of a collection. Iterating encodes it, :data:`CHUNK` entries at a time.
 
-    Holds a shallow copy; the values in it are frozen, so later changes of the collection do not tear it. The copy must
-    be nobody else's: it is hidden from the garbage collector, which a long one would hold up.
+    Args:
+        entries: A shallow copy of the collection that nobody else has, with frozen values. Later changes of the
+            collection do not show in it. It is hidden from the garbage collector, which would walk all of it.
+        path: Where the collection stands in the checkpoint, for messages.
     """
 
     def __init__(self, entries: dict[str, Any] | list[Any], *, path: str = "$") -> None:
@@ -86,7 +43,7 @@ class Snapshot:
         return len(self._entries)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Raises StateEncodeError where a string is not valid Unicode."""
+        """Encode. Raises StateEncodeError if a string is not valid Unicode."""
         opening, closing = (b"[", b"]") if isinstance(self._entries, list) else (b"{", b"}")
         for piece in self._pieces():
             yield opening + encode(piece, self._path)[1:-1]
@@ -101,14 +58,14 @@ class Snapshot:
         return (dict(islice(pairs, CHUNK)) for _ in range(0, len(entries), CHUNK))
 
     def about_bytes(self) -> int:
-        """About how long it is, judged by a few entries."""
+        """About how many bytes long it is, estimated from a few entries."""
         entries = self._entries
         return about_bytes(len(entries), entries if isinstance(entries, list) else entries.items())
 
     def let_go(self) -> Iterator[None]:
-        """Let go of the values, piece by piece; it is empty afterwards.
+        """Let go of the values, :data:`CHUNK` at each step; the snapshot is empty afterwards.
 
-        The last to hold many, which other threads have replaced, would stop the program while all of them are freed.
+        If other threads have replaced many of them meanwhile, freeing all at once would stop the program.
         """
         entries = self._entries
         while entries:
@@ -121,21 +78,21 @@ class Snapshot:
 
 
 def about_bytes(count: int, some: Iterable[Any]) -> int:
-    """About how long *count* entries are in JSON, judged by *some* of them."""
+    """About how many bytes of JSON *count* entries take, estimated from the first of *some*."""
     sample = list(islice(some, _SAMPLE))
     if not sample:
         return 0
     try:
         return count * len(encode(sample)) // len(sample)
     except StateEncodeError:
-        return 0  # whoever takes them will tell
+        return 0  # the save itself raises it
 
 
 # -- replay -----------------------------------------------------------------------------------------------------------
 
 
 class Replay:
-    """Replays decoded changes onto a decoded dict or list; the cost follows the changes, not the size.
+    """Replays decoded changes onto a decoded dict or list. Its cost follows the changes, not the size of the value.
 
     Args:
         value: The plain value that a snapshot held, changed in place; None if there was none.
@@ -149,7 +106,7 @@ class Replay:
         """Replay one change.
 
         Raises:
-            ValueError: If *change* is malformed or of another kind than the value. It may have been applied in part.
+            ValueError: *change* is malformed or of another kind than the value. A part of it may have been replayed.
         """
         try:
             self._step(change)
@@ -157,7 +114,7 @@ class Replay:
             raise ValueError(f"malformed change of a collection: {error}") from error
 
     def result(self) -> dict[str, Any] | list[Any]:
-        """The plain value: a dict, or a list for sets and logs."""
+        """The plain value after all changes: a dict, or a list for sets and logs."""
         if self._members is not None:
             return list(self._members)
         return {} if self._value is None else self._value
@@ -208,17 +165,6 @@ class Replay:
         if type(self._value) is not kind:
             raise TypeError(f"it does not fit a {type(self._value).__name__}")
         return self._value
-
-
-def apply_change(value: dict[str, Any] | list[Any] | None, change: Any) -> dict[str, Any] | list[Any]:
-    """Replay one decoded *change* onto the plain *value*, in place where it can be; for many use :class:`Replay`.
-
-    Raises:
-        ValueError: If *change* is malformed or of another kind than *value*.
-    """
-    replay = Replay(value)
-    replay.apply(change)
-    return replay.result()
 
 
 def _list(change: dict[str, Any], name: str) -> list[Any]:

@@ -1,6 +1,6 @@
-"""Values that were saved: plain JSON that refuses in-place changes, so that none is lost.
+"""Frozen copies: saved values that refuse in-place changes, so that no change is lost.
 
-``FrozenDict`` and ``FrozenList`` are read like a dict and a list, at their speed. Copies of all kinds are plain.
+Reading a ``FrozenDict`` or ``FrozenList`` is a dict's or a list's own, at its speed. All kinds of copies are plain.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ class FrozenList(list[Any]):
 
 
 _FEW = 500
-"""So few copies may be hidden later: they seldom bring on a collection, which would come before that."""
+"""Up to so many copies are hidden from the garbage collector later: so few seldom start a collection before that."""
 
 LEAVES: frozenset[type] = frozenset({str, int, float, bool, type(None)})
 IMMUTABLE: frozenset[type] = LEAVES | {FrozenDict, FrozenList}
 
 
 def freeze(value: Any) -> Any:
-    """*value* as it is now, wholly frozen; itself if it cannot change anyway. It must be plain JSON."""
+    """Copy *value*, which must be plain JSON, as it is now, frozen at every depth. What cannot change is not copied."""
     if type(value) in IMMUTABLE:
         return value
-    # Copied first and looked at then: another thread may be changing the original.
+    # Copy first, look then: another thread may be changing the original.
     if isinstance(value, dict):
         members = FrozenDict(value)
         for key, item in members.items():
@@ -80,7 +80,7 @@ def freeze(value: Any) -> Any:
 
 
 def freeze_all(values: list[Any]) -> list[Any]:
-    """Each of *values* frozen. They must be plain JSON."""
+    """Freeze each of *values*, which must be plain JSON, and hide the copies from the garbage collector."""
     flat = freeze_flat(values)
     if flat is None:
         return list(map(freeze, values))
@@ -89,9 +89,10 @@ def freeze_all(values: list[Any]) -> list[Any]:
 
 
 def freeze_flat(values: list[Any]) -> list[Any] | None:
-    """Each of *values* frozen at C speed, if all are dicts of numbers, strings, booleans and None.
+    """Freeze each of *values* at C speed, if all are dicts of numbers, strings, booleans and None.
 
-    None if they are not, or not surely JSON: they must be looked at one by one then. See :func:`hide_few`.
+    Returns None if they are not, or if JSON may not hold them: look at each then. The caller must hide the copies with
+    :func:`hide_few`.
     """
     if set(map(type, values)) != {dict}:
         return None
@@ -110,20 +111,22 @@ def freeze_flat(values: list[Any]) -> list[Any] | None:
 
 
 def hide_few(flat: Collection[FrozenDict]) -> None:
-    """Hide from the garbage collector what :func:`freeze_flat` left in its sight."""
+    """Hide copies that :func:`freeze_flat` made from the garbage collector, if it has not hidden them itself."""
     if len(flat) <= _FEW:
         deque(map(untracker(), flat), 0)
 
 
 def freeze_checked(values: dict[K, Any], check: Callable[[], None]) -> tuple[dict[K, Any], bool]:
-    """*values* frozen, and whether surely none of them has containers in it; see :func:`hide_few` for those.
+    """Freeze *values*. Returns the copies, and whether certainly none of them contains a dict or list.
+
+    If so, the caller must hide the copies with :func:`hide_few`.
 
     Args:
-        check: Raises where *values* are not plain JSON; only called if that is not sure.
+        check: Raises if *values* are not plain JSON; called only if that is not certain.
     """
     flat = freeze_flat(list(values.values()))
     if flat is not None:
-        frozen = dict(values)  # which makes room for all of them at once
+        frozen = dict(values)  # makes room for all of them at once
         frozen.update(zip(values, flat, strict=True))
         return frozen, True
     check()
@@ -131,7 +134,7 @@ def freeze_checked(values: dict[K, Any], check: Callable[[], None]) -> tuple[dic
 
 
 def thaw(value: Any) -> Any:
-    """*value* as builtin dicts and lists, all of them copies."""
+    """Copy *value* into builtin dicts and lists, at every depth."""
     if type(value) in LEAVES:
         return value
     if isinstance(value, dict):
@@ -140,5 +143,5 @@ def thaw(value: Any) -> Any:
 
 
 def thaw_all(values: Iterable[Any]) -> list[Any]:
-    """Each of *values* thawed."""
+    """Copy each of *values* into builtin dicts and lists."""
     return [value if type(value) in LEAVES else thaw(value) for value in values]

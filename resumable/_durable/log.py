@@ -1,29 +1,41 @@
-"""An append-only list that tells what changed since the last save."""
+"""An append-only list whose saves cost what was appended to it."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NoReturn, SupportsIndex
 
 from .._json import check, is_plain
-from .aliases import Watch
+from .aliases import Aliases
 from .changes import Snapshot, about_bytes
-from .dict import KEEP_FREEZING
+from .collection import Durable, Loaded
 from .frozen import freeze_all, freeze_checked, hide_few, thaw_all
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What a save writes of a list: the entries from *start* to *end*, and earlier ones that *changed* outside."""
+
+    start: int
+    end: int
+    changed: set[int]
+
+    def __len__(self) -> int:
+        return self.end - self.start + len(self.changed)
 
 
 def _only_append(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
     raise TypeError("a durable log only grows: append and extend; for entries that change use cp.mapping(name)")
 
 
-class DurableLog(list[Any]):
+class DurableLog(Durable, list[Any], kind="log"):
     """A list that only grows, and whose saves cost what was appended.
 
     It is a list: ``append``, ``extend``, ``+=`` and reading are a list's own, at its speed; all else raises
-    ``TypeError``. Entries are plain JSON. What becomes of a change *inside* an entry is as in :class:`DurableDict`:
-    before its save it is saved with it; afterwards the log's own entry is frozen and raises ``TypeError``, and an
-    object that the program still holds is compared at the saves, and saved again if it differs.
+    ``TypeError``. Entries are plain JSON. The next save writes an entry as it is then, and replaces it by a frozen
+    copy; changing the copy raises ``TypeError``. The program may still hold the object that it appended: each save
+    compares it with the copy, and writes the entry again if they differ.
 
     Args:
         loaded: The plain list that a checkpoint held. Its entries now belong to the log.
@@ -33,154 +45,114 @@ class DurableLog(list[Any]):
         StateEncodeError: At the save, if JSON cannot hold an entry.
     """
 
-    __slots__ = ("_changed_at", "_first_new", "_frozen_from", "_lock", "_path", "_taken", "_watch")
+    __slots__ = ("_aliases", "_dirty", "_lock", "_path", "_pending", "_saved", "_unfrozen")
 
-    is_json_native = True
     __setitem__ = __delitem__ = __imul__ = _only_append  # pyright: ignore
     insert = pop = remove = clear = sort = reverse = _only_append  # pyright: ignore
 
     def __init__(self, loaded: list[Any] | None = None, *, path: str = "$.state") -> None:
-        if loaded is not None and type(loaded) is not list:
-            raise TypeError(f"{path} holds a {type(loaded).__name__}, not a list; give the log another name")
-        super().__init__(loaded or ())
-        self._path = path
-        self._lock = threading.RLock()
-        self._first_new = len(self)
-        self._changed_at: set[int] = set()
-        self._taken: tuple[int, set[int]] | None = None
-        self._watch: Watch[int] = Watch()
-        # Loaded entries before this one are not frozen yet.
-        self._frozen_from = len(self)
-        if self._frozen_from:
+        super().__init__(self._set_up(loaded, list, path))
+        self._saved = len(self)  # Saves have begun with so many entries; the others are new.
+        self._dirty: set[int] = set()  # Saved entries that changed outside.
+        self._aliases: Aliases[int] = Aliases()
+        self._unfrozen = len(self)  # So many loaded entries, the first ones, are not frozen.
+        if self:
             self.__class__ = _LoadedLog  # pyright: ignore
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         return list, (list(self),)
 
-    # -- saves, see Collection
+    # -- saves, see Durable
 
     def changed_bytes(self) -> int:
-        count = len(self) - self._first_new
-        return about_bytes(count, list.__getitem__(self, slice(self._first_new, self._first_new + 8)))
-
-    def take_changes(self) -> dict[str, Any] | None:
-        with self._lock:
-            self._take()
-            return None if self._taken is None else self._told(*self._taken)
-
-    def take_snapshot(self) -> Snapshot:
-        with self._lock:
-            self._take()
-            return self.snapshot()
-
-    def settle(self) -> None:
-        self._taken = None
-
-    def put_back(self) -> None:
-        with self._lock:
-            if self._taken is not None:
-                self._first_new, again = self._taken
-                self._changed_at |= again
-                self._taken = None
-
-    def snapshot(self) -> Snapshot:
-        # What another thread has appended since the last take is told by the next one, and must not be there twice.
-        with self._lock:
-            return Snapshot(list.__getitem__(self, slice(self._first_new)), path=self._path)
+        new = list.__getitem__(self, slice(self._saved, self._saved + 8))
+        return about_bytes(len(self) - self._saved, new)
 
     def plain(self) -> list[Any]:
-        return thaw_all(self._entries(0))
+        return thaw_all(self._entries(0, None))
 
-    def _take(self) -> None:
-        if self._taken is not None:
-            raise RuntimeError("an earlier take is neither settled nor put back")
-        start, end = self._first_new, self._freeze_new()
-        changed_at = {index for index in self._changed_at if index < start}
-        self._changed_at.clear()
-        self._first_new = end
-        if end > start or changed_at:
-            self._taken = (start, changed_at)
+    def _collected(self) -> Pending:
+        start, end = self._saved, self._freeze_new()
+        pending = Pending(start, end, {index for index in self._dirty if index < start})
+        self._dirty, self._saved = set(), end  # Both at once: no call, and so no signal handler, is in between.
+        return pending
+
+    def _take_back(self, pending: Pending) -> None:
+        self._saved = pending.start
+        self._dirty |= pending.changed
+
+    def _change(self, pending: Pending) -> dict[str, Any]:
+        new = self._entries(pending.start, pending.end)
+        put = [[index, list.__getitem__(self, index)] for index in sorted(pending.changed)]
+        return {"append": new, "put": put} if put else {"append": new}
+
+    def _copied(self) -> Snapshot:
+        # Entries that came after the save began are written by the next one, and must not be there twice.
+        return Snapshot(self._entries(0, self._saved), path=self._path)
 
     def _freeze_new(self) -> int:
-        """Freeze what was appended, and again what was changed outside. Returns where the frozen entries end."""
-        entries = dict(enumerate(self._entries(self._first_new), self._first_new))
-        end = self._first_new + len(entries)
+        """Freeze the new entries, and again those that changed outside. Returns where the frozen ones end."""
+        entries = dict(enumerate(self._entries(self._saved, None), self._saved))
+        end = self._saved + len(entries)
         changed: dict[int, Any] = {}
-        self._watch.take_changed(changed, self._saved_entries, self._path)
+        self._aliases.move_changed(changed, self._saved_entries, self._path)
         entries |= changed
         try:
             frozen, flat = freeze_checked(entries, lambda: _check_entries(entries, self._path))
         except BaseException:
-            self._watch.update(changed)
+            self._aliases.update(changed)
             raise
-        self._changed_at.update(changed)
+        self._dirty.update(changed)
         changed.clear()
         if flat:
             hide_few(frozen.values())
         for index, value in frozen.items():
             list.__setitem__(self, index, value)
-        self._watch.add(entries, frozen, flat=flat)
+        self._aliases.add(entries, frozen, flat=flat)
         return end
 
-    def _entries(self, start: int) -> list[Any]:
-        return list.__getitem__(self, slice(start, None))
+    def _entries(self, start: int, end: int | None) -> list[Any]:
+        return list.__getitem__(self, slice(start, end))
 
     def _saved_entries(self, indexes: list[int]) -> list[Any]:
         return [list.__getitem__(self, index) for index in indexes]
 
-    def _told(self, start: int, changed_at: set[int]) -> dict[str, Any]:
-        new = list.__getitem__(self, slice(start, self._first_new))
-        put = [[index, list.__getitem__(self, index)] for index in sorted(changed_at)]
-        return {"append": new, "put": put} if put else {"append": new}
 
-
-class _LoadedLog(DurableLog):
-    """The same while entries that were loaded are not frozen yet: the first reading freezes all, each save some."""
+class _LoadedLog(Loaded, DurableLog):
+    """A durable log with loaded entries that are not frozen yet: the first reading freezes all."""
 
     __slots__ = ()
 
     def __getitem__(self, index: Any) -> Any:
-        return self._frozen()[index]
+        return self._wholly_frozen()[index]
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._frozen())
+        return iter(self._wholly_frozen())
 
     def __reversed__(self) -> Iterator[Any]:
-        return reversed(self._frozen())
+        return reversed(self._wholly_frozen())
 
     def copy(self) -> list[Any]:
-        return self._frozen().copy()
+        return self._wholly_frozen().copy()
 
     def __add__(self, other: Any) -> Any:
-        return self._frozen() + other
+        return self._wholly_frozen() + other
 
     def __radd__(self, other: Any) -> Any:
-        return other + self._frozen()
+        return other + self._wholly_frozen()
 
     def __mul__(self, count: SupportsIndex) -> list[Any]:
-        return self._frozen() * count
+        return self._wholly_frozen() * count
 
     __rmul__ = __mul__
 
-    def _frozen(self) -> DurableLog:
-        with self._lock:
-            while self.__class__ is _LoadedLog:
-                self._freeze_some(KEEP_FREEZING)
-        return self
-
     def _freeze_some(self, count: int) -> None:
-        start = max(0, self._frozen_from - count)
-        loaded = list.__getitem__(self, slice(start, self._frozen_from))
-        for index, value in enumerate(freeze_all(loaded), start):
+        start = max(0, self._unfrozen - count)
+        for index, value in enumerate(freeze_all(self._entries(start, self._unfrozen)), start):
             list.__setitem__(self, index, value)
-        self._frozen_from = start
+        self._unfrozen = start
         if start == 0:
             self.__class__ = DurableLog  # type: ignore[assignment]
-
-    def _take(self) -> None:
-        start = self._first_new
-        super()._take()
-        self._freeze_some(max(KEEP_FREEZING, 4 * (self._first_new - start)))
 
 
 def _check_entries(entries: dict[int, Any], path: str) -> None:

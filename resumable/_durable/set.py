@@ -1,20 +1,18 @@
-"""A set that tells what changed since the last save."""
+"""A set whose saves cost what changed in it."""
 
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterable
 from typing import Any, SupportsIndex
 
 from .._errors import StateEncodeError
-from .._runtime.interpreter import has_gil
 from .changes import Snapshot
-from .dirty import Marked, run_alone
+from .collection import Durable, mutator
 from .frozen import LEAVES
 
 
-class DurableSet(Marked, set[Any]):
+class DurableSet(Durable, set[Any], kind="set"):
     """A set whose saves cost what changed, not what it holds.
 
     It is a set: reading is a set's own, at its speed. Members are strings, finite numbers, booleans or None. In the
@@ -28,32 +26,26 @@ class DurableSet(Marked, set[Any]):
         StateEncodeError: At ``add``, if JSON cannot hold the member.
     """
 
-    __slots__ = ("_changed", "_lock", "_path", "_taken")
-
-    is_json_native = True
+    __slots__ = ("_dirty", "_lock", "_path", "_pending")
 
     def __init__(self, loaded: list[Any] | None = None, *, path: str = "$.state") -> None:
-        if loaded is not None and type(loaded) is not list:
-            raise TypeError(f"{path} holds a {type(loaded).__name__}, not a list; give the set another name")
-        super().__init__(loaded or ())
-        self._path = path
-        self._lock = threading.RLock()
-        # True where added since the last take, False where removed: the marks.
-        self._changed: dict[Any, bool] = {}
-        self._taken: dict[Any, bool] | None = None
+        super().__init__(self._set_up(loaded, list, path))
+        self._dirty: dict[Any, bool] = {}  # True for an added member, False for a removed one.
 
-    # -- changes: tested, marked and made without a call between them, as in DurableDict
+    # -- changes: a dirty member is noted in these two methods only, without a call before the change itself
 
+    @mutator
     def add(self, member: Any, /) -> None:
         if type(member) is not str:
             _check_member(member, self._path)
         if member not in self:
-            self._changed[member] = True
+            self._dirty[member] = True
             set.add(self, member)
 
+    @mutator
     def discard(self, member: Any, /) -> None:
         if member in self:
-            self._changed[member] = False
+            self._dirty[member] = False
             set.discard(self, member)
 
     def remove(self, member: Any, /) -> None:
@@ -112,32 +104,29 @@ class DurableSet(Marked, set[Any]):
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         return set, (list(self),)
 
-    # -- saves, see Collection
-
-    def take_snapshot(self) -> Snapshot:
-        with self._lock:
-            self._take()
-            return self.snapshot()
-
-    def snapshot(self) -> Snapshot:
-        return Snapshot(list(self), path=self._path)
+    # -- saves, see Durable
 
     def plain(self) -> list[Any]:
         return list(self)
 
-    def _collect(self) -> dict[Any, bool]:
-        return self._drained()
+    def _collected(self) -> dict[Any, bool]:
+        pending, self._dirty = self._dirty, {}
+        return pending
 
-    def _marks_of(self, taken: dict[Any, bool]) -> dict[Any, bool]:
-        return taken
+    def _take_back(self, pending: dict[Any, bool]) -> None:
+        for member, is_in in pending.items():
+            self._dirty.setdefault(member, is_in)
 
-    def _told(self, taken: dict[Any, bool]) -> dict[str, Any]:
-        added = [member for member, is_in in taken.items() if is_in]
-        if len(added) == len(taken):
+    def _change(self, pending: dict[Any, bool]) -> dict[str, Any]:
+        added = [member for member, is_in in pending.items() if is_in]
+        if len(added) == len(pending):
             return {"add": added}
         if len(added) >= len(self) and self.copy() <= set(added):
             return {"clear": True, "add": added}
-        return {"add": added, "del": [member for member, is_in in taken.items() if not is_in]}
+        return {"add": added, "del": [member for member, is_in in pending.items() if not is_in]}
+
+    def _copied(self) -> Snapshot:
+        return Snapshot(list(self), path=self._path)
 
 
 def _check_member(member: Any, path: str) -> None:
@@ -146,8 +135,3 @@ def _check_member(member: Any, path: str) -> None:
         raise StateEncodeError(path, f"the member {member!r} is a {kind}; use strings, numbers, booleans, None")
     if type(member) is float and not math.isfinite(member):
         raise StateEncodeError(path, f"{member} is not a JSON number")
-
-
-if not has_gil():
-    for _name in ("add", "discard"):
-        setattr(DurableSet, _name, run_alone(getattr(DurableSet, _name)))

@@ -10,8 +10,8 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from .._durable.changes import Snapshot
-from .._durable.kinds import Durable, kind_of
+from .._durable import Snapshot
+from .._durable import Durable, kind_of
 from .._errors import StateEncodeError
 from .._format import journal
 from .._format.document import INDENT_UP_TO, VERSION, indented, object_chunks, sign
@@ -120,7 +120,7 @@ class Save:
     def commit_collections(self) -> None:
         """What was taken of the collections is on its way to the disk. Any thread may call this."""
         for collection in self.collections.values():
-            collection.settle()
+            collection.commit()
 
     def commit(self) -> None:
         """What this save took is safely stored, or whatever follows will say it again."""
@@ -130,7 +130,7 @@ class Save:
     def rollback(self) -> None:
         """What this save took was not stored: the next one takes it again."""
         for collection in self.collections.values():
-            collection.put_back()
+            collection.rollback()
 
 
 def encode_state(state: dict[str, Any], checker: Checker, *, wholly: bool = False) -> dict[str, Part]:
@@ -196,7 +196,7 @@ class Baseline:
             record["set"] = _raw(changed)
         if self.names != save.state.keys() and (deleted := self.names.difference(save.state)):
             record["del"] = sorted(deleted)
-        begun = {name: collection.take_changes() for name, collection in self.collections.items()}
+        begun = {name: collection.begin() for name, collection in self.collections.items()}
         if changes := {name: change for name, change in begun.items() if change is not None}:
             record["collections"] = changes
         if save.loops.changes:
@@ -288,9 +288,9 @@ def _copies(collections: dict[str, Durable], begins: bool) -> dict[str, Snapshot
     copies: dict[str, Snapshot] = {}
     try:
         for name, collection in collections.items():
-            copies[name] = collection.take_snapshot() if begins else collection.snapshot()
+            copies[name] = collection.begin_snapshot() if begins else collection.snapshot()
     except BaseException:
         for collection in collections.values():
-            collection.put_back()
+            collection.rollback()
         raise
     return copies

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from .._durable.kinds import Durable, kind_of, make
-from .._durable.sink import Sinks
+from .._durable import Durable, Sinks, kind_of, make
 from .._errors import CheckpointCorruptError, StateEncodeError
 from .._format import typed
 from .._format.restore import Restored

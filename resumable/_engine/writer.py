@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .._durable.kinds import Durable
+from .._durable import Durable
 from .._errors import InputChangedError, StoreError
 from .._format import journal
 from .._format.journal import Position
@@ -211,9 +211,9 @@ class Writer:
         save.encode_state(self._checker)
         for collection in save.collections.values():
             try:
-                deque(collection.take_snapshot(), maxlen=0)
+                deque(collection.begin_snapshot(), maxlen=0)
             finally:
-                collection.put_back()
+                collection.rollback()
         encode(save.values, "$.metadata")
 
     def _prepare(self, save: Save) -> bool:

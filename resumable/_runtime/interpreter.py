@@ -1,21 +1,43 @@
-"""What keeps the garbage collector from walking, again and again, a million objects that cannot be garbage."""
+"""What the library knows about the interpreter it runs on: its lock, its garbage collector, its reference counts."""
 
 from __future__ import annotations
 
 import functools
 import gc
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 
 def has_gil() -> bool:
-    """Whether this is CPython with its global lock: reference counts are true, switches come between calls only."""
+    """Whether this is CPython with its global lock: reference counts are true, threads switch between calls only."""
     return sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
+def is_held_here(lock: threading.RLock) -> bool:
+    """Whether the current thread holds *lock*. A signal handler asks what it has interrupted."""
+    return bool(lock._is_owned())  # type: ignore[attr-defined]
+
+
+# -- reference counts -------------------------------------------------------------------------------------------------
+
+
+def reference_counts(values: Iterable[object]) -> Iterator[int]:
+    """The reference count of each of *values*: :data:`ALONE` if only the iterated container refers to it."""
+    return map(sys.getrefcount, values)
+
+
+COUNTS_ARE_TRUE = has_gil()
+"""Whether :func:`reference_counts` tells who holds an object."""
+ALONE = max(reference_counts({"": []}.values())) if COUNTS_ARE_TRUE else 0
+
+
+# -- garbage collector ------------------------------------------------------------------------------------------------
+
+
 class collector_paused:
-    """No collection while many objects are made that all stay."""
+    """Context manager: no garbage collection while the block makes many objects that all stay."""
 
     __slots__ = ("_was_enabled",)
 
@@ -30,10 +52,10 @@ class collector_paused:
 
 @functools.cache
 def untracker() -> Callable[[Any], None]:
-    """What takes an object out of the garbage collector's sight.
+    """A function that hides an object from the garbage collector; it does nothing where that is impossible.
 
-    The collector does not look at a plain dict of numbers and strings, but at each instance of a subclass: with
-    100,000 frozen records a full collection stops the program five times as long. They can be no part of a cycle.
+    The object must be no part of a cycle. The collector skips a plain dict of numbers and strings, but walks through
+    each instance of a subclass: with 100,000 frozen records, a full collection takes five times as long.
     """
     if not has_gil():
         return lambda _: None

@@ -49,8 +49,8 @@ def writes(size: int, again: bool) -> tuple[float, float]:
             files.update((key, record(n)) for n, key in enumerate(keys))
             random.shuffle(keys)
             if isinstance(files, DurableDict):
-                files.take_changes()
-                files.settle()
+                files.begin()
+                files.commit()
 
         def work() -> None:
             for key in keys:
@@ -75,7 +75,7 @@ def bench_reads() -> None:
     plain = {path: record(n) for n, path in enumerate(paths(1000))}
     saved, loaded = DurableDict(), DurableDict(dict(plain))
     saved.update(plain)
-    saved.take_changes()
+    saved.begin()
 
     def read(files: dict[str, Any]) -> float:
         def work() -> None:
@@ -91,7 +91,7 @@ def bench_reads() -> None:
 
 
 def bench_saves() -> None:
-    print(f"\n{'save of 100 changed among':<30}{'take+settle µs':>16}{'encode alone µs':>17}{'beyond µs':>11}")
+    print(f"\n{'save of 100 changed among':<30}{'begin+commit µs':>16}{'encode alone µs':>17}{'beyond µs':>11}")
     for size in (1000, 100_000, 1_000_000):
         files = DurableDict({f"k{n}": {"n": n} for n in range(size)})
         files.values()
@@ -101,8 +101,8 @@ def bench_saves() -> None:
                 files[f"k{n}"] = record(n)
 
             def work() -> None:
-                files.take_changes()
-                files.settle()
+                files.begin()
+                files.commit()
 
             return seconds(work)
 
@@ -117,13 +117,13 @@ def bench_held() -> None:
     for held in (0, 1000, 100_000):
         files, records = DurableDict(), [record(n) for n in range(held)]
         files.update((f"k{n}", value) for n, value in enumerate(records))
-        files.take_changes()
-        files.settle()
+        files.begin()
+        files.commit()
 
         def save(files: DurableDict = files) -> float:
             for n in range(100):
                 files[f"new{n}"] = record(n)
-            return seconds(lambda: (files.take_changes(), files.settle()))
+            return seconds(lambda: (files.begin(), files.commit()))
 
         print(f"save of 100 changed while the program holds {held:,} others: {medians(51, s=save)['s'] * 1e6:.0f} µs")
 
@@ -173,8 +173,8 @@ def bench_memory() -> None:
         for n in range(size):
             files[f"modules/adapter{n}BidAdapter.js"] = record(n)
             if isinstance(files, DurableDict) and n % 1000 == 999:
-                files.take_changes()
-                files.settle()
+                files.begin()
+                files.commit()
         return files
 
     plain, _, _ = held(lambda: fill(dict))
@@ -191,8 +191,8 @@ def bench_collector() -> None:
         files = kind()
         files.update((f"k{n}", record(n)) for n in range(100_000))
         if isinstance(files, DurableDict):
-            files.take_changes()
-            files.settle()
+            files.begin()
+            files.commit()
         gc.collect()
         took = statistics.median(seconds(gc.collect) for _ in range(9))
         print(f"full collection with 1e5 records in a {kind.__name__}: {took * 1e3:.1f} ms")

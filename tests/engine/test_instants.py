@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from resumable import CheckpointData, CheckpointManager, StateEncodeError, StoreError, checkpointed, every
-from resumable._durable.aliases import Watch
-from resumable._durable.dict import DurableDict, Taken
+from resumable._durable.aliases import Aliases
+from resumable._durable.dict import DurableDict, Pending
 from resumable._durable.log import DurableLog
 from resumable._durable.sink_file import Extent
 from resumable._engine.capture import CapturedLoops
@@ -56,7 +56,7 @@ def test_what_is_appended_to_a_log_during_a_snapshot_is_saved_once(
         log = cp.log("log")
         log.append("before")
         with monkeypatch.context() as during:
-            before(during, DurableLog, "snapshot", lambda: log.append("meanwhile"))
+            before(during, DurableLog, "_copied", lambda: log.append("meanwhile"))
             cp.save()
         log.append("after")
         cp.save()
@@ -171,29 +171,29 @@ def test_what_is_put_into_a_collection_is_checked_as_it_becomes_one(tmp_path: Pa
 @pytest.mark.parametrize("is_taken", [False, True], ids=["at once", "after a save that failed"])
 @pytest.mark.parametrize(
     ("owner", "step"),
-    [(Taken, "part_gone"), (Taken, "freeze"), (DurableDict, "_install"), (Watch, "add")],
+    [(Pending, "separate"), (Pending, "freeze"), (DurableDict, "_install"), (Aliases, "add")],
 )
 def test_an_interruption_while_changes_are_taken_loses_none(
     owner: Any, step: str, is_taken: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = DurableDict({"old": 1, "held": 0, "kept": 0})
     held = files["held"] = [1]
-    files.take_changes()
-    files.settle()
+    files.begin()
+    files.commit()
     held.append(2)
     files["new"] = 3
     del files["old"]
     if is_taken:
-        files.take_changes()
-        files.put_back()
+        files.begin()
+        files.rollback()
     with monkeypatch.context() as during:
         before(during, owner, step, _interrupt)
         with pytest.raises(KeyboardInterrupt):
             _save(files)
-    files.put_back()
+    files.rollback()
     held.append(4)
 
-    assert files.take_changes() == {"set": {"new": 3, "held": [1, 2, 4]}, "del": ["old"]}
+    assert files.begin() == {"set": {"new": 3, "held": [1, 2, 4]}, "del": ["old"]}
 
 
 @pytest.mark.parametrize(
@@ -227,8 +227,8 @@ def test_text_that_is_no_unicode_is_named_by_its_place_in_the_state(
 
 
 def _save(files: DurableDict) -> None:
-    files.take_changes()
-    files.settle()
+    files.begin()
+    files.commit()
 
 
 def _interrupt() -> None:

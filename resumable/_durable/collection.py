@@ -1,0 +1,199 @@
+"""What the engine sees of the durable dict, set and list: a save begins, then commits or rolls back.
+
+Writers take no lock. A mutator notes the dirty key, then changes the collection by one call into C. CPython switches
+threads and runs signal handlers only after a call, at a jump back and at a function's start, so nothing comes between
+the two. The lock is for saves only. Elsewhere, :func:`mutator` makes each mutator take it too.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+from .._runtime.interpreter import has_gil
+from .changes import Snapshot, about_bytes
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FREEZE_AT_LEAST = 1000
+"""Loaded values to freeze at each save, at least."""
+
+_KINDS: dict[str, Callable[..., Durable]] = {}
+
+
+class Durable:
+    """A dict, set or list that knows what changed in it since the last save.
+
+    One save at a time: it begins, hands the change to the store, and commits while the store writes. If the store
+    fails, it rolls back. What changes after the beginning belongs to the next save. Each save must begin, also when
+    ``changed_bytes`` is 0: a change inside a value that the program still holds is only found by comparing.
+    """
+
+    if not TYPE_CHECKING:  # A mixin needs empty slots; the attributes below are slots of the classes that use it.
+        __slots__ = ()
+
+    kind: ClassVar[str]
+    is_json_native = True
+
+    _path: str
+    _lock: threading.RLock
+    _dirty: Any  # What changed since the last save began.
+    _pending: Any  # The change of the save that has begun; None between saves, falsy if nothing changed.
+
+    def __init_subclass__(cls, kind: str = "") -> None:
+        super().__init_subclass__()
+        if kind:
+            cls.kind = kind
+            _KINDS[kind] = cls
+
+    def _set_up(self, loaded: Any, plain: type[Any], path: str) -> Any:
+        """Set what all collections have. Returns what was *loaded*, which must be a *plain*; a new one for None."""
+        if loaded is not None and type(loaded) is not plain:
+            found, wanted = type(loaded).__name__, plain.__name__
+            raise TypeError(f"{path} holds a {found}, not a {wanted}; give the {self.kind} another name")
+        self._path = path
+        self._lock = threading.RLock()
+        self._pending = None
+        return plain() if loaded is None else loaded
+
+    # -- saves
+
+    def begin(self) -> dict[str, Any] | None:
+        """Begin a save. Returns the change since the last one, to be encoded at once; None if nothing changed.
+
+        Raises:
+            StateEncodeError: JSON cannot hold the change. Nothing has begun.
+            RuntimeError: An earlier save is neither committed nor rolled back.
+        """
+        with self._lock:
+            self._begin()
+            return self._change(self._pending) if self._pending else None
+
+    def begin_snapshot(self) -> Snapshot:
+        """Begin a save that writes the whole collection. Raises what :meth:`begin` raises."""
+        with self._lock:
+            self._begin()
+            return self._copied()
+
+    def commit(self) -> None:
+        """End the save: the store has the change, or is writing it. Does nothing if no save has begun."""
+        with self._lock:
+            self._pending = None
+
+    def rollback(self) -> None:
+        """End a save that failed: its change belongs to the next save. Does nothing if no save has begun."""
+        with self._lock:
+            if self._pending:
+                self._take_back(self._pending)
+            self._pending = None
+
+    def snapshot(self) -> Snapshot:
+        """All that saves have begun with, to be encoded later in any thread. Begins nothing.
+
+        It may hold newer changes as well, where replaying those again does no harm.
+
+        Raises:
+            StateEncodeError: JSON cannot hold it.
+        """
+        with self._lock:
+            return self._copied()
+
+    def changed_bytes(self) -> int:
+        """About how many bytes of JSON :meth:`begin` would return, estimated from a few changes."""
+        with self._lock:
+            return about_bytes(len(self._dirty), self._dirty.items())
+
+    def plain(self) -> Any:
+        """All of it as a builtin dict or list that shares nothing with it."""
+        raise NotImplementedError
+
+    # -- what differs between the kinds; each is called under the lock
+
+    def _begin(self) -> None:
+        if self._pending:
+            raise RuntimeError("an earlier save is neither committed nor rolled back")
+        self._pending = self._collected()
+
+    def _collected(self) -> Any:
+        """Everything dirty, which is clean then. Falsy if there is nothing."""
+        raise NotImplementedError
+
+    def _change(self, pending: Any) -> dict[str, Any]:
+        """*pending* in the form that :class:`Replay` reads."""
+        raise NotImplementedError
+
+    def _take_back(self, pending: Any) -> None:
+        """Make everything in *pending* dirty again; what has become dirty since then is newer and stays."""
+        raise NotImplementedError
+
+    def _copied(self) -> Snapshot:
+        raise NotImplementedError
+
+
+class Loaded(Durable):
+    """Mixin for a collection with loaded values that are not frozen yet.
+
+    Freezing takes two to three times as long as decoding. So a value is frozen when the program first reads it, the
+    others some at each save. With the last one, the collection changes its class, and reading is a builtin's own.
+    """
+
+    if not TYPE_CHECKING:
+        __slots__ = ()
+
+    def commit(self) -> None:
+        with self._lock:
+            pending = self._pending
+            super().commit()
+            if pending is not None:
+                self._freeze_some(max(FREEZE_AT_LEAST, 4 * len(pending)))
+
+    def _wholly_frozen(self) -> Self:
+        with self._lock:
+            while isinstance(self, Loaded):
+                self._freeze_some(FREEZE_AT_LEAST)
+        return self
+
+    def _freeze_some(self, count: int) -> None:
+        """Freeze the last *count* of the values that are not frozen; with the last one, change the class."""
+        raise NotImplementedError
+
+
+# -- kinds ------------------------------------------------------------------------------------------------------------
+
+def kind_of(collection: Durable) -> str:
+    """The name that a checkpoint has for the collection's kind: ``mapping``, ``set`` or ``log``."""
+    return collection.kind
+
+
+def make(kind: str, loaded: Any, path: str) -> Durable:
+    """Make a collection of that *kind* from what was *loaded*; an empty one for None.
+
+    Raises:
+        ValueError: There is no such kind.
+        TypeError: What was loaded does not fit it.
+    """
+    cls = _KINDS.get(kind)
+    if cls is None:
+        raise ValueError(f"{path} is a collection of unknown kind {kind!r}")
+    return cls(loaded, path=path)
+
+
+# -- mutators ---------------------------------------------------------------------------------------------------------
+
+
+def locked(method: F) -> F:
+    """*method*, called under the lock of its object."""
+
+    @functools.wraps(method)
+    def under_lock(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return under_lock  # type: ignore[return-value]
+
+
+def mutator(method: F) -> F:
+    """Decorator for a method that notes a dirty key and makes the change: locked where threads switch anywhere."""
+    return method if has_gil() else locked(method)

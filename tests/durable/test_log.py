@@ -1,0 +1,85 @@
+"""A durable log is a list that only grows, and a save writes what was appended."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from resumable._durable.frozen import FrozenDict
+from resumable._durable.log import DurableLog
+from resumable._errors import StateEncodeError
+from tests.support.durable import replayed, saved
+
+
+def test_a_save_writes_what_was_appended_and_what_a_held_entry_became() -> None:
+    log = DurableLog([{"n": 0}])
+    entry = {"n": 1}
+    log.append(entry)
+    log += [5]
+    first = saved(log)
+    entry["n"] = 2
+    log.extend([6])
+    second = saved(log)
+
+    assert first == {"append": [{"n": 1}, 5]}
+    assert second == {"append": [6], "put": [[1, {"n": 2}]]}
+    assert replayed([{"n": 0}], first, second) == [{"n": 0}, {"n": 2}, 5, 6] == log
+    assert saved(log) is None
+
+
+def test_a_log_rolls_back_what_was_appended_and_what_was_changed() -> None:
+    log, entry = DurableLog(), {"n": 1}
+    log.append(entry)
+    saved(log)
+    entry["n"] = 2
+    log.append(3)
+    log.begin()
+    log.rollback()
+    log.append(4)
+
+    assert saved(log) == {"append": [3, 4], "put": [[0, {"n": 2}]]}
+
+
+def test_a_log_only_grows() -> None:
+    log = DurableLog([1, 2])
+    changes = ["insert", "pop", "remove", "clear", "sort", "reverse", "__setitem__", "__delitem__", "__imul__"]
+
+    for name in changes:
+        with pytest.raises(TypeError, match="only grows"):
+            getattr(log, name)(0, 1)
+    assert log == [1, 2]
+    assert type(log[:1]) is type(copy.copy(log)) is list
+
+
+def test_an_entry_that_json_cannot_hold_is_named_by_its_place() -> None:
+    log = DurableLog([1, 2], path="$.state.log")
+    log.append({"x": {3}})
+
+    for _ in range(2):  # no save begins
+        with pytest.raises(StateEncodeError, match=r"\$\.state\.log\[2\]\.x"):
+            log.begin()
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        pytest.param(lambda log: log[0], id="[]"),
+        pytest.param(lambda log: log[:][0], id="slice"),
+        pytest.param(lambda log: next(iter(log)), id="iter"),
+        pytest.param(lambda log: list(log)[0], id="list()"),  # noqa: RUF015
+        pytest.param(lambda log: [*log][0], id="*"),  # noqa: RUF015
+        pytest.param(lambda log: next(reversed(log)), id="reversed"),
+        pytest.param(lambda log: (log + [])[0], id="+"),  # noqa: RUF005
+        pytest.param(lambda log: ([] + log)[0], id="reversed +"),  # noqa: RUF005
+        pytest.param(lambda log: (log * 2)[0], id="times"),
+        pytest.param(lambda log: log.copy()[0], id="copy"),
+        pytest.param(lambda log: (lambda first: first)(*log), id="call"),
+    ],
+)
+def test_a_loaded_entry_is_frozen_however_it_is_read(read: Callable[[DurableLog], Any]) -> None:
+    log = DurableLog([{"n": 1}])
+
+    assert type(read(log)) is FrozenDict
