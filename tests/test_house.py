@@ -92,7 +92,6 @@ EXTRAS = (
     "pytest",
     "requests",
     "rich",
-    "tqdm",
 )
 
 

@@ -1,1 +1,6 @@
-"""What a person is told, of a run and of a stored checkpoint: lines, bar, time left, summary."""
+"""What a person reads of a run and of a stored checkpoint.
+
+A run: ``reporter`` observes it, ``forecast`` estimates the time left, ``progress`` shows lines of ``bar``, and
+``messages`` holds the sentences. Stored checkpoints: ``scan`` reads them, ``summary``, ``shards`` and ``contents`` say
+how they stand and what they hold.
+"""

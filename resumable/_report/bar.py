@@ -1,4 +1,4 @@
-"""Where an operation stands, as lines with a bar.
+"""Progress as text: lines with a bar, what is left of a quota, and the wait that is going on.
 
 Pure: text from values.
 """
@@ -20,22 +20,22 @@ _WIDE = 120
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressView:
-    """Where an operation stands, for whoever shows it.
+    """How far an operation is, for a display.
 
     Attributes:
-        at: When this was so, in local time.
+        at: Local time of this view.
         done: Items over all runs.
         total: None if unknown.
         rate: Items a second of working time, None if unknown.
         seconds_left: Until the last item is done, with all waits; None if unknown.
-        waits: Waits for the API's quota among them, with the one that is going on.
-        wait_seconds: What these take together.
-        requests_remaining: What is left of the quota in this window, None if unknown.
-        requests_limit: What a full window has, None if unknown.
+        waits: Waits for the API's quota that are still to come, the one that is going on included.
+        wait_seconds: Seconds of all these waits.
+        requests_remaining: Requests left in this window of the quota, None if unknown.
+        requests_limit: Requests in a full window, None if unknown.
         run: Number of this run, from 1.
         resumed_at: Items that were done when this run began.
-        waiting_seconds: What is left of the wait that is going on; None if there is none.
-        waiting_for: Who is waited for, such as a host.
+        waiting_seconds: Rest of the wait that is going on; None if there is none.
+        waiting_for: A host, or another name of the quota.
         is_last: Whether this is the last view of this run.
     """
 
@@ -62,19 +62,19 @@ class ProgressView:
 
     @property
     def share(self) -> float | None:
-        """What is done of the total, from 0 to 1; None if the total is unknown."""
+        """Share of the total that is done, from 0 to 1; None if the total is unknown."""
         if self.total is None:
             return None
         return min(1.0, self.done / self.total) if self.total > 0 else 1.0
 
     @property
     def finish_at(self) -> datetime | None:
-        """When the last item will be done, in local time; None if unknown."""
+        """Local time at which the last item will be done; None if unknown."""
         return None if self.seconds_left is None else later(self.at, self.seconds_left)
 
 
 class Glyphs(NamedTuple):
-    """The signs that lines are drawn with."""
+    """Signs for drawing lines."""
 
     done: str
     mark: str
@@ -85,11 +85,11 @@ class Glyphs(NamedTuple):
 
 FINE = Glyphs("━", "┿", "─", "·", "…")
 ASCII = Glyphs("=", "+", "-", "|", "~")
-"""For streams that cannot take the fine ones."""
+"""Signs for streams that cannot encode the fine ones."""
 
 
 class Line(NamedTuple):
-    """A line with a bar in its middle; the bar's parts are apart, so that they can be coloured."""
+    """A line with a bar in its middle, in parts, so that each can have its colour."""
 
     head: str
     bar_done: str
@@ -103,7 +103,7 @@ class Line(NamedTuple):
 def progress_line(view: ProgressView, width: int = 100, glyphs: Glyphs = FINE) -> Line:
     """``stars  34% ━━━━━━━━━━┿─────────── 3,418/10,000  3.3/s  59 min left, done 15:24``, at most *width* wide.
 
-    The bar's mark is where this run began. What does not fit goes: first the bar, then the tail's end.
+    A mark in the bar shows where this run began. A narrow line has no bar; a narrower one is cut at its end.
     """
     name = cut(printable(view.operation_id), max(min(_WIDEST_NAME, width // 3), 1), glyphs)
     parts = _tail(view)
@@ -162,9 +162,9 @@ def _waits(view: ProgressView) -> str:
 
 
 def waiting_line(view: ProgressView, width: int = 1000) -> str:
-    """``stars: waiting 34:52 for api.github.com (fresh at 15:00:11). Saved: safe to stop.``; "" if it does not wait.
+    """``stars: waiting 34:52 for api.github.com (fresh at 15:00:11). Saved: safe to stop.``; "" if *view* has no wait.
 
-    Where it is wider than *width*, first the time goes, then for whom.
+    A narrow line leaves out the time; a narrower one leaves out the host, too.
     """
     if view.waiting_seconds is None:
         return ""
@@ -174,7 +174,7 @@ def waiting_line(view: ProgressView, width: int = 1000) -> str:
 
 
 def one_line(view: ProgressView, width: int, glyphs: Glyphs = FINE) -> str:
-    """All that fits into *width* on one line: the wait, or the bar and what is left of the quota."""
+    """Put the wait, or the bar and the rest of the quota, on one line of at most *width*."""
     if view.is_waiting:
         return cut(waiting_line(view, width), width, glyphs)
     budget = budget_line(view, glyphs)
@@ -183,7 +183,7 @@ def one_line(view: ProgressView, width: int, glyphs: Glyphs = FINE) -> str:
 
 
 def text_line(view: ProgressView, glyphs: Glyphs = FINE) -> str:
-    """All of it on one line, without a bar: for logs, and where nobody watches."""
+    """Put all of *view* on one line without a bar, for logs."""
     if view.is_waiting:
         return waiting_line(view)
     line = progress_line(view, 1000, glyphs)
@@ -195,13 +195,13 @@ def text_line(view: ProgressView, glyphs: Glyphs = FINE) -> str:
 
 
 def cells(text: str) -> int:
-    """The width of *text* on a terminal."""
+    """Width of *text* on a terminal, in cells."""
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
     return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)
 
 
 def cut(text: str, width: int, glyphs: Glyphs = FINE) -> str:
-    """*text*, ended early if it is wider than *width*."""
+    """Shorten *text* to at most *width* cells; a sign shows that it was longer."""
     if cells(text) <= width:
         return text
     while text and cells(text) >= width:

@@ -1,6 +1,6 @@
-"""When it will be done, with the waits for the API's quotas that are still to come.
+"""How much time a run still takes, the coming waits for the API's quotas included.
 
-Pure: told what was done and how much of each quota is left; the caller says what time it is.
+Pure: callers pass the items done, the quotas and the time.
 """
 
 from __future__ import annotations
@@ -10,21 +10,29 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_HALF_LIFE_SECONDS, _HALF_LIFE_ITEMS = 600.0, 20.0
+"""After this much work, the longer of the two, older measurements count half."""
 _RESUMED_SECONDS, _RESUMED_ITEMS = 60.0, 10.0
-"""Earlier runs count for so much work, at most: this one may go at another speed."""
+"""Earlier runs count as this much work, the larger of the two: the new run may have another speed."""
 
 _SAME_WINDOW = 2.0
-"""Seconds by which the end of one window may differ from answer to answer: rounding, and the way here."""
-
+"""Answers may place the end of one window so many seconds apart: they are rounded, and the network takes time."""
 _OPENINGS_KEPT = 3
 _CUSTOMARY_WINDOWS = (60.0, 3600.0, 86400.0)
+_MOST_QUOTAS = 64
+_SPILL = 0.005
+"""A rest of this share of a window needs no further window: totals are often whole windows, and
+``units_per_item`` is measured."""
+
+
+# -- what was measured
 
 
 @dataclass(frozen=True, slots=True)
 class PerItem:
-    """How much of something, seconds or units, one item takes: a mean in which older items count for less.
+    """How much of something, seconds or units, one item takes: a mean in which older items count less.
 
-    Of what is the same for each item, the mean is exact, however the items are weighed.
+    If all items take equally much, the mean is exact.
     """
 
     items: float = 0.0
@@ -36,11 +44,11 @@ class PerItem:
         return self.amount / self.items if self.items > 0 else None
 
     def after(self, items: float, amount: float, keep: float) -> PerItem:
-        """With *items* more, which took *amount*; what was measured before counts *keep* of what it did."""
+        """Add *items* that took *amount*; older measurements keep the share *keep* of their weight."""
         return PerItem(self.items * keep + items, self.amount * keep + amount)
 
     def in_a_new_run(self) -> PerItem:
-        """The same mean, but of so little weight that the new run soon has its own."""
+        """Keep the mean, with so little weight that the new run soon has its own."""
         if self.items <= 0:
             return PerItem()
         by_amount = _RESUMED_SECONDS / self.amount if self.amount > 0 else 0.0
@@ -53,23 +61,22 @@ class PerItem:
 
     @classmethod
     def from_dict(cls, entry: object) -> PerItem:
-        """What :meth:`to_dict` gave; nothing measured, if it cannot be read."""
-        fields = as_mapping(entry)
+        """Read what :meth:`to_dict` gave; an unreadable entry counts as nothing measured."""
+        fields = _as_mapping(entry)
         items, amount = _amount(fields.get("items")), _amount(fields.get("amount"))
         return cls(items, amount) if items > 0 else cls()
 
 
 @dataclass(frozen=True, slots=True)
 class WindowLength:
-    """How long the windows of one quota are, as far as its answers have shown.
+    """How long the windows of one quota are, learned from its answers.
 
-    An answer tells when its window ends, not when it began. So the length is what the first answer of a new window
-    has before it. Until one was seen to open, it is taken for a minute, an hour or a day, whichever is the first
-    that is long enough.
+    An answer says when its window ends, not when it began. So the first answer of a new window shows the length: the
+    seconds to its end. Before that, the length is a guess: a minute, an hour or a day, the first that is long enough.
 
     Attributes:
-        opened: Seconds that the last few windows had before them when they opened, the newest last.
-        longest: The most seconds that any answer had before it.
+        opened: Seconds to the end, in the first answers of the last few windows, the newest last.
+        longest: Most seconds to the end in any answer.
         reset_at: End of the newest window, in epoch seconds.
     """
 
@@ -81,7 +88,7 @@ class WindowLength:
     def seconds(self) -> float | None:
         """The likely length; None before the first answer."""
         if self.opened:
-            # The middle one, of two the shorter: one absurd answer must not stretch all waits to come.
+            # The median, of two the shorter: one absurd answer must not stretch all waits to come.
             return sorted(self.opened)[(len(self.opened) - 1) // 2]
         if not self.longest:
             return None
@@ -89,10 +96,10 @@ class WindowLength:
         return next(guesses, self.longest)
 
     def look(self, reset_at: float, *, now: float, is_new: bool = False) -> WindowLength:
-        """Learn from what is known of the quota at *now*, in epoch seconds.
+        """Learn from an answer at *now*, in epoch seconds.
 
         Args:
-            is_new: Whether the very first answer opened its window: then it shows the whole length, too.
+            is_new: Whether the very first answer came at the begin of its window, and so shows the length, too.
         """
         left = reset_at - now
         if not 0 < left < math.inf:
@@ -111,30 +118,21 @@ class WindowLength:
 
     @classmethod
     def from_dict(cls, entry: object) -> WindowLength:
-        """What :meth:`to_dict` gave; what cannot be read is left out."""
-        fields = as_mapping(entry)
+        """Read what :meth:`to_dict` gave, without its unreadable parts."""
+        fields = _as_mapping(entry)
         opened = fields.get("opened")
         lengths = [_amount(length) for length in opened] if isinstance(opened, list) else []
         return cls(tuple(filter(None, lengths))[-_OPENINGS_KEPT:], _amount(fields.get("longest")))
 
 
-def as_mapping(value: object) -> Mapping[str, Any]:
+def _as_mapping(value: object) -> Mapping[str, Any]:
     """*value* if it is a mapping, else an empty one."""
     return value if isinstance(value, Mapping) else {}
 
 
 def _amount(value: object) -> float:
-    """A finite number of 0 or more; 0 for what is none."""
+    """*value* if it is a finite number of 0 or more, else 0."""
     return float(value) if isinstance(value, int | float) and 0 <= value < 1e15 else 0.0
-
-
-_HALF_LIFE_SECONDS, _HALF_LIFE_ITEMS = 600.0, 20.0
-"""After so much work, of the two whichever takes longer, what was measured before counts for half."""
-
-_SPILL = 0.005
-"""Share of a window that counts as none: totals are often whole windows, and ``units_per_item`` is measured."""
-
-_MOST_QUOTAS = 64
 
 
 # -- what is left, waits included
@@ -142,15 +140,15 @@ _MOST_QUOTAS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetView:
-    """One quota, as a forecast looks at it.
+    """One quota in the numbers that a forecast needs.
 
     Attributes:
         remaining: Units that may still be used in this window.
         limit: Units in a full window, None if unknown.
-        reset_seconds: Until this window ends.
+        reset_seconds: Seconds until this window ends.
         window_seconds: Length of a full window, None if unknown.
-        units_per_item: What one item takes.
-        margin_seconds: What each wait lasts beyond the end of its window.
+        units_per_item: Units that one item takes.
+        margin_seconds: Seconds by which each wait outlasts its window.
     """
 
     remaining: float
@@ -163,12 +161,12 @@ class BudgetView:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is still to come.
+    """The rest of a run.
 
     Attributes:
-        seconds_left: Until the last item is done, waits included; None if it cannot be told.
-        waits: Waits for a quota among them, with the one that is going on.
-        wait_seconds: What these take together.
+        seconds_left: Seconds until the last item is done, waits included; None if unknown.
+        waits: Waits for a quota that are still to come, the one that is going on included.
+        wait_seconds: Seconds of all these waits.
     """
 
     seconds_left: float | None = None
@@ -177,16 +175,16 @@ class Forecast:
 
 
 def forecast(items_left: float, item_seconds: float, budget: BudgetView | None = None) -> Forecast:
-    """What *items_left* items of *item_seconds* each still take, with the waits that *budget* costs.
+    """Estimate the time for *items_left* items of *item_seconds* each, with the waits that *budget* costs.
 
-    Until a window ends, items go on while its units last; then comes a wait, or none if they last to its end.
-    Beyond what is known of the quota no waits are assumed.
+    In each window, items run until its units are used up; then comes a wait for its end. Units that last to the end
+    cost no wait. After this window, a quota of unknown limit or length costs none either.
     """
     work = max(items_left, 0.0) * item_seconds
     if budget is None or budget.units_per_item <= 0 or items_left <= 0:
         return Forecast(work)
     here, wait = _this_window(budget, item_seconds)
-    if here + 0.5 >= items_left:  # a quota that ends with the last item must not cost a wait for a rounding error
+    if here + 0.5 >= items_left:  # a rounding error must not cost a wait when the quota ends with the last item
         return Forecast(work)
     each, wait_each = _full_window(budget, item_seconds)
     full = max(0, math.ceil((items_left - here) / each - _SPILL) - 1)
@@ -196,7 +194,7 @@ def forecast(items_left: float, item_seconds: float, budget: BudgetView | None =
 
 
 def _this_window(budget: BudgetView, item_seconds: float) -> tuple[float, float]:
-    """Items that go until this window ends, and the wait at its end."""
+    """Items that are done before this window ends, and the wait at its end."""
     seconds, margin = budget.reset_seconds, budget.margin_seconds
     if seconds + (margin if budget.remaining <= 0 else 0) <= 0:
         return _full_window(budget, item_seconds)
@@ -224,12 +222,12 @@ class QuotaLook:
     """One quota at one moment.
 
     Attributes:
-        name: Tells it from other quotas: its host and resource.
+        name: Host and resource, to distinguish it from other quotas.
         limit: Units in a full window, None if unknown.
         remaining: Units that are left.
-        reset_at: When it is fresh, in epoch seconds.
-        used: Units that went since the operation began, over all runs.
-        reserve: Units that are to be left over: a wait begins once no more are there.
+        reset_at: End of the window, in epoch seconds.
+        used: Units used since the operation began, over all runs.
+        reserve: Units that stay unused: a wait begins once no more are left.
     """
 
     name: str
@@ -246,29 +244,29 @@ class _Quota:
     units: PerItem
     last: QuotaLook | None = None
     counted: tuple[int, int] | None = None
-    """Items and units up to which ``units`` has counted, in this run."""
+    """Items and units of this run that ``units`` has counted."""
 
 
 class Forecaster:
-    """Learns, look by look, how an operation goes, and says what is left. Not locked: callers take turns.
+    """Learns the pace of an operation, look by look, and forecasts the rest. Not thread-safe.
 
     Args:
-        items: What earlier runs did.
-        seconds: What they worked for it: neither waits nor the time in which nothing ran.
-        saved: What :meth:`to_dict` gave in the last of them, if it was kept.
+        items: Items that earlier runs did.
+        seconds: Seconds that earlier runs worked, without waits and without the time between runs.
+        saved: What :meth:`to_dict` gave in the last run, if it was kept.
     """
 
     def __init__(self, items: int = 0, seconds: float = 0.0, saved: Mapping[str, Any] | None = None) -> None:
         self._before = self._items = items
         self._seconds = seconds
-        learned = as_mapping(saved)
+        learned = _as_mapping(saved)
         pace = PerItem.from_dict(learned.get("pace"))
         if not pace.items and seconds > 0:
             pace = PerItem(items, seconds)
         self._pace = pace.in_a_new_run()
         self._quotas: dict[str, _Quota] = {}
-        for name, entry in list(as_mapping(learned.get("quotas")).items())[:_MOST_QUOTAS]:
-            fields = as_mapping(entry)
+        for name, entry in list(_as_mapping(learned.get("quotas")).items())[:_MOST_QUOTAS]:
+            fields = _as_mapping(entry)
             window, units = WindowLength.from_dict(fields.get("window")), PerItem.from_dict(fields.get("units"))
             self._quotas[name] = _Quota(window, units)
 
@@ -279,46 +277,46 @@ class Forecaster:
         return 1 / mean if mean else None
 
     def look(self, items: int, seconds: float, quotas: Iterable[QuotaLook] = (), *, now: float) -> None:
-        """Learn where the operation stands.
+        """Learn how far the operation is.
 
         Args:
-            items: Done, over all runs.
-            seconds: Worked, over all runs: neither waits nor the time in which nothing ran.
-            now: Epoch seconds, as in the quotas' ``reset_at``.
+            items: Items done over all runs.
+            seconds: Seconds worked over all runs, without waits and without the time between runs.
+            now: Epoch seconds, like ``reset_at`` of the quotas.
         """
         more, worked = items - self._items, max(seconds - self._seconds, 0.0)
         keep = 0.5 ** min(worked / _HALF_LIFE_SECONDS, max(more, 0) / _HALF_LIFE_ITEMS)
         for quota in quotas:
             self._look_at(quota, items, keep, now)
-        # Time within an item is counted with the item.
+        # The time of an unfinished item counts once the item is done.
         if more > 0:
             self._pace = self._pace.after(more, worked, keep)
             self._items, self._seconds = items, seconds
 
-    def _look_at(self, told: QuotaLook, items: int, keep: float, now: float) -> None:
-        known = self._quotas.get(told.name)
+    def _look_at(self, look: QuotaLook, items: int, keep: float, now: float) -> None:
+        known = self._quotas.get(look.name)
         if known is None:
             if len(self._quotas) >= _MOST_QUOTAS:
                 return
-            known = _Quota(WindowLength(), PerItem(self._before, told.used).in_a_new_run())
-        # Nobody used it before this operation did: its window began with it.
-        is_new = not self._before and told.limit is not None and told.limit - told.remaining <= told.used
-        window = known.window.look(told.reset_at, now=now, is_new=is_new)
+            known = _Quota(WindowLength(), PerItem(self._before, look.used).in_a_new_run())
+        # Nobody else has used this window, so this operation's first request began it.
+        is_new = not self._before and look.limit is not None and look.limit - look.remaining <= look.used
+        window = known.window.look(look.reset_at, now=now, is_new=is_new)
         units, counted = known.units, known.counted
-        # What went before the first item, to list what there is, says nothing of the items.
+        # Requests before the first item, such as a listing, say nothing about the items.
         if counted is None:
-            counted = (items, told.used) if items > self._before else None
+            counted = (items, look.used) if items > self._before else None
         elif items > counted[0]:
-            units = units.after(items - counted[0], max(told.used - counted[1], 0), keep)
-            counted = items, told.used
-        self._quotas[told.name] = _Quota(window, units, told, counted)
+            units = units.after(items - counted[0], max(look.used - counted[1], 0), keep)
+            counted = items, look.used
+        self._quotas[look.name] = _Quota(window, units, look, counted)
 
     def forecast(self, total: int | None, *, now: float, margin_seconds: float = 0.0) -> Forecast:
-        """What is left until *total* items are done, by the quota that takes longest.
+        """Forecast the time until *total* items are done, by the quota that takes longest.
 
         Args:
             now: Epoch seconds.
-            margin_seconds: What each wait lasts beyond its quota's reset.
+            margin_seconds: Seconds by which each wait outlasts its window.
         """
         pace = self._pace.mean
         if total is None or pace is None:
@@ -329,7 +327,7 @@ class Forecaster:
         return max(forecasts, key=lambda found: found.seconds_left or 0.0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for the checkpoint, so that the next run goes on with what was learned."""
+        """What was learned, as plain values for the checkpoint and the next run."""
         quotas = {
             name: {"window": known.window.to_dict(), "units": known.units.to_dict()}
             for name, known in self._quotas.items()
@@ -338,15 +336,15 @@ class Forecaster:
 
 
 def _view(quota: _Quota, now: float, margin: float) -> BudgetView | None:
-    told = quota.last
-    if told is None:
+    look = quota.last
+    if look is None:
         return None
     return BudgetView(
-        remaining=told.remaining - told.reserve,
-        limit=None if told.limit is None else told.limit - told.reserve,
-        reset_seconds=told.reset_at - now,
+        remaining=look.remaining - look.reserve,
+        limit=None if look.limit is None else look.limit - look.reserve,
+        reset_seconds=look.reset_at - now,
         window_seconds=quota.window.seconds,
-        # One that shuts before it was measured, as a refusal does, must be waited for all the same.
-        units_per_item=quota.units.mean or (1.0 if told.remaining <= told.reserve else 0.0),
+        # A quota that is used up before it was measured, as after a refusal, still costs its wait.
+        units_per_item=quota.units.mean or (1.0 if look.remaining <= look.reserve else 0.0),
         margin_seconds=margin,
     )

@@ -77,16 +77,16 @@ def later(at: datetime, seconds: float) -> datetime | None:
     return at + timedelta(seconds=max(seconds, 0.0)) if seconds <= _LONGEST else None
 
 
-# -- what is going on
+# -- sentences
 
 
 def waiting(operation_id: str, seconds: float, host: str, at: datetime | None) -> str:
     """``stars: waiting 34:52 for api.github.com (fresh at 15:00:11). Saved: safe to stop.``
 
     Args:
-        seconds: What is left of the wait.
-        host: Who is waited for, "" if unknown.
-        at: What time it is, in local time; None leaves out when it will be over.
+        seconds: Rest of the wait.
+        host: Whose quota it is, "" if unknown.
+        at: Local time now; None leaves out when the wait will be over.
     """
     fresh = None if at is None else later(at, seconds)
     when = "" if at is None or fresh is None else f" (fresh at {clock_time(fresh, at, seconds=True)})"
@@ -94,15 +94,12 @@ def waiting(operation_id: str, seconds: float, host: str, at: datetime | None) -
     return f"{printable(operation_id)}: waiting {countdown(seconds)}{whom}{when}. Saved: safe to stop."
 
 
-# -- that it stopped, and goes on
-
-
 def stopped(operation_id: str, done: int, total: int | None, command: str, directory: str = "") -> str:
-    """Four lines: where it stopped, and what can be done now.
+    """Say in four lines where an operation stopped, and which commands a person can type now.
 
     Args:
-        command: What runs the program again, as :func:`resume_command` gives it; "" if nobody can tell.
-        directory: As in :func:`command_for`.
+        command: The command line that runs the program again; "" if it is unknown.
+        directory: Where the checkpoint lies; "" if ``resumable`` looks there by itself.
     """
     return (
         f"{printable(operation_id)}: stopped at {_of(done, total)}. Saved; nothing is lost.\n"
@@ -118,9 +115,9 @@ def going_on(
     """``stars: going on at 3,413 of 10,000. Run 2; run 1 stopped 10 min ago by Ctrl-C.``
 
     Args:
-        item: The first one of this run, counted from 1.
-        stopped_seconds_ago: When the run before was last heard of; None if unknown.
-        how: What ended it, as :func:`how_it_ended` gives it; "" if it was cut off without a word.
+        item: First item of this run, counted from 1.
+        stopped_seconds_ago: Seconds since the end, or the last save, of the run before; None if unknown.
+        how: What ended the run before, from :func:`how_it_ended`; "" if it was killed.
     """
     text = f"{printable(operation_id)}: going on at {_of(item, total)}. Run {run:,}"
     if stopped_seconds_ago is None:
@@ -132,7 +129,7 @@ def going_on(
 
 
 def how_it_ended(last_save_reason: str | None) -> str:
-    """What ended a run whose last save had this reason, for :func:`going_on`; "" if it was cut off."""
+    """Say what ended a run, by the reason of its last save: ``Ctrl-C``, ``SIGTERM``, an error; "" for a kill."""
     for part in (last_save_reason or "").split(" | "):
         if part.startswith(_INTERRUPTED):
             cause = part.removeprefix(_INTERRUPTED)

@@ -1,56 +1,50 @@
-"""How progress is shown: with rich, with tqdm, on a plain line, as a line now and then, or by the user's own callable.
+"""How progress is shown: by rich, as a plain line, as a line now and then, or by the user's own callable.
 
-All of it goes to stderr. Nothing here raises into the user's loop: what cannot be shown is not shown.
+All output goes to stderr. Nothing here raises into the user's loop: a display that fails is dropped.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
+import io
 import logging
-import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
-from .bar import ProgressView, cells, one_line, text_line
+from .bar import Line, ProgressView, budget_line, cells, one_line, progress_line, text_line, waiting_line
 from .terminal import columns, glyphs_for, is_terminal
 
 _log = logging.getLogger("resumable.progress")
 
-MIN_INTERVAL_SECONDS = 0.1
-"""How often a bar is worth drawing; who calls ``update`` sees to it."""
-
 LINE_INTERVAL_SECONDS = 30.0
-"""How often a line is written where nobody watches."""
+"""Seconds between two lines where nobody watches."""
 
 
 class Progress(Protocol):
-    """Shows where an operation stands. ``now`` is monotonic seconds."""
+    """Shows how far an operation is. ``now`` is monotonic seconds."""
 
     def start(self, view: ProgressView, *, now: float) -> None:
         """The run begins."""
 
     def update(self, view: ProgressView, *, now: float) -> None:
-        """It goes on."""
+        """The run goes on."""
 
     def wait(self, view: ProgressView, *, now: float) -> None:
-        """It waits; called again and again, for a countdown."""
+        """The run waits; called several times a second, for a countdown."""
 
     def stop(self, view: ProgressView, *, now: float) -> None:
-        """The run ends, well or not. What is shown stays; nothing is shown after it."""
+        """The run ends, well or not. The display stays on the screen, and nothing follows."""
 
 
-def show(
-    how: bool | Callable[[ProgressView], object] | Progress,
-    stream: TextIO | None = None,
-    environ: Mapping[str, str] = os.environ,
-) -> Progress | None:
-    """What shows progress as *how* asks; None for False.
+def show(how: bool | Callable[[ProgressView], object] | Progress, stream: TextIO | None = None) -> Progress | None:
+    """Return the display that *how* asks for; None for False.
 
     Args:
-        how: True: on *stream*, as well as it can be shown there. A callable gets each view.
-        stream: By default ``sys.stderr``, as it is now.
+        how: True for the best display that *stream* can take. A callable gets each view.
+        stream: By default ``sys.stderr`` at the time of this call.
 
     Raises:
         TypeError: If *how* is none of these.
@@ -58,7 +52,7 @@ def show(
     if how is False:
         return None
     if how is True:
-        return _Careful(_on_stream(sys.stderr if stream is None else stream, environ))
+        return _Careful(_display_for(sys.stderr if stream is None else stream))
     if all(hasattr(how, name) for name in ("start", "update", "wait", "stop")):
         return _Careful(how)  # type: ignore[arg-type]
     if not callable(how):
@@ -66,27 +60,16 @@ def show(
     return _Careful(CallableProgress(how))
 
 
-def _on_stream(stream: TextIO | None, environ: Mapping[str, str]) -> Progress | None:
-    if stream is None:  # as under pythonw
+def _display_for(stream: TextIO | None) -> Progress | None:
+    if stream is None:  # pythonw has no stderr
         return None
     if not is_terminal(stream) and not _is_notebook():
         return LinesProgress(stream)
-    from .displays import NotebookProgress, RichProgress, TqdmProgress
-
-    if _is_notebook():
-        return _first_that_works(NotebookProgress, PlainProgress, stream=stream)
-    if environ.get("TERM") == "dumb":
+    try:
+        return RichProgress(stream)
+    except Exception as error:
+        _log.debug("no display of rich: %s", error)
         return PlainProgress(stream)
-    return _first_that_works(RichProgress, TqdmProgress, PlainProgress, stream=stream)
-
-
-def _first_that_works(*kinds: Callable[[TextIO], Progress], stream: TextIO) -> Progress | None:
-    for kind in kinds:
-        try:
-            return kind(stream)
-        except Exception as error:  # not installed, or not able to
-            _log.debug("%s cannot be used: %s", kind, error)
-    return None
 
 
 def _is_notebook() -> bool:
@@ -95,7 +78,7 @@ def _is_notebook() -> bool:
 
 
 class _Careful:
-    """Shows by another, until that fails; then no more."""
+    """Passes views to a display, and drops the display at its first error."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
@@ -120,14 +103,14 @@ class _Careful:
             getattr(self._progress, name)(view, now=now)
         except Exception as error:
             progress, self._progress = self._progress, None
-            with contextlib.suppress(Exception):  # a display gives stdout back
+            with contextlib.suppress(Exception):  # rich must give stdout back
                 progress.stop(view, now=now)
-            with contextlib.suppress(Exception):  # logging, too, may have lost its stream
+            with contextlib.suppress(Exception):  # logging may have lost its stream, too
                 _log.warning("%s: progress is shown no more: %r", view.operation_id, error)
 
 
 class CallableProgress:
-    """Hands each view to a function."""
+    """Calls a function with each view."""
 
     def __init__(self, function: Callable[[ProgressView], object]) -> None:
         self._function = function
@@ -139,27 +122,27 @@ class CallableProgress:
 
 
 class LinesProgress:
-    """A line every 30 s, for logs; the first after 30 s, or when a wait begins.
+    """Writes a line every 30 s, for logs: the first after 30 s, or when a wait begins.
 
-    Where the program has set up logging, lines go to the logger ``resumable.progress``, level INFO; else to the
-    stream.
+    A program that has set up logging gets the lines from the logger ``resumable.progress``, at level INFO; any other
+    gets them on the stream.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._said_at = 0.0
+        self._written_at = 0.0
         self._is_waiting = False
 
     def start(self, view: ProgressView, *, now: float) -> None:
-        self._said_at = now
+        self._written_at = now
 
     def update(self, view: ProgressView, *, now: float) -> None:
         self._is_waiting = False
-        if now - self._said_at >= LINE_INTERVAL_SECONDS:
+        if now - self._written_at >= LINE_INTERVAL_SECONDS:
             self._write(view, now)
 
     def wait(self, view: ProgressView, *, now: float) -> None:
-        if not self._is_waiting or now - self._said_at >= LINE_INTERVAL_SECONDS:
+        if not self._is_waiting or now - self._written_at >= LINE_INTERVAL_SECONDS:
             self._write(view, now)
         self._is_waiting = True
 
@@ -167,7 +150,7 @@ class LinesProgress:
         pass
 
     def _write(self, view: ProgressView, now: float) -> None:
-        self._said_at = now
+        self._written_at = now
         if _log.isEnabledFor(logging.INFO) and _log.hasHandlers():
             _log.info("%s", text_line(view), extra={"resumable.operation_id": view.operation_id})
         else:
@@ -176,7 +159,7 @@ class LinesProgress:
 
 
 class PlainProgress:
-    """One line that is written over and over."""
+    """Writes one line over and over, with carriage returns."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -196,3 +179,63 @@ class PlainProgress:
         self.update(view, now=now)
         self._stream.write("\n")
         self._stream.flush()
+
+
+class RichProgress:
+    """Draws two lines with rich: the bar, and below it the quota or the wait. Prints of the program appear above them.
+
+    Raises:
+        ImportError: If rich is not installed, or, in a notebook, ipywidgets is not.
+        io.UnsupportedOperation: If rich cannot draw on the stream.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(file=stream)
+        if self._console.is_jupyter:
+            importlib.import_module("ipywidgets")  # without it, rich shows nothing but a warning
+        elif not self._console.is_terminal or self._console.is_dumb_terminal:
+            raise io.UnsupportedOperation("rich takes the stream for no terminal")
+        self._glyphs = glyphs_for(stream)
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            # Prints to a file or a pipe must still arrive there.
+            redirect_stdout=is_terminal(sys.stdout),
+            redirect_stderr=is_terminal(sys.stderr),
+        )
+
+    def start(self, view: ProgressView, *, now: float) -> None:
+        self._live.start()
+        # A kill would leave the terminal without its cursor.
+        self._console.show_cursor(True)
+        self.update(view, now=now)
+
+    def update(self, view: ProgressView, *, now: float) -> None:
+        self._live.update(self._lines(view), refresh=True)
+
+    wait = update
+
+    def stop(self, view: ProgressView, *, now: float) -> None:
+        if self._live.is_started:
+            self.update(view, now=now)
+            self._live.stop()
+
+    def _lines(self, view: ProgressView) -> Any:
+        from rich.console import Group
+        from rich.text import Text
+
+        line = progress_line(view, self._console.width, self._glyphs)
+        parts = (line.head, "bold"), (line.bar_done, "green"), (line.bar_to_go, "dim"), (line.tail, "")
+        shown = [Text.assemble(*parts, no_wrap=True, overflow="crop")]
+        below = waiting_line(view, self._console.width) if view.is_waiting else self._budget(view, line)
+        if below and not view.is_last:
+            shown.append(Text(below, style="yellow" if view.is_waiting else "dim", no_wrap=True, overflow="ellipsis"))
+        return Group(*shown)
+
+    def _budget(self, view: ProgressView, line: Line) -> str:
+        budget = budget_line(view, self._glyphs)
+        indent = cells(line.head) - 4 if line.tail else 2
+        return " " * max(indent, 0) + budget if budget else ""

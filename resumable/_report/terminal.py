@@ -1,4 +1,4 @@
-"""What is behind a stream: whether a person reads it, how wide it is, and which signs it takes."""
+"""Facts of an output stream: whether a person reads it, how wide it is, which signs it can encode."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .bar import ASCII, FINE, Glyphs
 
 
 def is_terminal(stream: Any) -> bool:
-    """Whether a person sees what is written to *stream* at once."""
+    """Whether a person sees at once what is written to *stream*."""
     try:
         return bool(stream.isatty())
-    except Exception:  # closed, or no stream
+    except Exception:  # it is closed, or None
         return False
 
 
 def glyphs_for(stream: Any) -> Glyphs:
-    """The finest signs that *stream* can take."""
+    """The finest signs that *stream* can encode."""
     try:
         "".join(FINE).encode(getattr(stream, "encoding", None) or "ascii")
     except (UnicodeError, LookupError):
@@ -29,8 +29,8 @@ def glyphs_for(stream: Any) -> Glyphs:
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Write *text* as lines to *stream*, by default ``sys.stderr``; do nothing if that cannot be."""
-    with contextlib.suppress(Exception):  # also where there is no stderr
+    """Write *text* and a newline to *stream*, by default ``sys.stderr``; do nothing if that fails."""
+    with contextlib.suppress(Exception):  # pythonw has no stderr
         target: Any = stream or sys.stderr
         encoding = getattr(target, "encoding", None) or "utf-8"
         target.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
@@ -38,7 +38,7 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 
 def columns(stream: TextIO) -> int:
-    """The width of the terminal behind *stream*; 80 if it cannot be told."""
+    """Width of the terminal behind *stream*; 80 if it is unknown."""
     try:
         return os.get_terminal_size(stream.fileno()).columns or 80
     except (OSError, ValueError):

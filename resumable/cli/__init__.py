@@ -1,4 +1,4 @@
-"""The command line: ``resumable list | show | rm | export``."""
+"""The command line: ``resumable list | show | rm | export | verify | repair``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NEEDED = ("click", "rich")
 def main() -> None:
     """Run the command that ``sys.argv`` asks for, and exit.
 
-    Exit codes: 0 done; 1 not done, and stderr says why; 2 called wrongly, or click or rich is not installed.
+    Exit codes: 0 done; 1 not done, and stderr says why; 2 wrong arguments, or click or rich is not installed.
     """
     try:
         from ._commands import commands
@@ -22,7 +22,7 @@ def main() -> None:
             raise
         print("resumable: the command line needs click and rich:  pip install 'resumable-loops[cli]'", file=sys.stderr)
         sys.exit(2)
-    # An id may hold any character, and not every terminal can show each.
+    # An id may hold a character that the terminal cannot encode.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

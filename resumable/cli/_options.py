@@ -1,4 +1,4 @@
-"""Where the command line looks for checkpoints: where it is told, else where a program run here would put them."""
+"""Options that all commands share, and the store that they choose."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def with_options(command: F) -> F:
-    """The options of all commands: ``as_json``, and ``where`` for :func:`chosen_store`."""
+    """Give *command* the option ``--json`` as ``as_json``, and ``--dir`` as ``where``, for :func:`chosen_store`."""
     as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
     where = click.option("--dir", "--store", "where", metavar="DIR", help="Where the checkpoints lie.")
     return where(as_json(command))
 
 
 def chosen_store(where: str | None) -> CheckpointStore:
-    """The store that *where* names, else the default directory.
+    """Open the store that *where* names; without one, the directory where a program that runs here would save.
 
     Raises:
-        click.UsageError: No store has that URL's scheme, or the pyproject.toml cannot be used.
+        click.UsageError: If the scheme of the URL is unknown, or pyproject.toml is not usable.
     """
     try:
         return open_store(where or default_directory())

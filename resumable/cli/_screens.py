@@ -1,4 +1,4 @@
-"""What a person sees. Plain text where no terminal listens, or ``NO_COLOR`` is set."""
+"""Tables of operations and sums for a terminal; plain text if the output is no terminal, or with ``NO_COLOR``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LOOKS: dict[State, tuple[str, str, str]] = {
     "damaged": ("!", "!", "bold red"),
     "encrypted": ("?", "?", "yellow"),
 }
-"""Mark, mark where only ASCII can be shown, style."""
+"""Mark, mark for output that takes only ASCII, style."""
 _NARROW, _VERY_NARROW = 72, 52
 _MOST_RANGES = 8
 _MOST_IDS = 3
@@ -34,7 +34,7 @@ UNKNOWN = "?"
 
 
 def make_console() -> Console:
-    """A console on the standard output. What is no terminal gets whole lines, however long, and no escape codes."""
+    """Make a console on stdout. If stdout is no terminal, lines have any length and no escape codes."""
     console = Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
     if not console.is_terminal and not os.environ.get("COLUMNS"):
         console.width = 10_000
@@ -44,7 +44,7 @@ def make_console() -> Console:
 
 
 def print_list(console: Console, summaries: Sequence[Summary]) -> None:
-    """One row an operation; a narrow terminal gets the first columns."""
+    """Print one row for each operation; a narrow terminal gets the first columns only."""
     rows = [(_id(one.operation_id), standing(console, one), *_numbers(one)) for one in summaries]
     columns = [("OPERATION", "l"), ("STATE", "l"), ("DONE", "r"), ("", "r"), ("LEFT", "r")]
     columns += [("LAST SAVE", "r"), ("RUNS", "r")]
@@ -61,7 +61,7 @@ def _numbers(summary: Summary) -> tuple[str, str, str, str, str]:
 
 
 def print_sums(console: Console, sums: Sequence[Sum], *, is_first: bool) -> None:
-    """One row a job, then what is missing of each."""
+    """Print one row for each sum, then the numbers that are missing in it."""
     columns = [("SHARDS", "l"), ("STATES", "l"), ("DONE", "r"), ("", "r"), ("LEFT", "r"), ("LAST SAVE", "r")]
     shown = 3 if console.width < _VERY_NARROW else 5 if console.width < _NARROW else len(columns)
     table = make_table(*columns[:shown], folded=2)
@@ -77,7 +77,7 @@ def print_sums(console: Console, sums: Sequence[Sum], *, is_first: bool) -> None
 
 
 def print_sealed(console: Console, summaries: Sequence[Summary]) -> None:
-    """What to do about those that are encrypted, if there are any."""
+    """Print what to do about encrypted checkpoints, if there are any."""
     sealed: dict[str, list[str]] = {}
     for one in summaries:
         if one.state == "encrypted" and one.problem:
@@ -97,7 +97,7 @@ def _states(one: Sum) -> Text:
 
 
 def _as_ranges(numbers: Sequence[int]) -> str:
-    """``3, 7-9``, and how many more if it is long."""
+    """Write *numbers* as ``3, 7-9``; a long list ends with how many more there are."""
     pairs = Ranges(numbers).to_list()
     text = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in pairs[:_MOST_RANGES])
     more = sum(last - first + 1 for first, last in pairs[_MOST_RANGES:])
@@ -105,10 +105,15 @@ def _as_ranges(numbers: Sequence[int]) -> str:
 
 
 def make_table(*columns: tuple[str, str], folded: int = 1) -> Table:
-    """A table of *columns*, each a heading and ``l`` or ``r`` for its side; the first *folded* may take more lines."""
+    """Make a table without lines.
+
+    Args:
+        columns: A heading and its side, ``l`` or ``r``, for each column.
+        folded: So many columns, from the left, may go on in a second line.
+    """
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for index, (name, side) in enumerate(columns):
-        # An id is there to be copied: nothing of it is left out.
+        # People copy ids, so an id is never shortened.
         may_fold = index < folded
         table.add_column(
             name,
@@ -124,13 +129,13 @@ def _id(operation_id: str) -> Text:
 
 
 def state_text(console: Console, state: State) -> Text:
-    """``▶ running``, or ``> running`` where only ASCII can be shown."""
+    """``▶ running``, or ``> running`` for output that takes only ASCII."""
     mark, plain_mark, style = _LOOKS[state]
     return Text(f"{plain_mark if console.options.ascii_only else mark} {state}", style=style)
 
 
 def standing(console: Console, summary: Summary) -> Text:
-    """How it stands: ``▶ running``, or ``! 4 items failed`` if that is all that is left of it."""
+    """``▶ running``, or ``! 4 items failed`` if only failed items are left."""
     text = state_text(console, summary.state)
     if summary.state != "incomplete":
         return text
@@ -143,7 +148,7 @@ def items_failed(count: int) -> str:
 
 
 def number(value: int | None) -> str:
-    """``3,412``, or ``?`` if it is not known."""
+    """``3,412``, or ``?`` for None."""
     return UNKNOWN if value is None else f"{value:,}"
 
 
@@ -180,7 +185,7 @@ def position_of(summary: Summary) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes, in the unit that keeps it short: ``700 B``, ``1.2 KB``, ``35 MB``."""
+    """Write a number of bytes in a short unit: ``700 B``, ``1.2 KB``, ``35 MB``."""
     if count < 1000:
         return f"{count} B"
     amount = float(count)

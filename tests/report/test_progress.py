@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import io
 import logging
 import os
@@ -10,14 +11,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from resumable._report import progress as _progress
 from resumable._report.bar import ASCII, ProgressView, budget_line, progress_line, text_line, waiting_line
-from resumable._report.displays import NotebookProgress, RichProgress, TqdmProgress
-from resumable._report.progress import LinesProgress, PlainProgress, show
+from resumable._report.progress import LinesProgress, PlainProgress, RichProgress, show
 from resumable._report.terminal import say
 from tests.support.views import UNKNOWN, VIEW, WAITING
 
@@ -86,51 +87,98 @@ def test_what_cannot_show_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("missing", "environ", "kind"),
+    ("missing", "terminal", "kind"),
     [
-        pytest.param([], {}, RichProgress, id="all there"),
-        pytest.param(["rich"], {}, TqdmProgress, id="no rich"),
-        pytest.param(["rich", "tqdm"], {}, PlainProgress, id="neither"),
-        pytest.param([], {"TERM": "dumb"}, PlainProgress, id="dumb terminal"),
+        pytest.param([], "xterm", RichProgress, id="all there"),
+        pytest.param(["rich"], "xterm", PlainProgress, id="no rich"),
+        pytest.param([], "dumb", PlainProgress, id="dumb terminal"),
     ],
 )
 def test_the_best_display_that_is_there_is_taken(
-    monkeypatch: pytest.MonkeyPatch, missing: list[str], environ: dict[str, str], kind: type
+    monkeypatch: pytest.MonkeyPatch, missing: list[str], terminal: str, kind: type
 ) -> None:
     for name in missing:
         for module in [name, *(known for known in sys.modules if known.startswith(f"{name}."))]:
             monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.setenv("TERM", environ.get("TERM", "xterm"))
+    monkeypatch.setenv("TERM", terminal)
 
-    progress: Any = show(True, Terminal(), environ)
+    progress: Any = show(True, Terminal())
 
     assert type(progress._progress) is kind
 
 
-def test_a_notebook_gets_a_bar_though_its_stderr_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Shell:
+class Widget:
+    """What rich needs of the Output widget in a notebook."""
+
+    cleared = 0
+
+    def clear_output(self, wait: bool) -> None:
+        Widget.cleared += 1
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+@pytest.fixture
+def notebook(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A notebook with widgets; gives what it displays as plain text."""
+
+    class ZMQInteractiveShell:
         kernel = object()
 
-    class IPython:
-        get_ipython = staticmethod(Shell)
+    displayed: list[str] = []
+    display = ModuleType("IPython.display")
+    vars(display)["display"] = lambda shown: displayed.append(getattr(shown, "text", ""))
+    ipython, widgets = ModuleType("IPython"), ModuleType("ipywidgets")
+    vars(ipython)["get_ipython"] = ZMQInteractiveShell
+    vars(widgets)["Output"] = Widget
+    for module in (ipython, display, widgets):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(builtins, "get_ipython", ZMQInteractiveShell, raising=False)
+    monkeypatch.setattr(Widget, "cleared", 0)
+    return displayed
 
-    monkeypatch.setitem(sys.modules, "IPython", IPython)
 
-    progress: Any = show(True, io.StringIO(), {})
+def test_a_notebook_gets_a_bar_of_rich_though_its_stderr_is_no_terminal(notebook: list[str]) -> None:
+    progress: Any = show(True, io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+    assert type(progress._progress) is RichProgress
 
-    assert type(progress._progress) is NotebookProgress
+    everything(progress)
+
+    widget, first, second, wait, *_ = map(bare, notebook)
+    assert widget == ""
+    assert first == second == f"{progress_line(VIEW)}\n       {budget_line(VIEW)}\n"
+    assert waiting_line(WAITING) in wait
+    assert Widget.cleared == 5
+
+
+@pytest.mark.parametrize("missing", ["rich", "ipywidgets"])
+def test_a_notebook_in_which_rich_cannot_draw_gets_the_plain_line(
+    monkeypatch: pytest.MonkeyPatch, notebook: list[str], missing: str
+) -> None:
+    for module in [missing, *(known for known in sys.modules if known.startswith(f"{missing}."))]:
+        monkeypatch.setitem(sys.modules, module, None)
+    stream = io.StringIO()
+
+    progress: Any = show(True, stream)
+    progress.start(VIEW, now=0)
+
+    assert type(progress._progress) is PlainProgress
+    assert "3,418/10,000" in stream.getvalue()
+    assert notebook == []
 
 
 def test_a_stream_that_nobody_watches_gets_lines() -> None:
-    progress: Any = show(True, io.StringIO(), {})
+    progress: Any = show(True, io.StringIO())
 
     assert type(progress._progress) is LinesProgress
 
 
-def test_the_displays_are_imported_only_when_one_is_wanted() -> None:
+def test_rich_is_imported_only_when_it_is_wanted() -> None:
     code = (
         "import sys; import resumable._report.progress as p; p.show(True, open('/dev/null', 'w'));"
-        "sys.exit(bool({'rich', 'tqdm', 'resumable._report.displays'} & sys.modules.keys()))"
+        "sys.exit('rich' in sys.modules)"
     )
 
     assert subprocess.run([sys.executable, "-B", "-c", code], check=False).returncode == 0
@@ -224,7 +272,7 @@ def everything(progress: Any) -> None:
     progress.stop(VIEW, now=160)
 
 
-@pytest.mark.parametrize("kind", [RichProgress, TqdmProgress, NotebookProgress, PlainProgress, LinesProgress])
+@pytest.mark.parametrize("kind", [RichProgress, PlainProgress, LinesProgress])
 @pytest.mark.parametrize("closed_from", ["start", "update"])
 def test_a_stream_that_is_closed_ends_the_display_and_not_the_loop(
     monkeypatch: pytest.MonkeyPatch, kind: Any, closed_from: str
@@ -297,9 +345,7 @@ PROGRAM = """
 import sys
 from dataclasses import replace
 from tests.support.views import VIEW, WAITING
-for name in sys.argv[2].split(","):
-    for module in [name, name + ".console", name + ".auto"]:
-        sys.modules[module] = None
+sys.modules[sys.argv[2]] = None
 if sys.argv[1] != "-":
     sys.stdout = open(sys.argv[1], "w")
 from resumable._report.progress import show
@@ -380,9 +426,8 @@ def test_no_color_means_none(rich_screen: str) -> None:
     assert not colors.search(on_a_terminal(NO_COLOR="1"))
 
 
-@pytest.mark.parametrize("missing", ["rich", "rich,tqdm"], ids=["tqdm", "plain"])
-def test_without_rich_one_line_is_written_over(missing: str) -> None:
-    lines = Screen(bare(on_a_terminal(missing=missing)).replace("\r\n", "\n")).lines
+def test_without_rich_one_line_is_written_over() -> None:
+    lines = Screen(bare(on_a_terminal(missing="rich")).replace("\r\n", "\n")).lines
 
     assert lines[-3] == str(progress_line(replace(VIEW, done=6_000), 79))
     assert lines[-2:] == ["after TextIOWrapper", ""]
