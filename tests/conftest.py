@@ -53,7 +53,7 @@ _ASSERTED = (
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_rows] = []
-    writer._FOLD_FROM = 0  # so that the small checkpoints of tests see folds
+    writer._COMPACT_FROM = 0  # so that the small checkpoints of tests see folds
     # A shell lets what it starts in the background ignore Ctrl-C, and so would every process that a test interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -47,14 +47,14 @@ class AsyncCheckpoint(Shell[S]):
         async with self._turn:
             self._was_woken = False
             self._limit = -1
-            items = await run_async(self._core.check_in())
+            items = await run_async(self._operation.check_in())
             self._rearm(items)
         return int(max(1, min(items, _MOST_ITEMS)))
 
     async def save(self, reason: str = "Requested") -> None:
         """Save now; returns once it is safely stored. See :meth:`Checkpoint.save`."""
         async with self._turn:
-            await run_async(self._core.save(reason))
+            await run_async(self._operation.save(reason))
 
     def remaining(
         self,
@@ -71,7 +71,7 @@ class AsyncCheckpoint(Shell[S]):
         """
         from .._loops.remaining import AsyncRemaining, remaining_async
 
-        loop = self._core.loops.begin(
+        loop = self._operation.parts.loops.begin(
             name,
             lambda name, saved: remaining_async(items, self, name=name, key=key, saved=saved, fingerprint=fingerprint),
         )
@@ -118,13 +118,13 @@ class AsyncCheckpoint(Shell[S]):
     ) -> Sink[Any]:
         """An output file that goes with the checkpoint. See :meth:`Checkpoint.sink`."""
         async with self._turn:
-            return await run_async(self._core.open_sink(path, mode, existing))
+            return await run_async(self._operation.open_sink(path, mode, existing))
 
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.AsyncRetrying:
         """``tenacity.AsyncRetrying(**policy)`` that saves before each sleep. See :meth:`Checkpoint.retrying`."""
         from .._retry import retrying
 
-        base = tenacity.AsyncRetrying(**policy) if policy else self._core.options.retry or tenacity.AsyncRetrying()
+        base = tenacity.AsyncRetrying(**policy) if policy else self._options.retry or tenacity.AsyncRetrying()
         retry: tenacity.AsyncRetrying = retrying(self, base, reset_on_progress=reset_on_progress, is_async=True)
         return retry
 
@@ -137,23 +137,24 @@ class AsyncCheckpoint(Shell[S]):
 
     async def _open(self) -> None:
         try:
-            await run_async(self._core.open(self))
+            await run_async(self._opened())
         except BaseException:
             # A cancellation is raised once all is open; nobody would close it.
-            self._core.release()
+            if self._operation is not None:
+                self._operation.release()
             raise
 
     async def _close(self, error: BaseException | None) -> None:
         cancellations: list[asyncio.CancelledError] = []
         try:
-            if self._core.is_owner():
-                self._core.end_waits()
+            if self._operation.is_owner():
+                self._operation.end_waits()
                 await to_its_end(self._turn.acquire(), cancellations)  # a task may be within a tick
                 try:
-                    await run_async(self._core.close(error))
+                    await run_async(self._operation.close(error))
                 finally:
                     self._turn.release()
         finally:
-            self._core.release()
+            self._operation.release()
         if cancellations:
             raise cancellations[0]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 import tenacity
 
 from .._runtime.interpreter import has_gil
-from .._runtime.steps import run
+from .._runtime.steps import Steps, run
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .._durable.set import DurableSet
     from .._durable.sink import Sink
     from .._durable.sink_file import Existing
+    from .._engine.operation import Operation
     from .._engine.options import Options
     from .._loops.by_position import Fingerprint
     from .._loops.map.inline import OnError
@@ -46,48 +47,45 @@ class Shell(Generic[S]):
     """
 
     def __init__(self, options: Options) -> None:
-        from .._engine.operation import (
-            Core,  # all the rest, loaded with the first operation: `import resumable` stays light
-        )
-
+        self._options = options
         self._ticked = 0
         self._limit = _ALWAYS
         self._was_woken = False
         self._total: int | None = None
-        self._core = Core(options, self._wake, lambda: self._ticked)
+        self._operation: Operation = None  # type: ignore[assignment]  # until it is opened
 
     # -- what it holds
 
     @property
     def state(self) -> S:
         """What is saved and comes back: a dict, or what ``state=`` asked for. May be replaced by another one."""
-        state: S = self._core.state
+        state: S = self._operation.parts.state
         return state
 
     @state.setter
     def state(self, state: S) -> None:
-        self._core.state = state
+        self._operation.parts.state = state
 
     @property
     def operation_id(self) -> str:
         """Names the operation."""
-        return self._core.options.operation_id
+        return self._options.operation_id
 
     @property
     def resumed(self) -> bool:
         """Whether an earlier run's checkpoint was restored."""
-        return self._core.resumed
+        return self._operation.resumed
 
     @property
     def metadata(self) -> CheckpointMetadata:
         """What is known besides the state; fields may be set, and ``extra`` is kept."""
-        self._core.sync()
-        return self._core.session.metadata
+        self._operation.sync()
+        return self._operation.session.metadata
 
     @property
     def processed_items(self) -> int:
         """Items that were ticked, over all runs."""
-        return self._core.processed_items
+        return self._operation.processed_items
 
     # -- what the user tells
 
@@ -121,23 +119,23 @@ class Shell(Generic[S]):
             from ..ratelimit._headers import RateLimit
 
             response = RateLimit(resource, limit, remaining, reset_at)
-        self._core.observe(response)
+        self._operation.observe(response)
 
     def error(self) -> None:
         """Count an error that the loop survived."""
         with count_lock:
-            self._core.session.metadata.error_count += 1
+            self._operation.session.metadata.error_count += 1
 
     def finalize(self) -> None:
         """The operation is done, though a loop has items to go: a clean exit will remove the checkpoint."""
-        self._core.is_finalized = True
+        self._operation.is_finalized = True
 
     def keep(self, reason: str = "") -> None:
         """A clean exit will save and keep the checkpoint, so that the next run goes on from here.
 
         The last save's reason will be ``Kept``, or ``Kept: `` and the *reason* given.
         """
-        self._core.keep_reason = f"Kept: {reason}" if reason else "Kept"
+        self._operation.keep_reason = f"Kept: {reason}" if reason else "Kept"
 
     @property
     def failed(self) -> dict[str | int, str]:
@@ -147,7 +145,7 @@ class Shell(Generic[S]):
 
         While there are any, a clean exit keeps the checkpoint; ``map(..., retry_failed=True)`` tries them again.
         """
-        return self._core.failed.all()
+        return self._operation.parts.failed.all()
 
     # -- durable collections
 
@@ -157,18 +155,27 @@ class Shell(Generic[S]):
         Raises:
             TypeError: The state holds something else under that name, or is of a type of its own.
         """
-        collection: DurableDict = self._core.collection(name, "mapping")
+        collection: DurableDict = self._operation.parts.collection(name, "mapping")
         return collection
 
     def set(self, name: str) -> DurableSet:
         """A durable set in ``state[name]``: a save writes only what was added and removed."""
-        collection: DurableSet = self._core.collection(name, "set")
+        collection: DurableSet = self._operation.parts.collection(name, "set")
         return collection
 
     def log(self, name: str) -> DurableLog:
         """A durable list in ``state[name]`` that only grows: a save writes only what was appended."""
-        collection: DurableLog = self._core.collection(name, "log")
+        collection: DurableLog = self._operation.parts.collection(name, "log")
         return collection
+
+    # -- being opened
+
+    def _opened(self) -> Steps[None]:
+        # Loaded with the first operation: `import resumable` stays light.
+        from .._engine.opening import open_operation
+
+        self._operation = yield from open_operation(self._options, wake=self._wake, count=lambda: self._ticked)
+        yield from self._operation.begin(self)
 
     # -- being woken
 
@@ -176,7 +183,7 @@ class Shell(Generic[S]):
         """Something may be due. From any thread, and from signal handlers."""
         self._was_woken = True
         self._limit = _ALWAYS
-        self._core.loops.wake()
+        self._operation.parts.loops.wake()
 
     def _rearm(self, items: float) -> None:
         """*items* may pass. Who was woken meanwhile stays so."""
@@ -186,26 +193,26 @@ class Shell(Generic[S]):
 
     def has_quota(self, in_flight: int | None, more: int = 1) -> bool:
         """For maps: whether *more* requests may be out than those *in_flight*; None while no more will be."""
-        return self._core.has_quota(in_flight, more)
+        return self._operation.has_quota(in_flight, more)
 
     @property
     def is_metered(self) -> bool:
         """For maps: whether any quota is known."""
-        return self._core.quota._budget is not None
+        return self._operation.parts.quota.is_known
 
     # -- loops
 
     def register(self, loop: Loop[Any]) -> None:
         """For loops: one begins."""
-        self._core.loops.begun(loop)
+        self._operation.parts.loops.begun(loop)
 
     def unregister(self, loop: Loop[Any]) -> None:
         """For loops: one came to its end."""
-        self._core.loops.ended(loop)
+        self._operation.parts.loops.ended(loop)
 
     def continuing(self) -> Callable[[Any], None]:
         """For retries: a ``before`` hook; loops of an attempt go on where the attempt before left them."""
-        return self._core.loops.continuing()
+        return self._operation.parts.loops.continuing()
 
     def _done_loop(
         self, items: Any, key: Any, name: str | None, retry_failed: bool, *, is_async: bool = False
@@ -215,19 +222,19 @@ class Shell(Generic[S]):
         owner: Any = self
 
         def make(name: str, saved: dict[str, Any] | None) -> Done[Any]:
-            options: Any = {"failed": self._core.failed, "retry_failed": retry_failed, "is_async": is_async}
+            options: Any = {"failed": self._operation.parts.failed, "retry_failed": retry_failed, "is_async": is_async}
             return done_loop(items, owner, name=name, key=key, saved=saved, **options)
 
-        loop = self._core.loops.begin(name, make)
+        loop = self._operation.parts.loops.begin(name, make)
         self._note_total()
         assert isinstance(loop, Done)
         return loop
 
     def _note_total(self) -> None:
         """A loop has begun: bring the total up to date, unless the program, or an earlier run, knows of more."""
-        metadata, total = self._core.session.metadata, self._core.loops.total()
+        metadata, total = self._operation.session.metadata, self._operation.parts.loops.total()
         known = metadata.total_items
-        if self._core.options.total is None and (known in (None, self._total) or (total or 0) > known):
+        if self._options.total is None and (known in (None, self._total) or (total or 0) > known):
             metadata.total_items = self._total = total
 
 
@@ -264,14 +271,14 @@ class Checkpoint(Shell[S]):
 
     def check_in(self) -> int:
         """Save or stop, if that is due. For loops: returns how many items may pass."""
-        if not self._core.is_owner():  # a forked child; whoever held the lock is not there
+        if not self._operation.is_owner():  # a forked child; whoever held the lock is not there
             return _MOST_ITEMS
         if self._is_interrupted():
             return 1
         with self._lock:
             self._was_woken = False
             self._limit = -1
-            items = run(self._core.check_in())
+            items = run(self._operation.check_in())
             self._rearm(items)
         return int(max(1, min(items, _MOST_ITEMS)))
 
@@ -285,18 +292,18 @@ class Checkpoint(Shell[S]):
             StateEncodeError: JSON cannot hold the state; the last checkpoint stands.
             StoreError: The save failed; the last checkpoint stands.
         """
-        if not self._core.is_owner():
+        if not self._operation.is_owner():
             return
         if self._is_interrupted():
-            self._core.ask_for_save(reason)
+            self._operation.ask_for_save(reason)
             return
         with self._lock:
-            run(self._core.save(reason))
+            run(self._operation.save(reason))
 
     def _is_interrupted(self) -> bool:
         """Whether this is a signal handler that interrupts, in its own thread, what a save must not come into."""
-        is_within = self._core.is_within and bool(self._lock._is_owned())  # type: ignore[attr-defined]
-        return is_within or self._core.sinks.is_busy_here()
+        is_within = self._operation.is_within and bool(self._lock._is_owned())  # type: ignore[attr-defined]
+        return is_within or self._operation.parts.sinks.is_busy_here()
 
     def remaining(
         self,
@@ -330,7 +337,7 @@ class Checkpoint(Shell[S]):
         """
         from .._loops.remaining import Remaining, remaining
 
-        loop = self._core.loops.begin(
+        loop = self._operation.parts.loops.begin(
             name, lambda name, saved: remaining(items, self, name=name, key=key, saved=saved, fingerprint=fingerprint)
         )
         self._note_total()
@@ -418,7 +425,7 @@ class Checkpoint(Shell[S]):
             TypeError: It is open in the other mode.
         """
         with self._lock:
-            return run(self._core.open_sink(path, mode, existing))
+            return run(self._operation.open_sink(path, mode, existing))
 
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.Retrying:
         """``tenacity.Retrying(**policy)`` that saves before each sleep; a ``before_sleep`` of its own runs after that.
@@ -431,7 +438,7 @@ class Checkpoint(Shell[S]):
         """
         from .._retry import retrying
 
-        base = tenacity.Retrying(**policy) if policy else self._core.options.retry or tenacity.Retrying()
+        base = tenacity.Retrying(**policy) if policy else self._options.retry or tenacity.Retrying()
         retry: tenacity.Retrying = retrying(self, base, reset_on_progress=reset_on_progress)
         return retry
 
@@ -443,16 +450,16 @@ class Checkpoint(Shell[S]):
         return save_before_sleep(self)
 
     def _open(self) -> None:
-        run(self._core.open(self))
+        run(self._opened())
 
     def _close(self, error: BaseException | None) -> None:
         try:
-            if self._core.is_owner():
-                self._core.end_waits()
+            if self._operation.is_owner():
+                self._operation.end_waits()
                 with self._lock:  # a thread may be within a tick
-                    run(self._core.close(error))
+                    run(self._operation.close(error))
         finally:
-            self._core.release()
+            self._operation.release()
 
 
 if not has_gil():

@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._models import LEFT_OUT, CheckpointContext, CheckpointData, CheckpointMetadata, check_metadata
+from .._runtime import observer
 from .._strategies import SaveDecision, SaveStrategy, TimeBasedStrategy, in_this_window
-from ..stores import CheckpointStore, GenerationStore, OwningStore, open_store
+from ..stores import CheckpointStore, Holder, SimpleStore, open_store
 from ..stores._names import check_operation_id
 from ..stores.defaults import default_auto_cleanup, default_directory
 
 if TYPE_CHECKING:
-    from .._engine.writer import StoredOperation
+    from .._engine.writer import Writer
     from .._runtime.clock import Clock
 
 # What reads and writes is loaded at the first call: `import resumable` stays light.
 
 
+@dataclasses.dataclass(slots=True)
 class _Known:
-    """What this manager wrote last, good as long as the stored checkpoint is still the same one."""
+    """What this manager wrote last; good as long as the stored checkpoint is still that one."""
 
-    def __init__(
-        self,
-        stored: StoredOperation,
-        metadata: CheckpointMetadata,
-        created_at: datetime,
-        internal: dict[str, Any],
-        stamp: object,
-    ) -> None:
-        self.stored = stored
-        self.metadata = metadata
-        self.created_at = created_at
-        self.internal = internal
-        self.stamp = stamp
+    writer: Writer
+    metadata: CheckpointMetadata
+    created_at: datetime
+    sections: dict[str, bytes]
+    stamp: object = None
 
 
 class CheckpointManager:
@@ -62,7 +54,7 @@ class CheckpointManager:
         save_strategy: SaveStrategy | None = None,
         auto_cleanup: bool | None = None,
         *,
-        store: str | os.PathLike[str] | CheckpointStore | None = None,
+        store: str | os.PathLike[str] | CheckpointStore | SimpleStore | None = None,
         clock: Clock | None = None,
     ) -> None:
         from .._json import warn_once_per_path
@@ -77,9 +69,12 @@ class CheckpointManager:
         self.clock: Clock = clock if clock is not None else system_clock
         self._began = self.clock.now()
         self._asked: tuple[CheckpointContext, SaveDecision] | None = None
+        self._asked_with: CheckpointContext | None = None
         self._last = CheckpointContext(last_save_items=0)
         self._known: dict[str, _Known] = {}
         self._warn = warn_once_per_path()
+        for each in observer.current():
+            each.managed(self)
 
     # -- create, load, delete
 
@@ -96,8 +91,8 @@ class CheckpointManager:
             operation_id: Names the operation; any text.
             state: What to restore later: plain JSON with string keys.
             metadata: Fields of :class:`CheckpointMetadata`, or others, to set; what is not named is kept.
-            context: Where the operation stands; sets the matching metadata. Without it, the one that
-                :meth:`should_save` was last asked with, if it said yes.
+            context: Where the operation stands; sets the matching metadata. Without it, or if it is the one that
+                :meth:`should_save` was last asked with and said yes to, that answer's reason is written.
 
         Returns:
             Where it lies: a path for files, a text for other stores.
@@ -108,24 +103,52 @@ class CheckpointManager:
             CheckpointCorruptError: The earlier checkpoint cannot be read; it was not overwritten.
             CheckpointBusyError: Another process works on this operation.
         """
-        from .._engine.capture import Content
-        from .._engine.writer import Unfinished
-        from .._runtime.steps import run
-
         check_operation_id(operation_id)
         if not isinstance(state, dict):
             raise TypeError(f"state must be a dict, not {type(state).__name__}")
         check_metadata(metadata or {})
-        asked = self._asked if context is None else (context, SaveDecision(True, "Requested"))
-        with self._owning(operation_id):
-            known = self._recall(operation_id)
+        asked = self._answered(context)
+        known = self._claimed(operation_id)
+        try:
             updated = self._updated(known.metadata, metadata, asked)
-            content = Content(state, updated, known.created_at, self.clock.utc(), known.internal)
-            location = run(known.stored.save(lambda: content))
-            assert not isinstance(location, Unfinished)
+            self._write(known, state, updated)
             known.metadata, known.stamp = updated, self._stamp(operation_id)
+        finally:
+            known.writer.release()
         self._note_save(asked)
-        return location
+        return known.writer.location
+
+    def _answered(self, context: CheckpointContext | None) -> tuple[CheckpointContext, SaveDecision] | None:
+        """What the strategy said last, if *context* does not speak of something else."""
+        if context is None or context == self._asked_with:
+            return self._asked
+        return context, SaveDecision(True, "Requested")
+
+    def _write(self, known: _Known, state: dict[str, Any], metadata: CheckpointMetadata) -> None:
+        from .._engine.capture import CapturedLoops, Save, checked_values
+        from .._engine.session import Decision, Standing
+        from .._runtime.steps import run
+
+        save = Save(
+            decision=Decision(Standing(0.0, metadata.processed_items), metadata.last_save_reason or "", False),
+            metadata=metadata,
+            values=checked_values(metadata),
+            created_at=known.created_at.isoformat(),
+            at=self.clock.utc(),
+            state=state,
+            sections=known.sections,
+            loops=CapturedLoops(),
+        )
+        for each in observer.current():
+            each.saving(None, save.decision.reason)
+        run(known.writer.save(lambda: save))
+        for each in observer.current():
+            each.saved(None, save.decision.reason, 0.0)
+
+    def checkpoint_path(self, operation_id: str) -> Path | str:
+        """Where the checkpoint of *operation_id* lies, or would: a path for files, a text for other stores."""
+        check_operation_id(operation_id)
+        return self.store.describe(operation_id)
 
     def load_checkpoint(self, operation_id: str) -> CheckpointData | None:
         """The checkpoint of *operation_id*, None if there is none. Nothing is changed.
@@ -152,17 +175,24 @@ class CheckpointManager:
         """
         check_operation_id(operation_id)
         self._known.pop(operation_id, None)
-        with self._owning(operation_id):
-            return self.store.delete(operation_id)
+        lease = self.store.claim(operation_id, Holder.me())
+        try:
+            return lease.delete()
+        finally:
+            lease.release()
 
     def finalize(self, operation_id: str) -> None:
         """The operation ended well: remove its checkpoint, if ``auto_cleanup``."""
+        for each in observer.current():
+            each.finalizing(None)
         if self.auto_cleanup:
             self.delete_checkpoint(operation_id)
+        for each in observer.current():
+            each.finalized(self)
 
     def list_checkpoints(self) -> list[str]:
         """The ids of all operations that have a checkpoint, sorted."""
-        return sorted(self.store.keys())
+        return sorted(entry.key for entry in self.store.list())
 
     # -- when
 
@@ -172,9 +202,12 @@ class CheckpointManager:
         Returns:
             ``(should_save, reason)``, false when no save is due.
         """
-        context = self._completed(context)
-        decision = SaveDecision(*self.save_strategy.should_save(context))
-        self._asked = (context, decision) if decision else None
+        completed = self._completed(context)
+        decision = SaveDecision(*self.save_strategy.should_save(completed))
+        self._asked = self._asked_with = None
+        if decision:
+            # A copy, for the caller may go on with it.
+            self._asked, self._asked_with = (completed, decision), dataclasses.replace(context)
         return decision
 
     def _completed(self, context: CheckpointContext) -> CheckpointContext:
@@ -209,33 +242,44 @@ class CheckpointManager:
             last_save_items=context.processed_items if asked is not None else self._last.last_save_items,
             last_save_remaining=remaining if remaining is not None else self._last.last_save_remaining,
         )
-        self._asked = None
+        self._asked = self._asked_with = None
 
     # -- what is stored
 
-    def _owning(self, operation_id: str) -> AbstractContextManager[None]:
-        return self.store.own(operation_id) if isinstance(self.store, OwningStore) else contextlib.nullcontext()
-
     def _stamp(self, operation_id: str) -> object:
-        return self.store.stamp(operation_id) if isinstance(self.store, GenerationStore) else None
+        """Something that differs whenever the checkpoint was written anew; None where that cannot be told."""
+        from .._runtime import disk
 
-    def _recall(self, operation_id: str) -> _Known:
+        location = self.store.describe(operation_id)
+        return disk.stamp(location) if isinstance(location, Path) else None
+
+    def _claimed(self, operation_id: str) -> _Known:
+        """Own the operation, and know what is stored of it."""
+        from .._engine.writer import Writer
+
         known = self._known.get(operation_id)
-        stamp = self._stamp(operation_id)
-        if known is not None and stamp is not None and known.stamp == stamp:
-            return known
-        from .._engine.writer import StoredOperation
-
-        stored = StoredOperation(self.store, operation_id, self._warn, uses_journal=False)
-        now = self.clock.utc()
-        restored = stored.load(now=now)
-        if restored is None:
-            known = _Known(stored, CheckpointMetadata(), now, {}, None)
-        else:
-            data = restored.data
-            known = _Known(stored, data.metadata, data.created_at, data.internal, stamp)
-        self._known[operation_id] = known
+        if known is not None:
+            known.writer.claim()
+            if known.stamp is not None and known.stamp == self._stamp(operation_id):
+                return known
+            known.writer.release()
+        writer = Writer(self.store, operation_id, warn=self._warn, uses_journal=False)
+        writer.claim()
+        try:
+            self._known[operation_id] = known = self._loaded(writer)
+        except BaseException:
+            writer.release()
+            raise
         return known
+
+    def _loaded(self, writer: Writer) -> _Known:
+        now = self.clock.utc()
+        restored = writer.load(now=now)
+        if restored is None:
+            return _Known(writer, CheckpointMetadata(), now, {})
+        sections = restored.sections
+        sections.collections = {}  # what is written is a plain dict
+        return _Known(writer, restored.data.metadata, restored.data.created_at, sections.encoded())
 
     def _updated(
         self,

@@ -10,13 +10,12 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from .._durable import Snapshot
-from .._durable import Durable, kind_of
+from .._durable import Durable, Snapshot, kind_of
 from .._errors import StateEncodeError
 from .._format import journal
 from .._format.document import INDENT_UP_TO, VERSION, indented, object_chunks, sign
-from .._json import Checker, encode, step
-from .._models import CheckpointMetadata
+from .._json import Checker, check, encode, step
+from .._models import CheckpointMetadata, check_metadata
 from .session import Before, Decision
 
 Part = bytes | Durable
@@ -131,6 +130,22 @@ class Save:
         """What this save took was not stored: the next one takes it again."""
         for collection in self.collections.values():
             collection.rollback()
+
+
+def checked_values(metadata: CheckpointMetadata) -> dict[str, Any]:
+    """The metadata as it is to be stored.
+
+    Raises:
+        StateEncodeError: It could not be read back.
+    """
+    values = metadata.to_dict()
+    try:
+        check_metadata(values)
+    except ValueError as error:
+        raise StateEncodeError("$.metadata", str(error)) from None
+    if metadata.extra:
+        check(metadata.extra, "$.metadata")
+    return values
 
 
 def encode_state(state: dict[str, Any], checker: Checker, *, wholly: bool = False) -> dict[str, Part]:

@@ -31,6 +31,7 @@ from .writer import Writer, name_directory
 if TYPE_CHECKING:
     from .._format.sections import Run
     from .._models import SaveCosts
+    from .._report.forecast import QuotaLook
     from ..ratelimit import RateLimit
 
 _log = logging.getLogger("resumable")
@@ -132,6 +133,20 @@ class Operation:
     def last_run(self) -> Run | None:
         """The run before this one, as the history keeps it."""
         return self.parts.history.last
+
+    @property
+    def pace_before(self) -> dict[str, Any] | None:
+        """What a reporter learned of the pace in the last run; None if nobody watched."""
+        return self.parts.saved.pace
+
+    @property
+    def margin_seconds(self) -> float:
+        """What a wait for a quota lasts beyond the reset."""
+        return self.parts.quota.margin_seconds
+
+    def quota_looks(self, now: float) -> list[QuotaLook]:
+        """The quotas that a forecast needs; *now* is epoch seconds."""
+        return self.parts.quota.looks(now=now)
 
     @property
     def directory(self) -> str:
@@ -404,9 +419,6 @@ class Operation:
         finally:
             self._is_closed = True
             self._wake()
-            self.instant = instant(self.clock)
-            for each in self._observers:
-                each.closed(self)
 
     def finish(self) -> Steps[bool]:
         """The block ended well: finalize. Whether it did; it does not while a loop has items to go.
@@ -471,6 +483,13 @@ class Operation:
             if self.is_owner():
                 self._is_closed = True
                 self._stack.close()
+                self._say_closed()
+
+    def _say_closed(self) -> None:
+        observers, self._observers = self._observers, ()
+        self.instant = instant(self.clock)
+        for each in observers:
+            each.closed(self)
 
 
 def _name_of(error: BaseException) -> str:

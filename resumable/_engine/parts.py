@@ -8,16 +8,16 @@ from datetime import datetime
 from typing import Any
 
 from .._durable import Durable, Sinks, kind_of, make
-from .._errors import CheckpointCorruptError, StateEncodeError
+from .._errors import CheckpointCorruptError
 from .._format import typed
 from .._format.restore import Restored
-from .._format.sections import read_sections
+from .._format.sections import Sections
 from .._json import check
 from .._loops.map.map_loop import Failed
 from .._loops.registry import Loops
-from .._models import CheckpointMetadata, as_stored, check_metadata
+from .._models import CheckpointMetadata, as_stored
 from .._runtime.clock import Instant
-from .capture import CapturedLoops, Save
+from .capture import CapturedLoops, Save, checked_values
 from .history import History
 from .options import Options
 from .quota import Quota
@@ -46,7 +46,7 @@ class Parts:
         at: Instant,
     ) -> None:
         data = restored.data if restored is not None else None
-        saved = self.saved = read_sections(data.internal if data is not None else {})
+        saved = self.saved = restored.sections if restored is not None else Sections()
         options.check_arguments(saved.arguments)
         self._state_type = options.state_type
         self.metadata = data.metadata if data is not None else CheckpointMetadata()
@@ -118,7 +118,7 @@ class Parts:
         return Save(
             decision=decision,
             metadata=metadata,
-            values=_checked(metadata),
+            values=checked_values(metadata),
             created_at=self.created_at.isoformat(),
             at=at,
             # A copy, for other threads may add to it meanwhile.
@@ -145,19 +145,3 @@ class Parts:
         if self.pace is not None:
             sections.pace = self.pace()
         return sections.encoded()
-
-
-def _checked(metadata: CheckpointMetadata) -> dict[str, Any]:
-    """The metadata as it is to be stored.
-
-    Raises:
-        StateEncodeError: It could not be read back.
-    """
-    values = metadata.to_dict()
-    try:
-        check_metadata(values)
-    except ValueError as error:
-        raise StateEncodeError("$.metadata", str(error)) from None
-    if metadata.extra:
-        check(metadata.extra, "$.metadata")
-    return values

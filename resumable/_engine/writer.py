@@ -132,7 +132,7 @@ class Writer:
         if restored is not None:
             last = restored.position
             self._size, self._journal_size = restored.size, restored.journal_bytes
-            self._next = max(self._next, restored.generation + 1, last.sequence + 1 if last is not None else 0)
+            self._next = max(self._next, restored.newest + 1)
             self._position = last if last is not None else self._position
             self._must_write_all = last is None
             self._baseline.names = set(restored.data.state)

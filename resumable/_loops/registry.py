@@ -80,12 +80,12 @@ class LoopView:
         changes = {**self.loop.changes(), "within": self.within}
         return None if changes == self._settled else changes
 
-    def settler(self) -> Callable[[Mapping[str, Any]], None]:
+    def committer(self) -> Callable[[Mapping[str, Any]], None]:
         """What takes note that changes are safely stored; of those of the loop that tells now, and of no later one."""
         loop = self.loop
-        return lambda changes: self.settle(changes) if self.loop is loop else None
+        return lambda changes: self.commit(changes) if self.loop is loop else None
 
-    def settle(self, changes: Mapping[str, Any]) -> None:
+    def commit(self, changes: Mapping[str, Any]) -> None:
         """*changes* are safely stored."""
         assert self.loop is not None
         if changes.get("new"):

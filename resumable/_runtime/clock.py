@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -32,6 +33,29 @@ class Clock(Protocol):
 
     async def sleep_async(self, seconds: float) -> None:
         """The same, while the event loop goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """One moment on both clocks.
+
+    Attributes:
+        monotonic: Seconds; only differences mean anything.
+        utc: The wall clock's time.
+    """
+
+    monotonic: float
+    utc: datetime
+
+    @property
+    def epoch(self) -> float:
+        """Seconds since the epoch."""
+        return self.utc.timestamp()
+
+
+def instant(clock: Clock) -> Instant:
+    """Read both clocks."""
+    return Instant(clock.now(), clock.utc())
 
 
 class SystemClock:

@@ -52,6 +52,9 @@ class Observer:
     program, as if the operation itself had raised it. Async checkpoints call from the event loop's thread.
     """
 
+    is_quiet = False
+    """True: it does not hear of check-ins and saves."""
+
     def configure(self, options: Any) -> Any:
         """Return the options to open an operation with: *options*, or a changed copy.
 
@@ -68,10 +71,10 @@ class Observer:
     def checked_in(self, operation: Observed) -> None:
         """A check-in ended without an error. Called in the thread that called :meth:`checking_in`."""
 
-    def saving(self, operation: Observed, reason: str) -> None:
+    def saving(self, operation: Observed | None, reason: str) -> None:
         """A save is due and nothing of it is captured yet. Called in the thread that saves."""
 
-    def saved(self, operation: Observed, reason: str, seconds: float) -> None:
+    def saved(self, operation: Observed | None, reason: str, seconds: float) -> None:
         """The store has the save. Called in a thread of the operation, at its first check-in or save after that.
 
         Args:
@@ -95,11 +98,19 @@ class Observer:
     def closing(self, operation: Observed, error: BaseException | None) -> None:
         """The block ended, well or by *error*; the last save or the removal follows. Called in the closing thread."""
 
-    def finalizing(self, operation: Observed) -> None:
+    def finalizing(self, operation: Observed | None) -> None:
         """The operation finished, and its checkpoint is about to be removed. Called in the closing thread."""
 
     def closed(self, operation: Observed) -> None:
         """The operation is released and can be opened again. Called in the closing thread, also after an error."""
+
+    # -- a CheckpointManager; its saves and removals come with None in the place of an operation
+
+    def managed(self, manager: Any) -> None:
+        """A CheckpointManager was made. Called in the thread that made it."""
+
+    def finalized(self, manager: Any) -> None:
+        """A CheckpointManager has finalized an operation. Called in the thread that asked for it."""
 
 
 _installed: tuple[Observer, ...] = ()

@@ -1,7 +1,6 @@
 """Where a job can be stopped: looks at the ticks, saves and lines of a run, and stops it at one of them.
 
-Only for proofs: while a probe is installed it takes the place of the core's own methods, so that a loop which nobody
-proves pays nothing for it.
+It stands on the observers that every operation tells of its steps; a loop that nobody proves pays nothing for it.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from .._api.manager import CheckpointManager
-from .._engine.operation import Core
+from .._engine.operation import Operation
 from .._engine.options import Options
-from .._engine.writer import StoredOperation
-from .._runtime import disk
-from .._runtime.steps import Steps
-from .._strategies import every
+from .._models import CheckpointContext
+from .._runtime import disk, observer
+from .._runtime.observer import Observed
+from .._strategies import SaveDecision, SaveStrategy, every
 from ..stores import CheckpointStore
 
 _LIBRARIES = tuple(
@@ -139,7 +138,7 @@ class Probe:
             raise SimulatedKill  # somebody caught the first one; a dead process does nothing any more
         if self.stopped is not None or not self.open:
             return
-        items = max((core.processed_items for core in self.open if isinstance(core, Core)), default=0)
+        items = max((core.processed_items for core in self.open if isinstance(core, Operation)), default=0)
         user = frame if frame is not None else _user_frame(sys._getframe(1))
         file, line = (user.f_code.co_filename, user.f_lineno) if user is not None else ("", 0)
         place = Place(kind, items, self.saves, file, line)
@@ -187,22 +186,8 @@ def _shown(file: str) -> str:
 def installed(probe: Probe) -> Iterator[None]:
     """While in the block, *probe* watches all that runs."""
     with contextlib.ExitStack() as stack:
-        for owner, name, make in (
-            (Core, "__init__", _core_init),
-            (Core, "open", _core_open),
-            (Core, "release", _core_release),
-            (Core, "check_in", _core_check_in),
-            (StoredOperation, "save", _stored_save),
-            (StoredOperation, "delete", _stored_delete),
-            (CheckpointManager, "__init__", _manager_init),
-            (CheckpointManager, "finalize", _manager_finalize),
-        ):
-            original = getattr(owner, name)
-            stack.callback(setattr, owner, name, original)
-            setattr(owner, name, functools.wraps(original)(make(original, probe)))
-        for name in ("sync", "sync_data", "sync_directory"):  # no power is cut here
-            stack.callback(setattr, disk, name, getattr(disk, name))
-            setattr(disk, name, lambda where: None)
+        stack.enter_context(observer.installed(_Watcher(probe)))
+        stack.enter_context(disk.without_syncs())  # no power is cut here
         if probe.lines:
             stack.callback(sys.settrace, sys.gettrace())
             sys.settrace(probe.trace)
@@ -212,87 +197,69 @@ def installed(probe: Probe) -> Iterator[None]:
 
 def _let_go(probe: Probe) -> None:
     """What a kill between two lines left open; a process that dies lets go of its locks, too."""
-    for core in [core for core in probe.open if isinstance(core, Core)]:
-        core.release()
+    for operation in [operation for operation in probe.open if isinstance(operation, Operation)]:
+        operation.release()
 
 
-def _core_init(original: Any, probe: Probe) -> Any:
-    def init(core: Core, options: Options, *rest: Any) -> None:
-        if probe.store is not None:
-            options = dataclasses.replace(options, store=probe.store)
-        if probe.save_every is not None:
-            options = dataclasses.replace(options, strategy=every(items=probe.save_every))
-        original(core, options, *rest)
+class _Watcher(observer.Observer):
+    """Brings a probe to each place at which the run can be stopped."""
 
-    return init
+    def __init__(self, probe: Probe) -> None:
+        self._probe = probe
 
+    def configure(self, options: Options) -> Options:
+        probe = self._probe
+        strategy = every(items=probe.save_every) if probe.save_every is not None else options.strategy
+        return dataclasses.replace(
+            options,
+            store=probe.store if probe.store is not None else options.store,
+            strategy=_AskedAtEachItem(strategy),
+            works_beside=False,  # a thread would go on after the kill
+        )
 
-def _core_open(original: Any, probe: Probe) -> Any:
-    def open_(core: Core, checkpoint: Any) -> Steps[None]:
-        yield from original(core, checkpoint)
-        if not probe.is_here():  # what runs beside it goes on when it is stopped
-            return
-        probe.open.append(core)
-        probe.openings.append(Opening(core.options.operation_id, core.resumed, core.processed_items))
+    def opened(self, operation: Observed) -> None:
+        if self._probe.is_here():  # what runs beside it goes on when it is stopped
+            self._probe.open.append(operation)
+            opening = Opening(operation.operation_id, operation.resumed, operation.processed_items)
+            self._probe.openings.append(opening)
 
-    return open_
+    def closed(self, operation: Observed) -> None:
+        self._forget(operation)
 
+    def checking_in(self, operation: Observed) -> None:
+        self._probe.at("tick")
 
-def _core_release(original: Any, probe: Probe) -> Any:
-    def release(core: Core) -> None:
-        probe.open[:] = [other for other in probe.open if other is not core]
-        original(core)
+    def checked_in(self, operation: Observed) -> None:
+        self._probe.at("ticked")
 
-    return release
+    def saving(self, operation: Observed | None, reason: str) -> None:
+        self._probe.at("save")
 
+    def saved(self, operation: Observed | None, reason: str, seconds: float) -> None:
+        self._probe.saves += 1
+        self._probe.saved_effects = self._probe.count_effects()
+        self._probe.at("saved")
 
-def _core_check_in(original: Any, probe: Probe) -> Any:
-    def check_in(core: Core) -> Steps[float]:
-        probe.at("tick")
-        items: float = yield from original(core)
-        probe.at("ticked")
-        return min(items, 1)
+    def finalizing(self, operation: Observed | None) -> None:
+        self._probe.at("finalize")
 
-    return check_in
+    def managed(self, manager: CheckpointManager) -> None:
+        if self._probe.store is not None:
+            manager.store = self._probe.store
+        self._probe.open.append(manager)
 
+    def finalized(self, manager: CheckpointManager) -> None:
+        self._forget(manager)
 
-def _stored_save(original: Any, probe: Probe) -> Any:
-    def save(stored: StoredOperation, take: Any, *, wait: bool = True) -> Steps[Any]:
-        probe.at("save")
-        # Written in the loop's own time: a thread would go on after the kill.
-        location = yield from original(stored, take)
-        probe.saves += 1
-        probe.saved_effects = probe.count_effects()
-        probe.at("saved")
-        return location
-
-    return save
-
-
-def _stored_delete(original: Any, probe: Probe) -> Any:
-    def delete(stored: StoredOperation) -> Steps[bool]:
-        probe.at("finalize")
-        found: bool = yield from original(stored)
-        return found
-
-    return delete
+    def _forget(self, thing: object) -> None:
+        self._probe.open[:] = [other for other in self._probe.open if other is not thing]
 
 
-def _manager_init(original: Any, probe: Probe) -> Any:
-    def init(manager: CheckpointManager, *args: Any, **options: Any) -> None:
-        original(manager, *args, **options)
-        if probe.store is not None:
-            manager.store = probe.store
-        probe.open.append(manager)
+class _AskedAtEachItem(SaveStrategy):
+    """Asks *strategy* at each item, so that each is a place."""
 
-    return init
+    def __init__(self, strategy: SaveStrategy) -> None:
+        self._strategy = strategy
 
-
-def _manager_finalize(original: Any, probe: Probe) -> Any:
-    def finalize(manager: CheckpointManager, operation_id: str) -> Any:
-        probe.at("finalize")
-        found = original(manager, operation_id)
-        probe.open[:] = [other for other in probe.open if other is not manager]
-        return found
-
-    return finalize
+    def should_save(self, context: CheckpointContext) -> SaveDecision:
+        return self._strategy.should_save(context)

@@ -25,7 +25,7 @@ from typing import Any
 from resumable import CheckpointData, CheckpointManager, checkpointed, every
 from resumable._engine import writer
 
-writer._FOLD_FROM = 0  # so that small checkpoints see folds
+writer._COMPACT_FROM = 0  # so that small checkpoints see folds
 ITEMS = 3000
 SAVE_EVERY = 7
 ASK_EVERY = 40

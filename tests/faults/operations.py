@@ -25,7 +25,7 @@ from resumable import Checkpoint, CheckpointManager, ResumableError, checkpointe
 from resumable._engine import background, writer
 from resumable._format.repair import repair
 
-writer._FOLD_FROM = 0  # so that small checkpoints see folds
+writer._COMPACT_FROM = 0  # so that small checkpoints see folds
 ID = "job"
 PR_SET_PTRACER = 0x59616D61
 """Lets a process that is no ancestor trace this one (Linux, ``ptrace_scope`` 1)."""

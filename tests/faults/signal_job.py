@@ -27,7 +27,7 @@ import resumable
 from resumable import CheckpointManager, checkpointed, every
 from resumable._engine import writer
 
-writer._FOLD_FROM = 0  # so that small checkpoints see folds
+writer._COMPACT_FROM = 0  # so that small checkpoints see folds
 PACKAGE = str(Path(resumable.__file__).parent)
 ITEMS, BEFORE, SAVE_EVERY = 6, 2, 2
 PATIENCE_SECONDS = 20
