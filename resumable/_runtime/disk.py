@@ -27,8 +27,8 @@ LARGEST = 6 << 30
 """More is no file of ours (4 GiB, and that in base64); a sparse one of terabytes would take all memory."""
 
 
-def replace(path: Path, chunks: Iterable[bytes], keep: Path | None = None) -> None:
-    """Replace *path* by *chunks*, or leave it as it was. What it held before is kept as *keep*, if given.
+def replace(path: Path, chunks: Iterable[bytes]) -> None:
+    """Replace *path* by *chunks*, or leave it as it was.
 
     Raises:
         OSError: The medium failed; *path* is as it was.
@@ -36,9 +36,18 @@ def replace(path: Path, chunks: Iterable[bytes], keep: Path | None = None) -> No
     temporary = temporary_for(path)
     with removed_on_error(temporary):
         write_new(temporary, chunks)
-        if keep is not None:
-            _keep(path, keep)
         os.replace(temporary, path)
+    sync_directory(path.parent)
+
+
+def put_in_place(new: Path, path: Path, kept: Path, old: Path) -> None:
+    """Have *new*, which was written through to the disk, take the name *path*; what *old* holds is kept as *kept*.
+
+    Raises:
+        OSError: The medium failed. If not even the old name came back, *path* is *new*.
+    """
+    keep(old, kept)
+    os.replace(new, path)
     sync_directory(path.parent)
 
 
@@ -95,7 +104,7 @@ def write_new(path: Path, chunks: Iterable[bytes]) -> None:
 
 
 def _gather(chunks: Iterable[bytes]) -> Iterable[bytes]:
-    """The same bytes in pieces worth a system call each."""
+    """The bytes of *chunks* in pieces worth a system call each."""
     waiting: list[bytes] = []
     size = 0
     for chunk in chunks:
@@ -119,12 +128,12 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _keep(path: Path, keep: Path) -> None:
-    """Give what *path* holds the name *keep* as well, replacing what that held."""
-    spare = temporary_for(keep)
+def keep(path: Path, kept: Path) -> None:
+    """Give what *path* holds the name *kept* as well, replacing what that held."""
+    spare = temporary_for(kept)
     try:
         _link_or_copy(path, spare)
-        os.replace(spare, keep)
+        os.replace(spare, kept)
     except FileNotFoundError:
         return  # it held nothing
     finally:
@@ -144,8 +153,24 @@ def _link_or_copy(path: Path, spare: Path) -> None:
             write_new(spare, [data])
 
 
+@contextlib.contextmanager
+def without_syncs() -> Iterator[None]:
+    """While in the block, nothing waits for the disk: for checkpoints that need not outlive the machine."""
+    global _unsynced
+    _unsynced += 1
+    try:
+        yield
+    finally:
+        _unsynced -= 1
+
+
+_unsynced = 0
+
+
 def sync(descriptor: int) -> None:
     """Bring a file through to the disk."""
+    if _unsynced:
+        return
     if sys.platform == "darwin":
         import fcntl
 
@@ -156,8 +181,8 @@ def sync(descriptor: int) -> None:
 
 
 def sync_data(descriptor: int) -> None:
-    """The same for contents and length only, where the system tells them apart."""
-    if sys.platform == "linux":
+    """Bring a file's contents and length through to the disk, and no more, where the system tells them apart."""
+    if sys.platform == "linux" and not _unsynced:
         os.fdatasync(descriptor)
     else:
         sync(descriptor)
@@ -183,7 +208,7 @@ def _sync_file_range() -> Callable[[int, int, int, int], object]:
 
 def sync_directory(directory: Path) -> None:
     """Bring names that were made or changed in *directory* through to the disk."""
-    if sys.platform == "win32":
+    if sys.platform == "win32" or _unsynced:
         return
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -198,20 +223,55 @@ def read(path: Path, limit: int = -1) -> bytes | None:
     Raises:
         OSError: It cannot be read, is no regular file (a link is not followed), or is larger than any of ours.
     """
+    with _opened(path) as descriptor:
+        return None if descriptor is None else _contents(descriptor, limit)
+
+
+def read_together(path: Path, other: Path) -> tuple[bytes | None, bytes | None]:
+    """What *path* and *other* hold at a time at which *path* is not replaced; None for a file that is not there.
+
+    Raises:
+        OSError: See :func:`read`.
+    """
+    while True:
+        with _opened(path) as descriptor:
+            if descriptor is None:
+                return None, None
+            found = _contents(descriptor), read(other)
+            # As long as it is open, no other file gets its inode.
+            if _is_at(path, descriptor):
+                return found
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int | None]:
+    """A descriptor of the regular file *path*; None if there is no file."""
     try:
         descriptor = os.open(path, READ)
     except FileNotFoundError:
-        return None
+        yield None
+        return
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OSError("it is not a regular file")
         if status.st_size > LARGEST:
             raise OSError(f"it is larger than {LARGEST >> 30} GiB")
-        with open(descriptor, "rb", buffering=0, closefd=False) as file:
-            return file.read(limit)
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _contents(descriptor: int, limit: int = -1) -> bytes:
+    with open(descriptor, "rb", buffering=0, closefd=False) as file:
+        return file.read(limit)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def is_irregular(path: Path) -> bool:

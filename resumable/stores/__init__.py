@@ -1,10 +1,9 @@
-"""Where checkpoints lie."""
+"""Where checkpoints lie: stores, and the lease through which an operation is written."""
 
 from ._base import CheckpointStore, Entry, Holder, Lease, SimpleStore, Stored, Traits
 from ._encrypted import EncryptedStore
 from ._file import FileStore
 from ._memory import MemoryStore
-from ._old import GenerationStore, JournalingStore, OwningStore, StreamingStore
 from ._open import open_store
 
 __all__ = [
@@ -12,15 +11,11 @@ __all__ = [
     "EncryptedStore",
     "Entry",
     "FileStore",
-    "GenerationStore",
     "Holder",
-    "JournalingStore",
     "Lease",
     "MemoryStore",
-    "OwningStore",
     "SimpleStore",
     "Stored",
-    "StreamingStore",
     "Traits",
     "open_store",
 ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
+
+from .._errors import StoreError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +51,6 @@ class Holder:
     @classmethod
     def me(cls) -> Holder:
         """This process, from now on."""
-        import os
         import socket  # not worth loading before the first operation opens
         from datetime import UTC, datetime
 
@@ -91,6 +93,15 @@ class Entry:
     term: int
     holder: Holder | None
     lease_left: float | None
+
+
+def refuse_fork(key: str, owner_pid: int) -> None:
+    """Raise StoreError in a process that was forked from the one that claimed *key*: two would write."""
+    if os.getpid() != owner_pid:
+        raise StoreError(
+            f"{key!r} is owned by process {owner_pid}, from which this one was forked; only that one may save. "
+            "What was saved before still stands."
+        )
 
 
 class Lease(Protocol):

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._errors import CheckpointCorruptError
-from ._base import CheckpointStore
-from ._old import GenerationStore, StreamingStore
-from ._names import check_operation_id
+from .._errors import CheckpointCorruptError, StoreError
+from ._base import CheckpointStore, Entry, Holder, Lease, SimpleStore, Stored
+from ._open import open_store
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers import Cipher, modes
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 VERSION = "2.0 encrypted"
 _KEY_BYTES, _NONCE_BYTES, _TAG_BYTES = 32, 12, 16
 _SEALED, _END = b',"aes-256-gcm":"', b'"}\n'
-_PASSED_ON = ("own", "is_owned", "locate", "stamp")
 _REPAIR = "The save before it opens with this key; resumable repair takes it from --key-file FILE or $RESUMABLE_KEY"
 _PIECE = 3 << 18  # of base64, whose groups take three bytes
 
@@ -48,15 +47,12 @@ class EncryptedStore:
         ImportError: The package ``cryptography`` is missing.
     """
 
-    def __init__(self, store: CheckpointStore, key: str | bytes) -> None:
+    def __init__(self, store: CheckpointStore | SimpleStore | str | os.PathLike[str], key: str | bytes) -> None:
         _ciphers()
-        self._store = store
+        self._store = open_store(store)
         self._key = _key_from(key)
-        for name in _PASSED_ON:
-            if hasattr(store, name):
-                setattr(self, name, getattr(store, name))
-        if isinstance(store, GenerationStore):
-            self.get_previous = self._get_previous
+        # What a save says about itself would stand there in the clear.
+        self.traits = dataclasses.replace(self._store.traits, takes_journal=False, keeps_summary=False)
 
     def __repr__(self) -> str:
         return f"EncryptedStore({self._store!r})"
@@ -66,61 +62,66 @@ class EncryptedStore:
         """A new random key, as text that fits an environment variable."""
         return base64.urlsafe_b64encode(os.urandom(_KEY_BYTES)).decode()
 
-    # -- the five verbs
+    def claim(self, key: str, me: Holder, *, ttl: float = 30.0, take_over: bool = False) -> EncryptedLease:
+        """Own *key* until the lease is released. See :meth:`CheckpointStore.claim`."""
+        return EncryptedLease(self, self._store.claim(key, me, ttl=ttl, take_over=take_over), key)
 
-    def get(self, key: str) -> bytes | None:
-        """The bytes under *key*, None if there are none.
+    def read(self, key: str, *, previous: bool = False) -> Stored | None:
+        """What was saved under *key*, None if nothing was.
+
+        Args:
+            previous: The snapshot before the last one; None if this key does not open it.
 
         Raises:
-            CheckpointCorruptError: They were not written with this key, or are damaged.
-            StoreError: They cannot be read.
+            CheckpointCorruptError: It was not written with this key, or is damaged.
+            StoreError: It cannot be read.
         """
-        sealed = self._store.get(key)
+        sealed = self._store.read(key, previous=previous)
+        if not previous:
+            return self.opened(key, sealed)
+        try:
+            return self.opened(key, sealed)
+        except CheckpointCorruptError:
+            return None
+
+    def opened(self, key: str, sealed: Stored | None) -> Stored | None:
+        """*sealed* as it was before it was encrypted.
+
+        Raises:
+            CheckpointCorruptError: It was not written with this key, or is damaged.
+        """
         if sealed is None:
             return None
         try:
-            return self.unseal(key, sealed)
+            return Stored(self.unseal(key, sealed.snapshot), b"", sealed.location)
         except ValueError as error:
-            previous = self._get_previous(key) if isinstance(self._store, GenerationStore) else None
-            if previous is None:
-                raise CheckpointCorruptError(key, self._location(key), str(error)) from None
-            raise CheckpointCorruptError(key, self._location(key), f"{error}. {_REPAIR}", previous[0]) from None
+            reason, previous = str(error), self._good_previous(key)
+            if previous is not None and previous != str(sealed.location):
+                reason = f"{reason}. {_REPAIR}"
+            raise CheckpointCorruptError(key, str(sealed.location), reason, previous) from None
 
-    def put(self, key: str, blob: bytes) -> Path | str:
-        return self.put_chunks(key, [blob])
-
-    def put_chunks(self, key: str, chunks: Iterable[bytes]) -> Path | str:
-        check_operation_id(key)
-        sealed = self._seal(key, chunks)
-        if isinstance(self._store, StreamingStore):
-            return self._store.put_chunks(key, sealed)
-        return self._store.put(key, b"".join(sealed))
-
-    def delete(self, key: str) -> bool:
-        return self._store.delete(key)
-
-    def keys(self) -> Iterator[str]:
-        return self._store.keys()
-
-    def close(self) -> None:
-        self._store.close()
-
-    # -- generations
-
-    def _get_previous(self, key: str) -> tuple[str, bytes] | None:
-        """Where the checkpoint before the last lies, and its bytes; None if this key does not open it."""
-        assert isinstance(self._store, GenerationStore)
-        found = self._store.get_previous(key)
-        if found is None:
-            return None
+    def _good_previous(self, key: str) -> str | None:
+        """Where the snapshot before the last one lies, if this key opens it."""
+        found = self._store.read(key, previous=True)
         try:
-            return found[0], self.unseal(key, found[1])
+            if found is None:
+                return None
+            self.unseal(key, found.snapshot)
         except ValueError:
             return None
+        return str(found.location)
 
-    def _location(self, key: str) -> str:
-        store = self._store
-        return str(store.locate(key)) if isinstance(store, GenerationStore) else f"{store!r}:{key}"
+    def list(self, pattern: str = "*") -> Iterator[Entry]:
+        """The operations whose id matches *pattern* (see :mod:`fnmatch`); ids are not secret."""
+        return self._store.list(pattern)
+
+    def describe(self, key: str | None = None) -> Path | str:
+        """Where the encrypted checkpoint of *key* lies, or would."""
+        return self._store.describe(key)
+
+    def close(self) -> None:
+        """Close the store inside."""
+        self._store.close()
 
     # -- the cipher
 
@@ -128,7 +129,8 @@ class EncryptedStore:
         ciphers = _ciphers()
         return ciphers.Cipher(ciphers.algorithms.AES(self._key), mode)  # type: ignore[no-any-return]
 
-    def _seal(self, key: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    def seal(self, key: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """The document that holds *chunks*, encrypted for the operation *key*, in pieces."""
         nonce = os.urandom(_NONCE_BYTES)
         encryptor = self._cipher(_ciphers().modes.GCM(nonce)).encryptor()
         encryptor.authenticate_additional_data(_head(key))
@@ -161,6 +163,56 @@ class EncryptedStore:
             return decryptor.update(sealed[_NONCE_BYTES:-_TAG_BYTES]) + decryptor.finalize()
         except InvalidTag:
             raise WrongKeyError("it was encrypted with another key than this one, or its bytes are damaged") from None
+
+
+class EncryptedLease:
+    """See :class:`~resumable.stores.Lease`. Made by :meth:`EncryptedStore.claim`."""
+
+    def __init__(self, store: EncryptedStore, lease: Lease, key: str) -> None:
+        self._store = store
+        self._lease = lease
+        self._key = key
+
+    @property
+    def term(self) -> int:
+        """The number of this claim."""
+        return self._lease.term
+
+    @property
+    def next(self) -> int:
+        """The least sequence number that the next save may take."""
+        return self._lease.next
+
+    def read(self) -> Stored | None:
+        """What is stored, None if nothing is. Raises as :meth:`EncryptedStore.read` does."""
+        return self._store.opened(self._key, self._lease.read())
+
+    def append(
+        self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Callable[[], None] | None = None
+    ) -> None:
+        """Refused: a document is encrypted as a whole."""
+        raise StoreError("an encrypted checkpoint has no journal; every save is a whole snapshot")
+
+    def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
+        """Encrypt *pieces* as a new snapshot. See :meth:`Lease.stage`."""
+        commit = self._lease.stage(sequence, self._store.seal(self._key, pieces))
+        return lambda summary: commit(b"")
+
+    def where(self) -> int:
+        """The sequence number that is safe to use after a write whose outcome is unknown."""
+        return self._lease.where()
+
+    def renew(self) -> None:
+        """Keep the lease for another while."""
+        self._lease.renew()
+
+    def delete(self) -> bool:
+        """Remove the checkpoint; returns whether there was one."""
+        return self._lease.delete()
+
+    def release(self) -> None:
+        """Let go of the operation. Never raises."""
+        self._lease.release()
 
 
 def _ciphers() -> Any:

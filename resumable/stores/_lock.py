@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from .._errors import CheckpointBusyError, StoreError
 from .._runtime import disk
+from ._base import Holder
 
 _PATIENCE_SECONDS = 0.2
 """So long is a lock waited for: who only looks whether it is held, holds it for a moment."""
 
 
 @contextlib.contextmanager
-def holding(path: Path, operation_id: str) -> Iterator[None]:
-    """Hold the lock file *path* for *operation_id*.
+def holding(path: Path, operation_id: str, me: Holder) -> Iterator[int]:
+    """Hold the lock file *path* for *operation_id*; gives the term, which is higher than that of any earlier holder.
 
     The lock lies on a file of its own: one on the data file would be void after the file is replaced.
 
@@ -33,32 +32,32 @@ def holding(path: Path, operation_id: str) -> Iterator[None]:
     try:
         lock.acquire(poll_interval=_PATIENCE_SECONDS / 10)
     except filelock.Timeout:
-        holder = read_holder(path)
-        raise CheckpointBusyError(
-            operation_id, str(holder.get("host", "")), int(holder.get("pid", 0)), str(holder.get("since", ""))
-        ) from None
+        holder, _ = read_holder(path)
+        raise CheckpointBusyError(operation_id, holder.host, holder.pid, holder.since) from None
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StoreError(f"cannot lock {path}: {reason}. Nothing was read or written.") from error
     try:
-        _write_holder(path, operation_id)
-        yield
+        # The lock file goes with the checkpoint; the clock knows of the terms before.
+        term = max(read_holder(path)[1] + 1, time.time_ns())
+        _write_holder(path, operation_id, me, term)
+        yield term
     finally:
         # The user's error must not be replaced; what is still held is let go of with the object.
         with contextlib.suppress(OSError):
             lock.release()
 
 
-def _write_holder(path: Path, operation_id: str) -> None:
-    holder = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        # Only ids that are short enough for a plain file name are ever compared.
-        "operation_id": operation_id[:200],
-    }
+def _write_holder(path: Path, operation_id: str, me: Holder, term: int) -> None:
     from .._json import encode
 
+    holder = {
+        "host": me.host,
+        "pid": me.pid,
+        "since": me.since,
+        "term": term,
+        "operation_id": operation_id[:200],
+    }
     # Who holds it is for people; a full disk must not keep them from working.
     with contextlib.suppress(OSError):
         descriptor = os.open(path, disk.WRITE)
@@ -70,16 +69,16 @@ def _write_holder(path: Path, operation_id: str) -> None:
             os.close(descriptor)
 
 
-def read_holder(path: Path) -> dict[str, Any]:
-    """Who wrote itself into the lock file last; {} if that cannot be told."""
+def read_holder(path: Path) -> tuple[Holder, int]:
+    """Who wrote itself into the lock file last, and its term; as far as that can be told."""
     from .._json import decode
 
     try:
-        holder = decode(disk.read(path, 4096) or b"{}")
-        holder["pid"] = int(holder.get("pid", 0))
+        found = decode(disk.read(path, 4096) or b"{}")
+        holder = Holder(str(found.get("host", "")), int(found.get("pid", 0)), str(found.get("since", "")))
+        return holder, int(found.get("term", 0))
     except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        return {}
-    return dict(holder)
+        return Holder("", 0, ""), 0
 
 
 def is_held(path: Path) -> bool:

@@ -2,51 +2,182 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import partial
 
-from .._errors import CheckpointBusyError, StoreError
+from .._errors import CheckpointBusyError, StaleCheckpointError, StoreError
+from ._base import Entry, Holder, Stored, Traits, refuse_fork
+from ._names import check_operation_id
+
+
+@dataclass(slots=True)
+class _Generation:
+    snapshot: bytes
+    sequence: int
+    journal: list[tuple[int, bytes]] = field(default_factory=list)
+    is_committed: bool = False
+
+    def stored(self, location: str) -> Stored:
+        return Stored(self.snapshot, b"".join([data for _, data in self.journal]), location)
+
+
+@dataclass(slots=True)
+class _Operation:
+    """What is known of an id; terms and numbers go on after a delete."""
+
+    term: int = 0
+    next: int = 1
+    holder: Holder | None = None
+    current: _Generation | None = None
+    previous: _Generation | None = None
 
 
 class MemoryStore:
-    """A dict of bytes.
+    """Checkpoints in the memory of this process; they end with it."""
 
-    Attributes:
-        fails: Raised by the next writes, until it is None again.
-    """
+    traits = Traits(survives="process")
 
     def __init__(self) -> None:
-        self._blobs: dict[str, bytes] = {}
-        self._owned: set[str] = set()
-        self.fails: StoreError | None = None
+        self._lock = threading.RLock()
+        self._operations: dict[str, _Operation] = {}
 
-    def get(self, key: str) -> bytes | None:
-        return self._blobs.get(key)
+    def claim(self, key: str, me: Holder, *, ttl: float = 30.0, take_over: bool = False) -> MemoryLease:
+        """Own *key* until the lease is released.
 
-    def put(self, key: str, blob: bytes) -> str:
-        if self.fails is not None:
-            raise self.fails
-        self._blobs[key] = bytes(blob)
-        return f"memory:{key}"
+        Args:
+            me: Who is shown to others as the owner.
+            ttl: Not used: the lease lasts as long as the process.
+            take_over: Take it from its owner, who may no longer write then.
 
-    def delete(self, key: str) -> bool:
-        if self.fails is not None:
-            raise self.fails
-        return self._blobs.pop(key, None) is not None
+        Raises:
+            CheckpointBusyError: Another owner has it. Names that owner.
+        """
+        check_operation_id(key)
+        with self._lock:
+            operation = self._operations.setdefault(key, _Operation())
+            other = operation.holder
+            if other is not None and not take_over:
+                raise CheckpointBusyError(key, other.host, other.pid, other.since)
+            operation.term += 1
+            operation.holder = me
+            return MemoryLease(key, operation, self._lock)
 
-    def keys(self) -> Iterator[str]:
-        return iter(list(self._blobs))
+    def read(self, key: str, *, previous: bool = False) -> Stored | None:
+        """One consistent state of *key*, None if there is none."""
+        check_operation_id(key)
+        with self._lock:
+            operation = self._operations.get(key)
+            if operation is None:
+                return None
+            found = operation.previous if previous else operation.current
+            return found.stored(self.describe(key)) if found is not None else None
+
+    def list(self, pattern: str = "*") -> Iterator[Entry]:
+        """The operations whose id matches *pattern* (see :mod:`fnmatch`)."""
+        with self._lock:
+            found = [
+                Entry(key, self.describe(key), b"", len(known.current.snapshot), known.term, known.holder, None)
+                for key, known in self._operations.items()
+                if known.current is not None and fnmatchcase(key, pattern)
+            ]
+        return iter(found)
+
+    def describe(self, key: str | None = None) -> str:
+        """``memory:{key}``."""
+        return f"memory:{key or ''}"
 
     def close(self) -> None:
-        pass
+        """Nothing is to be closed; what is stored stays."""
 
-    @contextlib.contextmanager
-    def own(self, key: str) -> Iterator[None]:
-        """Own *key* while in the block; raises CheckpointBusyError if somebody else does."""
-        if key in self._owned:
-            raise CheckpointBusyError(key)
-        self._owned.add(key)
-        try:
-            yield
-        finally:
-            self._owned.discard(key)
+
+class MemoryLease:
+    """See :class:`~resumable.stores.Lease`. Made by :meth:`MemoryStore.claim`."""
+
+    def __init__(self, key: str, operation: _Operation, lock: threading.RLock) -> None:
+        self.term = operation.term
+        self._key = key
+        self._operation = operation
+        self._lock = lock
+        self._owner_pid = os.getpid()
+        self._last: tuple[int, bytes] | None = None
+
+    @property
+    def next(self) -> int:
+        """The least sequence number that the next save may take."""
+        return self._operation.next
+
+    def read(self) -> Stored | None:
+        """What is stored, None if nothing is."""
+        with self._lock:
+            current = self._operation.current
+            return current.stored(f"memory:{self._key}") if current is not None else None
+
+    def append(
+        self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Callable[[], None] | None = None
+    ) -> None:
+        """Add *data* to the journal as save *sequence*. See :meth:`Lease.append`."""
+        self._check()
+        if sequence < self.next:
+            if self._last == (sequence, data):
+                return
+            raise StaleCheckpointError(self._key)
+        if self._operation.current is None:
+            raise StoreError(f"{self._key!r} has no snapshot that a save could be added to")
+        if meanwhile is not None:
+            meanwhile()
+        with self._lock:
+            self._check()
+            self._operation.current.journal.append((sequence, bytes(data)))
+            self._operation.next = sequence + 1
+            self._last = sequence, data
+
+    def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
+        """Keep *pieces* as a new snapshot that nobody sees yet. See :meth:`Lease.stage`."""
+        self._check()
+        return partial(self._commit, _Generation(b"".join(pieces), sequence))
+
+    def _commit(self, new: _Generation, summary: bytes) -> None:
+        with self._lock:
+            self._check()
+            operation, old = self._operation, self._operation.current
+            if new.is_committed:
+                return
+            if old is not None and new.sequence < old.sequence:
+                raise StaleCheckpointError(self._key)
+            if new.sequence >= operation.next:
+                operation.next, self._last = new.sequence + 1, None
+            elif old is not None:
+                new.journal = [segment for segment in old.journal if segment[0] > new.sequence]
+            operation.previous, operation.current, new.is_committed = old or operation.previous, new, True
+
+    def where(self) -> int:
+        """The sequence number that the next save may take: here, no outcome is ever unknown."""
+        return self.next
+
+    def renew(self) -> None:
+        """Make sure that the lease is held."""
+        self._check()
+
+    def delete(self) -> bool:
+        """Remove the checkpoint; returns whether there was one."""
+        with self._lock:
+            self._check()
+            found = self._operation.current is not None
+            self._operation.current = self._operation.previous = self._last = None
+            return found
+
+    def release(self) -> None:
+        """Let go of the operation. Never raises; does nothing in a forked child or if the lease is lost."""
+        if os.getpid() == self._owner_pid:
+            with self._lock:
+                if self._operation.term == self.term:
+                    self._operation.holder = None
+
+    def _check(self) -> None:
+        refuse_fork(self._key, self._owner_pid)
+        if self._operation.term != self.term or self._operation.holder is None:
+            raise StaleCheckpointError(self._key)

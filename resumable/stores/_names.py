@@ -1,10 +1,18 @@
-"""Which file name an operation id gets. Pure: no file is touched."""
+"""Which file name an operation id gets, and of which operation a file is."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from .._runtime import disk
 
 PREFIX, SUFFIX = ".checkpoint_", ".json"
 _MAX_BYTES = 180
 _UNSAFE = frozenset('<>:"\\|?*')
+_ID_IN_HEAD = rb'\A\s*\{\s*"version"\s*:\s*"[^"]*"\s*,\s*"operation_id"\s*:\s*("(?:[^"\\]|\\.)*")'
+_HEAD = 8192
 
 
 def check_operation_id(operation_id: object) -> None:
@@ -20,6 +28,30 @@ def check_operation_id(operation_id: object) -> None:
         operation_id.encode()
     except UnicodeEncodeError:
         raise ValueError(f"operation_id {operation_id!r} is not valid Unicode (a lone surrogate)") from None
+
+
+# -- from an id to names ----------------------------------------------------------------------------------------------
+
+
+def file_name(operation_id: str) -> str:
+    """The name of the checkpoint of *operation_id*: ``.checkpoint_{id}.json``.
+
+    An id with a character that cannot stand in it, or that is too long, gets a short hash appended. On a file system
+    that folds case, ``Job`` and ``job`` meet in one name; the id inside the document tells them apart, loudly.
+    """
+    plain = plain_name(operation_id)
+    return hashed_name(operation_id) if plain is None or "/" in operation_id or " " in operation_id else plain
+
+
+def older_names(operation_id: str) -> list[str]:
+    """Other names under which an older release, or another tool, may have left the checkpoint of *operation_id*."""
+    return sorted(names_for(operation_id) - {file_name(operation_id)})
+
+
+def names_for(operation_id: str) -> set[str]:
+    """All file names that the checkpoint of *operation_id* may have."""
+    names = (plain_name(operation_id), hashed_name(operation_id))
+    return {name for name in names if name is not None}
 
 
 def plain_name(operation_id: str) -> str | None:
@@ -39,16 +71,60 @@ def hashed_name(operation_id: str) -> str:
     return f"{PREFIX}{stem}-{hashlib.sha256(operation_id.encode()).hexdigest()[:12]}{SUFFIX}"
 
 
-def may_share_a_file(one: str, other: str) -> bool:
-    """Whether two ids are legitimate rivals for one file name (on file systems that fold case, too)."""
-    return bool(_folded(one) & _folded(other))
+def beside(path: Path, suffix: str) -> Path:
+    """The file of the checkpoint *path* that ends in *suffix*."""
+    return path.with_name(path.name.removesuffix(SUFFIX) + suffix)
 
 
-def _folded(operation_id: str) -> set[str]:
-    return {name.casefold() for name in names_for(operation_id)}
+# -- from a file to its id --------------------------------------------------------------------------------------------
 
 
-def names_for(operation_id: str) -> set[str]:
-    """The file names that *operation_id* may get."""
-    names = (plain_name(operation_id), hashed_name(operation_id))
-    return {name for name in names if name is not None}
+def older_files(directory: Path, operation_id: str) -> Iterator[Path]:
+    """The checkpoints of *operation_id* in *directory* under its older names.
+
+    Raises:
+        OSError: They cannot be looked at. They must not count as absent: the operation would begin anew.
+    """
+    for name in older_names(operation_id):
+        path = directory / name
+        if disk.stamp(path) is not None and not disk.is_irregular(path) and _is_of(path, operation_id):
+            yield path
+
+
+def _is_of(path: Path, operation_id: str) -> bool:
+    """Whether *path* belongs to *operation_id*, one of whose names it has.
+
+    Only an id that may have this name counts: a bit makes ``Job`` of ``job``, and a document of version 1.0 has none.
+    """
+    found = read_operation_id(path)
+    return found is None or found == operation_id or path.name not in names_for(found)
+
+
+def operation_id_in(path: Path) -> str | None:
+    """The operation id inside the checkpoint file *path*; None if there is no file or it does not say."""
+    try:
+        return read_operation_id(path)
+    except OSError:
+        return None
+
+
+def read_operation_id(path: Path) -> str | None:
+    """The operation id inside the checkpoint file *path*; None if there is no file or it does not say.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    head = disk.read(path, _HEAD)
+    if head is None:
+        return None
+    import msgspec  # not worth loading before there is a file
+
+    match = re.match(_ID_IN_HEAD, head)
+    try:
+        if match is not None:
+            return msgspec.json.decode(match.group(1), type=str)
+        # A parser that looks for one member only takes no memory for the others.
+        document = msgspec.defstruct("_Document", [("operation_id", str)])
+        return str(msgspec.json.decode(disk.read(path) or b"", type=document).operation_id)  # type: ignore[attr-defined]
+    except (ValueError, RecursionError):
+        return None

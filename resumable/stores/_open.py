@@ -6,19 +6,20 @@ import os
 import re
 from pathlib import Path
 
-from ._base import CheckpointStore
-from ._old import OldStore
+from ._base import CheckpointStore, SimpleStore
 from ._file import FileStore
 from ._memory import MemoryStore
+from ._simple import AdaptedStore
 
 _SCHEME = r"([A-Za-z][A-Za-z0-9+.-]+)://"
 _memory_stores: dict[str, MemoryStore] = {}
 
 
-def open_store(where: str | os.PathLike[str] | CheckpointStore) -> CheckpointStore:
+def open_store(where: str | os.PathLike[str] | CheckpointStore | SimpleStore) -> CheckpointStore:
     """The store that *where* names: a directory, ``memory://name``, or a store, which is returned as it is.
 
-    The same ``memory://`` name is the same store, for as long as the process lives.
+    A ``memory://`` name stands for one store as long as the process lives. A simple store of your own, with get, put,
+    delete, keys and close, is wrapped.
 
     Raises:
         ValueError: If no store has that scheme.
@@ -28,8 +29,10 @@ def open_store(where: str | os.PathLike[str] | CheckpointStore) -> CheckpointSto
         return FileStore(where)
     if isinstance(where, str):
         return _open_text(where)
-    if isinstance(where, OldStore):
+    if isinstance(where, CheckpointStore):
         return where
+    if isinstance(where, SimpleStore):
+        return AdaptedStore(where)
     raise TypeError(f"a store is a directory, a URL or an object with get, put, delete, keys and close, not {where!r}")
 
 

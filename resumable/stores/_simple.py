@@ -1,0 +1,155 @@
+"""A user's own store of bytes by id, with the leases that the library writes through."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from fnmatch import fnmatchcase
+from functools import partial
+
+from .._errors import CheckpointBusyError, StaleCheckpointError, StoreError
+from ._base import Entry, Holder, SimpleStore, Stored, Traits, refuse_fork
+from ._names import check_operation_id
+
+_terms = itertools.count(time.time_ns())
+_holders: dict[tuple[int, str], Holder] = {}
+"""By identity of the simple store, which its leases keep alive, and id: two adapters of one store see each other."""
+_lock = threading.Lock()
+
+
+class AdaptedStore:
+    """A :class:`~resumable.stores.SimpleStore` as a CheckpointStore: each save is one ``put`` of a whole snapshot.
+
+    An operation has one owner in this process; among processes only if *store* has a verb ``own(key)``.
+    """
+
+    traits = Traits(takes_journal=False)
+
+    def __init__(self, store: SimpleStore) -> None:
+        self.store = store
+
+    def __repr__(self) -> str:
+        return repr(self.store)
+
+    def claim(self, key: str, me: Holder, *, ttl: float = 30.0, take_over: bool = False) -> AdaptedLease:
+        """Own *key* until the lease is released.
+
+        Args:
+            me: Who is shown to others as the owner.
+            ttl: Not used: the lease lasts as long as the process.
+            take_over: Not used.
+
+        Raises:
+            CheckpointBusyError: Another owner has it. Names that owner.
+        """
+        check_operation_id(key)
+        with _lock:
+            other = _holders.get((id(self.store), key))
+            if other is not None:
+                raise CheckpointBusyError(key, other.host, other.pid, other.since)
+            _holders[id(self.store), key] = me
+        with ExitStack() as owned:
+            owned.callback(_holders.pop, (id(self.store), key), None)
+            own = getattr(self.store, "own", None)
+            if own is not None:
+                owned.enter_context(own(key))
+            return AdaptedLease(self, key, owned.pop_all())
+
+    def read(self, key: str, *, previous: bool = False) -> Stored | None:
+        """What is stored under *key*, None if nothing is. There is no previous one."""
+        check_operation_id(key)
+        blob = None if previous else self.store.get(key)
+        return Stored(blob, b"", self.describe(key)) if blob is not None else None
+
+    def list(self, pattern: str = "*") -> Iterator[Entry]:
+        """The operations whose id matches *pattern* (see :mod:`fnmatch`)."""
+        for key in self.store.keys():  # noqa: SIM118 - a store is no mapping
+            if fnmatchcase(key, pattern):
+                yield Entry(key, self.describe(key), b"", 0, 0, _holders.get((id(self.store), key)), None)
+
+    def describe(self, key: str | None = None) -> str:
+        """The ``repr`` of the store, and the id."""
+        return repr(self.store) if key is None else f"{self.store!r}:{key}"
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
+
+
+class AdaptedLease:
+    """See :class:`~resumable.stores.Lease`. Made by :meth:`AdaptedStore.claim`."""
+
+    def __init__(self, store: AdaptedStore, key: str, owned: ExitStack) -> None:
+        self.term = next(_terms)
+        self.next = time.time_ns() // 1_000_000
+        self._store = store
+        self._key = key
+        self._owned = owned
+        self._owner_pid = os.getpid()
+        self._is_released = False
+
+    def read(self) -> Stored | None:
+        """What is stored, None if nothing is."""
+        return self._store.read(self._key)
+
+    def append(
+        self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Callable[[], None] | None = None
+    ) -> None:
+        """Refused: the store takes whole snapshots only."""
+        self._check()
+        raise StoreError(f"{self._store!r} takes no journal; every save is a whole snapshot")
+
+    def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
+        """Join *pieces*; the commit puts them into the store."""
+        self._check()
+        return partial(self._commit, _Staged(b"".join(pieces)), sequence)
+
+    def _commit(self, staged: _Staged, sequence: int, summary: bytes) -> None:
+        self._check()
+        if staged.blob is None:
+            return
+        if sequence < self.next - 1:
+            raise StaleCheckpointError(self._key)
+        self.next = sequence + 1
+        self._store.store.put(self._key, staged.blob)
+        staged.blob = None
+
+    def where(self) -> int:
+        """One more than any number that was tried."""
+        return self.next
+
+    def renew(self) -> None:
+        """Make sure that the lease is held."""
+        self._check()
+
+    def delete(self) -> bool:
+        """Remove the checkpoint; returns whether there was one."""
+        self._check()
+        return self._store.store.delete(self._key)
+
+    def release(self) -> None:
+        """Let go of the operation. Never raises; does nothing in a forked child, whose parent goes on."""
+        if not self._is_released and os.getpid() == self._owner_pid:
+            self._is_released = True
+            try:
+                self._owned.close()
+            except Exception:  # the user's own error must not be replaced
+                return
+
+    def _check(self) -> None:
+        refuse_fork(self._key, self._owner_pid)
+        if self._is_released:
+            raise StaleCheckpointError(self._key)
+
+
+class _Staged:
+    """A snapshot that waits for its commit; None once it is stored."""
+
+    __slots__ = ("blob",)
+
+    def __init__(self, blob: bytes) -> None:
+        self.blob: bytes | None = blob
