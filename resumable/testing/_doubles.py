@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import os
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from .._errors import StoreError
-from ..stores import CheckpointStore
+from ..stores import CheckpointStore, Entry, Holder, Lease, SimpleStore, Stored, open_store
 
 
 class ManualClock:
@@ -88,69 +89,124 @@ class ManualClock:
             return alarm
 
 
-_VERBS = ("get", "put", "delete", "keys", "close")
-_MORE_VERBS = (
-    "put_chunks", "own", "read_journal", "append_journal", "write_journal", "retire_journal",
-    "locate", "get_previous", "stamp",
-)  # fmt: skip
+_VERBS = frozenset({"claim", "read", "list", "append", "stage", "commit", "write", "renew", "delete", "close"})
+_CHANGING = frozenset({"append", "stage", "commit", "delete"})
 
 
 class FaultyStore:
     """Passes everything on to *store*, and fails where a test wants it to: before anything was done.
 
-    It can do what *store* can: journals, ownership and the rest, where there are any.
+    The verbs are those of a store and its lease: ``"claim"``, ``"read"``, ``"list"``, ``"append"`` (a save to the
+    journal), ``"stage"`` and ``"commit"`` (a save of the whole), ``"renew"``, ``"delete"``, ``"close"``. ``"write"``
+    stands for the beginning of any save: an append or a stage.
 
     Args:
-        fails_on: By verb (``"put"``, ``"append_journal"``, …): what each call of it raises. May be changed at any
-            time through the attribute of the same name.
+        store: What :func:`~resumable.stores.open_store` takes.
+        fails_on: By verb, what each call of it raises. May be changed at any time through the attribute of that name.
+
+    Attributes:
+        fails: What every write and delete raises, until it is None again.
     """
 
-    def __init__(self, store: CheckpointStore, fails_on: Mapping[str, BaseException] | None = None) -> None:
-        self.store = store
-        self.fails_on = {self._checked(verb): error for verb, error in (fails_on or {}).items()}
+    def __init__(
+        self,
+        store: CheckpointStore | SimpleStore | str | os.PathLike[str],
+        fails_on: Mapping[str, BaseException] | None = None,
+    ) -> None:
+        self.store = open_store(store)
+        self.traits = self.store.traits
+        self.fails_on = {_checked(verb): error for verb, error in (fails_on or {}).items()}
+        self.fails: BaseException | None = None
         self._next: defaultdict[str, deque[BaseException]] = defaultdict(deque)
-        for verb in _MORE_VERBS:
-            if hasattr(store, verb):
-                setattr(self, verb, self._passing_on(verb))
 
     def fail_next(self, verb: str, times: int = 1, error: BaseException | None = None) -> None:
         """The next *times* calls of *verb* raise *error*, a StoreError by default.
 
         Raises:
-            ValueError: If the store has no such verb.
+            ValueError: If there is no such verb.
         """
         fault = error if error is not None else StoreError(f"{verb} failed, as the test wished")
-        self._next[self._checked(verb)].extend([fault] * times)
+        self._next[_checked(verb)].extend([fault] * times)
 
-    def get(self, key: str) -> bytes | None:
-        found: bytes | None = self._call("get", key)
-        return found
+    def claim(self, key: str, me: Holder, *, ttl: float = 30.0, take_over: bool = False) -> FaultyLease:
+        self.call("claim")
+        return FaultyLease(self, self.store.claim(key, me, ttl=ttl, take_over=take_over))
 
-    def put(self, key: str, blob: bytes) -> Path | str:
-        where: Path | str = self._call("put", key, blob)
-        return where
+    def read(self, key: str, *, previous: bool = False) -> Stored | None:
+        self.call("read")
+        return self.store.read(key, previous=previous)
 
-    def delete(self, key: str) -> bool:
-        return bool(self._call("delete", key))
+    def list(self, pattern: str = "*") -> Iterator[Entry]:
+        self.call("list")
+        return self.store.list(pattern)
 
-    def keys(self) -> Iterator[str]:
-        keys: Iterator[str] = self._call("keys")
-        return keys
+    def describe(self, key: str | None = None) -> Path | str:
+        return self.store.describe(key)
 
     def close(self) -> None:
-        self._call("close")
+        self.call("close")
+        self.store.close()
 
-    def _passing_on(self, verb: str) -> Callable[..., Any]:
-        return lambda *arguments: self._call(verb, *arguments)
+    def call(self, *verbs: str) -> None:
+        """Raise what the test wished for a call that *verbs* name."""
+        for verb in verbs:
+            if self._next[verb]:
+                raise self._next[verb].popleft()
+            if verb in self.fails_on:
+                raise self.fails_on[verb]
+        if self.fails is not None and _CHANGING.intersection(verbs):
+            raise self.fails
 
-    def _call(self, verb: str, *arguments: Any) -> Any:
-        if self._next[verb]:
-            raise self._next[verb].popleft()
-        if verb in self.fails_on:
-            raise self.fails_on[verb]
-        return getattr(self.store, verb)(*arguments)
 
-    def _checked(self, verb: str) -> str:
-        if verb not in (*_VERBS, *_MORE_VERBS) or not hasattr(self.store, verb):
-            raise ValueError(f"{self.store!r} has no verb {verb!r}")
-        return verb
+class FaultyLease:
+    """The lease of a :class:`FaultyStore`: it fails where the store is told to."""
+
+    def __init__(self, store: FaultyStore, lease: Lease) -> None:
+        self._store = store
+        self._lease = lease
+
+    @property
+    def term(self) -> int:
+        return self._lease.term
+
+    @property
+    def next(self) -> int:
+        return self._lease.next
+
+    def read(self) -> Stored | None:
+        self._store.call("read")
+        return self._lease.read()
+
+    def append(
+        self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Callable[[], None] | None = None
+    ) -> None:
+        self._store.call("append", "write")
+        self._lease.append(sequence, data, summary, meanwhile)
+
+    def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
+        self._store.call("stage", "write")
+        return partial(self._commit, self._lease.stage(sequence, pieces))
+
+    def _commit(self, commit: Callable[[bytes], None], summary: bytes) -> None:
+        self._store.call("commit")
+        commit(summary)
+
+    def where(self) -> int:
+        return self._lease.where()
+
+    def renew(self) -> None:
+        self._store.call("renew")
+        self._lease.renew()
+
+    def delete(self) -> bool:
+        self._store.call("delete")
+        return self._lease.delete()
+
+    def release(self) -> None:
+        self._lease.release()
+
+
+def _checked(verb: str) -> str:
+    if verb not in _VERBS:
+        raise ValueError(f"a store has no verb {verb!r}; there are {', '.join(sorted(_VERBS))}")
+    return verb
