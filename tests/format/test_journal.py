@@ -315,7 +315,7 @@ def crcs() -> list[int]:
 def test_saves_count_from_the_snapshot_on_also_one_made_of_the_first_of_them(count: int) -> None:
     """The chain goes on over folds: a snapshot that holds *count* of the saves notes the CRC of the last of these."""
     content = read(FORMATS[2].raw)
-    snapshot = facts(100 + count, ([7] + crcs())[count])
+    snapshot = facts(100 + count, [7, *crcs()][count])
 
     assert journal.saves_for(content, snapshot) == content.records[count:]
     position = journal.position_after(content, snapshot, len(FORMATS[2].raw))
