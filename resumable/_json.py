@@ -11,10 +11,13 @@ from typing import Any
 import msgspec
 
 from ._errors import StateEncodeError
+from ._text import shortened
 
 MAX_DEPTH = 200
+LEAVES: frozenset[type] = frozenset({str, int, float, bool, type(None)})
+"""What JSON holds that holds nothing itself. A float must be finite."""
+_SURE: frozenset[type] = LEAVES - {float}
 _CONTAINERS = (dict, list)
-_LEAVES: frozenset[type] = frozenset({str, int, bool, type(None)})
 _MANY = 8192
 _NEWEST = 2048
 _TURNS = 8
@@ -48,8 +51,8 @@ def text_key(key: Any, path: str) -> str:
 class Checker:
     """Checks one state at each save: wholly at first and on demand, cheaply else.
 
-    Cheaply means: of a container with many entries the last ones, where new ones stand, and an eighth of the others, in
-    turns. What is wrong there is found at once, in an older entry after eight checks, and by the last one of a run.
+    A cheap check looks at the last entries of a large container, where new ones stand, and at an eighth of the others,
+    in turns. So it finds what is wrong in a new entry at once, and in an older one after eight checks.
     """
 
     def __init__(self, warn: Callable[[str], None] | None = None) -> None:
@@ -57,7 +60,10 @@ class Checker:
         self._turn = 0
 
     def check(self, value: Any, path: str, *, wholly: bool = False) -> None:
-        """See :func:`check`.
+        """Make sure that *value* comes back from JSON as it is, as far as this turn looks.
+
+        Args:
+            wholly: Look at everything.
 
         Raises:
             StateEncodeError: Naming the exact path.
@@ -70,7 +76,7 @@ class Checker:
 
 
 def _part(value: Any, turn: int, depth: int = 3) -> Any:
-    """*value* with its large containers cut down to what is to be looked at."""
+    """*value*, its large containers cut down to what this turn looks at."""
     if type(value) is dict:
         if len(value) >= _MANY:
             begin, end = _share(len(value), turn)
@@ -92,13 +98,13 @@ def is_plain(value: Any) -> bool:
     level = [value]
     for _ in range(MAX_DEPTH):
         kinds: frozenset[type] = frozenset(map(type, level))
-        leaves = kinds & _LEAVES
+        leaves = kinds & _SURE
         types = kinds - leaves
         if float in types:
             if not all(map(math.isfinite, (v for v in level if type(v) is float))):
                 return False
             types -= {float}
-            leaves = _LEAVES
+            leaves = _SURE
         if not types:
             return True
         if not all(map(_is_native, types)):
@@ -108,7 +114,7 @@ def is_plain(value: Any) -> bool:
         if not _has_plain_keys(dicts):
             return False
         values = chain.from_iterable(map(dict.values, dicts))
-        if not lists and set(map(type, values)) <= _LEAVES:
+        if not lists and set(map(type, values)) <= _SURE:
             return True
         level = list(chain(chain.from_iterable(map(dict.values, dicts)), *lists))
     return False
@@ -125,7 +131,7 @@ def _has_plain_keys(dicts: list[dict[Any, Any]]) -> bool:
 
 
 def look_closely(value: Any, path: str, warn: Callable[[str], None] | None = None) -> None:
-    """As :func:`check`, each value by itself."""
+    """Check each value by itself. See :func:`check`."""
     _walk(value, path, warn, set())
 
 
@@ -140,7 +146,7 @@ def _walk(value: Any, path: str, warn: Callable[[str], None] | None, around: set
         around.add(id(value))
         for key, item in list(value.items()):  # another thread may add to it
             if type(key) is not str:
-                raise StateEncodeError(path, f"the key {_short(key)} is not a string; JSON would make it one")
+                raise StateEncodeError(path, f"the key {shortened(key)} is not a string; JSON would make it one")
             _check_text(key, path)
             _walk(item, f"{path}{step(key)}", warn, around)
         around.remove(id(value))
@@ -155,7 +161,7 @@ def _walk(value: Any, path: str, warn: Callable[[str], None] | None, around: set
     elif type(value) is float:
         if not math.isfinite(value):
             raise StateEncodeError(path, f"{value} is not a JSON number")
-    elif type(value) not in _LEAVES:
+    elif type(value) not in _SURE:
         raise StateEncodeError(path, _advice(value))
 
 
@@ -163,14 +169,14 @@ def _advice(value: Any) -> str:
     kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
     hints = {"set": "use sorted(...) or cp.set(name)", "frozenset": "use sorted(...)", "bytes": "decode it to str"}
     hint = hints.get(kind, "keep plain JSON in the state, or give a typed one: checkpointed(..., state=MyState)")
-    return f"{_short(value)} is of type {kind}, which JSON cannot hold exactly; {hint}"
+    return f"{shortened(value)} is of type {kind}, which JSON cannot hold exactly; {hint}"
 
 
 def _check_text(text: str, path: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise StateEncodeError(path, f"{_short(text)} is not valid Unicode (a lone surrogate)") from None
+        raise StateEncodeError(path, f"{shortened(text)} is not valid Unicode (a lone surrogate)") from None
 
 
 def _note_kind(value: Any, kind: type, path: str, warn: Callable[[str], None] | None) -> None:
@@ -193,11 +199,6 @@ def warn_once_per_path() -> Callable[[str], None]:
 def step(key: str) -> str:
     """One step of a path into JSON: ``.name`` or ``['any text']``."""
     return f".{key}" if key.isidentifier() else f"[{key!r}]"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 _encoder = msgspec.json.Encoder()

@@ -15,6 +15,12 @@ _CHILD = "from multiprocessing."
 """How the code begins that starts a worker process."""
 
 
+def shortened(value: object, limit: int = 60) -> str:
+    """How Python shows *value*, in *limit* characters at most."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
 def printable(text: str) -> str:
     """*text* on one line, with what could steer a terminal written out (``\\x1b``)."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

@@ -119,7 +119,7 @@ def read(raw: bytes) -> JournalContent | None:
     position, crc, damage = 0, 0, ""
     while position < len(raw):
         found = _read_line(raw, position, crc if header else 0)
-        if found is None or not found[0]:
+        if found is None or (position == 0 and not found[0]):
             damage = "" if _is_torn(raw, position) else f"its line at byte {position} is damaged"
             break
         record, end, its_crc = found
@@ -168,8 +168,10 @@ def _is_torn(raw: bytes, start: int) -> bool:
     JSON holds no raw newline or NUL: a whole line ends with the one, and a run of the other was never in it.
     """
     tail = raw[start:]
-    # An append is a line; the first one of format 1 is the header as well.
-    if not _may_be_part_of(tail, 2 if start == 0 and _SAVE.search(tail) is None else 1):
+    # An append is one line; the first one of format 1 has the header before it.
+    lines = 2 if start == 0 and _SAVE.search(tail) is None else 1
+    # Behind the head of the first line, this is the head of the next one: that began only once the first one stood.
+    if _SAVE.search(tail, _MAX_PREFIX) is not None or not _may_be_part_of(tail, lines):
         return False
     length = _told_length(tail)
     line = tail[:length]

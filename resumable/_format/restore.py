@@ -7,23 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from .._durable.changes import Replay
 from .._errors import CheckpointCorruptError
+from .._json import LEAVES
 from .._loops.by_key import merged
 from .._models import CheckpointData, CheckpointMetadata, check_metadata
 from .._runtime.interpreter import collector_paused
+from ..stores import CheckpointStore, Lease, Stored
 from .document import VERSION, UnknownFormatError, decode_document, digest_of, in_place, is_newer, newer, refuse_unknown
 from .journal import Position, SnapshotFacts, noted_crc, position_after, saves_for
 from .journal import read as read_journal
 from .migrations import is_legacy, migrate
 from .sections import OF_THE_SNAPSHOT, Sections, read_sections
-
-if TYPE_CHECKING:
-    from ..stores import CheckpointStore, Lease, Stored
-
-_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 @dataclass(slots=True)
@@ -121,7 +118,7 @@ def check_sections(restored: Restored) -> None:
         expected = dict if kind == "mapping" else list
         if value is not None and type(value) is not expected:
             raise ValueError(f"$.state.{name} is no {kind}, but a {type(value).__name__}")
-        if kind == "set" and not set(map(type, value or ())) <= _SCALARS:
+        if kind == "set" and not set(map(type, value or ())) <= LEAVES:
             raise ValueError(f"$.state.{name} is no set: a member is an array or an object")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
@@ -11,7 +10,6 @@ import msgspec
 
 from .._errors import InputChangedError, StateEncodeError
 from .._json import check, decode, encode
-from .._models import SaveCosts
 from .._text import command_for
 
 _BYTES_IN_PYDANTIC = (
@@ -94,21 +92,3 @@ def _decode(kind: type[Any], value: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, PurePath):
         return kind(value)
     raise NotImplementedError(f"a {kind.__name__} cannot be restored")
-
-
-def costs_from(internal: Mapping[str, Any]) -> tuple[SaveCosts | None, float]:
-    """What saving has cost earlier runs, this resume counted, and the seconds that those took.
-
-    Raises:
-        ValueError: What was saved cannot be that.
-    """
-    if "costs" not in internal:
-        return None, 0.0
-    elapsed = internal.get("elapsed", 0.0)
-    if type(elapsed) not in (int, float) or not 0 <= elapsed < 1e15:
-        raise ValueError(f"its elapsed time is {elapsed!r}")
-    try:
-        costs: SaveCosts = msgspec.convert(internal["costs"], SaveCosts)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"its record of what saves cost is damaged: {error}") from None
-    return dataclasses.replace(costs, restores=costs.restores + 1), float(elapsed)
