@@ -1,71 +1,100 @@
-"""What a person is told of one run: that it goes on, how far it is, what it waits for, where it stopped."""
+"""What a person is told of a run: that it goes on, how far it is, what it waits for, where it stopped."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .._runtime.observer import Observer
 from .._text import resume_command
 from .messages import going_on, how_it_ended, stopped, waiting
 
 if TYPE_CHECKING:
-    from .._engine.history import Runs
-    from .._engine.quota import Quota
-    from .._engine.session import Session
+    from .._format.sections import Run
+    from .._models import CheckpointMetadata, SaveCosts
+    from .._runtime.clock import Instant
     from .bar import ProgressView
-    from .forecast import Forecaster
+    from .forecast import Forecaster, QuotaLook
     from .progress import Progress
 
 _log = logging.getLogger("resumable")
 
 DRAW_SECONDS = 0.2
-"""How often a bar is drawn."""
+"""Seconds between two drawings of a bar."""
+_COUNT_SECONDS = 1.0
+"""Seconds between two numbers of a countdown where no bar is shown."""
 
 
 class Watched(Protocol):
-    """The operation, as its reporter sees it."""
+    """An open operation in plain values, as its reporter reads them.
 
-    quota: Quota
-    session: Session
-    runs: Runs
+    Attributes:
+        instant: When the operation last read its clock.
+        resumed: Whether it was restored from a checkpoint.
+        items_before: Items that earlier runs did.
+        processed_items: Items over all runs.
+        pace_before: What :meth:`Reporter.to_dict` gave in the last run; None if nobody watched.
+        run_number: Number of this run, from 1.
+        last_run: The run before, from the history; None if there is none.
+        margin_seconds: What a wait for a quota lasts beyond the reset.
+        directory: Where a command must look for the checkpoint; "" if it looks there by itself.
+    """
 
     @property
     def operation_id(self) -> str: ...
     @property
-    def processed_items(self) -> int: ...
+    def instant(self) -> Instant: ...
+    @property
+    def resumed(self) -> bool: ...
     @property
     def items_before(self) -> int: ...
+    @property
+    def processed_items(self) -> int: ...
+    @property
+    def pace_before(self) -> Mapping[str, Any] | None: ...
+    @property
+    def metadata(self) -> CheckpointMetadata: ...
+    @property
+    def costs(self) -> SaveCosts: ...
+    @property
+    def run_number(self) -> int: ...
+    @property
+    def last_run(self) -> Run | None: ...
+    @property
+    def margin_seconds(self) -> float: ...
+    @property
+    def directory(self) -> str: ...
+
+    def quota_looks(self, now: float) -> Iterable[QuotaLook]:
+        """The quotas that a forecast needs; *now* is epoch seconds."""
+        ...
 
 
-class Reporter:
-    """Tells on stderr, where a person reads it, and to the logger ``resumable``.
+class Reporter(Observer):
+    """Observes one run, and reports it to the logger ``resumable``, and on stderr if a person reads it.
 
     Args:
-        how: What ``progress=`` asked for.
-        saved: What :meth:`to_dict` gave in the last run.
+        how: The value of ``progress=``.
+
+    Raises:
+        TypeError: If *how* is no way to show progress.
     """
 
-    def __init__(self, operation: Watched, how: Any, saved: Mapping[str, Any] | None) -> None:
-        self._operation = operation
+    def __init__(self, how: Any) -> None:
         self._progress: Progress | None = None
         self._forecaster: Forecaster | None = None
         self._drawn_at = float("-inf")
         self._has_started = False
-        self._countdown_said = 0
+        self._countdown_width = 0
+        self._saves_before = float("inf")
+        self.is_quiet = how is False
         if how is not False:
-            self._watch(how, saved)
+            from .progress import show  # nobody who does not watch pays for this
 
-    def _watch(self, how: Any, saved: Mapping[str, Any] | None) -> None:
-        # Nobody who does not watch pays for these.
-        from .forecast import Forecaster
-        from .progress import show
-
-        self._progress = show(how)
-        costs = self._operation.session.costs
-        self._forecaster = Forecaster(self._operation.items_before, costs.active_seconds, saved)
+            self._progress = show(how)
 
     @property
     def is_watched(self) -> bool:
@@ -73,31 +102,32 @@ class Reporter:
         return self._progress is not None
 
     def to_dict(self) -> dict[str, Any] | None:
-        """What was learned of the pace, for the next run; None if nobody watches."""
+        """What was learned of the pace, for the next run; None if nothing was."""
         return self._forecaster.to_dict() if self._forecaster is not None else None
 
     # -- the run
 
-    def goes_on(self, *, at: datetime) -> None:
-        """An earlier run's checkpoint was restored."""
-        operation = self._operation
-        last = operation.runs.last
-        text = going_on(
-            operation.operation_id,
-            operation.items_before + 1,
-            operation.session.metadata.total_items,
-            operation.runs.number,
-            _seconds_since(last.get("ended"), at),
-            how_it_ended(last.get("reason")),
-        )
-        self._tell(text)
+    # Every operation here is a Watched. Its type is Any, because a subclass may not narrow what an Observer takes.
 
-    def has_stopped(self, directory: str) -> None:
-        """Ctrl-C or SIGTERM ended the run, and all is saved: in *directory*, "" where it is looked for anyway."""
-        operation = self._operation
-        command = resume_command(sys.orig_argv, is_windows=sys.platform == "win32")
-        total = operation.session.metadata.total_items
-        self._tell(stopped(operation.operation_id, operation.processed_items, total, command, directory))
+    def opened(self, operation: Any) -> None:
+        if self._progress is not None:
+            from .forecast import Forecaster
+
+            self._forecaster = Forecaster(operation.items_before, operation.costs.active_seconds, operation.pace_before)
+        if operation.resumed:
+            self._tell(_going_on(operation))
+
+    def closing(self, operation: Any, error: BaseException | None) -> None:
+        self._saves_before = operation.metadata.save_count
+        if error is not None:  # the save at the exit may take long, and the bar must not look alive meanwhile
+            self._stop(operation)
+
+    def closed(self, operation: Any) -> None:
+        self._stop(operation)
+        metadata = operation.metadata
+        is_saved = metadata.save_count > self._saves_before
+        if is_saved and how_it_ended(metadata.last_save_reason) in ("Ctrl-C", "SIGTERM"):
+            self._tell(_stopped(operation))
 
     def _tell(self, text: str) -> None:
         from .terminal import is_terminal, say
@@ -108,65 +138,65 @@ class Reporter:
 
     # -- progress
 
-    def look(self, *, now: float, at: datetime) -> None:
-        """Draw, if it is time to."""
-        if self._progress is None or now - self._drawn_at < DRAW_SECONDS:
-            return
-        self._drawn_at = now
-        view = self._view(at)
-        show = self._progress.update if self._has_started else self._progress.start
-        self._has_started = True
-        show(view, now=now)
+    def checked_in(self, operation: Any) -> None:
+        if self._progress is not None and self._is_due(operation, DRAW_SECONDS):
+            self._draw(self._progress, self._view(operation))
 
-    def wait(self, seconds: float, whom: str, *, now: float, at: datetime) -> None:
-        """The operation waits: a countdown."""
+    def waiting(self, operation: Any, seconds: float, whom: str) -> None:
         if self._progress is not None:
-            if now - self._drawn_at >= DRAW_SECONDS:
-                self._drawn_at = now
-                self._progress.wait(self._view(at, seconds, whom), now=now)
-        elif now - self._drawn_at >= 1:
-            self._drawn_at = now
-            self._count_down(waiting(self._operation.operation_id, seconds, whom, at.astimezone()))
+            if self._is_due(operation, DRAW_SECONDS):
+                self._draw(self._progress, self._view(operation, seconds, whom))
+        elif self._is_due(operation, _COUNT_SECONDS):
+            self._count_down(waiting(operation.operation_id, seconds, whom, operation.instant.utc.astimezone()))
+
+    def _is_due(self, operation: Watched, seconds: float) -> bool:
+        now = operation.instant.monotonic
+        if now - self._drawn_at < seconds:
+            return False
+        self._drawn_at = now
+        return True
+
+    def _draw(self, progress: Progress, view: ProgressView) -> None:
+        draw = progress.wait if view.is_waiting else progress.update
+        if not self._has_started:
+            self._has_started, draw = True, progress.start
+        draw(view, now=self._drawn_at)
+
+    def _stop(self, operation: Watched) -> None:
+        progress, self._progress = self._progress, None
+        if progress is not None and self._forecaster is not None:
+            progress.stop(self._view(operation), now=operation.instant.monotonic)
 
     def _count_down(self, text: str) -> None:
         from .terminal import is_terminal, say
 
-        if not self._countdown_said:
+        if not self._countdown_width:
             _log.info("%s", text)
         if is_terminal(sys.stderr):
-            sys.stderr.write("\r" + text.ljust(self._countdown_said))
+            sys.stderr.write("\r" + text.ljust(self._countdown_width))
             sys.stderr.flush()
-        elif not self._countdown_said:
+        elif not self._countdown_width:
             say(text)
-        self._countdown_said = len(text)
+        self._countdown_width = len(text)
 
-    def wait_is_over(self) -> None:
-        """The operation goes on."""
+    def resumed(self, operation: Any) -> None:
         from .terminal import is_terminal
 
-        if self._countdown_said and is_terminal(sys.stderr):
+        if self._countdown_width and is_terminal(sys.stderr):
             sys.stderr.write("\n")
-        self._countdown_said = 0
+        self._countdown_width = 0
 
-    def stop(self, *, now: float, at: datetime) -> None:
-        """The run is over; the bar stays as it is."""
-        if self._progress is not None:
-            self._progress.stop(self._view(at), now=now)
-            self._progress = None
-
-    def _view(self, at: datetime, waiting_seconds: float | None = None, whom: str = "") -> ProgressView:
+    def _view(self, operation: Watched, waiting_seconds: float | None = None, whom: str = "") -> ProgressView:
         from .bar import ProgressView
 
-        operation, forecaster = self._operation, self._forecaster
+        forecaster, metadata, now = self._forecaster, operation.metadata, operation.instant.epoch
         assert forecaster is not None
-        metadata, now = operation.session.metadata, at.timestamp()
         done = operation.processed_items
-        looks = operation.quota.looks(now=now)
-        forecaster.look(done, operation.session.costs.active_seconds, looks, now=now)
-        forecast = forecaster.forecast(metadata.total_items, now=now, margin_seconds=operation.quota.margin_seconds)
+        forecaster.look(done, operation.costs.active_seconds, operation.quota_looks(now), now=now)
+        forecast = forecaster.forecast(metadata.total_items, now=now, margin_seconds=operation.margin_seconds)
         return ProgressView(
             operation_id=operation.operation_id,
-            at=at.astimezone(),
+            at=operation.instant.utc.astimezone(),
             done=done,
             total=metadata.total_items,
             rate=forecaster.rate,
@@ -175,15 +205,33 @@ class Reporter:
             wait_seconds=forecast.wait_seconds,
             requests_remaining=metadata.rate_limit_remaining,
             requests_limit=metadata.rate_limit_total,
-            run=operation.runs.number,
+            run=operation.run_number,
             resumed_at=operation.items_before,
             waiting_seconds=waiting_seconds,
             waiting_for=whom,
         )
 
 
-def _seconds_since(stamp: Any, at: datetime) -> float | None:
+def _going_on(operation: Watched) -> str:
+    last = operation.last_run
+    return going_on(
+        operation.operation_id,
+        operation.items_before + 1,
+        operation.metadata.total_items,
+        operation.run_number,
+        _seconds_since(last.ended, operation.instant.utc) if last else None,
+        how_it_ended(last.reason if last else None),
+    )
+
+
+def _stopped(operation: Watched) -> str:
+    command = resume_command(sys.orig_argv, is_windows=sys.platform == "win32")
+    done, total = operation.processed_items, operation.metadata.total_items
+    return stopped(operation.operation_id, done, total, command, operation.directory)
+
+
+def _seconds_since(stamp: str, at: datetime) -> float | None:
     try:
         return max(0.0, (at - datetime.fromisoformat(stamp)).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError):  # no stamp, or one without a time zone
         return None
