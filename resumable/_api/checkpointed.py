@@ -46,7 +46,7 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         arguments: Plain JSON that must be the same when the operation is resumed.
         on_exhausted: What to do when the API's quota, as :meth:`Checkpoint.observe` knows it, is used up: save and
             ``"wait"`` until it is fresh, save and ``"raise"`` RateLimitExhausted, or what a callable answers.
-        progress: True shows a bar on stderr (rich where it is installed, else tqdm, else a plain line), or a line every
+        progress: True shows a bar on stderr (rich where it is installed, else a plain line), or a line every
             30 seconds where nobody watches; a callable gets a :class:`ProgressView` several times a second.
 
         retry: The tenacity policy that :meth:`Checkpoint.retrying` copies when it is called without one.

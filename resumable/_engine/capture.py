@@ -87,6 +87,7 @@ class Save:
         status: How far it came.
         seconds: What it cost the loop, and the disk.
         before: What the session needs if the save fails in flight.
+        position: Where the journal stands after its record.
     """
 
     decision: Decision
@@ -106,6 +107,7 @@ class Save:
     status: Literal["captured", "sent", "stored", "failed"] = "captured"
     seconds: float = 0.0
     before: Before | None = None
+    position: journal.Position | None = None
 
     def encode_state(self, checker: Checker) -> None:
         """Encode the plain values; what this finds wrong costs nothing that was saved before.

@@ -297,6 +297,7 @@ class Writer:
             # One save at a time: what a crash leaves of several could not be told from damage.
             line, position = journal.line(save.record, max(self._next, position.sequence + 1), position.crc)
             self._owned.append(position.sequence, line, self._summary(save), meanwhile)
+            save.position = position
         return position
 
     def _appended(self, saves: Sequence[Save], end: Position) -> None:
@@ -304,7 +305,7 @@ class Writer:
         for save in saves:
             self._journal_size += len(save.record or b"") + _FRAME
             if save.document is not None:
-                self._compact(save.document)
+                self._compact(save)
 
     def _start_batch(self) -> None:
         saves, position = [*islice(self._in_flight, _TOGETHER)], self._position
@@ -360,8 +361,10 @@ class Writer:
         size = self._journal_size + self._bytes_in_flight() + more
         return size >= max(self._size, least) and all(save.document is None for save in self._in_flight)
 
-    def _compact(self, document: Document) -> None:
-        at = self._position
+    def _compact(self, save: Save) -> None:
+        # Other saves of its batch may stand behind it.
+        document, at = save.document, save.position
+        assert document is not None and at is not None
         future = self._threads.start(lambda: self._stage(document, at))
         self._compaction = Compaction(document, self._journal_size, future)
 

@@ -38,7 +38,7 @@ class Watched(Protocol):
         processed_items: Items over all runs.
         pace_before: What :meth:`Reporter.to_dict` gave in the last run; None if nobody watched.
         run_number: Number of this run, from 1.
-        last_run: The run before, as the history keeps it; None if there is none.
+        last_run: The run before, from the history; None if there is none.
         margin_seconds: What a wait for a quota lasts beyond the reset.
         directory: Where a command must look for the checkpoint; "" if it looks there by itself.
     """
@@ -74,7 +74,7 @@ class Watched(Protocol):
 
 
 class Reporter(Observer):
-    """Observes one run, and reports it on stderr, where a person reads it, and to the logger ``resumable``.
+    """Observes one run, and reports it to the logger ``resumable``, and on stderr if a person reads it.
 
     Args:
         how: The value of ``progress=``.
@@ -89,16 +89,12 @@ class Reporter(Observer):
         self._drawn_at = float("-inf")
         self._has_started = False
         self._countdown_width = 0
-        self._is_stopping = False
+        self._saves_before = float("inf")
+        self.is_quiet = how is False
         if how is not False:
             from .progress import show  # nobody who does not watch pays for this
 
             self._progress = show(how)
-
-    @property
-    def is_quiet(self) -> bool:  # type: ignore[override]
-        """Whether nothing is shown at check-ins."""
-        return self._progress is None
 
     @property
     def is_watched(self) -> bool:
@@ -106,12 +102,14 @@ class Reporter(Observer):
         return self._progress is not None
 
     def to_dict(self) -> dict[str, Any] | None:
-        """What was learned of the pace, for the next run; None if nobody watches."""
+        """What was learned of the pace, for the next run; None if nothing was."""
         return self._forecaster.to_dict() if self._forecaster is not None else None
 
     # -- the run
 
-    def opened(self, operation: Watched) -> None:
+    # Every operation here is a Watched. Its type is Any, because a subclass may not narrow what an Observer takes.
+
+    def opened(self, operation: Any) -> None:
         if self._progress is not None:
             from .forecast import Forecaster
 
@@ -119,14 +117,16 @@ class Reporter(Observer):
         if operation.resumed:
             self._tell(_going_on(operation))
 
-    def closing(self, operation: Watched, error: BaseException | None) -> None:
-        self._is_stopping = error is not None
+    def closing(self, operation: Any, error: BaseException | None) -> None:
+        self._saves_before = operation.metadata.save_count
         if error is not None:  # the save at the exit may take long, and the bar must not look alive meanwhile
             self._stop(operation)
 
-    def closed(self, operation: Watched) -> None:
+    def closed(self, operation: Any) -> None:
         self._stop(operation)
-        if self._is_stopping and how_it_ended(operation.metadata.last_save_reason) in ("Ctrl-C", "SIGTERM"):
+        metadata = operation.metadata
+        is_saved = metadata.save_count > self._saves_before
+        if is_saved and how_it_ended(metadata.last_save_reason) in ("Ctrl-C", "SIGTERM"):
             self._tell(_stopped(operation))
 
     def _tell(self, text: str) -> None:
@@ -138,11 +138,11 @@ class Reporter(Observer):
 
     # -- progress
 
-    def checked_in(self, operation: Watched) -> None:
+    def checked_in(self, operation: Any) -> None:
         if self._progress is not None and self._is_due(operation, DRAW_SECONDS):
             self._draw(self._progress, self._view(operation))
 
-    def waiting(self, operation: Watched, seconds: float, whom: str) -> None:
+    def waiting(self, operation: Any, seconds: float, whom: str) -> None:
         if self._progress is not None:
             if self._is_due(operation, DRAW_SECONDS):
                 self._draw(self._progress, self._view(operation, seconds, whom))
@@ -179,7 +179,7 @@ class Reporter(Observer):
             say(text)
         self._countdown_width = len(text)
 
-    def resumed(self, operation: Watched) -> None:
+    def resumed(self, operation: Any) -> None:
         from .terminal import is_terminal
 
         if self._countdown_width and is_terminal(sys.stderr):
@@ -189,14 +189,14 @@ class Reporter(Observer):
     def _view(self, operation: Watched, waiting_seconds: float | None = None, whom: str = "") -> ProgressView:
         from .bar import ProgressView
 
-        forecaster, metadata, at = self._forecaster, operation.metadata, operation.instant.utc
+        forecaster, metadata, now = self._forecaster, operation.metadata, operation.instant.epoch
         assert forecaster is not None
-        done, now = operation.processed_items, at.timestamp()
+        done = operation.processed_items
         forecaster.look(done, operation.costs.active_seconds, operation.quota_looks(now), now=now)
         forecast = forecaster.forecast(metadata.total_items, now=now, margin_seconds=operation.margin_seconds)
         return ProgressView(
             operation_id=operation.operation_id,
-            at=at.astimezone(),
+            at=operation.instant.utc.astimezone(),
             done=done,
             total=metadata.total_items,
             rate=forecaster.rate,
@@ -219,8 +219,8 @@ def _going_on(operation: Watched) -> str:
         operation.items_before + 1,
         operation.metadata.total_items,
         operation.run_number,
-        _seconds_since(last.ended if last is not None else None, operation.instant.utc),
-        how_it_ended(last.reason if last is not None else None),
+        _seconds_since(last.ended, operation.instant.utc) if last else None,
+        how_it_ended(last.reason if last else None),
     )
 
 
@@ -230,8 +230,8 @@ def _stopped(operation: Watched) -> str:
     return stopped(operation.operation_id, done, total, command, operation.directory)
 
 
-def _seconds_since(stamp: Any, at: datetime) -> float | None:
+def _seconds_since(stamp: str, at: datetime) -> float | None:
     try:
         return max(0.0, (at - datetime.fromisoformat(stamp)).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError):  # no stamp, or one without a time zone
         return None
