@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +22,16 @@ from resumable._format.restore import Restored, restore
 from resumable._format.verify import verify
 from resumable._json import encode
 from resumable._models import CheckpointData
-from resumable.stores import EncryptedStore, FileStore, MemoryStore
+from resumable.stores import EncryptedStore, FileStore
 from tests.conftest import Figure
+from tests.faults.hostile import Files
 from tests.support import format1, stores
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WHOLE = os.environ.get("RESUMABLE_FAULTS") == "all"
 
 
-class Image(MemoryStore):
-    """A store that holds these bytes of the operation ``crawl``."""
-
-    def __init__(self, snapshot: bytes, journal: bytes | None = None) -> None:
-        super().__init__()
-        with stores.claimed(self, "crawl") as lease:
-            lease.stage(lease.next, [snapshot])(b"")
-            if journal:
-                lease.append(lease.next, journal)
+Image = partial(Files, key="crawl")
 
 
 def content_of(snapshot: bytes, journal: bytes | None = None) -> CheckpointData | None:
