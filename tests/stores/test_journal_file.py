@@ -200,13 +200,12 @@ def test_a_forked_child_cuts_nothing_off(path: Path, lease: Lease) -> None:
 
 
 def test_a_bit_that_flips_in_a_save_is_noticed_and_in_the_room_costs_none(path: Path) -> None:
-    header, crc = _journal.frame(_journal.header_for("job", 1, ""), 0)
-    first, crc = _journal.frame(b'{"n":1}', crc)
-    second, _ = _journal.frame('{"n":2,"text":"\x7f \u07bf \u4fff \U0010ffff"}'.encode(), crc)
+    first, at = _journal.line(b'{"n":1}', 1, 7)
+    second, _ = _journal.line('{"n":2,"text":"\x7f \u07bf \u4fff \U0010ffff"}'.encode(), 2, at.crc)
     journal = JournalFile(path, 0)
-    journal.append(header + first)
+    journal.append(first)
     journal.append(second)
-    raw, saves = path.read_bytes(), len(header + first + second)
+    raw, saves = path.read_bytes(), len(first + second)
     for position in (*range(saves + 1), *range(saves + 1, len(raw), 97)):
         for bit in range(8):
             image = bytearray(raw)
