@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resumable import CheckpointBusyError, StoreError, open_store
+from resumable import CheckpointBusyError, CheckpointManager, StoreError, open_store
 from resumable._errors import StaleCheckpointError
 from resumable.stores import CheckpointStore, EncryptedStore, FileStore, Holder, Lease, MemoryStore, Stored, Traits
 from tests.support.stores import DictStore, claimed, delete, document, journal, keys, put
@@ -502,14 +502,30 @@ def test_ids_that_look_alike_do_not_share_a_checkpoint(store: CheckpointStore, o
     assert keys(store) == sorted([one, other])
 
 
-def test_deleting_one_id_leaves_the_others(store: CheckpointStore) -> None:
-    for number, operation_id in enumerate(IDS):
-        put(store, operation_id, text_of(operation_id, number))
-    for number, operation_id in enumerate(IDS):
-        assert document(store, operation_id) == text_of(operation_id, number)
-        assert delete(store, operation_id) is True
+@look_alike
+def test_a_manager_keeps_ids_that_look_alike_apart(store: CheckpointStore, one: str, other: str) -> None:
+    manager = CheckpointManager(store=store)
+    manager.create_checkpoint(one, {"of": "one"})
+    manager.create_checkpoint(other, {"of": "other"})
 
-    assert keys(store) == []
+    for operation_id, owner in ((one, "one"), (other, "other")):
+        found = manager.load_checkpoint(operation_id)
+        assert found is not None
+        assert found.state == {"of": owner}
+    assert manager.list_checkpoints() == sorted([one, other])
+
+
+def test_deleting_one_id_leaves_the_others(store: CheckpointStore) -> None:
+    manager = CheckpointManager(store=store)
+    for number, operation_id in enumerate(IDS):
+        manager.create_checkpoint(operation_id, {"n": number})
+    for number, operation_id in enumerate(IDS):
+        found = manager.load_checkpoint(operation_id)
+        assert found is not None
+        assert found.state == {"n": number}
+        assert manager.delete_checkpoint(operation_id) is True
+
+    assert manager.list_checkpoints() == []
 
 
 @on_any_text
@@ -536,7 +552,14 @@ def test_any_text_is_an_id_of_its_own(
 @pytest.mark.parametrize("operation_id", ["\ud800", "crawl \udcff", "\udfff" * 50])
 def test_a_lone_surrogate_is_refused_before_anything_is_touched(store: CheckpointStore, operation_id: str) -> None:
     """No file and no database can hold one."""
-    for refused in (lambda: store.claim(operation_id, Holder.me()), lambda: store.read(operation_id)):
+    manager = CheckpointManager(store=store)
+    for refused in (
+        lambda: store.claim(operation_id, Holder.me()),
+        lambda: store.read(operation_id),
+        lambda: manager.create_checkpoint(operation_id, {}),
+        lambda: manager.load_checkpoint(operation_id),
+        lambda: manager.delete_checkpoint(operation_id),
+    ):
         with pytest.raises(ValueError, match="surrogate"):
             refused()
 
@@ -668,6 +691,8 @@ def test_the_second_process_is_told_who_holds_it(tmp_path: Path, operation_id: s
             assert (caught.value.pid, caught.value.host) == (process.pid, socket.gethostname())
             assert datetime.now(UTC) - datetime.fromisoformat(caught.value.since) < timedelta(minutes=5)
             assert str(process.pid) in str(caught.value)
+        with pytest.raises(CheckpointBusyError):
+            CheckpointManager(tmp_path).create_checkpoint(operation_id, {})
         assert isinstance(caught.value, StoreError)
     with claimed(FileStore(tmp_path), operation_id):
         assert os.path.isdir(tmp_path)

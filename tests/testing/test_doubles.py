@@ -121,15 +121,15 @@ def test_many_threads_may_let_time_pass() -> None:
 
 @pytest.mark.parametrize("kind", ["memory", "files", "a simple one"])
 def test_a_faulty_store_can_what_the_store_inside_can(kind: str, tmp_path: Path) -> None:
-    inner = {"memory": MemoryStore(), "files": FileStore(tmp_path), "a simple one": DictStore()}[kind]
+    inner = MemoryStore() if kind == "memory" else FileStore(tmp_path) if kind == "files" else open_store(DictStore())
     store = FaultyStore(inner)
 
     assert isinstance(store, CheckpointStore)
-    assert store.traits == open_store(inner).traits
+    assert store.traits == inner.traits
     with claimed(store, "a") as lease:
         lease.stage(lease.next, [b"1"])(b"")
-        assert lease.read() == store.read("a") == open_store(inner).read("a")
-        assert store.describe("a") == open_store(inner).describe("a")
+        assert lease.read() == store.read("a") == inner.read("a")
+        assert store.describe("a") == inner.describe("a")
         assert [entry.key for entry in store.list()] == ["a"]
         lease.renew()
         assert lease.where() == lease.next
