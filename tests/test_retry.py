@@ -20,12 +20,13 @@ from tenacity import AsyncRetrying, RetryCallState, Retrying, TryAgain, retry_if
 from resumable import AsyncCheckpoint, Checkpoint, RateLimitExhausted, StoreError, checkpointed, resumable
 from resumable._format.document import decode_document
 from resumable._retry import retrying
-from resumable.stores import MemoryStore
+from resumable.testing import FaultyStore
+from tests.support.stores import DictStore
 
 FIVE = {"stop": stop_after_attempt(5), "sleep": lambda seconds: None}
 
 
-class Saves(MemoryStore):
+class Saves(DictStore):
     """Remembers what each save said, and what state it held."""
 
     def __init__(self) -> None:
@@ -351,11 +352,13 @@ def test_an_async_policy_is_refused_for_a_plain_function() -> None:
 def test_a_save_that_fails_does_not_hide_the_error(store: Saves, caplog: pytest.LogCaptureFixture) -> None:
     error = ConnectionError("reset")
 
+    failing = FaultyStore(store)
+
     def fetch(cp: Checkpoint) -> None:
-        store.fails = StoreError("disk full")
+        failing.fails = StoreError("disk full")
         raise error
 
-    decorated = resumable(operation_id="x", store=store, retry=Retrying(**{**FIVE, "reraise": True}))(fetch)
+    decorated = resumable(operation_id="x", store=failing, retry=Retrying(**{**FIVE, "reraise": True}))(fetch)
     with caplog.at_level(logging.ERROR, "resumable.retry"), pytest.raises(ConnectionError, match="reset"):
         decorated()
 

@@ -31,14 +31,6 @@ _SAVE = re.compile(rb'\d [0-9a-f]{8} \{"seq":')
 
 
 @dataclass(frozen=True, slots=True)
-class Tail:
-    """Where a journal ends, and the CRC from which it goes on."""
-
-    size: int = 0
-    crc: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Position:
     """Where a chain of saves stands: after the save *sequence*, whose line has *crc*."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -101,25 +102,24 @@ def _repair(found: Verified, repaired: Repaired, suffix: str) -> None:
 
 
 def _move_aside(path: Path, suffix: str) -> Path:
-    """What is no file can have no second name, and nothing can replace a directory."""
-    number = 0
-    while os.path.lexists(kept := path.with_name(f"{path.name}{suffix}" + (f"-{number}" if number else ""))):
-        number += 1
+    """Rename what is no file: it can have no second name, and nothing can replace a directory."""
+    kept = _free_name(path, suffix)
     os.rename(path, kept)
     return kept
 
 
 def _keep(path: Path, suffix: str) -> Path:
-    """A second name for the file, for it is about to be replaced."""
-    number = 0
-    while True:
-        kept = path.with_name(f"{path.name}{suffix}" + (f"-{number}" if number else ""))
-        try:
-            os.link(path, kept, follow_symlinks=False)
-        except FileExistsError:
-            number += 1
-        except (OSError, NotImplementedError):  # no hard links here
-            disk.write_new(kept, [disk.read(path) or b""])
-            return kept
-        else:
-            return kept
+    """Give the file a second name, for it is about to be replaced."""
+    kept = _free_name(path, suffix)
+    try:
+        os.link(path, kept, follow_symlinks=False)
+    except (OSError, NotImplementedError):  # no hard links here
+        disk.write_new(kept, [disk.read(path) or b""])
+    return kept
+
+
+def _free_name(path: Path, suffix: str) -> Path:
+    """A name for a copy of *path*, whose owner calls this: nobody else takes it."""
+    numbers = itertools.chain([""], map("-{}".format, itertools.count(1)))
+    names = (path.with_name(f"{path.name}{suffix}{number}") for number in numbers)
+    return next(name for name in names if not os.path.lexists(name))

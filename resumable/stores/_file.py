@@ -63,13 +63,11 @@ class FileStore:
             StoreError: The directory cannot be used.
         """
         home = self._home(key)
-        with as_store_error(f"cannot use {self.directory}"):
+        with as_store_error(f"cannot use {self.directory}"), contextlib.ExitStack() as locks:
             disk.make_directory(self.directory)
-        with contextlib.ExitStack() as locks:
             term = locks.enter_context(_lock.holding(beside(home, ".lock"), key, me))
-            with as_store_error(f"cannot look into {self.directory}"):
-                older = [*older_files(self.directory, key)]
-                at = older[0] if older and disk.stamp(home) is None else home
+            older = [*older_files(self.directory, key)]
+            at = older[0] if older and disk.stamp(home) is None else home
             for path in older:  # a process of an older release may work there
                 locks.enter_context(_lock.holding(beside(path, ".lock"), key, me))
             disk.remove_leftovers([beside(path, suffix) for path in (home, *older) for suffix in _WRITTEN])

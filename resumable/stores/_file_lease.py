@@ -15,8 +15,9 @@ from .._errors import StaleCheckpointError, StoreError
 from .._runtime import disk
 from ._base import Stored, refuse_fork
 from ._journal_file import JournalFile, without_room
-from ._names import beside
+from ._names import SUFFIX, beside
 
+_BESIDE = (".journal", ".journal.prev", ".json.prev")
 _REMEMBERED = 4096
 """Of so many segments the end in the journal is known; a snapshot that is staged for longer keeps them all."""
 _PIECE = 1 << 20
@@ -172,7 +173,8 @@ class FileLease:
         self._at = self._home
         with contextlib.suppress(OSError):
             while self._older:
-                _remove(self._older[-1])
+                for suffix in (*_BESIDE, SUFFIX):
+                    disk.unlink(beside(self._older[-1], suffix))
                 self._older.pop()
 
     def _replace(self, new: Path, sequence: int) -> None:
@@ -251,7 +253,7 @@ def _remove(path: Path) -> bool:
     found = disk.unlink(path)
     if found:
         disk.sync_directory(path.parent)
-    for suffix in (".journal", ".journal.prev", ".json.prev"):
+    for suffix in _BESIDE:
         disk.unlink(beside(path, suffix))
     return found
 

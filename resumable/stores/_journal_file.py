@@ -74,24 +74,6 @@ class JournalFile:
             raise
         self.end = end
 
-    def move_to(self, path: Path) -> bool:
-        """Take the place of what is at *path*. Whether the journal is still open: Windows moves no open file.
-
-        Raises:
-            OSError: It stays where it is, and is closed.
-        """
-        is_open = sys.platform != "win32"
-        if not is_open:
-            self.close()
-        try:
-            os.replace(self.path, path)
-        except BaseException:
-            if is_open:
-                self.close()
-            raise
-        self.path = path
-        return is_open
-
     def close(self) -> None:
         """Cut off the room. A forked child lets it be: the parent goes on."""
         with contextlib.suppress(OSError):

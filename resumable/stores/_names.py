@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from .._runtime import disk
@@ -39,19 +40,19 @@ def file_name(operation_id: str) -> str:
     An id with a character that cannot stand in it, or that is too long, gets a short hash appended. On a file system
     that folds case, ``Job`` and ``job`` meet in one name; the id inside the document tells them apart, loudly.
     """
-    plain = plain_name(operation_id)
-    return hashed_name(operation_id) if plain is None or "/" in operation_id or " " in operation_id else plain
+    return names_for(operation_id)[0]
 
 
-def older_names(operation_id: str) -> list[str]:
-    """Other names under which an older release, or another tool, may have left the checkpoint of *operation_id*."""
-    return sorted(names_for(operation_id) - {file_name(operation_id)})
+@lru_cache(64)
+def names_for(operation_id: str) -> tuple[str, ...]:
+    """All file names that the checkpoint of *operation_id* may have, its own first.
 
-
-def names_for(operation_id: str) -> set[str]:
-    """All file names that the checkpoint of *operation_id* may have."""
-    names = (plain_name(operation_id), hashed_name(operation_id))
-    return {name for name in names if name is not None}
+    An older release, or another tool, may have left it under the other one.
+    """
+    plain, hashed = plain_name(operation_id), hashed_name(operation_id)
+    if plain is None:
+        return (hashed,)
+    return (hashed, plain) if "/" in operation_id or " " in operation_id else (plain, hashed)
 
 
 def plain_name(operation_id: str) -> str | None:
@@ -66,7 +67,7 @@ def hashed_name(operation_id: str) -> str:
     """A safe name that no other id has: as much as fits of the plain one, then a short hash of the id."""
     import hashlib  # not worth loading before there is a name to make
 
-    safe = "".join(c if c.isprintable() and c not in _UNSAFE and c not in "/ " else "_" for c in operation_id)
+    safe = "".join(["_" if c in "/ " or c in _UNSAFE or not c.isprintable() else c for c in operation_id])
     stem = safe.encode()[: _MAX_BYTES - 20].decode(errors="ignore")
     return f"{PREFIX}{stem}-{hashlib.sha256(operation_id.encode()).hexdigest()[:12]}{SUFFIX}"
 
@@ -80,12 +81,12 @@ def beside(path: Path, suffix: str) -> Path:
 
 
 def older_files(directory: Path, operation_id: str) -> Iterator[Path]:
-    """The checkpoints of *operation_id* in *directory* under its older names.
+    """The checkpoints of *operation_id* in *directory* under other names than its own.
 
     Raises:
         OSError: They cannot be looked at. They must not count as absent: the operation would begin anew.
     """
-    for name in older_names(operation_id):
+    for name in names_for(operation_id)[1:]:
         path = directory / name
         if disk.stamp(path) is not None and not disk.is_irregular(path) and _is_of(path, operation_id):
             yield path

@@ -27,6 +27,7 @@ from resumable import (
 )
 from resumable._runtime import disk
 from resumable.testing import FaultyStore, ManualClock, MemoryStore
+from tests.support.stores import DictStore
 
 NEVER = every(hours=1000)
 
@@ -35,7 +36,7 @@ class Stop(Exception):
     """What leaves a block in these tests."""
 
 
-class SlowStore(MemoryStore):
+class SlowStore(DictStore):
     """A store whose writes wait in their thread until they are let go."""
 
     def __init__(self) -> None:
@@ -168,7 +169,7 @@ async def test_many_tasks_tick_one_checkpoint(manager: CheckpointManager) -> Non
 
 async def test_an_error_of_a_save_comes_out_of_the_tick(manager: CheckpointManager, store: FaultyStore) -> None:
     async with checkpointed("job", every(items=1), manager=manager) as cp:
-        store.fail_next("put", error=StoreError("disk full"))
+        store.fail_next("write", error=StoreError("disk full"))
         with pytest.raises(StoreError, match="disk full"):
             await cp.tick()
         await cp.tick()
@@ -382,7 +383,7 @@ async def test_a_cancellation_and_a_save_that_fails_is_still_a_cancellation(
     async def work() -> None:
         async with checkpointed("job", manager=manager) as cp:
             await cp.tick()
-            store.fails_on["put"] = StoreError("disk full")
+            store.fails_on["write"] = StoreError("disk full")
             entered.set()
             await asyncio.sleep(3600)
 

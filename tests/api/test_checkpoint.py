@@ -36,6 +36,7 @@ from resumable import (
 )
 from resumable._engine.session import Session
 from resumable.testing import FaultyStore, ManualClock, MemoryStore
+from tests.support.stores import document, keys, put
 
 NEVER = every(hours=1000)
 
@@ -250,7 +251,7 @@ def test_semantics_1_after_a_kill_only_what_happened_since_the_last_save_is_done
     for kill in [*kills, None]:
         store = MemoryStore()
         for key, blob in held.items():
-            store.put(key, blob)
+            put(store, key, blob)
         manager = CheckpointManager(store=store, save_strategy=every(items=interval), clock=ManualClock())
         with checkpointed("job", manager=manager) as cp:
             first = cp.state.setdefault("next", 0)
@@ -258,7 +259,7 @@ def test_semantics_1_after_a_kill_only_what_happened_since_the_last_save_is_done
             assert 0 <= repeated <= interval
             for item in range(first, count):
                 if kill == item:
-                    held = {key: blob for key in list(store.keys()) if (blob := store.get(key)) is not None}
+                    held = {key: blob for key in keys(store) if (blob := document(store, key)) is not None}
                     break
                 done = [*done[:item], item]
                 cp.state["next"] = item + 1
@@ -283,7 +284,7 @@ def test_semantics_1_a_save_that_failed_does_not_count_as_one(
     with checkpointed("job", every(seconds=60), manager=manager) as cp:
         cp.tick()
         clock.advance(61)
-        store.fail_next("put", error=StoreError("disk full"))
+        store.fail_next("write", error=StoreError("disk full"))
         with pytest.raises(StoreError, match="disk full"):
             cp.tick()
         assert cp.metadata.save_count == 0
@@ -379,7 +380,7 @@ def test_semantics_3_a_save_that_fails_on_the_way_out_is_noted_and_does_not_repl
 
     with stopped() as raised, checkpointed("job", manager=manager) as cp:
         cp.tick()
-        store.fails_on["put"] = failure
+        store.fails_on["write"] = failure
         raise error
 
     assert raised.value is error

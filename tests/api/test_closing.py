@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from resumable import AsyncCheckpoint, Checkpoint, CheckpointManager, StoreError, checkpointed, every
-from resumable.testing import MemoryStore
+from tests.support.stores import DictStore
 
 
 class Stop(Exception):
@@ -25,7 +25,7 @@ def stopped() -> Any:
     return pytest.raises(Stop)
 
 
-class SlowStore(MemoryStore):
+class SlowStore(DictStore):
     """Holds up the first write, and notes whether two ever met."""
 
     def __init__(self) -> None:

@@ -32,6 +32,7 @@ from resumable import (
 )
 from resumable._runtime.current import current_checkpoint_or_none
 from resumable.stores import MemoryStore
+from tests.support.stores import delete
 
 if TYPE_CHECKING:
     from nowhere import Unknown
@@ -416,8 +417,7 @@ def test_the_manager_and_the_store_are_used(directory: Path) -> None:
     for options in ({"store": store}, {"manager": CheckpointManager(store=store)}):
         with pytest.raises(ConnectionError):
             resumable(operation_id="x", **options)(fail)()  # type: ignore[call-overload]
-        assert store.get("x") is not None
-        store.delete("x")
+        assert delete(store, "x") is True
     assert list(directory.iterdir()) == []
 
 

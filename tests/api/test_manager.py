@@ -202,7 +202,7 @@ def test_semantics_1_a_save_that_failed_does_not_count_as_one(clock: ManualClock
     manager = manager_with(clock, TimeBasedStrategy(60), store)
     clock.advance(61)
     assert manager.should_save(CheckpointContext())
-    store.fail_next("put")
+    store.fail_next("write")
     with pytest.raises(StoreError):
         manager.create_checkpoint("job", {})
 

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from resumable import CheckpointData, CheckpointManager, CheckpointMetadata, checkpointed, every
-from resumable._report.scan import _SCAN_FROM, read_all, read_facts
-from resumable._report.summary import Run, _with_current_run, ending_of, summary_from
+from resumable import CheckpointManager, CheckpointMetadata, checkpointed, every
+from resumable._format.document import sign
+from resumable._format.sections import ListedSections, Run, summary_of
+from resumable._report.scan import _SCAN_FROM, Facts, read_all, read_facts
+from resumable._report.summary import _with_current_run, ending_of, summaries, summary_from
 from resumable.cli import _commands, main
 from resumable.cli._commands import commands
 from resumable.cli._screens import size
-from resumable.stores import FileStore, MemoryStore
+from resumable.stores import Entry, FileStore, Holder, MemoryStore, Stored
 from resumable.stores.defaults import configured_directory
+from tests.support import stores
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -105,7 +108,7 @@ def test_the_list_tells_how_each_operation_ended(leave: Callable[[], None], stat
 def test_who_holds_the_lock_is_running() -> None:
     run("stars", OSError())
 
-    with FileStore(".").own("stars"):
+    with stores.claimed(FileStore("."), "stars"):
         assert document("list")["checkpoints"][0]["state"] == "running"
 
 
@@ -118,7 +121,7 @@ def test_who_holds_the_lock_is_running() -> None:
     ],
 )
 def test_a_run_that_has_not_saved_yet_counts_too(pid: int, began: str, runs: list[int]) -> None:
-    holder = {"host": "here", "pid": 7, "since": "2026-03-01T12:00:00+00:00"}
+    holder = Holder("here", 7, "2026-03-01T12:00:00+00:00")
 
     history = _with_current_run([Run(run=1, began=began, pid=pid)], holder)
 
@@ -210,27 +213,21 @@ def test_a_scan_finds_what_a_full_read_does_and_leaves_the_state_out() -> None:
     assert whole is not None
     assert facts is not None
     assert whole.size > _SCAN_FROM
-    assert whole.journal is not None
-    assert whole.journal.records
-    assert facts.state == {}
+    assert whole.journal_bytes
     assert facts.metadata == whole.data.metadata
     assert (facts.created_at, facts.last_updated) == (whole.data.created_at, whole.data.last_updated)
-    for name in ("history", "elapsed"):
-        assert facts.internal[name] == whole.data.internal[name]
-    assert facts.internal["loops"] == {"loop-1": {"total": 10_000, "within": None}}
+    for name in ListedSections.__struct_fields__:
+        assert getattr(facts.sections, name) == getattr(whole.sections, name)
     assert document("list")["checkpoints"][0]["processed_items"] == 3500
 
 
-def data_with(processed: int, total: int | None, elapsed: float, history: list[dict[str, Any]]) -> CheckpointData:
+ENTRY = Entry("stars", "nowhere", b"", 0, 0, None, None)
+
+
+def facts_with(processed: int, total: int | None, elapsed: float, history: list[Run]) -> Facts:
     now = datetime.now(UTC)
-    return CheckpointData(
-        operation_id="stars",
-        state={},
-        metadata=CheckpointMetadata(processed_items=processed, total_items=total),
-        created_at=now - timedelta(hours=1),
-        last_updated=now,
-        internal={"history": history, "elapsed": elapsed},
-    )
+    metadata = CheckpointMetadata(processed_items=processed, total_items=total)
+    return Facts(metadata, ListedSections(history, elapsed), now - timedelta(hours=1), now)
 
 
 @pytest.mark.parametrize(
@@ -247,19 +244,55 @@ def data_with(processed: int, total: int | None, elapsed: float, history: list[d
 def test_time_left_follows_from_what_all_runs_took(
     processed: int, total: int | None, elapsed: float, left: float | None
 ) -> None:
-    summary = summary_from(data_with(processed, total, elapsed, [{"run": 3, "reason": "x"}]), MemoryStore())
+    summary = summary_from(facts_with(processed, total, elapsed, [Run(run=3, reason="x")]), ENTRY)
 
     assert summary.left_seconds == left
     assert summary.runs == 3
 
 
 def test_a_history_that_makes_no_sense_is_damage() -> None:
-    plain = {"version": "2.0", "operation_id": "odd", "state": {}, "metadata": {}, "created_at": "2026-01-01"}
-    CheckpointManager().store.put("odd", json.dumps(plain | {"last_updated": "2026-01-01"}).encode())
-
+    head = {"version": "2.0", "operation_id": "odd"}
+    tail = {"metadata": {}, "created_at": "2026-01-01", "last_updated": "2026-01-01"}
+    stores.put(FileStore("."), "odd", json.dumps(head | {"state": {}} | tail).encode())
     assert document("list")["checkpoints"][0]["state"] == "saved"
-    with pytest.raises(Exception, match="history"):
-        summary_from(data_with(1, 2, 1.0, [{"run": "first"}]), MemoryStore())
+
+    own = {"resumable": {"generation": 1, "history": [{"run": "first"}]}}
+    stores.put(FileStore("."), "odd", b"".join(sign(head, [b"{}"], tail | own)))
+    row = document("list")["checkpoints"][0]
+    assert row["state"] == "damaged"
+    assert "history" in row["problem"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_by_hand", "holder", "state"),
+    [
+        ("Interrupted: OSError", False, None, "failed"),
+        ("Time-based: 61s >= 60s", False, None, "killed"),
+        ("Time-based: 61s >= 60s", False, Holder("here", 1, "2026-01-01"), "running"),
+        ("Requested", True, None, "saved"),
+    ],
+)
+def test_a_store_that_keeps_summaries_is_listed_without_reading_its_documents(
+    reason: str, is_by_hand: bool, holder: Holder | None, state: str
+) -> None:
+    metadata = CheckpointMetadata(processed_items=25, total_items=100, save_count=7, last_save_reason=reason)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+
+    class Summarizing(MemoryStore):
+        def list(self, pattern: str = "*") -> Iterator[Entry]:
+            yield Entry("stars", "db:stars", summary_of(metadata, at=at, is_by_hand=is_by_hand), 9, 1, holder, None)
+
+        def read(self, key: str, *, previous: bool = False) -> Stored | None:
+            raise AssertionError("it was read")
+
+    (found,) = summaries(Summarizing())
+    assert (found.state, found.processed_items, found.percent, found.save_count) == (state, 25, 25, 7)
+    assert (found.last_updated, found.location) == (at, "db:stars")
+
+
+def test_a_summary_is_small_whatever_the_reason() -> None:
+    for reason in ("\x01" * 5000, "🦊" * 5000, None):
+        assert len(summary_of(CheckpointMetadata(last_save_reason=reason), at=datetime.now(UTC))) <= 1024
 
 
 @pytest.mark.parametrize(
@@ -408,7 +441,7 @@ def test_an_unknown_id_is_answered_with_close_ones(command: str) -> None:
 
 
 def test_a_run_that_has_not_saved_yet_is_not_unknown() -> None:
-    with FileStore(".").own("stars"):
+    with stores.claimed(FileStore("."), "stars"):
         result = resumable("show", "stars")
 
     assert (result.exit_code, result.stderr) == (1, "Error: stars is running, and has not saved yet\n")
@@ -434,7 +467,7 @@ def test_rm_leaves_a_running_one_alone() -> None:
     run("busy", OSError())
     run("idle", OSError())
 
-    with FileStore(".").own("busy"):
+    with stores.claimed(FileStore("."), "busy"):
         result = resumable("rm", "busy", "idle", "--json")
 
     assert result.exit_code == 1

@@ -11,6 +11,7 @@ import pytest
 from resumable import CheckpointManager, checkpointed, every
 from resumable.stores import EncryptedStore, FileStore
 from tests.cli.test_cli import document, place, resumable, run  # noqa: F401
+from tests.support import stores
 
 KEY, ANOTHER = EncryptedStore.new_key(), EncryptedStore.new_key()
 HOW = "encrypted; give the key with --key-file FILE or in $RESUMABLE_KEY"
@@ -127,7 +128,7 @@ def test_a_damaged_one_is_told_from_a_wrong_key_by_the_save_before_it(with_key: 
 def test_one_that_was_in_the_clear_before_says_nothing_about_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     CheckpointManager().create_checkpoint("job", {})
     path = FileStore(".").locate("job")
-    EncryptedStore(FileStore("."), KEY).put("job", path.read_bytes())
+    stores.put(EncryptedStore(FileStore("."), KEY), "job", path.read_bytes())
     monkeypatch.setenv("RESUMABLE_KEY", ANOTHER)
 
     assert document("list")["checkpoints"][0]["state"] == "encrypted"

@@ -13,6 +13,7 @@ from resumable._report.shards import Sum, sums_of
 from resumable._report.summary import State, Summary
 from resumable.stores import FileStore
 from tests.cli.test_cli import document, place, resumable, run  # noqa: F401
+from tests.support import stores
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -166,7 +167,7 @@ def test_the_list_hides_no_shard_and_ends_with_the_sum() -> None:
 
 @pytest.mark.usefixtures("job")
 def test_a_shard_that_runs_counts_as_running() -> None:
-    with FileStore(".").own("job-1"):
+    with stores.claimed(FileStore("."), "job-1"):
         assert document("list")["sums"][0]["states"] == {"running": 1, "failed": 1, "finished": 1}
 
 

@@ -21,6 +21,7 @@ import pytest
 from resumable import CheckpointCorruptError, InputChangedError, StoreError, checkpointed, every
 from resumable.stores import MemoryStore
 from tests.faults.hostile import signed
+from tests.support.stores import DictStore, put
 
 ROOT = Path(__file__).parents[2]
 JOB = """
@@ -197,7 +198,7 @@ def test_no_row_follows_the_last_save_of_a_run(here: Path) -> None:
     assert (here / "rows.txt").read_text() == "row\n"
 
 
-class LastSave(MemoryStore):
+class LastSave(DictStore):
     """Writes a row, as another thread may, while the last save is being stored."""
 
     rows: Any = None
@@ -271,7 +272,7 @@ def test_a_hostile_position_is_damage(saved: object, tmp_path: Path) -> None:
     rows.write_text("a row\n")
     document: dict[str, Any] = {"version": "2.0", "operation_id": "job", "state": {}, "metadata": {}}
     document |= dict.fromkeys(("created_at", "last_updated"), "2026-01-01")
-    store.put("job", signed(document | {"resumable": {"generation": 1, "sinks": {str(rows): saved}}}))
+    put(store, "job", signed(document | {"resumable": {"generation": 1, "sinks": {str(rows): saved}}}))
     with pytest.raises(CheckpointCorruptError), checkpointed("job", store=store) as cp:
         cp.sink(rows)
     assert rows.read_text() == "a row\n"

@@ -17,6 +17,8 @@ import pytest
 from resumable import CheckpointManager, InputChangedError, StoreError, checkpointed
 from resumable.stores import MemoryStore
 from tests.faults.hostile import signed
+from tests.support.stores import DictStore, put
+from tests.support.stores import document as document_of
 
 ROOT = Path(__file__).parents[2]
 KILLED = """
@@ -167,7 +169,7 @@ def test_a_save_that_fails_at_the_opening_is_made_before_the_first_row(here: Pat
         raise Stop
 
 
-class Full(MemoryStore):
+class Full(DictStore):
     """Now and then."""
 
     is_full = False
@@ -313,10 +315,10 @@ def test_a_checkpoint_of_an_earlier_release_is_gone_on_with(here: Path) -> None:
     """It holds the path as it was given, and nothing of how the run ended: what follows is cut off."""
     store = MemoryStore()
     stop("first\n", store=store)
-    document = json.loads(store.get("job") or b"")
+    document = json.loads(document_of(store, "job") or b"")
     saved = document["resumable"]["sinks"]["rows.txt"]
     document["resumable"]["sinks"] = {"rows.txt": {"offset": saved["offset"], "sample": saved["sample"]}}
-    store.put("job", signed(document))
+    put(store, "job", signed(document))
     with (here / "rows.txt").open("a") as file:
         file.write("lost\n")
     end("second\n", here / "rows.txt", store=store)

@@ -11,16 +11,16 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from resumable import Checkpoint, ResumableError, checkpointed, every
-from resumable._format import journal as _journal
 from resumable._format.restore import restore
 from resumable._json import encode
 from resumable.stores import MemoryStore
+from tests.support import format1, stores
 
 T = TypeVar("T")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -38,27 +38,10 @@ class Files(MemoryStore):
 
     def __init__(self, snapshot: bytes, journal: bytes | None = None, *, key: str = "job") -> None:
         super().__init__()
-        self.put(key, snapshot)
-        self.journal = journal
-
-    def read_journal(self, key: str) -> bytes | None:
-        return self.journal
-
-    def append_journal(self, key: str, offset: int, data: bytes, meanwhile: Callable[[], None] | None = None) -> None:
-        self.journal = (self.journal or b"")[:offset] + data
-        if meanwhile is not None:
-            meanwhile()
-
-    def write_journal(self, key: str, chunks: Iterable[bytes]) -> Callable[[bytes], None]:
-        new = b"".join(chunks)
-
-        def put_in_place(more: bytes) -> None:
-            self.journal = new + more
-
-        return put_in_place
-
-    def retire_journal(self, key: str) -> None:
-        self.journal = None
+        with stores.claimed(self, key) as lease:
+            lease.stage(lease.next, [snapshot])(b"")
+            if journal:
+                lease.append(lease.next, journal)
 
 
 # -- valid ones, to begin with ----------------------------------------------------------------------------------------
@@ -98,7 +81,21 @@ def seeds() -> list[tuple[bytes, bytes | None]]:
     document = json.loads(small)
     unsigned = {key: value for key, value in document.items() if key != "resumable"}
     unsigned["state"] = {"done": [1, 2.5, "ß"]}
-    return [(journaled, journal), (small, None), (json.dumps(unsigned).encode(), None), (json.dumps(V1).encode(), None)]
+    plain = [json.dumps(one).encode() for one in (unsigned, V1)]
+    return [(journaled, journal), in_format_1(journaled, journal), *((one, None) for one in (small, *plain))]
+
+
+def in_format_1(snapshot: bytes, journal: bytes) -> tuple[bytes, bytes]:
+    """The same pair as an earlier release would have written it."""
+    document = json.loads(snapshot)
+    own = document["resumable"]
+    del own["journal"]
+    older = signed(document)
+    saves = [json.loads(record) for record in records_of(journal)]
+    for save in saves:
+        del save["seq"], save["after"]
+    saves[-2]["fold"] = own["generation"] + 1
+    return older, b"".join(format1.lines_of(saves, generation=own["generation"], digest=own["digest"]))
 
 
 # -- lies: the checksums are right, the content is not ----------------------------------------------------------------
@@ -118,16 +115,21 @@ def signed(document: Any) -> bytes:
 
 
 def framed(records: list[bytes]) -> bytes:
-    """A journal whose checksums are right."""
+    """A journal whose checksums are right, and whose lines go on from each other."""
+    first = json.loads(records[0])
+    is_headed = isinstance(first, dict) and "seq" not in first
     journal, crc = b"", 0
     for record in records:
-        line, crc = _journal.frame(record, crc)
+        value = json.loads(record)
+        if not is_headed and journal and isinstance(value, dict) and "after" in value:
+            record = json.dumps(value | {"after": crc}).encode()
+        line, crc = format1.frame(record, crc if is_headed else 0)
         journal += line
     return journal
 
 
 def records_of(journal: bytes) -> list[bytes]:
-    """The JSON of each line, the header first."""
+    """The JSON of each line, a header first."""
     return [line.split(b" ", 2)[2] for line in journal.splitlines()]
 
 

@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 from resumable import CheckpointCorruptError, CheckpointManager, ResumableError, StoreError, checkpointed
 from resumable._format import journal as _journal
 from resumable._format.document import sign
-from resumable._format.restore import restore
+from resumable._format.restore import Restored, restore
 from resumable._format.verify import verify
 from resumable._json import encode
 from resumable._models import CheckpointData
 from resumable.stores import EncryptedStore, FileStore
 from tests.conftest import Figure
 from tests.faults.hostile import Files
+from tests.support import format1, stores
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WHOLE = os.environ.get("RESUMABLE_FAULTS") == "all"
@@ -71,7 +72,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes, list[
             assert restored is not None
             saves.append(restored.data)
         snapshot = (directory / ".checkpoint_crawl.json").read_bytes()
-        journal = FileStore(directory).read_journal("crawl") or b""
+        journal = stores.journal(FileStore(directory), "crawl")
     return snapshot, journal, saves
 
 
@@ -248,18 +249,35 @@ def test_a_document_without_digest_with_any_content(document: Any) -> None:
 
 
 @settings(deadline=None, max_examples=2000 if WHOLE else 300)
-@given(st.lists(records, min_size=1, max_size=3))
-@example([{"del": 5}])
-@example([{"del": [[]]}])
-@example([{"loops": {"1": {"new": True}}}])
-def test_a_journal_with_right_checksums_and_any_content(lies: list[dict[str, Any]]) -> None:
-    tail = {"metadata": {}, "created_at": "2026-01-01", "last_updated": "2026-01-01", "resumable": {"generation": 1}}
-    snapshot = b"".join(sign({"version": "2.0", "operation_id": "crawl"}, [b'{"f":{},"l":[]}'], tail))
-    journal, crc = _journal.frame(_journal.header_for("crawl", 1, snapshot[-67:-3].decode()), 0)
-    for lie in lies:
-        line, crc = _journal.frame(encode({"at": "2026-01-01", **lie}), crc)
-        journal += line
-    use(Image(snapshot, journal))
+@given(st.lists(records, min_size=1, max_size=3), st.booleans())
+@example([{"del": 5}], True)
+@example([{"del": [[]]}], True)
+@example([{"loops": {"1": {"new": True}}}], True)
+@example([{"resumable": {"costs": 5}}], True)
+def test_a_journal_with_right_checksums_and_any_content(lies: list[dict[str, Any]], is_old: bool) -> None:
+    own: dict[str, Any] = {"generation": 1} if is_old else {"generation": 1, "journal": _journal.note_for(7)}
+    snapshot = signed(own, state=b'{"f":{},"l":[]}')
+    saves = [{"at": "2026-01-01", **lie} for lie in lies]
+    if is_old:
+        digest = snapshot[-67:-3].decode()
+        use(Image(snapshot, b"".join(format1.lines_of(saves, generation=1, digest=digest, key="crawl"))))
+    else:
+        use(Image(snapshot, chained(saves, _journal.Position(1, 7))))
+
+
+def signed(own: dict[str, Any], *, state: bytes = b"{}") -> bytes:
+    """A document whose digest is right; *own* stands under ``resumable``."""
+    tail = {"metadata": {}, "created_at": "2026-01-01", "last_updated": "2026-01-01", "resumable": own}
+    return b"".join(sign({"version": "2.0", "operation_id": "crawl"}, [state], tail))
+
+
+def chained(saves: list[dict[str, Any]], begin: _journal.Position) -> bytes:
+    """A journal of format 2."""
+    raw, position = b"", begin
+    for save in saves:
+        line, position = _journal.line(encode(save), position.sequence + 1, position.crc)
+        raw += line
+    return raw
 
 
 @settings(deadline=None, max_examples=2000 if WHOLE else 300)
@@ -270,10 +288,114 @@ def test_any_bytes(snapshot: bytes, journal: bytes) -> None:
 
 @pytest.mark.parametrize("failed", [{"map": [["3"]]}, {"map": 3}, [], {"map": [[None, "x"]]}])
 def test_failures_that_nobody_saved_so_are_damage(failed: Any) -> None:
-    tail = {"created_at": "2026-01-01", "last_updated": "2026-01-01", "resumable": {"generation": 1, "failed": failed}}
-    store = Image(b"".join(sign({"version": "2.0", "operation_id": "crawl"}, [b"{}"], tail)))
+    store = Image(signed({"generation": 1, "failed": failed}))
     with pytest.raises(CheckpointCorruptError, match="failed"), checkpointed("crawl", store=store):
         pytest.fail("it was accepted")
+
+
+# -- what the next save goes on from ----------------------------------------------------------------------------------
+
+OLD, NEW = {"generation": 5}, {"generation": 5, "journal": _journal.note_for(7)}
+
+
+def save(n: int) -> dict[str, Any]:
+    return {"at": "2026-01-01", "metadata": {}, "set": {"n": n}}
+
+
+def restored_from(snapshot: bytes, journal: bytes = b"") -> Restored:
+    restored = restore(Image(snapshot, journal), "crawl", now=NOW)
+    assert restored is not None
+    return restored
+
+
+def test_saves_of_format_2_go_on_from_the_last_one() -> None:
+    journal = chained([save(1), save(2)], _journal.Position(5, 7))
+    content = _journal.read(journal)
+    assert content is not None
+    restored = restored_from(signed(NEW), journal)
+
+    assert restored.data.state == {"n": 2}
+    assert restored.position == _journal.Position(7, content.crc)
+    assert (restored.newest, restored.journal_bytes, restored.generation) == (7, len(journal), 5)
+
+
+def test_without_a_journal_saves_go_on_from_what_the_snapshot_notes() -> None:
+    restored = restored_from(signed(NEW))
+
+    assert (restored.position, restored.newest, restored.journal_bytes) == (_journal.Position(5, 7), 5, 0)
+    assert "journal" not in restored.data.internal
+    assert restored.sections.others == {}
+
+
+def test_a_journal_that_goes_on_from_an_older_snapshot_gives_only_what_the_newer_one_has_not() -> None:
+    journal = chained([save(1), save(2), save(3)], _journal.Position(5, 7))
+    middle = _journal.read(chained([save(1), save(2)], _journal.Position(5, 7)))
+    assert middle is not None
+    fold = signed({"generation": 7, "journal": _journal.note_for(middle.crc)}, state=b'{"n":2,"of":"the fold"}')
+
+    assert restored_from(fold, journal).data.state == {"n": 3, "of": "the fold"}
+    assert restored_from(fold, journal).position == restored_from(signed(NEW), journal).position
+    begun = restored_from(fold, journal[: middle.good_bytes])
+    assert (begun.data.state["n"], begun.position) == (2, _journal.Position(7, middle.crc))
+
+
+@pytest.mark.parametrize(
+    ("own", "journal", "n"),
+    [
+        pytest.param(OLD, b"", 0, id="a snapshot of format 1"),
+        pytest.param({"generation": 0}, b"", 0, id="of another tool"),
+        pytest.param(NEW, chained([save(1), save(2)], _journal.Position(5, 7))[:-3], 1, id="a torn tail"),
+        pytest.param(NEW, chained([save(1)], _journal.Position(5, 7))[:-3], 0, id="a torn first line"),
+        pytest.param(NEW, chained([save(1)], _journal.Position(5, 8)), 0, id="left over from an earlier life"),
+        pytest.param(NEW, chained([save(1)], _journal.Position(2, 8)), 0, id="left over and older"),
+        pytest.param(
+            NEW, b"".join(format1.lines_of([save(1)], generation=3, key="crawl")), 0, id="left over, format 1"
+        ),
+    ],
+)
+def test_the_next_save_is_a_whole_snapshot_where_no_line_can_follow(
+    own: dict[str, Any], journal: bytes, n: int
+) -> None:
+    restored = restored_from(signed(own, state=b'{"n":0}'), journal)
+
+    assert restored.position is None
+    assert restored.data.state == {"n": n}
+
+
+def test_a_journal_of_format_1_is_read_to_its_end() -> None:
+    snapshot = signed(OLD)
+    digest = snapshot[-67:-3].decode()
+    lines = format1.lines_of([save(1), {**save(2), "fold": 9}, save(3)], generation=5, digest=digest, key="crawl")
+    restored = restored_from(snapshot, b"".join(lines))
+
+    assert restored.data.state == {"n": 3}
+    assert (restored.position, restored.newest) == (None, 9)
+    assert restored.journal_bytes == sum(map(len, lines))
+    folded = signed({"generation": 9}, state=b'{"n":2}')
+    assert restored_from(folded, b"".join(lines)).data.state == {"n": 3}
+
+
+@pytest.mark.parametrize("note", [5, {"format": 2}, {"format": 1, "crc": 7}])
+def test_a_malformed_note_of_the_journal_is_damage(note: Any) -> None:
+    with pytest.raises(CheckpointCorruptError, match="note of where its journal goes on"):
+        restored_from(signed({"generation": 5, "journal": note}))
+
+
+def test_a_snapshot_whose_journal_is_of_a_newer_release_is_not_read_without_it() -> None:
+    with pytest.raises(CheckpointCorruptError, match="format 3, of a newer release") as caught:
+        restored_from(signed({"generation": 5, "journal": {"format": 3}}))
+    assert caught.value.previous is None
+
+
+def test_a_lease_is_read_by_its_owner(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    stores.put(store, "crawl", signed(NEW, state=b'{"n":4}'))
+    with stores.claimed(store, "crawl") as lease:
+        restored = restore(store, "crawl", now=NOW, lease=lease)
+
+    assert restored is not None
+    assert (restored.data.state, restored.location) == ({"n": 4}, tmp_path / ".checkpoint_crawl.json")
+    assert restore(store, "other", now=NOW) is None
 
 
 # -- more than there is memory for ------------------------------------------------------------------------------------

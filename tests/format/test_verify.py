@@ -14,13 +14,14 @@ from click.testing import CliRunner, Result
 from resumable import CheckpointBusyError, CheckpointCorruptError, CheckpointManager, StoreError, checkpointed, every
 from resumable._format.document import sign
 from resumable._format.files import base_of, operations_at
-from resumable._format.journal import frame, read
+from resumable._format.journal import Position, line, note_for, read
 from resumable._format.repair import repair
 from resumable._format.verify import verify
 from resumable._json import encode
 from resumable.cli._commands import commands
 from resumable.stores import EncryptedStore, FileStore
 from tests.conftest import Figure
+from tests.support import format1, stores
 
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 NEVER = every(hours=1000)
@@ -122,7 +123,7 @@ def test_a_save_that_cannot_be_replayed_ends_what_can_be_had_back(journaled: Pat
     raw = journal.read_bytes()
     content = read(raw)
     assert content is not None
-    bad, _ = frame(b'{"set":7}', content.crc)
+    bad, _ = line(b'{"set":7}', content.newest + 1, content.crc)
     journal.write_bytes(raw + bad)
     found = verify(journaled, now=NOW)
     assert found.problem
@@ -230,7 +231,7 @@ def test_without_a_good_save_nothing_is_done(two: Path) -> None:
 
 
 def test_one_that_is_running_is_left_alone(two: Path) -> None:
-    with FileStore(two.parent).own("job"):
+    with stores.claimed(FileStore(two.parent), "job"):
         spoil(two, 200)
         with pytest.raises(CheckpointBusyError):
             repair(two, now=NOW)
@@ -240,7 +241,7 @@ def test_one_that_is_running_is_left_alone(two: Path) -> None:
 def test_a_repair_that_fails_midway_can_be_done_again(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(two, 200)
     with monkeypatch.context() as patch:
-        patch.setattr("resumable._format.repair._disk.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+        patch.setattr("resumable._format.repair.disk.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
         with pytest.raises(StoreError, match="full"):
             repair(two, now=NOW)
     with pytest.raises(CheckpointCorruptError):
@@ -258,6 +259,105 @@ def test_every_bit_of_a_small_checkpoint_can_be_repaired(two: Path) -> None:
         two.write_bytes(whole)
         for name in kept(two):
             (two.parent / name).unlink()
+
+
+# -- journals that go on over a fold ----------------------------------------------------------------------------------
+
+
+def document(generation: int, crc: int | None, n: int) -> bytes:
+    """A snapshot; one of format 1 if *crc* is None."""
+    own: dict[str, object] = {"generation": generation}
+    if crc is not None:
+        own["journal"] = note_for(crc)
+    at = f"2026-11-24T00:00:{n:02}+00:00"
+    tail = {"metadata": {"save_count": n}, "created_at": at, "last_updated": at, "resumable": own}
+    return b"".join(sign({"version": "2.0", "operation_id": "job"}, [encode({"n": n})], tail))
+
+
+def record(n: int) -> dict[str, object]:
+    return {"at": f"2026-11-24T00:00:{n:02}+00:00", "metadata": {"save_count": n}, "set": {"n": n}}
+
+
+@pytest.fixture
+def folded(tmp_path: Path) -> Path:
+    """n was 0 in the snapshot before, 1 to 5 in its journal; a fold at 3 goes on with 4 to 7, of which 4 and 5 stand in
+    both journals."""
+    lines, positions = [], [Position(10, 99)]
+    for n in range(1, 8):
+        text, position = line(encode(record(n)), 10 + n, positions[-1].crc)
+        lines.append(text)
+        positions.append(position)
+    path = tmp_path / ".checkpoint_job.json"
+    path.with_name(f"{path.name}.prev").write_bytes(document(10, 99, 0))
+    path.with_name(".checkpoint_job.journal.prev").write_bytes(b"".join(lines[:5]))
+    path.write_bytes(document(13, positions[3].crc, 3))
+    path.with_suffix(".journal").write_bytes(b"".join(lines[3:]))
+    return path
+
+
+def test_the_newest_save_comes_back_when_the_snapshot_of_a_fold_is_damaged(folded: Path) -> None:
+    assert loaded(folded) == 7
+    spoil(folded, 100)
+    found = verify(folded, now=NOW)
+    assert found.best is not None
+    assert [file.path.name for file in found.best.journals] == [
+        ".checkpoint_job.journal.prev",
+        ".checkpoint_job.journal",
+    ]
+    assert (found.best.saves, found.best.lost_bytes) == (7, 0)
+    assert "is lost" not in run("verify", str(folded)).output
+    repair(folded, now=NOW)
+    assert loaded(folded) == 7
+    assert verify(folded, now=NOW).verdict == "good"
+
+
+def test_also_where_the_journal_of_the_fold_ends_in_damage(folded: Path) -> None:
+    journal = folded.with_suffix(".journal")
+    content = read(journal.read_bytes())
+    assert content is not None
+    spoil(folded, 100)
+    spoil(journal, content.ends[2] + 40)  # n is 6 before that
+    found = verify(folded, now=NOW)
+    assert found.best is not None
+    assert found.best.lost_bytes == journal.stat().st_size - content.ends[2]
+    repair(folded, now=NOW)
+    assert loaded(folded) == 6
+
+
+def test_a_fold_that_stopped_before_its_journal_was_in_place_loses_nothing(folded: Path) -> None:
+    """The old journal still stands, and the new snapshot skips what it holds already."""
+    folded.with_name(".checkpoint_job.journal.prev").replace(folded.with_suffix(".journal"))
+    assert loaded(folded) == 5
+    assert verify(folded, now=NOW).verdict == "good"
+    spoil(folded, 100)
+    repair(folded, now=NOW)
+    assert loaded(folded) == 5
+
+
+def test_the_journal_before_stands_in_for_a_damaged_one(folded: Path) -> None:
+    spoil(folded.with_suffix(".journal"), 40)
+    repair(folded, now=NOW)
+    assert loaded(folded) == 5
+
+
+def test_a_journal_of_format_1_is_verified_and_repaired(tmp_path: Path) -> None:
+    path = tmp_path / ".checkpoint_job.json"
+    snapshot = document(5, None, 0)
+    path.write_bytes(snapshot)
+    records = [record(1), {**record(2), "fold": 9}, record(3)]
+    lines = format1.lines_of(records, generation=5, digest=snapshot[-67:-3].decode())
+    journal = path.with_suffix(".journal")
+    journal.write_bytes(b"".join(lines))
+    assert verify(path, now=NOW).verdict == "good"
+    assert loaded(path) == 3
+    output = run("verify", "-v", str(path)).output
+    assert output.count(": good, save ") == 3
+    assert "a new snapshot was begun with it" in output
+    spoil(journal, len(b"".join(lines)) - 9)
+    repair(path, now=NOW)
+    assert loaded(path) == 2
+    path.unlink()
+    assert verify(path, now=NOW).operation_id == "job"  # the header of its journal tells
 
 
 # -- any byte of any file ---------------------------------------------------------------------------------------------
@@ -363,11 +463,9 @@ def test_a_version_that_a_bit_has_made_newer_is_damage(two: Path) -> None:
 
 def test_a_newer_releases_journal_is_not_touched(journaled: Path) -> None:
     journal = journaled.with_suffix(".journal")
-    content = read(journal.read_bytes())
-    assert content is not None
-    journal.write_bytes(frame(encode(content.header | {"journal": 2}), 0)[0])
+    journal.write_bytes(format1.frame(encode({"journal": 3, "operation_id": "job"}), 0)[0])
     before = contents(journaled.parent)
-    with pytest.raises(CheckpointCorruptError, match="its journal: it has format 2"):
+    with pytest.raises(CheckpointCorruptError, match="its journal: it has format 3"):
         CheckpointManager(journaled.parent).load_checkpoint("job")
     assert verify(journaled, now=NOW).verdict == "unknown"
     with pytest.raises(CheckpointCorruptError, match="newer release"):
@@ -400,7 +498,7 @@ def test_without_its_key_an_encrypted_one_is_not_touched(sealed: Path) -> None:
 
 def test_not_even_if_the_save_before_it_can_be_read(two: Path) -> None:
     """Somebody has begun to encrypt."""
-    CheckpointManager(store=EncryptedStore(FileStore(two.parent), KEY)).store.put("job", two.read_bytes())
+    stores.put(EncryptedStore(FileStore(two.parent), KEY), "job", two.read_bytes())
     assert verify(two, now=NOW).best is not None
     with pytest.raises(CheckpointCorruptError, match="encrypted"):
         repair(two, now=NOW)
@@ -624,17 +722,13 @@ def test_room_that_a_killed_run_left_at_the_end_of_a_journal_is_told_and_is_no_l
     assert "cut off" not in result.output
 
 
-def test_each_save_that_is_counted_is_listed_also_one_that_begins_a_snapshot(journaled: Path) -> None:
-    journal = journaled.with_suffix(".journal")
-    raw = journal.read_bytes()
-    content = read(raw)
+def test_each_save_that_is_counted_is_listed(journaled: Path) -> None:
+    content = read(journaled.with_suffix(".journal").read_bytes())
     assert content is not None
-    journal.write_bytes(raw + frame(encode(content.records[-1] | {"fold": 99}), content.crc)[0])
     output = run("verify", "-v", str(journaled)).output
-    count = len(content.records) + 1
+    count = len(content.records)
     assert f"{count} good saves" in output
     assert output.count(": good, save ") == count
-    assert "a new snapshot was begun with it" in output
 
 
 def test_a_journal_that_is_lost_with_its_snapshot_is_told(generations: Path) -> None:

@@ -551,7 +551,7 @@ def test_a_retried_attempt_whose_save_failed_still_goes_on_in_memory(
 ) -> None:
     """State in memory is kept between attempts, not read again."""
     fetch = Flaky(2, 5)
-    store.fail_next("put", times=1)
+    store.fail_next("write", times=1)
     with checkpointed("job", manager=manager, auto_cleanup=False) as cp:
         for attempt in cp.retrying(**QUICK):
             with attempt:

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resumable import CheckpointBusyError, CheckpointManager, StoreError, open_store
-from resumable.stores import CheckpointStore, EncryptedStore, FileStore, MemoryStore, OwningStore
+from resumable._errors import StaleCheckpointError
+from resumable.stores import CheckpointStore, EncryptedStore, FileStore, Holder, Lease, MemoryStore, Stored, Traits
+from tests.support.stores import DictStore, claimed, delete, document, journal, keys, put
 
 KEY = EncryptedStore.new_key()
 STORES: dict[str, Callable[[Path], CheckpointStore]] = {
     "files": lambda directory: FileStore(directory / "store"),
     "memory": lambda directory: MemoryStore(),
+    "a simple one": lambda directory: open_store(DictStore()),
     "encrypted files": lambda directory: EncryptedStore(FileStore(directory / "store"), KEY),
     "encrypted memory": lambda directory: EncryptedStore(MemoryStore(), KEY),
+    "encrypted simple one": lambda directory: EncryptedStore(DictStore(), KEY),
 }
 # Each pair would share a file name, a table row or a key under some careless rule.
 LOOKALIKES = [
@@ -47,6 +50,9 @@ IDS = sorted({operation_id for pair in LOOKALIKES for operation_id in pair} | {"
 
 any_text = st.text() | st.text("ab/_ .\\:-A", max_size=6)
 on_any_text = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+look_alike = pytest.mark.parametrize(("one", "other"), LOOKALIKES, ids=lambda text: ascii(text)[:12])
+journaling = pytest.mark.parametrize("store", ["files", "memory"], indirect=True)
+keeping = pytest.mark.parametrize("store", ["files", "memory", "encrypted files", "encrypted memory"], indirect=True)
 
 
 @pytest.fixture(params=STORES)
@@ -56,64 +62,448 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Checkpoint
     store.close()
 
 
-def as_owner(store: CheckpointStore) -> OwningStore:
-    assert isinstance(store, OwningStore)
-    return store
+@pytest.fixture
+def lease(store: CheckpointStore) -> Iterator[Lease]:
+    with claimed(store, "crawl") as lease:
+        yield lease
 
 
-# -- the five verbs ---------------------------------------------------------------------------------------------------
+def text_of(operation_id: str, number: int = 0) -> bytes:
+    """A document that says whose it is, as all of ours do."""
+    return json.dumps({"version": "2.0", "operation_id": operation_id, "state": {"n": number}}).encode()
+
+
+def save(lease: Lease, snapshot: bytes) -> int:
+    """A whole snapshot; returns its number."""
+    number = lease.next
+    lease.stage(number, [snapshot])(b"")
+    return number
+
+
+def append(lease: Lease, *segments: bytes) -> list[int]:
+    numbers = []
+    for segment in segments:
+        numbers.append(lease.next)
+        lease.append(lease.next, segment)
+    return numbers
+
+
+def state(found: Stored | None) -> tuple[bytes, bytes] | None:
+    return (found.snapshot, found.journal) if found is not None else None
+
+
+# -- what is stored ---------------------------------------------------------------------------------------------------
 
 
 def test_it_is_a_store_and_open_store_takes_it(store: CheckpointStore) -> None:
     assert isinstance(store, CheckpointStore)
+    assert isinstance(store.traits, Traits)
     assert open_store(store) is store
 
 
-def test_what_was_put_is_got_until_it_is_replaced_or_deleted(store: CheckpointStore) -> None:
-    assert store.get("crawl") is None
-    store.put("crawl", b'{"n": 1}')
-    assert store.get("crawl") == b'{"n": 1}'
-    store.put("crawl", b"")
-    assert store.get("crawl") == b""
-    assert store.delete("crawl") is True
-    assert store.get("crawl") is None
+def test_what_was_saved_is_read_until_it_is_replaced_or_deleted(store: CheckpointStore) -> None:
+    assert store.read("crawl") is None
+    put(store, "crawl", b'{"n": 1}')
+    assert document(store, "crawl") == b'{"n": 1}'
+    put(store, "crawl", b"")
+    assert document(store, "crawl") == b""
+    assert delete(store, "crawl") is True
+    assert store.read("crawl") is None
+
+
+def test_the_owner_reads_what_others_read(store: CheckpointStore, lease: Lease) -> None:
+    assert lease.read() is None
+    save(lease, b"x")
+    assert lease.read() == store.read("crawl")
+    assert document(store, "crawl") == b"x"
 
 
 def test_delete_tells_whether_there_was_one(store: CheckpointStore) -> None:
-    assert store.delete("crawl") is False
-    store.put("crawl", b"x")
-    assert store.delete("crawl") is True
-    assert store.delete("crawl") is False
+    assert delete(store, "crawl") is False
+    put(store, "crawl", b"x")
+    assert delete(store, "crawl") is True
+    assert delete(store, "crawl") is False
 
 
-def test_any_bytes_come_back(store: CheckpointStore) -> None:
-    blob = bytes(range(256)) * 5000
-    store.put("crawl", blob)
+def test_any_bytes_come_back_out_of_any_pieces(store: CheckpointStore, lease: Lease) -> None:
+    pieces = [bytes(range(256)) * size for size in (0, 1, 5000, 0, 3)]
+    lease.stage(lease.next, iter(pieces))(b"")
 
-    assert store.get("crawl") == blob
+    assert document(store, "crawl") == b"".join(pieces)
 
 
-def test_put_tells_where_it_lies(store: CheckpointStore) -> None:
-    assert "crawl" in str(store.put("crawl", b"x"))
+def test_it_tells_where_a_checkpoint_lies(store: CheckpointStore) -> None:
+    put(store, "crawl", b"x")
+    found = store.read("crawl")
+
+    assert found is not None
+    assert found.location == store.describe("crawl")
+    assert "crawl" in str(store.describe("crawl"))
+    assert KEY not in str(store.describe())
 
 
 def test_an_empty_store_has_no_keys(store: CheckpointStore) -> None:
-    assert list(store.keys()) == []
+    assert list(store.list()) == []
+
+
+def test_the_list_tells_what_is_there_and_who_works_on_it(store: CheckpointStore) -> None:
+    for key in ("crawl-1", "crawl-2", "other"):
+        put(store, key, text_of(key))
+    with claimed(store, "crawl-2"):
+        listed = {entry.key: entry for entry in store.list("crawl-*")}
+
+    assert sorted(listed) == ["crawl-1", "crawl-2"]
+    assert listed["crawl-1"].holder is None
+    assert listed["crawl-2"].holder is not None
+    assert (listed["crawl-2"].holder.pid, listed["crawl-2"].holder.host) == (os.getpid(), socket.gethostname())
+    assert all(entry.location == store.describe(key) for key, entry in listed.items())
+    assert all(entry.holder is None for entry in store.list())
+
+
+def test_an_operation_that_saved_nothing_is_not_listed(store: CheckpointStore, lease: Lease) -> None:
+    assert list(store.list()) == []
 
 
 def test_a_store_can_be_used_again_after_close(store: CheckpointStore) -> None:
-    store.put("crawl", b"x")
+    put(store, "crawl", b"x")
     store.close()
     store.close()
 
-    assert store.get("crawl") == b"x"
+    assert document(store, "crawl") == b"x"
+
+
+# -- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def test_terms_rise_over_claims_and_deletes(store: CheckpointStore) -> None:
+    terms = []
+    for step in range(6):
+        with claimed(store, "crawl") as lease:
+            terms.append(lease.term)
+            if step % 2:
+                lease.delete()
+            else:
+                save(lease, b"x")
+
+    assert terms == sorted(set(terms))
+
+
+def test_a_snapshot_takes_the_next_number_or_a_later_one(store: CheckpointStore, lease: Lease) -> None:
+    number = save(lease, b"1")
+    assert lease.next == number + 1
+    lease.stage(number + 50, [b"2"])(b"")
+
+    assert lease.next == lease.where() == number + 51
+    assert document(store, "crawl") == b"2"
+
+
+def test_a_snapshot_is_not_seen_before_its_commit_and_is_committed_once(store: CheckpointStore, lease: Lease) -> None:
+    save(lease, b"old")
+    commit = lease.stage(lease.next, [b"new"])
+    assert document(store, "crawl") == b"old"
+    commit(b"")
+    assert document(store, "crawl") == b"new"
+    save(lease, b"newer")
+    before = lease.next
+    commit(b"")
+
+    assert document(store, "crawl") == b"newer"
+    assert lease.next == before
+
+
+def test_a_snapshot_that_is_older_than_the_last_one_is_refused(store: CheckpointStore, lease: Lease) -> None:
+    commits = [lease.stage(lease.next + number, [b"%d" % number]) for number in range(3)]
+    commits[2](b"")
+    for stale in commits[:2]:
+        with pytest.raises(StaleCheckpointError):
+            stale(b"")
+
+    assert document(store, "crawl") == b"2"
+
+
+def test_pieces_that_fail_leave_the_snapshot_before(store: CheckpointStore, lease: Lease) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"half"
+        raise ZeroDivisionError
+
+    save(lease, b"old")
+    with pytest.raises(ZeroDivisionError):
+        lease.stage(lease.next, pieces())
+
+    assert document(store, "crawl") == b"old"
+    save(lease, b"new")
+    assert document(store, "crawl") == b"new"
+
+
+@keeping
+def test_the_snapshot_before_the_last_is_kept(store: CheckpointStore, lease: Lease) -> None:
+    save(lease, b"1")
+    assert store.read("crawl", previous=True) is None
+    save(lease, b"2")
+    save(lease, b"3")
+    assert state(store.read("crawl", previous=True)) == (b"2", b"")
+    lease.delete()
+
+    assert store.read("crawl", previous=True) is None
+
+
+def test_a_store_that_takes_no_journal_says_so(store: CheckpointStore, lease: Lease) -> None:
+    save(lease, b"x")
+    if store.traits.takes_journal:
+        append(lease, b"1\n")
+    else:
+        with pytest.raises(StoreError):
+            append(lease, b"1\n")
+
+    assert journal(store, "crawl") == (b"1\n" if store.traits.takes_journal else b"")
+
+
+# -- the journal ------------------------------------------------------------------------------------------------------
+
+
+@journaling
+def test_segments_stand_behind_the_snapshot_byte_for_byte(store: CheckpointStore, lease: Lease) -> None:
+    segments = ["ä\n".encode(), b"\0\n", b"x" * 100_000, b"", b"no end"]
+    save(lease, b"x")
+    append(lease, *segments)
+
+    assert state(store.read("crawl")) == (b"x", b"".join(segments))
+    assert state(lease.read()) == (b"x", b"".join(segments))
+
+
+@journaling
+def test_what_is_to_be_done_meanwhile_is_done_once(store: CheckpointStore, lease: Lease) -> None:
+    done: list[int] = []
+    save(lease, b"x")
+    lease.append(lease.next, b"1\n", b"", lambda: done.append(1))
+
+    assert done == [1]
+
+
+@journaling
+def test_an_append_is_as_good_as_not_made_if_what_is_done_meanwhile_fails(store: CheckpointStore, lease: Lease) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    save(lease, b"x")
+    append(lease, b"1\n")
+    with pytest.raises(ZeroDivisionError):
+        lease.append(lease.next, b"2\n", b"", fail)
+    append(lease, b"3\n")
+
+    assert journal(store, "crawl") == b"1\n3\n"
+
+
+@journaling
+def test_an_append_that_is_repeated_changes_nothing_and_any_other_below_the_next_is_refused(
+    store: CheckpointStore, lease: Lease
+) -> None:
+    snapshot = save(lease, b"x")
+    first, second = append(lease, b"1\n", b"2\n")
+    lease.append(second, b"2\n")
+    for number, data in ((second, b"3\n"), (first, b"1\n"), (snapshot, b"2\n"), (0, b"2\n")):
+        with pytest.raises(StaleCheckpointError):
+            lease.append(number, data)
+    lease.append(second + 10, b"3\n")
+
+    assert lease.next == second + 11
+    assert journal(store, "crawl") == b"1\n2\n3\n"
+
+
+@journaling
+def test_the_next_owner_goes_on_behind_what_it_read(store: CheckpointStore) -> None:
+    with claimed(store, "crawl") as lease:
+        save(lease, b"x")
+        last = append(lease, b"1\n", b"2\n")[-1]
+    with claimed(store, "crawl") as lease:
+        lease.read()
+        lease.append(max(lease.next, last + 1), b"3\n")
+        assert journal(store, "crawl") == b"1\n2\n3\n"
+    with claimed(store, "crawl") as lease:  # also without reading
+        lease.append(max(lease.next, last + 2), b"4\n")
+    assert journal(store, "crawl") == b"1\n2\n3\n4\n"
+
+
+@journaling
+def test_a_snapshot_that_is_a_save_begins_a_new_journal(store: CheckpointStore, lease: Lease) -> None:
+    save(lease, b"old")
+    append(lease, b"1\n", b"2\n")
+    save(lease, b"new")
+    assert state(store.read("crawl")) == (b"new", b"")
+    assert state(store.read("crawl", previous=True)) == (b"old", b"1\n2\n")
+    append(lease, b"3\n")
+
+    assert state(store.read("crawl")) == (b"new", b"3\n")
+
+
+@journaling
+@pytest.mark.parametrize("at", range(6))
+def test_a_fold_keeps_the_segments_behind_it(store: CheckpointStore, lease: Lease, at: int) -> None:
+    """Whenever it was staged, and whatever is appended between the stage and the commit."""
+    numbers = [save(lease, b"old"), *append(lease, *(b"%d\n" % number for number in range(1, 6)))]
+    commit = lease.stage(numbers[at], [b"new"])
+    append(lease, b"6\n")
+    expected = lease.next
+    commit(b"")
+    behind = b"".join(b"%d\n" % number for number in range(at + 1, 7))
+    found = store.read("crawl")
+    assert found is not None
+    assert found.snapshot == b"new"
+    assert found.journal.endswith(behind)
+    assert at == 0 or found.journal == behind
+    assert lease.next == expected
+    commit(b"")
+    append(lease, b"7\n")
+
+    assert journal(store, "crawl").endswith(behind + b"7\n")
+    previous = store.read("crawl", previous=True)
+    assert previous is not None
+    assert (previous.snapshot, previous.journal[:12]) == (b"old", b"1\n2\n3\n4\n5\n6\n")
+
+
+@journaling
+def test_folds_may_follow_one_another(store: CheckpointStore, lease: Lease) -> None:
+    save(lease, b"0")
+    for fold in range(1, 30):
+        numbers = append(lease, *(b"%d.%d\n" % (fold, number) for number in range(fold % 4 + 1)))
+        commit = lease.stage(numbers[0], [b"%d" % fold])
+        append(lease, b"%d.last\n" % fold)
+        commit(b"")
+        expected = b"".join(b"%d.%d\n" % (fold, number) for number in range(1, fold % 4 + 1)) + b"%d.last\n" % fold
+        assert state(store.read("crawl")) == (b"%d" % fold, expected)
+
+
+@journaling
+def test_a_fold_that_was_overtaken_by_a_snapshot_is_refused(store: CheckpointStore, lease: Lease) -> None:
+    save(lease, b"old")
+    commit = lease.stage(append(lease, b"1\n")[0], [b"fold"])
+    save(lease, b"whole")
+    with pytest.raises(StaleCheckpointError):
+        commit(b"")
+
+    assert state(store.read("crawl")) == (b"whole", b"")
+
+
+@journaling
+def test_a_snapshot_may_be_staged_while_another_thread_appends(store: CheckpointStore, lease: Lease) -> None:
+    save(lease, b"old")
+    at = append(lease, b"0\n")[0]
+    staging, commits = threading.Event(), []
+
+    def pieces() -> Iterator[bytes]:
+        yield b"ne"
+        staging.wait(10)
+        yield b"w"
+
+    thread = threading.Thread(target=lambda: commits.append(lease.stage(at, pieces())))
+    thread.start()
+    append(lease, *(b"%d\n" % number for number in range(1, 200)))
+    staging.set()
+    thread.join()
+    commits[0](b"")
+
+    assert state(store.read("crawl")) == (b"new", b"".join(b"%d\n" % number for number in range(1, 200)))
+
+
+# -- readers ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_reader_never_sees_half_a_save(store: CheckpointStore, lease: Lease) -> None:
+    blobs = [bytes([value]) * 300_000 for value in (1, 2)]
+    save(lease, blobs[0])
+    stop = threading.Event()
+
+    def write() -> None:
+        for number in range(60):
+            save(lease, blobs[number % 2])
+        stop.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while not stop.is_set():
+        assert document(store, "crawl") in blobs
+    writer.join()
+
+
+def last_number(found: Stored | None) -> int:
+    """The last save in what was read; fails if one before it is missing."""
+    assert found is not None
+    number = int(found.snapshot.strip(b"."))
+    *lines, _ = found.journal.split(b"\n")  # the last one is empty, or about to be written
+    behind = [int(line) for line in lines if int(line) > number]
+    assert behind == [*range(number + 1, number + 1 + len(behind))]
+    return number + len(behind)
+
+
+@journaling
+def test_readers_see_one_state_while_a_writer_folds_all_the_time(store: CheckpointStore, lease: Lease) -> None:
+    base = save(lease, b"0")
+    acknowledged, stop, failures = [0], threading.Event(), []
+
+    def read() -> None:
+        try:
+            while not stop.is_set():
+                least = acknowledged[0]
+                assert last_number(store.read("crawl")) >= least
+        except BaseException as error:
+            failures.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for number in range(1, 400):
+        lease.append(base + number, b"%d\n" % number)
+        acknowledged[0] = number
+        if number % 5 == 0:
+            lease.stage(base + number - 3, [b"%d%s" % (number - 3, b"." * 50_000)])(b"")
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert failures == []
+
+
+READ = """
+import sys
+from resumable.stores import FileStore
+from tests.stores.test_contract import last_number
+last, store = -1, FileStore(sys.argv[1])
+print("reading", flush=True)
+while last < 400:
+    number = last_number(store.read("crawl"))
+    assert number >= last, (number, last)
+    last = number
+"""
+
+
+def test_another_process_sees_one_state_while_a_writer_folds_all_the_time(tmp_path: Path) -> None:
+    with claimed(FileStore(tmp_path), "crawl") as lease:
+        base = save(lease, b"0")
+        command = [sys.executable, "-B", "-c", READ, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"reading\n"
+            for number in range(1, 401):
+                lease.append(base + number, b"%d\n" % number)
+                if number % 3 == 0:
+                    lease.stage(base + number - 1, [b"%d" % (number - 1)])(b"")
+            assert process.wait(60) == 0
 
 
 # -- ids --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("one", "other"), LOOKALIKES, ids=lambda text: ascii(text)[:12])
+@look_alike
 def test_ids_that_look_alike_do_not_share_a_checkpoint(store: CheckpointStore, one: str, other: str) -> None:
+    put(store, one, text_of(one))
+    put(store, other, text_of(other))
+
+    for operation_id in (one, other):
+        assert document(store, operation_id) == text_of(operation_id)
+    assert keys(store) == sorted([one, other])
+
+
+@look_alike
+def test_a_manager_keeps_ids_that_look_alike_apart(store: CheckpointStore, one: str, other: str) -> None:
     manager = CheckpointManager(store=store)
     manager.create_checkpoint(one, {"of": "one"})
     manager.create_checkpoint(other, {"of": "other"})
@@ -144,20 +534,19 @@ def test_deleting_one_id_leaves_the_others(store: CheckpointStore) -> None:
 def test_any_text_is_an_id_of_its_own(
     kind: str, tmp_path_factory: pytest.TempPathFactory, ids: list[str], data: st.DataObject
 ) -> None:
-    manager = CheckpointManager(store=STORES[kind](tmp_path_factory.mktemp("ids")))
-    model: dict[str, dict[str, Any]] = {}
+    store = STORES[kind](tmp_path_factory.mktemp("ids"))
+    model: dict[str, bytes] = {}
     for step, operation_id in enumerate(data.draw(st.lists(st.sampled_from(ids), max_size=8)) if ids else []):
         if operation_id in model and data.draw(st.booleans()):
-            assert manager.delete_checkpoint(operation_id) is True
+            assert delete(store, operation_id) is True
             del model[operation_id]
         else:
-            manager.create_checkpoint(operation_id, model.setdefault(operation_id, {}) | {"step": step})
-            model[operation_id] = {"step": step}
+            model[operation_id] = text_of(operation_id, step)
+            put(store, operation_id, model[operation_id])
 
-    assert manager.list_checkpoints() == sorted(model)
+    assert keys(store) == sorted(model)
     for operation_id in ids:
-        found = manager.load_checkpoint(operation_id)
-        assert (found.state if found is not None else None) == model.get(operation_id)
+        assert document(store, operation_id) == model.get(operation_id)
 
 
 @pytest.mark.parametrize("operation_id", ["\ud800", "crawl \udcff", "\udfff" * 50])
@@ -165,6 +554,8 @@ def test_a_lone_surrogate_is_refused_before_anything_is_touched(store: Checkpoin
     """No file and no database can hold one."""
     manager = CheckpointManager(store=store)
     for refused in (
+        lambda: store.claim(operation_id, Holder.me()),
+        lambda: store.read(operation_id),
         lambda: manager.create_checkpoint(operation_id, {}),
         lambda: manager.load_checkpoint(operation_id),
         lambda: manager.delete_checkpoint(operation_id),
@@ -172,43 +563,23 @@ def test_a_lone_surrogate_is_refused_before_anything_is_touched(store: Checkpoin
         with pytest.raises(ValueError, match="surrogate"):
             refused()
 
-    assert list(store.keys()) == []
-
-
-# -- all or nothing ---------------------------------------------------------------------------------------------------
-
-
-def test_a_reader_never_sees_half_a_put(store: CheckpointStore) -> None:
-    blobs = [bytes([value]) * 300_000 for value in (1, 2)]
-    store.put("crawl", blobs[0])
-    stop = threading.Event()
-
-    def write() -> None:
-        for number in range(60):
-            store.put("crawl", blobs[number % 2])
-        stop.set()
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    while not stop.is_set():
-        assert store.get("crawl") in blobs
-    writer.join()
+    assert keys(store) == []
 
 
 # -- one owner --------------------------------------------------------------------------------------------------------
 
 
-def second_owner(store: CheckpointStore) -> OwningStore:
+def second_store(store: CheckpointStore) -> CheckpointStore:
     """Another object on the same medium; where a medium is one object, that one."""
-    return FileStore(store.directory) if isinstance(store, FileStore) else as_owner(store)
+    return FileStore(store.directory) if isinstance(store, FileStore) else store
 
 
 def test_an_operation_has_one_owner_at_a_time(store: CheckpointStore) -> None:
-    with as_owner(store).own("crawl"):
-        with pytest.raises(CheckpointBusyError) as caught, second_owner(store).own("crawl"):
-            pass
-        assert caught.value.operation_id == "crawl"
-    with second_owner(store).own("crawl"):
+    with claimed(store, "crawl"):
+        with pytest.raises(CheckpointBusyError) as caught:
+            second_store(store).claim("crawl", Holder.me())
+        assert (caught.value.operation_id, caught.value.pid) == ("crawl", os.getpid())
+    with claimed(second_store(store), "crawl"):
         pass
 
 
@@ -217,46 +588,87 @@ def test_another_thread_is_another_owner(store: CheckpointStore) -> None:
 
     def run() -> None:
         try:
-            with as_owner(store).own("crawl"):
+            with claimed(store, "crawl"):
                 outcome.append(None)
         except CheckpointBusyError as error:
             outcome.append(error)
 
-    with as_owner(store).own("crawl"):
+    with claimed(store, "crawl"):
         thread = threading.Thread(target=run)
         thread.start()
         thread.join()
     assert isinstance(outcome[0], CheckpointBusyError)
 
 
-@pytest.mark.parametrize(("one", "other"), LOOKALIKES, ids=lambda text: ascii(text)[:12])
+@look_alike
 def test_ids_that_look_alike_have_owners_of_their_own(store: CheckpointStore, one: str, other: str) -> None:
     """Also before the first save, when no file tells yet whose name it is."""
-    owners = as_owner(store)
-    with owners.own(one), second_owner(store).own(other):
-        owners.put(one, b"1")
-        with pytest.raises(CheckpointBusyError), second_owner(store).own(one):
-            pass
-        with pytest.raises(CheckpointBusyError), owners.own(other):
-            pass
+    with claimed(store, one) as lease, claimed(second_store(store), other):
+        save(lease, text_of(one))
+        for operation_id in (one, other):
+            with pytest.raises(CheckpointBusyError):
+                second_store(store).claim(operation_id, Holder.me())
 
 
-def test_an_error_in_the_block_lets_go(store: CheckpointStore) -> None:
-    class Crash(Exception):
-        pass
+def test_a_lease_that_was_released_writes_nothing(store: CheckpointStore) -> None:
+    with claimed(store, "crawl") as lease:
+        save(lease, b"x")
+        commit = lease.stage(lease.next, [b"y"])
+    lease.release()
+    for verb in (lambda: save(lease, b"z"), lambda: commit(b""), lease.delete, lease.renew):
+        with pytest.raises(StaleCheckpointError):
+            verb()
 
-    with pytest.raises(Crash), as_owner(store).own("crawl"):
-        raise Crash
-    with as_owner(store).own("crawl"):
-        pass
+    assert document(store, "crawl") == b"x"
+
+
+def test_an_owner_whose_lease_was_taken_over_writes_nothing() -> None:
+    store = MemoryStore()
+    with claimed(store, "crawl") as old:
+        save(old, b"old")
+        commit = old.stage(old.next, [b"late"])
+        new = store.claim("crawl", Holder.me(), take_over=True)
+        for verb in (lambda: save(old, b"z"), lambda: append(old, b"1\n"), lambda: commit(b""), old.delete, old.renew):
+            with pytest.raises(StaleCheckpointError):
+                verb()
+        old.release()
+        with pytest.raises(CheckpointBusyError):
+            store.claim("crawl", Holder.me())
+        save(new, b"new")
+
+    assert document(store, "crawl") == b"new"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_writes_nothing_and_releases_nothing(store: CheckpointStore, lease: Lease) -> None:
+    save(lease, b"x")
+    commit = lease.stage(lease.next, [b"y"])
+    child = os.fork()
+    if child == 0:
+        refused = 0
+        for verb in (lambda: save(lease, b"z"), lambda: commit(b""), lease.delete):
+            try:
+                verb()
+            except StoreError as error:
+                refused += "forked" in str(error)
+        lease.release()
+        os._exit(refused)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    with pytest.raises(CheckpointBusyError):
+        second_store(store).claim("crawl", Holder.me())
+    commit(b"")
+
+    assert document(store, "crawl") == b"y"
 
 
 HOLD = """
 import sys
-from resumable import open_store
-with open_store(sys.argv[1]).own(sys.argv[2]):
-    print("owned", flush=True)
-    sys.stdin.read()
+from resumable.stores import Holder, open_store
+lease = open_store(sys.argv[1]).claim(sys.argv[2], Holder.me())
+print("owned", flush=True)
+sys.stdin.read()
+lease.release()
 """
 
 
@@ -272,18 +684,17 @@ def other_process(directory: Path, operation_id: str) -> Iterator[subprocess.Pop
 
 @pytest.mark.parametrize("operation_id", ["crawl", "long " * 2000, "\N{FOX FACE}" * 500])
 def test_the_second_process_is_told_who_holds_it(tmp_path: Path, operation_id: str) -> None:
-    owning: Callable[[], AbstractContextManager[None]] = lambda: FileStore(tmp_path).own(operation_id)  # noqa: E731
     with other_process(tmp_path, operation_id) as process:
         for _ in range(3):  # asking must not wipe the answer
-            with pytest.raises(CheckpointBusyError) as caught, owning():
-                pass
+            with pytest.raises(CheckpointBusyError) as caught:
+                FileStore(tmp_path).claim(operation_id, Holder.me())
             assert (caught.value.pid, caught.value.host) == (process.pid, socket.gethostname())
             assert datetime.now(UTC) - datetime.fromisoformat(caught.value.since) < timedelta(minutes=5)
             assert str(process.pid) in str(caught.value)
         with pytest.raises(CheckpointBusyError):
             CheckpointManager(tmp_path).create_checkpoint(operation_id, {})
         assert isinstance(caught.value, StoreError)
-    with owning():
+    with claimed(FileStore(tmp_path), operation_id):
         assert os.path.isdir(tmp_path)
 
 
@@ -291,5 +702,5 @@ def test_a_killed_owner_owns_nothing(tmp_path: Path) -> None:
     with other_process(tmp_path, "crawl") as process:
         process.kill()
         process.wait()
-        with FileStore(tmp_path).own("crawl"):
+        with claimed(FileStore(tmp_path), "crawl"):
             pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ import pytest
 
 from resumable import CheckpointBusyError, CheckpointManager, StoreError, checkpointed
 from resumable._runtime import disk
-from resumable.stores import FileStore, _lock
+from resumable.stores import FileStore, Holder, Lease, _lock
+from tests.support.stores import claimed, document, journal, put
 
 NAME = ".checkpoint_crawl.json"
 
@@ -25,6 +27,10 @@ def loaded(directory: Path, operation_id: str = "crawl") -> Any:
 
 def names(directory: Path) -> set[str]:
     return set(os.listdir(directory))
+
+
+def save(lease: Lease, snapshot: bytes) -> None:
+    lease.stage(lease.where(), [snapshot])(b"")
 
 
 # -- writes that fail -------------------------------------------------------------------------------------------------
@@ -45,24 +51,25 @@ def test_a_save_that_fails_leaves_the_last_one_and_no_litter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
 ) -> None:
     store = FileStore(tmp_path)
-    store.put("crawl", b"old")
+    put(store, "crawl", b"old")
 
     def fail(*args: Any, **options: Any) -> Any:
         raise OSError(number, os.strerror(number))
 
-    with monkeypatch.context() as patch:
-        patch.setattr(os, name, fail)
-        if name == "link":
-            store.put("crawl", b"new")  # as on a file system without links: it is copied
-        else:
-            with pytest.raises(StoreError, match=os.strerror(number)) as caught:
-                store.put("crawl", b"new")
-            assert str(tmp_path) in str(caught.value)
+    with claimed(store, "crawl") as lease:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, fail)
+            if name == "link":
+                save(lease, b"new")  # as on a file system without links: it is copied
+            else:
+                with pytest.raises(StoreError, match=os.strerror(number)) as caught:
+                    save(lease, b"new")
+                assert str(tmp_path) in str(caught.value)
 
-    assert store.get("crawl") == (b"new" if name == "link" else b"old")
-    assert not [left for left in names(tmp_path) if left.endswith(".tmp")]
-    store.put("crawl", b"newer")
-    assert store.get("crawl") == b"newer"
+        assert document(store, "crawl") == (b"new" if name == "link" else b"old")
+        assert not [left for left in names(tmp_path) if left.endswith(".tmp")]
+        save(lease, b"newer")
+    assert document(store, "crawl") == b"newer"
 
 
 @contextmanager
@@ -117,14 +124,14 @@ def test_after_a_failed_journal_sync_everything_is_written_anew(
 
 def test_a_directory_sync_that_fails_is_a_failed_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The new name may not survive a power cut: it must not count."""
-    store = FileStore(tmp_path)
 
     def fail(directory: Path) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(disk, "sync_directory", fail)
-    with pytest.raises(StoreError):
-        store.put("crawl", b"new")
+    with claimed(FileStore(tmp_path), "crawl") as lease:
+        monkeypatch.setattr(disk, "sync_directory", fail)
+        with pytest.raises(StoreError):
+            save(lease, b"new")
 
 
 # -- the journal's file -----------------------------------------------------------------------------------------------
@@ -132,42 +139,50 @@ def test_a_directory_sync_that_fails_is_a_failed_save(tmp_path: Path, monkeypatc
 
 def test_a_journal_that_vanished_is_noticed_before_it_is_added_to(tmp_path: Path) -> None:
     """Else there would be a hole in front of what is added, and all of it would count as torn."""
+    with claimed(FileStore(tmp_path), "crawl") as lease:
+        save(lease, b"old")
+        lease.append(lease.next, b"0123456789")
+    with claimed(FileStore(tmp_path), "crawl") as lease:
+        lease.read()
+        (tmp_path / ".checkpoint_crawl.journal").unlink()
+        with pytest.raises(StoreError, match="shorter"):
+            lease.append(lease.next, b"x")
+
+
+def test_what_was_not_there_when_the_journal_was_read_is_cut_off_by_the_next_append(tmp_path: Path) -> None:
     store = FileStore(tmp_path)
-    store.append_journal("crawl", 0, b"0123456789")
-    store.close()
-    (tmp_path / ".checkpoint_crawl.journal").unlink()
-    with pytest.raises(StoreError, match="shorter"):
-        store.append_journal("crawl", 10, b"x")
+    with claimed(store, "crawl") as lease:
+        save(lease, b"old")
+        lease.append(lease.next, b"good ")
+    with claimed(store, "crawl") as lease:
+        lease.read()
+        with open(tmp_path / ".checkpoint_crawl.journal", "ab") as file:
+            file.write(b"torn")
+        lease.append(lease.next, b"new")
+
+    assert journal(store, "crawl") == b"good new"
 
 
-def test_a_torn_tail_is_cut_off_by_the_next_append(tmp_path: Path) -> None:
-    store = FileStore(tmp_path)
-    store.append_journal("crawl", 0, b"good torn")
-    store.close()
-    store.append_journal("crawl", 5, b"new")
-
-    assert store.read_journal("crawl") == b"good new"
-
-
-def test_the_stamp_tells_of_new_snapshots_and_not_of_the_journal(tmp_path: Path) -> None:
-    """Who reads while a loop saves to its journal would else begin again for ever."""
-    store = FileStore(tmp_path)
-    stamps = [store.stamp("crawl")]
-    for content in (b"1", b"2"):
-        store.put("crawl", content)
-        stamps.append(store.stamp("crawl"))
-    store.append_journal("crawl", 0, b"3")
-
-    assert stamps[0] is None
-    assert len(set(stamps)) == 3
-    assert store.stamp("crawl") == stamps[-1]
+def test_without_syncs_nothing_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, lambda descriptor, name=name: synced.append(name))
+    for is_synced in (False, True, False):
+        with claimed(FileStore(tmp_path), "crawl") as lease, contextlib.ExitStack() as stack:
+            if not is_synced:
+                stack.enter_context(disk.without_syncs())
+                stack.enter_context(disk.without_syncs())
+            save(lease, b"1")
+            lease.append(lease.next, b"2")
+        assert bool(synced) == is_synced
+        synced.clear()
 
 
 # -- locks and leftovers ----------------------------------------------------------------------------------------------
 
 
 def test_an_owner_clears_what_a_killed_save_left_and_nothing_else(tmp_path: Path) -> None:
-    mine = {f".checkpoint_x{suffix}.0123abcd.tmp" for suffix in (".json", ".json.prev", ".journal")}
+    mine = {f".checkpoint_x{suffix}.0123abcd.tmp" for suffix in (".json", ".json.prev", ".journal", ".journal.prev")}
     others = {
         ".checkpoint_x.js.json.0123abcd.tmp",
         ".checkpoint_x.json.json.0123abcd.tmp",
@@ -178,17 +193,18 @@ def test_an_owner_clears_what_a_killed_save_left_and_nothing_else(tmp_path: Path
     }
     for name in mine | others:
         (tmp_path / name).touch()
-    with FileStore(tmp_path).own("x"):
+    with claimed(FileStore(tmp_path), "x"):
         pass
 
     assert names(tmp_path) == others
 
 
 def test_deleting_does_not_take_the_lock_from_under_its_owner(tmp_path: Path) -> None:
-    with FileStore(tmp_path).own("crawl"):
-        FileStore(tmp_path).delete("crawl")
-        with pytest.raises(CheckpointBusyError), FileStore(tmp_path).own("crawl"):
-            pass
+    with claimed(FileStore(tmp_path), "crawl") as lease:
+        save(lease, b"x")
+        assert lease.delete() is True
+        with pytest.raises(CheckpointBusyError):
+            FileStore(tmp_path).claim("crawl", Holder.me())
 
 
 def test_a_lock_that_cannot_be_taken_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +215,7 @@ def test_a_lock_that_cannot_be_taken_is_told_once(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(os, "open", fail)
     lock = tmp_path / ".checkpoint_crawl.lock"
-    with pytest.raises(StoreError) as caught, _lock.holding(lock, "crawl"):
+    with pytest.raises(StoreError) as caught, _lock.holding(lock, "crawl", Holder.me()):
         raise AssertionError
 
     assert str(caught.value) == f"cannot lock {lock}: Read-only file system. Nothing was read or written."
@@ -207,28 +223,9 @@ def test_a_lock_that_cannot_be_taken_is_told_once(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("content", [b"", b"null", b"{", b'{"pid": "x"}', b'{"pid": 1e308}', b"[" * 4000, b"\xff"])
 def test_whatever_the_lock_file_says_busy_is_busy(tmp_path: Path, content: bytes) -> None:
-    with FileStore(tmp_path).own("crawl"):
+    with claimed(FileStore(tmp_path), "crawl") as lease:
+        save(lease, b"x")
         (tmp_path / ".checkpoint_crawl.lock").write_bytes(content)
-        with pytest.raises(CheckpointBusyError), FileStore(tmp_path).own("crawl"):
-            pass
-
-
-def test_an_owner_that_looked_too_early_moves_to_its_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`a b` takes the name after `a_b` chose it, and before `a_b` holds it: two files, two locks."""
-    holding = _lock.holding
-
-    def holding_late(path: Path, operation_id: str) -> Any:
-        monkeypatch.undo()
-        CheckpointManager(tmp_path).create_checkpoint("a b", {"of": "a b"})
-        return holding(path, operation_id)
-
-    monkeypatch.setattr(_lock, "holding", holding_late)
-    store = FileStore(tmp_path)
-    with store.own("a_b"):
-        store.put("a_b", b"{}")
-        with pytest.raises(CheckpointBusyError), FileStore(tmp_path).own("a_b"):
-            pass
-        assert loaded(tmp_path, "a b") == {"of": "a b"}
-        CheckpointManager(tmp_path).create_checkpoint("a b", {"of": "a b again"})
-
-    assert loaded(tmp_path, "a b") == {"of": "a b again"}
+        with pytest.raises(CheckpointBusyError):
+            FileStore(tmp_path).claim("crawl", Holder.me())
+        assert next(FileStore(tmp_path).list()).holder is not None

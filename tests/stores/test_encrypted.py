@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from resumable import CheckpointCorruptError, CheckpointManager, checkpointed, every
-from resumable.stores import EncryptedStore, FileStore, JournalingStore, MemoryStore
+from resumable.stores import EncryptedStore, FileStore, MemoryStore
+from tests.support.stores import claimed, document, put
 
 KEY = EncryptedStore.new_key()
 NAME = ".checkpoint_job.json"
@@ -28,7 +29,7 @@ def test_a_loop_goes_on_and_its_state_is_nowhere_in_the_clear(tmp_path: Path) ->
                 cp.mapping("big").update({f"{number} {index}": "secret" * 9 for index in range(400)})
                 cp.tick()
             raise ZeroDivisionError
-    assert not isinstance(store, JournalingStore)
+    assert not store.traits.takes_journal
     for path in tmp_path.iterdir():
         assert b"secret" not in path.read_bytes()
         assert path.stat().st_mode & 0o777 == 0o600
@@ -40,28 +41,29 @@ def test_a_loop_goes_on_and_its_state_is_nowhere_in_the_clear(tmp_path: Path) ->
 def test_large_ones_are_written_in_pieces(tmp_path: Path) -> None:
     chunks = [bytes([number]) * size for number, size in enumerate((0, 1, 2, 3_000_000, 1_000_001, 5))]
     store = files(tmp_path)
-    store.put_chunks("job", chunks)
+    with claimed(store, "job") as lease:
+        lease.stage(lease.next, chunks)(b"")
 
-    assert store.get("job") == b"".join(chunks)
+    assert document(store, "job") == b"".join(chunks)
 
 
 @pytest.mark.parametrize("inner", [MemoryStore, None], ids=["memory", "files"])
 def test_a_wrong_key_is_told_and_nothing_is_touched(inner: type[MemoryStore] | None, tmp_path: Path) -> None:
     store = inner() if inner is not None else FileStore(tmp_path)
     CheckpointManager(store=EncryptedStore(store, KEY)).create_checkpoint("job", {"n": 1})
-    before = store.get("job")
+    before = document(store, "job")
     wrong = EncryptedStore(store, EncryptedStore.new_key())
     with pytest.raises(CheckpointCorruptError, match="another key"), checkpointed("job", store=wrong):
         pass
 
-    assert store.get("job") == before
+    assert document(store, "job") == before
     assert CheckpointManager(store=EncryptedStore(store, KEY)).load_checkpoint("job") is not None
 
 
 def test_no_changed_bit_changes_what_comes_out(tmp_path: Path) -> None:
     """All are refused, but for the few bits of base64 that mean nothing."""
     store = files(tmp_path)
-    store.put("job", b'{"n": 1}')
+    put(store, "job", b'{"n": 1}')
     good, meaningless = (tmp_path / NAME).read_bytes(), 0
     for index in range(len(good)):
         for bit in (1, 2, 64):
@@ -69,25 +71,25 @@ def test_no_changed_bit_changes_what_comes_out(tmp_path: Path) -> None:
             damaged[index] ^= bit
             (tmp_path / NAME).write_bytes(damaged)
             try:
-                assert store.get("job") == b'{"n": 1}'
+                assert document(store, "job") == b'{"n": 1}'
                 meaningless += 1
             except CheckpointCorruptError:
                 pass
         (tmp_path / NAME).write_bytes(good[:index])
         with pytest.raises(CheckpointCorruptError):
-            store.get("job")
+            document(store, "job")
     assert meaningless <= 4
 
 
 def test_one_of_another_operation_is_not_taken(tmp_path: Path) -> None:
     store = files(tmp_path)
-    store.put("job", b"1")
-    store.put("other", b"2")
+    put(store, "job", b"1")
+    put(store, "other", b"2")
     other = (tmp_path / ".checkpoint_other.json").read_bytes()
     for planted in (other, other.replace(b'"other"', b'"job"')):
         (tmp_path / NAME).write_bytes(planted)
         with pytest.raises(CheckpointCorruptError):
-            store.get("job")
+            document(store, "job")
 
 
 def test_what_is_not_encrypted_is_not_taken(tmp_path: Path) -> None:
@@ -112,7 +114,7 @@ def test_the_save_before_a_damaged_one_is_named(tmp_path: Path) -> None:
     path = tmp_path / NAME
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(CheckpointCorruptError, match=r"(?s)opens with this key.*resumable repair \S+\.json\.prev"):
-        store.get("job")
+        document(store, "job")
     path.write_bytes((tmp_path / f"{NAME}.prev").read_bytes())
 
     found = CheckpointManager(store=store).load_checkpoint("job")

@@ -5,21 +5,29 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from resumable import StoreError
 from resumable._format import journal as _journal
 from resumable._runtime import disk
-from resumable.stores import FileStore, _journal_file
+from resumable.stores import FileStore, Lease
 from resumable.stores._journal_file import JournalFile, without_room
+from tests.support.stores import claimed
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / ".checkpoint_job.journal"
+
+
+@pytest.fixture
+def lease(path: Path) -> Iterator[Lease]:
+    with claimed(FileStore(path.parent), "job") as lease:
+        lease.stage(lease.next, [b"snapshot"])(b"")
+        yield lease
 
 
 def read(path: Path) -> bytes:
@@ -100,9 +108,10 @@ def test_a_system_that_cannot_begin_to_write_does_so_at_the_sync(path: Path, mon
     assert path.read_bytes() == b"one\n"
 
 
-def test_an_append_that_fails_leaves_the_journal_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = FileStore(path.parent)
-    store.append_journal("job", 0, b"one\n")
+def test_an_append_that_fails_leaves_the_journal_as_it_was(
+    path: Path, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease.append(lease.next, b"one\n")
 
     def broken(descriptor: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
@@ -110,25 +119,25 @@ def test_an_append_that_fails_leaves_the_journal_as_it_was(path: Path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(disk, "sync_data", broken)
         with pytest.raises(StoreError, match=r"\.checkpoint_job\.journal: Input/output error"):
-            store.append_journal("job", 4, b"two\n")
+            lease.append(lease.next, b"two\n")
     assert path.read_bytes() == b"one\n"
 
     def interrupted() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        store.append_journal("job", 4, b"two\n", interrupted)
+        lease.append(lease.where(), b"two\n", b"", interrupted)
     assert path.read_bytes() == b"one\n"
-    store.append_journal("job", 4, b"three\n")
-    store.close()
+    lease.append(lease.where(), b"three\n")
+    lease.release()
     assert path.read_bytes() == b"one\nthree\n"
 
 
 def test_a_journal_that_cannot_go_back_to_its_end_is_closed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What came next would stand behind the room."""
-    store = FileStore(path.parent)
-    store.append_journal("job", 0, b"one\n")
-    store.close()
+    journal = JournalFile(path, 0)
+    journal.append(b"one\n")
+    journal.close()
     with monkeypatch.context() as patch:
         journal = JournalFile(path, 4)
         patch.setattr(os, "lseek", _refuse)
@@ -137,38 +146,37 @@ def test_a_journal_that_cannot_go_back_to_its_end_is_closed(path: Path, monkeypa
     assert path.read_bytes() == b"one\n"
 
 
-@pytest.mark.parametrize("platform", ["linux", "win32"])
-def test_a_new_journal_takes_the_old_ones_place_and_goes_on(
-    path: Path, monkeypatch: pytest.MonkeyPatch, platform: str
-) -> None:
-    """Windows moves no open file."""
-    monkeypatch.setattr(_journal_file, "sys", SimpleNamespace(platform=platform))
-    store = FileStore(path.parent)
-    store.append_journal("job", 0, b"old\n")
-    put_in_place = store.write_journal("job", [b"new\n"])
-    put_in_place(b"and more\n")
-    assert read(path) == b"new\nand more\n"
-    assert (path.stat().st_size > 50_000) == (platform == "linux")
-    store.append_journal("job", 13, b"and then\n")
-    store.close()
-    assert path.read_bytes() == b"new\nand more\nand then\n"
-    assert [found.name for found in path.parent.iterdir()] == [path.name]
+def test_a_folded_journal_takes_the_old_ones_place_and_goes_on(path: Path, lease: Lease) -> None:
+    first = lease.next
+    lease.append(first, b"old\n")
+    lease.append(first + 1, b"new\n")
+    lease.stage(first, [b"fold"])(b"")
+    assert path.read_bytes() == b"new\n"
+    assert path.with_name(".checkpoint_job.journal.prev").read_bytes() == b"old\nnew\n"
+    lease.append(first + 2, b"and then\n")
+    assert read(path) == b"new\nand then\n"
+    assert path.stat().st_size > 50_000
+    lease.release()
+    assert path.read_bytes() == b"new\nand then\n"
 
 
-def test_a_new_journal_that_cannot_take_the_old_ones_place_leaves_it(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_folded_journal_that_cannot_take_the_old_ones_place_leaves_it(
+    path: Path, lease: Lease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = FileStore(path.parent)
-    store.append_journal("job", 0, b"old\n")
-    put_in_place = store.write_journal("job", [b"new\n"])
+    lease.append(lease.next, b"old\n")
+    commit = lease.stage(lease.next - 1, [b"fold"])
+    replace = os.replace
+
+    def refuse_journal(old: Path, new: Path) -> None:
+        replace(old, new) if new != path else _refuse()
+
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", _refuse)
-        with pytest.raises(StoreError, match="Permission denied"):
-            put_in_place(b"and more\n")
-    store.append_journal("job", 4, b"and then\n")
-    store.close()
+        patch.setattr(os, "replace", refuse_journal)
+        commit(b"")
+    lease.append(lease.next, b"and then\n")
+    lease.release()
     assert path.read_bytes() == b"old\nand then\n"
-    assert [found.name for found in path.parent.iterdir()] == [path.name]
+    assert not [found for found in path.parent.iterdir() if found.suffix == ".tmp"]
 
 
 def _refuse(*paths: object) -> None:
@@ -176,29 +184,28 @@ def _refuse(*paths: object) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_forked_child_cuts_nothing_off(path: Path) -> None:
-    store = FileStore(path.parent)
-    store.append_journal("job", 0, b"one\n")
+def test_a_forked_child_cuts_nothing_off(path: Path, lease: Lease) -> None:
+    first = lease.next
+    lease.append(first, b"one\n")
     child = os.fork()
     if child == 0:
-        store.close()
+        lease.release()
         os._exit(0)
-    store.append_journal("job", 4, b"two\n")
+    lease.append(first + 1, b"two\n")
     os.waitpid(child, 0)
-    store.append_journal("job", 8, b"three\n")
+    lease.append(first + 2, b"three\n")
     assert path.stat().st_size > 50_000
-    store.close()
+    lease.release()
     assert path.read_bytes() == b"one\ntwo\nthree\n"
 
 
 def test_a_bit_that_flips_in_a_save_is_noticed_and_in_the_room_costs_none(path: Path) -> None:
-    header, crc = _journal.frame(_journal.header_for("job", 1, ""), 0)
-    first, crc = _journal.frame(b'{"n":1}', crc)
-    second, _ = _journal.frame('{"n":2,"text":"\x7f \u07bf \u4fff \U0010ffff"}'.encode(), crc)
+    first, at = _journal.line(b'{"n":1}', 1, 7)
+    second, _ = _journal.line('{"n":2,"text":"\x7f \u07bf \u4fff \U0010ffff"}'.encode(), 2, at.crc)
     journal = JournalFile(path, 0)
-    journal.append(header + first)
+    journal.append(first)
     journal.append(second)
-    raw, saves = path.read_bytes(), len(header + first + second)
+    raw, saves = path.read_bytes(), len(first + second)
     for position in (*range(saves + 1), *range(saves + 1, len(raw), 97)):
         for bit in range(8):
             image = bytearray(raw)

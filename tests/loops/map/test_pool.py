@@ -32,6 +32,7 @@ from resumable import (
 from resumable import current_checkpoint as current
 from resumable._loops.map.calls import Work, one_remotely
 from resumable.testing import FaultyStore, ManualClock, MemoryStore
+from tests.support.stores import keys
 
 EACH = every(items=1)
 NEVER = every(hours=1000)
@@ -141,7 +142,7 @@ def test_every_item_comes_once_with_its_result(engine: Callable[[], Any], batch:
         assert cp.processed_items == 50
 
     assert sorted(found) == [(number, number * number) for number in range(50)]
-    assert list(store.keys()) == []
+    assert keys(store) == []
 
 
 def test_results_come_as_they_end_and_not_in_order(store: MemoryStore) -> None:
@@ -250,7 +251,7 @@ def test_skip_goes_on_and_a_later_run_retries_just_those(
         assert sorted(dict(cp.map(square, range(8), executor=engine(), retry_failed=True))) == [1, 3, 5, 7]
         assert cp.failed == {}
         assert cp.processed_items == 8
-    assert list(store.keys()) == []
+    assert keys(store) == []
 
 
 def test_what_failed_in_two_maps_is_told_of_both(store: MemoryStore) -> None:
@@ -278,7 +279,7 @@ def test_collect_gives_out_the_error(engine: Callable[[], Any], store: MemorySto
         assert cp.failed.keys() == {1, 3}
         cp.finalize()
     assert [type(found[number]) for number in range(4)] == [int, ValueError, int, ValueError]
-    assert list(store.keys()) == []
+    assert keys(store) == []
 
 
 @pytest.mark.parametrize("batch", [1, 4])
@@ -393,7 +394,7 @@ def test_a_failing_save_for_a_retry_hides_no_result(store: MemoryStore, caplog: 
     with opened(failing, NEVER) as cp:
         asked = Asked(lambda: caplog.records)
         results = cp.map(FailsOnce(), range(2), executor=partial(ThreadPoolExecutor, 2), retry=asked.policy)
-        failing.fails_on["put"] = StoreError("disk full")
+        failing.fails_on["write"] = StoreError("disk full")
         assert dict(results) == {0: 0, 1: 1}
         failing.fails_on.clear()
     assert "could not be saved before a retry" in caplog.text

@@ -14,6 +14,7 @@ import tenacity
 from resumable import AsyncCheckpoint, CheckpointManager, checkpointed, every
 from resumable.testing import ManualClock, MemoryStore
 from tests.loops.map.test_pool import Api
+from tests.support.stores import keys
 
 EACH = every(items=1)
 
@@ -70,7 +71,7 @@ async def test_after_an_error_in_the_body_only_what_was_not_done_is_repeated(
         assert cp.processed_items == 40
 
     assert sorted(seen + rest) == list(range(40))
-    assert list(store.keys()) == []
+    assert keys(store) == []
 
 
 async def test_no_more_than_max_in_flight_run_at_once_and_the_source_is_not_read_ahead(store: MemoryStore) -> None:
