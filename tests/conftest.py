@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import pytest
 
-from resumable._engine import writer
+from resumable.stores import FileStore, Traits
 
 try:
     import uvloop
@@ -53,7 +53,7 @@ _ASSERTED = (
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_rows] = []
-    writer._COMPACT_FROM = 0  # so that the small checkpoints of tests see folds
+    FileStore.traits = Traits(fold_after=0)  # so that the small checkpoints of tests see folds
     # A shell lets what it starts in the background ignore Ctrl-C, and so would every process that a test interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -42,8 +42,6 @@ _MOST_AHEAD = 32 << 20
 """When more bytes than this are in flight, the loop waits for the medium."""
 _TOGETHER = 8
 """At most this many saves in one batch, so that the loop soon hears of the first."""
-_COMPACT_FROM: int | None = None
-"""Compacts journals from this size on, whatever the store says; for tests."""
 _FRAME = 64
 """About what a journal line adds to a record."""
 
@@ -357,14 +355,14 @@ class Writer:
         """Whether the journal, with *more* bytes, has outgrown the document."""
         if self._compaction is not None or (self._job is not None and not self._job.is_short):
             return False
-        least = self._compact_from if _COMPACT_FROM is None else _COMPACT_FROM
         size = self._journal_size + self._bytes_in_flight() + more
-        return size >= max(self._size, least) and all(save.document is None for save in self._in_flight)
+        return size >= max(self._size, self._compact_from) and all(save.document is None for save in self._in_flight)
 
     def _compact(self, save: Save) -> None:
         # Other saves of its batch may stand behind it.
         document, at = save.document, save.position
-        assert document is not None and at is not None
+        assert document is not None
+        assert at is not None
         future = self._threads.start(lambda: self._stage(document, at))
         self._compaction = Compaction(document, self._journal_size, future)
 

@@ -22,6 +22,7 @@ from resumable._durable.log import DurableLog
 from resumable._durable.sink_file import Extent
 from resumable._engine.capture import CapturedLoops
 from resumable.stores import FileStore
+from resumable.stores._file_lease import FileLease
 from resumable.testing import FaultyStore
 
 PADDING = {f"{number}": "x" * 90 for number in range(120)}
@@ -131,7 +132,7 @@ def test_a_loop_that_begins_anew_during_the_write_is_not_taken_for_saved(
         begun: list[Any] = []
         with monkeypatch.context() as during:
             anew = range(100, 110)
-            before(during, FileStore, "append_journal", lambda: begun.append(cp.remaining(anew, key=key, name="loop")))
+            before(during, FileLease, "append", lambda: begun.append(cp.remaining(anew, key=key, name="loop")))
             cp.save()
         deque(islice(begun[0], 5), maxlen=0)
         cp.save()
@@ -147,7 +148,7 @@ def test_a_child_that_is_forked_during_a_save_of_another_thread_does_not_wait_fo
 ) -> None:
     is_writing, may_write = threading.Event(), threading.Event()
     with checkpointed("job", NEVER, store=tmp_path) as cp:
-        before(monkeypatch, FileStore, "put_chunks", lambda: (is_writing.set(), may_write.wait(10)))
+        before(monkeypatch, FileLease, "stage", lambda: (is_writing.set(), may_write.wait(10)))
         thread = threading.Thread(target=cp.save)
         thread.start()
         assert is_writing.wait(10)
@@ -270,10 +271,10 @@ def test_a_thread_that_outlives_the_main_one_saves_on(tmp_path: Path) -> None:
 def test_a_signal_handler_that_saves_in_the_midst_of_a_save_tears_nothing(
     use: str, moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    append = FileStore.append_journal
+    append = FileLease.append
 
     def interrupted(
-        store: FileStore, key: str, offset: int, data: bytes, meanwhile: Callable[[], None] | None = None
+        lease: FileLease, sequence: int, data: bytes, summary: bytes, meanwhile: Callable[[], None] | None = None
     ) -> None:
         def both() -> None:
             if moment == "meanwhile":
@@ -281,10 +282,10 @@ def test_a_signal_handler_that_saves_in_the_midst_of_a_save_tears_nothing(
             if meanwhile is not None:
                 meanwhile()
 
-        monkeypatch.setattr(FileStore, "append_journal", append)
+        monkeypatch.setattr(FileLease, "append", append)
         if moment == "before the write":
             signal.raise_signal(signal.SIGUSR1)
-        append(store, key, offset, data, both)
+        append(lease, sequence, data, summary, both)
         if moment == "after it":
             signal.raise_signal(signal.SIGUSR1)
 
@@ -296,7 +297,7 @@ def test_a_signal_handler_that_saves_in_the_midst_of_a_save_tears_nothing(
             log = cp.log("log")
             cp.save()
             for number in range(4):
-                monkeypatch.setattr(FileStore, "append_journal", interrupted)
+                monkeypatch.setattr(FileLease, "append", interrupted)
                 log.append(number)
                 cp.tick()
                 assert saved(tmp_path).state["log"] == list(log)
@@ -340,10 +341,10 @@ def test_a_save_that_failed_beside_the_loop_does_not_stop_the_next_one(way: str,
         files = cp.mapping("files")
         files.update((f"{number}", "x" * 900) for number in range(120))
         cp.save()
-        store.fails_on = {"append_journal": StoreError("the disk is full")}
+        store.fails_on = {"append": StoreError("the disk is full")}
         files.update((f"new {number}", "y" * 900) for number in range(10))
         cp.tick()
-        while cp._core._stored._flight is not None and not cp._core._stored._flight.future.done():
+        while cp._operation.writer._job is not None and not cp._operation.writer._job.future.done():
             os.sched_yield()
         store.fails_on = {}
         if way == "save()":

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from resumable import CheckpointManager, StateEncodeError, StoreError, checkpointed, every
-from resumable.stores import FileStore
+from resumable.stores._file_lease import FileLease
 
 NEVER = every(hours=9)
 
@@ -77,7 +77,7 @@ def test_a_store_that_fails_is_told_of(tmp_path: Path, monkeypatch: pytest.Monke
         raise StoreError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(FileStore, "put_chunks", fail)
+        patch.setattr(FileLease, "stage", fail)
         with pytest.raises(StoreError, match="the disk is full"):
             manager.create_checkpoint("crawl", {"files": large()})
     assert restored(tmp_path) == {"n": 1}

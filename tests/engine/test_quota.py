@@ -152,7 +152,7 @@ def test_a_wait_is_no_working_time(manager: CheckpointManager, quota: Quota, clo
     with checkpointed("job", manager=manager) as cp:
         cp.observe(remaining=0, limit=10, reset_at=quota.now() + 3600)
         cp.tick()
-        costs = cp._core.session.costs
+        costs = cp._operation.session.costs
 
     assert costs.active_seconds < 1
 
@@ -314,7 +314,7 @@ def test_a_save_that_fails_before_the_wait_is_told_and_the_next_tick_tries_again
     """To wait an hour with nothing saved would be a lie: "safe to stop"."""
     with checkpointed("job", manager=manager) as cp:
         cp.observe(remaining=0, limit=10, reset_at=quota.now() + 3600)
-        store.fail_next("put", error=StoreError("disk full"))
+        store.fail_next("stage", error=StoreError("disk full"))
         with pytest.raises(StoreError, match="disk full"):
             cp.tick()
         assert clock.now() < 1000 + 3600

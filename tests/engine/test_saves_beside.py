@@ -27,9 +27,11 @@ from hypothesis.stateful import (
 
 from resumable import Checkpoint, CheckpointManager, StoreError, checkpointed, every
 from resumable._engine import background, writer
-from resumable._engine.saving import Saving
+from resumable._engine.capture import Save
+from resumable._engine.operation import Operation
 from resumable._runtime import disk
 from resumable.stores import FileStore
+from tests.support.stores import claimed
 
 PADDING = {f"{number}": "x" * 90 for number in range(120)}
 FATES = ("well", "before it", "after it")
@@ -75,20 +77,19 @@ def threads_by_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         held.append(Held(work))
         return held[-1]
 
-    note_saved = Saving._note_saved
+    note_stored = Operation._note_stored
 
-    def note(saving: Saving, save: Any, seconds: float, metadata: Any) -> None:
-        landed.append(save.at.processed_items)
-        note_saved(saving, save, seconds, metadata)
+    def note(operation: Operation, save: Save) -> None:
+        landed.append(save.decision.at.processed_items)
+        note_stored(operation, save)
 
     monkeypatch.setattr(background.Threads, "start", start)
-    monkeypatch.setattr(Saving, "_note_saved", note)
+    monkeypatch.setattr(Operation, "_note_stored", note)
     monkeypatch.setattr(writer, "_APPEND_BESIDE_FROM", 0)
     monkeypatch.setattr(writer, "_SHARE", 1)  # two large saves begin a fold
     monkeypatch.setattr(writer, "_WRITE_BESIDE_FROM", writer._WRITE_BESIDE_FROM)  # the loop below sets it
-    for name in ("sync", "sync_data", "sync_directory"):
-        monkeypatch.setattr(disk, name, lambda where: None)
-    yield
+    with disk.without_syncs():
+        yield
     held.clear()
     landed.clear()
 
@@ -175,7 +176,7 @@ class Loop(RuleBasedStateMachine):
         found = self.stored(copied)
         if not goes_on:
             return
-        self.cp._core.release()
+        self.cp._operation.release()
         held.clear()
         landed.clear()
         self.is_failing = False
@@ -208,7 +209,7 @@ class Loop(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "root"):
-            self.cp._core.release()
+            self.cp._operation.release()
             shutil.rmtree(self.root)
         held.clear()
         landed.clear()
@@ -283,16 +284,15 @@ def test_a_disk_that_does_not_keep_up_holds_the_loop(tmp_path: Path, monkeypatch
         for number in range(10):
             cp.mapping("files")["new"] = f"{number}" * 900
             cp.tick()
-            assert sum(len(capture.record or b"") for capture in cp._core._stored._sent) < 2000 + 2 * 1500
+            assert cp._operation.writer._bytes_in_flight() < 2000 + 2 * 1500
 
 
 def test_what_a_fold_prepared_is_gone_with_the_checkpoint(tmp_path: Path) -> None:
-    store = FileStore(tmp_path)
-    with store.own("job"):
-        store.put("job", b"{}")
-        store.write_journal("job", [b"one\n"])
+    with claimed(FileStore(tmp_path), "job") as lease:
+        lease.stage(lease.next, [b"{}"])(b"")
+        lease.stage(lease.next, [b"{}"])
         assert len(list(tmp_path.glob("*.tmp"))) == 1
-        store.delete("job")
+        lease.delete()
         assert list(tmp_path.glob("*.tmp")) == []
 
 
@@ -305,7 +305,7 @@ def test_what_lands_while_a_fold_ends_is_in_the_new_journal(tmp_path: Path) -> N
             cp.tick()
             for one in held:
                 one.exception()
-            generations.add(cp._core._stored._generation)
+            generations.add((tmp_path / ".checkpoint_job.json").stat().st_ino)
             found = CheckpointManager(tmp_path).load_checkpoint("job")
             assert found is not None
             assert number - 2 <= found.metadata.processed_items
@@ -328,7 +328,7 @@ def test_what_an_interruption_left_to_be_sent_is_not_put_over_what_is_newer(
             cp.tick()
         held[0].exception()
         with monkeypatch.context() as patch:
-            patch.setattr(writer.Writing, "_fly_sent", interrupt)
+            patch.setattr(writer.Writer, "_start_batch", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 cp.tick()
         cp.mapping("files")["new"] = "third"

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from resumable import CheckpointData, CheckpointManager, checkpointed, every
-from resumable._engine import writer
+from resumable.stores import FileStore, Traits
 
-writer._COMPACT_FROM = 0  # so that small checkpoints see folds
+FileStore.traits = Traits(fold_after=0)  # so that small checkpoints see folds
 ITEMS = 3000
 SAVE_EVERY = 7
 ASK_EVERY = 40

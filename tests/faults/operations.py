@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from resumable import Checkpoint, CheckpointManager, ResumableError, checkpointed, every
-from resumable._engine import background, writer
+from resumable._engine import background
 from resumable._format.repair import repair
+from resumable.stores import FileStore, Traits
 
-writer._COMPACT_FROM = 0  # so that small checkpoints see folds
+FileStore.traits = Traits(fold_after=0)  # so that small checkpoints see folds
 ID = "job"
 PR_SET_PTRACER = 0x59616D61
 """Lets a process that is no ancestor trace this one (Linux, ``ptrace_scope`` 1)."""

@@ -25,9 +25,9 @@ from typing import Any
 
 import resumable
 from resumable import CheckpointManager, checkpointed, every
-from resumable._engine import writer
+from resumable.stores import FileStore, Traits
 
-writer._COMPACT_FROM = 0  # so that small checkpoints see folds
+FileStore.traits = Traits(fold_after=0)  # so that small checkpoints see folds
 PACKAGE = str(Path(resumable.__file__).parent)
 ITEMS, BEFORE, SAVE_EVERY = 6, 2, 2
 PATIENCE_SECONDS = 20
