@@ -96,16 +96,16 @@ class EncryptedStore:
             return Stored(self.unseal(key, sealed.snapshot), b"", sealed.location)
         except ValueError as error:
             reason, previous = str(error), self._good_previous(key)
-            if previous is not None and previous != str(sealed.location):
+            if previous is not None:
                 reason = f"{reason}. {_REPAIR}"
             raise CheckpointCorruptError(key, str(sealed.location), reason, previous) from None
 
     def _good_previous(self, key: str) -> str | None:
-        """Where the snapshot before the last one lies, if this key opens it."""
+        """The file of the snapshot before the last one, if this key opens it."""
         found = self._store.read(key, previous=True)
+        if found is None or not isinstance(found.location, Path):
+            return None
         try:
-            if found is None:
-                return None
             self.unseal(key, found.snapshot)
         except ValueError:
             return None
