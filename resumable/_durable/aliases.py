@@ -1,4 +1,4 @@
-"""Aliases: objects assigned to a collection that the program can still change. Each save compares them with the copy."""
+"""Aliases: objects assigned to a collection that the program can still change. Saves compare them with the copies."""
 
 from __future__ import annotations
 

@@ -162,6 +162,7 @@ class Loaded(Durable):
 
 # -- kinds ------------------------------------------------------------------------------------------------------------
 
+
 def kind_of(collection: Durable) -> str:
     """The name that a checkpoint has for the collection's kind: ``mapping``, ``set`` or ``log``."""
     return collection.kind
