@@ -80,13 +80,13 @@ def act() -> None:
 def _install() -> None:
     for number, default in _DEFAULTS.items():
         if signal.getsignal(number) == default:
-            _replaced[number] = signal.signal(number, _note)
+            _replaced[number] = signal.signal(number, _on_signal)
 
 
 def _restore() -> None:
     for number, before in list(_replaced.items()):
         # Leave a handler alone that the program has set meanwhile.
-        if signal.getsignal(number) is _note:
+        if signal.getsignal(number) is _on_signal:
             signal.signal(number, before)
         del _replaced[number]
 
@@ -120,7 +120,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_forget)
 
 
-def _note(number: int, frame: FrameType | None) -> None:
+def _on_signal(number: int, frame: FrameType | None) -> None:
     global _received
     if _received is not None:
         _received = None
@@ -129,10 +129,10 @@ def _note(number: int, frame: FrameType | None) -> None:
     for wake in list(_listeners):
         wake()
     if number == signal.SIGINT:
-        _tell()
+        _say_stopping()
 
 
-def _tell() -> None:
+def _say_stopping() -> None:
     """Tell a person at the terminal that Ctrl-C was heard, because the item may take long."""
     with contextlib.suppress(Exception):  # there may be no stderr
         if sys.stderr.isatty():
