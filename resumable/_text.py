@@ -1,18 +1,90 @@
-"""Text that goes to a shell or a terminal: quoted, and with nothing in it that could steer either."""
+"""Text for people: durations, times and speeds in words, and names and commands that steer no shell or terminal.
+
+Pure: text from values. The caller gives local times.
+"""
 
 from __future__ import annotations
 
+import math
 import os.path
 import shlex
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_LONGEST = 365 * _DAY
 _TAKES_VALUE = "WX"
 _STARTS_PROGRAM = "cm"
 _NOT_REPEATABLE = frozenset(
     {"ipykernel", "ipykernel_launcher", "ipython", "ipython3", "IPython", "jupyter-lab", "jupyter-notebook", "idlelib"}
 )
 _CHILD = "from multiprocessing."
-"""How the code begins that starts a worker process."""
+"""The code of a worker process begins so."""
+
+
+# -- durations, times, speeds ------------------------------------------------------------------------------------------
+
+
+def duration(seconds: float) -> str:
+    """A duration in the units that matter: ``42 s``, ``59 min``, ``1h52m``, ``3 days``."""
+    if not seconds <= _LONGEST:
+        return "over a year"
+    seconds = math.floor(max(seconds, 0.0) + 0.5)
+    if seconds < _MINUTE:
+        return f"{seconds} s"
+    minutes = math.floor(seconds / _MINUTE + 0.5)
+    if minutes < 60:
+        return f"{minutes} min"
+    if seconds < 2 * _DAY:
+        return f"{minutes // 60}h{minutes % 60:02}m"
+    return f"{seconds // _DAY} days"
+
+
+def countdown(seconds: float) -> str:
+    """A rest in seconds, rounded up so that 0:00 is the end: ``0:07``, ``34:52``, ``1:34:52``."""
+    if not seconds <= _LONGEST:
+        return "over a year"
+    minutes, rest = divmod(math.ceil(max(seconds, 0.0)), _MINUTE)
+    if minutes < 60:
+        return f"{minutes}:{rest:02}"
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def ago(seconds: float) -> str:
+    """How long ago something was: ``just now``, ``10 min ago``, ``3 h ago``, ``yesterday``, ``5 days ago``."""
+    if seconds < 1:
+        return "just now"
+    if seconds < _HOUR - 30:
+        return f"{duration(seconds)} ago"
+    if seconds < _DAY:
+        return f"{max(1, int(seconds // _HOUR))} h ago"
+    return "yesterday" if seconds < 2 * _DAY else f"{int(seconds // _DAY)} days ago"
+
+
+def speed(items_per_second: float) -> str:
+    """A speed in the unit that keeps it readable: ``1,234/s``, ``3.3/s``, ``12/min``, ``2.5/h``."""
+    for factor, unit in ((1, "s"), (_MINUTE, "min"), (_HOUR, "h"), (_DAY, "day")):
+        rate = items_per_second * factor
+        if rate >= 1 or unit == "day":
+            break
+    return f"{rate:,.0f}/{unit}" if rate >= 99.95 else f"{rate:.1f}".removesuffix(".0") + f"/{unit}"
+
+
+def clock_time(moment: datetime, seen_at: datetime, *, seconds: bool = False) -> str:
+    """*moment* as people say it at *seen_at*: ``15:24``, within a week ``Tue 15:24``, else ``2026-03-01 15:24``."""
+    time = f"{moment:%H:%M:%S}" if seconds else f"{moment:%H:%M}"
+    days = (moment.date() - seen_at.date()).days
+    if days == 0:
+        return time
+    return f"{moment:%a} {time}" if 0 < days < 7 else f"{moment:%Y-%m-%d} {time}"
+
+
+def later(at: datetime, seconds: float) -> datetime | None:
+    """The moment *seconds* after *at*; None if that is over a year away."""
+    return at + timedelta(seconds=max(seconds, 0.0)) if seconds <= _LONGEST else None
+
+
+# -- shell and terminal ------------------------------------------------------------------------------------------------
 
 
 def shortened(value: object, limit: int = 60) -> str:
@@ -22,7 +94,7 @@ def shortened(value: object, limit: int = 60) -> str:
 
 
 def printable(text: str) -> str:
-    """*text* on one line, with what could steer a terminal written out (``\\x1b``)."""
+    """*text* on one line; characters that could steer a terminal are written out (``\\x1b``)."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
@@ -34,12 +106,12 @@ def quoted(text: str) -> str:
 
 
 def argument(text: str) -> str:
-    """*text* as one argument that is no option, also if it begins with a dash."""
+    """*text* as one argument of a command; if it begins with a dash, it is still no option."""
     return f"-- {quoted(text)}" if text.startswith("-") else quoted(text)
 
 
 def command_for(verb: str, operation_id: str, directory: str = "") -> str:
-    """What a person types about an operation: ``resumable rm --dir checkpoints job``.
+    """The command that a person types about an operation: ``resumable rm --dir checkpoints job``.
 
     Args:
         directory: Where the checkpoint lies; "" if the command looks there by itself.
@@ -60,7 +132,7 @@ def _escaped(character: str) -> str:
 
 
 def resume_command(argv: Sequence[str], *, is_windows: bool = False) -> str:
-    """The command line that runs this program again; "" if there is none, as in a notebook.
+    """The command line that runs this program again; "" if there is none, for example in a notebook.
 
     Args:
         argv: ``sys.orig_argv``.
@@ -76,7 +148,7 @@ def resume_command(argv: Sequence[str], *, is_windows: bool = False) -> str:
 
 
 def _program(argv: Sequence[str]) -> str:
-    """What Python was told to run: a script's path, a module's name or code; "" for none."""
+    """What Python runs: a script's path, a module's name, or code; "" for none."""
     words = iter(argv[1:])
     for word in words:
         if word == "-":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 import tenacity
 
-from .._runtime.interpreter import has_gil
+from .._runtime.interpreter import has_gil, is_held_here
 from .._runtime.steps import Steps, run
 
 if TYPE_CHECKING:
@@ -302,7 +302,7 @@ class Checkpoint(Shell[S]):
 
     def _is_interrupted(self) -> bool:
         """Whether this is a signal handler that interrupts, in its own thread, what a save must not come into."""
-        is_within = self._operation.is_within and bool(self._lock._is_owned())  # type: ignore[attr-defined]
+        is_within = self._operation.is_within and is_held_here(self._lock)
         return is_within or self._operation.parts.sinks.is_busy_here()
 
     def remaining(

@@ -1,4 +1,4 @@
-"""Aliases: objects assigned to a collection that the program still holds. Each save compares them with its copy."""
+"""Aliases: objects assigned to a collection that the program can still change. Saves compare them with the copies."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""An output file that is coupled to the checkpoint: what is written counts when the checkpoint does.
+"""Output files whose rows count from the next save on.
 
-The checkpoint holds how far the file goes. A save brings the file to the disk first; a resume cuts it back to where
-the checkpoint says, so that each row is there once, whatever died when. The last save of a run says that it is: no row
-of ours follows it, so that what is found behind it is of others.
+The checkpoint holds where each file ends. A save brings the file to the disk first. A resume cuts the file back to the
+saved end, so that it holds each row once, whatever died when. The last save of a run closes the file: what is found
+behind that end later was written by others, and is never cut off.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 
 from .._errors import StoreError
 from .._runtime import disk
-from .sink_file import Existing, Extent, Place, open_file, text_of
+from .._runtime.interpreter import is_held_here
+from .sink_file import EMPTY, Existing, Place, as_saved, grown, open_file, text_of
 
 Mode = Literal["t", "b"]
 Row = TypeVar("Row", str, bytes)
 
 _BUFFER = 1 << 16
+"""Bytes that a sink gathers before it writes them."""
 
 
 class Sink(Generic[Row]):
     """A file to write rows to, text (UTF-8) or bytes. Any thread may write.
 
-    Use it as a file: ``write``, ``writelines``, ``print(..., file=sink)``. It is flushed and closed by the checkpoint.
+    Use it as a file: ``write``, ``writelines``, ``print(..., file=sink)``. The checkpoint flushes and closes it.
 
     Attributes:
         path: The file, from the root on, with all links resolved.
@@ -41,7 +43,7 @@ class Sink(Generic[Row]):
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._waiting = bytearray()
-        self._extent = Extent()
+        self._extent = EMPTY
         self._file: int | None = None
         self._is_sealed = False
         self._is_unsure = False
@@ -49,12 +51,12 @@ class Sink(Generic[Row]):
     # -- writing
 
     def write(self, row: Row) -> int:
-        """Add *row*; a newline is the caller's. Returns its length. It counts from the next save on.
+        """Add *row*, which needs its own newline. It counts from the next save on. Returns its length.
 
         Raises:
-            TypeError: *row* is not of the sink's kind: str, or else bytes, bytearray or memoryview.
+            TypeError: A text sink takes str only; a bytes sink takes bytes, bytearray and memoryview.
             ValueError: The sink is closed.
-            StoreError: It cannot be written, or this is a forked child.
+            StoreError: The disk refuses, or this is a forked child. The row was not added.
         """
         data = self._encoded(row)
         if self._is_forked():
@@ -67,10 +69,10 @@ class Sink(Generic[Row]):
             if len(self._waiting) + len(data) > _BUFFER:
                 with self._as_store_error("Of this row, nothing was written."):
                     self._flush()
-            extent, waiting = self._extent, self._waiting
-            grown = extent.grown(data)
-            # No call from here on: an exception out of a signal handler tears nothing.
-            extent.offset, extent.head, extent.tail = grown
+            waiting, extent = self._waiting, grown(self._extent, data)
+            # No call from here on: an exception from a signal handler tears nothing. All that a save needs to know of
+            # the rows so far is this one tuple.
+            self._extent = extent
             waiting += data
         return len(row) if isinstance(row, str) else len(data)
 
@@ -82,15 +84,15 @@ class Sink(Generic[Row]):
         raise TypeError(f"this sink takes {'str' if self.mode == 't' else 'bytes'}, not {type(row).__name__}")
 
     def writelines(self, rows: Iterable[Row]) -> None:
-        """Add each of *rows*."""
+        """Add each of *rows*. Raises what :meth:`write` raises."""
         for row in rows:
             self.write(row)
 
     def flush(self) -> None:
-        """Hand what is written to the system, so that others can read it. It counts from the next save on.
+        """Hand all rows to the operating system, so that others can read them. They count from the next save on.
 
         Raises:
-            StoreError: It cannot be written; the next flush or save tries again.
+            StoreError: The disk refuses. The next flush or save tries again.
         """
         if self._is_forked():
             return
@@ -98,12 +100,12 @@ class Sink(Generic[Row]):
             self._flush()
 
     def close(self) -> None:
-        """Bring what is written to the disk, and take no more. It counts from the next save on.
+        """Bring all rows to the disk, and take no more. The rows count from the next save on.
 
-        No need to call it: the checkpoint closes it at its end. Once more does nothing; ``cp.sink`` opens it again.
+        The checkpoint closes its sinks itself at its end. Closing twice does nothing. ``cp.sink`` opens the file again.
 
         Raises:
-            StoreError: It cannot be written. It stays open, and the next close or save tries again.
+            StoreError: The disk refuses. The sink stays open, and the next close or save tries again.
         """
         if self._is_forked():
             return
@@ -117,42 +119,42 @@ class Sink(Generic[Row]):
         return self._file is None or self._is_sealed
 
     def _is_forked(self) -> bool:
-        """Whether this is a child's copy. The rows that wait in it are the parent's to write."""
+        """Whether this is the copy in a forked child. The parent writes the rows that wait in it."""
         return os.getpid() != self._pid
 
     def _flush(self) -> None:
         if self._file is not None and self._waiting:
-            # A write that failed halfway is done again from its beginning.
-            os.lseek(self._file, self._extent.offset - len(self._waiting), os.SEEK_SET)
+            # After a write that failed halfway, write all of it again.
+            os.lseek(self._file, self._extent[0] - len(self._waiting), os.SEEK_SET)
             disk.write_all(self._file, bytes(self._waiting))
             self._waiting.clear()
 
     # -- for the checkpoint
 
     def open(self, saved: Mapping[str, Any] | None, existing: Existing) -> None:
-        """Open the file. See :func:`open_file`."""
+        """Open the file and find its end. Raises what :func:`open_file` raises."""
         self._file, self._extent = open_file(self._place, saved, existing)
 
     def to_dict(self) -> dict[str, Any]:
-        """How far it goes now; true on the disk after the next :meth:`sync`."""
+        """Where the file ends, as the checkpoint holds it. The disk has it after the next :meth:`sync`."""
         with self._lock:
-            saved = self._extent.to_dict() | {"path": self._place.text}
+            saved = as_saved(self._extent) | {"path": self._place.text}
             return saved | {"closed": True} if self._is_sealed else saved
 
     def is_busy_here(self) -> bool:
-        """Whether this very thread is in the midst of a write: a signal handler asks."""
-        return bool(self._lock._is_owned())  # type: ignore[attr-defined]
+        """Whether this thread is in the middle of a write. A signal handler asks before it saves."""
+        return is_held_here(self._lock)
 
     def seal(self) -> None:
-        """Take no more rows: what :meth:`to_dict` gives from now on is where the file ends."""
+        """Take no more rows: :meth:`to_dict` gives the final end from now on."""
         with self._lock:
             self._is_sealed = True
 
     def sync(self) -> None:
-        """Bring all that was written to the disk.
+        """Bring all rows to the disk.
 
         Raises:
-            StoreError: That failed; the checkpoint must not count it.
+            StoreError: The disk refuses. The checkpoint must not count the rows.
         """
         with self._lock:
             self._sync()
@@ -179,25 +181,25 @@ class Sink(Generic[Row]):
             raise StoreError(f"cannot write {self.path}: {error.strerror or error}. {consequence}") from error
 
     def release(self) -> None:
-        """Let go of the file; what was not synced is cut off by the next run."""
+        """Close the file without a sync. The next run cuts off what no save counts."""
         with self._lock:
             self._release()
 
     def _release(self) -> None:
         if self._file is not None:
-            with contextlib.suppress(OSError):  # what counts is on the disk already
+            with contextlib.suppress(OSError):  # the rows that count are on the disk already
                 os.close(self._file)
             self._file = None
 
 
 class Sinks:
-    """The sinks of one operation.
+    """All sinks of one operation.
 
-    In a run, a file is known by its place: the path with all links resolved. In the checkpoint it keeps the name that
-    the user gave it, so that a directory may be moved, together with its checkpoint.
+    A run knows a file by its place, the path with all links resolved. The checkpoint keeps the name that the user gave,
+    so that a directory may be moved together with its checkpoint.
 
     Args:
-        saved: How far each went at the last save, by name.
+        saved: Where each file ended at the last save, by name.
     """
 
     def __init__(self, operation_id: str, saved: Mapping[str, Mapping[str, Any]]) -> None:
@@ -208,10 +210,10 @@ class Sinks:
         self._announced: set[str] = set()
 
     def open(self, path: str | os.PathLike[str], mode: Mode, existing: Existing) -> Sink[Any]:
-        """The sink *path*, opened if it is not open. See :func:`open_file`.
+        """The sink that writes to *path*; opens the file if it is not open. Raises what :func:`open_file` raises, too.
 
         Raises:
-            TypeError: It is open in the other mode.
+            TypeError: The file is open in the other mode.
             ValueError: There is no such *mode*, or no such *existing*.
         """
         _check(mode, existing)
@@ -249,42 +251,42 @@ class Sinks:
         return sink
 
     def _saved_names(self, place: Place) -> list[str]:
-        """The names under which the file is saved; the first one is to be believed."""
+        """The names under which the checkpoint has the file; the first one is right."""
         names = [name for name, sink in self._saved.items() if _place_of(name, sink) == place.text]
         if place.given in self._saved and (place.given in names or not names):
             names.insert(0, place.given)
         return names
 
     def is_announced(self, sink: Sink[Any]) -> bool:
-        """Whether the checkpoint says that rows of this run's may follow in the file.
+        """Whether the stored checkpoint says that this run may write to the file.
 
-        Until it does, they would be taken for those of others, or not be known at all.
+        Until then, a resume would take the rows of this run for those of others.
         """
         return text_of(sink.path) in self._announced
 
     def note_announced(self, sink: Sink[Any]) -> None:
-        """A save with *sink* stands."""
+        """The store has a save that holds *sink*."""
         self._announced.add(text_of(sink.path))
 
     def to_dict(self) -> dict[str, Any]:
-        """How far each goes now, by name."""
+        """Where each file ends now, by name."""
         return {**self._saved, **{self._names[place]: sink.to_dict() for place, sink in self._open.items()}}
 
     def syncs(self) -> list[Callable[[], None]]:
-        """What brings each to the disk."""
+        """Functions that bring each sink to the disk; each may block, and raises what :meth:`Sink.sync` raises."""
         return [sink.sync for sink in self._open.values()]
 
     def is_busy_here(self) -> bool:
-        """Whether a signal handler that asks interrupts a write."""
+        """Whether this thread is in the middle of a write to any sink. A signal handler asks before it saves."""
         return any(sink.is_busy_here() for sink in list(self._open.values()))
 
     def seal(self) -> None:
-        """Take no more rows. See :meth:`Sink.seal`."""
+        """Take no more rows in any sink."""
         for sink in self._open.values():
             sink.seal()
 
     def release(self) -> None:
-        """Let go of them all."""
+        """Close all files without a sync."""
         for sink in self._open.values():
             sink.release()
 
@@ -297,6 +299,6 @@ def _check(mode: str, existing: str) -> None:
 
 
 def _place_of(name: str, saved: Mapping[str, Any]) -> str:
-    """Where the file *name* lay; earlier releases have not saved that."""
+    """Where the file *name* lay. Checkpoints of earlier releases do not say, so take *name* as a path."""
     place: str = saved.get("path") or text_of(os.path.realpath(name))
     return place

@@ -20,28 +20,27 @@ _log = logging.getLogger("resumable")
 Existing = Literal["append", "replace", "refuse"]
 
 _SAMPLE = 4096
-"""So many bytes at the beginning and before the end tell whether it is still the same file."""
+"""Bytes at the beginning and before the end that tell whether it is still the same file."""
 
 
-@dataclass(slots=True)
-class Extent:
-    """How far a file goes, and what its ends hold."""
+Extent = tuple[int, bytes, bytes]
+"""Where a file ends, its first bytes, and the last ones before its end. A plain tuple: each row makes a new one."""
 
-    offset: int = 0
-    head: bytes = b""
-    tail: bytes = b""
+EMPTY: Extent = (0, b"", b"")
 
-    def grown(self, data: bytes) -> tuple[int, bytes, bytes]:
-        """What it is once *data* follows: offset, head and tail."""
-        head = self.head
-        if len(head) < _SAMPLE:
-            head += data[: _SAMPLE - len(head)]
-        return self.offset + len(data), head, (self.tail + data[-_SAMPLE:])[-_SAMPLE:]
 
-    def to_dict(self) -> dict[str, Any]:
-        """For the checkpoint."""
-        sample = hashlib.sha256(b"%d:%b%b" % (len(self.head), self.head, self.tail)).hexdigest()[:32]
-        return {"offset": self.offset, "sample": sample}
+def grown(extent: Extent, data: bytes) -> Extent:
+    """The extent of the file once *data* follows."""
+    end, head, tail = extent
+    if len(head) < _SAMPLE:
+        head += data[: _SAMPLE - len(head)]
+    return end + len(data), head, (tail + data[-_SAMPLE:])[-_SAMPLE:]
+
+
+def as_saved(extent: Extent) -> dict[str, Any]:
+    """The extent as the checkpoint holds it: the end, and a digest of the bytes."""
+    end, head, tail = extent
+    return {"offset": end, "sample": hashlib.sha256(b"%d:%b%b" % (len(head), head, tail)).hexdigest()[:32]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class Place:
 
     Attributes:
         given: The path as the user wrote it.
-        path: The same from the root on, with all links resolved.
+        path: The absolute path, with all links resolved.
     """
 
     operation_id: str
@@ -59,12 +58,12 @@ class Place:
 
     @property
     def text(self) -> str:
-        """The path as JSON can hold it, also if it is no UTF-8."""
+        """The absolute path as JSON can hold it."""
         return text_of(self.path)
 
 
 def text_of(path: str | os.PathLike[str]) -> str:
-    """*path* as JSON can hold it."""
+    """*path* as JSON can hold it, also if it is no UTF-8."""
     return os.fspath(path).encode(errors="backslashreplace").decode()
 
 
@@ -72,12 +71,16 @@ def open_file(place: Place, saved: Mapping[str, Any] | None, existing: Existing)
     """Open the file, and cut off what no checkpoint holds.
 
     Args:
-        saved: How far it went at the last save; with ``closed``, nothing of this operation's followed. None if it is
-            new.
+        saved: Where the file ended at the last save, None for a new file. With ``closed``, this operation wrote nothing
+            after that.
+        existing: What to do if a new file exists already.
+
+    Returns:
+        The file descriptor, and the extent to go on from.
 
     Raises:
-        InputChangedError: The file is not the one that was written; it was not touched.
-        StoreError: It cannot be opened.
+        InputChangedError: It is not the file that the last run left, or must not exist. It was not touched.
+        StoreError: It cannot be opened. It was not changed.
     """
     try:
         place.path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,8 +91,8 @@ def open_file(place: Place, saved: Mapping[str, Any] | None, existing: Existing)
             _refuse(place, "is gone", saved or {}, is_there=False)
         try:
             extent = _extent(file, place, saved, existing)
-            os.ftruncate(file, extent.offset)
-            os.lseek(file, extent.offset, os.SEEK_SET)
+            os.ftruncate(file, extent[0])
+            os.lseek(file, extent[0], os.SEEK_SET)
             disk.sync_directory(place.path.parent)
         except BaseException:
             os.close(file)
@@ -100,7 +103,7 @@ def open_file(place: Place, saved: Mapping[str, Any] | None, existing: Existing)
 
 
 def _extent(file: int, place: Place, saved: Mapping[str, Any] | None, existing: Existing) -> Extent:
-    """How much of the file counts."""
+    """The part of the file that counts."""
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode):
         raise OSError("it is not a regular file")
@@ -116,7 +119,7 @@ def _checked(file: int, place: Place, saved: Mapping[str, Any], size: int) -> Ex
     if size < offset:
         _refuse(place, f"held {offset:,} bytes, now {size:,}", saved)
     extent, more = _read(file, offset), size - offset
-    if saved["sample"] != extent.to_dict()["sample"]:
+    if saved["sample"] != as_saved(extent)["sample"]:
         _refuse(place, "was changed in what the checkpoint holds of it", saved)
     if more and saved.get("closed"):
         _refuse_more(place, offset, more)
@@ -127,7 +130,7 @@ def _checked(file: int, place: Place, saved: Mapping[str, Any], size: int) -> Ex
 
 def _read(file: int, offset: int) -> Extent:
     length = min(_SAMPLE, offset)
-    return Extent(offset, os.pread(file, length, 0), os.pread(file, length, offset - length))
+    return offset, os.pread(file, length, 0), os.pread(file, length, offset - length)
 
 
 # -- refusing ---------------------------------------------------------------------------------------------------------

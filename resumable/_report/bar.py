@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from .._text import printable
-from .messages import clock_time, duration, later, speed, waiting
+from .._text import clock_time, duration, later, printable, speed
+from .messages import waiting
 
 _WIDEST_BAR, _NARROWEST_BAR = 30, 6
 _WIDEST_NAME = 40

@@ -1,92 +1,24 @@
-"""What is said to people, as text: that an operation stopped, goes on, or waits; spans, times and speeds.
-
-Pure: text from values. Local times are the caller's to give.
-"""
+"""Sentences for people: an operation waits, stopped, or goes on. The caller gives local times."""
 
 from __future__ import annotations
 
-import math
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from .._text import command_for, printable
+from .._text import ago, clock_time, command_for, countdown, later, printable
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
-_LONGEST = 365 * _DAY
 _INTERRUPTED = "Interrupted: "
 
 
-# -- values
-
-
-def duration(seconds: float) -> str:
-    """A span in the units that matter: ``42 s``, ``59 min``, ``1h52m``, ``3 days``."""
-    if not seconds <= _LONGEST:
-        return "over a year"
-    seconds = math.floor(max(seconds, 0.0) + 0.5)
-    if seconds < _MINUTE:
-        return f"{seconds} s"
-    minutes = math.floor(seconds / _MINUTE + 0.5)
-    if minutes < 60:
-        return f"{minutes} min"
-    if seconds < 2 * _DAY:
-        return f"{minutes // 60}h{minutes % 60:02}m"
-    return f"{seconds // _DAY} days"
-
-
-def countdown(seconds: float) -> str:
-    """What is left, to the second: ``0:07``, ``34:52``, ``1:34:52``; rounded up, so that 0:00 is the end."""
-    if not seconds <= _LONGEST:
-        return "over a year"
-    minutes, rest = divmod(math.ceil(max(seconds, 0.0)), _MINUTE)
-    if minutes < 60:
-        return f"{minutes}:{rest:02}"
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
-
-
-def ago(seconds: float) -> str:
-    """How long since: ``just now``, ``2 s ago``, ``10 min ago``, ``3 h ago``, ``yesterday``, ``5 days ago``."""
-    if seconds < 1:
-        return "just now"
-    if seconds < _HOUR - 30:
-        return f"{duration(seconds)} ago"
-    if seconds < _DAY:
-        return f"{max(1, int(seconds // _HOUR))} h ago"
-    return "yesterday" if seconds < 2 * _DAY else f"{int(seconds // _DAY)} days ago"
-
-
-def speed(items_per_second: float) -> str:
-    """A rate in the unit that keeps it readable: ``1,234/s``, ``3.3/s``, ``12/min``, ``2.5/h``."""
-    for factor, unit in ((1, "s"), (_MINUTE, "min"), (_HOUR, "h"), (_DAY, "day")):
-        rate = items_per_second * factor
-        if rate >= 1 or unit == "day":
-            break
-    return f"{rate:,.0f}/{unit}" if rate >= 99.95 else f"{rate:.1f}".removesuffix(".0") + f"/{unit}"
-
-
-def clock_time(moment: datetime, seen_at: datetime, *, seconds: bool = False) -> str:
-    """*moment* as one says it at *seen_at*: ``15:24``, within a week ``Tue 15:24``, else ``2026-03-01 15:24``."""
-    time = f"{moment:%H:%M:%S}" if seconds else f"{moment:%H:%M}"
-    days = (moment.date() - seen_at.date()).days
-    if days == 0:
-        return time
-    return f"{moment:%a} {time}" if 0 < days < 7 else f"{moment:%Y-%m-%d} {time}"
-
-
-def later(at: datetime, seconds: float) -> datetime | None:
-    """*seconds* after *at*; None if that is too far off to be said."""
-    return at + timedelta(seconds=max(seconds, 0.0)) if seconds <= _LONGEST else None
-
-
-# -- sentences
+# -- what is going on
 
 
 def waiting(operation_id: str, seconds: float, host: str, at: datetime | None) -> str:
-    """``stars: waiting 34:52 for api.github.com (fresh at 15:00:11). Saved: safe to stop.``
+    """Say that it waits: ``stars: waiting 34:52 for api.github.com (fresh at 15:00:11). Saved: safe to stop.``
 
     Args:
-        seconds: Rest of the wait.
-        host: Whose quota it is, "" if unknown.
-        at: Local time now; None leaves out when the wait will be over.
+        seconds: What is left of the wait.
+        host: The host that it waits for, "" if unknown.
+        at: The local time now; None leaves out when the wait ends.
     """
     fresh = None if at is None else later(at, seconds)
     when = "" if at is None or fresh is None else f" (fresh at {clock_time(fresh, at, seconds=True)})"
@@ -94,12 +26,15 @@ def waiting(operation_id: str, seconds: float, host: str, at: datetime | None) -
     return f"{printable(operation_id)}: waiting {countdown(seconds)}{whom}{when}. Saved: safe to stop."
 
 
+# -- that it stopped, and goes on
+
+
 def stopped(operation_id: str, done: int, total: int | None, command: str, directory: str = "") -> str:
-    """Say in four lines where an operation stopped, and which commands a person can type now.
+    """Say in four lines where an operation stopped, and what a person can do now.
 
     Args:
-        command: The command line that runs the program again; "" if it is unknown.
-        directory: Where the checkpoint lies; "" if ``resumable`` looks there by itself.
+        command: The command that runs the program again, from :func:`resume_command`; "" if unknown.
+        directory: Where the checkpoint lies; "" if the commands look there by themselves.
     """
     return (
         f"{printable(operation_id)}: stopped at {_of(done, total)}. Saved; nothing is lost.\n"
@@ -112,12 +47,12 @@ def stopped(operation_id: str, done: int, total: int | None, command: str, direc
 def going_on(
     operation_id: str, item: int, total: int | None, run: int, stopped_seconds_ago: float | None = None, how: str = ""
 ) -> str:
-    """``stars: going on at 3,413 of 10,000. Run 2; run 1 stopped 10 min ago by Ctrl-C.``
+    """Say that a run goes on: ``stars: going on at 3,413 of 10,000. Run 2; run 1 stopped 10 min ago by Ctrl-C.``
 
     Args:
-        item: First item of this run, counted from 1.
-        stopped_seconds_ago: Seconds since the end, or the last save, of the run before; None if unknown.
-        how: What ended the run before, from :func:`how_it_ended`; "" if it was killed.
+        item: The first item of this run, counted from 1.
+        stopped_seconds_ago: When the run before gave its last sign of life; None if unknown.
+        how: What ended the run before, from :func:`how_it_ended`; "" if it was cut off.
     """
     text = f"{printable(operation_id)}: going on at {_of(item, total)}. Run {run:,}"
     if stopped_seconds_ago is None:
@@ -129,7 +64,7 @@ def going_on(
 
 
 def how_it_ended(last_save_reason: str | None) -> str:
-    """Say what ended a run, by the reason of its last save: ``Ctrl-C``, ``SIGTERM``, an error; "" for a kill."""
+    """What ended a run whose last save had this reason: ``Ctrl-C``; "" if the run was cut off."""
     for part in (last_save_reason or "").split(" | "):
         if part.startswith(_INTERRUPTED):
             cause = part.removeprefix(_INTERRUPTED)

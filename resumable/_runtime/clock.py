@@ -1,4 +1,4 @@
-"""What time it is, and a call back at a later time."""
+"""Clocks and alarms: what time it is, sleep, and a call at a later time."""
 
 from __future__ import annotations
 
@@ -17,22 +17,45 @@ class Clock(Protocol):
     """Where time comes from."""
 
     def now(self) -> float:
-        """Monotonic seconds; only differences mean anything."""
+        """Monotonic seconds. Only differences between them mean anything."""
         ...
 
     def utc(self) -> datetime:
-        """The wall clock's time, in UTC."""
+        """The wall clock's time in UTC."""
         ...
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call *callback*, which must be quick, once ``now()`` is *when*; returns what cancels it."""
+        """Call *callback*, which must be quick, once ``now()`` reaches *when*. Returns a function that cancels it."""
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Let *seconds* pass."""
+        """Block the thread for *seconds*."""
 
     async def sleep_async(self, seconds: float) -> None:
-        """The same, while the event loop goes on."""
+        """Suspend the task for *seconds*, while the event loop goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """One moment by both clocks of a :class:`Clock`.
+
+    Attributes:
+        monotonic: Seconds for intervals. Only differences between them mean anything.
+        utc: The wall clock's time in UTC, for stamps.
+    """
+
+    monotonic: float
+    utc: datetime
+
+    @property
+    def epoch(self) -> float:
+        """The wall clock's seconds since 1970."""
+        return self.utc.timestamp()
+
+
+def instant(clock: Clock) -> Instant:
+    """Read both clocks once."""
+    return Instant(clock.now(), clock.utc())
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +97,13 @@ class SystemClock:
         time.sleep(seconds)
 
     async def sleep_async(self, seconds: float) -> None:
-        import asyncio  # for those who use it: `import resumable` stays light
+        import asyncio  # only if used: `import resumable` stays light
 
         await asyncio.sleep(seconds)
 
 
 class _Alarms:
-    """One thread for all alarms of the process, started with the first."""
+    """All alarms of the process, in one thread that starts with the first alarm."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.Lock())
@@ -119,7 +142,7 @@ system_clock = SystemClock()
 
 
 def _start_anew() -> None:
-    # A forked child has no threads, and its locks may be held by those that it lacks.
+    # A forked child has no threads, and threads that it lacks may hold its locks.
     global _alarms
     _alarms = _Alarms()
 
@@ -129,7 +152,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class Alarm:
-    """One alarm, that rings by calling *ring* from another thread."""
+    """An alarm: calls *ring* from another thread, once for each setting."""
 
     def __init__(self, clock: Clock, ring: Callable[[], None]) -> None:
         self._clock = clock
@@ -137,11 +160,11 @@ class Alarm:
         self._set: tuple[float, Callable[[], None]] | None = None
 
     def ring_within(self, seconds: float) -> None:
-        """Ring in *seconds* at the latest; an alarm that rings earlier stays."""
+        """Ring in *seconds* at the latest. If the alarm is set to an earlier time, that stays."""
         if seconds == float("inf"):
             return
         when = self._clock.now() + max(seconds, 0.0)
-        # Setting a new one each time would pile them up.
+        # A new entry at each call would pile up in the heap.
         if self._set is not None and self._set[0] <= when:
             return
         self.cancel()
@@ -152,7 +175,7 @@ class Alarm:
         self._ring()
 
     def cancel(self) -> None:
-        """Do not ring."""
+        """Do not ring, unless set again."""
         if self._set is not None:
             self._set[1]()
             self._set = None

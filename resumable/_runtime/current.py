@@ -1,4 +1,4 @@
-"""Which checkpoint is current, so that hooks deep in a client can find it. Right in threads and tasks."""
+"""The current checkpoint of a thread or task. Hooks deep in an HTTP client find it here."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _CURRENT: ContextVar[Any] = ContextVar("resumable_checkpoint", default=None)
 
 
 def current_checkpoint_or_none() -> Any:
-    """The innermost checkpoint of this context, or None outside of any."""
+    """The innermost checkpoint of this thread or task; None outside of any."""
     return _CURRENT.get()
 
 
 def set_current(checkpoint: Any) -> Token[Any]:
-    """Make *checkpoint* the current one; the token puts the one before it back."""
+    """Make *checkpoint* the current one. Returns a token for :func:`reset_current`."""
     return _CURRENT.set(checkpoint)
 
 
 def reset_current(token: Token[Any]) -> None:
-    """Put back what was current before :func:`set_current` gave *token*."""
-    with contextlib.suppress(ValueError):  # a generator that is closed elsewhere leaves its block in another context
+    """Make current again what was current before :func:`set_current` returned *token*."""
+    with contextlib.suppress(ValueError):  # a generator may be closed in another context than it was opened in
         _CURRENT.reset(token)

@@ -1,8 +1,7 @@
-"""Ctrl-C and SIGTERM, taken as a wish to stop after the current item.
+"""Ctrl-C and SIGTERM ask the program to stop after the current item.
 
-An exception raised from a signal handler tears whatever runs at that moment in two; a flag that is read at the next
-tick does not. So the first signal only sets a flag, and a terminal is told that; the second one raises at once, as
-without us.
+An exception from a signal handler tears in two whatever runs at that moment. So the first signal only sets a flag,
+which the next tick reads, and says so on a terminal. The second signal raises at once, as without this library.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 _STOPPING = b"\nresumable: stopping after this item; Ctrl-C again stops at once\n"
-"""Begins on a line of its own: the terminal has just shown ``^C``."""
+"""It begins with a newline, because the terminal has just shown ``^C``."""
 
 _DEFAULTS: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
@@ -27,9 +26,9 @@ _received: int | None = None
 
 
 def listen(wake: Callable[[], None]) -> bool:
-    """Call *wake* at the first signal, from the handler; whether that could be arranged.
+    """Call *wake* from the handler at the first signal. Returns whether any signal is listened to.
 
-    Only in the main thread, and only for signals for which the program has set no handler of its own.
+    That needs the main thread, and a signal that the program has set no handler of its own for.
     """
     if threading.current_thread() is not threading.main_thread():
         return False
@@ -41,7 +40,7 @@ def listen(wake: Callable[[], None]) -> bool:
 
 
 def unlisten(wake: Callable[[], None]) -> None:
-    """Stop calling *wake*; after the last one, the handlers from before are put back."""
+    """Stop calling *wake*. After the last one, the earlier handlers are back in place."""
     global _received
     if wake in _listeners:
         _listeners.remove(wake)
@@ -51,27 +50,27 @@ def unlisten(wake: Callable[[], None]) -> None:
 
 
 def received() -> int | None:
-    """The signal that came and was not yet acted upon."""
+    """The signal that came and that nobody has acted upon."""
     return _received
 
 
 def take() -> int | None:
-    """The signal that came; with this it is acted upon."""
+    """The signal that came. The caller acts upon it; nobody else sees it again."""
     global _received
     number, _received = _received, None
     return number
 
 
 def error_for(number: int) -> KeyboardInterrupt | SystemExit:
-    """What stands for signal *number*: KeyboardInterrupt for Ctrl-C, else SystemExit(143)."""
+    """The exception for signal *number*: KeyboardInterrupt for Ctrl-C, SystemExit(143) for SIGTERM."""
     return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
 
 
 def act() -> None:
-    """Raise what the signal that came stands for, if one came; with this it is acted upon.
+    """Act upon the signal that came, if any.
 
     Raises:
-        KeyboardInterrupt, SystemExit: One came.
+        KeyboardInterrupt, SystemExit: A signal came.
     """
     number = take()
     if number is not None:
@@ -81,19 +80,19 @@ def act() -> None:
 def _install() -> None:
     for number, default in _DEFAULTS.items():
         if signal.getsignal(number) == default:
-            _replaced[number] = signal.signal(number, _note)
+            _replaced[number] = signal.signal(number, _on_signal)
 
 
 def _restore() -> None:
     for number, before in list(_replaced.items()):
-        # A handler that the program set meanwhile is its own.
-        if signal.getsignal(number) is _note:
+        # Leave a handler alone that the program has set meanwhile.
+        if signal.getsignal(number) is _on_signal:
             signal.signal(number, before)
         del _replaced[number]
 
 
 def _forget() -> None:
-    """A forked child has nothing to save; what stops a process must stop it."""
+    """In a forked child: signals stop it as usual, because it has nothing to save."""
     global _received
     _listeners.clear()
     _restore()
@@ -105,8 +104,8 @@ _masks = threading.local()
 
 
 def _block() -> None:
-    # A signal that reaches the child before it has forgotten our handler would be lost: Python drops what came before
-    # its own work after the fork is done. A pool that breaks terminates workers which have hardly begun.
+    # Block signals across a fork: one that reached the child before _forget() would be lost, because Python drops what
+    # comes before its own work after the fork. A breaking pool terminates workers that have hardly begun.
     if _replaced:
         _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFAULTS)
 
@@ -121,7 +120,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_forget)
 
 
-def _note(number: int, frame: FrameType | None) -> None:
+def _on_signal(number: int, frame: FrameType | None) -> None:
     global _received
     if _received is not None:
         _received = None
@@ -130,12 +129,12 @@ def _note(number: int, frame: FrameType | None) -> None:
     for wake in list(_listeners):
         wake()
     if number == signal.SIGINT:
-        _tell()
+        _say_stopping()
 
 
-def _tell() -> None:
-    """Say to the person at the terminal, if there is one, that Ctrl-C was heard: the item may take long."""
-    with contextlib.suppress(Exception):  # also where there is no stderr
+def _say_stopping() -> None:
+    """Tell a person at the terminal that Ctrl-C was heard, because the item may take long."""
+    with contextlib.suppress(Exception):  # there may be no stderr
         if sys.stderr.isatty():
-            # Not through the stream: the signal may have come in the middle of a write to it.
+            # Bypass the stream: the signal may have come in the middle of a write to it.
             os.write(sys.stderr.fileno(), _STOPPING)

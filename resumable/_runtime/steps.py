@@ -1,29 +1,24 @@
-"""One text for both worlds: code that yields its blocking calls, run in place or on a thread.
+"""Steps: code for sync and async callers alike, written once as a generator that yields its blocking calls.
 
-What must happen between two calls is written once, as a generator. ``run`` makes the calls as they come,
-``run_async`` makes them in a thread while the event loop goes on; a :class:`Pause` is slept in both.
+:func:`run` makes each call in place. :func:`run_async` makes it in a thread, while the event loop goes on. Both sleep a
+:class:`Pause`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
+
+from .clock import Clock
 
 R = TypeVar("R")
 
 
-class Sleeper(Protocol):
-    """A clock that can let time pass."""
-
-    def sleep(self, seconds: float) -> None: ...
-    async def sleep_async(self, seconds: float) -> None: ...
-
-
 class Pause:
-    """Sleep for some seconds; in async code, this may be cancelled."""
+    """A step that sleeps for some seconds. In async code, a cancellation ends it."""
 
-    def __init__(self, seconds: float, clock: Sleeper) -> None:
+    def __init__(self, seconds: float, clock: Clock) -> None:
         self.seconds = seconds
         self.clock = clock
 
@@ -35,7 +30,7 @@ Steps = Generator[Callable[[], Any], Any, R]
 
 
 def run(steps: Steps[R]) -> R:
-    """Make each call here and now; returns what *steps* returns."""
+    """Make each call of *steps* in this thread. Returns what *steps* returns."""
     try:
         call = next(steps)
         while True:
@@ -51,7 +46,7 @@ def run(steps: Steps[R]) -> R:
 
 
 async def run_async(steps: Steps[R]) -> R:
-    """Make each call in a thread. A cancellation waits for the calls that write, and is raised after the last."""
+    """Make each call of *steps* in another thread. A cancellation is raised after the last call, or at a pause."""
     cancellations: list[asyncio.CancelledError] = []
     try:
         call = next(steps)
@@ -78,12 +73,12 @@ async def _call(call: Callable[[], Any], cancellations: list[asyncio.CancelledEr
         if cancellations:
             raise cancellations[0]
         return await call.clock.sleep_async(call.seconds)
-    # The thread goes on whatever we do.
+    # A cancellation does not stop the thread.
     return await to_its_end(asyncio.to_thread(call), cancellations)
 
 
 async def to_its_end(work: Coroutine[Any, Any, R], cancellations: list[asyncio.CancelledError]) -> R:
-    """Await *work* whatever comes; cancellations meanwhile, and there may be several, are noted."""
+    """Await *work* until it is done. Cancellations that come meanwhile are appended to *cancellations*."""
     future = asyncio.ensure_future(work)
     while not future.done():
         try:

@@ -10,10 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from .._loops.ranges import Ranges
-from .._report.messages import ago, duration
 from .._report.shards import Sum
 from .._report.summary import State, Summary, age_of
-from .._text import printable
+from .._text import ago, duration, printable
 
 _LOOKS: dict[State, tuple[str, str, str]] = {
     "running": ("▶", ">", "green"),

@@ -13,9 +13,8 @@ from rich.text import Text
 from .._format.restore import Restored, instant
 from .._format.sections import Run
 from .._report.contents import FailedItem, LoopPlace, StateKey, failed_in, loops_in, state_keys_in
-from .._report.messages import duration
 from .._report.summary import State, Summary, ending_of
-from .._text import argument, printable, quoted
+from .._text import argument, duration, printable, quoted
 from ._screens import UNKNOWN, last_save_of, make_table, number, position_of, size, standing, state_text
 
 _MOST_FAILED = 20

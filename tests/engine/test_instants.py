@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from resumable import CheckpointData, CheckpointManager, StateEncodeError, StoreError, checkpointed, every
+from resumable._durable import sink
 from resumable._durable.aliases import Aliases
 from resumable._durable.dict import DurableDict, Pending
 from resumable._durable.log import DurableLog
-from resumable._durable.sink_file import Extent
 from resumable._engine.capture import CapturedLoops
 from resumable.stores import FileStore
 from resumable.stores._file_lease import FileLease
@@ -318,7 +318,7 @@ def test_a_signal_handler_that_saves_in_the_midst_of_a_row_has_it_saved_at_the_n
     try:
         with checkpointed("job", NEVER, store=tmp_path, auto_cleanup=False) as cp:
             rows = cp.sink(tmp_path / "rows.txt")
-            before(monkeypatch, Extent, "grown", lambda: signal.raise_signal(signal.SIGUSR1))
+            before(monkeypatch, sink, "grown", lambda: signal.raise_signal(signal.SIGUSR1))
             for number in range(4):
                 rows.write(f"{number}\n")
                 cp.tick()

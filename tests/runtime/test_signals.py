@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from resumable import CheckpointManager, checkpointed, every
-from resumable._runtime import signals as _signals
+from resumable._runtime import signals
 from resumable.testing import MemoryStore
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -39,8 +39,8 @@ def wait_for_the_signal():
         time.sleep(0.005)
 
 def heard():
-    from resumable import _signals
-    return _signals.received() is not None
+    from resumable._runtime import signals
+    return signals.received() is not None
 
 def note(item):
     with open("done", "a") as file:
@@ -154,7 +154,7 @@ def document(directory: Path) -> dict[str, Any]:
 
 
 needs_uvloop = pytest.mark.skipif(find_spec("uvloop") is None, reason="how to get it: pip install uvloop")
-signals = pytest.mark.parametrize(
+each_signal = pytest.mark.parametrize(
     ("number", "exit_code", "reason"),
     [
         # The interpreter ends with the signal itself, which shells show as 130.
@@ -164,7 +164,7 @@ signals = pytest.mark.parametrize(
 )
 
 
-@signals
+@each_signal
 @pytest.mark.parametrize("program", [PLAIN, REMAINING], ids=["tick", "remaining"])
 def test_semantics_8_the_current_item_ends_is_saved_and_nothing_is_done_again(
     program: str, number: int, exit_code: int, reason: str, children: Any, tmp_path: Path
@@ -187,7 +187,7 @@ def test_semantics_8_the_current_item_ends_is_saved_and_nothing_is_done_again(
     assert not (tmp_path / ".checkpoint_job.json").exists()
 
 
-@signals
+@each_signal
 @pytest.mark.parametrize("loop", ["asyncio", pytest.param("uvloop", marks=needs_uvloop)])
 @pytest.mark.parametrize("way", ["remaining", "amap"])
 def test_async_programs_go_on_after_signals_and_do_nothing_again_that_was_done(
@@ -208,7 +208,7 @@ def test_async_programs_go_on_after_signals_and_do_nothing_again_that_was_done(
     assert sorted(done(tmp_path)) == list(range(100))
 
 
-@signals
+@each_signal
 def test_semantics_8_the_second_signal_raises_at_once(
     number: int, exit_code: int, reason: str, children: Any, tmp_path: Path
 ) -> None:
@@ -275,7 +275,7 @@ def test_at_a_terminal_ctrl_c_is_answered_while_the_item_goes_on(
     assert os.read(person, 1000).decode().replace("\r", "") == f"{told}the item goes on"
 
 
-@signals
+@each_signal
 def test_semantics_8_a_signal_during_the_last_item_ends_the_program_though_the_work_is_done(
     number: int, exit_code: int, reason: str, children: Any, tmp_path: Path
 ) -> None:
@@ -299,7 +299,7 @@ def test_semantics_8_a_signal_during_the_last_item_ends_the_program_though_the_w
     assert not (tmp_path / ".checkpoint_job.json").exists()
 
 
-@signals
+@each_signal
 def test_semantics_8_worker_threads_stop_at_their_ticks_and_the_block_is_not_done(
     number: int, exit_code: int, reason: str, children: Any, tmp_path: Path
 ) -> None:
@@ -334,7 +334,7 @@ def test_semantics_8_worker_threads_stop_at_their_ticks_and_the_block_is_not_don
     assert saved["metadata"]["processed_items"] == sum(saved["state"].values())
 
 
-@signals
+@each_signal
 def test_semantics_8_an_executor_hands_the_stop_on_to_the_main_thread(
     number: int, exit_code: int, reason: str, children: Any, tmp_path: Path
 ) -> None:
@@ -500,7 +500,7 @@ def test_nested_blocks_are_both_saved() -> None:
         data = manager.load_checkpoint(name)
         assert data is not None
         assert data.metadata.processed_items == items
-    assert _signals.received() is None
+    assert signals.received() is None
 
 
 @pytest.mark.usefixtures("_defaults")
