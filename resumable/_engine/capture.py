@@ -121,11 +121,11 @@ class SavedLoop(Protocol):
         ...
 
     def changes(self) -> dict[str, Any] | None:
-        """What changed since the last ``settle``; None if nothing."""
+        """What changed since the last ``commit``; None if nothing."""
         ...
 
-    def settler(self) -> Callable[[Mapping[str, Any]], None]:
-        """What takes note that changes are safely stored; of those of the loop that tells now, and of no later one."""
+    def committer(self) -> Callable[[Mapping[str, Any]], None]:
+        """A function that notes later that changes are safely stored; void once another loop has the name."""
         ...
 
 
@@ -138,10 +138,10 @@ class CapturedLoops:
 
     def __init__(self, loops: Mapping[str, SavedLoop] | None = None) -> None:
         self.changes: dict[str, dict[str, Any]] = {}
-        self._settlers: dict[str, Callable[[Mapping[str, Any]], None]] = {}
+        self._committers: dict[str, Callable[[Mapping[str, Any]], None]] = {}
         self._places: dict[str, Callable[[], dict[str, Any]]] = {}
         for name, view in list(loops.items()) if loops else ():
-            self._settlers[name] = view.settler()
+            self._committers[name] = view.committer()
             if (change := view.changes()) is not None:
                 self.changes[name] = change
             self._places[name] = view.as_now()
@@ -153,7 +153,7 @@ class CapturedLoops:
     def settle(self) -> None:
         """What changed is safely stored."""
         for name, change in self.changes.items():
-            self._settlers[name](change)
+            self._committers[name](change)
 
 
 @dataclass(slots=True)

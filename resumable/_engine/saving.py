@@ -17,7 +17,7 @@ from .._format import typed
 from .._format.restore import Restored
 from .._json import check, warn_once_per_path
 from .._loops.map.map_loop import Failed
-from .._loops.registry import Loops
+from .._loops.registry import LoopRegistry
 from .._models import CheckpointMetadata, SaveCosts, as_stored
 from .._report.reporter import Reporter
 from .._runtime.steps import Steps
@@ -45,7 +45,7 @@ class Saving:
         self.clock = options.clock
         self.state: Any = {}
         self.resumed = False
-        self.loops = Loops({})
+        self.loops = LoopRegistry({})
         self._count = count
         self._stored = StoredOperation(options.store, options.operation_id, warn_once_per_path(), wake=wake)
         self._stack = contextlib.ExitStack()
@@ -111,7 +111,7 @@ class Saving:
         self._before = metadata.processed_items
         costs, elapsed = self._restored_costs()
         self.session = Session(self.options.strategy, metadata, now=self.clock.now(), elapsed_time=elapsed, costs=costs)
-        self.loops = Loops(self._internal.get("loops", {}), self._damaged)
+        self.loops = LoopRegistry(self._internal.get("loops", {}), self._damaged)
         self.quota = Quota(self._internal.get("budget"))
         self.failed = Failed(self._internal.get("failed"))
         self.sinks = Sinks(self.options.operation_id, self._internal.get("sinks", {}))

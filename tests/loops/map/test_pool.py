@@ -30,7 +30,7 @@ from resumable import (
     every,
 )
 from resumable import current_checkpoint as current
-from resumable._loops.map.calls import Work, one_remotely
+from resumable._loops.map.calls import MappedFunction, call_remotely
 from resumable.testing import FaultyStore, ManualClock, MemoryStore
 
 EACH = every(items=1)
@@ -295,7 +295,7 @@ def test_an_error_that_does_not_pickle_costs_no_other_item(pool: Any, batch: int
 def test_an_error_that_stands_in_for_one_that_does_not_pickle_has_it_not_as_its_context() -> None:
     """Picklers that take along what an error came of, as tblib's does, would fail again."""
     with pytest.raises(RuntimeError, match="ValueError: three") as caught:
-        one_remotely(Work(unpicklable_error), 3)
+        call_remotely(MappedFunction(unpicklable_error), 3)
 
     assert caught.value.__context__ is None
 
