@@ -1,4 +1,4 @@
-"""Done is what lies before a position; a few samples tell whether it is still the same input."""
+"""Done is what lies before a position; a few samples show whether it is still the same input."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ class PositionLedger:
 
 
 def opened(operation_id: str, saved: Saved | None, by: str) -> Saved:
-    """*saved*, for a loop that is followed *by* key, position, or out of order (``scattered``).
+    """Return *saved*, checked for a loop that is followed *by* key, position, or out of order (``scattered``).
 
     Raises:
         InputChangedError: If the loop was followed in another way.
@@ -284,7 +284,7 @@ def opened(operation_id: str, saved: Saved | None, by: str) -> Saved:
 
 
 def count_from(saved: Saved, name: str) -> int:
-    """A number of items out of a saved form; 0 if it is not there.
+    """Read a number of items from a saved form; 0 if it is not there.
 
     Raises:
         ValueError: If it cannot be one.
@@ -296,6 +296,6 @@ def count_from(saved: Saved, name: str) -> int:
 
 
 def _advance(items: Iterator[Any], count: int) -> int:
-    """Take *count* items off, in C; how many there were."""
+    """Take *count* items off, in C. Return how many there were."""
     last = deque(enumerate(islice(items, count), 1), maxlen=1)
     return last[0][0] if last else 0

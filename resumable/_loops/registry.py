@@ -52,7 +52,7 @@ class LoopView:
         # The store holds *saved* itself only if it came from the checkpoint that was loaded.
         self._is_new = saved is None or self.loop is not None
         if saved is not None:
-            self._saved = {}  # a second loop of the same name begins anew
+            self._saved = {}  # a second loop of this name starts from its first item
         self.loop, self.within, self.context, self.number = loop, within, context, number
         self._committed, self.is_abandoned = None, False
 

@@ -47,8 +47,8 @@ class Remaining(Loop[T], Iterator[T]):
         super().__init__(items, owner, ledger, name)
         self._source = _source(items, ledger)
         self._passing: Iterator[T] | None = None
+        # While one of these runs, or has ended, the loop has asked for its next item.
         self._witnesses: tuple[GeneratorType[Any, Any, Any], ...] = ()
-        """While one of these runs, or has ended, the loop has asked for its next item."""
 
     def __iter__(self) -> Iterator[T]:
         if self._passing is None:
@@ -94,7 +94,7 @@ class PassingRemaining(Remaining[T]):
             self._sampled = ledger
 
     def done(self) -> int:
-        # In this order: what is given out between the two looks must not count as done.
+        # In this order: an item that is given out between the two reads must not count as done.
         given = self._count_given()
         has_asked = not all(witness.gi_suspended for witness in self._witnesses)
         return given if has_asked else max(given - 1, 0)
@@ -213,7 +213,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
         if not self._ahead:
             await self._take()
         while self._left <= 0 or not self.flags:
-            self.flags = [True]
+            self._left, self.flags = 0, [True]  # if the owner raises, it is asked again
             self._left = max(1, await self._owner.check_in())
         self._is_out = True
         return self._ahead.pop()

@@ -187,6 +187,27 @@ async def test_async_a_check_in_that_raises_loses_no_item() -> None:
     assert done == list(range(10))
 
 
+async def test_async_a_check_in_that_raises_is_made_again() -> None:
+    def then() -> None:
+        if owner.check_ins == 2:
+            raise KeyboardInterrupt
+
+    owner = AsyncFakeOwner(then=then)
+    loop = remaining_async(range(3), owner, name="loop")
+    assert await anext(loop) == 0
+    loop.wake()
+    with pytest.raises(KeyboardInterrupt):
+        await anext(loop)
+
+    assert await anext(loop) == 1
+    assert owner.check_ins == 3
+
+
+async def test_async_a_list_is_compared_before_the_loop_begins() -> None:
+    with pytest.raises(InputChangedError, match="only 3 now"):
+        remaining_async([0, 1, 2], AsyncFakeOwner(), name="loop", saved=stopped_at(5, range(10)))
+
+
 def test_an_async_source_in_a_plain_loop_is_refused() -> None:
     with pytest.raises(TypeError, match="async"):
         loop_over(numbers(3))  # type: ignore[arg-type]

@@ -673,8 +673,8 @@ def test_another_engine_and_another_number_of_workers_go_on(tmp_path: Path) -> N
     for number, engine in enumerate(engines):
         with contextlib.suppress(KeyError), opened(tmp_path) as cp:
             results = cp.map(square, range(50), executor=engine, max_in_flight=3 + number)
-            for landed, (item, _) in enumerate(results):
-                if landed == 11:
+            for ended, (item, _) in enumerate(results):
+                if ended == 11:
                     raise KeyError
                 seen.append(item)
     assert sorted(seen) == list(range(50))
