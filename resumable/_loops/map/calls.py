@@ -72,7 +72,7 @@ _SETTINGS = (
 
 
 def settings_of(policy: tenacity.BaseRetrying | None) -> dict[str, Any] | None:
-    """Take *policy*, which does not pickle, apart into arguments that pickle. Made of them, it raises the last error."""
+    """Take *policy*, which does not pickle, apart into arguments that do. Made of them, it raises the last error."""
     if policy is None:
         return None
     return {name: getattr(policy, name) for name in _SETTINGS} | {"reraise": True}
