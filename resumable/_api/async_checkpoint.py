@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .._durable.sink_file import Existing
     from .._engine.options import Options
     from .._loops.by_position import Fingerprint
-    from .._loops.map.inline import OnError
+    from .._loops.map.results import OnError
     from .._loops.remaining import AsyncRemaining
 
 T = TypeVar("T")
@@ -40,9 +40,9 @@ class AsyncCheckpoint(Shell[S]):
         """
         self._ticked = ticked = self._ticked + items
         if ticked >= self._limit:
-            await self.check_in_async()
+            await self.check_in()
 
-    async def check_in_async(self) -> int:
+    async def check_in(self) -> int:
         """Save or stop, if that is due. For loops: returns how many items may pass."""
         async with self._turn:
             self._was_woken = False
@@ -99,10 +99,10 @@ class AsyncCheckpoint(Shell[S]):
             retry: A tenacity policy for each item; its sleeps are the event loop's. What is done is saved meanwhile, as
                 soon as no body is half-way.
         """
-        from .._loops.map.inline import Settings
+        from .._loops.map.results import MapSettings
         from .._loops.map.tasks import start_async
 
-        settings = Settings(max_in_flight=max_in_flight, retry=retry, on_error=on_error)
+        settings = MapSettings(max_in_flight=max_in_flight, retry=retry, on_error=on_error)
         return start_async(self, self._done_loop(items, key, name, retry_failed, is_async=True), fn, settings)
 
     @overload

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from .._engine.operation import Operation
     from .._engine.options import Options
     from .._loops.by_position import Fingerprint
-    from .._loops.map.inline import OnError
-    from .._loops.map.map_loop import Done
-    from .._loops.remaining import Loop, Remaining
+    from .._loops.loop import Loop
+    from .._loops.map.map_loop import MapLoop
+    from .._loops.map.results import OnError
+    from .._loops.remaining import Remaining
     from .._models import CheckpointMetadata
 
     S = TypeVar("S", default=dict[str, Any])
@@ -202,6 +203,10 @@ class Shell(Generic[S]):
 
     # -- loops
 
+    def check_in(self) -> Any:
+        """Save or stop, if that is due. For loops: how many items may pass, to be awaited in async code."""
+        raise NotImplementedError
+
     def register(self, loop: Loop[Any]) -> None:
         """For loops: one begins."""
         self._operation.parts.loops.begun(loop)
@@ -216,18 +221,16 @@ class Shell(Generic[S]):
 
     def _done_loop(
         self, items: Any, key: Any, name: str | None, retry_failed: bool, *, is_async: bool = False
-    ) -> Done[Any]:
-        from .._loops.map.map_loop import Done, done_loop
+    ) -> MapLoop[Any]:
+        from .._loops.map.map_loop import MapLoop, map_loop
 
-        owner: Any = self
-
-        def make(name: str, saved: dict[str, Any] | None) -> Done[Any]:
+        def make(name: str, saved: dict[str, Any] | None) -> MapLoop[Any]:
             options: Any = {"failed": self._operation.parts.failed, "retry_failed": retry_failed, "is_async": is_async}
-            return done_loop(items, owner, name=name, key=key, saved=saved, **options)
+            return map_loop(items, self, name=name, key=key, saved=saved, **options)
 
         loop = self._operation.parts.loops.begin(name, make)
         self._note_total()
-        assert isinstance(loop, Done)
+        assert isinstance(loop, MapLoop)
         return loop
 
     def _note_total(self) -> None:
@@ -389,9 +392,10 @@ class Checkpoint(Shell[S]):
             InputChangedError: The items that are done are not the ones that were.
             BrokenExecutor: Workers died, and no factory was given to go on with; what was done is saved.
         """
-        from .._loops.map.inline import Settings, start
+        from .._loops.map.inline import start
+        from .._loops.map.results import MapSettings
 
-        settings = Settings(
+        settings = MapSettings(
             max_in_flight=max_in_flight, batch=batch, retry=retry, on_error=on_error, max_crashes=max_crashes
         )
         return start(self, self._done_loop(items, key, name, retry_failed), fn, executor, settings)

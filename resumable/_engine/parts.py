@@ -14,7 +14,7 @@ from .._format.restore import Restored
 from .._format.sections import Sections
 from .._json import check
 from .._loops.map.map_loop import Failed
-from .._loops.registry import Loops
+from .._loops.registry import LoopRegistry
 from .._models import CheckpointMetadata, as_stored
 from .._runtime.clock import Instant
 from .capture import CapturedLoops, Save, checked_values
@@ -56,7 +56,7 @@ class Parts:
         self.items_before = self.metadata.processed_items
         if options.total is not None:
             self.metadata.total_items = options.total
-        self.loops = Loops(saved.loops, damaged)
+        self.loops = LoopRegistry(saved.loops, damaged)
         self.quota = Quota(saved.budget)
         self.failed = Failed(saved.failed)
         # A resume counts as an interruption, whatever ended the run before.

@@ -1,18 +1,20 @@
-"""What of a loop's input is done, by key: order may change, items may come and go."""
+"""Done is a set of keys: order may change, items may come and go. Also the saved form of numbers, as ranges."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from . import fingerprint
-from .by_position import Saved, opened
-from .ranges import Ranges
+from .by_position import ItemKey, Saved, opened
 
 
 class KeyLedger:
-    """Done is a set of keys. The first item of a key counts; later ones are left out.
+    """Done are the items with certain keys. The first item of a key counts; later ones are left out.
+
+    A loop in order calls :meth:`offer` for each item; a map calls :meth:`hand_out`, and :meth:`add` at the end.
 
     Args:
         key: Gives an item's str or int, or names the item's field or attribute that holds it.
@@ -22,65 +24,75 @@ class KeyLedger:
         ValueError: If *saved* cannot have come from a ledger.
     """
 
-    def __init__(self, operation_id: str, saved: Saved | None, key: Callable[[Any], Any] | str) -> None:
+    def __init__(self, operation_id: str, items: Any, saved: Saved | None, key: Callable[[Any], Any] | str) -> None:
         self._key_of = key_function(key)
+        self._items = items
         # Append-only, so that a save in another thread can copy it at any moment.
         self._order = keys_from(opened(operation_id, saved, "key"))
-        self._done = set(self._order)
-        if len(self._done) < len(self._order):
+        self._known = set(self._order)
+        if len(self._known) < len(self._order):
             raise ValueError("a saved key stands twice")
-        self.start = self._settled = len(self._order)
-        self._offered: str | int = 0
+        self._handed: set[ItemKey] = set()
+        self.start = self._committed = len(self._order)
         self.total: int | None = None
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._done
-
-    def offer(self, item: Any) -> bool:
-        self._offered = self._checked_key(item)
-        return self._offered not in self._done
-
-    def finish(self) -> None:
-        self.add(self._offered)
 
     @property
     def done(self) -> int:
-        """How many keys are done over all runs."""
+        """How many keys are done over all runs, in a map."""
         return len(self._order)
 
-    def add(self, key: str | int) -> None:
-        """*key* is done."""
-        if key not in self._done:
-            self._done.add(key)
+    def offer(self, item: Any) -> bool:
+        """Look at the next *item*; False if its key is done. Else the key stands next in order, and counts later."""
+        key = self._key(item)
+        if key in self._known:
+            return False
+        self._known.add(key)
+        self._order.append(key)
+        return True
+
+    def hand_out(self, item: Any) -> ItemKey | None:
+        """Give the key of an *item* that is to be worked on; None if it is done, or handed out already."""
+        key = self._key(item)
+        if key in self._known or key in self._handed:
+            return None
+        self._handed.add(key)
+        return key
+
+    def add(self, key: ItemKey) -> None:
+        """The item with *key*, which was handed out, is done."""
+        if key not in self._known:
+            self._known.add(key)
             self._order.append(key)
 
-    def pass_by(self, item: Any) -> None:
-        """By key nothing is left out unseen."""
+    def item_at(self, position: int) -> ItemKey:
+        order = self._order
+        return order[min(position, len(order) - 1)] if order else 0
 
-    def count_left(self, items: Collection[Any]) -> int:
-        """How many of *items* are to do; goes through them all."""
-        return len({self._checked_key(item) for item in items} - self._done)
+    def count_left(self, position: int) -> int | None:
+        if not isinstance(self._items, Collection):
+            return None
+        return len(set(map(self._key, self._items)).difference(self._order[:position]))
 
-    def _checked_key(self, item: Any) -> str | int:
+    def _key(self, item: Any) -> ItemKey:
         key = self._key_of(item)
         return key if type(key) is str or type(key) is int else _plain_key(key)
 
     def to_dict(self, position: int) -> dict[str, Any]:
-        return {"by": "key", **packed(self._order[:])}
+        return self.as_now(position)()
 
     def as_now(self, position: int) -> Callable[[], dict[str, Any]]:
-        count = len(self._order)
-        return lambda: {"by": "key", **packed(self._order[:count])}
+        order = self._order
+        return lambda: {"by": "key", **packed(order[:position])}
 
     def changes(self, position: int) -> dict[str, Any]:
-        return {"by": "key", "since": self._settled, "keys": self._order[self._settled :]}
+        return {"by": "key", "since": self._committed, "keys": self._order[self._committed : position]}
 
-    def settle(self, changes: Saved) -> None:
-        self._settled = max(self._settled, changes["since"] + len(changes["keys"]))
+    def commit(self, changes: Saved) -> None:
+        self._committed = max(self._committed, changes["since"] + len(changes["keys"]))
 
 
 def merged(saved: Saved | None, changes: Iterable[Saved]) -> dict[str, Any]:
-    """The saved form after all *changes*, in their order; giving one twice does no harm.
+    """Put all *changes* on top of *saved*, in their order; giving one twice does no harm.
 
     Raises:
         ValueError: If they do not fit together.
@@ -97,7 +109,11 @@ def merged(saved: Saved | None, changes: Iterable[Saved]) -> dict[str, Any]:
 
 
 def key_function(key: Callable[[Any], Any] | str) -> Callable[[Any], Any]:
-    """*key* itself, or what looks up the field or attribute that it names."""
+    """Return *key* itself, or a function that looks up the field or attribute that it names.
+
+    Raises:
+        TypeError: If it is neither.
+    """
     if callable(key):
         return key
     if isinstance(key, str):
@@ -105,7 +121,7 @@ def key_function(key: Callable[[Any], Any] | str) -> Callable[[Any], Any]:
     raise TypeError(f"key must be a function or the name of a field or attribute, not {key!r}")
 
 
-def _plain_key(key: Any) -> str | int:
+def _plain_key(key: Any) -> ItemKey:
     if isinstance(key, str):
         return str.__str__(key)
     if not isinstance(key, bool) and hasattr(type(key), "__index__"):
@@ -116,17 +132,65 @@ def _plain_key(key: Any) -> str | int:
     )
 
 
-def packed(keys: list[str | int]) -> dict[str, Any]:
-    """Numbers as ranges, where that is shorter; all else as it is."""
-    ranges = Ranges(key for key in keys if type(key) is int and key >= 0)
-    pairs = ranges.to_list()
-    if 2 * len(pairs) >= len(ranges):
+def packed(keys: Sequence[ItemKey]) -> dict[str, Any]:
+    """The saved form of *keys*: numbers as ranges, where that is shorter; all else as it is."""
+    numbers = sorted(key for key in keys if type(key) is int and key >= 0)
+    ranges = to_ranges(numbers)
+    if 2 * len(ranges) >= len(numbers):
         return {"keys": keys}
-    return {"keys": [key for key in keys if type(key) is str or key < 0], "ranges": pairs}  # type: ignore[operator]
+    return {"keys": [key for key in keys if type(key) is str or key < 0], "ranges": ranges}  # type: ignore[operator]
 
 
-def keys_from(saved: Saved) -> list[str | int]:
+def keys_from(saved: Saved) -> list[ItemKey]:
+    """Read the keys of a saved form.
+
+    Raises:
+        ValueError: If it is malformed.
+    """
     keys = saved.get("keys", [])
     if not isinstance(keys, list) or not all(type(key) is str or type(key) is int for key in keys):
         raise ValueError("saved keys must be a list of str and int")
-    return [*keys, *Ranges.from_list(saved.get("ranges", []))]
+    return [*keys, *from_ranges(saved.get("ranges", []))]
+
+
+def to_ranges(numbers: Iterable[int]) -> list[list[int]]:
+    """Write ascending *numbers* as ``[[first, last], ...]``, both ends included."""
+    ranges: list[list[int]] = []
+    last = None
+    for number in numbers:
+        if last is not None and number == last + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+        last = number
+    return ranges
+
+
+def from_ranges(ranges: Any) -> Iterator[int]:
+    """Give the numbers that :func:`to_ranges` wrote. They are checked first: a wrong one skips items in silence.
+
+    Raises:
+        ValueError: If *ranges* cannot have come from there, or hold a number below 0.
+    """
+    count_in_ranges(ranges)
+    return (number for first, last in ranges for number in range(first, last + 1))
+
+
+def count_in_ranges(ranges: Any) -> int:
+    """Count the numbers in *ranges*, without going through them.
+
+    Raises:
+        ValueError: If :func:`to_ranges` cannot have written *ranges*, or they hold a number below 0.
+    """
+    if not isinstance(ranges, list) or not all(map(_is_range, ranges)):
+        raise ValueError(f"done ranges must be pairs [first, last] with 0 <= first <= last, not {ranges!r:.80}")
+    for (_, last), (first, _) in pairwise(ranges):
+        if first <= last + 1:
+            raise ValueError(f"done ranges must be sorted with gaps between: {first} follows {last}")
+    return sum(last - first + 1 for first, last in ranges)
+
+
+def _is_range(pair: object) -> bool:
+    # Not isinstance: True is an int, too.
+    is_pair = isinstance(pair, list) and [*map(type, pair)] == [int, int]
+    return is_pair and 0 <= pair[0] <= pair[1]  # type: ignore[index]

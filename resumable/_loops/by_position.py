@@ -1,13 +1,9 @@
-"""What of a loop's input is done, by position: how it is saved, and compared on the way back.
-
-A ledger is told of each item that is given out (``offer``) and of each that is done (``finish``). Its saved form is
-plain JSON. Between two saves only ``changes`` need to be written; ``_keys.merged`` puts them together again.
-"""
+"""Done is what lies before a position; a few samples show whether it is still the same input."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Literal, NoReturn, Protocol
@@ -15,130 +11,149 @@ from typing import Any, Literal, NoReturn, Protocol
 from .._errors import InputChangedError
 from .._text import command_for
 from . import fingerprint as _fingerprint
-from .fingerprint import Sample
+from . import sources
+from .fingerprint import Sample, Samples
 
 Fingerprint = Literal["sampled", "full"] | None
+ItemKey = str | int
+"""What identifies an item within its input: its key, or its position."""
 Saved = Mapping[str, Any]
+"""A loop's saved form: plain JSON."""
 
-_MANY_SAMPLES = 40
-_BEFORE = {
-    "key": ("by key", "remaining(..., key=...)"),
+_WAYS = {
+    "key": ("by key", "with key=..."),
     "position": ("by position", "remaining(...) without key"),
     "scattered": ("by position, out of order,", "map(...) or amap(...) without key"),
 }
-"""How a loop can have been followed, and what goes on with it."""
+"""How a loop can be followed, and what continues it, by the word in the saved form."""
 
 
 class Ledger(Protocol):
-    """The part that every loop needs, whatever the items are known by."""
+    """Notes which items of one input are done: by position, by key, or out of order.
+
+    Between two saves only :meth:`changes` is written; :func:`~.by_key.merged` puts them together again.
+    """
 
     start: int
     """How many items were done before this run."""
     total: int | None
     """How many items there are, as far as the loop knows."""
 
-    def offer(self, item: Any) -> bool:
-        """Look at *item* before it is given out; False if it is done already."""
+    def item_at(self, position: int) -> ItemKey:
+        """Identify the item that comes after *position* done ones."""
         ...
 
-    def finish(self) -> None:
-        """The item offered last is done."""
-
-    def pass_by(self, item: Any) -> None:
-        """Look at one of the first ``start`` items that a loop by position leaves out."""
+    def count_left(self, position: int) -> int | None:
+        """How many items are left after *position* done ones; None if that is not known before the end."""
+        ...
 
     def to_dict(self, position: int) -> dict[str, Any]:
         """The saved form, with *position* items done over all runs."""
         ...
 
     def as_now(self, position: int) -> Callable[[], dict[str, Any]]:
-        """What gives the saved form later, as it is now, whatever is done meanwhile."""
+        """A function that gives the saved form of this moment later, whatever is done meanwhile."""
         ...
 
     def changes(self, position: int) -> dict[str, Any]:
-        """What has changed since the last ``settle``; for :func:`merged`."""
+        """What has changed since the last :meth:`commit`."""
         ...
 
-    def settle(self, changes: Saved) -> None:
-        """*changes* are safely stored. Until then they are named again."""
+    def commit(self, changes: Saved) -> None:
+        """*changes* are safely stored. Until then :meth:`changes` repeats them."""
+
+
+class OrderedLedger(Ledger, Protocol):
+    """A ledger for loops that do one item after the other."""
+
+    def offer(self, item: Any) -> bool:
+        """Look at the next *item* before the loop's body can change it; False if it is done already."""
+        ...
 
 
 class PositionLedger:
-    """Done is what lies before a position; a few samples tell whether it is the same input.
+    """Done are the first items of an input, up to a position.
 
     Raises:
-        InputChangedError: If *saved* was made by key.
+        InputChangedError: If *saved* was made by key or out of order, or *items* are not the ones it was made of.
         ValueError: If *saved* cannot have come from a ledger.
     """
 
-    def __init__(self, operation_id: str, saved: Saved | None = None, fingerprint: Fingerprint = "sampled") -> None:
+    def __init__(
+        self, operation_id: str, items: Any, saved: Saved | None = None, fingerprint: Fingerprint = "sampled"
+    ) -> None:
         if fingerprint not in ("sampled", "full", None):
             raise ValueError(f"fingerprint must be 'sampled', 'full' or None, not {fingerprint!r}")
         saved = opened(operation_id, saved, "position")
         self._operation_id = operation_id
-        self._fingerprint = fingerprint
-        self.start = _count_from(saved.get("position", 0))
-        self._samples = _fingerprint.samples_from(saved.get("samples", ()))
-        if any(one.position >= self.start for one in self._samples):
+        self._items = items
+        self.is_sampled = fingerprint is not None
+        self.is_full = fingerprint == "full"
+        self.start = count_from(saved, "position")
+        samples = Samples(saved.get("samples", ()))
+        if any(position >= self.start for position in samples.expected):
             raise ValueError("a saved sample lies at or beyond the saved position")
-        self._expected = {one.position: one for one in self._samples} if fingerprint else {}
-        self._expected_roll: str | None = saved.get("rolled") if fingerprint == "full" else None
+        self._samples = samples if self.is_sampled else Samples()
+        self._expected_roll: str | None = saved.get("rolled") if self.is_full else None
         self._expected_total: int | None = saved.get("total")
-        self.total: int | None = None
-        if fingerprint is None:
-            self._samples = ()
-        self._settled: tuple[Sample, ...] = self._samples
+        self.total = sources.length(items)
         self._offered = self.start
         self._passed = 0
-        self._rolled = ""
-        self._digest = ""
         self._differences: list[str] = []
-
-    @property
-    def is_sampled(self) -> bool:
-        return self._fingerprint is not None
-
-    @property
-    def is_full(self) -> bool:
-        return self._fingerprint == "full"
+        self._passed_roll = ""
+        # The newest few, each with the number of items that it covers: a save needs the one of the last done item.
+        self._rolls: tuple[tuple[int, str | None], ...] = ((self.start, saved.get("rolled") if self.start else ""),)
+        if sources.is_indexed(items):
+            self._check_indexed(items)
 
     def offer(self, item: Any) -> bool:
-        if self.is_sampled and self._offered == _fingerprint.next_sampled(self._offered):
-            self.see(self._offered, item)
+        position = self._offered
+        if self.is_sampled and position == _fingerprint.next_sampled(position):
+            self._samples.add(position, item)
         if self.is_full:
-            self._digest = _fingerprint.digest(item)
-        self._offered += 1
+            self._roll(item)
+        self._offered = position + 1
         return True
 
-    def finish(self) -> None:
-        if self.is_full:
-            self._rolled = _fingerprint.roll(self._rolled, self._digest)
-
-    def see(self, position: int, item: Any) -> None:
-        """Remember *item*, before the loop's body can change it."""
-        samples = (*self._samples, _fingerprint.sample(position, item))
-        # One assignment of a whole tuple: a save may read it in another thread.
-        self._samples = samples if len(samples) < _MANY_SAMPLES else _fingerprint.thinned(samples, last=8)
-
     def see_ahead(self, items: Sequence[Any], position: int, count: int) -> None:
-        """Remember what is to be remembered of the *count* items from *position* on, before any is given out."""
-        stop = min(position + count, len(items))
+        """Sample the *count* items from *position* on, before any of them is given out."""
+        stop = min(self.start + position + count, len(items))
+        # A round that a wake has cut short is looked at again: what was sampled stays out.
+        position = max(self._offered, self.start + position)
         while (sampled := _fingerprint.next_sampled(position)) < stop:
-            self.see(sampled, items[sampled])
+            self._samples.add(sampled, items[sampled])
+            self._offered = position = sampled + 1
+
+    def stretches(self, source: Iterator[Any]) -> Iterator[Iterator[Any] | tuple[Any]]:
+        """*source* from the first item to do on, cut into stretches: an item that is sampled comes alone."""
+        position = self.start
+        while True:
+            sampled = _fingerprint.next_sampled(position)
+            yield islice(source, sampled - position)
+            one = tuple(islice(source, 1))
+            if not one:
+                return
+            self._samples.add(sampled, one[0])
+            yield one
             position = sampled + 1
 
-    def check_indexed(self, items: Sequence[Any]) -> None:
-        """Compare the done part of *items* without going through it, unless every item counts.
+    def item_at(self, position: int) -> int:
+        return position
 
-        Raises:
-            InputChangedError: If it is not the same.
-        """
+    def count_left(self, position: int) -> int | None:
+        length = sources.length(self._items)
+        return None if length is None else max(0, length - position)
+
+    # -- is it the same input?
+
+    def _check_indexed(self, items: Sequence[Any]) -> None:
+        """Compare the done part without going through it, unless every item counts."""
         if self.is_sampled and len(items) < self.start:
             self._fail_short(len(items))
         if self.is_full:
             deque(map(self.pass_by, islice(items, self.start)), maxlen=0)
         else:
-            for position, one in self._expected.items():
+            for position, one in self._samples.expected.items():
                 self._compare(one, items[position])
             self._passed = self.start
         self.check_passed()
@@ -152,43 +167,42 @@ class PositionLedger:
         if self.is_full:
             deque(map(self.pass_by, islice(items, self.start)), maxlen=0)
         else:
-            self._leap(items)
+            for position in sorted(self._samples.expected):
+                self._passed += _advance(items, position - self._passed)
+                for item in islice(items, 1):
+                    self.pass_by(item)
+            self._passed += _advance(items, self.start - self._passed)
         self.check_passed()
 
-    def _leap(self, items: Iterator[Any]) -> None:
-        for position in sorted(self._expected):
-            self._passed += _advance(items, position - self._passed)
-            for item in islice(items, 1):
-                self.pass_by(item)
-        self._passed += _advance(items, self.start - self._passed)
-
     def pass_by(self, item: Any) -> None:
-        expected = self._expected.get(self._passed)
+        """Compare the next of the done items."""
+        expected = self._samples.expected.get(self._passed)
         if expected is not None:
             self._compare(expected, item)
         if self.is_full:
-            self._rolled = _fingerprint.roll(self._rolled, _fingerprint.digest(item))
+            self._passed_roll = _fingerprint.roll(self._passed_roll, _fingerprint.digest(item))
         self._passed += 1
 
     def check_passed(self) -> None:
-        """All of the done part has gone by.
+        """All done items have passed by.
 
         Raises:
-            InputChangedError: If it was not the same.
+            InputChangedError: If they were not the same.
         """
         if self.is_sampled and self._passed < self.start:
             self._fail_short(self._passed)
-        if not self._differences and self._expected_roll not in (None, self._rolled):
+        if not self._differences and self._expected_roll not in (None, self._passed_roll):
             self._differences.append(f"one or more of the first {self.start:,} items, though not those that were kept")
         if self._differences:
             self._fail(self.total)
+        self._rolls = ((self.start, self._passed_roll),)
 
     def _compare(self, expected: Sample, item: Any) -> None:
         difference = expected.difference(item)
         if difference is not None:
             self._differences.append(difference)
 
-    def _fail_short(self, length: int) -> None:
+    def _fail_short(self, length: int) -> NoReturn:
         self._differences.append(f"{self.start:,} items were done, but there are only {length:,} now")
         self._fail(length)
 
@@ -196,67 +210,92 @@ class PositionLedger:
         """*length* items are there now; None if that is not known."""
         if None not in (self.total, self._expected_total) and self.total != self._expected_total:
             self._differences.append(f"there were {self._expected_total:,} items, there are {self.total:,} now")
-        ways_out = [] if length is not None and length <= self.start else [self._way_on()]
-        raise InputChangedError(self._operation_id, self._differences, [*ways_out, *self._ways_back()])
-
-    def _way_on(self) -> str:
-        return f"go on at items[{self.start}] of the new input:  remaining(..., fingerprint=None)"
-
-    def _ways_back(self) -> list[str]:
-        return [
+        ways_on = [f"go on at items[{self.start}] of the new input:  remaining(..., fingerprint=None)"]
+        ways_back = [
             f"start over:  {command_for('rm', self._operation_id)}",
             "start over, and from then on let order and number change:  remaining(..., key=...)",
         ]
+        is_over = length is not None and length <= self.start
+        raise InputChangedError(self._operation_id, self._differences, ways_back if is_over else ways_on + ways_back)
 
-    def to_dict(self, position: int, last: Sample | None = None) -> dict[str, Any]:
-        """The saved form; *last* is a sample of the last done item, where it can be had."""
-        samples = [*_fingerprint.thinned(one for one in self._samples if one.position < position)]
-        if last is not None and last.position not in {one.position for one in samples}:
-            samples.append(last)
-        return self._form(position, samples)
+    # -- what is saved
 
-    def as_now(self, position: int, last: Sample | None = None) -> Callable[[], dict[str, Any]]:
-        if not self.is_full:
-            return partial(self.to_dict, position, last)
-        form = self.to_dict(position, last)
-        return lambda: form
+    def to_dict(self, position: int) -> dict[str, Any]:
+        return self._form(position, self._last_done(position))
 
-    def changes(self, position: int, last: Sample | None = None) -> dict[str, Any]:
-        form = self.to_dict(position, last)
-        settled = {one.position for one in self._settled}
-        return form | {"samples": [one for one in form["samples"] if one[0] not in settled]}
+    def as_now(self, position: int) -> Callable[[], dict[str, Any]]:
+        if self.is_full:  # what was rolled up to here is soon gone
+            form = self.to_dict(position)
+            return lambda: form
+        return partial(self._form, position, self._last_done(position))
 
-    def settle(self, changes: Saved) -> None:
-        self._settled = (*self._settled, *_fingerprint.samples_from(changes["samples"]))[-64:]
+    def changes(self, position: int) -> dict[str, Any]:
+        form = self.to_dict(position)
+        return form | {"samples": self._samples.uncommitted(form["samples"])}
 
-    def _form(self, position: int, samples: Iterable[Sample]) -> dict[str, Any]:
-        form = {"by": "position", "position": position, "total": self.total, "samples": list(map(list, samples))}
-        return form | {"rolled": self._rolled} if self.is_full else form
+    def commit(self, changes: Saved) -> None:
+        self._samples.commit(changes["samples"])
+
+    def _form(self, position: int, last: Sample | None) -> dict[str, Any]:
+        rolled: dict[str, Any] = {}
+        if self.is_full:
+            position, rolled["rolled"] = self._rolled_at(position)
+        samples = self._samples.saved(lambda sampled: sampled < position, last)
+        return {"by": "position", "position": position, "total": self.total, "samples": samples, **rolled}
+
+    def _last_done(self, position: int) -> Sample | None:
+        """A sample of the last done item, if it is at hand and the loop's body cannot have changed it."""
+        items = self._items
+        if not self.is_sampled or type(items) not in sources.SEEKABLE or not 0 < position <= len(items):
+            return None
+        item = items[position - 1]
+        return _fingerprint.sample(position - 1, item) if _fingerprint.is_lasting(item) else None
+
+    def _roll(self, item: Any) -> None:
+        count, rolled = self._rolls[-1]
+        self._rolls = (*self._rolls[-3:], (count + 1, _fingerprint.roll(rolled or "", _fingerprint.digest(item))))
+
+    def _rolled_at(self, position: int) -> tuple[int, str | None]:
+        """The digest of the first *position* items.
+
+        Seen from another thread, *position* may lie behind; then what was done meanwhile counts, too.
+        """
+        rolls = self._rolls
+        return next((roll for roll in reversed(rolls) if roll[0] <= position), rolls[0])
 
 
 def opened(operation_id: str, saved: Saved | None, by: str) -> Saved:
+    """Return *saved*, checked for a loop that is followed *by* key, position, or out of order (``scattered``).
+
+    Raises:
+        InputChangedError: If the loop was followed in another way.
+        ValueError: If it was followed in no known way.
+    """
     if saved is None or saved.get("by") == by:
         return saved or {}
-    if saved.get("by") not in list(_BEFORE):  # it may not be hashable
-        raise ValueError(f"a saved loop must be by one of {sorted(_BEFORE)}, not {saved.get('by')!r}")
-    was, before = _BEFORE[saved["by"]]
+    if saved.get("by") not in list(_WAYS):  # it may not be hashable
+        raise ValueError(f"a saved loop must be by one of {sorted(_WAYS)}, not {saved.get('by')!r}")
+    was, before = _WAYS[saved["by"]]
     raise InputChangedError(
         operation_id,
-        [f"the loop was followed {was} and is to be followed by {by} now"],
-        [
-            f"go on as before:  {before}",
-            f"start over:  {command_for('rm', operation_id)}",
-        ],
+        [f"the loop was followed {was} and is to be followed {_WAYS[by][0].rstrip(',')} now"],
+        [f"go on as before:  {before}", f"start over:  {command_for('rm', operation_id)}"],
     )
 
 
-def _count_from(value: Any) -> int:
+def count_from(saved: Saved, name: str) -> int:
+    """Read a number of items from a saved form; 0 if it is not there.
+
+    Raises:
+        ValueError: If it cannot be one.
+    """
+    value = saved.get(name, 0)
     if type(value) is not int or value < 0:
-        raise ValueError(f"a saved position must be an int >= 0, not {value!r:.80}")
+        raise ValueError(f"a saved {name} must be an int >= 0, not {value!r:.80}")
     return value
 
 
 def _advance(items: Iterator[Any], count: int) -> int:
-    """Take *count* items off, in C; how many there were."""
+    """Take *count* items off, in C. Return how many there were."""
     last = deque(enumerate(islice(items, count), 1), maxlen=1)
     return last[0][0] if last else 0

@@ -1,27 +1,28 @@
-"""Is this still the same input? Short digests of a few items, taken as the items pass."""
+"""Is it still the same input? Short digests of a few items, kept as the items pass."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 import msgspec
 
 SHOWN_LETTERS = 80
-"""How much of an item's repr is kept, to say what changed."""
+"""This much of an item's repr is kept, to say what changed."""
 
 _STRIDE = 4096
+_MANY_SAMPLES = 40
 _LASTING = (str, int, float, complex, bytes, os.PathLike, type(None))
 
 
 class Sample(NamedTuple):
-    """What is remembered of one item.
+    """One item of an input, remembered.
 
     Attributes:
         position: Its index in the input, from 0.
-        digest: As :func:`digest` gives it.
+        digest: What :func:`digest` gave for it.
         shown: Its repr, shortened, for people.
     """
 
@@ -30,7 +31,7 @@ class Sample(NamedTuple):
     shown: str
 
     def difference(self, item: object) -> str | None:
-        """What is different in *item*, for a person; None if it is the same."""
+        """Say how *item* differs from the remembered one; None if it does not."""
         if digest(item) == self.digest:
             return None
         shown = show(item)
@@ -39,26 +40,77 @@ class Sample(NamedTuple):
         return f"items[{self.position}] was {self.shown}, is {shown} now"
 
 
+class Samples:
+    """Samples of one input's items: those of earlier runs, and those that this run adds.
+
+    Which ones are kept depends on the positions only, so that memory and saved form stay small.
+
+    Args:
+        saved: What :meth:`saved` gave in an earlier run.
+
+    Attributes:
+        expected: The samples of earlier runs, by position; the items there must still be the same.
+
+    Raises:
+        ValueError: If *saved* is not ``[[position, digest, shown], ...]``.
+    """
+
+    def __init__(self, saved: Any = ()) -> None:
+        self._kept = samples_from(saved)
+        self.expected = {one.position: one for one in self._kept}
+        self._committed = tuple(self.expected)
+
+    def add(self, position: int, item: object) -> None:
+        """Remember *item*. Called before the loop's body can change it."""
+        samples = (*self._kept, sample(position, item))
+        # One assignment of a whole tuple: a save may read it in another thread.
+        self._kept = samples if len(samples) < _MANY_SAMPLES else thinned(samples, last=8)
+
+    def saved(self, is_done: Callable[[int], bool], last: Sample | None = None) -> list[list[Any]]:
+        """The saved form of the few that are kept for good, where the item at that position is done.
+
+        Args:
+            last: A sample of the last done item, where it can be had.
+        """
+        samples = thinned(one for one in self._kept if is_done(one.position))
+        if last is not None and last.position not in {one.position for one in samples}:
+            samples += (last,)
+        return list(map(list, samples))
+
+    def uncommitted(self, saved: list[list[Any]]) -> list[list[Any]]:
+        """Those of *saved* that no commit has named yet."""
+        return [one for one in saved if one[0] not in self._committed]
+
+    def commit(self, saved: Iterable[Sequence[Any]]) -> None:
+        """*saved* is safely stored."""
+        self._committed = (*self._committed, *(one[0] for one in saved))[-64:]
+
+
 def sample(position: int, item: object) -> Sample:
+    """A sample of *item*."""
     return Sample(position, digest(item), show(item))
 
 
 def digest(item: object) -> str:
-    """16 hex digits, equal in every process for equal items; never raises.
+    """Give 16 hex digits, equal in every process for equal items; never raises.
 
-    Over the canonical JSON of what JSON can hold (dataclasses and dates, too), else over the repr. Of an object
-    whose repr only gives its address nothing but the type counts.
+    They are made from canonical JSON where JSON can hold the item (dataclasses and dates, too), else from its repr.
+    If the repr only names an address, nothing but the type counts.
     """
     return sha256(_canonical(item)).hexdigest()[:16]
 
 
 def roll(rolled: str, digest: str) -> str:
-    """The digest of a sequence, from that of all items but the last and the *digest* of the last. "" begins."""
+    """Digest a sequence step by step: *rolled* is the result for all items but the last, ``""`` for none.
+
+    Args:
+        digest: The last item's digest.
+    """
     return sha256(f"{rolled}{digest}".encode()).hexdigest()[:16]
 
 
 def show(item: object) -> str:
-    """The repr on one line of at most 80 letters; never raises."""
+    """Give the repr on one line of at most 80 letters; never raises."""
     text = " ".join(_stable_repr(item).split())
     return text if len(text) <= SHOWN_LETTERS else text[: SHOWN_LETTERS - 1] + "…"
 
@@ -69,14 +121,14 @@ def is_lasting(item: object) -> bool:
 
 
 def next_sampled(position: int) -> int:
-    """The first position >= *position* that is sampled: 0, 1, 3, 7, … 4095, then every 4096th."""
+    """The first sampled position that is >= *position*: of 0, 1, 3, 7, … 4095, then every 4096th."""
     if position < _STRIDE:
         return (1 << position.bit_length()) - 1
     return position // _STRIDE * _STRIDE + _STRIDE - 1
 
 
 def thinned(samples: Iterable[Sample], last: int = 3) -> tuple[Sample, ...]:
-    """The few that are kept, by position: 0, 7, 63, 511, … and the *last* ones."""
+    """Keep few samples, sorted: those at the positions 0, 7, 63, 511, … and the *last* ones."""
     ordered = sorted(samples)
     return tuple(one for one in ordered[:-last] if _is_kept(one.position)) + tuple(ordered[-last:])
 
@@ -109,7 +161,7 @@ def _canonical(item: object) -> bytes:
 
 
 def _plain(item: object) -> str:
-    """What stands for a part that JSON cannot hold."""
+    """Replace a part that JSON cannot hold."""
     return str(item) if isinstance(item, os.PathLike) else _stable_repr(item)
 
 

@@ -1,85 +1,83 @@
-"""What of an input is done, by position and in any order: a head, and what is missing below it."""
+"""Done by position, in any order: a head, and what is missing below it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, NoReturn, TypeVar
 
 from .._errors import InputChangedError
 from .._text import command_for
-from . import fingerprint
-from .by_key import KeyLedger
-from .by_position import Saved
-from .ranges import Ranges
+from . import fingerprint, sources
+from .by_key import count_in_ranges, from_ranges, to_ranges
+from .by_position import ItemKey, Saved, count_from, opened
+from .fingerprint import Samples
 
 T = TypeVar("T")
-_MANY_SAMPLES = 40
 _MOST_MISSING = 10_000_000
 
 
-class ScatteredLedger(KeyLedger):
-    """Done by position, in any order: the key is the position. Memory follows what is missing, not what is done.
+class OutOfOrderLedger:
+    """Done are positions, in any order. Memory follows what is missing, not what is done.
+
+    Attributes:
+        head: No position from this one on was done when the run began; some may have been handed out.
 
     Raises:
-        InputChangedError: If *saved* was made by key, or by a loop that goes in order.
+        InputChangedError: If *saved* was made by key, or by a loop that goes in order, or *items* have changed.
         ValueError: If *saved* cannot have come from a ledger: missing < head <= handed out must hold.
     """
 
-    def __init__(self, operation_id: str, saved: Saved | None = None) -> None:
-        if saved and saved.get("by") != "scattered":
-            raise followed_otherwise(operation_id, saved, "out of order, by position")
-        saved = saved or {}
+    def __init__(self, operation_id: str, items: Any = None, saved: Saved | None = None) -> None:
+        saved = opened(operation_id, saved, "scattered")
         self._operation_id = operation_id
-        # What is at or beyond the head was handed out, perhaps, but none of it is done.
-        self.head = _count_from(saved, "head")
-        if not self.head <= _count_from(saved, "handed"):
+        self._items = items
+        self.head = count_from(saved, "head")
+        if not self.head <= count_from(saved, "handed"):
             raise ValueError(f"{self.head} saved positions cannot be done, only {saved.get('handed')} were handed out")
-        missing = Ranges.from_list(saved.get("missing", []), total=self.head)
-        if len(missing) > _MOST_MISSING:
-            raise ValueError(f"{len(missing)} saved positions cannot be missing")
         # In ascending order, as positions are handed out in it; copied in one step when a save runs in a thread.
-        self._missing = dict.fromkeys(missing)
+        self._missing = dict.fromkeys(self._missing_from(saved.get("missing", [])))
         self._handed = self.head
-        self._samples = fingerprint.samples_from(saved.get("samples", ()))
-        if any(one.position not in self for one in self._samples):
+        self._samples = Samples(saved.get("samples", ()))
+        if not all(map(self._is_done, self._samples.expected)):
             raise ValueError("a saved sample is of a position that is not done")
-        self._expected = {one.position: one for one in self._samples}
-        self._settled_samples: frozenset[int] = frozenset()
         self._next_sampled = fingerprint.next_sampled(self.head)
         self._passed = 0
-        self._offered: str | int = 0
-        self.start = self.head - len(missing)
+        self.start = self.head - len(self._missing)
         self.total: int | None = None
+        if sources.is_indexed(items):
+            self._check_indexed(items)
 
-    def __contains__(self, key: object) -> bool:
-        return isinstance(key, int) and 0 <= key < self._handed and key not in self._missing
+    def _missing_from(self, ranges: Any) -> Iterator[int]:
+        count = count_in_ranges(ranges)
+        if ranges and ranges[-1][1] >= self.head:
+            raise ValueError(f"position {ranges[-1][1]} cannot be missing below {self.head}")
+        if count > _MOST_MISSING:
+            raise ValueError(f"{count} saved positions cannot be missing")
+        return from_ranges(ranges)
+
+    def _is_done(self, position: int) -> bool:
+        return position < self._handed and position not in self._missing
 
     @property
     def missing(self) -> list[int]:
-        """What was handed out and is not done, ascending."""
+        """The positions that were handed out and are not done, ascending."""
         return list(self._missing)
 
-    def offer(self, item: Any) -> bool:
-        """Look at the next *item* of an input that is gone through from its first; False if it is done already."""
-        self._offered = position = self._passed
-        self._passed += 1
-        if position >= self.head:
-            self.hand_out(position, item)
-            return True
-        if position in self._expected:
-            self.compare(position, item)
-        return position in self._missing
+    @property
+    def done(self) -> int:
+        """How many items are done over all runs."""
+        return self._handed - len(self._missing)
 
-    def hand_out(self, position: int, item: Any) -> None:
-        """*item*, one that was never handed out, is to be worked on now."""
-        if position == self._next_sampled:
-            self._see(position, item)
-        self._missing[position] = None
-        self._handed = position + 1
+    # -- what is to do
 
-    def handing_out(self, items: Iterable[T]) -> Iterator[tuple[int, T]]:
-        """*items*, those from the head on, each with its position: it is handed out."""
+    def entries(self, items: Sequence[T]) -> Iterator[tuple[int, T]]:
+        """Hand out what is to do of *items*: first what is missing, then what follows the head."""
+        again = ((position, items[position]) for position in self.missing)
+        return chain(again, self._hand_out_all(sources.steady_from(items, self.head)))
+
+    def _hand_out_all(self, items: Iterable[T]) -> Iterator[tuple[int, T]]:
         missing = self._missing
         for position, item in enumerate(items, self._handed):
             if position == self._next_sampled:
@@ -88,46 +86,60 @@ class ScatteredLedger(KeyLedger):
             self._handed = position + 1
             yield position, item
 
-    @property
-    def done(self) -> int:
-        """How many items are done over all runs."""
-        return self._handed - len(self._missing)
+    def hand_out(self, item: Any) -> int | None:
+        """Give the position of the next *item* of an input that is gone through from its first; None if it is done.
+
+        Raises:
+            InputChangedError: If it is done, and was another one.
+        """
+        position = self._passed
+        self._passed += 1
+        if position >= self.head:
+            if position == self._next_sampled:
+                self._see(position, item)
+            self._missing[position] = None
+            self._handed = position + 1
+        elif position in self._samples.expected:
+            self._compare(position, item)
+        return position if position in self._missing else None
 
     def _see(self, position: int, item: Any) -> None:
         self._next_sampled = fingerprint.next_sampled(position + 1)
-        samples = (*self._samples, fingerprint.sample(position, item))
-        # One assignment of a whole tuple: a save may read it in another thread.
-        self._samples = samples if len(samples) < _MANY_SAMPLES else fingerprint.thinned(samples, last=8)
+        self._samples.add(position, item)
 
-    def add(self, key: str | int) -> None:
+    def add(self, key: ItemKey) -> None:
+        """The item at position *key*, which was handed out, is done."""
         del self._missing[key]  # type: ignore[arg-type]
 
-    def check_indexed(self, items: Sequence[Any]) -> None:
-        """Compare what is done of *items*, without going through it.
+    def item_at(self, position: int) -> int:
+        return position
 
-        Raises:
-            InputChangedError: If it is not the same.
-        """
-        self.check_length(len(items))
-        for position in self._expected:
-            self.compare(position, items[position])
+    def count_left(self, position: int) -> int | None:
+        length = sources.length(self._items)
+        return None if length is None else max(0, length - self._handed) + len(self._missing)
 
-    def check_length(self, length: int) -> None:
-        """*length* items are all that there are.
+    # -- is it the same input?
+
+    def _check_indexed(self, items: Sequence[Any]) -> None:
+        """Compare what is done of *items*, without going through it."""
+        self._check_length(len(items))
+        for position in self._samples.expected:
+            self._compare(position, items[position])
+
+    def check_end(self) -> None:
+        """An input that is gone through has come to its end.
 
         Raises:
             InputChangedError: If items beyond that are done.
         """
+        self._check_length(self._passed)
+
+    def _check_length(self, length: int) -> None:
         if length < self.head:
             self._fail(f"items up to the {self.head:,}th were done, but there are only {length:,} now")
 
-    def compare(self, position: int, item: Any) -> None:
-        """Look whether *item* is the one that was at *position*.
-
-        Raises:
-            InputChangedError: If it is not.
-        """
-        difference = self._expected[position].difference(item)
+    def _compare(self, position: int, item: Any) -> None:
+        difference = self._samples.expected[position].difference(item)
         if difference is not None:
             self._fail(difference)
 
@@ -141,8 +153,7 @@ class ScatteredLedger(KeyLedger):
             ],
         )
 
-    def count_left(self, items: Collection[Any]) -> int:
-        return max(0, len(items) - self._handed) + len(self._missing)
+    # -- what is saved
 
     def to_dict(self, position: int) -> dict[str, Any]:
         return self.as_now(position)()
@@ -156,52 +167,18 @@ class ScatteredLedger(KeyLedger):
         while missing and missing[-1] >= head - 1:
             head = min(head, missing.pop())
         undone = set(missing)
-        samples = [one for one in self._samples if one.position < head and one.position not in undone]
         return {
             "by": "scattered",
             "head": head,
             "handed": handed,
-            "missing": _spans(missing),
+            "missing": to_ranges(missing),
             "total": self.total,
-            "samples": list(map(list, fingerprint.thinned(samples))),
+            "samples": self._samples.saved(lambda position: position < head and position not in undone),
         }
 
     def changes(self, position: int) -> dict[str, Any]:
         form = self.to_dict(position)
-        return form | {"samples": [one for one in form["samples"] if one[0] not in self._settled_samples]}
+        return form | {"samples": self._samples.uncommitted(form["samples"])}
 
-    def settle(self, changes: Saved) -> None:
-        now = {one[0] for one in changes["samples"]}
-        kept = {one.position for one in self._samples}
-        self._settled_samples = frozenset(now | (self._settled_samples & kept))
-
-
-def followed_otherwise(operation_id: str, saved: Saved, now: str) -> Exception:
-    was = {"key": "by key", "position": "in order, by position", "scattered": "out of order, by position"}
-    if saved.get("by") not in was:
-        return ValueError(f"a saved loop must be by one of {sorted(was)}, not {saved.get('by')!r}")
-    return InputChangedError(
-        operation_id,
-        [f"the loop was followed {was[saved['by']]}, and is to be followed {now} now"],
-        ["go on as before", f"start over:  {command_for('rm', operation_id)}"],
-    )
-
-
-def _count_from(saved: Saved, name: str) -> int:
-    value = saved.get(name, 0)
-    if type(value) is not int or value < 0:
-        raise ValueError(f"a saved {name} must be an int >= 0, not {value!r:.80}")
-    return value
-
-
-def _spans(numbers: Sequence[int]) -> list[list[int]]:
-    """Ascending *numbers* as ``[[first, last], ...]``, the form of :class:`Ranges`, in one pass."""
-    spans: list[list[int]] = []
-    last = -2
-    for number in numbers:
-        if number == last + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-        last = number
-    return spans
+    def commit(self, changes: Saved) -> None:
+        self._samples.commit(changes["samples"])

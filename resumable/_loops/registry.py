@@ -9,54 +9,55 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .by_key import KeyLedger
-from .remaining import Loop
+from .loop import Loop
 
 Within = list[Any] | None
 """The loop that another one runs inside, and at which of its items: ``[name, key or position]``."""
 
 
 class LoopView:
-    """One loop as the saver sees it, whether it has begun in this run or not.
+    """One name's loop as a save sees it, whether it has begun in this run or not.
 
-    A loop inside another starts afresh with each of the outer one's items; its saved place belongs to one of them.
+    A loop inside another starts afresh with each of the outer one's items; its saved position belongs to one of them.
 
     Attributes:
-        number: In which order the loops of this run were made.
-        strand: The thread or task that made it.
-        is_over: A retry gave it up: the next loop of its name goes on where it stands.
+        loop: The newest loop of this name; None until this run has made one.
+        within: The loop that it runs inside.
+        context: The thread or task that made it.
+        number: How many loops this run had made by then.
+        is_abandoned: A retry gave it up; the next loop of this name continues at its position.
     """
 
     def __init__(self, saved: Mapping[str, Any]) -> None:
         self._saved = dict(saved)
         self._is_new = False
-        self._settled: dict[str, Any] | None = None
+        self._committed: dict[str, Any] | None = None
         self.loop: Loop[Any] | None = None
         self.within: Within = None
+        self.context: object = None
         self.number = 0
-        self.strand: object = None
-        self.is_over = False
+        self.is_abandoned = False
 
-    def place_within(self, within: Within) -> dict[str, Any] | None:
-        """The place to go on from, if it was left at this item of the outer loop."""
-        place = self.to_dict() if self.is_over else dict(self._saved)
-        if not place or place.pop("within", None) != within:
+    def saved_within(self, within: Within) -> dict[str, Any] | None:
+        """The saved form to continue from, if it was left at this item of the outer loop."""
+        saved = self.to_dict() if self.is_abandoned else dict(self._saved)
+        if not saved or saved.pop("within", None) != within:
             return None
-        return place
+        return saved
 
     def begin(
-        self, loop: Loop[Any], place: Mapping[str, Any] | None, within: Within, strand: object, number: int
+        self, loop: Loop[Any], saved: Mapping[str, Any] | None, within: Within, context: object, number: int
     ) -> None:
-        """From now on *loop* tells, which was made from *place*."""
-        # The store holds the place itself only if the last one to tell was the checkpoint that was loaded.
-        self._is_new = place is None or self.loop is not None
-        if place is not None:
-            self._saved = {}  # a second loop of the same name begins anew
-        self.loop, self.within, self.strand, self.number = loop, within, strand, number
-        self._settled, self.is_over = None, False
+        """Show *loop*, which was made from *saved*, from now on."""
+        # The store holds *saved* itself only if it came from the checkpoint that was loaded.
+        self._is_new = saved is None or self.loop is not None
+        if saved is not None:
+            self._saved = {}  # a second loop of this name starts from its first item
+        self.loop, self.within, self.context, self.number = loop, within, context, number
+        self._committed, self.is_abandoned = None, False
 
     def done(self) -> int:
-        """How many items the loop that tells has finished."""
+        """How many items its loop has done in this run."""
         return self.loop.done() if self.loop is not None else 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,24 +65,24 @@ class LoopView:
         return dict(self._saved) if self.loop is None else {**self.loop.to_dict(), "within": self.within}
 
     def as_now(self) -> Callable[[], dict[str, Any]]:
-        """What gives that later, as it is now, whatever is done meanwhile."""
+        """A function that gives the saved form of this moment later, whatever is done meanwhile."""
         if self.loop is None:
             saved = dict(self._saved)
             return lambda: saved
-        place, within = self.loop.as_now(), self.within
-        return lambda: {**place(), "within": within}
+        form, within = self.loop.as_now(), self.within
+        return lambda: {**form(), "within": within}
 
     def changes(self) -> dict[str, Any] | None:
-        """What changed since the last ``settle``; None if nothing."""
+        """What changed since the last :meth:`commit`; None if nothing."""
         if self.loop is None:
             return None
         if self._is_new:
             return {**self.loop.to_dict(), "within": self.within, "new": True}
         changes = {**self.loop.changes(), "within": self.within}
-        return None if changes == self._settled else changes
+        return None if changes == self._committed else changes
 
     def committer(self) -> Callable[[Mapping[str, Any]], None]:
-        """What takes note that changes are safely stored; of those of the loop that tells now, and of no later one."""
+        """A function for :meth:`commit` later; it does nothing once another loop has taken the name."""
         loop = self.loop
         return lambda changes: self.commit(changes) if self.loop is loop else None
 
@@ -90,96 +91,99 @@ class LoopView:
         assert self.loop is not None
         if changes.get("new"):
             changes = {**self.loop.changes(), **changes}
-        self._is_new, self._settled = False, dict(changes)
-        self.loop.settle(changes)
+        self._is_new, self._committed = False, dict(changes)
+        self.loop.commit(changes)
 
 
 Make = Callable[[str, dict[str, Any] | None], Loop[Any]]
-"""Makes a loop from its name and its saved place."""
+"""Makes a loop from its name and its saved form."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """Where a strand was when a retry began."""
+class _FirstAttempt:
+    """Where a thread or task stood when a retry's first attempt began."""
 
-    strand: object
+    context: object
     number: int
     counts: Mapping[str, tuple[Within, int]]
 
 
-class Loops:
+class LoopRegistry:
     """All loops of one checkpoint.
 
     Args:
-        saved: Their saved places, by name.
-        damaged: Makes the error for a place that this library cannot have saved, from what is wrong with it.
+        saved: Their saved forms, by name.
+        damaged: Makes the error for a saved form that this library cannot have written; it gets what is wrong.
+
+    Attributes:
+        views: What a save sees of them, by name.
     """
 
     def __init__(
         self, saved: Mapping[str, Mapping[str, Any]], damaged: Callable[[str], Exception] = ValueError
     ) -> None:
         self._damaged = damaged
-        self.views = {name: LoopView(place) for name, place in saved.items()}
-        self._home = _strand()
+        self.views = {name: LoopView(form) for name, form in saved.items()}
+        self._main_context = _context()
         self._running: dict[object, list[Loop[Any]]] = {}
         self._counts: dict[str, tuple[Within, int]] = {}
         self._made = 0
         self._done_before = 0
 
     def begin(self, name: str | None, make: Make) -> Loop[Any]:
-        """A new loop, made by *make* from its name and its saved place."""
+        """Have *make* make a new loop. Without a *name* it is named by the order of calls."""
         within = self._within()
         name = name if name is not None else self._default_name(within)
         view = self.views.get(name) or LoopView({})
-        place = view.place_within(within)
-        loop = self._make(make, name, place)
+        saved = view.saved_within(within)
+        loop = self._make(make, name, saved)
         done = view.done()
         self._made += 1
-        view.begin(loop, place, within, _strand(), self._made)
+        view.begin(loop, saved, within, _context(), self._made)
         self._done_before += done  # after that: a save of another thread's in between must count nothing twice
         self.views[name] = view
         return loop
 
-    def _make(self, make: Make, name: str, place: dict[str, Any] | None) -> Loop[Any]:
+    def _make(self, make: Make, name: str, saved: dict[str, Any] | None) -> Loop[Any]:
         try:
-            return make(name, place)
+            return make(name, saved)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            if place is None:
+            if saved is None:
                 raise
-            make(name, None)  # raises the same if it is the caller's fault
+            make(name, None)  # raises it again if the caller's arguments are wrong
             raise self._damaged(f"the place of its loop {name!r} cannot be read: {error}") from None
 
     def begun(self, loop: Loop[Any]) -> None:
         """*loop* gives out its first item."""
-        self._running.setdefault(_strand(), []).append(loop)
+        self._running.setdefault(_context(), []).append(loop)
 
     def ended(self, loop: Loop[Any]) -> None:
         """*loop* came to its end."""
-        for strand, running in list(self._running.items()):
+        for context, running in list(self._running.items()):
             if loop in running:
                 running.remove(loop)
             if not running:
-                del self._running[strand]
+                del self._running[context]
 
     def _within(self) -> Within:
-        # A thread without a loop of its own was perhaps started for an item of the loop at home.
-        for strand in (_strand(), self._home):
-            running = self._running.get(strand, [])
+        # A thread without a loop of its own was perhaps started for an item of the main one's loop.
+        for context in (_context(), self._main_context):
+            running = self._running.get(context, [])
             while running:
                 if self._is_current(running[-1]):
-                    return [running[-1].name, _item_of(running[-1])]
+                    return [running[-1].name, running[-1].current_item()]
                 running.pop()
         return None
 
     def _is_current(self, loop: Loop[Any]) -> bool:
-        """Whether *loop* may go on: it tells for its name, and the loop outside it is still at the same item."""
+        """Whether *loop* may go on: no newer one has its name, and the loop outside it is still at the same item."""
         view = self.views[loop.name]
         if view.loop is not loop or loop.is_finished:
             return False
         if view.within is None:
             return True
         outer = self.views[view.within[0]].loop
-        return outer is not None and self._is_current(outer) and _item_of(outer) == view.within[1]
+        return outer is not None and self._is_current(outer) and outer.current_item() == view.within[1]
 
     def _default_name(self, within: Within) -> str:
         outer = within[0] if within else ""
@@ -189,7 +193,7 @@ class Loops:
         return f"{outer}/{number}" if within else f"loop-{number}"
 
     def done(self) -> int:
-        """How many items all loops of this run have finished."""
+        """How many items all loops of this run have done."""
         done = self._done_before
         for view in list(self.views.values()):
             done += view.done()
@@ -198,7 +202,7 @@ class Loops:
     def total(self) -> int | None:
         """How many items the loops of this run have in all.
 
-        None if one does not know, or lies within another, where it begins again and again.
+        None if one of them does not know, or runs inside another, where it begins again and again.
         """
         total = 0
         for view in list(self.views.values()):
@@ -209,7 +213,7 @@ class Loops:
         return total
 
     def wake(self) -> None:
-        """Have each running loop ask before its next item."""
+        """Have each running loop check in before its next item."""
         for running in list(self._running.values()):
             for loop in running[:]:
                 loop.wake()
@@ -221,41 +225,31 @@ class Loops:
 
     # -- retries
 
-    def mark(self) -> Mark:
-        """Where this thread or task is now."""
-        return Mark(_strand(), self._made, dict(self._counts))
-
-    def rewind(self, mark: Mark) -> None:
-        """What was begun since *mark* begins again: each loop where the one of its name before it stands."""
-        for view in self.views.values():
-            if view.strand == mark.strand and view.number > mark.number:
-                view.is_over = True
-        running = self._running.get(mark.strand, [])
-        running[:] = [loop for loop in running if not self.views[loop.name].is_over]
-        self._counts = dict(mark.counts)
-
     def continuing(self) -> Callable[[Any], None]:
         """A ``before`` hook for tenacity: loops of an attempt go on where the attempt before left them."""
-        marks: WeakKeyDictionary[Any, Mark] = WeakKeyDictionary()
+        first_attempts: WeakKeyDictionary[Any, _FirstAttempt] = WeakKeyDictionary()
 
         def before(retry_state: Any) -> None:
-            mark = marks.get(retry_state)
-            if mark is None:
-                marks[retry_state] = self.mark()
+            first = first_attempts.get(retry_state)
+            if first is None:
+                first_attempts[retry_state] = _FirstAttempt(_context(), self._made, dict(self._counts))
             else:
-                self.rewind(mark)
+                self._rewind(first)
 
         return before
 
+    def _rewind(self, first: _FirstAttempt) -> None:
+        """What was begun since the *first* attempt began begins again, each loop where it stands."""
+        for view in self.views.values():
+            if view.context == first.context and view.number > first.number:
+                view.is_abandoned = True
+        running = self._running.get(first.context, [])
+        running[:] = [loop for loop in running if not self.views[loop.name].is_abandoned]
+        self._counts = dict(first.counts)
 
-def _item_of(loop: Loop[Any]) -> str | int:
-    """Which item the loop is at. By key the order may change, so that the position says nothing in the next run."""
-    ledger = loop._ledger
-    return ledger._offered if isinstance(ledger, KeyLedger) else loop.position
 
-
-def _strand() -> object:
-    """The task or thread that runs."""
+def _context() -> object:
+    """The asyncio task that runs, or else the thread."""
     try:
         task = asyncio.current_task()
     except RuntimeError:

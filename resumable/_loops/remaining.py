@@ -1,26 +1,23 @@
 """What is left to do: iteration that knows at every moment which items are done.
 
-By position the items pass in C: ``compress(items, checks)`` asks the owner every few thousand items, and the exact
-count is what ``itertools.repeat`` has left. Elsewhere each item takes a step in Python. All else is shared.
+Items pass in C: ``compress(items, checks)`` asks the owner every few thousand items, and the exact count is what
+``itertools.repeat`` has left. Under ``async for``, and in interpreters without a GIL, each item takes a Python step.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
-from itertools import chain, compress, islice, repeat
+from abc import abstractmethod
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+from itertools import chain, compress, repeat
 from operator import length_hint
 from types import GeneratorType
 from typing import Any, TypeVar, cast
 
 from .._runtime.interpreter import has_gil
-from . import fingerprint as _fingerprint
 from . import sources
 from .by_key import KeyLedger
-from .by_position import Fingerprint, Ledger, PositionLedger, Saved
-from .loop import AsyncLoopOwner, Loop, LoopOwner
-from .stepping import Stepping, cut_short
-
-__all__ = ["AsyncLoopOwner", "AsyncRemaining", "Loop", "LoopOwner", "Remaining", "remaining", "remaining_async"]
+from .by_position import Fingerprint, OrderedLedger, PositionLedger, Saved
+from .loop import Loop, LoopOwner
 
 T = TypeVar("T")
 
@@ -31,6 +28,9 @@ _LONGEST_ROUND = 4096
 class Remaining(Loop[T], Iterator[T]):
     """The items that are not done, for one ``for`` in one thread.
 
+    An item is done when the loop asks for the next one, or ends. The item at which an exception or a ``break`` leaves
+    the loop is not.
+
     A second ``for`` over the same object goes on after the item that the first one was left at, as with any
     iterator, and so makes that item done; to get it again, ask the checkpoint for a new one. ``enumerate`` and
     ``zip`` work; where ``zip`` took an item and then found another input at its end, that item is not done.
@@ -40,167 +40,197 @@ class Remaining(Loop[T], Iterator[T]):
         RuntimeError: If iteration is taken up again after it was cut short by an error in its source or in a save.
     """
 
+    _owner: LoopOwner[int]
+    _ledger: OrderedLedger
 
-class PassingRemaining(Remaining[T]):
-    """By position, in C."""
-
-    _owner: LoopOwner
-    _ledger: PositionLedger
-
-    def __init__(self, items: Iterable[T], owner: LoopOwner, ledger: PositionLedger, name: str) -> None:
-        self._given = 0
-        self._quota: repeat[bool] = repeat(True, 0)
-        self._round = (0, self._quota)
-        self._raw: Iterator[T] | None = None
-        self._witnesses: tuple[GeneratorType[Any, Any, Any], ...] = ()
+    def __init__(self, items: Iterable[T], owner: LoopOwner[int], ledger: OrderedLedger, name: str) -> None:
         super().__init__(items, owner, ledger, name)
-        self._source = _beginning(items, ledger)
-        self._is_seekable = type(items) in sources.SEEKABLE
+        self._source = _source(items, ledger)
+        self._passing: Iterator[T] | None = None
+        # While one of these runs, or has ended, the loop has asked for its next item.
+        self._witnesses: tuple[GeneratorType[Any, Any, Any], ...] = ()
 
     def __iter__(self) -> Iterator[T]:
-        if self._raw is None:
-            self._raw = self._begin()
+        if self._passing is None:
+            passing = self._begin()
+            self._owner.register(self)
+            self._passing = passing
         elif not self.is_finished and any(map(sources.is_dead, self._witnesses)):
-            raise cut_short()
-        return self._raw
+            raise _cut_short()
+        return self._passing
 
     def __next__(self) -> T:
         return next(iter(self))
 
+    @abstractmethod
+    def _begin(self) -> Iterator[T]:
+        """What the loop iterates over; it calls :meth:`_finish` at its end."""
+
+    def _skip(self) -> None:
+        """Take the done items off an input that can only be gone through."""
+        if isinstance(self._ledger, PositionLedger) and not sources.is_indexed(self._items):
+            self._ledger.check_passing(self._source)
+
+    def _offered(self) -> Iterator[T]:
+        """Let the ledger look at each item, in a Python step."""
+        offer = self._ledger.offer
+        for item in self._source:
+            if offer(item):
+                yield item
+
+
+class PassingRemaining(Remaining[T]):
+    """Items pass in C, in rounds between two check-ins."""
+
+    def __init__(self, items: Iterable[T], owner: LoopOwner[int], ledger: OrderedLedger, name: str) -> None:
+        super().__init__(items, owner, ledger, name)
+        # How many items this run has given out once the round is over, and the rest of the round.
+        self._round = (0, repeat(True, 0))
+        self._sampled: PositionLedger | None = None
+        self._looked_at: Iterator[T] = self._source
+        if not isinstance(ledger, PositionLedger) or ledger.is_full:
+            self._looked_at = self._offered()
+        elif ledger.is_sampled:
+            self._sampled = ledger
+
     def done(self) -> int:
-        # In this order: what is given out between the two looks must not count as done.
+        # In this order: an item that is given out between the two reads must not count as done.
         given = self._count_given()
-        asked = not all(witness.gi_suspended for witness in self._witnesses)
-        return given if asked else max(given - 1, 0)
+        has_asked = not all(witness.gi_suspended for witness in self._witnesses)
+        return given if has_asked else max(given - 1, 0)
 
     def _count_given(self) -> int:
         upto, quota = self._round
         return upto - length_hint(quota)
 
     def _begin(self) -> Iterator[T]:
-        feed = cast("GeneratorType[Iterable[T], None, None]", self._feed())
-        checks = cast("GeneratorType[Iterator[bool], None, None]", self._checks())
-        # While one of these runs, or has ended, the loop has asked for its next item.
-        own = (self._source,) if isinstance(self._source, GeneratorType) else ()
-        self._witnesses = (feed, checks, *own)
-        self._owner.register(self)
+        feed, checks = self._feed(), self._checks()
+        generators = [one for one in (feed, checks, self._looked_at) if isinstance(one, GeneratorType)]
+        self._witnesses = tuple(generators)
         return compress(chain.from_iterable(feed), chain.from_iterable(checks))
 
-    def _feed(self) -> Generator[Iterable[T], None, None]:
-        """All items; where they cannot be looked at ahead, in stretches, with one sampled between two of them."""
-        if not sources.is_indexed(self._items):
-            self._ledger.check_passing(self._source)
-        position = self._ledger.start
-        while self._is_sampled and not self._is_seekable:
-            sampled = _fingerprint.next_sampled(position)
-            yield islice(self._source, sampled - position)
-            one = tuple(islice(self._source, 1))
-            if not one:
-                break
-            self._ledger.see(sampled, one[0])
-            yield one
-            position = sampled + 1
-        yield self._source
+    def _feed(self) -> Generator[Iterable[T]]:
+        """All items; where they cannot be sampled ahead, in stretches, with one sampled between two of them."""
+        self._skip()
+        if self._sampled is None or self._is_seekable:
+            yield self._looked_at
+        else:
+            yield from self._sampled.stretches(self._looked_at)
         self._finish()
 
-    def _checks(self) -> Generator[Iterator[bool], None, None]:
+    def _checks(self) -> Generator[Iterator[bool]]:
         """A True for each item that may pass; the item to come was taken off the input already.
 
         ``flags`` is asked before ``quota``: once a wake has emptied it, the round ends with the quota untouched.
         """
         longest = _FIRST_ROUND
         while True:
-            flags = self._flags
+            flags = self.flags
             if len(flags) < longest:
                 # Before check_in, so that a wake during it is not lost.
-                flags = self._flags = [True] * longest
+                flags = self.flags = [True] * longest
             given = self._count_given()
             count = max(1, min(self._owner.check_in(), longest))
             quota = repeat(True, count)
             self._round = (given + count, quota)
-            if self._is_sampled and self._is_seekable:
-                self._ledger.see_ahead(self._items, self._ledger.start + given, count)
+            if self._sampled is not None and self._is_seekable:
+                self._sampled.see_ahead(cast(Sequence[T], self._items), given, count)
             yield compress(flags, quota)
             longest = min(2 * longest, _LONGEST_ROUND)
 
+    @property
+    def _is_seekable(self) -> bool:
+        return type(self._items) in sources.SEEKABLE
 
-class SteppingRemaining(Stepping[T], Remaining[T]):
-    """By key or by position, one Python step an item."""
 
-    _owner: LoopOwner
+class SteppingRemaining(Remaining[T]):
+    """Each item takes a Python step: without a GIL, C's counts could be read half-way."""
 
-    def __init__(self, items: Iterable[T], owner: LoopOwner, ledger: Ledger, name: str) -> None:
+    def __init__(self, items: Iterable[T], owner: LoopOwner[int], ledger: OrderedLedger, name: str) -> None:
         super().__init__(items, owner, ledger, name)
-        self._source = _beginning(items, ledger)
-        self._is_to_skip = isinstance(ledger, PositionLedger) and not sources.is_indexed(items)
+        self._done = 0
 
-    def __iter__(self) -> Iterator[T]:
-        self._check_alive(self._source)
-        return self
+    def done(self) -> int:
+        return self._done
 
-    def __next__(self) -> T:
-        if self._ask() or self._ahead:
-            for item in self._check_in():
-                if self._offer(item):
-                    return item
-        for item in self._source:
-            if self._offer(item):
-                return item
+    def _begin(self) -> Iterator[T]:
+        steps = self._steps()
+        self._witnesses = (cast("GeneratorType[T, None, None]", steps),)
+        return steps
+
+    def _steps(self) -> Generator[T]:
+        self._skip()
+        left = 0
+        for item in self._offered():
+            while left <= 0 or not self.flags:
+                self.flags = [True]
+                left = max(1, self._owner.check_in())
+            yield item
+            self._done += 1
+            left -= 1
         self._finish()
-        raise StopIteration
-
-    def _check_in(self) -> list[T]:
-        """The item to come, if there is one. It stays ahead if the owner raises."""
-        if self._is_to_skip:
-            self._is_to_skip = False
-            cast(PositionLedger, self._ledger).check_passing(self._source)
-        self._ahead = self._ahead or list(islice(self._source, 1))
-        while self._ahead:
-            self._left = max(1, self._owner.check_in())
-            if not self._ask():
-                break
-        ahead, self._ahead = self._ahead, []
-        return ahead
 
 
-class AsyncRemaining(Stepping[T], AsyncIterator[T]):
-    """The items that are not done, for one ``async for`` in one task; else as :class:`Remaining`."""
+class AsyncRemaining(Loop[T], AsyncIterator[T]):
+    """The items that are not done, for one ``async for`` in one task. See :class:`Remaining`.
 
-    _owner: AsyncLoopOwner
+    An error of a save loses no item: iteration may be taken up again after it.
+    """
 
-    def __init__(self, items: Iterable[T] | AsyncIterable[T], owner: AsyncLoopOwner, ledger: Ledger, name: str) -> None:
+    _owner: LoopOwner[Awaitable[int]]
+    _ledger: OrderedLedger
+
+    def __init__(
+        self,
+        items: Iterable[T] | AsyncIterable[T],
+        owner: LoopOwner[Awaitable[int]],
+        ledger: OrderedLedger,
+        name: str,
+    ) -> None:
         super().__init__(items, owner, ledger, name)
-        self._source = sources.steady_async(items)
-        self._to_skip = ledger.start if isinstance(ledger, PositionLedger) else 0
+        self._done = self._left = 0
+        self._is_out = False
+        self._has_begun = False
+        self._ahead: list[T] = []
+        is_indexed = sources.is_indexed(items)
+        is_async = isinstance(items, AsyncIterable) and not is_indexed
+        self._source = sources.steady_async(items if is_async else _source(cast(Iterable[T], items), ledger))
+        self._to_skip = ledger.start if isinstance(ledger, PositionLedger) and not is_indexed else 0
+
+    def done(self) -> int:
+        return self._done
 
     def __aiter__(self) -> AsyncIterator[T]:
-        self._check_alive(self._source)
+        if self._has_begun and not self.is_finished and sources.is_dead(self._source):
+            raise _cut_short()
         return self
 
     async def __anext__(self) -> T:
-        if self._ask() or self._ahead:
-            for item in await self._check_in():
-                if self._offer(item):
-                    return item
-        async for item in self._source:
-            if self._offer(item):
-                return item
-        self._finish()
-        raise StopAsyncIteration
+        if self._is_out:  # the loop asks for an item, so the one before is done
+            self._is_out = False
+            self._done += 1
+            self._left -= 1
+        if not self._ahead:
+            await self._take()
+        while self._left <= 0 or not self.flags:
+            self._left, self.flags = 0, [True]  # if the owner raises, it is asked again
+            self._left = max(1, await self._owner.check_in())
+        self._is_out = True
+        return self._ahead.pop()
 
-    async def _check_in(self) -> list[T]:
+    async def _take(self) -> None:
+        """Take the next item off the input before the owner is asked: after the last one there is nothing to save."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._owner.register(self)
         if self._to_skip:
             await self._skip()
-        if not self._ahead:
-            async for item in self._source:
-                self._ahead = [item]
-                break
-        while self._ahead:
-            self._left = max(1, await self._owner.check_in_async())
-            if not self._ask():
-                break
-        ahead, self._ahead = self._ahead, []
-        return ahead
+        async for item in self._source:
+            if self._ledger.offer(item):
+                self._ahead.append(item)
+                return
+        self._finish()
+        raise StopAsyncIteration
 
     async def _skip(self) -> None:
         ledger = cast(PositionLedger, self._ledger)
@@ -217,21 +247,21 @@ class AsyncRemaining(Stepping[T], AsyncIterator[T]):
 
 def remaining(
     items: Iterable[T],
-    owner: LoopOwner,
+    owner: LoopOwner[int],
     *,
     name: str,
     key: Callable[[T], object] | str | None = None,
     fingerprint: Fingerprint = "sampled",
     saved: Saved | None = None,
 ) -> Remaining[T]:
-    """The part of *items* that *saved* does not name as done.
+    """Make a loop over the *items* that *saved* does not name as done.
 
     Args:
-        name: Tells the loops of one owner apart.
+        name: Distinguishes the loops of one owner.
         key: Gives an item's identity, a str or an int, or names the field or attribute that holds it. With it the
             order may change and items may come and go; without it the position counts.
-        fingerprint: Without *key*: how to tell that the input is still the same. ``"sampled"`` compares a few done
-            items, ``"full"`` each done one (microseconds an item), None trusts it. What is left is not compared.
+        fingerprint: Without *key*: how closely to look whether the input is still the same. ``"sampled"`` compares a
+            few done items, ``"full"`` each done one (microseconds an item), None none. What is left is not compared.
         saved: What ``to_dict`` of an earlier loop gave, or ``merged`` made of it.
 
     Raises:
@@ -241,36 +271,42 @@ def remaining(
         ValueError: If *saved* cannot have come from a loop.
     """
     sources.refuse(items, has_key=key is not None)
-    ledger = _ledger(owner, saved, key, fingerprint)
-    if isinstance(ledger, PositionLedger) and not ledger.is_full and has_gil():
+    ledger = _ledger(owner, items, saved, key, fingerprint)
+    if has_gil():
         return PassingRemaining(items, owner, ledger, name)
     return SteppingRemaining(items, owner, ledger, name)
 
 
 def remaining_async(
     items: Iterable[T] | AsyncIterable[T],
-    owner: AsyncLoopOwner,
+    owner: LoopOwner[Awaitable[int]],
     *,
     name: str,
     key: Callable[[T], object] | str | None = None,
     fingerprint: Fingerprint = "sampled",
     saved: Saved | None = None,
 ) -> AsyncRemaining[T]:
-    """As :func:`remaining`, for ``async for``; the first step raises what depends on the items."""
+    """Make a loop for ``async for``, over plain or async items. See :func:`remaining`."""
     sources.refuse(items, has_key=key is not None, is_async=True)
-    return AsyncRemaining(items, owner, _ledger(owner, saved, key, fingerprint), name)
+    return AsyncRemaining(items, owner, _ledger(owner, items, saved, key, fingerprint), name)
 
 
-def _ledger(owner: LoopOwner | AsyncLoopOwner, saved: Saved | None, key: Any, fingerprint: Fingerprint) -> Ledger:
+def _ledger(
+    owner: LoopOwner[Any], items: Any, saved: Saved | None, key: Any, fingerprint: Fingerprint
+) -> OrderedLedger:
     if key is None:
-        return PositionLedger(owner.operation_id, saved, fingerprint)
-    return KeyLedger(owner.operation_id, saved, key)
+        return PositionLedger(owner.operation_id, items, saved, fingerprint)
+    return KeyLedger(owner.operation_id, items, saved, key)
 
 
-def _beginning(items: Iterable[T], ledger: Ledger) -> Iterator[T]:
-    """What to iterate over; the done part is off already if the items can be had by position."""
-    if not isinstance(ledger, PositionLedger):
-        return sources.steady(items)
-    if sources.is_indexed(items):
-        ledger.check_indexed(cast(Sequence[T], items))
-    return sources.steady_from(items, ledger.start)
+def _source(items: Iterable[T], ledger: OrderedLedger) -> Iterator[T]:
+    """What to iterate over; the done items are off already if they can be had by position."""
+    return sources.steady_from(items, ledger.start) if isinstance(ledger, PositionLedger) else iter(items)
+
+
+def _cut_short() -> RuntimeError:
+    """The error for iteration that is taken up again over an input that died."""
+    return RuntimeError(
+        "this loop was cut short by an error in its input or in a save, and an item may have been lost with it; "
+        "call remaining() again with a fresh input"
+    )

@@ -1,4 +1,4 @@
-"""How an input is gone through: what is refused, where iteration begins, and what can be seen while it runs."""
+"""Inputs: which ones are refused, and how to iterate over one from a position on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BUILT_IN = (*SEEKABLE, dict, deque, *map(type, (_EMPTY.keys(), _EMPTY.values(),
 
 
 def refuse(items: object, *, has_key: bool, is_async: bool = False) -> None:
-    """Turn down what cannot be resumed.
+    """Refuse what cannot be resumed.
 
     Raises:
         TypeError: If *items* is text, has no order and no key, or needs ``async for``.
@@ -36,7 +36,7 @@ def refuse(items: object, *, has_key: bool, is_async: bool = False) -> None:
 
 
 def length(items: object) -> int | None:
-    """How many there are, or None if that cannot be said."""
+    """How many *items* there are; None if that is not known."""
     try:
         return len(cast(Sequence[Any], items))
     except (TypeError, OverflowError):
@@ -49,14 +49,14 @@ def is_indexed(items: object) -> bool:
 
 
 def steady(items: Iterable[T]) -> Iterator[T]:
-    """An iterator that runs no Python code unseen: a built-in one, or a generator."""
+    """Iterate over *items* with a built-in iterator or a generator: no Python code runs unseen."""
     if isinstance(items, GeneratorType) or type(items) in _BUILT_IN:
         return iter(items)
     return _pull(items)
 
 
 def steady_from(items: Iterable[T], start: int) -> Iterator[T]:
-    """The same from position *start* on, where that takes no going through; else from the first item."""
+    """Iterate as :func:`steady` does: from position *start* on where that needs no skipping, else from the start."""
     if type(items) in SEEKABLE:
         seekable: Any = iter(items)
         seekable.__setstate__(start)
@@ -70,13 +70,14 @@ def steady_from(items: Iterable[T], start: int) -> Iterator[T]:
 
 
 def steady_async(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+    """Iterate over plain or async *items* under ``async for``."""
     if isinstance(items, AsyncIterable):
         return aiter(items)
     return _pull_async(items)
 
 
 def is_dead(source: object) -> bool:
-    """Whether a generator has ended, well or with an error; others do not say."""
+    """Whether a generator has ended, well or with an error; False for other iterators, which do not say."""
     if isinstance(source, GeneratorType):
         return source.gi_frame is None
     return isinstance(source, AsyncGeneratorType) and source.ag_frame is None

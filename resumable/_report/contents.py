@@ -9,7 +9,7 @@ from typing import Any
 from .._format.document import VERSION
 from .._format.sections import Sections
 from .._json import encode
-from .._loops.ranges import Ranges
+from .._loops.by_key import count_in_ranges
 from .._models import CheckpointData
 
 _KINDS = {str: "text", bool: "true or false", int: "number", float: "number", list: "list", dict: "dict"}
@@ -70,9 +70,9 @@ def loops_in(sections: Sections) -> list[LoopPlace]:
 def _loop(name: str, place: Mapping[str, Any]) -> LoopPlace:
     by = place["by"]
     if by == "key":
-        done = len(place.get("keys", ())) + len(Ranges.from_list(place.get("ranges", [])))
+        done = len(place.get("keys", ())) + count_in_ranges(place.get("ranges", []))
     elif by == "scattered":
-        done = place["head"] - len(Ranges.from_list(place["missing"]))
+        done = place["head"] - count_in_ranges(place["missing"])
     elif by == "position":
         done = place["position"]
     else:

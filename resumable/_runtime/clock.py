@@ -58,29 +58,6 @@ def instant(clock: Clock) -> Instant:
     return Instant(clock.now(), clock.utc())
 
 
-@dataclass(frozen=True, slots=True)
-class Instant:
-    """One moment on both clocks.
-
-    Attributes:
-        monotonic: Seconds; only differences mean anything.
-        utc: The wall clock's time.
-    """
-
-    monotonic: float
-    utc: datetime
-
-    @property
-    def epoch(self) -> float:
-        """Seconds since the epoch."""
-        return self.utc.timestamp()
-
-
-def instant(clock: Clock) -> Instant:
-    """Read both clocks."""
-    return Instant(clock.now(), clock.utc())
-
-
 class SystemClock:
     """The computer's clocks."""
 

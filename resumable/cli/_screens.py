@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .._loops.ranges import Ranges
+from .._loops.by_key import to_ranges
 from .._report.shards import Sum
 from .._report.summary import State, Summary, age_of
 from .._text import ago, duration, printable
@@ -96,8 +96,8 @@ def _states(one: Sum) -> Text:
 
 
 def _as_ranges(numbers: Sequence[int]) -> str:
-    """Write *numbers* as ``3, 7-9``; a long list ends with how many more there are."""
-    pairs = Ranges(numbers).to_list()
+    """``3, 7-9``, and how many more if it is long."""
+    pairs = to_ranges(sorted(set(numbers)))
     text = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in pairs[:_MOST_RANGES])
     more = sum(last - first + 1 for first, last in pairs[_MOST_RANGES:])
     return f"{text} and {more:,} more" if more else text

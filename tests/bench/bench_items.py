@@ -16,7 +16,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from resumable._loops.remaining import Loop, remaining
+from resumable._loops.loop import Loop
+from resumable._loops.remaining import remaining
 
 ITEMS = 1_000_000
 ROUNDS = 9

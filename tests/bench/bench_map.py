@@ -23,8 +23,8 @@ from typing import Any
 
 from resumable import checkpointed, every
 from resumable._loops.map.executors import adapted
-from resumable._loops.map.map_loop import done_loop
-from resumable._loops.out_of_order import ScatteredLedger
+from resumable._loops.map.map_loop import map_loop
+from resumable._loops.out_of_order import OutOfOrderLedger
 from tests.faults.map_job import engine
 from tests.support.loops import FakeOwner
 
@@ -146,7 +146,7 @@ def done_set(in_flight: int, items: int = 1_000_000_000) -> tuple[int, float]:
     """Bytes of the saved form, and milliseconds of a save, near the end of many items: ended at random in a window."""
     start = items - 4 * in_flight
     saved = {"by": "scattered", "head": start, "handed": start}
-    loop = done_loop(range(items), FakeOwner(), name="loop-1", saved=saved)
+    loop = map_loop(range(items), FakeOwner(), name="loop-1", saved=saved)
     chance = random.Random(5)
     out: list[int] = []
     for key, _ in loop.to_do():
@@ -158,7 +158,7 @@ def done_set(in_flight: int, items: int = 1_000_000_000) -> tuple[int, float]:
         if int(key) == items - in_flight:
             break
     form = loop.to_dict()
-    assert ScatteredLedger("bench", json.loads(json.dumps(form))).missing
+    assert OutOfOrderLedger("bench", saved=json.loads(json.dumps(form))).missing
     return len(json.dumps(form, separators=(",", ":"))), _save_milliseconds(loop)
 
 
@@ -168,7 +168,7 @@ def _save_milliseconds(loop: Any) -> float:
         cp._operation.parts.loops.begin("map", lambda name, saved: loop)
         cp.save()
         times = []
-        for key in loop._ledger.missing[:15]:
+        for key in OutOfOrderLedger("bench", saved=loop.to_dict()).missing[:15]:
             loop.finish(key)
             times.append(seconds(cp.save))
         cp.finalize()

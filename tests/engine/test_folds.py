@@ -161,9 +161,7 @@ def test_a_fold_whose_journal_cannot_be_replaced_is_whole(tmp_path: Path, monkey
         assert stored(tmp_path) == now(cp)
 
 
-def test_a_journal_that_outlived_its_snapshot_fits_no_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_journal_that_outlived_its_snapshot_fits_no_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else its saves would be applied again, to a snapshot that holds them and more."""
     held = HeldFold(monkeypatch)
     with opened(tmp_path) as cp:

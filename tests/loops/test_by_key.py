@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from resumable._errors import InputChangedError
 from resumable._loops.by_key import merged
-from resumable._loops.remaining import remaining, remaining_async
-from tests.support.loops import SOURCES, FakeOwner, loop_over, saved, stepping, stopped_at
+from resumable._loops.remaining import PassingRemaining, SteppingRemaining, remaining_async
+from tests.support.loops import SOURCES, AsyncFakeOwner, FakeOwner, loop_over, saved, stepping, stopped_at
 
 __all__ = ["stepping"]  # a fixture
 
@@ -99,14 +99,14 @@ def test_a_key_that_comes_or_goes_is_told(before: dict[str, Any], now: dict[str,
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), options=st.sampled_from([{}, {"fingerprint": "full"}, {"key": int}, {"key": str}]))
 def test_changes_on_top_of_each_other_give_the_whole(data: st.DataObject, options: dict[str, Any]) -> None:
-    """A save that failed is not settled, and its changes are in the next one."""
+    """A save that failed is not committed, and its changes are in the next one."""
     loop = loop_over(range(500), **options)
     base, written = saved(loop), []
     for _ in loop:
         if data.draw(st.integers(0, 30)) == 0:
             changes = json.loads(json.dumps(loop.changes()))
             if data.draw(st.booleans()):
-                loop.settle(changes)
+                loop.commit(changes)
                 written.append(changes)
         if data.draw(st.integers(0, 200)) == 0:
             break
@@ -121,7 +121,7 @@ def test_changes_by_key_cost_what_changed() -> None:
     loop = loop_over(range(100_000), key=str)
     for item in loop:
         if item == 90_000:
-            loop.settle(loop.changes())
+            loop.commit(loop.changes())
         if item == 90_003:
             break
 
@@ -147,7 +147,7 @@ ASYNC_SOURCES: dict[str, Callable[[int], Any]] = {"async generator": numbers, **
 @pytest.mark.parametrize("source", ASYNC_SOURCES)
 @pytest.mark.parametrize("options", [{}, {"fingerprint": "full"}, {"key": int}])
 async def test_async_loops_keep_the_same_books(source: str, options: dict[str, Any]) -> None:
-    owner = FakeOwner(step=3)
+    owner = AsyncFakeOwner(step=3)
     loop = remaining_async(ASYNC_SOURCES[source](100), owner, name="loop", **options)
     async for item in loop:
         assert loop.done() == item
@@ -163,7 +163,7 @@ async def test_async_loops_keep_the_same_books(source: str, options: dict[str, A
 
 
 async def test_async_another_input_is_refused() -> None:
-    loop = remaining_async(numbers(3), FakeOwner(), name="loop", saved=stopped_at(5, range(10)))
+    loop = remaining_async(numbers(3), AsyncFakeOwner(), name="loop", saved=stopped_at(5, range(10)))
 
     with pytest.raises(InputChangedError, match="only 3 now"):
         await anext(loop)
@@ -174,7 +174,7 @@ async def test_async_a_check_in_that_raises_loses_no_item() -> None:
         if owner.check_ins == 5:
             raise KeyboardInterrupt
 
-    owner, done = FakeOwner(step=1, then=then), []
+    owner, done = AsyncFakeOwner(step=1, then=then), []
     loop = remaining_async(numbers(10), owner, name="loop")
     try:
         async for item in loop:
@@ -187,6 +187,27 @@ async def test_async_a_check_in_that_raises_loses_no_item() -> None:
     assert done == list(range(10))
 
 
+async def test_async_a_check_in_that_raises_is_made_again() -> None:
+    def then() -> None:
+        if owner.check_ins == 2:
+            raise KeyboardInterrupt
+
+    owner = AsyncFakeOwner(then=then)
+    loop = remaining_async(range(3), owner, name="loop")
+    assert await anext(loop) == 0
+    loop.wake()
+    with pytest.raises(KeyboardInterrupt):
+        await anext(loop)
+
+    assert await anext(loop) == 1
+    assert owner.check_ins == 3
+
+
+async def test_async_a_list_is_compared_before_the_loop_begins() -> None:
+    with pytest.raises(InputChangedError, match="only 3 now"):
+        remaining_async([0, 1, 2], AsyncFakeOwner(), name="loop", saved=stopped_at(5, range(10)))
+
+
 def test_an_async_source_in_a_plain_loop_is_refused() -> None:
     with pytest.raises(TypeError, match="async"):
         loop_over(numbers(3))  # type: ignore[arg-type]
@@ -194,6 +215,7 @@ def test_an_async_source_in_a_plain_loop_is_refused() -> None:
 
 def test_the_module_chooses_by_the_gil(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True, raising=False)
-    assert isinstance(loop_over([1]), remaining.PassingRemaining)
+    assert isinstance(loop_over([1]), PassingRemaining)
+    assert isinstance(loop_over([1], key=int), PassingRemaining)
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
-    assert isinstance(loop_over([1]), remaining.SteppingRemaining)
+    assert isinstance(loop_over([1]), SteppingRemaining)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resumable._loops.remaining import remaining
-from tests.support.loops import SOURCES, FakeOwner, Numbers, both_ways, in_c, loop_over, saved, sources, stepping
+from tests.support.loops import SOURCES, FakeOwner, Numbers, both_ways, loop_over, saved, sources, stepping
 
 __all__ = ["stepping"]  # a fixture
 
@@ -124,8 +124,8 @@ def test_a_loop_whose_source_died_does_not_seem_to_end_well() -> None:
     assert not loop.is_finished
 
 
-@in_c
-def test_a_stopped_loop_in_c_does_not_go_on_without_the_item_it_held() -> None:
+@both_ways
+def test_a_stopped_loop_does_not_go_on_without_the_item_it_held() -> None:
     def stop() -> None:
         raise KeyboardInterrupt
 

@@ -110,6 +110,17 @@ def test_full_finds_what_samples_miss(make: Any) -> None:
         next(loop_over(make(changed), saved=form, fingerprint="full"))
 
 
+@both_ways
+@pytest.mark.parametrize("make", [list, iter])
+def test_full_goes_on_from_a_save_before_the_first_step(make: Any) -> None:
+    """A resumed run that ends before its loop begins must not spoil the place."""
+    form = stopped_at(7, make([*"abcdefghij"]), fingerprint="full")
+    again = saved(loop_over(make([*"abcdefghij"]), saved=form, fingerprint="full"))
+
+    assert again["position"] == 7
+    assert list(loop_over(make([*"abcdefghij"]), saved=again, fingerprint="full")) == [*"hij"]
+
+
 @pytest.mark.parametrize("make", [list, iter])
 @pytest.mark.parametrize("changed", [[*"xxxxxxxxxx"], []])
 def test_without_a_fingerprint_any_input_is_taken(make: Any, changed: list[str]) -> None:

@@ -7,11 +7,12 @@ import signal
 import sys
 import threading
 from collections import deque
+from typing import Any
 
 import pytest
 
 from resumable._loops.remaining import Remaining
-from tests.support.loops import SOURCES, FakeOwner, both_ways, in_c, loop_over, stepping
+from tests.support.loops import SOURCES, FakeOwner, both_ways, in_c, loop_over, saved, stepping
 
 __all__ = ["stepping"]  # a fixture
 
@@ -48,11 +49,19 @@ def test_a_wake_during_a_check_in_is_not_lost() -> None:
     assert owner.check_ins == 2
 
 
+followed = pytest.mark.parametrize(
+    ("options", "count"),
+    [({}, 300_000), ({"key": int}, 300_000), ({"fingerprint": "full"}, 20_000)],
+    ids=["sampled", "by key", "full"],
+)
+
+
 @both_ways
+@followed
 @pytest.mark.parametrize("source", ["list", "generator", "own class"])
-def test_wakes_from_other_threads_lose_no_item_and_no_count(source: str) -> None:
+def test_wakes_from_other_threads_lose_no_item_and_no_count(source: str, options: dict[str, Any], count: int) -> None:
     """Thousands of wakes at moments that nobody chose, and reads that must never run ahead or backwards."""
-    count, stop = 300_000, threading.Event()
+    stop = threading.Event()
     loop: Remaining[int]
     wrong: list[tuple[int, ...]] = []
 
@@ -71,7 +80,7 @@ def test_wakes_from_other_threads_lose_no_item_and_no_count(source: str) -> None
             before = done
 
     position, owner = -1, FakeOwner(then=then)
-    loop = loop_over(SOURCES[source](count), owner)
+    loop = loop_over(SOURCES[source](count), owner, **options)
     threads = [threading.Thread(target=disturb) for _ in range(2)]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
@@ -90,19 +99,24 @@ def test_wakes_from_other_threads_lose_no_item_and_no_count(source: str) -> None
 
     assert wrong == []
     assert loop.done() == count
-    assert owner.check_ins > 10
+    assert owner.check_ins > 3
+    assert list(loop_over(SOURCES[source](count), saved=saved(loop), **options)) == []
 
 
 @both_ways
+@followed
 @pytest.mark.parametrize("source", ["list", "generator", "own class"])
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs an interval timer")
-def test_a_signal_handler_reads_the_exact_count(source: str) -> None:
-    """It runs between any two bytecodes: in the body, in the source, in a check-in."""
+def test_a_signal_handler_reads_the_exact_count(source: str, options: dict[str, Any], count: int) -> None:
+    """It runs between any two bytecodes: in the body, in the source, in a check-in, in the key's function."""
     seen: list[tuple[int, int, bool]] = []
-    loop = loop_over(SOURCES[source](400_000), FakeOwner(step=50))
+    forms: list[tuple[int, dict[str, Any]]] = []
+    loop = loop_over(SOURCES[source](count), FakeOwner(step=50), **options)
 
     def handler(*_: object) -> None:
         seen.append((loop.done(), position, is_in_body))
+        if len(seen) in (3, 30, 60):  # not each time: by key it takes longer than the timer
+            forms.append((seen[-1][0], loop.to_dict()))
         loop.wake()
 
     position, is_in_body = -1, False
@@ -122,7 +136,9 @@ def test_a_signal_handler_reads_the_exact_count(source: str) -> None:
     # Elsewhere `position` may still name the item before, which is done.
     assert [(done, last) for done, last, _ in seen if done - last not in (0, 1)] == []
     assert any(is_in_body for _, _, is_in_body in seen)
-    assert loop.done() == 400_000
+    assert loop.done() == count
+    for done, form in forms:
+        assert next(loop_over(SOURCES[source](count), saved=form, **options), count) == done
 
 
 @in_c
@@ -131,6 +147,17 @@ def test_the_longest_round_needs_no_wake_in_a_fast_loop() -> None:
     deque(loop_over(range(100_000), owner), maxlen=0)
 
     assert 100_000 / 4096 < owner.check_ins < 40
+
+
+@both_ways
+def test_a_loop_that_is_woken_at_each_item_keeps_few_samples() -> None:
+    owner = FakeOwner()
+    loop = loop_over(list(range(3000)), owner)
+    for _ in loop:
+        loop.wake()
+
+    positions = [position for position, *_ in saved(loop)["samples"]]
+    assert positions == [0, 7, 63, 511, 1023, 2047, 2999]
 
 
 def test_loops_leave_no_uncollectable_garbage() -> None:

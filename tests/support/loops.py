@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from resumable._loops.remaining import Loop, Remaining, remaining
+from resumable._loops.loop import Loop
+from resumable._loops.remaining import Remaining, remaining
 from resumable._runtime.interpreter import has_gil
 
 FOREVER = 10**18
@@ -33,9 +34,6 @@ class FakeOwner:
         self.then()
         return self.step
 
-    async def check_in_async(self) -> int:
-        return self.check_in()
-
     def register(self, loop: Loop[Any]) -> None:
         self.live.append(loop)
 
@@ -48,6 +46,13 @@ class FakeOwner:
 def stepping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "no GIL":
         monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+
+
+class AsyncFakeOwner(FakeOwner):
+    """A fake owner for async loops."""
+
+    async def check_in(self) -> int:  # type: ignore[override]
+        return super().check_in()
 
 
 both_ways = pytest.mark.usefixtures("stepping")

@@ -1,6 +1,6 @@
-"""What runs where the work is done, maybe in another process: one call or one batch, its retries, and what it saw.
+"""What runs where the work is done, maybe in another process: a call, its retries, and the quotas that it saw.
 
-Kept apart from the coordinator, since workers import it.
+Workers import this module, so it imports little.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from ...ratelimit._headers import RateLimit
 
 PENDING = object()
+LIMITS = "_resumable_limits"
+"""The attribute of an error that carries the quotas that its worker saw."""
 
 
-class Task:
-    """What is out for one item.
+class Call:
+    """One call that is out, for one item.
 
     Attributes:
-        result: What came of it, put here by a worker of this interpreter; as long as it is PENDING, the future knows.
+        result: Put here by a worker of this interpreter; as long as it is PENDING, only the future may know.
     """
 
     __slots__ = ("item", "key", "result")
@@ -36,24 +38,24 @@ class Task:
         self.key, self.item, self.result = key, item, PENDING
 
     def __len__(self) -> int:
-        """How many items it is about."""
+        """How many items it is for."""
         return 1
 
-    def singly(self) -> list[Task]:
-        """The same work, each item by itself, not begun."""
-        return [Task(self.key, self.item)]
+    def singly(self) -> list[Call]:
+        """New calls for its items, one each."""
+        return [Call(self.key, self.item)]
 
 
-class Batch(Task):
-    """What is out for several items: ``key``, ``item`` and ``result`` are theirs, in order."""
+class BatchCall(Call):
+    """One call that is out, for several items: ``key``, ``item`` and ``result`` hold one value for each, in order."""
 
     __slots__ = ()
 
     def __len__(self) -> int:
         return len(self.key)
 
-    def singly(self) -> list[Task]:
-        return list(map(Task, self.key, self.item))
+    def singly(self) -> list[Call]:
+        return list(map(Call, self.key, self.item))
 
 
 _SETTINGS = (
@@ -67,20 +69,18 @@ _SETTINGS = (
     "retry_error_cls",
     "retry_error_callback",
 )
-SEEN = "_resumable_limits"
-"""The attribute of an error that carries what its worker saw of quotas."""
 
 
 def settings_of(policy: tenacity.BaseRetrying | None) -> dict[str, Any] | None:
-    """What makes a policy anew elsewhere; the object itself does not pickle. The last error itself is raised."""
+    """Take *policy*, which does not pickle, apart into arguments that do. Made of them, it raises the last error."""
     if policy is None:
         return None
     return {name: getattr(policy, name) for name in _SETTINGS} | {"reraise": True}
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """*fn*, tried again as *settings* say."""
+class MappedFunction:
+    """The function of a map, tried again as the *settings* of a tenacity policy say."""
 
     fn: Callable[[Any], Any]
     settings: dict[str, Any] | None = None
@@ -88,21 +88,21 @@ class Work:
     def __call__(self, item: Any) -> Any:
         return self.fn(item) if self.settings is None else tenacity.Retrying(**self.settings)(self.fn, item)
 
-    def telling(self, hook: Callable[[tenacity.RetryCallState], None]) -> Work:
-        """The same, with a *hook* that is called before each sleep, and then the policy's own."""
+    def with_hook(self, hook: Callable[[tenacity.RetryCallState], None]) -> MappedFunction:
+        """A copy that calls *hook* before each sleep, and then the policy's own hook."""
         if self.settings is None:
             return self
-        return Work(self.fn, {**self.settings, "before_sleep": chain(hook, self.settings["before_sleep"])})
+        return MappedFunction(self.fn, {**self.settings, "before_sleep": chain(hook, self.settings["before_sleep"])})
 
-    def simplest(self) -> Callable[[Any], Any]:
-        """What does the same for one item, with no more between than is needed."""
+    def for_one(self) -> Callable[[Any], Any]:
+        """The fastest function that does it for one item."""
         return self if self.settings is not None else self.fn
 
-    def many(self, items: Sequence[Any]) -> list[Any]:
-        """A result for each item, or what went wrong with it."""
-        return [self._one(item) for item in items]
+    def for_many(self, items: Sequence[Any]) -> list[Any]:
+        """A result for each item, or the :class:`Failure` of it."""
+        return [self._result_or_failure(item) for item in items]
 
-    def _one(self, item: Any) -> Any:
+    def _result_or_failure(self, item: Any) -> Any:
         try:
             return self(item)
         except Exception as error:
@@ -111,79 +111,80 @@ class Work:
 
 @dataclass(slots=True)
 class Failure:
-    """In a batch, in place of a result."""
+    """Stands in a batch in place of a result."""
 
     error: Exception
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A result, and the quotas that its worker saw."""
+class WorkerResult:
+    """A result from another process, with the quotas that its worker saw."""
 
     result: Any
     limits: list[RateLimit]
 
 
-def one_packed(packed: bytes, item: Any) -> Any:
-    """The same as :func:`one_remotely`, of pickled work: each worker unpickles it once."""
-    return one_remotely(_unpacked(packed), item)
+def call_packed(packed: bytes, item: Any) -> Any:
+    """Call :func:`call_remotely` with a pickled function; each worker unpickles it once."""
+    return call_remotely(_unpacked(packed), item)
 
 
-def many_packed(packed: bytes, items: Sequence[Any]) -> Any:
-    """The same for a batch."""
-    return many_remotely(_unpacked(packed), items)
+def call_packed_batch(packed: bytes, items: Sequence[Any]) -> Any:
+    """Call :func:`call_batch_remotely` with a pickled function; each worker unpickles it once."""
+    return call_batch_remotely(_unpacked(packed), items)
 
 
 @lru_cache(maxsize=1)
-def _unpacked(packed: bytes) -> Work:
-    work: Work = pickle.loads(packed)
-    return work
+def _unpacked(packed: bytes) -> MappedFunction:
+    fn: MappedFunction = pickle.loads(packed)
+    return fn
 
 
-def one_remotely(work: Work, item: Any) -> Any:
-    """*work* for one item, in another process: what its clients' hooks observe comes back with the result."""
-    relay = Relay()
-    token = set_current(relay)
+def call_remotely(fn: MappedFunction, item: Any) -> Any:
+    """Call *fn* in another process: what its clients' hooks observe comes back with the result."""
+    recorder = LimitRecorder()
+    token = set_current(recorder)
     try:
-        result = work(item)
+        result = fn(item)
     except Exception as error:
         failure = _portable(error)
-        setattr(failure, SEEN, relay.limits)
+        setattr(failure, LIMITS, recorder.limits)
     else:
-        return Told(result, relay.limits) if relay.limits else result
+        return WorkerResult(result, recorder.limits) if recorder.limits else result
     finally:
         reset_current(token)
     raise failure  # here, or it had the other one as its context, which some picklers take along
 
 
-def many_remotely(work: Work, items: Sequence[Any]) -> Any:
-    """The same for a batch."""
-    relay = Relay()
-    token = set_current(relay)
+def call_batch_remotely(fn: MappedFunction, items: Sequence[Any]) -> Any:
+    """Call *fn* for each of *items* in another process: what its clients' hooks observe comes back with the results."""
+    recorder = LimitRecorder()
+    token = set_current(recorder)
     try:
-        results = work.many(items)
+        results = fn.for_many(items)
         for failure in results:
             if type(failure) is Failure:
                 failure.error = _portable(failure.error)
     finally:
         reset_current(token)
-    return Told(results, relay.limits) if relay.limits else results
+    return WorkerResult(results, recorder.limits) if recorder.limits else results
 
 
 @dataclass(slots=True)
-class Relay:
-    """Stands for the checkpoint where it cannot be: hooks show it the responses."""
+class LimitRecorder:
+    """Stands in for the checkpoint in a worker: hooks show it the responses, it keeps the quotas."""
 
     limits: list[RateLimit] = field(default_factory=list)
 
     def observe(self, response: object) -> None:
+        """Note the quotas that *response* names."""
         from ...ratelimit._response import read_response
 
         self.limits += read_response(response).limits(time.time())
 
 
 def _portable(error: Exception) -> Exception:
-    """*error*, or one that says the same: one that does not pickle takes its batch, or a worker of loky's, with it."""
+    """*error*, or a copy of its text: an error that does not pickle would fail its batch, or kill a loky worker."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

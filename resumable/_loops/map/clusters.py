@@ -20,7 +20,7 @@ def is_crash(error: BaseException | None) -> bool:
 
 
 def of_the_call(error: BaseException) -> BaseException:
-    """What the call itself raised: Ray wraps it, and the wrapper's text is a traceback."""
+    """Unwrap what the call itself raised: Ray wraps it, and the wrapper's text is a traceback."""
     cause = getattr(error, "cause", None)
     is_wrapped = any(kind.__name__ == "RayTaskError" for kind in type(error).__mro__)
     if not is_wrapped or not isinstance(cause, BaseException):
@@ -30,7 +30,7 @@ def of_the_call(error: BaseException) -> BaseException:
 
 
 def as_executor(executor: Any) -> Any:
-    """*executor* itself, unless it is one of Dask's or Ray's."""
+    """Wrap *executor* if it is Dask's or Ray's; else return it."""
     if is_ray(executor):
         return RayExecutor(executor)
     if _is_dask(executor, "Client"):
@@ -50,10 +50,9 @@ def is_ray(executor: Any) -> bool:
 
 
 class DaskExecutor:
-    """``submit`` over a client's own futures.
+    """``submit`` over a Dask client's own futures.
 
-    That of the client's ``get_executor()`` never ends when a result is lost with the worker that held it, and the call
-    fails when it is run again.
+    The ``submit`` of its ``get_executor()`` never ends if a result is lost with its worker and the call then fails.
 
     Args:
         options: For ``Client.submit``.
@@ -90,13 +89,13 @@ class RayExecutor:
     """``submit`` over Ray's own tasks. Ray must be initialized, or be able to do it by itself.
 
     Attributes:
-        notice_seconds: For so long it may hand tasks to a worker that has died; they seem to have killed it.
+        notice_seconds: After a crash, Ray may hand tasks to the dead worker for so long; they would look guilty.
     """
 
     notice_seconds = 0.5
 
     def __init__(self, ray: Any) -> None:
-        # Ray would run a task whose worker died again, unseen: the coordinator counts those.
+        # Ray would repeat a call whose worker died, unseen: the coordinator counts those.
         self._remote = ray.remote(max_retries=0)(_call)
         self._put = ray.put
         self._known: dict[int, tuple[Any, Any]] = {}
@@ -106,7 +105,7 @@ class RayExecutor:
         return future
 
     def _shared(self, fn: Any) -> Any:
-        """*fn* is stored once, not sent with each task."""
+        """Store *fn* once, instead of sending it with each task."""
         if id(fn) not in self._known:
             self._known[id(fn)] = (fn, self._put(fn))  # it is kept, so that its id stays its own
         return self._known[id(fn)][1]

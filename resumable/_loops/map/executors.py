@@ -1,4 +1,4 @@
-"""Engines: anything with ``submit`` like ``concurrent.futures``, or a factory of it."""
+"""Executors: anything with ``submit`` like ``concurrent.futures``, or a factory of it."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from typing import Any
 
 from tenacity import RetryCallState
 
-from .calls import Task, Work, many_packed, many_remotely, one_packed, one_remotely
+from .calls import Call, MappedFunction, call_batch_remotely, call_packed, call_packed_batch, call_remotely
 from .clusters import as_executor, is_ray
 
 Submit = Callable[..., Future[Any]]
 _PR_SET_PDEATHSIG = 1
 
 
-class Engine:
+class ExecutorHandle:
     """One executor, replaced when it breaks if a factory made it.
 
     Args:
-        executor: An executor, a ``distributed.Client``, the module ``ray``, or what makes one of these when called.
-        work: What it is to do.
+        executor: An executor, a ``distributed.Client``, the module ``ray``, or a factory of one of these.
+        fn: The function that its workers call.
         before_sleep: Called by workers of this interpreter before they sleep between two attempts.
 
     Attributes:
-        launch: Has *work* done for a task. Raises ``BrokenExecutor`` if the workers died.
+        launch: Submits a call. Raises ``BrokenExecutor`` if the workers died.
     """
 
-    def __init__(self, executor: Any, work: Work, before_sleep: Callable[[RetryCallState], None]) -> None:
-        self._work = work
-        self._work_here = work.telling(before_sleep)
+    def __init__(self, executor: Any, fn: MappedFunction, before_sleep: Callable[[RetryCallState], None]) -> None:
+        self._fn = fn
+        self._local_fn = fn.with_hook(before_sleep)
         is_ready = _is_instance(executor)
         self._make: Callable[[], Any] | None = None if is_ready else executor
         self.executor: Any = adapted(executor) if is_ready else self._made()
         self._bind()
 
     def _bind(self) -> None:
-        self.launch: Callable[[Task], Future[Any]]
+        self.launch: Callable[[Call], Future[Any]]
         submit = self.executor.submit
         if self.is_local:
-            self.launch = _here(submit, self._work_here)
+            self.launch = _local_launcher(submit, self._local_fn)
         else:
-            self.launch = _away(submit, self._work, _pickler(self.executor))
+            self.launch = _remote_launcher(submit, self._fn, _pickler(self.executor))
 
     @property
     def is_local(self) -> bool:
@@ -59,10 +59,10 @@ class Engine:
         return isinstance(self.executor, ThreadPoolExecutor) and "Interpreter" not in kind.__name__
 
     def replace(self, error: BaseException) -> None:
-        """Workers died, as *error* says: take a new executor, unless this one goes on by itself.
+        """Workers died: take a new executor, unless this one goes on by itself.
 
         Raises:
-            BrokenExecutor: *error*, if no factory was given.
+            BrokenExecutor: *error* itself, if no factory was given.
         """
         if not isinstance(error, BrokenExecutor):
             time.sleep(getattr(self.executor, "notice_seconds", 0.0))
@@ -75,7 +75,7 @@ class Engine:
         self._bind()
 
     def close(self, *, wait: bool) -> None:
-        """End what the factory made; an executor that was given goes on. Calls that have not begun are dropped."""
+        """Shut down what the factory made, and drop calls that have not begun; an executor that was given goes on."""
         if self._make is None:
             return
         with contextlib.suppress(Exception):  # a broken pool may not even end well
@@ -86,28 +86,30 @@ class Engine:
         return bound_to_this_process(adapted(self._make()))
 
 
-def _here(submit: Submit, work: Work) -> Callable[[Task], Future[Any]]:
-    one, many, copied = work.simplest(), work.many, copy_context().copy
+def _local_launcher(submit: Submit, fn: MappedFunction) -> Callable[[Call], Future[Any]]:
+    one, many, copied = fn.for_one(), fn.for_many, copy_context().copy
 
-    def run(task: Task) -> None:
-        task.result = copied().run(one if type(task) is Task else many, task.item)
+    def run(call: Call) -> None:
+        call.result = copied().run(one if type(call) is Call else many, call.item)
 
     return partial(submit, run)
 
 
-def _away(submit: Submit, work: Work, dumps: Callable[[Any], Any] | None) -> Callable[[Task], Future[Any]]:
+def _remote_launcher(
+    submit: Submit, fn: MappedFunction, dumps: Callable[[Any], Any] | None
+) -> Callable[[Call], Future[Any]]:
     one: Callable[[Any], Future[Any]]
     many: Callable[[Any], Future[Any]]
-    if dumps is not None:  # it would pickle the function each time
-        packed = bytes(dumps(work))
-        one, many = partial(submit, one_packed, packed), partial(submit, many_packed, packed)
-    else:  # the same object in each call, so that the engine can know it again
-        one, many = partial(submit, partial(one_remotely, work)), partial(submit, partial(many_remotely, work))
-    return lambda task: one(task.item) if type(task) is Task else many(task.item)
+    if dumps is not None:  # else the pool would pickle the function for each call
+        packed = bytes(dumps(fn))
+        one, many = partial(submit, call_packed, packed), partial(submit, call_packed_batch, packed)
+    else:  # one object for all calls, so that the executor can send it once
+        one, many = partial(submit, partial(call_remotely, fn)), partial(submit, partial(call_batch_remotely, fn))
+    return lambda call: one(call.item) if type(call) is Call else many(call.item)
 
 
 def _pickler(executor: Any) -> Callable[[Any], Any] | None:
-    """What a pool of processes pickles functions with; None for other executors."""
+    """The function that a pool of processes pickles with; None for other executors."""
     if isinstance(executor, ProcessPoolExecutor):
         return ForkingPickler.dumps
     if _is_pool(executor):
@@ -122,7 +124,7 @@ def check_executor(executor: Any) -> None:
     """Refuse what is neither an executor nor a factory.
 
     Raises:
-        TypeError: It is neither.
+        TypeError: If it is neither.
     """
     if not _is_instance(executor) and not callable(executor):
         raise TypeError(f"executor must have submit(), or be a factory of what has it, not {executor!r:.80}")
@@ -140,10 +142,10 @@ def _shut_down(executor: Any, *, wait: bool) -> None:
 
 
 def adapted(executor: Any) -> Any:
-    """*executor* with ``submit`` of ``concurrent.futures``.
+    """Give *executor* the ``submit`` of ``concurrent.futures``, if it has none.
 
     Raises:
-        TypeError: It has nothing like that.
+        TypeError: If that is not possible.
     """
     adapted = as_executor(executor)
     if not hasattr(adapted, "submit"):
@@ -152,9 +154,9 @@ def adapted(executor: Any) -> Any:
 
 
 def bound_to_this_process(executor: Any) -> Any:
-    """Have the workers of a process pool die with this process, where the system can see to it (Linux).
+    """Have the workers of a process pool die with this process; on Linux only.
 
-    Only for a pool that nobody else uses: what is watched is the thread that starts the workers.
+    Only for a pool that nobody else uses: the workers die with the thread that starts them.
     """
     is_ours = _is_pool(executor) and hasattr(executor, "_initializer")
     if sys.platform == "linux" and is_ours and not _has_workers(executor):
@@ -174,8 +176,13 @@ def _has_workers(executor: Any) -> bool:
 
 
 def die_with(coordinator: int, then: Callable[[], None] | None = None) -> None:
-    """For a worker at its start: be killed when *coordinator*, a process id, is."""
-    # Ctrl-C reaches every process of a terminal; what follows is the coordinator's to say.
+    """Have this worker, which starts, be killed when the process *coordinator* ends.
+
+    Args:
+        coordinator: A process id.
+        then: Called afterwards.
+    """
+    # Ctrl-C reaches every process of a terminal; the coordinator alone decides what follows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

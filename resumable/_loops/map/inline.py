@@ -1,4 +1,4 @@
-"""``map``: the results of many items as they end, in the loop's own thread or over an executor."""
+"""``map``: checks its arguments, and works in the loop's own thread, or starts a coordinator over an executor."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..._retry import retrying
-from .calls import Work, settings_of
+from .calls import MappedFunction, settings_of
 from .executors import check_executor
-from .map_loop import Done
+from .map_loop import MapLoop
 from .pool import Coordinator
-from .results import Landing, MapOwner, OnError, Settings
+from .results import MapOwner, MapSettings, PlainResultHandler
 
 if TYPE_CHECKING:
     import tenacity
-
-__all__ = ["OnError", "Settings", "start"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -35,47 +33,47 @@ def check_function(fn: object) -> None:
 
 
 def start(
-    owner: MapOwner, loop: Done[T], fn: Callable[[T], R], executor: Any, settings: Settings
+    owner: MapOwner[int], loop: MapLoop[T], fn: Callable[[T], R], executor: Any, settings: MapSettings
 ) -> Generator[tuple[T, R], None, None]:
-    """The results of ``map``; nothing runs before the first is asked for.
+    """Start ``map``; nothing runs before the first result is asked for.
 
     *fn* opens no loop of this checkpoint, such as ``cp.remaining``: in a pool's thread it would belong to whichever
     item's body runs at that moment. What has steps of its own takes a checkpoint of its own.
 
     Raises:
-        TypeError: *fn* or *executor* cannot be used.
+        TypeError: If *fn* or *executor* cannot be used.
     """
     check_function(fn)
     if executor is None:
-        return map_in_line(loop, owner, settings, _tried_again(fn, owner, settings.retry))
+        return map_inline(loop, owner, settings, _with_retry(fn, owner, settings.retry))
     check_executor(executor)
-    return Coordinator(loop, owner, settings, Work(fn, settings_of(settings.retry)), executor).results()
+    return Coordinator(loop, owner, settings, MappedFunction(fn, settings_of(settings.retry)), executor).results()
 
 
-def _tried_again(fn: Callable[[T], R], owner: MapOwner, policy: tenacity.BaseRetrying | None) -> Callable[[T], R]:
+def _with_retry(fn: Callable[[T], R], owner: MapOwner[int], policy: tenacity.BaseRetrying | None) -> Callable[[T], R]:
     if policy is None:
         return fn
     call: Callable[[Callable[[T], R], T], R] = retrying(owner, policy).copy(reraise=True)
     return lambda item: call(fn, item)
 
 
-def map_in_line(
-    loop: Done[T], owner: MapOwner, settings: Settings, work: Callable[[T], R]
+def map_inline(
+    loop: MapLoop[T], owner: MapOwner[int], settings: MapSettings, fn: Callable[[T], R]
 ) -> Generator[tuple[T, Any], None, None]:
-    """One after the other, in the loop's own thread."""
-    landing = Landing(loop, owner, settings)
+    """Call *fn* for one item after the other, in the loop's own thread."""
+    handler = PlainResultHandler(loop, owner, settings)
     loop.begin()
     for key, item in loop.to_do():
-        landing.check_in_if_due()
-        loop.at(key)
+        handler.check_in_if_due()
+        loop.current = key
         try:
-            result = work(item)
+            result = fn(item)
         except Exception as error:
-            yield from landing.give_up(key, item, error)
+            yield from handler.give_up(key, item, error)
         else:
-            landing.observe(result)
+            handler.observe(result)
             yield item, result
             loop.finish(key)
-        landing._left -= 1
-    landing.check_in_if_due()
+        handler.left -= 1
+    handler.check_in_if_due()
     loop.end()

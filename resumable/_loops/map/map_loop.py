@@ -1,23 +1,17 @@
-"""One map's place in its input: which items are to be handed out, and which are done or given up.
-
-What steps through the items and who works on them is not known here.
-"""
+"""A map's loop: which items are to be worked on, which are done, and which were given up."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
 from .. import sources
 from ..by_key import KeyLedger
-from ..by_position import Saved
-from ..loop import AsyncLoopOwner, Loop, LoopOwner
-from ..out_of_order import ScatteredLedger, followed_otherwise
-
-Key = str | int
+from ..by_position import ItemKey, Saved
+from ..loop import Loop, LoopOwner
+from ..out_of_order import OutOfOrderLedger
 
 
 class Failed:
@@ -27,19 +21,19 @@ class Failed:
         saved: What :meth:`to_dict` gave in an earlier run.
     """
 
-    def __init__(self, saved: Mapping[str, Iterable[tuple[Key, str]]] | None = None) -> None:
+    def __init__(self, saved: Mapping[str, Iterable[tuple[ItemKey, str]]] | None = None) -> None:
         self._lock = threading.RLock()  # a signal handler that saves may come in between
-        self._by_loop: dict[str, dict[Key, str]] = {name: dict(pairs) for name, pairs in (saved or {}).items()}
+        self._by_loop: dict[str, dict[ItemKey, str]] = {name: dict(pairs) for name, pairs in (saved or {}).items()}
 
     def __len__(self) -> int:
         return sum(map(len, self._by_loop.values()))
 
-    def of(self, loop: str) -> Mapping[Key, str]:
-        """Those of one loop, as they come and go."""
+    def of(self, loop: str) -> Mapping[ItemKey, str]:
+        """A live view of one loop's items."""
         return self._by_loop.setdefault(loop, {})
 
-    def all(self) -> dict[Key, str]:
-        """Those of all loops; a key that several loops have is given as ``loop/key``."""
+    def all(self) -> dict[ItemKey, str]:
+        """The items of all loops; a key that several loops have is given as ``loop/key``."""
         with self._lock:
             loops = Counter(key for failures in self._by_loop.values() for key in failures)
             return {
@@ -48,15 +42,18 @@ class Failed:
                 for key, text in failures.items()
             }
 
-    def add(self, loop: str, key: Key, text: str) -> None:
+    def add(self, loop: str, key: ItemKey, text: str) -> None:
+        """An item was given up."""
         with self._lock:
             self._by_loop.setdefault(loop, {})[key] = text
 
-    def discard(self, loop: str, key: Key) -> None:
+    def discard(self, loop: str, key: ItemKey) -> None:
+        """An item is done after all."""
         with self._lock:
             self._by_loop.get(loop, {}).pop(key, None)
 
     def to_dict(self) -> dict[str, list[list[Any]]]:
+        """The saved form."""
         with self._lock:
             return {name: list(map(list, pairs.items())) for name, pairs in self._by_loop.items() if pairs}
 
@@ -73,23 +70,24 @@ def error_text(error: BaseException) -> str:
 T = TypeVar("T")
 
 
-class Done(Loop[T]):
-    """One ``map``'s place in its input. Not iterable itself: :meth:`to_do` hands out, :meth:`finish` is told.
+class MapLoop(Loop[T]):
+    """The loop of one ``map``. Not iterable: :meth:`to_do` hands items out, :meth:`finish` notes those that are done.
 
-    An item that was given up counts as handed out and not done; it is handed out again only if that is asked for.
+    An item that was given up counts as handed out and not done; it is handed out again only with *retry_failed*.
 
     Attributes:
-        finish: Told the key of an item that is done.
+        current: The key of the item that the loop's body works on.
+        finish: Called with the key of an item that is done.
         on_wake: Called by :meth:`wake`, besides; from any thread and from signal handlers.
     """
 
-    _ledger: KeyLedger
+    _ledger: KeyLedger | OutOfOrderLedger
 
     def __init__(
         self,
         items: Any,
-        owner: LoopOwner | AsyncLoopOwner,
-        ledger: KeyLedger,
+        owner: LoopOwner[Any],
+        ledger: KeyLedger | OutOfOrderLedger,
         name: str,
         failed: Failed | None = None,
         *,
@@ -97,30 +95,21 @@ class Done(Loop[T]):
     ) -> None:
         super().__init__(items, owner, ledger, name)
         self.on_wake: Callable[[], None] = lambda: None
+        self.current: ItemKey = 0
         self._all_failed = failed if failed is not None else Failed()
-        self._failed = self._all_failed.of(name)
-        self._skipped = frozenset() if retry_failed else frozenset(self._failed)
-        self._retried = frozenset(self._failed)
-        self.finish: Callable[[Key], None] = self._finish_again if self._retried else ledger.add
-        self._is_scattered = isinstance(ledger, ScatteredLedger)
-        if isinstance(ledger, ScatteredLedger) and sources.is_indexed(items):
-            ledger.check_indexed(items)
+        known = frozenset(self._all_failed.of(name))
+        self._left_out = frozenset() if retry_failed else known
+        self.finish: Callable[[ItemKey], None] = self._finish_retried if known else ledger.add
 
     def done(self) -> int:
         return self._ledger.done - self._ledger.start
 
+    def current_item(self) -> ItemKey:
+        return self.current
+
     def wake(self) -> None:
         super().wake()
         self.on_wake()
-
-    @property
-    def was_woken(self) -> bool:
-        """Whether the owner wants to be asked before the next item."""
-        return not self._flags
-
-    def rearm(self) -> None:
-        """The owner is about to be asked."""
-        self._flags = [True]
 
     def begin(self) -> None:
         """The first item is asked for."""
@@ -130,70 +119,55 @@ class Done(Loop[T]):
         """All items are done or given up."""
         self._finish()
 
-    def at(self, key: Key) -> None:
-        """The body of the loop works on this item now: loops inside it belong to it."""
-        self._ledger._offered = key
-
-    def _finish_again(self, key: Key) -> None:
+    def _finish_retried(self, key: ItemKey) -> None:
         self._ledger.add(key)
         self._all_failed.discard(self.name, key)
 
-    def give_up(self, key: Key, error: BaseException) -> None:
+    def give_up(self, key: ItemKey, error: BaseException) -> None:
         """The item failed for good."""
         self._all_failed.add(self.name, key, error_text(error))
 
-    def to_do(self) -> Iterator[tuple[Key, T]]:
+    @property
+    def is_async(self) -> bool:
+        """Whether the items need ``async for``."""
+        return not isinstance(self._items, Iterable)
+
+    def to_do(self) -> Iterator[tuple[ItemKey, T]]:
         """The items to work on, each with its key; each counts as handed out from then on.
 
         Raises:
             InputChangedError: The items that are done are not the ones that were.
         """
-        if not self._is_scattered:
-            return self._by_key(sources.steady(self._items))
-        if sources.is_indexed(self._items):
-            return self._by_index()
-        return self._by_passing(sources.steady(self._items))
+        entries: Iterator[tuple[ItemKey, T]]
+        if isinstance(self._ledger, OutOfOrderLedger) and sources.is_indexed(self._items):
+            entries = self._ledger.entries(self._items)
+        else:
+            entries = self._hand_out(self._items)
+        return (entry for entry in entries if entry[0] not in self._left_out) if self._left_out else entries
 
-    def _by_index(self) -> Iterator[tuple[Key, T]]:
-        ledger = cast(ScatteredLedger, self._ledger)
-        items = cast(Sequence[T], self._items)
-        again = ((position, items[position]) for position in ledger.missing)
-        entries = chain(again, ledger.handing_out(sources.steady_from(items, ledger.head)))
-        return (entry for entry in entries if entry[0] not in self._skipped) if self._skipped else entries
-
-    def _by_passing(self, source: Iterable[T]) -> Iterator[tuple[Key, T]]:
-        ledger = cast(ScatteredLedger, self._ledger)
-        for item in source:
-            if ledger.offer(item) and (key := ledger._offered) not in self._skipped:
+    def _hand_out(self, items: Iterable[T]) -> Iterator[tuple[ItemKey, T]]:
+        hand_out = self._ledger.hand_out
+        for item in items:
+            if (key := hand_out(item)) is not None:
                 yield key, item
-        ledger.check_length(ledger._passed)
+        self._check_end()
 
-    def _by_key(self, source: Iterable[T]) -> Iterator[tuple[Key, T]]:
-        handed: set[Key] = set(self._skipped)
-        for item in source:
-            key = self._ledger._checked_key(item)
-            if key not in self._ledger and key not in handed:
-                handed.add(key)
-                yield key, item
-
-    async def to_do_async(self) -> AsyncIterator[tuple[Key, T]]:
-        """The same for an input that needs ``async for``."""
-        handed: set[Key] = set(self._skipped)
+    async def to_do_async(self) -> AsyncIterator[tuple[ItemKey, T]]:
+        """The items to work on, for an input that needs ``async for``. See :meth:`to_do`."""
         async for item in cast(AsyncIterable[T], self._items):
-            if not self._ledger.offer(item):
-                continue
-            key = self._ledger._offered
-            if key not in handed:
-                if not self._is_scattered:
-                    handed.add(key)
+            key = self._ledger.hand_out(item)
+            if key is not None and key not in self._left_out:
                 yield key, item
-        if isinstance(self._ledger, ScatteredLedger):
-            self._ledger.check_length(self._ledger._passed)
+        self._check_end()
+
+    def _check_end(self) -> None:
+        if isinstance(self._ledger, OutOfOrderLedger):
+            self._ledger.check_end()
 
 
-def done_loop(
+def map_loop(
     items: Any,
-    owner: LoopOwner | AsyncLoopOwner,
+    owner: LoopOwner[Any],
     *,
     name: str,
     key: Callable[[T], object] | str | None = None,
@@ -201,8 +175,8 @@ def done_loop(
     failed: Failed | None = None,
     retry_failed: bool = False,
     is_async: bool = False,
-) -> Done[T]:
-    """A loop over what *saved* does not name as done.
+) -> MapLoop[T]:
+    """Make a map's loop over the *items* that *saved* does not name as done.
 
     Raises:
         InputChangedError: If *items* is not the input of *saved*.
@@ -210,11 +184,9 @@ def done_loop(
         ValueError: If *saved* cannot have come from a loop.
     """
     sources.refuse(items, has_key=key is not None, is_async=is_async)
-    ledger: KeyLedger
+    ledger: KeyLedger | OutOfOrderLedger
     if key is None:
-        ledger = ScatteredLedger(owner.operation_id, saved)
-    elif saved and saved.get("by") == "scattered":
-        raise followed_otherwise(owner.operation_id, saved, "by key")
+        ledger = OutOfOrderLedger(owner.operation_id, items, saved)
     else:
-        ledger = KeyLedger(owner.operation_id, saved, key)
-    return Done(items, owner, ledger, name, failed, retry_failed=retry_failed)
+        ledger = KeyLedger(owner.operation_id, items, saved, key)
+    return MapLoop(items, owner, ledger, name, failed, retry_failed=retry_failed)

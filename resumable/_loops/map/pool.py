@@ -1,4 +1,4 @@
-"""Many at a time, over any executor: hands out, takes what ends as it ends, and knows what to repeat.
+"""Many at a time, over any executor: hands out items, takes results as they end, repeats what a crash has lost.
 
 One thread, the loop's own, does all of it: it submits, waits, runs the body between two results, and saves.
 """
@@ -12,46 +12,55 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import Any
 
-from .calls import PENDING, Batch, Failure, Task, Told, Work
+from ..by_position import ItemKey
+from .calls import PENDING, BatchCall, Call, Failure, MappedFunction, WorkerResult
 from .clusters import is_crash, of_the_call
-from .executors import Engine
-from .map_loop import Done, Key
-from .results import PLAIN, Landing, MapOwner, Settings
+from .executors import ExecutorHandle
+from .map_loop import MapLoop
+from .results import PLAIN, MapOwner, MapSettings, PlainResultHandler
 
 _MOST_IN_A_ROW = 10
-"""So many items given up for their workers' death, with no success between: not they, but the pool is at fault."""
+"""After this many crashes in a row without a success, the pool is to blame, not the items."""
 
 
-class Coordinator(Landing):
-    """Many at a time. At most ``max_in_flight`` tasks are out, the one whose results the body sees included."""
+class Coordinator(PlainResultHandler):
+    """Works on many items at a time.
 
-    def __init__(self, loop: Done[Any], owner: MapOwner, settings: Settings, work: Work, executor: Any) -> None:
+    At most ``max_in_flight`` calls are out, the one whose results the body sees included.
+    """
+
+    def __init__(
+        self, loop: MapLoop[Any], owner: MapOwner[int], settings: MapSettings, fn: MappedFunction, executor: Any
+    ) -> None:
         super().__init__(loop, owner, settings)
-        self._work = work
+        self._fn = fn
         self._given_executor = executor
         self._to_do = loop.to_do()
+        # While steady, each call that ends is followed by one new call, without further checks.
         self._is_steady = False
-        self._again: deque[Task] = deque()
-        self._flying: dict[Future[Any], Task] = {}
-        self._landed: SimpleQueue[Future[Any] | None] = SimpleQueue()
+        self._again: deque[Call] = deque()
+        self._in_flight: dict[Future[Any], Call] = {}
+        # None in it stands for a wake.
+        self._ended: SimpleQueue[Future[Any] | None] = SimpleQueue()
         self._window = settings.max_in_flight
         self._successes = 0
-        self._suspects: list[Task] = []
+        # Calls that were out when workers died.
+        self._suspects: list[Call] = []
         self._crash: BaseException | None = None
-        self._crashes: dict[Key, int] = {}
+        self._crashes: dict[ItemKey, int] = {}
         self._given_up_in_a_row = 0
-        self._empty_breaks = 0
+        self._idle_crashes = 0
 
     def results(self) -> Generator[tuple[Any, Any], None, None]:
         """Each item with its result, as they end.
 
-        The way of nearly all items, one a task, is written out here; all that is rare is elsewhere.
+        The path of nearly all items, one in a call, is written out here for speed; everything rare is elsewhere.
         """
-        loop, ledger, flying, to_do = self.loop, self.loop._ledger, self._flying, self._to_do
-        wait, land, finish = self._landed.get, self._landed.put, loop.finish
-        self._engine = Engine(self._given_executor, self._work, self.ask_for_save)
-        launch = self._engine.launch
-        loop.on_wake = lambda: land(None)
+        loop, in_flight, to_do = self.loop, self._in_flight, self._to_do
+        wait, note_end, finish = self._ended.get, self._ended.put, loop.finish
+        self._executor = ExecutorHandle(self._given_executor, self._fn, self.ask_for_save)
+        launch = self._executor.launch
+        loop.on_wake = lambda: note_end(None)
         loop.begin()
         is_well = False
         try:
@@ -59,36 +68,36 @@ class Coordinator(Landing):
             while True:
                 if not self._is_steady:
                     self._fill()
-                    if not flying:
+                    if not in_flight:
                         if self._crash is None:
                             break
                         yield from self._recover(self._crash)
                         continue
-                    launch = self._engine.launch
+                    launch = self._executor.launch
                 future = wait()
                 if future is None:
                     self.check_in_if_due()
                     continue
-                task = flying.pop(future)
-                result = task.result
+                call = in_flight.pop(future)
+                result = call.result
                 try:
                     if result is PENDING:
                         result = future.result()
                 except BaseException as error:
                     if not future.done() or future.cancelled() or future.exception() is not error:
                         raise  # a signal's, not the call's
-                    yield from self._land_error(task, error)
+                    yield from self._handle_error(call, error)
                     continue
-                if type(task) is Batch:
-                    yield from self._land_batch(task, result)
+                if type(call) is BatchCall:
+                    yield from self._handle_batch(call, result)
                     continue
                 if type(result) not in PLAIN:
-                    result = self._told(result)
-                ledger._offered = task.key
-                yield task.item, result
-                finish(task.key)
-                self._left -= 1
-                if self._left <= 0 or not loop._flags:
+                    result = self._unwrapped(result)
+                loop.current = call.key
+                yield call.item, result
+                finish(call.key)
+                self.left -= 1
+                if self.left <= 0 or not loop.flags:
                     self.check_in()
                 if not self._is_steady:
                     self._note_success()
@@ -97,14 +106,14 @@ class Coordinator(Landing):
                 if entry is None:
                     self._is_steady = False
                     continue
-                task = Task(*entry)
+                call = Call(*entry)
                 try:
-                    future = launch(task)
+                    future = launch(call)
                 except BrokenExecutor as error:
-                    self._break(task, error)
+                    self._note_broken(call, error)
                     continue
-                flying[future] = task
-                future.add_done_callback(land)
+                in_flight[future] = call
+                future.add_done_callback(note_end)
             is_well = True
             self.check_in_if_due()
             loop.end()
@@ -114,9 +123,9 @@ class Coordinator(Landing):
             self._close(wait=is_well)
 
     def _close(self, *, wait: bool) -> None:
-        for future in list(self._flying):
+        for future in list(self._in_flight):
             future.cancel()
-        self._engine.close(wait=wait)
+        self._executor.close(wait=wait)
 
     def check_in(self) -> None:
         super().check_in()
@@ -124,38 +133,38 @@ class Coordinator(Landing):
 
     # -- what ended
 
-    def _land_error(self, task: Task, error: BaseException) -> Iterator[tuple[Any, Any]]:
+    def _handle_error(self, call: Call, error: BaseException) -> Iterator[tuple[Any, Any]]:
         self._is_steady = False
         if is_crash(error):
-            self._suspects.append(task)
+            self._suspects.append(call)
             self._crash = error
         elif not isinstance(error, Exception):
             raise error
-        elif type(task) is Batch:
-            self._again.extendleft(reversed(task.singly()))  # to see which one it is
+        elif type(call) is BatchCall:
+            self._again.extendleft(reversed(call.singly()))  # to see which item it is
         else:
-            yield from self.give_up(task.key, task.item, of_the_call(error))
-            self._left -= 1
+            yield from self.give_up(call.key, call.item, of_the_call(error))
+            self.left -= 1
         self.check_in_if_due()
 
-    def _land_batch(self, batch: Batch, results: Any) -> Iterator[tuple[Any, Any]]:
-        results = self._told(results) if type(results) is Told else results
+    def _handle_batch(self, batch: BatchCall, results: Any) -> Iterator[tuple[Any, Any]]:
+        results = self._unwrapped(results) if type(results) is WorkerResult else results
         for key, item, result in zip(batch.key, batch.item, results, strict=True):
             if type(result) is Failure:
                 yield from self.give_up(key, item, result.error)
             else:
                 if type(result) not in PLAIN:
                     self.observe(result)
-                self.loop.at(key)
+                self.loop.current = key
                 yield item, result
                 self.loop.finish(key)
-            self._left -= 1
-            if self._left <= 0 or not self.loop._flags:
-                self.check_in()
+            self.left -= 1
+            self.check_in_if_due()
         self._note_success()
 
-    def _told(self, result: Any) -> Any:
-        if type(result) is not Told:
+    def _unwrapped(self, result: Any) -> Any:
+        """*result* itself, once the quotas that came with it are known."""
+        if type(result) is not WorkerResult:
             self.observe(result)
             return result
         for limit in result.limits:
@@ -172,79 +181,80 @@ class Coordinator(Landing):
     # -- what is handed out
 
     def _fill(self) -> None:
-        """Hand out as much as may be."""
-        flying, settings = self._flying, self.settings
-        items = sum(map(len, flying.values()))
-        while self._crash is None and len(flying) < self._window:
-            task = self._again.popleft() if self._again else self._next()
-            if task is None:
+        """Launch as many calls as may be out."""
+        in_flight, settings = self._in_flight, self.settings
+        items = sum(map(len, in_flight.values()))
+        while self._crash is None and len(in_flight) < self._window:
+            call = self._again.popleft() if self._again else self._next()
+            if call is None:
                 self.owner.has_quota(None)
                 return
-            if not self.owner.has_quota(items, len(task)):
-                if flying:  # it may use up the rest
-                    self._again.appendleft(task)
+            if not self.owner.has_quota(items, len(call)):
+                if in_flight:  # it may use up the rest
+                    self._again.appendleft(call)
                     return
                 self.check_in()  # waits
-            self._launch(task)
-            items += len(task)
+            self._launch(call)
+            items += len(call)
         is_full = self._window == settings.max_in_flight and self._crash is None and not self._again
         self._is_steady = is_full and settings.batch == 1 and not self.owner.is_metered
 
-    def _next(self) -> Task | None:
+    def _next(self) -> Call | None:
         entries = list(islice(self._to_do, self.settings.batch))
         if len(entries) > 1:
-            return Batch(*zip(*entries, strict=True))
-        return Task(*entries[0]) if entries else None
+            return BatchCall(*zip(*entries, strict=True))
+        return Call(*entries[0]) if entries else None
 
-    def _launch(self, task: Task) -> None:
+    def _launch(self, call: Call) -> None:
         try:
-            future = self._engine.launch(task)
+            future = self._executor.launch(call)
         except BrokenExecutor as error:
-            self._break(task, error)
+            self._note_broken(call, error)
             return
-        self._flying[future] = task
-        future.add_done_callback(self._landed.put)
+        self._in_flight[future] = call
+        future.add_done_callback(self._ended.put)
 
     # -- when workers died
 
-    def _break(self, task: Task, error: BaseException) -> None:
-        """The pool takes no more: *task* did not get out."""
-        self._again.appendleft(task)
+    def _note_broken(self, call: Call, error: BaseException) -> None:
+        """The pool takes no more calls: *call* did not get out."""
+        self._again.appendleft(call)
         self._crash, self._is_steady = error, False
 
     def _recover(self, error: BaseException) -> Iterator[tuple[Any, Any]]:
-        """Nothing is out any more: run again what was, fewer at a time; alone, an item must answer for itself."""
+        """Nothing is out any more: repeat what was, fewer at a time, until an item that crashes is out alone."""
         self._crash = None
-        tasks, suspects = len(self._suspects), [one for task in self._suspects for one in task.singly()]
+        calls, suspects = len(self._suspects), [one for call in self._suspects for one in call.singly()]
         self._suspects = []
-        self._engine.replace(error)
-        self._note_break(tasks, error)
+        self._executor.replace(error)
+        self._note_crash(calls, error)
         if len(suspects) == 1 and self._is_guilty(suspects[0].key):
-            yield from self._bury(suspects[0], error)
+            yield from self._give_up_crasher(suspects[0], error)
         else:
             self._again.extendleft(reversed(suspects))
 
-    def _note_break(self, tasks: int, error: BaseException) -> None:
-        self._empty_breaks = 0 if tasks else self._empty_breaks + 1
-        if self._empty_breaks > _MOST_IN_A_ROW:
+    def _note_crash(self, calls: int, error: BaseException) -> None:
+        """Narrow the window: *calls* were out when workers died."""
+        self._idle_crashes = 0 if calls else self._idle_crashes + 1
+        if self._idle_crashes > _MOST_IN_A_ROW:
             raise error
-        if tasks:
+        if calls:
             self._successes = 0
-            self._window = max(1, min(self._window, tasks) // 2)
+            self._window = max(1, min(self._window, calls) // 2)
 
-    def _is_guilty(self, key: Key) -> bool:
-        """The item was alone when its worker died. Whether it is given up for that."""
+    def _is_guilty(self, key: ItemKey) -> bool:
+        """Count a crash for an item that was out alone; True once it is to be given up."""
         self._crashes[key] = self._crashes.get(key, 0) + 1
         return self._crashes[key] >= self.settings.max_crashes
 
-    def _bury(self, task: Task, error: BaseException) -> Iterator[tuple[Any, Any]]:
+    def _give_up_crasher(self, call: Call, error: BaseException) -> Iterator[tuple[Any, Any]]:
         self._given_up_in_a_row += 1
         if self._given_up_in_a_row > _MOST_IN_A_ROW:
             raise error
         self._widen(self.settings.max_in_flight)
         if self.settings.on_error == "raise":
-            self.note_failure(task.key, error)  # or no later run would get beyond it
-        yield from self.give_up(task.key, task.item, error)
+            self.note_failure(call.key, error)  # or no later run would get beyond it
+        yield from self.give_up(call.key, call.item, error)
 
     def _widen(self, window: int) -> None:
         self._window = min(window, self.settings.max_in_flight)

@@ -1,17 +1,19 @@
-"""What all ways to work on many items share: what was asked for, the body's turn, and what is noted after it."""
+"""What every map shares: its settings, and what happens before and after the loop's body gets a result."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 import tenacity
 
 from ..._retry import Saver, reason
-from .calls import SEEN
-from .map_loop import Done, Key
+from ..by_position import ItemKey
+from ..loop import Items_co, LoopOwner
+from .calls import LIMITS
+from .map_loop import MapLoop
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -19,12 +21,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger("resumable.retry")
 OnError = Literal["raise", "skip", "collect"]
 PLAIN = frozenset({int, str, float, bool, type(None), dict, list, tuple, bytes})
-"""Types of results that say nothing of a quota."""
+"""Types of results that carry no quota."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What ``map`` was asked for.
+class MapSettings:
+    """The arguments of ``map`` and ``amap``, checked.
 
     Raises:
         TypeError: If a number is no int, or *retry* is no policy of tenacity.
@@ -49,8 +51,8 @@ class Settings:
             raise TypeError(f"retry must be a policy such as tenacity.Retrying(...), not {self.retry!r:.80}")
 
 
-class Owner(Saver, Protocol):
-    """What any map asks of its checkpoint."""
+class MapOwner(LoopOwner[Items_co], Saver, Protocol[Items_co]):
+    """What a map needs of its checkpoint, besides what each loop needs."""
 
     def observe(self, response: object, /) -> None: ...
     def error(self) -> None: ...
@@ -64,65 +66,83 @@ class Owner(Saver, Protocol):
         ...
 
 
-class MapOwner(Owner, Protocol):
-    """The same for plain code."""
-
-    def check_in(self) -> int: ...
+Owner = TypeVar("Owner", bound=MapOwner[Any])
 
 
-class Landing:
-    """What all ways of working share: the body's turn, and what is noted after it."""
+class ResultHandler(Generic[Owner]):
+    """Notes what came of an item, and knows when the owner is to be asked.
 
-    def __init__(self, loop: Done[Any], owner: Any, settings: Settings) -> None:
+    Attributes:
+        left: How many items may still be done before the next check-in.
+    """
+
+    def __init__(self, loop: MapLoop[Any], owner: Owner, settings: MapSettings) -> None:
         self.loop = loop
         self.owner = owner
         self.settings = settings
-        self._left = 0
-        self._reason: str | None = None
+        self.left = 0
+        self._save_reason: str | None = None
+
+    @property
+    def is_check_in_due(self) -> bool:
+        """Whether the owner is to be asked before the next item."""
+        return self.left <= 0 or not self.loop.flags
 
     def ask_for_save(self, retry_state: RetryCallState) -> None:
-        """A worker is about to sleep: have all saved that is done, as soon as no body is half-way. From any thread."""
-        self._reason = reason(retry_state)
+        """Have everything saved that is done, once no body is half-way: a worker will sleep. From any thread."""
+        self._save_reason = reason(retry_state)
         self.loop.wake()
 
-    def check_in(self) -> None:
-        self.loop.rearm()
-        if self._reason is not None:
-            asked, self._reason = self._reason, None
-            try:
-                self.owner.save(asked)
-            except Exception as failure:
-                self.note_unsaved(failure)
-        self._left = max(1, self.owner.check_in())
+    def begin_check_in(self) -> str | None:
+        """The owner is about to be asked. Return the reason for a save that a retry asked for."""
+        self.loop.flags = [True]
+        asked, self._save_reason = self._save_reason, None
+        return asked
 
     def note_unsaved(self, failure: Exception) -> None:
-        """A save for a retry failed: the next one that is due tries again, and tells the loop if it fails, too."""
+        """A save for a retry failed. The next one that is due tries again, and raises if it fails, too."""
         _log.error("%r could not be saved before a retry: %s", self.owner.operation_id, failure)
 
-    def check_in_if_due(self) -> None:
-        if self._left <= 0 or self.loop.was_woken:
-            self.check_in()
-
-    def give_up(self, key: Key, item: Any, error: BaseException) -> Iterator[tuple[Any, Any]]:
-        """What the body sees of an item that failed."""
+    def give_up(self, key: ItemKey, item: Any, error: BaseException) -> Iterator[tuple[Any, Any]]:
+        """An item failed for good: yield what the body is to see of it."""
         self.observe(error)
         if self.settings.on_error == "raise":
             error.add_note(f"resumable: at item {item!r:.80}")
             raise error
         if self.settings.on_error == "collect":
-            self.loop.at(key)
+            self.loop.current = key
             yield item, error
         self.note_failure(key, error)
 
-    def note_failure(self, key: Key, error: BaseException) -> None:
+    def note_failure(self, key: ItemKey, error: BaseException) -> None:
+        """Keep *error* with the checkpoint, and count it."""
         self.loop.give_up(key, error)
         self.owner.error()
 
     def observe(self, seen: Any) -> None:
         """Learn of quotas from a response or an error."""
-        limits = getattr(seen, SEEN, None)
+        limits = getattr(seen, LIMITS, None)
         if limits:
             for limit in limits:
                 self.owner.observe(limit)
         elif hasattr(seen, "headers") or hasattr(seen, "response"):
             self.owner.observe(seen)
+
+
+class PlainResultHandler(ResultHandler[MapOwner[int]]):
+    """A result handler that checks in without ``await``."""
+
+    def check_in(self) -> None:
+        """Save what a retry asked for; then ask the owner."""
+        asked = self.begin_check_in()
+        if asked is not None:
+            try:
+                self.owner.save(asked)
+            except Exception as failure:
+                self.note_unsaved(failure)
+        self.left = max(1, self.owner.check_in())
+
+    def check_in_if_due(self) -> None:
+        """Check in if the items are used up, or the loop was woken."""
+        if self.is_check_in_due:
+            self.check_in()

@@ -1,37 +1,32 @@
-"""Many at a time under asyncio: a bounded number of tasks; what ends is taken as it ends."""
+"""Many at a time under asyncio: a bounded number of tasks, whose results are taken as they end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError
 from types import CoroutineType
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import tenacity
 
 from ..._retry import chain_async
+from ..by_position import ItemKey
 from .calls import settings_of
-from .map_loop import Done, Key
-from .results import PLAIN, Landing, Owner, Settings
+from .map_loop import MapLoop
+from .results import PLAIN, MapOwner, MapSettings, ResultHandler
 
 T = TypeVar("T")
 R = TypeVar("R")
-Entry = tuple[Key, Any]
-
-
-class AsyncMapOwner(Owner, Protocol):
-    """What a map asks of its checkpoint."""
-
-    async def check_in_async(self) -> int: ...
+Entry = tuple[ItemKey, Any]
 
 
 def with_retry(
     fn: Callable[[T], Awaitable[R]], policy: tenacity.BaseRetrying | None, before_sleep: Callable[[Any], None]
 ) -> Callable[[T], Awaitable[R]]:
-    """*fn*, tried again as *policy* says. Each call has a policy of its own: a shared one mixes tasks up."""
+    """Have *fn* tried again as *policy* says. Each call has a policy of its own: a shared one mixes tasks up."""
     if policy is None:
         return fn
     settings: dict[str, Any] = dict(settings_of(policy) or {})
@@ -47,52 +42,57 @@ def with_retry(
 
 
 def start_async(
-    owner: AsyncMapOwner, loop: Done[T], fn: Callable[[T], Awaitable[R]], settings: Settings
+    owner: MapOwner[Awaitable[int]], loop: MapLoop[T], fn: Callable[[T], Awaitable[R]], settings: MapSettings
 ) -> AsyncGenerator[tuple[T, R], None]:
-    """The results of ``amap``; nothing runs before the first is asked for.
+    """Start ``amap``; nothing runs before the first result is asked for.
 
     Raises:
-        TypeError: *fn* cannot be called.
+        TypeError: If *fn* cannot be called.
     """
     if not callable(fn):
         raise TypeError(f"amap() needs an async function, not {fn!r:.80}")
     return AsyncCoordinator(loop, owner, settings, fn).results()
 
 
-class AsyncCoordinator(Landing):
-    """At most ``max_in_flight`` tasks are out, the one whose result the body sees included."""
+class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
+    """Works on many items at a time, in tasks.
 
-    def __init__(self, loop: Done[Any], owner: AsyncMapOwner, settings: Settings, fn: Callable[[Any], Any]) -> None:
+    At most ``max_in_flight`` tasks are out, the one whose result the body sees included.
+    """
+
+    def __init__(
+        self, loop: MapLoop[Any], owner: MapOwner[Awaitable[int]], settings: MapSettings, fn: Callable[[Any], Any]
+    ) -> None:
         super().__init__(loop, owner, settings)
-        self._checking = owner
         self._fn = with_retry(fn, settings.retry, self.ask_for_save)
-        self._sync: Any = loop.to_do() if isinstance(loop._items, Iterable) else None
-        self._async: AsyncIterator[Entry] | None = loop.to_do_async() if self._sync is None else None
+        self._to_do: Iterator[Entry] | None = None if loop.is_async else loop.to_do()
+        self._to_do_async: AsyncIterator[Entry] | None = loop.to_do_async() if loop.is_async else None
         self._held: Entry | None = None
         self._is_out = False
+        # While steady, each task that ends is followed by one new task, without further checks.
         self._is_steady = False
-        self._flying: dict[asyncio.Task[Any], Entry] = {}
-        self._landed: deque[asyncio.Task[Any]] = deque()
+        self._in_flight: dict[asyncio.Task[Any], Entry] = {}
+        self._ended: deque[asyncio.Task[Any]] = deque()
         self._something = asyncio.Event()
 
     async def results(self) -> AsyncGenerator[tuple[Any, Any], None]:
         """Each item with its result, as they end."""
-        loop, flying, landed = self.loop, self._flying, self._landed
-        home = asyncio.get_running_loop()
-        self._create_task, self._land_it = home.create_task, self._land
-        loop.on_wake = lambda: _call_soon(home, self._something.set)
+        loop, in_flight, ended = self.loop, self._in_flight, self._ended
+        event_loop = asyncio.get_running_loop()
+        self._create_task, self._note_end = event_loop.create_task, self._end
+        loop.on_wake = lambda: _call_soon(event_loop, self._something.set)
         loop.begin()
         try:
             await self._check_in_if_due()
             while True:
                 if not self._is_steady:
                     await self._fill()
-                    if not flying:
+                    if not in_flight:
                         break
-                if not landed:
-                    await self._until_something()
-                task = landed.popleft()
-                key, item = flying[task]
+                if not ended:
+                    await self._until_one_ends()
+                task = ended.popleft()
+                key, item = in_flight[task]
                 try:
                     result = task.result()
                 except (Exception, asyncio.CancelledError) as error:
@@ -101,12 +101,12 @@ class AsyncCoordinator(Landing):
                 else:
                     if type(result) not in PLAIN and hasattr(result, "headers"):
                         self.owner.observe(result)
-                    loop.at(key)
+                    loop.current = key
                     yield item, result
                     loop.finish(key)
-                del flying[task]
-                self._left -= 1
-                if self._left <= 0 or not loop._flags:
+                del in_flight[task]
+                self.left -= 1
+                if self.left <= 0 or not loop.flags:
                     await self._check_in()
                 if self._is_steady:
                     self._launch_next()
@@ -116,47 +116,47 @@ class AsyncCoordinator(Landing):
             self.owner.has_quota(0)
             await self._cancel()
 
-    async def _until_something(self) -> None:
-        while not self._landed:
+    async def _until_one_ends(self) -> None:
+        while not self._ended:
             self._something.clear()
             await self._something.wait()
             await self._check_in_if_due()
 
     async def _check_in_if_due(self) -> None:
-        if self._left <= 0 or self.loop.was_woken:
+        if self.is_check_in_due:
             await self._check_in()
 
     async def _check_in(self) -> None:
-        self.loop.rearm()
-        if self._reason is not None:
-            asked, self._reason = self._reason, None
+        asked = self.begin_check_in()
+        if asked is not None:
             try:
                 await self.owner.save(asked)
             except Exception as failure:
                 self.note_unsaved(failure)
-        self._left = max(1, await self._checking.check_in_async())
+        self.left = max(1, await self.owner.check_in())
         self._is_steady = False
 
     async def _fill(self) -> None:
-        flying = self._flying
-        while not self._is_out and len(flying) < self.settings.max_in_flight:
+        """Launch as many tasks as may be out."""
+        in_flight = self._in_flight
+        while not self._is_out and len(in_flight) < self.settings.max_in_flight:
             entry = self._held or await self._next()
             if entry is None:
                 self._is_out = True
                 self.owner.has_quota(None)
                 return
-            if not self.owner.has_quota(len(flying)):
+            if not self.owner.has_quota(len(in_flight)):
                 self._held = entry
-                if flying:  # it may use up the rest
+                if in_flight:  # it may use up the rest
                     return
                 await self._check_in()  # waits
             self._held = None
             self._launch(entry)
-        self._is_steady = self._sync is not None and not self._is_out and not self._checking.is_metered
+        self._is_steady = self._to_do is not None and not self._is_out and not self.owner.is_metered
 
     def _launch_next(self) -> None:
-        """One has landed, one is handed out: the way of nearly all items."""
-        entry = next(self._sync, None)
+        assert self._to_do is not None
+        entry = next(self._to_do, None)
         if entry is not None:
             self._launch(entry)
         else:
@@ -165,22 +165,22 @@ class AsyncCoordinator(Landing):
     def _launch(self, entry: Entry) -> None:
         call = self._fn(entry[1])
         task = self._create_task(call) if type(call) is CoroutineType else asyncio.ensure_future(call)
-        self._flying[task] = entry
-        task.add_done_callback(self._land_it)
+        self._in_flight[task] = entry
+        task.add_done_callback(self._note_end)
 
     async def _next(self) -> Entry | None:
-        if self._sync is not None:
-            return next(self._sync, None)
-        assert self._async is not None
-        return await anext(self._async, None)
+        if self._to_do is not None:
+            return next(self._to_do, None)
+        assert self._to_do_async is not None
+        return await anext(self._to_do_async, None)
 
-    def _land(self, task: asyncio.Task[Any]) -> None:
-        self._landed.append(task)
-        if len(self._landed) == 1:
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        self._ended.append(task)
+        if len(self._ended) == 1:
             self._something.set()
 
     async def _cancel(self) -> None:
-        tasks = list(self._flying)
+        tasks = list(self._in_flight)
         for task in tasks:
             task.cancel()
         # Their errors are looked at, or asyncio would complain of them.
@@ -188,7 +188,7 @@ class AsyncCoordinator(Landing):
 
 
 def _of_the_call(error: BaseException) -> Exception:
-    """What an item's call ended with. That the call was cancelled does not mean that whoever runs the loop is."""
+    """The error for an item whose call ended with *error*; a cancelled call does not mean a cancelled loop."""
     if isinstance(error, Exception):
         return error
     cancelled = CancelledError("the call was cancelled")

@@ -12,22 +12,22 @@ from hypothesis import strategies as st
 
 from resumable import InputChangedError
 from resumable._loops.by_key import merged
-from resumable._loops.map.map_loop import Done, Failed, done_loop, error_text
-from resumable._loops.out_of_order import ScatteredLedger
+from resumable._loops.map.map_loop import Failed, MapLoop, error_text, map_loop
+from resumable._loops.out_of_order import OutOfOrderLedger
 from resumable._loops.remaining import remaining
 from tests.support.loops import FakeOwner
 
 
-def loop_over(items: Iterable[Any], form: dict[str, Any] | None = None, **options: Any) -> Done[Any]:
-    return done_loop(items, FakeOwner(), name="map", saved=form, **options)
+def loop_over(items: Iterable[Any], form: dict[str, Any] | None = None, **options: Any) -> MapLoop[Any]:
+    return map_loop(items, FakeOwner(), name="map", saved=form, **options)
 
 
-def saved(loop: Done[Any]) -> dict[str, Any]:
+def saved(loop: MapLoop[Any]) -> dict[str, Any]:
     """The saved form, as it comes back from a file."""
     return json.loads(json.dumps(loop.to_dict()))
 
 
-def after(done: Iterable[int], handed: int, items: Iterable[Any] = range(100), **options: Any) -> Done[Any]:
+def after(done: Iterable[int], handed: int, items: Iterable[Any] = range(100), **options: Any) -> MapLoop[Any]:
     """A loop that handed out some items, of which some are done."""
     loop = loop_over(items, **options)
     to_do = loop.to_do()
@@ -155,7 +155,7 @@ def test_changes_on_top_of_each_other_give_the_whole(key: Any) -> None:
             if number % 7 != step % 7:
                 loop.finish(number)
         changes = json.loads(json.dumps(loop.changes()))
-        loop.settle(changes)
+        loop.commit(changes)
         form = merged(form, [changes])
 
     left = {item for _, item in loop_over(range(5000), form, key=key).to_do()}
@@ -203,7 +203,7 @@ def test_an_error_without_text_that_can_be_had_is_named_by_its_type() -> None:
 
 def test_memory_follows_what_is_missing() -> None:
     """At 1e9 items a set of keys would be 20 GB."""
-    ledger = ScatteredLedger("crawl", {"by": "scattered", "head": 10**9, "handed": 10**9, "missing": [[5, 6]]})
+    ledger = OutOfOrderLedger("crawl", saved={"by": "scattered", "head": 10**9, "handed": 10**9, "missing": [[5, 6]]})
 
     assert (ledger.missing, ledger.start) == ([5, 6], 10**9 - 2)
     assert len(json.dumps(ledger.to_dict(0))) < 200

@@ -30,7 +30,7 @@ from resumable import (
     every,
 )
 from resumable import current_checkpoint as current
-from resumable._loops.map.calls import Work, one_remotely
+from resumable._loops.map.calls import MappedFunction, call_remotely
 from resumable.testing import FaultyStore, ManualClock, MemoryStore
 from tests.support.stores import keys
 
@@ -296,7 +296,7 @@ def test_an_error_that_does_not_pickle_costs_no_other_item(pool: Any, batch: int
 def test_an_error_that_stands_in_for_one_that_does_not_pickle_has_it_not_as_its_context() -> None:
     """Picklers that take along what an error came of, as tblib's does, would fail again."""
     with pytest.raises(RuntimeError, match="ValueError: three") as caught:
-        one_remotely(Work(unpicklable_error), 3)
+        call_remotely(MappedFunction(unpicklable_error), 3)
 
     assert caught.value.__context__ is None
 
@@ -674,8 +674,8 @@ def test_another_engine_and_another_number_of_workers_go_on(tmp_path: Path) -> N
     for number, engine in enumerate(engines):
         with contextlib.suppress(KeyError), opened(tmp_path) as cp:
             results = cp.map(square, range(50), executor=engine, max_in_flight=3 + number)
-            for landed, (item, _) in enumerate(results):
-                if landed == 11:
+            for ended, (item, _) in enumerate(results):
+                if ended == 11:
                     raise KeyError
                 seen.append(item)
     assert sorted(seen) == list(range(50))
