@@ -140,7 +140,7 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
 
     def __enter__(self) -> Checkpoint[S]:
         checkpoint: Checkpoint[S] = Checkpoint(self._options)
-        checkpoint._open()
+        checkpoint.enter_block()
         self._open.append(checkpoint)
         return checkpoint
 
@@ -149,12 +149,12 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
     ) -> Literal[False]:
         checkpoint = self._open.pop()
         assert isinstance(checkpoint, Checkpoint)
-        checkpoint._close(error)
+        checkpoint.leave_block(error)
         return False
 
     async def __aenter__(self) -> AsyncCheckpoint[S]:
         checkpoint: AsyncCheckpoint[S] = AsyncCheckpoint(self._options)
-        await checkpoint._open()
+        await checkpoint.enter_block()
         self._open.append(checkpoint)
         return checkpoint
 
@@ -163,7 +163,7 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
     ) -> Literal[False]:
         checkpoint = self._open.pop()
         assert isinstance(checkpoint, AsyncCheckpoint)
-        await checkpoint._close(error)
+        await checkpoint.leave_block(error)
         return False
 
 

@@ -500,7 +500,7 @@ async def test_an_awaitable_behind_a_plain_decorator_is_awaited_before_the_end(
 
     async def crawl(a: int) -> int:
         await asyncio.sleep(0)
-        stored.append(current_checkpoint_or_none()._core.is_owner())
+        stored.append(current_checkpoint_or_none()._operation.is_owner())
         if a < 0:
             raise ConnectionError
         return a

@@ -165,7 +165,7 @@ def done_set(in_flight: int, items: int = 1_000_000_000) -> tuple[int, float]:
 def _save_milliseconds(loop: Any) -> float:
     """With a checkpoint's own save, to the disk; the median of some."""
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as directory, checkpointed("bench", store=directory) as cp:
-        cp._core.loops.begin("map", lambda name, saved: loop)
+        cp._operation.loops.begin("map", lambda name, saved: loop)
         cp.save()
         times = []
         for key in loop._ledger.missing[:15]:

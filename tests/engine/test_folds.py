@@ -82,7 +82,7 @@ def step_into_a_fold(cp: Checkpoint, directory: Path) -> None:
 def let_go(held: HeldFold, cp: Checkpoint) -> None:
     """Let the fold go on, to its end."""
     held.go_on.set()
-    run(cp._core._stored.wait())
+    run(cp._operation._stored.wait())
 
 
 def keep_journal(store: FileStore, *args: object) -> None:
@@ -104,7 +104,7 @@ def test_a_journal_is_folded_once_it_outgrows_the_snapshot_and_is_worth_it(
         for number in range(120):
             files["new"] = f"{number}" * 200
             cp.save()
-            run(cp._core._stored.wait())
+            run(cp._operation._stored.wait())
             written.add(snapshot.stat().st_ino)
             if journal.exists():
                 longest = max(longest, journal_size(tmp_path, "job"))

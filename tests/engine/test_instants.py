@@ -343,7 +343,7 @@ def test_a_save_that_failed_beside_the_loop_does_not_stop_the_next_one(way: str,
         store.fails_on = {"append_journal": StoreError("the disk is full")}
         files.update((f"new {number}", "y" * 900) for number in range(10))
         cp.tick()
-        while cp._core._stored._flight is not None and not cp._core._stored._flight.future.done():
+        while cp._operation._stored._flight is not None and not cp._operation._stored._flight.future.done():
             os.sched_yield()
         store.fails_on = {}
         if way == "save()":

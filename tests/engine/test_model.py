@@ -102,7 +102,7 @@ class Model(RuleBasedStateMachine):
     @rule()
     def crash(self) -> None:
         """As a kill does: the lock is free, and nothing was saved on the way out."""
-        self.cp._core.release()
+        self.cp._operation.release()
         self.is_open = False
 
     @precondition(lambda self: self.is_open)
@@ -246,13 +246,13 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: self.is_open)
     @rule(items=st.integers(1, 3))
     def tick(self, items: int) -> None:
-        before, is_probed = self.cp.metadata.save_count, self.cp._core._is_probed
+        before, is_probed = self.cp.metadata.save_count, self.cp._operation._is_probed
         self.cp.tick(items)
         self.items += items
         waited = self.clock.now() - self.time_at_save
         due = self.items - self.items_at_save >= self.items_between or waited >= self.seconds_between
         # It follows what a thread is at, or waits for its end, and counts when it stands.
-        while self.cp._core._stored.is_saving or self.cp._core._is_postponed:
+        while self.cp._operation._stored.is_saving or self.cp._operation._is_postponed:
             self.cp.check_in()
         assert self.cp.metadata.save_count == before + due
         if due:
@@ -331,7 +331,7 @@ class Model(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if getattr(self, "is_open", False):
-            self.cp._core.release()
+            self.cp._operation.release()
         if hasattr(self, "directory"):
             shutil.rmtree(self.directory)
 

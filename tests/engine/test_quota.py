@@ -152,7 +152,7 @@ def test_a_wait_is_no_working_time(manager: CheckpointManager, quota: Quota, clo
     with checkpointed("job", manager=manager) as cp:
         cp.observe(remaining=0, limit=10, reset_at=quota.now() + 3600)
         cp.tick()
-        costs = cp._core.session.costs
+        costs = cp._operation.session.costs
 
     assert costs.active_seconds < 1
 

@@ -175,7 +175,7 @@ class Loop(RuleBasedStateMachine):
         found = self.stored(copied)
         if not goes_on:
             return
-        self.cp._core.release()
+        self.cp._operation.release()
         held.clear()
         landed.clear()
         self.is_failing = False
@@ -208,7 +208,7 @@ class Loop(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "root"):
-            self.cp._core.release()
+            self.cp._operation.release()
             shutil.rmtree(self.root)
         held.clear()
         landed.clear()
@@ -283,7 +283,7 @@ def test_a_disk_that_does_not_keep_up_holds_the_loop(tmp_path: Path, monkeypatch
         for number in range(10):
             cp.mapping("files")["new"] = f"{number}" * 900
             cp.tick()
-            assert sum(len(capture.record or b"") for capture in cp._core._stored._sent) < 2000 + 2 * 1500
+            assert sum(len(capture.record or b"") for capture in cp._operation._stored._sent) < 2000 + 2 * 1500
 
 
 def test_what_a_fold_prepared_is_gone_with_the_checkpoint(tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_what_lands_while_a_fold_ends_is_in_the_new_journal(tmp_path: Path) -> N
             cp.tick()
             for one in held:
                 one.exception()
-            generations.add(cp._core._stored._generation)
+            generations.add(cp._operation._stored._generation)
             found = CheckpointManager(tmp_path).load_checkpoint("job")
             assert found is not None
             assert number - 2 <= found.metadata.processed_items

@@ -453,7 +453,7 @@ def test_many_inner_loops_cost_no_more_than_the_first(manager: CheckpointManager
             for inner in cp.remaining(range(3)):
                 if inner == 2 and number % 2:
                     break
-        loops = cp._core.loops
+        loops = cp._operation.loops
 
         assert cp.processed_items == 300 + 150 * 3 + 150 * 2
         assert len(loops.views) == 2

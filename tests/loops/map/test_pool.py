@@ -374,15 +374,15 @@ def test_a_retry_saves_nothing_while_the_body_is_half_way(store: MemoryStore) ->
     with opened(store, NEVER) as cp:
         results = cp.map(work, range(2), executor=partial(ThreadPoolExecutor, 2), retry=asked.policy)
         next(results)
-        saves = cp._core.session.saves
+        saves = cp._operation.session.saves
         cp.state["half"] = True
         may_fail.set()
         assert asked.hooks.acquire(timeout=20)
         asked.hooks.release()
-        assert cp._core.session.saves == saves
+        assert cp._operation.session.saves == saves
         cp.state["whole"] = True
         next(results)
-        assert cp._core.session.saves == saves + 1
+        assert cp._operation.session.saves == saves + 1
         found = CheckpointManager(store=store).load_checkpoint("squares")
         assert found is not None
         assert (found.state, found.metadata.processed_items) == ({"half": True, "whole": True}, 1)
@@ -635,7 +635,7 @@ def test_a_save_that_is_due_does_not_wait_for_the_slowest_item(store: MemoryStor
     with checkpointed("crawl", every(seconds=60), manager=CheckpointManager(store=store, clock=clock)) as cp:
         results = cp.map(square, range(2), executor=executor, max_in_flight=2)
         next(results)
-        session = cp._core.session
+        session = cp._operation.session
         before = session.saves
         helper = threading.Thread(target=_end_after_save, args=(clock, executor, lambda: session.saves > before))
         helper.start()
