@@ -53,8 +53,6 @@ PURE = (
 """No clock, file, network or thread."""
 UPWARD = {"stores._rivals": {"_format.document"}}
 SIDE_DOORS: dict[str, list[str]] = {
-    "": ["ratelimit._wait"],
-    "_api.checkpoint": ["ratelimit._headers"],
     "_api.checkpointed": ["stores._names"],
     "_api.manager": ["stores._names"],
     "_engine.quota": ["ratelimit._budget", "ratelimit._response"],
