@@ -288,26 +288,17 @@ async def _settled(result: Any) -> Any:
 
 
 def _fitting(policy: BaseRetrying, is_async: bool) -> BaseRetrying:
-    if isinstance(policy, AsyncRetrying) and not is_async:
+    """*policy*, or an ``AsyncRetrying`` made of it, whose plain sleep blocks a thread instead of the event loop."""
+    if isinstance(policy, AsyncRetrying) == is_async:
+        return policy
+    if not is_async:
         raise TypeError("an AsyncRetrying cannot retry plain code; give tenacity.Retrying(...)")
-    return _as_async(policy) if is_async and not isinstance(policy, AsyncRetrying) else policy
-
-
-def _as_async(policy: BaseRetrying) -> AsyncRetrying:
     names = inspect.signature(AsyncRetrying).parameters.keys() - {"sleep", "name"}
     settings = {name: getattr(policy, name) for name in names}
     if policy.sleep is not nap.sleep:
-        settings["sleep"] = _in_thread(policy.sleep)
+        is_async_sleep = inspect.iscoroutinefunction(policy.sleep)
+        settings["sleep"] = policy.sleep if is_async_sleep else lambda seconds: asyncio.to_thread(policy.sleep, seconds)
     return AsyncRetrying(**settings, name=str(policy))
-
-
-def _in_thread(sleep: Callable[[float], Any]) -> Callable[[float], Awaitable[None]]:
-    """A plain *sleep* for async code: it blocks a thread instead of the event loop."""
-
-    async def wait(seconds: float) -> None:
-        await asyncio.to_thread(sleep, seconds)
-
-    return sleep if inspect.iscoroutinefunction(sleep) else wait
 
 
 def chain(*hooks: Hook | None) -> Hook:
@@ -346,10 +337,7 @@ def _is_coroutine_function(hook: Hook) -> bool:
 def _unless_final(wanted: Hook, is_async: bool) -> Hook:
     """The policy's condition *wanted*, but never for an error that the next attempt would raise again."""
 
-    def should_retry(retry_state: RetryCallState) -> bool:
+    def should_retry(retry_state: RetryCallState) -> Any:
         return not isinstance(_error(retry_state), _FINAL) and wanted(retry_state)
 
-    async def should_retry_async(retry_state: RetryCallState) -> bool:
-        return not isinstance(_error(retry_state), _FINAL) and bool(await _settled(wanted(retry_state)))
-
-    return should_retry_async if is_async else should_retry
+    return awaited(should_retry) if is_async else should_retry

@@ -30,9 +30,6 @@ class Settings:
     Attributes:
         ignore: Parameters that may differ when the call is resumed.
         options: Options of :class:`checkpointed` that were given.
-
-    Raises:
-        TypeError, ValueError: One of them is not what it should be.
     """
 
     operation_id: OperationId
@@ -52,11 +49,7 @@ class Settings:
 
 
 class ResumableFunction:
-    """One decorated function: all that its calls have in common.
-
-    Raises:
-        TypeError, ValueError: It cannot be decorated, or not with these settings.
-    """
+    """One decorated function: all that its calls have in common."""
 
     def __init__(self, function: Any, settings: Settings) -> None:
         plain = function.__func__ if isinstance(function, classmethod | staticmethod) else function

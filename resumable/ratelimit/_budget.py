@@ -25,8 +25,8 @@ class Budget:
     *now* is epoch seconds on our clock in every method. A budget has no lock: threads that share one take turns.
     """
 
-    def __init__(self) -> None:
-        self._buckets: dict[tuple[str, str], _Bucket] = {}
+    def __init__(self, buckets: Iterable[_Bucket] = ()) -> None:
+        self._buckets = {(bucket.told.host, bucket.told.resource): bucket for bucket in buckets}
 
     def observe(self, limits: Iterable[RateLimit], now: float) -> None:
         """Learn the *limits* that one answer told.
@@ -85,13 +85,8 @@ class Budget:
     @classmethod
     def from_dict(cls, document: Mapping[str, Any] | None) -> Budget:
         """The budget whose :meth:`to_dict` gave *document*. Entries that cannot be read are left out."""
-        budget = cls()
         entries = (document or {}).get("buckets")
-        for entry in entries if isinstance(entries, list) else []:
-            if isinstance(entry, Mapping) and (told := _from_entry(entry)):
-                used = _whole(entry.get("used")) or 0
-                budget._buckets[told.host, told.resource] = _Bucket(told, used)
-        return budget
+        return cls(filter(None, map(_bucket_from, entries if isinstance(entries, list) else [])))
 
 
 def _merge(old: RateLimit, new: RateLimit, now: float) -> RateLimit:
@@ -147,12 +142,15 @@ def _fraction(limit: RateLimit, now: float) -> float:
     return min(1.0, limit.remaining / limit.limit)
 
 
-def _from_entry(entry: Mapping[str, Any]) -> RateLimit | None:
+def _bucket_from(entry: object) -> _Bucket | None:
+    if not isinstance(entry, Mapping):
+        return None
     host, resource, reset_at = entry.get("host"), entry.get("resource"), entry.get("reset_at")
     if not isinstance(host, str) or not isinstance(resource, str):
         return None
     reset = float(reset_at) if isinstance(reset_at, int | float) else None
-    return RateLimit(resource, _whole(entry.get("limit")), _whole(entry.get("remaining")), reset, host)
+    told = RateLimit(resource, _whole(entry.get("limit")), _whole(entry.get("remaining")), reset, host)
+    return _Bucket(told, _whole(entry.get("used")) or 0)
 
 
 def _whole(value: object) -> int | None:
