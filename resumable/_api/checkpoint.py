@@ -82,7 +82,7 @@ class BaseCheckpoint(Generic[S]):
 
     @property
     def metadata(self) -> CheckpointMetadata:
-        """What is known besides the state. Fields may be set; ``extra`` is kept."""
+        """What is known of the operation besides its state. Fields may be set; ``extra`` is kept."""
         self._operation.sync()
         return self._operation.session.metadata
 
@@ -91,7 +91,7 @@ class BaseCheckpoint(Generic[S]):
         """How many items were ticked, over all runs."""
         return self._operation.processed_items
 
-    # -- what the user tells
+    # -- what happens in the loop
 
     @overload
     def observe(self, response: object, /) -> None: ...
@@ -114,10 +114,10 @@ class BaseCheckpoint(Generic[S]):
         Args:
             response: A response or an error of httpx, requests, aiohttp, urllib3, PyGithub, githubkit or gidgethub,
                 a mapping of headers, or a decoded GraphQL answer. One that says nothing of a quota changes nothing.
-            remaining: Instead of a response: how many requests are left,
-            limit: of how many,
-            reset_at: until when, in seconds since the epoch,
-            resource: and of which quota.
+            remaining: Requests that are left, where there is no response to show.
+            limit: Requests in a full window; None if unknown.
+            reset_at: When the quota is fresh, in seconds since the epoch; None if unknown.
+            resource: The quota's name; "" if the API has only one.
         """
         if remaining is not None:
             from ..ratelimit import RateLimit
@@ -321,11 +321,11 @@ class Checkpoint(BaseCheckpoint[S]):
         The item at which an exception or a ``break`` leaves the loop is not done. Threads that share items get them
         by :meth:`map`.
 
-        So take no items ahead of the work: with ``list(islice(cp.remaining(items), 4))``, ``pool.map(fn,
+        Take no items ahead of the work: with ``list(islice(cp.remaining(items), 4))``, ``pool.map(fn,
         cp.remaining(items))`` or a loader that prefetches, they count as done before they are. Make batches first,
         ``cp.remaining(batches)`` with ``batches = [items[i : i + 4] for i in range(0, len(items), 4)]`` (from Python
-        3.12 on ``itertools.batched(items, 4)``), or use :meth:`map`. In ``zip`` it goes first: as the second of
-        ``zip("ab", cp.remaining(items))`` it is not asked after the last pair, which is done again.
+        3.12 on ``itertools.batched(items, 4)``), or use :meth:`map`. In ``zip``, put it first: ``zip("ab",
+        cp.remaining(items))`` does not ask it after the last pair, whose item is then done again.
 
         Args:
             items: Anything that can be iterated. Without *key* it must come in one order in every run.

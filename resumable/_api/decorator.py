@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterable
@@ -232,16 +233,9 @@ def _is_importable(function: _Resumable, cloudpickle: Any) -> bool:
     if module == "__main__" or any(".".join(parts[:n]) in shipped for n in range(1, len(parts) + 1)):
         return False
     try:
-        return _lookup(module, name) is function
+        return operator.attrgetter(name)(sys.modules[module]) is function
     except (ImportError, AttributeError, KeyError):
         return False
-
-
-def _lookup(module: str, name: str) -> Any:
-    found: Any = sys.modules[module]
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
 
 
 for _name in ("cloudpickle", "joblib.externals.cloudpickle", "ray.cloudpickle"):

@@ -68,7 +68,7 @@ class wait_rate_limit(wait_base):
             seconds, why = max(seconds, _AT_LEAST), "a rate limit that names no time"
         seconds = min(max(0.0, seconds), self.max_wait)
         if why:
-            _say(seconds, seen.host, why, now)
+            _LOGGER.info("waiting %s for %s: %s", _span(seconds, now), seen.host or "the server", why)
         return seconds
 
     def _hint(self, seen: Seen, now: float) -> tuple[float | None, str]:
@@ -111,10 +111,6 @@ def _seen(retry_state: RetryCallState) -> Seen:
     if outcome is None:
         return Seen()
     return read_response(outcome.exception() if outcome.failed else outcome.result())
-
-
-def _say(seconds: float, host: str, why: str, now: float) -> None:
-    _LOGGER.info("waiting %s for %s: %s", _span(seconds, now), host or "the server", why)
 
 
 def _span(seconds: float, now: float) -> str:
