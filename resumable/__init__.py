@@ -28,7 +28,7 @@ from ._strategies import (
     every,
     rate_limit_below,
 )
-from .ratelimit._wait import wait_rate_limit
+from .ratelimit import wait_rate_limit
 from .stores import CheckpointStore, open_store
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The values that travel: a checkpoint, its metadata, and what a strategy may look at."""
+"""Plain values: where an operation stands, what is known of it, what was loaded, and what saves cost."""
 
 from __future__ import annotations
 
@@ -7,34 +7,38 @@ import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
+_ITEM_WEIGHT = 0.2
+_SAVE_WEIGHT = 0.3
+"""Weights of the newest measurement in the moving averages of :class:`SaveCosts`."""
 
 
 class _LeftOut(float):
-    """0.0, told apart from a 0.0 that the caller wrote: only what was left out may be filled in."""
+    """A 0.0 that nobody wrote. Compared with ``is``: only a value that was left out may be filled in."""
 
     def __repr__(self) -> str:
         return "0.0"
+
+    def __reduce__(self) -> str:
+        return "LEFT_OUT"  # a copied or pickled context is left out where its original is
 
 
 LEFT_OUT = _LeftOut()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class CheckpointContext:
-    """Where an operation stands; all that a strategy may look at.
+    """Where an operation stands: all that a strategy may look at.
 
-    Times are seconds since the operation began, on a monotonic clock. What is left out is filled in by whoever
-    asks a strategy on the user's behalf; what is given stands.
+    Times are seconds since the operation began, on a monotonic clock. Values that are given stand; whoever asks a
+    strategy on the user's behalf fills in those that were left out.
 
     Attributes:
         last_save_time: ``elapsed_time`` at the last save.
-        last_save_items: ``processed_items`` at the last save; None if the history is unknown.
+        last_save_items: ``processed_items`` at the last save; None if unknown.
         last_save_remaining: ``rate_limit_remaining`` at the last save; None if unknown.
-        save_costs: What saving costs, for strategies that choose their own interval.
+        save_costs: What saving costs, for strategies that choose their own interval; None if unknown.
     """
 
     processed_items: int = 0
@@ -55,8 +59,8 @@ class CheckpointMetadata:
 
     Attributes:
         save_count: Saves over all runs.
-        last_save_reason: Why the last save was made.
-        extra: Keys that this version does not know; they are kept and written back.
+        last_save_reason: Why the last save was made, for people.
+        extra: Keys that this version does not know. They are kept and written back.
     """
 
     total_items: int | None = None
@@ -72,18 +76,18 @@ class CheckpointMetadata:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CheckpointMetadata:
-        """Take known names as fields and keep all others in ``extra``."""
+        """Metadata with the known names of *values* as fields, and all others in ``extra``."""
         known = {name: values[name] for name in _METADATA_FIELDS if values.get(name) is not None}
         extra = {name: value for name, value in values.items() if name not in _METADATA_FIELDS}
         return cls(**known, extra=extra)
 
     def to_dict(self) -> dict[str, Any]:
-        """One flat dict, as the document holds it; what is None is left out."""
+        """One flat dict, as the document holds it: fields that are not None, and all of ``extra``."""
         known = zip(_METADATA_FIELDS, _values_of(self), strict=True)
         return {name: value for name, value in known if value is not None} | self.extra
 
     def copy(self) -> CheckpointMetadata:
-        """Another one with the same values; what ``extra`` holds is shared."""
+        """A copy. The values in ``extra`` are shared, not copied."""
         return CheckpointMetadata(**dict(zip(_METADATA_FIELDS, _values_of(self), strict=True)), extra=dict(self.extra))
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -99,10 +103,10 @@ _TEXTS = ("tool_name", "operation_type", "last_save_reason")
 
 
 def check_metadata(values: Mapping[str, Any]) -> None:
-    """Make sure that known fields hold what they should.
+    """Refuse *values* in which a known field holds something else than a count or a text.
 
     Raises:
-        ValueError: One does not.
+        ValueError: A count is no whole number of 0 or more, or a text is no str.
     """
     for name in _COUNTS:
         value = values.get(name)
@@ -123,9 +127,10 @@ class CheckpointData:
 
     Attributes:
         state: What the user saved.
+        metadata: What is known of the operation besides its state.
         created_at: When the operation's first checkpoint was made (UTC).
-        last_updated: When this one was made (UTC).
-        version: Version of the document it was read from.
+        last_updated: When this checkpoint was made (UTC).
+        version: Version of the document that was read.
         internal: What the library keeps for itself: loop positions, history, costs.
     """
 
@@ -138,21 +143,17 @@ class CheckpointData:
     internal: dict[str, Any] = field(default_factory=dict)
 
 
-_ITEM_WEIGHT = 0.2
-_SAVE_WEIGHT = 0.3
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveCosts:
     """What saving has cost an operation, over all its runs. All times in seconds.
 
     Attributes:
-        active_seconds: Time spent working, waits excluded.
-        work_seconds: Work since the last save: what a kill would lose now.
-        item_seconds: How long an item takes (moving average), 0 before the first.
-        save_seconds: What a save costs now, None before the first.
-        average_seconds: Moving average of what saves cost, None before the first.
-        charged_seconds: Time spent on saves that count against the overhead bound.
+        active_seconds: Time spent working, without waits.
+        work_seconds: Work since the last save: a kill now would lose it.
+        item_seconds: Time for one item (moving average); 0 before the first.
+        save_seconds: What the next save is expected to cost; None before the first.
+        average_seconds: What saves cost (moving average); None before the first.
+        charged_seconds: Time spent on saves that count against the bound on the overhead.
         restores: How often the operation was resumed.
     """
 
@@ -166,7 +167,7 @@ class SaveCosts:
 
 
 def after_work(costs: SaveCosts, seconds: float, items: int) -> SaveCosts:
-    """*costs* after *seconds* of work that finished *items* items."""
+    """*costs* after *seconds* of work in which *items* items were done."""
     return SaveCosts(
         active_seconds=costs.active_seconds + seconds,
         work_seconds=costs.work_seconds + seconds,
@@ -182,9 +183,9 @@ def after_save(costs: SaveCosts, seconds: float, *, charged: bool, work_since: f
     """*costs* after a save that took *seconds* and is safely stored.
 
     Args:
-        charged: Whether it counts against the bound on the overhead. Saves that the loop did not wait for do not:
-            at a retry, a signal, an exit, in a known wait. The first one never does.
-        work_since: Seconds of work since what it holds was taken.
+        charged: Whether the save counts against the bound on the overhead. A save at a retry, a signal, an exit or
+            a known wait does not. The first save never counts.
+        work_since: Seconds of work since the instant that the save holds.
     """
     known = costs.average_seconds
     average = seconds if known is None else (1 - _SAVE_WEIGHT) * known + _SAVE_WEIGHT * seconds
@@ -201,10 +202,10 @@ def after_save(costs: SaveCosts, seconds: float, *, charged: bool, work_since: f
 
 
 def as_stored(costs: SaveCosts, *, charged: bool) -> SaveCosts:
-    """*costs* as the save that is about to be written should hold them: itself counted, at its expected cost.
+    """*costs* as a save should hold them: with that save counted, at its expected cost, to the microsecond.
 
-    The real cost is known too late to be part of it. Left out, a process that is killed after each save would never
-    be charged for one. To the microsecond, as people may read it.
+    The real cost is known only once the save is written. Without an expected one, a process that is killed after
+    each save would never be charged for any.
     """
     expected = costs.save_seconds if charged and costs.save_seconds is not None else 0.0
     return SaveCosts(

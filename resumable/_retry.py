@@ -1,14 +1,15 @@
-"""tenacity's retries, with a save before each sleep, and attempts that begin anew when the loop advanced."""
+"""tenacity's retries: a save before each sleep, sleeps that end on a signal, attempts that begin anew with progress."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -19,60 +20,12 @@ from tenacity import AsyncRetrying, BaseRetrying, RetryCallState, nap
 from ._errors import InputChangedError, RateLimitExhausted, StaleCheckpointError, StateEncodeError
 from ._runtime import signals
 
-_POLL_SECONDS = 0.1
-
-
-def is_default(sleep: Callable[[float], Any]) -> bool:
-    """Whether it is tenacity's own sleep for plain code."""
-    return sleep is nap.sleep
-
-
-def waking_for_signals(sleep: Callable[[float], Any]) -> Callable[[float], Any]:
-    """The same sleep, ended by signals if it is tenacity's own; any other one is the user's affair."""
-    if is_default(sleep):
-        return _sleep
-    return _sleep_async if sleep is AsyncRetrying().sleep else sleep
-
-
-def awaitable(sleep: Callable[[float], Any]) -> Callable[[float], Awaitable[None]]:
-    """A plain sleep for async code: it blocks a thread instead of the loop."""
-
-    async def wait(seconds: float) -> None:
-        await asyncio.to_thread(sleep, seconds)
-
-    return sleep if inspect.iscoroutinefunction(sleep) else wait
-
-
-def _sleep(seconds: float) -> None:
-    _stop_if_asked()
-    while seconds > 0:
-        began, part = time.monotonic(), min(seconds, _POLL_SECONDS)
-        time.sleep(part)
-        # A sleep that a test has replaced takes no time, but counts.
-        seconds -= max(part, time.monotonic() - began)
-        _stop_if_asked()
-
-
-async def _sleep_async(seconds: float) -> None:
-    _stop_if_asked()
-    while seconds > 0:
-        began, part = time.monotonic(), min(seconds, _POLL_SECONDS)
-        await asyncio.sleep(part)
-        seconds -= max(part, time.monotonic() - began)
-        _stop_if_asked()
-
-
-def _stop_if_asked() -> None:
-    if threading.current_thread() is threading.main_thread() and (number := signals.take()) is not None:
-        raise signals.error_for(number)
-
-
-Hook = Callable[[RetryCallState], Any]
-
-MAX_ATTEMPTS_TOTAL = 1000
 _FINAL = (RateLimitExhausted, StaleCheckpointError, StateEncodeError, InputChangedError)
 """The next attempt would raise these again."""
+_POLL_SECONDS = 0.1
 _log = logging.getLogger("resumable.retry")
+
+Hook = Callable[[RetryCallState], Any]
 
 
 class Saver(Protocol):
@@ -86,45 +39,51 @@ class Saver(Protocol):
     def continuing(self) -> Callable[[Any], Any]: ...
 
 
+def check_policy(policy: object) -> None:
+    """Refuse what is no retry policy; None is one.
+
+    Raises:
+        TypeError: *policy* is neither a ``tenacity.Retrying`` nor an ``AsyncRetrying``.
+    """
+    if policy is not None and not isinstance(policy, BaseRetrying):
+        raise TypeError(f"retry must be a policy such as tenacity.Retrying(...), not {policy!r:.80}")
+
+
 def retrying(
     cp: Saver,
     policy: BaseRetrying,
     *,
     reset_on_progress: bool = True,
-    max_attempts_total: int = MAX_ATTEMPTS_TOTAL,
+    max_attempts_total: int = 1000,
     on_give_up: Callable[[], None] | None = None,
     is_async: bool = False,
 ) -> Any:
-    """A copy of *policy* that saves *cp* before it sleeps; its own hooks still run, after ours.
+    """A copy of *policy* that saves *cp* before it sleeps. The policy's own hooks run after ours.
 
-    A save that fails is logged and noted on the exception, and the retry goes on. What another attempt cannot mend,
-    such as :class:`~resumable.RateLimitExhausted`, is not tried again.
+    A save that fails is logged and noted on the exception, and the retry goes on. An error that another attempt
+    cannot mend, such as :class:`~resumable.RateLimitExhausted`, is not retried.
 
     Args:
         reset_on_progress: Attempts, waits and the time for ``stop_after_delay`` begin anew when items were ticked
             since the last failure: five attempts are five failures at one place, not five in a week. This holds for
             exceptions only: an attempt repeated for its *result* may have ticked each time, and would never end.
-        max_attempts_total: From this many attempts of one call on, the true totals count again.
+        max_attempts_total: From this many attempts of one call on, the true totals count again. At least 1.
         on_give_up: Called when a ``retry_error_callback`` is about to turn the last failure into a result.
-        is_async: Whether the copy is to retry coroutines. It is then an ``AsyncRetrying``, whatever *policy* is.
+        is_async: Whether the copy retries coroutines. It is then an ``AsyncRetrying``, whatever *policy* is.
 
     Raises:
-        TypeError: An ``AsyncRetrying``, or an ``async def`` hook, for plain code.
-        ValueError: *max_attempts_total* is less than 1.
+        TypeError: An ``AsyncRetrying``, or an ``async def`` hook, is given for plain code.
     """
-    if max_attempts_total < 1:
-        raise ValueError(f"max_attempts_total must be >= 1, not {max_attempts_total!r}")
     base = _fitting(policy, is_async)
     attempts = _Attempts(cp, max_attempts_total if reset_on_progress else 0)
     chained = chain_async if is_async else chain
-    save = async_save_before_sleep(cp) if is_async else save_before_sleep(cp)
     give_up = None if on_give_up is None else lambda state: on_give_up()
     return base.copy(
-        sleep=waking_for_signals(base.sleep),
+        sleep=_ended_by_signals(base.sleep),
         retry=_unless_final(base.retry, is_async),
         before=chained(cp.continuing(), attempts.before, base.before),
         after=chained(attempts.after, base.after),
-        before_sleep=chained(save, base.before_sleep),
+        before_sleep=chained(save_before_sleep(cp, is_async=is_async), base.before_sleep),
         retry_error_callback=base.retry_error_callback and chained(give_up, base.retry_error_callback),
     )
 
@@ -132,32 +91,26 @@ def retrying(
 # -- the save
 
 
-def save_before_sleep(cp: Saver) -> Callable[[RetryCallState], None]:
-    """A ``before_sleep`` hook that saves *cp*. It never raises: that would hide the error that is retried."""
+def save_before_sleep(cp: Saver, *, is_async: bool = False) -> Hook:
+    """A ``before_sleep`` hook that saves *cp*. It never raises: that would hide the error that is retried.
+
+    Args:
+        is_async: Whether ``cp.save()`` must be awaited; the hook is then an ``async def``.
+    """
 
     def before_sleep(retry_state: RetryCallState) -> None:
-        try:
+        with _failure_noted(cp, retry_state):
             cp.save(reason(retry_state))
-        except Exception as failure:
-            _note_failure(cp, retry_state, failure)
 
-    return before_sleep
-
-
-def async_save_before_sleep(cp: Saver) -> Callable[[RetryCallState], Awaitable[None]]:
-    """The same for ``AsyncRetrying``."""
-
-    async def before_sleep(retry_state: RetryCallState) -> None:
-        try:
+    async def before_sleep_async(retry_state: RetryCallState) -> None:
+        with _failure_noted(cp, retry_state):
             await cp.save(reason(retry_state))
-        except Exception as failure:
-            _note_failure(cp, retry_state, failure)
 
-    return before_sleep
+    return before_sleep_async if is_async else before_sleep
 
 
 def reason(retry_state: RetryCallState) -> str:
-    """For the save before a sleep."""
+    """The reason of a save before a sleep: ``Retry: ConnectError (attempt 2)``."""
     return f"Retry: {_cause(retry_state)} (attempt {retry_state.attempt_number + 1})"
 
 
@@ -175,15 +128,20 @@ def _error(retry_state: RetryCallState) -> BaseException | None:
     return retry_state.outcome.exception() if retry_state.outcome is not None else None
 
 
-def _note_failure(cp: Saver, retry_state: RetryCallState, failure: Exception) -> None:
-    text = f"{cp.operation_id!r} could not be saved before the retry: {failure}"
-    _log.error("%s", text)
-    error, note = _error(retry_state), f"resumable: {text}"
-    if error is not None and note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
+@contextlib.contextmanager
+def _failure_noted(cp: Saver, retry_state: RetryCallState) -> Iterator[None]:
+    """Log an exception of the block, and note it on the error that is retried, instead of raising it."""
+    try:
+        yield
+    except Exception as failure:
+        text = f"{cp.operation_id!r} could not be saved before the retry: {failure}"
+        _log.error("%s", text)
+        error, note = _error(retry_state), f"resumable: {text}"
+        if error is not None and note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
 
 
-# -- attempts that know progress
+# -- attempts that begin anew with progress
 
 
 @dataclass(slots=True)
@@ -197,9 +155,9 @@ class _Call:
 
 
 class _Attempts:
-    """Counts failures at one place instead of failures in all.
+    """Counts failures at one place instead of all failures.
 
-    Works on the numbers of tenacity's ``RetryCallState``, before ``wait`` and ``stop`` look at them.
+    It changes the numbers in tenacity's ``RetryCallState`` before ``wait`` and ``stop`` look at them.
     """
 
     def __init__(self, cp: Saver, max_total: int) -> None:
@@ -239,7 +197,7 @@ def _count_all(call: _Call, retry_state: RetryCallState) -> None:
 
 
 def is_retried(function: Any) -> bool:
-    """Whether *function* is what ``@tenacity.retry`` made, and not only carries its attributes."""
+    """Whether ``@tenacity.retry`` made *function*; a copy of its attributes is not enough."""
     module = str(getattr(function, "__globals__", {}).get("__name__", ""))
     return module.partition(".")[0] == "tenacity" and isinstance(getattr(function, "retry", None), BaseRetrying)
 
@@ -250,7 +208,7 @@ def carries_retry(function: Any) -> bool:
 
 
 def saving_retries(function: Any, cp: Saver, *, on_give_up: Callable[[], None], is_async: bool) -> Callable[..., Any]:
-    """*function*, for one call, with a copy of its policy that saves, and its own statistics."""
+    """*function*, for one call, with a copy of its policy that saves, and with its own statistics."""
     policy = retrying(cp, function.retry, reset_on_progress=False, on_give_up=on_give_up, is_async=is_async)
     again: Any = policy.wraps(awaited(function.__wrapped__) if is_async else function.__wrapped__)
     again.statistics = function.statistics
@@ -270,10 +228,46 @@ def saving_retries(function: Any, cp: Saver, *, on_give_up: Callable[[], None], 
     return call_async if is_async else call
 
 
-def _mirror(told: dict[str, Any], shown: dict[str, Any]) -> None:
-    if shown is not told:
-        shown.clear()
-        shown.update(told)
+def _mirror(source: dict[str, Any], target: dict[str, Any]) -> None:
+    if target is not source:
+        target.clear()
+        target.update(source)
+
+
+# -- sleeps that end on Ctrl-C or SIGTERM
+
+
+def _ended_by_signals(sleep: Callable[[float], Any]) -> Callable[[float], Any]:
+    """tenacity's own *sleep* made to end on a signal; a sleep of the user's stays as it is."""
+    if sleep is nap.sleep:
+        return _sleep
+    return _sleep_async if sleep is AsyncRetrying().sleep else sleep
+
+
+def _sleep(seconds: float) -> None:
+    for part in _parts_of(seconds):
+        time.sleep(part)
+
+
+async def _sleep_async(seconds: float) -> None:
+    for part in _parts_of(seconds):
+        await asyncio.sleep(part)
+
+
+def _parts_of(seconds: float) -> Iterator[float]:
+    """Short sleeps that make *seconds* in all. Before and after each, a signal that came is raised."""
+    _stop_if_asked()
+    while seconds > 0:
+        began, part = time.monotonic(), min(seconds, _POLL_SECONDS)
+        yield part
+        # A sleep that a test has replaced takes no time, but counts.
+        seconds -= max(part, time.monotonic() - began)
+        _stop_if_asked()
+
+
+def _stop_if_asked() -> None:
+    if threading.current_thread() is threading.main_thread() and (number := signals.take()) is not None:
+        raise signals.error_for(number)
 
 
 # -- plain and async
@@ -294,21 +288,25 @@ async def _settled(result: Any) -> Any:
 
 
 def _fitting(policy: BaseRetrying, is_async: bool) -> BaseRetrying:
-    if isinstance(policy, AsyncRetrying) and not is_async:
+    """*policy*, or an ``AsyncRetrying`` made of it, whose plain sleep blocks a thread instead of the event loop."""
+    if isinstance(policy, AsyncRetrying) == is_async:
+        return policy
+    if not is_async:
         raise TypeError("an AsyncRetrying cannot retry plain code; give tenacity.Retrying(...)")
-    return _as_async(policy) if is_async and not isinstance(policy, AsyncRetrying) else policy
-
-
-def _as_async(policy: BaseRetrying) -> AsyncRetrying:
     names = inspect.signature(AsyncRetrying).parameters.keys() - {"sleep", "name"}
     settings = {name: getattr(policy, name) for name in names}
-    if not is_default(policy.sleep):
-        settings["sleep"] = awaitable(policy.sleep)
+    if policy.sleep is not nap.sleep:
+        is_async_sleep = inspect.iscoroutinefunction(policy.sleep)
+        settings["sleep"] = policy.sleep if is_async_sleep else lambda seconds: asyncio.to_thread(policy.sleep, seconds)
     return AsyncRetrying(**settings, name=str(policy))
 
 
 def chain(*hooks: Hook | None) -> Hook:
-    """One hook that runs those of *hooks* that are given, and gives what the last one gave."""
+    """One hook that runs those of *hooks* that are not None, and returns what the last one returns.
+
+    Raises:
+        TypeError: One of them is an ``async def``.
+    """
     given = [hook for hook in hooks if hook is not None]
     if any(map(_is_coroutine_function, given)):
         raise TypeError("an async def hook is never awaited in plain code; give a plain function")
@@ -320,7 +318,10 @@ def chain(*hooks: Hook | None) -> Hook:
 
 
 def chain_async(*hooks: Hook | None) -> Hook:
-    """The same for ``AsyncRetrying``."""
+    """One ``async def`` hook that runs those of *hooks* that are not None, and returns what the last one returns.
+
+    Plain and ``async def`` hooks may be mixed.
+    """
     given = [hook for hook in hooks if hook is not None]
 
     async def run(retry_state: RetryCallState) -> Any:
@@ -334,10 +335,9 @@ def _is_coroutine_function(hook: Hook) -> bool:
 
 
 def _unless_final(wanted: Hook, is_async: bool) -> Hook:
-    def should_retry(retry_state: RetryCallState) -> bool:
+    """The policy's condition *wanted*, but never for an error that the next attempt would raise again."""
+
+    def should_retry(retry_state: RetryCallState) -> Any:
         return not isinstance(_error(retry_state), _FINAL) and wanted(retry_state)
 
-    async def should_retry_async(retry_state: RetryCallState) -> bool:
-        return not isinstance(_error(retry_state), _FINAL) and bool(await _settled(wanted(retry_state)))
-
-    return should_retry_async if is_async else should_retry
+    return awaited(should_retry) if is_async else should_retry

@@ -1,4 +1,4 @@
-"""When to save. A strategy looks at a context and answers; it knows no clock, no file and no network."""
+"""When to save: strategies, which look at a context and answer. They know no clock, no file and no network."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf, sqrt
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from ._models import CheckpointContext
+from ._models import CheckpointContext, SaveCosts
 
-if TYPE_CHECKING:
-    from ._models import SaveCosts
+_PRIOR_SECONDS = 3600.0
+"""Time between interruptions that is assumed before any was seen. It weighs as much as one interruption."""
+_LEAST_SAVE_SECONDS = 1e-4
+"""A clock too coarse to see a save must not make it look free."""
 
 
 class SaveDecision(NamedTuple):
-    """A strategy's answer. Unpacks as ``(should_save, reason)``; true if a save is due."""
+    """A strategy's answer. Unpacks as ``(should_save, reason)``, and is true if a save is due."""
 
     should_save: bool
     reason: str = ""
@@ -29,9 +31,9 @@ NOT_DUE = SaveDecision(False)
 
 
 class Plan(NamedTuple):
-    """How long a strategy need not be asked: until *items* more are done or *seconds* have passed.
+    """How long a strategy need not be asked: until *items* more are done, or *seconds* have passed.
 
-    ``inf`` means never by that measure. New rate-limit numbers end every plan.
+    ``inf`` means that this measure never ends the plan. New rate-limit numbers end every plan.
     """
 
     items: float
@@ -42,20 +44,20 @@ ASK_NOW = Plan(0, 0)
 
 
 class SaveStrategy(ABC):
-    """Decides when to save. Join two with ``|`` (either is due) or ``&`` (both are).
+    """Decides when to save. Join two with ``|`` (one of them is due) or ``&`` (both are due).
 
     A subclass writes :meth:`should_save`. It should remember nothing: the context says what was true at the last
-    save, so that asking twice gives the same answer.
+    save. Then asking twice gives one answer.
     """
 
     @abstractmethod
     def should_save(self, context: CheckpointContext) -> SaveDecision:
-        """Whether a save is due where *context* stands, and why, for people."""
+        """Say whether a save is due where *context* stands, and why, for people."""
 
     def plan(self, context: CheckpointContext) -> Plan:
         """How long the answer surely stays "not due", so that a loop need not ask at each item.
 
-        May promise too little, never too much. This one promises nothing beyond the next item.
+        A plan may promise too little, never too much. By default it promises nothing beyond the next item.
         """
         return Plan(1, inf)
 
@@ -94,9 +96,9 @@ class TimeBasedStrategy(SaveStrategy):
 
 
 class _Counting(SaveStrategy):
-    """Falls back on its own count of items where a context says nothing of the last save.
+    """Falls back on its own count of items where a context does not say ``last_save_items``.
 
-    That is so when users ask a strategy directly and save at each yes: then the last yes was the last save.
+    So it is where users ask a strategy directly, and save at each yes: the last yes was the last save.
     """
 
     _last_yes = 0
@@ -151,7 +153,7 @@ class ProgressBasedStrategy(_Counting):
 class RateLimitAwareStrategy(SaveStrategy):
     """Save when the API's quota runs low: once for each drop below the line in a window.
 
-    A quota that rose since the last save is a new window's. Unknown numbers, and a total of 0, are "not due".
+    A quota that rose since the last save belongs to a new window. Unknown numbers, and a total of 0, are "not due".
 
     Args:
         threshold_percentage: The line, a fraction from 0 to 1 of the quota: 0.2 is 20%.
@@ -180,9 +182,9 @@ class RateLimitAwareStrategy(SaveStrategy):
 
 
 def in_this_window(last_save_remaining: int | None, remaining: int | None) -> int | None:
-    """*last_save_remaining* as a context should hold it once *remaining* was observed: None if the window is new.
+    """*last_save_remaining* if it belongs to the window in which *remaining* was observed; None if the window is new.
 
-    A loop keeps the answer at each observation; else the drop of the next window looks like the one it saved at.
+    Keep the answer at each observation: else the next window's drop looks like the one that was saved at.
     """
     is_fresh = remaining is not None and last_save_remaining is not None and remaining > last_save_remaining
     return None if is_fresh else last_save_remaining
@@ -190,7 +192,7 @@ def in_this_window(last_save_remaining: int | None, remaining: int | None) -> in
 
 @dataclass(frozen=True)
 class CompositeStrategy(_Counting):
-    """Several strategies as one: due when any of them is ("OR") or when all are ("AND").
+    """Several strategies as one: due when any of them is due ("OR"), or when all are ("AND").
 
     Args:
         strategies: One or more.
@@ -212,7 +214,7 @@ class CompositeStrategy(_Counting):
         object.__setattr__(self, "operator", operator)
 
     def should_save(self, context: CheckpointContext) -> SaveDecision:
-        # With the history filled in, no operand uses its own count, which a refused AND would eat.
+        # With the history filled in, no operand uses its own count. An AND that is not due would use it up.
         asked = self._with_history(context)
         answers = [SaveDecision(*strategy.should_save(asked)) for strategy in self.strategies]
         if not (all(answers) if self.operator == "AND" else any(answers)):
@@ -224,59 +226,9 @@ class CompositeStrategy(_Counting):
         asked = self._with_history(context)
         plans = [strategy.plan(asked) for strategy in self.strategies]
         if self.operator == "AND":
-            # One operand that is not due delays them all, so that each one's plan holds: take the longest.
+            # One operand that is not due delays all: each one's plan holds, so take the longest.
             return max(plans)
         return Plan(min(plan.items for plan in plans), min(plan.seconds for plan in plans))
-
-
-def every(
-    *, seconds: float | None = None, minutes: float | None = None, hours: float | None = None, items: int | None = None
-) -> SaveStrategy:
-    """Save each so often: ``every(minutes=5)``, ``every(items=1000)``.
-
-    Times add up. With *items* too, a save is due at whichever comes first.
-
-    Raises:
-        ValueError: If nothing is given, or a number is out of range.
-    """
-    times = {"seconds": (seconds, 1), "minutes": (minutes, 60), "hours": (hours, 3600)}
-    given = [check_number(name, value) * unit for name, (value, unit) in times.items() if value is not None]
-    strategies: list[SaveStrategy] = [TimeBasedStrategy(sum(given))] if given else []
-    if items is not None:
-        strategies.append(ProgressBasedStrategy(items))
-    if not strategies:
-        raise ValueError("every() needs seconds=, minutes=, hours= or items=")
-    return strategies[0] if len(strategies) == 1 else CompositeStrategy(strategies)
-
-
-def rate_limit_below(fraction: float) -> RateLimitAwareStrategy:
-    """Save when no more than *fraction* (0 to 1) of the API's quota remains, once a window.
-
-    Raises:
-        ValueError: If *fraction* is not between 0 and 1.
-    """
-    check_number("fraction", fraction, most=1)
-    return RateLimitAwareStrategy(fraction)
-
-
-def check_number(name: str, value: float, *, most: float = inf) -> float:
-    """*value*, if it is a finite number from 0 to *most*.
-
-    Raises:
-        TypeError: It is no number.
-        ValueError: It is out of range.
-    """
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, not {value!r}")
-    if not 0 <= value <= most or value == inf:
-        allowed = "0 or more, and finite" if most == inf else f"a fraction from 0 to {most:g}"
-        raise ValueError(f"{name} must be {allowed}, not {value!r}")
-    return value
-
-
-def span(seconds: float) -> str:
-    """A time for a reason: ``61s``, ``0.35s``. A longer time never reads as a shorter one."""
-    return f"{seconds:.0f}s" if seconds >= 10 else f"{seconds:.2g}s"
 
 
 def _checked_strategies(strategies: Iterable[Any]) -> tuple[SaveStrategy, ...]:
@@ -295,21 +247,15 @@ def _join(left: SaveStrategy, right: SaveStrategy, operator: str) -> CompositeSt
 
 
 def _operands(strategy: SaveStrategy, operator: str) -> Sequence[SaveStrategy]:
-    # Not a subclass's: it may decide otherwise than its operands do.
+    # A subclass may decide otherwise than its operands do: it stays whole.
     if type(strategy) is CompositeStrategy and strategy.operator == operator:
         return strategy.strategies
     return [strategy]
 
 
-_PRIOR_SECONDS = 3600.0
-"""Time between interruptions that is assumed before any was seen, and weighs as much as one."""
-_LEAST_SAVE_SECONDS = 1e-4
-"""A clock too coarse to see a save must not make it look free."""
-
-
 @dataclass(frozen=True)
 class AutoStrategy(SaveStrategy):
-    """Save as often as pays: measures what a save costs and how often the operation is interrupted.
+    """Save as often as pays: measure what a save costs, and how often the operation is interrupted.
 
     With *C* the cost of a save, *M* the mean time between interruptions and *w* the work since the last save (all
     in seconds), the time lost to saves and to work done twice is least at an interval of about ``sqrt(2CM)``
@@ -318,18 +264,18 @@ class AutoStrategy(SaveStrategy):
         tau = sqrt(2CM) * (1 + sqrt(C/2M)/3 + (C/2M)/9) - C     if C < 2M, else M
         M   = (1 h + A) / (1 + k)                               after k restores in A seconds of work
 
-    and never more than *max_interval_seconds*. Saves can only fall between two items (each takes about *d* seconds):
-    of the ends of items, the nearest to tau is right, ``w + d/2 >= tau`` (hal-02514107).
+    and never more than *max_interval_seconds*. A save can only fall between two items, which take about *d* seconds
+    each. The best of these places is the nearest to tau: ``w + d/2 >= tau`` (hal-02514107).
     All saves that count, *S* seconds so far and the next one, may take at most *max_overhead* (eps) of the time::
 
-        eps * A - (1 - eps) * S >= (1 - eps) * C       which says that S + C <= eps * (A + S + C)
+        eps * A - (1 - eps) * S >= (1 - eps) * C       which is S + C <= eps * (A + S + C)
 
-    This bound is the stronger one: where saving is dear, more than *max_interval_seconds* may be at risk. Where no
-    save was measured yet, one is due at once and does not count, as it measures the cost. Asked without
-    measurements, this is ``TimeBasedStrategy(max_interval_seconds)``.
+    This bound is the stronger one: where saving is dear, more than *max_interval_seconds* of work may be at risk.
+    Until a save was measured, one is due at once; it measures the cost, and does not count. A context without
+    ``save_costs`` is answered by ``TimeBasedStrategy(max_interval_seconds)``.
 
     Args:
-        max_overhead: The most of the time that saving may take, a fraction above 0 and below 1.
+        max_overhead: The largest share of the time that saving may take: above 0, below 1.
         max_interval_seconds: The most work, in seconds, that a kill should lose.
 
     Raises:
@@ -364,12 +310,12 @@ class AutoStrategy(SaveStrategy):
         costs = context.save_costs
         if costs is None:
             return TimeBasedStrategy(self.max_interval_seconds).plan(context)
-        # Holds while items take as long as before: work lets M, and so the interval, only grow.
+        # It holds while items take as long as before: with work, M and the interval only grow.
         left = self._seconds_left(costs)
         return Plan(inf, left) if left > 0 else ASK_NOW
 
     def interval_seconds(self, costs: SaveCosts) -> float:
-        """The best interval between saves by *costs*, as yet without the bound on the overhead."""
+        """The best interval between saves, in seconds of work, before the bound on the overhead is applied."""
         between = (_PRIOR_SECONDS + costs.active_seconds) / (1 + costs.restores)
         return min(best_interval(_cost(costs), between), self.max_interval_seconds)
 
@@ -382,15 +328,6 @@ class AutoStrategy(SaveStrategy):
         return max(to_best, owed / self.max_overhead)
 
 
-def auto(max_overhead: float = 0.01, max_interval_seconds: float = 300) -> AutoStrategy:
-    """Save as often as pays: saving takes at most *max_overhead* of the time. See :class:`AutoStrategy`.
-
-    Raises:
-        ValueError: If a number is out of range.
-    """
-    return AutoStrategy(max_overhead, max_interval_seconds)
-
-
 def best_interval(save_seconds: float, between_seconds: float) -> float:
     """Daly's interval, in seconds of work, for saves of *save_seconds* and interruptions *between_seconds* apart."""
     ratio = save_seconds / (2 * between_seconds)
@@ -401,3 +338,69 @@ def best_interval(save_seconds: float, between_seconds: float) -> float:
 
 def _cost(costs: SaveCosts) -> float:
     return max(costs.save_seconds or 0.0, _LEAST_SAVE_SECONDS)
+
+
+# -- short forms
+
+
+def every(
+    *, seconds: float | None = None, minutes: float | None = None, hours: float | None = None, items: int | None = None
+) -> SaveStrategy:
+    """Save at regular intervals: ``every(minutes=5)``, ``every(items=1000)``.
+
+    Times add up. With a time and *items*, a save is due at whichever comes first.
+
+    Raises:
+        TypeError: If a value is no number, or *items* no whole number.
+        ValueError: If nothing is given, or a number is out of range.
+    """
+    times = {"seconds": (seconds, 1), "minutes": (minutes, 60), "hours": (hours, 3600)}
+    given = [check_number(name, value) * unit for name, (value, unit) in times.items() if value is not None]
+    strategies: list[SaveStrategy] = [TimeBasedStrategy(sum(given))] if given else []
+    if items is not None:
+        strategies.append(ProgressBasedStrategy(items))
+    if not strategies:
+        raise ValueError("every() needs seconds=, minutes=, hours= or items=")
+    return strategies[0] if len(strategies) == 1 else CompositeStrategy(strategies)
+
+
+def rate_limit_below(fraction: float) -> RateLimitAwareStrategy:
+    """Save when at most *fraction* (0 to 1) of the API's quota remains: once for each drop in a window.
+
+    Raises:
+        ValueError: If *fraction* is not between 0 and 1.
+    """
+    check_number("fraction", fraction, most=1)
+    return RateLimitAwareStrategy(fraction)
+
+
+def auto(max_overhead: float = 0.01, max_interval_seconds: float = 300) -> AutoStrategy:
+    """Save as often as pays: saving takes at most *max_overhead* of the time. See :class:`AutoStrategy`.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+    return AutoStrategy(max_overhead, max_interval_seconds)
+
+
+# -- arguments and reasons
+
+
+def check_number(name: str, value: float, *, most: float = inf) -> float:
+    """Return *value*, if it is a finite number from 0 to *most*.
+
+    Raises:
+        TypeError: *value* is no number.
+        ValueError: *value* is out of range. Both errors name it *name*.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    if not 0 <= value <= most or value == inf:
+        allowed = "0 or more, and finite" if most == inf else f"a fraction from 0 to {most:g}"
+        raise ValueError(f"{name} must be {allowed}, not {value!r}")
+    return value
+
+
+def span(seconds: float) -> str:
+    """A time as a reason shows it: ``61s``, ``0.35s``. A longer time never reads as a shorter one."""
+    return f"{seconds:.0f}s" if seconds >= 10 else f"{seconds:.2g}s"

@@ -52,8 +52,6 @@ PURE = (
 )
 """No clock, file, network or thread."""
 SIDE_DOORS: dict[str, list[str]] = {
-    "": ["ratelimit._wait"],
-    "_api.checkpoint": ["ratelimit._headers"],
     "_api.checkpointed": ["stores._names"],
     "_api.manager": ["stores._names"],
     "_engine.quota": ["ratelimit._budget", "ratelimit._response"],

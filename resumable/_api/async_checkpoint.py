@@ -1,16 +1,16 @@
-"""``AsyncCheckpoint``: the shell around the core for ``async`` code."""
+"""``AsyncCheckpoint``: what ``async with checkpointed(...) as cp`` gives."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import tenacity
 
 from .._runtime.steps import run_async, to_its_end
-from .checkpoint import Key, S, Shell
+from .checkpoint import BaseCheckpoint, KeyOf, R, S, T
 
 if TYPE_CHECKING:
     from .._durable.sink import Sink
@@ -20,13 +20,12 @@ if TYPE_CHECKING:
     from .._loops.map.results import OnError
     from .._loops.remaining import AsyncRemaining
 
-T = TypeVar("T")
-R = TypeVar("R")
-_MOST_ITEMS = 1 << 30
 
+class AsyncCheckpoint(BaseCheckpoint[S]):
+    """One operation's state under asyncio, for as long as the ``async with`` block runs.
 
-class AsyncCheckpoint(Shell[S]):
-    """The same under asyncio: what may write is awaited, and written in a thread."""
+    Await every call that may write; it writes in a thread.
+    """
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
@@ -36,30 +35,28 @@ class AsyncCheckpoint(Shell[S]):
         """*items* are done: save, if one is due. See :meth:`Checkpoint.tick`.
 
         Raises:
-            asyncio.CancelledError: The task was cancelled meanwhile; the save was brought to its end first.
+            asyncio.CancelledError: The task was cancelled meanwhile. The save is complete; cancelling waited for it.
         """
         self._ticked = ticked = self._ticked + items
         if ticked >= self._limit:
             await self.check_in()
 
     async def check_in(self) -> int:
-        """Save or stop, if that is due. For loops: returns how many items may pass."""
+        """For loops: save or stop, if that is due. Returns how many items may pass before the next call."""
         async with self._turn:
             self._was_woken = False
             self._limit = -1
-            items = await run_async(self._operation.check_in())
-            self._rearm(items)
-        return int(max(1, min(items, _MOST_ITEMS)))
+            return self._rearm(await run_async(self._operation.check_in()))
 
     async def save(self, reason: str = "Requested") -> None:
-        """Save now; returns once it is safely stored. See :meth:`Checkpoint.save`."""
+        """Save now; returns once the save is safely stored. See :meth:`Checkpoint.save`."""
         async with self._turn:
             await run_async(self._operation.save(reason))
 
     def remaining(
         self,
         items: AsyncIterable[T] | Iterable[T],
-        key: Key = None,
+        key: KeyOf = None,
         *,
         name: str | None = None,
         fingerprint: Fingerprint = "sampled",
@@ -69,41 +66,38 @@ class AsyncCheckpoint(Shell[S]):
         Tasks that share items get them by :meth:`amap`. Take no items ahead of the work, as a batching or prefetching
         iterator would: they count as done before they are. Make batches first, and loop over what remains of those.
         """
-        from .._loops.remaining import AsyncRemaining, remaining_async
+        from .._loops.remaining import remaining_async
 
-        loop = self._operation.parts.loops.begin(
+        return self._begin(
             name,
             lambda name, saved: remaining_async(items, self, name=name, key=key, saved=saved, fingerprint=fingerprint),
         )
-        self._note_total()
-        assert isinstance(loop, AsyncRemaining)
-        return loop
 
     def amap(
         self,
         fn: Callable[[T], Awaitable[R]],
         items: AsyncIterable[T] | Iterable[T],
         *,
-        key: Key = None,
+        key: KeyOf = None,
         max_in_flight: int = 64,
         retry: tenacity.BaseRetrying | None = None,
         on_error: OnError = "raise",
         retry_failed: bool = False,
         name: str | None = None,
     ) -> AsyncGenerator[tuple[T, R], None]:
-        """``await fn(item)`` for each of *items* that is not done, in tasks. See :meth:`Checkpoint.map`.
+        """Call ``await fn(item)`` for each of *items* that is not done, in tasks. See :meth:`Checkpoint.map`.
 
-        The first error that is raised cancels the other tasks; so does leaving the loop, when the generator is closed.
+        The first error that is raised cancels the other tasks. So does leaving the loop, once the generator is closed.
 
         Args:
-            retry: A tenacity policy for each item; its sleeps are the event loop's. What is done is saved meanwhile, as
+            retry: A tenacity policy for each item. It sleeps in the event loop; what is done is saved meanwhile, as
                 soon as no body is half-way.
         """
         from .._loops.map.results import MapSettings
         from .._loops.map.tasks import start_async
 
         settings = MapSettings(max_in_flight=max_in_flight, retry=retry, on_error=on_error)
-        return start_async(self, self._done_loop(items, key, name, retry_failed, is_async=True), fn, settings)
+        return start_async(self, self._begin_map(items, key, name, retry_failed, is_async=True), fn, settings)
 
     @overload
     async def sink(
@@ -122,20 +116,20 @@ class AsyncCheckpoint(Shell[S]):
 
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.AsyncRetrying:
         """``tenacity.AsyncRetrying(**policy)`` that saves before each sleep. See :meth:`Checkpoint.retrying`."""
-        from .._retry import retrying
-
-        base = tenacity.AsyncRetrying(**policy) if policy else self._options.retry or tenacity.AsyncRetrying()
-        retry: tenacity.AsyncRetrying = retrying(self, base, reset_on_progress=reset_on_progress, is_async=True)
+        retry: tenacity.AsyncRetrying = self._retrying(tenacity.AsyncRetrying, policy, reset_on_progress)
         return retry
 
     @property
     def before_sleep(self) -> Callable[[tenacity.RetryCallState], Awaitable[None]]:
-        """For a policy of your own: ``@retry(before_sleep=cp.before_sleep)`` saves before each sleep."""
-        from .._retry import async_save_before_sleep
+        """A hook for a policy of your own: ``@retry(before_sleep=cp.before_sleep)`` saves before each sleep."""
+        from .._retry import save_before_sleep
 
-        return async_save_before_sleep(self)
+        return save_before_sleep(self, is_async=True)
 
-    async def _open(self) -> None:
+    # -- for checkpointed
+
+    async def enter_block(self) -> None:
+        """For ``checkpointed``: own the operation and restore it. If this raises, nothing is owned or written."""
         try:
             await run_async(self._opened())
         except BaseException:
@@ -144,7 +138,8 @@ class AsyncCheckpoint(Shell[S]):
                 self._operation.release()
             raise
 
-    async def _close(self, error: BaseException | None) -> None:
+    async def leave_block(self, error: BaseException | None) -> None:
+        """For ``checkpointed``: finish, or save what *error* leaves; then let go of the operation."""
         cancellations: list[asyncio.CancelledError] = []
         try:
             if self._operation.is_owner():

@@ -1,4 +1,4 @@
-"""What happens at a call of a decorated function: it is named, its checkpoint opened, and it is attempted."""
+"""A call of a ``@resumable`` function: name the operation, open its checkpoint, make the attempts."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ from .. import _retry
 from .._engine.quota import check_policy
 from .async_checkpoint import AsyncCheckpoint
 from .checkpoint import Checkpoint
-from .checkpointed import checkpointed
+from .checkpointed import checkpointed, refuse_both
 from .operation_id import OperationId, check_operation_id, encodable_arguments, name_of, operation_id_for
-from .signature import Face, face_of, innermost
+from .signature import Signatures, innermost, signatures_of
 
 _log = logging.getLogger("resumable.retry")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What ``@resumable(...)`` was asked for. Travels to other processes with the function."""
+    """The arguments of ``@resumable(...)``. They travel to other processes with the function.
+
+    Attributes:
+        ignore: Parameters that may differ when the call is resumed.
+        options: Options of :class:`checkpointed` that were given.
+    """
 
     operation_id: OperationId
     retry: tenacity.BaseRetrying | None
@@ -35,18 +40,16 @@ class Settings:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.retry is not None and not isinstance(self.retry, tenacity.BaseRetrying):
-            raise TypeError(f"retry must be a tenacity.Retrying or AsyncRetrying, not {self.retry!r}")
+        _retry.check_policy(self.retry)
         if self.max_attempts_total < 1:
             raise ValueError(f"max_attempts_total must be >= 1, not {self.max_attempts_total!r}")
         if "on_exhausted" in self.options:
             check_policy(self.options["on_exhausted"])
-        if {"store", "manager"} <= self.options.keys():
-            raise ValueError("give manager or store, not both")
+        refuse_both(manager=self.options.get("manager"), store=self.options.get("store"))
 
 
-class Operation:
-    """One decorated function: what each of its calls needs."""
+class ResumableFunction:
+    """One decorated function: all that its calls have in common."""
 
     def __init__(self, function: Any, settings: Settings) -> None:
         plain = function.__func__ if isinstance(function, classmethod | staticmethod) else function
@@ -55,14 +58,14 @@ class Operation:
         _refuse_generators(plain)
         self.function: Any = plain
         self.settings = settings
-        self.face = face_of(plain)
+        self.signatures = signatures_of(plain)
         self.is_bound = inspect.ismethod(plain)
-        self.is_async = _is_async(plain, self.face)
+        self.is_async = _is_async(plain, self.signatures)
         self.name = name_of(plain) if settings.operation_id is None else getattr(plain, "__qualname__", repr(plain))
         self._check()
 
     def _check(self) -> None:
-        public = self.face.public
+        public = self.signatures.public
         check_operation_id(self.settings.operation_id, public)
         unknown = set(self.settings.ignore) - public.parameters.keys()
         if unknown:
@@ -81,13 +84,13 @@ class Operation:
     def __call__(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         receiver = () if instance is None or self.is_bound else (instance,)
         named = (*receiver, *args)
-        self.face.check(named, kwargs, self.name)
+        self.signatures.check(named, kwargs, self.name)
         block = self._block(named, kwargs)
         call = _Call(self, wrapped, len(receiver), named, kwargs)
         return self._run_async(block, call) if self.is_async else self._run(block, call)
 
     def _block(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> checkpointed[Any]:
-        asked, public, ignore = self.settings.operation_id, self.face.public, self.settings.ignore
+        asked, public, ignore = self.settings.operation_id, self.signatures.public, self.settings.ignore
         return checkpointed(
             operation_id_for(asked, public, args, kwargs, name=self.name, ignore=ignore),
             arguments=encodable_arguments(asked, public, args, kwargs, ignore=ignore),
@@ -100,7 +103,7 @@ class Operation:
             result = call.start(checkpoint)
             _refuse_generator(result)
             if inspect.isawaitable(result):
-                # An async def behind a plain decorator: nothing is done yet.
+                # An async def behind a plain decorator: its body has not run yet.
                 return _finish(result, stack.pop_all())
             call.keep_if_given_up(checkpoint)
             return result
@@ -118,9 +121,9 @@ class _Call:
     """One call, which may be attempted several times."""
 
     def __init__(
-        self, operation: Operation, wrapped: Any, receivers: int, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, function: ResumableFunction, wrapped: Any, receivers: int, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        self._operation = operation
+        self._function = function
         self._wrapped = wrapped
         self._receivers = receivers
         self._args = args
@@ -128,10 +131,10 @@ class _Call:
         self._has_given_up = False
 
     def start(self, checkpoint: Any) -> Any:
-        """Make the first attempt, and those after it; an awaitable if it is async."""
-        args, kwargs = self._operation.face.with_checkpoint(checkpoint, self._args, self._kwargs)
+        """Make the first attempt and those that follow; returns the result, or an awaitable of it."""
+        args, kwargs = self._function.signatures.with_checkpoint(checkpoint, self._args, self._kwargs)
         function, args = self._target(checkpoint, args)
-        settings = self._operation.settings
+        settings = self._function.settings
         if settings.retry is None:
             return function(*args, **kwargs)
         policy = _retry.retrying(
@@ -140,24 +143,24 @@ class _Call:
             reset_on_progress=settings.reset_on_progress,
             max_attempts_total=settings.max_attempts_total,
             on_give_up=self._note_giving_up,
-            is_async=self._operation.is_async,
+            is_async=self._function.is_async,
         )
-        return policy(_retry.awaited(function) if self._operation.is_async else function, *args, **kwargs)
+        return policy(_retry.awaited(function) if self._function.is_async else function, *args, **kwargs)
 
     def keep_if_given_up(self, checkpoint: Any) -> None:
-        """Keep the checkpoint, if the retries failed and a ``retry_error_callback`` made a result of that."""
+        """Keep the checkpoint if a ``retry_error_callback`` turned the last failure into a result."""
         if self._has_given_up:
             _log.warning("%s: the retries gave up; the checkpoint is kept", checkpoint.operation_id)
             checkpoint.keep("retries exhausted")
 
     def _target(self, checkpoint: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-        function = self._operation.function
+        function = self._function.function
         if not _retry.is_retried(function):
             return self._wrapped, args[self._receivers :]
-        if self._operation.is_bound:
+        if self._function.is_bound:
             args = (function.__self__, *args)
         again = _retry.saving_retries(
-            function, checkpoint, on_give_up=self._note_giving_up, is_async=self._operation.is_async
+            function, checkpoint, on_give_up=self._note_giving_up, is_async=self._function.is_async
         )
         return again, args
 
@@ -170,13 +173,13 @@ async def _finish(result: Awaitable[Any], stack: contextlib.ExitStack) -> Any:
         return await result
 
 
-def _is_async(function: Any, face: Face) -> bool:
+def _is_async(function: Any, signatures: Signatures) -> bool:
     is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(innermost(function))
-    if is_async and face.kind is Checkpoint:
+    if is_async and signatures.kind is Checkpoint:
         raise TypeError(
             f"{name_of(innermost(function))} is an async def and takes an AsyncCheckpoint, not a Checkpoint"
         )
-    return is_async or face.kind is AsyncCheckpoint
+    return is_async or signatures.kind is AsyncCheckpoint
 
 
 def _refuse_generators(function: Any) -> None:

@@ -1,4 +1,4 @@
-"""``checkpointed``: the block around a loop."""
+"""``checkpointed``: the block around a loop, and the checkpoint that is current in it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
 import tenacity
 
@@ -26,71 +26,47 @@ if TYPE_CHECKING:
 ShowProgress = bool | Callable[["ProgressView"], object]
 
 
+def refuse_both(**given: object) -> None:
+    """Refuse two arguments of which only one can be meant.
+
+    Raises:
+        ValueError: Neither is None.
+    """
+    if None not in given.values():
+        raise ValueError(f"give {' or '.join(given)}, not both")
+
+
 class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextManager[AsyncCheckpoint[S]], Generic[S]):
     """Restore an operation's state, save it as the loop goes, and remove it at a clean exit.
 
-    ``with`` gives a :class:`Checkpoint`, ``async with`` an :class:`AsyncCheckpoint`. A clean exit finalizes; an
-    exception saves first and goes on untouched; a loop over ``remaining`` that is left by ``break`` keeps the
+    ``with`` gives a :class:`Checkpoint`, ``async with`` an :class:`AsyncCheckpoint`. A clean exit finalizes. An
+    exception is raised again, untouched, after a save. A ``break`` out of a loop over ``remaining`` keeps the
     checkpoint.
 
     Args:
-        operation_id: Names the operation; any text, the same in every run.
+        operation_id: Names the operation: any text, one and the same in every run.
         strategy: When to save; by default as often as costs at most 1% of the time.
         store: A directory, a URL or a store; else ``$CHECKPOINT_DIR``, else the current directory.
-        manager: Takes the strategy, the store and the rest from this manager.
+        manager: Gives the store, the clock, and what *strategy* and *auto_cleanup* leave open.
         resume: False starts over; the old checkpoint stands until the first save.
         total: How many items there are, where the loop cannot tell.
         state: The type of ``cp.state``: a dataclass, ``msgspec.Struct`` or pydantic model that can be made
             without arguments. A dict by default.
         auto_cleanup: Whether a clean exit removes the checkpoint; else ``$CHECKPOINT_AUTO_CLEANUP``, else True.
-        arguments: Plain JSON that must be the same when the operation is resumed.
+        arguments: Plain JSON that must not change between runs.
         on_exhausted: What to do when the API's quota, as :meth:`Checkpoint.observe` knows it, is used up: save and
             ``"wait"`` until it is fresh, save and ``"raise"`` RateLimitExhausted, or what a callable answers.
-        progress: True shows a bar on stderr (rich where it is installed, else a plain line), or a line every
-            30 seconds where nobody watches; a callable gets a :class:`ProgressView` several times a second.
-
+        progress: True shows a bar on stderr (rich where it is installed, else a plain line), or a line every 30
+            seconds where nobody watches; a callable gets a :class:`ProgressView` several times a second.
         retry: The tenacity policy that :meth:`Checkpoint.retrying` copies when it is called without one.
 
     Raises:
+        TypeError, ValueError: An option is not what it should be.
         CheckpointBusyError: On entry: another process works on this operation.
         CheckpointCorruptError: On entry: what is stored cannot be used; nothing was changed.
         InputChangedError: On entry: the checkpoint was made with other arguments, or another state type.
     """
 
-    @overload
-    def __init__(
-        self: checkpointed[dict[str, Any]],
-        operation_id: str,
-        strategy: SaveStrategy | None = ...,
-        *,
-        store: str | os.PathLike[str] | CheckpointStore | None = ...,
-        manager: CheckpointManager | None = ...,
-        resume: bool = ...,
-        total: int | None = ...,
-        state: None = ...,
-        auto_cleanup: bool | None = ...,
-        arguments: Mapping[str, Any] | None = ...,
-        on_exhausted: OnExhausted = ...,
-        progress: ShowProgress = ...,
-        retry: tenacity.BaseRetrying | None = ...,
-    ) -> None: ...
-    @overload
-    def __init__(
-        self,
-        operation_id: str,
-        strategy: SaveStrategy | None = ...,
-        *,
-        store: str | os.PathLike[str] | CheckpointStore | None = ...,
-        manager: CheckpointManager | None = ...,
-        resume: bool = ...,
-        total: int | None = ...,
-        state: type[S],
-        auto_cleanup: bool | None = ...,
-        arguments: Mapping[str, Any] | None = ...,
-        on_exhausted: OnExhausted = ...,
-        progress: ShowProgress = ...,
-        retry: tenacity.BaseRetrying | None = ...,
-    ) -> None: ...
     def __init__(
         self,
         operation_id: str,
@@ -100,7 +76,7 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         manager: CheckpointManager | None = None,
         resume: bool = True,
         total: int | None = None,
-        state: type[Any] | None = None,
+        state: type[S] | None = None,
         auto_cleanup: bool | None = None,
         arguments: Mapping[str, Any] | None = None,
         on_exhausted: OnExhausted = "wait",
@@ -113,8 +89,7 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         from .._runtime.clock import system_clock
 
         check_policy(on_exhausted)
-        if manager is not None and store is not None:
-            raise ValueError("give manager or store, not both")
+        refuse_both(manager=manager, store=store)
         if manager is None:
             where = open_store(store if store is not None else default_directory())
             fallback: SaveStrategy = auto()
@@ -140,7 +115,7 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
 
     def __enter__(self) -> Checkpoint[S]:
         checkpoint: Checkpoint[S] = Checkpoint(self._options)
-        checkpoint._open()
+        checkpoint.enter_block()
         self._open.append(checkpoint)
         return checkpoint
 
@@ -149,12 +124,12 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
     ) -> Literal[False]:
         checkpoint = self._open.pop()
         assert isinstance(checkpoint, Checkpoint)
-        checkpoint._close(error)
+        checkpoint.leave_block(error)
         return False
 
     async def __aenter__(self) -> AsyncCheckpoint[S]:
         checkpoint: AsyncCheckpoint[S] = AsyncCheckpoint(self._options)
-        await checkpoint._open()
+        await checkpoint.enter_block()
         self._open.append(checkpoint)
         return checkpoint
 
@@ -163,15 +138,15 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
     ) -> Literal[False]:
         checkpoint = self._open.pop()
         assert isinstance(checkpoint, AsyncCheckpoint)
-        await checkpoint._close(error)
+        await checkpoint.leave_block(error)
         return False
 
 
 def current_checkpoint() -> Any:
-    """The innermost checkpoint that is open here: in this thread or task, or one that it was started from.
+    """The innermost checkpoint that is open in this thread or task, or in the one that started it.
 
     Raises:
-        RuntimeError: Outside of any.
+        RuntimeError: None is open.
     """
     checkpoint = current_checkpoint_or_none()
     if checkpoint is None:

@@ -1,8 +1,9 @@
-"""``@resumable``: a function whose calls are operations. The only module that knows wrapt."""
+"""``@resumable``: makes each call of a function an operation. The only module that knows wrapt."""
 
 from __future__ import annotations
 
 import inspect
+import operator
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterable
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-# A function without a checkpoint. One of *any* arguments would match those with one, too, and for these mypy would then
-# find the overloads ambiguous as soon as Any stands somewhere in the signature.
+# A function without a checkpoint. Callable[..., Any] would match functions with one, too: mypy would then find the
+# overloads ambiguous as soon as Any stands somewhere in a signature.
 F = TypeVar(
     "F",
     bound=Callable[[], Any]
@@ -40,7 +41,7 @@ F = TypeVar(
 
 
 class ResumableDecorator(Protocol):
-    """What ``@resumable(...)`` is: takes the checkpoint off the signature."""
+    """What ``@resumable(...)`` returns: a decorator that takes the checkpoint off the signature."""
 
     @overload
     def __call__(
@@ -114,28 +115,28 @@ def resumable(
     """Make each call of a function an operation that is resumed if it was interrupted.
 
     The checkpoint goes into the parameter annotated :class:`Checkpoint` or :class:`AsyncCheckpoint`, else into the
-    one named ``cp``, and callers leave it out; a function with neither may ask :func:`current_checkpoint`. All else
-    is as in :class:`checkpointed`, whose options these are. On methods, stand below ``@classmethod`` and
-    ``@staticmethod``.
+    one named ``cp``, and callers leave it out. A function with neither may ask :func:`current_checkpoint`. The options
+    that are not listed here are those of :class:`checkpointed`. Put it below ``@classmethod`` and ``@staticmethod``.
 
     ``@tenacity.retry`` may stand directly below: the checkpoint is saved before each sleep, and the attempts share
-    one state. If it stands above, each attempt is a call of its own, which resumes what the failed one saved; then
+    one state. If it stands above, each attempt is a call of its own, which resumes what the failed one saved. Then
     do not repeat for a *result* (``retry_if_result``): a call that returns has ended well and removes its checkpoint.
 
     Args:
-        operation_id: A template with fields from the call's arguments, as in ``"fetch_{repo.full_name}"``; or a
-            callable that takes them. By default the function's name and a digest of its arguments; the instance of a
-            method is no part of it: name it, as in ``"{self.name}"``.
-        retry: Repeats the call as this policy says, with one state for all attempts, and a save before each sleep.
+        operation_id: A template with fields from the call's arguments, as in ``"fetch_{repo.full_name}"``, or a
+            callable that takes them. By default the function's name and a digest of its arguments. The digest leaves
+            out the instance of a method: name it, as in ``"{self.name}"``.
+        retry: A tenacity policy that repeats the call, with one state for all attempts, and a save before each sleep.
             If its ``retry_error_callback`` turns the last failure into a result, the checkpoint is kept.
-        reset_on_progress: With *retry*: attempts and waits begin anew when items were ticked since the last failure,
-        max_attempts_total: but from this many attempts of one call on, the true totals count again.
+        reset_on_progress: With *retry*: attempts and waits begin anew when items were ticked since the last failure.
+        max_attempts_total: With *reset_on_progress*: from this many attempts of one call on, the true totals count
+            again.
         ignore_arguments: Parameters that may differ when the call is resumed.
 
     Raises:
-        TypeError: When decorating: a generator function, or options that cannot be. When calling: arguments that do
-            not fit, or that cannot name the operation.
-        ValueError: When decorating: the template names what is no parameter.
+        TypeError: When decorating: a generator function, or an option of a wrong type. When calling: arguments that
+            do not fit, or that cannot name the operation.
+        ValueError: When decorating: the template has a field that is no parameter, or an option is out of range.
         InputChangedError: When calling: the checkpoint was made with other arguments.
     """
     options: dict[str, Any] = {
@@ -173,7 +174,7 @@ class _BoundResumable(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]
 
     @property
     def __signature__(self) -> inspect.Signature:
-        public: inspect.Signature = self._self_parent._self_operation.face.public
+        public: inspect.Signature = self._self_parent.__signature__
         if getattr(self.__wrapped__, "__self__", None) is None:
             return public
         return public.replace(parameters=[*public.parameters.values()][1:])
@@ -190,18 +191,22 @@ class _Resumable(wrapt.FunctionWrapper):  # type: ignore[type-arg]
     __bound_function_wrapper__ = _BoundResumable
 
     def __init__(self, function: Any, settings: Settings) -> None:
-        from .call import Operation
+        from .call import ResumableFunction
 
-        operation = Operation(function, settings)
-        wrapt.FunctionWrapper.__init__(self, function, operation)
-        self._self_operation = operation
+        resumable_function = ResumableFunction(function, settings)
+        wrapt.FunctionWrapper.__init__(self, function, resumable_function)
+        self._self_function = resumable_function
 
     @property
     def __signature__(self) -> inspect.Signature:
-        return self._self_operation.face.public
+        return self._self_function.signatures.public
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str:
         return self.__wrapped__.__qualname__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For cloudpickle: the undecorated function, and how to decorate it again."""
+        return _Resumable, (self.__wrapped__, self._self_function.settings)
 
     def __copy__(self) -> _Resumable:
         return self
@@ -210,40 +215,27 @@ class _Resumable(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         return self
 
 
-# -- cloudpickle, which would ship the undecorated function of ``__main__`` and of local scopes
+# -- cloudpickle, which would send functions of ``__main__`` and of local scopes without their decorator
 
 
 def _register(cloudpickle: Any) -> None:
     def reduce(function: _Resumable) -> Any:
-        if _is_importable(function, cloudpickle):
-            return function.__reduce_ex__(2)
-        return _decorated_again, (function.__wrapped__, function._self_operation.settings)
+        return function.__reduce_ex__(2) if _is_importable(function, cloudpickle) else function.__reduce__()
 
     cloudpickle.CloudPickler.dispatch_table[_Resumable] = reduce
 
 
-def _decorated_again(function: Any, settings: Settings) -> Any:
-    return _Resumable(function, settings)
-
-
 def _is_importable(function: _Resumable, cloudpickle: Any) -> bool:
-    """Whether another process gets the same by importing it."""
+    """Whether another process gets this very function by importing it."""
     module, name = function.__module__, function.__qualname__
     parts = module.split(".")
     shipped = cloudpickle.list_registry_pickle_by_value()
     if module == "__main__" or any(".".join(parts[:n]) in shipped for n in range(1, len(parts) + 1)):
         return False
     try:
-        return _lookup(module, name) is function
+        return operator.attrgetter(name)(sys.modules[module]) is function
     except (ImportError, AttributeError, KeyError):
         return False
-
-
-def _lookup(module: str, name: str) -> Any:
-    found: Any = sys.modules[module]
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
 
 
 for _name in ("cloudpickle", "joblib.externals.cloudpickle", "ray.cloudpickle"):

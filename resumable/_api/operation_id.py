@@ -1,4 +1,4 @@
-"""What a call's arguments say: which operation it is, and whether it is the call that was interrupted. Pure."""
+"""The id of the operation that a call works on, and the arguments that must not change when it is resumed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import msgspec
 from .._json import decode
 
 OperationId = str | Callable[..., str] | None
-"""A template with fields from the call's arguments, a callable that takes them, or None: made from the call."""
+"""A template with fields from the call's arguments, a callable that takes them, or None: a digest of them."""
 
 KEPT_WHOLE_BYTES = 1000
-"""An argument whose JSON is longer is kept as a digest: each save writes it again."""
+"""An argument with longer JSON is kept as a digest: each save writes it again."""
 _SECRETS = frozenset(
     {"token", "password", "passwd", "passphrase", "secret", "credential", "credentials", "apikey", "authorization"}
 )
@@ -27,11 +27,11 @@ _LEFT_OUT = object()
 
 
 def check_operation_id(operation_id: object, signature: inspect.Signature) -> None:
-    """Refuse what cannot name the calls of a function with this *signature*.
+    """Refuse an *operation_id* that cannot name the calls of a function with this *signature*.
 
     Raises:
-        TypeError: It is neither a str, nor callable, nor None.
-        ValueError: It is no template, or a field of it is not a parameter or reads a private attribute.
+        TypeError: *operation_id* is neither a str, nor callable, nor None.
+        ValueError: It is no template, or one of its fields is not a parameter or reads a private attribute.
     """
     if isinstance(operation_id, str):
         _check_fields(operation_id, signature)
@@ -52,7 +52,7 @@ def _check_fields(template: str, signature: inspect.Signature) -> None:
 
 
 def _fields(template: str) -> Iterator[str]:
-    """All fields, those within format specifications included."""
+    """All fields of a template, with those within format specifications."""
     try:
         for _, field, spec, _ in Formatter().parse(template):
             if field is not None:
@@ -75,7 +75,7 @@ def operation_id_for(
 
     Args:
         signature: The function's, without the checkpoint; defaults are applied.
-        name: Stands before the digest where *operation_id* is None. See :func:`name_of`.
+        name: What comes before the digest if *operation_id* is None. See :func:`name_of`.
         ignore: Parameters that the digest leaves out.
 
     Raises:
@@ -94,10 +94,10 @@ def operation_id_for(
 
 
 def name_of(function: Any) -> str:
-    """``module.qualname``; only the latter in ``__main__``, whose file may be moved.
+    """``module.qualname`` of *function*; only ``qualname`` in ``__main__``, whose file may be moved.
 
     Raises:
-        TypeError: It has no name.
+        TypeError: *function* has no name.
     """
     qualname = getattr(function, "__qualname__", None)
     if not isinstance(qualname, str):
@@ -127,10 +127,10 @@ def encodable_arguments(
     *,
     ignore: Collection[str] = (),
 ) -> dict[str, Any]:
-    """What must be the same when the operation is resumed, as plain JSON.
+    """The arguments that must not change when the operation is resumed, as plain JSON.
 
-    Left out are: the receiver, *ignore*, what the id tells already, secrets by their names, and what has no stable
-    JSON. A long value becomes a digest.
+    Left out are the receiver, *ignore*, arguments that the id tells already, secrets by their names, and values
+    without stable JSON. A long value becomes a digest.
     """
     if operation_id is None:
         return {}
@@ -167,7 +167,7 @@ def _kept(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """*value* as JSON would give it back, the same in every process."""
+    """*value* as it comes back from JSON, in every process alike; ``_LEFT_OUT`` if JSON cannot hold it."""
     try:
         return decode(msgspec.json.encode(value, order="sorted", enc_hook=_encode))
     except (TypeError, ValueError, OverflowError, RecursionError):

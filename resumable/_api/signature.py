@@ -1,4 +1,4 @@
-"""Where the checkpoint goes in a function's signature, and how a call without it becomes one with it."""
+"""Which parameter of a function takes the checkpoint, and how a call without it becomes a call with it."""
 
 from __future__ import annotations
 
@@ -21,24 +21,29 @@ _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
-    """A function's signature, with and without the checkpoint.
+class Signatures:
+    """A function's two signatures: with the checkpoint, and as its callers see it.
 
     Attributes:
+        full: With the checkpoint.
+        public: Without it.
         parameter: Which parameter takes the checkpoint; None if none does.
-        kind: Checkpoint or AsyncCheckpoint, as annotated; None if it is not.
+        kind: Checkpoint or AsyncCheckpoint, as it is annotated; None if it is not.
     """
 
-    signature: Signature
+    full: Signature
     public: Signature
     parameter: str | None
     kind: type[Any] | None
 
     def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str) -> None:
-        """Refuse a call that gives the checkpoint itself, or does not fit.
+        """Refuse a call that gives a checkpoint, or that the public signature does not take.
+
+        Args:
+            name: The function's, for the error.
 
         Raises:
-            TypeError: It does.
+            TypeError: The call is one of these.
         """
         given = any(isinstance(value, Checkpoint | AsyncCheckpoint) for value in args)
         if self.parameter is not None and (given or self.parameter in kwargs):
@@ -51,19 +56,19 @@ class Face:
     def with_checkpoint(
         self, checkpoint: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The same call, with *checkpoint* where it belongs."""
+        """The arguments of a call, with *checkpoint* where it belongs."""
         if self.parameter is None:
             return args, dict(kwargs)
         bound = self.public.bind(*args, **kwargs)
         # Without its defaults, a parameter before the checkpoint would leave a hole.
         bound.apply_defaults()
         values = {**bound.arguments, self.parameter: checkpoint}
-        full = inspect.BoundArguments(self.signature, {name: values[name] for name in self.signature.parameters})
-        return full.args, full.kwargs
+        call = inspect.BoundArguments(self.full, {name: values[name] for name in self.full.parameters})
+        return call.args, call.kwargs
 
 
-def face_of(function: Callable[..., Any]) -> Face:
-    """Look at the *function* once, when it is decorated.
+def signatures_of(function: Callable[..., Any]) -> Signatures:
+    """Find the parameter of *function* that takes the checkpoint: the annotated one, else the one named ``cp``.
 
     Raises:
         TypeError: Two parameters are annotated as checkpoints.
@@ -80,11 +85,11 @@ def face_of(function: Callable[..., Any]) -> Face:
         raise TypeError(f"{function!r} has several checkpoint parameters ({', '.join(found)}); there is one to give")
     name = found[0] if found else _NAMED if _NAMED in kinds else None
     others = [parameter for parameter in signature.parameters.values() if parameter.name != name]
-    return Face(signature, signature.replace(parameters=others), name, kinds[name] if name else None)
+    return Signatures(signature, signature.replace(parameters=others), name, kinds[name] if name else None)
 
 
 def innermost(function: Any) -> Any:
-    """The function that was written, below methods, partials and decorators."""
+    """The function that stands in the source, below methods, partials and decorators."""
     while True:
         inner = inspect.unwrap(function)
         if isinstance(inner, functools.partial):
@@ -99,7 +104,7 @@ def innermost(function: Any) -> Any:
 
 
 def _hints(function: Any) -> dict[str, Any]:
-    """Annotations by name, each resolved if that can be done; one that cannot does not spoil the others."""
+    """Annotations by name. One that cannot be resolved stays a text, and does not spoil the others."""
     inner = innermost(function)
     names = getattr(inner, "__globals__", {})
     hints = dict(getattr(inner, "__annotations__", {}))
@@ -127,7 +132,7 @@ def _kind(hint: Any) -> type[Any] | None:
 
 
 def _parts(hint: Any) -> Iterator[Any]:
-    """What an optional, annotated or generic *hint* is about."""
+    """The types within an optional, annotated or generic *hint*; texts where they are not resolved."""
     if isinstance(hint, typing.ForwardRef):
         hint = hint.__forward_arg__
     origin = typing.get_origin(hint)

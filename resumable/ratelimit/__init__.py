@@ -1,6 +1,6 @@
-"""Rate limits: what servers say of them, how long to wait, and hooks so that clients report by themselves.
+"""Rate limits: readers of what servers say, waits for tenacity, and hooks with which clients report by themselves.
 
-Families that are read, and how each tells when the quota is fresh:
+Families of headers that are read, and how each tells when the quota is fresh:
 
 ===================  ===========================================================  ==============================
 family               headers                                                      reset
@@ -10,12 +10,12 @@ IETF draft 8 to 11   ``RateLimit: "p";r=0;t=30``                                
                      ``RateLimit-Policy: "p";q=100;w=60`` [2]_                    ``Retry-After`` wins
 IETF draft 7         ``RateLimit: limit=100, remaining=0, reset=30`` [3]_         distance in seconds
 IETF to draft 6      ``RateLimit-Limit``, ``-Remaining``, ``-Reset`` [4]_         distance in seconds
-GitLab               the same, and ``-Observed``, ``-Name`` [5]_                  epoch seconds
+GitLab               ``RateLimit-*``, and ``-Observed``, ``-Name`` [5]_           epoch seconds
 GitHub               ``X-RateLimit-*``, and ``-Used``, ``-Resource`` [6]_         epoch seconds
 GitHub GraphQL       ``rateLimit { limit remaining resetAt }`` in the body [7]_   RFC 3339
 OpenAI, Groq         ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}``    spans: ``6m0s``, ``12ms``
                      [8]_ [9]_
-Azure OpenAI         the same; -1 means unknown [10]_                             distance in seconds
+Azure OpenAI         names as OpenAI's; -1 means unknown [10]_                    distance in seconds
 OpenAI, Anthropic    ``retry-after-ms`` [11]_                                     milliseconds; wins
 Anthropic            ``anthropic-ratelimit-*-{limit,remaining,reset}`` [12]_      RFC 3339
 Discord              ``X-RateLimit-Reset-After``, ``-Bucket`` [13]_               distance in seconds, fractions
@@ -25,9 +25,9 @@ Shopify REST         ``X-Shopify-Shop-Api-Call-Limit: 32/40`` [16]_             
 Reddit               ``X-Ratelimit-Remaining`` (fractions), ``-Used`` [17]_       distance in seconds
 ===================  ===========================================================  ==============================
 
-A number of 1e12 or more is taken for epoch milliseconds, of 1e9 or more for epoch seconds, a smaller one for a
-distance. Epochs and dates are corrected by the server's own ``Date``. A header sent twice is read the careful
-way: fewest remaining, latest reset. What is broken, negative or more than a year off says nothing.
+A number from 1e12 on is read as epoch milliseconds, from 1e9 on as epoch seconds, a smaller one as a distance.
+Epochs and dates are corrected by the server's own ``Date``. A header that was sent twice is read with care: fewest
+remaining, latest reset. A value that is broken, negative or more than a year off is ignored.
 
 .. [1] RFC 9110, section 10.2.3, Retry-After
 .. [2] draft-ietf-httpapi-ratelimit-headers-11, sections 3 and 4
@@ -48,9 +48,7 @@ way: fewest remaining, latest reset. What is broken, negative or more than a yea
 .. [17] support.reddithelp.com, Reddit Data API Wiki
 """
 
-from ._headers import RateLimit, read_headers, read_retry_after
-from ._hooks import hooks
-from ._wait import retry_if_rate_limited, wait_rate_limit
+from typing import TYPE_CHECKING
 
 __all__ = [
     "RateLimit",
@@ -60,3 +58,28 @@ __all__ = [
     "retry_if_rate_limited",
     "wait_rate_limit",
 ]
+
+if TYPE_CHECKING:
+    from ._headers import RateLimit, read_headers, read_retry_after
+    from ._hooks import hooks
+    from ._wait import retry_if_rate_limited, wait_rate_limit
+else:
+    # A module is loaded with the first use of a name in it: `import resumable` stays light.
+    _HOMES = {
+        "RateLimit": "_headers",
+        "hooks": "_hooks",
+        "read_headers": "_headers",
+        "read_retry_after": "_headers",
+        "retry_if_rate_limited": "_wait",
+        "wait_rate_limit": "_wait",
+    }
+
+    def __getattr__(name):
+        from importlib import import_module
+
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

@@ -1,7 +1,7 @@
-"""What an answer says of its rate limits: readers of headers, of all families in use.
+"""Readers of headers, and of a GraphQL answer's ``rateLimit``: what a server says of its rate limits.
 
-Pure: no clock and no network; the caller says what time it is. Nothing here raises: headers that are absent,
-broken, absurd or hostile say nothing. The table of families, with sources, is in :mod:`resumable.ratelimit`.
+Nothing here looks at a clock or the network, and nothing raises: headers that are absent, broken, absurd or hostile
+are ignored. The table of families, with sources, is in :mod:`resumable.ratelimit`.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _REFUSAL_WORDS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """One quota, as an answer told it.
+    """One quota, as one answer told it.
 
     Attributes:
-        resource: Which quota of the server, such as ``core`` or ``tokens``; "" if it has but one.
+        resource: Which of the server's quotas, such as ``core`` or ``tokens``; "" if it has only one.
         limit: Units in a full window, None if unknown.
         remaining: Units that are left in this window, None if unknown.
         reset_at: When the quota is fresh, in epoch seconds on our own clock; None if unknown.
@@ -66,13 +66,13 @@ class _Reading(NamedTuple):
     def limit(self, resource: str, limit: int | None, remaining: int | None, reset: str | None) -> RateLimit:
         after = read_after(reset, now=self.now, skew=self.skew) if reset else None
         reset_at = None if after is None else self.now + after
-        # Names are shown on terminals: nothing that could steer one.
+        # Names are shown on terminals: keep out what could steer one.
         name = "".join(filter(str.isprintable, resource[:_LONGEST_NAME]))
         return RateLimit(name, limit, remaining, reset_at)
 
 
 def read_headers(headers: Mapping[str, str], *, status: int | None = None, now: float) -> list[RateLimit]:
-    """All quotas that *headers* tell of, of whatever family.
+    """All quotas that *headers* tell of, in any family's way.
 
     Args:
         headers: Any mapping; upper and lower case do not matter.
@@ -87,19 +87,19 @@ def read_headers(headers: Mapping[str, str], *, status: int | None = None, now: 
 
 
 def read_retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
-    """Seconds to wait, as ``retry-after-ms`` or else ``Retry-After`` says; None if neither can be read.
+    """Seconds to wait by ``retry-after-ms``, else by ``Retry-After``; None if neither can be read.
 
-    A date is taken against the server's own ``Date``, else against *now* (epoch seconds on our clock).
+    A date in it is compared with the server's own ``Date``, else with *now* (epoch seconds on our clock).
     """
     return _retry_after(_wanted(headers), now)
 
 
 def is_rate_limited(status: int | None, headers: Mapping[str, str], message: str | None = None) -> bool:
-    """Whether an answer is a refusal for its rate limit: a 429, or a 403 that gives such a reason.
+    """Whether an answer is a refusal for a rate limit: a 429, or another refusal that gives this reason.
 
     Args:
         status: The answer's status, None if only its headers are known.
-        message: The error's own words. They also tell of limits that come with status 200 (GraphQL) or 400.
+        message: The error's own words. They reveal refusals with status 200 (GraphQL), 400 or 503, too.
     """
     if status == 429:
         return True
@@ -132,7 +132,7 @@ def read_graphql(body: Any, *, now: float) -> RateLimit | None:
 
 
 def _wanted(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers that may tell of limits, in lower case; one that came twice is joined by a comma."""
+    """The headers that may tell of limits, in lower case. Values of one name are joined by a comma."""
     fields: dict[str, str] = {}
     try:
         pairs = [(read_text(name).lower(), value) for name, value in headers.items()]
@@ -146,7 +146,7 @@ def _wanted(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _retry_after(fields: dict[str, str], now: float | None) -> float | None:
-    """Seconds; without *now* the answer only says whether there is a hint that can be read."""
+    """Seconds to wait, or None. Without *now* the number means nothing, only that there is one."""
     milliseconds = max(read_numbers(fields.get("retry-after-ms", "")), default=-1.0)
     if 0 <= milliseconds <= YEAR * 1000:
         return milliseconds / 1000
@@ -178,7 +178,7 @@ def _plain(reading: _Reading) -> Iterator[RateLimit]:
 
 
 def _suffixed(reading: _Reading) -> Iterator[RateLimit]:
-    """One header for each quota and number: OpenAI, Groq, Azure, Kong; Anthropic the other way round."""
+    """One header for each quota and number: OpenAI, Groq, Azure, Kong; Anthropic with the quota's name first."""
     quotas: dict[str, dict[str, str]] = {}
     for name, value in reading.fields.items():
         if match := _SUFFIXED.fullmatch(name):
@@ -191,7 +191,7 @@ def _suffixed(reading: _Reading) -> Iterator[RateLimit]:
 
 
 def _structured(reading: _Reading) -> Iterator[RateLimit]:
-    """``RateLimit`` and ``RateLimit-Policy``, as draft 11 has them."""
+    """``RateLimit`` and ``RateLimit-Policy`` of the IETF's drafts 8 to 11."""
     limits = {_name(item, values): values for item, values in read_items(reading.fields.get("ratelimit", ""))}
     policies = {_name(item, values): values for item, values in read_items(reading.fields.get("ratelimit-policy", ""))}
     for name in limits | policies:
@@ -204,13 +204,13 @@ def _name(item: str, parameters: dict[str, str]) -> str:
 
 
 def _dictionary(reading: _Reading) -> Iterator[RateLimit]:
-    """``RateLimit: limit=100, remaining=50, reset=5``, as draft 7 had it."""
+    """``RateLimit: limit=100, remaining=50, reset=5`` of the IETF's draft 7."""
     values = dict(_DICTIONARY.findall(reading.fields.get("ratelimit", "")))
     yield reading.limit("", read_limit(values.get("limit")), read_count(values.get("remaining")), values.get("reset"))
 
 
 def _shopify(reading: _Reading) -> Iterator[RateLimit]:
-    """``32/40``: 32 of 40 are used."""
+    """Shopify's ``32/40``: 32 of 40 are used."""
     if match := _CALL_LIMIT.fullmatch(reading.fields.get("x-shopify-shop-api-call-limit", "")):
         used, limit = int(match[1]), int(match[2])
         yield reading.limit("shop", limit, max(0, limit - used), None)

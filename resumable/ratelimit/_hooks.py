@@ -1,4 +1,4 @@
-"""Let a client show every response to the checkpoint that is current, so that users need not."""
+"""Hooks with which a client shows each response to the current checkpoint, so that users need not."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ C = TypeVar("C")
 
 
 def hooks(client: C) -> C:
-    """Let *client* show each of its responses to the checkpoint that is current; outside of one nothing happens.
+    """Let *client* show each of its responses to the current checkpoint; without one, nothing happens.
 
-    PyGithub and githubkit sleep and retry within a call unless told not to, and neither that nor its refusals can
-    be seen from outside: give them ``retry=None`` and ``auto_retry=False``.
+    PyGithub and githubkit sleep and retry within a call, and hide that and the refusals. To have both seen, give
+    PyGithub ``retry=None``, and githubkit ``auto_retry=False``.
 
     Args:
         client: An ``httpx.Client`` or ``AsyncClient``, ``requests.Session``, ``aiohttp.ClientSession``,
-            ``github.Github`` (PyGithub) or ``githubkit.GitHub``. Doing it twice does no harm.
+            ``github.Github`` (PyGithub) or ``githubkit.GitHub``. Hooking one twice does no harm.
 
     Returns:
-        The same client.
+        *client*.
 
     Raises:
-        TypeError: If it is none of these. It is unchanged.
+        TypeError: If *client* is none of these. It is unchanged.
     """
     for root, name, install in _CLIENTS:
         if _is_a(client, root, name):
@@ -38,12 +38,12 @@ def hooks(client: C) -> C:
 
 
 def _is_a(client: object, root: str, name: str) -> bool:
-    """Whether *client* is an instance of *name* of package *root*, told without importing it."""
+    """Whether *client* is an instance of *root*'s class *name*. Imports nothing."""
     return any(kind.__name__ == name and kind.__module__.split(".")[0] == root for kind in type(client).__mro__)
 
 
 def observe_current(response: object) -> None:
-    """Show *response* to the checkpoint that is current, if there is one."""
+    """Show *response* to the current checkpoint, if there is one."""
     from .._runtime.current import current_checkpoint_or_none
 
     checkpoint = current_checkpoint_or_none()
@@ -96,14 +96,14 @@ async def _observe_end(session: object, context: object, params: Any) -> None:
 
 
 async def _observe_exception(session: object, context: object, params: Any) -> None:
-    """With ``raise_for_status`` a refusal is seen only here."""
+    """Show a refusal that ``raise_for_status`` raised: no other hook sees it."""
     if getattr(params.exception, "headers", None) is not None:
         observe_current(params.exception)
 
 
 def _hook_pygithub(github: Any) -> None:
     requester = github.requester
-    # Called for every response, also for those that become exceptions; a partial lets the requester pickle.
+    # It is called for every response, also for those that become exceptions. A partial lets the requester pickle.
     requester.DEBUG_ON_RESPONSE = partial(_observe_pygithub, requester)
 
 
@@ -114,7 +114,7 @@ def _observe_pygithub(requester: Any, status: int, headers: dict[str, Any], outp
 
 
 def _hook_githubkit(github: Any) -> None:
-    """Its httpx clients are made when needed, from the configuration, so the hooks go in there."""
+    """Put the hooks into the configuration, from which githubkit makes its httpx clients when it needs them."""
     added = {
         name: _with_hook(getattr(github.config, name), hook)
         for name, hook in (("event_hooks", observe_current), ("async_event_hooks", _observe_current_async))
@@ -124,7 +124,7 @@ def _hook_githubkit(github: Any) -> None:
         raise TypeError("cannot hook into this version of githubkit; 0.16 is the first that has event hooks")
     github.config = dataclasses.replace(github.config, **added)
     for name, install in (("sync", _hook_httpx), ("async", _hook_httpx_async)):
-        # Inside of ``with github:`` there is a client already.
+        # Within ``with github:`` there is a client already.
         opened = getattr(github, f"_GitHubCore__{name}_client", None)
         if opened is not None and (client := opened.get()) is not None:
             install(client)

@@ -1,4 +1,4 @@
-"""What there is to see in an answer or an error, whichever client it comes from. No client is imported.
+"""What an answer or an error of any client shows: status, headers, host, words. No client is imported.
 
 Known by their shape: responses of httpx, requests, aiohttp and urllib3; githubkit's ``Response``; PyGithub's
 objects and requester; gidgethub's ``RateLimit`` and clients; the errors of all of them, also when one was raised
@@ -36,9 +36,9 @@ class Seen:
         headers: Its headers; empty if unknown.
         host: Who answered; "" if unknown.
         message: The error's own words; "" if there are none or the body has not been read.
-        from_cache: Whether the numbers in its headers are old, since a cache gave the answer.
-        graphql: Its ``data``, if it is an answer of GraphQL that may tell of the quota.
-        told: Quotas that were told by other means.
+        from_cache: Whether the answer came from a cache; then the numbers in its headers are old.
+        graphql: Its ``data``, if it is a GraphQL answer that may tell of the quota.
+        told: Quotas that it holds as objects, besides headers and body.
     """
 
     status: int | None = None
@@ -59,7 +59,7 @@ class Seen:
         if self.from_cache:
             return []
         limits = [*self.told, *read_headers(self.headers, status=self.status, now=now)]
-        # Where headers tell of the same quota they are better: their clock can be corrected.
+        # Headers that tell of this quota are better: their clock can be corrected.
         if not limits and (limit := read_graphql(self.graphql, now=now)):
             limits = [limit]
         return [replace(limit, host=limit.host or self.host) for limit in limits]
@@ -69,7 +69,7 @@ def read_response(source: object) -> Seen:
     """What *source* shows: a response, an error, an object of a client, or a mapping of headers."""
     for candidate in _candidates(source):
         for read in (_read_mapping, _read_limit_object, _read_pygithub, _read_answer, _read_words):
-            # Any object may come here, and its attributes may be anything: a data frame refuses to be true or false.
+            # Any object may come here, with attributes of any kind: a data frame refuses to be true or false.
             with suppress(Exception):
                 seen = read(candidate)
                 if seen is not None:
@@ -78,13 +78,13 @@ def read_response(source: object) -> Seen:
 
 
 def read_message(body: bytes) -> str:
-    """The error's own words in *body*: what its JSON says, else its beginning."""
+    """The error's own words in *body*: those in its JSON, else its beginning."""
     decoded = _decoded(body) if len(body) <= _LONGEST_ERROR_BODY else None
     return _message(decoded) or body[:_LONGEST_MESSAGE].decode("utf-8", "replace")
 
 
 def _candidates(source: object) -> Iterator[object]:
-    """What *source* wraps, itself, and the errors that it was raised from: who tells most comes first."""
+    """What *source* wraps, *source* itself, and the errors that it was raised from. The most telling come first."""
     for _ in range(_DEEPEST):
         response = _get(source, "response") if isinstance(source, BaseException) else source
         yield from (_get(response, "raw_response"), response, source)
@@ -105,7 +105,7 @@ def _read_mapping(source: object) -> Seen | None:
 
 
 def _read_limit_object(source: object) -> Seen | None:
-    """gidgethub's ``RateLimit``, and its clients that hold one; PyGithub's ``Rate``; our own."""
+    """gidgethub's ``RateLimit`` and the clients that hold one, PyGithub's ``Rate``, our own ``RateLimit``."""
     if isinstance(source, BaseException):
         return None
     told = _told(source) or _told(_get(source, "rate_limit"))
@@ -123,7 +123,7 @@ def _told(source: object) -> tuple[RateLimit, ...]:
 
 
 def _read_pygithub(source: object) -> Seen | None:
-    """Its objects keep the headers they came with; asking them by the public name would ask the server."""
+    """PyGithub's objects keep the headers they came with. Their public attributes would ask the server."""
     requester = _get(source, "_requester") or _get(source, "requester") or source
     host, pair = read_text(_get(requester, "hostname")), _get(requester, "rate_limiting")
     if not (isinstance(pair, tuple) and len(pair) == 2 and all(map(_is_int, pair))):
@@ -136,7 +136,7 @@ def _read_pygithub(source: object) -> Seen | None:
 
 
 def _read_answer(source: object) -> Seen | None:
-    """Any response with a status and headers, and the errors that carry both themselves."""
+    """A response with a status and headers, or an error that has both."""
     headers, status = _get(source, "headers"), _status(source)
     is_error = isinstance(source, BaseException)
     if not callable(_get(headers, "items")):
@@ -150,7 +150,7 @@ def _read_answer(source: object) -> Seen | None:
 
 
 def _read_words(source: object) -> Seen | None:
-    """Errors without a response that are about limits by their name, or repeat what GraphQL said."""
+    """An error without a response whose name is about rate limits, or that repeats a GraphQL answer."""
     if not isinstance(source, BaseException):
         return None
     if "ratelimit" in type(source).__name__.lower():
@@ -164,7 +164,7 @@ def _status(source: object) -> int | None:
 
 
 def _with_body(seen: Seen, body: bytes) -> Seen:
-    """Add what the body says, if it is there and worth a look."""
+    """*seen* with what the body says, if the body is there and may tell of limits."""
     if seen.status is not None and seen.status >= 400:
         return replace(seen, message=read_message(body))
     if len(body) <= _LONGEST_GRAPHQL_BODY and any(mark in body for mark in _GRAPHQL_MARKS):
@@ -173,7 +173,7 @@ def _with_body(seen: Seen, body: bytes) -> Seen:
 
 
 def _with_graphql(seen: Seen, body: Any) -> Seen:
-    """A used-up quota comes with status 200, as an error of type ``RATE_LIMIT`` or ``RATE_LIMITED``."""
+    """*seen* with what a GraphQL answer says. A used-up quota is an error of type ``RATE_LIMIT…`` with status 200."""
     errors = _get_item(body, "errors")
     types = [read_text(_get_item(error, "type")) for error in errors] if isinstance(errors, list) else []
     is_refused = any(kind.startswith("RATE_LIMIT") for kind in types)
@@ -181,7 +181,7 @@ def _with_graphql(seen: Seen, body: Any) -> Seen:
 
 
 def _error_message(error: object) -> str:
-    """PyGithub's ``data``, aiohttp's ``message``, githubkit's and gidgethub's GraphQL errors, or its text."""
+    """The words in PyGithub's ``data``, aiohttp's ``message``, or a GraphQL error; else the error's text."""
     answer = _get(error, "response")
     for source in (_get(error, "data"), _get(error, "message"), answer, _get(answer, "errors")):
         if message := _message(source):
@@ -190,7 +190,7 @@ def _error_message(error: object) -> str:
 
 
 def _message(source: Any) -> str:
-    """The words in an error's body, wherever its kind of API puts them."""
+    """The words in an error's body, wherever an API puts them."""
     if isinstance(source, str):
         return source[:_LONGEST_MESSAGE]
     if isinstance(source, list | tuple):
@@ -202,7 +202,7 @@ def _message(source: Any) -> str:
 
 
 def _read_body(source: object) -> bytes:
-    """What has been read already: asking by the public names would read from the network, or raise."""
+    """The body, if it has been read already. Its public names would read from the network, or raise."""
     bodies = (_get(source, name) for name in ("_content", "_body"))
     return next((body for body in bodies if isinstance(body, bytes)), b"")
 
@@ -225,7 +225,7 @@ def _host(source: object) -> str:
 
 
 def _is_from_cache(source: object, headers: Any) -> bool:
-    """requests-cache and cachecontrol, hishel, or any cache that tells the answer's ``Age`` (RFC 9111)."""
+    """Whether requests-cache, cachecontrol, hishel or any cache that tells the ``Age`` (RFC 9111) gave the answer."""
     extensions = _get(source, "extensions")
     if _get_item(extensions, "hishel_revalidated") is True:
         return False
@@ -240,7 +240,7 @@ def _is_int(value: object) -> bool:
 
 
 def _get(source: object, name: str, default: Any = None) -> Any:
-    """An attribute; *default* also where reading it raises, as properties of half-read responses do."""
+    """An attribute, or *default*, also where reading it raises: properties of half-read responses do."""
     try:
         return getattr(source, name, default)
     except Exception:

@@ -1,6 +1,6 @@
-"""How one header value is read: counts, spans, instants, structured items.
+"""Readers of one header value: counts, spans, instants, structured items.
 
-Pure. Nothing here raises: what cannot be read, or cannot be meant, is None.
+Nothing here raises: a value that cannot be read, or cannot be meant, is None.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 YEAR = 366 * 86400.0
-"""Seconds. No quota is renewed later than this: what lies further off is a mistake or an attack."""
+"""Seconds. No quota is renewed later than this: a longer time is a mistake or an attack."""
 
 _LARGEST_COUNT = 10**15
 _LONGEST_VALUE = 4096
@@ -20,14 +20,14 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{0,18})?(?:[eE][+-]?[0-9]{1,2})
 _SPAN = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ns|us|µs|ms|s|m|h|d)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
-# RFC 9651, section 3.1: a list of items with parameters. Values that we do not read are only skipped.
+# RFC 9651, section 3.1: a list of items with parameters. Kinds of values that we do not use are only skipped.
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _PARAMETER = re.compile(rf";[ \t]*([a-z*][a-z0-9_.*-]*)(?:=({_QUOTED}|:[A-Za-z0-9+/=]*:|[^;,\"\s]+))?[ \t]*")
 _ITEM = re.compile(rf"[ \t]*({_QUOTED}|[A-Za-z*][\w!#$%&'*+.^`|~:/-]*)[ \t]*((?:{_PARAMETER.pattern})*)(?:,|$)")
 
 
 def read_text(value: object) -> str:
-    """*value* as text, "" for what is no header value or far too long to be one."""
+    """*value* as text; "" if it is no header value, or far too long for one."""
     if isinstance(value, bytes):
         value = value.decode("latin-1")
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18:
@@ -36,25 +36,25 @@ def read_text(value: object) -> str:
 
 
 def read_number(text: str) -> float | None:
-    """The one finite number that *text* is."""
+    """*text* as one finite number."""
     text = text.strip()
     return float(text) if _NUMBER.fullmatch(text) else None
 
 
 def read_numbers(text: str) -> list[float]:
-    """The numbers of a header that was sent more than once; none if one of them is broken."""
+    """The numbers of a header that was sent once or more often; none if one of them is broken."""
     numbers = [read_number(part) for part in text.split(",")]
     return [] if None in numbers else [number for number in numbers if number is not None]
 
 
 def read_count(text: str | None) -> int | None:
-    """A count of 0 or more, rounded down. Of several the lowest: the careful reading."""
+    """A count of 0 or more, rounded down. Of several the lowest, to be careful."""
     lowest = min(read_numbers(text or ""), default=-1.0)
     return int(lowest) if 0 <= lowest <= _LARGEST_COUNT else None
 
 
 def read_limit(text: str | None) -> int | None:
-    """A limit, also with its policies behind it: ``100, 10;w=1, 100;w=60``."""
+    """A limit, also one with its policies behind it: ``100, 10;w=1, 100;w=60``."""
     return read_count((text or "").split(",")[0].split(";")[0])
 
 
@@ -66,18 +66,18 @@ def read_span(text: str) -> float | None:
 
 
 def read_stamp(text: str) -> float | None:
-    """Epoch seconds, from an RFC 3339 time or an HTTP date, on the clock of who wrote it."""
+    """Epoch seconds on the writer's clock, from an RFC 3339 time or an HTTP date."""
     for parse in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             stamp = parse(text)
             return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()
-        except Exception:  # the standard parsers raise of everything: ValueError, TypeError, IndexError, ...
+        except Exception:  # the standard parsers raise anything: ValueError, TypeError, IndexError, ...
             continue
     return None
 
 
 def read_offset(date: str | None, now: float) -> float:
-    """How far our clock is ahead of the server's ``Date``, in seconds; 0 if it cannot be told."""
+    """How far our clock is ahead of the server's ``Date``, in seconds; 0 if unknown."""
     stamp = read_stamp(date) if date else None
     ahead = 0.0 if stamp is None else now - stamp
     return ahead if abs(ahead) <= YEAR else 0.0
@@ -86,15 +86,15 @@ def read_offset(date: str | None, now: float) -> float:
 def read_skew(date: str | None, now: float) -> float:
     """What to add to a server's time to get ours, in seconds."""
     ahead = read_offset(date, now)
-    # A Date has no fractions: up to one second "ahead" is what clocks that agree look like.
+    # A Date has no fractions: clocks that agree look up to one second apart.
     return 0.0 if 0 <= ahead <= 1 else ahead
 
 
 def read_after(text: str, *, now: float, skew: float = 0.0) -> float | None:
-    """Seconds from *now*, below 0 for the past: from a distance, a span, an epoch or a date.
+    """Seconds from *now*, below 0 for the past, read from a distance, a span, an epoch or a date.
 
-    From 1e12 on a number is epoch milliseconds, from 1e9 on epoch seconds, else a distance. Of several the
-    latest counts.
+    A number from 1e12 on is epoch milliseconds, from 1e9 on epoch seconds, else a distance. Of several the latest
+    counts.
     """
     numbers = read_numbers(text)
     if numbers:

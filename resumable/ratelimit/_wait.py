@@ -16,26 +16,27 @@ from tenacity.wait import WaitBaseT, wait_base
 if TYPE_CHECKING:
     from ._response import Seen
 
-# The readers are imported when the first attempt has failed: `import resumable` stays light.
+# Readers are loaded when the first attempt has failed: `import resumable` stays light.
 
 _LOGGER = logging.getLogger("resumable.ratelimit")
 _AFTER_RESET = 1.0
+"""Seconds to wait beyond a reset: servers round it down."""
 _AT_LEAST = 60.0
-_YEAR = 366 * 86400.0
+"""Seconds to wait, at least, after a refusal that names no time."""
 
 
 class wait_rate_limit(wait_base):
     """Wait as long as the server asks: until ``Retry-After`` is over, else until the quota is fresh.
 
-    Reads the response that the attempt returned or raised. A used-up quota is waited for until one second after
-    its reset, plus *jitter*; a refusal that names no time, for a minute at least. For all else *fallback* decides.
-    The logger ``resumable.ratelimit`` says why, at level INFO.
+    It reads the response that the attempt returned or raised. A used-up quota is fresh one second after its reset,
+    plus *jitter*; after a refusal that names no time, the wait is a minute at least. Else *fallback* decides. The
+    logger ``resumable.ratelimit`` says why, at level INFO.
 
     Args:
         fallback: tenacity's wait for attempts that failed for other reasons.
-        max_wait: Never wait longer, in seconds. None: a server's hint is never shortened.
+        max_wait: The longest wait, in seconds. None: as long as the server asks.
         jitter: Up to this many random seconds after a reset, so that not all clients come back at once.
-        clock: Epoch seconds.
+        clock: Gives the time, in epoch seconds.
 
     Raises:
         ValueError: If *max_wait* or *jitter* is negative or no number.
@@ -67,16 +68,16 @@ class wait_rate_limit(wait_base):
             seconds, why = max(seconds, _AT_LEAST), "a rate limit that names no time"
         seconds = min(max(0.0, seconds), self.max_wait)
         if why:
-            _say(seconds, seen.host, why, now)
+            _LOGGER.info("waiting %s for %s: %s", _span(seconds, now), seen.host or "the server", why)
         return seconds
 
     def _hint(self, seen: Seen, now: float) -> tuple[float | None, str]:
-        """What the server asks for, and why."""
+        """How many seconds the server asks for, and why; None if it asks for nothing."""
         from ._budget import Budget
         from ._headers import read_retry_after
 
         after = read_retry_after(seen.headers, now=now)
-        # Servers round down: a 0 with a refusal would mean to ask again without any pause.
+        # Servers round down: with a 0, the next attempt would come without any pause.
         if after:
             return after, "the server asks for it (Retry-After)"
         budget = Budget()
@@ -95,8 +96,8 @@ class wait_rate_limit(wait_base):
 class retry_if_rate_limited(retry_base):
     """Try again if the attempt returned or raised a refusal for a rate limit.
 
-    That is a 429, a 403 that says so, or a GraphQL answer with a ``RATE_LIMITED`` error. Combine it with
-    other conditions by ``|``.
+    Such a refusal is a 429, a 403 that gives this reason, or a GraphQL answer with a ``RATE_LIMITED`` error. Combine
+    it with other conditions by ``|``.
     """
 
     def __call__(self, retry_state: RetryCallState) -> bool:
@@ -112,12 +113,10 @@ def _seen(retry_state: RetryCallState) -> Seen:
     return read_response(outcome.exception() if outcome.failed else outcome.result())
 
 
-def _say(seconds: float, host: str, why: str, now: float) -> None:
-    _LOGGER.info("waiting %s for %s: %s", _span(seconds, now), host or "the server", why)
-
-
 def _span(seconds: float, now: float) -> str:
-    if seconds > _YEAR:
+    from ._values import YEAR
+
+    if seconds > YEAR:
         return "for good"
     minutes, rest = divmod(math.ceil(seconds), 60)
     until = datetime.fromtimestamp(now + seconds).strftime("%H:%M:%S")

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, NoReturn
 
-from .._api.call import Operation
+from .._api.call import ResumableFunction
 from ._probe import Place, Probe, SimulatedInterrupt, SimulatedKill, installed
 from ._run import interrupt
 
@@ -35,29 +35,29 @@ class Crashes:
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """While in the block, functions are stopped."""
-        original = Operation.__call__
+        original = ResumableFunction.__call__
         crashes = self
 
         @functools.wraps(original)
-        def call(operation: Operation, *arguments: Any) -> Any:
-            again = functools.partial(original, operation, *arguments)
+        def call(function: ResumableFunction, *arguments: Any) -> Any:
+            again = functools.partial(original, function, *arguments)
             if crashes._is_busy:  # within a function that is stopped, or beside it
                 return again()
-            return crashes._call_async(operation.name, again) if operation.is_async else crashes._call(operation, again)
+            return crashes._call_async(function.name, again) if function.is_async else crashes._call(function, again)
 
-        Operation.__call__ = call  # type: ignore[method-assign, assignment]
+        ResumableFunction.__call__ = call  # type: ignore[method-assign, assignment]
         try:
             yield
         finally:
-            Operation.__call__ = original  # type: ignore[method-assign]
+            ResumableFunction.__call__ = original  # type: ignore[method-assign]
 
-    def _call(self, operation: Operation, call: Callable[[], Any]) -> Any:
+    def _call(self, function: ResumableFunction, call: Callable[[], Any]) -> Any:
         for number in range(self._times):
             with self._stopping(number) as probe:
                 try:
                     return call()
                 except (SimulatedKill, SimulatedInterrupt):
-                    self._tell(operation.name, probe, number)
+                    self._tell(function.name, probe, number)
         return call()
 
     async def _call_async(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:

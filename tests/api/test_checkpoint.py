@@ -958,7 +958,7 @@ def test_a_forked_child_writes_nothing_and_owns_nothing(way_out: str, tmp_path: 
                 cp.tick(5)
                 cp.save()
                 if way_out != "os._exit":
-                    cp._close(None if way_out == "the end of the block" else Stop())
+                    cp.leave_block(None if way_out == "the end of the block" else Stop())
                 code = 0
             finally:
                 os._exit(code)

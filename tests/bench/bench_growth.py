@@ -101,7 +101,7 @@ def bench_memory(size: int, directory: Path) -> None:
         journal = tracemalloc.get_traced_memory()[1]
         tracemalloc.reset_peak()
         # Every entry anew, so that the save writes all of it.
-        cp._operation.writer._must_snapshot = True  # pyright: ignore[reportPrivateUsage]
+        cp._operation.writer._must_write_all = True  # pyright: ignore[reportPrivateUsage]
         cp.save()
         whole = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

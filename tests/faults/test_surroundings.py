@@ -328,7 +328,7 @@ def forked(cp: Checkpoint[dict[str, Any]], item: int) -> int:
             cp.tick(5)
             cp.save()
         if item % 2:
-            cp._close(None if item % 4 == 1 else KeyboardInterrupt())
+            cp.leave_block(None if item % 4 == 1 else KeyboardInterrupt())
         code = 0
     finally:
         os._exit(code)

@@ -31,7 +31,7 @@ def budget_of(*limits: RateLimit, now: float = NOW) -> Budget:
 def test_nothing_is_known_at_first() -> None:
     assert Budget().scarcest(NOW) is None
     assert Budget().exhausted(NOW) is None
-    assert Budget().requests_used == 0
+    assert Budget().used(core(0)) == 0
 
 
 def test_quotas_are_kept_apart_and_the_scarcest_speaks() -> None:
@@ -84,7 +84,7 @@ def test_what_was_used_is_the_same_in_any_order(order: list[int]) -> None:
     for used in order:
         budget.observe([core(3999 - used)], NOW)
 
-    assert budget.requests_used == 41
+    assert budget.used(core(0)) == 41
 
 
 def test_a_new_window_replaces_the_old_one() -> None:
@@ -166,32 +166,30 @@ def test_answers_that_cost_nothing_do_not_count() -> None:
     """A 304 tells the same number again."""
     budget = budget_of(core(4000), core(4000), core(4000), core(3999))
 
-    assert budget.requests_used == 2
+    assert budget.used(core(0)) == 2
 
 
 def test_requests_that_nobody_saw_count_through_the_drop() -> None:
     budget = budget_of(core(4000), core(3988))
 
-    assert budget.requests_used == 13
     assert budget.used(core(0)) == 13
     assert budget.used(search(0)) == 0
 
 
-def test_requests_are_counted_over_windows_and_by_hand() -> None:
+def test_requests_are_counted_over_windows() -> None:
     budget = budget_of(core(1))
     budget.observe([core(0)], NOW)
     budget.observe([core(4999, RESET + 3600)], RESET + 1)
-    budget.count(5)
 
-    assert budget.requests_used == 3 + 5
+    assert budget.used(core(0)) == 3
 
 
-def test_tokens_are_no_requests() -> None:
-    tokens = RateLimit("tokens", 150_000, 150_000, RESET)
-    budget = budget_of(tokens, RateLimit("tokens", 150_000, 140_000, RESET), RateLimit("requests", 60, 59, RESET))
+def test_each_quota_is_used_in_its_own_units() -> None:
+    tokens, requests = RateLimit("tokens", 150_000, 150_000, RESET), RateLimit("requests", 60, 59, RESET)
+    budget = budget_of(tokens, RateLimit("tokens", 150_000, 140_000, RESET), requests)
 
-    assert budget.requests_used == 1
     assert budget.used(tokens) == 10_001
+    assert budget.used(requests) == 1
 
 
 def test_a_server_that_invents_quotas_does_not_fill_memory() -> None:
@@ -206,18 +204,17 @@ def test_a_server_that_invents_quotas_does_not_fill_memory() -> None:
 def test_a_budget_goes_on_in_the_next_run() -> None:
     """A run that was killed in a wait must go on waiting for what is left of it."""
     budget = budget_of(core(0), search(7), core(None))
-    budget.count(3)
 
     restored = Budget.from_dict(json.loads(json.dumps(budget.to_dict())))
 
     assert restored.to_dict() == budget.to_dict()
     assert restored.exhausted(NOW + 300) == core(0)
-    assert restored.requests_used == budget.requests_used
+    assert restored.used(search(0)) == budget.used(search(0)) == 1
 
 
 def test_a_stored_budget_that_is_broken_is_left_out() -> None:
     entry = budget_of(core(5)).to_dict()["buckets"][0]
-    document = {"counted": "x", "buckets": [None, 5, {}, {"host": 1, "resource": 2}, entry | {"remaining": "?"}, entry]}
+    document = {"counted": 3, "buckets": [None, 5, {}, {"host": 1, "resource": 2}, entry | {"remaining": "?"}, entry]}
 
     budget = Budget.from_dict(document)
 

@@ -1,0 +1,41 @@
+"""The type of ``cp.state``: a dict, unless ``state=`` asks for another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, assert_type
+
+from resumable import AsyncCheckpoint, Checkpoint, checkpointed, every
+
+
+@dataclass
+class Mine:
+    done: int = 0
+
+
+def a_dict_by_default() -> None:
+    with checkpointed("x", every(items=1), progress=True) as cp:
+        assert_type(cp, Checkpoint[dict[str, Any]])
+        cp.state["done"] = 1
+    block = checkpointed("x", state=None)
+    assert_type(block, checkpointed[dict[str, Any]])
+
+
+def a_type_of_its_own() -> None:
+    with checkpointed("x", state=Mine) as cp:
+        assert_type(cp, Checkpoint[Mine])
+        cp.state.done += 1
+        cp.state["done"] = 1  # mistake
+
+
+async def also_in_async_code() -> None:
+    async with checkpointed("x") as cp:
+        assert_type(cp, AsyncCheckpoint[dict[str, Any]])
+    async with checkpointed("x", state=Mine) as typed:
+        assert_type(typed.state, Mine)
+
+
+def options_are_checked() -> None:
+    checkpointed("x", resum=True)  # mistake
+    checkpointed("x", total="3")  # mistake
+    checkpointed("x", state=3)  # mistake
