@@ -258,7 +258,7 @@ class Document:
         loops = save.loops.places()
         self._head = {"version": VERSION, "operation_id": operation_id}
         self._tail = {"metadata": save.values, "created_at": save.created_at, "last_updated": save.at.isoformat()}
-        self._sections: dict[str, Any] = _raw(save.sections)
+        self._sections: dict[str, Any] = {**_raw(save.sections)}
         if kinds:
             self._sections["collections"] = kinds
         if loops:

@@ -68,11 +68,6 @@ class Quota:
         return True
 
     @property
-    def is_known(self) -> bool:
-        """Whether any quota is known: an answer told of one, in this run or an earlier one."""
-        return self._budget is not None
-
-    @property
     def margin_seconds(self) -> float:
         """What is waited beyond a reset."""
         # Before anything was observed, as after a resume, nobody knows how short the windows are.

@@ -52,10 +52,10 @@ class Failed:
         with self._lock:
             self._by_loop.get(loop, {}).pop(key, None)
 
-    def to_dict(self) -> dict[str, list[list[Any]]]:
+    def to_dict(self) -> dict[str, list[tuple[str | int, str]]]:
         """The saved form."""
         with self._lock:
-            return {name: list(map(list, pairs.items())) for name, pairs in self._by_loop.items() if pairs}
+            return {name: list(pairs.items()) for name, pairs in self._by_loop.items() if pairs}
 
 
 def error_text(error: BaseException) -> str:
