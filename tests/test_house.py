@@ -72,6 +72,7 @@ PURE_OS = {"PathLike", "fspath", "name", "path", "sep"}
 WHO_KNOWS = {
     "cryptography": {"stores._encrypted"},
     "filelock": {"stores._lock"},
+    "gc": {"_runtime.interpreter"},
     "wrapt": {"_api.decorator"},
 }
 """Packages that are one module's affair."""

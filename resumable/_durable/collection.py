@@ -1,8 +1,8 @@
 """What the engine sees of the durable dict, set and list: a save begins, then commits or rolls back.
 
 Writers take no lock. A mutator notes the dirty key, then changes the collection by one call into C. CPython switches
-threads and runs signal handlers only after a call, at a jump back and at a function's start, so nothing comes between
-the two. The lock is for saves only. Elsewhere, :func:`mutator` makes each mutator take it too.
+threads and runs signal handlers only after a call, at a jump back and at a function's start: nothing comes between the
+two. Only saves take the lock. On interpreters without a GIL, :func:`mutator` makes writers take it, too.
 """
 
 from __future__ import annotations

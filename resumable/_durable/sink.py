@@ -17,7 +17,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 from .._errors import StoreError
 from .._runtime import disk
 from .._runtime.interpreter import is_held_here
-from .sink_file import EMPTY, Existing, Place, as_saved, grown, open_file, text_of
+from .sink_file import EMPTY, Existing, Target, as_saved, grown, open_file, text_of
 
 Mode = Literal["t", "b"]
 Row = TypeVar("Row", str, bytes)
@@ -36,10 +36,10 @@ class Sink(Generic[Row]):
         mode: ``"t"`` for text, ``"b"`` for bytes.
     """
 
-    def __init__(self, place: Place, mode: Mode) -> None:
-        self.path = place.path
+    def __init__(self, target: Target, mode: Mode) -> None:
+        self.path = target.path
         self.mode = mode
-        self._place = place
+        self._target = target
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._waiting = bytearray()
@@ -133,12 +133,12 @@ class Sink(Generic[Row]):
 
     def open(self, saved: Mapping[str, Any] | None, existing: Existing) -> None:
         """Open the file and find its end. Raises what :func:`open_file` raises."""
-        self._file, self._extent = open_file(self._place, saved, existing)
+        self._file, self._extent = open_file(self._target, saved, existing)
 
     def to_dict(self) -> dict[str, Any]:
         """Where the file ends, as the checkpoint holds it. The disk has it after the next :meth:`sync`."""
         with self._lock:
-            saved = as_saved(self._extent) | {"path": self._place.text}
+            saved = as_saved(self._extent) | {"path": self._target.text}
             return saved | {"closed": True} if self._is_sealed else saved
 
     def is_busy_here(self) -> bool:
@@ -195,7 +195,7 @@ class Sink(Generic[Row]):
 class Sinks:
     """All sinks of one operation.
 
-    A run knows a file by its place, the path with all links resolved. The checkpoint keeps the name that the user gave,
+    A run knows a file by its absolute path, with all links resolved. The checkpoint keeps the name that the user gave,
     so that a directory may be moved together with its checkpoint.
 
     Args:
@@ -218,43 +218,43 @@ class Sinks:
         """
         _check(mode, existing)
         given = os.fspath(path)
-        place = Place(self._operation_id, given, Path(os.path.realpath(given)))
-        known = self._open.get(place.text)
+        target = Target(self._operation_id, given, Path(os.path.realpath(given)))
+        known = self._open.get(target.text)
         if known is None:
-            return self._open_first(place, mode, existing)
+            return self._open_first(target, mode, existing)
         if known.closed:
-            return self._open_again(place, mode, known)
+            return self._open_again(target, mode, known)
         if known.mode != mode:
             raise TypeError(
                 f"{known.path} is open with mode={known.mode!r}; it cannot be written with {mode!r} as well"
             )
         return known
 
-    def _open_first(self, place: Place, mode: Mode, existing: Existing) -> Sink[Any]:
-        names = self._saved_names(place)
+    def _open_first(self, target: Target, mode: Mode, existing: Existing) -> Sink[Any]:
+        names = self._saved_names(target)
         saved = self._saved[names[0]] if names else None
-        sink: Sink[Any] = Sink(place, mode)
+        sink: Sink[Any] = Sink(target, mode)
         sink.open(saved, existing)
         for name in names:
             self._saved.pop(name, None)
-        is_free = place.given not in self._saved and place.given not in self._names.values()
-        self._names[place.text] = place.given if is_free else place.text
-        self._open[place.text] = sink
+        is_free = target.given not in self._saved and target.given not in self._names.values()
+        self._names[target.text] = target.given if is_free else target.text
+        self._open[target.text] = sink
         if saved is not None and not saved.get("closed"):
-            self._announced.add(place.text)
+            self._announced.add(target.text)
         return sink
 
-    def _open_again(self, place: Place, mode: Mode, known: Sink[Any]) -> Sink[Any]:
-        sink: Sink[Any] = Sink(place, mode)
+    def _open_again(self, target: Target, mode: Mode, known: Sink[Any]) -> Sink[Any]:
+        sink: Sink[Any] = Sink(target, mode)
         sink.open(known.to_dict() | {"closed": True}, "append")
-        self._open[place.text] = sink
+        self._open[target.text] = sink
         return sink
 
-    def _saved_names(self, place: Place) -> list[str]:
+    def _saved_names(self, target: Target) -> list[str]:
         """The names under which the checkpoint has the file; the first one is right."""
-        names = [name for name, sink in self._saved.items() if _place_of(name, sink) == place.text]
-        if place.given in self._saved and (place.given in names or not names):
-            names.insert(0, place.given)
+        names = [name for name, sink in self._saved.items() if _path_of(name, sink) == target.text]
+        if target.given in self._saved and (target.given in names or not names):
+            names.insert(0, target.given)
         return names
 
     def is_announced(self, sink: Sink[Any]) -> bool:
@@ -270,7 +270,7 @@ class Sinks:
 
     def to_dict(self) -> dict[str, Any]:
         """Where each file ends now, by name."""
-        return {**self._saved, **{self._names[place]: sink.to_dict() for place, sink in self._open.items()}}
+        return {**self._saved, **{self._names[path]: sink.to_dict() for path, sink in self._open.items()}}
 
     def syncs(self) -> list[Callable[[], None]]:
         """Functions that bring each sink to the disk; each may block, and raises what :meth:`Sink.sync` raises."""
@@ -298,7 +298,7 @@ def _check(mode: str, existing: str) -> None:
         raise ValueError(f"existing must be 'append', 'replace' or 'refuse', not {existing!r}")
 
 
-def _place_of(name: str, saved: Mapping[str, Any]) -> str:
+def _path_of(name: str, saved: Mapping[str, Any]) -> str:
     """Where the file *name* lay. Checkpoints of earlier releases do not say, so take *name* as a path."""
-    place: str = saved.get("path") or text_of(os.path.realpath(name))
-    return place
+    path: str = saved.get("path") or text_of(os.path.realpath(name))
+    return path

@@ -1,4 +1,4 @@
-"""The file of a sink: opened where the checkpoint says that it ends, or refused."""
+"""Opening the file of a sink: at the end that the checkpoint holds, or not at all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ Existing = Literal["append", "replace", "refuse"]
 _SAMPLE = 4096
 """Bytes at the beginning and before the end that tell whether it is still the same file."""
 
-
 Extent = tuple[int, bytes, bytes]
 """Where a file ends, its first bytes, and the last ones before its end. A plain tuple: each row makes a new one."""
 
@@ -44,10 +43,11 @@ def as_saved(extent: Extent) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Which file is meant.
+class Target:
+    """The file that a sink writes to.
 
     Attributes:
+        operation_id: The operation that the sink belongs to, for messages.
         given: The path as the user wrote it.
         path: The absolute path, with all links resolved.
     """
@@ -67,7 +67,7 @@ def text_of(path: str | os.PathLike[str]) -> str:
     return os.fspath(path).encode(errors="backslashreplace").decode()
 
 
-def open_file(place: Place, saved: Mapping[str, Any] | None, existing: Existing) -> tuple[int, Extent]:
+def open_file(target: Target, saved: Mapping[str, Any] | None, existing: Existing) -> tuple[int, Extent]:
     """Open the file, and cut off what no checkpoint holds.
 
     Args:
@@ -83,48 +83,48 @@ def open_file(place: Place, saved: Mapping[str, Any] | None, existing: Existing)
         StoreError: It cannot be opened. It was not changed.
     """
     try:
-        place.path.parent.mkdir(parents=True, exist_ok=True)
+        target.path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         try:
-            file = os.open(place.path, flags | (os.O_CREAT if saved is None else 0), 0o666)
+            file = os.open(target.path, flags | (os.O_CREAT if saved is None else 0), 0o666)
         except FileNotFoundError:
-            _refuse(place, "is gone", saved or {}, is_there=False)
+            _refuse(target, "is gone", saved or {}, is_there=False)
         try:
-            extent = _extent(file, place, saved, existing)
+            extent = _extent(file, target, saved, existing)
             os.ftruncate(file, extent[0])
             os.lseek(file, extent[0], os.SEEK_SET)
-            disk.sync_directory(place.path.parent)
+            disk.sync_directory(target.path.parent)
         except BaseException:
             os.close(file)
             raise
     except OSError as error:
-        raise StoreError(f"cannot open {place.path}: {error.strerror or error}. It was not changed.") from error
+        raise StoreError(f"cannot open {target.path}: {error.strerror or error}. It was not changed.") from error
     return file, extent
 
 
-def _extent(file: int, place: Place, saved: Mapping[str, Any] | None, existing: Existing) -> Extent:
+def _extent(file: int, target: Target, saved: Mapping[str, Any] | None, existing: Existing) -> Extent:
     """The part of the file that counts."""
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode):
         raise OSError("it is not a regular file")
     if saved is not None:
-        return _checked(file, place, saved, status.st_size)
+        return _checked(file, target, saved, status.st_size)
     if existing == "refuse" and status.st_size:
-        _refuse_existing(place)
+        _refuse_existing(target)
     return _read(file, 0 if existing == "replace" else status.st_size)
 
 
-def _checked(file: int, place: Place, saved: Mapping[str, Any], size: int) -> Extent:
+def _checked(file: int, target: Target, saved: Mapping[str, Any], size: int) -> Extent:
     offset = int(saved["offset"])
     if size < offset:
-        _refuse(place, f"held {offset:,} bytes, now {size:,}", saved)
+        _refuse(target, f"held {offset:,} bytes, now {size:,}", saved)
     extent, more = _read(file, offset), size - offset
     if saved["sample"] != as_saved(extent)["sample"]:
-        _refuse(place, "was changed in what the checkpoint holds of it", saved)
+        _refuse(target, "was changed in what the checkpoint holds of it", saved)
     if more and saved.get("closed"):
-        _refuse_more(place, offset, more)
+        _refuse_more(target, offset, more)
     if more:
-        _log.warning("%s: cut %s bytes that no save counts off %s", place.operation_id, f"{more:,}", place.path)
+        _log.warning("%s: cut %s bytes that no save counts off %s", target.operation_id, f"{more:,}", target.path)
     return extent
 
 
@@ -136,42 +136,42 @@ def _read(file: int, offset: int) -> Extent:
 # -- refusing ---------------------------------------------------------------------------------------------------------
 
 
-def _refuse_existing(place: Place) -> NoReturn:
+def _refuse_existing(target: Target) -> NoReturn:
     raise InputChangedError(
-        place.operation_id,
+        target.operation_id,
         [],
         ["move it away", "give existing='append' or existing='replace'"],
-        f"{place.path} exists already, and no checkpoint of {place.operation_id!r} knows of it; nothing was done.",
+        f"{target.path} exists already, and no checkpoint of {target.operation_id!r} knows of it; nothing was done.",
     )
 
 
-def _refuse(place: Place, difference: str, saved: Mapping[str, Any], *, is_there: bool = True) -> NoReturn:
-    ways_out = [f"put back the {place.path.name} that the last run left"]
+def _refuse(target: Target, difference: str, saved: Mapping[str, Any], *, is_there: bool = True) -> NoReturn:
+    ways_out = [f"put back the {target.path.name} that the last run left"]
     before = saved.get("path")
-    if not os.path.isabs(place.given) and before != place.text:
+    if not os.path.isabs(target.given) and before != target.text:
         there = f"; the last run wrote {before}" if before else ""
-        ways_out.append(f"{place.given} starts at the current directory, {os.getcwd()}{there}")
-    _raise(place, difference, [*ways_out, _start_over(place, is_there=is_there)])
+        ways_out.append(f"{target.given} starts at the current directory, {os.getcwd()}{there}")
+    _raise(target, difference, [*ways_out, _start_over(target, is_there=is_there)])
 
 
-def _refuse_more(place: Place, offset: int, more: int) -> NoReturn:
-    path = quoted(str(place.path))
+def _refuse_more(target: Target, offset: int, more: int) -> NoReturn:
+    path = quoted(str(target.path))
     _raise(
-        place,
+        target,
         f"held {offset:,} bytes when it was closed, now {offset + more:,}: {more:,} bytes were added since",
         [
             f"keep them elsewhere:  tail -c {more} {path} > ADDED  and then cut them off",
             f"cut them off:  truncate -s {offset} {path}",
-            _start_over(place),
+            _start_over(target),
         ],
     )
 
 
-def _start_over(place: Place, *, is_there: bool = True) -> str:
-    away = f"move {place.path.name} away, then  " if is_there else ""
-    return f"start over:  {away}resumable rm {argument(place.operation_id)}"
+def _start_over(target: Target, *, is_there: bool = True) -> str:
+    away = f"move {target.path.name} away, then  " if is_there else ""
+    return f"start over:  {away}resumable rm {argument(target.operation_id)}"
 
 
-def _raise(place: Place, difference: str, ways_out: list[str]) -> NoReturn:
-    headline = f"an output file of {place.operation_id!r} is not as the last run left it; nothing was done."
-    raise InputChangedError(place.operation_id, [f"{place.path} {difference}"], ways_out, headline)
+def _raise(target: Target, difference: str, ways_out: list[str]) -> NoReturn:
+    headline = f"an output file of {target.operation_id!r} is not as the last run left it; nothing was done."
+    raise InputChangedError(target.operation_id, [f"{target.path} {difference}"], ways_out, headline)

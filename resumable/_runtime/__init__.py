@@ -1,1 +1,1 @@
-"""The machine below: clock, signals, the current checkpoint, steps, and what the interpreter can do."""
+"""The machine below: clocks, signals, disk, steps, the current checkpoint, observers, and the interpreter's tricks."""
