@@ -283,7 +283,7 @@ class Document:
         return [indented(document) if len(document) <= INDENT_UP_TO else document]
 
     def _chunks(self, at: journal.Position, pause: float | None) -> Iterator[bytes]:
-        internal = {"generation": at.sequence, "journal": {"format": journal.FORMAT, "crc": at.crc}, **self._sections}
+        internal = {"generation": at.sequence, "journal": journal.note_for(at.crc), **self._sections}
         chunk = b""
         for chunk in sign(self._head, object_chunks(self._state), {**self._tail, "resumable": internal}):
             self.size += len(chunk)

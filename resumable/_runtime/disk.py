@@ -8,6 +8,7 @@ kernel may have dropped the pages (fsyncgate, 2018), so every attempt writes a n
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import re
@@ -254,9 +255,9 @@ def _opened(path: Path) -> Iterator[int | None]:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError("it is not a regular file")
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         if status.st_size > LARGEST:
-            raise OSError(f"it is larger than {LARGEST >> 30} GiB")
+            raise OSError(errno.EFBIG, f"it is larger than {LARGEST >> 30} GiB", str(path))
         yield descriptor
     finally:
         os.close(descriptor)

@@ -11,7 +11,7 @@ from pathlib import Path
 from .._runtime import disk
 from . import _lock
 from ._base import Entry, Holder, Stored, Traits
-from ._file_lease import FileLease, as_store_error
+from ._file_lease import FileLease, as_store_error, reading
 from ._journal_file import without_room
 from ._names import PREFIX, SUFFIX, beside, check_operation_id, file_name, older_files, operation_id_in
 
@@ -83,7 +83,7 @@ class FileStore:
         while True:
             base = self.locate(key)
             path = beside(base, SUFFIX + suffix)
-            with as_store_error(f"cannot read {path}"):
+            with reading(path):
                 snapshot, journal = disk.read_together(path, beside(base, ".journal" + suffix))
             if snapshot is not None:
                 return Stored(snapshot, without_room(journal or b""), path)

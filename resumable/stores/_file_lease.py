@@ -54,7 +54,7 @@ class FileLease:
 
     def read(self) -> Stored | None:
         """What is stored, None if nothing is. The next append goes behind the journal that this gives."""
-        with as_store_error(f"cannot read {self._at}"):
+        with reading(self._at):
             snapshot = disk.read(self._at)
             journal = self._read_journal()
         return None if snapshot is None else Stored(snapshot, journal, self._at)
@@ -265,6 +265,15 @@ def as_store_error(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise _store_error(what, error) from error
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block into a StoreError that names the file it is about, else *path*."""
+    try:
+        yield
+    except OSError as error:
+        raise _store_error(f"cannot read {error.filename or path}", error) from error
 
 
 def _store_error(what: str, error: OSError) -> StoreError:

@@ -22,7 +22,7 @@ GUIDED = 1_000_000 if WHOLE else 10_000
 
 
 def test_the_seeds_are_valid() -> None:
-    assert [load(snapshot, journal) for snapshot, journal in seeds()] == ["loaded"] * 4
+    assert [load(snapshot, journal) for snapshot, journal in seeds()] == ["loaded"] * 5
 
 
 @pytest.mark.timeout(3 * 3600)

@@ -21,6 +21,7 @@ from resumable import CheckpointManager, StateEncodeError, checkpointed
 from resumable._format.document import decode_document, indented, sign
 from resumable._json import MAX_DEPTH, check, decode, encode, warn_once_per_path
 from resumable.stores import MemoryStore
+from tests.support import stores
 
 Point = namedtuple("Point", "x y")
 
@@ -108,7 +109,7 @@ def test_what_json_cannot_hold_is_refused_with_its_path(state: dict[Any, Any], p
 
     assert caught.value.path == path
     assert path in str(caught.value)
-    assert list(store.keys()) == []
+    assert stores.keys(store) == []
 
 
 def test_a_state_that_contains_itself_is_refused() -> None:
@@ -150,12 +151,12 @@ def test_what_can_be_saved_can_be_loaded_whatever_its_depth(depth: int) -> None:
 def test_a_state_that_cannot_be_saved_fails_at_the_first_item_and_the_last_save_stands() -> None:
     store = MemoryStore()
     CheckpointManager(store=store).create_checkpoint("crawl", {"n": 1})
-    before = store.get("crawl")
+    before = stores.document(store, "crawl")
     with checkpointed("crawl", store=store) as cp:
         cp.state["bad"] = {1, 2}
         with pytest.raises(StateEncodeError):
             cp.tick()
-        assert store.get("crawl") == before
+        assert stores.document(store, "crawl") == before
 
 
 @pytest.mark.parametrize(
