@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -299,10 +300,10 @@ def test_the_default_place_is_a_hidden_file_in_the_current_directory() -> None:
     assert Path(where).is_file()
 
 
-def test_slashes_and_spaces_in_an_id_become_underscores_in_the_file_name() -> None:
+def test_slashes_and_spaces_in_an_id_become_underscores_and_a_hash_tells_such_ids_apart() -> None:
     where = CheckpointManager().create_checkpoint("fetch_prebid/Prebid.js my branch", {})
 
-    assert Path(where).name == ".checkpoint_fetch_prebid_Prebid.js_my_branch.json"
+    assert re.fullmatch(r"\.checkpoint_fetch_prebid_Prebid\.js_my_branch-[0-9a-f]{12}\.json", Path(where).name)
 
 
 def test_the_environment_names_the_directory(monkeypatch: pytest.MonkeyPatch) -> None:

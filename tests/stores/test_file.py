@@ -55,7 +55,7 @@ def open_descriptors() -> int:
     [
         ("fetch_prebid_Prebid.js_master", ".checkpoint_fetch_prebid_Prebid.js_master.json"),
         ("my_operation", ".checkpoint_my_operation.json"),
-        ("Größe 大", ".checkpoint_Größe_大.json"),
+        ("Größe_大", ".checkpoint_Größe_大.json"),
     ],
 )
 def test_files_are_named_as_specified(manager: CheckpointManager, tmp_path: Path, operation_id: str, name: str) -> None:

@@ -451,14 +451,13 @@ def test_effects_may_be_told_by_a_function(tmp_path: Path) -> None:
     assert prove_resumable(job, effects=lambda: dict(table), reset=table.clear)
 
 
-def test_the_core_is_as_it_was_afterwards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from resumable._engine.operation import Core
-    from resumable._runtime import disk
+def test_the_library_is_as_it_was_afterwards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from resumable._runtime import disk, observer
 
-    before = (Core.check_in, Core.open, disk.sync)
+    before = (observer.current(), disk.sync)
     monkeypatch.setenv("CHECKPOINT_DIR", str(tmp_path))
     proof: Proof = prove_resumable(total_in_the_state, effects=sent)
     assert proof
-    assert (Core.check_in, Core.open, disk.sync) == before
+    assert (observer.current(), disk.sync) == before
     assert os.environ["CHECKPOINT_DIR"] == str(tmp_path)
     assert list(tmp_path.iterdir()) == []
