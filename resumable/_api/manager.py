@@ -14,7 +14,7 @@ from .._runtime import observer
 from .._strategies import SaveDecision, SaveStrategy, TimeBasedStrategy, in_this_window
 from ..stores import CheckpointStore, Holder, SimpleStore, open_store
 from ..stores._names import check_operation_id
-from ..stores.defaults import default_auto_cleanup, default_directory
+from ..stores.defaults import default_auto_cleanup, default_place
 
 if TYPE_CHECKING:
     from .._engine.writer import Writer
@@ -65,7 +65,7 @@ class CheckpointManager:
         if checkpoint_dir is not None and store is not None:
             raise ValueError("give checkpoint_dir or store, not both")
         where = checkpoint_dir if checkpoint_dir is not None else store
-        self.store = open_store(where if where is not None else default_directory())
+        self.store = open_store(where if where is not None else default_place())
         self.save_strategy = save_strategy if save_strategy is not None else TimeBasedStrategy()
         self.auto_cleanup = default_auto_cleanup() if auto_cleanup is None else auto_cleanup
         self.clock: Clock = clock if clock is not None else system_clock
