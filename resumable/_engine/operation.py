@@ -468,6 +468,9 @@ class Operation:
             return "Stopped: a loop was left with items to go"
         if self.parts.failed:
             return f"Failed items: {len(self.parts.failed):,}; retry_failed=True tries again"
+        total, done = self.options.total, self.processed_items
+        if total is not None and done < total:
+            return f"Stopped: {done:,} of {total:,} items are done"
         return None
 
     def interrupt(self, error: BaseException) -> Steps[bool]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -41,8 +42,8 @@ _WRITE_BESIDE_FROM = 1 << 18
 """Documents from this size on are written in the background."""
 _APPEND_BESIDE_FROM = 1 << 13
 """Journal records from this size on are written in the background; shorter ones only behind others."""
-_MOST_AHEAD = 32 << 20
-"""When more bytes than this are in flight, the loop waits for the medium."""
+_MOST_BYTES, _MOST_SAVES, _MOST_SECONDS = 32 << 20, 16, 1.0
+"""When more than this is in flight, or since longer, the loop waits for the medium: a strategy's word holds."""
 _TOGETHER = 8
 """At most this many saves in one batch, so that the loop soon hears of the first."""
 _FRAME = 64
@@ -281,7 +282,7 @@ class Writer:
 
     def _send(self, save: Save) -> None:
         self._commit(save)
-        save.status = "sent"
+        save.status, save.sent_at = "sent", time.monotonic()
         self.in_flight.append(save)
 
     def _summary(self, save: Save) -> bytes:
@@ -464,9 +465,14 @@ class Writer:
             yield job.future.exception  # waits
             self.poll(for_compaction=for_compaction)
 
+    def _is_behind(self) -> bool:
+        if self._bytes_in_flight > _MOST_BYTES or len(self.in_flight) >= _MOST_SAVES:
+            return True
+        return bool(self.in_flight) and time.monotonic() - self.in_flight[0].sent_at > _MOST_SECONDS
+
     def _wait_for_room(self) -> Steps[None]:
         """Wait until not too much is in flight to a slow medium."""
-        while self.job is not None and self._bytes_in_flight > _MOST_AHEAD:
+        while self.job is not None and self._is_behind():
             yield self.job.future.exception  # waits
             self.poll()
 

@@ -61,7 +61,10 @@ def directory_to_name(location: Path | str) -> str:
         is_default = directory.resolve() == Path(default_place()).expanduser().resolve()
     except (OSError, ValueError, RuntimeError):
         is_default = False
-    return "" if is_default else str(directory)
+    if is_default:
+        return ""
+    here = Path.cwd()
+    return str(directory.relative_to(here) if directory.is_relative_to(here) else directory)
 
 
 def default_auto_cleanup() -> bool:
