@@ -53,7 +53,7 @@ class Writer:
 
     Args:
         warn: Called with a text for each value that will come back as another kind.
-        uses_journal: Whether a save may be a journal record.
+        is_by_hand: Whether a manager's calls are saved, and no run: each save is a whole document then.
         works_beside: Whether threads may write while the loop goes on.
         wake: Called, from a thread, when :meth:`poll` has something to find.
 
@@ -68,14 +68,15 @@ class Writer:
         operation_id: str,
         *,
         warn: Callable[[str], None] | None = None,
-        uses_journal: bool = True,
+        is_by_hand: bool = False,
         works_beside: bool = True,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         self.store = store
         self.operation_id = operation_id
         self._traits = store.traits
-        self._uses_journal = uses_journal and store.traits.takes_journal
+        self._is_by_hand = is_by_hand
+        self._uses_journal = store.traits.takes_journal and not is_by_hand
         self._works_beside = works_beside
         self._checker = Checker(warn)
         self._threads = Threads(wake)
@@ -280,7 +281,9 @@ class Writer:
         self._in_flight.append(save)
 
     def _summary(self, save: Save) -> bytes:
-        return summary_of(save.metadata, at=save.at) if self._traits.keeps_summary else b""
+        if not self._traits.keeps_summary:
+            return b""
+        return summary_of(save.metadata, at=save.at, is_by_hand=self._is_by_hand)
 
     # -- journal records
 
