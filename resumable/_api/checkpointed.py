@@ -85,10 +85,8 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
     ) -> None:
         check_operation_id(operation_id)
         from .._engine.options import Options
-        from .._engine.quota import check_policy
         from .._runtime.clock import system_clock
 
-        check_policy(on_exhausted)
         refuse_both(manager=manager, store=store)
         if manager is None:
             where = open_store(store if store is not None else default_place())

@@ -56,7 +56,7 @@ class Writer:
     """Loads and saves one operation. Not thread-safe: its owner takes turns.
 
     Args:
-        uses_journal: Whether a save may be a journal record.
+        is_by_hand: Whether a manager's calls are saved, and no run: each save is a whole document then.
         works_beside: Whether threads may write while the loop goes on.
         wake: Called, from a thread, when :meth:`poll` has something to find.
 
@@ -70,14 +70,15 @@ class Writer:
         store: CheckpointStore,
         operation_id: str,
         *,
-        uses_journal: bool = True,
+        is_by_hand: bool = False,
         works_beside: bool = True,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         self.store = store
         self.operation_id = operation_id
         self._traits = store.traits
-        self._uses_journal = uses_journal and store.traits.takes_journal
+        self._is_by_hand = is_by_hand
+        self._uses_journal = store.traits.takes_journal and not is_by_hand
         self._works_beside = works_beside
         self._threads = Threads(wake)
         self.on_stored: Callable[[Save], None] = lambda save: None
@@ -288,7 +289,7 @@ class Writer:
     def _summary(self, save: Save) -> bytes:
         if not self._traits.keeps_summary:
             return b""
-        return summary_of(CheckpointMetadata.from_dict(save.values), at=save.at, is_by_hand=not self._uses_journal)
+        return summary_of(CheckpointMetadata.from_dict(save.values), at=save.at, is_by_hand=self._is_by_hand)
 
     # -- journal records
 
