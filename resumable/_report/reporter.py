@@ -79,7 +79,7 @@ class Reporter(Observer):
             self._tell(_stopped(operation))
 
     def _tell(self, text: str) -> None:
-        from .terminal import is_terminal, say
+        from .progress import is_terminal, say
 
         _log.info("%s", text)
         if self.is_watched or is_terminal(sys.stderr):
@@ -117,7 +117,7 @@ class Reporter(Observer):
             progress.stop(self._view(operation), now=operation.instant.monotonic)
 
     def _count_down(self, text: str) -> None:
-        from .terminal import is_terminal, say
+        from .progress import is_terminal, say
 
         if not self._countdown_width:
             _log.info("%s", text)
@@ -129,7 +129,7 @@ class Reporter(Observer):
         self._countdown_width = len(text)
 
     def resumed(self, operation: Observed) -> None:
-        from .terminal import is_terminal
+        from .progress import is_terminal
 
         if self._countdown_width and is_terminal(sys.stderr):
             sys.stderr.write("\n")
