@@ -378,7 +378,7 @@ class Operation:
 
     def _stop_if_asked(self) -> Steps[None]:
         is_main = threading.current_thread() is threading.main_thread()
-        number = signals.received() if self._is_listening else None
+        number = signals.wish.number if self._is_listening else None
         if number is None and not is_main:
             number = self._stop  # the main thread was faster
         if number is None:
