@@ -18,6 +18,7 @@ from ..stores.defaults import default_auto_cleanup, default_directory
 
 if TYPE_CHECKING:
     from .._engine.writer import Writer
+    from .._json import Checker
     from .._runtime.clock import Clock
 
 # What reads and writes is loaded at the first call: `import resumable` stays light.
@@ -28,6 +29,7 @@ class _Known:
     """What this manager wrote last; good as long as the stored checkpoint is still that one."""
 
     writer: Writer
+    checker: Checker
     metadata: CheckpointMetadata
     created_at: datetime
     sections: dict[str, bytes]
@@ -125,19 +127,21 @@ class CheckpointManager:
         return context, SaveDecision(True, "Requested")
 
     def _write(self, known: _Known, state: dict[str, Any], metadata: CheckpointMetadata) -> None:
-        from .._engine.capture import CapturedLoops, Save, checked_values
+        from .._engine.capture import NO_LOOPS, Save, checked_values, encode_state
         from .._engine.session import Decision, Standing
         from .._runtime.steps import run
 
+        reason = metadata.last_save_reason or ""
+        parts, collections = encode_state(state, known.checker)
         save = Save(
-            decision=Decision(Standing(0.0, metadata.processed_items), metadata.last_save_reason or "", False),
-            metadata=metadata,
-            values=checked_values(metadata),
-            created_at=known.created_at.isoformat(),
+            decision=Decision(Standing(0.0, metadata.processed_items), reason, False),
+            values=checked_values(metadata, metadata.save_count, reason),
+            created_at=known.created_at,
             at=self.clock.utc(),
-            state=state,
+            parts=parts,
+            collections=collections,
             sections=known.sections,
-            loops=CapturedLoops(),
+            loops=NO_LOOPS,
         )
         for each in observer.current():
             each.saving(None, save.decision.reason)
@@ -263,7 +267,7 @@ class CheckpointManager:
             if known.stamp is not None and known.stamp == self._stamp(operation_id):
                 return known
             known.writer.release()
-        writer = Writer(self.store, operation_id, warn=self._warn, uses_journal=False)
+        writer = Writer(self.store, operation_id, uses_journal=False)
         writer.claim()
         try:
             self._known[operation_id] = known = self._loaded(writer)
@@ -273,13 +277,15 @@ class CheckpointManager:
         return known
 
     def _loaded(self, writer: Writer) -> _Known:
+        from .._json import Checker
+
         now = self.clock.utc()
         restored = writer.load(now=now)
         if restored is None:
-            return _Known(writer, CheckpointMetadata(), now, {})
+            return _Known(writer, Checker(self._warn), CheckpointMetadata(), now, {})
         sections = restored.sections
         sections.collections = {}  # what is written is a plain dict
-        return _Known(writer, restored.data.metadata, restored.data.created_at, sections.encoded())
+        return _Known(writer, Checker(self._warn), restored.data.metadata, restored.data.created_at, sections.encoded())
 
     def _updated(
         self,

@@ -205,7 +205,7 @@ class Sinks:
     def __init__(self, operation_id: str, saved: Mapping[str, Mapping[str, Any]]) -> None:
         self._operation_id = operation_id
         self._saved = dict(saved)
-        self._open: dict[str, Sink[Any]] = {}
+        self.opened: dict[str, Sink[Any]] = {}
         self._names: dict[str, str] = {}
         self._announced: set[str] = set()
 
@@ -219,7 +219,7 @@ class Sinks:
         _check(mode, existing)
         given = os.fspath(path)
         target = Target(self._operation_id, given, Path(os.path.realpath(given)))
-        known = self._open.get(target.text)
+        known = self.opened.get(target.text)
         if known is None:
             return self._open_first(target, mode, existing)
         if known.closed:
@@ -239,7 +239,7 @@ class Sinks:
             self._saved.pop(name, None)
         is_free = target.given not in self._saved and target.given not in self._names.values()
         self._names[target.text] = target.given if is_free else target.text
-        self._open[target.text] = sink
+        self.opened[target.text] = sink
         if saved is not None and not saved.get("closed"):
             self._announced.add(target.text)
         return sink
@@ -247,7 +247,7 @@ class Sinks:
     def _open_again(self, target: Target, mode: Mode, known: Sink[Any]) -> Sink[Any]:
         sink: Sink[Any] = Sink(target, mode)
         sink.open(known.to_dict() | {"closed": True}, "append")
-        self._open[target.text] = sink
+        self.opened[target.text] = sink
         return sink
 
     def _saved_names(self, target: Target) -> list[str]:
@@ -270,24 +270,24 @@ class Sinks:
 
     def to_dict(self) -> dict[str, Any]:
         """Where each file ends now, by name."""
-        return {**self._saved, **{self._names[path]: sink.to_dict() for path, sink in self._open.items()}}
+        return {**self._saved, **{self._names[path]: sink.to_dict() for path, sink in self.opened.items()}}
 
     def syncs(self) -> list[Callable[[], None]]:
         """Functions that bring each sink to the disk; each may block, and raises what :meth:`Sink.sync` raises."""
-        return [sink.sync for sink in self._open.values()]
+        return [sink.sync for sink in self.opened.values()]
 
     def is_busy_here(self) -> bool:
         """Whether this thread is in the middle of a write to any sink. A signal handler asks before it saves."""
-        return any(sink.is_busy_here() for sink in list(self._open.values()))
+        return any(sink.is_busy_here() for sink in list(self.opened.values()))
 
     def seal(self) -> None:
         """Take no more rows in any sink."""
-        for sink in self._open.values():
+        for sink in self.opened.values():
             sink.seal()
 
     def release(self) -> None:
         """Close all files without a sync."""
-        for sink in self._open.values():
+        for sink in self.opened.values():
             sink.release()
 
 

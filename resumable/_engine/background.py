@@ -8,7 +8,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .capture import Document, Save
+from .capture import Save
+from .document import Document
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor

@@ -1,44 +1,92 @@
-"""One save: everything that it holds, encoded or copied at one instant, so that the loop may go on meanwhile."""
+"""What one operation saves, and one save of it: encoded or copied at one instant, so that the loop may go on."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import dataclasses
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from .._durable import Durable, Snapshot, kind_of
-from .._errors import StateEncodeError
-from .._format import journal
-from .._format.document import INDENT_UP_TO, VERSION, indented, object_chunks, sign
-from .._json import Checker, check, encode, step
-from .._models import CheckpointMetadata, check_metadata
-from .session import Before, Decision
+from .._durable import Durable, Sinks, kind_of, make
+from .._errors import CheckpointCorruptError, StateEncodeError
+from .._format import journal, typed
+from .._format.restore import Restored
+from .._format.sections import Run, Sections
+from .._json import Checker, check, encode, step, warn_once_per_path
+from .._loops.map.map_loop import Failed
+from .._loops.registry import LoopRegistry, LoopView
+from .._models import CheckpointMetadata, as_stored, check_metadata
+from .._runtime.clock import Instant
+from .._text import resume_command
+from .options import Options
+from .quota import Quota
+from .session import Before, Decision, Session
+
+if TYPE_CHECKING:
+    from .document import Document
 
 Part = bytes | Durable
 """A top-level value of the state: encoded, or a collection that knows what changed in it."""
 
 _REMEMBER_UP_TO = 65536
 """Encoded values up to this many bytes are kept, to see whether they changed."""
+_RUNS_KEPT = 10
+_to_json = msgspec.json.Encoder().encode
 
 
-class SavedLoop(Protocol):
-    """A loop, as a save sees it."""
+class Save(msgspec.Struct, kw_only=True):
+    """One save, from the decision to the disk.
 
-    def as_now(self) -> Callable[[], dict[str, Any]]:
-        """Return what gives the loop's whole place, as it is now."""
-        ...
+    Attributes:
+        decision: Why it is made, and where the operation stood.
+        values: The metadata, as it will be once this save stands.
+        parts: The user's values, encoded or as collections.
+        sections: The library's own, each encoded.
+        first: Each is called before the save is written: it brings an output file to the disk.
+        is_last: Whether nothing is saved after this in this run.
+        record: What goes to the journal; None if a whole document is to be written.
+        document: The whole, instead of the record or as a compaction after it.
+        seconds: What it cost the loop, and the disk.
+        before: What the session needs if the save fails in flight.
+        position: Where the journal stands after its record.
+    """
 
-    def changes(self) -> dict[str, Any] | None:
-        """What changed since the last commit; None if nothing did."""
-        ...
+    decision: Decision
+    values: dict[str, Any]
+    created_at: datetime
+    at: datetime
+    parts: dict[str, Part]
+    collections: dict[str, Durable]
+    sections: dict[str, bytes]
+    loops: CapturedLoops
+    first: Sequence[Callable[[], None]] = ()
+    is_last: bool = False
+    record: bytes | None = None
+    document: Document | None = None
+    status: Literal["captured", "sent", "stored", "failed"] = "captured"
+    seconds: float = 0.0
+    before: Before | None = None
+    position: journal.Position | None = None
 
-    def committer(self) -> Callable[[Mapping[str, Any]], None]:
-        """Return what commits changes of the loop that runs now, and of no later one."""
-        ...
+    def commit_collections(self) -> None:
+        """What was begun in the collections is on its way to the disk. Any thread may call this."""
+        for collection in self.collections.values():
+            collection.commit()
+
+    def commit(self) -> None:
+        """What this save took is safely stored, or whatever follows will say it again."""
+        self.commit_collections()
+        self.loops.commit()
+
+    def rollback(self) -> None:
+        """What this save took was not stored: the next one takes it again."""
+        for collection in self.collections.values():
+            collection.rollback()
 
 
 class CapturedLoops:
@@ -48,11 +96,11 @@ class CapturedLoops:
     done again.
     """
 
-    def __init__(self, loops: Mapping[str, SavedLoop] | None = None) -> None:
+    def __init__(self, views: Mapping[str, LoopView]) -> None:
         self.changes: dict[str, dict[str, Any]] = {}
         self._committers: dict[str, Callable[[Mapping[str, Any]], None]] = {}
         self._places: dict[str, Callable[[], dict[str, Any]]] = {}
-        for name, view in list(loops.items()) if loops else ():
+        for name, view in list(views.items()):
             self._committers[name] = view.committer()
             if (change := view.changes()) is not None:
                 self.changes[name] = change
@@ -68,79 +116,162 @@ class CapturedLoops:
             self._committers[name](change)
 
 
-@dataclass(slots=True, kw_only=True)
-class Save:
-    """One save, from the decision to the disk.
+NO_LOOPS = CapturedLoops({})
+
+
+class Parts:
+    """All that is saved of one operation, restored or new.
+
+    Args:
+        restored: What is stored; None if the operation is new.
+        damaged: Makes the error for what this library cannot have saved, from what is wrong with it.
 
     Attributes:
-        decision: Why it is made, and where the operation stood.
-        metadata: As it will be once this save stands.
-        head: What says when it was made, for a document or a journal record.
-        state: The user's values, by name.
-        sections: The library's own, each encoded.
-        loops: What is done in them.
-        first: Each must be called before the save is written: it brings an output file to the disk.
-        is_last: Whether nothing is saved after this in this run.
-        parts: The state's values, encoded or as collections.
-        record: What goes to the journal; None if a whole document is to be written.
-        document: The whole, instead of the record or as a compaction after it.
-        status: How far it came.
-        seconds: What it cost the loop, and the disk.
-        before: What the session needs if the save fails in flight.
-        position: Where the journal stands after its record.
+        state: What the user holds: a dict, or a value of the type that was asked for.
+        items_before: Items that earlier runs have ticked.
+        last_run: The run before this one; None if there was none.
+        pace: Gives what the reporter learned of the pace; None if nobody watches.
     """
 
-    decision: Decision
-    metadata: CheckpointMetadata
-    values: dict[str, Any]
-    created_at: str
-    at: datetime
-    state: dict[str, Any]
-    sections: dict[str, bytes]
-    loops: CapturedLoops
-    first: Sequence[Callable[[], None]] = ()
-    is_last: bool = False
-    parts: dict[str, Part] = field(default_factory=dict)
-    collections: dict[str, Durable] = field(default_factory=dict)
-    record: bytes | None = None
-    document: Document | None = None
-    status: Literal["captured", "sent", "stored", "failed"] = "captured"
-    seconds: float = 0.0
-    before: Before | None = None
-    position: journal.Position | None = None
+    def __init__(
+        self,
+        options: Options,
+        restored: Restored | None,
+        damaged: Callable[[str], CheckpointCorruptError],
+        *,
+        at: Instant,
+    ) -> None:
+        data = restored.data if restored is not None else None
+        saved = self.saved = restored.sections if restored is not None else Sections()
+        options.check_arguments(saved.arguments)
+        self._state_type = options.state_type
+        self._checker = Checker(warn_once_per_path())
+        self.metadata = data.metadata if data is not None else CheckpointMetadata()
+        self.created_at = data.created_at if data is not None else at.utc
+        self.collections: dict[str, Durable] = {}
+        self.state: Any = self._restored_state(options, data.state if data is not None else None)
+        self.items_before = self.metadata.processed_items
+        if options.total is not None:
+            self.metadata.total_items = options.total
+        self.loops = LoopRegistry(saved.loops, damaged)
+        self.quota = Quota(saved.budget)
+        self.failed = Failed(saved.failed)
+        self.sinks = Sinks(options.operation_id, saved.sinks)
+        # A resume counts as an interruption, whatever ended the run before.
+        self.costs = dataclasses.replace(saved.costs, restores=saved.costs.restores + 1) if saved.costs else None
+        self.pace: Callable[[], dict[str, Any] | None] | None = None
+        self.last_run = saved.history[-1] if saved.history else None
+        self.run = _new_run(self.last_run, len(saved.history), self.items_before, at.utc)
+        saved.history = [*saved.history[-_RUNS_KEPT:], self.run]
+        saved.arguments = dict(options.arguments or saved.arguments)
+        self._sections: dict[str, bytes] = {}
 
-    def encode_state(self, checker: Checker) -> None:
-        """Encode the plain values; what this finds wrong costs nothing that was saved before.
+    def _restored_state(self, options: Options, values: dict[str, Any] | None) -> Any:
+        if options.state_type is not None:
+            return typed.restored(options.operation_id, options.state_type, values)
+        state = values if values is not None else {}
+        kinds = self.saved.collections
+        for name in kinds.keys() & state.keys():
+            self.collections[name] = state[name] = make(kinds[name], state[name], f"$.state.{name}")
+        return state
+
+    def collection(self, name: str, kind: str) -> Any:
+        """The durable collection ``state[name]``, made of what is there.
 
         Raises:
-            StateEncodeError: JSON cannot hold one exactly.
+            TypeError: There is something else, the state is no dict, or *name* no str.
         """
-        self.parts = encode_state(self.state, checker, wholly=self.is_last)
-        self.collections = {name: part for name, part in self.parts.items() if isinstance(part, Durable)}
+        if type(name) is not str:
+            raise TypeError(f"the name of a durable collection must be a str, not {name!r:.80}")
+        if not isinstance(self.state, dict):
+            kind_of_state = type(self.state).__name__
+            raise TypeError(
+                f"durable collections need a dict state: {name!r} has no place in a {kind_of_state}; "
+                f"with state={kind_of_state} use its own fields"
+            )
+        value = self.state.get(name)
+        if not isinstance(value, Durable):
+            if value is not None:
+                check(value, f"$.state.{name}")
+            value = self.state[name] = make(kind, value, f"$.state.{name}")
+        if kind_of(value) != kind:
+            raise TypeError(f"$.state.{name} is a durable {kind_of(value)}, not a {kind}; give this one another name")
+        return value
 
-    def commit_collections(self) -> None:
-        """What was taken of the collections is on its way to the disk. Any thread may call this."""
-        for collection in self.collections.values():
-            collection.commit()
+    # -- save
 
-    def commit(self) -> None:
-        """What this save took is safely stored, or whatever follows will say it again."""
-        self.commit_collections()
-        self.loops.commit()
+    def capture(
+        self, decision: Decision, session: Session, *, at: datetime, in_flight: int, is_last: bool = False
+    ) -> Save:
+        """All that is to be saved, as it is now.
 
-    def rollback(self) -> None:
-        """What this save took was not stored: the next one takes it again."""
-        for collection in self.collections.values():
-            collection.rollback()
+        Args:
+            in_flight: How many saves are in flight before this one.
+
+        Raises:
+            StateEncodeError: JSON cannot hold the state, or the metadata could not be read back.
+        """
+        loops = CapturedLoops(self.loops.views) if self.loops.views else NO_LOOPS
+        values = checked_values(self.metadata, self.metadata.save_count + in_flight + 1, decision.reason)
+        # Copies, for other threads may add to it meanwhile.
+        is_plain = self._state_type is None and type(self.state) is dict
+        state = self.state.copy() if is_plain else dict(typed.plain(self._state_type, self.state))
+        parts, collections = encode_state(state, self._checker, wholly=is_last)
+        run = self.run
+        run.ended, run.items, run.reason = at.isoformat(timespec="seconds"), values["processed_items"], decision.reason
+        return Save(
+            decision=decision,
+            values=values,
+            created_at=self.created_at,
+            at=at,
+            parts=parts,
+            collections=collections,
+            sections=self._encoded_sections(decision, session),
+            loops=loops,
+            first=self.sinks.syncs() if self.sinks.opened else (),
+            is_last=is_last,
+        )
+
+    def _encoded_sections(self, decision: Decision, session: Session) -> dict[str, bytes]:
+        saved = self.saved
+        saved.elapsed = round(session.elapsed_time, 3)
+        saved.costs = as_stored(session.costs, charged=decision.is_charged)
+        if not self._sections or self.sinks.opened or self.quota.is_known or self.loops.views or self.pace is not None:
+            saved.sinks = self.sinks.to_dict()
+            if self.quota.is_known:
+                saved.budget = self.quota.to_dict()
+            if self.failed or saved.failed is not None:
+                saved.failed = self.failed.to_dict()
+            if self.pace is not None:
+                saved.pace = self.pace()
+            saved.loops, saved.collections = {}, {}  # a document and a record say them by themselves
+            self._sections = saved.encoded()
+            return self._sections
+        return self._sections | {
+            "history": _to_json(saved.history),
+            "elapsed": _to_json(saved.elapsed),
+            "costs": _to_json(saved.costs),
+        }
 
 
-def checked_values(metadata: CheckpointMetadata) -> dict[str, Any]:
+def _new_run(last: Run | None, runs: int, items_before: int, began: datetime) -> Run:
+    return Run(
+        run=(last.run or runs) + 1 if last is not None else 1,
+        began=began.isoformat(timespec="seconds"),
+        items_before=items_before,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        command=resume_command(sys.orig_argv, is_windows=sys.platform == "win32") or None,
+    )
+
+
+def checked_values(metadata: CheckpointMetadata, save_count: int, reason: str) -> dict[str, Any]:
     """The metadata as it is to be stored.
 
     Raises:
         StateEncodeError: It could not be read back.
     """
-    values = metadata.to_dict()
+    values = metadata.to_dict() | {"save_count": save_count, "last_save_reason": reason}
     try:
         check_metadata(values)
     except ValueError as error:
@@ -150,31 +281,45 @@ def checked_values(metadata: CheckpointMetadata) -> dict[str, Any]:
     return values
 
 
-def encode_state(state: dict[str, Any], checker: Checker, *, wholly: bool = False) -> dict[str, Part]:
-    """Each top-level value as bytes; durable collections stay as they are.
+def encode_state(
+    state: dict[str, Any], checker: Checker, *, wholly: bool = False
+) -> tuple[dict[str, Part], dict[str, Durable]]:
+    """Each top-level value as bytes, but for durable collections; and these.
 
     Raises:
         StateEncodeError: JSON cannot hold one exactly.
     """
-    plain = {name: value for name, value in state.items() if not isinstance(value, Durable)}
-    if len(plain) < len(state):
-        _check_places(state)
+    parts: dict[str, Part] = {}
+    collections: dict[str, Durable] = {}
+    plain: dict[str, Any] = {}
+    for name, value in state.items():
+        parts[name] = value
+        if isinstance(value, Durable):
+            collections[name] = value
+        else:
+            plain[name] = value
+    if collections:
+        _check_places(collections)
     if plain:
         checker.check(plain, "$.state", wholly=wholly)
-    return {name: encode(value, f"$.state{step(name)}") if name in plain else value for name, value in state.items()}
+    for name, value in plain.items():
+        try:
+            parts[name] = _to_json(value)
+        except Exception:
+            parts[name] = encode(value, f"$.state{step(name)}")  # raises, and says where
+    return parts, collections
 
 
-def _check_places(state: dict[str, Any]) -> None:
-    """Make sure that each collection in *state* has one name, a string."""
+def _check_places(collections: dict[str, Durable]) -> None:
+    """Make sure that each collection in the state has one name, a string."""
     places: dict[int, str] = {}
-    for name, value in state.items():
-        if isinstance(value, Durable):
-            if type(name) is not str:
-                raise StateEncodeError("$.state", f"the key {name!r} is not a string; JSON would make it one")
-            other = places.setdefault(id(value), name)
-            if other != name:
-                where = f"$.state{step(name)}"
-                raise StateEncodeError(where, f"it is the collection $.state{step(other)} itself; keep a copy of it")
+    for name, value in collections.items():
+        if type(name) is not str:
+            raise StateEncodeError("$.state", f"the key {name!r} is not a string; JSON would make it one")
+        other = places.setdefault(id(value), name)
+        if other != name:
+            where = f"$.state{step(name)}"
+            raise StateEncodeError(where, f"it is the collection $.state{step(other)} itself; keep a copy of it")
 
 
 class Baseline:
@@ -183,24 +328,27 @@ class Baseline:
     def __init__(self) -> None:
         self.names: set[str] = set()
         self.collections: dict[str, Durable] = {}
-        self._parts: dict[str, bytes] = {}
+        self._parts: dict[str, Part] = {}
         self._sections: dict[str, bytes] = {}
 
     def remember(self, save: Save) -> None:
         """*save* is stored now."""
         self.names = set(save.parts)
-        self.collections = save.collections
-        self._parts = {n: p for n, p in save.parts.items() if isinstance(p, bytes) and len(p) <= _REMEMBER_UP_TO}
-        self._sections = save.sections
+        self.collections, self._sections = save.collections, save.sections
+        self._parts = {}
+        for name, part in save.parts.items():
+            if isinstance(part, bytes) and len(part) <= _REMEMBER_UP_TO:
+                self._parts[name] = part
 
-    def knows(self, collections: Mapping[str, Durable]) -> bool:
-        """Whether changes of *collections* build upon what is stored: of these very ones, and of no others."""
-        known = self.collections
-        return known.keys() == collections.keys() and all(known[name] is c for name, c in collections.items())
-
-    def changed(self, parts: Mapping[str, Part]) -> dict[str, bytes]:
-        """The plain values that may differ from those stored."""
-        return {n: p for n, p in parts.items() if isinstance(p, bytes) and self._parts.get(n) != p}
+    def changed(self, save: Save) -> dict[str, bytes] | None:
+        """The plain values that may differ from those stored; None if the collections are others."""
+        if self.collections != save.collections and not _are_same(self.collections, save.collections):
+            return None
+        changed = {}
+        for name, part in save.parts.items():
+            if isinstance(part, bytes) and self._parts.get(name) != part:
+                changed[name] = part
+        return changed
 
     def record(self, save: Save, changed: dict[str, bytes]) -> bytes:
         """Begin the collections' changes, and encode all that differs as one journal record.
@@ -210,26 +358,36 @@ class Baseline:
         """
         record: dict[str, Any] = {"at": save.at.isoformat(), "metadata": save.values}
         if changed:
-            record["set"] = _raw(changed)
-        if self.names != save.state.keys() and (deleted := self.names.difference(save.state)):
+            record["set"] = raw(changed)
+        if deleted := self.names.difference(save.parts):
             record["del"] = sorted(deleted)
-        begun = {name: collection.begin() for name, collection in self.collections.items()}
-        if changes := {name: change for name, change in begun.items() if change is not None}:
+        changes = {}
+        for name, collection in self.collections.items():
+            if (change := collection.begin()) is not None:
+                changes[name] = change
+        if changes:
             record["collections"] = changes
         if save.loops.changes:
             record["loops"] = save.loops.changes
-        known = self._sections
-        if news := {name: section for name, section in save.sections.items() if known.get(name) != section}:
-            record["resumable"] = _raw(news)
+        news = {}
+        for name, section in save.sections.items():
+            if self._sections.get(name) != section:
+                news[name] = msgspec.Raw(section)
+        record["resumable"] = news
         try:
-            return encode(record)  # once for all of it: a collection may have changed much
-        except StateEncodeError:
+            return _to_json(record)  # once for all of it: a collection may have changed much
+        except Exception:
             _find_out_where(record)
             raise
 
 
-def _raw(parts: Mapping[str, bytes]) -> dict[str, msgspec.Raw]:
-    return {name: msgspec.Raw(part) for name, part in parts.items()}
+def _are_same(some: Mapping[str, Durable], others: Mapping[str, Durable]) -> bool:
+    return some.keys() == others.keys() and all(some[name] is other for name, other in others.items())
+
+
+def raw(parts: Mapping[str, bytes]) -> dict[str, Any]:
+    """*parts*, to be put into JSON unchanged."""
+    return dict(zip(parts, map(msgspec.Raw, parts.values()), strict=True))
 
 
 def _find_out_where(record: dict[str, Any]) -> None:
@@ -238,76 +396,4 @@ def _find_out_where(record: dict[str, Any]) -> None:
     for name, change in record.get("collections", {}).items():
         for part in change.values():
             encode(part, f"$.state{step(name)}")
-    encode(record.get("loops"), "$.resumable.loops")
-
-
-class Document:
-    """A whole checkpoint that is ready to be written: what may still change was copied.
-
-    Args:
-        begins: Whether what changed in the collections is in flight with it; False for a compaction, which repeats
-            what the journal has.
-
-    Attributes:
-        estimate: About how many bytes it will have.
-        digest, size: Of what was written, once it was.
-    """
-
-    def __init__(self, operation_id: str, save: Save, *, begins: bool) -> None:
-        kinds = {name: kind_of(collection) for name, collection in save.collections.items()}
-        loops = save.loops.places()
-        self._head = {"version": VERSION, "operation_id": operation_id}
-        self._tail = {"metadata": save.values, "created_at": save.created_at, "last_updated": save.at.isoformat()}
-        self._sections: dict[str, Any] = {**_raw(save.sections)}
-        if kinds:
-            self._sections["collections"] = kinds
-        if loops:
-            self._sections["loops"] = msgspec.Raw(encode(loops, "$.resumable.loops"))
-        copies = _copies(save.collections, begins)
-        self._state: Iterable[tuple[str, bytes | Snapshot]] = [
-            (name, part if isinstance(part, bytes) else copies[name]) for name, part in save.parts.items()
-        ]
-        self.estimate = sum(len(part) if isinstance(part, bytes) else part.about_bytes() for _, part in self._state)
-        self.digest = ""
-        self.size = 0
-
-    def pieces(self, at: journal.Position, pause: float | None = None) -> Iterable[bytes]:
-        """The document that stands for the save *at* and all before it.
-
-        Args:
-            pause: Seconds to sleep between pieces, for other threads to run; what was copied is freed bit by bit.
-        """
-        if self.estimate > INDENT_UP_TO:
-            return self._chunks(at, pause)
-        document = b"".join(self._chunks(at, None))
-        return [indented(document) if len(document) <= INDENT_UP_TO else document]
-
-    def _chunks(self, at: journal.Position, pause: float | None) -> Iterator[bytes]:
-        internal = {"generation": at.sequence, "journal": journal.note_for(at.crc), **self._sections}
-        chunk = b""
-        for chunk in sign(self._head, object_chunks(self._state), {**self._tail, "resumable": internal}):
-            self.size += len(chunk)
-            yield chunk
-            if pause is not None:
-                time.sleep(pause)
-        self.digest = chunk[-67:-3].decode()
-
-    def let_go(self) -> None:
-        """Free what was copied, while other threads run."""
-        for _, part in self._state:
-            if not isinstance(part, bytes):
-                for _ in part.let_go():
-                    time.sleep(0)
-        self._state = ()
-
-
-def _copies(collections: dict[str, Durable], begins: bool) -> dict[str, Snapshot]:
-    copies: dict[str, Snapshot] = {}
-    try:
-        for name, collection in collections.items():
-            copies[name] = collection.begin_snapshot() if begins else collection.snapshot()
-    except BaseException:
-        for collection in collections.values():
-            collection.rollback()
-        raise
-    return copies
+    encode(record, "$.resumable")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from .._json import warn_once_per_path
 from .._runtime import observer
 from .._runtime.clock import Instant, instant
 from .._runtime.steps import Steps
@@ -33,7 +32,6 @@ def open_operation(options: Options, *, wake: Callable[[], None], count: Callabl
     writer = Writer(
         options.store,
         options.operation_id,
-        warn=warn_once_per_path(),
         works_beside=options.works_beside,
         wake=wake,
     )

@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._durable.sink import Mode, Sink
@@ -22,9 +23,8 @@ from .._runtime import current, observer, signals
 from .._runtime.clock import Alarm, Instant, instant
 from .._runtime.steps import Pause, Steps
 from .._strategies import Plan
-from .capture import Save
+from .capture import Parts, Save
 from .options import Options
-from .parts import Parts
 from .session import Decision, Session
 from .writer import Writer, name_directory
 
@@ -39,7 +39,8 @@ _POLL_SECONDS = 0.1
 """How soon a wait notices that it should end."""
 _SAY_HOW_TO_GO_ON = (InputChangedError, RateLimitExhausted, StateEncodeError)
 """Running again at once would raise these again; their text says what to do first."""
-_WHEN_WOKEN = Plan(float("inf"), float("inf"))
+_FOR_EVER = float("inf")
+_WHEN_WOKEN = Plan(_FOR_EVER, _FOR_EVER)
 
 
 class Operation:
@@ -107,7 +108,8 @@ class Operation:
     @property
     def processed_items(self) -> int:
         """Ticked items over all runs."""
-        return self.parts.items_before + self._count() + self.parts.loops.done()
+        self.sync()
+        return self.session.metadata.processed_items
 
     @property
     def metadata(self) -> CheckpointMetadata:
@@ -127,12 +129,12 @@ class Operation:
     @property
     def run_number(self) -> int:
         """1 in the first run of the operation."""
-        return self.parts.history.number
+        return self.parts.run.run
 
     @property
     def last_run(self) -> Run | None:
         """The run before this one, as the history keeps it."""
-        return self.parts.history.last
+        return self.parts.last_run
 
     @property
     def pace_before(self) -> dict[str, Any] | None:
@@ -155,7 +157,9 @@ class Operation:
 
     def sync(self) -> None:
         """Bring the metadata up to date."""
-        self.session.metadata.processed_items = self.processed_items
+        loops = self.parts.loops
+        in_loops = loops.done() if loops.views else 0
+        self.parts.metadata.processed_items = self.parts.items_before + self._count() + in_loops
 
     def is_owner(self) -> bool:
         """Whether this process opened it; a forked child owns nothing and writes nothing."""
@@ -202,17 +206,29 @@ class Operation:
     def check_in(self) -> Steps[float]:
         """Save or stop, if due; returns how many items may pass before this must be called again."""
         if not self.is_owner():
-            return float("inf")
-        self.check_open()
-        self.instant = instant(self.clock)
+            return _FOR_EVER
+        if self._is_closed:
+            self.check_open()
+        # Each question is asked only where something may have come up: most check-ins have but one answer.
+        at = self.instant = Instant(self.clock.now(), self.clock.utc())
         self.sync()
         for each in self._watching:
             each.checking_in(self)
-        yield from self._stop_if_asked()
-        self._note_finished_saves()
-        yield from self._save_if_due()
-        yield from self._save_as_asked()
-        yield from self.wait_if_exhausted()
+        if self._stop is not None or (self._is_listening and signals.received() is not None):
+            yield from self._stop_if_asked()
+        if self.writer.job is not None or self.writer.compaction is not None:
+            self._note_finished_saves()
+        decision = self.session.due(now=at.monotonic)
+        self._is_postponed = False
+        if decision is not None:
+            self._is_postponed = not (yield from self._save(decision, wait=False))
+        elif not self._is_probed:
+            self.writer.probe(self._capture(self.session.demand("", now=at.monotonic)))
+        self._is_probed = True
+        if self._asked is not None:
+            yield from self._save_as_asked()
+        if self.parts.quota.is_known:
+            yield from self.wait_if_exhausted()
         for each in self._watching:
             each.checked_in(self)
         return self._plan()
@@ -254,16 +270,6 @@ class Operation:
         if reason is not None:
             yield from self.save(reason)
 
-    def _save_if_due(self) -> Steps[None]:
-        now = self.instant.monotonic
-        decision = self.session.due(now=now)
-        self._is_postponed = False
-        if decision is not None:
-            self._is_postponed = not (yield from self._save(decision, wait=False))
-        elif not self._is_probed:
-            self.writer.probe(self._capture(self.session.demand("", now=now)))
-        self._is_probed = True
-
     def _save(self, decision: Decision, *, wait: bool, is_last: bool = False) -> Steps[bool]:
         """Whether it was made, or is in flight; if not, it was put off until a thread wakes the loop."""
         for each in self._watching:
@@ -271,7 +277,8 @@ class Operation:
         began = self.instant.monotonic
         self.is_within = True
         try:
-            save = yield from self.writer.save(lambda: self._capture(decision, is_last=is_last), wait=wait)
+            take = partial(self._capture, decision, is_last=is_last)
+            save = yield from self.writer.save(take, wait=wait)
         except BaseException as error:
             for each in self._watching:
                 each.failed(self, error)
@@ -294,7 +301,7 @@ class Operation:
             decision,
             self.session,
             at=self.instant.utc,
-            in_flight=self.writer.saves_in_flight,
+            in_flight=len(self.writer.in_flight),
             is_last=is_last,
         )
 
@@ -307,7 +314,7 @@ class Operation:
 
     def _note_stored(self, save: Save) -> None:
         metadata = self.session.metadata
-        metadata.save_count, metadata.last_save_reason = save.metadata.save_count, save.metadata.last_save_reason
+        metadata.save_count, metadata.last_save_reason = save.values["save_count"], save.decision.reason
         self.session.stored(save.decision, save.seconds, was_sent=save.before is not None)
         _log.debug("%s: saved (%s)", self.operation_id, save.decision.reason)
         for each in self._watching:
@@ -400,7 +407,9 @@ class Operation:
             if not self._is_postponed:
                 return 1
             plan = _WHEN_WOKEN
-        self._alarm.ring_within(min(plan.seconds, DRAW_SECONDS) if self.reporter.is_watched else plan.seconds)
+        seconds = min(plan.seconds, DRAW_SECONDS) if self._watching else plan.seconds
+        if seconds < _FOR_EVER:
+            self._alarm.ring_within(seconds)
         return plan.items
 
     # -- close

@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,13 +22,15 @@ from .._format import journal
 from .._format.journal import Position
 from .._format.restore import Restored, good_previous, restore
 from .._format.sections import summary_of
-from .._json import Checker, encode
+from .._json import encode
+from .._models import CheckpointMetadata
 from .._runtime.steps import Steps
 from .._text import command_for
 from ..stores import CheckpointStore, Holder, Lease
 from ..stores.defaults import directory_to_name
 from .background import Compaction, Job, Threads
-from .capture import Baseline, Document, Save
+from .capture import NO_LOOPS, Baseline, Save
+from .document import Document
 
 _log = logging.getLogger("resumable")
 _JOURNAL_FROM = 8192
@@ -52,7 +55,6 @@ class Writer:
     """Loads and saves one operation. Not thread-safe: its owner takes turns.
 
     Args:
-        warn: Called with a text for each value that will come back as another kind.
         uses_journal: Whether a save may be a journal record.
         works_beside: Whether threads may write while the loop goes on.
         wake: Called, from a thread, when :meth:`poll` has something to find.
@@ -67,7 +69,6 @@ class Writer:
         store: CheckpointStore,
         operation_id: str,
         *,
-        warn: Callable[[str], None] | None = None,
         uses_journal: bool = True,
         works_beside: bool = True,
         wake: Callable[[], None] = lambda: None,
@@ -77,7 +78,6 @@ class Writer:
         self._traits = store.traits
         self._uses_journal = uses_journal and store.traits.takes_journal
         self._works_beside = works_beside
-        self._checker = Checker(warn)
         self._threads = Threads(wake)
         self.on_stored: Callable[[Save], None] = lambda save: None
         self.on_failed: Callable[[Sequence[Save]], None] = lambda saves: None
@@ -90,9 +90,10 @@ class Writer:
         self._baseline = Baseline()
         # After a failure nobody knows what the medium holds: the next save says everything anew.
         self._must_write_all = True
-        self._in_flight: deque[Save] = deque()
-        self._job: Job[Any] | None = None
-        self._compaction: Compaction | None = None
+        self.in_flight: deque[Save] = deque()
+        self._bytes_in_flight = 0
+        self.job: Job[Any] | None = None
+        self.compaction: Compaction | None = None
 
     @property
     def location(self) -> Path | str:
@@ -146,10 +147,10 @@ class Writer:
 
     def delete(self) -> Steps[bool]:
         """Remove the checkpoint; whether there was one."""
-        for job in (self._job, self._compaction):  # however they end, it no longer matters
+        for job in (self.job, self.compaction):  # however they end, it no longer matters
             if job is not None:
                 yield job.future.exception
-        self._job = self._compaction = None
+        self.job = self.compaction = None
         self._drop_in_flight()
         self._must_write_all = True
         found: bool = yield self._owned.delete
@@ -178,7 +179,8 @@ class Writer:
             StateEncodeError: JSON cannot hold the state; nothing was written.
             StoreError: The store failed; nothing counts as saved.
         """
-        yield from self.wait(for_compaction=False) if wait else self._wait_for_room()
+        if self.job is not None:
+            yield from self.wait(for_compaction=False) if wait else self._wait_for_room()
         save = take()
         if not self._prepare(save):
             if not wait:
@@ -195,18 +197,16 @@ class Writer:
             raise
         if save.is_last:
             yield from self.wait()  # nothing may be written once the operation is let go
-        elif wait:
+        elif wait and self.compaction is not None:
             self.poll()
         return save
 
     def probe(self, save: Save) -> None:
-        """Encode *save* and throw it away: what cannot be saved is known at the first item.
+        """Encode what *save* has not yet encoded, and throw it away: what cannot be saved is known at the first item.
 
         Raises:
             StateEncodeError: It cannot.
         """
-        save.is_last = True  # looked at wholly
-        save.encode_state(self._checker)
         for collection in save.collections.values():
             try:
                 deque(collection.begin_snapshot(), maxlen=0)
@@ -216,12 +216,11 @@ class Writer:
 
     def _prepare(self, save: Save) -> bool:
         """Encode or copy all of it as it is now; False if that must wait for what is under way."""
-        save.encode_state(self._checker)
         save.rollback()  # what a save that was torn off had begun
         try:
             save.record = self._record(save)
             if save.record is None:
-                if self._compaction is not None or self._job is not None:
+                if self.compaction is not None or self.job is not None:
                     save.rollback()
                     return False
                 save.document = Document(self.operation_id, save, begins=True)
@@ -236,12 +235,14 @@ class Writer:
         """The save as one journal record; None if it is better, or necessary, to write everything."""
         if self._must_write_all or self._size < _JOURNAL_FROM or not self._uses_journal:
             return None
-        if not self._baseline.knows(save.collections):
+        changed = self._baseline.changed(save)
+        if changed is None:
             return None
-        changed = self._baseline.changed(save.parts)
         # Estimate first: collecting the changes twice would double the cost.
-        expected = sum(collection.changed_bytes() for collection in save.collections.values())
-        if sum(map(len, changed.values())) + expected > self._size // _SHARE:
+        expected = sum(map(len, changed.values()))
+        for collection in save.collections.values():
+            expected += collection.changed_bytes()
+        if expected > self._size // _SHARE:
             return None
         record = self._baseline.record(save, changed)
         if len(record) > self._size // _SHARE:
@@ -251,50 +252,54 @@ class Writer:
 
     def _write(self, save: Save, *, wait: bool) -> Steps[None]:
         is_beside = not wait and self._works_beside
-        if self._must_write_all:
+        if self._must_write_all and self.in_flight:
             self._drop_in_flight()  # an interruption may have left some, which are older
         # Whoever is interrupted here does not know what stands.
         self._must_write_all = True
-        if save.document is not None and save.record is None:
-            yield from self._write_document(save, save.document, is_beside)
-        elif save.record is not None and is_beside and self._goes_beside(save.record):
+        record, document = save.record, save.document
+        if record is None:
+            assert document is not None
+            yield from self._write_document(save, document, is_beside)
+        elif is_beside and (self.job is not None or len(record) >= _APPEND_BESIDE_FROM or self._traits.is_remote):
             self._send(save)
-            if self._job is None:
+            self._bytes_in_flight += len(record)
+            if self.job is None:
                 self._start_batch()
         else:
             meanwhile = save.commit_collections if save.collections else None
-            end = yield lambda: self._append([save], self._position, meanwhile)
+            end = yield partial(self._append, [save], self._position, meanwhile)
             self._commit(save)
             self._appended([save], end)
         self._must_write_all = False
 
     def _commit(self, save: Save) -> None:
         """What comes next builds upon *save*. Should it fail yet, everything is written anew."""
-        save.commit()
+        if save.collections or save.loops is not NO_LOOPS:
+            save.commit()
         self._baseline.remember(save)
         save.status = "stored"
 
     def _send(self, save: Save) -> None:
         self._commit(save)
         save.status = "sent"
-        self._in_flight.append(save)
+        self.in_flight.append(save)
 
     def _summary(self, save: Save) -> bytes:
-        return summary_of(save.metadata, at=save.at) if self._traits.keeps_summary else b""
+        if not self._traits.keeps_summary:
+            return b""
+        return summary_of(CheckpointMetadata.from_dict(save.values), at=save.at, is_by_hand=not self._uses_journal)
 
     # -- journal records
-
-    def _goes_beside(self, record: bytes) -> bool:
-        return self._job is not None or len(record) >= _APPEND_BESIDE_FROM or self._traits.is_remote
 
     def _append(
         self, saves: Sequence[Save], position: Position, meanwhile: Callable[[], None] | None = None
     ) -> Position:
+        lease, keeps_summary = self._owned, self._traits.keeps_summary
         for save in saves:
             assert save.record is not None
             # One save at a time: what a crash leaves of several could not be told from damage.
             line, position = journal.line(save.record, max(self._next, position.sequence + 1), position.crc)
-            self._owned.append(position.sequence, line, self._summary(save), meanwhile)
+            lease.append(position.sequence, line, self._summary(save) if keeps_summary else b"", meanwhile)
             save.position = position
         return position
 
@@ -306,11 +311,8 @@ class Writer:
                 self._compact(save)
 
     def _start_batch(self) -> None:
-        saves, position = [*islice(self._in_flight, _TOGETHER)], self._position
-        self._start(lambda: self._append(saves, position), lambda end: self._appended(saves, end), saves)
-
-    def _bytes_in_flight(self) -> int:
-        return sum(len(save.record or b"") for save in self._in_flight)
+        saves = [*islice(self.in_flight, _TOGETHER)]
+        self._start(partial(self._append, saves, self._position), partial(self._appended, saves), saves)
 
     # -- documents
 
@@ -353,10 +355,10 @@ class Writer:
 
     def _compaction_is_due(self, more: int) -> bool:
         """Whether the journal, with *more* bytes, has outgrown the document."""
-        if self._compaction is not None or (self._job is not None and not self._job.is_short):
+        if self.compaction is not None or (self.job is not None and not self.job.is_short):
             return False
-        size = self._journal_size + self._bytes_in_flight() + more
-        return size >= max(self._size, self._compact_from) and all(save.document is None for save in self._in_flight)
+        size = self._journal_size + self._bytes_in_flight + more
+        return size >= max(self._size, self._compact_from) and all(save.document is None for save in self.in_flight)
 
     def _compact(self, save: Save) -> None:
         # Other saves of its batch may stand behind it.
@@ -364,7 +366,7 @@ class Writer:
         assert document is not None
         assert at is not None
         future = self._threads.start(lambda: self._stage(document, at))
-        self._compaction = Compaction(document, self._journal_size, future)
+        self.compaction = Compaction(document, self._journal_size, future)
 
     def _stage(self, document: Document, at: Position) -> Callable[[bytes], None]:
         try:
@@ -394,17 +396,12 @@ class Writer:
     @property
     def is_saving(self) -> bool:
         """Whether a save is in flight."""
-        return self._job is not None or bool(self._in_flight)
-
-    @property
-    def saves_in_flight(self) -> int:
-        """How many saves are in flight."""
-        return len(self._in_flight)
+        return self.job is not None or bool(self.in_flight)
 
     def _start(
         self, work: Callable[[], R], then: Callable[[R], None], saves: list[Save], *, is_short: bool = True
     ) -> None:
-        self._job = Job(self._threads.start(work), then, saves, is_short)
+        self.job = Job(self._threads.start(work), then, saves, is_short)
 
     def poll(self, *, for_compaction: bool = True) -> None:
         """Take note of what the threads have finished.
@@ -415,18 +412,18 @@ class Writer:
         Raises:
             StoreError: A save failed, and with it all in flight.
         """
-        job, compaction = self._job, self._compaction
+        job, compaction = self.job, self.compaction
         if job is None and compaction is None:
             return
         # Whoever is interrupted here does not know what stands.
         must_write_all, self._must_write_all = self._must_write_all, True
         if job is not None and job.future.done():
-            self._job = None
+            self.job = None
             must_write_all |= not self._land(job)
-        if for_compaction and compaction is not None and compaction.future.done() and self._job is None:
-            self._compaction = None
+        if for_compaction and compaction is not None and compaction.future.done() and self.job is None:
+            self.compaction = None
             must_write_all |= not self._end_compaction(compaction)
-        if self._in_flight and self._job is None:
+        if self.in_flight and self.job is None:
             self._start_batch()
         self._must_write_all = must_write_all
 
@@ -439,18 +436,20 @@ class Writer:
             for save in job.saves:
                 save.seconds += seconds / len(job.saves) if job.is_short else 0.0
                 save.status = "stored"
-                self._in_flight.popleft()
+                self.in_flight.popleft()
+                self._bytes_in_flight -= len(save.record or b"")
                 self.on_stored(save)
             return True
-        if not self._in_flight and isinstance(error, StoreError):
+        if not self.in_flight and isinstance(error, StoreError):
             return False  # a compaction: the old journal still says everything
         self._drop_in_flight()
         raise error
 
     def _drop_in_flight(self) -> None:
-        if self._in_flight:
-            failed = [*self._in_flight]
-            self._in_flight.clear()
+        if self.in_flight:
+            failed = [*self.in_flight]
+            self.in_flight.clear()
+            self._bytes_in_flight = 0
             for save in failed:
                 save.status = "failed"
             self.on_failed(failed)
@@ -461,14 +460,14 @@ class Writer:
         Raises:
             StoreError: A save failed, and with it all in flight.
         """
-        while (job := self._job or (self._compaction if for_compaction else None)) is not None:
+        while (job := self.job or (self.compaction if for_compaction else None)) is not None:
             yield job.future.exception  # waits
             self.poll(for_compaction=for_compaction)
 
     def _wait_for_room(self) -> Steps[None]:
         """Wait until not too much is in flight to a slow medium."""
-        while self._job is not None and self._bytes_in_flight() > _MOST_AHEAD:
-            yield self._job.future.exception  # waits
+        while self.job is not None and self._bytes_in_flight > _MOST_AHEAD:
+            yield self.job.future.exception  # waits
             self.poll()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from resumable import Checkpoint, CheckpointManager, StoreError, checkpointed, every
-from resumable._engine.capture import Document
+from resumable._engine.document import Document
 from resumable._format.journal import Position
 from resumable._runtime.steps import run
 from resumable.stores import FileStore, Traits
@@ -74,7 +74,7 @@ class HeldFold:
 def step_into_a_fold(cp: Checkpoint) -> None:
     """Up to a fold that is under way, with two saves since it began."""
     step(cp)
-    while cp._operation.writer._compaction is None:
+    while cp._operation.writer.compaction is None:
         step(cp)
     step(cp)
     step(cp)

@@ -344,7 +344,7 @@ def test_a_save_that_failed_beside_the_loop_does_not_stop_the_next_one(way: str,
         store.fails_on = {"append": StoreError("the disk is full")}
         files.update((f"new {number}", "y" * 900) for number in range(10))
         cp.tick()
-        while cp._operation.writer._job is not None and not cp._operation.writer._job.future.done():
+        while cp._operation.writer.job is not None and not cp._operation.writer.job.future.done():
             os.sched_yield()
         store.fails_on = {}
         if way == "save()":

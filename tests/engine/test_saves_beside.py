@@ -284,7 +284,7 @@ def test_a_disk_that_does_not_keep_up_holds_the_loop(tmp_path: Path, monkeypatch
         for number in range(10):
             cp.mapping("files")["new"] = f"{number}" * 900
             cp.tick()
-            assert cp._operation.writer._bytes_in_flight() < 2000 + 2 * 1500
+            assert cp._operation.writer._bytes_in_flight < 2000 + 2 * 1500
 
 
 def test_what_a_fold_prepared_is_gone_with_the_checkpoint(tmp_path: Path) -> None:

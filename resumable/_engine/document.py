@@ -1,0 +1,91 @@
+"""A whole checkpoint, ready to be written while its loop goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from .._durable import Durable, Snapshot, kind_of
+from .._format import journal
+from .._format.document import INDENT_UP_TO, VERSION, indented, object_chunks, sign
+from .._json import encode
+from .capture import Save, raw
+
+
+class Document:
+    """A whole checkpoint that is ready to be written: what may still change was copied.
+
+    Args:
+        begins: Whether what changed in the collections is in flight with it; False for a compaction, which repeats
+            what the journal has.
+
+    Attributes:
+        estimate: About how many bytes it will have.
+        digest, size: Of what was written, once it was.
+    """
+
+    def __init__(self, operation_id: str, save: Save, *, begins: bool) -> None:
+        kinds = {name: kind_of(collection) for name, collection in save.collections.items()}
+        loops = save.loops.places()
+        self._head = {"version": VERSION, "operation_id": operation_id}
+        self._tail = {
+            "metadata": save.values,
+            "created_at": save.created_at.isoformat(),
+            "last_updated": save.at.isoformat(),
+        }
+        self._sections: dict[str, Any] = {**raw(save.sections)}
+        if kinds:
+            self._sections["collections"] = kinds
+        if loops:
+            self._sections["loops"] = msgspec.Raw(encode(loops, "$.resumable.loops"))
+        copies = _copies(save.collections, begins)
+        self._state: Iterable[tuple[str, bytes | Snapshot]] = [
+            (name, part if isinstance(part, bytes) else copies[name]) for name, part in save.parts.items()
+        ]
+        self.estimate = sum(len(part) if isinstance(part, bytes) else part.about_bytes() for _, part in self._state)
+        self.digest = ""
+        self.size = 0
+
+    def pieces(self, at: journal.Position, pause: float | None = None) -> Iterable[bytes]:
+        """The document that stands for the save *at* and all before it.
+
+        Args:
+            pause: Seconds to sleep between pieces, for other threads to run; what was copied is freed bit by bit.
+        """
+        if self.estimate > INDENT_UP_TO:
+            return self._chunks(at, pause)
+        document = b"".join(self._chunks(at, None))
+        return [indented(document) if len(document) <= INDENT_UP_TO else document]
+
+    def _chunks(self, at: journal.Position, pause: float | None) -> Iterator[bytes]:
+        internal = {"generation": at.sequence, "journal": journal.note_for(at.crc), **self._sections}
+        chunk = b""
+        for chunk in sign(self._head, object_chunks(self._state), {**self._tail, "resumable": internal}):
+            self.size += len(chunk)
+            yield chunk
+            if pause is not None:
+                time.sleep(pause)
+        self.digest = chunk[-67:-3].decode()
+
+    def let_go(self) -> None:
+        """Free what was copied, while other threads run."""
+        for _, part in self._state:
+            if not isinstance(part, bytes):
+                for _ in part.let_go():
+                    time.sleep(0)
+        self._state = ()
+
+
+def _copies(collections: dict[str, Durable], begins: bool) -> dict[str, Snapshot]:
+    copies: dict[str, Snapshot] = {}
+    try:
+        for name, collection in collections.items():
+            copies[name] = collection.begin_snapshot() if begins else collection.snapshot()
+    except BaseException:
+        for collection in collections.values():
+            collection.rollback()
+        raise
+    return copies
