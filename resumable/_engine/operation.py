@@ -214,7 +214,7 @@ class Operation:
         self.sync()
         for each in self._watching:
             each.checking_in(self)
-        if self._stop is not None or (self._is_listening and signals.received() is not None):
+        if self._stop is not None or (self._is_listening and signals.wish.number is not None):
             yield from self._stop_if_asked()
         if self.writer.job is not None or self.writer.compaction is not None:
             self._note_finished_saves()
