@@ -215,7 +215,7 @@ class Operation:
         self.sync()
         for each in self._watching:
             each.checking_in(self)
-        if self._stop is not None or (self._is_listening and signals.received() is not None):
+        if self._stop is not None or (self._is_listening and signals.wish.number is not None):
             yield from self._stop_if_asked()
         if self.writer.job is not None or self.writer.compaction is not None:
             self._note_finished_saves()
@@ -386,7 +386,7 @@ class Operation:
 
     def _stop_if_asked(self) -> Steps[None]:
         is_main = threading.current_thread() is threading.main_thread()
-        number = signals.received() if self._is_listening else None
+        number = signals.wish.number if self._is_listening else None
         if number is None and not is_main:
             number = self._stop  # the main thread was faster
         if number is None:
