@@ -143,7 +143,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         cancellations: list[asyncio.CancelledError] = []
         try:
             if self._operation.is_owner():
-                self._operation.end_waits()
+                self._operation.is_ending = True
                 await to_its_end(self._turn.acquire(), cancellations)  # a task may be within a tick
                 try:
                     await run_async(self._operation.close(error))

@@ -91,6 +91,7 @@ class BaseCheckpoint(Generic[S]):
     @property
     def processed_items(self) -> int:
         """How many items were ticked, over all runs."""
+        self._operation.has_read_count = True
         return self._operation.processed_items
 
     # -- what happens in the loop
@@ -206,7 +207,8 @@ class BaseCheckpoint(Generic[S]):
 
     def has_quota(self, in_flight: int | None, more: int = 1) -> bool:
         """For maps: whether *more* requests may be sent beside those *in_flight*; None if no more will be sent."""
-        return self._operation.has_quota(in_flight, more)
+        now = self._operation.clock.utc().timestamp()
+        return self._operation.parts.quota.has_room(in_flight, more, now=now)
 
     @property
     def is_metered(self) -> bool:
@@ -464,7 +466,7 @@ class Checkpoint(BaseCheckpoint[S]):
         """For ``checkpointed``: finish, or save what *error* leaves; then let go of the operation."""
         try:
             if self._operation.is_owner():
-                self._operation.end_waits()
+                self._operation.is_ending = True
                 with self._lock:  # a thread may be within a tick
                     run(self._operation.close(error))
         finally:

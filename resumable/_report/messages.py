@@ -7,6 +7,13 @@ from datetime import datetime
 from .._text import ago, clock_time, command_for, countdown, later, printable
 
 _INTERRUPTED = "Interrupted: "
+_ENDINGS = {
+    "Finished": "finished",
+    "Kept: retries exhausted": "gave up its retries",
+    "Kept": "ended, and kept its checkpoint,",
+    "Failed items: ": "ended with failed items",
+    "Stopped: ": "ended with items to go",
+}
 
 
 # -- what is going on
@@ -44,20 +51,34 @@ def stopped(operation_id: str, done: int, total: int | None, command: str, direc
     )
 
 
+def beginning(operation_id: str, location: str) -> str:
+    """Say that an operation is new, and where its checkpoint will lie."""
+    return f"{printable(operation_id)}: a new operation; its checkpoint will lie in {printable(location)}."
+
+
 def going_on(
-    operation_id: str, item: int, total: int | None, run: int, stopped_seconds_ago: float | None = None, how: str = ""
+    operation_id: str,
+    item: int,
+    total: int | None,
+    run: int,
+    stopped_seconds_ago: float | None = None,
+    how: str = "",
+    ending: str = "",
 ) -> str:
     """Say that a run goes on: ``stars: going on at 3,413 of 10,000. Run 2; run 1 stopped 10 min ago by Ctrl-C.``
 
     Args:
         item: The first item of this run, counted from 1.
         stopped_seconds_ago: When the run before gave its last sign of life; None if unknown.
-        how: What ended the run before, from :func:`how_it_ended`; "" if it was cut off.
+        how: What ended the run before, from :func:`how_it_ended`; "" if nothing did, or it was cut off.
+        ending: How it ended by itself, from :func:`how_it_was_left`; "" if it did not.
     """
     text = f"{printable(operation_id)}: going on at {_of(item, total)}. Run {run:,}"
     if stopped_seconds_ago is None:
         return f"{text}."
     when = ago(stopped_seconds_ago)
+    if ending:
+        return f"{text}; run {run - 1:,} {ending} {when}."
     if not how:
         return f"{text}; run {run - 1:,} was cut off, its last save was {when}."
     return f"{text}; run {run - 1:,} stopped {when} by {printable(how)}."
@@ -70,6 +91,12 @@ def how_it_ended(last_save_reason: str | None) -> str:
             cause = part.removeprefix(_INTERRUPTED)
             return {"KeyboardInterrupt": "Ctrl-C", "RateLimitExhausted": "the rate limit"}.get(cause, cause)
     return ""
+
+
+def how_it_was_left(last_save_reason: str | None) -> str:
+    """How a run ended that nothing interrupted, by the reason of its last save; "" if the run was cut off."""
+    reason = (last_save_reason or "").rpartition(" | ")[2]
+    return next((ending for head, ending in _ENDINGS.items() if reason.startswith(head)), "")
 
 
 def _of(item: int, total: int | None) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._runtime.observer import Observed, Observer
 from .._text import resume_command
-from .messages import going_on, how_it_ended, stopped, waiting
+from .messages import beginning, going_on, how_it_ended, how_it_was_left, stopped, waiting
 
 if TYPE_CHECKING:
     from .bar import ProgressView
@@ -65,6 +65,11 @@ class Reporter(Observer):
             self._forecaster = Forecaster(operation.items_before, operation.costs.active_seconds, operation.pace_before)
         if operation.resumed:
             self._tell(_going_on(operation))
+        elif self.is_watched or _log.isEnabledFor(logging.INFO):
+            text = beginning(operation.operation_id, str(operation.location))
+            _log.info("%s", text)
+            if self.is_watched:
+                self._say(text)
 
     def closing(self, operation: Observed, error: BaseException | None) -> None:
         self._saves_before = operation.metadata.save_count
@@ -79,11 +84,16 @@ class Reporter(Observer):
             self._tell(_stopped(operation))
 
     def _tell(self, text: str) -> None:
-        from .progress import is_terminal, say
+        from .progress import is_terminal
 
         _log.info("%s", text)
         if self.is_watched or is_terminal(sys.stderr):
-            say(text)
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        from .progress import say
+
+        say(text)
 
     # -- progress
 
@@ -170,6 +180,7 @@ def _going_on(operation: Observed) -> str:
         operation.run_number,
         _seconds_since(last.ended, operation.instant.utc) if last else None,
         how_it_ended(last.reason if last else None),
+        how_it_was_left(last.reason if last else None),
     )
 
 

@@ -36,6 +36,7 @@ class Run:
     last_run: PastRun | None = LAST_RUN
     margin_seconds: float = 1.0
     directory: str = ""
+    location: str = ".checkpoint_stars.json"
     operation_id: str = "stars"
     quotas: list[QuotaLook] = field(default_factory=list)
 
