@@ -40,6 +40,11 @@ class Sum:
     last_updated: datetime | None
     missing: tuple[int, ...] = ()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether no shard will do more without being told to try again."""
+        return self.states.keys() <= {"finished", "incomplete"}
+
 
 def matches(operation_id: str, pattern: str) -> bool:
     """Whether *pattern* is that id, or means it as the shell's wildcards do."""
