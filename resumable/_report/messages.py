@@ -16,15 +16,12 @@ _ENDINGS = {
 }
 
 
-# -- what is going on
-
-
 def waiting(operation_id: str, seconds: float, host: str, at: datetime | None) -> str:
-    """Say that it waits: ``stars: waiting 34:52 for api.github.com (fresh at 15:00:11). Saved: safe to stop.``
+    """``stars: waiting 34:52 for api.github.com (fresh at 15:00:11). Saved: safe to stop.``
 
     Args:
         seconds: What is left of the wait.
-        host: The host that it waits for, "" if unknown.
+        host: "" if unknown.
         at: The local time now; None leaves out when the wait ends.
     """
     fresh = None if at is None else later(at, seconds)
@@ -33,14 +30,11 @@ def waiting(operation_id: str, seconds: float, host: str, at: datetime | None) -
     return f"{printable(operation_id)}: waiting {countdown(seconds)}{whom}{when}. Saved: safe to stop."
 
 
-# -- that it stopped, and goes on
-
-
 def stopped(operation_id: str, done: int, total: int | None, command: str, directory: str = "") -> str:
-    """Say in four lines where an operation stopped, and what a person can do now.
+    """Four lines: where an operation stopped, and what a person can do now.
 
     Args:
-        command: The command that runs the program again, from :func:`resume_command`; "" if unknown.
+        command: Runs the program again; "" if unknown.
         directory: Where the checkpoint lies; "" if the commands look there by themselves.
     """
     return (
@@ -65,7 +59,7 @@ def going_on(
     how: str = "",
     ending: str = "",
 ) -> str:
-    """Say that a run goes on: ``stars: going on at 3,413 of 10,000. Run 2; run 1 stopped 10 min ago by Ctrl-C.``
+    """``stars: going on at 3,413 of 10,000. Run 2; run 1 stopped 10 min ago by Ctrl-C.``
 
     Args:
         item: The first item of this run, counted from 1.
