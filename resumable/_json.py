@@ -16,7 +16,8 @@ from ._text import shortened
 MAX_DEPTH = 200
 LEAVES: frozenset[type] = frozenset({str, int, float, bool, type(None)})
 """What JSON holds that holds nothing itself. A float must be finite."""
-_SURE: frozenset[type] = LEAVES - {float}
+SURE: frozenset[type] = LEAVES - {float}
+"""Those that need no look at the value, if the text is valid Unicode."""
 _CONTAINERS = (dict, list)
 _MANY = 8192
 _NEWEST = 2048
@@ -98,13 +99,13 @@ def is_plain(value: Any) -> bool:
     level = [value]
     for _ in range(MAX_DEPTH):
         kinds: frozenset[type] = frozenset(map(type, level))
-        leaves = kinds & _SURE
+        leaves = kinds & SURE
         types = kinds - leaves
         if float in types:
             if not all(map(math.isfinite, (v for v in level if type(v) is float))):
                 return False
             types -= {float}
-            leaves = _SURE
+            leaves = SURE
         if not types:
             return True
         if not all(map(_is_native, types)):
@@ -114,7 +115,7 @@ def is_plain(value: Any) -> bool:
         if not _has_plain_keys(dicts):
             return False
         values = chain.from_iterable(map(dict.values, dicts))
-        if not lists and set(map(type, values)) <= _SURE:
+        if not lists and set(map(type, values)) <= SURE:
             return True
         level = list(chain(chain.from_iterable(map(dict.values, dicts)), *lists))
     return False
@@ -161,7 +162,7 @@ def _walk(value: Any, path: str, warn: Callable[[str], None] | None, around: set
     elif type(value) is float:
         if not math.isfinite(value):
             raise StateEncodeError(path, f"{value} is not a JSON number")
-    elif type(value) not in _SURE:
+    elif type(value) not in SURE:
         raise StateEncodeError(path, _advice(value))
 
 
@@ -201,7 +202,8 @@ def step(key: str) -> str:
     return f".{key}" if key.isidentifier() else f"[{key!r}]"
 
 
-_encoder = msgspec.json.Encoder()
+to_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+"""Compact JSON. Raises errors of many kinds; :func:`encode` raises one."""
 
 
 def encode(value: Any, path: str = "$") -> bytes:
@@ -211,7 +213,7 @@ def encode(value: Any, path: str = "$") -> bytes:
         StateEncodeError: If JSON cannot hold it; *path* says where to look.
     """
     try:
-        return _encoder.encode(value)
+        return to_json(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         look_closely(value, path)
         raise StateEncodeError(path, str(error)) from error

@@ -1,11 +1,11 @@
 """What is saved with a checkpoint and knows what changed in it: dict, set, append-only list and output file.
 
-A save begins with each collection's change, then commits or rolls back (:class:`Durable`); an output file is brought to
-the disk before the save (:class:`Sink`). On load, :class:`Replay` puts the changes onto the last snapshot.
+A save begins with each collection's change, then commits or rolls back (:class:`Durable`). It first brings each output
+file to the disk (:class:`Sink`). On load, :class:`Replay` puts the changes onto the last snapshot.
 """
 
 from .changes import Replay, Snapshot
-from .collection import Durable, kind_of, make
+from .collection import Durable, make
 from .dict import DurableDict
 from .log import DurableLog
 from .set import DurableSet
@@ -20,6 +20,5 @@ __all__ = [
     "Sink",
     "Sinks",
     "Snapshot",
-    "kind_of",
     "make",
 ]

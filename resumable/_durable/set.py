@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import Any, SupportsIndex
 
 from .._errors import StateEncodeError
+from .._json import LEAVES
 from .changes import Snapshot
 from .collection import Durable, mutator
-from .frozen import LEAVES
 
 
 class DurableSet(Durable, set[Any], kind="set"):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from .._durable import Durable, Sinks, kind_of, make
+from .._durable import Durable, Sinks, make
 from .._errors import CheckpointCorruptError, StateEncodeError
 from .._format import journal, typed
 from .._format.restore import Restored
@@ -197,8 +197,8 @@ class Parts:
             if value is not None:
                 check(value, f"$.state.{name}")
             value = self.state[name] = make(kind, value, f"$.state.{name}")
-        if kind_of(value) != kind:
-            raise TypeError(f"$.state.{name} is a durable {kind_of(value)}, not a {kind}; give this one another name")
+        if value.kind != kind:
+            raise TypeError(f"$.state.{name} is a durable {value.kind}, not a {kind}; give this one another name")
         return value
 
     @property

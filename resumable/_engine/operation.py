@@ -326,9 +326,9 @@ class Operation:
         """The sink *path*, cut back to what is saved of it. Before the first row, a save tells that rows may come."""
         self.check_open()
         sink: Sink[Any] = yield lambda: self.parts.sinks.open(path, mode, existing)
-        if not self.parts.sinks.is_announced(sink):
+        if not sink.is_announced:
             yield from self.save(f"Output: {os.fspath(path)}")
-            self.parts.sinks.note_announced(sink)
+            sink.is_announced = True
         return sink
 
     # -- the API's quota

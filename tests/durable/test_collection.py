@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from resumable._durable import DurableDict, DurableLog, DurableSet, kind_of, make
+from resumable._durable import DurableDict, DurableLog, DurableSet, make
 from resumable._durable.changes import Replay
 from resumable._durable.frozen import FrozenDict
 from tests.support.durable import grow, replayed, saved
@@ -58,7 +58,7 @@ def test_a_name_that_holds_another_kind_is_refused(kind: Any, wrong: Any) -> Non
 
 @pytest.mark.parametrize("kind", ["mapping", "set", "log"])
 def test_a_kind_is_made_by_its_name(kind: str) -> None:
-    assert kind_of(make(kind, None, "$.state.files")) == kind
+    assert make(kind, None, "$.state.files").kind == kind
 
 
 def test_a_kind_that_nobody_knows_is_refused() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from resumable import CheckpointData, CheckpointManager, StateEncodeError, StoreError, checkpointed, every
+from resumable._durable import dict as durable_dict
 from resumable._durable import sink
 from resumable._durable.aliases import Aliases
 from resumable._durable.dict import DurableDict, Pending
@@ -172,7 +173,7 @@ def test_what_is_put_into_a_collection_is_checked_as_it_becomes_one(tmp_path: Pa
 @pytest.mark.parametrize("is_taken", [False, True], ids=["at once", "after a save that failed"])
 @pytest.mark.parametrize(
     ("owner", "step"),
-    [(Pending, "separate"), (Pending, "freeze"), (DurableDict, "_install"), (Aliases, "add")],
+    [(Pending, "separate"), (durable_dict, "freeze_checked"), (DurableDict, "_install"), (Aliases, "add")],
 )
 def test_an_interruption_while_changes_are_taken_loses_none(
     owner: Any, step: str, is_taken: bool, monkeypatch: pytest.MonkeyPatch
