@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
 import tenacity
@@ -109,7 +108,7 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
             retry=retry,
             clock=manager.clock if manager is not None else system_clock,
         )
-        self._open: list[Checkpoint[S] | AsyncCheckpoint[S]] = []
+        self._open: list[Any] = []
 
     def __enter__(self) -> Checkpoint[S]:
         checkpoint: Checkpoint[S] = Checkpoint(self._options)
@@ -117,12 +116,8 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         self._open.append(checkpoint)
         return checkpoint
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> Literal[False]:
-        checkpoint = self._open.pop()
-        assert isinstance(checkpoint, Checkpoint)
-        checkpoint.leave_block(error)
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> Literal[False]:
+        self._open.pop().leave_block(error)
         return False
 
     async def __aenter__(self) -> AsyncCheckpoint[S]:
@@ -131,12 +126,8 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         self._open.append(checkpoint)
         return checkpoint
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> Literal[False]:
-        checkpoint = self._open.pop()
-        assert isinstance(checkpoint, AsyncCheckpoint)
-        await checkpoint.leave_block(error)
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> Literal[False]:
+        await self._open.pop().leave_block(error)
         return False
 
 
