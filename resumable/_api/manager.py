@@ -82,8 +82,6 @@ class CheckpointManager:
         for each in observer.current():
             each.managed(self)
 
-    # -- create, load, delete
-
     def create_checkpoint(
         self,
         operation_id: str,
@@ -94,7 +92,7 @@ class CheckpointManager:
         """Write a checkpoint, replacing any earlier one of *operation_id*.
 
         Args:
-            state: What to restore later: plain JSON with string keys.
+            state: Plain JSON with string keys.
             metadata: Fields of :class:`CheckpointMetadata`, or others, to set; what is not named is kept.
             context: Where the operation stands; sets the matching metadata. Without it, or if it is the one that
                 :meth:`should_save` was last asked with and said yes to, that answer's reason is written.
@@ -130,8 +128,9 @@ class CheckpointManager:
         from .._engine.session import Decision, Standing
         from .._runtime.steps import run
 
+        reason = metadata.last_save_reason or ""
         save = Save(
-            decision=Decision(Standing(0.0, metadata.processed_items), metadata.last_save_reason or "", False),
+            decision=Decision(Standing(0.0, metadata.processed_items), reason, is_charged=False),
             metadata=metadata,
             values=checked_values(metadata),
             created_at=known.created_at.isoformat(),
@@ -141,10 +140,10 @@ class CheckpointManager:
             loops=CapturedLoops(),
         )
         for each in observer.current():
-            each.saving(None, save.decision.reason)
+            each.saving(None, reason)
         run(known.writer.save(lambda: save))
         for each in observer.current():
-            each.saved(None, save.decision.reason, 0.0)
+            each.saved(None, reason, 0.0)
 
     def checkpoint_path(self, operation_id: str) -> Path | str:
         """Where the checkpoint of *operation_id* lies, or would: a path for files, a text for other stores."""
@@ -195,14 +194,8 @@ class CheckpointManager:
         """The ids of all operations that have a checkpoint, sorted."""
         return sorted(entry.key for entry in self.store.list())
 
-    # -- when
-
     def should_save(self, context: CheckpointContext) -> SaveDecision:
-        """Ask the strategy. The numbers in *context* stand; what was left out is filled in.
-
-        Returns:
-            ``(should_save, reason)``, false when no save is due.
-        """
+        """Ask the strategy. The numbers in *context* stand; what was left out is filled in."""
         completed = self._completed(context)
         decision = SaveDecision(*self.save_strategy.should_save(completed))
         # A copy, for the caller may go on with it.
@@ -242,10 +235,8 @@ class CheckpointManager:
         )
         self._yes = None
 
-    # -- what is stored
-
     def _stamp(self, operation_id: str) -> object:
-        """Something that differs whenever the checkpoint was written anew; None where that cannot be told."""
+        """What differs whenever the checkpoint was written anew; None where that cannot be told."""
         from .._runtime import disk
 
         location = self.store.describe(operation_id)
