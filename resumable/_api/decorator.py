@@ -115,8 +115,8 @@ def resumable(
     """Make each call of a function an operation that is resumed if it was interrupted.
 
     The checkpoint goes into the parameter annotated :class:`Checkpoint` or :class:`AsyncCheckpoint`, else into the
-    one named ``cp``, and callers leave it out. A function with neither may ask :func:`current_checkpoint`. The options
-    that are not listed here are those of :class:`checkpointed`. Put it below ``@classmethod`` and ``@staticmethod``.
+    one named ``cp``; callers leave it out. A function with neither may ask :func:`current_checkpoint`. Options that are
+    not listed here are those of :class:`checkpointed`. Put it below ``@classmethod`` and ``@staticmethod``.
 
     ``@tenacity.retry`` may stand directly below: the checkpoint is saved before each sleep, and the attempts share
     one state. If it stands above, each attempt is a call of its own, which resumes what the failed one saved. Then
@@ -139,16 +139,6 @@ def resumable(
         ValueError: When decorating: the template has a field that is no parameter, or an option is out of range.
         InputChangedError: When calling: the checkpoint was made with other arguments.
     """
-    options: dict[str, Any] = {
-        "strategy": strategy,
-        "store": store,
-        "manager": manager,
-        "total": total,
-        "state": state,
-        "auto_cleanup": auto_cleanup,
-        "on_exhausted": on_exhausted,
-        "progress": progress or None,
-    }
     from .call import Settings  # loaded with the first decorated function
 
     settings = Settings(
@@ -157,7 +147,17 @@ def resumable(
         reset_on_progress=reset_on_progress,
         max_attempts_total=max_attempts_total,
         ignore=(ignore_arguments,) if isinstance(ignore_arguments, str) else tuple(ignore_arguments),
-        options={name: value for name, value in options.items() if value is not None} | {"resume": resume},
+        options={
+            "strategy": strategy,
+            "store": store,
+            "manager": manager,
+            "resume": resume,
+            "total": total,
+            "state": state,
+            "auto_cleanup": auto_cleanup,
+            "on_exhausted": "wait" if on_exhausted is None else on_exhausted,
+            "progress": progress,
+        },
     )
     if function is not None:
         return _Resumable(function, settings)
