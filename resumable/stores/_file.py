@@ -17,7 +17,7 @@ from .._runtime import disk
 from . import _lock
 from ._base import Entry, Holder, Stored, Traits, refuse_fork
 from ._journal_file import ROOM, JournalFile, without_room
-from ._names import PREFIX, SUFFIX, Files, file_name, files_at, files_of, operation_id_in, theirs
+from ._names import PREFIX, SUFFIX, Files, file_name, files_at, files_of, is_of, operation_id_in
 
 _REMEMBERED = 4096
 """Of so many segments the end in the journal is known; a snapshot that is staged for longer keeps them all."""
@@ -52,7 +52,7 @@ class FileStore:
     def _found(self, key: str) -> Files:
         home, *others = files_of(self.directory, key)
         with _failing(f"cannot look into {self.directory}"):
-            return home if disk.stamp(home.snapshot) is not None else next(theirs(others, key), home)
+            return home if disk.stamp(home.snapshot) is not None else next(_under_older_names(others, key), home)
 
     def claim(self, key: str, me: Holder, *, ttl: float = 30.0, take_over: bool = False) -> FileLease:
         """Own *key* until the lease is released, or this process ends.
@@ -71,7 +71,7 @@ class FileStore:
             try:
                 disk.make_directory(self.directory)
                 term = locks.enter_context(_lock.holding(home.lock, key, me))
-                older = [*theirs(others, key)] if others else []
+                older = [*_under_older_names(others, key)]
                 at = older[0] if older and disk.stamp(home.snapshot) is None else home
                 for files in older:  # a process of an older release may work there
                     locks.enter_context(_lock.holding(files.lock, key, me))
@@ -343,6 +343,18 @@ class FileLease:
         for path in self._staged:
             with contextlib.suppress(OSError):
                 os.unlink(path)
+
+
+def _under_older_names(places: Iterable[Files], key: str) -> Iterator[Files]:
+    """Those of *places* at which there is a checkpoint of *key*.
+
+    Raises:
+        OSError: They cannot be looked at. They must not count as absent: the operation would begin anew.
+    """
+    for files in places:
+        path = files.snapshot
+        if disk.stamp(path) is not None and not disk.is_irregular(path) and is_of(path, key):
+            yield files
 
 
 def _remove(files: Files) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -109,19 +108,7 @@ def files_at(path: Path) -> Files:
 # -- from a file to its id --------------------------------------------------------------------------------------------
 
 
-def theirs(places: Iterable[Files], operation_id: str) -> Iterator[Files]:
-    """Those of *places* at which there is a checkpoint of *operation_id*.
-
-    Raises:
-        OSError: They cannot be looked at. They must not count as absent: the operation would begin anew.
-    """
-    for files in places:
-        path = files.snapshot
-        if disk.stamp(path) is not None and not disk.is_irregular(path) and _is_of(path, operation_id):
-            yield files
-
-
-def _is_of(path: Path, operation_id: str) -> bool:
+def is_of(path: Path, operation_id: str) -> bool:
     """Whether *path* belongs to *operation_id*, one of whose names it has.
 
     Only an id that may have this name counts: a bit makes ``Job`` of ``job``, and a document of version 1.0 has none.
