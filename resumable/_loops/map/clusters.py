@@ -46,7 +46,7 @@ def _is_dask(executor: Any, name: str) -> bool:
 
 def is_ray(executor: Any) -> bool:
     """Whether it is the module ``ray``."""
-    return executor is sys.modules.get("ray") and executor is not None
+    return executor is not None and executor is sys.modules.get("ray")
 
 
 class DaskExecutor:
