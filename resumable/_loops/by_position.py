@@ -73,9 +73,7 @@ class PositionLedger(Ledger):
         ValueError: If *saved* cannot have come from a ledger.
     """
 
-    def __init__(
-        self, operation_id: str, items: Any, saved: Saved | None = None, fingerprint: Fingerprint = "sampled"
-    ) -> None:
+    def __init__(self, operation_id: str, items: Any, saved: Saved | None, fingerprint: Fingerprint) -> None:
         if fingerprint not in ("sampled", "full", None):
             raise ValueError(f"fingerprint must be 'sampled', 'full' or None, not {fingerprint!r}")
         saved = opened(operation_id, saved, "position")

@@ -85,6 +85,7 @@ class PassingRemaining(Remaining[T]):
 
     def __init__(self, items: Iterable[T], owner: LoopOwner[int], ledger: OrderedLedger, name: str) -> None:
         super().__init__(items, owner, ledger, name)
+        self._is_seekable = type(items) in sources.SEEKABLE
         # How many items this run has given out once the round is over, and the rest of the round.
         self._round = (0, repeat(True, 0))
         self._sampled: PositionLedger | None = None
@@ -138,10 +139,6 @@ class PassingRemaining(Remaining[T]):
                 self._sampled.see_ahead(cast(Sequence[T], self._items), given, count)
             yield compress(flags, quota)
             longest = min(2 * longest, _LONGEST_ROUND)
-
-    @property
-    def _is_seekable(self) -> bool:
-        return type(self._items) in sources.SEEKABLE
 
 
 class SteppingRemaining(Remaining[T]):
@@ -295,7 +292,6 @@ def _source(items: Iterable[T], ledger: OrderedLedger) -> Iterator[T]:
 
 
 def _cut_short() -> RuntimeError:
-    """The error for iteration that is taken up again over an input that died."""
     return RuntimeError(
         "this loop was cut short by an error in its input or in a save, and an item may have been lost with it; "
         "call remaining() again with a fresh input"

@@ -91,13 +91,13 @@ class MappedFunction:
 
     def for_many(self, items: Sequence[Any]) -> list[Any]:
         """A result for each item, or the :class:`Failure` of it."""
-        return [self._result_or_failure(item) for item in items]
-
-    def _result_or_failure(self, item: Any) -> Any:
-        try:
-            return self(item)
-        except Exception as error:
-            return Failure(error)
+        results: list[Any] = []
+        for item in items:
+            try:
+                results.append(self(item))
+            except Exception as error:
+                results.append(Failure(error))
+        return results
 
 
 @dataclass(slots=True)

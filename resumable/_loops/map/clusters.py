@@ -50,12 +50,9 @@ def is_ray(executor: Any) -> bool:
 
 
 class DaskExecutor:
-    """``submit`` over a Dask client's own futures.
+    """``submit`` over a Dask client's own futures, with *options* for ``Client.submit``.
 
     The ``submit`` of its ``get_executor()`` never ends if a result is lost with its worker and the call then fails.
-
-    Args:
-        options: For ``Client.submit``.
     """
 
     def __init__(self, client: Any, **options: Any) -> None:

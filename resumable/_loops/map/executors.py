@@ -51,11 +51,7 @@ class ExecutorHandle:
             self.launch = _remote_launcher(executor.submit, self._fn, _pickler(executor))
 
     def replace(self, error: BaseException) -> None:
-        """Workers died: take a new executor, unless this one goes on by itself.
-
-        Raises:
-            BrokenExecutor: *error* itself, if no factory was given.
-        """
+        """Workers died: take a new executor, unless this one goes on. Raises *error* if no factory was given."""
         if not isinstance(error, BrokenExecutor):
             time.sleep(getattr(self._executor, "notice_seconds", 0.0))
             return
@@ -102,12 +98,11 @@ def _pickler(executor: Any) -> Callable[[Any], Any] | None:
     """The function that a pool of processes pickles with; None for other executors."""
     if isinstance(executor, ProcessPoolExecutor):
         return ForkingPickler.dumps
-    if _is_pool(executor):
-        import cloudpickle  # type: ignore[import-untyped]  # as loky does
+    if not _is_pool(executor):
+        return None
+    import cloudpickle  # type: ignore[import-untyped]  # as loky does
 
-        dumps: Callable[[Any], bytes] = cloudpickle.dumps
-        return dumps
-    return None
+    return cloudpickle.dumps  # type: ignore[no-any-return]
 
 
 def check_executor(executor: Any) -> None:

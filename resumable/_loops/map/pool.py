@@ -50,10 +50,7 @@ class Coordinator(PlainResultHandler):
         self._idle_crashes = 0
 
     def results(self) -> Generator[tuple[Any, Any], None, None]:
-        """Each item with its result, as they end.
-
-        The path of nearly all items, one in a call, is written out here for speed; everything rare is elsewhere.
-        """
+        """Each item with its result, as they end. What nearly all items go through is written out here for speed."""
         loop, in_flight, to_do = self.loop, self._in_flight, self._to_do
         wait, note_end, finish = self._ended.get, self._ended.put, loop.finish
         self._executor = ExecutorHandle(self._given_executor, self._fn, self.ask_for_save)

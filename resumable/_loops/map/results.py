@@ -66,11 +66,7 @@ Owner = TypeVar("Owner", bound=MapOwner[Any])
 
 
 class ResultHandler(Generic[Owner]):
-    """Notes what came of an item, and knows when the owner is to be asked.
-
-    Attributes:
-        left: How many items may still be done before the next check-in.
-    """
+    """Notes what came of an item, and knows when the owner is to be asked: after *left* more items, or a wake."""
 
     def __init__(self, loop: MapLoop[Any], owner: Owner, settings: MapSettings) -> None:
         self.loop = loop

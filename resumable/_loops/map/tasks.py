@@ -75,7 +75,8 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
         loop.on_wake = lambda: _call_soon(event_loop, self._something.set)
         loop.begin()
         try:
-            await self._check_in_if_due()
+            if self.is_check_in_due:
+                await self._check_in()
             while True:
                 if not self._is_steady:
                     await self._fill()
@@ -112,11 +113,8 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
         while not self._ended:
             self._something.clear()
             await self._something.wait()
-            await self._check_in_if_due()
-
-    async def _check_in_if_due(self) -> None:
-        if self.is_check_in_due:
-            await self._check_in()
+            if self.is_check_in_due:
+                await self._check_in()
 
     async def _check_in(self) -> None:
         asked = self.begin_check_in()
