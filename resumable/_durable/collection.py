@@ -112,10 +112,6 @@ class Durable:
         with self._lock:
             return about_bytes(len(self._dirty), self._dirty.items()) if self._dirty else 0
 
-    def plain(self) -> Any:
-        """All of it as a builtin dict or list that shares nothing with it."""
-        raise NotImplementedError
-
     # -- what differs between the kinds; each is called under the lock
 
     def _collected(self) -> Any:

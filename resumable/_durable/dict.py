@@ -14,7 +14,7 @@ from .._json import check, text_key
 from .aliases import Aliases
 from .changes import Snapshot
 from .collection import Durable, Loaded, mutator
-from .frozen import IMMUTABLE, FrozenList, freeze, freeze_all, freeze_checked, hide_few, thaw_all
+from .frozen import IMMUTABLE, FrozenList, freeze, freeze_all, freeze_checked, hide_few
 
 TOMBSTONE: Final[Any] = FrozenList()
 """Value of a dirty key that was deleted; compared with ``is``."""
@@ -157,10 +157,6 @@ class DurableDict(Durable, dict[str, Any], kind="mapping"):
             finally:
                 self._take_back(newer)
             return self._copied()
-
-    def plain(self) -> dict[str, Any]:
-        entries = dict.copy(self)
-        return dict(zip(entries, thaw_all(entries.values()), strict=True))
 
     def _collected(self) -> Pending:
         pending = Pending()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from itertools import chain
 from typing import Any, NoReturn, SupportsIndex, TypeVar
 
@@ -124,17 +124,3 @@ def freeze_checked(values: dict[K, Any], check: Callable[[], None]) -> tuple[dic
         check()
         frozen.update(zip(values, map(freeze, originals), strict=True))
     return frozen, flat is not None
-
-
-def thaw(value: Any) -> Any:
-    """Copy *value* into builtin dicts and lists, at every depth."""
-    if type(value) in LEAVES:
-        return value
-    if isinstance(value, dict):
-        return dict(zip(value, thaw_all(value.values()), strict=True))
-    return thaw_all(value)
-
-
-def thaw_all(values: Iterable[Any]) -> list[Any]:
-    """Copy each of *values* into builtin dicts and lists."""
-    return [value if type(value) in LEAVES else thaw(value) for value in values]

@@ -12,7 +12,7 @@ from .._json import check, is_plain
 from .aliases import Aliases
 from .changes import Snapshot, about_bytes
 from .collection import Durable, Loaded
-from .frozen import freeze_all, freeze_checked, hide_few, thaw_all
+from .frozen import freeze_all, freeze_checked, hide_few
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -67,9 +67,6 @@ class DurableLog(Durable, list[Any], kind="log"):
 
     def changed_bytes(self) -> int:
         return about_bytes(len(self) - self._saved, self._entries(self._saved, self._saved + 8))
-
-    def plain(self) -> list[Any]:
-        return thaw_all(self._entries(0, None))
 
     def _collected(self) -> Pending:
         start, end = self._saved, self._freeze_new()

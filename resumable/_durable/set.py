@@ -106,9 +106,6 @@ class DurableSet(Durable, set[Any], kind="set"):
 
     # -- saves, see Durable
 
-    def plain(self) -> list[Any]:
-        return list(self)
-
     def _collected(self) -> dict[Any, bool]:
         pending, self._dirty = self._dirty, {}
         return pending
