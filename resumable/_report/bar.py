@@ -78,7 +78,6 @@ class Glyphs(NamedTuple):
 
 FINE = Glyphs("━", "┿", "─", "·", "…")
 ASCII = Glyphs("=", "+", "-", "|", "~")
-"""Signs for streams that cannot encode the fine ones."""
 
 
 class Line(NamedTuple):
@@ -175,7 +174,7 @@ def one_line(view: ProgressView, width: int, glyphs: Glyphs = FINE) -> str:
 
 
 def text_line(view: ProgressView, glyphs: Glyphs = FINE) -> str:
-    """Put all of *view* on one line without a bar, for logs."""
+    """One line without a bar, for logs."""
     if view.is_waiting:
         return waiting_line(view)
     line = progress_line(view, 1000, glyphs)

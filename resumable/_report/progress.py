@@ -232,9 +232,6 @@ class RichProgress:
         return " " * max(indent, 0) + budget if budget else ""
 
 
-# -- output streams
-
-
 def is_terminal(stream: Any) -> bool:
     """Whether a person sees at once what is written to *stream*."""
     try:

@@ -27,11 +27,7 @@ _COUNT_SECONDS = 1.0
 class Reporter(Observer):
     """Observes one run, and reports it to the logger ``resumable``, and on stderr if a person reads it.
 
-    Args:
-        how: The value of ``progress=``.
-
-    Raises:
-        TypeError: If *how* is no way to show progress.
+    *how* is the value of ``progress=``; a TypeError if it is no way to show progress.
     """
 
     def __init__(self, how: Any) -> None:
@@ -55,8 +51,6 @@ class Reporter(Observer):
     def to_dict(self) -> dict[str, Any] | None:
         """What was learned of the pace, for the next run; None if nothing was."""
         return self._forecaster.to_dict() if self._forecaster is not None else None
-
-    # -- the run
 
     def opened(self, operation: Observed) -> None:
         if self._progress is not None:
@@ -94,8 +88,6 @@ class Reporter(Observer):
         from .progress import say
 
         say(text)
-
-    # -- progress
 
     def checked_in(self, operation: Observed) -> None:
         if self._progress is not None and self._is_due(operation, DRAW_SECONDS):

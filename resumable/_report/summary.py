@@ -100,10 +100,10 @@ def _brief(entry: Entry) -> Summary | None:
     saved = read_summary(entry.summary) if entry.summary else None
     if saved is None:
         return None
-    state = "saved" if saved.is_by_hand else ending_of(Run(reason=saved.reason))
+    ended = "saved" if saved.is_by_hand else ending_of(Run(reason=saved.reason))
     return Summary(
         operation_id=entry.key,
-        state=state if entry.holder is None else "running",
+        state=ended if entry.holder is None else "running",
         processed_items=saved.items,
         total_items=saved.total,
         percent=percent_of(saved.items, saved.total),

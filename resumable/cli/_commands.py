@@ -43,9 +43,6 @@ def commands() -> None:
     """
 
 
-# -- list
-
-
 @commands.command("list")
 @click.argument("patterns", metavar="[ID|PATTERN]…", nargs=-1)
 @click.option("--sum", "as_sums", is_flag=True, help="Leave out what is in a sum.")
@@ -107,9 +104,6 @@ def _name(store: CheckpointStore) -> str:
     return str(place.absolute()) if isinstance(place, Path) else place
 
 
-# -- show
-
-
 @commands.command("show")
 @click.argument("operation_id", metavar="ID")
 @with_options
@@ -167,9 +161,6 @@ def _is_owned(store: CheckpointStore, operation_id: str) -> bool:
     return False
 
 
-# -- rm
-
-
 @commands.command("rm")
 @click.argument("operation_ids", metavar="ID…", nargs=-1, required=True)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -219,9 +210,6 @@ def _remove(store: CheckpointStore, found: dict[str, Summary]) -> dict[str, str]
         except (ResumableError, ValueError) as error:
             failed[operation_id] = str(error)
     return failed
-
-
-# -- export
 
 
 @commands.command("export")

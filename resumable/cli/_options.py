@@ -73,12 +73,7 @@ def unseal_by(key_file: Path | None) -> Unseal | None:
 
 
 class OpenedStore:
-    """A store whose encrypted checkpoints are opened as they are read; to read and to remove, not to write.
-
-    Args:
-        store: Where the checkpoints lie.
-        unseal: Opens the encrypted ones; None if no key was given.
-    """
+    """A store whose encrypted checkpoints *unseal* opens as they are read; to read and to remove, not to write."""
 
     def __init__(self, store: CheckpointStore, unseal: Unseal | None) -> None:
         self._store = store

@@ -60,7 +60,7 @@ def print_list(console: Console, summaries: Sequence[Summary]) -> None:
     """Print one row for each operation; a narrow terminal gets the first columns only."""
     columns = "OPERATION", "STATE", ">DONE", ">", ">LEFT", ">LAST SAVE", ">RUNS"
     rows = [
-        (_id(one.operation_id), standing(console, one), *_numbers(one), last_save_of(one), number(one.runs))
+        (Text(printable(one.operation_id)), standing(console, one), *_numbers(one), number(one.runs))
         for one in summaries
     ]
     console.print(_fitting(console, columns, rows))
@@ -69,7 +69,7 @@ def print_list(console: Console, summaries: Sequence[Summary]) -> None:
 def print_sums(console: Console, sums: Sequence[Sum], *, is_first: bool) -> None:
     """Print one row for each sum, then the numbers that are missing in it."""
     columns = "SHARDS", "STATES", ">DONE", ">", ">LEFT", ">LAST SAVE"
-    rows = [(_id(one.pattern), _states(one), *_numbers(one), last_save_of(one)) for one in sums]
+    rows = [(Text(printable(one.pattern)), _states(one), *_numbers(one)) for one in sums]
     if not is_first:
         console.print()
     console.print(_fitting(console, columns, rows, folded=2))
@@ -135,10 +135,6 @@ def make_table(*headings: str, folded: int = 1) -> Table:
     return table
 
 
-def _id(operation_id: str) -> Text:
-    return Text(printable(operation_id))
-
-
 def state_text(console: Console, state: State) -> Text:
     """``▶ running``, or ``> running`` for output that takes only ASCII."""
     mark, plain_mark, style = _LOOKS[state]
@@ -163,8 +159,8 @@ def number(value: int | None) -> str:
     return UNKNOWN if value is None else f"{value:,}"
 
 
-def _numbers(summary: Summary | Sum) -> tuple[str, str, str]:
-    return _done(summary, "/"), _percent(summary), _left(summary)
+def _numbers(summary: Summary | Sum) -> tuple[str, str, str, str]:
+    return _done(summary, "/"), _percent(summary), _left(summary), last_save_of(summary)
 
 
 def _done(summary: Summary | Sum, separator: str) -> str:
@@ -199,9 +195,8 @@ def size(count: int) -> str:
     """Write a number of bytes in a short unit: ``700 B``, ``1.2 KB``, ``35 MB``."""
     if count < 1000:
         return f"{count} B"
-    amount = float(count)
-    for unit in ("KB", "MB", "GB", "TB"):
-        amount /= 1000
-        if amount < 999.5 or unit == "TB":
-            break
+    amount, unit = count / 1000, "KB"
+    for larger in ("MB", "GB", "TB"):
+        if amount >= 999.5:
+            amount, unit = amount / 1000, larger
     return f"{amount:.1f} {unit}" if amount < 9.95 else f"{amount:,.0f} {unit}"

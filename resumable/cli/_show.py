@@ -14,7 +14,7 @@ from .._format.restore import Restored, instant
 from .._format.sections import Run, Sections
 from .._report.contents import FailedItem, LoopPlace, StateKey, failed_in, loops_in, state_keys_in
 from .._report.summary import Summary, ending_of
-from .._text import argument, duration, printable, quoted
+from .._text import command_for, duration, printable
 from ._screens import UNKNOWN, last_save_of, make_table, number, position_of, size, standing, state_text
 
 _MOST_FAILED = 20
@@ -51,6 +51,7 @@ def print_show(console: Console, summary: Summary, restored: Restored | None, wh
 def _facts(summary: Summary, restored: Restored | None, where: str | None) -> list[tuple[str, str]]:
     state, took, runs, errors = summary.state, summary.elapsed_time, summary.runs or 1, summary.error_count
     command = summary.history[-1].command if summary.history else None
+    removal = "" if state in ("running", "encrypted") else command_for("rm", summary.operation_id, where or "")
     facts = [
         ("done", position_of(summary) if restored else ""),
         ("saves", _saves_of(summary) if restored else ""),
@@ -61,7 +62,7 @@ def _facts(summary: Summary, restored: Restored | None, where: str | None) -> li
         ("older copy", f"{printable(summary.previous)} is good" if summary.previous else ""),
         ("go on", printable(command) if command and state != "running" else ""),
         ("try again", "what failed: map(..., retry_failed=True)" if summary.failed_items else ""),
-        ("start over", _removal(summary, where) if state not in ("running", "encrypted") else ""),
+        ("start over", removal),
     ]
     return [(name, value) for name, value in facts if value]
 
@@ -71,11 +72,6 @@ def _sizes(restored: Restored | None) -> str:
         return ""
     journal = restored.journal_bytes
     return f"  {size(restored.size)}" + (f" and {size(journal)} of journal" if journal else "")
-
-
-def _removal(summary: Summary, where: str | None) -> str:
-    place = f" --dir {quoted(where)}" if where else ""
-    return f"resumable rm{place} {argument(summary.operation_id)}"
 
 
 def _print_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
@@ -104,14 +100,11 @@ def _print_loops(console: Console, loops: Sequence[LoopPlace]) -> None:
 def _print_failed(console: Console, failed: Sequence[FailedItem]) -> None:
     table = make_table("FAILED", "LOOP", "ERROR", folded=3)
     for item in failed[:_MOST_FAILED]:
-        table.add_row(_key(item.key), Text(printable(item.loop)), Text(printable(item.error)))
+        key = printable(item.key) if isinstance(item.key, str) else f"position {item.key:,}"
+        table.add_row(Text(key), Text(printable(item.loop)), Text(printable(item.error)))
     _print_part(console, table)
     if len(failed) > _MOST_FAILED:
         console.print(Text(f"and {len(failed) - _MOST_FAILED:,} more; --json shows all"))
-
-
-def _key(key: str | int) -> Text:
-    return Text(printable(key) if isinstance(key, str) else f"position {key:,}")
 
 
 def _print_state_keys(console: Console, keys: Sequence[StateKey]) -> None:

@@ -42,9 +42,6 @@ def _operations_of(target: str, store: FileStore) -> list[Path]:
         return found
 
 
-# -- verify
-
-
 @click.command("verify")
 @click.argument("targets", metavar="[PATH|ID|PATTERN]…", nargs=-1)
 @click.option("--verbose", "-v", "is_verbose", is_flag=True, help="Name each save in a journal, too.")
@@ -133,9 +130,6 @@ def _best_to_dict(best: Recoverable) -> dict[str, Any]:
         "saves": best.saves,
         "from": [str(file.path) for file in (best.snapshot, *best.journals)],
     }
-
-
-# -- repair
 
 
 @click.command("repair")
