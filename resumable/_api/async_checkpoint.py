@@ -92,7 +92,8 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         from .._loops.map.tasks import start_async
 
         settings = MapSettings(max_in_flight=max_in_flight, retry=retry, on_error=on_error)
-        return start_async(self, self._begin_map(items, key, name, retry_failed, is_async=True), fn, settings)
+        loop = self._begin_map(items, name, key=key, retry_failed=retry_failed, is_async=True)
+        return start_async(self, loop, fn, settings)
 
     @overload
     async def sink(

@@ -226,14 +226,11 @@ class BaseCheckpoint(Generic[S]):
         self._note_total()
         return cast("L", loop)
 
-    def _begin_map(
-        self, items: Any, key: KeyOf, name: str | None, retry_failed: bool, *, is_async: bool = False
-    ) -> MapLoop[Any]:
+    def _begin_map(self, items: Any, name: str | None, **options: Any) -> MapLoop[Any]:
         from .._loops.map.map_loop import map_loop
 
-        owner: Any = self
-        options: Any = {"failed": self._operation.parts.failed, "retry_failed": retry_failed, "is_async": is_async}
-        return self._begin(name, lambda name, saved: map_loop(items, owner, name=name, key=key, saved=saved, **options))
+        options |= {"owner": self, "failed": self._operation.parts.failed}
+        return self._begin(name, lambda name, saved: map_loop(items, name=name, saved=saved, **options))
 
     def _note_total(self) -> None:
         """Bring ``total_items`` up to date, unless the program or an earlier run knows of more."""
@@ -374,9 +371,9 @@ class Checkpoint(BaseCheckpoint[S]):
             key: Gives an item's key, as for :meth:`remaining`. Without it the position counts.
             max_in_flight: How many tasks are out at most, of *batch* items each.
             batch: More than one for items that take less time than handing out a task.
-            retry: A tenacity policy for each item, applied by its worker. Before a worker sleeps, what is done is
-                saved: at once without *executor*; with threads as soon as no body is half-way; with processes and
-                clusters not at all. The last error itself is raised, no ``RetryError``.
+            retry: A tenacity policy for each item, applied by its worker; the last error is raised, no ``RetryError``.
+                Before a worker sleeps, what is done is saved: at once without *executor*; with threads as soon as no
+                body is half-way; with processes and clusters not at all.
             on_error: When an item has failed for good, ``"raise"`` raises its error, and the next run tries it again;
                 ``"skip"`` notes it in :attr:`failed`, and goes on; ``"collect"`` gives out ``(item, error)``, too.
             max_crashes: When an item was alone in flight this many times as its worker died, it is noted in
@@ -394,7 +391,8 @@ class Checkpoint(BaseCheckpoint[S]):
         settings = MapSettings(
             max_in_flight=max_in_flight, batch=batch, retry=retry, on_error=on_error, max_crashes=max_crashes
         )
-        return start(self, self._begin_map(items, key, name, retry_failed), fn, executor, settings)
+        loop = self._begin_map(items, name, key=key, retry_failed=retry_failed)
+        return start(self, loop, fn, executor, settings)
 
     @overload
     def sink(

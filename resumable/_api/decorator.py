@@ -128,14 +128,13 @@ def resumable(
             out the instance of a method: name it, as in ``"{self.name}"``.
         retry: A tenacity policy that repeats the call, with one state for all attempts, and a save before each sleep.
             If its ``retry_error_callback`` turns the last failure into a result, the checkpoint is kept.
-        reset_on_progress: With *retry*: attempts and waits begin anew when items were ticked since the last failure.
-        max_attempts_total: With *reset_on_progress*: from this many attempts of one call on, the true totals count
-            again.
+        reset_on_progress: Attempts and waits of *retry* begin anew when items were ticked since the last failure.
+        max_attempts_total: From this many attempts of one call on, the true totals count again.
         ignore_arguments: Parameters that may differ when the call is resumed.
 
     Raises:
         TypeError: When decorating: a generator function, or an option of a wrong type. When calling: arguments that
-            do not fit, or that cannot name the operation.
+            do not fit, or cannot name the operation.
         ValueError: When decorating: the template has a field that is no parameter, or an option is out of range.
         InputChangedError: When calling: the checkpoint was made with other arguments.
     """
@@ -168,8 +167,6 @@ def resumable(
 
 
 class _BoundResumable(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]
-    """A method of an instance or a class."""
-
     __class__ = property(type)  # pyright: ignore
 
     @property
@@ -185,17 +182,15 @@ class _BoundResumable(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]
 
 
 class _Resumable(wrapt.FunctionWrapper):  # type: ignore[type-arg]
-    """A decorated function."""
-
     __class__ = property(type)  # pyright: ignore
     __bound_function_wrapper__ = _BoundResumable
 
     def __init__(self, function: Any, settings: Settings) -> None:
         from .call import ResumableFunction
 
-        resumable_function = ResumableFunction(function, settings)
-        wrapt.FunctionWrapper.__init__(self, function, resumable_function)
-        self._self_function = resumable_function
+        self_function = ResumableFunction(function, settings)
+        wrapt.FunctionWrapper.__init__(self, function, self_function)
+        self._self_function = self_function
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -228,9 +223,8 @@ def _register(cloudpickle: Any) -> None:
 def _is_importable(function: _Resumable, cloudpickle: Any) -> bool:
     """Whether another process gets this very function by importing it."""
     module, name = function.__module__, function.__qualname__
-    parts = module.split(".")
     shipped = cloudpickle.list_registry_pickle_by_value()
-    if module == "__main__" or any(".".join(parts[:n]) in shipped for n in range(1, len(parts) + 1)):
+    if module == "__main__" or any(f"{module}.".startswith(f"{each}.") for each in shipped):
         return False
     try:
         return operator.attrgetter(name)(sys.modules[module]) is function
