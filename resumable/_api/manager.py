@@ -81,7 +81,7 @@ class CheckpointManager:
         self._last = CheckpointContext(last_save_items=0)
         self._known: dict[str, _Known] = {}
         self._warn = warn_once_per_path()
-        for each in observer.current():
+        for each in observer.INSTALLED:
             each.managed(self)
 
     def create_checkpoint(
@@ -142,10 +142,10 @@ class CheckpointManager:
             sections=known.sections,
             loops=NO_LOOPS,
         )
-        for each in observer.current():
+        for each in observer.INSTALLED:
             each.saving(None, reason)
         run(known.writer.save(lambda: save))
-        for each in observer.current():
+        for each in observer.INSTALLED:
             each.saved(None, reason, 0.0)
 
     def checkpoint_path(self, operation_id: str) -> Path | str:
@@ -186,11 +186,11 @@ class CheckpointManager:
 
     def finalize(self, operation_id: str) -> None:
         """The operation ended well: remove its checkpoint, if ``auto_cleanup``."""
-        for each in observer.current():
+        for each in observer.INSTALLED:
             each.finalizing(None)
         if self.auto_cleanup:
             self.delete_checkpoint(operation_id)
-        for each in observer.current():
+        for each in observer.INSTALLED:
             each.finalized(self)
 
     def list_checkpoints(self) -> list[str]:

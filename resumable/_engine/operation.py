@@ -92,10 +92,10 @@ class Operation:
         self._watching = tuple(each for each in self._observers if not each.is_quiet)
         self._wake = wake
         self._ticker = ticker
-        self._alarm = Alarm(options.clock, wake)
+        self._alarm: Alarm | None = None
         self._stack = contextlib.ExitStack()
         self._stack.callback(writer.release)
-        self._stack.callback(parts.sinks.release)
+        self._stack.callback(parts.release)
         self.owner_pid = os.getpid()
         self._asked: str | None = None
         self._stop: int | None = None
@@ -175,14 +175,15 @@ class Operation:
         If this raises, nothing is owned any more.
         """
         try:
-            token = current.set_current(checkpoint)
+            token = current.CHECKPOINT.set(checkpoint)
             self._stack.callback(current.reset_current, token)
             self._is_listening = signals.listen(self._wake)
             if self._is_listening:
                 self._stack.callback(signals.unlisten, self._wake)
             for each in self._observers:
                 each.opened(self)
-            yield from self.wait_if_exhausted()
+            if self.parts.saved.budget is not None:
+                yield from self.wait_if_exhausted()
         except BaseException as error:
             name_directory(error, self.writer)
             self.release()
@@ -404,6 +405,7 @@ class Operation:
             plan = _WHEN_WOKEN
         seconds = min(plan.seconds, DRAW_SECONDS) if self._watching else plan.seconds
         if seconds < _FOR_EVER:
+            self._alarm = self._alarm or Alarm(self.clock, self._wake)
             self._alarm.ring_within(seconds)
         return plan.items
 
@@ -426,7 +428,7 @@ class Operation:
         Raises:
             KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came, and this thread had no tick to see it at.
         """
-        self._alarm.cancel()
+        self._cancel_alarm()
         self.sync()
         if self._stop is not None and self._has_stopped_threads:
             error = signals.error_for(self._stop)
@@ -467,7 +469,7 @@ class Operation:
 
     def interrupt(self, error: BaseException) -> Steps[bool]:
         """The block was left by *error*: save what was ticked. Whether that worked; if not, *error* gets a note."""
-        self._alarm.cancel()
+        self._cancel_alarm()
         name_directory(error, self.writer)
         try:
             yield from self.save(f"Interrupted: {_name_of(error)}", is_last=True)
@@ -479,10 +481,14 @@ class Operation:
         error.add_note(f"resumable: {self.operation_id!r} is saved at item {self.processed_items:,}{how}")
         return True
 
+    def _cancel_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+
     def release(self) -> None:
         """Let go of the operation, the signals, and the place of the current checkpoint."""
         try:
-            self._alarm.cancel()
+            self._cancel_alarm()
         finally:
             if self.is_owner():
                 self._is_closed = True
