@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -25,11 +26,12 @@ def configured_directory(start: Path) -> Path | None:
         ValueError: A pyproject.toml on the way cannot be read, or its ``dir`` is no text.
     """
     for directory in (start, *start.parents):
-        section = _section(directory / "pyproject.toml")
+        path = directory / "pyproject.toml"
+        section = _section(path)
         if "dir" in section:
             where = section["dir"]
             if not isinstance(where, str) or not where:
-                raise ValueError(f"{directory / 'pyproject.toml'}: [tool.resumable] dir must be a text, not {where!r}")
+                raise ValueError(f"{path}: [tool.resumable] dir must be a text, not {where!r}")
             return directory / where
     return None
 
@@ -37,13 +39,8 @@ def configured_directory(start: Path) -> Path | None:
 def _section(path: Path) -> dict[str, object]:
     try:
         text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return {}
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from None
-    import tomllib
+        import tomllib  # not worth loading before there is a file
 
-    try:
         section = tomllib.loads(text).get("tool", {}).get("resumable", {})
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return {}
@@ -56,12 +53,10 @@ def directory_to_name(location: Path | str) -> str:
     """The directory of the checkpoint at *location*; "" if commands look there by themselves, or it is in none."""
     if not isinstance(location, Path):
         return ""
-    directory = location.parent
-    try:
-        is_default = directory.resolve() == default_directory().resolve()
-    except (OSError, ValueError):
-        is_default = False
-    return "" if is_default else str(directory)
+    with contextlib.suppress(OSError, ValueError):
+        if location.parent.resolve() == default_directory().resolve():
+            return ""
+    return str(location.parent)
 
 
 def default_auto_cleanup() -> bool:
