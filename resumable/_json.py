@@ -25,14 +25,10 @@ _TURNS = 8
 
 
 def check(value: Any, path: str, warn: Callable[[str], None] | None = None) -> None:
-    """Make sure that *value* comes back from JSON as it is.
+    """Make sure that *value* comes back from JSON as it is. Raises StateEncodeError with the exact path if not.
 
     Args:
-        path: Where the value is, for the message.
         warn: Called with the path of each container that comes back as another kind (a tuple as a list).
-
-    Raises:
-        StateEncodeError: Naming the exact path, if it would not.
     """
     if not is_plain(value):
         look_closely(value, path, warn)
@@ -191,11 +187,7 @@ to_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 
 
 def encode(value: Any, path: str = "$") -> bytes:
-    """*value* as compact JSON.
-
-    Raises:
-        StateEncodeError: If JSON cannot hold it; *path* says where to look.
-    """
+    """*value* as compact JSON. Raises StateEncodeError if JSON cannot hold it; *path* says where to look."""
     try:
         return to_json(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:

@@ -11,14 +11,4 @@ from .log import DurableLog
 from .set import DurableSet
 from .sink import Sink, Sinks
 
-__all__ = [
-    "Durable",
-    "DurableDict",
-    "DurableLog",
-    "DurableSet",
-    "Replay",
-    "Sink",
-    "Sinks",
-    "Snapshot",
-    "make",
-]
+__all__ = ["Durable", "DurableDict", "DurableLog", "DurableSet", "Replay", "Sink", "Sinks", "Snapshot", "make"]

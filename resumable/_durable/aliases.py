@@ -73,13 +73,12 @@ class Aliases(dict[K, Any]):
 
 
 def _differing(keys: list[K], values: list[Any], saved: list[Any], path: str) -> dict[K, Any]:
-    if _are_certainly_same(values, saved):
-        return {}
-    changed = {}
-    for key, value, before in zip(keys, values, saved, strict=True):
-        where = f"{path}{step(key)}" if isinstance(key, str) else f"{path}[{key}]"
-        if encode(value, where) != encode(before):
-            changed[key] = value
+    changed: dict[K, Any] = {}
+    if not _are_certainly_same(values, saved):
+        for key, value, before in zip(keys, values, saved, strict=True):
+            where = f"{path}{step(key)}" if isinstance(key, str) else f"{path}[{key}]"
+            if encode(value, where) != encode(before):
+                changed[key] = value
     return changed
 
 

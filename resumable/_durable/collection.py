@@ -17,8 +17,7 @@ from .changes import Snapshot, about_bytes
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-FREEZE_AT_LEAST = 1000
-"""Loaded values to freeze at each save, at least."""
+FREEZE_AT_LEAST = 1000  # loaded values, at each save
 
 _KINDS: dict[str, Callable[..., Durable]] = {}
 
@@ -97,9 +96,7 @@ class Durable:
             self._pending = None
 
     def snapshot(self) -> Snapshot:
-        """All that saves have begun with, to be encoded later in any thread. Begins nothing.
-
-        It may hold newer changes as well, where replaying those again does no harm.
+        """All that saves have begun with, to be encoded later in any thread; also newer changes that can be replayed.
 
         Raises:
             StateEncodeError: JSON cannot hold it.
@@ -137,9 +134,8 @@ class Durable:
 class Loaded(Durable):
     """Mixin for a collection with loaded values that are not frozen yet.
 
-    Freezing all at once would take 1.5 to 4 times as long as decoding them. So a value is frozen when the program
-    first reads it, and each save freezes some more. With the last one, the collection changes its class, and reading is
-    a builtin's own.
+    Freezing all at once takes 1.5 to 4 times as long as decoding them. So a value is frozen when the program first
+    reads it, and each save freezes some more. With the last one, the collection becomes one without this mixin.
     """
 
     if not TYPE_CHECKING:
@@ -190,5 +186,5 @@ def locked(method: F) -> F:
 
 
 def mutator(method: F) -> F:
-    """Decorator for a method that notes a dirty key and makes the change: locked where threads switch anywhere."""
+    """Decorate a method that notes a dirty key and makes the change: it is locked where threads switch anywhere."""
     return method if has_gil() else locked(method)

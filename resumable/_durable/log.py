@@ -152,5 +152,5 @@ class _LoadedLog(Loaded, DurableLog):
 
 def _check_entries(entries: dict[int, Any], path: str) -> None:
     if not is_plain(list(entries.values())):
-        for index in entries:
-            check(entries[index], f"{path}[{index}]")
+        for index, entry in entries.items():
+            check(entry, f"{path}[{index}]")

@@ -34,8 +34,8 @@ class Sink(Generic[Row]):
     Attributes:
         path: The file, from the root on, with all links resolved.
         mode: ``"t"`` for text, ``"b"`` for bytes.
-        is_announced: Whether the stored checkpoint says that this run may write to the file. Until then, a resume would
-            take the rows of this run for those of others.
+        is_announced: Whether the stored checkpoint says that this run writes to it. Until then, a resume would take
+            the rows of this run for those of others.
     """
 
     def __init__(self, target: Target, mode: Mode, saved: Mapping[str, Any] | None, existing: Existing) -> None:
@@ -191,9 +191,6 @@ class Sinks:
 
     Args:
         saved: Where each file ended at the last save, by name.
-
-    Attributes:
-        opened: By absolute path.
     """
 
     def __init__(self, operation_id: str, saved: Mapping[str, Mapping[str, Any]]) -> None:
@@ -240,7 +237,9 @@ class Sinks:
 
     def _saved_names(self, target: Target) -> list[str]:
         """The names under which the checkpoint has the file; the first one is right."""
-        names = [name for name, sink in self._saved.items() if _path_of(name, sink) == target.text]
+        # Checkpoints of earlier releases do not say where the file lay: take its name as a path.
+        paths = {name: sink.get("path") or text_of(os.path.realpath(name)) for name, sink in self._saved.items()}
+        names = [name for name, path in paths.items() if path == target.text]
         if target.given in self._saved and (target.given in names or not names):
             names.insert(0, target.given)
         return names
@@ -266,9 +265,3 @@ class Sinks:
         """Close all files without a sync."""
         for sink in self.opened.values():
             sink.release()
-
-
-def _path_of(name: str, saved: Mapping[str, Any]) -> str:
-    """Where the file *name* lay. Checkpoints of earlier releases do not say, so take *name* as a path."""
-    path: str = saved.get("path") or text_of(os.path.realpath(name))
-    return path

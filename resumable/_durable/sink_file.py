@@ -50,7 +50,6 @@ class Target:
 
     @property
     def text(self) -> str:
-        """The absolute path as JSON can hold it."""
         return text_of(self.path)
 
 
@@ -60,15 +59,12 @@ def text_of(path: str | os.PathLike[str]) -> str:
 
 
 def open_file(target: Target, saved: Mapping[str, Any] | None, existing: Existing) -> tuple[int, Extent]:
-    """Open the file, and cut off what no checkpoint holds.
+    """Open the file, and cut off what no checkpoint holds. Returns its descriptor, and the extent to go on from.
 
     Args:
         saved: Where the file ended at the last save, None for a new file. With ``closed``, this operation wrote nothing
             after that.
         existing: What to do if a new file exists already.
-
-    Returns:
-        The file descriptor, and the extent to go on from.
 
     Raises:
         InputChangedError: It is not the file that the last run left, or must not exist. It was not touched.
@@ -116,14 +112,9 @@ def _checked(file: int, target: Target, saved: Mapping[str, Any], size: int) -> 
         _refuse(target, "was changed in what the checkpoint holds of it", _how_to_put_back(target, saved))
     if more and saved.get("closed"):
         path = quoted(str(target.path))
-        _refuse(
-            target,
-            f"held {offset:,} bytes when it was closed, now {size:,}: {more:,} bytes were added since",
-            [
-                f"keep them elsewhere:  tail -c {more} {path} > ADDED  and then cut them off",
-                f"cut them off:  truncate -s {offset} {path}",
-            ],
-        )
+        keep = f"keep them elsewhere:  tail -c {more} {path} > ADDED  and then cut them off"
+        difference = f"held {offset:,} bytes when it was closed, now {size:,}: {more:,} bytes were added since"
+        _refuse(target, difference, [keep, f"cut them off:  truncate -s {offset} {path}"])
     if more:
         _log.warning("%s: cut %s bytes that no save counts off %s", target.operation_id, f"{more:,}", target.path)
     return extent

@@ -133,11 +133,9 @@ class Alarm:
         if seconds == float("inf"):
             return
         when = self._clock.now() + max(seconds, 0.0)
-        # A new entry at each call would pile up in the heap.
-        if self._set is not None and self._set[0] <= when:
-            return
-        self.cancel()
-        self._set = when, self._clock.call_at(when, self._rings)
+        if self._set is None or when < self._set[0]:  # a new entry at each call would pile up in the heap
+            self.cancel()
+            self._set = when, self._clock.call_at(when, self._rings)
 
     def _rings(self) -> None:
         self._set = None

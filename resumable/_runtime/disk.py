@@ -29,11 +29,7 @@ LARGEST = 6 << 30
 
 
 def replace(path: Path, chunks: Iterable[bytes]) -> None:
-    """Replace *path* by *chunks*, or leave it as it was.
-
-    Raises:
-        OSError: The medium failed; *path* is as it was.
-    """
+    """Replace *path* by *chunks*. Raises OSError if the medium fails; *path* is as it was then."""
     temporary = temporary_for(path)
     with removed_on_error(temporary):
         write_new(temporary, chunks)
@@ -44,8 +40,7 @@ def replace(path: Path, chunks: Iterable[bytes]) -> None:
 def put_in_place(new: Path, path: Path, kept: Path, old: Path) -> None:
     """Have *new*, which was written through to the disk, take the name *path*; what *old* holds is kept as *kept*.
 
-    Raises:
-        OSError: The medium failed. If not even the old name came back, *path* is *new*.
+    If it raises OSError, *path* is what it was or *new*.
     """
     keep(old, kept)
     os.replace(new, path)
@@ -78,11 +73,7 @@ def remove_leftovers(directory: Path, names: Container[str]) -> None:
 
 
 def make_directory(directory: Path) -> None:
-    """Make *directory* and what is missing above it, through to the disk; nothing if something is there.
-
-    Raises:
-        OSError: It cannot be made.
-    """
+    """Make *directory* and what is missing above it, through to the disk. Does nothing if something is there."""
     if os.path.lexists(directory):
         return
     make_directory(directory.parent)
@@ -125,13 +116,12 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def keep(path: Path, kept: Path) -> None:
-    """Give what *path* holds the name *kept* as well, replacing what that held."""
+    """Give what *path* holds the name *kept* as well, replacing what that held. Does nothing if there is no *path*."""
     spare = temporary_for(kept)
     try:
-        _link_or_copy(path, spare)
-        os.replace(spare, kept)
-    except FileNotFoundError:
-        return  # it held nothing
+        with contextlib.suppress(FileNotFoundError):
+            _link_or_copy(path, spare)
+            os.replace(spare, kept)
     finally:
         # A rename between two names of one file does nothing and leaves both.
         with contextlib.suppress(OSError):
@@ -144,13 +134,11 @@ def _link_or_copy(path: Path, spare: Path) -> None:
     except FileNotFoundError:
         raise
     except (OSError, NotImplementedError):  # a file system without hard links
-        data = read(path)
-        if data is not None:
+        if (data := read(path)) is not None:
             write_new(spare, [data])
 
 
-_replaced: list[Callable[[int], object]] = []
-"""What stood as ``sync_data`` at the beginning of each block in which nothing waits for the disk."""
+_replaced: list[Callable[[int], object]] = []  # what `sync_data` was before each block without syncs
 
 
 @contextlib.contextmanager
@@ -214,8 +202,7 @@ def sync_directory(directory: Path) -> None:
 def read(path: Path, limit: int = -1) -> bytes | None:
     """What a regular file holds (its first *limit* bytes); None if there is no file.
 
-    Raises:
-        OSError: It cannot be read, is no regular file (a link is not followed), or is larger than any of ours.
+    Raises OSError if it cannot be read, is no regular file (a link is not followed), or is larger than any of ours.
     """
     descriptor = _opened(path)
     if descriptor is None:
@@ -225,16 +212,13 @@ def read(path: Path, limit: int = -1) -> bytes | None:
 
 
 def read_together(path: Path, other: Path) -> tuple[bytes | None, bytes | None]:
-    """What *path* and *other* hold at a time at which *path* is not replaced; None for a file that is not there.
-
-    Raises:
-        OSError: See :func:`read`.
-    """
+    """What both hold while *path* is not replaced; None for a file that is missing. Raises what :func:`read` raises."""
     while (descriptor := _opened(path)) is not None:
         with open(descriptor, "rb", buffering=0) as file:
             found = file.read(), read(other)
             # As long as it is open, no other file gets its inode.
-            if _is_at(path, descriptor):
+            status = _status(path)
+            if status is not None and os.path.samestat(status, os.fstat(descriptor)):
                 return found
     return None, None
 
@@ -258,11 +242,6 @@ def _status(path: Path) -> os.stat_result | None:
     with contextlib.suppress(FileNotFoundError):
         return os.stat(path, follow_symlinks=False)
     return None
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    status = _status(path)
-    return status is not None and os.path.samestat(status, os.fstat(descriptor))
 
 
 def is_irregular(path: Path) -> bool:

@@ -20,9 +20,6 @@ def is_held_here(lock: threading.RLock) -> bool:
     return bool(lock._is_owned())  # type: ignore[attr-defined]
 
 
-# -- reference counts -------------------------------------------------------------------------------------------------
-
-
 reference_counts: Callable[[Iterable[object]], Iterator[int]] = partial(map, getattr(sys, "getrefcount", id))
 """Gives the reference count of each of the values: :data:`ALONE` if only the iterated container refers to it."""
 COUNTS_ARE_TRUE = has_gil()
@@ -30,13 +27,8 @@ COUNTS_ARE_TRUE = has_gil()
 ALONE = max(reference_counts({"": []}.values())) if COUNTS_ARE_TRUE else 0
 
 
-# -- garbage collector ------------------------------------------------------------------------------------------------
-
-
 class collector_paused:
     """Context manager: no garbage collection while the block makes many objects that all stay."""
-
-    __slots__ = ("_was_enabled",)
 
     def __enter__(self) -> None:
         self._was_enabled = gc.isenabled()

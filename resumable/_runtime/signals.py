@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM ask the program to stop after the current item.
 
-An exception from a signal handler tears in two whatever runs at that moment. So the first signal only sets a flag,
-which the next tick reads, and says so on a terminal. The second signal raises at once, as without this library.
+An exception from a signal handler tears in two whatever runs at that moment. So the first signal only sets
+:data:`wish`, which the next tick reads, and says so on a terminal. The second one raises at once, as without this.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-_STOPPING = b"\nresumable: stopping after this item; Ctrl-C again stops at once\n"
-"""It begins with a newline, because the terminal has just shown ``^C``."""
-
+_STOPPING = b"\nresumable: stopping after this item; Ctrl-C again stops at once\n"  # the terminal has just shown ^C
 _DEFAULTS: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
 _listeners: list[Callable[[], None]] = []
@@ -41,7 +39,9 @@ def listen(wake: Callable[[], None]) -> bool:
     if threading.current_thread() is not threading.main_thread():
         return False
     if not _listeners:
-        _install()
+        for number, default in _DEFAULTS.items():
+            if signal.getsignal(number) == default:
+                _replaced[number] = signal.signal(number, _on_signal)
     if _replaced:
         _listeners.append(wake)
     return bool(_replaced)
@@ -73,12 +73,6 @@ def act() -> None:
         raise error_for(number)
 
 
-def _install() -> None:
-    for number, default in _DEFAULTS.items():
-        if signal.getsignal(number) == default:
-            _replaced[number] = signal.signal(number, _on_signal)
-
-
 def _restore() -> None:
     for number, before in list(_replaced.items()):
         # Leave a handler alone that the program has set meanwhile.
@@ -88,7 +82,7 @@ def _restore() -> None:
 
 
 def _forget() -> None:
-    """In a forked child: signals stop it as usual, because it has nothing to save."""
+    # In a forked child: signals stop it as usual, because it has nothing to save.
     _listeners.clear()
     _restore()
     wish.number = None
@@ -122,12 +116,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     for wake in list(_listeners):
         wake()
     if number == signal.SIGINT:
-        _say_stopping()
-
-
-def _say_stopping() -> None:
-    """Tell a person at the terminal that Ctrl-C was heard, because the item may take long."""
-    with contextlib.suppress(Exception):  # there may be no stderr
-        if sys.stderr.isatty():
-            # Bypass the stream: the signal may have come in the middle of a write to it.
-            os.write(sys.stderr.fileno(), _STOPPING)
+        with contextlib.suppress(Exception):  # there may be no stderr
+            if sys.stderr.isatty():
+                # Bypass the stream: the signal may have come in the middle of a write to it.
+                os.write(sys.stderr.fileno(), _STOPPING)

@@ -1,13 +1,13 @@
 """Steps: code for sync and async callers alike, written once as a generator that yields its blocking calls.
 
-:func:`run` makes each call in place. :func:`run_async` makes it in a thread, while the event loop goes on. Both sleep a
-:class:`Pause`.
+:func:`run` makes each call in place, :func:`run_async` in a thread, while the event loop goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .clock import Clock
@@ -15,12 +15,12 @@ from .clock import Clock
 R = TypeVar("R")
 
 
+@dataclass(frozen=True, slots=True)
 class Pause:
     """A step that sleeps for some seconds. In async code, a cancellation ends it."""
 
-    def __init__(self, seconds: float, clock: Clock) -> None:
-        self.seconds = seconds
-        self.clock = clock
+    seconds: float
+    clock: Clock
 
     def __call__(self) -> None:
         self.clock.sleep(self.seconds)
