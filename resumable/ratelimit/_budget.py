@@ -34,19 +34,16 @@ class Budget:
         Answers to requests that were sent together overtake each other. So within one window the lowest
         ``remaining`` stays; an answer of a later window replaces what was known.
         """
-        for limit in limits:
-            self._observe_one(limit, now)
-
-    def _observe_one(self, new: RateLimit, now: float) -> None:
-        key = (new.host, new.resource)
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            self._make_room(now)
-            self._buckets[key] = _Bucket(new)
-            return
-        merged = _merge(bucket.told, new, now)
-        bucket.used += _spent(bucket.told, merged, now)
-        bucket.told = merged
+        for new in limits:
+            key = (new.host, new.resource)
+            bucket = self._buckets.get(key)
+            if bucket is None:
+                self._make_room(now)
+                self._buckets[key] = _Bucket(new)
+            else:
+                merged = _merge(bucket.told, new, now)
+                bucket.used += _spent(bucket.told, merged, now)
+                bucket.told = merged
 
     def _make_room(self, now: float) -> None:
         """Forget the fullest quota if there are too many: a server that invents names must not fill the memory."""
@@ -71,15 +68,12 @@ class Budget:
         return max(empty, key=lambda limit: limit.reset_at or 0.0, default=None)
 
     def fresh(self, now: float) -> int | None:
-        """How many requests fit into the windows that have just begun, by the limits of those that are over.
-
-        Of several quotas, the least; None if no window with a limit is over.
-        """
+        """How many requests fit into the windows that have just begun; None if no window with a limit is over."""
         limits = [bucket.told.limit for bucket in self._buckets.values() if not _is_live(bucket.told, now)]
         return min(filter(None, limits), default=None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for the checkpoint, so that the next run knows what is left and until when."""
+        """Plain values, so that the next run knows what is left and until when."""
         return {"buckets": [asdict(bucket.told) | {"used": bucket.used} for bucket in self._buckets.values()]}
 
     @classmethod
