@@ -76,10 +76,9 @@ class _Reading(NamedTuple):
 
 
 def read_headers(headers: Mapping[str, str], *, status: int | None = None, now: float) -> list[RateLimit]:
-    """All quotas that *headers* tell of, in any family's way.
+    """All quotas that *headers* tell of, in any family's way. Upper and lower case do not matter.
 
     Args:
-        headers: Any mapping; upper and lower case do not matter.
         status: The answer's status. A 403 or 429 with ``Retry-After`` counts as a quota that is used up.
         now: Epoch seconds on our clock. The server's ``Date`` says how far its clock is off.
     """
@@ -186,15 +185,15 @@ def _suffixed(reading: _Reading) -> Iterator[RateLimit]:
 
 def _structured(reading: _Reading) -> Iterator[RateLimit]:
     """``RateLimit`` and ``RateLimit-Policy`` of the IETF's drafts 8 to 11."""
-    limits = {_name(item, values): values for item, values in read_items(reading.fields.get("ratelimit", ""))}
-    policies = {_name(item, values): values for item, values in read_items(reading.fields.get("ratelimit-policy", ""))}
+    limits, policies = (_by_name(reading.fields.get(name, "")) for name in ("ratelimit", "ratelimit-policy"))
     for name in limits | policies:
         full, left = policies.get(name, {}), limits.get(name, {})
         yield reading.limit(name, read_limit(full.get("q")), read_count(left.get("r")), left.get("t"))
 
 
-def _name(item: str, parameters: dict[str, str]) -> str:
-    return f"{item} {parameters['pk'].strip(':')}" if parameters.get("pk") else item
+def _by_name(text: str) -> dict[str, dict[str, str]]:
+    # A partition key tells quotas of one policy apart.
+    return {f"{name} {values.get('pk', '').strip(':')}".strip(): values for name, values in read_items(text)}
 
 
 def _dictionary(reading: _Reading) -> Iterator[RateLimit]:

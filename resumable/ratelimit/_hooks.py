@@ -27,16 +27,12 @@ def hooks(client: C) -> C:
         TypeError: If *client* is none of these. It is unchanged.
     """
     for root, name, install in _CLIENTS:
-        if _is_a(client, root, name):
+        # Known by its name: nothing is imported.
+        if any(kind.__name__ == name and kind.__module__.split(".")[0] == root for kind in type(client).__mro__):
             install(client)
             return client
     supported = ", ".join(f"{root}.{name}" for root, name, _ in _CLIENTS)
     raise TypeError(f"cannot hook into {type(client).__name__!r} objects; supported: {supported}")
-
-
-def _is_a(client: object, root: str, name: str) -> bool:
-    """Whether *client* is an instance of *root*'s class *name*. Imports nothing."""
-    return any(kind.__name__ == name and kind.__module__.split(".")[0] == root for kind in type(client).__mro__)
 
 
 def observe_current(response: object) -> None:
