@@ -85,10 +85,8 @@ class FileStore:
             path = beside(base, SUFFIX + suffix)
             with reading(path):
                 snapshot, journal = disk.read_together(path, beside(base, ".journal" + suffix))
-            if snapshot is not None:
-                return Stored(snapshot, without_room(journal or b""), path)
             if self.locate(key) == base:  # else its first save here has just moved it
-                return None
+                return None if snapshot is None else Stored(snapshot, without_room(journal or b""), path)
 
     def list(self, pattern: str = "*") -> Iterator[Entry]:
         """The operations whose id matches *pattern* (see :mod:`fnmatch`), sorted by file name."""

@@ -7,7 +7,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from .._errors import StaleCheckpointError, StoreError
 from .._runtime import disk
 from ._base import Stored, refuse_fork
 from ._journal_file import JournalFile, without_room
-from ._names import SUFFIX, beside
+from ._names import beside
 
 _BESIDE = (".journal", ".journal.prev", ".json.prev")
 _REMEMBERED = 4096
@@ -173,9 +173,14 @@ class FileLease:
         self._at = self._home
         with contextlib.suppress(OSError):
             while self._older:
-                for suffix in (*_BESIDE, SUFFIX):
-                    disk.unlink(beside(self._older[-1], suffix))
+                self._remove_older(self._older[-1])
                 self._older.pop()
+
+    def _remove_older(self, path: Path) -> None:
+        for suffix in _BESIDE:
+            disk.unlink(beside(path, suffix))
+        disk.sync_directory(path.parent)  # without the checkpoint, the next run would not look for them
+        disk.unlink(path)
 
     def _replace(self, new: Path, sequence: int) -> None:
         self.next, self._last = sequence + 1, None
@@ -191,19 +196,28 @@ class FileLease:
 
     def _fold(self, new: Path, sequence: int) -> None:
         cut = next((end for number, end in reversed(self._ends) if number <= sequence), 0)
+        if self._at != self._home:
+            self._move_journal(cut)
+            self._put_in_place(new, sequence)
+            self._close_journal()
+            self._begin_journal_at(cut)
+            return
         journal = None
-        with self._journal_failing():
+        # The journal may keep segments that the snapshot holds: what fails here costs nothing.
+        with contextlib.suppress(OSError):
             journal = self._write_beside(beside(self._home, ".journal"), self._journal_from(cut))
         self._put_in_place(new, sequence)
         if journal is not None:
-            with self._journal_failing():
-                self._exchange_journal(journal, cut)
+            with contextlib.suppress(OSError):
+                self._close_journal()
+                self._exchange_journal(journal)
+                self._begin_journal_at(cut)
 
-    def _journal_failing(self) -> AbstractContextManager[None]:
-        """The journal may keep segments that the snapshot holds: then it goes on. Only a move needs a new one."""
-        if self._at == self._home:
-            return contextlib.suppress(OSError)
-        return as_store_error(f"cannot move the journal of {self._at}")
+    def _move_journal(self, cut: int) -> None:
+        """Bring home what stands from *cut* on, before the snapshot, without which it counts for nothing."""
+        with as_store_error(f"cannot move the journal of {self._at}"):
+            self._exchange_journal(self._write_beside(beside(self._home, ".journal"), self._journal_from(cut)))
+            disk.sync_directory(self._home.parent)
 
     def _put_in_place(self, new: Path, sequence: int) -> None:
         with as_store_error(f"cannot write {self._home}"), disk.removed_on_error(new):
@@ -225,15 +239,16 @@ class FileLease:
             if offset < end:
                 raise OSError("it is shorter than it was; somebody else wrote to it or removed it")
 
-    def _exchange_journal(self, new: Path, cut: int) -> None:
-        """Put *new* in the journal's place; it holds what stood there from *cut* on.
+    def _exchange_journal(self, new: Path) -> None:
+        """Put *new* in the journal's place, and keep that.
 
         The next append syncs the directory before it adds to the new one. Until then the old one would do as well.
         """
-        self._close_journal()
         disk.keep(beside(self._at, ".journal"), beside(self._home, ".journal.prev"))
         os.replace(new, beside(self._home, ".journal"))
         self._staged.discard(new)
+
+    def _begin_journal_at(self, cut: int) -> None:
         self._end = (self._end or 0) - cut
         ends = [(number, end - cut) for number, end in self._ends if end > cut]
         self._ends = deque(ends, _REMEMBERED)
