@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import tenacity
 
 from .._runtime.steps import run_async, to_its_end
-from .checkpoint import BaseCheckpoint, KeyOf, R, S, T
+from .checkpoint import ALWAYS, BaseCheckpoint, KeyOf, R, S, T
 
 if TYPE_CHECKING:
     from .._durable.sink import Sink
@@ -37,7 +37,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         Raises:
             asyncio.CancelledError: The task was cancelled meanwhile. The save is complete; cancelling waited for it.
         """
-        self._ticked = ticked = self._ticked + items
+        self.ticked = ticked = self.ticked + items
         if ticked >= self._limit:
             await self.check_in()
 
@@ -45,7 +45,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         """For loops: save or stop, if that is due. Returns how many items may pass before the next call."""
         async with self._turn:
             self._was_woken = False
-            self._limit = -1
+            self._limit = ALWAYS
             return self._rearm(await run_async(self._operation.check_in()))
 
     async def save(self, reason: str = "Requested") -> None:

@@ -14,7 +14,7 @@ from .._runtime.current import current_checkpoint_or_none
 from .._strategies import SaveStrategy, auto
 from ..stores import CheckpointStore, open_store
 from ..stores._names import check_operation_id
-from ..stores.defaults import default_auto_cleanup, default_directory
+from ..stores.defaults import default_auto_cleanup, default_place
 from .async_checkpoint import AsyncCheckpoint
 from .checkpoint import Checkpoint, S
 
@@ -85,13 +85,11 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
     ) -> None:
         check_operation_id(operation_id)
         from .._engine.options import Options
-        from .._engine.quota import check_policy
         from .._runtime.clock import system_clock
 
-        check_policy(on_exhausted)
         refuse_both(manager=manager, store=store)
         if manager is None:
-            where = open_store(store if store is not None else default_directory())
+            where = open_store(store if store is not None else default_place())
             fallback: SaveStrategy = auto()
             cleanup = default_auto_cleanup() if auto_cleanup is None else auto_cleanup
         else:

@@ -16,7 +16,8 @@ from .._runtime import observer
 from .._strategies import SaveDecision, SaveStrategy, TimeBasedStrategy, in_this_window
 from ..stores import CheckpointStore, Holder, SimpleStore, open_store
 from ..stores._names import check_operation_id
-from ..stores.defaults import default_auto_cleanup, default_directory
+from ..stores.defaults import default_auto_cleanup, default_place
+from .checkpointed import refuse_both
 
 if TYPE_CHECKING:
     from .._engine.writer import Writer
@@ -64,10 +65,9 @@ class CheckpointManager:
         from .._json import warn_once_per_path
         from .._runtime.clock import system_clock
 
-        if checkpoint_dir is not None and store is not None:
-            raise ValueError("give checkpoint_dir or store, not both")
+        refuse_both(checkpoint_dir=checkpoint_dir, store=store)
         where = checkpoint_dir if checkpoint_dir is not None else store
-        self.store = open_store(where if where is not None else default_directory())
+        self.store = open_store(where if where is not None else default_place())
         self.save_strategy = save_strategy if save_strategy is not None else TimeBasedStrategy()
         self.auto_cleanup = default_auto_cleanup() if auto_cleanup is None else auto_cleanup
         self.clock: Clock = clock if clock is not None else system_clock
@@ -271,7 +271,7 @@ class CheckpointManager:
             if known.stamp is not None and known.stamp == self._stamp(operation_id):
                 return known
             known.writer.release()
-        writer = Writer(self.store, operation_id, uses_journal=False)
+        writer = Writer(self.store, operation_id, is_by_hand=True)
         writer.claim()
         try:
             self._known[operation_id] = known = self._loaded(writer)

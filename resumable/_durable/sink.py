@@ -200,6 +200,9 @@ class Sinks:
 
     Args:
         saved: Where each file ended at the last save, by name.
+
+    Attributes:
+        opened: The sinks of this run, by the path of their file.
     """
 
     def __init__(self, operation_id: str, saved: Mapping[str, Mapping[str, Any]]) -> None:

@@ -52,6 +52,7 @@ class Save(msgspec.Struct, kw_only=True):
         record: What goes to the journal; None if a whole document is to be written.
         document: The whole, instead of the record or as a compaction after it.
         seconds: What it cost the loop, and the disk.
+        sent_at: When it was sent, in monotonic seconds.
         before: What the session needs if the save fails in flight.
         position: Where the journal stands after its record.
     """
@@ -70,6 +71,7 @@ class Save(msgspec.Struct, kw_only=True):
     document: Document | None = None
     status: Literal["captured", "sent", "stored", "failed"] = "captured"
     seconds: float = 0.0
+    sent_at: float = 0.0
     before: Before | None = None
     position: journal.Position | None = None
 

@@ -24,7 +24,7 @@ from .._runtime.clock import Alarm, Instant, instant
 from .._runtime.steps import Pause, Steps
 from .._strategies import Plan
 from .capture import Parts, Save
-from .options import Options
+from .options import Options, Ticker
 from .session import Decision, Session
 from .writer import Writer, name_directory
 
@@ -50,6 +50,7 @@ class Operation:
         state: What the user holds: a dict, or a value of the type that was asked for.
         resumed: Whether an earlier run's checkpoint was restored.
         instant: When it was looked at last.
+        owner_pid: The process that opened it; no other one may write.
         is_within: Whether a save is under way, into which a signal handler must not come.
     """
 
@@ -60,7 +61,7 @@ class Operation:
         restored: Restored | None,
         observers: Sequence[observer.Observer],
         wake: Callable[[], None],
-        count: Callable[[], int],
+        ticker: Ticker,
         at: Instant,
     ) -> None:
         self.options = options
@@ -86,12 +87,12 @@ class Operation:
         self._observers = (*observers, self.reporter)
         self._watching = tuple(each for each in self._observers if not each.is_quiet)
         self._wake = wake
-        self._count = count
+        self._ticker = ticker
         self._alarm = Alarm(options.clock, wake)
         self._stack = contextlib.ExitStack()
         self._stack.callback(writer.release)
         self._stack.callback(parts.sinks.release)
-        self._owner_pid = os.getpid()
+        self.owner_pid = os.getpid()
         self._asked: str | None = None
         self._stop: int | None = None
         self._is_listening = False
@@ -159,11 +160,11 @@ class Operation:
         """Bring the metadata up to date."""
         loops = self.parts.loops
         in_loops = loops.done() if loops.views else 0
-        self.parts.metadata.processed_items = self.parts.items_before + self._count() + in_loops
+        self.parts.metadata.processed_items = self.parts.items_before + self._ticker.ticked + in_loops
 
     def is_owner(self) -> bool:
         """Whether this process opened it; a forked child owns nothing and writes nothing."""
-        return os.getpid() == self._owner_pid
+        return os.getpid() == self.owner_pid
 
     def check_open(self) -> None:
         """Refuse to go on once the operation is released: another process may own it by now.
@@ -214,7 +215,7 @@ class Operation:
         self.sync()
         for each in self._watching:
             each.checking_in(self)
-        if self._stop is not None or (self._is_listening and signals.received() is not None):
+        if self._stop is not None or (self._is_listening and signals.wish.number is not None):
             yield from self._stop_if_asked()
         if self.writer.job is not None or self.writer.compaction is not None:
             self._note_finished_saves()
@@ -385,7 +386,7 @@ class Operation:
 
     def _stop_if_asked(self) -> Steps[None]:
         is_main = threading.current_thread() is threading.main_thread()
-        number = signals.received() if self._is_listening else None
+        number = signals.wish.number if self._is_listening else None
         if number is None and not is_main:
             number = self._stop  # the main thread was faster
         if number is None:
@@ -468,6 +469,9 @@ class Operation:
             return "Stopped: a loop was left with items to go"
         if self.parts.failed:
             return f"Failed items: {len(self.parts.failed):,}; retry_failed=True tries again"
+        total, done = self.options.total, self.processed_items
+        if total is not None and done < total:
+            return f"Stopped: {done:,} of {total:,} items are done"
         return None
 
     def interrupt(self, error: BaseException) -> Steps[bool]:

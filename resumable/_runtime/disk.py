@@ -1,8 +1,8 @@
 """Writing a file so that it is old or new, whatever dies when.
 
-A new file is written beside the old one, wholly and through to the disk, and only then takes the old one's name; the
-directory is synced before the write is acknowledged. A failed fsync is never tried again on the same file: the
-kernel may have dropped the pages (fsyncgate, 2018), so every attempt writes a new file.
+A new file is written through to the disk beside the old one, and then takes its name; the directory is synced before
+the write is acknowledged. A failed fsync is never tried again on the same file, because the kernel may have dropped the
+pages (fsyncgate, 2018): every attempt writes a new file.
 """
 
 from __future__ import annotations
@@ -105,20 +105,17 @@ def write_new(path: Path, chunks: Iterable[bytes]) -> None:
 
 
 def _gather(chunks: Iterable[bytes]) -> Iterable[bytes]:
-    """The bytes of *chunks* in pieces worth a system call each."""
+    """The bytes of *chunks* in pieces worth a system call each; large ones are not copied."""
     waiting: list[bytes] = []
     size = 0
     for chunk in chunks:
-        if len(chunk) >= _PIECE:  # not worth a copy
-            yield b"".join(waiting)
-            yield chunk
-            waiting, size = [], 0
-            continue
-        waiting.append(chunk)
         size += len(chunk)
-        if size >= _PIECE:
-            yield b"".join(waiting)
-            waiting, size = [], 0
+        if size < _PIECE:
+            waiting.append(chunk)
+            continue
+        yield b"".join(waiting)
+        yield chunk
+        waiting, size = [], 0
     yield b"".join(waiting)
 
 
@@ -154,23 +151,25 @@ def _link_or_copy(path: Path, spare: Path) -> None:
             write_new(spare, [data])
 
 
+_replaced: list[Callable[[int], object]] = []
+"""What stood as ``sync_data`` at the beginning of each block in which nothing waits for the disk."""
+
+
 @contextlib.contextmanager
 def without_syncs() -> Iterator[None]:
     """While in the block, nothing waits for the disk: for checkpoints that need not outlive the machine."""
-    global _unsynced
-    _unsynced += 1
+    global sync_data
+    _replaced.append(sync_data)
+    sync_data = sync
     try:
         yield
     finally:
-        _unsynced -= 1
-
-
-_unsynced = 0
+        sync_data = _replaced.pop()
 
 
 def sync(descriptor: int) -> None:
     """Bring a file through to the disk."""
-    if _unsynced:
+    if _replaced:
         return
     if sys.platform == "darwin":
         import fcntl
@@ -181,12 +180,8 @@ def sync(descriptor: int) -> None:
         os.fsync(descriptor)
 
 
-def sync_data(descriptor: int) -> None:
-    """Bring a file's contents and length through to the disk, and no more, where the system tells them apart."""
-    if sys.platform == "linux" and not _unsynced:
-        os.fdatasync(descriptor)
-    else:
-        sync(descriptor)
+sync_data: Callable[[int], object] = os.fdatasync if sys.platform == "linux" else sync
+"""Brings a file's contents and length through to the disk, and no more, where the system tells them apart."""
 
 
 def begin_sync(descriptor: int, offset: int, length: int) -> None:
@@ -209,7 +204,7 @@ def _sync_file_range() -> Callable[[int, int, int, int], object]:
 
 def sync_directory(directory: Path) -> None:
     """Bring names that were made or changed in *directory* through to the disk."""
-    if sys.platform == "win32" or _unsynced:
+    if sys.platform == "win32" or _replaced:
         return
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -268,34 +263,32 @@ def _contents(descriptor: int, limit: int = -1) -> bytes:
         return file.read(limit)
 
 
+def _status(path: Path) -> os.stat_result | None:
+    with contextlib.suppress(FileNotFoundError):
+        return os.stat(path, follow_symlinks=False)
+    return None
+
+
 def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+    status = _status(path)
+    return status is not None and os.path.samestat(status, os.fstat(descriptor))
 
 
 def is_irregular(path: Path) -> bool:
     """Whether a directory, a link, a pipe or the like has the name: nothing that is read as a file of ours."""
-    try:
-        return not stat.S_ISREG(os.stat(path, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return False
+    status = _status(path)
+    return status is not None and not stat.S_ISREG(status.st_mode)
 
 
 def unlink(path: Path) -> bool:
     """Remove a file; whether it was there."""
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        return False
-    return True
+        return True
+    return False
 
 
 def stamp(path: Path) -> tuple[int, int, int] | None:
     """Differs whenever *path* was written; None if there is no file."""
-    try:
-        status = os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+    status = _status(path)
+    return None if status is None else (status.st_ino, status.st_mtime_ns, status.st_size)

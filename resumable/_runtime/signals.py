@@ -22,7 +22,15 @@ _DEFAULTS: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.S
 
 _listeners: list[Callable[[], None]] = []
 _replaced: dict[int, Any] = {}
-_received: int | None = None
+
+
+class Wish:
+    """The signal that came and that nobody has acted upon, or None. Each tick that is due reads it, without a call."""
+
+    number: int | None = None
+
+
+wish = Wish()
 
 
 def listen(wake: Callable[[], None]) -> bool:
@@ -41,23 +49,16 @@ def listen(wake: Callable[[], None]) -> bool:
 
 def unlisten(wake: Callable[[], None]) -> None:
     """Stop calling *wake*. After the last one, the earlier handlers are back in place."""
-    global _received
     if wake in _listeners:
         _listeners.remove(wake)
         if not _listeners:
             _restore()
-            _received = None
-
-
-def received() -> int | None:
-    """The signal that came and that nobody has acted upon."""
-    return _received
+            wish.number = None
 
 
 def take() -> int | None:
     """The signal that came. The caller acts upon it; nobody else sees it again."""
-    global _received
-    number, _received = _received, None
+    number, wish.number = wish.number, None
     return number
 
 
@@ -67,13 +68,8 @@ def error_for(number: int) -> KeyboardInterrupt | SystemExit:
 
 
 def act() -> None:
-    """Act upon the signal that came, if any.
-
-    Raises:
-        KeyboardInterrupt, SystemExit: A signal came.
-    """
-    number = take()
-    if number is not None:
+    """Raise KeyboardInterrupt or SystemExit if a signal came."""
+    if (number := take()) is not None:
         raise error_for(number)
 
 
@@ -93,10 +89,9 @@ def _restore() -> None:
 
 def _forget() -> None:
     """In a forked child: signals stop it as usual, because it has nothing to save."""
-    global _received
     _listeners.clear()
     _restore()
-    _received = None
+    wish.number = None
     _unblock()
 
 
@@ -121,11 +116,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    global _received
-    if _received is not None:
-        _received = None
+    if take() is not None:
         raise error_for(number)
-    _received = number
+    wish.number = number
     for wake in list(_listeners):
         wake()
     if number == signal.SIGINT:

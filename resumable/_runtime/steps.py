@@ -41,8 +41,7 @@ def run(steps: Steps[R]) -> R:
             else:
                 call = steps.send(result)
     except StopIteration as stop:
-        value: R = stop.value
-        return value
+        return stop.value  # type: ignore[no-any-return]
 
 
 async def run_async(steps: Steps[R]) -> R:
@@ -60,8 +59,7 @@ async def run_async(steps: Steps[R]) -> R:
     except StopIteration as stop:
         if cancellations:
             raise cancellations[0] from None
-        value: R = stop.value
-        return value
+        return stop.value  # type: ignore[no-any-return]
     except Exception as error:
         if cancellations:
             raise cancellations[0] from error

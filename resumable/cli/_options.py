@@ -9,7 +9,7 @@ import click
 
 from .._text import printable
 from ..stores import CheckpointStore, open_store
-from ..stores.defaults import default_directory
+from ..stores.defaults import default_place
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,6 +28,6 @@ def chosen_store(where: str | None) -> CheckpointStore:
         click.UsageError: If the scheme of the URL is unknown, or pyproject.toml is not usable.
     """
     try:
-        return open_store(where or default_directory())
+        return open_store(where or default_place())
     except ValueError as error:
         raise click.UsageError(printable(str(error))) from None

@@ -27,13 +27,14 @@ class FileStore:
     left under another name is found there; the first save moves it.
 
     Args:
-        directory: Where they lie; made at the first claim.
+        directory: Where they lie; made at the first claim. A leading ``~`` is the home folder. The place is absolute
+            from now on: it does not follow ``os.chdir``.
     """
 
     traits = Traits()
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self.directory = Path(directory)
+        self.directory = Path(os.path.abspath(os.path.expanduser(directory)))
 
     def __repr__(self) -> str:
         return f"FileStore({str(self.directory)!r})"

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from resumable import Checkpoint, CheckpointManager, StoreError, checkpointed, every
+from resumable._runtime import disk
 from resumable.testing import ManualClock
 from tests.conftest import Figure
 from tests.faults import operations
@@ -203,6 +204,7 @@ class Syncs:
         self._held: list[int] = []
         for name in ("fsync", "fdatasync"):
             patch.setattr(os, name, self._failing(getattr(os, name)))
+        patch.setattr(disk, "sync_data", os.fdatasync)
         patch.setattr(os, "ftruncate", self._cutting(os.ftruncate))
 
     def _failing(self, sync: Callable[[int], None]) -> Callable[[int], None]:
@@ -247,7 +249,7 @@ def test_rows_whose_sync_failed_never_count(tmp_path: Path, monkeypatch: pytest.
         sink.write("good\n")
         cp.save()
         with monkeypatch.context() as patch:
-            patch.setattr(os, "fdatasync", failing)
+            patch.setattr(disk, "sync_data", failing)
             left[:] = [0]
             sink.write("bad\n")
             with pytest.raises(StoreError, match="Input/output"):
