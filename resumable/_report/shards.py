@@ -56,7 +56,7 @@ class Sum:
     missing: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON."""
+        """Plain JSON of it."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {name: v.isoformat() if isinstance(v, datetime) else v for name, v in values.items()}
 
