@@ -7,7 +7,7 @@ import inspect
 import logging
 import warnings
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import tenacity
@@ -35,15 +35,14 @@ class Settings:
     reset_on_progress: bool
     max_attempts_total: int
     ignore: tuple[str, ...]
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         _retry.check_policy(self.retry)
         if self.max_attempts_total < 1:
             raise ValueError(f"max_attempts_total must be >= 1, not {self.max_attempts_total!r}")
-        if "on_exhausted" in self.options:
-            check_policy(self.options["on_exhausted"])
-        refuse_both(manager=self.options.get("manager"), store=self.options.get("store"))
+        check_policy(self.options["on_exhausted"])
+        refuse_both(manager=self.options["manager"], store=self.options["store"])
 
 
 class ResumableFunction:

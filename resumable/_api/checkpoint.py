@@ -65,8 +65,7 @@ class BaseCheckpoint(Generic[S]):
     @property
     def state(self) -> S:
         """What is saved and comes back: a dict, or the type that ``state=`` asked for. May be assigned anew."""
-        state: S = self._operation.parts.state
-        return state
+        return cast("S", self._operation.parts.state)
 
     @state.setter
     def state(self, state: S) -> None:
@@ -74,7 +73,7 @@ class BaseCheckpoint(Generic[S]):
 
     @property
     def operation_id(self) -> str:
-        """The name of the operation."""
+        """The operation's name."""
         return self._options.operation_id
 
     @property
@@ -91,6 +90,7 @@ class BaseCheckpoint(Generic[S]):
     @property
     def processed_items(self) -> int:
         """How many items were ticked, over all runs."""
+        self._operation.has_read_count = True
         return self._operation.processed_items
 
     # -- what happens in the loop
@@ -139,7 +139,7 @@ class BaseCheckpoint(Generic[S]):
     def keep(self, reason: str = "") -> None:
         """Keep the checkpoint at a clean exit, so that the next run goes on from here.
 
-        The last save's reason will be ``Kept``, or ``Kept: `` and the *reason* given.
+        The last save's reason is ``Kept``, or ``Kept: `` and *reason*.
         """
         self._operation.keep_reason = f"Kept: {reason}" if reason else "Kept"
 
@@ -160,24 +160,21 @@ class BaseCheckpoint(Generic[S]):
         Raises:
             TypeError: The state holds something else under that name, or ``state=`` asked for a type of its own.
         """
-        collection: DurableDict = self._operation.parts.collection(name, "mapping")
-        return collection
+        return cast("DurableDict", self._operation.parts.collection(name, "mapping"))
 
     def set(self, name: str) -> DurableSet:
         """A durable set in ``state[name]``: a save writes only what was added and removed.
 
         Raises what :meth:`mapping` raises.
         """
-        collection: DurableSet = self._operation.parts.collection(name, "set")
-        return collection
+        return cast("DurableSet", self._operation.parts.collection(name, "set"))
 
     def log(self, name: str) -> DurableLog:
         """A durable list in ``state[name]`` that only grows: a save writes only what was appended.
 
         Raises what :meth:`mapping` raises.
         """
-        collection: DurableLog = self._operation.parts.collection(name, "log")
-        return collection
+        return cast("DurableLog", self._operation.parts.collection(name, "log"))
 
     # -- open
 
@@ -186,8 +183,6 @@ class BaseCheckpoint(Generic[S]):
 
         self._operation = yield from open_operation(self._options, wake=self._wake, ticker=self)
         yield from self._operation.begin(self)
-
-    # -- the next check-in
 
     def _wake(self) -> None:
         """Check in before the next item. Safe from any thread, and in signal handlers."""
@@ -206,7 +201,8 @@ class BaseCheckpoint(Generic[S]):
 
     def has_quota(self, in_flight: int | None, more: int = 1) -> bool:
         """For maps: whether *more* requests may be sent beside those *in_flight*; None if no more will be sent."""
-        return self._operation.has_quota(in_flight, more)
+        now = self._operation.clock.utc().timestamp()
+        return self._operation.parts.quota.has_room(in_flight, more, now=now)
 
     @property
     def is_metered(self) -> bool:
@@ -230,14 +226,11 @@ class BaseCheckpoint(Generic[S]):
         self._note_total()
         return cast("L", loop)
 
-    def _begin_map(
-        self, items: Any, key: KeyOf, name: str | None, retry_failed: bool, *, is_async: bool = False
-    ) -> MapLoop[Any]:
+    def _begin_map(self, items: Any, name: str | None, **options: Any) -> MapLoop[Any]:
         from .._loops.map.map_loop import map_loop
 
-        owner: Any = self
-        options: Any = {"failed": self._operation.parts.failed, "retry_failed": retry_failed, "is_async": is_async}
-        return self._begin(name, lambda name, saved: map_loop(items, owner, name=name, key=key, saved=saved, **options))
+        options |= {"owner": self, "failed": self._operation.parts.failed}
+        return self._begin(name, lambda name, saved: map_loop(items, name=name, saved=saved, **options))
 
     def _note_total(self) -> None:
         """Bring ``total_items`` up to date, unless the program or an earlier run knows of more."""
@@ -309,10 +302,9 @@ class Checkpoint(BaseCheckpoint[S]):
 
     def _is_interrupted(self) -> bool:
         """Whether this is a signal handler, and its own thread is within what a save must not interrupt."""
-        operation = self._operation
-        if operation.is_within and is_held_here(self._lock):
+        if self._operation.is_within and is_held_here(self._lock):
             return True
-        sinks = operation.parts.sinks
+        sinks = self._operation.parts.sinks
         return bool(sinks.opened) and sinks.is_busy_here()
 
     def remaining(
@@ -328,23 +320,21 @@ class Checkpoint(BaseCheckpoint[S]):
         The item at which an exception or a ``break`` leaves the loop is not done. Threads that share items get them
         by :meth:`map`.
 
-        Take no items ahead of the work: with ``list(islice(cp.remaining(items), 4))``, ``pool.map(fn,
-        cp.remaining(items))`` or a loader that prefetches, they count as done before they are. Make batches first,
-        ``cp.remaining(batches)`` with ``batches = [items[i : i + 4] for i in range(0, len(items), 4)]``, or use
-        :meth:`map`. In ``zip``, put it first: ``zip("ab", cp.remaining(items))`` does not ask it after the last pair,
-        whose item is then done again.
+        Take no items ahead of the work, as ``islice``, ``pool.map`` and loaders that prefetch do: they count as done
+        before they are. Make batches first, and loop over ``cp.remaining(batches)``, or use :meth:`map`. In ``zip``,
+        put it first: ``zip("ab", cp.remaining(items))`` does not ask it after the last pair, whose item is then done
+        again.
 
         Args:
             items: Without *key* they must come in one order in every run.
             key: A function that gives an item's key, a str or int, or the name of the field that holds it. With keys,
-                items may change their order, be added and be removed between runs. Of items with one key, only the
-                first is given out.
+                items may be moved, added and removed between runs. Of items with one key, only the first is given out.
             name: Tells several loops apart; by default their order does.
             fingerprint: Which of the done items are compared with those of the last run: ``"sampled"`` a few,
                 ``"full"`` all, None none. The items that are left may always change.
 
         Raises:
-            InputChangedError: The items that are done are not those of the last run.
+            InputChangedError: The done items are not those of the last run.
         """
         from .._loops.remaining import remaining
 
@@ -378,13 +368,12 @@ class Checkpoint(BaseCheckpoint[S]):
                 ``ray``. Or a factory of one of these, such as ``lambda: ProcessPoolExecutor(8)``: its executor is
                 replaced when workers die, and shut down at the end; its processes die with this one. None calls *fn*
                 in this thread, one item after the other.
-            key: A function that gives an item's key, or the name of its field; see :meth:`remaining`. Without it the
-                position counts.
+            key: Gives an item's key, as for :meth:`remaining`. Without it the position counts.
             max_in_flight: How many tasks are out at most, of *batch* items each.
-            batch: How many items a task takes, for items that take less time than handing out a task.
-            retry: A tenacity policy for each item, applied by its worker. Before a worker sleeps, what is done is
-                saved: at once without *executor*; with threads as soon as no body is half-way; with processes and
-                clusters not at all. The last error itself is raised, no ``RetryError``.
+            batch: More than one for items that take less time than handing out a task.
+            retry: A tenacity policy for each item, applied by its worker; the last error is raised, no ``RetryError``.
+                Before a worker sleeps, what is done is saved: at once without *executor*; with threads as soon as no
+                body is half-way; with processes and clusters not at all.
             on_error: When an item has failed for good, ``"raise"`` raises its error, and the next run tries it again;
                 ``"skip"`` notes it in :attr:`failed`, and goes on; ``"collect"`` gives out ``(item, error)``, too.
             max_crashes: When an item was alone in flight this many times as its worker died, it is noted in
@@ -402,7 +391,8 @@ class Checkpoint(BaseCheckpoint[S]):
         settings = MapSettings(
             max_in_flight=max_in_flight, batch=batch, retry=retry, on_error=on_error, max_crashes=max_crashes
         )
-        return start(self, self._begin_map(items, key, name, retry_failed), fn, executor, settings)
+        loop = self._begin_map(items, name, key=key, retry_failed=retry_failed)
+        return start(self, loop, fn, executor, settings)
 
     @overload
     def sink(
@@ -436,16 +426,13 @@ class Checkpoint(BaseCheckpoint[S]):
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.Retrying:
         """``tenacity.Retrying(**policy)`` that saves before each sleep, and then runs the policy's ``before_sleep``.
 
-        Without a policy, a copy of the one that ``checkpointed(..., retry=...)`` was given.
-
-        Args:
-            reset_on_progress: Whether attempts begin anew when the loop has ticked since the failure before.
+        Without a policy, a copy of the one that ``checkpointed(..., retry=...)`` was given. With *reset_on_progress*,
+        attempts begin anew when the loop has ticked since the failure before.
 
         Raises:
             TypeError: The policy is an ``AsyncRetrying``, or a hook of it is an ``async def``.
         """
-        retry: tenacity.Retrying = self._retrying(tenacity.Retrying, policy, reset_on_progress)
-        return retry
+        return cast("tenacity.Retrying", self._retrying(tenacity.Retrying, policy, reset_on_progress))
 
     @property
     def before_sleep(self) -> Callable[[tenacity.RetryCallState], None]:
@@ -453,8 +440,6 @@ class Checkpoint(BaseCheckpoint[S]):
         from .._retry import save_before_sleep
 
         return save_before_sleep(self)
-
-    # -- for checkpointed
 
     def enter_block(self) -> None:
         """For ``checkpointed``: own the operation and restore it. If this raises, nothing is owned or written."""
@@ -464,7 +449,7 @@ class Checkpoint(BaseCheckpoint[S]):
         """For ``checkpointed``: finish, or save what *error* leaves; then let go of the operation."""
         try:
             if self._operation.is_owner():
-                self._operation.end_waits()
+                self._operation.is_ending = True
                 with self._lock:  # a thread may be within a tick
                     run(self._operation.close(error))
         finally:

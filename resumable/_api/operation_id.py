@@ -33,15 +33,10 @@ def check_operation_id(operation_id: object, signature: inspect.Signature) -> No
         TypeError: *operation_id* is neither a str, nor callable, nor None.
         ValueError: It is no template, or one of its fields is not a parameter or reads a private attribute.
     """
-    if isinstance(operation_id, str):
-        _check_fields(operation_id, signature)
-    elif operation_id is not None and not callable(operation_id):
+    if operation_id is not None and not isinstance(operation_id, str) and not callable(operation_id):
         raise TypeError(f"operation_id must be a str or callable, not {type(operation_id).__name__}")
-
-
-def _check_fields(template: str, signature: inspect.Signature) -> None:
-    for field in _fields(template):
-        at = f"operation_id={template!r}: {{{field}}}"
+    for field in _fields(operation_id) if isinstance(operation_id, str) else ():
+        at = f"operation_id={operation_id!r}: {{{field}}}"
         name, *attributes = re.sub(r"\[[^]]*]", "", field).split(".")
         if name not in signature.parameters:
             known = ", ".join(signature.parameters) or "none"
@@ -90,21 +85,18 @@ def name_of(function: Any) -> str:
     Raises:
         TypeError: *function* has no name.
     """
-    qualname = getattr(function, "__qualname__", None)
+    qualname, module = getattr(function, "__qualname__", None), getattr(function, "__module__", None)
     if not isinstance(qualname, str):
         raise TypeError(f"{function!r} has no name to make an operation_id from; give operation_id=...")
-    module = getattr(function, "__module__", None)
     plain = qualname.replace("<locals>.", "")
     return plain if module in (None, "__main__") else f"{module}.{plain}"
 
 
 def _digested(name: str, arguments: Mapping[str, Any], ignore: Collection[str]) -> str:
     plain = {parameter: _plain(value) for parameter, value in arguments.items() if _tells(parameter, ignore)}
-    unknown = next((parameter for parameter, value in plain.items() if value is _LEFT_OUT), None)
-    if unknown is not None:
-        kind = type(arguments[unknown]).__name__
+    for unknown in (parameter for parameter, value in plain.items() if value is _LEFT_OUT):
         raise TypeError(
-            f"{name}: the argument {unknown!r} ({kind}) cannot be told by its value; "
+            f"{name}: the argument {unknown!r} ({type(arguments[unknown]).__name__}) cannot be told by its value; "
             f"give operation_id=..., or ignore_arguments=({unknown!r},)"
         )
     return f"{name}-{_digest(msgspec.json.encode(plain, order='sorted'))}" if plain else name

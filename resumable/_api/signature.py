@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import re
@@ -102,12 +103,9 @@ def _hints(function: Any) -> dict[str, Any]:
 
 
 def _resolved(hint: Any, names: dict[str, Any]) -> Any:
-    if not isinstance(hint, str):
-        return hint
-    try:
-        return eval(hint, names)
-    except Exception:
-        return hint
+    with contextlib.suppress(Exception):
+        return eval(hint, names) if isinstance(hint, str) else hint
+    return hint
 
 
 def _kind(hint: Any) -> type[Any] | None:

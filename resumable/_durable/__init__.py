@@ -7,7 +7,7 @@ are written and put onto the last snapshot. ``sink`` is an output file, brought 
 """
 
 from .changes import Replay, Snapshot
-from .collection import Durable, kind_of, make
+from .collection import Durable, make
 from .dict import DurableDict
 from .log import DurableLog
 from .set import DurableSet
@@ -22,6 +22,5 @@ __all__ = [
     "Sink",
     "Sinks",
     "Snapshot",
-    "kind_of",
     "make",
 ]

@@ -23,13 +23,9 @@ _OPENINGS_KEPT = 3
 _CUSTOMARY_WINDOWS = (60.0, 3600.0, 86400.0)
 _MOST_QUOTAS = 64
 _SPILL = 0.005
-"""A rest of this share of a window needs no further window: totals are often whole windows, and
-``units_per_item`` is measured."""
+"""So small a rest needs no further window: totals are often whole windows, and ``units_per_item`` is measured."""
 _LARGEST = 1e15
 _Amount = Annotated[float, msgspec.Meta(ge=0, lt=_LARGEST)]
-
-
-# -- what was measured
 
 
 class PerItem(msgspec.Struct, frozen=True):
@@ -190,7 +186,6 @@ class QuotaLook:
     Attributes:
         name: Host and resource, to distinguish it from other quotas.
         limit: Units in a full window, None if unknown.
-        remaining: Units that are left.
         reset_at: End of the window, in epoch seconds.
         used: Units used since the operation began, over all runs.
         reserve: Units that stay unused: a wait begins once no more are left.

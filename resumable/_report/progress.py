@@ -16,24 +16,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol, TextIO
 
-from .bar import (
-    ASCII,
-    FINE,
-    Glyphs,
-    Line,
-    ProgressView,
-    budget_line,
-    cells,
-    one_line,
-    progress_line,
-    text_line,
-    waiting_line,
-)
+from .bar import Line, ProgressView, budget_line, cells, glyphs_for, one_line, progress_line, text_line, waiting_line
 
 _log = logging.getLogger("resumable.progress")
 
 LINE_INTERVAL_SECONDS = 30.0
-"""Seconds between two lines where nobody watches."""
 
 
 class Progress(Protocol):
@@ -49,14 +36,10 @@ class Progress(Protocol):
 
 
 def show(how: bool | Callable[[ProgressView], object] | Progress, stream: TextIO | None = None) -> Progress | None:
-    """Return the display that *how* asks for; None for False.
-
-    Args:
-        how: True for the best display that *stream* can take. A callable gets each view.
-        stream: By default ``sys.stderr`` at the time of this call.
+    """The display that *how* asks for: None for False; for True the best that *stream*, or else stderr, can take.
 
     Raises:
-        TypeError: If *how* is none of these.
+        TypeError: If *how* is no bool, no :class:`Progress`, and no callable that takes a view.
     """
     if how is False:
         return None
@@ -133,8 +116,7 @@ class CallableProgress:
 class LinesProgress:
     """Writes a line every 30 s, for logs: the first after 30 s, or when a wait begins.
 
-    A program that has set up logging gets the lines from the logger ``resumable.progress``, at level INFO; any other
-    gets them on the stream.
+    The lines go to the logger ``resumable.progress``, level INFO, if the program set up logging, else to the stream.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -250,24 +232,12 @@ class RichProgress:
         return " " * max(indent, 0) + budget if budget else ""
 
 
-# -- output streams
-
-
 def is_terminal(stream: Any) -> bool:
     """Whether a person sees at once what is written to *stream*."""
     try:
         return bool(stream.isatty())
     except Exception:  # it is closed, or None
         return False
-
-
-def glyphs_for(stream: Any) -> Glyphs:
-    """The finest signs that *stream* can encode."""
-    try:
-        "".join(FINE).encode(getattr(stream, "encoding", None) or "ascii")
-    except (UnicodeError, LookupError):
-        return ASCII
-    return FINE
 
 
 def say(text: str) -> None:

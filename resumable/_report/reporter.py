@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._runtime.observer import Observed, Observer
 from .._text import resume_command
-from .messages import going_on, how_it_ended, stopped, waiting
+from .messages import beginning, going_on, how_it_ended, how_it_was_left, stopped, waiting
 
 if TYPE_CHECKING:
     from .bar import ProgressView
@@ -27,11 +27,7 @@ _COUNT_SECONDS = 1.0
 class Reporter(Observer):
     """Observes one run, and reports it to the logger ``resumable``, and on stderr if a person reads it.
 
-    Args:
-        how: The value of ``progress=``.
-
-    Raises:
-        TypeError: If *how* is no way to show progress.
+    *how* is the value of ``progress=``; a TypeError if it is no way to show progress.
     """
 
     def __init__(self, how: Any) -> None:
@@ -56,8 +52,6 @@ class Reporter(Observer):
         """What was learned of the pace, for the next run; None if nothing was."""
         return self._forecaster.to_dict() if self._forecaster is not None else None
 
-    # -- the run
-
     def opened(self, operation: Observed) -> None:
         if self._progress is not None:
             from .forecast import Forecaster
@@ -65,6 +59,11 @@ class Reporter(Observer):
             self._forecaster = Forecaster(operation.items_before, operation.costs.active_seconds, operation.pace_before)
         if operation.resumed:
             self._tell(_going_on(operation))
+        elif self.is_watched or _log.isEnabledFor(logging.INFO):
+            text = beginning(operation.operation_id, str(operation.location))
+            _log.info("%s", text)
+            if self.is_watched:
+                self._say(text)
 
     def closing(self, operation: Observed, error: BaseException | None) -> None:
         self._saves_before = operation.metadata.save_count
@@ -79,13 +78,16 @@ class Reporter(Observer):
             self._tell(_stopped(operation))
 
     def _tell(self, text: str) -> None:
-        from .progress import is_terminal, say
+        from .progress import is_terminal
 
         _log.info("%s", text)
         if self.is_watched or is_terminal(sys.stderr):
-            say(text)
+            self._say(text)
 
-    # -- progress
+    def _say(self, text: str) -> None:
+        from .progress import say
+
+        say(text)
 
     def checked_in(self, operation: Observed) -> None:
         if self._progress is not None and self._is_due(operation, DRAW_SECONDS):
@@ -170,6 +172,7 @@ def _going_on(operation: Observed) -> str:
         operation.run_number,
         _seconds_since(last.ended, operation.instant.utc) if last else None,
         how_it_ended(last.reason if last else None),
+        how_it_was_left(last.reason if last else None),
     )
 
 

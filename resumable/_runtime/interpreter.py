@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
 from types import FrameType
 from typing import Any
 
@@ -58,11 +58,8 @@ def traced(trace: Callable[[FrameType, str, Any], Any]) -> Iterator[None]:
 # -- reference counts -------------------------------------------------------------------------------------------------
 
 
-def reference_counts(values: Iterable[object]) -> Iterator[int]:
-    """The reference count of each of *values*: :data:`ALONE` if only the iterated container refers to it."""
-    return map(sys.getrefcount, values)
-
-
+reference_counts: Callable[[Iterable[object]], Iterator[int]] = partial(map, getattr(sys, "getrefcount", id))
+"""Gives the reference count of each of the values: :data:`ALONE` if only the iterated container refers to it."""
 COUNTS_ARE_TRUE = has_gil()
 """Whether :func:`reference_counts` tells who holds an object."""
 ALONE = max(reference_counts({"": []}.values())) if COUNTS_ARE_TRUE else 0
@@ -85,7 +82,7 @@ class collector_paused:
             gc.enable()
 
 
-@functools.cache
+@cache
 def untracker() -> Callable[[Any], None]:
     """A function that hides an object from the garbage collector; it does nothing where that is impossible.
 

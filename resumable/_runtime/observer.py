@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Observed(Protocol):
         last_run: The run before, from the history; None if there is none.
         pace_before: What the reporter learned of the pace in the last run; None if nobody watched.
         margin_seconds: What a wait for a quota lasts beyond the reset.
+        location: Where the checkpoint lies, or will.
         directory: Where a command must look for the checkpoint; "" if it looks there by itself.
     """
 
@@ -55,6 +57,8 @@ class Observed(Protocol):
     def pace_before(self) -> Mapping[str, Any] | None: ...
     @property
     def margin_seconds(self) -> float: ...
+    @property
+    def location(self) -> Path | str: ...
     @property
     def directory(self) -> str: ...
 

@@ -25,7 +25,7 @@ from resumable import Checkpoint, CheckpointManager, ResumableError, checkpointe
 from resumable._engine import background
 from resumable._format.repair import repair
 from resumable.stores import FileStore, Traits
-from resumable.stores._names import beside, file_name, plain_name
+from resumable.stores._names import file_name, plain_name
 from tests.faults.hostile import in_format_1
 
 FileStore.traits = Traits(fold_after=0)  # so that small checkpoints see folds
@@ -98,12 +98,12 @@ def id_of(name: str) -> str:
 
 def file_of(name: str, directory: Path, suffix: str = ".json") -> Path:
     """The operation's file that ends in *suffix*."""
-    return beside(directory / file_name(id_of(name)), suffix)
+    return directory / (file_name(id_of(name)).removesuffix(".json") + suffix)
 
 
 def older_file_of(name: str, directory: Path, suffix: str = ".json") -> Path:
     """The same file before the operation was moved."""
-    return beside(directory / str(plain_name(id_of(name))), suffix)
+    return directory / (str(plain_name(id_of(name))).removesuffix(".json") + suffix)
 
 
 # -- what it holds ----------------------------------------------------------------------------------------------------

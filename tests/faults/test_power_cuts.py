@@ -21,9 +21,8 @@ from resumable import CheckpointManager
 from resumable._format import journal
 from resumable._runtime import disk as _disk
 from resumable.stores import FileStore
-from resumable.stores._file_lease import FileLease
+from resumable.stores._file import FileLease
 from resumable.stores._journal_file import JournalFile, without_room
-from resumable.stores._names import beside
 from tests.conftest import Figure
 from tests.faults import operations
 from tests.faults.injection import WHOLE, scratch
@@ -275,7 +274,7 @@ def journal_forgotten(lease: Any, new: Path, sequence: int) -> None:
     """Takes it that nothing was saved while the snapshot was written."""
     lease._put_in_place(new, sequence)
     lease._close_journal()
-    lease._exchange_journal(lease._write_beside(beside(lease._home, ".journal"), []))
+    lease._exchange_journal(lease._write_beside(lease._home.journal, []))
     lease._begin_journal()
 
 
