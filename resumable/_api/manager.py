@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .._errors import StoreError
 from .._models import LEFT_OUT, CheckpointContext, CheckpointData, CheckpointMetadata, check_metadata
 from .._runtime import observer
 from .._strategies import SaveDecision, SaveStrategy, TimeBasedStrategy, in_this_window
@@ -242,8 +244,10 @@ class CheckpointManager:
         """What differs whenever the checkpoint was written anew; None where that cannot be told."""
         from .._runtime import disk
 
-        location = self.store.describe(operation_id)
-        return disk.stamp(location) if isinstance(location, Path) else None
+        with contextlib.suppress(OSError, StoreError):  # the save that was made stands all the same
+            location = self.store.describe(operation_id)
+            return disk.stamp(location) if isinstance(location, Path) else None
+        return None
 
     def _claimed(self, operation_id: str) -> _Known:
         """Own the operation, and know what is stored of it."""

@@ -89,10 +89,8 @@ class FileStore:
                 snapshot, journal = disk.read_together(path, files.previous_journal if previous else files.journal)
             except OSError as error:
                 raise _cannot_read(path, error) from error
-            if snapshot is not None:
-                return Stored(snapshot, without_room(journal or b""), path)
             if self._found(key) == files:  # else its first save here has just moved it
-                return None
+                return None if snapshot is None else Stored(snapshot, without_room(journal or b""), path)
 
     def list(self, pattern: str = "*") -> Iterator[Entry]:
         """The operations whose id matches *pattern* (see :mod:`fnmatch`), sorted by file name."""
@@ -249,8 +247,7 @@ class FileLease(OwnedLease):
         self._at = self._home
         with contextlib.suppress(OSError):
             while self._older:
-                for path in self._older[-1].but_the_lock:
-                    disk.unlink(path)
+                _remove_older(self._older[-1])
                 self._older.pop()
 
     def _replace(self, new: Path, sequence: int) -> None:
@@ -266,18 +263,28 @@ class FileLease(OwnedLease):
 
     def _fold(self, new: Path, sequence: int) -> None:
         cut = next((end for number, end in reversed(self._ends) if number <= sequence), 0)
+        if self._at != self._home:
+            self._move_journal(cut)
+            self._put_in_place(new, sequence)
+            self._close_journal()
+            self._begin_journal_at(cut)
+            return
         journal = None
-        with self._journal_failing():
+        # The journal may keep segments that the snapshot holds: what fails here costs nothing.
+        with contextlib.suppress(OSError):
             journal = self._write_beside(self._home.journal, self._journal_from(cut))
         self._put_in_place(new, sequence)
         if journal is not None:
-            with self._journal_failing():
-                self._exchange_journal(journal, cut)
+            with contextlib.suppress(OSError):
+                self._close_journal()
+                self._exchange_journal(journal)
+                self._begin_journal_at(cut)
 
-    def _journal_failing(self) -> contextlib.AbstractContextManager[None]:
-        """The journal may keep segments that the snapshot holds: then it goes on. Only a move needs a new one."""
-        is_moved = self._at != self._home
-        return _failing(f"cannot move the journal of {self._at.snapshot}") if is_moved else contextlib.suppress(OSError)
+    def _move_journal(self, cut: int) -> None:
+        """Bring home what stands from *cut* on, before the snapshot, without which it counts for nothing."""
+        with _failing(f"cannot move the journal of {self._at.snapshot}"):
+            self._exchange_journal(self._write_beside(self._home.journal, self._journal_from(cut)))
+            disk.sync_directory(self._home.journal.parent)
 
     def _put_in_place(self, new: Path, sequence: int) -> None:
         with _failing(f"cannot write {self._home.snapshot}"), disk.removed_on_error(new):
@@ -297,15 +304,16 @@ class FileLease(OwnedLease):
             if offset < end:
                 raise OSError("it is shorter than it was; somebody else wrote to it or removed it")
 
-    def _exchange_journal(self, new: Path, cut: int) -> None:
-        """Put *new* in the journal's place; it holds what stood there from *cut* on.
+    def _exchange_journal(self, new: Path) -> None:
+        """Put *new* in the journal's place, and keep that.
 
         The next append syncs the directory before it adds to the new one. Until then the old one would do as well.
         """
-        self._close_journal()
         disk.keep(self._at.journal, self._home.previous_journal)
         os.replace(new, self._home.journal)
         self._staged.discard(new)
+
+    def _begin_journal_at(self, cut: int) -> None:
         self._end = (self._end or 0) - cut
         self._ends = deque(((number, end - cut) for number, end in self._ends if end > cut), _REMEMBERED)
 
@@ -339,6 +347,15 @@ def _remove(files: Files) -> bool:
     for path in files.but_the_lock:
         disk.unlink(path)
     return found
+
+
+def _remove_older(files: Files) -> None:
+    """Remove a checkpoint that was moved. Without its snapshot, the next run would not look for the rest."""
+    *beside, snapshot = files.but_the_lock
+    for path in beside:
+        disk.unlink(path)
+    disk.sync_directory(snapshot.parent)
+    disk.unlink(snapshot)
 
 
 @contextlib.contextmanager

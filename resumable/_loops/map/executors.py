@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
@@ -17,11 +16,11 @@ from typing import Any
 
 from tenacity import RetryCallState
 
+from ..._runtime.interpreter import die_with_parent
 from .calls import Call, MappedFunction, call_batch_remotely, call_remotely
 from .clusters import as_executor, is_ray
 
 Submit = Callable[..., Future[Any]]
-_PR_SET_PDEATHSIG = 1
 
 
 class ExecutorHandle:
@@ -145,8 +144,7 @@ def die_with(coordinator: int, then: Callable[[], None] | None = None) -> None:
     """Have this worker, which starts, be killed when the process *coordinator* ends; call *then*."""
     # Ctrl-C reaches every process of a terminal; the coordinator alone decides what follows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     if os.getppid() == 1 != coordinator:
         os._exit(1)  # it died before the line above
     if then is not None:
