@@ -52,6 +52,7 @@ class Save(msgspec.Struct, kw_only=True):
         record: What goes to the journal; None if a whole document is to be written.
         document: The whole, instead of the record or as a compaction after it.
         seconds: What it cost the loop, and the disk.
+        sent_at: When it was sent, in monotonic seconds.
         before: What the session needs if the save fails in flight.
         position: Where the journal stands after its record.
     """
@@ -70,6 +71,7 @@ class Save(msgspec.Struct, kw_only=True):
     document: Document | None = None
     status: Literal["captured", "sent", "stored", "failed"] = "captured"
     seconds: float = 0.0
+    sent_at: float = 0.0
     before: Before | None = None
     position: journal.Position | None = None
 
@@ -161,8 +163,9 @@ class Parts:
         self.costs = dataclasses.replace(saved.costs, restores=saved.costs.restores + 1) if saved.costs else None
         self.pace: Callable[[], dict[str, Any] | None] | None = None
         self.last_run = saved.history[-1] if saved.history else None
-        self.run = _new_run(self.last_run, len(saved.history), self.items_before, at.utc)
-        saved.history = [*saved.history[-_RUNS_KEPT:], self.run]
+        self.run_number = (self.last_run.run or len(saved.history)) + 1 if self.last_run is not None else 1
+        self._began = at.utc
+        self._run: Run | None = None
         saved.arguments = dict(options.arguments or saved.arguments)
         self._sections: dict[str, bytes] = {}
 
@@ -198,7 +201,35 @@ class Parts:
             raise TypeError(f"$.state.{name} is a durable {value.kind}, not a {kind}; give this one another name")
         return value
 
+    @property
+    def is_used(self) -> bool:
+        """Whether there is anything beside the plain state that is saved."""
+        return bool(self.loops.views or self.sinks.opened or self.collections)
+
+    def missing_state(self, ticked: int) -> str:
+        """Why what was *ticked* is not in the state, where it should be; "" if it is, or need not be."""
+        if not ticked or self.state or self._state_type is not None or self.is_used:
+            return ""
+        return (
+            f"cp.state is empty after {ticked:,} items: only their number is saved. Put what is done into it, "
+            'done = cp.state.setdefault("done", []), and not cp.state.get("done", []) or cp.state or {...}; or loop '
+            "over cp.remaining(items)"
+        )
+
     # -- save
+
+    def _begin_run(self) -> Run:
+        """This run's entry in the history."""
+        run = self._run = Run(
+            run=self.run_number,
+            began=self._began.isoformat(timespec="seconds"),
+            items_before=self.items_before,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            command=resume_command(sys.orig_argv, is_windows=sys.platform == "win32") or None,
+        )
+        self.saved.history = [*self.saved.history[-_RUNS_KEPT:], run]
+        return run
 
     def capture(
         self, decision: Decision, session: Session, *, at: datetime, in_flight: int, is_last: bool = False
@@ -217,7 +248,7 @@ class Parts:
         is_plain = self._state_type is None and type(self.state) is dict
         state = self.state.copy() if is_plain else dict(typed.plain(self._state_type, self.state))
         parts, collections = encode_state(state, self._checker, wholly=is_last)
-        run = self.run
+        run = self._run or self._begin_run()
         run.ended, run.items, run.reason = at.isoformat(timespec="seconds"), values["processed_items"], decision.reason
         return Save(
             decision=decision,
@@ -252,17 +283,6 @@ class Parts:
             "elapsed": _to_json(saved.elapsed),
             "costs": _to_json(saved.costs),
         }
-
-
-def _new_run(last: Run | None, runs: int, items_before: int, began: datetime) -> Run:
-    return Run(
-        run=(last.run or runs) + 1 if last is not None else 1,
-        began=began.isoformat(timespec="seconds"),
-        items_before=items_before,
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        command=resume_command(sys.orig_argv, is_windows=sys.platform == "win32") or None,
-    )
 
 
 def checked_values(metadata: CheckpointMetadata, save_count: int, reason: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 
 # A link planted under the name is not followed, and a pipe must not block us for ever.
@@ -63,15 +63,13 @@ def temporary_for(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.urandom(4).hex()}.tmp")
 
 
-def remove_leftovers(paths: Iterable[Path]) -> None:
-    """Remove what writers of *paths* left behind when they were killed. Nobody may be writing them now."""
+def remove_leftovers(directory: Path, names: Container[str]) -> None:
+    """Remove what writers of these files left behind when they were killed. Nobody may be writing them now."""
     with contextlib.suppress(OSError):
-        wanted = {(path.parent, path.name) for path in paths}
-        for directory in {directory for directory, _ in wanted}:
-            for name in os.listdir(directory):
-                match = re.fullmatch(_TEMPORARY, name)
-                if match is not None and (directory, match.group(1)) in wanted:
-                    unlink(directory / name)
+        for name in os.listdir(directory):
+            match = re.fullmatch(_TEMPORARY, name)
+            if match is not None and match.group(1) in names:
+                unlink(directory / name)
 
 
 def make_directory(directory: Path) -> None:
@@ -206,45 +204,38 @@ def read(path: Path, limit: int = -1) -> bytes | None:
 
     Raises OSError if it cannot be read, is no regular file (a link is not followed), or is larger than any of ours.
     """
-    with _opened(path) as descriptor:
-        return None if descriptor is None else _contents(descriptor, limit)
+    descriptor = _opened(path)
+    if descriptor is None:
+        return None
+    with open(descriptor, "rb", buffering=0) as file:
+        return file.read(limit)
 
 
 def read_together(path: Path, other: Path) -> tuple[bytes | None, bytes | None]:
     """What both hold while *path* is not replaced; None for a file that is missing. Raises what :func:`read` raises."""
-    while True:
-        with _opened(path) as descriptor:
-            if descriptor is None:
-                return None, None
-            found = _contents(descriptor), read(other)
+    while (descriptor := _opened(path)) is not None:
+        with open(descriptor, "rb", buffering=0) as file:
+            found = file.read(), read(other)
             # As long as it is open, no other file gets its inode.
             status = _status(path)
             if status is not None and os.path.samestat(status, os.fstat(descriptor)):
                 return found
+    return None, None
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int | None]:
+def _opened(path: Path) -> int | None:
     """A descriptor of the regular file *path*; None if there is no file."""
     try:
         descriptor = os.open(path, READ)
     except FileNotFoundError:
-        yield None
-        return
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-        if status.st_size > LARGEST:
-            raise OSError(errno.EFBIG, f"it is larger than {LARGEST >> 30} GiB", str(path))
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _contents(descriptor: int, limit: int = -1) -> bytes:
-    with open(descriptor, "rb", buffering=0, closefd=False) as file:
-        return file.read(limit)
+        return None
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST:
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EFBIG, f"it is larger than {LARGEST >> 30} GiB", str(path))
+    raise OSError(errno.EINVAL, "it is not a regular file", str(path))
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from .._runtime import disk
 
@@ -72,27 +72,43 @@ def hashed_name(operation_id: str) -> str:
     return f"{PREFIX}{stem}-{hashlib.sha256(operation_id.encode()).hexdigest()[:12]}{SUFFIX}"
 
 
-def beside(path: Path, suffix: str) -> Path:
-    """The file of the checkpoint *path* that ends in *suffix*."""
-    return path.with_name(path.name.removesuffix(SUFFIX) + suffix)
+class Files(NamedTuple):
+    """The files of one checkpoint."""
+
+    snapshot: Path
+    previous: Path
+    journal: Path
+    previous_journal: Path
+    lock: Path
+
+    @property
+    def but_the_lock(self) -> tuple[Path, ...]:
+        """The checkpoint last: without it, the others count for nothing."""
+        return self[3::-1]
+
+
+@lru_cache(64)
+def files_of(directory: Path, operation_id: str) -> tuple[Files, ...]:
+    """The files that the checkpoint of *operation_id* may have in *directory*, under its own name first.
+
+    Raises:
+        TypeError, ValueError: See :func:`check_operation_id`.
+    """
+    check_operation_id(operation_id)
+    return tuple([files_at(directory / name) for name in names_for(operation_id)])
+
+
+def files_at(path: Path) -> Files:
+    """The files of the checkpoint *path*."""
+    stem = path.name.removesuffix(SUFFIX)
+    journal, lock = path.with_name(f"{stem}.journal"), path.with_name(f"{stem}.lock")
+    return Files(path, path.with_name(f"{path.name}.prev"), journal, journal.with_name(f"{stem}.journal.prev"), lock)
 
 
 # -- from a file to its id --------------------------------------------------------------------------------------------
 
 
-def older_files(directory: Path, operation_id: str) -> Iterator[Path]:
-    """The checkpoints of *operation_id* in *directory* under other names than its own.
-
-    Raises:
-        OSError: They cannot be looked at. They must not count as absent: the operation would begin anew.
-    """
-    for name in names_for(operation_id)[1:]:
-        path = directory / name
-        if disk.stamp(path) is not None and not disk.is_irregular(path) and _is_of(path, operation_id):
-            yield path
-
-
-def _is_of(path: Path, operation_id: str) -> bool:
+def is_of(path: Path, operation_id: str) -> bool:
     """Whether *path* belongs to *operation_id*, one of whose names it has.
 
     Only an id that may have this name counts: a bit makes ``Job`` of ``job``, and a document of version 1.0 has none.

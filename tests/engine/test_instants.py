@@ -23,7 +23,7 @@ from resumable._durable.dict import DurableDict, Pending
 from resumable._durable.log import DurableLog
 from resumable._engine.capture import CapturedLoops
 from resumable.stores import FileStore
-from resumable.stores._file_lease import FileLease
+from resumable.stores._file import FileLease
 from resumable.testing import FaultyStore
 
 PADDING = {f"{number}": "x" * 90 for number in range(120)}

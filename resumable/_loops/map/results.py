@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 import tenacity
 
-from ..._retry import Saver, reason
+from ..._retry import Saver, check_policy, reason
 from ..by_position import ItemKey
 from ..loop import Items_co, LoopOwner
 from .calls import LIMITS
@@ -43,8 +43,7 @@ class MapSettings:
                 raise ValueError(f"{name} must be >= 1, not {number!r}")
         if self.on_error not in ("raise", "skip", "collect"):
             raise ValueError(f"on_error must be 'raise', 'skip' or 'collect', not {self.on_error!r}")
-        if self.retry is not None and not isinstance(self.retry, tenacity.BaseRetrying):
-            raise TypeError(f"retry must be a policy such as tenacity.Retrying(...), not {self.retry!r:.80}")
+        check_policy(self.retry)
 
 
 class MapOwner(LoopOwner[Items_co], Saver, Protocol[Items_co]):
