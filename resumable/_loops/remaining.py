@@ -186,7 +186,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
         self._ahead: list[T] = []
         is_indexed = sources.is_indexed(items)
         is_async = isinstance(items, AsyncIterable) and not is_indexed
-        self._source: AsyncIterator[T] = sources.steady_async(items if is_async else _source(items, ledger))
+        self._source = sources.steady_async(items if is_async else _source(cast(Iterable[T], items), ledger))
         self._to_skip = ledger.start if isinstance(ledger, PositionLedger) and not is_indexed else 0
 
     def done(self) -> int:
