@@ -225,7 +225,7 @@ class CheckpointManager:
         )
 
     def _note_save(self, yes: _Yes | None) -> None:
-        """Until a checkpoint stands, the save that was asked for does not count."""
+        """A checkpoint stands: only now the save counts."""
         context, last = self._completed(yes.context if yes is not None else CheckpointContext()), self._last
         remaining = context.rate_limit_remaining
         self._last = CheckpointContext(
@@ -259,12 +259,10 @@ class CheckpointManager:
 
     def _loaded(self, writer: Writer) -> _Known:
         now = self.clock.utc()
-        restored = writer.load(now=now)
-        if restored is None:
+        if (restored := writer.load(now=now)) is None:
             return _Known(writer, CheckpointMetadata(), now, {})
-        sections = restored.sections
-        sections.collections = {}  # what is written is a plain dict
-        return _Known(writer, restored.data.metadata, restored.data.created_at, sections.encoded())
+        restored.sections.collections = {}  # what is written is a plain dict
+        return _Known(writer, restored.data.metadata, restored.data.created_at, restored.sections.encoded())
 
 
 _NUMBERS = ("processed_items", "total_items", "rate_limit_remaining", "rate_limit_total", "error_count")
