@@ -16,6 +16,7 @@ from .document import UnknownFormatError
 
 _FILE = re.compile(r"(\.checkpoint_.+)\.(json|journal|lock)(\.prev|\.corrupt-[\w-]+)?", re.DOTALL)
 _KINDS = {"json": "checkpoint", "journal": "journal"}
+_ROLES = ("current", "previous", "kept")
 
 
 @dataclass(slots=True)
@@ -33,7 +34,6 @@ class FileFound:
         notes: What it holds, for people.
         saves: How many whole saves a journal holds.
         records: What each piece of a journal is, and whether it is good, one line each.
-        is_readable: Whether its bytes could be had.
         is_irregular: Whether it is a directory, a link, a pipe or the like.
     """
 
@@ -100,7 +100,7 @@ def files_of(base: Path) -> list[FileFound]:
             suffix = match.group(3)
             role = "current" if suffix is None else "previous" if suffix == ".prev" else "kept"
             found.append(FileFound(path, _KINDS[match.group(2)], role))
-    return sorted(found, key=lambda file: (("current", "previous", "kept").index(file.role), file.kind))
+    return sorted(found, key=lambda file: (_ROLES.index(file.role), file.kind))
 
 
 def read(file: FileFound) -> None:
