@@ -125,7 +125,7 @@ def _parse(raw: bytes, parser: Callable[[bytes], Any]) -> Any:
         return parser(raw)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    except (ValueError, UnicodeDecodeError, msgspec.MsgspecError) as error:
+    except ValueError as error:
         raise ValueError(f"it is not valid JSON ({error})") from None
 
 
@@ -139,8 +139,8 @@ def _decode_strictly(raw: bytes) -> Any:
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:
-    if len(pairs) != len({name for name, _ in pairs}):
-        names = [name for name, _ in pairs]
+    names = [name for name, _ in pairs]
+    if len(names) != len(set(names)):
         raise ValueError(f"the name {next(n for n in names if names.count(n) > 1)!r} stands twice in one object")
 
 
@@ -169,11 +169,7 @@ class UnknownFormatError(ValueError):
 
 
 def refuse_unknown(raw: bytes) -> None:
-    """Tell a document that others can read from one that nobody can.
-
-    Raises:
-        UnknownFormatError: It is encrypted, or of a newer release.
-    """
+    """Raise UnknownFormatError for a document that is encrypted, or of a newer release."""
     match = _VERSION_IN_HEAD.match(raw)
     if match is None:
         return
@@ -189,7 +185,6 @@ def refuse_unknown(raw: bytes) -> None:
 
 
 def is_encrypted(raw: bytes) -> bool:
-    """Whether *raw* says that it is."""
     match = _VERSION_IN_HEAD.match(raw)
     return match is not None and match.group(1).endswith(_ENCRYPTED.encode())
 

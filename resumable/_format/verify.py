@@ -64,11 +64,10 @@ class Verified:
 
 
 def verify(path: Path, *, now: datetime, unseal: Unseal | None = None) -> Verified:
-    """Look at all files of the checkpoint at *path*.
+    """Look at all files of the checkpoint at *path*; of encrypted ones without *unseal*, nothing can be told.
 
     Args:
         now: Stands in for time stamps that old documents lack.
-        unseal: Opens encrypted ones; without it, nothing can be told of them.
 
     Raises:
         StoreError: They cannot be read.
