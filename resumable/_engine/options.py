@@ -13,7 +13,7 @@ from .._errors import InputChangedError
 from .._json import check, decode, encode
 from .._runtime.clock import Clock, system_clock
 from .._strategies import SaveStrategy
-from .._text import command_for
+from .._text import command_for, shortened
 from ..stores import CheckpointStore
 from .quota import OnExhausted, check_policy
 
@@ -79,7 +79,10 @@ class Options:
             field = next(iter(changed))
             raise InputChangedError(
                 self.operation_id,
-                [f"{name} was {_short(saved[name])}, is {_short(value)}" for name, value in changed.items()],
+                [
+                    f"{name} was {shortened(saved[name], 80)}, is {shortened(value, 80)}"
+                    for name, value in changed.items()
+                ],
                 [
                     f"two operations:  put {{{field}}} into the operation_id",
                     f"it does not matter:  ignore_arguments=({names}), or leave it out of arguments=",
@@ -98,8 +101,3 @@ def _as_they_come_back(arguments: Mapping[str, Any]) -> dict[str, Any]:
     check(plain, "$.arguments")
     same: dict[str, Any] = decode(encode(plain, "$.arguments"))
     return same
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -14,8 +14,8 @@ from ..stores._names import PREFIX, SUFFIX, names_for, operation_id_in
 from . import journal
 from .document import UnknownFormatError
 
-_FILE = re.compile(r"(\.checkpoint_.+)\.(json|journal|lock)(\.prev|\.corrupt-[\w-]+)?", re.DOTALL)
-_KINDS = {"json": "checkpoint", "journal": "journal"}
+_FILE = re.compile(r"(\.checkpoint_.+)\.(json|journal)(\.prev|\.corrupt-[\w-]+)?", re.DOTALL)
+_ROLES = ("current", "previous", "kept")
 
 
 @dataclass(slots=True)
@@ -33,7 +33,6 @@ class FileFound:
         notes: What it holds, for people.
         saves: How many whole saves a journal holds.
         records: What each piece of a journal is, and whether it is good, one line each.
-        is_readable: Whether its bytes could be had.
         is_irregular: Whether it is a directory, a link, a pipe or the like.
     """
 
@@ -82,25 +81,23 @@ def operations_at(target: str, store: FileStore) -> list[Path]:
 def base_of(path: Path) -> Path | None:
     """The checkpoint that the file *path* belongs to, by its name; None if to none."""
     match = _FILE.fullmatch(path.name)
-    if match is None or match.group(2) == "lock":
-        return None
-    return path.with_name(match.group(1) + SUFFIX)
+    return path.with_name(match.group(1) + SUFFIX) if match is not None else None
 
 
 def files_of(base: Path) -> list[FileFound]:
     """In the order in which they are preferred: current, previous, kept; a checkpoint before its journal."""
     try:
-        names = list(base.parent.iterdir()) if base.parent.is_dir() else []
+        paths = sorted(base.parent.iterdir()) if base.parent.is_dir() else []
     except OSError as error:
         raise StoreError(f"cannot look into {base.parent}: {error.strerror or error}") from error
     found = []
-    for path in sorted(names):
+    for path in paths:
         match = _FILE.fullmatch(path.name)
-        if match is not None and match.group(2) in _KINDS and base_of(path) == base:
+        if match is not None and base_of(path) == base:
             suffix = match.group(3)
             role = "current" if suffix is None else "previous" if suffix == ".prev" else "kept"
-            found.append(FileFound(path, _KINDS[match.group(2)], role))
-    return sorted(found, key=lambda file: (("current", "previous", "kept").index(file.role), file.kind))
+            found.append(FileFound(path, "journal" if match.group(2) == "journal" else "checkpoint", role))
+    return sorted(found, key=lambda file: (_ROLES.index(file.role), file.kind))
 
 
 def read(file: FileFound) -> None:

@@ -19,12 +19,15 @@ from typing import Any
 
 import msgspec
 
-from .._json import decode
 from .document import UnknownFormatError, is_newer, newer
+
+Record = dict[str, Any]
 
 FORMAT = 2
 _HEADED = 1
 """The format whose journals begin with a header."""
+_NUMBER = itemgetter("seq")
+_decoder = msgspec.json.Decoder(Record)
 _MAX_PREFIX = 32
 _PREFIX = re.compile(rb"([1-9]\d{0,18}) ([0-9a-f]{8}) ")
 _BEGINNING = re.compile(rb"([1-9]\d{0,18}( [0-9a-f]{0,8}| [0-9a-f]{8} (\{.*)?)?)?", re.DOTALL)
@@ -55,19 +58,17 @@ class SnapshotFacts(msgspec.Struct, frozen=True):
 
 
 class JournalContent(msgspec.Struct, frozen=True):
-    """A journal as read.
+    """A journal as read: its saves, oldest first, and where each ends in bytes.
 
     Attributes:
         header: First line of a journal of format 1; empty for format 2.
-        records: The saves, oldest first.
-        ends: Where each record ends, in bytes.
         good_bytes: How much of the file is whole; what follows is a torn tail.
         crc: Of the last whole line.
         damage: What is wrong after ``good_bytes``, "" if nothing but a torn tail.
     """
 
-    header: dict[str, Any]
-    records: list[dict[str, Any]]
+    header: Record
+    records: list[Record]
     ends: list[int]
     good_bytes: int
     crc: int
@@ -85,11 +86,10 @@ class JournalContent(msgspec.Struct, frozen=True):
 
 
 def line(record: bytes, sequence: int, after: int) -> tuple[bytes, Position]:
-    """The line for a save, and the position that the next one goes on from.
+    """The line for the save *sequence*, and the position that the next one goes on from.
 
     Args:
         record: The save, an encoded JSON object.
-        sequence: Its number, above that of the save before.
         after: CRC of the position that it goes on from.
     """
     rest = record[1:] if record == b"{}" else b"," + record[1:]
@@ -107,8 +107,8 @@ def read(raw: bytes) -> JournalContent | None:
     A tail that was torn off while being written is left out. Anything else that is not as it was written is told in
     ``damage``: the lines before it are good.
     """
-    header: dict[str, Any] = {}
-    records: list[dict[str, Any]] = []
+    header: Record = {}
+    records: list[Record] = []
     ends: list[int] = []
     position, crc, last, damage = 0, 0, 0, ""
     while position < len(raw):
@@ -132,7 +132,7 @@ def read(raw: bytes) -> JournalContent | None:
     return JournalContent(header, records, ends, position, crc, damage)
 
 
-def _read_line(raw: bytes, start: int, crc: int) -> tuple[dict[str, Any], int, int] | None:
+def _read_line(raw: bytes, start: int, crc: int) -> tuple[Record, int, int] | None:
     prefix = _PREFIX.match(raw, start)
     if prefix is None:
         return None
@@ -142,10 +142,9 @@ def _read_line(raw: bytes, start: int, crc: int) -> tuple[dict[str, Any], int, i
     if raw[end : end + 1] != b"\n" or crc != int(prefix[2], 16):
         return None
     try:
-        value = decode(record)
+        return _decoder.decode(record), end + 1, crc
     except Exception:  # the CRC holds, so somebody made it so; whatever the parser says, it is no record
         return None
-    return (value, end + 1, crc) if isinstance(value, dict) else None
 
 
 def _is_torn(raw: bytes, start: int) -> bool:
@@ -197,18 +196,17 @@ def joined(older: bytes, newer: bytes) -> bytes:
     before, after = read(older), read(newer)
     if before is None or after is None or before.header or after.header or not before.records:
         return b""
-    last, start = before.records[-1]["seq"], 0
-    for record, end in zip(after.records, after.ends, strict=True):
-        if record["seq"] > last:
-            return older[: before.good_bytes] + newer[start:] if record["after"] == before.crc else b""
-        start = end
-    return b""
+    starts = (0, *after.ends)
+    more = bisect_right(after.records, before.newest, key=_NUMBER)
+    if more == len(after.records) or after.records[more]["after"] != before.crc:
+        return b""
+    return older[: before.good_bytes] + newer[starts[more] :]
 
 
 # -- which snapshot it fits -------------------------------------------------------------------------------------------
 
 
-def saves_for(content: JournalContent, snapshot: SnapshotFacts) -> list[dict[str, Any]]:
+def saves_for(content: JournalContent, snapshot: SnapshotFacts) -> list[Record]:
     """The saves that a journal adds to a snapshot, oldest first; none if it goes on from another one.
 
     Raises:
@@ -222,11 +220,11 @@ def saves_for(content: JournalContent, snapshot: SnapshotFacts) -> list[dict[str
         raise ValueError(f"its journal is damaged: {content.damage}; the {good} saves before that are good")
     if content.header:
         return _saves_after_header(content, snapshot)
-    saves = content.records[bisect_right(content.records, snapshot.generation, key=itemgetter("seq")) :]
+    saves = content.records[bisect_right(content.records, snapshot.generation, key=_NUMBER) :]
     return saves if saves and saves[0]["after"] == snapshot.crc else []
 
 
-def check_format(header: dict[str, Any]) -> None:
+def check_format(header: Record) -> None:
     """Make sure that this release can read a journal that begins with *header*.
 
     Raises:
@@ -241,10 +239,7 @@ def check_format(header: dict[str, Any]) -> None:
 
 
 def noted_crc(note: Any) -> int | None:
-    """The CRC that a snapshot notes for its journal: see :attr:`SnapshotFacts.crc`.
-
-    Args:
-        note: The snapshot's ``resumable.journal``: ``{"format": 2, "crc": …}``, or None.
+    """The :attr:`SnapshotFacts.crc` in a snapshot's ``resumable.journal``: ``{"format": 2, "crc": …}``, or None.
 
     Raises:
         UnknownFormatError: The journal that goes on from it is of a newer release.
@@ -265,7 +260,7 @@ def _unknown(found: object) -> UnknownFormatError:
     return UnknownFormatError(f"its journal: {newer('format', found, f'{FORMAT} and {_HEADED}')}")
 
 
-def _saves_after_header(content: JournalContent, snapshot: SnapshotFacts) -> list[dict[str, Any]]:
+def _saves_after_header(content: JournalContent, snapshot: SnapshotFacts) -> list[Record]:
     header, records = content.header, content.records
     if header.get("operation_id") != snapshot.operation_id:
         raise ValueError("its journal is of another operation")
@@ -278,12 +273,7 @@ def _saves_after_header(content: JournalContent, snapshot: SnapshotFacts) -> lis
 
 
 def position_after(content: JournalContent | None, snapshot: SnapshotFacts, size: int) -> Position | None:
-    """Where the next line of a journal goes on; None where none can follow, and a new snapshot must be made.
-
-    Args:
-        content: The journal as read.
-        size: All its bytes, with a torn tail.
-    """
+    """Where the next line goes on in a journal of *size* bytes; None where only a new snapshot can follow."""
     if snapshot.crc is None or not snapshot.generation:
         return None
     if not size:

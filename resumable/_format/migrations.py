@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-LEGACY_VERSION = "1.0"
-
-_LEGACY_VERSIONS = (LEGACY_VERSION, "1", 1)
+_LEGACY_VERSIONS = ("1.0", "1", 1)
 _LEGACY_NAMES = ("files_data", "processed_files", "processed_dirs")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECONDS_FROM = 1e11
@@ -16,25 +14,21 @@ _MILLISECONDS_FROM = 1e11
 
 
 def is_legacy(document: Mapping[str, Any]) -> bool:
-    """Whether *document* is a v1.0 one: it says so, or it names no version and holds a v1.0 field.
-
-    What names no version and holds no such field is nobody's checkpoint, and not this module's business.
-    """
+    """Whether *document* is a v1.0 one: it says so, or it names no version and holds a v1.0 field."""
     if document.get("version") is not None:
         return not isinstance(document["version"], bool) and document["version"] in _LEGACY_VERSIONS
     return any(name in document for name in _LEGACY_NAMES)
 
 
 def migrate(document: dict[str, Any], operation_id: str, *, modified_at: datetime) -> dict[str, Any]:
-    """The v2.0 document of *operation_id* that holds all that the v1.0 *document* does.
+    """The v2.0 document of *operation_id* that holds all that the v1.0 *document* does, and shares its values.
 
     ``files_data`` becomes a dict by path, ``metadata`` the metadata, ``timestamp`` the time of creation and of
     the last save, for v1.0 kept only one; everything else goes into the state under its own name, and so does a time
-    stamp that cannot be read. *document* stays as it is; the new one shares its values.
+    stamp that cannot be read.
 
     Args:
-        operation_id: The one asked for; v1.0 documents name none.
-        modified_at: When the document was written, as its store tells; for those without a time stamp.
+        modified_at: When the document was written; for those without a time stamp.
 
     Raises:
         ValueError: With the reason, for a person, if a field has a kind that v1.0 never had.
@@ -42,28 +36,19 @@ def migrate(document: dict[str, Any], operation_id: str, *, modified_at: datetim
     state = {name: value for name, value in document.items() if name not in ("version", "metadata")}
     if state.get("operation_id") == operation_id:
         del state["operation_id"]
-    _convert_lists(state)
-    saved_at = _instant(state.get("timestamp"))
-    if saved_at is None:
-        saved_at = _in_utc(modified_at)
-    else:
-        del state["timestamp"]
-    return {
-        "version": "2.0",
-        "operation_id": operation_id,
-        "state": state,
-        "metadata": _metadata(document, _progress(state)),
-        "created_at": saved_at.isoformat(),
-        "last_updated": saved_at.isoformat(),
-    }
-
-
-def _convert_lists(state: dict[str, Any]) -> None:
     if "files_data" in state:
         state["files_data"] = _by_path(state["files_data"])
     for name in ("processed_files", "processed_dirs"):
         if name in state:
             state[name] = _as_list(name, state[name])
+    saved_at = _instant(state.get("timestamp"))
+    if saved_at is None:
+        saved_at = _in_utc(modified_at)
+    else:
+        del state["timestamp"]
+    head = {"version": "2.0", "operation_id": operation_id, "state": state}
+    stamps = dict.fromkeys(("created_at", "last_updated"), saved_at.isoformat())
+    return head | {"metadata": _metadata(document, _progress(state))} | stamps
 
 
 def _by_path(files: Any) -> dict[str, Any]:
@@ -74,19 +59,14 @@ def _by_path(files: Any) -> dict[str, Any]:
         raise ValueError(f"its 'files_data' is neither an object nor a list, but {_kind(files)}")
     by_path: dict[str, Any] = {}
     for index, entry in enumerate(files):
-        path = _path_of(entry, index)
+        if not isinstance(entry, dict):
+            raise ValueError(f"files_data[{index}] is not an object with a 'path', but {_kind(entry)}")
+        path = entry.get("path")
+        if not isinstance(path, str):
+            raise ValueError(f"files_data[{index}] has no 'path' that is a text")
         if by_path.setdefault(path, entry) != entry:
             raise ValueError(f"its 'files_data' holds two different entries for {path!r}")
     return by_path
-
-
-def _path_of(entry: Any, index: int) -> str:
-    if not isinstance(entry, dict):
-        raise ValueError(f"files_data[{index}] is not an object with a 'path', but {_kind(entry)}")
-    path = entry.get("path")
-    if not isinstance(path, str):
-        raise ValueError(f"files_data[{index}] has no 'path' that is a text")
-    return path
 
 
 def _as_list(name: str, value: Any) -> list[Any]:
@@ -111,14 +91,11 @@ def _progress(state: dict[str, Any]) -> dict[str, int]:
     done = next((state[name] for name in (*_LEGACY_NAMES[1:], "files_data") if name in state), None)
     if done is not None:
         progress["processed_items"] = len(done)
-    total = next((state[name] for name in ("total_items", "total_files") if _is_count(state.get(name))), None)
+    totals = (state.get(name) for name in ("total_items", "total_files"))
+    total = next((value for value in totals if type(value) is int and value >= 0), None)
     if total is not None:
         progress["total_items"] = total
     return progress
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
 
 
 def _instant(stamp: Any) -> datetime | None:
@@ -139,12 +116,5 @@ def _in_utc(moment: datetime) -> datetime:
 
 def _kind(value: Any) -> str:
     """What JSON calls *value*."""
-    names = {
-        str: "a text",
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        list: "a list",
-        dict: "an object",
-    }
-    return names.get(type(value), "null")
+    names = {str: "a text", bool: "true or false", int: "a number", float: "a number", list: "a list"}
+    return names.get(type(value), "an object" if value is not None else "null")

@@ -17,12 +17,11 @@ from .verify import Recoverable, Unseal, Verified, verify
 
 @dataclass(slots=True)
 class Repaired:
-    """What was done.
+    """What was done: nothing if there was no problem.
 
     Attributes:
-        problem: What was wrong; "" if nothing, and nothing was done.
-        kept: Copies of the damaged files.
         best: The save that the next run goes on from.
+        kept: Copies of the damaged files.
     """
 
     operation_id: str
@@ -35,11 +34,7 @@ class Repaired:
 def repair(path: Path, *, now: datetime, unseal: Unseal | None = None) -> Repaired:
     """Make the last good save of the checkpoint at *path* the current one, while nobody works on it.
 
-    The damaged files stay beside it as ``….corrupt-<stamp>``. A checkpoint that is good is left as it is.
-
-    Args:
-        now: Stands in for time stamps that old documents lack, and names the copies.
-        unseal: Opens encrypted ones.
+    The damaged files stay beside it as ``….corrupt-<now>``. A checkpoint that is good is left as it is.
 
     Raises:
         CheckpointCorruptError: There is no good save, or nobody can tell: a newer release wrote what is there, or it
@@ -89,23 +84,19 @@ def _repair(found: Verified, repaired: Repaired, suffix: str) -> None:
     best, path = repaired.best, found.path
     for file in found.files:
         if file.role != "kept" and file.is_irregular:
-            repaired.kept.append(_move_aside(file.path, suffix))
+            # It can have no second name, and nothing can replace a directory.
+            repaired.kept.append(_free_name(file.path, suffix))
+            os.rename(file.path, repaired.kept[-1])
         elif file.role == "current" and (file.kind == "journal" or best.snapshot is not file):
             repaired.kept.append(_keep(file.path, suffix))
+    journal = path.with_suffix(".journal")
     if best.journal:
-        disk.replace(path.with_suffix(".journal"), [best.journal])
+        disk.replace(journal, [best.journal])
     else:
-        disk.unlink(path.with_suffix(".journal"))
+        disk.unlink(journal)
     if best.snapshot.role != "current":
         disk.replace(path, [best.snapshot.raw])
     disk.sync_directory(path.parent)
-
-
-def _move_aside(path: Path, suffix: str) -> Path:
-    """Rename what is no file: it can have no second name, and nothing can replace a directory."""
-    kept = _free_name(path, suffix)
-    os.rename(path, kept)
-    return kept
 
 
 def _keep(path: Path, suffix: str) -> Path:

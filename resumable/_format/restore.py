@@ -35,7 +35,6 @@ class Restored(msgspec.Struct):
     """A checkpoint as found, and what the next save must know to build upon it.
 
     Attributes:
-        snapshot: What the snapshot tells of its journal.
         size: Of the snapshot in bytes.
         sections: What the library keeps for itself, checked.
         position: Where the next journal line goes on; None if the next save must be a whole snapshot.
@@ -53,8 +52,10 @@ class Restored(msgspec.Struct):
     location: Path | str = ""
 
 
-def from_snapshot(raw: bytes, operation_id: str, now: datetime, beside: Beside | None = None) -> Restored:
-    """A checkpoint out of a document of any version, its sections not yet checked.
+def put_together(
+    snapshot: bytes, journal: bytes, operation_id: str, now: datetime, beside: Beside | None = None
+) -> Restored:
+    """A checkpoint out of a document of any version, and the journal that may go on from it.
 
     Args:
         beside: See :func:`decode_document`.
@@ -63,6 +64,14 @@ def from_snapshot(raw: bytes, operation_id: str, now: datetime, beside: Beside |
         UnknownFormatError: It may be good, but this program cannot tell.
         ValueError: With the reason, for a person.
     """
+    restored = _from_snapshot(snapshot, operation_id, now, beside)
+    if journal and restored.snapshot.generation:
+        _replay(restored, journal)
+    _check_sections(restored)
+    return restored
+
+
+def _from_snapshot(raw: bytes, operation_id: str, now: datetime, beside: Beside | None) -> Restored:
     refuse_unknown(raw)
     document = decode_document(raw, beside)
     version = document.get("version")
@@ -97,12 +106,8 @@ def from_snapshot(raw: bytes, operation_id: str, now: datetime, beside: Beside |
     return Restored(data, snapshot, len(raw), position=position_after(None, snapshot, 0), newest=generation)
 
 
-def check_sections(restored: Restored) -> None:
-    """Read what the library keeps for itself, and make sure that it has its shape.
-
-    Raises:
-        ValueError: It has not.
-    """
+def _check_sections(restored: Restored) -> None:
+    """Read what the library keeps for itself, and make sure that it has its shape."""
     restored.sections = read_sections(restored.data.internal)
     for name, kind in restored.sections.collections.items():
         value = restored.data.state.get(name)
@@ -141,13 +146,7 @@ class _Save(msgspec.Struct):
     loops: dict[str, dict[str, Any]] = {}
 
 
-def replay(restored: Restored, raw: bytes) -> None:
-    """Put the saves that journal *raw* holds on top of the snapshot.
-
-    Raises:
-        UnknownFormatError: A newer release wrote the journal.
-        ValueError: The journal is damaged, or a save in it does not fit.
-    """
+def _replay(restored: Restored, raw: bytes) -> None:
     content = read_journal(raw)
     saves = saves_for(content, restored.snapshot) if content is not None else []
     if saves:
@@ -231,10 +230,8 @@ def restored_from(stored: Stored, store: CheckpointStore, operation_id: str, *, 
     is_large = len(snapshot) + len(journal) >= _COLLECT_LATER_FROM
     try:
         with collector_paused() if is_large else contextlib.nullcontext():
-            restored = from_snapshot(snapshot, operation_id, now, _beside if len(snapshot) >= _BESIDE_FROM else None)
-            if restored.snapshot.generation and journal:
-                replay(restored, journal)
-            check_sections(restored)
+            beside = _beside if len(snapshot) >= _BESIDE_FROM else None
+            restored = put_together(snapshot, journal, operation_id, now, beside)
     except ValueError as error:
         # What may be good is not to be replaced by an older one.
         is_unknown = isinstance(error, UnknownFormatError)
@@ -260,7 +257,7 @@ def _beside(work: Callable[[], bool]) -> Callable[[], bool]:
 def _way_back(stored: Stored, store: CheckpointStore, operation_id: str, now: datetime) -> str | None:
     """Path of the snapshot, if it is good without its journal; else of the one before."""
     try:
-        check_sections(from_snapshot(stored.snapshot, operation_id, now))
+        put_together(stored.snapshot, b"", operation_id, now)
     except ValueError:
         return good_previous(store, operation_id, now)
     return str(stored.location) if isinstance(stored.location, Path) else None
@@ -271,7 +268,7 @@ def good_previous(store: CheckpointStore, operation_id: str, now: datetime) -> s
     try:
         previous = store.read(operation_id, previous=True)
         if previous is not None and isinstance(previous.location, Path):
-            from_snapshot(previous.snapshot, operation_id, now)
+            put_together(previous.snapshot, b"", operation_id, now)
             return str(previous.location)
     except Exception:  # whatever is wrong with it, it cannot be offered
         return None

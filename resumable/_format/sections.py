@@ -20,7 +20,6 @@ class Run(msgspec.Struct, omit_defaults=True):
         began, ended: UTC, ISO 8601; the end is that of its last save.
         items_before: Items that earlier runs have done.
         items: Items done over all runs when it was saved last.
-        reason: Of its last save.
         command: What started it, if that is known.
     """
 
@@ -62,7 +61,6 @@ class Sections(ListedSections):
         budget: What is left of the API's quotas.
         sinks: How far each output file goes, by the name that the user gave it.
         pace: What a forecast is made from.
-        costs: What saving has cost.
         arguments: Of the call that the operation is.
         others: Sections that this release does not know; they are kept.
         loops: Where each loop stands, by name.
@@ -117,13 +115,10 @@ def read_sections(internal: dict[str, Any]) -> Sections:
 
 
 class SavedSummary(msgspec.Struct, omit_defaults=True):
-    """Where an operation stands, in a few bytes that a store may keep beside each save.
+    """Where an operation stands, over all runs and loops, in a few bytes that a store may keep beside each save.
 
     Attributes:
-        items, total: Of all loops.
         at: When it was saved (UTC).
-        reason: Why it was saved.
-        saves, errors: Over all runs.
         is_by_hand: Whether no run made it, but a call of the manager.
     """
 
@@ -138,18 +133,9 @@ class SavedSummary(msgspec.Struct, omit_defaults=True):
 
 def summary_of(metadata: CheckpointMetadata, *, at: datetime, is_by_hand: bool = False) -> bytes:
     """The summary of a save, as JSON of 1 KiB at most."""
-    reason = metadata.last_save_reason
-    return encode(
-        SavedSummary(
-            at=at,
-            items=metadata.processed_items,
-            total=metadata.total_items,
-            reason=reason[:_LONGEST_REASON] if reason else None,
-            saves=metadata.save_count,
-            errors=metadata.error_count,
-            is_by_hand=is_by_hand,
-        )
-    )
+    reason = (metadata.last_save_reason or "")[:_LONGEST_REASON] or None
+    items, total = metadata.processed_items, metadata.total_items
+    return encode(SavedSummary(at, items, total, reason, metadata.save_count, metadata.error_count, is_by_hand))
 
 
 def read_summary(raw: bytes) -> SavedSummary | None:

@@ -27,7 +27,10 @@ def restored(operation_id: str, kind: type[Any], saved: Mapping[str, Any] | None
     if saved is None:
         return kind()
     try:
-        state = _converted(kind, saved)
+        if hasattr(kind, "model_validate_json"):
+            state = kind.model_validate_json(encode(saved))
+        else:
+            state = msgspec.convert(saved, kind, dec_hook=_decode, str_keys=True)
     except (msgspec.ValidationError, ValueError) as error:
         raise _misfit(operation_id, kind, [str(error)]) from None
     # A field that was renamed would begin anew, and what it held would be gone with the next save.
@@ -35,12 +38,6 @@ def restored(operation_id: str, kind: type[Any], saved: Mapping[str, Any] | None
     if lost:
         raise _misfit(operation_id, kind, [f"it has no field {name!r}" for name in sorted(lost)])
     return state
-
-
-def _converted(kind: type[Any], saved: Mapping[str, Any]) -> Any:
-    if hasattr(kind, "model_validate_json"):
-        return kind.model_validate_json(encode(saved))
-    return msgspec.convert(saved, kind, dec_hook=_decode, str_keys=True)
 
 
 def _misfit(operation_id: str, kind: type[Any], reasons: list[str]) -> InputChangedError:

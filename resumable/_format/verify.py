@@ -12,7 +12,7 @@ import msgspec
 from . import journal as _journal
 from .document import is_encrypted
 from .files import FileFound, files_of, operation_id_of, read
-from .restore import Restored, check_sections, from_snapshot, replay
+from .restore import Restored, put_together
 
 Unseal = Callable[[str, bytes], bytes]
 """Opens what an operation's encrypted file holds; raises ValueError if it cannot."""
@@ -64,11 +64,10 @@ class Verified:
 
 
 def verify(path: Path, *, now: datetime, unseal: Unseal | None = None) -> Verified:
-    """Look at all files of the checkpoint at *path*.
+    """Look at all files of the checkpoint at *path*; of encrypted ones without *unseal*, nothing can be told.
 
     Args:
         now: Stands in for time stamps that old documents lack.
-        unseal: Opens encrypted ones; without it, nothing can be told of them.
 
     Raises:
         StoreError: They cannot be read.
@@ -85,11 +84,8 @@ def verify(path: Path, *, now: datetime, unseal: Unseal | None = None) -> Verifi
     for journal in journals:
         if journal.is_readable:
             _look_into(journal, operation_id)
-    candidates: list[Recoverable] = []
-    for snapshot in snapshots:
-        if not snapshot.problem:
-            candidates.extend(_candidates(snapshot, journals, operation_id, now))
-    found.best = _best(candidates)
+    good = [snapshot for snapshot in snapshots if not snapshot.problem]
+    found.best = _best([each for snapshot in good for each in _candidates(snapshot, journals, operation_id, now)])
     found.problem = _problem(found, snapshots, journals, now)
     return found
 
@@ -149,15 +145,15 @@ def _records(content: _journal.JournalContent, size: int) -> Iterator[str]:
         yield f"bytes {content.good_bytes:,} to {size:,}: {kind}"
 
 
-def _candidates(
-    snapshot: FileFound, journals: list[FileFound], operation_id: str, now: datetime
-) -> Iterator[Recoverable]:
+def _candidates(snapshot: FileFound, journals: list[FileFound], key: str, now: datetime) -> Iterator[Recoverable]:
     try:
-        restored = _checked(from_snapshot(snapshot.content, operation_id, now))
+        restored = put_together(snapshot.content, b"", key, now)
     except ValueError as error:
         snapshot.fails(error)
         return
-    snapshot.notes = _told(restored)
+    data = restored.data
+    when = f"{data.last_updated:%Y-%m-%d %H:%M:%S} UTC"
+    snapshot.notes = f"saved {when}, {data.metadata.processed_items:,} items, {restored.size:,} bytes"
     yield Recoverable(restored, snapshot)
     for files, raw in _whole_journals(journals) if restored.snapshot.generation else ():
         found = _with_journal(restored, snapshot, raw, now)
@@ -191,8 +187,9 @@ def _with_journal(alone: Restored, snapshot: FileFound, raw: bytes, now: datetim
     count = len(ends)
     while bad - good > 1:
         journal = raw[: ends[count - 1]]
-        restored = _replayed(snapshot, journal, alone.data.operation_id, now)
-        if restored is None:
+        try:
+            restored = put_together(snapshot.content, journal, alone.data.operation_id, now)
+        except ValueError:
             bad = count
         else:
             best = Recoverable(restored, snapshot, (), journal, count, len(raw) - len(journal))
@@ -201,34 +198,14 @@ def _with_journal(alone: Restored, snapshot: FileFound, raw: bytes, now: datetim
     return best
 
 
-def _replayed(snapshot: FileFound, journal: bytes, operation_id: str, now: datetime) -> Restored | None:
-    try:
-        restored = from_snapshot(snapshot.content, operation_id, now)
-        replay(restored, journal)
-        return _checked(restored)
-    except ValueError:
-        return None
-
-
-def _checked(restored: Restored) -> Restored:
-    check_sections(restored)
-    return restored
-
-
 def _best(candidates: list[Recoverable]) -> Recoverable | None:
     """The current one, if it is good, else the newest; of each with the most saves."""
+
+    def newness(one: Recoverable) -> tuple[datetime, int, int]:
+        return one.restored.data.last_updated, one.restored.data.metadata.save_count, one.saves
+
     current = [one for one in candidates if one.snapshot.role == "current"]
-    return max(current or candidates, key=_newness, default=None)
-
-
-def _newness(one: Recoverable) -> tuple[datetime, int, int]:
-    return one.restored.data.last_updated, one.restored.data.metadata.save_count, one.saves
-
-
-def _told(restored: Restored) -> str:
-    data = restored.data
-    when = f"{data.last_updated:%Y-%m-%d %H:%M:%S} UTC"
-    return f"saved {when}, {data.metadata.processed_items:,} items, {restored.size:,} bytes"
+    return max(current or candidates, key=newness, default=None)
 
 
 def _problem(found: Verified, snapshots: list[FileFound], journals: list[FileFound], now: datetime) -> str:
@@ -243,12 +220,10 @@ def _problem(found: Verified, snapshots: list[FileFound], journals: list[FileFou
     if previous is not None and previous.is_irregular and previous.path.is_dir():
         return f"{previous.problem}, and takes the place of the checkpoint before: none can be saved"
     try:
-        restored = from_snapshot(current.content, found.operation_id, now)
-        if restored.snapshot.generation:
-            if journal is not None and not journal.is_readable:
-                return journal.problem
-            replay(restored, journal.raw if journal is not None else b"")
-        _checked(restored)
+        if journal is not None and not journal.is_readable:
+            alone = put_together(current.content, b"", found.operation_id, now)
+            return journal.problem if alone.snapshot.generation else ""
+        put_together(current.content, journal.raw if journal is not None else b"", found.operation_id, now)
     except ValueError as error:
         if journal is not None and not journal.problem:
             journal.fails(error)

@@ -71,8 +71,6 @@ class Entry:
     """One operation in a store's list.
 
     Attributes:
-        key: The operation id.
-        location: Where its checkpoint lies.
         summary: What the last save said about itself; empty if the store keeps no summaries.
         size: Bytes of the snapshot, 0 if unknown.
         term: Number of the last claim, 0 if unknown.

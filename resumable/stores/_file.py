@@ -96,9 +96,8 @@ class FileStore:
         """The operations whose id matches *pattern* (see :mod:`fnmatch`), sorted by file name."""
         found: dict[str, Path] = {}
         for path in sorted(self.directory.glob(f"{PREFIX}*{SUFFIX}")):
-            key = operation_id_in(path)
-            if key is None:
-                key = path.name[len(PREFIX) : -len(SUFFIX)]
+            told = operation_id_in(path)
+            key = told if told is not None else path.name[len(PREFIX) : -len(SUFFIX)]
             # A move that was cut short leaves a file under an older name, too.
             if fnmatchcase(key, pattern) and (key not in found or path.name == file_name(key)):
                 found[key] = path

@@ -20,8 +20,8 @@ class _Generation:
     journal: list[tuple[int, bytes]] = field(default_factory=list)
     is_committed: bool = False
 
-    def stored(self, location: str) -> Stored:
-        return Stored(self.snapshot, b"".join([data for _, data in self.journal]), location)
+    def stored(self, key: str) -> Stored:
+        return Stored(self.snapshot, b"".join([data for _, data in self.journal]), f"memory:{key}")
 
 
 @dataclass(slots=True)
@@ -67,11 +67,9 @@ class MemoryStore:
         """One consistent state of *key*, None if there is none."""
         check_operation_id(key)
         with self._lock:
-            operation = self._operations.get(key)
-            if operation is None:
-                return None
+            operation = self._operations.get(key, _Operation())
             found = operation.previous if previous else operation.current
-            return found.stored(self.describe(key)) if found is not None else None
+            return found and found.stored(key)
 
     def list(self, pattern: str = "*") -> Iterator[Entry]:
         """The operations whose id matches *pattern* (see :mod:`fnmatch`)."""
@@ -103,7 +101,7 @@ class MemoryLease(OwnedLease):
         """What is stored, None if nothing is."""
         with self._lock:
             current = self._operation.current
-            return current.stored(f"memory:{self._key}") if current is not None else None
+            return current and current.stored(self._key)
 
     def append(self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Meanwhile = None) -> None:
         """Add *data* to the journal as save *sequence*. See :meth:`Lease.append`."""
