@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import zlib
 from argparse import ArgumentTypeError
+from collections import Counter
 from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
 
-_SECTION = "resumable: where it was stopped"
 _crashes = pytest.StashKey[Any]()
-_stops = pytest.StashKey[list[str]]()
-_functions = pytest.StashKey[set[str]]()
+_stops = pytest.StashKey[Counter[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,7 +34,7 @@ def _count(text: str) -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_stops], config.stash[_functions] = [], set()
+    config.stash[_stops] = Counter()
 
 
 @pytest.fixture
@@ -51,15 +50,14 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     times = item.config.getoption("resumable_crash")
     if not times or "prove_resumable" in getattr(item, "fixturenames", ()):
         return (yield)
-    from .testing._crashes import Crashes
+    from .testing.crashes import Crashes
 
     crashes = item.stash[_crashes] = Crashes(times, seed=zlib.crc32(item.nodeid.encode()))
     try:
         with crashes.installed():
             return (yield)
     finally:
-        item.config.stash[_stops] += crashes.told
-        item.config.stash[_functions] |= crashes.functions
+        item.config.stash[_stops].update(crashes.stops)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -67,26 +65,21 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     report: Any = yield
     crashes = item.stash.get(_crashes, None)
     if report.when == "call" and report.failed and crashes is not None and crashes.told:
-        report.sections.append((_SECTION, "\n".join(crashes.told)))
+        report.sections.append(("resumable: where it was stopped", "\n".join(crashes.told)))
     return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    told: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
-    if told is not None:  # a process of pytest-xdist: it tells the one that prints
-        functions: set[str] = session.config.stash[_functions]
-        told["resumable"] = session.config.stash[_stops], list(functions)
+    stops = session.config.stash[_stops]
+    getattr(session.config, "workeroutput", {})["resumable"] = dict(stops)  # pytest-xdist: for the process that prints
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    stash: pytest.Stash = node.config.stash
-    stops, functions = getattr(node, "workeroutput", {}).get("resumable", ([], []))
-    stash[_stops].extend(stops)
-    stash[_functions].update(functions)
+    node.config.stash[_stops].update(getattr(node, "workeroutput", {}).get("resumable", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if config.getoption("resumable_crash"):
-        stops, functions = len(config.stash[_stops]), len(config.stash[_functions])
-        terminalreporter.write_line(f"resumable: {functions} functions were stopped, {stops} times in all")
+        stops = config.stash[_stops]
+        terminalreporter.write_line(f"resumable: {len(stops)} functions were stopped, {stops.total()} times in all")

@@ -11,7 +11,6 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 from .._errors import StoreError
 from ..stores import CheckpointStore, Entry, Holder, Lease, SimpleStore, Stored, open_store
@@ -101,7 +100,6 @@ class FaultyStore:
     stands for the beginning of any save: an append or a stage.
 
     Args:
-        store: What :func:`~resumable.stores.open_store` takes.
         fails_on: By verb, what each call of it raises. May be changed at any time through the attribute of that name.
 
     Attributes:
@@ -114,7 +112,7 @@ class FaultyStore:
         fails_on: Mapping[str, BaseException] | None = None,
     ) -> None:
         self.store = open_store(store)
-        self.traits = self.store.traits
+        self.traits, self.describe = self.store.traits, self.store.describe
         self.fails_on = {_checked(verb): error for verb, error in (fails_on or {}).items()}
         self.fails: BaseException | None = None
         self._next: defaultdict[str, deque[BaseException]] = defaultdict(deque)
@@ -140,9 +138,6 @@ class FaultyStore:
         self.call("list")
         return self.store.list(pattern)
 
-    def describe(self, key: str | None = None) -> Path | str:
-        return self.store.describe(key)
-
     def close(self) -> None:
         self.call("close")
         self.store.close()
@@ -164,10 +159,7 @@ class FaultyLease:
     def __init__(self, store: FaultyStore, lease: Lease) -> None:
         self._store = store
         self._lease = lease
-
-    @property
-    def term(self) -> int:
-        return self._lease.term
+        self.term, self.where, self.release = lease.term, lease.where, lease.release
 
     @property
     def next(self) -> int:
@@ -191,9 +183,6 @@ class FaultyLease:
         self._store.call("commit")
         commit(summary)
 
-    def where(self) -> int:
-        return self._lease.where()
-
     def renew(self) -> None:
         self._store.call("renew")
         self._lease.renew()
@@ -201,9 +190,6 @@ class FaultyLease:
     def delete(self) -> bool:
         self._store.call("delete")
         return self._lease.delete()
-
-    def release(self) -> None:
-        self._lease.release()
 
 
 def _checked(verb: str) -> str:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import difflib
 import pprint
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from ._probe import Opening, Place
 
-_SHOWN = 3
-"""So many findings are told in full."""
 _DIFF_LINES = 20
 
 HINTS = {
@@ -33,7 +31,7 @@ class Finding:
     """One case that went wrong.
 
     Attributes:
-        kind: One of ``HINTS``.
+        kind: What went wrong, one of ``HINTS``.
         how: ``killed``, ``interrupted``, …
         place: Where the run was stopped, if it was.
         details: What differs: ``-`` uninterrupted, ``+`` stopped and run again.
@@ -88,11 +86,7 @@ def _extent(proof: Proof) -> str:
 
 
 class ProofFailed(AssertionError):
-    """The job is not resumable; the text says where, and what differs.
-
-    Attributes:
-        proof: All that was tried and found.
-    """
+    """The job is not resumable; the text says where, and what differs. ``proof`` has all that was tried and found."""
 
     __module__ = "resumable.testing"
 
@@ -120,9 +114,6 @@ def _failure(proof: Proof) -> str:
     return "\n\n".join(blocks)
 
 
-# -- comparing --------------------------------------------------------------------------------------------------------
-
-
 def diff(expected: Any, found: Any) -> str:
     """What differs, a few lines of it: ``-`` expected, ``+`` found."""
     lines = list(difflib.ndiff(_lines(expected), _lines(found)))
@@ -137,32 +128,21 @@ def _lines(value: Any) -> list[str]:
     return pprint.pformat(value, width=100).splitlines()
 
 
-def judge_effects(
-    expected: Any, found: Any, allowed: Iterable[Any], *, exactly_once: bool
-) -> Iterable[tuple[str, str]]:
-    """What is wrong with the effects *found*, as kinds and details.
-
-    Args:
-        allowed: May stand in *found* once more: they came after the last save.
-    """
+def judge_effects(expected: Any, found: Any, late: Iterable[Any], *, exactly_once: bool) -> Iterator[tuple[str, str]]:
+    """What is wrong with the effects *found*, as kinds and details; *late* came after the last save, and may repeat."""
     if not isinstance(expected, list | tuple) or not isinstance(found, list | tuple):
         if expected != found:
-            yield _kind_of(expected, found), diff(expected, found)
+            is_less = len(repr(found)) < len(repr(expected))
+            yield "effect missing" if is_less else "effect repeated", diff(expected, found)
         return
     want, have = Counter(map(_key, expected)), Counter(map(_key, found))
-    may = Counter() if exactly_once else Counter(map(_key, allowed))
+    may = Counter() if exactly_once else Counter(map(_key, late))
     if missing := want - have:
         yield "effect missing", _listed("-", missing)
     if strange := Counter({key: count for key, count in have.items() if key not in want}):
         yield "effect unexpected", _listed("+", strange)
     if repeated := have - want - may - strange:
         yield "effect repeated", _listed("+", repeated)
-
-
-def _kind_of(expected: Any, found: Any) -> str:
-    """For effects that are no list: from their size, what happened to them."""
-    more, less = len(repr(found)), len(repr(expected))
-    return "effect missing" if more < less else "effect repeated"
 
 
 def _key(effect: Any) -> Any:

@@ -27,11 +27,9 @@ from .._runtime.observer import Observed
 from .._strategies import SaveDecision, SaveStrategy, every
 from ..stores import CheckpointStore
 
-_LIBRARIES = tuple(
-    {
-        os.path.dirname(os.path.dirname(__file__)) + os.sep,
-        *(p + os.sep for n, p in sysconfig.get_paths().items() if "lib" in n),
-    }
+_LIBRARIES = (
+    os.path.dirname(os.path.dirname(__file__)) + os.sep,
+    *{path + os.sep for name, path in sysconfig.get_paths().items() if "lib" in name},
 )
 
 
@@ -95,13 +93,8 @@ class Opening:
         return f"{self.operation_id!r} " + (f"resumed after item {self.items}" if self.resumed else "began anew")
 
 
-def never(place: Place) -> bool:
-    """Stop nowhere."""
-    return False
-
-
-@dataclass(slots=True)
-class Probe:
+@dataclass(eq=False)
+class Probe(observer.Observer):
     """Watches one run, in the thread that installs it.
 
     Args:
@@ -113,8 +106,8 @@ class Probe:
         is_here: Whether what runs now belongs to the run that is watched.
     """
 
-    wants: Callable[[Place], bool] = never
-    stop: Callable[[Probe], NoReturn] | None = None
+    wants: Callable[[Place], bool] = lambda place: False
+    stop: Callable[[Probe], NoReturn] = lambda probe: probe.kill()
     store: CheckpointStore | None = None
     save_every: int | None = None
     count_effects: Callable[[], int] = lambda: 0
@@ -137,20 +130,31 @@ class Probe:
             raise SimulatedKill  # somebody caught the first one; a dead process does nothing any more
         if self.stopped is not None or not self.open:
             return
-        items = max((core.processed_items for core in self.open if isinstance(core, Operation)), default=0)
+        items = max((operation.processed_items for operation in self._operations()), default=0)
         user = frame if frame is not None else _user_frame()
         file, line = (user.f_code.co_filename, user.f_lineno) if user is not None else ("", 0)
         place = Place(kind, items, self.saves, file, line)
         self.places.append(place)
         if self.wants(place):
             self.stopped = place
-            assert self.stop is not None
             self.stop(self)
 
+    def _operations(self) -> list[Operation]:
+        return [opened for opened in self.open if isinstance(opened, Operation)]
+
+    def release(self) -> None:
+        """Let go of what a kill between two lines left open; a process that dies lets go of its locks, too."""
+        for operation in self._operations():
+            operation.release()
+
     def kill(self) -> NoReturn:
-        """Stop as a ``kill -9`` would, as far as that is possible in one process."""
+        """Stop like a ``kill -9``, as far as that is possible in one process."""
         self._is_dead = True
         raise SimulatedKill
+
+    def interrupt(self) -> NoReturn:
+        """Stop like Ctrl-C."""
+        raise SimulatedInterrupt
 
     def trace(self, frame: FrameType, event: str, argument: Any) -> Any:
         """For ``sys.settrace``: lines of user code are places."""
@@ -159,6 +163,48 @@ class Probe:
         if event == "line" and not self._is_dead:
             self.at("line", frame=frame)
         return self.trace
+
+    def configure(self, options: Options) -> Options:
+        store = self.store if self.store is not None else options.store
+        strategy = every(items=self.save_every) if self.save_every is not None else options.strategy
+        # A thread that writes beside the loop would go on after the kill.
+        return dataclasses.replace(options, store=store, strategy=_AskedAtEachItem(strategy), works_beside=False)
+
+    def opened(self, operation: Observed) -> None:
+        if self.is_here():  # what runs beside it goes on when it is stopped
+            self.open.append(operation)
+            self.openings.append(Opening(operation.operation_id, operation.resumed, operation.processed_items))
+
+    def closed(self, operation: Observed) -> None:
+        self._forget(operation)
+
+    def checking_in(self, operation: Observed) -> None:
+        self.at("tick")
+
+    def checked_in(self, operation: Observed) -> None:
+        self.at("ticked")
+
+    def saving(self, operation: Observed | None, reason: str) -> None:
+        self.at("save")
+
+    def saved(self, operation: Observed | None, reason: str, seconds: float) -> None:
+        self.saves += 1
+        self.saved_effects = self.count_effects()
+        self.at("saved")
+
+    def finalizing(self, operation: Observed | None) -> None:
+        self.at("finalize")
+
+    def managed(self, manager: CheckpointManager) -> None:
+        if self.store is not None:
+            manager.store = self.store
+        self.open.append(manager)
+
+    def finalized(self, manager: CheckpointManager) -> None:
+        self._forget(manager)
+
+    def _forget(self, thing: object) -> None:
+        self.open[:] = [other for other in self.open if other is not thing]
 
 
 @functools.lru_cache(maxsize=4096)
@@ -176,86 +222,23 @@ def _shown(file: str) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-# -- installing it ----------------------------------------------------------------------------------------------------
-
-
 @contextlib.contextmanager
 def installed(probe: Probe) -> Iterator[None]:
     """While in the block, *probe* watches all that runs."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(observer.installed(_Watcher(probe)))
+        stack.enter_context(observer.installed(probe))
         stack.enter_context(disk.without_syncs())  # no power is cut here
         if probe.lines:
             stack.enter_context(interpreter.traced(probe.trace))
-        stack.callback(_let_go, probe)
+        stack.callback(probe.release)
         yield
 
 
-def _let_go(probe: Probe) -> None:
-    """What a kill between two lines left open; a process that dies lets go of its locks, too."""
-    for operation in [operation for operation in probe.open if isinstance(operation, Operation)]:
-        operation.release()
-
-
-class _Watcher(observer.Observer):
-    """Brings a probe to each place at which the run can be stopped."""
-
-    def __init__(self, probe: Probe) -> None:
-        self._probe = probe
-
-    def configure(self, options: Options) -> Options:
-        probe = self._probe
-        strategy = every(items=probe.save_every) if probe.save_every is not None else options.strategy
-        return dataclasses.replace(
-            options,
-            store=probe.store if probe.store is not None else options.store,
-            strategy=_AskedAtEachItem(strategy),
-            works_beside=False,  # a thread would go on after the kill
-        )
-
-    def opened(self, operation: Observed) -> None:
-        if self._probe.is_here():  # what runs beside it goes on when it is stopped
-            self._probe.open.append(operation)
-            opening = Opening(operation.operation_id, operation.resumed, operation.processed_items)
-            self._probe.openings.append(opening)
-
-    def closed(self, operation: Observed) -> None:
-        self._forget(operation)
-
-    def checking_in(self, operation: Observed) -> None:
-        self._probe.at("tick")
-
-    def checked_in(self, operation: Observed) -> None:
-        self._probe.at("ticked")
-
-    def saving(self, operation: Observed | None, reason: str) -> None:
-        self._probe.at("save")
-
-    def saved(self, operation: Observed | None, reason: str, seconds: float) -> None:
-        self._probe.saves += 1
-        self._probe.saved_effects = self._probe.count_effects()
-        self._probe.at("saved")
-
-    def finalizing(self, operation: Observed | None) -> None:
-        self._probe.at("finalize")
-
-    def managed(self, manager: CheckpointManager) -> None:
-        if self._probe.store is not None:
-            manager.store = self._probe.store
-        self._probe.open.append(manager)
-
-    def finalized(self, manager: CheckpointManager) -> None:
-        self._forget(manager)
-
-    def _forget(self, thing: object) -> None:
-        self._probe.open[:] = [other for other in self._probe.open if other is not thing]
-
-
+@dataclass(frozen=True)
 class _AskedAtEachItem(SaveStrategy):
     """Asks *strategy* at each item, so that each is a place."""
 
-    def __init__(self, strategy: SaveStrategy) -> None:
-        self._strategy = strategy
+    strategy: SaveStrategy
 
     def should_save(self, context: CheckpointContext) -> SaveDecision:
-        return self._strategy.should_save(context)
+        return self.strategy.should_save(context)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import random
 import warnings
 from collections.abc import Callable, Iterator, MutableSequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ._findings import Finding, Proof, ProofFailed, diff, judge_effects
 from ._probe import Place
-from ._run import Effects, Outcome, Stop, Trial, fresh_directory
+from ._run import Effects, Outcome, Stop, Trial, fresh_directory, takes_directory
 
 _BETWEEN_ITEMS = frozenset({"tick", "ticked"})
-_PAST = {"kill": "killed", "interrupt": "interrupted"}
 
 
 def prove_resumable(
@@ -62,7 +60,7 @@ def prove_resumable(
     prover = _Prover(job, effects, reset, result, exactly_once, hard)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # a kill closes no file of the job's
-        proof = prover.prove(save_every, random.Random(seed), max_cases, mid_item_errors, seed)
+        proof = prover.prove(save_every, max_cases, mid_item_errors, seed)
     if proof.findings:
         raise ProofFailed(proof)
     return proof
@@ -70,7 +68,7 @@ def prove_resumable(
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    how: str
+    how: Literal["kill", "interrupt"]
     save_every: int
     number: int
 
@@ -84,14 +82,12 @@ class _Prover:
     exactly_once: bool
     hard: bool
 
-    def prove(
-        self, save_every: tuple[int, ...], chance: random.Random, most: int | None, mid_item: bool, seed: int
-    ) -> Proof:
+    def prove(self, save_every: tuple[int, ...], most: int | None, mid_item: bool, seed: int) -> Proof:
         runs = {step: self._uninterrupted(step) for step in save_every}
         first = runs[save_every[0]]
         again = self._uninterrupted(save_every[0])
         cases = [case for step, run in runs.items() for case in _cases(step, run.places, mid_item)]
-        chosen = _chosen(cases, most, chance)
+        chosen = _chosen(cases, most, random.Random(seed))
         items = max((place.items for place in first.places), default=0)
         saves = max((place.saves for place in first.places), default=0)
         proof = Proof(len(chosen), len(cases), items, saves, seed)
@@ -111,15 +107,7 @@ class _Prover:
         if self.reset is not None:
             self.reset()
         with fresh_directory() as directory:
-            yield Trial(
-                self.job,
-                directory,
-                takes_directory=_takes_directory(self.job),
-                result=self.result,
-                effects=self.effects,
-                save_every=save_every,
-                is_hard=self.hard,
-            )
+            yield Trial(self.job, directory, self.result, self.effects, save_every, is_hard=self.hard)
 
     def _uninterrupted(self, save_every: int) -> Outcome:
         with self._trial(save_every) as trial:
@@ -135,15 +123,13 @@ class _Prover:
         for _, details in judge_effects(first.effects, again.effects, (), exactly_once=True):
             yield Finding(kind, f"the effects; {how}", details=details)
 
-    # -- one case
-
     def _try(self, case: _Case, expected: Outcome) -> Iterator[Finding]:
         count = iter(range(case.number + 1))
         stop = Stop(case.how, lambda place: next(count) == case.number)
         with self._trial(case.save_every) as trial:
             stopped = trial.run(stop)
             ended = trial.run() if stopped.stopped is not None else stopped
-        yield from self._judge(_PAST[case.how], expected, stopped, ended)
+        yield from self._judge(f"{case.how}ed", expected, stopped, ended)
 
     def _judge(self, how: str, expected: Outcome, stopped: Outcome, ended: Outcome) -> Iterator[Finding]:
         place, openings = stopped.stopped, tuple(ended.openings)
@@ -157,7 +143,7 @@ class _Prover:
 
     def _wrong_effects(self, expected: Outcome, stopped: Outcome, ended: Outcome) -> Iterator[tuple[str, str]]:
         want, before, have = expected.effects, stopped.effects, ended.effects
-        if _takes_directory(self.job):
+        if takes_directory(self.job):
             yield from judge_effects(want[1], have[1], (), exactly_once=True)
             want, before, have = want[0], before[0], have[0]
         allowed = before[stopped.saved_effects :] if isinstance(before, list | tuple) else ()
@@ -178,15 +164,6 @@ class _Prover:
             yield Finding("run again failed", how, details=last.error)
         elif expected.result != last.result:
             yield Finding("result diverged", how, details=diff(expected.result, last.result))
-
-
-def _takes_directory(job: Callable[..., Any]) -> bool:
-    try:
-        parameters = inspect.signature(job).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return any(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
 
 
 def _cases(save_every: int, places: list[Place], mid_item: bool) -> Iterator[_Case]:

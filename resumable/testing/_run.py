@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import inspect
@@ -15,10 +16,10 @@ import warnings
 from collections.abc import Callable, Iterator, MutableSequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from ..stores import FileStore
-from ._probe import Opening, Place, Probe, SimulatedInterrupt, SimulatedKill, installed, never
+from ._probe import Opening, Place, Probe, installed, is_user_code
 
 Effects = MutableSequence[Any] | Callable[[], Any] | None
 
@@ -29,14 +30,13 @@ class Outcome:
 
     Attributes:
         result: What it returned, or what was read after it.
-        error: What it raised, as text; "" if nothing.
         stopped: Where it was stopped, None if it came to its end.
         effects: What had been done to the world when it ended, earlier runs included.
         saved_effects: How many effects there were at its last save.
     """
 
     result: Any = None
-    error: str = ""
+    error: str = ""  # nothing was raised
     places: list[Place] = field(default_factory=list)
     openings: list[Opening] = field(default_factory=list)
     stopped: Place | None = None
@@ -46,92 +46,70 @@ class Outcome:
 
 @dataclass(slots=True)
 class Stop:
-    """How and where a run is to be stopped.
+    """How and where a run is to be stopped."""
 
-    Attributes:
-        how: ``kill`` or ``interrupt``.
-        wants: Whether it is this place.
-    """
-
-    how: str
+    how: Literal["kill", "interrupt"]
     wants: Callable[[Place], bool]
 
 
+@dataclass
 class Trial:
     """One case: runs that share a checkpoint directory and the effects.
 
-    Args:
-        job: Called with a directory of its own, if *takes_directory*, else without arguments.
+    Attributes:
+        root: An empty directory.
         is_hard: Runs in children, and kills them with SIGKILL.
     """
 
-    def __init__(
-        self,
-        job: Callable[..., Any],
-        directory: Path,
-        *,
-        takes_directory: bool,
-        result: Callable[[], Any] | None,
-        effects: Effects,
-        save_every: int,
-        is_hard: bool,
-    ) -> None:
-        self._job = job
-        self._takes_directory = takes_directory
-        self._result = result
-        self._effects = effects
-        self._save_every = save_every
-        self._is_hard = is_hard
-        self._files = directory / "files"
-        self._checkpoints = directory / "checkpoints"
-        self._report = directory / "report"
+    job: Callable[..., Any]
+    root: Path
+    result: Callable[[], Any] | None
+    effects: Effects
+    save_every: int
+    is_hard: bool
+
+    def __post_init__(self) -> None:
+        self.takes_directory = takes_directory(self.job)
+        self._files, self._checkpoints, self._report = map(self.root.joinpath, ("files", "checkpoints", "report"))
         self._files.mkdir()
 
     def run(self, stop: Stop | None = None) -> Outcome:
         """Run the job; again, if it was run before."""
-        if self._is_hard:
-            return self._run_in_child(stop)
-        probe = self._probe(stop)
-        outcome = self._watched(probe)
-        outcome.effects = self.effects()
+        outcome = self._run_in_child(stop) if self.is_hard else self._watched(self._probe(stop))
+        outcome.effects = self._effects_now()
         return outcome
 
     def _probe(self, stop: Stop | None) -> Probe:
-        probe = Probe(store=FileStore(self._checkpoints), save_every=self._save_every, count_effects=self._count)
+        probe = Probe(store=FileStore(self._checkpoints), save_every=self.save_every, count_effects=self._count)
         if stop is not None:
             probe.wants = stop.wants
-            kill = self._die if self._is_hard else Probe.kill
-            probe.stop = kill if stop.how == "kill" else interrupt
+            kill = self._die if self.is_hard else Probe.kill
+            probe.stop = kill if stop.how == "kill" else Probe.interrupt
         return probe
 
     def _watched(self, probe: Probe) -> Outcome:
-        outcome = Outcome()
+        result, problem = None, ""
         try:
             with installed(probe), _environment("CHECKPOINT_DIR", str(self._checkpoints)):
-                returned = _ended(self._job(self._files) if self._takes_directory else self._job())
-            outcome.result = _copied(self._result() if self._result is not None else returned)
+                returned = _ended(self.job(self._files) if self.takes_directory else self.job())
+            result = _copied(self.result() if self.result is not None else returned)
         except BaseException as error:
             if probe.stopped is None and not isinstance(error, Exception):
                 raise  # a real Ctrl-C, or the end of a test
-            if probe.stopped is None:
-                outcome.error = _told(error)
-        outcome.places, outcome.openings, outcome.stopped = probe.places, probe.openings, probe.stopped
-        outcome.saved_effects = probe.saved_effects
-        return outcome
+            problem = _told(error) if probe.stopped is None else ""
+        return _outcome(probe, result, problem)
 
-    # -- effects
-
-    def effects(self) -> Any:
-        """A copy of what was done to the world until now."""
-        found = self._effects() if callable(self._effects) else self._effects
+    def _effects_now(self) -> Any:
+        found = self._found()
         own = _copied(list(found) if isinstance(found, MutableSequence) else found)
-        return (own, _files_in(self._files)) if self._takes_directory else own
+        return (own, _files_in(self._files)) if self.takes_directory else own
 
     def _count(self) -> int:
-        found = self._effects() if callable(self._effects) else self._effects
+        found = self._found()
         return len(found) if isinstance(found, list | tuple | MutableSequence) else 0
 
-    # -- children
+    def _found(self) -> Any:
+        return self.effects() if callable(self.effects) else self.effects
 
     def _run_in_child(self, stop: Stop | None) -> Outcome:
         self._report.unlink(missing_ok=True)
@@ -140,11 +118,10 @@ class Trial:
             self._be_child(stop)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if not self._report.exists():
-            return Outcome(error=f"the child process ended with {status} and told nothing", effects=self.effects())
+            return Outcome(error=f"the child process ended with {status} and told nothing")
         outcome, effects = pickle.loads(self._report.read_bytes())
-        if isinstance(self._effects, MutableSequence):
-            self._effects[:] = effects
-        outcome.effects = self.effects()
+        if isinstance(self.effects, MutableSequence):
+            self.effects[:] = effects
         assert isinstance(outcome, Outcome)
         return outcome
 
@@ -160,12 +137,12 @@ class Trial:
             os._exit(code)
 
     def _die(self, probe: Probe) -> NoReturn:
-        self._tell(Outcome("", "", probe.places, probe.openings, probe.stopped, None, probe.saved_effects))
+        self._tell(_outcome(probe))
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
     def _tell(self, outcome: Outcome) -> None:
-        effects = list(self._effects) if isinstance(self._effects, MutableSequence) else None
+        effects = list(self.effects) if isinstance(self.effects, MutableSequence) else None
         try:
             told = pickle.dumps((outcome, effects))
         except Exception as error:
@@ -174,17 +151,22 @@ class Trial:
         self._report.write_bytes(told)
 
 
+def takes_directory(job: Callable[..., Any]) -> bool:
+    """Whether *job* is called with a directory of its own for its files."""
+    try:
+        parameters = inspect.signature(job).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return any(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
+
+
+def _outcome(probe: Probe, result: Any = None, error: str = "") -> Outcome:
+    return Outcome(result, error, probe.places, probe.openings, probe.stopped, saved_effects=probe.saved_effects)
+
+
 def _ended(returned: Any) -> Any:
-    """What a job returns; a coroutine is run to its end."""
-    if not inspect.iscoroutine(returned):
-        return returned
-    import asyncio
-
-    return asyncio.run(returned)
-
-
-def interrupt(probe: Probe) -> NoReturn:
-    raise SimulatedInterrupt
+    return asyncio.run(returned) if inspect.iscoroutine(returned) else returned
 
 
 def _fork() -> int:
@@ -196,14 +178,12 @@ def _fork() -> int:
 def _told(error: BaseException) -> str:
     """The error, and the line of the user's code that raised it."""
     text = f"{type(error).__name__}: {error}"
-    frames = traceback.extract_tb(error.__traceback__)
-    package = os.path.dirname(os.path.dirname(__file__))
-    users = [frame for frame in frames if not frame.filename.startswith(package)]
+    users = [frame for frame in traceback.extract_tb(error.__traceback__) if is_user_code(frame.filename)]
     return text if not users else f"{text}\n(at {users[-1].filename}:{users[-1].lineno}: {users[-1].line})"
 
 
 def _copied(value: Any) -> Any:
-    """A copy of what it is now: the job may go on changing it."""
+    """What *value* is now: the job may go on changing it."""
     try:
         return copy.deepcopy(value)
     except Exception:
@@ -237,6 +217,3 @@ def fresh_directory() -> Iterator[Path]:
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None
     with tempfile.TemporaryDirectory(prefix="resumable-proof-", dir=memory, ignore_cleanup_errors=True) as name:
         yield Path(name).resolve()
-
-
-__all__ = ["Effects", "Outcome", "SimulatedKill", "Stop", "Trial", "fresh_directory", "never"]

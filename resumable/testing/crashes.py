@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, NoReturn
 
 from .._api.call import ResumableFunction
 from ._probe import Place, Probe, SimulatedInterrupt, SimulatedKill, installed
-from ._run import interrupt
 
 _RUNNING: ContextVar[Probe | None] = ContextVar("resumable_crash", default=None)
 _KINDS = frozenset({"tick", "ticked", "save", "saved"})
@@ -23,6 +23,7 @@ class Crashes:
 
     Attributes:
         told: One line for each stop.
+        stops: How often each function was stopped.
     """
 
     def __init__(self, times: int, seed: int) -> None:
@@ -30,7 +31,7 @@ class Crashes:
         self._chance = random.Random(seed)
         self._is_busy = False
         self.told: list[str] = []
-        self.functions: set[str] = set()
+        self.stops: Counter[str] = Counter()
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
@@ -42,7 +43,7 @@ class Crashes:
             again = functools.partial(original, function, *arguments)
             if self._is_busy:  # within a function that is stopped, or beside it
                 return again()
-            return self._call_async(function.name, again) if function.is_async else self._call(function, again)
+            return self._call_async(function.name, again) if function.is_async else self._call(function.name, again)
 
         ResumableFunction.__call__ = call  # type: ignore[method-assign, assignment]
         try:
@@ -50,13 +51,13 @@ class Crashes:
         finally:
             ResumableFunction.__call__ = original  # type: ignore[method-assign]
 
-    def _call(self, function: ResumableFunction, call: Callable[[], Any]) -> Any:
+    def _call(self, name: str, call: Callable[[], Any]) -> Any:
         for number in range(self._times):
             with self._stopping(number) as probe:
                 try:
                     return call()
                 except (SimulatedKill, SimulatedInterrupt):
-                    self._tell(function.name, probe, number)
+                    self._tell(name, probe, number)
         return call()
 
     async def _call_async(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:
@@ -79,9 +80,8 @@ class Crashes:
             return place.kind == "finalize" or (place.kind in _KINDS and next(left, None) is None)
 
         def stop(probe: Probe) -> NoReturn:
-            assert probe.stopped is not None
             if _is_interrupt(number, probe.stopped):
-                interrupt(probe)
+                probe.interrupt()
             probe.kill()
 
         probe = Probe(wants, stop, lines=False, is_here=lambda: _RUNNING.get() is probe)
@@ -98,9 +98,9 @@ class Crashes:
         if probe.stopped is None:
             raise
         how = "interrupted" if _is_interrupt(number, probe.stopped) else "killed"
-        self.functions.add(name)
+        self.stops[name] += 1
         self.told.append(f"{name} was {how} {probe.stopped}\n  at {probe.stopped.source}")
 
 
-def _is_interrupt(number: int, place: Place) -> bool:
-    return number % 2 == 1 and place.kind != "finalize"
+def _is_interrupt(number: int, place: Place | None) -> bool:
+    return number % 2 == 1 and place is not None and place.kind != "finalize"
