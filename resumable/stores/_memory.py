@@ -69,7 +69,7 @@ class MemoryStore:
         with self._lock:
             operation = self._operations.get(key, _Operation())
             found = operation.previous if previous else operation.current
-            return found and found.stored(key)
+            return found.stored(key) if found is not None else None
 
     def list(self, pattern: str = "*") -> Iterator[Entry]:
         """The operations whose id matches *pattern* (see :mod:`fnmatch`)."""
@@ -101,7 +101,7 @@ class MemoryLease(OwnedLease):
         """What is stored, None if nothing is."""
         with self._lock:
             current = self._operation.current
-            return current and current.stored(self._key)
+            return current.stored(self._key) if current is not None else None
 
     def append(self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Meanwhile = None) -> None:
         """Add *data* to the journal as save *sequence*. See :meth:`Lease.append`."""
