@@ -25,10 +25,7 @@ _log = logging.getLogger("resumable.retry")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The arguments of ``@resumable(...)``, with the *options* for :class:`checkpointed`.
-
-    They travel to other processes with the function.
-    """
+    """The arguments of ``@resumable(...)``. They travel to other processes with the function."""
 
     operation_id: OperationId
     retry: tenacity.BaseRetrying | None
@@ -111,12 +108,7 @@ class ResumableFunction:
 
 @dataclass(slots=True)
 class _Call:
-    """One call, which may be attempted several times.
-
-    Attributes:
-        receivers: How many of *args* are already bound to *wrapped*.
-        bound: All arguments by name, with defaults.
-    """
+    """One call, which may be attempted several times. The first *receivers* of *args* are bound to *wrapped*."""
 
     function: ResumableFunction
     wrapped: Any

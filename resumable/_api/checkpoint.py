@@ -369,11 +369,10 @@ class Checkpoint(BaseCheckpoint[S]):
         and that the item is done. After a kill only items that were in flight, or not saved yet, are done again.
 
         Args:
-            executor: An object with ``submit()`` like ``concurrent.futures``: threads, processes, loky, mpi4py
-                (where a worker that dies takes the whole program with it); a ``distributed.Client``; the module
-                ``ray``. Or a factory of one of these, such as ``lambda: ProcessPoolExecutor(8)``: its executor is
-                replaced when workers die, and shut down at the end; its processes die with this one. None calls *fn*
-                in this thread, one item after the other.
+            executor: An object with ``submit()`` like ``concurrent.futures``, loky, or mpi4py (where a worker that
+                dies takes the whole program with it); a ``distributed.Client``; the module ``ray``. Or a factory of
+                one, such as ``lambda: ProcessPoolExecutor(8)``: its executor is replaced when workers die, and shut
+                down at the end; its processes die with this one. None calls *fn* in this thread.
             key: Gives an item's key, as for :meth:`remaining`. Without it the position counts.
             max_in_flight: How many tasks are out at most, of *batch* items each.
             batch: More than one for items that take less time than handing out a task.
@@ -432,8 +431,8 @@ class Checkpoint(BaseCheckpoint[S]):
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.Retrying:
         """``tenacity.Retrying(**policy)`` that saves before each sleep, and then runs the policy's ``before_sleep``.
 
-        Without a policy, a copy of the one that ``checkpointed(..., retry=...)`` was given. With *reset_on_progress*,
-        attempts begin anew when the loop has ticked since the failure before.
+        Without a policy, that of ``checkpointed(..., retry=...)``. With *reset_on_progress*, attempts begin anew when
+        the loop has ticked since the failure before.
 
         Raises:
             TypeError: The policy is an ``AsyncRetrying``, or a hook of it is an ``async def``.

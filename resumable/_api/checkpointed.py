@@ -26,11 +26,7 @@ ShowProgress = bool | Callable[["ProgressView"], object]
 
 
 def refuse_both(**given: object) -> None:
-    """Refuse two arguments of which only one can be meant.
-
-    Raises:
-        ValueError: Neither is None.
-    """
+    """Refuse two arguments of which only one can be meant: raises ValueError if neither is None."""
     if None not in given.values():
         raise ValueError(f"give {' or '.join(given)}, not both")
 

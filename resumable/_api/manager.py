@@ -93,16 +93,13 @@ class CheckpointManager:
         metadata: Mapping[str, Any] | None = None,
         context: CheckpointContext | None = None,
     ) -> Path | str:
-        """Write a checkpoint, replacing any earlier one of *operation_id*.
+        """Write a checkpoint, replacing any earlier one. Returns where it lies, as :meth:`checkpoint_path` does.
 
         Args:
             state: Plain JSON with string keys.
             metadata: Fields of :class:`CheckpointMetadata`, or others, to set; what is not named is kept.
             context: Where the operation stands; sets the matching metadata. Without it, or if it is the one that
                 :meth:`should_save` was last asked with and said yes to, that answer's reason is written.
-
-        Returns:
-            Where it lies: a path for files, a text for other stores.
 
         Raises:
             StateEncodeError: JSON cannot hold *state* exactly. Nothing was written.

@@ -23,11 +23,9 @@ _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 @dataclass(frozen=True, slots=True)
 class Signatures:
-    """A function's two signatures: the full one, and the public one without the checkpoint.
+    """A function's two signatures: the full one, and the public one without the *parameter* for the checkpoint.
 
-    Attributes:
-        parameter: Which parameter takes the checkpoint; None if none does.
-        kind: Checkpoint or AsyncCheckpoint, as it is annotated; None if it is not.
+    *kind* is how that parameter is annotated: Checkpoint, AsyncCheckpoint or None.
     """
 
     full: Signature
