@@ -61,16 +61,23 @@ class CheckpointBusyError(StoreError):
         host: The owner's machine, "" if unknown.
         pid: The owner's process id, 0 if unknown.
         since: When it became the owner (UTC, ISO 8601), "" if unknown.
+        opened_at: File and line, if this very process is the owner; else "".
     """
 
-    def __init__(self, operation_id: str, host: str = "", pid: int = 0, since: str = "") -> None:
-        super().__init__(operation_id, host, pid, since)
+    def __init__(self, operation_id: str, host: str = "", pid: int = 0, since: str = "", opened_at: str = "") -> None:
+        super().__init__(operation_id, host, pid, since, opened_at)
         self.operation_id = operation_id
         self.host = host
         self.pid = pid
         self.since = since
+        self.opened_at = opened_at
 
     def __str__(self) -> str:
+        if self.opened_at:
+            return (
+                f"{self.operation_id!r} is open in this very process already, since {self.since}, at {self.opened_at}. "
+                "Nothing was touched: leave that block first (a generator that was left keeps it open until closed)."
+            )
         holder = f"process {self.pid} on {self.host} since {self.since}" if self.pid else "another process"
         ways_out = "wait for it, stop it, or use another operation_id"
         return f"{self.operation_id!r} is being worked on by {holder}. Nothing was touched: {ways_out}."

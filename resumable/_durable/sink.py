@@ -179,7 +179,7 @@ class Sink(Generic[Row]):
         with self._lock:
             if self._file is not None:
                 with contextlib.suppress(OSError):  # the rows that count are on the disk already
-                    os.close(self._file)
+                    disk.disown(self._file)
                 self._file = None
 
 

@@ -75,13 +75,19 @@ def open_file(target: Target, saved: Mapping[str, Any] | None, existing: Existin
         flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         file = os.open(target.path, flags | (os.O_CREAT if saved is None else 0), 0o666)
         try:
+            disk.own(file)
             extent = _extent(file, target, saved, existing)
             os.ftruncate(file, extent[0])
             os.lseek(file, extent[0], os.SEEK_SET)
             disk.sync_directory(target.path.parent)
         except BaseException:
-            os.close(file)
+            disk.disown(file)
             raise
+    except BlockingIOError:
+        raise StoreError(
+            f"{target.path} is being written by another sink, of this process or another, and rows of two would mix. "
+            "Nothing was changed: give each job or shard a file of its own, and join them at the end."
+        ) from None
     except FileNotFoundError:
         _refuse(target, "is gone", _how_to_put_back(target, saved or {}), is_there=False)
     except OSError as error:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import logging
 import os
 import re
 import stat
 import sys
+import time
 from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 
@@ -22,6 +24,12 @@ _SAFELY = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_C
 READ = os.O_RDONLY | _SAFELY
 WRITE = os.O_WRONLY | _SAFELY
 _TEMPORARY = r"(?s)(.+)\.[0-9a-f]{8}\.tmp"
+_CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What file systems answer that cannot sync a directory."""
+_IN_USE = frozenset({5, 32, 33})
+"""Windows: access denied, sharing violation, lock violation."""
+_PATIENCE_SECONDS = 2.0
+_log = logging.getLogger("resumable")
 _PIECE = 1 << 20
 _SYNC_FILE_RANGE_WRITE = 2
 LARGEST = 6 << 30
@@ -42,9 +50,36 @@ def put_in_place(new: Path, path: Path, kept: Path, old: Path) -> None:
 
     If it raises OSError, *path* is what it was or *new*.
     """
-    keep(old, kept)
-    os.replace(new, path)
+    spare = temporary_for(kept)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            _link_or_copy(old, spare)
+        rename(new, path)
+        # Only now: a kill before this leaves an older file as *kept*, and never the current one under two names.
+        with contextlib.suppress(FileNotFoundError):
+            rename(spare, kept)
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(spare)
     sync_directory(path.parent)
+
+
+def rename(path: Path, to: Path) -> None:
+    """Give *path* the name *to*, in place of what had it."""
+    patiently(lambda: os.replace(path, to))
+
+
+def patiently(work: Callable[[], object]) -> None:
+    """Do *work*. Windows refuses it for a moment while a scanner, an indexer or a reader has the file open."""
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            work()
+            return
+        except OSError as error:
+            if getattr(error, "winerror", None) not in _IN_USE or time.monotonic() > until:
+                raise
+        time.sleep(0.02)
 
 
 @contextlib.contextmanager
@@ -121,7 +156,7 @@ def keep(path: Path, kept: Path) -> None:
     try:
         with contextlib.suppress(FileNotFoundError):
             _link_or_copy(path, spare)
-            os.replace(spare, kept)
+            rename(spare, kept)
     finally:
         # A rename between two names of one file does nothing and leaves both.
         with contextlib.suppress(OSError):
@@ -170,6 +205,42 @@ sync_data: Callable[[int], object] = os.fdatasync if sys.platform == "linux" els
 """Brings a file's contents and length through to the disk, and no more, where the system tells them apart."""
 
 
+_owned: dict[int, tuple[int, int]] = {}
+"""Device and inode of each file that this process owns, by descriptor."""
+
+
+def own(descriptor: int) -> None:
+    """Own an open file against other writers that ask, of this process and of others, until :func:`disown`.
+
+    Raises:
+        BlockingIOError: Somebody else does.
+    """
+    status = os.fstat(descriptor)
+    identity = (status.st_dev, status.st_ino)
+    if identity in _owned.values():
+        raise BlockingIOError(errno.EAGAIN, "this process writes it already")
+    with contextlib.suppress(ImportError):
+        import fcntl
+
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError as error:  # no locks there: then only this process is looked at
+            _log.debug("cannot lock an output file: %s", error)
+    _owned[descriptor] = identity
+
+
+def disown(descriptor: int) -> None:
+    """Let go of an open file, and close it."""
+    if _owned.pop(descriptor, None) is not None:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may have it open as well
+    os.close(descriptor)
+
+
 def begin_sync(descriptor: int, offset: int, length: int) -> None:
     """Have the system begin to write these bytes, where it can: the sync that follows has less to wait for."""
     _sync_file_range()(descriptor, offset, length, _SYNC_FILE_RANGE_WRITE)
@@ -195,8 +266,17 @@ def sync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+        _say_unsynced(str(directory))
     finally:
         os.close(descriptor)
+
+
+@functools.cache
+def _say_unsynced(directory: str) -> None:
+    _log.warning("the file system of %s cannot sync a directory: a power cut may lose the newest save", directory)
 
 
 def read(path: Path, limit: int = -1) -> bytes | None:
@@ -253,7 +333,7 @@ def is_irregular(path: Path) -> bool:
 def unlink(path: Path) -> bool:
     """Remove a file; whether it was there."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+        patiently(lambda: os.unlink(path))
         return True
     return False
 

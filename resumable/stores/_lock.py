@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
+import logging
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from .._errors import CheckpointBusyError, StoreError
 from .._runtime import disk
+from .._runtime.interpreter import frames
 from ._base import Holder
 
+_log = logging.getLogger("resumable")
+_CANNOT_LOCK = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
+"""What file systems answer that have no locks."""
 _PATIENCE_SECONDS = 0.2
 """So long is a lock waited for: who only looks whether it is held, holds it for a moment."""
+
+
+_opened_at: dict[str, str] = {}
+"""Where this process has taken each lock that it holds."""
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+
+
+def _user_line() -> str:
+    """File and line of the code outside of this library that runs now."""
+    for frame in frames():
+        file = frame.f_code.co_filename
+        if not file.startswith((_PACKAGE, "<")) and "contextlib" not in file:
+            return f"{file}:{frame.f_lineno}"
+    return "an unknown line"
 
 
 class Told(msgspec.Struct):
@@ -40,12 +62,12 @@ def holding(path: Path, operation_id: str, me: Holder) -> Iterator[int]:
     """
     import filelock  # heavy, and not needed before the first operation opens
 
-    lock = filelock.FileLock(path, timeout=_PATIENCE_SECONDS, mode=0o600, thread_local=False)
     try:
-        lock.acquire(poll_interval=_PATIENCE_SECONDS / 10)
+        lock = _acquired(path, _PATIENCE_SECONDS)
     except filelock.Timeout:
         told = told_by(path)
-        raise CheckpointBusyError(operation_id, told.host, told.pid, told.since) from None
+        opened_at = _opened_at.get(os.path.abspath(path), "") if told.pid == os.getpid() else ""
+        raise CheckpointBusyError(operation_id, told.host, told.pid, told.since, opened_at) from None
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StoreError(f"cannot lock {path}: {reason}. Nothing was read or written.") from error
@@ -53,11 +75,44 @@ def holding(path: Path, operation_id: str, me: Holder) -> Iterator[int]:
         # The lock file goes with the checkpoint; the clock knows of the terms before.
         term = max(told_by(path).term + 1, time.time_ns())
         _tell(path, Told(me.host, me.pid, me.since, term, operation_id[:200]))
+        _opened_at[os.path.abspath(path)] = _user_line()
         yield term
     finally:
+        _opened_at.pop(os.path.abspath(path), None)
         # The user's error must not be replaced; what is still held is let go of with the object.
         with contextlib.suppress(OSError):
             lock.release()
+
+
+def _acquired(path: Path, timeout: float) -> Any:
+    """The lock on *path*, taken within *timeout* seconds; filelock's own soft lock where the system offers no other.
+
+    Raises filelock.Timeout or OSError.
+    """
+    import filelock
+
+    lock = filelock.FileLock(path, timeout, 0o600, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire(poll_interval=max(timeout / 10, 0.01))
+        return lock
+    except OSError as error:
+        if isinstance(error, filelock.Timeout) or error.errno not in _CANNOT_LOCK:
+            raise
+    _say_unlocked(str(path.parent))
+    path.touch(0o600)
+    # A file of its own: who holds the lock is told by what it holds, and a dead owner is found out by that.
+    soft = filelock.SoftFileLock(f"{path}.held", timeout, 0o600, thread_local=False)
+    soft.acquire(poll_interval=max(timeout / 10, 0.01))
+    return soft
+
+
+@functools.cache
+def _say_unlocked(directory: str) -> None:
+    _log.warning(
+        "the file system of %s cannot lock files: a file tells instead who works on an operation; "
+        "do not start one job on two machines at once",
+        directory,
+    )
 
 
 def _tell(path: Path, told: Told) -> None:
@@ -82,9 +137,8 @@ def holder_of(path: Path) -> Holder | None:
         return None
     import filelock
 
-    lock = filelock.FileLock(path, timeout=0, mode=0o600, thread_local=False)
     try:
-        lock.acquire()
+        lock = _acquired(path, 0)
     except filelock.Timeout:
         told = told_by(path)
         return Holder(told.host, told.pid, told.since)
