@@ -279,8 +279,8 @@ class Checkpoint(BaseCheckpoint[S]):
 
     def check_in(self) -> int:
         """For loops: save or stop, if that is due. Returns how many items may pass before the next call."""
-        if os.getpid() != self._operation.owner_pid:  # a forked child: the thread that held the lock is not there
-            return _MOST_ITEMS
+        if os.getpid() != self._operation.owner_pid:
+            self._operation.check_open()  # raises: in a forked child, the thread that held the lock is not there
         if self._is_interrupted():
             return 1
         with self._lock:
@@ -299,7 +299,7 @@ class Checkpoint(BaseCheckpoint[S]):
             StoreError: The save failed; the last checkpoint stands.
         """
         if not self._operation.is_owner():
-            return
+            self._operation.check_open()  # raises
         if self._is_interrupted():
             self._operation.ask_for_save(reason)
             return

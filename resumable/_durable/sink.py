@@ -50,6 +50,7 @@ class Sink(Generic[Row]):
         self._waiting = bytearray()
         self._is_sealed = False
         self._is_unsure = False
+        self._is_torn = False
 
     # -- writing
 
@@ -124,10 +125,18 @@ class Sink(Generic[Row]):
 
     def _flush(self) -> None:
         if self._file is not None and self._waiting:
+            self._look_again()
             # After a write that failed halfway, write all of it again.
             os.lseek(self._file, self._extent[0] - len(self._waiting), os.SEEK_SET)
             disk.write_all(self._file, bytes(self._waiting))
             self._waiting.clear()
+            self._is_torn = False
+
+    def _look_again(self) -> None:
+        """Refuse to count rows that are in no file, and to write over those of others."""
+        if self._file is not None and not self._is_torn:
+            disk.check_end(self._file, self.path, self._extent[0] - len(self._waiting))
+        self._is_torn = bool(self._waiting)
 
     # -- for the checkpoint
 
@@ -160,6 +169,7 @@ class Sink(Generic[Row]):
                     f"{self.path} could not be brought to the disk before. Run again: it is cut back then."
                 )
             self._flush()
+            self._look_again()
             try:
                 disk.sync_data(self._file)
             except OSError:

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -90,7 +91,7 @@ class Operation:
         self.is_within = False
         self._observers = (*observers, self.reporter)
         self._watching = tuple(each for each in self._observers if not each.is_quiet)
-        self._wake = wake
+        self.wake = wake
         self._ticker = ticker
         self._alarm: Alarm | None = None
         self._stack = contextlib.ExitStack()
@@ -147,11 +148,17 @@ class Operation:
         return os.getpid() == self.owner_pid
 
     def check_open(self) -> None:
-        """Refuse to go on once the operation is released: another process may own it by now.
+        """Refuse to go on in a forked child, and once the operation is released: another process may own it by now.
 
         Raises:
-            ValueError: It is. Nothing was written.
+            StoreError: This is a forked child. Nothing was written.
+            ValueError: The operation is released. Nothing was written.
         """
+        if not self.is_owner():
+            raise StoreError(
+                f"the checkpoint of {self.operation_id!r} belongs to process {self.owner_pid}, from which this one was "
+                "forked; only that one may tick and save. Open the checkpoint after the fork, or give results back"
+            )
         if self._is_closed:
             raise ValueError(
                 f"the checkpoint of {self.operation_id!r} is closed, for the block that it belongs to has ended; "
@@ -169,11 +176,12 @@ class Operation:
         If this raises, nothing is owned any more.
         """
         try:
+            _open_here.add(self)
             token = current.CHECKPOINT.set(checkpoint)
             self._stack.callback(current.reset_current, token)
-            self._is_listening = signals.listen(self._wake)
+            self._is_listening = signals.listen(self.wake)
             if self._is_listening:
-                self._stack.callback(signals.unlisten, self._wake)
+                self._stack.callback(signals.unlisten, self.wake)
             for each in self._observers:
                 each.opened(self)
             if self.parts.saved.budget is not None:
@@ -187,9 +195,7 @@ class Operation:
 
     def check_in(self) -> Steps[float]:
         """Save or stop, if due; returns how many items may pass before this must be called again."""
-        if not self.is_owner():
-            return _FOR_EVER
-        if self._is_closed:
+        if self._is_closed or not self.is_owner():
             self.check_open()
         # Each question is asked only where something may have come up: most check-ins have but one answer.
         at = self.instant = Instant(self.clock.now(), self.clock.utc())
@@ -218,13 +224,11 @@ class Operation:
     # -- save
 
     def save(self, reason: str, *, is_last: bool = False) -> Steps[None]:
-        """Save now, and wait until it stands. In a forked child nothing is done: the parent owns the operation.
+        """Save now, and wait until it stands.
 
         Raises:
-            StateEncodeError, StoreError: It does not; the last checkpoint stands.
+            StateEncodeError, StoreError: It does not; the last checkpoint stands. So in a forked child.
         """
-        if not self.is_owner():
-            return
         self.check_open()
         self.instant = instant(self.clock)
         self.sync()
@@ -245,7 +249,7 @@ class Operation:
     def ask_for_save(self, reason: str) -> None:
         """Save again once the save that is under way has ended."""
         self._asked = reason
-        self._wake()
+        self.wake()
 
     def _save_as_asked(self) -> Steps[None]:
         reason, self._asked = self._asked, None
@@ -326,7 +330,7 @@ class Operation:
     def observe(self, response: object) -> None:
         """Learn from *response* what is left of the quota; the strategy is asked before the next item."""
         if self.parts.quota.observe(response, self.session, now=self.clock.utc().timestamp()):
-            self._wake()
+            self.wake()
 
     def wait_if_exhausted(self) -> Steps[None]:
         """Save and wait, or raise, if the quota is used up.
@@ -394,7 +398,7 @@ class Operation:
             plan = _WHEN_WOKEN
         seconds = min(plan.seconds, DRAW_SECONDS) if self._watching else plan.seconds
         if seconds < _FOR_EVER:
-            self._alarm = self._alarm or Alarm(self.clock, self._wake)
+            self._alarm = self._alarm or Alarm(self.clock, self.wake)
             self._alarm.ring_within(seconds)
         return plan.items
 
@@ -409,7 +413,7 @@ class Operation:
             return (yield from self.finish() if error is None else self.interrupt(error))
         finally:
             self._is_closed = True
-            self._wake()
+            self.wake()
 
     def finish(self) -> Steps[bool]:
         """The block ended well: finalize. Whether it did; it does not while a loop has items to go.
@@ -493,3 +497,16 @@ class Operation:
 
 def _name_of(error: BaseException) -> str:
     return "SIGTERM" if isinstance(error, SystemExit) and error.code == 143 else type(error).__name__
+
+
+_open_here: weakref.WeakSet[Operation] = weakref.WeakSet()
+
+
+def _wake_all() -> None:
+    """A forked child owns nothing: it is told so before its next item."""
+    for operation in _open_here:
+        operation.wake()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_wake_all)

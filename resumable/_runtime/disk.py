@@ -324,6 +324,30 @@ def _status(path: Path) -> os.stat_result | None:
     return None
 
 
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file has the name *path* (device and inode); None if none has."""
+    try:
+        status = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def check_end(descriptor: int, path: Path, end: int) -> None:
+    """Make sure that *path* is still the open file, and that nobody else has added to it or cut it.
+
+    Raises:
+        OSError: It is not, and why.
+    """
+    status = os.fstat(descriptor)
+    if (status.st_dev, status.st_ino) != identity(path):
+        raise OSError("it was removed or replaced by somebody else while this run wrote to it")
+    if status.st_size != end:
+        more = status.st_size - end
+        what = f"{more:,} bytes were added to it" if more > 0 else f"{-more:,} bytes were cut off it"
+        raise OSError(f"{what} by somebody else while this run wrote to it")
+
+
 def is_irregular(path: Path) -> bool:
     """Whether a directory, a link, a pipe or the like has the name: nothing that is read as a file of ours."""
     status = _status(path)

@@ -11,8 +11,9 @@ from fnmatch import fnmatchcase
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import NoReturn
 
-from .._errors import StaleCheckpointError, StoreError
+from .._errors import CheckpointBusyError, StaleCheckpointError, StoreError
 from .._runtime import disk
 from . import _lock
 from ._base import Entry, Holder, Meanwhile, OwnedLease, Stored, Traits
@@ -139,6 +140,7 @@ class FileLease(OwnedLease):
         self._ends: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
         self._snapshot = -1
         self._staged: set[Path] = set()
+        self._seen = {path: disk.identity(path) for path in (home.lock, at.snapshot)}
 
     def read(self) -> Stored | None:
         """What is stored, None if nothing is. The next append goes behind the journal that this gives."""
@@ -152,6 +154,7 @@ class FileLease(OwnedLease):
     def delete(self) -> bool:
         """Remove the checkpoint with all that lies beside it; returns whether there was one."""
         self._check()
+        self._look_again(self._home.lock)
         self._close_journal()
         self._drop_staged()
         with _failing(f"cannot delete {self._at.snapshot}"):
@@ -179,8 +182,11 @@ class FileLease(OwnedLease):
         """Add *data* to the journal as save *sequence*. See :meth:`Lease.append`."""
         if self._stands(sequence, data):
             return
+        self._look_again(self._home.lock, self._at.snapshot)
         self.next = sequence + 1
         journal = self._journal
+        if journal is not None and not journal.is_in_place:
+            self._is_gone(journal.path)
         try:
             if journal is None:
                 journal = self._journal = JournalFile(self._at.journal, self._known_end())
@@ -193,6 +199,36 @@ class FileLease(OwnedLease):
         self._end = journal.end
         self._ends.append((sequence, journal.end))
         self._last = (sequence, data)
+
+    def _look_again(self, *paths: Path) -> None:
+        """Make sure that these are still the files that this run has written, or locked.
+
+        Raises:
+            StaleCheckpointError: The lock was removed, and another process holds the one that lies there now.
+            StoreError: A file was removed or replaced.
+        """
+        for path in paths:
+            if disk.identity(path) != self._seen[path]:
+                if path != self._home.lock:
+                    self._is_gone(path)
+                if _lock.told_by(path).term > self.term:
+                    raise StaleCheckpointError(self._key)
+                try:
+                    self._locks.enter_context(_lock.holding(path, self._key, Holder.me()))
+                except CheckpointBusyError:
+                    raise StaleCheckpointError(self._key) from None
+                self._seen[path] = disk.identity(path)
+                if disk.identity(self._at.snapshot) != self._seen[self._at.snapshot]:
+                    self._is_gone(self._at.snapshot)  # another process may have been at work meanwhile
+
+    def _is_gone(self, path: Path) -> NoReturn:
+        """What this run has saved is no longer where it was: the next save writes everything anew."""
+        self._close_journal()
+        self._seen[self._at.snapshot] = disk.identity(self._at.snapshot)
+        raise StoreError(
+            f"{path} was removed or replaced by somebody else while this run wrote to it. The next save writes "
+            "everything anew; what is in memory is not lost."
+        )
 
     def _known_end(self) -> int:
         if self._end is None:
@@ -239,6 +275,7 @@ class FileLease(OwnedLease):
             return
         if sequence < self._snapshot:
             raise StaleCheckpointError(self._key)
+        self._look_again(self._home.lock)
         if sequence < self.next:
             self._fold(new, sequence)
         else:
@@ -290,6 +327,7 @@ class FileLease(OwnedLease):
             disk.put_in_place(new, self._home.snapshot, self._home.previous, self._at.snapshot)
         self._staged.discard(new)
         self._snapshot = sequence
+        self._seen[self._home.snapshot] = disk.identity(self._home.snapshot)
 
     def _journal_from(self, offset: int) -> Iterator[bytes]:
         """The segments from *offset* on, in pieces."""

@@ -50,6 +50,13 @@ class JournalFile:
             os.close(self._descriptor)
             raise
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether this is still the file that has its name, and nobody else has written to it."""
+        status = os.fstat(self._descriptor)
+        size = self._room_ends if self._room_ends < sys.maxsize else self.end
+        return (status.st_dev, status.st_ino) == disk.identity(self.path) and status.st_size == size
+
     def append(self, data: bytes, meanwhile: Callable[[], None] | None = None) -> None:
         """Add *data*; it is safe on the disk when this returns.
 
