@@ -142,6 +142,14 @@ class BaseCheckpoint(Generic[S]):
         """
         self._operation.keep_reason = f"Kept: {reason}" if reason else "Kept"
 
+    def stop(self) -> None:
+        """Ask the loop to stop after its current item, as SIGTERM would: it saves, then raises ``SystemExit(143)``.
+
+        From any thread; for programs whose loop is not in the main one. ``resumable.stop()`` asks all loops.
+        """
+        self._operation.is_asked_to_stop = True
+        self._wake()
+
     @property
     def failed(self) -> dict[str | int, str]:
         """The items that ``map`` gave up, each with the text of its error: by key, or by position.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
@@ -53,6 +53,8 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         progress: True shows a bar on stderr (rich where it is installed, else a plain line), or a line every 30
             seconds where nobody watches; a callable gets a :class:`ProgressView` several times a second.
         retry: The tenacity policy that :meth:`Checkpoint.retrying` copies when it is called without one.
+        stop_signals: More signals that stop the run after its current item, beside Ctrl-C, SIGTERM and SIGHUP: such as
+            ``[signal.SIGUSR1]`` for a batch system that says so before the time is up.
 
     Raises:
         TypeError, ValueError: An option is not what it should be.
@@ -76,6 +78,7 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         on_exhausted: OnExhausted = "wait",
         progress: ShowProgress = False,
         retry: tenacity.BaseRetrying | None = None,
+        stop_signals: Sequence[int] = (),
     ) -> None:
         check_operation_id(operation_id)
         from .._engine.options import Options
@@ -101,6 +104,7 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
             on_exhausted=on_exhausted,
             progress=progress,
             retry=retry,
+            stop_signals=tuple(stop_signals),
             clock=manager.clock if manager is not None else system_clock,
         )
         self._open: list[Any] = []

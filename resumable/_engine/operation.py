@@ -6,8 +6,10 @@ Told as steps (see ``_runtime.steps``), so that plain and async code share it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
+import signal
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -100,7 +102,9 @@ class Operation:
         self.owner_pid = os.getpid()
         self._asked: str | None = None
         self._stop: int | None = None
-        self._is_listening = self._has_stopped_threads = self.has_read_count = self._is_advised = False
+        self.is_asked_to_stop = self._is_listening = self._has_stopped_threads = self.has_read_count = (
+            self._is_advised
+        ) = False
         self._is_probed = self._is_postponed = self.is_ending = self._is_closed = False
         writer.adopt(parts.collections)
         writer.on_stored, writer.on_failed = self._note_stored, self._note_failed
@@ -179,7 +183,9 @@ class Operation:
             _open_here.add(self)
             token = current.CHECKPOINT.set(checkpoint)
             self._stack.callback(current.reset_current, token)
-            self._is_listening = signals.listen(self.wake)
+            self._is_listening = signals.listen(self.wake, self.options.stop_signals)
+            if not self._is_listening and threading.current_thread() is not threading.main_thread():
+                _say_unheard()
             if self._is_listening:
                 self._stack.callback(signals.unlisten, self.wake)
             for each in self._observers:
@@ -202,7 +208,7 @@ class Operation:
         self.sync()
         for each in self._watching:
             each.checking_in(self)
-        if self._stop is not None or (self._is_listening and signals.wish.number is not None):
+        if self.is_asked_to_stop or self._stop is not None or (self._is_listening and signals.wish.number is not None):
             yield from self._stop_if_asked()
         if self.writer.job is not None or self.writer.compaction is not None:
             self._note_finished_saves()
@@ -375,6 +381,8 @@ class Operation:
     def _stop_if_asked(self) -> Steps[None]:
         is_main = threading.current_thread() is threading.main_thread()
         number = signals.wish.number if self._is_listening else None
+        if number is None and self.is_asked_to_stop:
+            number, self.is_asked_to_stop = signal.SIGTERM, not is_main  # other threads are to see it, too
         if number is None and not is_main:
             number = self._stop  # the main thread was faster
         if number is None:
@@ -382,7 +390,7 @@ class Operation:
         self._stop = number
         error = signals.error_for(number)
         with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and tells
-            yield from self.save(f"Interrupted: {_name_of(error)}")
+            yield from self.save(f"Interrupted: {signals.name_of(error)}")
         if is_main:
             signals.take()
         else:
@@ -465,7 +473,7 @@ class Operation:
         self._cancel_alarm()
         name_directory(error, self.writer)
         try:
-            yield from self.save(f"Interrupted: {_name_of(error)}", is_last=True)
+            yield from self.save(f"Interrupted: {signals.name_of(error)}", is_last=True)
         except Exception as failure:  # the user's own error is what must be seen
             error.add_note(f"resumable: {self.operation_id!r} could not be saved on the way out: {failure}")
             _log.error("%s: could not be saved on the way out: %s", self.operation_id, failure)
@@ -495,11 +503,25 @@ class Operation:
             each.closed(self)
 
 
-def _name_of(error: BaseException) -> str:
-    return "SIGTERM" if isinstance(error, SystemExit) and error.code == 143 else type(error).__name__
-
-
 _open_here: weakref.WeakSet[Operation] = weakref.WeakSet()
+
+
+def stop() -> None:
+    """Ask every open checkpoint of this process to stop after its current item, as SIGTERM would. From any thread.
+
+    Each saves at its next tick, and then raises ``SystemExit(143)`` in its own thread.
+    """
+    for operation in list(_open_here):
+        operation.is_asked_to_stop = True
+        operation.wake()
+
+
+@functools.cache
+def _say_unheard() -> None:
+    _log.warning(
+        "a checkpoint is open in a thread that is not the main one: Ctrl-C and SIGTERM are not seen there; "
+        "call resumable.stop() or cp.stop() to have it save and stop"
+    )
 
 
 def _wake_all() -> None:

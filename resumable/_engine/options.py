@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -48,6 +48,7 @@ class Options:
     on_exhausted: OnExhausted = "wait"
     clock: Clock = field(default_factory=lambda: system_clock)
     works_beside: bool = True
+    stop_signals: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.strategy, type) or not callable(getattr(self.strategy, "should_save", None)):

@@ -11,12 +11,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
 _STOPPING = b"\nresumable: stopping after this item; Ctrl-C again stops at once\n"  # the terminal has just shown ^C
 _DEFAULTS: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+if hasattr(signal, "SIGHUP"):  # ignored under nohup, and then left alone
+    _DEFAULTS[signal.SIGHUP] = signal.SIG_DFL
+_ONE_WISH_SECONDS = 1.0
+"""Signals within this time after the first are the same wish: a terminal and a supervisor may both deliver one."""
 
 _listeners: list[Callable[[], None]] = []
 _replaced: dict[int, Any] = {}
@@ -26,22 +31,22 @@ class Wish:
     """The signal that came and that nobody has acted upon, or None. Each tick that is due reads it, without a call."""
 
     number: int | None = None
+    came_at = 0.0
 
 
 wish = Wish()
 
 
-def listen(wake: Callable[[], None]) -> bool:
-    """Call *wake* from the handler at the first signal. Returns whether any signal is listened to.
+def listen(wake: Callable[[], None], more: Iterable[int] = ()) -> bool:
+    """Call *wake* from the handler at the first signal, also of *more*. Returns whether any signal is listened to.
 
     That needs the main thread, and a signal that the program has set no handler of its own for.
     """
     if threading.current_thread() is not threading.main_thread():
         return False
-    if not _listeners:
-        for number, default in _DEFAULTS.items():
-            if signal.getsignal(number) == default:
-                _replaced[number] = signal.signal(number, _on_signal)
+    for number in (*_DEFAULTS, *more) if not _listeners else more:
+        if signal.getsignal(number) == _DEFAULTS.get(number, signal.SIG_DFL):
+            _replaced[number] = signal.signal(number, _on_signal)
     if _replaced:
         _listeners.append(wake)
     return bool(_replaced)
@@ -63,8 +68,16 @@ def take() -> int | None:
 
 
 def error_for(number: int) -> KeyboardInterrupt | SystemExit:
-    """The exception for signal *number*: KeyboardInterrupt for Ctrl-C, SystemExit(143) for SIGTERM."""
+    """The exception for signal *number*: KeyboardInterrupt for Ctrl-C, SystemExit(128 + number) for others."""
     return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+
+
+def name_of(error: BaseException) -> str:
+    """What stopped a run: the signal's name if *error* stands for one but Ctrl-C, else that of its type."""
+    if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128:
+        with contextlib.suppress(ValueError):
+            return signal.Signals(error.code - 128).name
+    return type(error).__name__
 
 
 def act() -> None:
@@ -96,7 +109,7 @@ def _block() -> None:
     # Block signals across a fork: one that reached the child before _forget() would be lost, because Python drops what
     # comes before its own work after the fork. A breaking pool terminates workers that have hardly begun.
     if _replaced:
-        _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFAULTS)
+        _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, list(_replaced))
 
 
 def _unblock() -> None:
@@ -110,9 +123,13 @@ if hasattr(os, "register_at_fork"):
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    if take() is not None:
+    now = time.monotonic()
+    if wish.number is not None:
+        if now - wish.came_at < _ONE_WISH_SECONDS:
+            return
+        wish.number = None
         raise error_for(number)
-    wish.number = number
+    wish.number, wish.came_at = number, now
     for wake in list(_listeners):
         wake()
     if number == signal.SIGINT:
