@@ -7,7 +7,7 @@ person how it goes, ``_runtime`` knows the machine, ``ratelimit`` the quotas of 
 room's own docstring leads on.
 """
 
-from ._api import AsyncCheckpoint, Checkpoint, CheckpointManager, checkpointed, current_checkpoint, resumable
+from ._api import AsyncCheckpoint, Checkpoint, CheckpointManager, checkpointed, current_checkpoint, resumable, stop
 from ._errors import (
     CheckpointBusyError,
     CheckpointCorruptError,
@@ -64,5 +64,6 @@ __all__ = [
     "open_store",
     "rate_limit_below",
     "resumable",
+    "stop",
     "wait_rate_limit",
 ]

@@ -7,7 +7,7 @@ names the operation, and ``call`` makes the attempts. ``manager`` is the specifi
 
 from .async_checkpoint import AsyncCheckpoint
 from .checkpoint import Checkpoint
-from .checkpointed import checkpointed, current_checkpoint
+from .checkpointed import checkpointed, current_checkpoint, stop
 from .decorator import resumable
 from .manager import CheckpointManager
 
@@ -18,4 +18,5 @@ __all__ = [
     "checkpointed",
     "current_checkpoint",
     "resumable",
+    "stop",
 ]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import tenacity
 
+from .._runtime import signals
 from .._runtime.steps import run_async, to_its_end
 from .checkpoint import ALWAYS, BaseCheckpoint, KeyOf, R, S, T
 
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from .._loops.map.results import OnError
     from .._loops.remaining import AsyncRemaining
 
+_CANCEL_SECONDS = 2.0
+"""How long after SIGTERM an item may still end by itself; then the task that waits for it is cancelled."""
+
 
 class AsyncCheckpoint(BaseCheckpoint[S]):
     """One operation's state, for as long as the ``async with`` block runs. Await every call that may write."""
@@ -29,6 +35,9 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self._turn = asyncio.Lock()
+        self._task = asyncio.current_task()
+        self._event_loop = asyncio.get_running_loop()
+        self._was_cancelled = False
 
     async def tick(self, items: int = 1) -> None:
         """*items* are done: save, if one is due. See :meth:`Checkpoint.tick`.
@@ -113,6 +122,27 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         """``tenacity.AsyncRetrying(**policy)`` that saves before each sleep. See :meth:`Checkpoint.retrying`."""
         return cast("tenacity.AsyncRetrying", self._retrying(tenacity.AsyncRetrying, policy, reset_on_progress))
 
+    def _wake(self) -> None:
+        super()._wake()
+        if self._is_to_stop():
+            with contextlib.suppress(RuntimeError):  # the event loop has ended
+                self._event_loop.call_soon_threadsafe(self._event_loop.call_later, _CANCEL_SECONDS, self._cancel)
+
+    def _is_to_stop(self) -> bool:
+        return signals.wish.number is not None or self._operation.is_asked_to_stop
+
+    def _cancel(self) -> None:
+        """End the wait of an item that has not seen the stop."""
+        if self._task is not None and self._is_to_stop() and not self._operation.is_ending:
+            self._was_cancelled = self._task.cancel("resumable: asked to stop")
+
+    def _seen(self, error: BaseException | None) -> BaseException | None:
+        """The stop in place of the cancellation that stands for it."""
+        if not self._was_cancelled or not isinstance(error, asyncio.CancelledError) or self._task is None:
+            return error
+        self._task.uncancel()
+        return signals.error_for(signals.take() or signal.SIGTERM)
+
     async def enter_block(self) -> None:
         """For ``checkpointed``: own the operation and restore it. If this raises, nothing is owned or written."""
         try:
@@ -126,6 +156,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
     async def leave_block(self, error: BaseException | None) -> None:
         """For ``checkpointed``: finish, or save what *error* leaves; then let go of the operation."""
         cancellations: list[asyncio.CancelledError] = []
+        cause, error = error, self._seen(error)
         try:
             if self._operation.is_owner():
                 self._operation.is_ending = True
@@ -138,3 +169,5 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             self._operation.release()
         if cancellations:
             raise cancellations[0]
+        if error is not cause and error is not None:
+            raise error from cause

@@ -139,3 +139,14 @@ def current_checkpoint() -> Any:
     if (checkpoint := current_checkpoint_or_none()) is None:
         raise RuntimeError("no checkpoint is open here; use @resumable or `with checkpointed(...)`")
     return checkpoint
+
+
+def stop() -> None:
+    """Ask every open checkpoint of this process to stop after its current item, as SIGTERM would.
+
+    Each saves at its next tick, and then raises ``SystemExit(143)`` in its own thread or task. May be called from any
+    thread, and in a signal handler: for programs whose loops are not in the main thread, where signals are not seen.
+    """
+    from .._engine.stops import stop_all  # `import resumable` stays light
+
+    stop_all()

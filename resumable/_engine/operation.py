@@ -6,12 +6,10 @@ Told as steps (see ``_runtime.steps``), so that plain and async code share it.
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import os
 import signal
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,6 +27,7 @@ from .._strategies import Plan
 from .capture import Parts, Save
 from .options import Options, Ticker
 from .session import Decision, Session
+from .stops import open_here, say_unheard
 from .writer import Writer, name_directory
 
 if TYPE_CHECKING:
@@ -102,10 +101,8 @@ class Operation:
         self.owner_pid = os.getpid()
         self._asked: str | None = None
         self._stop: int | None = None
-        self.is_asked_to_stop = self._is_listening = self._has_stopped_threads = self.has_read_count = (
-            self._is_advised
-        ) = False
-        self._is_probed = self._is_postponed = self.is_ending = self._is_closed = False
+        self.is_asked_to_stop = self._is_listening = self._has_stopped_threads = self.has_read_count = False
+        self._is_advised = self._is_probed = self._is_postponed = self.is_ending = self._is_closed = False
         writer.adopt(parts.collections)
         writer.on_stored, writer.on_failed = self._note_stored, self._note_failed
 
@@ -180,14 +177,14 @@ class Operation:
         If this raises, nothing is owned any more.
         """
         try:
-            _open_here.add(self)
+            open_here.add(self)
             token = current.CHECKPOINT.set(checkpoint)
             self._stack.callback(current.reset_current, token)
             self._is_listening = signals.listen(self.wake, self.options.stop_signals)
-            if not self._is_listening and threading.current_thread() is not threading.main_thread():
-                _say_unheard()
             if self._is_listening:
                 self._stack.callback(signals.unlisten, self.wake)
+            elif threading.current_thread() is not threading.main_thread():
+                say_unheard()
             for each in self._observers:
                 each.opened(self)
             if self.parts.saved.budget is not None:
@@ -382,7 +379,7 @@ class Operation:
         is_main = threading.current_thread() is threading.main_thread()
         number = signals.wish.number if self._is_listening else None
         if number is None and self.is_asked_to_stop:
-            number, self.is_asked_to_stop = signal.SIGTERM, not is_main  # other threads are to see it, too
+            number, self.is_asked_to_stop = signal.SIGTERM, not is_main  # all threads are to see it
         if number is None and not is_main:
             number = self._stop  # the main thread was faster
         if number is None:
@@ -501,34 +498,3 @@ class Operation:
         self.instant = instant(self.clock)
         for each in observers:
             each.closed(self)
-
-
-_open_here: weakref.WeakSet[Operation] = weakref.WeakSet()
-
-
-def stop() -> None:
-    """Ask every open checkpoint of this process to stop after its current item, as SIGTERM would. From any thread.
-
-    Each saves at its next tick, and then raises ``SystemExit(143)`` in its own thread.
-    """
-    for operation in list(_open_here):
-        operation.is_asked_to_stop = True
-        operation.wake()
-
-
-@functools.cache
-def _say_unheard() -> None:
-    _log.warning(
-        "a checkpoint is open in a thread that is not the main one: Ctrl-C and SIGTERM are not seen there; "
-        "call resumable.stop() or cp.stop() to have it save and stop"
-    )
-
-
-def _wake_all() -> None:
-    """A forked child owns nothing: it is told so before its next item."""
-    for operation in _open_here:
-        operation.wake()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_wake_all)

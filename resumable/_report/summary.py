@@ -18,7 +18,7 @@ State = Literal["running", "stopped", "failed", "killed", "incomplete", "damaged
 """In the order in which a sum lists them."""
 
 _ENDED = ("finished", "incomplete")
-_STOPS = ("KeyboardInterrupt", "SIGTERM", "SystemExit", "CancelledError", "GeneratorExit", "RateLimitExhausted")
+_STOPS = ("KeyboardInterrupt", "SIG", "SystemExit", "CancelledError", "GeneratorExit", "RateLimitExhausted")
 """Exceptions that end a run as somebody wanted it."""
 
 
