@@ -147,6 +147,6 @@ def stop() -> None:
     Each saves at its next tick, and then raises ``SystemExit(143)`` in its own thread or task. May be called from any
     thread, and in a signal handler: for programs whose loops are not in the main thread, where signals are not seen.
     """
-    from .._engine.stops import stop_all  # `import resumable` stays light
+    from .._runtime.signals import stop_all  # `import resumable` stays light
 
     stop_all()

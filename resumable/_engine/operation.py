@@ -27,7 +27,6 @@ from .._strategies import Plan
 from .capture import Parts, Save
 from .options import Options, Ticker
 from .session import Decision, Session
-from .stops import open_here, say_unheard
 from .writer import Writer, name_directory
 
 if TYPE_CHECKING:
@@ -177,14 +176,14 @@ class Operation:
         If this raises, nothing is owned any more.
         """
         try:
-            open_here.add(self)
+            signals.open_here.add(self)
             token = current.CHECKPOINT.set(checkpoint)
             self._stack.callback(current.reset_current, token)
             self._is_listening = signals.listen(self.wake, self.options.stop_signals)
             if self._is_listening:
                 self._stack.callback(signals.unlisten, self.wake)
             elif threading.current_thread() is not threading.main_thread():
-                say_unheard()
+                signals.say_unheard()
             for each in self._observers:
                 each.opened(self)
             if self.parts.saved.budget is not None:

@@ -7,14 +7,19 @@ An exception from a signal handler tears in two whatever runs at that moment. So
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import os
 import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
+
+_log = logging.getLogger("resumable")
 
 _STOPPING = b"\nresumable: stopping after this item; Ctrl-C again stops at once\n"  # the terminal has just shown ^C
 _DEFAULTS: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
@@ -137,3 +142,39 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
             if sys.stderr.isatty():
                 # Bypass the stream: the signal may have come in the middle of a write to it.
                 os.write(sys.stderr.fileno(), _STOPPING)
+
+
+class Stoppable(Protocol):
+    """What is needed here of an open operation."""
+
+    is_asked_to_stop: bool
+    wake: Callable[[], None]
+
+
+open_here: weakref.WeakSet[Stoppable] = weakref.WeakSet()
+
+
+def stop_all() -> None:
+    """Have every open operation save and stop at its next tick, in its own thread."""
+    for operation in list(open_here):
+        operation.is_asked_to_stop = True
+        operation.wake()
+
+
+@functools.cache
+def say_unheard() -> None:
+    """Warn, once, that signals do not reach the thread of a block."""
+    _log.warning(
+        "a checkpoint is open in a thread that is not the main one: Ctrl-C and SIGTERM are not seen there; "
+        "call resumable.stop() or cp.stop() to have it save and stop"
+    )
+
+
+def _wake_all() -> None:
+    # A forked child owns nothing: it is told so before its next item.
+    for operation in list(open_here):
+        operation.wake()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_wake_all)
