@@ -37,6 +37,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         Raises:
             asyncio.CancelledError: The task was cancelled meanwhile. The save is complete; cancelling waited for it.
         """
+        self._move()
         self._ticked = ticked = self._ticked + items
         if ticked >= self._limit:
             await self.check_in()

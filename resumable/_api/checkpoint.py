@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .._loops.map.results import OnError
     from .._loops.remaining import Remaining
     from .._models import CheckpointMetadata
+    from .._runtime.boundary import Boundary
 
     S = typing_extensions.TypeVar("S", default=dict[str, Any])
 else:
@@ -45,6 +46,10 @@ _MOST_ITEMS = 1 << 30
 _count_lock = threading.Lock()
 
 
+def _not_opened() -> None:
+    """No item is handed out before the operation is open."""
+
+
 class BaseCheckpoint(Generic[S]):
     """What both checkpoints share: it counts items, and calls the engine when the count reaches the next check-in.
 
@@ -54,6 +59,7 @@ class BaseCheckpoint(Generic[S]):
     def __init__(self, options: Options) -> None:
         self._options = options
         self._ticked = 0
+        self._move: Callable[[], object] = _not_opened
         self._limit = _ALWAYS
         self._was_woken = False
         self._total: int | None = None
@@ -186,6 +192,7 @@ class BaseCheckpoint(Generic[S]):
         from .._engine.opening import open_operation  # loads all the rest: `import resumable` stays light
 
         self._operation = yield from open_operation(self._options, wake=self._wake, count=lambda: self._ticked)
+        self._move = self._operation.parts.boundary.ticks.__next__
         yield from self._operation.begin(self)
 
     # -- the next check-in
@@ -212,6 +219,11 @@ class BaseCheckpoint(Generic[S]):
     def has_quota(self, in_flight: int | None, more: int = 1) -> bool:
         """For maps: whether *more* requests may be sent beside those *in_flight*; None if no more will be sent."""
         return self._operation.has_quota(in_flight, more)
+
+    @property
+    def boundary(self) -> Boundary:
+        """For loops: what counts the items that are handed out."""
+        return self._operation.parts.boundary
 
     @property
     def is_metered(self) -> bool:
@@ -280,6 +292,7 @@ class Checkpoint(BaseCheckpoint[S]):
                 is lost from the state, and the next tick tries again.
             KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came; everything ticked is saved.
         """
+        self._move()
         self._ticked = ticked = self._ticked + items
         if ticked >= self._limit:
             self.check_in()
@@ -483,6 +496,7 @@ if not has_gil():
 
     def _tick(self: Checkpoint[Any], items: int = 1) -> None:
         with _count_lock:
+            self._move()
             self._ticked = ticked = self._ticked + items
         if ticked >= self._limit:
             self.check_in()

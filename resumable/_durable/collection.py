@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
+from .._runtime.boundary import Boundary, Noting
 from .._runtime.interpreter import has_gil
 from .changes import Snapshot, about_bytes
 
@@ -20,15 +21,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 FREEZE_AT_LEAST = 1000
 """Loaded values to freeze at each save, at least."""
 
+DURABLE_SLOTS = ("_at", "_boundary", "_lock", "_now", "_path", "_pending", "_seen")
+"""The attributes of :class:`Durable`, for the classes that use it."""
+
 _KINDS: dict[str, Callable[..., Durable]] = {}
 
 
-class Durable:
+class Durable(Noting):
     """A dict, set or list that knows what changed in it since the last save.
 
     One save at a time: it begins, hands the change to the store, and commits while the store writes. If the store
     fails, it rolls back. What changes after the beginning belongs to the next save. Each save must begin, also when
     ``changed_bytes`` is 0: a change inside a value that the program still holds is only found by comparing.
+
+    A save that holds the writers off (``hold``, ``settle``) leaves out what the unfinished item has written; it stays
+    for the next one. Any other save takes all.
     """
 
     if not TYPE_CHECKING:  # A mixin needs empty slots; the attributes below are slots of the classes that use it.
@@ -54,9 +61,13 @@ class Durable:
             found, wanted = type(loaded).__name__, plain.__name__
             raise TypeError(f"{path} holds a {found}, not a {wanted}; give the {self.kind} another name")
         self._path = path
-        self._lock = threading.RLock()
         self._pending = None
+        self.attach(Boundary())
         return plain() if loaded is None else loaded
+
+    def attach(self, boundary: Boundary) -> None:
+        super().attach(boundary)
+        self._lock = boundary.lock
 
     # -- saves
 
@@ -114,10 +125,15 @@ class Durable:
     def _begin(self) -> None:
         if self._pending:
             raise RuntimeError("an earlier save is neither committed nor rolled back")
+        self._settle_unless_held()
         self._pending = self._collected()
 
+    def _settle_unless_held(self) -> None:
+        if self._seen is not None:
+            self._note()
+
     def _collected(self) -> Any:
-        """Everything dirty, which is clean then. Falsy if there is nothing."""
+        """Everything dirty that counts, which is clean then. Falsy if there is nothing."""
         raise NotImplementedError
 
     def _change(self, pending: Any) -> dict[str, Any]:

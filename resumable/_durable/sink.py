@@ -13,20 +13,26 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args
+from weakref import WeakSet
 
 from .._errors import StoreError
 from .._runtime import disk
-from .._runtime.interpreter import is_held_here
-from .sink_file import EMPTY, Existing, Target, as_saved, grown, open_file, text_of
+from .._runtime.boundary import Boundary, Noting
+from .._runtime.interpreter import has_gil, is_held_here
+from .sink_file import EMPTY, Existing, Extent, Target, as_saved, grown, open_file, text_of
 
 Mode = Literal["t", "b"]
 Row = TypeVar("Row", str, bytes)
 
 _BUFFER = 1 << 16
-"""Bytes that a sink gathers before it writes them."""
+"""Characters that a sink gathers before it writes them."""
+_PER_ROW = 64
+"""What a row costs besides its characters: a sink gathers about a thousand rows."""
+
+_opened: WeakSet[Sink[Any]] = WeakSet()
 
 
-class Sink(Generic[Row]):
+class Sink(Noting, Generic[Row]):
     """A file to write rows to, text (UTF-8) or bytes. Any thread may write.
 
     Use it as a file: ``write``, ``writelines``, ``print(..., file=sink)``. The checkpoint flushes and closes it.
@@ -39,14 +45,28 @@ class Sink(Generic[Row]):
     def __init__(self, target: Target, mode: Mode) -> None:
         self.path = target.path
         self.mode = mode
+        self._type: type = str if mode == "t" else bytes
         self._target = target
         self._pid = os.getpid()
         self._lock = threading.RLock()
+        # A row lies in the list, then as bytes in what waits, then in the file. The extent ends with what waits.
+        self._rows: list[Any] = []
+        self._left = _BUFFER
         self._waiting = bytearray()
         self._extent = EMPTY
+        # What was there when the unfinished item began: the first rows of the list; if none, the extent noted here.
+        self._cut_rows = 0
+        self._cut = EMPTY
         self._file: int | None = None
+        self._end: int | None = None  # Where the run's last save cuts the file.
         self._is_sealed = False
         self._is_unsure = False
+        self.attach(Boundary())
+
+    def attach(self, boundary: Boundary) -> None:
+        super().attach(boundary)
+        if not has_gil():
+            self._lock = boundary.lock
 
     # -- writing
 
@@ -58,30 +78,64 @@ class Sink(Generic[Row]):
             ValueError: The sink is closed.
             StoreError: The disk refuses, or this is a forked child. The row was not added.
         """
-        data = self._encoded(row)
+        if type(row) is not self._type:
+            row = self._as_row(row)
+        if not row.isascii() and self._type is str:
+            row.encode()  # type: ignore[union-attr]  # raises where it is written, not where it is saved
+        size = len(row)
+        left = self._left - size - _PER_ROW
+        if left < 0:
+            self._make_room(size)
+            left = _BUFFER - size
+        if self._now() != self._seen:
+            self._cross()
+        # No call from here on but the one that adds the row.
+        self._left = left
+        self._rows.append(row)
+        return size
+
+    def _as_row(self, row: object) -> Any:
+        if self.mode == "t" and isinstance(row, str):
+            return str.__str__(row)
+        if self.mode == "b" and isinstance(row, bytes | bytearray | memoryview):
+            return bytes(row)
+        raise TypeError(f"this sink takes {'str' if self.mode == 't' else 'bytes'}, not {type(row).__name__}")
+
+    def _make_room(self, size: int) -> None:
+        self._check_usable()
+        with self._lock, self._as_store_error("Of this row, nothing was written."):
+            self._drain()
+            if len(self._waiting) + size > _BUFFER:
+                self._flush()
+
+    def _check_usable(self) -> None:
         if self._is_forked():
             raise StoreError(
                 f"{self.path} belongs to the process that opened it; give rows back to it. None was written."
             )
-        with self._lock:
-            if self.closed:
-                raise ValueError(f"{self.path} is closed: close() was called, or the block of its checkpoint has ended")
-            if len(self._waiting) + len(data) > _BUFFER:
-                with self._as_store_error("Of this row, nothing was written."):
-                    self._flush()
-            waiting, extent = self._waiting, grown(self._extent, data)
-            # No call from here on: an exception from a signal handler tears nothing. All that a save needs to know of
-            # the rows so far is this one tuple.
-            self._extent = extent
-            waiting += data
-        return len(row) if isinstance(row, str) else len(data)
+        if self.closed:
+            raise ValueError(f"{self.path} is closed: close() was called, or the block of its checkpoint has ended")
 
-    def _encoded(self, row: object) -> bytes:
-        if self.mode == "t" and isinstance(row, str):
-            return row.encode()
-        if self.mode == "b" and isinstance(row, bytes | bytearray | memoryview):
-            return bytes(row)
-        raise TypeError(f"this sink takes {'str' if self.mode == 't' else 'bytes'}, not {type(row).__name__}")
+    def _cross(self) -> None:
+        while True:
+            now, rows = self._now(), self._rows
+            count, seen = len(rows), self._seen
+            if seen is None:
+                self._check_usable()
+                self._wait()
+                self._check_usable()
+                continue
+            # No call from here on.
+            if now >= seen:
+                return
+            if rows is self._rows:
+                self._cut_rows, self._cut, self._seen = count, self._extent, now
+                return
+
+    def _note(self) -> None:
+        with self._lock:
+            self._drain()
+            self._cut = self._extent
 
     def writelines(self, rows: Iterable[Row]) -> None:
         """Add each of *rows*. Raises what :meth:`write` raises."""
@@ -97,6 +151,7 @@ class Sink(Generic[Row]):
         if self._is_forked():
             return
         with self._lock, self._as_store_error("The last checkpoint stands."):
+            self._drain()
             self._flush()
 
     def close(self) -> None:
@@ -109,7 +164,7 @@ class Sink(Generic[Row]):
         """
         if self._is_forked():
             return
-        with self._lock:
+        with self._boundary.lock, self._lock:
             self._sync()
             self._release()
 
@@ -121,6 +176,24 @@ class Sink(Generic[Row]):
     def _is_forked(self) -> bool:
         """Whether this is the copy in a forked child. The parent writes the rows that wait in it."""
         return os.getpid() != self._pid
+
+    def _drain(self) -> None:
+        """Turn the rows into bytes that wait. An exception from a signal handler in between tears nothing."""
+        join = ("" if self._type is str else b"").join
+        is_done = not self._rows
+        while not is_done:
+            rows, count = self._rows, self._cut_rows
+            stop = len(rows)
+            counts, rest = (_as_bytes(join(part)) for part in (rows[:count], rows[count:stop]))
+            cut = grown(self._extent, counts) if count else self._cut
+            extent = grown(grown(self._extent, counts), rest)
+            data, empty = counts + rest, _BUFFER
+            # No call from here on: other threads go on writing.
+            if self._cut_rows == count:
+                self._rows, self._cut_rows, self._left = rows[stop:], 0, empty
+                self._cut, self._extent = cut, extent
+                self._waiting += data
+                is_done = True
 
     def _flush(self) -> None:
         if self._file is not None and self._waiting:
@@ -134,21 +207,47 @@ class Sink(Generic[Row]):
     def open(self, saved: Mapping[str, Any] | None, existing: Existing) -> None:
         """Open the file and find its end. Raises what :func:`open_file` raises."""
         self._file, self._extent = open_file(self._target, saved, existing)
+        self._cut = self._extent
+        _opened.add(self)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Where the file ends, as the checkpoint holds it. The disk has it after the next :meth:`sync`."""
+    def to_dict(self, *, settled: bool = False) -> dict[str, Any]:
+        """Where the file ends, as the checkpoint holds it. The disk has it after the next :meth:`sync`.
+
+        Args:
+            settled: Whether only what lies before the unfinished item counts; see :meth:`settle`.
+        """
         with self._lock:
-            saved = as_saved(self._extent) | {"path": self._target.text}
-            return saved | {"closed": True} if self._is_sealed else saved
+            self._drain()
+            end = self._cut if settled else self._extent
+            saved = as_saved(end) | {"path": self._target.text}
+            if not self._is_sealed:
+                return saved
+            self._end = end[0]
+            return saved | {"closed": True}
+
+    def unfinished(self) -> tuple[int | None, Extent]:
+        """Where the unfinished item began: the count, and the extent. For the sink that opens the file again."""
+        with self._lock:
+            self._drain()
+            return self._at, self._cut
+
+    def go_on_from(self, unfinished: tuple[int | None, Extent]) -> None:
+        """Take what another sink on this file has of the unfinished item."""
+        self._seen, self._cut = unfinished
+
+    def let_go(self) -> None:
+        if not self.closed:
+            super().let_go()
 
     def is_busy_here(self) -> bool:
-        """Whether this thread is in the middle of a write. A signal handler asks before it saves."""
+        """Whether this thread is in the middle of what a save must not interrupt. A signal handler asks."""
         return is_held_here(self._lock)
 
     def seal(self) -> None:
-        """Take no more rows: :meth:`to_dict` gives the final end from now on."""
-        with self._lock:
+        """Take no more rows: :meth:`to_dict` gives the final end from now on, and the next sync cuts the file there."""
+        with self._boundary.lock, self._lock:
             self._is_sealed = True
+            self.hold()
 
     def sync(self) -> None:
         """Bring all rows to the disk.
@@ -161,17 +260,39 @@ class Sink(Generic[Row]):
 
     def _sync(self) -> None:
         if self._file is None:
+            if self._is_longer_than_saved:
+                self._cut_closed_file()
             return
         if self._is_unsure:
             raise StoreError(f"{self.path} could not be brought to the disk before. Run again: it is cut back then.")
         with self._as_store_error("The last checkpoint stands."):
+            self._drain()
             self._flush()
+            if self._is_longer_than_saved:
+                os.ftruncate(self._file, self._cut[0])
+                self._extent = self._cut
             try:
                 disk.sync_data(self._file)
             except OSError:
                 # The kernel may have dropped the pages: a second sync that succeeds proves nothing.
                 self._is_unsure = True
                 raise
+
+    @property
+    def _is_longer_than_saved(self) -> bool:
+        """Whether the unfinished item has written rows that the run's last save does not count."""
+        return self._end is not None and self._end < self._extent[0]
+
+    def _cut_closed_file(self) -> None:
+        """Cut the rows off a file that the program has closed within the unfinished item."""
+        with self._as_store_error("The last checkpoint stands."):
+            file = os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+            try:
+                os.ftruncate(file, self._cut[0])
+                disk.sync_data(file)
+            finally:
+                os.close(file)
+            self._extent = self._cut
 
     @contextlib.contextmanager
     def _as_store_error(self, consequence: str) -> Iterator[None]:
@@ -190,6 +311,20 @@ class Sink(Generic[Row]):
             with contextlib.suppress(OSError):  # the rows that count are on the disk already
                 os.close(self._file)
             self._file = None
+        self.hold()
+
+
+def _as_bytes(data: Any) -> bytes:
+    return data.encode() if isinstance(data, str) else data
+
+
+def _refuse_in_child() -> None:
+    for sink in list(_opened):
+        sink.hold()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_refuse_in_child)
 
 
 class Sinks:
@@ -200,10 +335,14 @@ class Sinks:
 
     Args:
         saved: Where each file ended at the last save, by name.
+        boundary: Tells where the unfinished item began.
     """
 
-    def __init__(self, operation_id: str, saved: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self, operation_id: str, saved: Mapping[str, Mapping[str, Any]], boundary: Boundary | None = None
+    ) -> None:
         self._operation_id = operation_id
+        self._boundary = boundary if boundary is not None else Boundary()
         self._saved = dict(saved)
         self.opened: dict[str, Sink[Any]] = {}
         self._names: dict[str, str] = {}
@@ -234,6 +373,7 @@ class Sinks:
         names = self._saved_names(target)
         saved = self._saved[names[0]] if names else None
         sink: Sink[Any] = Sink(target, mode)
+        sink.attach(self._boundary)
         sink.open(saved, existing)
         for name in names:
             self._saved.pop(name, None)
@@ -246,7 +386,9 @@ class Sinks:
 
     def _open_again(self, target: Target, mode: Mode, known: Sink[Any]) -> Sink[Any]:
         sink: Sink[Any] = Sink(target, mode)
+        sink.attach(self._boundary)
         sink.open(known.to_dict() | {"closed": True}, "append")
+        sink.go_on_from(known.unfinished())
         self.opened[target.text] = sink
         return sink
 
@@ -268,9 +410,10 @@ class Sinks:
         """The store has a save that holds *sink*."""
         self._announced.add(text_of(sink.path))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Where each file ends now, by name."""
-        return {**self._saved, **{self._names[path]: sink.to_dict() for path, sink in self.opened.items()}}
+    def to_dict(self, *, settled: bool = False) -> dict[str, Any]:
+        """Where each file ends now, by name. See :meth:`Sink.to_dict`."""
+        opened = {self._names[path]: sink.to_dict(settled=settled) for path, sink in self.opened.items()}
+        return {**self._saved, **opened}
 
     def syncs(self) -> list[Callable[[], None]]:
         """Functions that bring each sink to the disk; each may block, and raises what :meth:`Sink.sync` raises."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +22,7 @@ from .._json import Checker, check, encode, step, warn_once_per_path
 from .._loops.map.map_loop import Failed
 from .._loops.registry import LoopRegistry, LoopView
 from .._models import CheckpointMetadata, as_stored, check_metadata
+from .._runtime.boundary import Boundary, Noting
 from .._runtime.clock import Instant
 from .._text import resume_command
 from .options import Options
@@ -148,6 +150,7 @@ class Parts:
         self._checker = Checker(warn_once_per_path())
         self.metadata = data.metadata if data is not None else CheckpointMetadata()
         self.created_at = data.created_at if data is not None else at.utc
+        self.boundary = Boundary()
         self.collections: dict[str, Durable] = {}
         self.state: Any = self._restored_state(options, data.state if data is not None else None)
         self.items_before = self.metadata.processed_items
@@ -156,7 +159,7 @@ class Parts:
         self.loops = LoopRegistry(saved.loops, damaged)
         self.quota = Quota(saved.budget)
         self.failed = Failed(saved.failed)
-        self.sinks = Sinks(options.operation_id, saved.sinks)
+        self.sinks = Sinks(options.operation_id, saved.sinks, self.boundary)
         # A resume counts as an interruption, whatever ended the run before.
         self.costs = dataclasses.replace(saved.costs, restores=saved.costs.restores + 1) if saved.costs else None
         self.pace: Callable[[], dict[str, Any] | None] | None = None
@@ -172,7 +175,7 @@ class Parts:
         state = values if values is not None else {}
         kinds = self.saved.collections
         for name in kinds.keys() & state.keys():
-            self.collections[name] = state[name] = make(kinds[name], state[name], f"$.state.{name}")
+            self.collections[name] = state[name] = self._made(kinds[name], state[name], name)
         return state
 
     def collection(self, name: str, kind: str) -> Any:
@@ -193,25 +196,77 @@ class Parts:
         if not isinstance(value, Durable):
             if value is not None:
                 check(value, f"$.state.{name}")
-            value = self.state[name] = make(kind, value, f"$.state.{name}")
+            value = self.state[name] = self._made(kind, value, name)
         if kind_of(value) != kind:
             raise TypeError(f"$.state.{name} is a durable {kind_of(value)}, not a {kind}; give this one another name")
         return value
 
+    def _made(self, kind: str, value: Any, name: str) -> Durable:
+        collection = make(kind, value, f"$.state.{name}")
+        collection.attach(self.boundary)
+        return collection
+
     # -- save
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold off whoever writes to a collection or a sink in another thread, while a save takes what it holds."""
+        with self.boundary.lock:
+            writers = self._writers()
+            try:
+                for writer in writers:
+                    writer.hold()
+                yield
+            finally:
+                for writer in writers:
+                    writer.let_go()
+
+    def _writers(self) -> list[Noting]:
+        state = self.state.copy() if isinstance(self.state, dict) else {}
+        return [*self.sinks.opened.values(), *(value for value in state.values() if isinstance(value, Durable))]
+
+    def _settled(self, *, counts_all: bool, has_ticked: bool) -> CapturedLoops:
+        """The places of all loops, and the collections and sinks as they stood when the unfinished item began."""
+        boundary, loops = self.boundary, self.loops
+        while True:
+            running = loops.running() if loops.views else ()
+            asking = [loop for loop in running if loop.must_settle()]
+            is_within = has_ticked or any(loop.is_at_item() for loop in running)
+            if asking or counts_all or not is_within:
+                boundary.move()
+            for loop in asking:
+                loop.note_settled()
+            now = boundary.now()
+            captured = CapturedLoops(loops.views) if loops.views else NO_LOOPS
+            # The other way round, a loop in another thread might have gone on in between.
+            if boundary.now() == now and not any(loop.must_settle() for loop in running if loop not in asking):
+                break
+        for writer in self._writers():
+            writer.settle()
+        return captured
+
     def capture(
-        self, decision: Decision, session: Session, *, at: datetime, in_flight: int, is_last: bool = False
+        self,
+        decision: Decision,
+        session: Session,
+        *,
+        at: datetime,
+        in_flight: int,
+        is_last: bool = False,
+        counts_all: bool = False,
+        has_ticked: bool = False,
     ) -> Save:
-        """All that is to be saved, as it is now.
+        """All that is to be saved, as it is now; what the unfinished item has written is left out.
 
         Args:
             in_flight: How many saves are in flight before this one.
+            counts_all: Whether no item is unfinished, whatever the loops say.
+            has_ticked: Whether the program ticks: an item is what comes between two ticks.
 
         Raises:
             StateEncodeError: JSON cannot hold the state, or the metadata could not be read back.
         """
-        loops = CapturedLoops(self.loops.views) if self.loops.views else NO_LOOPS
+        loops = self._settled(counts_all=counts_all, has_ticked=has_ticked)
         values = checked_values(self.metadata, self.metadata.save_count + in_flight + 1, decision.reason)
         # Copies, for other threads may add to it meanwhile.
         is_plain = self._state_type is None and type(self.state) is dict
@@ -237,7 +292,7 @@ class Parts:
         saved.elapsed = round(session.elapsed_time, 3)
         saved.costs = as_stored(session.costs, charged=decision.is_charged)
         if not self._sections or self.sinks.opened or self.quota.is_known or self.loops.views or self.pace is not None:
-            saved.sinks = self.sinks.to_dict()
+            saved.sinks = self.sinks.to_dict(settled=True)
             if self.quota.is_known:
                 saved.budget = self.quota.to_dict()
             if self.failed or saved.failed is not None:

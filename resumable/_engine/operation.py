@@ -99,7 +99,9 @@ class Operation:
         self._is_probed = False
         self._is_postponed = False
         self._is_ending = False
+        self._has_ended_well = False
         self._is_closed = False
+        writer.held = parts.held
         writer.adopt(parts.collections)
         writer.on_stored, writer.on_failed = self._note_stored, self._note_failed
 
@@ -223,19 +225,27 @@ class Operation:
         if decision is not None:
             self._is_postponed = not (yield from self._save(decision, wait=False))
         elif not self._is_probed:
-            self.writer.probe(self._capture(self.session.demand("", now=at.monotonic)))
+            self._probe()
         self._is_probed = True
         if self._asked is not None:
             yield from self._save_as_asked()
-        if self.parts.quota.is_known:
+        if self.parts.quota.is_known and not self._is_nothing_left():
             yield from self.wait_if_exhausted()
         for each in self._watching:
             each.checked_in(self)
         return self._plan()
 
+    def _probe(self) -> None:
+        self.is_within = True
+        try:
+            with self.parts.held():
+                self.writer.probe(self._capture(self.session.demand("", now=self.instant.monotonic)))
+        finally:
+            self.is_within = False
+
     # -- save
 
-    def save(self, reason: str, *, is_last: bool = False) -> Steps[None]:
+    def save(self, reason: str, *, is_last: bool = False, counts_all: bool = False) -> Steps[None]:
         """Save now, and wait until it stands. In a forked child nothing is done: the parent owns the operation.
 
         Raises:
@@ -257,7 +267,8 @@ class Operation:
         self._is_probed = True
         if is_last:
             self.parts.sinks.seal()
-        yield from self._save(self.session.demand(reason, now=self.instant.monotonic), wait=True, is_last=is_last)
+        decision = self.session.demand(reason, now=self.instant.monotonic)
+        yield from self._save(decision, wait=True, is_last=is_last, counts_all=counts_all)
         yield from self._save_as_asked()
 
     def ask_for_save(self, reason: str) -> None:
@@ -270,14 +281,16 @@ class Operation:
         if reason is not None:
             yield from self.save(reason)
 
-    def _save(self, decision: Decision, *, wait: bool, is_last: bool = False) -> Steps[bool]:
+    def _save(
+        self, decision: Decision, *, wait: bool, is_last: bool = False, counts_all: bool = False
+    ) -> Steps[bool]:
         """Whether it was made, or is in flight; if not, it was put off until a thread wakes the loop."""
         for each in self._watching:
             each.saving(self, decision.reason)
         began = self.instant.monotonic
         self.is_within = True
         try:
-            take = partial(self._capture, decision, is_last=is_last)
+            take = partial(self._capture, decision, is_last=is_last, counts_all=counts_all)
             save = yield from self.writer.save(take, wait=wait)
         except BaseException as error:
             for each in self._watching:
@@ -295,7 +308,7 @@ class Operation:
         self.session.waited(now=now)
         return save is not None
 
-    def _capture(self, decision: Decision, *, is_last: bool = False) -> Save:
+    def _capture(self, decision: Decision, *, is_last: bool = False, counts_all: bool = False) -> Save:
         self.sync()
         return self.parts.capture(
             decision,
@@ -303,6 +316,8 @@ class Operation:
             at=self.instant.utc,
             in_flight=len(self.writer.in_flight),
             is_last=is_last,
+            counts_all=counts_all,
+            has_ticked=self._count() > 0 and not self._has_ended_well,
         )
 
     def _note_finished_saves(self) -> None:
@@ -360,6 +375,11 @@ class Operation:
             raise RateLimitExhausted(limit.reset_at, limit.resource)
         if answer == "wait":
             yield from self._wait_until(limit)
+
+    def _is_nothing_left(self) -> bool:
+        """Whether the last of the items that the program announced is done: no request follows it."""
+        total = self.options.total
+        return total is not None and self.parts.metadata.processed_items >= total
 
     def _wait_until(self, limit: RateLimit) -> Steps[None]:
         assert limit.reset_at is not None
@@ -441,6 +461,7 @@ class Operation:
             error = signals.error_for(self._stop)
             yield from self.interrupt(error)
             raise error
+        self._has_ended_well = True
         is_final = yield from self._finalize()
         if self._is_listening:
             signals.act()
@@ -457,7 +478,7 @@ class Operation:
             yield from self.parts.sinks.syncs()
             yield from self.writer.delete()
         else:
-            yield from self.save("Finished", is_last=True)
+            yield from self.save("Finished", is_last=True, counts_all=True)
         return True
 
     def _reason_to_keep(self) -> str | None:

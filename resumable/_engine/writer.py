@@ -6,10 +6,12 @@ document, a compaction writes a new one beside it. Told as steps (see ``_runtime
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -60,6 +62,7 @@ class Writer:
         wake: Called, from a thread, when :meth:`poll` has something to find.
 
     Attributes:
+        held: Holds off whoever writes to what is saved, while a save begins.
         on_stored: Called in the loop's thread for each save in flight that is safely stored, oldest first.
         on_failed: Called there with all saves in flight when one of them has failed.
     """
@@ -79,6 +82,7 @@ class Writer:
         self._uses_journal = uses_journal and store.traits.takes_journal
         self._works_beside = works_beside
         self._threads = Threads(wake)
+        self.held: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
         self.on_stored: Callable[[Save], None] = lambda save: None
         self.on_failed: Callable[[Sequence[Save]], None] = lambda saves: None
         self._lease: Lease | None = None
@@ -181,13 +185,12 @@ class Writer:
         """
         if self.job is not None:
             yield from self.wait(for_compaction=False) if wait else self._wait_for_room()
-        save = take()
-        if not self._prepare(save):
+        save, is_ready = self._begin(take)
+        if not is_ready:
             if not wait:
                 return None
             yield from self.wait()  # everything is to be written, and one writer at a time
-            save = take()
-            self._prepare(save)
+            save, _ = self._begin(take)
         try:
             yield from save.first
             yield from self._write(save, wait=wait)
@@ -213,6 +216,12 @@ class Writer:
             finally:
                 collection.rollback()
         encode(save.values, "$.metadata")
+
+    def _begin(self, take: Callable[[], Save]) -> tuple[Save, bool]:
+        """The save of this instant, and whether it is ready to be written."""
+        with self.held():
+            save = take()
+            return save, self._prepare(save)
 
     def _prepare(self, save: Save) -> bool:
         """Encode or copy all of it as it is now; False if that must wait for what is under way."""

@@ -64,6 +64,10 @@ class KeyLedger:
             self._known.add(key)
             self._order.append(key)
 
+    def is_done(self, key: ItemKey) -> bool:
+        """Whether the item with *key* is done, in a map."""
+        return key in self._known or self._order[-1:] == [key]
+
     def item_at(self, position: int) -> ItemKey:
         order = self._order
         return order[min(position, len(order) - 1)] if order else 0

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
+from .._runtime.boundary import Boundary
 from . import sources
 from .by_position import ItemKey, Ledger, Saved
 
@@ -18,6 +19,11 @@ class LoopOwner(Protocol[Items_co]):
 
     @property
     def operation_id(self) -> str: ...
+
+    @property
+    def boundary(self) -> Boundary:
+        """What counts the items that are handed out."""
+        ...
 
     def check_in(self) -> Items_co:
         """Save or raise, if due. Return how many items may pass before the next call, unless the loop is woken.
@@ -49,6 +55,7 @@ class Loop(ABC, Generic[T]):
         self.flags = [True]
         self._items = items
         self._owner = owner
+        self._boundary = owner.boundary
         self._ledger = ledger
         ledger.total = sources.length(items)
 
@@ -58,6 +65,17 @@ class Loop(ABC, Generic[T]):
 
         Seen from another thread it never runs ahead.
         """
+
+    @abstractmethod
+    def is_at_item(self) -> bool:
+        """Whether an item was given out, and the next one was not asked for yet."""
+
+    def must_settle(self) -> bool:
+        """Whether the next item was asked for, and what the one before has written is not yet told from new writes."""
+        return False
+
+    def note_settled(self) -> None:
+        """It is told now."""
 
     def wake(self) -> None:
         """Have the owner asked before the next item. Safe from any thread and in signal handlers."""
@@ -119,4 +137,5 @@ class Loop(ABC, Generic[T]):
     def _finish(self) -> None:
         if not self.is_finished:
             self.is_finished = True
+            self._boundary.move()
             self._owner.unregister(self)

@@ -111,6 +111,10 @@ class OutOfOrderLedger:
         """The item at position *key*, which was handed out, is done."""
         del self._missing[key]  # type: ignore[arg-type]
 
+    def is_done(self, key: ItemKey) -> bool:
+        """Whether the item at position *key*, which was handed out, is done."""
+        return key not in self._missing
+
     def item_at(self, position: int) -> int:
         return position
 

@@ -220,8 +220,14 @@ class LoopRegistry:
 
     def left(self) -> Iterator[Loop[Any]]:
         """Loops that have begun, did not come to their end, and are not inside an item that is done."""
+        return (loop for loop in self.running() if loop)
+
+    # -- the unfinished item
+
+    def running(self) -> list[Loop[Any]]:
+        """The loops that have begun and may go on."""
         running = [loop for loops in list(self._running.values()) for loop in loops]
-        return (loop for loop in running if self._is_current(loop) and loop)
+        return [loop for loop in running if self._is_current(loop)]
 
     # -- retries
 

@@ -49,6 +49,27 @@ class Remaining(Loop[T], Iterator[T]):
         self._passing: Iterator[T] | None = None
         # While one of these runs, or has ended, the loop has asked for its next item.
         self._witnesses: tuple[GeneratorType[Any, Any, Any], ...] = ()
+        self._is_settled = False
+
+    def is_at_item(self) -> bool:
+        return self._count_given() > 0 and not self.is_finished and self._has_all_witnesses()
+
+    def must_settle(self) -> bool:
+        if self._has_all_witnesses():
+            return False
+        # One that has died asks no more, but it need not say so for ever.
+        return not (self._is_settled and any(map(sources.is_dead, self._witnesses)))
+
+    def note_settled(self) -> None:
+        self._is_settled = True
+
+    def _has_all_witnesses(self) -> bool:
+        """Whether the loop has not asked for its next item."""
+        return all(witness.gi_suspended for witness in self._witnesses)
+
+    @abstractmethod
+    def _count_given(self) -> int:
+        """How many items this run has given out."""
 
     def __iter__(self) -> Iterator[T]:
         if self._passing is None:
@@ -96,8 +117,7 @@ class PassingRemaining(Remaining[T]):
     def done(self) -> int:
         # In this order: an item that is given out between the two reads must not count as done.
         given = self._count_given()
-        has_asked = not all(witness.gi_suspended for witness in self._witnesses)
-        return given if has_asked else max(given - 1, 0)
+        return max(given - 1, 0) if self._has_all_witnesses() else given
 
     def _count_given(self) -> int:
         upto, quota = self._round
@@ -123,7 +143,7 @@ class PassingRemaining(Remaining[T]):
 
         ``flags`` is asked before ``quota``: once a wake has emptied it, the round ends with the quota untouched.
         """
-        longest = _FIRST_ROUND
+        longest, ticks = _FIRST_ROUND, self._boundary.ticks
         while True:
             flags = self.flags
             if len(flags) < longest:
@@ -135,7 +155,7 @@ class PassingRemaining(Remaining[T]):
             self._round = (given + count, quota)
             if self._sampled is not None and self._is_seekable:
                 self._sampled.see_ahead(cast(Sequence[T], self._items), given, count)
-            yield compress(flags, quota)
+            yield compress(compress(flags, quota), ticks)
             longest = min(2 * longest, _LONGEST_ROUND)
 
     @property
@@ -148,10 +168,13 @@ class SteppingRemaining(Remaining[T]):
 
     def __init__(self, items: Iterable[T], owner: LoopOwner[int], ledger: OrderedLedger, name: str) -> None:
         super().__init__(items, owner, ledger, name)
-        self._done = 0
+        self._given = self._done = 0
 
     def done(self) -> int:
         return self._done
+
+    def _count_given(self) -> int:
+        return self._given
 
     def _begin(self) -> Iterator[T]:
         steps = self._steps()
@@ -165,6 +188,8 @@ class SteppingRemaining(Remaining[T]):
             while left <= 0 or not self.flags:
                 self.flags = [True]
                 left = max(1, self._owner.check_in())
+            self._given += 1
+            self._boundary.move()
             yield item
             self._done += 1
             left -= 1
@@ -200,6 +225,9 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
     def done(self) -> int:
         return self._done
 
+    def is_at_item(self) -> bool:
+        return self._is_out
+
     def __aiter__(self) -> AsyncIterator[T]:
         if self._has_begun and not self.is_finished and sources.is_dead(self._source):
             raise _cut_short()
@@ -207,15 +235,15 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
 
     async def __anext__(self) -> T:
         if self._is_out:  # the loop asks for an item, so the one before is done
-            self._is_out = False
-            self._done += 1
-            self._left -= 1
+            self._boundary.move()
+            self._is_out, self._done, self._left = False, self._done + 1, self._left - 1
         if not self._ahead:
             await self._take()
         while self._left <= 0 or not self.flags:
             self._left, self.flags = 0, [True]  # if the owner raises, it is asked again
             self._left = max(1, await self._owner.check_in())
         self._is_out = True
+        self._boundary.move()
         return self._ahead.pop()
 
     async def _take(self) -> None:

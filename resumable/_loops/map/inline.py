@@ -65,7 +65,7 @@ def map_inline(
     loop.begin()
     for key, item in loop.to_do():
         handler.check_in_if_due()
-        loop.current = key
+        loop.give_out(key)
         try:
             result = fn(item)
         except Exception as error:
@@ -74,6 +74,7 @@ def map_inline(
             handler.observe(result)
             yield item, result
             loop.finish(key)
+            loop.take_back()
         handler.left -= 1
     handler.check_in_if_due()
     loop.end()

@@ -96,6 +96,7 @@ class MapLoop(Loop[T]):
         super().__init__(items, owner, ledger, name)
         self.on_wake: Callable[[], None] = lambda: None
         self.current: ItemKey = 0
+        self._is_out = False
         self._all_failed = failed if failed is not None else Failed()
         known = frozenset(self._all_failed.of(name))
         self._left_out = frozenset() if retry_failed else known
@@ -103,6 +104,23 @@ class MapLoop(Loop[T]):
 
     def done(self) -> int:
         return self._ledger.done - self._ledger.start
+
+    def is_at_item(self) -> bool:
+        return self._is_out and not self._ledger.is_done(self.current)
+
+    def must_settle(self) -> bool:
+        return self._is_out and self._ledger.is_done(self.current)
+
+    def give_out(self, key: ItemKey) -> None:
+        """The loop's body gets the item with *key*."""
+        self.current = key
+        self._is_out = True
+        self._boundary.move()
+
+    def take_back(self) -> None:
+        """The body is through with the item."""
+        self._boundary.move()
+        self._is_out = False
 
     def current_item(self) -> ItemKey:
         return self.current

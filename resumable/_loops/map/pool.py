@@ -93,9 +93,10 @@ class Coordinator(PlainResultHandler):
                     continue
                 if type(result) not in PLAIN:
                     result = self._unwrapped(result)
-                loop.current = call.key
+                loop.give_out(call.key)
                 yield call.item, result
                 finish(call.key)
+                loop.take_back()
                 self.left -= 1
                 if self.left <= 0 or not loop.flags:
                     self.check_in()
@@ -155,9 +156,10 @@ class Coordinator(PlainResultHandler):
             else:
                 if type(result) not in PLAIN:
                     self.observe(result)
-                self.loop.current = key
+                self.loop.give_out(key)
                 yield item, result
                 self.loop.finish(key)
+                self.loop.take_back()
             self.left -= 1
             self.check_in_if_due()
         self._note_success()

@@ -101,9 +101,10 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
                 else:
                     if type(result) not in PLAIN and hasattr(result, "headers"):
                         self.owner.observe(result)
-                    loop.current = key
+                    loop.give_out(key)
                     yield item, result
                     loop.finish(key)
+                    loop.take_back()
                 del in_flight[task]
                 self.left -= 1
                 if self.left <= 0 or not loop.flags:
