@@ -12,7 +12,6 @@ from .changes import Snapshot, about_bytes
 from .collection import DURABLE_SLOTS, Durable, Loaded, mutator
 from .frozen import freeze_all, freeze_checked, hide_few, thaw_all
 
-
 _append, _extend = list.append, list.extend
 
 

@@ -26,8 +26,6 @@ Row = TypeVar("Row", str, bytes)
 
 _BUFFER = 1 << 16
 """Characters that a sink gathers before it writes them."""
-_PER_ROW = 64
-"""What a row costs besides its characters: a sink gathers about a thousand rows."""
 
 _opened: WeakSet[Sink[Any]] = WeakSet()
 
@@ -49,13 +47,14 @@ class Sink(Noting, Generic[Row]):
         self._target = target
         self._pid = os.getpid()
         self._lock = threading.RLock()
-        # A row lies in the list, then as bytes in what waits, then in the file. The extent ends with what waits.
+        # A row lies in the list, of so many characters, then as bytes in what waits, then in the file. The extent ends
+        # with what waits.
         self._rows: list[Any] = []
-        self._left = _BUFFER
+        self._size = 0
         self._waiting = bytearray()
         self._extent = EMPTY
-        # What was there when the unfinished item began: the first rows of the list; if none, the extent noted here.
-        self._cut_rows = 0
+        # Where the unfinished item began: so much of the list counts; if nothing, the extent noted here does.
+        self._cut_size = 0
         self._cut = EMPTY
         self._file: int | None = None
         self._end: int | None = None  # Where the run's last save cuts the file.
@@ -83,14 +82,17 @@ class Sink(Noting, Generic[Row]):
         if not row.isascii() and self._type is str:
             row.encode()  # type: ignore[union-attr]  # raises where it is written, not where it is saved
         size = len(row)
-        left = self._left - size - _PER_ROW
-        if left < 0:
+        if self._size + size > _BUFFER:
             self._make_room(size)
-            left = _BUFFER - size
-        if self._now() != self._seen:
-            self._cross()
+        if (now := self._now()) != self._seen:
+            seen = self._seen
+            # Written out, as in _cross: calling that takes as long as all of this.
+            if seen is not None and now < seen:
+                self._cut_size, self._cut, self._seen = self._size, self._extent, now
+            else:
+                self._cross()
         # No call from here on but the one that adds the row.
-        self._left = left
+        self._size += size
         self._rows.append(row)
         return size
 
@@ -118,19 +120,16 @@ class Sink(Noting, Generic[Row]):
 
     def _cross(self) -> None:
         while True:
-            now, rows = self._now(), self._rows
-            count, seen = len(rows), self._seen
+            now, seen = self._now(), self._seen
             if seen is None:
                 self._check_usable()
                 self._wait()
                 self._check_usable()
                 continue
             # No call from here on.
-            if now >= seen:
-                return
-            if rows is self._rows:
-                self._cut_rows, self._cut, self._seen = count, self._extent, now
-                return
+            if now < seen:
+                self._cut_size, self._cut, self._seen = self._size, self._extent, now
+            return
 
     def _note(self) -> None:
         with self._lock:
@@ -179,19 +178,20 @@ class Sink(Noting, Generic[Row]):
 
     def _drain(self) -> None:
         """Turn the rows into bytes that wait. An exception from a signal handler in between tears nothing."""
-        join = ("" if self._type is str else b"").join
         is_done = not self._rows
         while not is_done:
-            rows, count = self._rows, self._cut_rows
+            rows, cut_size = self._rows, self._cut_size
             stop = len(rows)
-            counts, rest = (_as_bytes(join(part)) for part in (rows[:count], rows[count:stop]))
-            cut = grown(self._extent, counts) if count else self._cut
-            extent = grown(grown(self._extent, counts), rest)
-            data, empty = counts + rest, _BUFFER
+            joined = ("" if self._type is str else b"").join(rows[:stop])
+            size, counts, rest = len(joined), _as_bytes(joined[:cut_size]), _as_bytes(joined[cut_size:])
+            extent = grown(self._extent, counts)
+            cut = extent if cut_size else self._cut
+            extent, data = grown(extent, rest), counts + rest
             # No call from here on: other threads go on writing.
-            if self._cut_rows == count:
-                self._rows, self._cut_rows, self._left = rows[stop:], 0, empty
-                self._cut, self._extent = cut, extent
+            if self._cut_size == cut_size:
+                self._rows = rows[stop:]
+                self._size -= size
+                self._cut_size, self._cut, self._extent = 0, cut, extent
                 self._waiting += data
                 is_done = True
 

@@ -281,9 +281,7 @@ class Operation:
         if reason is not None:
             yield from self.save(reason)
 
-    def _save(
-        self, decision: Decision, *, wait: bool, is_last: bool = False, counts_all: bool = False
-    ) -> Steps[bool]:
+    def _save(self, decision: Decision, *, wait: bool, is_last: bool = False, counts_all: bool = False) -> Steps[bool]:
         """Whether it was made, or is in flight; if not, it was put off until a thread wakes the loop."""
         for each in self._watching:
             each.saving(self, decision.reason)

@@ -55,7 +55,7 @@ class Remaining(Loop[T], Iterator[T]):
         return self._count_given() > 0 and not self.is_finished and self._has_all_witnesses()
 
     def must_settle(self) -> bool:
-        if self._has_all_witnesses():
+        if not self._count_given() or self._has_all_witnesses():
             return False
         # One that has died asks no more, but it need not say so for ever.
         return not (self._is_settled and any(map(sources.is_dead, self._witnesses)))
