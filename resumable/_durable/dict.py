@@ -115,7 +115,7 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
                 self._cross()
         before, dirty = self._before, self._dirty
         if key not in before:
-            before[key] = self[key] if key in self else ABSENT
+            before[key] = self[key] if key in self else ABSENT  # noqa: SIM401  # get() would be a call
             if key in dirty:
                 self._was_dirty[key] = dirty[key]
         dirty[key] = value

@@ -81,7 +81,7 @@ class DurableLog(Durable, list[Any], kind="log"):
             self._cross()
         _extend(self, entries)
 
-    def __iadd__(self, entries: Iterable[Any], /) -> Self:
+    def __iadd__(self, entries: Iterable[Any], /) -> Self:  # type: ignore[misc]
         self.extend(entries)
         return self
 

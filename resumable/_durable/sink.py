@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar, cast, get_args
 from weakref import WeakSet
 
 from .._errors import StoreError
@@ -80,7 +80,7 @@ class Sink(Noting, Generic[Row]):
         if type(row) is not self._type:
             row = self._as_row(row)
         if not row.isascii() and self._type is str:
-            row.encode()  # type: ignore[union-attr]  # raises where it is written, not where it is saved
+            cast("str", row).encode()  # raises where it is written, not where it is saved
         size = len(row)
         if self._size + size > _BUFFER:
             self._make_room(size)

@@ -25,7 +25,7 @@ class Boundary:
 
     def __init__(self) -> None:
         self.ticks = repeat(True, (1 << 60) - 1)
-        self.now = self.ticks.__length_hint__  # type: ignore[attr-defined]
+        self.now = self.ticks.__length_hint__
         self.lock = threading.RLock()
 
     def move(self) -> None:
