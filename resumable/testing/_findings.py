@@ -17,7 +17,9 @@ _DIFF_LINES = 20
 
 HINTS = {
     "differs between two runs": "time, randomness, order, or what an earlier run left (give reset=) decides the result",
-    "result diverged": "what is not in cp.state is lost with the process, and what is must fit the items that are done",
+    "result diverged": "what is not in cp.state is lost with the process, and what is must fit the items that are done; "
+    "an error within an item saves cp.state as it is then: do the work first, then change it in one assignment, as the "
+    "item's last step, or keep it in cp.mapping, cp.set, cp.log",
     "effect missing": "an item counted as done before its work was (tick after it), the input has another order, or "
     "the second run began the output anew (open(..., 'w'); cp.sink goes on in it)",
     "effect repeated": "it was done before the stop and again after it: keep in cp.state what is done, give it a key "
@@ -34,7 +36,7 @@ class Finding:
 
     Attributes:
         kind: One of ``HINTS``.
-        how: ``killed``, ``interrupted``, …
+        how: ``killed``, ``interrupted``, ``failed``, …
         place: Where the run was stopped, if it was.
         details: What differs: ``-`` uninterrupted, ``+`` stopped and run again.
         openings: How the second run began.

@@ -44,6 +44,10 @@ class SimulatedInterrupt(KeyboardInterrupt):
     """Stands for Ctrl-C: what was ticked is saved on the way out."""
 
 
+class SimulatedError(Exception):
+    """Stands for any error in the middle of an item: a connection that broke, a row that could not be parsed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A moment of a run at which it can be stopped.
@@ -126,6 +130,7 @@ class Probe:
     stopped: Place | None = None
     saves: int = 0
     saved_effects: int = 0
+    item_effects: int = 0
     open: list[object] = field(default_factory=list)
     _is_dead: bool = False
     _thread: int = field(default_factory=threading.get_ident)
@@ -227,6 +232,7 @@ class _Watcher(observer.Observer):
         self._forget(operation)
 
     def checking_in(self, operation: Observed) -> None:
+        self._probe.item_effects = self._probe.count_effects()
         self._probe.at("tick")
 
     def checked_in(self, operation: Observed) -> None:

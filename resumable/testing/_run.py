@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..stores import FileStore
-from ._probe import Opening, Place, Probe, SimulatedInterrupt, SimulatedKill, installed, never
+from ._probe import Opening, Place, Probe, SimulatedError, SimulatedInterrupt, SimulatedKill, installed, never
 
 Effects = MutableSequence[Any] | Callable[[], Any] | None
 
@@ -33,6 +33,8 @@ class Outcome:
         stopped: Where it was stopped, None if it came to its end.
         effects: What had been done to the world when it ended, earlier runs included.
         saved_effects: How many effects there were at its last save.
+        item_effects: How many there were when its last item began.
+        has_ended: Whether it came to its end, maybe because it caught the error that was to stop it.
     """
 
     result: Any = None
@@ -42,6 +44,8 @@ class Outcome:
     stopped: Place | None = None
     effects: Any = None
     saved_effects: int = 0
+    item_effects: int = 0
+    has_ended: bool = False
 
 
 @dataclass(slots=True)
@@ -49,7 +53,7 @@ class Stop:
     """How and where a run is to be stopped.
 
     Attributes:
-        how: ``kill`` or ``interrupt``.
+        how: ``kill``, ``interrupt`` or ``fail``.
         wants: Whether it is this place.
     """
 
@@ -101,7 +105,7 @@ class Trial:
         if stop is not None:
             probe.wants = stop.wants
             kill = self._die if self._is_hard else Probe.kill
-            probe.stop = kill if stop.how == "kill" else interrupt
+            probe.stop = {"kill": kill, "interrupt": interrupt, "fail": fail}[stop.how]
         return probe
 
     def _watched(self, probe: Probe) -> Outcome:
@@ -110,13 +114,14 @@ class Trial:
             with installed(probe), _environment("CHECKPOINT_DIR", str(self._checkpoints)):
                 returned = _ended(self._job(self._files) if self._takes_directory else self._job())
             outcome.result = _copied(self._result() if self._result is not None else returned)
+            outcome.has_ended = True
         except BaseException as error:
             if probe.stopped is None and not isinstance(error, Exception):
                 raise  # a real Ctrl-C, or the end of a test
             if probe.stopped is None:
                 outcome.error = _told(error)
         outcome.places, outcome.openings, outcome.stopped = probe.places, probe.openings, probe.stopped
-        outcome.saved_effects = probe.saved_effects
+        outcome.saved_effects, outcome.item_effects = probe.saved_effects, probe.item_effects
         return outcome
 
     # -- effects
@@ -185,6 +190,10 @@ def _ended(returned: Any) -> Any:
 
 def interrupt(probe: Probe) -> NoReturn:
     raise SimulatedInterrupt
+
+
+def fail(probe: Probe) -> NoReturn:
+    raise SimulatedError(f"a simulated error, {probe.stopped}")
 
 
 def _fork() -> int:
