@@ -43,6 +43,10 @@ class Ledger(Protocol):
         """Identify the item that comes after *position* done ones."""
         ...
 
+    def has_done(self, item: ItemKey, position: int) -> bool:
+        """Whether *item* is done, when *position* items are."""
+        ...
+
     def count_left(self, position: int) -> int | None:
         """How many items are left after *position* done ones; None if that is not known before the end."""
         ...
@@ -139,6 +143,9 @@ class PositionLedger:
 
     def item_at(self, position: int) -> int:
         return position
+
+    def has_done(self, item: ItemKey, position: int) -> bool:
+        return isinstance(item, int) and item < position
 
     def count_left(self, position: int) -> int | None:
         length = sources.length(self._items)

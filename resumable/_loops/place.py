@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import dis
 import hashlib
+import inspect
+import sys
 import weakref
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any
@@ -178,18 +180,23 @@ def caller(frame: FrameType | None) -> FrameType | None:
     return frame
 
 
-def place_of(frame: FrameType, outside: Stack, around: tuple[int, int] | None = None) -> str:
+def place_of(
+    frame: FrameType, outside: Stack, around: tuple[int, int] | None = None, *, is_called_by_others: bool = False
+) -> str:
     """The calls that lead to *frame*.
 
     Args:
         outside: The stack when the checkpoint was opened. What all loops have in common tells none apart.
         around: The frame of the loop around, where the calls begin.
+        is_called_by_others: Whether the calls begin where a package has called the user's code, as a map does.
     """
     calls: list[str] = []
     here: FrameType | None = frame
     while here is not None and len(calls) < _DEEPEST:
         if call := call_at(here):
             calls.append(call)
+        elif is_called_by_others:
+            break
         where = (id(here), id(here.f_code))
         if where == around or where in outside:
             break
@@ -216,33 +223,41 @@ def is_under_way(frame: FrameType | None, where: tuple[int, int]) -> bool:
 
 def is_in_program(place: str, frame: FrameType) -> bool:
     """Whether each call of *place* still stands in its function, as far as that is found from *frame*."""
-    for call in place.split(_BETWEEN):
-        code = code_of(function_of(call), frame)
-        if code is None or (call not in calls_in(code).calls and not call.endswith("#~")):
-            return False
-    return True
+    return all(
+        call.endswith("#~") or any(call in calls_in(code).calls for code in codes_of(function_of(call), frame))
+        for call in place.split(_BETWEEN)
+    )
 
 
-def code_of(function: str, frame: FrameType) -> CodeType | None:
-    """The code of the function with that qualified name as it is now: on the stack, or in the module of *frame*."""
+def codes_of(function: str, frame: FrameType) -> Iterator[CodeType]:
+    """The code of each function with that qualified name: on the stack, in the module of *frame*, in other modules."""
     here: FrameType | None = frame
     while here is not None:
         if here.f_code.co_qualname == function:
-            return here.f_code
+            yield here.f_code
         here = here.f_back
-    found: Any = None
-    for step in function.split("."):
+    modules = [vars(module) for module in list(sys.modules.values()) if hasattr(module, "__dict__")]
+    for scope in (frame.f_globals, *modules):
+        if (code := _code_in(scope, function.split("."))) is not None:
+            yield code
+
+
+def _code_in(scope: Mapping[str, Any], steps: list[str]) -> CodeType | None:
+    found: Any = scope.get(steps[0])
+    for step in (None, *steps[1:]):
         if step == "<locals>":
             continue
         if isinstance(found, CodeType):
             inner = [one for one in found.co_consts if isinstance(one, CodeType) and one.co_name == step]
             found = inner[0] if len(inner) == 1 else None
-        else:
-            found = frame.f_globals.get(step) if found is None else getattr(found, step, None)
-            found = getattr(found, "__wrapped__", found)
-            found = getattr(found, "__code__", found)
+        elif step is not None:
+            found = inspect.getattr_static(found, step, None)
         if found is None:
             return None
+        if not isinstance(found, CodeType):
+            found = getattr(found, "__func__", found)  # of a class or static method
+            found = getattr(found, "__wrapped__", found)
+            found = getattr(found, "__code__", found)
     return found if isinstance(found, CodeType) else None
 
 

@@ -100,9 +100,10 @@ class MappedFunction:
 
     def for_many(self, items: Sequence[Any]) -> list[Any]:
         """A result for each item, or the :class:`Failure` of it."""
-        return [self._result_or_failure(item) for item in items]
+        return [self.result_or_failure(item) for item in items]
 
-    def _result_or_failure(self, item: Any) -> Any:
+    def result_or_failure(self, item: Any) -> Any:
+        """The result for *item*, or the :class:`Failure` of it."""
         try:
             return self(item)
         except Exception as error:
