@@ -19,7 +19,8 @@ from .._format.restore import Restored
 from .._format.sections import Run, Sections
 from .._json import Checker, check, encode, step, warn_once_per_path
 from .._loops.map.map_loop import Failed
-from .._loops.registry import LoopRegistry, LoopView
+from .._loops.registry import LoopRegistry
+from .._loops.view import LoopView
 from .._models import CheckpointMetadata, as_stored, check_metadata
 from .._runtime.clock import Instant
 from .._text import resume_command
@@ -99,7 +100,7 @@ class CapturedLoops:
     def __init__(self, views: Mapping[str, LoopView]) -> None:
         self.changes: dict[str, dict[str, Any]] = {}
         self._committers: dict[str, Callable[[Mapping[str, Any]], None]] = {}
-        self._places: dict[str, Callable[[], dict[str, Any]]] = {}
+        self._places: dict[str, Callable[[], dict[str, Any] | None]] = {}
         for name, view in list(views.items()):
             self._committers[name] = view.committer()
             if (change := view.changes()) is not None:
@@ -107,8 +108,8 @@ class CapturedLoops:
             self._places[name] = view.as_now()
 
     def places(self) -> dict[str, Any]:
-        """The whole place of each."""
-        return {name: place() for name, place in self._places.items()}
+        """The whole place of each that is kept."""
+        return {name: form for name, place in self._places.items() if (form := place()) is not None}
 
     def commit(self) -> None:
         """What changed is safely stored."""
@@ -153,9 +154,11 @@ class Parts:
         self.items_before = self.metadata.processed_items
         if options.total is not None:
             self.metadata.total_items = options.total
-        self.loops = LoopRegistry(saved.loops, damaged)
         self.quota = Quota(saved.budget)
         self.failed = Failed(saved.failed)
+        self.loops = LoopRegistry(
+            saved.loops, damaged, operation_id=options.operation_id, has_failures=self.failed.is_known
+        )
         self.sinks = Sinks(options.operation_id, saved.sinks)
         # A resume counts as an interruption, whatever ended the run before.
         self.costs = dataclasses.replace(saved.costs, restores=saved.costs.restores + 1) if saved.costs else None

@@ -13,6 +13,7 @@ from .._durable.changes import Replay
 from .._errors import CheckpointCorruptError
 from .._json import LEAVES
 from .._loops.by_key import merged
+from .._loops.view import FIELDS
 from .._models import CheckpointData, CheckpointMetadata, check_metadata
 from .._runtime.interpreter import collector_paused
 from ..stores import CheckpointStore, Lease, Stored
@@ -201,7 +202,10 @@ def _finish(data: CheckpointData, replays: dict[str, Replay], loops: dict[str, l
         data.state[name] = replay.result()
     saved = _object(data.internal, "loops")
     for name, changes in loops.items():
-        saved[name] = _merged_loop(saved.get(name), changes)
+        if changes[-1].get("gone"):
+            saved.pop(name, None)
+        else:
+            saved[name] = _merged_loop(saved.get(name), changes)
     if saved:
         data.internal["loops"] = saved
 
@@ -212,7 +216,7 @@ def _merged_loop(saved: dict[str, Any] | None, changes: list[dict[str, Any]]) ->
     base, rest = (changes[begins[-1]], changes[begins[-1] + 1 :]) if begins else (saved, changes)
     result = merged(base, rest)
     result.pop("new", None)
-    return result | {"within": changes[-1].get("within")}
+    return result | {name: changes[-1][name] for name in FIELDS & changes[-1].keys()}
 
 
 # -- out of a store ---------------------------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ _DEEPEST = 32
 _LONGEST_TEXT = 80
 _NO_END = 1 << 20
 _BETWEEN = " > "
+_SOMEWHERE = "~"
+"""Begins a place whose calls do not begin where others do: in a thread of its own, or deep in a recursion."""
 _INLINED = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>"})
 """Functions up to 3.11; from 3.12 on a part of the function around."""
 _NAMING = frozenset([*dis.hasname, *dis.haslocal, *dis.hasfree])
@@ -196,12 +198,12 @@ def place_of(
         if call := call_at(here):
             calls.append(call)
         elif is_called_by_others:
-            break
+            return _joined(tuple(calls))
         where = (id(here), id(here.f_code))
         if where == around or where in outside:
-            break
+            return _joined(tuple(calls))
         here = here.f_back
-    return _joined(tuple(calls))
+    return _joined((*calls, _SOMEWHERE))
 
 
 @lru_cache(4096)
@@ -224,7 +226,7 @@ def is_under_way(frame: FrameType | None, where: tuple[int, int]) -> bool:
 def is_in_program(place: str, frame: FrameType) -> bool:
     """Whether each call of *place* still stands in its function, as far as that is found from *frame*."""
     return all(
-        call.endswith("#~") or any(call in calls_in(code).calls for code in codes_of(function_of(call), frame))
+        call.endswith("~") or any(call in calls_in(code).calls for code in codes_of(function_of(call), frame))
         for call in place.split(_BETWEEN)
     )
 
@@ -259,6 +261,12 @@ def _code_in(scope: Mapping[str, Any], steps: list[str]) -> CodeType | None:
             found = getattr(found, "__wrapped__", found)
             found = getattr(found, "__code__", found)
     return found if isinstance(found, CodeType) else None
+
+
+def may_be_of_one_block(place: str, other: str) -> bool:
+    """Whether both may stand in one block, or in one item of a loop: their calls begin in one function."""
+    some, others = (one.partition(":")[0] for one in (place, other))
+    return some == others or some.startswith(_SOMEWHERE) or others.startswith(_SOMEWHERE)
 
 
 def last_call(place: str) -> str:

@@ -32,6 +32,10 @@ class Failed:
         """A live view of one loop's items."""
         return self._by_loop.setdefault(loop, {})
 
+    def is_known(self, loop: str) -> bool:
+        """Whether items of that loop were given up."""
+        return bool(self._by_loop.get(loop))
+
     def all(self) -> dict[ItemKey, str]:
         """The items of all loops; a key that several loops have is given as ``loop/key``."""
         with self._lock:
