@@ -16,7 +16,14 @@ _ALIKE = 0.5
 
 
 def moved_from(
-    level: Level, where: str, frame: FrameType, *, name: str | None, is_only_saved: bool, operation_id: str
+    level: Level,
+    where: str,
+    frame: FrameType,
+    outside: place.Stack,
+    *,
+    name: str | None,
+    is_only_saved: bool,
+    operation_id: str,
 ) -> Site | None:
     """The site where the loop that is made at *where* was left, if its line was edited; None if the loop is new.
 
@@ -24,6 +31,7 @@ def moved_from(
 
     Args:
         frame: Makes the loop.
+        outside: The stack when the checkpoint was opened.
         name: What the user gave it; a line that was only given a name goes on.
         is_only_saved: Whether one place is all that the checkpoint has.
 
@@ -32,8 +40,9 @@ def moved_from(
     """
     new = frozenset() if name is None else frozenset({"'name'", repr(name)})
     unmet = list(level.not_made())
-    gone = [site for site in unmet if not site.is_named and _is_gone(site.key, where, frame)]
-    is_only_one = is_only_saved and name is None and len(place.calls_in(frame.f_code).loops) == 1
+    gone = [site for site in unmet if not site.is_named and _is_gone(site.key, where, frame, outside)]
+    other_loops = place.calls_around(frame, outside).loops - {place.last_call(where)}
+    is_only_one = is_only_saved and name is None and not other_loops
     if is_only_one and len(unmet) == 1 and (gone or unmet[0].is_named):
         return _told(unmet[0], where)
     if not gone:
@@ -50,9 +59,9 @@ def moved_from(
     raise _doubt(operation_id, where, gone)
 
 
-def _is_gone(saved: str, where: str, frame: FrameType) -> bool:
+def _is_gone(saved: str, where: str, frame: FrameType, outside: place.Stack) -> bool:
     """Whether it is no longer in the program, or stands in another block than *where*."""
-    return not place.may_be_of_one_block(saved, where) or not place.is_in_program(saved, frame)
+    return not place.may_be_of_one_block(saved, where) or not place.is_in_program(saved, frame, outside)
 
 
 def _may_have_moved(saved: str, where: str, frame: FrameType) -> bool:

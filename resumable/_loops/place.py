@@ -33,32 +33,40 @@ _NO_END = 1 << 20
 _BETWEEN = " > "
 _SOMEWHERE = "~"
 """Begins a place whose calls do not begin where others do: in a thread of its own, or deep in a recursion."""
+_ENTERS = ("CALL", "PRECALL", "BEFORE_", "LOAD_SPECIAL")
 _INLINED = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>"})
 """Functions up to 3.11; from 3.12 on a part of the function around."""
 _NAMING = frozenset([*dis.hasname, *dis.haslocal, *dis.hasfree])
 
 Span = tuple[int, int, int, int]
 """Of an expression: its first line and column, its last line and the column behind it."""
-Stack = frozenset[tuple[int, int]]
-"""The frames that were under way at some moment. A frame cannot be referenced weakly, so it is known by its address."""
+Frame = tuple[int, int]
+"""The addresses of a frame and of its code: a frame cannot be referenced weakly."""
+Stack = Mapping[Frame, int]
+"""The frames that were under way at some moment, each with its bytecode offset."""
 
 
 class FunctionCalls:
-    """All calls in one function.
+    """All calls in one function, or in the block of a ``with`` in it.
+
+    Args:
+        opened: The bytecode offset of that ``with``; None for the whole function.
 
     Attributes:
         calls: The text of each call. One that a ``finally`` holds is compiled twice, and stands here once.
-        loops: Those of them that may make a loop.
+        loops: Those of them that make loops.
     """
 
-    def __init__(self, code: CodeType) -> None:
+    def __init__(self, code: CodeType, opened: int | None = None) -> None:
         self._function = code.co_qualname
         instructions = list(dis.get_instructions(code))
         named = sorted({(at, name) for one in instructions if (at := _start(one)) for name in _names(one, code)})
         self._starts, self._named = [at for at, _ in named], [name for _, name in named]
         self._positions = list(code.co_positions())
         by_text: dict[str, list[Span]] = {}
-        for span in sorted({span for one in instructions if one.opname.startswith("CALL") and (span := _span(one))}):
+        inside = _block(code, instructions, opened)
+        calls = [one for one in instructions if one.opname.startswith("CALL") and inside(one.offset)]
+        for span in sorted({span for one in calls if (span := _span(one))}):
             by_text.setdefault(" ".join(self._names_within(span)), []).append(span)
         self._of_span = {
             span: self._call(text, f"{number}/{len(spans)}")
@@ -66,7 +74,9 @@ class FunctionCalls:
             for number, span in enumerate(spans, 1)
         }
         self.calls = frozenset(self._of_span.values())
-        self.loops = frozenset(call for call in self.calls if not LOOPS.isdisjoint(names_of(call)))
+        makers = [span for one in instructions if _makes_loop(one) and (span := _span(one))]
+        around = [[span for span in self._of_span if span[:2] <= one[:2] and one[2:] <= span[2:]] for one in makers]
+        self.loops = frozenset(self._of_span[max(spans, key=_inwards)] for spans in around if spans)
 
     def at(self, offset: int) -> str:
         """The call at a bytecode *offset*. What is no call, such as a property or an operator, has no number."""
@@ -85,9 +95,41 @@ class FunctionCalls:
         return f"{self._function}:{text}#{number}"
 
 
+def _block(code: CodeType, instructions: list[dis.Instruction], opened: int | None) -> Callable[[int], bool]:
+    """Tell whether an offset is in the block of the ``with`` that is entered at *opened*; all are if there is none."""
+    entries = sorted(getattr(dis.Bytecode(code), "exception_entries", ()), key=lambda entry: entry.start)
+    ends = {one.offset for one in instructions if one.opname == "WITH_EXCEPT_START"}
+    entry = next((one for one in entries if opened is not None and one.start > opened), None)
+    if opened is None or entry is None or ends.isdisjoint(range(entry.target, entry.target + 8)):
+        return lambda offset: True
+    between = [one.opname for one in instructions if opened < one.offset < entry.start]
+    if any(name.startswith(_ENTERS) for name in between):
+        return lambda offset: True  # the function goes on to enter something else
+    handler = entry.target
+
+    def is_inside(offset: int) -> bool:
+        # What an inner handler protects reaches the outer one through it.
+        for _ in entries:
+            found = next((one for one in entries if one.start <= offset < one.end), None)
+            if found is None or found.target == handler:
+                return found is not None
+            offset = found.target
+        return False
+
+    return is_inside
+
+
 def _start(one: dis.Instruction) -> tuple[int, int] | None:
     where = one.positions
     return None if where is None or where.lineno is None else (where.lineno, where.col_offset or 0)
+
+
+def _makes_loop(one: dis.Instruction) -> bool:
+    return one.opname in ("LOAD_ATTR", "LOAD_METHOD") and one.argval in LOOPS
+
+
+def _inwards(span: Span) -> tuple[int, int, int, int]:
+    return span[0], span[1], -span[2], -span[3]
 
 
 def _span(one: dis.Instruction) -> Span | None:
@@ -133,28 +175,33 @@ _APART = str.maketrans({" ": "_", "#": "_", ">": "_"})
 
 # -- caches: an address is used again, so each entry goes with its code object -----------------------------------------
 
-_functions: dict[int, tuple[Callable[[], CodeType | None], FunctionCalls]] = {}
-_calls: dict[tuple[int, int], tuple[Callable[[], CodeType | None], str]] = {}
+_functions: dict[tuple[int, int | None], tuple[Callable[[], CodeType | None], FunctionCalls]] = {}
+_calls: dict[tuple[int, int, int | None], tuple[Callable[[], CodeType | None], str]] = {}
 
 
-def calls_in(code: CodeType) -> FunctionCalls:
-    """The calls in one function, read once."""
-    number = id(code)
-    known = _functions.get(number)
+def calls_in(code: CodeType, opened: int | None = None) -> FunctionCalls:
+    """The calls in one function, or in a block of it. They are read once."""
+    where = (id(code), opened)
+    known = _functions.get(where)
     if known is None or known[0]() is not code:
-        gone = weakref.ref(code, lambda _: _functions.pop(number, None))
-        known = _functions[number] = (gone, FunctionCalls(code))
+        gone = weakref.ref(code, lambda _: _functions.pop(where, None))
+        known = _functions[where] = (gone, FunctionCalls(code, opened))
     return known[1]
 
 
-def call_at(frame: FrameType) -> str:
+def calls_around(frame: FrameType, outside: Stack) -> FunctionCalls:
+    """The calls in the function of *frame*; only those in the checkpoint's block, if that is in it."""
+    return calls_in(frame.f_code, outside.get((id(frame), id(frame.f_code))))
+
+
+def call_at(frame: FrameType, opened: int | None = None) -> str:
     """The call that *frame* is in; "" in a package that calls on behalf of others."""
-    code, where = frame.f_code, (id(frame.f_code), frame.f_lasti)
+    code, where = frame.f_code, (id(frame.f_code), frame.f_lasti, opened)
     known = _calls.get(where)
     if known is not None and known[0]() is code:
         return known[1]
     gone = weakref.ref(code, lambda _: _calls.pop(where, None))
-    call = "" if _is_of_others(frame) else calls_in(code).at(frame.f_lasti)
+    call = "" if _is_of_others(frame) else calls_in(code, opened).at(frame.f_lasti)
     _calls[where] = (gone, call)
     return call
 
@@ -168,11 +215,11 @@ def _is_of_others(frame: FrameType) -> bool:
 
 def stack(frame: FrameType | None) -> Stack:
     """The frames that are under way at *frame*."""
-    found = set()
+    found = {}
     while frame is not None:
-        found.add((id(frame), id(frame.f_code)))
+        found[id(frame), id(frame.f_code)] = frame.f_lasti
         frame = frame.f_back
-    return frozenset(found)
+    return found
 
 
 def caller(frame: FrameType | None) -> FrameType | None:
@@ -183,7 +230,7 @@ def caller(frame: FrameType | None) -> FrameType | None:
 
 
 def place_of(
-    frame: FrameType, outside: Stack, around: tuple[int, int] | None = None, *, is_called_by_others: bool = False
+    frame: FrameType, outside: Stack, around: Frame | None = None, *, is_called_by_others: bool = False
 ) -> str:
     """The calls that lead to *frame*.
 
@@ -195,11 +242,11 @@ def place_of(
     calls: list[str] = []
     here: FrameType | None = frame
     while here is not None and len(calls) < _DEEPEST:
-        if call := call_at(here):
+        where = (id(here), id(here.f_code))
+        if call := call_at(here, outside.get(where)):
             calls.append(call)
         elif is_called_by_others:
             return _joined(tuple(calls))
-        where = (id(here), id(here.f_code))
         if where == around or where in outside:
             return _joined(tuple(calls))
         here = here.f_back
@@ -211,7 +258,7 @@ def _joined(calls: tuple[str, ...]) -> str:
     return _BETWEEN.join(reversed(calls))
 
 
-def is_under_way(frame: FrameType | None, where: tuple[int, int]) -> bool:
+def is_under_way(frame: FrameType | None, where: Frame) -> bool:
     """Whether the frame known as *where* is *frame*, or called it."""
     while frame is not None:
         if (id(frame), id(frame.f_code)) == where:
@@ -223,12 +270,19 @@ def is_under_way(frame: FrameType | None, where: tuple[int, int]) -> bool:
 # -- after an edit ----------------------------------------------------------------------------------------------------
 
 
-def is_in_program(place: str, frame: FrameType) -> bool:
+def is_in_program(place: str, frame: FrameType, outside: Stack) -> bool:
     """Whether each call of *place* still stands in its function, as far as that is found from *frame*."""
-    return all(
-        call.endswith("~") or any(call in calls_in(code).calls for code in codes_of(function_of(call), frame))
-        for call in place.split(_BETWEEN)
-    )
+    return all(call.endswith("~") or _stands(call, frame, outside) for call in place.split(_BETWEEN))
+
+
+def _stands(call: str, frame: FrameType, outside: Stack) -> bool:
+    function = function_of(call)
+    here: FrameType | None = frame
+    while here is not None:
+        if here.f_code.co_qualname == function:
+            return call in calls_around(here, outside).calls
+        here = here.f_back
+    return any(call in calls_in(code).calls for code in codes_of(function, frame))
 
 
 def codes_of(function: str, frame: FrameType) -> Iterator[CodeType]:

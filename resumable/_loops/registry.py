@@ -39,7 +39,7 @@ class _Running:
 
     loop: Loop[Any]
     view: LoopView
-    frame: tuple[int, int]
+    frame: place.Frame
     is_suspended: bool
 
 
@@ -54,7 +54,7 @@ class _Around:
 
     view: LoopView
     item: ItemKey
-    frame: tuple[int, int] | None = None
+    frame: place.Frame | None = None
     is_mapped: bool = False
 
 
@@ -268,7 +268,13 @@ class LoopRegistry:
         if site is None:
             is_only_saved = len(self.views) == 1 and not self._made
             site = moved_from(
-                level, where, frame, name=name, is_only_saved=is_only_saved, operation_id=self._operation_id
+                level,
+                where,
+                frame,
+                self._outside,
+                name=name,
+                is_only_saved=is_only_saved,
+                operation_id=self._operation_id,
             )
         return level.site(key) if site is None else level.take(site, key)
 
