@@ -449,6 +449,9 @@ class Operation:
             return self.keep_reason
         if next(self.parts.loops.left(), None) is not None:
             return "Stopped: a loop was left with items to go"
+        if unmet := self.parts.loops.never_met():
+            _log.error("%s: this run did not come to %s", self.operation_id, "; ".join(unmet))
+            return f"Stopped: this run did not come to {unmet[0]}"
         if self.parts.failed:
             return f"Failed items: {len(self.parts.failed):,}; retry_failed=True tries again"
         total, done = self.options.total, self.processed_items
