@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import chain, repeat
 from operator import is_
 from typing import Any, Final, SupportsIndex
+
+import msgspec
 
 from .._json import check, text_key
 from .aliases import Aliases
 from .changes import Snapshot
 from .collection import Loaded, mutator
-from .frozen import IMMUTABLE, FrozenList, freeze, freeze_all, freeze_checked, hide_few, thaw_all
+from .frozen import IMMUTABLE, FrozenList, freeze, freeze_all, freeze_checked, hide_few
 from .keyed import KEYED_SLOTS, Keyed
 
 TOMBSTONE: Final[Any] = FrozenList()
@@ -23,8 +24,7 @@ ABSENT: Final[Any] = FrozenList()
 _set, _get = dict.__setitem__, dict.get
 
 
-@dataclass(slots=True)
-class Pending:
+class Pending(msgspec.Struct):
     """What a save writes of a dict, by key.
 
     Attributes:
@@ -35,28 +35,19 @@ class Pending:
         deleted: Deleted keys, each with a tombstone.
     """
 
-    originals: dict[str, Any] = field(default_factory=dict)
-    frozen: dict[str, Any] = field(default_factory=dict)
+    originals: dict[str, Any] = {}
+    frozen: dict[str, Any] = {}
     is_flat: bool = False
-    deleted: dict[str, Any] = field(default_factory=dict)
+    deleted: dict[str, Any] = {}
 
     def __len__(self) -> int:
         return len(self.frozen) + len(self.deleted)
 
     def separate(self) -> None:
         """Move the tombstones from the originals to the deleted keys."""
-        if any(map(is_, self.originals.values(), repeat(TOMBSTONE))):
-            self.deleted = {key: value for key, value in self.originals.items() if value is TOMBSTONE}
-            for key in self.deleted:
-                del self.originals[key]
-
-    def freeze(self, path: str) -> None:
-        """Copy the originals as they are now.
-
-        Raises:
-            StateEncodeError: JSON cannot hold one.
-        """
-        self.frozen, self.is_flat = freeze_checked(self.originals, lambda: check(self.originals, path))
+        self.deleted = {key: value for key, value in self.originals.items() if value is TOMBSTONE}
+        for key in self.deleted:
+            del self.originals[key]
 
 
 class DurableDict(Keyed, dict[str, Any], kind="mapping"):
@@ -169,15 +160,11 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
 
     # -- saves, see Durable
 
-    def commit(self) -> None:
-        with self._lock:
-            self._replace_originals(self._pending)
-            super().commit()
-
     def snapshot(self) -> Snapshot:
         with self._lock:
             self._settle_unless_held()
-            self._replace_originals(self._pending)
+            if self._pending is not None:
+                self._replace_originals(self._pending)
             newer = self._collected()
             try:
                 self._replace_originals(newer)
@@ -185,18 +172,18 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
                 self._take_back(newer)
             return self._copied()
 
-    def plain(self) -> dict[str, Any]:
-        entries = dict.copy(self)
-        return dict(zip(entries, thaw_all(entries.values()), strict=True))
-
     def _collected(self) -> Pending:
         pending = Pending()
         try:
             pending.originals = self._taken()
-            self._aliases.drop(pending.originals)
-            pending.separate()
-            self._aliases.move_changed(pending.originals, self._saved_values, self._path)
-            pending.freeze(self._path)
+            if any(map(is_, pending.originals.values(), repeat(TOMBSTONE))):
+                pending.separate()
+            if self._aliases:
+                self._aliases.drop(chain(pending.originals, pending.deleted))
+                self._aliases.move_changed(pending.originals, self._at_rest, self._path)
+            pending.frozen, pending.is_flat = freeze_checked(
+                pending.originals, lambda: check(pending.originals, self._path)
+            )
         except BaseException:
             self._take_back(pending)
             raise
@@ -207,27 +194,28 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
         held = {key: self._aliases.get(key, value) for key, value in pending.frozen.items()}
         self._untake({**pending.deleted, **held, **pending.originals})
 
-    def _replace_originals(self, pending: Pending | None) -> None:
+    def _replace_originals(self, pending: Pending) -> None:
         """Put the frozen copies into the dict, in place of what they were copied from."""
-        if pending is not None and pending.originals:
+        if pending.originals:
             if pending.is_flat:
                 hide_few(pending.frozen.values())  # Not while the save begins, when the disk waits for it.
             self._install(pending.frozen, pending.originals)
             self._aliases.add(pending.originals, pending.frozen, flat=pending.is_flat)
 
-    def _saved_values(self, keys: list[str]) -> list[Any]:
-        before = self._before
-        return [before[key] if key in before else _get(self, key) for key in keys]
+    _committed = _replace_originals
+
+    def _at_rest(self, key: str) -> Any:
+        """What *key* held when the unfinished item began."""
+        return self._before[key] if key in self._before else _get(self, key)
 
     def _install(self, frozen: dict[str, Any], originals: dict[str, Any]) -> None:
         """Replace values by their frozen copies, except for keys that were assigned or deleted meanwhile."""
-        dirty = self._dirty
-        if not dirty:
+        if not self._dirty:
             dict.update(self, frozen)  # One call, in which no other thread runs.
             return
         before = self._before
         for key, value in frozen.items():
-            if key not in dirty:
+            if key not in self._dirty:
                 _set(self, key, value)
             elif key in before and before[key] is originals[key]:
                 before[key] = value
@@ -240,7 +228,8 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
         return {"set": pending.frozen, "del": list(pending.deleted)}
 
     def _copied(self) -> Snapshot:
-        self._replace_originals(self._pending)
+        if self._pending is not None:
+            self._replace_originals(self._pending)
         entries = dict.copy(self)  # One call, in which no other thread runs.
         for key, value in self._before.items():
             if value is ABSENT:

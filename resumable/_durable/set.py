@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import Any, SupportsIndex
 
 from .._errors import StateEncodeError
+from .._json import LEAVES
 from .changes import Snapshot
 from .collection import mutator
-from .frozen import LEAVES
 from .keyed import KEYED_SLOTS, Keyed
 
 
@@ -108,9 +108,6 @@ class DurableSet(Keyed, set[Any], kind="set"):
         return set, (list(self),)
 
     # -- saves, see Durable
-
-    def plain(self) -> list[Any]:
-        return list(self)
 
     def _collected(self) -> dict[Any, bool]:
         return self._taken()

@@ -12,21 +12,20 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, cast, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args
 from weakref import WeakSet
 
 from .._errors import StoreError
 from .._runtime import disk
 from .._runtime.boundary import Boundary, Noting
 from .._runtime.interpreter import has_gil, is_held_here
-from .sink_file import EMPTY, Existing, Extent, Target, as_saved, grown, open_file, text_of
+from .sink_file import Existing, Extent, Target, as_saved, grown, open_file, text_of
 
 Mode = Literal["t", "b"]
 Row = TypeVar("Row", str, bytes)
 
 _BUFFER = 1 << 16
 """Characters that a sink gathers before it writes them."""
-
 _opened: WeakSet[Sink[Any]] = WeakSet()
 
 
@@ -38,29 +37,32 @@ class Sink(Noting, Generic[Row]):
     Attributes:
         path: The file, from the root on, with all links resolved.
         mode: ``"t"`` for text, ``"b"`` for bytes.
+        is_announced: Whether the stored checkpoint says that this run writes to it. Until then, a resume would take
+            the rows of this run for those of others.
     """
 
-    def __init__(self, target: Target, mode: Mode) -> None:
-        self.path = target.path
-        self.mode = mode
-        self._type: type = str if mode == "t" else bytes
-        self._target = target
-        self._pid = os.getpid()
-        self._lock = threading.RLock()
-        # A row lies in the list, of so many characters, then as bytes in what waits, then in the file. The extent ends
-        # with what waits.
+    def __init__(self, target: Target, mode: Mode, saved: Mapping[str, Any] | None, existing: Existing) -> None:
+        # The extent ends with what waits; before that, rows lie in a list, of so many characters together.
+        self._file: int | None
+        self._file, self._extent = open_file(target, saved, existing)
+        self._waiting = bytearray()
         self._rows: list[Any] = []
         self._size = 0
-        self._waiting = bytearray()
-        self._extent = EMPTY
         # Where the unfinished item began: so much of the list counts; if nothing, the extent noted here does.
         self._cut_size = 0
-        self._cut = EMPTY
-        self._file: int | None = None
+        self._cut = self._extent
         self._end: int | None = None  # Where the run's last save cuts the file.
+        self.path = target.path
+        self.mode = mode
+        self.is_announced = saved is not None and not saved.get("closed")
+        self._type: type = str if mode == "t" else bytes
+        self._text = target.text
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
         self._is_sealed = False
         self._is_unsure = False
         self.attach(Boundary())
+        _opened.add(self)
 
     def attach(self, boundary: Boundary) -> None:
         super().attach(boundary)
@@ -79,8 +81,8 @@ class Sink(Noting, Generic[Row]):
         """
         if type(row) is not self._type:
             row = self._as_row(row)
-        if not row.isascii() and self._type is str:
-            cast("str", row).encode()  # raises where it is written, not where it is saved
+        if not row.isascii() and isinstance(row, str):
+            row.encode()  # raises where it is written, not where it is saved
         size = len(row)
         if self._size + size > _BUFFER:
             self._make_room(size)
@@ -147,11 +149,10 @@ class Sink(Noting, Generic[Row]):
         Raises:
             StoreError: The disk refuses. The next flush or save tries again.
         """
-        if self._is_forked():
-            return
-        with self._lock, self._as_store_error("The last checkpoint stands."):
-            self._drain()
-            self._flush()
+        if not self._is_forked():
+            with self._lock, self._as_store_error("The last checkpoint stands."):
+                self._drain()
+                self._flush()
 
     def close(self) -> None:
         """Bring all rows to the disk, and take no more. The rows count from the next save on.
@@ -161,11 +162,10 @@ class Sink(Noting, Generic[Row]):
         Raises:
             StoreError: The disk refuses. The sink stays open, and the next close or save tries again.
         """
-        if self._is_forked():
-            return
-        with self._boundary.lock, self._lock:
-            self._sync()
-            self._release()
+        if not self._is_forked():
+            with self._boundary.lock, self._lock:
+                self.sync()
+                self.release()
 
     @property
     def closed(self) -> bool:
@@ -204,12 +204,6 @@ class Sink(Noting, Generic[Row]):
 
     # -- for the checkpoint
 
-    def open(self, saved: Mapping[str, Any] | None, existing: Existing) -> None:
-        """Open the file and find its end. Raises what :func:`open_file` raises."""
-        self._file, self._extent = open_file(self._target, saved, existing)
-        self._cut = self._extent
-        _opened.add(self)
-
     def to_dict(self, *, settled: bool = False) -> dict[str, Any]:
         """Where the file ends, as the checkpoint holds it. The disk has it after the next :meth:`sync`.
 
@@ -219,7 +213,7 @@ class Sink(Noting, Generic[Row]):
         with self._lock:
             self._drain()
             end = self._cut if settled else self._extent
-            saved = as_saved(end) | {"path": self._target.text}
+            saved = as_saved(end) | {"path": self._text}
             if not self._is_sealed:
                 return saved
             self._end = end[0]
@@ -255,17 +249,15 @@ class Sink(Noting, Generic[Row]):
         Raises:
             StoreError: The disk refuses. The checkpoint must not count the rows.
         """
-        with self._lock:
-            self._sync()
-
-    def _sync(self) -> None:
-        if self._file is None:
-            if self._is_longer_than_saved:
-                self._cut_closed_file()
-            return
-        if self._is_unsure:
-            raise StoreError(f"{self.path} could not be brought to the disk before. Run again: it is cut back then.")
-        with self._as_store_error("The last checkpoint stands."):
+        with self._lock, self._as_store_error("The last checkpoint stands."):
+            if self._file is None:
+                if self._is_longer_than_saved:
+                    self._cut_closed_file()
+                return
+            if self._is_unsure:
+                raise StoreError(
+                    f"{self.path} could not be brought to the disk before. Run again: it is cut back then."
+                )
             self._drain()
             self._flush()
             if self._is_longer_than_saved:
@@ -285,14 +277,13 @@ class Sink(Noting, Generic[Row]):
 
     def _cut_closed_file(self) -> None:
         """Cut the rows off a file that the program has closed within the unfinished item."""
-        with self._as_store_error("The last checkpoint stands."):
-            file = os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
-            try:
-                os.ftruncate(file, self._cut[0])
-                disk.sync_data(file)
-            finally:
-                os.close(file)
-            self._extent = self._cut
+        file = os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        try:
+            os.ftruncate(file, self._cut[0])
+            disk.sync_data(file)
+        finally:
+            os.close(file)
+        self._extent = self._cut
 
     @contextlib.contextmanager
     def _as_store_error(self, consequence: str) -> Iterator[None]:
@@ -304,14 +295,11 @@ class Sink(Noting, Generic[Row]):
     def release(self) -> None:
         """Close the file without a sync. The next run cuts off what no save counts."""
         with self._lock:
-            self._release()
-
-    def _release(self) -> None:
-        if self._file is not None:
-            with contextlib.suppress(OSError):  # the rows that count are on the disk already
-                os.close(self._file)
-            self._file = None
-        self.hold()
+            if self._file is not None:
+                with contextlib.suppress(OSError):  # the rows that count are on the disk already
+                    os.close(self._file)
+                self._file = None
+            self.hold()
 
 
 def _as_bytes(data: Any) -> bytes:
@@ -346,7 +334,6 @@ class Sinks:
         self._saved = dict(saved)
         self.opened: dict[str, Sink[Any]] = {}
         self._names: dict[str, str] = {}
-        self._announced: set[str] = set()
 
     def open(self, path: str | os.PathLike[str], mode: Mode, existing: Existing) -> Sink[Any]:
         """The sink that writes to *path*; opens the file if it is not open. Raises what :func:`open_file` raises, too.
@@ -355,60 +342,46 @@ class Sinks:
             TypeError: The file is open in the other mode.
             ValueError: There is no such *mode*, or no such *existing*.
         """
-        _check(mode, existing)
+        if mode not in get_args(Mode):
+            raise ValueError(f"mode must be 't' or 'b', not {mode!r}")
+        if existing not in get_args(Existing):
+            raise ValueError(f"existing must be 'append', 'replace' or 'refuse', not {existing!r}")
         given = os.fspath(path)
         target = Target(self._operation_id, given, Path(os.path.realpath(given)))
         known = self.opened.get(target.text)
         if known is None:
-            return self._open_first(target, mode, existing)
-        if known.closed:
-            return self._open_again(target, mode, known)
-        if known.mode != mode:
+            known = self._open_first(target, mode, existing)
+        elif known.closed:
+            is_announced, unfinished = known.is_announced, known.unfinished()
+            known = Sink(target, mode, known.to_dict() | {"closed": True}, "append")
+            known.attach(self._boundary)
+            known.go_on_from(unfinished)
+            known.is_announced = is_announced
+        elif known.mode != mode:
             raise TypeError(
                 f"{known.path} is open with mode={known.mode!r}; it cannot be written with {mode!r} as well"
             )
+        self.opened[target.text] = known
         return known
 
     def _open_first(self, target: Target, mode: Mode, existing: Existing) -> Sink[Any]:
         names = self._saved_names(target)
-        saved = self._saved[names[0]] if names else None
-        sink: Sink[Any] = Sink(target, mode)
+        sink: Sink[Any] = Sink(target, mode, self._saved[names[0]] if names else None, existing)
         sink.attach(self._boundary)
-        sink.open(saved, existing)
         for name in names:
             self._saved.pop(name, None)
         is_free = target.given not in self._saved and target.given not in self._names.values()
         self._names[target.text] = target.given if is_free else target.text
-        self.opened[target.text] = sink
-        if saved is not None and not saved.get("closed"):
-            self._announced.add(target.text)
-        return sink
-
-    def _open_again(self, target: Target, mode: Mode, known: Sink[Any]) -> Sink[Any]:
-        sink: Sink[Any] = Sink(target, mode)
-        sink.attach(self._boundary)
-        sink.open(known.to_dict() | {"closed": True}, "append")
-        sink.go_on_from(known.unfinished())
-        self.opened[target.text] = sink
         return sink
 
     def _saved_names(self, target: Target) -> list[str]:
         """The names under which the checkpoint has the file; the first one is right."""
-        names = [name for name, sink in self._saved.items() if _path_of(name, sink) == target.text]
+        # Checkpoints of earlier releases do not say where the file lay: take its name as a path.
+        paths = {name: sink.get("path") or text_of(os.path.realpath(name)) for name, sink in self._saved.items()}
+        names = [name for name, path in paths.items() if path == target.text]
         if target.given in self._saved and (target.given in names or not names):
             names.insert(0, target.given)
         return names
-
-    def is_announced(self, sink: Sink[Any]) -> bool:
-        """Whether the stored checkpoint says that this run may write to the file.
-
-        Until then, a resume would take the rows of this run for those of others.
-        """
-        return text_of(sink.path) in self._announced
-
-    def note_announced(self, sink: Sink[Any]) -> None:
-        """The store has a save that holds *sink*."""
-        self._announced.add(text_of(sink.path))
 
     def to_dict(self, *, settled: bool = False) -> dict[str, Any]:
         """Where each file ends now, by name. See :meth:`Sink.to_dict`."""
@@ -421,7 +394,7 @@ class Sinks:
 
     def is_busy_here(self) -> bool:
         """Whether this thread is in the middle of a write to any sink. A signal handler asks before it saves."""
-        return any(sink.is_busy_here() for sink in list(self.opened.values()))
+        return any(map(Sink.is_busy_here, list(self.opened.values())))
 
     def seal(self) -> None:
         """Take no more rows in any sink."""
@@ -432,16 +405,3 @@ class Sinks:
         """Close all files without a sync."""
         for sink in self.opened.values():
             sink.release()
-
-
-def _check(mode: str, existing: str) -> None:
-    if mode not in get_args(Mode):
-        raise ValueError(f"mode must be 't' or 'b', not {mode!r}")
-    if existing not in get_args(Existing):
-        raise ValueError(f"existing must be 'append', 'replace' or 'refuse', not {existing!r}")
-
-
-def _path_of(name: str, saved: Mapping[str, Any]) -> str:
-    """Where the file *name* lay. Checkpoints of earlier releases do not say, so take *name* as a path."""
-    path: str = saved.get("path") or text_of(os.path.realpath(name))
-    return path

@@ -16,10 +16,11 @@ from typing import Any, TypeVar, cast
 from .._runtime.interpreter import has_gil
 from . import sources
 from .by_key import KeyLedger
-from .by_position import Fingerprint, OrderedLedger, PositionLedger, Saved
+from .by_position import Fingerprint, PositionLedger, Saved
 from .loop import Loop, LoopOwner
 
 T = TypeVar("T")
+OrderedLedger = PositionLedger | KeyLedger
 
 _FIRST_ROUND = 64
 _LONGEST_ROUND = 4096
@@ -72,20 +73,33 @@ class Remaining(Loop[T], Iterator[T]):
         """How many items this run has given out."""
 
     def __iter__(self) -> Iterator[T]:
-        if self._passing is None:
-            passing = self._begin()
-            self._owner.register(self)
-            self._passing = passing
-        elif not self.is_finished and any(map(sources.is_dead, self._witnesses)):
-            raise _cut_short()
-        return self._passing
+        holder = _once(self._begun())
+        self.hold(holder)
+        return chain.from_iterable(holder)
 
     def __next__(self) -> T:
-        return next(iter(self))
+        passing = self._begun()
+        self._holder = None  # while this object is asked itself, nobody can tell when that ends
+        return next(passing)
+
+    def _begun(self) -> Iterator[T]:
+        if self._passing is None:
+            passing = iter(()) if self._check_left_out is not None else self._begin()
+            self._owner.register(self)
+            self._passing = passing
+            if self._check_left_out is not None:
+                self._note_left_out(sum(1 for _ in self._offered()))
+                self.end()
+        elif not self.is_finished:
+            if any(map(sources.is_dead, self._witnesses)):
+                raise _cut_short()
+            if self.is_left:
+                self._owner.register(self)
+        return self._passing
 
     @abstractmethod
     def _begin(self) -> Iterator[T]:
-        """What the loop iterates over; it calls :meth:`_finish` at its end."""
+        """What the loop iterates over; it calls :meth:`end` at its end."""
 
     def _skip(self) -> None:
         """Take the done items off an input that can only be gone through."""
@@ -105,6 +119,7 @@ class PassingRemaining(Remaining[T]):
 
     def __init__(self, items: Iterable[T], owner: LoopOwner[int], ledger: OrderedLedger, name: str) -> None:
         super().__init__(items, owner, ledger, name)
+        self._is_seekable = type(items) in sources.SEEKABLE
         # How many items this run has given out once the round is over, and the rest of the round.
         self._round = (0, repeat(True, 0))
         self._sampled: PositionLedger | None = None
@@ -136,7 +151,7 @@ class PassingRemaining(Remaining[T]):
             yield self._looked_at
         else:
             yield from self._sampled.stretches(self._looked_at)
-        self._finish()
+        self.end()
 
     def _checks(self) -> Generator[Iterator[bool]]:
         """A True for each item that may pass; the item to come was taken off the input already.
@@ -157,10 +172,6 @@ class PassingRemaining(Remaining[T]):
                 self._sampled.see_ahead(cast(Sequence[T], self._items), given, count)
             yield compress(compress(flags, quota), ticks)
             longest = min(2 * longest, _LONGEST_ROUND)
-
-    @property
-    def _is_seekable(self) -> bool:
-        return type(self._items) in sources.SEEKABLE
 
 
 class SteppingRemaining(Remaining[T]):
@@ -193,7 +204,7 @@ class SteppingRemaining(Remaining[T]):
             yield item
             self._done += 1
             left -= 1
-        self._finish()
+        self.end()
 
 
 class AsyncRemaining(Loop[T], AsyncIterator[T]):
@@ -205,13 +216,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
     _owner: LoopOwner[Awaitable[int]]
     _ledger: OrderedLedger
 
-    def __init__(
-        self,
-        items: Iterable[T] | AsyncIterable[T],
-        owner: LoopOwner[Awaitable[int]],
-        ledger: OrderedLedger,
-        name: str,
-    ) -> None:
+    def __init__(self, items: Any, owner: LoopOwner[Awaitable[int]], ledger: OrderedLedger, name: str) -> None:
         super().__init__(items, owner, ledger, name)
         self._done = self._left = 0
         self._is_out = False
@@ -229,9 +234,13 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
         return self._is_out
 
     def __aiter__(self) -> AsyncIterator[T]:
-        if self._has_begun and not self.is_finished and sources.is_dead(self._source):
-            raise _cut_short()
-        return self
+        if self._has_begun and not self.is_finished:
+            if sources.is_dead(self._source):
+                raise _cut_short()
+            self._owner.register(self)
+        holder = _AsyncPass(self.__anext__)
+        self.hold(holder)
+        return holder
 
     async def __anext__(self) -> T:
         if self._is_out:  # the loop asks for an item, so the one before is done
@@ -250,27 +259,39 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
         """Take the next item off the input before the owner is asked: after the last one there is nothing to save."""
         if not self._has_begun:
             self._has_begun = True
-            self._owner.register(self)
+            self.begin()
         if self._to_skip:
             await self._skip()
+        if self._check_left_out is not None and not self.is_finished:
+            self._note_left_out(len([one async for one in self._source if self._ledger.offer(one)]))
         async for item in self._source:
             if self._ledger.offer(item):
                 self._ahead.append(item)
                 return
-        self._finish()
+        self.end()
         raise StopAsyncIteration
 
     async def _skip(self) -> None:
         ledger = cast(PositionLedger, self._ledger)
-        while self._to_skip:
-            async for item in self._source:
-                ledger.pass_by(item)
-                break
-            else:
-                break
+        async for item in self._source:
+            ledger.pass_by(item)
             self._to_skip -= 1
+            if not self._to_skip:
+                break
         self._to_skip = 0
         ledger.check_passed()
+
+
+class _AsyncPass(AsyncIterator[T]):
+    """What one ``async for`` goes through."""
+
+    __slots__ = ("__weakref__", "_next")
+
+    def __init__(self, step: Callable[[], Awaitable[T]]) -> None:
+        self._next = step
+
+    def __anext__(self) -> Awaitable[T]:
+        return self._next()
 
 
 def remaining(
@@ -282,14 +303,11 @@ def remaining(
     fingerprint: Fingerprint = "sampled",
     saved: Saved | None = None,
 ) -> Remaining[T]:
-    """Make a loop over the *items* that *saved* does not name as done.
+    """Make a loop over the *items* that *saved* does not name as done. See ``Checkpoint.remaining``.
 
     Args:
-        name: Distinguishes the loops of one owner.
-        key: Gives an item's identity, a str or an int, or names the field or attribute that holds it. With it the
-            order may change and items may come and go; without it the position counts.
-        fingerprint: Without *key*: how closely to look whether the input is still the same. ``"sampled"`` compares a
-            few done items, ``"full"`` each done one (microseconds an item), None none. What is left is not compared.
+        fingerprint: Without *key*: which done items to compare with those of the earlier run. ``"full"``, all of them,
+            takes microseconds an item.
         saved: What ``to_dict`` of an earlier loop gave, or ``merged`` made of it.
 
     Raises:
@@ -332,8 +350,12 @@ def _source(items: Iterable[T], ledger: OrderedLedger) -> Iterator[T]:
     return sources.steady_from(items, ledger.start) if isinstance(ledger, PositionLedger) else iter(items)
 
 
+def _once(passing: Iterator[T]) -> Generator[Iterator[T]]:
+    """What one ``for`` goes through: the items pass in C, and this is dropped when the ``for`` is left."""
+    yield passing
+
+
 def _cut_short() -> RuntimeError:
-    """The error for iteration that is taken up again over an input that died."""
     return RuntimeError(
         "this loop was cut short by an error in its input or in a save, and an item may have been lost with it; "
         "call remaining() again with a fresh input"

@@ -17,9 +17,8 @@ _DIFF_LINES = 20
 
 HINTS = {
     "differs between two runs": "time, randomness, order, or what an earlier run left (give reset=) decides the result",
-    "result diverged": "what is not in cp.state is lost with the process, and what is must fit the items that are done; "
-    "an error within an item saves cp.state as it is then: do the work first, then change it in one assignment, as the "
-    "item's last step, or keep it in cp.mapping, cp.set, cp.log",
+    "result diverged": "what is not in cp.state is lost with the process, and what is in it must fit the done items. "
+    "An error within an item saves cp.state as it is then: do the work first, then change it by one assignment",
     "effect missing": "an item counted as done before its work was (tick after it), the input has another order, or "
     "the second run began the output anew (open(..., 'w'); cp.sink goes on in it)",
     "effect repeated": "it was done before the stop and again after it: keep in cp.state what is done, give it a key "
@@ -81,11 +80,12 @@ class Proof:
     def __str__(self) -> str:
         if self.findings:
             return _failure(self)
-        return f"resumable: the same result and effects after each of {self.cases:,} stops ({self._extent()})"
+        return f"resumable: the same result and effects after each of {self.cases:,} stops ({_extent(self)})"
 
-    def _extent(self) -> str:
-        part = f"chosen of {self.places:,} (seed {self.seed}), " if self.cases < self.places else ""
-        return f"{part}{self.items:,} items, {self.saves:,} saves"
+
+def _extent(proof: Proof) -> str:
+    part = f"chosen of {proof.places:,} (seed {proof.seed}), " if proof.cases < proof.places else ""
+    return f"{part}{proof.items:,} items, {proof.saves:,} saves"
 
 
 class ProofFailed(AssertionError):
@@ -111,7 +111,7 @@ def _failure(proof: Proof) -> str:
         head = "the job cannot be proved resumable: it was run twice, never stopped, and the two runs differ"
     else:
         wrong = len({(finding.how, finding.place) for finding in proof.findings})
-        head = f"the job is not resumable: {wrong:,} of {proof.cases:,} stops went wrong ({proof._extent()})"
+        head = f"the job is not resumable: {wrong:,} of {proof.cases:,} stops went wrong ({_extent(proof)})"
     blocks = [head]
     for number, (kind, count) in enumerate(kinds.most_common(), start=1):
         first, *_ = (finding for finding in proof.findings if finding.kind == kind)

@@ -10,16 +10,14 @@ from typing import Any, TypeVar, cast
 from .. import sources
 from ..by_key import KeyLedger
 from ..by_position import ItemKey, Saved
-from ..loop import Loop, LoopOwner
+from ..loop import Loop, LoopOwner, mapped_item
 from ..out_of_order import OutOfOrderLedger
+
+AnyOrderLedger = KeyLedger | OutOfOrderLedger
 
 
 class Failed:
-    """The items that were given up, by loop and key, each with the text of its error. Plain JSON when saved.
-
-    Args:
-        saved: What :meth:`to_dict` gave in an earlier run.
-    """
+    """The items that were given up, by loop and key, each with the text of its error."""
 
     def __init__(self, saved: Mapping[str, Iterable[tuple[ItemKey, str]]] | None = None) -> None:
         self._lock = threading.RLock()  # a signal handler that saves may come in between
@@ -28,9 +26,13 @@ class Failed:
     def __len__(self) -> int:
         return sum(map(len, self._by_loop.values()))
 
-    def of(self, loop: str) -> Mapping[ItemKey, str]:
-        """A live view of one loop's items."""
-        return self._by_loop.setdefault(loop, {})
+    def of(self, loop: str) -> frozenset[ItemKey]:
+        """The items of one loop."""
+        return frozenset(self._by_loop.get(loop, ()))
+
+    def is_known(self, loop: str) -> bool:
+        """Whether items of that loop were given up."""
+        return bool(self._by_loop.get(loop))
 
     def all(self) -> dict[ItemKey, str]:
         """The items of all loops; a key that several loops have is given as ``loop/key``."""
@@ -70,35 +72,33 @@ def error_text(error: BaseException) -> str:
 T = TypeVar("T")
 
 
+R = TypeVar("R")
+
+
 class MapLoop(Loop[T]):
-    """The loop of one ``map``. Not iterable: :meth:`to_do` hands items out, :meth:`finish` notes those that are done.
+    """The loop of one ``map``: :meth:`to_do` hands items out, :meth:`finish` notes those that are done.
 
     An item that was given up counts as handed out and not done; it is handed out again only with *retry_failed*.
 
     Attributes:
         current: The key of the item that the loop's body works on.
+        is_async: Whether the items need ``async for``.
         finish: Called with the key of an item that is done.
         on_wake: Called by :meth:`wake`, besides; from any thread and from signal handlers.
     """
 
-    _ledger: KeyLedger | OutOfOrderLedger
+    _ledger: AnyOrderLedger
 
     def __init__(
-        self,
-        items: Any,
-        owner: LoopOwner[Any],
-        ledger: KeyLedger | OutOfOrderLedger,
-        name: str,
-        failed: Failed | None = None,
-        *,
-        retry_failed: bool = False,
+        self, items: Any, owner: LoopOwner[Any], ledger: AnyOrderLedger, name: str, failed: Failed, retry_failed: bool
     ) -> None:
         super().__init__(items, owner, ledger, name)
         self.on_wake: Callable[[], None] = lambda: None
         self.current: ItemKey = 0
         self._is_out = False
-        self._all_failed = failed if failed is not None else Failed()
-        known = frozenset(self._all_failed.of(name))
+        self.is_async = not isinstance(items, Iterable)
+        self._all_failed = failed
+        known = failed.of(name)
         self._left_out = frozenset() if retry_failed else known
         self.finish: Callable[[ItemKey], None] = self._finish_retried if known else ledger.add
 
@@ -106,10 +106,10 @@ class MapLoop(Loop[T]):
         return self._ledger.done - self._ledger.start
 
     def is_at_item(self) -> bool:
-        return self._is_out and not self._ledger.is_done(self.current)
+        return self._is_out and not self.has_done(self.current)
 
     def must_settle(self) -> bool:
-        return self._is_out and self._ledger.is_done(self.current)
+        return self._is_out and self.has_done(self.current)
 
     def give_out(self, key: ItemKey) -> None:
         """The loop's body gets the item with *key*."""
@@ -129,13 +129,13 @@ class MapLoop(Loop[T]):
         super().wake()
         self.on_wake()
 
-    def begin(self) -> None:
-        """The first item is asked for."""
-        self._owner.register(self)
-
-    def end(self) -> None:
-        """All items are done or given up."""
-        self._finish()
+    def call(self, fn: Callable[[T], R], key: ItemKey, item: T) -> R:
+        """Call *fn* for the *item* with *key*: loops made meanwhile are inside that item."""
+        token = mapped_item.set((self, key))
+        try:
+            return fn(item)
+        finally:
+            mapped_item.reset(token)
 
     def _finish_retried(self, key: ItemKey) -> None:
         self._ledger.add(key)
@@ -145,23 +145,21 @@ class MapLoop(Loop[T]):
         """The item failed for good."""
         self._all_failed.add(self.name, key, error_text(error))
 
-    @property
-    def is_async(self) -> bool:
-        """Whether the items need ``async for``."""
-        return not isinstance(self._items, Iterable)
-
     def to_do(self) -> Iterator[tuple[ItemKey, T]]:
         """The items to work on, each with its key; each counts as handed out from then on.
 
-        Raises:
-            InputChangedError: The items that are done are not the ones that were.
+        Raises InputChangedError if those that are done are not what they were.
         """
-        entries: Iterator[tuple[ItemKey, T]]
-        if isinstance(self._ledger, OutOfOrderLedger) and sources.is_indexed(self._items):
-            entries = self._ledger.entries(self._items)
-        else:
-            entries = self._hand_out(self._items)
+        if self._check_left_out is not None and not self.is_finished:
+            self._note_left_out(len([self._ledger.add(key) for key, _ in self._entries()]))
+            return iter(())
+        entries = self._entries()
         return (entry for entry in entries if entry[0] not in self._left_out) if self._left_out else entries
+
+    def _entries(self) -> Iterator[tuple[ItemKey, T]]:
+        if isinstance(self._ledger, OutOfOrderLedger) and sources.is_indexed(self._items):
+            return self._ledger.entries(self._items)
+        return self._hand_out(self._items)
 
     def _hand_out(self, items: Iterable[T]) -> Iterator[tuple[ItemKey, T]]:
         hand_out = self._ledger.hand_out
@@ -174,8 +172,12 @@ class MapLoop(Loop[T]):
         """The items to work on, for an input that needs ``async for``. See :meth:`to_do`."""
         async for item in cast(AsyncIterable[T], self._items):
             key = self._ledger.hand_out(item)
-            if key is not None and key not in self._left_out:
+            if key is not None and self._check_left_out is not None:
+                self._ledger.add(key)
+            elif key is not None and key not in self._left_out:
                 yield key, item
+        if self._check_left_out is not None:
+            self._note_left_out(self._ledger.done)
         self._check_end()
 
     def _check_end(self) -> None:
@@ -194,17 +196,11 @@ def map_loop(
     retry_failed: bool = False,
     is_async: bool = False,
 ) -> MapLoop[T]:
-    """Make a map's loop over the *items* that *saved* does not name as done.
-
-    Raises:
-        InputChangedError: If *items* is not the input of *saved*.
-        TypeError: If *items* is text, a set without key, or no iterable.
-        ValueError: If *saved* cannot have come from a loop.
-    """
+    """Make a map's loop over the *items* that *saved* does not name as done. Raises what :func:`remaining` raises."""
     sources.refuse(items, has_key=key is not None, is_async=is_async)
-    ledger: KeyLedger | OutOfOrderLedger
+    ledger: AnyOrderLedger
     if key is None:
         ledger = OutOfOrderLedger(owner.operation_id, items, saved)
     else:
         ledger = KeyLedger(owner.operation_id, items, saved, key)
-    return MapLoop(items, owner, ledger, name, failed, retry_failed=retry_failed)
+    return MapLoop(items, owner, ledger, name, Failed() if failed is None else failed, retry_failed)
