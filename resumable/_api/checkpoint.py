@@ -195,7 +195,7 @@ class BaseCheckpoint(Generic[S]):
         from .._engine.opening import open_operation  # loads all the rest: `import resumable` stays light
 
         self._operation = yield from open_operation(self._options, wake=self._wake, ticker=self)
-        self._move = self._operation.parts.boundary.ticks.__next__
+        self._move = self._operation.parts.cut.boundary.ticks.__next__
         yield from self._operation.begin(self)
 
     def _wake(self) -> None:
@@ -221,7 +221,7 @@ class BaseCheckpoint(Generic[S]):
     @property
     def boundary(self) -> Boundary:
         """For loops: what counts the items that are handed out."""
-        return self._operation.parts.boundary
+        return self._operation.parts.cut.boundary
 
     @property
     def is_metered(self) -> bool:

@@ -219,15 +219,17 @@ class Sink(Noting, Generic[Row]):
             self._end = end[0]
             return saved | {"closed": True}
 
-    def unfinished(self) -> tuple[int | None, Extent]:
-        """Where the unfinished item began: the count, and the extent. For the sink that opens the file again."""
-        with self._lock:
-            self._drain()
-            return self._at, self._cut
+    def opened_again(self, target: Target, mode: Mode) -> Sink[Any]:
+        """A sink that goes on with this one's file, which was closed, perhaps within the unfinished item."""
+        sink: Sink[Any] = Sink(target, mode, self.to_dict() | {"closed": True}, "append")
+        sink.attach(self._boundary)
+        sink.go_on_from(self._at, self._cut)
+        sink.is_announced = self.is_announced
+        return sink
 
-    def go_on_from(self, unfinished: tuple[int | None, Extent]) -> None:
-        """Take what another sink on this file has of the unfinished item."""
-        self._seen, self._cut = unfinished
+    def go_on_from(self, at: int | None, cut: Extent) -> None:
+        """The unfinished item began *at* that count, when the file ended at *cut*."""
+        self._seen, self._cut = at, cut
 
     def let_go(self) -> None:
         if not self.closed:
@@ -323,14 +325,10 @@ class Sinks:
 
     Args:
         saved: Where each file ended at the last save, by name.
-        boundary: Tells where the unfinished item began.
     """
 
-    def __init__(
-        self, operation_id: str, saved: Mapping[str, Mapping[str, Any]], boundary: Boundary | None = None
-    ) -> None:
+    def __init__(self, operation_id: str, saved: Mapping[str, Mapping[str, Any]]) -> None:
         self._operation_id = operation_id
-        self._boundary = boundary if boundary is not None else Boundary()
         self._saved = dict(saved)
         self.opened: dict[str, Sink[Any]] = {}
         self._names: dict[str, str] = {}
@@ -352,11 +350,7 @@ class Sinks:
         if known is None:
             known = self._open_first(target, mode, existing)
         elif known.closed:
-            is_announced, unfinished = known.is_announced, known.unfinished()
-            known = Sink(target, mode, known.to_dict() | {"closed": True}, "append")
-            known.attach(self._boundary)
-            known.go_on_from(unfinished)
-            known.is_announced = is_announced
+            known = known.opened_again(target, mode)
         elif known.mode != mode:
             raise TypeError(
                 f"{known.path} is open with mode={known.mode!r}; it cannot be written with {mode!r} as well"
@@ -367,7 +361,6 @@ class Sinks:
     def _open_first(self, target: Target, mode: Mode, existing: Existing) -> Sink[Any]:
         names = self._saved_names(target)
         sink: Sink[Any] = Sink(target, mode, self._saved[names[0]] if names else None, existing)
-        sink.attach(self._boundary)
         for name in names:
             self._saved.pop(name, None)
         is_free = target.given not in self._saved and target.given not in self._names.values()

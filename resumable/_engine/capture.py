@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from .._durable import Durable, Sinks, make
+from .._durable.sink import Mode, Sink
+from .._durable.sink_file import Existing
 from .._errors import CheckpointCorruptError, StateEncodeError
 from .._format import journal, typed
 from .._format.restore import Restored
@@ -22,11 +23,10 @@ from .._format.sections import Run, Sections
 from .._json import Checker, check, encode, step, warn_once_per_path
 from .._loops.map.map_loop import Failed
 from .._loops.registry import LoopRegistry
-from .._loops.view import LoopView
 from .._models import CheckpointMetadata, as_stored, check_metadata
-from .._runtime.boundary import Boundary, Noting
 from .._runtime.clock import Instant
 from .._text import resume_command
+from .moment import CapturedLoops, Cut
 from .options import Options
 from .quota import Quota
 from .session import Before, Decision, Session
@@ -95,36 +95,6 @@ class Save(msgspec.Struct, kw_only=True):
             collection.rollback()
 
 
-class CapturedLoops:
-    """The places of all loops at one instant.
-
-    Captured before the state: what another thread has finished by then, the state has. It may have more, which is then
-    done again.
-    """
-
-    def __init__(self, views: Mapping[str, LoopView]) -> None:
-        self.changes: dict[str, dict[str, Any]] = {}
-        self._committers: dict[str, Callable[[Mapping[str, Any]], None]] = {}
-        self._places: dict[str, Callable[[], dict[str, Any] | None]] = {}
-        for name, view in list(views.items()):
-            self._committers[name] = view.committer()
-            if (change := view.changes()) is not None:
-                self.changes[name] = change
-            self._places[name] = view.as_now()
-
-    def places(self) -> dict[str, Any]:
-        """The whole place of each that is kept."""
-        return {name: form for name, place in self._places.items() if (form := place()) is not None}
-
-    def commit(self) -> None:
-        """What changed is safely stored."""
-        for name, change in self.changes.items():
-            self._committers[name](change)
-
-
-NO_LOOPS = CapturedLoops({})
-
-
 class Parts:
     """All that is saved of one operation, restored or new.
 
@@ -155,7 +125,7 @@ class Parts:
         self._state_type = options.state_type
         self.metadata = data.metadata if data is not None else CheckpointMetadata()
         self.created_at = data.created_at if data is not None else at.utc
-        self.boundary = Boundary()
+        self.cut = Cut()
         self.collections: dict[str, Durable] = {}
         self.state: Any = self._restored_state(options, data.state if data is not None else None)
         self.items_before = self.metadata.processed_items
@@ -192,7 +162,7 @@ class Parts:
 
     @cached_property
     def sinks(self) -> Sinks:
-        return Sinks(self._options.operation_id, self.saved.sinks, self.boundary)
+        return Sinks(self._options.operation_id, self.saved.sinks)
 
     @cached_property
     def _checker(self) -> Checker:
@@ -237,8 +207,14 @@ class Parts:
 
     def _made(self, kind: str, value: Any, name: str) -> Durable:
         collection = make(kind, value, f"$.state.{name}")
-        collection.attach(self.boundary)
+        self.cut.add(collection)
         return collection
+
+    def open_sink(self, path: str | os.PathLike[str], mode: Mode, existing: Existing) -> Sink[Any]:
+        """The sink that writes to *path*. See :meth:`Sinks.open`."""
+        sink = self.sinks.open(path, mode, existing)
+        self.cut.add(sink)
+        return sink
 
     @property
     def is_used(self) -> bool:
@@ -270,44 +246,6 @@ class Parts:
         self.saved.history = [*self.saved.history[-_RUNS_KEPT:], run]
         return run
 
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold off whoever writes to a collection or a sink in another thread, while a save takes what it holds."""
-        with self.boundary.lock:
-            writers = self._writers()
-            try:
-                for writer in writers:
-                    writer.hold()
-                yield
-            finally:
-                for writer in writers:
-                    writer.let_go()
-
-    def _writers(self) -> list[Noting]:
-        state = self.state.copy() if isinstance(self.state, dict) else {}
-        sinks = self.sinks.opened.values() if "sinks" in self.__dict__ else ()
-        return [*sinks, *(value for value in state.values() if isinstance(value, Durable))]
-
-    def _settled(self, *, counts_all: bool, has_ticked: bool) -> CapturedLoops:
-        """The places of all loops, and the collections and sinks as they stood when the unfinished item began."""
-        boundary, loops = self.boundary, self.loops
-        while True:
-            running = loops.unfinished() if loops.views else []
-            asking = [loop for loop in running if loop.must_settle()]
-            is_within = has_ticked or any(loop.is_at_item() for loop in running)
-            if asking or counts_all or not is_within:
-                boundary.move()
-            for loop in asking:
-                loop.note_settled()
-            now = boundary.now()
-            captured = CapturedLoops(loops.views) if loops.views else NO_LOOPS
-            # The other way round, a loop in another thread might have gone on in between.
-            if boundary.now() == now and not any(loop.must_settle() for loop in running if loop not in asking):
-                break
-        for writer in self._writers():
-            writer.settle()
-        return captured
-
     def capture(
         self,
         decision: Decision,
@@ -329,12 +267,13 @@ class Parts:
         Raises:
             StateEncodeError: JSON cannot hold the state, or the metadata could not be read back.
         """
-        loops = self._settled(counts_all=counts_all, has_ticked=has_ticked)
+        loops = self.cut.settle(self.loops, counts_all=counts_all, has_ticked=has_ticked)
         values = checked_values(self.metadata, self.metadata.save_count + in_flight + 1, decision.reason)
         # Copies, for other threads may add to it meanwhile.
         is_plain = self._state_type is None and type(self.state) is dict
         state = self.state.copy() if is_plain else dict(typed.plain(self._state_type, self.state))
         parts, collections = encode_state(state, self._checker, wholly=is_last)
+        self.cut.keep_only([*collections.values(), *self.sinks.opened.values()])
         run = self._run or self._begin_run()
         run.ended, run.items, run.reason = at.isoformat(timespec="seconds"), values["processed_items"], decision.reason
         return Save(

@@ -102,7 +102,7 @@ class Operation:
         self._is_listening = self._has_stopped_threads = self.has_read_count = self._is_advised = False
         self._is_probed = self._is_postponed = self.is_ending = self._is_closed = False
         self._has_ended_well = False
-        writer.held = parts.held
+        writer.held = parts.cut
         writer.adopt(parts.collections)
         writer.on_stored, writer.on_failed = self._note_stored, self._note_failed
 
@@ -220,7 +220,7 @@ class Operation:
     def _probe(self) -> None:
         self.is_within = True
         try:
-            with self.parts.held():
+            with self.parts.cut:
                 self.writer.probe(self._capture(self.session.demand("", now=self.instant.monotonic)))
         finally:
             self.is_within = False
@@ -334,7 +334,7 @@ class Operation:
     def open_sink(self, path: str | os.PathLike[str], mode: Mode, existing: Existing) -> Steps[Sink[Any]]:
         """The sink *path*, cut back to what is saved of it. Before the first row, a save tells that rows may come."""
         self.check_open()
-        sink: Sink[Any] = yield lambda: self.parts.sinks.open(path, mode, existing)
+        sink: Sink[Any] = yield lambda: self.parts.open_sink(path, mode, existing)
         if not sink.is_announced:
             yield from self.save(f"Output: {os.fspath(path)}")
             sink.is_announced = True

@@ -33,8 +33,9 @@ from .._text import command_for
 from ..stores import CheckpointStore, Holder, Lease
 from ..stores.defaults import directory_to_name
 from .background import Compaction, Job, Threads
-from .capture import NO_LOOPS, Baseline, Save
+from .capture import Baseline, Save
 from .document import Document
+from .moment import NO_LOOPS
 
 _log = logging.getLogger("resumable")
 _JOURNAL_FROM = 8192
@@ -86,7 +87,7 @@ class Writer:
         self._works_beside = works_beside
         self._wake = wake
         self._threads: Threads | None = None
-        self.held: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+        self.held: AbstractContextManager[None] = contextlib.nullcontext()
         self.on_stored: Callable[[Save], None] = lambda save: None
         self.on_failed: Callable[[Sequence[Save]], None] = lambda saves: None
         self._lease: Lease | None = None
@@ -224,7 +225,7 @@ class Writer:
 
     def _begin(self, take: Callable[[], Save]) -> tuple[Save, bool]:
         """The save of this instant, and whether it is ready to be written."""
-        with self.held():
+        with self.held:
             save = take()
             return save, self._prepare(save)
 

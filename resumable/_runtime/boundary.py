@@ -52,6 +52,11 @@ class Noting:
         self._boundary, self._now = boundary, boundary.now
         self._seen = self._at = boundary.now()
 
+    @property
+    def boundary(self) -> Boundary:
+        """What it was attached to."""
+        return self._boundary
+
     # -- for saves, which hold the boundary's lock
 
     def hold(self) -> None:
@@ -61,10 +66,10 @@ class Noting:
 
     def settle(self) -> None:
         """Note where the unfinished item began. To be called between :meth:`hold` and :meth:`let_go`."""
-        now = self._now()
-        if self._at != now:
+        now, seen = self._now(), self._seen
+        if (self._at if seen is None else seen) != now:
             self._note()
-            self._at = now
+        self._at = now
 
     def let_go(self) -> None:
         """Let writers go on."""

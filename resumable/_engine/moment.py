@@ -1,0 +1,106 @@
+"""The moment that a save holds: the end of the last done item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .._loops.registry import LoopRegistry
+from .._loops.view import LoopView
+from .._runtime.boundary import Boundary, Noting
+
+
+class CapturedLoops:
+    """The places of all loops at one instant.
+
+    Captured before the state: what another thread has finished by then, the state has. It may have more, which is then
+    done again.
+    """
+
+    def __init__(self, views: Mapping[str, LoopView]) -> None:
+        self.changes: dict[str, dict[str, Any]] = {}
+        self._committers: dict[str, Callable[[Mapping[str, Any]], None]] = {}
+        self._places: dict[str, Callable[[], dict[str, Any] | None]] = {}
+        for name, view in list(views.items()):
+            self._committers[name] = view.committer()
+            if (change := view.changes()) is not None:
+                self.changes[name] = change
+            self._places[name] = view.as_now()
+
+    def places(self) -> dict[str, Any]:
+        """The whole place of each that is kept."""
+        return {name: form for name, place in self._places.items() if (form := place()) is not None}
+
+    def commit(self) -> None:
+        """What changed is safely stored."""
+        for name, change in self.changes.items():
+            self._committers[name](change)
+
+
+NO_LOOPS = CapturedLoops({})
+
+
+_TRIES = 4
+"""So often places are captured again, because a loop in another thread went on meanwhile. If it always does, what its
+items have written by then counts, too."""
+
+
+class Cut:
+    """Where the unfinished item began: a save leaves out what was written after that.
+
+    While in the block of it, whoever writes to a collection or a sink in another thread waits.
+
+    Attributes:
+        boundary: Counts the items that are handed out.
+    """
+
+    def __init__(self) -> None:
+        self.boundary = Boundary()
+        self._writers: list[Noting] = []
+
+    def add(self, written: Noting) -> None:
+        """From now on *written* is told where the unfinished item began. Again does no harm."""
+        if written.boundary is not self.boundary:
+            written.attach(self.boundary)
+        if not any(other is written for other in self._writers):
+            self._writers.append(written)
+
+    def keep_only(self, written: Sequence[Noting]) -> None:
+        """Nothing but *written* is saved."""
+        if len(written) != len(self._writers):
+            for one in written:
+                self.add(one)
+            self._writers = list(written)
+
+    def __enter__(self) -> None:
+        self.boundary.lock.acquire()
+        for one in self._writers:
+            one.hold()
+
+    def __exit__(self, *error: object) -> None:
+        for one in self._writers:
+            one.let_go()
+        self.boundary.lock.release()
+
+    def settle(self, loops: LoopRegistry, *, counts_all: bool, has_ticked: bool) -> CapturedLoops:
+        """Note where the unfinished item began. Returns the places of all loops at that moment.
+
+        Args:
+            counts_all: Whether no item is unfinished, whatever the loops say.
+            has_ticked: Whether the program ticks: an item is what comes between two ticks.
+        """
+        views, boundary = loops.views, self.boundary
+        for _ in range(_TRIES):
+            unfinished = loops.unfinished() if views else ()
+            asking = [loop for loop in unfinished if loop.must_settle()]
+            if asking or counts_all or not (has_ticked or any(loop.is_at_item() for loop in unfinished)):
+                boundary.move()
+            for loop in asking:
+                loop.note_settled()
+            now = boundary.now()
+            captured = CapturedLoops(views) if views else NO_LOOPS
+            if boundary.now() == now and not any(loop.must_settle() for loop in unfinished if loop not in asking):
+                break
+        for one in self._writers:
+            one.settle()
+        return captured
