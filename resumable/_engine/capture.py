@@ -27,7 +27,7 @@ from .._models import CheckpointMetadata, as_stored, check_metadata
 from .._runtime.clock import Instant
 from .._text import resume_command
 from .moment import CapturedLoops, Cut
-from .options import Options
+from .options import Options, Ticker
 from .quota import Quota
 from .session import Before, Decision, Session
 
@@ -114,6 +114,7 @@ class Parts:
         options: Options,
         restored: Restored | None,
         damaged: Callable[[str], CheckpointCorruptError],
+        ticker: Ticker,
         *,
         at: Instant,
     ) -> None:
@@ -125,7 +126,7 @@ class Parts:
         self._state_type = options.state_type
         self.metadata = data.metadata if data is not None else CheckpointMetadata()
         self.created_at = data.created_at if data is not None else at.utc
-        self.cut = Cut()
+        self.cut = Cut(ticker)
         self.collections: dict[str, Durable] = {}
         self.state: Any = self._restored_state(options, data.state if data is not None else None)
         self.items_before = self.metadata.processed_items
@@ -221,6 +222,12 @@ class Parts:
         """Whether there is anything beside the plain state that is saved."""
         return bool(self.loops.views or self.sinks.opened or self.collections)
 
+    @property
+    def is_all_done(self) -> bool:
+        """Whether all items that the program has announced are done: no request follows."""
+        total = self._options.total
+        return total is not None and self.metadata.processed_items >= total
+
     def missing_state(self, ticked: int) -> str:
         """Why what was *ticked* is not in the state, where it should be; "" if it is, or need not be."""
         if not ticked or self.state or self._state_type is not None or self.is_used:
@@ -247,27 +254,17 @@ class Parts:
         return run
 
     def capture(
-        self,
-        decision: Decision,
-        session: Session,
-        *,
-        at: datetime,
-        in_flight: int,
-        is_last: bool = False,
-        counts_all: bool = False,
-        has_ticked: bool = False,
+        self, decision: Decision, session: Session, *, at: datetime, in_flight: int, is_last: bool = False
     ) -> Save:
         """All that is to be saved, as it is now; what the unfinished item has written is left out.
 
         Args:
             in_flight: How many saves are in flight before this one.
-            counts_all: Whether no item is unfinished, whatever the loops say.
-            has_ticked: Whether the program ticks: an item is what comes between two ticks.
 
         Raises:
             StateEncodeError: JSON cannot hold the state, or the metadata could not be read back.
         """
-        loops = self.cut.settle(self.loops, counts_all=counts_all, has_ticked=has_ticked)
+        loops = self.cut.settle(self.loops)
         values = checked_values(self.metadata, self.metadata.save_count + in_flight + 1, decision.reason)
         # Copies, for other threads may add to it meanwhile.
         is_plain = self._state_type is None and type(self.state) is dict

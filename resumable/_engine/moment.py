@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .._loops.loop import Loop
 from .._loops.registry import LoopRegistry
 from .._loops.view import LoopView
 from .._runtime.boundary import Boundary, Noting
+from .options import Ticker
 
 
 class CapturedLoops:
@@ -50,12 +52,17 @@ class Cut:
 
     While in the block of it, whoever writes to a collection or a sink in another thread waits.
 
+    Args:
+        ticker: Who ticks by hand: an item is what comes between two ticks, from the first one on.
+
     Attributes:
         boundary: Counts the items that are handed out.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ticker: Ticker) -> None:
         self.boundary = Boundary()
+        self._ticker = ticker
+        self._is_at_end = self._is_final = False
         self._writers: list[Noting] = []
 
     def add(self, written: Noting) -> None:
@@ -82,18 +89,21 @@ class Cut:
             one.let_go()
         self.boundary.lock.release()
 
-    def settle(self, loops: LoopRegistry, *, counts_all: bool, has_ticked: bool) -> CapturedLoops:
-        """Note where the unfinished item began. Returns the places of all loops at that moment.
+    def end(self, *, is_final: bool) -> None:
+        """The program has come to its end, so that the last tick stands for no item.
 
         Args:
-            counts_all: Whether no item is unfinished, whatever the loops say.
-            has_ticked: Whether the program ticks: an item is what comes between two ticks.
+            is_final: Whether nothing is left to do, whatever the loops say.
         """
+        self._is_at_end, self._is_final = True, is_final
+
+    def settle(self, loops: LoopRegistry) -> CapturedLoops:
+        """Note where the unfinished item began. Returns the places of all loops at that moment."""
         views, boundary = loops.views, self.boundary
         for _ in range(_TRIES):
             unfinished = loops.unfinished() if views else ()
             asking = [loop for loop in unfinished if loop.must_settle()]
-            if asking or counts_all or not (has_ticked or any(loop.is_at_item() for loop in unfinished)):
+            if asking or not self._is_within_item(unfinished):
                 boundary.move()
             for loop in asking:
                 loop.note_settled()
@@ -104,3 +114,8 @@ class Cut:
         for one in self._writers:
             one.settle()
         return captured
+
+    def _is_within_item(self, unfinished: Sequence[Loop[Any]]) -> bool:
+        if self._is_final:
+            return False
+        return (self._ticker.ticked > 0 and not self._is_at_end) or any(loop.is_at_item() for loop in unfinished)

@@ -71,7 +71,7 @@ class Operation:
         self.clock = options.clock
         self.instant = at
         self.writer = writer
-        self.parts = parts = Parts(options, restored, self._damaged, at=at)
+        self.parts = parts = Parts(options, restored, self._damaged, ticker, at=at)
         self.resumed = restored is not None
         self.metadata, self.items_before, self.pace_before = parts.metadata, parts.items_before, parts.saved.pace
         self.run_number, self.last_run = parts.run_number, parts.last_run
@@ -101,9 +101,7 @@ class Operation:
         self._stop: int | None = None
         self._is_listening = self._has_stopped_threads = self.has_read_count = self._is_advised = False
         self._is_probed = self._is_postponed = self.is_ending = self._is_closed = False
-        self._has_ended_well = False
-        writer.held = parts.cut
-        writer.adopt(parts.collections)
+        writer.adopt(parts.collections, parts.cut)
         writer.on_stored, writer.on_failed = self._note_stored, self._note_failed
 
     # -- what is known of it
@@ -207,27 +205,19 @@ class Operation:
         if decision is not None:
             self._is_postponed = not (yield from self._save(decision, wait=False))
         elif not self._is_probed:
-            self._probe()
+            self.writer.probe(partial(self._capture, self.session.demand("", now=at.monotonic)))
         self._is_probed = True
         if self._asked is not None:
             yield from self._save_as_asked()
-        if self.parts.quota.is_known and not self._is_nothing_left():
+        if self.parts.quota.is_known and not self.parts.is_all_done:
             yield from self.wait_if_exhausted()
         for each in self._watching:
             each.checked_in(self)
         return self._plan()
 
-    def _probe(self) -> None:
-        self.is_within = True
-        try:
-            with self.parts.cut:
-                self.writer.probe(self._capture(self.session.demand("", now=self.instant.monotonic)))
-        finally:
-            self.is_within = False
-
     # -- save
 
-    def save(self, reason: str, *, is_last: bool = False, counts_all: bool = False) -> Steps[None]:
+    def save(self, reason: str, *, is_last: bool = False) -> Steps[None]:
         """Save now, and wait until it stands. In a forked child nothing is done: the parent owns the operation.
 
         Raises:
@@ -249,8 +239,7 @@ class Operation:
         self._is_probed = True
         if is_last:
             self.parts.sinks.seal()
-        decision = self.session.demand(reason, now=self.instant.monotonic)
-        yield from self._save(decision, wait=True, is_last=is_last, counts_all=counts_all)
+        yield from self._save(self.session.demand(reason, now=self.instant.monotonic), wait=True, is_last=is_last)
         yield from self._save_as_asked()
 
     def ask_for_save(self, reason: str) -> None:
@@ -263,14 +252,14 @@ class Operation:
         if reason is not None:
             yield from self.save(reason)
 
-    def _save(self, decision: Decision, *, wait: bool, is_last: bool = False, counts_all: bool = False) -> Steps[bool]:
+    def _save(self, decision: Decision, *, wait: bool, is_last: bool = False) -> Steps[bool]:
         """Whether it was made, or is in flight; if not, it was put off until a thread wakes the loop."""
         for each in self._watching:
             each.saving(self, decision.reason)
         began = self.instant.monotonic
         self.is_within = True
         try:
-            take = partial(self._capture, decision, is_last=is_last, counts_all=counts_all)
+            take = partial(self._capture, decision, is_last=is_last)
             save = yield from self.writer.save(take, wait=wait)
         except BaseException as error:
             for each in self._watching:
@@ -288,18 +277,10 @@ class Operation:
         self.session.waited(now=now)
         return save is not None
 
-    def _capture(self, decision: Decision, *, is_last: bool = False, counts_all: bool = False) -> Save:
+    def _capture(self, decision: Decision, *, is_last: bool = False) -> Save:
         self.sync()
         in_flight = len(self.writer.in_flight)
-        return self.parts.capture(
-            decision,
-            self.session,
-            at=self.instant.utc,
-            in_flight=in_flight,
-            is_last=is_last,
-            counts_all=counts_all,
-            has_ticked=self._ticker.ticked > 0 and not self._has_ended_well,
-        )
+        return self.parts.capture(decision, self.session, at=self.instant.utc, in_flight=in_flight, is_last=is_last)
 
     def _note_finished_saves(self) -> None:
         self.is_within = True
@@ -364,11 +345,6 @@ class Operation:
             raise RateLimitExhausted(limit.reset_at, limit.resource)
         if answer == "wait":
             yield from self._wait_until(limit)
-
-    def _is_nothing_left(self) -> bool:
-        """Whether the last of the items that the program announced is done: no request follows it."""
-        total = self.options.total
-        return total is not None and self.parts.metadata.processed_items >= total
 
     def _wait_until(self, limit: RateLimit) -> Steps[None]:
         assert limit.reset_at is not None
@@ -448,7 +424,6 @@ class Operation:
             yield from self.interrupt(error)
             raise error
         self._say_what_is_lost(at_end=True)
-        self._has_ended_well = True
         is_final = yield from self._finalize()
         if self._is_listening:
             signals.act()
@@ -456,6 +431,7 @@ class Operation:
 
     def _finalize(self) -> Steps[bool]:
         reason = self._reason_to_keep()
+        self.parts.cut.end(is_final=reason is None)
         if reason is not None:
             yield from self.save(reason, is_last=True)
             return False
@@ -465,7 +441,7 @@ class Operation:
             yield from self.parts.sinks.syncs()
             yield from self.writer.delete()
         else:
-            yield from self.save("Finished", is_last=True, counts_all=True)
+            yield from self.save("Finished", is_last=True)
         return True
 
     def _reason_to_keep(self) -> str | None:

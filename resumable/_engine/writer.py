@@ -6,14 +6,13 @@ document, a compaction writes a new one beside it. Told as steps (see ``_runtime
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -65,7 +64,6 @@ class Writer:
         wake: Called, from a thread, when :meth:`poll` has something to find.
 
     Attributes:
-        held: Holds off whoever writes to what is saved, while a save begins.
         on_stored: Called in the loop's thread for each save in flight that is safely stored, oldest first.
         on_failed: Called there with all saves in flight when one of them has failed.
     """
@@ -87,7 +85,7 @@ class Writer:
         self._works_beside = works_beside
         self._wake = wake
         self._threads: Threads | None = None
-        self.held: AbstractContextManager[None] = contextlib.nullcontext()
+        self._held: AbstractContextManager[None] = nullcontext()
         self.on_stored: Callable[[Save], None] = lambda save: None
         self.on_failed: Callable[[Sequence[Save]], None] = lambda saves: None
         self._lease: Lease | None = None
@@ -150,8 +148,9 @@ class Writer:
         """Where a good older checkpoint lies, if the current one is gone; the next document replaces it."""
         return good_previous(self.store, self.operation_id, now)
 
-    def adopt(self, collections: dict[str, Durable]) -> None:
-        """These were made from the values just loaded: their changes build upon what is stored."""
+    def adopt(self, collections: dict[str, Durable], held: AbstractContextManager[None]) -> None:
+        """*collections* were made from the values just loaded: their changes build upon those. A save begins *held*."""
+        self._held = held
         self._baseline.collections.update(collections)
 
     def delete(self) -> Steps[bool]:
@@ -210,22 +209,20 @@ class Writer:
             self.poll()
         return save
 
-    def probe(self, save: Save) -> None:
-        """Encode what *save* has not yet encoded, and throw it away: what cannot be saved is known at the first item.
-
-        Raises:
-            StateEncodeError: It cannot.
-        """
-        for collection in save.collections.values():
-            try:
-                deque(collection.begin_snapshot(), maxlen=0)
-            finally:
-                collection.rollback()
+    def probe(self, take: Callable[[], Save]) -> None:
+        """Encode what *take* gives, and throw it away: it raises at the first item what a save would raise later."""
+        with self._held:
+            save = take()
+            for collection in save.collections.values():
+                try:
+                    deque(collection.begin_snapshot(), maxlen=0)
+                finally:
+                    collection.rollback()
         encode(save.values, "$.metadata")
 
     def _begin(self, take: Callable[[], Save]) -> tuple[Save, bool]:
         """The save of this instant, and whether it is ready to be written."""
-        with self.held:
+        with self._held:
             save = take()
             return save, self._prepare(save)
 

@@ -273,7 +273,7 @@ def test_saves_beside_a_loop_hold_the_ends_of_items() -> None:
         def saving() -> None:
             while not is_over.is_set():
                 with cut:
-                    captured = cut.settle(cp._operation.parts.loops, counts_all=False, has_ticked=False)
+                    captured = cut.settle(cp._operation.parts.loops)
                     [place] = captured.places().values() or [{"position": 0}]
                     parts = [part.begin_snapshot() for part in (log, counts, members)]
                     for part in (log, counts, members):
