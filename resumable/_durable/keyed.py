@@ -44,7 +44,7 @@ class Keyed(Durable):
 
     def _cross(self) -> None:
         while True:
-            now, seen = self._now(), self._seen
+            now, seen = self._boundary.now(), self._seen
             if seen is None:
                 self._wait()
                 continue

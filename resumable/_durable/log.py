@@ -71,6 +71,9 @@ class DurableLog(Durable, list[Any], kind="log"):
             # No call from here on, as in _cross: calling that takes as long as all the rest.
             if seen is not None and now < seen:
                 self._cut, self._seen = cut, now
+            elif (held_back := self._boundary.held_back()) is not None:
+                held_back.append((self.append, entry))
+                return
             else:
                 self._cross()
         _append(self, entry)
@@ -79,6 +82,9 @@ class DurableLog(Durable, list[Any], kind="log"):
     def extend(self, entries: Iterable[Any], /) -> None:
         entries = list(entries)
         if self._now() != self._seen:
+            if (held_back := self._boundary.held_back()) is not None:
+                held_back.append((self.extend, entries))
+                return
             self._cross()
         _extend(self, entries)
 
@@ -91,7 +97,7 @@ class DurableLog(Durable, list[Any], kind="log"):
 
     def _cross(self) -> None:
         while True:
-            now, cut, seen = self._now(), len(self), self._seen
+            now, cut, seen = self._boundary.now(), len(self), self._seen
             if seen is None:
                 self._wait()
                 continue

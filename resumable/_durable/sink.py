@@ -91,6 +91,10 @@ class Sink(Noting, Generic[Row]):
             # Written out, as in _cross: calling that takes as long as all of this.
             if seen is not None and now < seen:
                 self._cut_size, self._cut, self._seen = self._size, self._extent, now
+            elif (held_back := self._boundary.held_back()) is not None:
+                self._check_usable()
+                held_back.append((self.write, row))
+                return size
             else:
                 self._cross()
         # No call from here on but the one that adds the row.
@@ -122,7 +126,7 @@ class Sink(Noting, Generic[Row]):
 
     def _cross(self) -> None:
         while True:
-            now, seen = self._now(), self._seen
+            now, seen = self._boundary.now(), self._seen
             if seen is None:
                 self._check_usable()
                 self._wait()
@@ -227,7 +231,7 @@ class Sink(Noting, Generic[Row]):
         sink.is_announced = self.is_announced
         return sink
 
-    def go_on_from(self, at: int | None, cut: Extent) -> None:
+    def go_on_from(self, at: float | None, cut: Extent) -> None:
         """The unfinished item began *at* that count, when the file ended at *cut*."""
         self._seen, self._cut = at, cut
 

@@ -63,29 +63,28 @@ class Cut:
         self.boundary = Boundary()
         self._ticker = ticker
         self._is_at_end = self._is_final = False
-        self._writers: list[Noting] = []
 
     def add(self, written: Noting) -> None:
         """From now on *written* is told where the unfinished item began. Again does no harm."""
         if written.boundary is not self.boundary:
             written.attach(self.boundary)
-        if not any(other is written for other in self._writers):
-            self._writers.append(written)
+        if not any(other is written for other in self.boundary.writers):
+            self.boundary.writers.append(written)
 
     def keep_only(self, written: Sequence[Noting]) -> None:
         """Nothing but *written* is saved."""
-        if len(written) != len(self._writers):
+        if len(written) != len(self.boundary.writers):
             for one in written:
                 self.add(one)
-            self._writers = list(written)
+            self.boundary.writers = list(written)
 
     def __enter__(self) -> None:
         self.boundary.lock.acquire()
-        for one in self._writers:
+        for one in self.boundary.writers:
             one.hold()
 
     def __exit__(self, *error: object) -> None:
-        for one in self._writers:
+        for one in self.boundary.writers:
             one.let_go()
         self.boundary.lock.release()
 
@@ -111,7 +110,7 @@ class Cut:
             captured = CapturedLoops(views) if views else NO_LOOPS
             if boundary.now() == now and not any(loop.must_settle() for loop in unfinished if loop not in asking):
                 break
-        for one in self._writers:
+        for one in self.boundary.writers:
             one.settle()
         return captured
 

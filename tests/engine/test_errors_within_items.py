@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -298,3 +299,69 @@ def test_saves_beside_a_loop_hold_the_ends_of_items() -> None:
 
     assert len(seen) > 3
     assert [(n, n, n, n) for n, *_ in seen] == [(n, log, (count - 1) // 2, s) for n, log, count, s in seen]
+
+
+@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
+@pytest.mark.parametrize("on_error", ["raise", "skip", "collect"])
+def test_rows_that_workers_write_are_there_once(error: type[BaseException], on_error: Any) -> None:
+    """Some items fail after their rows, some bodies do, and workers are half-way when the run ends."""
+
+    def run(fails_at: int | None, retry_failed: bool = False) -> None:
+        def work(item: int) -> int:
+            log.extend([item, -item])
+            rows.write(f"{item}\n")
+            if item % 5 == 3 and fails_at is not None:
+                raise ValueError(item)
+            time.sleep(random.random() / 300)
+            log.append(item)
+            return item
+
+        with opened() as cp, ThreadPoolExecutor(4) as pool:
+            rows, log, got = cp.sink("rows.txt"), cp.log("log"), cp.log("got")
+            options: Any = {"on_error": on_error, "retry_failed": retry_failed, "max_in_flight": 6}
+            for item, result in cp.map(work, range(40), executor=pool, **options):
+                if isinstance(result, ValueError):
+                    continue
+                got.append(item)
+                if item == fails_at:
+                    raise error
+            if fails_at is None:
+                assert sorted(got) == list(range(40))
+                assert sorted(map(abs, log)) == sorted([*range(40), *range(40), *range(40)])
+
+    for item in (0, 7, 21):
+        with contextlib.suppress(error, ValueError):  # a run before it may have done that item
+            run(item)
+    run(None, retry_failed=True)
+
+    assert rows() == list(range(40))
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_rows_that_tasks_write_are_there_once(on_error: Any) -> None:
+    async def run(fails_at: int | None) -> None:
+        async def work(item: int) -> int:
+            log.append(item)
+            sink.write(f"{item}\n")
+            if item % 5 == 3 and fails_at is not None:
+                raise ValueError(item)
+            await asyncio.sleep(random.random() / 300)
+            return item
+
+        async with opened() as cp:
+            sink, log, got = await cp.sink("rows.txt"), cp.log("log"), cp.log("got")
+            results = cp.amap(work, range(40), on_error=on_error, retry_failed=fails_at is None, max_in_flight=6)
+            async with contextlib.aclosing(results):
+                async for item, _ in results:
+                    got.append(item)
+                    if item == fails_at:
+                        raise KeyError
+            if fails_at is None:
+                assert sorted(log) == sorted(got) == list(range(40))
+
+    for item in (0, 7, 21):
+        with contextlib.suppress(KeyError, ValueError):
+            asyncio.run(run(item))
+    asyncio.run(run(None))
+
+    assert rows() == list(range(40))

@@ -34,6 +34,7 @@ class ExecutorHandle:
         call: Calls a function for the item with a key; workers of this interpreter use it.
 
     Attributes:
+        is_local: Whether its workers are threads of this interpreter, which see the checkpoint itself.
         launch: Submits a call. Raises ``BrokenExecutor`` if the workers died.
     """
 
@@ -53,7 +54,8 @@ class ExecutorHandle:
     def _take(self, executor: Any) -> None:
         self._executor = executor
         self.launch: Callable[[Call], Future[Any]]
-        if isinstance(executor, ThreadPoolExecutor) and "Interpreter" not in type(executor).__name__:
+        self.is_local = isinstance(executor, ThreadPoolExecutor) and "Interpreter" not in type(executor).__name__
+        if self.is_local:
             # Threads of this interpreter see the checkpoint itself.
             self.launch = _local_launcher(executor.submit, self._local_fn, self._call)
         else:

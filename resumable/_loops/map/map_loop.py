@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
+from ..._runtime.boundary import HeldBack, of_worker
 from .. import sources
 from ..by_key import KeyLedger
 from ..by_position import ItemKey, Saved
@@ -96,6 +97,7 @@ class MapLoop(Loop[T]):
         self.on_wake: Callable[[], None] = lambda: None
         self.current: ItemKey = 0
         self._is_out = False
+        self._held_back: dict[ItemKey, HeldBack] = {}
         self.is_async = not isinstance(items, Iterable)
         self._all_failed = failed
         known = failed.of(name)
@@ -116,6 +118,9 @@ class MapLoop(Loop[T]):
         self.current = key
         self._is_out = True
         self._boundary.move()
+        if self._held_back:
+            for write, what in self._held_back.pop(key, ()):
+                write(what)
 
     def take_back(self) -> None:
         """The body is through with the item."""
@@ -131,11 +136,30 @@ class MapLoop(Loop[T]):
 
     def call(self, fn: Callable[[T], R], key: ItemKey, item: T) -> R:
         """Call *fn* for the *item* with *key*: loops made meanwhile are inside that item."""
-        token = mapped_item.set((self, key))
+        token, held_back = mapped_item.set((self, key)), of_worker.set(self.hold_back(key))
         try:
             return fn(item)
         finally:
+            of_worker.reset(held_back)
             mapped_item.reset(token)
+
+    def hold_back(self, key: ItemKey) -> HeldBack | None:
+        """Where to put what the worker for *key* writes, until the loop's body gets the item.
+
+        None if the item's function is called where the body runs.
+        """
+        if not self._boundary.shared:
+            return of_worker.get()
+        held_back = self._held_back[key] = HeldBack()
+        return held_back
+
+    def drop(self, key: ItemKey) -> None:
+        """Keep nothing of what the worker for *key* wrote: it failed."""
+        self._held_back.pop(key, None)
+
+    def share(self, maps: int) -> None:
+        """Workers that can write to what is saved begin, or have ended."""
+        self._boundary.share(maps)
 
     def _finish_retried(self, key: ItemKey) -> None:
         self._ledger.add(key)
@@ -143,6 +167,7 @@ class MapLoop(Loop[T]):
 
     def give_up(self, key: ItemKey, error: BaseException) -> None:
         """The item failed for good."""
+        self.drop(key)
         self._all_failed.add(self.name, key, error_text(error))
 
     def to_do(self) -> Iterator[tuple[ItemKey, T]]:

@@ -57,6 +57,8 @@ class Coordinator(PlainResultHandler):
         launch = self._executor.launch
         loop.on_wake = lambda: note_end(None)
         loop.begin()
+        if self._executor.is_local:
+            loop.share(1)
         is_well = False
         try:
             self.check_in_if_due()
@@ -111,6 +113,8 @@ class Coordinator(PlainResultHandler):
                 in_flight[future] = call
                 future.add_done_callback(note_end)
             is_well = True
+            if self._executor.is_local:
+                loop.share(-1)  # not if it is left earlier: workers that were given may go on
             self.check_in_if_due()
             loop.end()
         finally:

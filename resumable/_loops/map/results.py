@@ -101,6 +101,7 @@ class ResultHandler(Generic[Owner]):
             error.add_note(f"resumable: at item {item!r:.80}")
             raise error
         if self.settings.on_error == "collect":
+            self.loop.drop(key)
             self.loop.give_out(key)
             yield item, error
         self.note_failure(key, error)

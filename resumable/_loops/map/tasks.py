@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import tenacity
 
 from ..._retry import chain_async
+from ..._runtime.boundary import of_worker
 from ..by_position import ItemKey
 from ..loop import mapped_item
 from .calls import settings_of
@@ -78,6 +79,7 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
         self._create_task, self._note_end = event_loop.create_task, self._end
         loop.on_wake = lambda: _call_soon(event_loop, self._something.set)
         loop.begin()
+        loop.share(1)
         try:
             if self.is_check_in_due:
                 await self._check_in()
@@ -113,6 +115,7 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
             loop.on_wake = lambda: None
             self.owner.has_quota(0)
             await self._cancel()
+            loop.share(-1)
 
     async def _until_one_ends(self) -> None:
         while not self._ended:
@@ -159,6 +162,7 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
     def _launch(self, entry: Entry) -> None:
         context = copy_context()
         context.run(mapped_item.set, (self.loop, entry[0]))
+        context.run(of_worker.set, self.loop.hold_back(entry[0]))
         call = context.run(self._fn, entry[1])
         task = self._create_task(call, context=context) if type(call) is CoroutineType else asyncio.ensure_future(call)
         self._in_flight[task] = entry
