@@ -126,7 +126,7 @@ class Parts:
         self._state_type = options.state_type
         self.metadata = data.metadata if data is not None else CheckpointMetadata()
         self.created_at = data.created_at if data is not None else at.utc
-        self.cut = Cut(ticker)
+        self.cut = Cut(ticker, has_ticked=self.metadata.processed_items > 0 and not saved.loops)
         self.collections: dict[str, Durable] = {}
         self.state: Any = self._restored_state(options, data.state if data is not None else None)
         self.items_before = self.metadata.processed_items

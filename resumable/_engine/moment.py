@@ -54,14 +54,15 @@ class Cut:
 
     Args:
         ticker: Who ticks by hand: an item is what comes between two ticks, from the first one on.
+        has_ticked: Whether an earlier run has ticked by hand, so that this one begins within an item.
 
     Attributes:
         boundary: Counts the items that are handed out.
     """
 
-    def __init__(self, ticker: Ticker) -> None:
+    def __init__(self, ticker: Ticker, *, has_ticked: bool) -> None:
         self.boundary = Boundary()
-        self._ticker = ticker
+        self._ticker, self._has_ticked = ticker, has_ticked
         self._is_at_end = self._is_final = False
 
     def add(self, written: Noting) -> None:
@@ -117,4 +118,5 @@ class Cut:
     def _is_within_item(self, unfinished: Sequence[Loop[Any]]) -> bool:
         if self._is_final:
             return False
-        return (self._ticker.ticked > 0 and not self._is_at_end) or any(loop.is_at_item() for loop in unfinished)
+        has_ticked = self._has_ticked or self._ticker.ticked > 0
+        return (has_ticked and not self._is_at_end) or any(loop.is_at_item() for loop in unfinished)

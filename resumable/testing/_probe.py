@@ -35,6 +35,9 @@ _LIBRARIES = tuple(
 )
 
 
+_HEADS = ("for ", "async for ", "while ", "with ", "async with ")
+
+
 class SimulatedKill(BaseException):
     """Stands for a ``kill -9``: nothing is saved on the way out, and no ``except Exception`` sees it."""
 
@@ -78,6 +81,15 @@ class Place:
             "finalize": f"at the end of the block, after item {self.items}",
         }
         return words[self.kind]
+
+    @property
+    def can_fail(self) -> bool:
+        """Whether it is a line at which an ordinary error can arise.
+
+        The line of a ``for`` or ``with`` is passed once more after the last line of what it holds, and then does
+        nothing of its own.
+        """
+        return self.kind == "line" and not linecache.getline(self.file, self.line).lstrip().startswith(_HEADS)
 
     @property
     def source(self) -> str:

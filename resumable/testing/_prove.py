@@ -201,7 +201,7 @@ def _cases(save_every: int, places: list[Place], mid_item: bool) -> Iterator[_Ca
         yield _Case("kill", save_every, number)
         if place.kind in _BETWEEN_ITEMS:
             yield _Case("interrupt", save_every, number)
-        if mid_item and place.kind == "line":
+        if mid_item and place.can_fail:
             yield _Case("fail", save_every, number)
 
 

@@ -121,6 +121,20 @@ def test_between_ticks_it_counts_from_the_last_tick_on() -> None:
     assert rows() == list(range(ITEMS))
 
 
+def test_an_item_that_fails_in_each_run_is_not_there_twice() -> None:
+    for fails in (True, True, True, False):
+        with contextlib.suppress(KeyError), opened() as cp:
+            written = Written(cp, cp.sink("rows.txt"))
+            for item in range(cp.processed_items, 6):
+                written.note(item)
+                if item == 3 and fails:
+                    raise KeyError
+                cp.tick()
+            written.check(6)
+
+    assert rows() == list(range(6))
+
+
 @pytest.mark.parametrize("way", ["save", "retry", "closed", "handler", "thread"])
 def test_a_save_within_an_item_leaves_out_what_it_wrote(way: str) -> None:
     """The run is cut off right after that save."""
