@@ -45,6 +45,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         Raises:
             asyncio.CancelledError: The task was cancelled meanwhile. The save is complete; cancelling waited for it.
         """
+        self._move()
         self.ticked = ticked = self.ticked + items
         if ticked >= self._limit:
             await self.check_in()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .._loops.map.results import OnError
     from .._loops.remaining import Remaining
     from .._models import CheckpointMetadata
+    from .._runtime.boundary import Boundary
 
     S = typing_extensions.TypeVar("S", default=dict[str, Any])
 else:
@@ -42,6 +43,10 @@ _MOST_ITEMS = 1 << 30
 _count_lock = threading.Lock()
 
 
+def _not_opened() -> None:
+    """No item is handed out before the operation is open."""
+
+
 class BaseCheckpoint(Generic[S]):
     """What both checkpoints share: it counts items, and calls the engine when the count reaches the next check-in.
 
@@ -56,6 +61,7 @@ class BaseCheckpoint(Generic[S]):
     def __init__(self, options: Options) -> None:
         self._options = options
         self.ticked = 0
+        self._move: Callable[[], object] = _not_opened
         self._limit: float = ALWAYS
         self._was_woken = False
         self._total: int | None = None
@@ -197,6 +203,7 @@ class BaseCheckpoint(Generic[S]):
         from .._engine.opening import open_operation  # loads all the rest: `import resumable` stays light
 
         self._operation = yield from open_operation(self._options, wake=self._wake, ticker=self)
+        self._move = self._operation.parts.cut.boundary.ticks.__next__
         yield from self._operation.begin(self)
 
     def _wake(self) -> None:
@@ -218,6 +225,11 @@ class BaseCheckpoint(Generic[S]):
         """For maps: whether *more* requests may be sent beside those *in_flight*; None if no more will be sent."""
         now = self._operation.clock.utc().timestamp()
         return self._operation.parts.quota.has_room(in_flight, more, now=now)
+
+    @property
+    def boundary(self) -> Boundary:
+        """For loops: what counts the items that are handed out."""
+        return self._operation.parts.cut.boundary
 
     @property
     def is_metered(self) -> bool:
@@ -281,6 +293,7 @@ class Checkpoint(BaseCheckpoint[S]):
                 next tick tries again.
             KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came; everything ticked is saved.
         """
+        self._move()
         self.ticked = ticked = self.ticked + items
         if ticked >= self._limit:
             self.check_in()
@@ -466,6 +479,7 @@ if not has_gil():
 
     def _tick(self: Checkpoint[Any], items: int = 1) -> None:
         with _count_lock:
+            self._move()
             self.ticked = ticked = self.ticked + items
         if ticked >= self._limit:
             self.check_in()

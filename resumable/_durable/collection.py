@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
+from .._runtime.boundary import Boundary, Noting
 from .._runtime.interpreter import has_gil
 from .changes import Snapshot, about_bytes
 
@@ -19,15 +20,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 FREEZE_AT_LEAST = 1000  # loaded values, at each save
 
+DURABLE_SLOTS = ("_at", "_boundary", "_lock", "_now", "_path", "_pending", "_seen")
+"""The attributes of :class:`Durable`, for the classes that use it."""
+
 _KINDS: dict[str, Callable[..., Durable]] = {}
 
 
-class Durable:
+class Durable(Noting):
     """A dict, set or list that knows what changed in it since the last save.
 
     One save at a time: it begins, hands the change to the store, and commits while the store writes. If the store
     fails, it rolls back. What changes after the beginning belongs to the next save. Each save must begin, also when
     ``changed_bytes`` is 0: a change inside a value that the program still holds is only found by comparing.
+
+    A save that holds the writers off (``hold``, ``settle``) leaves out what the unfinished item has written; it stays
+    for the next one. Any other save takes all.
 
     Attributes:
         kind: The name that a checkpoint has for it: ``mapping``, ``set`` or ``log``.
@@ -56,9 +63,13 @@ class Durable:
             found, wanted = type(loaded).__name__, plain.__name__
             raise TypeError(f"{path} holds a {found}, not a {wanted}; give the {self.kind} another name")
         self._path = path
-        self._lock = threading.RLock()
         self._pending = None
+        self.attach(Boundary())
         return plain() if loaded is None else loaded
+
+    def attach(self, boundary: Boundary) -> None:
+        super().attach(boundary)
+        self._lock = boundary.lock
 
     # -- saves
 
@@ -72,6 +83,7 @@ class Durable:
         with self._lock:
             if self._pending:
                 raise RuntimeError("an earlier save is neither committed nor rolled back")
+            self._settle_unless_held()
             self._pending = self._collected()
             return self._change(self._pending) if self._pending else None
 
@@ -111,8 +123,12 @@ class Durable:
 
     # -- what differs between the kinds; each is called under the lock
 
+    def _settle_unless_held(self) -> None:
+        if self._seen is not None:
+            self._note()
+
     def _collected(self) -> Any:
-        """Everything dirty, which is clean then. Falsy if there is nothing."""
+        """Everything dirty that counts, which is clean then. Falsy if there is nothing."""
         raise NotImplementedError
 
     def _change(self, pending: Any) -> dict[str, Any]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any, NoReturn, SupportsIndex
+from typing import Any, NoReturn, Self, SupportsIndex
 
 import msgspec
 
 from .._json import check, is_plain
 from .aliases import Aliases
 from .changes import Snapshot, about_bytes
-from .collection import Durable, Loaded
+from .collection import DURABLE_SLOTS, Durable, Loaded, mutator
 from .frozen import freeze_all, freeze_checked, hide_few
+
+_append, _extend = list.append, list.extend
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -33,7 +35,7 @@ def _only_append(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
 class DurableLog(Durable, list[Any], kind="log"):
     """A list that only grows, and whose saves cost what was appended.
 
-    It is a list: ``append``, ``extend``, ``+=`` and reading are a list's own, at its speed; all else raises
+    It is a list: ``append``, ``extend``, ``+=``; reading is a list's own, at its speed. All else raises
     ``TypeError``. Entries are plain JSON. The next save writes an entry as it is then, and replaces it by a frozen
     copy; changing the copy raises ``TypeError``. The program may still hold the object that it appended: each save
     compares it with the copy, and writes the entry again if they differ.
@@ -46,13 +48,14 @@ class DurableLog(Durable, list[Any], kind="log"):
         StateEncodeError: At the save, if JSON cannot hold an entry.
     """
 
-    __slots__ = ("_aliases", "_dirty", "_lock", "_path", "_pending", "_saved", "_unfrozen")
+    __slots__ = ("_aliases", "_cut", "_dirty", "_saved", "_unfrozen", *DURABLE_SLOTS)
 
     __setitem__ = __delitem__ = __imul__ = _only_append  # pyright: ignore
     insert = pop = remove = clear = sort = reverse = _only_append  # pyright: ignore
 
     def __init__(self, loaded: list[Any] | None = None, *, path: str = "$.state") -> None:
         super().__init__(self._set_up(loaded, list, path))
+        self._cut = len(self)  # So many entries were there when the unfinished item began.
         self._saved = len(self)  # Saves have begun with so many entries; the others are new.
         self._dirty: set[int] = set()  # Saved entries that changed outside.
         self._aliases: Aliases[int] = Aliases()
@@ -60,8 +63,51 @@ class DurableLog(Durable, list[Any], kind="log"):
         if self:
             self.__class__ = _LoadedLog  # pyright: ignore
 
+    @mutator
+    def append(self, entry: Any, /) -> None:
+        cut = len(self)
+        if (now := self._now()) != self._seen:
+            seen = self._seen
+            # No call from here on, as in _cross: calling that takes as long as all the rest.
+            if seen is not None and now < seen:
+                self._cut, self._seen = cut, now
+            elif (held_back := self._boundary.held_back()) is not None:
+                held_back.append((self.append, entry))
+                return
+            else:
+                self._cross()
+        _append(self, entry)
+
+    @mutator
+    def extend(self, entries: Iterable[Any], /) -> None:
+        entries = list(entries)
+        if self._now() != self._seen:
+            if (held_back := self._boundary.held_back()) is not None:
+                held_back.append((self.extend, entries))
+                return
+            self._cross()
+        _extend(self, entries)
+
+    def __iadd__(self, entries: Iterable[Any], /) -> Self:  # type: ignore[misc]
+        self.extend(entries)
+        return self
+
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         return list, (list(self),)
+
+    def _cross(self) -> None:
+        while True:
+            now, cut, seen = self._boundary.now(), len(self), self._seen
+            if seen is None:
+                self._wait()
+                continue
+            # No call from here on.
+            if now < seen:
+                self._cut, self._seen = cut, now
+            return
+
+    def _note(self) -> None:
+        self._cut = len(self)
 
     # -- saves, see Durable
 
@@ -89,7 +135,7 @@ class DurableLog(Durable, list[Any], kind="log"):
 
     def _freeze_new(self) -> int:
         """Freeze the new entries, and again those that changed outside. Returns where the frozen ones end."""
-        entries = dict(enumerate(self._entries(self._saved, None), self._saved))
+        entries = dict(enumerate(self._entries(self._saved, self._cut), self._saved))
         end = self._saved + len(entries)
         changed: dict[int, Any] = {}
         if self._aliases:

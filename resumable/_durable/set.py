@@ -9,10 +9,11 @@ from typing import Any, SupportsIndex
 from .._errors import StateEncodeError
 from .._json import LEAVES
 from .changes import Snapshot
-from .collection import Durable, mutator
+from .collection import mutator
+from .keyed import KEYED_SLOTS, Keyed
 
 
-class DurableSet(Durable, set[Any], kind="set"):
+class DurableSet(Keyed, set[Any], kind="set"):
     """A set whose saves cost what changed, not what it holds.
 
     It is a set: reading is a set's own, at its speed. Members are strings, finite numbers, booleans or None. In the
@@ -26,11 +27,11 @@ class DurableSet(Durable, set[Any], kind="set"):
         StateEncodeError: At ``add``, if JSON cannot hold the member.
     """
 
-    __slots__ = ("_dirty", "_lock", "_path", "_pending")
+    __slots__ = KEYED_SLOTS
 
     def __init__(self, loaded: list[Any] | None = None, *, path: str = "$.state") -> None:
         super().__init__(self._set_up(loaded, list, path))
-        self._dirty: dict[Any, bool] = {}  # True for an added member, False for a removed one.
+        self._clean()  # A dirty member is True if it was added, False if it was removed.
 
     # -- changes: a dirty member is noted in these two methods only, without a call before the change itself
 
@@ -39,12 +40,14 @@ class DurableSet(Durable, set[Any], kind="set"):
         if type(member) is not str:
             _check_member(member, self._path)
         if member not in self:
+            self._touch(member, False)
             self._dirty[member] = True
             set.add(self, member)
 
     @mutator
     def discard(self, member: Any, /) -> None:
         if member in self:
+            self._touch(member, True)
             self._dirty[member] = False
             set.discard(self, member)
 
@@ -107,12 +110,10 @@ class DurableSet(Durable, set[Any], kind="set"):
     # -- saves, see Durable
 
     def _collected(self) -> dict[Any, bool]:
-        pending, self._dirty = self._dirty, {}
-        return pending
+        return self._taken()
 
     def _take_back(self, pending: dict[Any, bool]) -> None:
-        for member, is_in in pending.items():
-            self._dirty.setdefault(member, is_in)
+        self._untake(pending)
 
     def _change(self, pending: dict[Any, bool]) -> dict[str, Any]:
         added = [member for member, is_in in pending.items() if is_in]
@@ -123,7 +124,13 @@ class DurableSet(Durable, set[Any], kind="set"):
         return {"add": added, "del": [member for member, is_in in pending.items() if not is_in]}
 
     def _copied(self) -> Snapshot:
-        return Snapshot(list(self), path=self._path)
+        members = list(self)
+        if self._before:
+            kept = set(members)
+            for member, was_in in self._before.items():
+                (kept.add if was_in else kept.discard)(member)
+            members = list(kept)
+        return Snapshot(members, path=self._path)
 
 
 def _check_member(member: Any, path: str) -> None:

@@ -13,20 +13,23 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args
+from weakref import WeakSet
 
 from .._errors import StoreError
 from .._runtime import disk
-from .._runtime.interpreter import is_held_here
-from .sink_file import Existing, Target, as_saved, grown, open_file, text_of
+from .._runtime.boundary import Boundary, Noting
+from .._runtime.interpreter import has_gil, is_held_here
+from .sink_file import Existing, Extent, Target, as_saved, grown, open_file, text_of
 
 Mode = Literal["t", "b"]
 Row = TypeVar("Row", str, bytes)
 
 _BUFFER = 1 << 16
-"""Bytes that a sink gathers before it writes them."""
+"""Characters that a sink gathers before it writes them."""
+_opened: WeakSet[Sink[Any]] = WeakSet()
 
 
-class Sink(Generic[Row]):
+class Sink(Noting, Generic[Row]):
     """A file to write rows to, text (UTF-8) or bytes. Any thread may write.
 
     Use it as a file: ``write``, ``writelines``, ``print(..., file=sink)``. The checkpoint flushes and closes it.
@@ -39,18 +42,33 @@ class Sink(Generic[Row]):
     """
 
     def __init__(self, target: Target, mode: Mode, saved: Mapping[str, Any] | None, existing: Existing) -> None:
+        # The extent ends with what waits; before that, rows lie in a list, of so many characters together.
         self._file: int | None
         self._file, self._extent = open_file(target, saved, existing)
+        self._waiting = bytearray()
+        self._rows: list[Any] = []
+        self._size = 0
+        # Where the unfinished item began: so much of the list counts; if nothing, the extent noted here does.
+        self._cut_size = 0
+        self._cut = self._extent
+        self._end: int | None = None  # Where the run's last save cuts the file.
         self.path = target.path
         self.mode = mode
         self.is_announced = saved is not None and not saved.get("closed")
+        self._type: type = str if mode == "t" else bytes
         self._text = target.text
         self._pid = os.getpid()
         self._lock = threading.RLock()
-        self._waiting = bytearray()
         self._is_sealed = False
         self._is_unsure = False
         self._is_torn = False
+        self.attach(Boundary())
+        _opened.add(self)
+
+    def attach(self, boundary: Boundary) -> None:
+        super().attach(boundary)
+        if not has_gil():
+            self._lock = boundary.lock
 
     # -- writing
 
@@ -62,29 +80,68 @@ class Sink(Generic[Row]):
             ValueError: The sink is closed.
             StoreError: The disk refuses, or this is a forked child. The row was not added.
         """
-        data = self._encoded(row)
+        if type(row) is not self._type:
+            row = self._as_row(row)
+        if not row.isascii() and isinstance(row, str):
+            row.encode()  # raises where it is written, not where it is saved
+        size = len(row)
+        if self._size + size > _BUFFER:
+            self._make_room(size)
+        if (now := self._now()) != self._seen:
+            seen = self._seen
+            # Written out, as in _cross: calling that takes as long as all of this.
+            if seen is not None and now < seen:
+                self._cut_size, self._cut, self._seen = self._size, self._extent, now
+            elif (held_back := self._boundary.held_back()) is not None:
+                self._check_usable()
+                held_back.append((self.write, row))
+                return size
+            else:
+                self._cross()
+        # No call from here on but the one that adds the row.
+        self._size += size
+        self._rows.append(row)
+        return size
+
+    def _as_row(self, row: object) -> Any:
+        if self.mode == "t" and isinstance(row, str):
+            return str.__str__(row)
+        if self.mode == "b" and isinstance(row, bytes | bytearray | memoryview):
+            return bytes(row)
+        raise TypeError(f"this sink takes {'str' if self.mode == 't' else 'bytes'}, not {type(row).__name__}")
+
+    def _make_room(self, size: int) -> None:
+        self._check_usable()
+        with self._lock, self._as_store_error("Of this row, nothing was written."):
+            self._drain()
+            if len(self._waiting) + size > _BUFFER:
+                self._flush()
+
+    def _check_usable(self) -> None:
         if self._is_forked():
             raise StoreError(
                 f"{self.path} belongs to the process that opened it; give rows back to it. None was written."
             )
-        with self._lock:
-            if self.closed:
-                raise ValueError(f"{self.path} is closed: close() was called, or the block of its checkpoint has ended")
-            if len(self._waiting) + len(data) > _BUFFER:
-                with self._as_store_error("Of this row, nothing was written."):
-                    self._flush()
-            waiting, extent = self._waiting, grown(self._extent, data)
-            # No call from here on: an exception from a signal handler tears nothing.
-            self._extent = extent
-            waiting += data
-        return len(row) if isinstance(row, str) else len(data)
+        if self.closed:
+            raise ValueError(f"{self.path} is closed: close() was called, or the block of its checkpoint has ended")
 
-    def _encoded(self, row: object) -> bytes:
-        if self.mode == "t" and isinstance(row, str):
-            return row.encode()
-        if self.mode == "b" and isinstance(row, bytes | bytearray | memoryview):
-            return bytes(row)
-        raise TypeError(f"this sink takes {'str' if self.mode == 't' else 'bytes'}, not {type(row).__name__}")
+    def _cross(self) -> None:
+        while True:
+            now, seen = self._boundary.now(), self._seen
+            if seen is None:
+                self._check_usable()
+                self._wait()
+                self._check_usable()
+                continue
+            # No call from here on.
+            if now < seen:
+                self._cut_size, self._cut, self._seen = self._size, self._extent, now
+            return
+
+    def _note(self) -> None:
+        with self._lock:
+            self._drain()
+            self._cut = self._extent
 
     def writelines(self, rows: Iterable[Row]) -> None:
         """Add each of *rows*. Raises what :meth:`write` raises."""
@@ -99,6 +156,7 @@ class Sink(Generic[Row]):
         """
         if not self._is_forked():
             with self._lock, self._as_store_error("The last checkpoint stands."):
+                self._drain()
                 self._flush()
 
     def close(self) -> None:
@@ -110,7 +168,7 @@ class Sink(Generic[Row]):
             StoreError: The disk refuses. The sink stays open, and the next close or save tries again.
         """
         if not self._is_forked():
-            with self._lock:
+            with self._boundary.lock, self._lock:
                 self.sync()
                 self.release()
 
@@ -122,6 +180,25 @@ class Sink(Generic[Row]):
     def _is_forked(self) -> bool:
         """Whether this is the copy in a forked child. The parent writes the rows that wait in it."""
         return os.getpid() != self._pid
+
+    def _drain(self) -> None:
+        """Turn the rows into bytes that wait. An exception from a signal handler in between tears nothing."""
+        is_done = not self._rows
+        while not is_done:
+            rows, cut_size = self._rows, self._cut_size
+            stop = len(rows)
+            joined = ("" if self._type is str else b"").join(rows[:stop])
+            size, counts, rest = len(joined), _as_bytes(joined[:cut_size]), _as_bytes(joined[cut_size:])
+            extent = grown(self._extent, counts)
+            cut = extent if cut_size else self._cut
+            extent, data = grown(extent, rest), counts + rest
+            # No call from here on: other threads go on writing.
+            if self._cut_size == cut_size:
+                self._rows = rows[stop:]
+                self._size -= size
+                self._cut_size, self._cut, self._extent = 0, cut, extent
+                self._waiting += data
+                is_done = True
 
     def _flush(self) -> None:
         if self._file is not None and self._waiting:
@@ -140,20 +217,46 @@ class Sink(Generic[Row]):
 
     # -- for the checkpoint
 
-    def to_dict(self) -> dict[str, Any]:
-        """Where the file ends, as the checkpoint holds it. The disk has it after the next :meth:`sync`."""
+    def to_dict(self, *, settled: bool = False) -> dict[str, Any]:
+        """Where the file ends, as the checkpoint holds it. The disk has it after the next :meth:`sync`.
+
+        Args:
+            settled: Whether only what lies before the unfinished item counts; see :meth:`settle`.
+        """
         with self._lock:
-            saved = as_saved(self._extent) | {"path": self._text}
-            return saved | {"closed": True} if self._is_sealed else saved
+            self._drain()
+            end = self._cut if settled else self._extent
+            saved = as_saved(end) | {"path": self._text}
+            if not self._is_sealed:
+                return saved
+            self._end = end[0]
+            return saved | {"closed": True}
+
+    def opened_again(self, target: Target, mode: Mode) -> Sink[Any]:
+        """A sink that goes on with this one's file, which was closed, perhaps within the unfinished item."""
+        sink: Sink[Any] = Sink(target, mode, self.to_dict() | {"closed": True}, "append")
+        sink.attach(self._boundary)
+        sink.go_on_from(self._at, self._cut)
+        sink.is_announced = self.is_announced
+        return sink
+
+    def go_on_from(self, at: float | None, cut: Extent) -> None:
+        """The unfinished item began *at* that count, when the file ended at *cut*."""
+        self._seen, self._cut = at, cut
+
+    def let_go(self) -> None:
+        if not self.closed:
+            super().let_go()
 
     def is_busy_here(self) -> bool:
-        """Whether this thread is in the middle of a write. A signal handler asks before it saves."""
+        """Whether this thread is in the middle of what a save must not interrupt. A signal handler asks."""
         return is_held_here(self._lock)
 
     def seal(self) -> None:
-        """Take no more rows: :meth:`to_dict` gives the final end from now on."""
-        with self._lock:
+        """Take no more rows: :meth:`to_dict` gives the final end from now on, and the next sync cuts the file there."""
+        with self._boundary.lock, self._lock:
             self._is_sealed = True
+            self.hold()
 
     def sync(self) -> None:
         """Bring all rows to the disk.
@@ -163,19 +266,40 @@ class Sink(Generic[Row]):
         """
         with self._lock, self._as_store_error("The last checkpoint stands."):
             if self._file is None:
+                if self._is_longer_than_saved:
+                    self._cut_closed_file()
                 return
             if self._is_unsure:
                 raise StoreError(
                     f"{self.path} could not be brought to the disk before. Run again: it is cut back then."
                 )
+            self._drain()
             self._flush()
             self._look_again()
+            if self._is_longer_than_saved:
+                os.ftruncate(self._file, self._cut[0])
+                self._extent = self._cut
             try:
                 disk.sync_data(self._file)
             except OSError:
                 # The kernel may have dropped the pages: a second sync that succeeds proves nothing.
                 self._is_unsure = True
                 raise
+
+    @property
+    def _is_longer_than_saved(self) -> bool:
+        """Whether the unfinished item has written rows that the run's last save does not count."""
+        return self._end is not None and self._end < self._extent[0]
+
+    def _cut_closed_file(self) -> None:
+        """Cut the rows off a file that the program has closed within the unfinished item."""
+        file = os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        try:
+            os.ftruncate(file, self._cut[0])
+            disk.sync_data(file)
+        finally:
+            os.close(file)
+        self._extent = self._cut
 
     @contextlib.contextmanager
     def _as_store_error(self, consequence: str) -> Iterator[None]:
@@ -191,6 +315,20 @@ class Sink(Generic[Row]):
                 with contextlib.suppress(OSError):  # the rows that count are on the disk already
                     disk.disown(self._file)
                 self._file = None
+            self.hold()
+
+
+def _as_bytes(data: Any) -> bytes:
+    return data.encode() if isinstance(data, str) else data
+
+
+def _refuse_in_child() -> None:
+    for sink in list(_opened):
+        sink.hold()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_refuse_in_child)
 
 
 class Sinks:
@@ -226,9 +364,7 @@ class Sinks:
         if known is None:
             known = self._open_first(target, mode, existing)
         elif known.closed:
-            is_announced = known.is_announced
-            known = Sink(target, mode, known.to_dict() | {"closed": True}, "append")
-            known.is_announced = is_announced
+            known = known.opened_again(target, mode)
         elif known.mode != mode:
             raise TypeError(
                 f"{known.path} is open with mode={known.mode!r}; it cannot be written with {mode!r} as well"
@@ -254,9 +390,10 @@ class Sinks:
             names.insert(0, target.given)
         return names
 
-    def to_dict(self) -> dict[str, Any]:
-        """Where each file ends now, by name."""
-        return {**self._saved, **{self._names[path]: sink.to_dict() for path, sink in self.opened.items()}}
+    def to_dict(self, *, settled: bool = False) -> dict[str, Any]:
+        """Where each file ends now, by name. See :meth:`Sink.to_dict`."""
+        opened = {self._names[path]: sink.to_dict(settled=settled) for path, sink in self.opened.items()}
+        return {**self._saved, **opened}
 
     def syncs(self) -> list[Callable[[], None]]:
         """Functions that bring each sink to the disk; each may block, and raises what :meth:`Sink.sync` raises."""

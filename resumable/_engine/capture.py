@@ -14,17 +14,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from .._durable import Durable, Sinks, make
+from .._durable.sink import Mode, Sink
+from .._durable.sink_file import Existing
 from .._errors import CheckpointCorruptError, StateEncodeError
 from .._format import journal, typed
 from .._format.restore import Restored
 from .._format.sections import Run, Sections
 from .._json import Checker, check, encode, step, warn_once_per_path
 from .._loops.map.map_loop import Failed
-from .._loops.registry import LoopRegistry, LoopView
+from .._loops.registry import LoopRegistry
 from .._models import CheckpointMetadata, as_stored, check_metadata
 from .._runtime.clock import Instant
 from .._text import resume_command
-from .options import Options
+from .moment import CapturedLoops, Cut
+from .options import Options, Ticker
 from .quota import Quota
 from .session import Before, Decision, Session
 
@@ -92,36 +95,6 @@ class Save(msgspec.Struct, kw_only=True):
             collection.rollback()
 
 
-class CapturedLoops:
-    """The places of all loops at one instant.
-
-    Captured before the state: what another thread has finished by then, the state has. It may have more, which is then
-    done again.
-    """
-
-    def __init__(self, views: Mapping[str, LoopView]) -> None:
-        self.changes: dict[str, dict[str, Any]] = {}
-        self._committers: dict[str, Callable[[Mapping[str, Any]], None]] = {}
-        self._places: dict[str, Callable[[], dict[str, Any]]] = {}
-        for name, view in list(views.items()):
-            self._committers[name] = view.committer()
-            if (change := view.changes()) is not None:
-                self.changes[name] = change
-            self._places[name] = view.as_now()
-
-    def places(self) -> dict[str, Any]:
-        """The whole place of each."""
-        return {name: place() for name, place in self._places.items()}
-
-    def commit(self) -> None:
-        """What changed is safely stored."""
-        for name, change in self.changes.items():
-            self._committers[name](change)
-
-
-NO_LOOPS = CapturedLoops({})
-
-
 class Parts:
     """All that is saved of one operation, restored or new.
 
@@ -141,6 +114,7 @@ class Parts:
         options: Options,
         restored: Restored | None,
         damaged: Callable[[str], CheckpointCorruptError],
+        ticker: Ticker,
         *,
         at: Instant,
     ) -> None:
@@ -152,6 +126,7 @@ class Parts:
         self._state_type = options.state_type
         self.metadata = data.metadata if data is not None else CheckpointMetadata()
         self.created_at = data.created_at if data is not None else at.utc
+        self.cut = Cut(ticker, has_ticked=self.metadata.processed_items > 0 and not saved.loops)
         self.collections: dict[str, Durable] = {}
         self.state: Any = self._restored_state(options, data.state if data is not None else None)
         self.items_before = self.metadata.processed_items
@@ -171,7 +146,12 @@ class Parts:
 
     @cached_property
     def loops(self) -> LoopRegistry:
-        return LoopRegistry(self.saved.loops, self._damaged)
+        return LoopRegistry(
+            self.saved.loops,
+            self._damaged,
+            operation_id=self._options.operation_id,
+            has_failures=self.failed.is_known,
+        )
 
     @cached_property
     def quota(self) -> Quota:
@@ -200,7 +180,7 @@ class Parts:
         state = values if values is not None else {}
         kinds = self.saved.collections
         for name in kinds.keys() & state.keys():
-            self.collections[name] = state[name] = make(kinds[name], state[name], f"$.state.{name}")
+            self.collections[name] = state[name] = self._made(kinds[name], state[name], name)
         return state
 
     def collection(self, name: str, kind: str) -> Any:
@@ -221,15 +201,32 @@ class Parts:
         if not isinstance(value, Durable):
             if value is not None:
                 check(value, f"$.state.{name}")
-            value = self.state[name] = make(kind, value, f"$.state.{name}")
+            value = self.state[name] = self._made(kind, value, name)
         if value.kind != kind:
             raise TypeError(f"$.state.{name} is a durable {value.kind}, not a {kind}; give this one another name")
         return value
+
+    def _made(self, kind: str, value: Any, name: str) -> Durable:
+        collection = make(kind, value, f"$.state.{name}")
+        self.cut.add(collection)
+        return collection
+
+    def open_sink(self, path: str | os.PathLike[str], mode: Mode, existing: Existing) -> Sink[Any]:
+        """The sink that writes to *path*. See :meth:`Sinks.open`."""
+        sink = self.sinks.open(path, mode, existing)
+        self.cut.add(sink)
+        return sink
 
     @property
     def is_used(self) -> bool:
         """Whether there is anything beside the plain state that is saved."""
         return bool(self.loops.views or self.sinks.opened or self.collections)
+
+    @property
+    def is_all_done(self) -> bool:
+        """Whether all items that the program has announced are done: no request follows."""
+        total = self._options.total
+        return total is not None and self.metadata.processed_items >= total
 
     def missing_state(self, ticked: int) -> str:
         """Why what was *ticked* is not in the state, where it should be; "" if it is, or need not be."""
@@ -259,7 +256,7 @@ class Parts:
     def capture(
         self, decision: Decision, session: Session, *, at: datetime, in_flight: int, is_last: bool = False
     ) -> Save:
-        """All that is to be saved, as it is now.
+        """All that is to be saved, as it is now; what the unfinished item has written is left out.
 
         Args:
             in_flight: How many saves are in flight before this one.
@@ -267,12 +264,13 @@ class Parts:
         Raises:
             StateEncodeError: JSON cannot hold the state, or the metadata could not be read back.
         """
-        loops = CapturedLoops(self.loops.views) if self.loops.views else NO_LOOPS
+        loops = self.cut.settle(self.loops)
         values = checked_values(self.metadata, self.metadata.save_count + in_flight + 1, decision.reason)
         # Copies, for other threads may add to it meanwhile.
         is_plain = self._state_type is None and type(self.state) is dict
         state = self.state.copy() if is_plain else dict(typed.plain(self._state_type, self.state))
         parts, collections = encode_state(state, self._checker, wholly=is_last)
+        self.cut.keep_only([*collections.values(), *self.sinks.opened.values()])
         run = self._run or self._begin_run()
         run.ended, run.items, run.reason = at.isoformat(timespec="seconds"), values["processed_items"], decision.reason
         return Save(
@@ -293,7 +291,7 @@ class Parts:
         saved.elapsed = round(session.elapsed_time, 3)
         saved.costs = as_stored(session.costs, charged=decision.is_charged)
         if not self._sections or self.sinks.opened or self.quota.is_known or self.loops.views or self.pace is not None:
-            saved.sinks = self.sinks.to_dict()
+            saved.sinks = self.sinks.to_dict(settled=True)
             if self.quota.is_known:
                 saved.budget = self.quota.to_dict()
             if self.failed or saved.failed is not None:

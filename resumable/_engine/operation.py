@@ -49,7 +49,6 @@ class Operation:
     """One operation that is owned and restored, from its first item to its last. See :func:`open_operation`.
 
     Attributes:
-        state: What the user holds: a dict, or a value of the type that was asked for.
         resumed: Whether an earlier run's checkpoint was restored.
         instant: When it was looked at last.
         owner_pid: The process that opened it; no other one may write.
@@ -69,10 +68,9 @@ class Operation:
     ) -> None:
         self.options = options
         self.operation_id = options.operation_id
-        self.clock = options.clock
-        self.instant = at
+        self.clock, self.instant = options.clock, at
         self.writer = writer
-        self.parts = parts = Parts(options, restored, self._damaged, at=at)
+        self.parts = parts = Parts(options, restored, self._damaged, ticker, at=at)
         self.resumed = restored is not None
         self.metadata, self.items_before, self.pace_before = parts.metadata, parts.items_before, parts.saved.pace
         self.run_number, self.last_run = parts.run_number, parts.last_run
@@ -87,8 +85,7 @@ class Operation:
         if self.reporter.is_watched:
             parts.pace = self.reporter.to_dict
         self.keep_reason: str | None = None
-        self.is_finalized = False
-        self.is_within = False
+        self.is_finalized = self.is_within = False
         self._observers = (*observers, self.reporter)
         self._watching = tuple(each for each in self._observers if not each.is_quiet)
         self.wake = wake
@@ -102,7 +99,7 @@ class Operation:
         self._stop: int | None = None
         self.is_asked_to_stop = self._is_listening = self._has_stopped_threads = self.has_read_count = False
         self._is_advised = self._is_probed = self._is_postponed = self.is_ending = self._is_closed = False
-        writer.adopt(parts.collections)
+        writer.adopt(parts.collections, parts.cut)
         writer.on_stored, writer.on_failed = self._note_stored, self._note_failed
 
     # -- what is known of it
@@ -213,11 +210,11 @@ class Operation:
         if decision is not None:
             self._is_postponed = not (yield from self._save(decision, wait=False))
         elif not self._is_probed:
-            self.writer.probe(self._capture(self.session.demand("", now=at.monotonic)))
+            self.writer.probe(partial(self._capture, self.session.demand("", now=at.monotonic)))
         self._is_probed = True
         if self._asked is not None:
             yield from self._save_as_asked()
-        if self.parts.quota.is_known:
+        if self.parts.quota.is_known and not self.parts.is_all_done:
             yield from self.wait_if_exhausted()
         for each in self._watching:
             each.checked_in(self)
@@ -321,7 +318,7 @@ class Operation:
     def open_sink(self, path: str | os.PathLike[str], mode: Mode, existing: Existing) -> Steps[Sink[Any]]:
         """The sink *path*, cut back to what is saved of it. Before the first row, a save tells that rows may come."""
         self.check_open()
-        sink: Sink[Any] = yield lambda: self.parts.sinks.open(path, mode, existing)
+        sink: Sink[Any] = yield lambda: self.parts.open_sink(path, mode, existing)
         if not sink.is_announced:
             yield from self.save(f"Output: {os.fspath(path)}")
             sink.is_announced = True
@@ -439,6 +436,7 @@ class Operation:
 
     def _finalize(self) -> Steps[bool]:
         reason = self._reason_to_keep()
+        self.parts.cut.end(is_final=reason is None)
         if reason is not None:
             yield from self.save(reason, is_last=True)
             return False
@@ -457,6 +455,9 @@ class Operation:
             return self.keep_reason
         if next(self.parts.loops.left(), None) is not None:
             return "Stopped: a loop was left with items to go"
+        if unmet := self.parts.loops.never_met():
+            _log.error("%s: this run did not come to %s", self.operation_id, "; ".join(unmet))
+            return f"Stopped: this run did not come to {unmet[0]}"
         if self.parts.failed:
             return f"Failed items: {len(self.parts.failed):,}; retry_failed=True tries again"
         total, done = self.options.total, self.processed_items

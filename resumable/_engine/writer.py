@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -31,8 +32,9 @@ from .._text import command_for
 from ..stores import CheckpointStore, Holder, Lease
 from ..stores.defaults import directory_to_name
 from .background import Compaction, Job, Threads
-from .capture import NO_LOOPS, Baseline, Save
+from .capture import Baseline, Save
 from .document import Document
+from .moment import NO_LOOPS
 
 _log = logging.getLogger("resumable")
 _JOURNAL_FROM = 8192
@@ -83,6 +85,7 @@ class Writer:
         self._works_beside = works_beside
         self._wake = wake
         self._threads: Threads | None = None
+        self._held: AbstractContextManager[None] = nullcontext()
         self.on_stored: Callable[[Save], None] = lambda save: None
         self.on_failed: Callable[[Sequence[Save]], None] = lambda saves: None
         self._lease: Lease | None = None
@@ -145,8 +148,9 @@ class Writer:
         """Where a good older checkpoint lies, if the current one is gone; the next document replaces it."""
         return good_previous(self.store, self.operation_id, now)
 
-    def adopt(self, collections: dict[str, Durable]) -> None:
-        """These were made from the values just loaded: their changes build upon what is stored."""
+    def adopt(self, collections: dict[str, Durable], held: AbstractContextManager[None]) -> None:
+        """*collections* were made from the values just loaded: their changes build upon those. A save begins *held*."""
+        self._held = held
         self._baseline.collections.update(collections)
 
     def delete(self) -> Steps[bool]:
@@ -186,13 +190,12 @@ class Writer:
         """
         if self.job is not None:
             yield from self.wait(for_compaction=False) if wait else self._wait_for_room()
-        save = take()
-        if not self._prepare(save):
+        save, is_ready = self._begin(take)
+        if not is_ready:
             if not wait:
                 return None
             yield from self.wait()  # everything is to be written, and one writer at a time
-            save = take()
-            self._prepare(save)
+            save, _ = self._begin(take)
         try:
             yield from save.first
             yield from self._write(save, wait=wait)
@@ -206,18 +209,22 @@ class Writer:
             self.poll()
         return save
 
-    def probe(self, save: Save) -> None:
-        """Encode what *save* has not yet encoded, and throw it away: what cannot be saved is known at the first item.
-
-        Raises:
-            StateEncodeError: It cannot.
-        """
-        for collection in save.collections.values():
-            try:
-                deque(collection.begin_snapshot(), maxlen=0)
-            finally:
-                collection.rollback()
+    def probe(self, take: Callable[[], Save]) -> None:
+        """Encode what *take* gives, and throw it away: it raises at the first item what a save would raise later."""
+        with self._held:
+            save = take()
+            for collection in save.collections.values():
+                try:
+                    deque(collection.begin_snapshot(), maxlen=0)
+                finally:
+                    collection.rollback()
         encode(save.values, "$.metadata")
+
+    def _begin(self, take: Callable[[], Save]) -> tuple[Save, bool]:
+        """The save of this instant, and whether it is ready to be written."""
+        with self._held:
+            save = take()
+            return save, self._prepare(save)
 
     def _prepare(self, save: Save) -> bool:
         """Encode or copy all of it as it is now; False if that must wait for what is under way."""

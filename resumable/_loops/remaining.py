@@ -50,18 +50,52 @@ class Remaining(Loop[T], Iterator[T]):
         self._passing: Iterator[T] | None = None
         # While one of these runs, or has ended, the loop has asked for its next item.
         self._witnesses: tuple[GeneratorType[Any, Any, Any], ...] = ()
+        self._is_settled = False
+
+    def is_at_item(self) -> bool:
+        return self._count_given() > 0 and not self.is_finished and self._has_all_witnesses()
+
+    def must_settle(self) -> bool:
+        if not self._count_given() or self._has_all_witnesses():
+            return False
+        # One that has died asks no more, but it need not say so for ever.
+        return not (self._is_settled and any(map(sources.is_dead, self._witnesses)))
+
+    def note_settled(self) -> None:
+        self._is_settled = True
+
+    def _has_all_witnesses(self) -> bool:
+        """Whether the loop has not asked for its next item."""
+        return all(witness.gi_suspended for witness in self._witnesses)
+
+    @abstractmethod
+    def _count_given(self) -> int:
+        """How many items this run has given out."""
 
     def __iter__(self) -> Iterator[T]:
-        if self._passing is None:
-            passing = self._begin()
-            self.begin()
-            self._passing = passing
-        elif not self.is_finished and any(map(sources.is_dead, self._witnesses)):
-            raise _cut_short()
-        return self._passing
+        holder = _once(self._begun())
+        self.hold(holder)
+        return chain.from_iterable(holder)
 
     def __next__(self) -> T:
-        return next(iter(self))
+        passing = self._begun()
+        self._holder = None  # while this object is asked itself, nobody can tell when that ends
+        return next(passing)
+
+    def _begun(self) -> Iterator[T]:
+        if self._passing is None:
+            passing = iter(()) if self._check_left_out is not None else self._begin()
+            self._owner.register(self)
+            self._passing = passing
+            if self._check_left_out is not None:
+                self._note_left_out(sum(1 for _ in self._offered()))
+                self.end()
+        elif not self.is_finished:
+            if any(map(sources.is_dead, self._witnesses)):
+                raise _cut_short()
+            if self.is_left:
+                self._owner.register(self)
+        return self._passing
 
     @abstractmethod
     def _begin(self) -> Iterator[T]:
@@ -98,8 +132,7 @@ class PassingRemaining(Remaining[T]):
     def done(self) -> int:
         # In this order: an item that is given out between the two reads must not count as done.
         given = self._count_given()
-        has_asked = not all(witness.gi_suspended for witness in self._witnesses)
-        return given if has_asked else max(given - 1, 0)
+        return max(given - 1, 0) if self._has_all_witnesses() else given
 
     def _count_given(self) -> int:
         upto, quota = self._round
@@ -125,7 +158,7 @@ class PassingRemaining(Remaining[T]):
 
         ``flags`` is asked before ``quota``: once a wake has emptied it, the round ends with the quota untouched.
         """
-        longest = _FIRST_ROUND
+        longest, ticks = _FIRST_ROUND, self._boundary.ticks
         while True:
             flags = self.flags
             if len(flags) < longest:
@@ -137,7 +170,7 @@ class PassingRemaining(Remaining[T]):
             self._round = (given + count, quota)
             if self._sampled is not None and self._is_seekable:
                 self._sampled.see_ahead(cast(Sequence[T], self._items), given, count)
-            yield compress(flags, quota)
+            yield compress(compress(flags, quota), ticks)
             longest = min(2 * longest, _LONGEST_ROUND)
 
 
@@ -146,10 +179,13 @@ class SteppingRemaining(Remaining[T]):
 
     def __init__(self, items: Iterable[T], owner: LoopOwner[int], ledger: OrderedLedger, name: str) -> None:
         super().__init__(items, owner, ledger, name)
-        self._done = 0
+        self._given = self._done = 0
 
     def done(self) -> int:
         return self._done
+
+    def _count_given(self) -> int:
+        return self._given
 
     def _begin(self) -> Iterator[T]:
         steps = self._steps()
@@ -163,6 +199,8 @@ class SteppingRemaining(Remaining[T]):
             while left <= 0 or not self.flags:
                 self.flags = [True]
                 left = max(1, self._owner.check_in())
+            self._given += 1
+            self._boundary.move()
             yield item
             self._done += 1
             left -= 1
@@ -192,22 +230,29 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
     def done(self) -> int:
         return self._done
 
+    def is_at_item(self) -> bool:
+        return self._is_out
+
     def __aiter__(self) -> AsyncIterator[T]:
-        if self._has_begun and not self.is_finished and sources.is_dead(self._source):
-            raise _cut_short()
-        return self
+        if self._has_begun and not self.is_finished:
+            if sources.is_dead(self._source):
+                raise _cut_short()
+            self._owner.register(self)
+        holder = _AsyncPass(self.__anext__)
+        self.hold(holder)
+        return holder
 
     async def __anext__(self) -> T:
         if self._is_out:  # the loop asks for an item, so the one before is done
-            self._is_out = False
-            self._done += 1
-            self._left -= 1
+            self._boundary.move()
+            self._is_out, self._done, self._left = False, self._done + 1, self._left - 1
         if not self._ahead:
             await self._take()
         while self._left <= 0 or not self.flags:
             self._left, self.flags = 0, [True]  # if the owner raises, it is asked again
             self._left = max(1, await self._owner.check_in())
         self._is_out = True
+        self._boundary.move()
         return self._ahead.pop()
 
     async def _take(self) -> None:
@@ -217,6 +262,8 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
             self.begin()
         if self._to_skip:
             await self._skip()
+        if self._check_left_out is not None and not self.is_finished:
+            self._note_left_out(len([one async for one in self._source if self._ledger.offer(one)]))
         async for item in self._source:
             if self._ledger.offer(item):
                 self._ahead.append(item)
@@ -233,6 +280,18 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
                 break
         self._to_skip = 0
         ledger.check_passed()
+
+
+class _AsyncPass(AsyncIterator[T]):
+    """What one ``async for`` goes through."""
+
+    __slots__ = ("__weakref__", "_next")
+
+    def __init__(self, step: Callable[[], Awaitable[T]]) -> None:
+        self._next = step
+
+    def __anext__(self) -> Awaitable[T]:
+        return self._next()
 
 
 def remaining(
@@ -289,6 +348,11 @@ def _ledger(
 def _source(items: Iterable[T], ledger: OrderedLedger) -> Iterator[T]:
     """What to iterate over; the done items are off already if they can be had by position."""
     return sources.steady_from(items, ledger.start) if isinstance(ledger, PositionLedger) else iter(items)
+
+
+def _once(passing: Iterator[T]) -> Generator[Iterator[T]]:
+    """What one ``for`` goes through: the items pass in C, and this is dropped when the ``for`` is left."""
+    yield passing
 
 
 def _cut_short() -> RuntimeError:

@@ -15,7 +15,8 @@ _DIFF_LINES = 20
 
 HINTS = {
     "differs between two runs": "time, randomness, order, or what an earlier run left (give reset=) decides the result",
-    "result diverged": "what is not in cp.state is lost with the process, and what is must fit the items that are done",
+    "result diverged": "what is not in cp.state is lost with the process, and what is in it must fit the done items. "
+    "An error within an item saves cp.state as it is then: do the work first, then change it by one assignment",
     "effect missing": "an item counted as done before its work was (tick after it), the input has another order, or "
     "the second run began the output anew (open(..., 'w'); cp.sink goes on in it)",
     "effect repeated": "it was done before the stop and again after it: keep in cp.state what is done, give it a key "
@@ -32,7 +33,7 @@ class Finding:
 
     Attributes:
         kind: What went wrong, one of ``HINTS``.
-        how: ``killed``, ``interrupted``, …
+        how: ``killed``, ``interrupted``, ``failed``, …
         place: Where the run was stopped, if it was.
         details: What differs: ``-`` uninterrupted, ``+`` stopped and run again.
         openings: How the second run began.

@@ -33,12 +33,19 @@ _LIBRARIES = (
 )
 
 
+_HEADS = ("for ", "async for ", "while ", "with ", "async with ")
+
+
 class SimulatedKill(BaseException):
     """Stands for a ``kill -9``: nothing is saved on the way out, and no ``except Exception`` sees it."""
 
 
 class SimulatedInterrupt(KeyboardInterrupt):
     """Stands for Ctrl-C: what was ticked is saved on the way out."""
+
+
+class SimulatedError(Exception):
+    """Stands for any error in the middle of an item: a connection that broke, a row that could not be parsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,15 @@ class Place:
             "finalize": f"at the end of the block, after item {self.items}",
         }
         return words[self.kind]
+
+    @property
+    def can_fail(self) -> bool:
+        """Whether it is a line at which an ordinary error can arise.
+
+        The line of a ``for`` or ``with`` is passed once more after the last line of what it holds, and then does
+        nothing of its own.
+        """
+        return self.kind == "line" and not linecache.getline(self.file, self.line).lstrip().startswith(_HEADS)
 
     @property
     def source(self) -> str:
@@ -118,6 +134,7 @@ class Probe(observer.Observer):
     stopped: Place | None = None
     saves: int = 0
     saved_effects: int = 0
+    item_effects: int = 0
     open: list[object] = field(default_factory=list)
     _is_dead: bool = False
     _thread: int = field(default_factory=threading.get_ident)
@@ -156,6 +173,10 @@ class Probe(observer.Observer):
         """Stop like Ctrl-C."""
         raise SimulatedInterrupt
 
+    def fail(self) -> NoReturn:
+        """Stop like any error in the user's code."""
+        raise SimulatedError(f"a simulated error, {self.stopped}")
+
     def trace(self, frame: FrameType, event: str, argument: Any) -> Any:
         """For ``sys.settrace``: lines of user code are places."""
         if not is_user_code(frame.f_code.co_filename):
@@ -179,6 +200,7 @@ class Probe(observer.Observer):
         self._forget(operation)
 
     def checking_in(self, operation: Observed) -> None:
+        self.item_effects = self.count_effects()
         self.at("tick")
 
     def checked_in(self, operation: Observed) -> None:

@@ -25,7 +25,7 @@ def prove_resumable(
     result: Callable[[], Any] | None = None,
     exactly_once: bool = False,
     hard: bool = False,
-    mid_item_errors: bool = False,
+    mid_item_errors: bool = True,
     save_every: tuple[int, ...] = (1, 3),
     max_cases: int | None = 500,
     seed: int = 0,
@@ -33,7 +33,8 @@ def prove_resumable(
     """Make sure that *job* ends the same however often it is killed and run again.
 
     It is run twice as it is, then stopped at every tick, every save and every line between them, and each time run
-    again. A kill saves nothing on the way out, an interrupt does. Result and effects must be those of the first run.
+    again. A kill saves nothing on the way out; an interrupt between two items does, and so does an ordinary error at a
+    line. Result and effects must be those of the first run.
     Checkpoints go to a fresh directory for each case, whatever store and strategy the job names. What the job does
     after its block is not stopped: the operation is done by then, and run again it begins anew.
 
@@ -41,12 +42,13 @@ def prove_resumable(
         job: Runs the loop; may be async. Called without arguments, or, if it takes one, with a fresh directory for its
             files; what these hold in the end are effects, too.
         effects: What it does to the world: a list that it appends to, or a function that tells. In a list what was
-            done after the last save may come again after a kill, all else is compared as it is.
+            done after the last save may come again after a kill, and what the unfinished item did after an error; all
+            else is compared as it is.
         reset: Puts back before each case what the job changes. A list given as *effects* is cleared in any case.
         result: Reads the result after the job; by default it is what the job returns.
         exactly_once: Whether no effect may come again, not even one that no save knows of yet.
         hard: Runs it in child processes, killed by SIGKILL. Needs ``os.fork``; results must pickle.
-        mid_item_errors: Whether to interrupt at every line of an item as well, as an exception does.
+        mid_item_errors: Whether to raise an ordinary error at every line as well. A job that catches it is not judged.
         save_every: With which numbers of items between two saves it is tried.
         max_cases: How many stops at most, chosen by *seed*; None for all.
 
@@ -68,7 +70,7 @@ def prove_resumable(
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    how: Literal["kill", "interrupt"]
+    how: Literal["kill", "interrupt", "fail"]
     save_every: int
     number: int
 
@@ -128,6 +130,8 @@ class _Prover:
         stop = Stop(case.how, lambda place: next(count) == case.number)
         with self._trial(case.save_every) as trial:
             stopped = trial.run(stop)
+            if case.how == "fail" and stopped.has_ended:
+                return
             ended = trial.run() if stopped.stopped is not None else stopped
         yield from self._judge(f"{case.how}ed", expected, stopped, ended)
 
@@ -138,15 +142,18 @@ class _Prover:
             return
         if expected.result != ended.result:
             yield Finding("result diverged", how, place, diff(expected.result, ended.result), openings)
-        for kind, details in self._wrong_effects(expected, stopped, ended):
+        since = min(stopped.saved_effects, stopped.item_effects) if how == "failed" else stopped.saved_effects
+        for kind, details in self._wrong_effects(expected, stopped, ended, since):
             yield Finding(kind, how, place, details, openings)
 
-    def _wrong_effects(self, expected: Outcome, stopped: Outcome, ended: Outcome) -> Iterator[tuple[str, str]]:
+    def _wrong_effects(
+        self, expected: Outcome, stopped: Outcome, ended: Outcome, since: int
+    ) -> Iterator[tuple[str, str]]:
         want, before, have = expected.effects, stopped.effects, ended.effects
         if takes_directory(self.job):
             yield from judge_effects(want[1], have[1], (), exactly_once=True)
             want, before, have = want[0], before[0], have[0]
-        allowed = before[stopped.saved_effects :] if isinstance(before, list | tuple) else ()
+        allowed = before[since:] if isinstance(before, list | tuple) else ()
         yield from judge_effects(want, have, allowed, exactly_once=self.exactly_once)
 
     def _killed_at_each_save(self, expected: Outcome, most: int) -> Iterator[Finding]:
@@ -169,8 +176,10 @@ class _Prover:
 def _cases(save_every: int, places: list[Place], mid_item: bool) -> Iterator[_Case]:
     for number, place in enumerate(places):
         yield _Case("kill", save_every, number)
-        if place.kind in _BETWEEN_ITEMS or (mid_item and place.kind == "line"):
+        if place.kind in _BETWEEN_ITEMS:
             yield _Case("interrupt", save_every, number)
+        if mid_item and place.can_fail:
+            yield _Case("fail", save_every, number)
 
 
 def _chosen(cases: list[_Case], most: int | None, chance: random.Random) -> list[_Case]:

@@ -33,6 +33,8 @@ class Outcome:
         stopped: Where it was stopped, None if it came to its end.
         effects: What had been done to the world when it ended, earlier runs included.
         saved_effects: How many effects there were at its last save.
+        item_effects: How many there were when its last item began.
+        has_ended: Whether it came to its end, maybe because it caught the error that was to stop it.
     """
 
     result: Any = None
@@ -42,13 +44,15 @@ class Outcome:
     stopped: Place | None = None
     effects: Any = None
     saved_effects: int = 0
+    item_effects: int = 0
+    has_ended: bool = False
 
 
 @dataclass(slots=True)
 class Stop:
     """How and where a run is to be stopped."""
 
-    how: Literal["kill", "interrupt"]
+    how: Literal["kill", "interrupt", "fail"]
     wants: Callable[[Place], bool]
 
 
@@ -84,20 +88,21 @@ class Trial:
         if stop is not None:
             probe.wants = stop.wants
             kill = self._die if self.is_hard else Probe.kill
-            probe.stop = kill if stop.how == "kill" else Probe.interrupt
+            probe.stop = {"kill": kill, "interrupt": Probe.interrupt, "fail": Probe.fail}[stop.how]
         return probe
 
     def _watched(self, probe: Probe) -> Outcome:
-        result, problem = None, ""
+        result, problem, has_ended = None, "", False
         try:
             with installed(probe), _environment("CHECKPOINT_DIR", str(self._checkpoints)):
                 returned = _ended(self.job(self._files) if self.takes_directory else self.job())
             result = _copied(self.result() if self.result is not None else returned)
+            has_ended = True
         except BaseException as error:
             if probe.stopped is None and not isinstance(error, Exception):
                 raise  # a real Ctrl-C, or the end of a test
             problem = _told(error) if probe.stopped is None else ""
-        return _outcome(probe, result, problem)
+        return _outcome(probe, result, problem, has_ended=has_ended)
 
     def _effects_now(self) -> Any:
         found = self._found()
@@ -161,8 +166,17 @@ def takes_directory(job: Callable[..., Any]) -> bool:
     return any(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
 
 
-def _outcome(probe: Probe, result: Any = None, error: str = "") -> Outcome:
-    return Outcome(result, error, probe.places, probe.openings, probe.stopped, saved_effects=probe.saved_effects)
+def _outcome(probe: Probe, result: Any = None, error: str = "", *, has_ended: bool = False) -> Outcome:
+    return Outcome(
+        result,
+        error,
+        probe.places,
+        probe.openings,
+        probe.stopped,
+        saved_effects=probe.saved_effects,
+        item_effects=probe.item_effects,
+        has_ended=has_ended,
+    )
 
 
 def _ended(returned: Any) -> Any:

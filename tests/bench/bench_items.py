@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from resumable._loops.loop import Loop
 from resumable._loops.remaining import remaining
+from resumable._runtime.boundary import Boundary
 
 ITEMS = 1_000_000
 ROUNDS = 9
@@ -31,6 +32,7 @@ class WakingOwner:
 
     def __init__(self) -> None:
         self.live: list[Loop[Any]] = []
+        self.boundary = Boundary()
         self.timer = threading.Thread(target=self._wake, daemon=True)
         self.timer.start()
 

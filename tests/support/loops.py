@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from resumable._loops.loop import Loop
 from resumable._loops.remaining import Remaining, remaining
+from resumable._runtime.boundary import Boundary
 from resumable._runtime.interpreter import has_gil
 
 FOREVER = 10**18
@@ -28,6 +29,7 @@ class FakeOwner:
         self.then = then
         self.live: list[Loop[Any]] = []
         self.check_ins = 0
+        self.boundary = Boundary()
 
     def check_in(self) -> int:
         self.check_ins += 1

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
+from ..._runtime.boundary import HeldBack, of_worker
 from .. import sources
 from ..by_key import KeyLedger
 from ..by_position import ItemKey, Saved
-from ..loop import Loop, LoopOwner
+from ..loop import Loop, LoopOwner, mapped_item
 from ..out_of_order import OutOfOrderLedger
 
 AnyOrderLedger = KeyLedger | OutOfOrderLedger
@@ -29,6 +30,10 @@ class Failed:
     def of(self, loop: str) -> frozenset[ItemKey]:
         """The items of one loop."""
         return frozenset(self._by_loop.get(loop, ()))
+
+    def is_known(self, loop: str) -> bool:
+        """Whether items of that loop were given up."""
+        return bool(self._by_loop.get(loop))
 
     def all(self) -> dict[ItemKey, str]:
         """The items of all loops; a key that several loops have is given as ``loop/key``."""
@@ -68,6 +73,9 @@ def error_text(error: BaseException) -> str:
 T = TypeVar("T")
 
 
+R = TypeVar("R")
+
+
 class MapLoop(Loop[T]):
     """The loop of one ``map``: :meth:`to_do` hands items out, :meth:`finish` notes those that are done.
 
@@ -88,6 +96,8 @@ class MapLoop(Loop[T]):
         super().__init__(items, owner, ledger, name)
         self.on_wake: Callable[[], None] = lambda: None
         self.current: ItemKey = 0
+        self._is_out = False
+        self._held_back: dict[ItemKey, HeldBack] = {}
         self.is_async = not isinstance(items, Iterable)
         self._all_failed = failed
         known = failed.of(name)
@@ -97,6 +107,26 @@ class MapLoop(Loop[T]):
     def done(self) -> int:
         return self._ledger.done - self._ledger.start
 
+    def is_at_item(self) -> bool:
+        return self._is_out and not self.has_done(self.current)
+
+    def must_settle(self) -> bool:
+        return self._is_out and self.has_done(self.current)
+
+    def give_out(self, key: ItemKey) -> None:
+        """The loop's body gets the item with *key*."""
+        self.current = key
+        self._is_out = True
+        self._boundary.move()
+        if self._held_back:
+            for write, what in self._held_back.pop(key, ()):
+                write(what)
+
+    def take_back(self) -> None:
+        """The body is through with the item."""
+        self._boundary.move()
+        self._is_out = False
+
     def current_item(self) -> ItemKey:
         return self.current
 
@@ -104,12 +134,40 @@ class MapLoop(Loop[T]):
         super().wake()
         self.on_wake()
 
+    def call(self, fn: Callable[[T], R], key: ItemKey, item: T) -> R:
+        """Call *fn* for the *item* with *key*: loops made meanwhile are inside that item."""
+        token, held_back = mapped_item.set((self, key)), of_worker.set(self.hold_back(key))
+        try:
+            return fn(item)
+        finally:
+            of_worker.reset(held_back)
+            mapped_item.reset(token)
+
+    def hold_back(self, key: ItemKey) -> HeldBack | None:
+        """Where to put what the worker for *key* writes, until the loop's body gets the item.
+
+        None if the item's function is called where the body runs.
+        """
+        if not self._boundary.shared:
+            return of_worker.get()
+        held_back = self._held_back[key] = HeldBack()
+        return held_back
+
+    def drop(self, key: ItemKey) -> None:
+        """Keep nothing of what the worker for *key* wrote: it failed."""
+        self._held_back.pop(key, None)
+
+    def share(self, maps: int) -> None:
+        """Workers that can write to what is saved begin, or have ended."""
+        self._boundary.share(maps)
+
     def _finish_retried(self, key: ItemKey) -> None:
         self._ledger.add(key)
         self._all_failed.discard(self.name, key)
 
     def give_up(self, key: ItemKey, error: BaseException) -> None:
         """The item failed for good."""
+        self.drop(key)
         self._all_failed.add(self.name, key, error_text(error))
 
     def to_do(self) -> Iterator[tuple[ItemKey, T]]:
@@ -117,12 +175,16 @@ class MapLoop(Loop[T]):
 
         Raises InputChangedError if those that are done are not what they were.
         """
-        entries: Iterator[tuple[ItemKey, T]]
-        if isinstance(self._ledger, OutOfOrderLedger) and sources.is_indexed(self._items):
-            entries = self._ledger.entries(self._items)
-        else:
-            entries = self._hand_out(self._items)
+        if self._check_left_out is not None and not self.is_finished:
+            self._note_left_out(len([self._ledger.add(key) for key, _ in self._entries()]))
+            return iter(())
+        entries = self._entries()
         return (entry for entry in entries if entry[0] not in self._left_out) if self._left_out else entries
+
+    def _entries(self) -> Iterator[tuple[ItemKey, T]]:
+        if isinstance(self._ledger, OutOfOrderLedger) and sources.is_indexed(self._items):
+            return self._ledger.entries(self._items)
+        return self._hand_out(self._items)
 
     def _hand_out(self, items: Iterable[T]) -> Iterator[tuple[ItemKey, T]]:
         hand_out = self._ledger.hand_out
@@ -135,8 +197,12 @@ class MapLoop(Loop[T]):
         """The items to work on, for an input that needs ``async for``. See :meth:`to_do`."""
         async for item in cast(AsyncIterable[T], self._items):
             key = self._ledger.hand_out(item)
-            if key is not None and key not in self._left_out:
+            if key is not None and self._check_left_out is not None:
+                self._ledger.add(key)
+            elif key is not None and key not in self._left_out:
                 yield key, item
+        if self._check_left_out is not None:
+            self._note_left_out(self._ledger.done)
         self._check_end()
 
     def _check_end(self) -> None:

@@ -53,10 +53,12 @@ class Coordinator(PlainResultHandler):
         """Each item with its result, as they end. What nearly all items go through is written out here for speed."""
         loop, in_flight, to_do = self.loop, self._in_flight, self._to_do
         wait, note_end, finish = self._ended.get, self._ended.put, loop.finish
-        self._executor = ExecutorHandle(self._given_executor, self._fn, self.ask_for_save)
+        self._executor = ExecutorHandle(self._given_executor, self._fn, self.ask_for_save, loop.call)
         launch = self._executor.launch
         loop.on_wake = lambda: note_end(None)
         loop.begin()
+        if self._executor.is_local:
+            loop.share(1)
         is_well = False
         try:
             self.check_in_if_due()
@@ -88,9 +90,10 @@ class Coordinator(PlainResultHandler):
                     continue
                 if type(result) not in PLAIN:
                     result = self._unwrapped(result)
-                loop.current = call.key
+                loop.give_out(call.key)
                 yield call.item, result
                 finish(call.key)
+                loop.take_back()
                 self.left -= 1
                 if self.left <= 0 or not loop.flags:
                     self.check_in()
@@ -110,6 +113,8 @@ class Coordinator(PlainResultHandler):
                 in_flight[future] = call
                 future.add_done_callback(note_end)
             is_well = True
+            if self._executor.is_local:
+                loop.share(-1)  # not if it is left earlier: workers that were given may go on
             self.check_in_if_due()
             loop.end()
         finally:
@@ -147,9 +152,10 @@ class Coordinator(PlainResultHandler):
             else:
                 if type(result) not in PLAIN:
                     self.observe(result)
-                self.loop.current = key
+                self.loop.give_out(key)
                 yield item, result
                 self.loop.finish(key)
+                self.loop.take_back()
             self.left -= 1
             self.check_in_if_due()
         self._note_success()

@@ -101,9 +101,11 @@ class ResultHandler(Generic[Owner]):
             error.add_note(f"resumable: at item {item!r:.80}")
             raise error
         if self.settings.on_error == "collect":
-            self.loop.current = key
+            self.loop.drop(key)
+            self.loop.give_out(key)
             yield item, error
         self.note_failure(key, error)
+        self.loop.take_back()
 
     def note_failure(self, key: ItemKey, error: BaseException) -> None:
         """Keep *error* with the checkpoint, and count it."""

@@ -7,13 +7,16 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import CancelledError
+from contextvars import copy_context
 from types import CoroutineType
 from typing import Any, TypeVar
 
 import tenacity
 
 from ..._retry import chain_async
+from ..._runtime.boundary import of_worker
 from ..by_position import ItemKey
+from ..loop import mapped_item
 from .calls import settings_of
 from .map_loop import MapLoop
 from .results import PLAIN, MapOwner, MapSettings, ResultHandler
@@ -47,7 +50,9 @@ def start_async(
     """Start ``amap``; nothing runs before the first result is asked for. TypeError if *fn* cannot be called."""
     if not callable(fn):
         raise TypeError(f"amap() needs an async function, not {fn!r:.80}")
-    return AsyncCoordinator(loop, owner, settings, fn).results()
+    results = AsyncCoordinator(loop, owner, settings, fn).results()
+    loop.hold(results)
+    return results
 
 
 class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
@@ -74,6 +79,7 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
         self._create_task, self._note_end = event_loop.create_task, self._end
         loop.on_wake = lambda: _call_soon(event_loop, self._something.set)
         loop.begin()
+        loop.share(1)
         try:
             if self.is_check_in_due:
                 await self._check_in()
@@ -94,9 +100,10 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
                 else:
                     if type(result) not in PLAIN and hasattr(result, "headers"):
                         self.owner.observe(result)
-                    loop.current = key
+                    loop.give_out(key)
                     yield item, result
                     loop.finish(key)
+                    loop.take_back()
                 del in_flight[task]
                 self.left -= 1
                 if self.left <= 0 or not loop.flags:
@@ -108,6 +115,7 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
             loop.on_wake = lambda: None
             self.owner.has_quota(0)
             await self._cancel()
+            loop.share(-1)
 
     async def _until_one_ends(self) -> None:
         while not self._ended:
@@ -152,8 +160,11 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
             self._is_steady = False
 
     def _launch(self, entry: Entry) -> None:
-        call = self._fn(entry[1])
-        task = self._create_task(call) if type(call) is CoroutineType else asyncio.ensure_future(call)
+        context = copy_context()
+        context.run(mapped_item.set, (self.loop, entry[0]))
+        context.run(of_worker.set, self.loop.hold_back(entry[0]))
+        call = context.run(self._fn, entry[1])
+        task = self._create_task(call, context=context) if type(call) is CoroutineType else asyncio.ensure_future(call)
         self._in_flight[task] = entry
         task.add_done_callback(self._note_end)
 

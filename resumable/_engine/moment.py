@@ -1,0 +1,122 @@
+"""The moment that a save holds: the end of the last done item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .._loops.loop import Loop
+from .._loops.registry import LoopRegistry
+from .._loops.view import LoopView
+from .._runtime.boundary import Boundary, Noting
+from .options import Ticker
+
+
+class CapturedLoops:
+    """The places of all loops at one instant.
+
+    Captured before the state: what another thread has finished by then, the state has. It may have more, which is then
+    done again.
+    """
+
+    def __init__(self, views: Mapping[str, LoopView]) -> None:
+        self.changes: dict[str, dict[str, Any]] = {}
+        self._committers: dict[str, Callable[[Mapping[str, Any]], None]] = {}
+        self._places: dict[str, Callable[[], dict[str, Any] | None]] = {}
+        for name, view in list(views.items()):
+            self._committers[name] = view.committer()
+            if (change := view.changes()) is not None:
+                self.changes[name] = change
+            self._places[name] = view.as_now()
+
+    def places(self) -> dict[str, Any]:
+        """The whole place of each that is kept."""
+        return {name: form for name, place in self._places.items() if (form := place()) is not None}
+
+    def commit(self) -> None:
+        """What changed is safely stored."""
+        for name, change in self.changes.items():
+            self._committers[name](change)
+
+
+NO_LOOPS = CapturedLoops({})
+
+
+_TRIES = 4
+"""So often places are captured again, because a loop in another thread went on meanwhile. If it always does, what its
+items have written by then counts, too."""
+
+
+class Cut:
+    """Where the unfinished item began: a save leaves out what was written after that.
+
+    While in the block of it, whoever writes to a collection or a sink in another thread waits.
+
+    Args:
+        ticker: Who ticks by hand: an item is what comes between two ticks, from the first one on.
+        has_ticked: Whether an earlier run has ticked by hand, so that this one begins within an item.
+
+    Attributes:
+        boundary: Counts the items that are handed out.
+    """
+
+    def __init__(self, ticker: Ticker, *, has_ticked: bool) -> None:
+        self.boundary = Boundary()
+        self._ticker, self._has_ticked = ticker, has_ticked
+        self._is_at_end = self._is_final = False
+
+    def add(self, written: Noting) -> None:
+        """From now on *written* is told where the unfinished item began. Again does no harm."""
+        if written.boundary is not self.boundary:
+            written.attach(self.boundary)
+        if not any(other is written for other in self.boundary.writers):
+            self.boundary.writers.append(written)
+
+    def keep_only(self, written: Sequence[Noting]) -> None:
+        """Nothing but *written* is saved."""
+        if len(written) != len(self.boundary.writers):
+            for one in written:
+                self.add(one)
+            self.boundary.writers = list(written)
+
+    def __enter__(self) -> None:
+        self.boundary.lock.acquire()
+        for one in self.boundary.writers:
+            one.hold()
+
+    def __exit__(self, *error: object) -> None:
+        for one in self.boundary.writers:
+            one.let_go()
+        self.boundary.lock.release()
+
+    def end(self, *, is_final: bool) -> None:
+        """The program has come to its end, so that the last tick stands for no item.
+
+        Args:
+            is_final: Whether nothing is left to do, whatever the loops say.
+        """
+        self._is_at_end, self._is_final = True, is_final
+
+    def settle(self, loops: LoopRegistry) -> CapturedLoops:
+        """Note where the unfinished item began. Returns the places of all loops at that moment."""
+        views, boundary = loops.views, self.boundary
+        for _ in range(_TRIES):
+            unfinished = loops.unfinished() if views else ()
+            asking = [loop for loop in unfinished if loop.must_settle()]
+            if asking or not self._is_within_item(unfinished):
+                boundary.move()
+            for loop in asking:
+                loop.note_settled()
+            now = boundary.now()
+            captured = CapturedLoops(views) if views else NO_LOOPS
+            if boundary.now() == now and not any(loop.must_settle() for loop in unfinished if loop not in asking):
+                break
+        for one in self.boundary.writers:
+            one.settle()
+        return captured
+
+    def _is_within_item(self, unfinished: Sequence[Loop[Any]]) -> bool:
+        if self._is_final:
+            return False
+        has_ticked = self._has_ticked or self._ticker.ticked > 0
+        return (has_ticked and not self._is_at_end) or any(loop.is_at_item() for loop in unfinished)

@@ -1,0 +1,122 @@
+"""The boundary between done items and the unfinished one: a save holds what lies before it.
+
+All loops of a checkpoint draw their items through one counter, in C. Whoever writes compares it with what it was at
+the write before: if it moved, all that was written until then belongs to done items.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Callable
+from contextvars import ContextVar
+from itertools import repeat
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+
+class Boundary:
+    """Counts the items that the loops of one checkpoint hand out.
+
+    Attributes:
+        ticks: Gives True for each item; what is left of it is the count.
+        now: Gives the count. It falls.
+        lock: A save holds it while it takes what was written.
+        writers: What is saved, and written to.
+        shared: How many maps run whose workers can write here.
+    """
+
+    __slots__ = ("lock", "now", "shared", "ticks", "writers")
+
+    def __init__(self) -> None:
+        self.ticks = repeat(True, (1 << 60) - 1)
+        self.now = self.ticks.__length_hint__
+        self.lock = threading.RLock()
+        self.writers: list[Noting] = []
+        self.shared = 0
+
+    def move(self) -> None:
+        """All that was written until now belongs to done items."""
+        next(self.ticks)
+
+    def share(self, maps: int) -> None:
+        """So many *maps* more run, or less, whose workers can write here: each write asks whether one has made it."""
+        with self.lock:
+            self.shared += maps
+            for writer in self.writers:
+                writer.attend()
+
+    def held_back(self) -> HeldBack | None:
+        """Where to put what a worker writes here; None for whoever is no worker."""
+        return of_worker.get() if self.shared else None
+
+
+HeldBack = list[tuple[Callable[[Any], object], Any]]
+"""Calls that write what a worker wrote for its item."""
+of_worker: ContextVar[HeldBack | None] = ContextVar("of_worker", default=None)
+"""What the worker that runs here has written. It is written once the loop's body gets the item."""
+
+
+class Noting:
+    """Mixin for what programs write to: it knows where the unfinished item began.
+
+    Before each write: ``if self._now() != self._seen: self._cross()``. No call may stand between that and the write: a
+    save in another thread, or in a signal handler, comes only after calls.
+    """
+
+    if not TYPE_CHECKING:  # A mixin needs empty slots; the attributes below are slots of the classes that use it.
+        __slots__ = ()
+
+    _boundary: Boundary
+    _now: Callable[[], float]
+    _seen: float | None  # The count at the last write; None while a save holds the writers off.
+    _at: float | None  # What it was before the save.
+
+    def attach(self, boundary: Boundary) -> None:
+        """Take the *boundary* of a checkpoint: what was written before is no part of an item."""
+        self._boundary = boundary
+        self._seen = self._at = boundary.now()
+        self.attend()
+
+    def attend(self) -> None:
+        """Look at the boundary at each write that comes first in its item; at each of all, where workers can write."""
+        self._now = inf.__float__ if self._boundary.shared else self._boundary.now
+
+    @property
+    def boundary(self) -> Boundary:
+        """What it was attached to."""
+        return self._boundary
+
+    # -- for saves, which hold the boundary's lock
+
+    def hold(self) -> None:
+        """Have writers in other threads wait until :meth:`let_go`."""
+        if self._seen is not None:
+            self._at, self._seen = self._seen, None
+
+    def settle(self) -> None:
+        """Note where the unfinished item began. To be called between :meth:`hold` and :meth:`let_go`."""
+        now, seen = self._boundary.now(), self._seen
+        if (self._at if seen is None else seen) != now:
+            self._note()
+        self._at = now
+
+    def let_go(self) -> None:
+        """Let writers go on."""
+        if self._seen is None:
+            self._seen = self._at
+
+    # -- for writers
+
+    @abstractmethod
+    def _cross(self) -> None:
+        """An item was handed out since the last write: note where that was. It ends as the test does."""
+
+    def _wait(self) -> None:
+        with self._boundary.lock:
+            if self._seen is None:  # a signal handler within a save
+                self._seen = self._boundary.now()
+
+    @abstractmethod
+    def _note(self) -> None:
+        """All that was written until now belongs to done items."""
