@@ -147,7 +147,7 @@ def _walk(value: Any, path: str, warn: Callable[[str], None] | None, around: set
         for key, item in list(value.items()):  # another thread may add to it
             if type(key) is not str:
                 raise StateEncodeError(path, f"the key {shortened(key)} is not a string; JSON would make it one")
-            _check_text(key, path)
+            check_unicode(key, path)
             _walk(item, f"{path}{step(key)}", warn, around)
         around.remove(id(value))
     elif isinstance(value, list | tuple):
@@ -157,7 +157,7 @@ def _walk(value: Any, path: str, warn: Callable[[str], None] | None, around: set
             _walk(item, f"{path}[{index}]", warn, around)
         around.remove(id(value))
     elif type(value) is str:
-        _check_text(value, path)
+        check_unicode(value, path)
     elif type(value) is float:
         if not math.isfinite(value):
             raise StateEncodeError(path, f"{value} is not a JSON number")
@@ -172,11 +172,21 @@ def _advice(value: Any) -> str:
     return f"{shortened(value)} is of type {kind}, which JSON cannot hold exactly; {hint}"
 
 
-def _check_text(text: str, path: str) -> None:
+def check_unicode(text: str, path: str, cure: str = "") -> None:
+    """Make sure that *text* can be written as UTF-8.
+
+    Args:
+        cure: What to do where it cannot, if that is not what helps for most text.
+
+    Raises:
+        StateEncodeError: It has a lone surrogate.
+    """
     try:
         text.encode()
-    except UnicodeEncodeError:
-        raise StateEncodeError(path, f"{shortened(text)} is not valid Unicode (a lone surrogate)") from None
+    except UnicodeEncodeError as error:
+        cure = cure or "text.encode('utf-8', 'replace').decode() replaces it, ascii(text) keeps it readable"
+        half = f"character {error.start} is half of a pair or a byte that is no UTF-8 (a lone surrogate)"
+        raise StateEncodeError(path, f"{shortened(text)} is not valid Unicode: {half}; {cure}") from None
 
 
 def _note_kind(value: Any, kind: type, path: str, warn: Callable[[str], None] | None) -> None:

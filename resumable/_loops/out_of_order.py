@@ -148,7 +148,7 @@ class OutOfOrderLedger:
             self._operation_id,
             [difference],
             [
-                f"start over:  {command_for('rm', self._operation_id)}",
+                f"start over, which does all items again:  {command_for('rm', self._operation_id)}",
                 "start over, and from then on let order and number change:  map(..., key=...)",
             ],
         )

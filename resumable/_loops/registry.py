@@ -10,6 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from .loop import Loop
+from .values import ValuelessError
 
 Within = list[Any] | None
 """The loop that another one runs inside, and at which of its items: ``[name, key or position]``."""
@@ -147,6 +148,8 @@ class LoopRegistry:
     def _make(self, make: Make, name: str, saved: dict[str, Any] | None) -> Loop[Any]:
         try:
             return make(name, saved)
+        except ValuelessError:
+            raise
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             if saved is None:
                 raise

@@ -183,6 +183,7 @@ def map_loop(
         TypeError: If *items* is text, a set without key, or no iterable.
         ValueError: If *saved* cannot have come from a loop.
     """
+    items = sources.as_input(items)
     sources.refuse(items, has_key=key is not None, is_async=is_async)
     ledger: KeyLedger | OutOfOrderLedger
     if key is None:
