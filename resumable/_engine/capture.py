@@ -130,6 +130,7 @@ class Parts:
         state: What the user holds: a dict, or a value of the type that was asked for.
         items_before: Items that earlier runs have ticked.
         last_run: The run before this one; None if there was none.
+        is_proven: Whether a state with an item of this run in it was looked at wholly.
         pace: Gives what the reporter learned of the pace; None if nobody watches.
     """
 
@@ -144,11 +145,13 @@ class Parts:
         data = restored.data if restored is not None else None
         saved = self.saved = restored.sections if restored is not None else Sections()
         options.check_arguments(saved.arguments)
-        self._state_type = options.state_type
-        self._checker = Checker(warn_once_per_path())
+        warn = warn_once_per_path()
+        self._typed = typed.TypedState(options.state_type, warn) if options.state_type is not None else None
+        self._checker = Checker(warn)
         self.metadata = data.metadata if data is not None else CheckpointMetadata()
         self.created_at = data.created_at if data is not None else at.utc
         self.collections: dict[str, Durable] = {}
+        self.is_proven = False
         self.state: Any = self._restored_state(options, data.state if data is not None else None)
         self.items_before = self.metadata.processed_items
         if options.total is not None:
@@ -213,10 +216,9 @@ class Parts:
         """
         loops = CapturedLoops(self.loops.views) if self.loops.views else NO_LOOPS
         values = checked_values(self.metadata, self.metadata.save_count + in_flight + 1, decision.reason)
-        # Copies, for other threads may add to it meanwhile.
-        is_plain = self._state_type is None and type(self.state) is dict
-        state = self.state.copy() if is_plain else dict(typed.plain(self._state_type, self.state))
-        parts, collections = encode_state(state, self._checker, wholly=is_last)
+        wholly = is_last or not self.is_proven
+        parts, collections = encode_state(self._plain_state(wholly=wholly), self._checker, wholly=wholly)
+        self.is_proven = self.is_proven or self.has_done
         run = self.run
         run.ended, run.items, run.reason = at.isoformat(timespec="seconds"), values["processed_items"], decision.reason
         return Save(
@@ -231,6 +233,19 @@ class Parts:
             first=self.sinks.syncs() if self.sinks.opened else (),
             is_last=is_last,
         )
+
+    @property
+    def has_done(self) -> bool:
+        """Whether this run has done an item."""
+        return self.metadata.processed_items > self.items_before
+
+    def _plain_state(self, *, wholly: bool) -> dict[str, Any]:
+        # Copies, for other threads may add to it meanwhile.
+        if self._typed is not None:
+            return self._typed.plain(self.state, wholly=wholly)
+        if not isinstance(self.state, dict):
+            raise StateEncodeError("$.state", f"cp.state must stay a dict, not become a {type(self.state).__name__}")
+        return self.state.copy()
 
     def _encoded_sections(self, decision: Decision, session: Session) -> dict[str, bytes]:
         saved = self.saved

@@ -22,7 +22,7 @@ from .._format import journal
 from .._format.journal import Position
 from .._format.restore import Restored, good_previous, restore
 from .._format.sections import summary_of
-from .._json import encode
+from .._json import encode, step
 from .._models import CheckpointMetadata
 from .._runtime.steps import Steps
 from .._text import command_for
@@ -204,12 +204,14 @@ class Writer:
     def probe(self, save: Save) -> None:
         """Encode what *save* has not yet encoded, and throw it away: what cannot be saved is known at the first item.
 
+        What collections were loaded with came out of JSON, and goes into it again.
+
         Raises:
             StateEncodeError: It cannot.
         """
-        for collection in save.collections.values():
+        for name, collection in save.collections.items():
             try:
-                deque(collection.begin_snapshot(), maxlen=0)
+                encode(collection.begin(), f"$.state{step(name)}")
             finally:
                 collection.rollback()
         encode(save.values, "$.metadata")

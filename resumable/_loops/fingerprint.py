@@ -103,9 +103,9 @@ def digest_at(position: int, item: object) -> str:
         return digest(item)
     except values.ValuelessError as error:
         raise values.ValuelessError(
-            f"items[{position}] is or holds a {error}, which has no value that another run could compare. Give key=..., "
-            "which names each item, as in key=lambda item: item.id. If the order and number of the items never change, "
-            "remaining(..., fingerprint=None) compares nothing"
+            f"items[{position}] is or holds a {error}, which has no value that another run could compare. Give "
+            "key=..., which names each item, as in key=lambda item: item.id. If the order and number of the items "
+            "never change, remaining(..., fingerprint=None) compares nothing"
         ) from None
 
 
