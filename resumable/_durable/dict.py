@@ -8,7 +8,7 @@ from itertools import repeat
 from operator import is_
 from typing import Any, Final, SupportsIndex
 
-from .._json import check, text_key
+from .._json import check, is_good, step, text_key
 from .aliases import Aliases
 from .changes import Snapshot
 from .collection import Durable, Loaded, mutator
@@ -82,7 +82,8 @@ class DurableDict(Durable, dict[str, Any], kind="mapping"):
         path: Where it stands in the checkpoint, for messages.
 
     Raises:
-        StateEncodeError: At an assignment, if the key is not a string; at the save, if JSON cannot hold a value.
+        StateEncodeError: At an assignment, if the key is not a string or JSON cannot hold the value, which is then not
+            assigned; at the save, if a value was changed to such a one.
     """
 
     __slots__ = ("_aliases", "_dirty", "_lock", "_path", "_pending", "_unfrozen")
@@ -99,8 +100,10 @@ class DurableDict(Durable, dict[str, Any], kind="mapping"):
 
     @mutator
     def __setitem__(self, key: str, value: Any) -> None:
-        if type(key) is not str:
+        if type(key) is not str or not key.isascii():
             key = text_key(key, self._path)
+        if not is_good(value):
+            check(value, f"{self._path}{step(key)}")
         self._dirty[key] = value
         # For a new key, which is the usual one, this call takes 20 % less than dict.__setitem__.
         if _setdefault(self, key, value) is not value:
@@ -111,9 +114,11 @@ class DurableDict(Durable, dict[str, Any], kind="mapping"):
 
     @mutator
     def setdefault(self, key: str, default: Any = None) -> Any:
-        if type(key) is not str:
+        if type(key) is not str or not key.isascii():
             key = text_key(key, self._path)
         if key not in self:
+            if not is_good(default):
+                check(default, f"{self._path}{step(key)}")
             self._dirty[key] = default
         return _setdefault(self, key, default)
 
@@ -236,8 +241,10 @@ class _ReassignedDict(DurableDict):
 
     @mutator
     def __setitem__(self, key: str, value: Any) -> None:
-        if type(key) is not str:
+        if type(key) is not str or not key.isascii():
             key = text_key(key, self._path)
+        if not is_good(value):
+            check(value, f"{self._path}{step(key)}")
         self._dirty[key] = value
         _set(self, key, value)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 from .._errors import StoreError
+from .._json import check_unicode
 from .._runtime import disk
 from .._runtime.interpreter import is_held_here
 from .sink_file import EMPTY, Existing, Target, as_saved, grown, open_file, text_of
@@ -54,6 +55,7 @@ class Sink(Generic[Row]):
         """Add *row*, which needs its own newline. It counts from the next save on. Returns its length.
 
         Raises:
+            StateEncodeError: The text is no valid Unicode. The row was not added.
             TypeError: A text sink takes str only; a bytes sink takes bytes, bytearray and memoryview.
             ValueError: The sink is closed.
             StoreError: The disk refuses, or this is a forked child. The row was not added.
@@ -78,7 +80,11 @@ class Sink(Generic[Row]):
 
     def _encoded(self, row: object) -> bytes:
         if self.mode == "t" and isinstance(row, str):
-            return row.encode()
+            try:
+                return row.encode()
+            except UnicodeEncodeError:
+                check_unicode(row, str(self.path), "row.encode('utf-8', 'replace').decode() replaces it")
+                raise
         if self.mode == "b" and isinstance(row, bytes | bytearray | memoryview):
             return bytes(row)
         raise TypeError(f"this sink takes {'str' if self.mode == 't' else 'bytes'}, not {type(row).__name__}")
