@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from typing import Any, SupportsIndex
 
 from .._errors import StateEncodeError
-from .._json import check_unicode
+from .._json import LEAVES, check_unicode
 from .changes import Snapshot
 from .collection import Durable, mutator
-from .frozen import LEAVES
 
 
 class DurableSet(Durable, set[Any], kind="set"):
@@ -106,9 +105,6 @@ class DurableSet(Durable, set[Any], kind="set"):
         return set, (list(self),)
 
     # -- saves, see Durable
-
-    def plain(self) -> list[Any]:
-        return list(self)
 
     def _collected(self) -> dict[Any, bool]:
         pending, self._dirty = self._dirty, {}

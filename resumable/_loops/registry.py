@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -23,7 +23,6 @@ class LoopView:
 
     Attributes:
         loop: The newest loop of this name; None until this run has made one.
-        within: The loop that it runs inside.
         context: The thread or task that made it.
         number: How many loops this run had made by then.
         is_abandoned: A retry gave it up; the next loop of this name continues at its position.
@@ -63,13 +62,12 @@ class LoopView:
 
     def to_dict(self) -> dict[str, Any]:
         """All that is to be saved of it."""
-        return dict(self._saved) if self.loop is None else {**self.loop.to_dict(), "within": self.within}
+        return self.as_now()()
 
     def as_now(self) -> Callable[[], dict[str, Any]]:
         """A function that gives the saved form of this moment later, whatever is done meanwhile."""
         if self.loop is None:
-            saved = dict(self._saved)
-            return lambda: saved
+            return partial(dict, dict(self._saved))
         form, within = self.loop.as_now(), self.within
         return lambda: {**form(), "within": within}
 
@@ -78,35 +76,25 @@ class LoopView:
         if self.loop is None:
             return None
         if self._is_new:
-            return {**self.loop.to_dict(), "within": self.within, "new": True}
+            return {**self.to_dict(), "new": True}
         changes = {**self.loop.changes(), "within": self.within}
         return None if changes == self._committed else changes
 
     def committer(self) -> Callable[[Mapping[str, Any]], None]:
-        """A function for :meth:`commit` later; it does nothing once another loop has taken the name."""
+        """A function to call with changes that are stored; it does nothing once another loop has taken the name."""
         loop = self.loop
-        return lambda changes: self.commit(changes) if self.loop is loop else None
 
-    def commit(self, changes: Mapping[str, Any]) -> None:
-        """*changes* are safely stored."""
-        assert self.loop is not None
-        if changes.get("new"):
-            changes = {**self.loop.changes(), **changes}
-        self._is_new, self._committed = False, dict(changes)
-        self.loop.commit(changes)
+        def commit(changes: Mapping[str, Any]) -> None:
+            if loop is not None and self.loop is loop:
+                changes = {**loop.changes(), **changes} if changes.get("new") else dict(changes)
+                self._is_new, self._committed = False, changes
+                loop.commit(changes)
+
+        return commit
 
 
 Make = Callable[[str, dict[str, Any] | None], Loop[Any]]
 """Makes a loop from its name and its saved form."""
-
-
-@dataclass(frozen=True, slots=True)
-class _FirstAttempt:
-    """Where a thread or task stood when a retry's first attempt began."""
-
-    context: object
-    number: int
-    counts: Mapping[str, tuple[Within, int]]
 
 
 class LoopRegistry:
@@ -197,23 +185,17 @@ class LoopRegistry:
 
     def done(self) -> int:
         """How many items all loops of this run have done."""
-        done = self._done_before
-        for view in list(self.views.values()):
-            done += view.done()
-        return done
+        # In this order: a loop that is replaced meanwhile must count nothing twice.
+        return self._done_before + sum(map(LoopView.done, list(self.views.values())))
 
     def total(self) -> int | None:
         """How many items the loops of this run have in all.
 
         None if one of them does not know, or runs inside another, where it begins again and again.
         """
-        total = 0
-        for view in list(self.views.values()):
-            if view.loop is not None:
-                if view.within is not None or view.loop.total is None:
-                    return None
-                total += view.loop.total
-        return total
+        views = [(view.within, view.loop.total) for view in list(self.views.values()) if view.loop is not None]
+        totals = [total for within, total in views if within is None and total is not None]
+        return sum(totals) if len(totals) == len(views) else None
 
     def wake(self) -> None:
         """Have each running loop check in before its next item."""
@@ -230,25 +212,24 @@ class LoopRegistry:
 
     def continuing(self) -> Callable[[Any], None]:
         """A ``before`` hook for tenacity: loops of an attempt go on where the attempt before left them."""
-        first_attempts: WeakKeyDictionary[Any, _FirstAttempt] = WeakKeyDictionary()
+        first_attempts: WeakKeyDictionary[Any, tuple[object, int, dict[str, tuple[Within, int]]]] = WeakKeyDictionary()
 
         def before(retry_state: Any) -> None:
-            first = first_attempts.get(retry_state)
-            if first is None:
-                first_attempts[retry_state] = _FirstAttempt(_context(), self._made, dict(self._counts))
+            if retry_state in first_attempts:
+                self._rewind(*first_attempts[retry_state])
             else:
-                self._rewind(first)
+                first_attempts[retry_state] = _context(), self._made, dict(self._counts)
 
         return before
 
-    def _rewind(self, first: _FirstAttempt) -> None:
-        """What was begun since the *first* attempt began begins again, each loop where it stands."""
+    def _rewind(self, context: object, made: int, counts: dict[str, tuple[Within, int]]) -> None:
+        """What *context* has begun since *made* loops were made begins again, each loop where it stands."""
         for view in self.views.values():
-            if view.context == first.context and view.number > first.number:
+            if view.context == context and view.number > made:
                 view.is_abandoned = True
-        running = self._running.get(first.context, [])
+        running = self._running.get(context, [])
         running[:] = [loop for loop in running if not self.views[loop.name].is_abandoned]
-        self._counts = dict(first.counts)
+        self._counts = dict(counts)
 
 
 def _context() -> object:

@@ -251,7 +251,7 @@ def test_the_way_to_start_over_names_the_directory_where_it_is_not_looked_for(
         run(manager, ["X", "b"])
 
     place = {".": "", "elsewhere": "--dir elsewhere ", "with blank": "--dir 'with blank' "}[where]
-    assert f"start over:  resumable rm {place}job" in raised.value.ways_out
+    assert f"start over, which does all items again:  resumable rm {place}job" in raised.value.ways_out
     assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
 
 
@@ -267,7 +267,7 @@ def test_arguments_that_differ_name_the_directory_too(tmp_path: Path) -> None:
     with pytest.raises(InputChangedError) as raised:
         job(2)
 
-    assert f"start over:  resumable rm --dir {tmp_path} job" in raised.value.ways_out
+    assert f"start over, which does all items again:  resumable rm --dir {tmp_path} job" in raised.value.ways_out
 
 
 @pytest.mark.parametrize(
