@@ -65,7 +65,8 @@ PURE = (
     *("_errors", "_json", "_models", "_strategies", "_text", "_engine.session"),
     *("_durable.changes", "_durable.frozen", "_report.forecast", "_report.messages"),
     *("_format.document", "_format.journal", "_format.migrations", "_format.sections", "_format.typed"),
-    *("_loops.by_key", "_loops.by_position", "_loops.fingerprint", "_loops.out_of_order", "_loops.sources"),
+    *("_loops.by_key", "_loops.by_position", "_loops.fingerprint", "_loops.out_of_order", "_loops.place"),
+    "_loops.sources",
     *("ratelimit._budget", "ratelimit._headers", "ratelimit._response", "ratelimit._values"),
 )
 """No clock, file, network or thread."""

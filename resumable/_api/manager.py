@@ -230,7 +230,7 @@ class CheckpointManager:
         )
 
     def _note_save(self, yes: _Yes | None) -> None:
-        """Until a checkpoint stands, the save that was asked for does not count."""
+        """A checkpoint stands: only now the save counts."""
         context, last = self._completed(yes.context if yes is not None else CheckpointContext()), self._last
         remaining = context.rate_limit_remaining
         self._last = CheckpointContext(

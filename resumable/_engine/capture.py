@@ -20,7 +20,8 @@ from .._format.restore import Restored
 from .._format.sections import Run, Sections
 from .._json import Checker, check, encode, step, warn_once_per_path
 from .._loops.map.map_loop import Failed
-from .._loops.registry import LoopRegistry, LoopView
+from .._loops.registry import LoopRegistry
+from .._loops.view import LoopView
 from .._models import CheckpointMetadata, as_stored, check_metadata
 from .._runtime.clock import Instant
 from .._text import resume_command
@@ -102,7 +103,7 @@ class CapturedLoops:
     def __init__(self, views: Mapping[str, LoopView]) -> None:
         self.changes: dict[str, dict[str, Any]] = {}
         self._committers: dict[str, Callable[[Mapping[str, Any]], None]] = {}
-        self._places: dict[str, Callable[[], dict[str, Any]]] = {}
+        self._places: dict[str, Callable[[], dict[str, Any] | None]] = {}
         for name, view in list(views.items()):
             self._committers[name] = view.committer()
             if (change := view.changes()) is not None:
@@ -110,8 +111,8 @@ class CapturedLoops:
             self._places[name] = view.as_now()
 
     def places(self) -> dict[str, Any]:
-        """The whole place of each."""
-        return {name: place() for name, place in self._places.items()}
+        """The whole place of each that is kept."""
+        return {name: form for name, place in self._places.items() if (form := place()) is not None}
 
     def commit(self) -> None:
         """What changed is safely stored."""
@@ -174,7 +175,12 @@ class Parts:
 
     @cached_property
     def loops(self) -> LoopRegistry:
-        return LoopRegistry(self.saved.loops, self._damaged)
+        return LoopRegistry(
+            self.saved.loops,
+            self._damaged,
+            operation_id=self._options.operation_id,
+            has_failures=self.failed.is_known,
+        )
 
     @cached_property
     def quota(self) -> Quota:

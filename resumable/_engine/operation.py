@@ -99,14 +99,8 @@ class Operation:
         self.owner_pid = os.getpid()
         self._asked: str | None = None
         self._stop: int | None = None
-        self._is_listening = False
-        self._has_stopped_threads = False
-        self._is_probed = False
-        self._is_postponed = False
-        self.is_ending = False
-        self._is_closed = False
-        self._is_advised = False
-        self.has_read_count = False
+        self._is_listening = self._has_stopped_threads = self.has_read_count = self._is_advised = False
+        self._is_probed = self._is_postponed = self.is_ending = self._is_closed = False
         writer.adopt(parts.collections)
         writer.on_stored, writer.on_failed = self._note_stored, self._note_failed
 
@@ -285,13 +279,8 @@ class Operation:
 
     def _capture(self, decision: Decision, *, is_last: bool = False) -> Save:
         self.sync()
-        return self.parts.capture(
-            decision,
-            self.session,
-            at=self.instant.utc,
-            in_flight=len(self.writer.in_flight),
-            is_last=is_last,
-        )
+        in_flight = len(self.writer.in_flight)
+        return self.parts.capture(decision, self.session, at=self.instant.utc, in_flight=in_flight, is_last=is_last)
 
     def _note_finished_saves(self) -> None:
         self.is_within = True
@@ -460,6 +449,9 @@ class Operation:
             return self.keep_reason
         if next(self.parts.loops.left(), None) is not None:
             return "Stopped: a loop was left with items to go"
+        if unmet := self.parts.loops.never_met():
+            _log.error("%s: this run did not come to %s", self.operation_id, "; ".join(unmet))
+            return f"Stopped: this run did not come to {unmet[0]}"
         if self.parts.failed:
             return f"Failed items: {len(self.parts.failed):,}; retry_failed=True tries again"
         total, done = self.options.total, self.processed_items

@@ -36,20 +36,14 @@ class Budget:
         """
         for new in limits:
             key = (new.host, new.resource)
-            bucket = self._buckets.get(key)
-            if bucket is None:
-                self._make_room(now)
-                self._buckets[key] = _Bucket(new)
-            else:
+            if (bucket := self._buckets.get(key)) is not None:
                 merged = _merge(bucket.told, new, now)
                 bucket.used += _spent(bucket.told, merged, now)
                 bucket.told = merged
-
-    def _make_room(self, now: float) -> None:
-        """Forget the fullest quota if there are too many: a server that invents names must not fill the memory."""
-        if len(self._buckets) >= _MOST_BUCKETS:
-            fullest = max(self._buckets, key=lambda key: _fraction(self._buckets[key].told, now))
-            del self._buckets[fullest]
+                continue
+            if len(self._buckets) >= _MOST_BUCKETS:  # a server that invents names must not fill the memory
+                del self._buckets[max(self._buckets, key=lambda known: _fraction(self._buckets[known].told, now))]
+            self._buckets[key] = _Bucket(new)
 
     def used(self, limit: RateLimit) -> int:
         """Units of *limit*'s quota that were used since the operation began, by anybody."""
@@ -141,10 +135,7 @@ def _bucket_from(entry: object) -> _Bucket | None:
     host, resource, reset_at = entry.get("host"), entry.get("resource"), entry.get("reset_at")
     if not isinstance(host, str) or not isinstance(resource, str):
         return None
-    limit, remaining, used = (_whole(entry.get(name)) for name in ("limit", "remaining", "used"))
+    counts = map(entry.get, ("limit", "remaining", "used"))
+    limit, remaining, used = (count if isinstance(count, int) and count >= 0 else None for count in counts)
     reset = float(reset_at) if isinstance(reset_at, int | float) else None
     return _Bucket(RateLimit(resource, limit, remaining, reset, host), used or 0)
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None

@@ -35,8 +35,8 @@ def hooks(client: C) -> C:
     raise TypeError(f"cannot hook into {type(client).__name__!r} objects; supported: {supported}")
 
 
-def observe_current(response: object) -> None:
-    """Show *response* to the current checkpoint, if there is one."""
+def observe_current(response: object, *args: object, **kwargs: object) -> None:
+    """Show *response* to the current checkpoint, if there is one. What else requests passes does not matter."""
     from .._runtime.current import current_checkpoint_or_none
 
     if (checkpoint := current_checkpoint_or_none()) is not None:
@@ -60,11 +60,7 @@ def _hook_requests(session: Any) -> None:
     # requests also takes a bare function here.
     if callable(session.hooks.get("response")):
         session.hooks["response"] = [session.hooks["response"]]
-    _add(session.hooks, _observe_requests)
-
-
-def _observe_requests(response: object, *args: object, **kwargs: object) -> None:
-    observe_current(response)
+    _add(session.hooks, observe_current)
 
 
 def _hook_aiohttp(session: Any) -> None:
@@ -124,10 +120,7 @@ def _with_hook(event_hooks: Any, hook: Callable[..., Any]) -> dict[str, list[Any
 
 
 _CLIENTS: tuple[tuple[str, str, Callable[[Any], None]], ...] = (
-    ("httpx", "Client", _hook_httpx),
-    ("httpx", "AsyncClient", _hook_httpx),
-    ("httpx2", "Client", _hook_httpx),
-    ("httpx2", "AsyncClient", _hook_httpx),
+    *((root, name, _hook_httpx) for root in ("httpx", "httpx2") for name in ("Client", "AsyncClient")),
     ("requests", "Session", _hook_requests),
     ("aiohttp", "ClientSession", _hook_aiohttp),
     ("github", "Github", _hook_pygithub),

@@ -84,8 +84,7 @@ def _candidates(source: object) -> Iterator[object]:
     for _ in range(_DEEPEST):
         response = _get(source, "response") if isinstance(source, BaseException) else source
         yield from (_get(response, "raw_response"), response, source)
-        source = _get(source, "__cause__")
-        if source is None:
+        if (source := _get(source, "__cause__")) is None:
             return
 
 

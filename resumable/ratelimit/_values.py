@@ -1,7 +1,4 @@
-"""Readers of one header value: counts, spans, instants, structured items.
-
-Nothing here raises: a value that cannot be read, or cannot be meant, is None.
-"""
+"""Readers of one header value. They never raise: a value that cannot be read, or cannot be meant, is None."""
 
 from __future__ import annotations
 
@@ -14,8 +11,7 @@ YEAR = 366 * 86400.0
 """Seconds. No quota is renewed later than this: a longer time is a mistake or an attack."""
 _LARGEST_COUNT = 10**15
 _LONGEST_VALUE = 4096
-_EPOCH_FROM, _MILLISECONDS_FROM = 1e9, 1e12
-
+_EPOCH_FROM, _MILLISECONDS_FROM = 1e9, 1e12  # smaller numbers are distances
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{0,18})?(?:[eE][+-]?[0-9]{1,2})?")
 _SPAN = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ns|us|µs|ms|s|m|h|d)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -88,11 +84,7 @@ def read_skew(date: str | None, now: float) -> float:
 
 
 def read_after(text: str, *, now: float, skew: float = 0.0) -> float | None:
-    """Seconds from *now*, below 0 for the past, read from a distance, a span, an epoch or a date.
-
-    A number from 1e12 on is epoch milliseconds, from 1e9 on epoch seconds, else a distance. Of several the latest
-    counts.
-    """
+    """Seconds from *now*, below 0 for the past, from a distance, a span, an epoch or a date; of several the latest."""
     number = max(read_numbers(text), default=None)
     if number is None:
         after, stamp = read_span(text), read_stamp(text)

@@ -101,8 +101,7 @@ class retry_if_rate_limited(retry_base):
 def _seen(retry_state: RetryCallState) -> Seen:
     from ._response import Seen, read_response
 
-    outcome = retry_state.outcome
-    if outcome is None:
+    if (outcome := retry_state.outcome) is None:
         return Seen()
     return read_response(outcome.exception() if outcome.failed else outcome.result())
 

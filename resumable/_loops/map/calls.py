@@ -91,13 +91,14 @@ class MappedFunction:
 
     def for_many(self, items: Sequence[Any]) -> list[Any]:
         """A result for each item, or the :class:`Failure` of it."""
-        results: list[Any] = []
-        for item in items:
-            try:
-                results.append(self(item))
-            except Exception as error:
-                results.append(Failure(error))
-        return results
+        return [self.result_or_failure(item) for item in items]
+
+    def result_or_failure(self, item: Any) -> Any:
+        """The result for *item*, or the :class:`Failure` of it."""
+        try:
+            return self(item)
+        except Exception as error:
+            return Failure(error)
 
 
 @dataclass(slots=True)
