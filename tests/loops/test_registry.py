@@ -267,7 +267,7 @@ def test_arguments_that_differ_name_the_directory_too(tmp_path: Path) -> None:
     with pytest.raises(InputChangedError) as raised:
         job(2)
 
-    assert f"start over, which does all items again:  resumable rm --dir {tmp_path} job" in raised.value.ways_out
+    assert f"start over:  resumable rm --dir {tmp_path} job" in raised.value.ways_out
 
 
 @pytest.mark.parametrize(
