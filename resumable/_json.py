@@ -35,9 +35,10 @@ def check(value: Any, path: str, warn: Callable[[str], None] | None = None) -> N
 
 
 def text_key(key: Any, path: str) -> str:
-    """*key* as an exact str, for subclasses of it. Raises StateEncodeError if it is none."""
+    """*key* as an exact str, for subclasses of it. Raises StateEncodeError if it is none, or no valid Unicode."""
     if not isinstance(key, str):
         raise StateEncodeError(path, f"the key {key!r} is not a string; JSON would make it one")
+    check_unicode(key, path)
     return str.__str__(key)
 
 
@@ -112,6 +113,57 @@ def is_plain(value: Any) -> bool:
     return False
 
 
+_pack = msgspec.msgpack.Encoder().encode
+"""Fails on a lone surrogate, and copies text as it is, where JSON looks for what to escape."""
+_INFINITE = math.inf
+
+
+def is_good(value: Any) -> bool:
+    """Whether JSON surely holds this one *value* exactly, found at once. False means: :func:`check` tells.
+
+    For values that are looked at one by one, as they are assigned to a collection, which is a level more around them;
+    :func:`is_plain` is for many at once.
+    """
+    kind = type(value)
+    if kind is str:
+        return value.isascii() or _is_unicode(value)
+    if kind is dict:
+        items = value.values()
+        if not SURE.issuperset(map(type, items)):
+            if not LEAVES.issuperset(map(type, items)):
+                return is_plain([value]) and _is_unicode(value)
+            for one in items:
+                if type(one) is float and not -_INFINITE < one < _INFINITE:
+                    return False
+        try:
+            "".join(value)  # fails on a key that is no str
+            _pack(value)
+        except (TypeError, UnicodeEncodeError):
+            return False
+        except (OverflowError, msgspec.MsgspecError):
+            return _is_unicode(value)
+        return True
+    if kind is float:
+        return math.isfinite(value)
+    return kind in SURE or (kind is list and is_plain([value]) and _is_unicode(value))
+
+
+def _is_unicode(value: Any) -> bool:
+    """Whether no text in *value*, which is else good, has a lone surrogate."""
+    try:
+        _pack(value)
+    except UnicodeEncodeError:
+        return False
+    except (OverflowError, msgspec.MsgspecError):  # an int of more than 64 bits
+        try:
+            to_json(value)
+        except UnicodeEncodeError:
+            return False
+    except TypeError:  # a subclass of str
+        return False
+    return True
+
+
 def _is_native(kind: type) -> bool:
     return kind in _CONTAINERS or (issubclass(kind, (dict, list)) and getattr(kind, "is_json_native", False))
 
@@ -130,7 +182,7 @@ def look_closely(
         for key, item in list(value.items()):  # another thread may add to it
             if type(key) is not str:
                 raise StateEncodeError(path, f"the key {shortened(key)} is not a string; JSON would make it one")
-            _check_text(key, path)
+            check_unicode(key, path)
             look_closely(item, f"{path}{step(key)}", warn, around)
     elif isinstance(value, list | tuple):
         _note_kind(value, list, path, warn)
@@ -138,26 +190,50 @@ def look_closely(
         for index, item in enumerate(value):
             look_closely(item, f"{path}[{index}]", warn, around)
     elif type(value) is str:
-        _check_text(value, path)
+        check_unicode(value, path)
     elif type(value) is float:
         if not math.isfinite(value):
-            raise StateEncodeError(path, f"{value} is not a JSON number")
+            raise StateEncodeError(path, f"{value} is not a JSON number; keep None instead, or str(x)")
     elif type(value) not in SURE:
         raise StateEncodeError(path, _advice(value))
 
 
+_HINTS = {
+    "set": "use sorted(...) or cp.set(name)",
+    "frozenset": "use sorted(...)",
+    "bytes": "decode it to str, or keep x.hex()",
+    "datetime.datetime": "keep x.isoformat(), or give a typed state: checkpointed(..., state=MyState)",
+    "datetime.date": "keep x.isoformat(), or give a typed state: checkpointed(..., state=MyState)",
+    "decimal.Decimal": "keep str(x), or give a typed state: checkpointed(..., state=MyState)",
+    "uuid.UUID": "keep str(x), or give a typed state: checkpointed(..., state=MyState)",
+    "pathlib.PosixPath": "keep str(x), or give a typed state: checkpointed(..., state=MyState)",
+    "pathlib.WindowsPath": "keep str(x), or give a typed state: checkpointed(..., state=MyState)",
+}
+
+
 def _advice(value: Any) -> str:
     kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-    hints = {"set": "use sorted(...) or cp.set(name)", "frozenset": "use sorted(...)", "bytes": "decode it to str"}
-    hint = hints.get(kind, "keep plain JSON in the state, or give a typed one: checkpointed(..., state=MyState)")
+    hint = _HINTS.get(kind, "keep plain JSON in the state, or give a typed one: checkpointed(..., state=MyState)")
+    if kind.startswith("numpy."):
+        hint = "keep x.tolist(), which gives plain numbers and lists"
     return f"{shortened(value)} is of type {kind}, which JSON cannot hold exactly; {hint}"
 
 
-def _check_text(text: str, path: str) -> None:
+def check_unicode(text: str, path: str, cure: str = "") -> None:
+    """Make sure that *text* can be written as UTF-8.
+
+    Args:
+        cure: What to do where it cannot, if that is not what helps for most text.
+
+    Raises:
+        StateEncodeError: It has a lone surrogate.
+    """
     try:
         text.encode()
-    except UnicodeEncodeError:
-        raise StateEncodeError(path, f"{shortened(text)} is not valid Unicode (a lone surrogate)") from None
+    except UnicodeEncodeError as error:
+        cure = cure or "text.encode('utf-8', 'replace').decode() replaces it, ascii(text) keeps it readable"
+        half = f"character {error.start} is half of a pair or a byte that is no UTF-8 (a lone surrogate)"
+        raise StateEncodeError(path, f"{shortened(text)} is not valid Unicode: {half}; {cure}") from None
 
 
 def _note_kind(value: Any, kind: type, path: str, warn: Callable[[str], None] | None) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from resumable import StateEncodeError, checkpointed
-from resumable._json import Checker, is_plain
+from resumable._json import Checker, is_good, is_plain, look_closely
 
 MANY = 20_000
 
@@ -87,3 +88,28 @@ def test_the_last_save_of_a_run_looks_at_everything(tmp_path: Path) -> None:
 )
 def test_what_is_surely_plain(value: Any, expected: bool) -> None:
     assert is_plain(value) is expected
+
+
+def test_is_good_says_what_a_close_look_does() -> None:
+    """One value as it is assigned: never good where the close look refuses or warns, and sure of nearly all others."""
+    chance, sure = random.Random(1), 0
+    bad = [float("nan"), float("-inf"), "\ud800", (1,), {1: 2}, {"\udfff": 1}, b"x", {1}, 1j, {None: 1}, object()]
+    fine = [0, -1, 1 << 70, 1.5, 1e308, "", "é€𝄞", "x" * 50, None, True, [], {}, -0.0]
+
+    def some(depth: int) -> Any:
+        if depth == 0 or chance.random() < 0.4:
+            return chance.choice(bad) if chance.random() < 0.03 else chance.choice(fine)
+        inner = [some(depth - 1) for _ in range(chance.randrange(5))]
+        return inner if chance.random() < 0.5 else dict(zip(["a", "b", "é", "key"], inner, strict=False))
+
+    for _ in range(20_000):
+        value: Any = some(4)
+        warned: list[str] = []
+        try:
+            look_closely(value, "$", warned.append)
+            is_fine = not warned
+        except StateEncodeError:
+            is_fine = False
+        assert is_good(value) is is_fine, value
+        sure += is_fine
+    assert sure > 5_000

@@ -9,7 +9,7 @@ from typing import Any, Final, SupportsIndex
 
 import msgspec
 
-from .._json import check, text_key
+from .._json import check, is_good, look_closely, step, text_key
 from .aliases import Aliases
 from .changes import Snapshot
 from .collection import Loaded, mutator
@@ -76,7 +76,8 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
         path: Where it stands in the checkpoint, for messages.
 
     Raises:
-        StateEncodeError: At an assignment, if the key is not a string; at the save, if JSON cannot hold a value.
+        StateEncodeError: At an assignment, if the key is not a string or JSON cannot hold the value, which is then not
+            assigned; at the save, if a value was changed to such a one.
     """
 
     __slots__ = ("_aliases", "_unfrozen", *KEYED_SLOTS)
@@ -93,8 +94,10 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
 
     @mutator
     def __setitem__(self, key: str, value: Any) -> None:
-        if type(key) is not str:
+        if type(key) is not str or not key.isascii():
             key = text_key(key, self._path)
+        if not is_good(value):
+            look_closely(value, f"{self._path}{step(key)}", None, frozenset({id(self)}))
         if (now := self._now()) != self._seen:
             seen = self._seen
             # Written out, as in _touch: calling that takes a third as long as all of this.
@@ -114,9 +117,11 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
 
     @mutator
     def setdefault(self, key: str, default: Any = None) -> Any:
-        if type(key) is not str:
+        if type(key) is not str or not key.isascii():
             key = text_key(key, self._path)
         if key not in self:
+            if not is_good(default):
+                look_closely(default, f"{self._path}{step(key)}", None, frozenset({id(self)}))
             self._touch(key, ABSENT)
             self._dirty[key] = default
         return dict.setdefault(self, key, default)
@@ -246,8 +251,10 @@ class _LoadedDict(Loaded, DurableDict):
 
     @mutator
     def __setitem__(self, key: str, value: Any) -> None:
-        if type(key) is not str:
+        if type(key) is not str or not key.isascii():
             key = text_key(key, self._path)
+        if not is_good(value):
+            look_closely(value, f"{self._path}{step(key)}", None, frozenset({id(self)}))
         self._touch(key, _get(self, key, ABSENT))
         self._dirty[key] = value
         _set(self, key, value)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, SupportsIndex
 
 from .._errors import StateEncodeError
-from .._json import LEAVES
+from .._json import LEAVES, check_unicode
 from .changes import Snapshot
 from .collection import mutator
 from .keyed import KEYED_SLOTS, Keyed
@@ -37,7 +37,7 @@ class DurableSet(Keyed, set[Any], kind="set"):
 
     @mutator
     def add(self, member: Any, /) -> None:
-        if type(member) is not str:
+        if type(member) is not str or not member.isascii():
             _check_member(member, self._path)
         if member not in self:
             self._touch(member, False)
@@ -134,8 +134,10 @@ class DurableSet(Keyed, set[Any], kind="set"):
 
 
 def _check_member(member: Any, path: str) -> None:
+    if type(member) is str:
+        check_unicode(member, path)
     if type(member) not in LEAVES:
         kind = type(member).__name__
         raise StateEncodeError(path, f"the member {member!r} is a {kind}; use strings, numbers, booleans, None")
     if type(member) is float and not math.isfinite(member):
-        raise StateEncodeError(path, f"{member} is not a JSON number")
+        raise StateEncodeError(path, f"{member} is not a JSON number; use None instead, or str(x)")

@@ -16,6 +16,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 from weakref import WeakSet
 
 from .._errors import StoreError
+from .._json import check_unicode
 from .._runtime import disk
 from .._runtime.boundary import Boundary, Noting
 from .._runtime.interpreter import has_gil, is_held_here
@@ -76,6 +77,7 @@ class Sink(Noting, Generic[Row]):
         """Add *row*, which needs its own newline. It counts from the next save on. Returns its length.
 
         Raises:
+            StateEncodeError: The text is no valid Unicode. The row was not added.
             TypeError: A text sink takes str only; a bytes sink takes bytes, bytearray and memoryview.
             ValueError: The sink is closed.
             StoreError: The disk refuses, or this is a forked child. The row was not added.
@@ -83,7 +85,7 @@ class Sink(Noting, Generic[Row]):
         if type(row) is not self._type:
             row = self._as_row(row)
         if not row.isascii() and isinstance(row, str):
-            row.encode()  # raises where it is written, not where it is saved
+            _check_unicode(row, self.path)  # raises where it is written, not where it is saved
         size = len(row)
         if self._size + size > _BUFFER:
             self._make_room(size)
@@ -316,6 +318,14 @@ class Sink(Noting, Generic[Row]):
                     disk.disown(self._file)
                 self._file = None
             self.hold()
+
+
+def _check_unicode(row: str, path: Path) -> None:
+    try:
+        row.encode()
+    except UnicodeEncodeError:
+        check_unicode(row, str(path), "row.encode('utf-8', 'replace').decode() replaces it")
+        raise
 
 
 def _as_bytes(data: Any) -> bytes:

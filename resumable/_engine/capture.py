@@ -106,6 +106,7 @@ class Parts:
         state: What the user holds: a dict, or a value of the type that was asked for.
         items_before: Items that earlier runs have ticked.
         last_run: The run before this one; None if there was none.
+        is_proven: Whether a state with an item of this run in it was looked at wholly.
         pace: Gives what the reporter learned of the pace; None if nobody watches.
     """
 
@@ -123,11 +124,13 @@ class Parts:
         if saved.arguments:
             options.check_arguments(saved.arguments)
         self._options, self._damaged = options, damaged
-        self._state_type = options.state_type
+        self._warn = warn_once_per_path()
+        self._typed = typed.TypedState(options.state_type, self._warn) if options.state_type is not None else None
         self.metadata = data.metadata if data is not None else CheckpointMetadata()
         self.created_at = data.created_at if data is not None else at.utc
         self.cut = Cut(ticker, has_ticked=self.metadata.processed_items > 0 and not saved.loops)
         self.collections: dict[str, Durable] = {}
+        self.is_proven = False
         self.state: Any = self._restored_state(options, data.state if data is not None else None)
         self.items_before = self.metadata.processed_items
         if options.total is not None:
@@ -167,7 +170,7 @@ class Parts:
 
     @cached_property
     def _checker(self) -> Checker:
-        return Checker(warn_once_per_path())
+        return Checker(self._warn)
 
     def release(self) -> None:
         """Let go of the output files."""
@@ -230,7 +233,7 @@ class Parts:
 
     def missing_state(self, ticked: int) -> str:
         """Why what was *ticked* is not in the state, where it should be; "" if it is, or need not be."""
-        if not ticked or self.state or self._state_type is not None or self.is_used:
+        if not ticked or self.state or self._typed is not None or self.is_used:
             return ""
         return (
             f"cp.state is empty after {ticked:,} items: only their number is saved. Put what is done into it, "
@@ -266,10 +269,12 @@ class Parts:
         """
         loops = self.cut.settle(self.loops)
         values = checked_values(self.metadata, self.metadata.save_count + in_flight + 1, decision.reason)
+        wholly = is_last or not self.is_proven
         # Copies, for other threads may add to it meanwhile.
-        is_plain = self._state_type is None and type(self.state) is dict
-        state = self.state.copy() if is_plain else dict(typed.plain(self._state_type, self.state))
-        parts, collections = encode_state(state, self._checker, wholly=is_last)
+        is_dict = type(self.state) is dict and self._typed is None
+        state = self.state.copy() if is_dict else self._plain_state(wholly=wholly)
+        parts, collections = encode_state(state, self._checker, wholly=wholly)
+        self.is_proven = self.is_proven or self.has_done
         self.cut.keep_only([*collections.values(), *self.sinks.opened.values()])
         run = self._run or self._begin_run()
         run.ended, run.items, run.reason = at.isoformat(timespec="seconds"), values["processed_items"], decision.reason
@@ -285,6 +290,18 @@ class Parts:
             first=self.sinks.syncs() if self.sinks.opened else (),
             is_last=is_last,
         )
+
+    @property
+    def has_done(self) -> bool:
+        """Whether this run has done an item."""
+        return self.metadata.processed_items > self.items_before
+
+    def _plain_state(self, *, wholly: bool) -> dict[str, Any]:
+        if self._typed is not None:
+            return self._typed.plain(self.state, wholly=wholly)
+        if not isinstance(self.state, dict):
+            raise StateEncodeError("$.state", f"cp.state must stay a dict, not become a {type(self.state).__name__}")
+        return dict(self.state)
 
     def _encoded_sections(self, decision: Decision, session: Session) -> dict[str, bytes]:
         saved = self.saved

@@ -209,7 +209,7 @@ class Operation:
         self._is_postponed = False
         if decision is not None:
             self._is_postponed = not (yield from self._save(decision, wait=False))
-        elif not self._is_probed:
+        elif not self.parts.is_proven and (self.parts.has_done or not self._is_probed):
             self.writer.probe(partial(self._capture, self.session.demand("", now=at.monotonic)))
         self._is_probed = True
         if self._asked is not None:
@@ -401,7 +401,7 @@ class Operation:
         if seconds < _FOR_EVER:
             self._alarm = self._alarm or Alarm(self.clock, self.wake)
             self._alarm.ring_within(seconds)
-        return plan.items
+        return plan.items if self.parts.is_proven else 1
 
     # -- close
 

@@ -25,7 +25,7 @@ from .._format import journal
 from .._format.journal import Position
 from .._format.restore import Restored, good_previous, restore
 from .._format.sections import summary_of
-from .._json import encode
+from .._json import encode, step
 from .._models import CheckpointMetadata
 from .._runtime.steps import Steps
 from .._text import command_for
@@ -213,9 +213,9 @@ class Writer:
         """Encode what *take* gives, and throw it away: it raises at the first item what a save would raise later."""
         with self._held:
             save = take()
-            for collection in save.collections.values():
+            for name, collection in save.collections.items():
                 try:
-                    deque(collection.begin_snapshot(), maxlen=0)
+                    encode(collection.begin(), f"$.state{step(name)}")
                 finally:
                     collection.rollback()
         encode(save.values, "$.metadata")

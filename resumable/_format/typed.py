@@ -1,8 +1,16 @@
-"""State of a given type, to plain JSON and back: dataclasses, ``msgspec.Struct``, pydantic models, what is in them."""
+"""State of a given type, to plain JSON and back: dataclasses, ``msgspec.Struct``, pydantic models, what is in them.
+
+Nothing is saved that does not come back: what was encoded is decoded, compared, and encoded again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+import dataclasses
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from pathlib import PurePath
 from typing import Any
 
@@ -10,12 +18,235 @@ import msgspec
 
 from .._errors import InputChangedError, StateEncodeError
 from .._json import check, decode, encode
+from .._runtime.interpreter import collector_paused
 from .._text import command_for
+from .roundtrip import differences
 
 _BYTES_IN_PYDANTIC = (
     "a pydantic model saves bytes that are no UTF-8 only with "
     "model_config = ConfigDict(ser_json_bytes='base64', val_json_bytes='base64')"
 )
+_UNDECODABLE = (msgspec.ValidationError, ValueError, TypeError, NotImplementedError, RecursionError)
+_MANY = 512
+"""Containers with so many entries are looked at in parts."""
+_NEWEST = 128
+_PARTS = 64
+_MOST_AT_ONCE = 1 << 16
+"""Bytes of JSON that are decoded and compared at each save between the first item and the end; larger ones in turn."""
+
+
+class TypedState:
+    """A state of one *kind* at each save: as plain JSON, and tried whether it comes back.
+
+    It is tried wholly on demand. Else the newest entries of a large container are, and a share of the others in turns.
+
+    Args:
+        warn: Called with what will come back otherwise, and is still right.
+
+    Raises:
+        TypeError: No state of this kind could come back.
+    """
+
+    def __init__(self, kind: type[Any], warn: Callable[[str], None]) -> None:
+        refuse_impossible(kind)
+        self._kind = kind
+        self._warn = warn
+        self._turn = 0
+
+    def plain(self, state: Any, *, wholly: bool) -> dict[str, Any]:
+        """*state* as a dict for the document. Raises what :func:`plain` raises, too.
+
+        Raises:
+            StateEncodeError: It would not come back as it is; the text says where and what to do.
+        """
+        with collector_paused():  # it would go through all that is built here, several times
+            value = plain(self._kind, state)
+            if wholly:
+                self._try(state, value)
+            else:
+                self._try_part(state)
+            return value
+
+    def _try_part(self, state: Any) -> None:
+        self._turn += 1
+        part = _part(state, self._turn)
+        try:
+            value = plain(self._kind, part)
+            if self._turn % (1 + len(encode(value)) // _MOST_AT_ONCE) == 0:
+                self._try(part, value)
+        except StateEncodeError:
+            # A class may demand that its fields fit together, which parts of them do not: the whole counts.
+            self._try(state, plain(self._kind, state))
+
+    def _try(self, state: Any, value: dict[str, Any]) -> None:
+        if type(state) is not self._kind:
+            reason = f"a {type(state).__name__} would come back as a {self._kind.__name__}; give state= its own class"
+            raise StateEncodeError("$.state", reason)
+        try:
+            back = _converted(self._kind, value)
+        except _UNDECODABLE as error:
+            path, reason = _place_and_reason(error)
+            raise StateEncodeError(path, f"it could not be loaded again: {reason}; {_DECLARE}") from None
+        for wrong in differences(state, back, "$.state", self._warn):
+            if not wrong.is_left_out:
+                raise StateEncodeError(wrong.path, wrong.reason)
+            self._warn(
+                f"{wrong.path} is not saved, for it is private or excluded: the next run begins with its default"
+            )
+        if not self._is_encoded_alike(back, state, value):
+            raise StateEncodeError("$.state", "once loaded and saved again, it is another one; look at its serializers")
+
+    def _is_encoded_alike(self, back: Any, state: Any, value: Any) -> bool:
+        if hasattr(self._kind, "model_dump_json"):
+            again = plain(self._kind, back)
+        elif _to_json(back) == _to_json(state):
+            return True
+        else:
+            again = plain(self._kind, back)
+        return bool(again == value or _in_one_order(again) == _in_one_order(value))
+
+
+_DECLARE = "put in what its type declares, or declare what you put in"
+
+
+def _part(value: Any, turn: int, depth: int = 3) -> Any:
+    """*value*, its large containers cut down to what this turn looks at."""
+    kind = type(value)
+    if kind in (list, dict, set):
+        if len(value) >= _MANY:
+            return _share(value, turn % _PARTS)
+        if kind is list or not depth:
+            return value
+        return {key: _part(item, turn, depth - 1) for key, item in value.items()} if kind is dict else value
+    names = _names_of(kind) if depth else ()
+    parts = {name: _part(item, turn, depth - 1) for name in names if (item := getattr(value, name, None)) is not None}
+    changed = {name: part for name, part in parts.items() if part is not getattr(value, name)}
+    if not changed:
+        return value
+    result = copy.copy(value)
+    for name, part in changed.items():
+        _set_field(result, name, part)
+    return result
+
+
+def _share(value: Any, turn: int) -> Any:
+    begin, end = len(value) * turn // _PARTS, min(len(value) * (turn + 1) // _PARTS, len(value) * turn // _PARTS + 2048)
+    if isinstance(value, dict):
+        return dict(chain(islice(value.items(), begin, end), islice(reversed(value.items()), _NEWEST)))
+    if isinstance(value, list):
+        return [*value[begin:end], *value[max(end, len(value) - _NEWEST) :]]
+    return set(islice(value, begin, end))
+
+
+def _set_field(value: Any, name: str, part: Any) -> None:
+    if hasattr(type(value), "__struct_fields__"):
+        msgspec.structs.force_setattr(value, name, part)
+    elif hasattr(value, "__dict__"):
+        value.__dict__[name] = part  # past frozen classes and validators
+    else:
+        object.__setattr__(value, name, part)
+
+
+def _names_of(kind: Any) -> Iterable[str]:
+    if dataclasses.is_dataclass(kind):
+        return [field.name for field in dataclasses.fields(kind)]
+    return getattr(kind, "__struct_fields__", None) or getattr(kind, "__pydantic_fields__", None) or ()
+
+
+def _in_one_order(value: Any) -> Any:
+    """*value* with all arrays sorted: a set has no order."""
+    if isinstance(value, dict):
+        return {key: _in_one_order(item) for key, item in value.items()}
+    return sorted(map(_in_one_order, value), key=encode) if isinstance(value, list) else value
+
+
+def _place_and_reason(error: Any) -> tuple[str, str]:
+    """Where decoding failed, and why, without the words of the package that found it."""
+    if callable(getattr(error, "errors", None)):
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        steps = (f"[{one}]" if isinstance(one, int) else f".{one}" for one in first["loc"])
+        return "$.state" + "".join(steps), str(first["msg"])
+    text = str(error)
+    found = re.fullmatch(r"(.*) - at `(?:key in )?\$(.*)`", text, re.DOTALL)
+    return (f"$.state{found[2]}", found[1]) if found else ("$.state", text)
+
+
+# -- what no save can mend --------------------------------------------------------------------------------------------
+
+
+def refuse_impossible(kind: type[Any]) -> None:
+    """Refuse a type that can never come back, before any work is done.
+
+    Raises:
+        TypeError: It names the field, where it is known.
+    """
+    if hasattr(kind, "model_validate_json"):
+        _refuse_impossible_model(kind)
+        return
+    try:
+        msgspec.json.Decoder(kind, dec_hook=_decode)  # a union that JSON cannot tell apart
+        info = msgspec.inspect.type_info(kind)
+    except TypeError as error:
+        reason = " ".join(str(error).split())
+        raise TypeError(f"state={kind.__name__} could not be loaded again: {reason}") from None
+    for path, custom in _foreign(info, kind.__name__, set()):
+        if not (isinstance(custom, type) and issubclass(custom, PurePath)):
+            name = str(getattr(custom, "__name__", custom))
+            raise TypeError(
+                f"state={kind.__name__} could not be loaded again: {path} is a {name}, which has no form in JSON; "
+                f"{_INSTEAD.get(name, 'use a dataclass, plain values, or keep it out of the state')}"
+            )
+
+
+_INSTEAD = {
+    "Counter": "use dict[str, int]",
+    "OrderedDict": "use dict, which keeps its order",
+    "defaultdict": "use dict, with setdefault or get",
+    "deque": "use list",
+    "complex": "use tuple[float, float]",
+    "ZoneInfo": "keep its name, a str",
+}
+
+
+def _foreign(info: Any, path: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
+    """Classes that only a hook could decode, in the type that *info* describes."""
+    if isinstance(info, msgspec.inspect.CustomType):
+        yield path, info.cls
+        return
+    if getattr(info, "cls", None) in seen:
+        return
+    seen |= {info.cls} if hasattr(info, "cls") else set()
+    for field in getattr(info, "fields", ()):
+        yield from _foreign(field.type, f"{path}.{field.name}", seen)
+    for name in ("item_type", "key_type", "value_type", "type"):
+        inner = getattr(info, name, None)
+        if isinstance(inner, msgspec.inspect.Type):
+            yield from _foreign(inner, f"{path}[]", seen)
+    for inner in (*getattr(info, "types", ()), *getattr(info, "item_types", ())):
+        yield from _foreign(inner, path, seen)
+
+
+def _refuse_impossible_model(kind: Any) -> None:
+    """A class that pydantic only recognizes has no form in JSON, unless the model gives it one itself."""
+    made = kind.__pydantic_decorators__
+    has_own_form = any((made.field_serializers, made.model_serializers, made.field_validators, made.model_validators))
+    if has_own_form or any(field.metadata or field.exclude for field in kind.__pydantic_fields__.values()):
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            kind.model_json_schema(mode="validation")
+    except Exception as error:
+        if "JSON" in type(error).__name__ or "Json" in type(error).__name__:
+            found = re.search(r"<class '([^']*)'>", str(error))
+            what = f"a field is {found[1]}, which" if found else "a field"
+            raise TypeError(
+                f"state={kind.__name__} could not be loaded again: {what} has no form in JSON; give it a serializer "
+                "and a validator, or keep it out of the state"
+            ) from None
+
+
+# -- out of a checkpoint ----------------------------------------------------------------------------------------------
 
 
 def restored(operation_id: str, kind: type[Any], saved: Mapping[str, Any] | None) -> Any:
@@ -34,10 +265,65 @@ def restored(operation_id: str, kind: type[Any], saved: Mapping[str, Any] | None
     except (msgspec.ValidationError, ValueError) as error:
         raise _misfit(operation_id, kind, [str(error)]) from None
     # A field that was renamed would begin anew, and what it held would be gone with the next save.
-    lost = saved.keys() - plain(kind, state).keys()
-    if lost:
+    if plain(kind, state) != saved and (lost := list(islice(_unknown(saved, state, ""), 5))):
         raise _misfit(operation_id, kind, [f"it has no field {name!r}" for name in sorted(lost)])
     return state
+
+
+def _unknown(saved: Any, state: Any, path: str) -> Iterator[str]:
+    """The paths of saved fields that *state*, made of it, has no room for.
+
+    The saved form and the object are gone through together: the object knows which member of a union it is.
+    """
+    pairs: Iterable[tuple[str, Any, Any]] = ()
+    if isinstance(saved, list) and isinstance(state, (list, tuple)):
+        pairs = ((f"{path}[{index}]", *pair) for index, pair in enumerate(zip(saved, state, strict=False)))
+    elif isinstance(saved, dict) and isinstance(state, dict):
+        values = zip(saved.items(), state.values(), strict=False)
+        pairs = ((f"{path}[{key!r}]", one, two) for (key, one), two in values)
+    elif isinstance(saved, dict) and (names := _names_in_json(state)) is not None:
+        yield from (f"{path}.{name}".lstrip(".") for name in saved if name not in names)
+        known = ((name, names[name], one) for name, one in saved.items() if names.get(name))
+        pairs = ((f"{path}.{name}", one, getattr(state, field, None)) for name, field, one in known)
+    for where, one, two in pairs:
+        if isinstance(one, (dict, list)):
+            yield from _unknown(one, two, where.lstrip("."))
+
+
+def _names_in_json(state: Any) -> dict[str, str] | None:
+    """The field behind each name that may stand in the saved form; "" for none."""
+    kind = type(state)
+    if hasattr(kind, "__struct_fields__"):
+        tag = kind.__struct_config__.tag_field
+        names = dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
+        return names | ({tag: ""} if tag else {})
+    if dataclasses.is_dataclass(kind):
+        return {field.name: field.name for field in dataclasses.fields(kind)}
+    if hasattr(kind, "__pydantic_fields__"):
+        config = kind.model_config
+        by_name = bool(config.get("populate_by_name") or config.get("validate_by_name"))
+        known: dict[str, str] = dict.fromkeys(state.__pydantic_extra__ or {}, "")
+        for name, field in kind.__pydantic_fields__.items():
+            for shown in _names_of_field(name, field, by_name=by_name):
+                known[shown] = name
+        return known
+    return None
+
+
+def _names_of_field(name: str, field: Any, *, by_name: bool) -> list[str]:
+    """The names under which pydantic reads a field."""
+    alias = field.validation_alias
+    if alias is None:
+        return [name]
+    choices = getattr(alias, "choices", [alias])
+    names = [one if isinstance(one, str) else str(one.path[0]) for one in choices]
+    return [*names, name] if by_name else names
+
+
+def _converted(kind: type[Any], saved: Mapping[str, Any]) -> Any:
+    if hasattr(kind, "model_validate_json"):
+        return kind.model_validate_json(encode(saved))
+    return msgspec.convert(saved, kind, dec_hook=_decode, str_keys=True)
 
 
 def _misfit(operation_id: str, kind: type[Any], reasons: list[str]) -> InputChangedError:
@@ -52,19 +338,18 @@ def _misfit(operation_id: str, kind: type[Any], reasons: list[str]) -> InputChan
     )
 
 
-def plain(kind: type[Any] | None, state: Any) -> dict[str, Any]:
+# -- into plain JSON --------------------------------------------------------------------------------------------------
+
+
+def plain(kind: type[Any], state: Any) -> dict[str, Any]:
     """*state* as a dict for the document.
 
     Raises:
-        StateEncodeError: It is no dict, and none of the kinds above.
+        StateEncodeError: It is none of the kinds above, or JSON cannot hold what is in it.
     """
-    if kind is None:
-        if not isinstance(state, dict):
-            raise StateEncodeError("$.state", f"cp.state must stay a dict, not become a {type(state).__name__}")
-        return state
     try:
         if hasattr(state, "model_dump"):
-            value = state.model_dump(mode="json", by_alias=True, round_trip=True)
+            value = state.model_dump(mode="json", by_alias=True, round_trip=True, warnings=False)
         else:
             value = msgspec.to_builtins(state, enc_hook=_encode, str_keys=True)
         # What JSON would change silently, such as NaN, shows only in the plain form.
@@ -73,16 +358,30 @@ def plain(kind: type[Any] | None, state: Any) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise StateEncodeError("$.state", f"{error}; {_BYTES_IN_PYDANTIC}") from error
     except (TypeError, NotImplementedError, ValueError, RecursionError) as error:
-        raise StateEncodeError("$.state", str(error)) from error
+        raise StateEncodeError(_field_that_fails(state), str(error)) from error
     if not isinstance(value, dict):
         raise StateEncodeError("$.state", f"a {kind.__name__} is not saved as a JSON object")
     return value
 
 
+def _field_that_fails(state: Any) -> str:
+    for name in _names_of(type(state)):
+        try:
+            if not hasattr(state, "model_dump"):
+                _to_json(getattr(state, name, None))
+        except Exception:
+            return f"$.state.{name}"
+    return "$.state"
+
+
+def _to_json(value: Any) -> bytes:
+    return msgspec.json.encode(value, enc_hook=_encode)
+
+
 def _encode(value: Any) -> Any:
     if isinstance(value, PurePath):
         return str(value)
-    raise NotImplementedError(f"a {type(value).__name__} cannot be saved")
+    raise NotImplementedError(f"a {type(value).__name__} has no form in JSON; keep plain values instead")
 
 
 def _decode(kind: type[Any], value: Any) -> Any:

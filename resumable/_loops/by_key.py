@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from .._json import check_unicode
+from .._text import shortened
 from . import fingerprint
 from .by_position import ItemKey, Ledger, Saved, opened
+
+_log = logging.getLogger("resumable")
 
 
 class KeyLedger(Ledger):
@@ -27,6 +32,10 @@ class KeyLedger(Ledger):
         # Append-only, so that a save in another thread can copy it at any moment.
         self._order = keys_from(opened(operation_id, saved, "key"))
         self._known = set(self._order)
+        # Keys of earlier runs that this one has not met yet: a key that is met twice stands at two items.
+        self._earlier = set(self._order)
+        self._operation_id = operation_id
+        self._has_told = False
         if len(self._known) < len(self._order):
             raise ValueError("a saved key stands twice")
         self._handed: set[ItemKey] = set()
@@ -41,6 +50,7 @@ class KeyLedger(Ledger):
         """Look at the next *item*; False if its key is done. Else the key stands next in order, and counts later."""
         key = self._key(item)
         if key in self._known:
+            self._note_met(key)
             return False
         self._known.add(key)
         self._order.append(key)
@@ -50,9 +60,22 @@ class KeyLedger(Ledger):
         """Give the key of an *item* that is to be worked on; None if it is done, or handed out already."""
         key = self._key(item)
         if key in self._known or key in self._handed:
+            self._note_met(key)
             return None
         self._handed.add(key)
         return key
+
+    def _note_met(self, key: ItemKey) -> None:
+        if key in self._earlier:
+            self._earlier.discard(key)
+        elif not self._has_told:
+            self._has_told = True
+            _log.warning(
+                "%s: %s is the key of several items; only the first item of a key is done, the others are left out. "
+                "If they are not the same work, give a key that is unique",
+                self._operation_id,
+                shortened(key),
+            )
 
     def add(self, key: ItemKey) -> None:
         """The item with *key*, which was handed out, is done."""
@@ -74,7 +97,9 @@ class KeyLedger(Ledger):
 
     def _key(self, item: Any) -> ItemKey:
         key = self._key_of(item)
-        return key if type(key) is str or type(key) is int else _plain_key(key)
+        if type(key) is int or (type(key) is str and key.isascii()):
+            return key
+        return _plain_key(key)
 
     def as_now(self, position: int) -> Callable[[], dict[str, Any]]:
         order = self._order
@@ -111,6 +136,7 @@ def key_function(key: Callable[[Any], Any] | str) -> Callable[[Any], Any]:
 
 def _plain_key(key: Any) -> ItemKey:
     if isinstance(key, str):
+        check_unicode(key, f"the key {shortened(key)}", "give one that is, as key=ascii does")
         return str.__str__(key)
     if not isinstance(key, bool) and hasattr(type(key), "__index__"):
         return operator.index(key)

@@ -21,6 +21,9 @@ ItemKey = str | int
 Saved = Mapping[str, Any]
 """A loop's saved form: plain JSON."""
 
+_LOOKED_AT = 10_000
+"""So many items before and behind its old place are looked at, to find the last done one again."""
+
 _WAYS = {
     "key": ("by key", "with key=..."),
     "position": ("by position", "remaining(...) without key"),
@@ -173,7 +176,8 @@ class PositionLedger(Ledger):
         if expected is not None:
             self._compare(expected, item)
         if self.is_full:
-            self._passed_roll = _fingerprint.roll(self._passed_roll, _fingerprint.digest(item))
+            digest = _fingerprint.digest_at(self._passed, item)
+            self._passed_roll = _fingerprint.roll(self._passed_roll, digest)
         self._passed += 1
 
     def check_passed(self) -> None:
@@ -198,13 +202,30 @@ class PositionLedger(Ledger):
         """*length* items are there now; None if that is not known."""
         if None not in (self.total, self._expected_total) and self.total != self._expected_total:
             self._differences.append(f"there were {self._expected_total:,} items, there are {self.total:,} now")
-        ways_out = [
-            f"go on at items[{self.start}] of the new input:  remaining(..., fingerprint=None)",
-            f"start over:  {command_for('rm', self._operation_id)}",
+        ways_on = [] if length is not None and length <= self.start else [self._way_on()]
+        ways_back = [
+            f"start over, which does all items again:  {command_for('rm', self._operation_id)}",
             "start over, and from then on let order and number change:  remaining(..., key=...)",
         ]
-        is_over = length is not None and length <= self.start
-        raise InputChangedError(self._operation_id, self._differences, ways_out[is_over:])
+        raise InputChangedError(self._operation_id, self._differences, [*self._ways_behind(), *ways_on, *ways_back])
+
+    def _way_on(self) -> str:
+        return (
+            f"go on at items[{self.start}] of the new input:  remaining(..., fingerprint=None)  If items before it "
+            "were removed, as many are skipped and never done; if items were put in, as many are done again"
+        )
+
+    def _ways_behind(self) -> list[str]:
+        """Where the last done item stands in the new input, if that can be found."""
+        last = self._samples.expected.get(self.start - 1)
+        found = _found(last, self._items) if last is not None else None
+        if last is None or found is None or found + 1 == self.start:
+            return []
+        return [
+            f"go on behind the last done item, {last.shown}, which is items[{found}] now:  "
+            f"{command_for('rm', self._operation_id)}  and  remaining(items[{found + 1}:])  What was put in before it "
+            "is skipped; state and outputs begin anew"
+        ]
 
     # -- what is saved
 
@@ -229,7 +250,8 @@ class PositionLedger(Ledger):
 
     def _roll(self, item: Any) -> None:
         count, rolled = self._rolls[-1]
-        self._rolls = (*self._rolls[-3:], (count + 1, _fingerprint.roll(rolled or "", _fingerprint.digest(item))))
+        digest = _fingerprint.digest_at(count, item)
+        self._rolls = (*self._rolls[-3:], (count + 1, _fingerprint.roll(rolled or "", digest)))
 
     def _rolled_at(self, position: int) -> tuple[int, str | None]:
         """The digest of the first *position* items; of more, if another thread asks and *position* lies behind."""
@@ -262,6 +284,15 @@ def count_from(saved: Saved, name: str) -> int:
     if type(value) is not int or value < 0:
         raise ValueError(f"a saved {name} must be an int >= 0, not {value!r:.80}")
     return value
+
+
+def _found(last: Sample, items: Any) -> int | None:
+    """Where the item that *last* was made of stands among *items*, if it does so once; looks near its old place."""
+    if not sources.is_indexed(items):
+        return None
+    near = range(max(0, last.position - _LOOKED_AT), min(len(items), last.position + _LOOKED_AT))
+    places = [place for place in near if _fingerprint.digest_at(place, items[place]) == last.digest]
+    return places[0] if len(places) == 1 else None
 
 
 def _advance(items: Iterator[Any], count: int) -> int:

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from . import values
+
 SHOWN_LETTERS = 80
 """This much of an item's repr is kept, to say what changed."""
 
@@ -26,7 +28,7 @@ class Sample(NamedTuple):
 
     def difference(self, item: object) -> str | None:
         """Say how *item* differs from the remembered one; None if it does not."""
-        if digest(item) == self.digest:
+        if digest_at(self.position, item) == self.digest:
             return None
         shown = show(item)
         if shown == self.shown:
@@ -74,14 +76,34 @@ class Samples:
 
 
 def sample(position: int, item: object) -> Sample:
-    return Sample(position, digest(item), show(item))
+    """A sample of *item*. Raises what :func:`digest_at` raises."""
+    return Sample(position, digest_at(position, item), show(item))
+
+
+def digest_at(position: int, item: object) -> str:
+    """The digest of the item at *position*.
+
+    Raises:
+        ValuelessError: It has no value. The text says what to do, once for the whole input.
+    """
+    try:
+        return digest(item)
+    except values.ValuelessError as error:
+        raise values.ValuelessError(
+            f"items[{position}] is or holds a {error}, which has no value that another run could compare. Give "
+            "key=..., which names each item, as in key=lambda item: item.id. If the order and number of the items "
+            "never change, remaining(..., fingerprint=None) compares nothing"
+        ) from None
 
 
 def digest(item: object) -> str:
-    """Give 16 hex digits, equal in every process for equal items; never raises.
+    """Give 16 hex digits, equal in every process for equal items.
 
-    They are made from canonical JSON where JSON can hold the item (dataclasses and dates, too), else from its repr.
-    If the repr only names an address, nothing but the type counts.
+    They are made from canonical JSON where JSON can hold the item (dataclasses and dates, too), else from what it holds
+    (see :mod:`.values`) or from its repr.
+
+    Raises:
+        ValuelessError: It has no value: its repr names an address, as that of an open file or of an ORM's row does.
     """
     return sha256(_canonical(item)).hexdigest()[:16]
 
@@ -93,7 +115,10 @@ def roll(rolled: str, digest: str) -> str:
 
 def show(item: object) -> str:
     """Give the repr on one line of at most 80 letters; never raises."""
-    text = " ".join(_stable_repr(item).split())
+    try:
+        text = " ".join(values.stable_repr(item).split())
+    except values.ValuelessError as error:
+        text = f"<{error}>"
     return text if len(text) <= SHOWN_LETTERS else text[: SHOWN_LETTERS - 1] + "…"
 
 
@@ -132,28 +157,23 @@ def _is_kept(position: int) -> bool:
 
 
 def _canonical(item: object) -> bytes:
+    if isinstance(item, values.NAMED):
+        return values.stable_repr(item).encode("utf-8", "backslashreplace")
     try:
         return _encoder.encode(item)
+    except values.ValuelessError:
+        raise
     except Exception:
-        return _stable_repr(item).encode("utf-8", "backslashreplace")
+        return _fallback(item)
 
 
-def _plain(item: object) -> str:
-    """Replace a part that JSON cannot hold."""
-    return str(item) if isinstance(item, os.PathLike) else _stable_repr(item)
-
-
-def _stable_repr(item: object) -> str:
-    """The repr, or the type's name where the repr would not be the same in another process."""
-    name = f"<{type(item).__module__}.{type(item).__qualname__}>"
-    if isinstance(item, (set, frozenset)):
-        # Text hashes differently in every process, and so a set's order does.
-        return "{" + ", ".join(sorted(map(_stable_repr, item))) + "}"
+def _fallback(item: Any) -> bytes:
     try:
-        text = repr(item)
-    except Exception:
-        return name
-    return name if " at 0x" in text else text
+        form = values.stand_in(item)
+        text = form if isinstance(form, str) else repr(form)
+    except RecursionError:
+        text = values.stable_repr(item)
+    return text.encode("utf-8", "backslashreplace")
 
 
-_encoder = msgspec.json.Encoder(enc_hook=_plain, order="deterministic")
+_encoder = msgspec.json.Encoder(enc_hook=values.stand_in, order="deterministic")

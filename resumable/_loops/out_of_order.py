@@ -138,7 +138,7 @@ class OutOfOrderLedger(Ledger):
             self._fail(difference)
 
     def _fail(self, difference: str) -> NoReturn:
-        start_over = f"start over:  {command_for('rm', self._operation_id)}"
+        start_over = f"start over, which does all items again:  {command_for('rm', self._operation_id)}"
         with_key = "start over, and from then on let order and number change:  map(..., key=...)"
         raise InputChangedError(self._operation_id, [difference], [start_over, with_key])
 

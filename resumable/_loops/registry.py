@@ -19,6 +19,7 @@ from .by_position import ItemKey, Saved
 from .edited import moved_from
 from .loop import Loop, mapped_item
 from .sites import Level, Site
+from .values import ValuelessError
 from .view import LoopView
 
 Make = Callable[[str, dict[str, Any] | None], Loop[Any]]
@@ -209,6 +210,8 @@ class LoopRegistry:
     def _make(self, make: Make, name: str, saved: dict[str, Any] | None) -> Loop[Any]:
         try:
             return make(name, saved)
+        except ValuelessError:
+            raise
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             if saved is None:
                 raise

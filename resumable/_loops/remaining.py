@@ -316,6 +316,7 @@ def remaining(
         TypeError: If *items* is text, a set without key, or no iterable.
         ValueError: If *saved* cannot have come from a loop.
     """
+    items = sources.as_input(items)
     sources.refuse(items, has_key=key is not None)
     ledger = _ledger(owner, items, saved, key, fingerprint)
     if has_gil():
@@ -333,6 +334,7 @@ def remaining_async(
     saved: Saved | None = None,
 ) -> AsyncRemaining[T]:
     """Make a loop for ``async for``, over plain or async items. See :func:`remaining`."""
+    items = sources.as_input(items)
     sources.refuse(items, has_key=key is not None, is_async=True)
     return AsyncRemaining(items, owner, _ledger(owner, items, saved, key, fingerprint), name)
 

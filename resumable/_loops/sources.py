@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from itertools import islice
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any, TypeVar, cast
@@ -16,6 +25,33 @@ SEEKABLE = (list, tuple, range)
 _EMPTY: dict[object, object] = {}
 # Their iterators run no Python code, so that nothing can happen while a loop asks them for an item.
 _BUILT_IN = (*SEEKABLE, dict, deque, *map(type, (_EMPTY.keys(), _EMPTY.values(), _EMPTY.items())))
+
+
+class Indexed(Sequence[T]):
+    """A data set that has ``__len__`` and ``__getitem__`` only, as those of the training libraries do.
+
+    Going through it stops at its length: not all of them raise IndexError there.
+    """
+
+    def __init__(self, items: Any) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, position: Any) -> Any:
+        return self._items[position]
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self._items.__getitem__, range(len(self._items)))
+
+
+def as_input(items: Any) -> Any:
+    """*items*, as a sequence if it can only be indexed."""
+    kind = type(items)
+    is_iterable = isinstance(items, (Iterable, AsyncIterable, Mapping))
+    is_indexed = hasattr(kind, "__len__") and hasattr(kind, "__getitem__")
+    return Indexed(items) if is_indexed and not is_iterable and not isinstance(items, type) else items
 
 
 def refuse(items: object, *, has_key: bool, is_async: bool = False) -> None:

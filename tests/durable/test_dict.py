@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -194,24 +195,67 @@ def test_a_key_of_a_subclass_of_str_becomes_a_str() -> None:
     assert [type(key) for key in files._dirty] == [str]
 
 
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for level in range(levels):
+        value = [value] if level % 2 else {"k": value}
+    return value
+
+
+def test_good_values_are_taken() -> None:
+    values = [nested(199), 1 << 70, -0.0, 1e308, "é€𝄞", None, True, {"é": ["x", 1.5, {}]}, (1, 2), [1.0, 2]]
+    files = DurableDict({})
+    for number, value in enumerate(values):
+        files[str(number)] = value
+    files["é"] = files["0"]
+
+    assert len(saved(files)["set"]) == 11
+
+
+def test_a_key_that_is_not_unicode_is_refused() -> None:
+    files = DurableDict()
+    for assign in (files.__setitem__, files.setdefault):
+        with pytest.raises(StateEncodeError, match="lone surrogate"):
+            assign("caf\udce9", 1)
+    assert files == {}
+
+
 @pytest.mark.parametrize(
     ("value", "path"),
     [
         pytest.param({"x": {1: 2}}, r"\$\.state\.files\.a\.x", id="number as key"),
         pytest.param({"when": {1, 2}}, r"\$\.state\.files\.a\.when", id="set"),
         pytest.param([1.0, float("inf")], r"\$\.state\.files\.a\[1\]", id="infinite"),
+        pytest.param({"x": float("nan")}, r"\$\.state\.files\.a\.x .* keep None", id="NaN"),
+        pytest.param("\ud83d", r"\$\.state\.files\.a .* lone surrogate", id="half an emoji"),
+        pytest.param({"x": ["\ud83d"]}, r"\$\.state\.files\.a\.x\[0\] .* lone surrogate", id="half an emoji inside"),
+        pytest.param({"\ud83d": 1}, r"\$\.state\.files\.a .* lone surrogate", id="half an emoji as a key"),
+        pytest.param({"x": datetime(2026, 1, 1)}, r"\$\.state\.files\.a\.x .* x\.isoformat\(\)", id="datetime"),
+        pytest.param(nested(200), r"deeper than 200 levels", id="too deep"),
     ],
 )
-def test_what_json_cannot_hold_is_refused_at_the_save_with_its_path_and_no_save_begins(value: Any, path: str) -> None:
+def test_what_json_cannot_hold_is_refused_at_its_assignment_with_its_path(value: Any, path: str) -> None:
     files = DurableDict(path="$.state.files")
-    files["a"] = value
     files["b"] = 1
 
-    with pytest.raises(StateEncodeError, match=path):
+    for assign in (files.__setitem__, files.setdefault, lambda key, value: files.update({key: value})):
+        with pytest.raises(StateEncodeError, match=path):
+            assign("a", value)
+
+    assert saved(files) == {"set": {"b": 1}} == {"set": dict(files)}
+
+
+def test_what_a_value_was_changed_to_is_refused_at_the_save_and_no_save_begins() -> None:
+    files, value = DurableDict(path="$.state.files"), {"n": 1.0}
+    files["a"] = value
+    files["b"] = 1
+    value["n"] = float("nan")
+
+    with pytest.raises(StateEncodeError, match=r"\$\.state\.files\.a\.n"):
         files.begin()
 
     files["a"] = 1
-    assert saved(files) == {"set": {"b": 1, "a": 1}} == {"set": dict(files)}
+    assert saved(files) == {"set": {"a": 1, "b": 1}} == {"set": dict(files)}
 
 
 def test_a_snapshot_begins_no_save() -> None:

@@ -51,7 +51,7 @@ def test_a_set_pops_until_it_is_empty() -> None:
         done.remove("a")
 
 
-@pytest.mark.parametrize("member", [(1, 2), b"a", float("nan")], ids=str)
+@pytest.mark.parametrize("member", [(1, 2), b"a", float("nan"), "\ud83d"], ids=ascii)
 def test_a_member_that_json_cannot_hold_is_refused_at_once(member: Any) -> None:
     with pytest.raises(StateEncodeError):
         DurableSet().add(member)

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from resumable import CheckpointCorruptError, InputChangedError, StoreError, checkpointed, every
+from resumable import CheckpointCorruptError, InputChangedError, StateEncodeError, StoreError, checkpointed, every
 from resumable.stores import MemoryStore
 from tests.faults.hostile import signed
 from tests.support.stores import DictStore, put
@@ -276,3 +276,16 @@ def test_a_hostile_position_is_damage(saved: object, tmp_path: Path) -> None:
     with pytest.raises(CheckpointCorruptError), checkpointed("job", store=store) as cp:
         cp.sink(rows)
     assert rows.read_text() == "a row\n"
+
+
+def test_text_that_is_not_unicode_costs_one_row(here: Path) -> None:
+    """The error names the file and what to do."""
+    told = r"rows\.txt cannot be saved: .*lone surrogate.*'replace'"
+    with pytest.raises(StateEncodeError, match=told), checkpointed("job") as cp:  # noqa: PT012
+        rows = cp.sink("rows.txt")
+        for number in cp.remaining(range(20)):
+            rows.write("half an emoji \ud83d\n" if number == 10 else f"row {number}\n")
+
+    assert (here / "rows.txt").read_text() == "".join(f"row {number}\n" for number in range(10))
+    with checkpointed("job", auto_cleanup=False) as cp:
+        assert cp.processed_items == 10

@@ -270,7 +270,8 @@ class Model(RuleBasedStateMachine):
     @rule(where=st.sampled_from(["state", "mapping"]))
     def fail_to_encode(self, where: str) -> None:
         if where == "mapping":
-            self.files["bad"] = [{1, 2}]
+            bad = self.files["bad"] = [0]
+            bad[0] = {1, 2}  # type: ignore[call-overload]
         else:
             self.cp.state["bad"] = {1, 2}
         with pytest.raises(StateEncodeError):

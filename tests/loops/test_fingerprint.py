@@ -79,21 +79,19 @@ def test_other_values_count_by_their_parts_or_their_repr(one: object, other: obj
     assert len(digest(one)) == 16
 
 
-def test_of_an_object_without_a_stable_repr_only_the_type_counts() -> None:
-    """An address is another one in every run: the same input would be refused."""
-    assert digest(Opaque()) == digest(Opaque()) != digest(object())
-    assert digest([Opaque()]) == digest([Opaque()])
+def test_an_object_without_a_value_is_shown_by_its_class() -> None:
     assert show(Opaque()).endswith("Opaque>")
     assert " at 0x" not in show(Opaque())
 
 
-def test_no_item_makes_it_raise() -> None:
+def test_no_value_makes_it_raise() -> None:
     endless: list[Any] = []
     endless.append(endless)
 
-    for item in (Unfriendly(), endless, float("nan"), {(1, 2): 3}, 2**100, lambda: 0):
+    for item in (endless, float("nan"), {(1, 2): 3}, 2**100, lambda: 0):
         assert len(digest(item)) == 16
         assert len(show(item)) <= 80
+    assert show(Unfriendly()).endswith("Unfriendly>")
 
 
 def test_digests_are_the_same_in_another_process() -> None:

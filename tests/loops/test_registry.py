@@ -251,7 +251,7 @@ def test_the_way_to_start_over_names_the_directory_where_it_is_not_looked_for(
         run(manager, ["X", "b"])
 
     place = {".": "", "elsewhere": "--dir elsewhere ", "with blank": "--dir 'with blank' "}[where]
-    assert f"start over:  resumable rm {place}job" in raised.value.ways_out
+    assert f"start over, which does all items again:  resumable rm {place}job" in raised.value.ways_out
     assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
 
 

@@ -222,6 +222,7 @@ def map_loop(
     is_async: bool = False,
 ) -> MapLoop[T]:
     """Make a map's loop over the *items* that *saved* does not name as done. Raises what :func:`remaining` raises."""
+    items = sources.as_input(items)
     sources.refuse(items, has_key=key is not None, is_async=is_async)
     ledger: AnyOrderLedger
     if key is None:

@@ -1,0 +1,220 @@
+"""What an item is worth, where JSON cannot hold it: its bytes, its rows, its parts. Nothing is imported for that.
+
+A repr will not do: it leaves out the middle of arrays and frames, follows the width of the terminal and the print
+options, and for most objects gives an address, which is another one in every run.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+NAMED = (FunctionType, BuiltinFunctionType, MethodType, ModuleType, type)
+"""What is known by its name."""
+_ADDRESS = " at 0x"
+
+
+class ValuelessError(TypeError):
+    """An item has no value that could be compared with that of another run; its text names the class."""
+
+
+def stand_in(item: Any) -> Any:
+    """What JSON can hold instead of *item*, the same in every process for the same value.
+
+    Raises:
+        ValuelessError: There is nothing but the object itself.
+    """
+    if isinstance(item, os.PathLike):
+        return str(item)
+    for is_one, give in _KINDS:
+        if is_one(item):
+            try:
+                return [_name_of(type(item)), give(item)]
+            except ValuelessError:
+                raise
+            except Exception:  # whatever a foreign object thinks of it
+                continue
+    return stable_repr(item)
+
+
+def stable_repr(item: object) -> str:
+    """The repr.
+
+    Raises:
+        ValuelessError: It would not be the same in another process.
+    """
+    if isinstance(item, (set, frozenset)):
+        # Text hashes differently in every process, and so a set's order does.
+        return "{" + ", ".join(sorted(map(stable_repr, item))) + "}"
+    if isinstance(item, NAMED):
+        return _name_of(item)
+    try:
+        text = repr(item)
+    except Exception:
+        raise ValuelessError(_name_of(type(item))) from None
+    if _ADDRESS in text:
+        raise ValuelessError(_name_of(type(item)))
+    return text
+
+
+def _name_of(thing: Any) -> str:
+    return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', None) or thing.__name__}"
+
+
+# -- arrays and frames ------------------------------------------------------------------------------------------------
+
+
+def _is_from(*packages: str) -> Callable[[Any], bool]:
+    """Whether an object's class comes from one of *packages*, or is derived from one of theirs."""
+
+    def is_one(item: Any) -> bool:
+        return any(kind.__module__.partition(".")[0] in packages for kind in type(item).__mro__)
+
+    return is_one
+
+
+def _hex(raw: Any) -> str:
+    return sha256(raw).hexdigest()
+
+
+def _array(array: Any) -> Any:
+    """A numpy array or scalar: the bytes of its buffer, in the order of its indexes."""
+    if array.dtype.hasobject:
+        return [str(array.dtype), list(array.shape), _part(array.tolist())]
+    return [repr(array.dtype.descr), list(array.shape), _hex(array.tobytes())]
+
+
+def _is_tensor(item: Any) -> bool:
+    # Not whatever numpy would take: of a data set on a disk, it would read all.
+    return hasattr(type(item), "__array__") and (hasattr(item, "detach") or _is_from("jax", "jaxlib")(item))
+
+
+def _tensor(item: Any) -> Any:
+    on_host = item.detach().cpu() if hasattr(item, "detach") else item
+    return _array(on_host.__array__())
+
+
+def _picture(item: Any) -> Any:
+    """What shows its buffer as numpy's arrays do, such as an image of PIL."""
+    shown = item.__array_interface__
+    return [shown["typestr"], list(shown["shape"]), _hex(bytes(shown["data"]))]
+
+
+def _pandas(item: Any) -> Any:
+    """A frame, a series or an index; its own hash looks at each value."""
+    util = sys.modules["pandas"].util
+    columns = [[_label(name), str(dtype)] for name, dtype in _columns(item)]
+    try:
+        hashes: Any = _hex(util.hash_pandas_object(item).to_numpy().tobytes())
+    except TypeError:  # lists and dicts in it have no hash
+        hashes = _part([item.index.tolist(), item.to_numpy().tolist()])
+    return [columns, list(item.shape), hashes]
+
+
+def _columns(item: Any) -> Iterable[tuple[Any, Any]]:
+    return item.dtypes.items() if hasattr(item, "columns") else [(getattr(item, "name", None), item.dtype)]
+
+
+def _label(name: Any) -> Any:
+    return name if isinstance(name, str) else stable_repr(name)
+
+
+def _polars(item: Any) -> Any:
+    """A frame or a series; a lazy frame has no rows yet, but a plan that says where they come from."""
+    if hasattr(item, "explain"):
+        return item.explain(optimized=False)
+    frame = item if hasattr(item, "hash_rows") else item.to_frame()
+    columns = [[name, str(dtype)] for name, dtype in frame.schema.items()]
+    try:
+        hashes = frame.hash_rows(1, 2, 3, 4).to_list()
+    except Exception:  # nested columns have no hash
+        hashes = frame.rows()
+    return [columns, list(frame.shape), _hex(repr(hashes).encode("utf-8", "surrogatepass"))]
+
+
+def _arrow(item: Any) -> Any:
+    """A table, a batch or an array of pyarrow, however it is cut into chunks."""
+    arrow = sys.modules["pyarrow"]
+    if hasattr(item, "as_py"):
+        return [str(item.type), item.as_py()]
+    if not hasattr(item, "schema"):
+        item = arrow.table({"": item})
+    table = arrow.Table.from_batches([item]) if hasattr(item, "to_struct_array") and not _is_table(item) else item
+    batches = table.combine_chunks().to_batches()
+    # Slices keep the buffers of the whole; taken by index they have their own.
+    own = [arrow.Table.from_batches([batch]).take(list(range(batch.num_rows))) for batch in batches if batch.num_rows]
+    raw = [batch.serialize().to_pybytes() for table in own for batch in table.combine_chunks().to_batches()]
+    return [str(table.schema), table.num_rows, [_hex(one) for one in raw]]
+
+
+def _is_table(item: Any) -> bool:
+    return hasattr(item, "to_batches")
+
+
+# -- rows, models, parts ----------------------------------------------------------------------------------------------
+
+
+def _is_sqlite_row(item: Any) -> bool:
+    return isinstance(item, getattr(sys.modules.get("sqlite3"), "Row", ()))
+
+
+def _sqlite_row(row: Any) -> Any:
+    return [row.keys(), tuple(row)]  # not as a dict: two columns may have one name
+
+
+def _is_model(item: Any) -> bool:
+    return hasattr(type(item), "__pydantic_fields__") and hasattr(item, "__dict__")
+
+
+def _is_buffer(item: Any) -> bool:
+    try:
+        memoryview(item)
+    except TypeError:
+        return False
+    return True
+
+
+def _buffer(item: Any) -> Any:
+    view = memoryview(item)
+    return [view.format, list(view.shape or ()), _hex(view.tobytes())]
+
+
+def _mapping(item: Any) -> Any:
+    """A dict that JSON refused for its keys, or another mapping; the order of the keys does not count."""
+    pairs = [[stand_in(key) if not isinstance(key, str) else key, _part(value)] for key, value in item.items()]
+    return sorted(pairs, key=lambda pair: repr(pair[0]))
+
+
+def _part(value: Any) -> Any:
+    kinds = (str, int, float, bool, type(None))
+    return value if isinstance(value, kinds) else [_part(one) for one in value] if _is_row(value) else stand_in(value)
+
+
+def _is_row(value: Any) -> bool:
+    return type(value) in (list, tuple)
+
+
+def _partial(item: Any) -> Any:
+    return [_name_of(item.func), _part(list(item.args)), _mapping(item.keywords)]
+
+
+_KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ...] = (
+    (_is_sqlite_row, _sqlite_row),
+    (_is_from("numpy"), _array),
+    (_is_from("pandas"), _pandas),
+    (_is_from("polars"), _polars),
+    (_is_from("pyarrow"), _arrow),
+    (_is_tensor, _tensor),
+    (lambda item: hasattr(type(item), "__array_interface__"), _picture),
+    (_is_model, lambda item: _mapping(vars(item))),
+    (lambda item: isinstance(item, functools.partial), _partial),
+    (lambda item: isinstance(item, Mapping), _mapping),
+    (_is_row, lambda item: [_part(one) for one in item]),
+    (_is_buffer, _buffer),
+)
+"""How to know a kind, and what to take of it; the first that fits and works counts."""

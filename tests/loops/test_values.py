@@ -1,0 +1,363 @@
+"""Items that JSON cannot hold count by their value; those that have none are refused, once and with what to do."""
+
+from __future__ import annotations
+
+import array
+import functools
+import io
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from types import MappingProxyType
+from typing import Any
+
+import pydantic
+import pytest
+
+from resumable import checkpointed, every
+from resumable._errors import InputChangedError, StateEncodeError
+from resumable._loops.fingerprint import digest
+from resumable._loops.values import ValuelessError
+from resumable.testing import MemoryStore
+from tests.support.loops import FakeOwner, both_ways, loop_over, saved, stepping, stopped_at
+
+__all__ = ["stepping"]  # a fixture
+
+
+def numpy(values: list[float]) -> Any:
+    return pytest.importorskip("numpy").array(values)
+
+
+def numpy_objects(values: list[float]) -> Any:
+    return pytest.importorskip("numpy").array([(value, None) for value in values], dtype=object)
+
+
+def numpy_scalar(values: list[float]) -> Any:
+    return pytest.importorskip("numpy").float64(values[len(values) // 2])
+
+
+def pandas(values: list[float]) -> Any:
+    return pytest.importorskip("pandas").DataFrame({"v": values, "text": [str(value) for value in values]})
+
+
+def pandas_series(values: list[float]) -> Any:
+    return pytest.importorskip("pandas").Series(values)
+
+
+def pandas_lists(values: list[float]) -> Any:
+    return pytest.importorskip("pandas").DataFrame({"v": [[value] for value in values]})
+
+
+def polars(values: list[float]) -> Any:
+    return pytest.importorskip("polars").DataFrame({"v": values})
+
+
+def polars_series(values: list[float]) -> Any:
+    return pytest.importorskip("polars").Series("v", values)
+
+
+def polars_lists(values: list[float]) -> Any:
+    return pytest.importorskip("polars").DataFrame({"v": [[value] for value in values]})
+
+
+def arrow(values: list[float]) -> Any:
+    return pytest.importorskip("pyarrow").table({"v": values})
+
+
+def arrow_array(values: list[float]) -> Any:
+    return pytest.importorskip("pyarrow").array(values)
+
+
+def sqlite_row(values: list[float]) -> Any:
+    db = sqlite3.connect(":memory:")
+    db.row_factory = sqlite3.Row
+    try:
+        return db.execute("select 1 as id, ? as value", (values[len(values) // 2],)).fetchone()
+    finally:
+        db.close()
+
+
+class Model(pydantic.BaseModel):
+    values: Any
+
+
+MAKERS: list[Callable[[list[float]], Any]] = [
+    numpy,
+    numpy_objects,
+    numpy_scalar,
+    pandas,
+    pandas_series,
+    pandas_lists,
+    polars,
+    polars_series,
+    polars_lists,
+    arrow,
+    arrow_array,
+    sqlite_row,
+    lambda values: array.array("d", values),
+    lambda values: memoryview(array.array("d", values)),
+    lambda values: Model(values=array.array("d", values)),
+    lambda values: MappingProxyType({"v": tuple(values)}),
+    lambda values: functools.partial(print, *values, end=""),
+]
+VALUES = [float(number) for number in range(5000)]
+OTHER = [*VALUES[:100], *(-value for value in VALUES[100:4900]), *VALUES[4900:]]
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "inside",
+    [
+        pytest.param(lambda item: item, id="itself"),
+        pytest.param(lambda item: (1, item), id="in a tuple"),
+        pytest.param(lambda item: {(1, 2): [item]}, id="in a dict that JSON cannot hold"),
+    ],
+)
+def test_they_count_by_their_value(make: Any, inside: Any) -> None:
+    """The middle of an array is not in its repr."""
+    assert digest(inside(make(VALUES))) == digest(inside(make(VALUES)))
+    assert digest(inside(make(VALUES))) != digest(inside(make(OTHER)))
+
+
+def test_an_array_counts_with_its_shape_and_type_however_it_lies_in_memory() -> None:
+    np = pytest.importorskip("numpy")
+    whole = np.arange(12)
+
+    assert digest(whole) != digest(whole.reshape(3, 4)) != digest(whole.reshape(4, 3))
+    assert digest(np.zeros(4, "int32")) != digest(np.zeros(4, "uint32"))
+    assert digest(whole[::2]) == digest(whole[::2].copy())
+    assert digest(whole.reshape(3, 4).T) == digest(whole.reshape(3, 4).T.copy())
+
+
+def test_a_table_counts_however_it_is_cut_into_chunks() -> None:
+    pa = pytest.importorskip("pyarrow")
+    table = pa.table({"v": [1, 2, 3, None], "text": ["a", "b", "c", "d"]})
+
+    assert digest(pa.concat_tables([table.slice(0, 1), table.slice(1)])) == digest(table)
+    assert digest(table.slice(1, 2)) == digest(pa.table({"v": [2, 3], "text": ["b", "c"]}))
+
+
+def test_the_names_and_types_of_columns_count() -> None:
+    pd = pytest.importorskip("pandas")
+
+    frames = [pd.DataFrame({"a": [1]}), pd.DataFrame({"b": [1]}), pd.DataFrame({"a": [1]}, dtype="int32")]
+    assert len(set(map(digest, frames))) == 3
+
+
+def test_two_columns_of_a_row_may_have_one_name() -> None:
+    db = sqlite3.connect(":memory:")
+    db.row_factory = sqlite3.Row
+    rows = [db.execute("select ? as id, 2 as id", (number,)).fetchone() for number in (1, 3)]
+    db.close()
+
+    assert digest(rows[0]) != digest(rows[1])
+
+
+@pytest.mark.parametrize("options", ["", "np.set_printoptions(precision=3); pd.set_option('display.precision', 2)"])
+@pytest.mark.parametrize("width", ["40", "200"])
+def test_neither_print_options_nor_the_width_of_the_terminal_count(options: str, width: str) -> None:
+    pytest.importorskip("pandas")
+    program = (
+        "import numpy as np, pandas as pd; from resumable._loops.fingerprint import digest;"
+        f"{options}\n"
+        "values = np.arange(40.0).reshape(2, 20) / 7; print(digest([values, pd.DataFrame(values)]))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-B", "-c", program],
+        env={**os.environ, "COLUMNS": width, "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    import numpy as np
+    import pandas as pd
+
+    values = np.arange(40.0).reshape(2, 20) / 7
+    assert ended.stdout.strip() == digest([values, pd.DataFrame(values)])
+
+
+@pytest.mark.parametrize(("one", "other"), [(len, print), (os.path, io), (dict, list), (VALUES.append, VALUES.pop)])
+def test_functions_classes_and_modules_count_by_name(one: Any, other: Any) -> None:
+    assert digest(one) == digest(one) != digest(other)
+    assert digest((1, one)) != digest((1, other))
+
+
+# -- what has no value ------------------------------------------------------------------------------------------------
+
+
+class Opaque:
+    pass
+
+
+class Unfriendly:
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+@pytest.mark.parametrize(
+    "item", [Opaque(), Unfriendly(), io.StringIO(), object()], ids=lambda item: type(item).__name__
+)
+@pytest.mark.parametrize(
+    "inside", [lambda item: item, lambda item: (1, item), lambda item: {"a": [item]}, lambda item: {(1,): item}]
+)
+def test_an_object_without_a_value_has_no_digest(item: Any, inside: Any) -> None:
+    """Its address is another one in every run, and its class alone would be the same for any other input."""
+    with pytest.raises(ValuelessError, match=type(item).__name__):
+        digest(inside(item))
+
+
+@both_ways
+@pytest.mark.parametrize("make", [list, iter])
+@pytest.mark.parametrize("fingerprint", ["sampled", "full"])
+def test_items_without_a_value_are_refused_before_the_first_one(make: Any, fingerprint: Any) -> None:
+    with pytest.raises(ValuelessError, match=r"items\[0\] is or holds a .*Opaque.*key=.*fingerprint=None"):
+        next(loop_over(make([Opaque(), Opaque()]), fingerprint=fingerprint))
+
+
+@both_ways
+@pytest.mark.parametrize("way", [{"fingerprint": None}, {"key": id}])
+def test_either_way_out_takes_them(way: Any) -> None:
+    items = [Opaque(), Opaque()]
+    assert list(loop_over(items, **way)) == items
+
+
+def test_a_map_refuses_them_too() -> None:
+    with (
+        pytest.raises(ValuelessError, match="key="),
+        checkpointed("job", every(items=1), store=MemoryStore()) as cp,
+    ):
+        list(cp.map(str, [Opaque()]))
+
+
+def test_a_checkpoint_of_items_without_a_value_is_not_called_damaged() -> None:
+    """Earlier releases took the class for the value."""
+    form = stopped_at(2, [*"abc"])
+
+    with pytest.raises(ValuelessError, match="key="):
+        loop_over([Opaque(), Opaque(), Opaque()], saved=form)
+
+
+# -- data sets that can only be indexed -------------------------------------------------------------------------------
+
+
+class DataSet:
+    """As those of the training libraries: no ``__iter__``, and no IndexError at the end."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.asked: list[int] = []
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, position: int) -> int:
+        self.asked.append(position)
+        return position * 10
+
+
+@both_ways
+def test_a_data_set_is_indexed_input() -> None:
+    items = DataSet(1000)
+    form = stopped_at(900, items)
+    items.asked.clear()
+
+    assert list(loop_over(items, saved=form)) == [number * 10 for number in range(900, 1000)]
+    assert len(items.asked) < 130, "went through what is done"
+
+
+@pytest.mark.parametrize("key", [None, str])
+def test_a_data_set_by_key_and_in_a_map(key: Any) -> None:
+    assert list(loop_over(DataSet(3), key=key)) == [0, 10, 20]
+    with checkpointed("job", store=MemoryStore()) as cp:
+        assert sorted(result for _, result in cp.map(str, DataSet(3), key=key)) == ["0", "10", "20"]
+
+
+async def test_a_data_set_under_async_for() -> None:
+    async with checkpointed("job", store=MemoryStore()) as cp:
+        assert [item async for item in cp.remaining(DataSet(3))] == [0, 10, 20]
+
+
+def test_what_has_a_length_only_is_still_refused() -> None:
+    class Sized:
+        def __len__(self) -> int:
+            return 3
+
+    for items in (Sized(), dict, 3):
+        with pytest.raises(TypeError, match="needs an iterable"):
+            loop_over(items)
+
+
+# -- what the ways out cost -------------------------------------------------------------------------------------------
+
+
+def ways_out(form: Any, items: list[str]) -> list[str]:
+    with pytest.raises(InputChangedError) as caught:
+        loop_over(items, saved=form)
+    return caught.value.ways_out
+
+
+def test_the_way_on_says_that_items_are_skipped() -> None:
+    ways = ways_out(stopped_at(5, [*"abcdefghij"]), [*"abdefghij"])
+
+    way = next(way for way in ways if "fingerprint=None" in way)
+    assert "as many are skipped" in way
+
+
+def test_the_place_of_the_last_done_item_is_offered() -> None:
+    ways = ways_out(stopped_at(5, [*"abcdefghij"]), [*"abdefghij"])
+
+    assert any("'e', which is items[3] now" in way and "remaining(items[4:])" in way for way in ways)
+
+
+@pytest.mark.parametrize("items", [[*"abdxxfghij"], [*"abdeefghij"]], ids=["gone", "twice"])
+def test_a_last_done_item_that_cannot_be_told_is_not_offered(items: list[str]) -> None:
+    assert not any("last done item" in way for way in ways_out(stopped_at(5, [*"abcdefghij"]), items))
+
+
+# -- keys -------------------------------------------------------------------------------------------------------------
+
+
+def twice() -> Iterator[dict[str, Any]]:
+    return iter([{"id": 1}, {"id": 2}, {"id": 1}, {"id": 2}, {"id": 3}])
+
+
+def test_items_left_out_for_their_key_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    assert [item["id"] for item in loop_over(twice(), key="id")] == [1, 2, 3]
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "crawl: 1 is the key of several items; only the first item of a key is done, the others are left out. "
+        "If they are not the same work, give a key that is unique"
+    ]
+
+
+def test_items_that_an_earlier_run_has_done_are_no_duplicates(caplog: pytest.LogCaptureFixture) -> None:
+    loop = loop_over([{"id": 1}, {"id": 2}, {"id": 3}], FakeOwner(), key="id")
+    next(loop), next(loop)
+    form = saved(loop)
+
+    assert [item["id"] for item in loop_over([{"id": 1}, {"id": 2}, {"id": 3}], key="id", saved=form)] == [2, 3]
+    assert not caplog.records
+    list(loop_over(twice(), key="id", saved=form))
+    assert len(caplog.records) == 1
+
+
+def test_a_map_tells_of_them_too(caplog: pytest.LogCaptureFixture) -> None:
+    with checkpointed("job", store=MemoryStore()) as cp:
+        assert len(list(cp.map(str, twice(), key="id"))) == 3
+    assert "1 is the key of several items" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["caf\udce9.txt", "\ud83d"])
+def test_a_key_that_is_not_unicode_is_refused_at_once_and_by_name(name: str) -> None:
+    loop = loop_over(["a.txt", name], key=str)
+
+    assert next(loop) == "a.txt"
+    with pytest.raises(StateEncodeError, match=r"the key '.*' cannot be saved: .* lone surrogate.* key=ascii"):
+        next(loop)
+    assert list(loop_over(["a.txt", name], key=ascii)) == ["a.txt", name]
+
+
+def test_a_key_in_another_script_is_taken() -> None:
+    assert list(loop_over(["é", "日本", "𝄞"], key=str)) == ["é", "日本", "𝄞"]
