@@ -13,6 +13,8 @@ from ._models import CheckpointContext, SaveCosts
 
 _PRIOR_SECONDS = 3600.0
 """Time between interruptions that is assumed before any was seen. It weighs as much as one interruption."""
+_AT_LEAST_EACH_SECONDS = 1.0
+"""How often to save where that costs next to nothing."""
 _LEAST_SAVE_SECONDS = 1e-4  # a clock too coarse to see a save must not make it look free
 
 
@@ -247,7 +249,8 @@ class AutoStrategy(SaveStrategy):
         tau = sqrt(2CM) * (1 + sqrt(C/2M)/3 + (C/2M)/9) - C     if C < 2M, else M
         M   = (1 h + A) / (1 + k)                               after k restores in A seconds of work
 
-    and never more than *max_interval_seconds*. Saves fall between items, which take about *d* seconds each: the best
+    and never more than *max_interval_seconds*; where saves are cheap, one is made each second, or as often as half of
+    *max_overhead* allows. Saves fall between items, which take about *d* seconds each: the best
     place is the nearest to tau, ``w + d/2 >= tau`` (hal-02514107). All saves that count, *S* seconds so far and the
     next one, may take at most *max_overhead* (eps) of the time: ``S + C <= eps * (A + S + C)``.
 
@@ -297,7 +300,8 @@ class AutoStrategy(SaveStrategy):
         """The best interval between saves, in seconds of work, before the bound on the overhead is applied."""
         between = (_PRIOR_SECONDS + costs.active_seconds) / (1 + costs.restores)
         cost = max(costs.save_seconds or 0.0, _LEAST_SAVE_SECONDS)
-        return min(best_interval(cost, between), self.max_interval_seconds)
+        cheap = max(cost / (self.max_overhead / 2), _AT_LEAST_EACH_SECONDS)
+        return min(best_interval(cost, between), cheap, self.max_interval_seconds)
 
     def _seconds_left(self, costs: SaveCosts) -> float:
         if costs.save_seconds is None:

@@ -144,17 +144,15 @@ class Parts:
         self._run: Run | None = None
         saved.arguments = dict(options.arguments or saved.arguments)
         self._sections: dict[str, bytes] = {}
+        # Now, as a loop is known by the calls that lead to it from here.
+        self.loops = LoopRegistry(
+            saved.loops,
+            damaged,
+            operation_id=options.operation_id,
+            has_failures=lambda name: self.failed.is_known(name),
+        )
 
     # Made when they are first asked for: most operations need but one or two of them.
-
-    @cached_property
-    def loops(self) -> LoopRegistry:
-        return LoopRegistry(
-            self.saved.loops,
-            self._damaged,
-            operation_id=self._options.operation_id,
-            has_failures=self.failed.is_known,
-        )
 
     @cached_property
     def quota(self) -> Quota:
@@ -230,6 +228,15 @@ class Parts:
         """Whether all items that the program has announced are done: no request follows."""
         total = self._options.total
         return total is not None and self.metadata.processed_items >= total
+
+    def how_to_go_on(self) -> str:
+        """What to say to a person whose block was left by an error."""
+        if not self.loops.views or next(self.loops.left(), None) is not None:
+            return "; run again to go on"
+        return (
+            "; run again to go on. Its loops had come to their end, so all items count as done: "
+            "if they were only handed out (list(), pool.submit), use cp.map"
+        )
 
     def missing_state(self, ticked: int) -> str:
         """Why what was *ticked* is not in the state, where it should be; "" if it is, or need not be."""

@@ -475,7 +475,7 @@ class Operation:
             error.add_note(f"resumable: {self.operation_id!r} could not be saved on the way out: {failure}")
             _log.error("%s: could not be saved on the way out: %s", self.operation_id, failure)
             return False
-        how = "" if isinstance(error, _SAY_HOW_TO_GO_ON) else "; run again to go on"
+        how = "" if isinstance(error, _SAY_HOW_TO_GO_ON) else self.parts.how_to_go_on()
         error.add_note(f"resumable: {self.operation_id!r} is saved at item {self.processed_items:,}{how}")
         return True
 

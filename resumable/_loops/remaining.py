@@ -6,6 +6,8 @@ Items pass in C: ``compress(items, checks)`` asks the owner every few thousand i
 
 from __future__ import annotations
 
+import logging
+import threading
 from abc import abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from itertools import chain, compress, repeat
@@ -13,6 +15,7 @@ from operator import length_hint
 from types import GeneratorType
 from typing import Any, TypeVar, cast
 
+from .._runtime import interpreter
 from .._runtime.interpreter import has_gil
 from . import sources
 from .by_key import KeyLedger
@@ -20,6 +23,8 @@ from .by_position import Fingerprint, PositionLedger, Saved
 from .loop import Loop, LoopOwner
 
 T = TypeVar("T")
+_log = logging.getLogger("resumable")
+
 OrderedLedger = PositionLedger | KeyLedger
 
 _FIRST_ROUND = 64
@@ -51,6 +56,7 @@ class Remaining(Loop[T], Iterator[T]):
         # While one of these runs, or has ended, the loop has asked for its next item.
         self._witnesses: tuple[GeneratorType[Any, Any, Any], ...] = ()
         self._is_settled = False
+        self._thread = threading.get_ident()
 
     def is_at_item(self) -> bool:
         return self._count_given() > 0 and not self.is_finished and self._has_all_witnesses()
@@ -72,7 +78,30 @@ class Remaining(Loop[T], Iterator[T]):
     def _count_given(self) -> int:
         """How many items this run has given out."""
 
+    def _check_thread(self) -> None:
+        """Refuse to go on in another thread: it takes items ahead of the work, and they would count as done."""
+        if threading.get_ident() != self._thread:
+            raise RuntimeError(
+                "this loop is pulled by another thread than the one that made it, so items would count as done before "
+                "they are: use cp.map(fn, items), with a pool of yours as executor="
+            )
+
+    def _warn_of_numbers(self) -> None:
+        """Say that a number beside the items of a loop that goes on is not theirs."""
+        call = interpreter.running_text(3)  # of whoever asked for the iterator
+        if call.startswith(("enumerate(", "zip(")):
+            name = call.partition("(")[0]
+            _log.warning(
+                "%s: the loop goes on at item %s, but %s() around it begins anew; put it inside: cp.remaining(%s(...))",
+                self._owner.operation_id,
+                f"{self.position:,}",
+                name,
+                name,
+            )
+
     def __iter__(self) -> Iterator[T]:
+        if self.position:
+            self._warn_of_numbers()
         holder = _once(self._begun())
         self.hold(holder)
         return chain.from_iterable(holder)
@@ -165,6 +194,7 @@ class PassingRemaining(Remaining[T]):
                 # Before check_in, so that a wake during it is not lost.
                 flags = self.flags = [True] * longest
             given = self._count_given()
+            self._check_thread()
             count = max(1, min(self._owner.check_in(), longest))
             quota = repeat(True, count)
             self._round = (given + count, quota)
@@ -198,6 +228,7 @@ class SteppingRemaining(Remaining[T]):
         for item in self._offered():
             while left <= 0 or not self.flags:
                 self.flags = [True]
+                self._check_thread()
                 left = max(1, self._owner.check_in())
             self._given += 1
             self._boundary.move()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import linecache
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
+from itertools import islice
 from types import FrameType
 from typing import Any
 
@@ -42,6 +44,15 @@ def frames() -> Iterator[FrameType]:
     while frame is not None:
         yield frame
         frame = frame.f_back
+
+
+def running_text(depth: int) -> str:
+    """The source line from where the expression begins that runs *depth* calls further out; "" if not known."""
+    frame = sys._getframe(depth)
+    line, _, column, _ = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), (None,) * 4)
+    if line is None or column is None:
+        return ""
+    return linecache.getline(frame.f_code.co_filename, line).encode()[column:].decode(errors="replace")
 
 
 @contextlib.contextmanager
