@@ -173,8 +173,8 @@ def test_each_planted_bug_is_found_by_real_kills(job: Callable[..., Any]) -> Non
 def total_in_the_state() -> int:
     with checkpointed("job") as cp:
         for item in cp.remaining(ITEMS):
-            cp.state["total"] = cp.state.get("total", 0) + len(item)
             sent.append(item)
+            cp.state["total"] = cp.state.get("total", 0) + len(item)
         return int(cp.state["total"])
 
 
@@ -232,8 +232,8 @@ def asynchronous() -> int:
     async def crawl() -> int:
         async with checkpointed("job") as cp:
             async for item in cp.remaining(ITEMS):
-                cp.state["total"] = cp.state.get("total", 0) + len(item)
                 sent.append(item)
+                cp.state["total"] = cp.state.get("total", 0) + len(item)
             return int(cp.state["total"])
 
     return asyncio.run(crawl())
@@ -243,8 +243,8 @@ async def a_coroutine_function() -> int:
     async with checkpointed("job") as cp:
         async for item in cp.remaining(ITEMS):
             await asyncio.sleep(0)
-            cp.state["total"] = cp.state.get("total", 0) + len(item)
             sent.append(item)
+            cp.state["total"] = cp.state.get("total", 0) + len(item)
         return int(cp.state["total"])
 
 
@@ -361,18 +361,6 @@ def test_a_job_that_makes_no_progress_is_found() -> None:
     assert "no progress" in kinds(failure_of(job))
 
 
-def test_an_error_within_an_item_finds_what_is_counted_twice() -> None:
-    def job() -> int:
-        with checkpointed("job") as cp:
-            for item in cp.remaining(ITEMS):
-                cp.state["total"] = cp.state.get("total", 0) + len(item)
-                sent.append(item)
-            return int(cp.state["total"])
-
-    assert prove_resumable(job, effects=sent)
-    assert "result diverged" in kinds(failure_of(job, mid_item_errors=True))
-
-
 def test_a_job_that_fails_by_itself_is_no_finding() -> None:
     def job() -> None:
         with checkpointed("job"):
@@ -461,3 +449,56 @@ def test_the_library_is_as_it_was_afterwards(monkeypatch: pytest.MonkeyPatch, tm
     assert ([*observer.INSTALLED], disk.sync) == before
     assert os.environ["CHECKPOINT_DIR"] == str(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+# -- ordinary errors in the middle of items ---------------------------------------------------------------------------
+
+
+def counted_before_the_work() -> dict[str, Any]:
+    with checkpointed("job") as cp:
+        for item in cp.remaining(ITEMS):
+            cp.state["total"] = cp.state.get("total", 0) + len(item)
+            sent.append(item)
+        return dict(cp.state)
+
+
+def counted_in_a_mapping_before_the_work() -> dict[str, Any]:
+    with checkpointed("job") as cp:
+        counts, seen, log = cp.mapping("counts"), cp.set("seen"), cp.log("log")
+        for item in cp.remaining(ITEMS):
+            counts["total"] = counts.get("total", 0) + len(item)
+            seen.add(item)
+            log.append(item)
+            sent.append(item)
+        return {"total": counts["total"], "seen": sorted(seen), "log": list(log)}
+
+
+def error_that_is_caught() -> None:
+    with checkpointed("job") as cp:
+        for item in cp.remaining(ITEMS):
+            try:
+                cp.state["total"] = cp.state.get("total", 0) + len(item)
+                cp.state["last"] = item
+            except Exception:
+                cp.error()
+
+
+def test_an_error_within_an_item_is_found_where_plain_state_changes_before_the_work() -> None:
+    failure = failure_of(counted_before_the_work, max_cases=None)
+
+    assert kinds(failure) == {"result diverged"}
+    assert {finding.how for finding in failure.proof.findings} == {"failed"}
+    assert "one assignment" in str(failure)
+
+
+@pytest.mark.parametrize("job", [total_in_the_state, counted_in_a_mapping_before_the_work])
+def test_what_changes_at_the_end_or_in_collections_stands_such_an_error(job: Callable[[], Any]) -> None:
+    assert prove_resumable(job, effects=sent, max_cases=None)
+
+
+def test_a_job_that_catches_the_error_is_not_judged_by_it() -> None:
+    assert prove_resumable(error_that_is_caught, max_cases=None)
+
+
+def test_without_such_errors_the_wrong_job_passes() -> None:
+    assert prove_resumable(counted_before_the_work, effects=sent, mid_item_errors=False)
