@@ -14,7 +14,7 @@ from .by_key import keys_from
 from .by_position import ItemKey
 from .view import Identity, LoopView
 
-KEPT = 8
+KEPT = 4
 """So many runs at one place are kept whole."""
 
 

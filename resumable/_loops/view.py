@@ -114,10 +114,11 @@ class LoopView:
     def progress(self) -> tuple[int, int | None]:
         """How many items are done and how many there are, as an earlier run has left it."""
         saved = self._saved
-        if saved.get("by") == "key":
-            return len(saved.get("keys", ())) + len(saved.get("ranges", ())), None
-        done = saved.get("position", saved.get("handed", 0))
-        return (done, saved.get("total")) if isinstance(done, int) else (0, None)
+        if self.is_by_key:
+            sizes = [len(one) for one in (saved.get("keys"), saved.get("ranges")) if isinstance(one, list)]
+            return sum(sizes), None
+        done, total = saved.get("position", saved.get("handed")), saved.get("total")
+        return done if isinstance(done, int) else 0, total if isinstance(total, int) else None
 
     def begin(
         self,
