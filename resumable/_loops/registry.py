@@ -190,8 +190,9 @@ class LoopRegistry:
         return loop
 
     def _begin_run(self, level: Level, site: Site, run: int, make: Make, context: object) -> Loop[Any]:
-        view = site.runs.get(run) or self._free_view(level, site)
-        saved = view.saved()
+        view = site.runs.get(run)
+        saved = view.saved() if view is not None else None
+        view = view or self._free_view(level, site)
         loop = self._make(make, view.name, saved)
         done = view.done()
         if saved is None:
