@@ -48,7 +48,7 @@ PURE = (
     *("_durable.changes", "_durable.frozen", "_report.forecast", "_report.messages"),
     *("_format.document", "_format.journal", "_format.migrations", "_format.sections", "_format.typed"),
     *("_loops.by_key", "_loops.by_position", "_loops.fingerprint", "_loops.out_of_order", "_loops.place"),
-    "_loops.sources",
+    *("_loops.sites", "_loops.sources", "_loops.view"),
     *("ratelimit._budget", "ratelimit._headers", "ratelimit._response", "ratelimit._values"),
 )
 """No clock, file, network or thread."""

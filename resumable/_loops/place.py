@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import dis
 import hashlib
-import inspect
-import sys
 import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +28,7 @@ _DEEPEST = 32
 """Deeper recursion is told apart by the order of calls."""
 _LONGEST_TEXT = 80
 _NO_END = 1 << 20
-_BETWEEN = " > "
+BETWEEN = " > "
 _SOMEWHERE = "~"
 """Begins a place whose calls do not begin where others do: in a thread of its own, or deep in a recursion."""
 _ENTERS = ("CALL", "PRECALL", "BEFORE_", "LOAD_SPECIAL")
@@ -255,7 +253,7 @@ def place_of(
 
 @lru_cache(4096)
 def _joined(calls: tuple[str, ...]) -> str:
-    return _BETWEEN.join(reversed(calls))
+    return BETWEEN.join(reversed(calls))
 
 
 def is_under_way(frame: FrameType | None, where: Frame) -> bool:
@@ -267,54 +265,7 @@ def is_under_way(frame: FrameType | None, where: Frame) -> bool:
     return False
 
 
-# -- after an edit ----------------------------------------------------------------------------------------------------
-
-
-def is_in_program(place: str, frame: FrameType, outside: Stack) -> bool:
-    """Whether each call of *place* still stands in its function, as far as that is found from *frame*."""
-    return all(call.endswith("~") or _stands(call, frame, outside) for call in place.split(_BETWEEN))
-
-
-def _stands(call: str, frame: FrameType, outside: Stack) -> bool:
-    function = function_of(call)
-    here: FrameType | None = frame
-    while here is not None:
-        if here.f_code.co_qualname == function:
-            return call in calls_around(here, outside).calls
-        here = here.f_back
-    return any(call in calls_in(code).calls for code in codes_of(function, frame))
-
-
-def codes_of(function: str, frame: FrameType) -> Iterator[CodeType]:
-    """The code of each function with that qualified name: on the stack, in the module of *frame*, in other modules."""
-    here: FrameType | None = frame
-    while here is not None:
-        if here.f_code.co_qualname == function:
-            yield here.f_code
-        here = here.f_back
-    modules = [vars(module) for module in list(sys.modules.values()) if hasattr(module, "__dict__")]
-    for scope in (frame.f_globals, *modules):
-        if (code := _code_in(scope, function.split("."))) is not None:
-            yield code
-
-
-def _code_in(scope: Mapping[str, Any], steps: list[str]) -> CodeType | None:
-    found: Any = scope.get(steps[0])
-    for step in (None, *steps[1:]):
-        if step == "<locals>":
-            continue
-        if isinstance(found, CodeType):
-            inner = [one for one in found.co_consts if isinstance(one, CodeType) and one.co_name == step]
-            found = inner[0] if len(inner) == 1 else None
-        elif step is not None:
-            found = inspect.getattr_static(found, step, None)
-        if found is None:
-            return None
-        if not isinstance(found, CodeType):
-            found = getattr(found, "__func__", found)  # of a class or static method
-            found = getattr(found, "__wrapped__", found)
-            found = getattr(found, "__code__", found)
-    return found if isinstance(found, CodeType) else None
+# -- what it tells ----------------------------------------------------------------------------------------------------
 
 
 def may_be_of_one_block(place: str, other: str) -> bool:
@@ -325,7 +276,7 @@ def may_be_of_one_block(place: str, other: str) -> bool:
 
 def last_call(place: str) -> str:
     """The call that made the loop."""
-    return place.rpartition(_BETWEEN)[2]
+    return place.rpartition(BETWEEN)[2]
 
 
 def function_of(place: str) -> str:
@@ -352,7 +303,7 @@ def likeness(place: str, other: str, *, without: frozenset[str] = frozenset()) -
     some, others = (names_of(one) - LOOPS - without for one in (place, other))
     if some == others:
         return 1.0
-    if place.rpartition(_BETWEEN)[0] != other.rpartition(_BETWEEN)[0]:
+    if place.rpartition(BETWEEN)[0] != other.rpartition(BETWEEN)[0]:
         return 0.0
     return len(some & others) / len(some | others)
 

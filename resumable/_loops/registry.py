@@ -123,10 +123,11 @@ class LoopRegistry:
         """Put a loop of an earlier run where it belongs."""
         within, key = view.identity.within, view.identity.place
         if within is not None:
-            view.outer = self.views.get(within[0])
-            if view.outer is None or view.outer is view:
+            outer = self.views.get(within[0])
+            if outer is None or view in outer.line():
                 view.is_dropped = True  # of an item that was done long ago
                 return
+            view.outer = outer
         if key is None and not _is_numbered(view.name, within):
             key = f"={view.name}"
         if key is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
         place: Where it stands in the program, or ``=`` and the user's name for it; None in forms of older releases.
         run: How often it was run there.
         folded: How many runs before it are kept as a count only.
-        marks: Digests over the first 1, 2, 4, … and all of these, by their number.
+        marks: Digests over the first 1, 2, 4, … 64 and over all of these, by their number.
         over: Whether it came to its end.
     """
 
@@ -78,6 +78,13 @@ class LoopView:
         self.context: object = None
         self.number = 0
         self.has_begun = self.is_abandoned = self.is_dropped = False
+
+    def line(self) -> Iterator[LoopView]:
+        """It, and the loops around it, from the inside out."""
+        view: LoopView | None = self
+        while view is not None:
+            yield view
+            view = view.outer
 
     @property
     def is_gone(self) -> bool:
