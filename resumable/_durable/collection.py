@@ -18,7 +18,6 @@ from .changes import Snapshot, about_bytes
 F = TypeVar("F", bound=Callable[..., Any])
 
 FREEZE_AT_LEAST = 1000  # loaded values, at each save
-
 _KINDS: dict[str, Callable[..., Durable]] = {}
 
 
@@ -127,7 +126,6 @@ class Durable:
         raise NotImplementedError
 
     def _copied(self) -> Snapshot:
-        """What :meth:`snapshot` gives."""
         raise NotImplementedError
 
 

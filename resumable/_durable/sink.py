@@ -22,8 +22,7 @@ from .sink_file import Existing, Target, as_saved, grown, open_file, text_of
 Mode = Literal["t", "b"]
 Row = TypeVar("Row", str, bytes)
 
-_BUFFER = 1 << 16
-"""Bytes that a sink gathers before it writes them."""
+_BUFFER = 1 << 16  # bytes that a sink gathers before it writes them
 
 
 class Sink(Generic[Row]):
