@@ -13,7 +13,7 @@ from .._runtime.steps import run_async, to_its_end
 from .checkpoint import ALWAYS, BaseCheckpoint, KeyOf, R, S, T
 
 if TYPE_CHECKING:
-    from .._durable.sink import Sink
+    from .._durable import Sink
     from .._durable.sink_file import Existing
     from .._engine.options import Options
     from .._loops.by_position import Fingerprint
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 
 
 class AsyncCheckpoint(BaseCheckpoint[S]):
-    """One operation's state under asyncio, for as long as the ``async with`` block runs.
+    """One operation's state, for as long as the ``async with`` block runs. Await every call that may write."""
 
-    Await every call that may write; it writes in a thread.
-    """
+    _is_async = True
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
@@ -92,7 +91,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         from .._loops.map.tasks import start_async
 
         settings = MapSettings(max_in_flight=max_in_flight, retry=retry, on_error=on_error)
-        loop = self._begin_map(items, name, key=key, retry_failed=retry_failed, is_async=True)
+        loop = self._begin_map(items, name, key=key, retry_failed=retry_failed)
         return start_async(self, loop, fn, settings)
 
     @overload
@@ -113,13 +112,6 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.AsyncRetrying:
         """``tenacity.AsyncRetrying(**policy)`` that saves before each sleep. See :meth:`Checkpoint.retrying`."""
         return cast("tenacity.AsyncRetrying", self._retrying(tenacity.AsyncRetrying, policy, reset_on_progress))
-
-    @property
-    def before_sleep(self) -> Callable[[tenacity.RetryCallState], Awaitable[None]]:
-        """A hook for a policy of your own: ``@retry(before_sleep=cp.before_sleep)`` saves before each sleep."""
-        from .._retry import save_before_sleep
-
-        return save_before_sleep(self, is_async=True)
 
     async def enter_block(self) -> None:
         """For ``checkpointed``: own the operation and restore it. If this raises, nothing is owned or written."""

@@ -52,7 +52,11 @@ class ResumableFunction:
         plain = function.__func__ if isinstance(function, classmethod | staticmethod) else function
         if not callable(plain) or inspect.isclass(plain):
             raise TypeError(f"@resumable goes on a function, not on {plain!r}")
-        _refuse_generators(plain)
+        if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
+            raise TypeError(
+                f"{plain.__qualname__} is a generator function, whose body runs after the call has ended; "
+                "write `with checkpointed(...)` inside of it instead"
+            )
         self.function: Any = plain
         self.settings = settings
         self.signatures = signatures_of(plain)
@@ -64,8 +68,7 @@ class ResumableFunction:
     def _check(self) -> None:
         public = self.signatures.public
         check_operation_id(self.settings.operation_id, public)
-        unknown = set(self.settings.ignore) - public.parameters.keys()
-        if unknown:
+        if unknown := set(self.settings.ignore) - public.parameters.keys():
             known = ", ".join(public.parameters) or "none"
             raise ValueError(f"ignore_arguments={sorted(unknown)}: not parameters; the parameters are: {known}")
         if isinstance(self.settings.retry, tenacity.AsyncRetrying) and not self.is_async:
@@ -170,17 +173,8 @@ async def _finish(result: Awaitable[Any], stack: contextlib.ExitStack) -> Any:
 
 
 def _is_async(function: Any, signatures: Signatures) -> bool:
-    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(innermost(function))
+    inner = innermost(function)
+    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(inner)
     if is_async and signatures.kind is Checkpoint:
-        raise TypeError(
-            f"{name_of(innermost(function))} is an async def and takes an AsyncCheckpoint, not a Checkpoint"
-        )
+        raise TypeError(f"{name_of(inner)} is an async def and takes an AsyncCheckpoint, not a Checkpoint")
     return is_async or signatures.kind is AsyncCheckpoint
-
-
-def _refuse_generators(function: Any) -> None:
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise TypeError(
-            f"{function.__qualname__} is a generator function, whose body runs after the call has ended; "
-            "write `with checkpointed(...)` inside of it instead"
-        )

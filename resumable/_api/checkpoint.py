@@ -15,10 +15,7 @@ from .._runtime.steps import Steps, run
 if TYPE_CHECKING:
     import typing_extensions
 
-    from .._durable.dict import DurableDict
-    from .._durable.log import DurableLog
-    from .._durable.set import DurableSet
-    from .._durable.sink import Sink
+    from .._durable import DurableDict, DurableLog, DurableSet, Sink
     from .._durable.sink_file import Existing
     from .._engine.operation import Operation
     from .._engine.options import Options
@@ -53,6 +50,8 @@ class BaseCheckpoint(Generic[S]):
     Attributes:
         ticked: For the engine, which reads it: items that were ticked by hand in this run.
     """
+
+    _is_async = False
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -152,6 +151,14 @@ class BaseCheckpoint(Generic[S]):
         """
         return self._operation.parts.failed.all()
 
+    @property
+    def before_sleep(self) -> Callable[[tenacity.RetryCallState], Any]:
+        """A hook for a policy of your own: ``@retry(before_sleep=cp.before_sleep)`` saves before each sleep."""
+        from .._retry import save_before_sleep
+
+        saver: Any = self
+        return save_before_sleep(saver, is_async=self._is_async)
+
     # -- durable collections
 
     def mapping(self, name: str) -> DurableDict:
@@ -229,7 +236,7 @@ class BaseCheckpoint(Generic[S]):
     def _begin_map(self, items: Any, name: str | None, **options: Any) -> MapLoop[Any]:
         from .._loops.map.map_loop import map_loop
 
-        options |= {"owner": self, "failed": self._operation.parts.failed}
+        options |= {"owner": self, "failed": self._operation.parts.failed, "is_async": self._is_async}
         return self._begin(name, lambda name, saved: map_loop(items, name=name, saved=saved, **options))
 
     def _note_total(self) -> None:
@@ -244,8 +251,7 @@ class BaseCheckpoint(Generic[S]):
 
         saver: Any = self
         base = kind(**policy) if policy else self._options.retry or kind()
-        is_async = kind is tenacity.AsyncRetrying
-        return retrying(saver, base, reset_on_progress=reset_on_progress, is_async=is_async)
+        return retrying(saver, base, reset_on_progress=reset_on_progress, is_async=self._is_async)
 
 
 class Checkpoint(BaseCheckpoint[S]):
@@ -376,8 +382,8 @@ class Checkpoint(BaseCheckpoint[S]):
                 body is half-way; with processes and clusters not at all.
             on_error: When an item has failed for good, ``"raise"`` raises its error, and the next run tries it again;
                 ``"skip"`` notes it in :attr:`failed`, and goes on; ``"collect"`` gives out ``(item, error)``, too.
-            max_crashes: When an item was alone in flight this many times as its worker died, it is noted in
-                :attr:`failed`, whatever *on_error* says.
+            max_crashes: After this many crashes with an item alone in flight, it is noted in :attr:`failed`, whatever
+                *on_error* says.
             retry_failed: Try the items of :attr:`failed` again; else they are left out.
             name: Tells several loops apart; by default their order does.
 
@@ -405,8 +411,8 @@ class Checkpoint(BaseCheckpoint[S]):
     ) -> Sink[Any]:
         """An output file that goes with the checkpoint: after a resume it holds each row that counts, once.
 
-        A resume compares the file with what the last run left: its length, and its first and last 4096 bytes, no
-        more. Rows that a killed run wrote after its last save are cut off, with a warning in the log.
+        A resume compares the file's length, and its first and last 4096 bytes, with what the last run left. Rows that a
+        killed run wrote after its last save are cut off, with a warning in the log.
 
         Args:
             path: One file has one sink, however its path is spelled.
@@ -433,13 +439,6 @@ class Checkpoint(BaseCheckpoint[S]):
             TypeError: The policy is an ``AsyncRetrying``, or a hook of it is an ``async def``.
         """
         return cast("tenacity.Retrying", self._retrying(tenacity.Retrying, policy, reset_on_progress))
-
-    @property
-    def before_sleep(self) -> Callable[[tenacity.RetryCallState], None]:
-        """A hook for a policy of your own: ``@retry(before_sleep=cp.before_sleep)`` saves before each sleep."""
-        from .._retry import save_before_sleep
-
-        return save_before_sleep(self)
 
     def enter_block(self) -> None:
         """For ``checkpointed``: own the operation and restore it. If this raises, nothing is owned or written."""

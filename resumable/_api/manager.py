@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .._errors import StoreError
 from .._models import LEFT_OUT, CheckpointContext, CheckpointData, CheckpointMetadata, check_metadata
 from .._runtime import observer
 from .._strategies import SaveDecision, SaveStrategy, TimeBasedStrategy, in_this_window
@@ -81,7 +83,7 @@ class CheckpointManager:
         self._last = CheckpointContext(last_save_items=0)
         self._known: dict[str, _Known] = {}
         self._warn = warn_once_per_path()
-        for each in observer.current():
+        for each in observer.INSTALLED:
             each.managed(self)
 
     def create_checkpoint(
@@ -142,10 +144,10 @@ class CheckpointManager:
             sections=known.sections,
             loops=NO_LOOPS,
         )
-        for each in observer.current():
+        for each in observer.INSTALLED:
             each.saving(None, reason)
         run(known.writer.save(lambda: save))
-        for each in observer.current():
+        for each in observer.INSTALLED:
             each.saved(None, reason, 0.0)
 
     def checkpoint_path(self, operation_id: str) -> Path | str:
@@ -186,11 +188,11 @@ class CheckpointManager:
 
     def finalize(self, operation_id: str) -> None:
         """The operation ended well: remove its checkpoint, if ``auto_cleanup``."""
-        for each in observer.current():
+        for each in observer.INSTALLED:
             each.finalizing(None)
         if self.auto_cleanup:
             self.delete_checkpoint(operation_id)
-        for each in observer.current():
+        for each in observer.INSTALLED:
             each.finalized(self)
 
     def list_checkpoints(self) -> list[str]:
@@ -228,7 +230,7 @@ class CheckpointManager:
         )
 
     def _note_save(self, yes: _Yes | None) -> None:
-        """Until a checkpoint stands, the save that was asked for does not count."""
+        """A checkpoint stands: only now the save counts."""
         context, last = self._completed(yes.context if yes is not None else CheckpointContext()), self._last
         remaining = context.rate_limit_remaining
         self._last = CheckpointContext(
@@ -242,8 +244,10 @@ class CheckpointManager:
         """What differs whenever the checkpoint was written anew; None where that cannot be told."""
         from .._runtime import disk
 
-        location = self.store.describe(operation_id)
-        return disk.stamp(location) if isinstance(location, Path) else None
+        with contextlib.suppress(OSError, StoreError):  # the save that was made stands all the same
+            location = self.store.describe(operation_id)
+            return disk.stamp(location) if isinstance(location, Path) else None
+        return None
 
     def _claimed(self, operation_id: str) -> _Known:
         """Own the operation, and know what is stored of it."""

@@ -36,7 +36,7 @@ class Signatures:
     kind: type[Any] | None
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str) -> BoundArguments:
-        """The arguments of a call of the function *name*, with its defaults.
+        """The arguments of a call of the function *name*, with defaults.
 
         Raises:
             TypeError: They do not fit the public signature, or a checkpoint is among them.

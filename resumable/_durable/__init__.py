@@ -1,7 +1,9 @@
-"""What is saved with a checkpoint and knows what changed in it: dict, set, append-only list and output file.
+"""What is saved with a checkpoint and knows what changed in it.
 
-A save begins with each collection's change, then commits or rolls back (:class:`Durable`). It first brings each output
-file to the disk (:class:`Sink`). On load, :class:`Replay` puts the changes onto the last snapshot.
+Read ``collection`` first: a save begins with each collection's change, then commits or rolls back. The collections are
+``dict``, ``set`` and ``log``; ``frozen`` and ``aliases`` see to it that no change is missed, ``changes`` is how they
+are written and put onto the last snapshot. ``sink`` is an output file, brought to the disk before the save;
+``sink_file`` opens it where the checkpoint says.
 """
 
 from .changes import Replay, Snapshot

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -19,7 +20,8 @@ from .._format.restore import Restored
 from .._format.sections import Run, Sections
 from .._json import Checker, check, encode, step, warn_once_per_path
 from .._loops.map.map_loop import Failed
-from .._loops.registry import LoopRegistry, LoopView
+from .._loops.registry import LoopRegistry
+from .._loops.view import LoopView
 from .._models import CheckpointMetadata, as_stored, check_metadata
 from .._runtime.clock import Instant
 from .._text import resume_command
@@ -101,7 +103,7 @@ class CapturedLoops:
     def __init__(self, views: Mapping[str, LoopView]) -> None:
         self.changes: dict[str, dict[str, Any]] = {}
         self._committers: dict[str, Callable[[Mapping[str, Any]], None]] = {}
-        self._places: dict[str, Callable[[], dict[str, Any]]] = {}
+        self._places: dict[str, Callable[[], dict[str, Any] | None]] = {}
         for name, view in list(views.items()):
             self._committers[name] = view.committer()
             if (change := view.changes()) is not None:
@@ -109,8 +111,8 @@ class CapturedLoops:
             self._places[name] = view.as_now()
 
     def places(self) -> dict[str, Any]:
-        """The whole place of each."""
-        return {name: place() for name, place in self._places.items()}
+        """The whole place of each that is kept."""
+        return {name: form for name, place in self._places.items() if (form := place()) is not None}
 
     def commit(self) -> None:
         """What changed is safely stored."""
@@ -145,9 +147,10 @@ class Parts:
     ) -> None:
         data = restored.data if restored is not None else None
         saved = self.saved = restored.sections if restored is not None else Sections()
-        options.check_arguments(saved.arguments)
+        if saved.arguments:
+            options.check_arguments(saved.arguments)
+        self._options, self._damaged = options, damaged
         self._state_type = options.state_type
-        self._checker = Checker(warn_once_per_path())
         self.metadata = data.metadata if data is not None else CheckpointMetadata()
         self.created_at = data.created_at if data is not None else at.utc
         self.collections: dict[str, Durable] = {}
@@ -155,10 +158,6 @@ class Parts:
         self.items_before = self.metadata.processed_items
         if options.total is not None:
             self.metadata.total_items = options.total
-        self.loops = LoopRegistry(saved.loops, damaged)
-        self.quota = Quota(saved.budget)
-        self.failed = Failed(saved.failed)
-        self.sinks = Sinks(options.operation_id, saved.sinks)
         # A resume counts as an interruption, whatever ended the run before.
         self.costs = dataclasses.replace(saved.costs, restores=saved.costs.restores + 1) if saved.costs else None
         self.pace: Callable[[], dict[str, Any] | None] | None = None
@@ -168,6 +167,38 @@ class Parts:
         self._run: Run | None = None
         saved.arguments = dict(options.arguments or saved.arguments)
         self._sections: dict[str, bytes] = {}
+
+    # Made when they are first asked for: most operations need but one or two of them.
+
+    @cached_property
+    def loops(self) -> LoopRegistry:
+        return LoopRegistry(
+            self.saved.loops,
+            self._damaged,
+            operation_id=self._options.operation_id,
+            has_failures=self.failed.is_known,
+        )
+
+    @cached_property
+    def quota(self) -> Quota:
+        return Quota(self.saved.budget)
+
+    @cached_property
+    def failed(self) -> Failed:
+        return Failed(self.saved.failed)
+
+    @cached_property
+    def sinks(self) -> Sinks:
+        return Sinks(self._options.operation_id, self.saved.sinks)
+
+    @cached_property
+    def _checker(self) -> Checker:
+        return Checker(warn_once_per_path())
+
+    def release(self) -> None:
+        """Let go of the output files."""
+        if "sinks" in self.__dict__:
+            self.sinks.release()
 
     def _restored_state(self, options: Options, values: dict[str, Any] | None) -> Any:
         if options.state_type is not None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from .._runtime import observer
-from .._runtime.clock import Instant, instant
+from .._runtime.clock import Instant
 from .._runtime.steps import Steps
 from .._text import argument
 from .operation import Operation
@@ -25,7 +25,7 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
     Raises:
         ResumableError: That cannot be done. Nothing is owned then, and nothing was written.
     """
-    observers = observer.current()
+    observers = tuple(observer.INSTALLED)
     for each in observers:
         options = each.configure(options)
     writer = Writer(
@@ -36,7 +36,7 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
     )
     try:
         yield writer.claim
-        at, restored = instant(options.clock), None
+        at, restored = Instant(options.clock.now(), options.clock.utc()), None
         if options.resume:
             restored = yield lambda: writer.load(now=at.utc)
             if restored is None:

@@ -92,21 +92,15 @@ class Operation:
         self._watching = tuple(each for each in self._observers if not each.is_quiet)
         self._wake = wake
         self._ticker = ticker
-        self._alarm = Alarm(options.clock, wake)
+        self._alarm: Alarm | None = None
         self._stack = contextlib.ExitStack()
         self._stack.callback(writer.release)
-        self._stack.callback(parts.sinks.release)
+        self._stack.callback(parts.release)
         self.owner_pid = os.getpid()
         self._asked: str | None = None
         self._stop: int | None = None
-        self._is_listening = False
-        self._has_stopped_threads = False
-        self._is_probed = False
-        self._is_postponed = False
-        self.is_ending = False
-        self._is_closed = False
-        self._is_advised = False
-        self.has_read_count = False
+        self._is_listening = self._has_stopped_threads = self.has_read_count = self._is_advised = False
+        self._is_probed = self._is_postponed = self.is_ending = self._is_closed = False
         writer.adopt(parts.collections)
         writer.on_stored, writer.on_failed = self._note_stored, self._note_failed
 
@@ -175,14 +169,15 @@ class Operation:
         If this raises, nothing is owned any more.
         """
         try:
-            token = current.set_current(checkpoint)
+            token = current.CHECKPOINT.set(checkpoint)
             self._stack.callback(current.reset_current, token)
             self._is_listening = signals.listen(self._wake)
             if self._is_listening:
                 self._stack.callback(signals.unlisten, self._wake)
             for each in self._observers:
                 each.opened(self)
-            yield from self.wait_if_exhausted()
+            if self.parts.saved.budget is not None:
+                yield from self.wait_if_exhausted()
         except BaseException as error:
             name_directory(error, self.writer)
             self.release()
@@ -284,13 +279,8 @@ class Operation:
 
     def _capture(self, decision: Decision, *, is_last: bool = False) -> Save:
         self.sync()
-        return self.parts.capture(
-            decision,
-            self.session,
-            at=self.instant.utc,
-            in_flight=len(self.writer.in_flight),
-            is_last=is_last,
-        )
+        in_flight = len(self.writer.in_flight)
+        return self.parts.capture(decision, self.session, at=self.instant.utc, in_flight=in_flight, is_last=is_last)
 
     def _note_finished_saves(self) -> None:
         self.is_within = True
@@ -404,6 +394,7 @@ class Operation:
             plan = _WHEN_WOKEN
         seconds = min(plan.seconds, DRAW_SECONDS) if self._watching else plan.seconds
         if seconds < _FOR_EVER:
+            self._alarm = self._alarm or Alarm(self.clock, self._wake)
             self._alarm.ring_within(seconds)
         return plan.items
 
@@ -426,7 +417,7 @@ class Operation:
         Raises:
             KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came, and this thread had no tick to see it at.
         """
-        self._alarm.cancel()
+        self._cancel_alarm()
         self.sync()
         if self._stop is not None and self._has_stopped_threads:
             error = signals.error_for(self._stop)
@@ -458,6 +449,9 @@ class Operation:
             return self.keep_reason
         if next(self.parts.loops.left(), None) is not None:
             return "Stopped: a loop was left with items to go"
+        if unmet := self.parts.loops.never_met():
+            _log.error("%s: this run did not come to %s", self.operation_id, "; ".join(unmet))
+            return f"Stopped: this run did not come to {unmet[0]}"
         if self.parts.failed:
             return f"Failed items: {len(self.parts.failed):,}; retry_failed=True tries again"
         total, done = self.options.total, self.processed_items
@@ -467,7 +461,7 @@ class Operation:
 
     def interrupt(self, error: BaseException) -> Steps[bool]:
         """The block was left by *error*: save what was ticked. Whether that worked; if not, *error* gets a note."""
-        self._alarm.cancel()
+        self._cancel_alarm()
         name_directory(error, self.writer)
         try:
             yield from self.save(f"Interrupted: {_name_of(error)}", is_last=True)
@@ -479,10 +473,14 @@ class Operation:
         error.add_note(f"resumable: {self.operation_id!r} is saved at item {self.processed_items:,}{how}")
         return True
 
+    def _cancel_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+
     def release(self) -> None:
         """Let go of the operation, the signals, and the place of the current checkpoint."""
         try:
-            self._alarm.cancel()
+            self._cancel_alarm()
         finally:
             if self.is_owner():
                 self._is_closed = True

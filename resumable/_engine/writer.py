@@ -11,6 +11,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -80,7 +81,8 @@ class Writer:
         self._is_by_hand = is_by_hand
         self._uses_journal = store.traits.takes_journal and not is_by_hand
         self._works_beside = works_beside
-        self._threads = Threads(wake)
+        self._wake = wake
+        self._threads: Threads | None = None
         self.on_stored: Callable[[Save], None] = lambda save: None
         self.on_failed: Callable[[Sequence[Save]], None] = lambda saves: None
         self._lease: Lease | None = None
@@ -160,7 +162,8 @@ class Writer:
 
     def release(self) -> None:
         """Let go of the operation and the threads. Nothing may be under way."""
-        self._threads.close()
+        if self._threads is not None:
+            self._threads.close()
         if self._lease is not None:
             self._lease.release()
 
@@ -367,7 +370,7 @@ class Writer:
         document, at = save.document, save.position
         assert document is not None
         assert at is not None
-        future = self._threads.start(lambda: self._stage(document, at))
+        future = self._beside(lambda: self._stage(document, at))
         self.compaction = Compaction(document, self._journal_size, future)
 
     def _stage(self, document: Document, at: Position) -> Callable[[bytes], None]:
@@ -403,7 +406,11 @@ class Writer:
     def _start(
         self, work: Callable[[], R], then: Callable[[R], None], saves: list[Save], *, is_short: bool = True
     ) -> None:
-        self.job = Job(self._threads.start(work), then, saves, is_short)
+        self.job = Job(self._beside(work), then, saves, is_short)
+
+    def _beside(self, work: Callable[[], R]) -> Future[tuple[R, float]]:
+        self._threads = self._threads or Threads(self._wake)
+        return self._threads.start(work)
 
     def poll(self, *, for_compaction: bool = True) -> None:
         """Take note of what the threads have finished.

@@ -64,7 +64,7 @@ def sign(head: dict[str, Any], state: Iterable[bytes], tail: dict[str, Any]) -> 
 
 
 def indented(document: bytes) -> bytes:
-    """The same document for people to read."""
+    """Lay *document* out for people to read."""
     return msgspec.json.format(document, indent=2) + b"\n"
 
 

@@ -16,6 +16,7 @@ from .._durable.changes import Replay
 from .._errors import CheckpointCorruptError
 from .._json import LEAVES
 from .._loops.by_key import merged
+from .._loops.view import FIELDS
 from .._models import CheckpointData, CheckpointMetadata, check_metadata
 from .._runtime.interpreter import collector_paused
 from ..stores import CheckpointStore, Lease, Stored
@@ -173,7 +174,12 @@ def _apply_all(data: CheckpointData, saves: list[_Save]) -> None:
         data.state[name] = replay.result()
     if loops:
         saved = msgspec.convert(data.internal.get("loops", {}), dict[str, dict[str, Any]])
-        data.internal["loops"] = saved | {name: _merged_loop(saved.get(name), loops[name]) for name in loops}
+        for name, news in loops.items():
+            if news[-1].get("gone"):
+                saved.pop(name, None)
+            else:
+                saved[name] = _merged_loop(saved.get(name), news)
+        data.internal["loops"] = saved
     last = saves[-1]
     data.metadata, data.last_updated = CheckpointMetadata.from_dict(last.metadata), instant(last.at)
 
@@ -200,7 +206,7 @@ def _merged_loop(saved: dict[str, Any] | None, changes: list[dict[str, Any]]) ->
     base, rest = (changes[begins[-1]], changes[begins[-1] + 1 :]) if begins else (saved, changes)
     result = merged(base, rest)
     result.pop("new", None)
-    return result | {"within": changes[-1].get("within")}
+    return result | {name: changes[-1][name] for name in FIELDS & changes[-1].keys()}
 
 
 # -- out of a store ---------------------------------------------------------------------------------------------------

@@ -64,6 +64,9 @@ class KeyLedger(Ledger):
         order = self._order
         return order[min(position, len(order) - 1)] if order else 0
 
+    def has_done(self, item: ItemKey, position: int) -> bool:
+        return item in self._known and item not in self._order[position:]
+
     def count_left(self, position: int) -> int | None:
         if not isinstance(self._items, Collection):
             return None

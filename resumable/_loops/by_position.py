@@ -48,6 +48,10 @@ class Ledger(ABC):
         return position
 
     @abstractmethod
+    def has_done(self, item: ItemKey, position: int) -> bool:
+        """Whether *item* is done, when *position* items are."""
+
+    @abstractmethod
     def count_left(self, position: int) -> int | None:
         """How many items are left after *position* done ones; None if that is not known before the end."""
 
@@ -129,6 +133,9 @@ class PositionLedger(Ledger):
             self._samples.add(sampled, one[0])
             yield one
             position = sampled + 1
+
+    def has_done(self, item: ItemKey, position: int) -> bool:
+        return isinstance(item, int) and item < position
 
     def count_left(self, position: int) -> int | None:
         length = sources.length(self._items)

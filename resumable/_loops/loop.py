@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, Generic, Protocol, TypeVar
+from weakref import ref
 
 from . import sources
 from .by_position import ItemKey, Ledger, Saved
 
 T = TypeVar("T")
 Items_co = TypeVar("Items_co", covariant=True)
+
+mapped_item: ContextVar[tuple[Loop[Any], ItemKey] | None] = ContextVar("mapped_item", default=None)
+"""The map and its item for which the function of that map runs here. Loops made meanwhile are inside that item."""
 
 
 class LoopOwner(Protocol[Items_co]):
@@ -28,7 +33,7 @@ class LoopOwner(Protocol[Items_co]):
         ...
 
     def register(self, loop: Loop[Any]) -> None:
-        """*loop* begins: from now on it can be woken, and counts."""
+        """*loop* begins, or another ``for`` goes on with it: from now on it can be woken, and counts."""
 
     def unregister(self, loop: Loop[Any]) -> None:
         """*loop* came to its end: all its items are done. Not called for a loop that is left earlier."""
@@ -50,6 +55,8 @@ class Loop(ABC, Generic[T]):
         self._items = items
         self._owner = owner
         self._ledger = ledger
+        self._holder: ref[Any] | None = None
+        self._check_left_out: Callable[[Saved], None] | None = None
         ledger.total = sources.length(items)
 
     @abstractmethod
@@ -71,6 +78,40 @@ class Loop(ABC, Generic[T]):
     def current_item(self) -> ItemKey:
         """Which item the loop is at: loops inside it are saved as part of this item."""
         return self._ledger.item_at(self.position)
+
+    def has_done(self, item: ItemKey) -> bool:
+        """Whether *item* is done. Seen from another thread it may be late."""
+        return self._ledger.has_done(item, self.position)
+
+    # -- who goes through it
+
+    def hold(self, holder: object) -> None:
+        """*holder* is what a ``for`` goes through: once it is dropped, that ``for`` was left."""
+        self._holder = ref(holder)
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the ``for`` that went through it was left: by ``break``, ``return``, an error, the end of a zip.
+
+        Without reference counts this is noticed late.
+        """
+        return self._holder is not None and self._holder() is None
+
+    def leave_out(self, check: Callable[[Saved], None]) -> None:
+        """Give out nothing: an earlier run has done all items.
+
+        Args:
+            check: Called with the saved form, once the items have passed; raises if they are other ones.
+        """
+        self._check_left_out = check
+
+    def _note_left_out(self, count: int) -> None:
+        """*count* items have passed and are done."""
+        assert self._check_left_out is not None
+        self._ledger.start = count
+        self._check_left_out(self.to_dict())
+
+    # -- how far it is
 
     @property
     def total(self) -> int | None:

@@ -110,6 +110,9 @@ class OutOfOrderLedger(Ledger):
         """The item at position *key*, which was handed out, is done."""
         del self._missing[key]  # type: ignore[arg-type]
 
+    def has_done(self, item: ItemKey, position: int) -> bool:
+        return isinstance(item, int) and self._is_done(item)
+
     def count_left(self, position: int) -> int | None:
         length = sources.length(self._items)
         return None if length is None else max(0, length - self._handed) + len(self._missing)

@@ -52,16 +52,29 @@ class Remaining(Loop[T], Iterator[T]):
         self._witnesses: tuple[GeneratorType[Any, Any, Any], ...] = ()
 
     def __iter__(self) -> Iterator[T]:
-        if self._passing is None:
-            passing = self._begin()
-            self.begin()
-            self._passing = passing
-        elif not self.is_finished and any(map(sources.is_dead, self._witnesses)):
-            raise _cut_short()
-        return self._passing
+        holder = _once(self._begun())
+        self.hold(holder)
+        return chain.from_iterable(holder)
 
     def __next__(self) -> T:
-        return next(iter(self))
+        passing = self._begun()
+        self._holder = None  # while this object is asked itself, nobody can tell when that ends
+        return next(passing)
+
+    def _begun(self) -> Iterator[T]:
+        if self._passing is None:
+            passing = iter(()) if self._check_left_out is not None else self._begin()
+            self._owner.register(self)
+            self._passing = passing
+            if self._check_left_out is not None:
+                self._note_left_out(sum(1 for _ in self._offered()))
+                self.end()
+        elif not self.is_finished:
+            if any(map(sources.is_dead, self._witnesses)):
+                raise _cut_short()
+            if self.is_left:
+                self._owner.register(self)
+        return self._passing
 
     @abstractmethod
     def _begin(self) -> Iterator[T]:
@@ -193,9 +206,13 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
         return self._done
 
     def __aiter__(self) -> AsyncIterator[T]:
-        if self._has_begun and not self.is_finished and sources.is_dead(self._source):
-            raise _cut_short()
-        return self
+        if self._has_begun and not self.is_finished:
+            if sources.is_dead(self._source):
+                raise _cut_short()
+            self._owner.register(self)
+        holder = _AsyncPass(self.__anext__)
+        self.hold(holder)
+        return holder
 
     async def __anext__(self) -> T:
         if self._is_out:  # the loop asks for an item, so the one before is done
@@ -217,6 +234,8 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
             self.begin()
         if self._to_skip:
             await self._skip()
+        if self._check_left_out is not None and not self.is_finished:
+            self._note_left_out(len([one async for one in self._source if self._ledger.offer(one)]))
         async for item in self._source:
             if self._ledger.offer(item):
                 self._ahead.append(item)
@@ -233,6 +252,18 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
                 break
         self._to_skip = 0
         ledger.check_passed()
+
+
+class _AsyncPass(AsyncIterator[T]):
+    """What one ``async for`` goes through."""
+
+    __slots__ = ("__weakref__", "_next")
+
+    def __init__(self, step: Callable[[], Awaitable[T]]) -> None:
+        self._next = step
+
+    def __anext__(self) -> Awaitable[T]:
+        return self._next()
 
 
 def remaining(
@@ -289,6 +320,11 @@ def _ledger(
 def _source(items: Iterable[T], ledger: OrderedLedger) -> Iterator[T]:
     """What to iterate over; the done items are off already if they can be had by position."""
     return sources.steady_from(items, ledger.start) if isinstance(ledger, PositionLedger) else iter(items)
+
+
+def _once(passing: Iterator[T]) -> Generator[Iterator[T]]:
+    """What one ``for`` goes through: the items pass in C, and this is dropped when the ``for`` is left."""
+    yield passing
 
 
 def _cut_short() -> RuntimeError:

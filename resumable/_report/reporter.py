@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ class Reporter(Observer):
 
             self._forecaster = Forecaster(operation.items_before, operation.costs.active_seconds, operation.pace_before)
         if operation.resumed:
-            self._tell(_going_on(operation))
+            self._tell(_going_on, operation)
         elif self.is_watched or _log.isEnabledFor(logging.INFO):
             text = beginning(operation.operation_id, str(operation.location))
             _log.info("%s", text)
@@ -75,14 +76,17 @@ class Reporter(Observer):
         metadata = operation.metadata
         is_saved = metadata.save_count > self._saves_before
         if is_saved and how_it_ended(metadata.last_save_reason) in ("Ctrl-C", "SIGTERM"):
-            self._tell(_stopped(operation))
+            self._tell(_stopped, operation)
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, sentence: Callable[[Observed], str], operation: Observed) -> None:
         from .progress import is_terminal
 
-        _log.info("%s", text)
-        if self.is_watched or is_terminal(sys.stderr):
-            self._say(text)
+        is_seen = self.is_watched or is_terminal(sys.stderr)
+        if is_seen or _log.isEnabledFor(logging.INFO):  # else the sentence need not be made
+            text = sentence(operation)
+            _log.info("%s", text)
+            if is_seen:
+                self._say(text)
 
     def _say(self, text: str) -> None:
         from .progress import say

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
+from types import FrameType
 from typing import Any
+
+_PR_SET_PDEATHSIG = 1
 
 
 def has_gil() -> bool:
@@ -18,6 +23,39 @@ def has_gil() -> bool:
 def is_held_here(lock: threading.RLock) -> bool:
     """Whether the current thread holds *lock*. A signal handler asks what it has interrupted."""
     return bool(lock._is_owned())  # type: ignore[attr-defined]
+
+
+def die_with_parent() -> None:
+    """Have this process be killed when the one that started it ends; nothing happens where that is impossible."""
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+# -- frames -----------------------------------------------------------------------------------------------------------
+
+
+def frames() -> Iterator[FrameType]:
+    """The frames of the current thread, those of what was called last first."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+@contextlib.contextmanager
+def traced(trace: Callable[[FrameType, str, Any], Any]) -> Iterator[None]:
+    """While in the block, *trace* is told of the lines that this thread runs, as by ``sys.settrace``."""
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+# -- reference counts -------------------------------------------------------------------------------------------------
 
 
 reference_counts: Callable[[Iterable[object]], Iterator[int]] = partial(map, getattr(sys, "getrefcount", id))

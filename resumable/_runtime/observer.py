@@ -135,23 +135,18 @@ class Observer:
         """A CheckpointManager has finalized an operation. Called in the thread that asked for it."""
 
 
-_installed: tuple[Observer, ...] = ()
+INSTALLED: list[Observer] = []
+"""The observers of this process, the oldest first. An operation looks when it is opened."""
 _installing = threading.Lock()
-
-
-def current() -> tuple[Observer, ...]:
-    """The observers installed in this process, the oldest first."""
-    return _installed
 
 
 @contextlib.contextmanager
 def installed(observer: Observer) -> Iterator[None]:
     """Within the block, *observer* hears of every operation of the process, whatever the thread."""
-    global _installed
     with _installing:
-        _installed = (*_installed, observer)
+        INSTALLED.append(observer)
     try:
         yield
     finally:
         with _installing:
-            _installed = tuple(other for other in _installed if other is not observer)
+            INSTALLED[:] = [other for other in INSTALLED if other is not observer]

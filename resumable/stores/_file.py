@@ -15,7 +15,7 @@ from pathlib import Path
 from .._errors import StaleCheckpointError, StoreError
 from .._runtime import disk
 from . import _lock
-from ._base import Entry, Holder, Stored, Traits, refuse_fork
+from ._base import Entry, Holder, Meanwhile, OwnedLease, Stored, Traits
 from ._journal_file import ROOM, JournalFile, without_room
 from ._names import PREFIX, SUFFIX, Files, file_name, files_at, files_of, is_of, operation_id_in
 
@@ -55,12 +55,9 @@ class FileStore:
             return home if disk.stamp(home.snapshot) is not None else next(_under_older_names(others, key), home)
 
     def claim(self, key: str, me: Holder, *, ttl: float = 30.0, take_over: bool = False) -> FileLease:
-        """Own *key* until the lease is released, or this process ends.
+        """Own *key* until the lease is released, or this process ends: its lock is the operating system's.
 
-        Args:
-            me: Who is shown to others as the owner.
-            ttl: Not used: a lock of the operating system lasts as long as its process.
-            take_over: Not used: nobody can take it from a process that lives.
+        *ttl* and *take_over* are not used: nobody can take it from a process that lives.
 
         Raises:
             CheckpointBusyError: Another owner has it. Names that owner.
@@ -78,13 +75,12 @@ class FileStore:
                 disk.remove_leftovers(self.directory, {*map(os.path.basename, chain(home, *older))})
             except OSError as error:
                 raise _store_error(f"cannot use {self.directory}", error) from error
-            return FileLease(key, home, at, older, term, locks.pop_all())
+            return FileLease(key, home, older, at, term, locks.pop_all())
 
     def read(self, key: str, *, previous: bool = False) -> Stored | None:
         """One consistent state of *key*, None if there is none, while others may be writing it.
 
-        Args:
-            previous: The snapshot before the last one, with its segments.
+        *previous* asks for the snapshot before the last one, with its segments.
         """
         while True:
             files = self._found(key)
@@ -93,10 +89,8 @@ class FileStore:
                 snapshot, journal = disk.read_together(path, files.previous_journal if previous else files.journal)
             except OSError as error:
                 raise _cannot_read(path, error) from error
-            if snapshot is not None:
-                return Stored(snapshot, without_room(journal or b""), path)
             if self._found(key) == files:  # else its first save here has just moved it
-                return None
+                return None if snapshot is None else Stored(snapshot, without_room(journal or b""), path)
 
     def list(self, pattern: str = "*") -> Iterator[Entry]:
         """The operations whose id matches *pattern* (see :mod:`fnmatch`), sorted by file name."""
@@ -110,10 +104,8 @@ class FileStore:
                 found[key] = path
         for key, path in found.items():
             with contextlib.suppress(OSError):
-                lock = files_at(path).lock
-                holder = _lock.holder_of(lock) if _lock.is_held(lock) else None
-                size = os.stat(path, follow_symlinks=False).st_size
-                yield Entry(key, path, b"", size, _lock.told_by(lock).term, holder, None)
+                lock, size = files_at(path).lock, os.stat(path, follow_symlinks=False).st_size
+                yield Entry(key, path, b"", size, _lock.told_by(lock).term, _lock.holder_of(lock), None)
 
     def describe(self, key: str | None = None) -> Path:
         """Where the checkpoint of *key* lies, or would; the directory without a *key*."""
@@ -123,53 +115,40 @@ class FileStore:
         """Nothing is open outside of a lease."""
 
 
-class FileLease:
+class FileLease(OwnedLease):
     """See :class:`~resumable.stores.Lease`. Made by :meth:`FileStore.claim`.
 
     Args:
         home: Where snapshots are written.
-        at: Where the last snapshot lies: at *home*, or under an older name.
         older: Checkpoints of the operation under older names, removed once a snapshot was written at *home*.
+        at: Where the last snapshot lies: one of these.
         locks: What is held until the release.
     """
 
     def __init__(
-        self, key: str, home: Files, at: Files, older: Sequence[Files], term: int, locks: contextlib.ExitStack
+        self, key: str, home: Files, older: Sequence[Files], at: Files, term: int, locks: contextlib.ExitStack
     ) -> None:
-        self.term = term
         # Numbers rise over a delete, of which nothing is left that could be asked.
-        self.next = time.time_ns() // 1_000_000
-        self._key = key
+        super().__init__(key, term, first=time.time_ns() // 1_000_000)
         self._home = home
         self._older = [*older]
         self._places = (home, *older)
         self._at = at
         self._locks = locks
-        self._owner_pid = os.getpid()
-        self._is_released = False
         self._journal: JournalFile | None = None
         self._end: int | None = None
         self._ends: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
         self._snapshot = -1
-        self._last: tuple[int, bytes] | None = None
         self._staged: set[Path] = set()
 
     def read(self) -> Stored | None:
         """What is stored, None if nothing is. The next append goes behind the journal that this gives."""
+        path = self._at.snapshot
         try:
-            snapshot = disk.read(self._at.snapshot)
-            journal = self._read_journal()
+            snapshot, journal = disk.read(path), self._read_journal()
         except OSError as error:
-            raise _cannot_read(self._at.snapshot, error) from error
-        return None if snapshot is None else Stored(snapshot, journal, self._at.snapshot)
-
-    def where(self) -> int:
-        """One more than any number that was tried."""
-        return self.next
-
-    def renew(self) -> None:
-        """Make sure that the lease is held. A lock of the operating system is not lost."""
-        self._check()
+            raise _cannot_read(path, error) from error
+        return None if snapshot is None else Stored(snapshot, journal, path)
 
     def delete(self) -> bool:
         """Remove the checkpoint with all that lies beside it; returns whether there was one."""
@@ -183,10 +162,9 @@ class FileLease:
         return any(found)
 
     def release(self) -> None:
-        """Let go of the operation. Never raises; does nothing in a forked child, whose parent goes on."""
-        if self._is_released or os.getpid() != self._owner_pid:
+        """Let go of the operation. Never raises."""
+        if not self._lets_go():
             return
-        self._is_released = True
         self._close_journal()
         self._drop_staged()
         for files in self._places:
@@ -196,22 +174,12 @@ class FileLease:
         with contextlib.suppress(Exception):
             self._locks.close()
 
-    def _check(self) -> None:
-        refuse_fork(self._key, self._owner_pid)
-        if self._is_released:
-            raise StaleCheckpointError(self._key)
-
     # -- the journal
 
-    def append(
-        self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Callable[[], None] | None = None
-    ) -> None:
+    def append(self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Meanwhile = None) -> None:
         """Add *data* to the journal as save *sequence*. See :meth:`Lease.append`."""
-        self._check()
-        if sequence < self.next:
-            if self._last == (sequence, data):
-                return
-            raise StaleCheckpointError(self._key)
+        if self._stands(sequence, data):
+            return
         self.next = sequence + 1
         journal = self._journal
         try:
@@ -279,8 +247,7 @@ class FileLease:
         self._at = self._home
         with contextlib.suppress(OSError):
             while self._older:
-                for path in self._older[-1].but_the_lock:
-                    disk.unlink(path)
+                _remove_older(self._older[-1])
                 self._older.pop()
 
     def _replace(self, new: Path, sequence: int) -> None:
@@ -296,18 +263,28 @@ class FileLease:
 
     def _fold(self, new: Path, sequence: int) -> None:
         cut = next((end for number, end in reversed(self._ends) if number <= sequence), 0)
+        if self._at != self._home:
+            self._move_journal(cut)
+            self._put_in_place(new, sequence)
+            self._close_journal()
+            self._begin_journal_at(cut)
+            return
         journal = None
-        with self._journal_failing():
+        # The journal may keep segments that the snapshot holds: what fails here costs nothing.
+        with contextlib.suppress(OSError):
             journal = self._write_beside(self._home.journal, self._journal_from(cut))
         self._put_in_place(new, sequence)
         if journal is not None:
-            with self._journal_failing():
-                self._exchange_journal(journal, cut)
+            with contextlib.suppress(OSError):
+                self._close_journal()
+                self._exchange_journal(journal)
+                self._begin_journal_at(cut)
 
-    def _journal_failing(self) -> contextlib.AbstractContextManager[None]:
-        """The journal may keep segments that the snapshot holds: then it goes on. Only a move needs a new one."""
-        is_moved = self._at != self._home
-        return _failing(f"cannot move the journal of {self._at.snapshot}") if is_moved else contextlib.suppress(OSError)
+    def _move_journal(self, cut: int) -> None:
+        """Bring home what stands from *cut* on, before the snapshot, without which it counts for nothing."""
+        with _failing(f"cannot move the journal of {self._at.snapshot}"):
+            self._exchange_journal(self._write_beside(self._home.journal, self._journal_from(cut)))
+            disk.sync_directory(self._home.journal.parent)
 
     def _put_in_place(self, new: Path, sequence: int) -> None:
         with _failing(f"cannot write {self._home.snapshot}"), disk.removed_on_error(new):
@@ -327,15 +304,16 @@ class FileLease:
             if offset < end:
                 raise OSError("it is shorter than it was; somebody else wrote to it or removed it")
 
-    def _exchange_journal(self, new: Path, cut: int) -> None:
-        """Put *new* in the journal's place; it holds what stood there from *cut* on.
+    def _exchange_journal(self, new: Path) -> None:
+        """Put *new* in the journal's place, and keep that.
 
         The next append syncs the directory before it adds to the new one. Until then the old one would do as well.
         """
-        self._close_journal()
         disk.keep(self._at.journal, self._home.previous_journal)
         os.replace(new, self._home.journal)
         self._staged.discard(new)
+
+    def _begin_journal_at(self, cut: int) -> None:
         self._end = (self._end or 0) - cut
         self._ends = deque(((number, end - cut) for number, end in self._ends if end > cut), _REMEMBERED)
 
@@ -369,6 +347,15 @@ def _remove(files: Files) -> bool:
     for path in files.but_the_lock:
         disk.unlink(path)
     return found
+
+
+def _remove_older(files: Files) -> None:
+    """Remove a checkpoint that was moved. Without its snapshot, the next run would not look for the rest."""
+    *beside, snapshot = files.but_the_lock
+    for path in beside:
+        disk.unlink(path)
+    disk.sync_directory(snapshot.parent)
+    disk.unlink(snapshot)
 
 
 @contextlib.contextmanager

@@ -44,8 +44,8 @@ def holding(path: Path, operation_id: str, me: Holder) -> Iterator[int]:
     try:
         lock.acquire(poll_interval=_PATIENCE_SECONDS / 10)
     except filelock.Timeout:
-        holder = holder_of(path)
-        raise CheckpointBusyError(operation_id, holder.host, holder.pid, holder.since) from None
+        told = told_by(path)
+        raise CheckpointBusyError(operation_id, told.host, told.pid, told.since) from None
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StoreError(f"cannot lock {path}: {reason}. Nothing was read or written.") from error
@@ -62,14 +62,10 @@ def holding(path: Path, operation_id: str, me: Holder) -> Iterator[int]:
 
 def _tell(path: Path, told: Told) -> None:
     # Who holds it is for people; a full disk must not keep them from working.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, disk.WRITE)
-        try:
-            text = msgspec.json.encode(told).ljust(240)
-            disk.write_all(descriptor, text)
-            os.ftruncate(descriptor, len(text))
-        finally:
-            os.close(descriptor)
+    with contextlib.suppress(OSError), open(os.open(path, disk.WRITE), "wb", buffering=0) as file:
+        text = msgspec.json.encode(told).ljust(240)
+        disk.write_all(file.fileno(), text)
+        file.truncate(len(text))
 
 
 def told_by(path: Path) -> Told:
@@ -80,24 +76,19 @@ def told_by(path: Path) -> Told:
         return Told()
 
 
-def holder_of(path: Path) -> Holder:
-    """Who wrote itself into the lock file last."""
-    told = told_by(path)
-    return Holder(told.host, told.pid, told.since)
-
-
-def is_held(path: Path) -> bool:
-    """Whether some process holds the lock right now."""
+def holder_of(path: Path) -> Holder | None:
+    """Who holds the lock right now; None if nobody does, or nobody can tell."""
     if not path.exists():
-        return False
+        return None
     import filelock
 
     lock = filelock.FileLock(path, timeout=0, mode=0o600, thread_local=False)
     try:
         lock.acquire()
     except filelock.Timeout:
-        return True
-    except (OSError, NotImplementedError):
-        return False  # somebody else's file, or no locks here: nobody can tell
+        told = told_by(path)
+        return Holder(told.host, told.pid, told.since)
+    except (OSError, NotImplementedError):  # somebody else's file, or no locks here
+        return None
     lock.release()
-    return False
+    return None

@@ -27,7 +27,8 @@ def configured_directory(start: Path) -> Path | None:
         ValueError: A pyproject.toml on the way cannot be read, or its ``dir`` is no text.
     """
     for directory in (start, *start.parents):
-        section = _section(directory / "pyproject.toml")
+        path = directory / "pyproject.toml"
+        section = _section(path)
         if "dir" in section:
             where = section["dir"]
             if not isinstance(where, str) or not where:

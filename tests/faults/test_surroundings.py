@@ -29,8 +29,8 @@ REPOSITORY = Path(__file__).parents[2]
 HOUR = timedelta(hours=1)
 
 
-def stored(directory: Path) -> dict[str, Any] | None:
-    found = CheckpointManager(directory).load_checkpoint("job")
+def stored(directory: Path, operation_id: str = "job") -> dict[str, Any] | None:
+    found = CheckpointManager(directory).load_checkpoint(operation_id)
     return found.state if found is not None else None
 
 
@@ -183,7 +183,7 @@ def test_each_sync_may_fail_once(name: str, tmp_path: Path, monkeypatch: pytest.
                     told.append("failed")
         failed = syncs.failed_inode is not None
         assert syncs.failed_inode not in syncs.inodes_after, "a file whose sync had failed was trusted again"
-        found = CheckpointManager(directory).load_checkpoint(operations.ID)
+        found = CheckpointManager(directory).load_checkpoint(operations.id_of(name))
         saved = [text.removeprefix("saved ") for text in told if text.startswith("saved ")][-1]
         if name == "finalize":
             assert found is None
@@ -374,7 +374,7 @@ def test_each_write_may_take_only_a_part(
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", short)
         operations.act(name, tmp_path / "store", told.append)
-    found = stored(tmp_path / "store")
+    found = stored(tmp_path / "store", operations.id_of(name))
     if name == "finalize":
         assert found is None
     else:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import tenacity
 
 from ..._retry import chain
-from ..._runtime.current import reset_current, set_current
+from ..._runtime.current import CHECKPOINT, reset_current
 
 if TYPE_CHECKING:
     from ...ratelimit._headers import RateLimit
@@ -91,13 +91,14 @@ class MappedFunction:
 
     def for_many(self, items: Sequence[Any]) -> list[Any]:
         """A result for each item, or the :class:`Failure` of it."""
-        results: list[Any] = []
-        for item in items:
-            try:
-                results.append(self(item))
-            except Exception as error:
-                results.append(Failure(error))
-        return results
+        return [self.result_or_failure(item) for item in items]
+
+    def result_or_failure(self, item: Any) -> Any:
+        """The result for *item*, or the :class:`Failure` of it."""
+        try:
+            return self(item)
+        except Exception as error:
+            return Failure(error)
 
 
 @dataclass(slots=True)
@@ -128,7 +129,7 @@ def call_remotely(fn: MappedFunction | bytes, item: Any) -> Any:
         fn: It may be pickled; each worker unpickles it once.
     """
     recorder = LimitRecorder()
-    token = set_current(recorder)
+    token = CHECKPOINT.set(recorder)
     try:
         result = (_unpacked(fn) if isinstance(fn, bytes) else fn)(item)
     except Exception as error:
@@ -144,7 +145,7 @@ def call_remotely(fn: MappedFunction | bytes, item: Any) -> Any:
 def call_batch_remotely(fn: MappedFunction | bytes, items: Sequence[Any]) -> Any:
     """Do for each of *items* what :func:`call_remotely` does for one."""
     recorder = LimitRecorder()
-    token = set_current(recorder)
+    token = CHECKPOINT.set(recorder)
     try:
         results = (_unpacked(fn) if isinstance(fn, bytes) else fn).for_many(items)
         for failure in results:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
@@ -12,16 +11,18 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
+from itertools import repeat
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from tenacity import RetryCallState
 
+from ..._runtime.interpreter import die_with_parent
+from ..by_position import ItemKey
 from .calls import Call, MappedFunction, call_batch_remotely, call_remotely
 from .clusters import as_executor, is_ray
 
 Submit = Callable[..., Future[Any]]
-_PR_SET_PDEATHSIG = 1
 
 
 class ExecutorHandle:
@@ -30,13 +31,21 @@ class ExecutorHandle:
     Args:
         executor: An executor, a ``distributed.Client``, the module ``ray``, or a factory of one of these.
         before_sleep: Called by workers of this interpreter before they sleep between two attempts.
+        call: Calls a function for the item with a key; workers of this interpreter use it.
 
     Attributes:
         launch: Submits a call. Raises ``BrokenExecutor`` if the workers died.
     """
 
-    def __init__(self, executor: Any, fn: MappedFunction, before_sleep: Callable[[RetryCallState], None]) -> None:
+    def __init__(
+        self,
+        executor: Any,
+        fn: MappedFunction,
+        before_sleep: Callable[[RetryCallState], None],
+        call: Callable[[Callable[[Any], Any], ItemKey, Any], Any],
+    ) -> None:
         self._fn = fn
+        self._call = call
         self._local_fn = fn.with_hook(before_sleep)
         self._make: Callable[[], Any] | None = None if _is_instance(executor) else executor
         self._take(adapted(executor) if self._make is None else bound_to_this_process(adapted(self._make())))
@@ -46,7 +55,7 @@ class ExecutorHandle:
         self.launch: Callable[[Call], Future[Any]]
         if isinstance(executor, ThreadPoolExecutor) and "Interpreter" not in type(executor).__name__:
             # Threads of this interpreter see the checkpoint itself.
-            self.launch = _local_launcher(executor.submit, self._local_fn)
+            self.launch = _local_launcher(executor.submit, self._local_fn, self._call)
         else:
             self.launch = _remote_launcher(executor.submit, self._fn, _pickler(executor))
 
@@ -72,11 +81,16 @@ class ExecutorHandle:
                 self._executor.shutdown(wait=wait)
 
 
-def _local_launcher(submit: Submit, fn: MappedFunction) -> Callable[[Call], Future[Any]]:
-    one, many, copied = fn.for_one(), fn.for_many, copy_context().copy
+def _local_launcher(
+    submit: Submit, fn: MappedFunction, for_item: Callable[[Callable[[Any], Any], ItemKey, Any], Any]
+) -> Callable[[Call], Future[Any]]:
+    one, each, copied = fn.for_one(), fn.result_or_failure, copy_context().copy
 
     def run(call: Call) -> None:
-        call.result = copied().run(one if type(call) is Call else many, call.item)
+        if type(call) is Call:
+            call.result = copied().run(for_item, one, call.key, call.item)
+        else:
+            call.result = copied().run(lambda: list(map(for_item, repeat(each), call.key, call.item)))
 
     return partial(submit, run)
 
@@ -145,8 +159,7 @@ def die_with(coordinator: int, then: Callable[[], None] | None = None) -> None:
     """Have this worker, which starts, be killed when the process *coordinator* ends; call *then*."""
     # Ctrl-C reaches every process of a terminal; the coordinator alone decides what follows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     if os.getppid() == 1 != coordinator:
         os._exit(1)  # it died before the line above
     if then is not None:

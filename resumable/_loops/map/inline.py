@@ -25,8 +25,7 @@ def start(
 ) -> Generator[tuple[T, R], None, None]:
     """Start ``map``; nothing runs before the first result is asked for.
 
-    *fn* opens no loop of this checkpoint, such as ``cp.remaining``: in a pool's thread it would belong to whichever
-    item's body runs at that moment. What has steps of its own takes a checkpoint of its own.
+    A loop of this checkpoint that *fn* makes in this process, such as ``cp.remaining``, is inside the map's item.
 
     Raises:
         TypeError: If *fn* or *executor* cannot be used.
@@ -36,9 +35,13 @@ def start(
     if inspect.iscoroutinefunction(fn):
         raise TypeError("an async function needs amap(), of an async checkpoint")
     if executor is None:
-        return map_inline(loop, owner, settings, _with_retry(fn, owner, settings.retry))
-    check_executor(executor)
-    return Coordinator(loop, owner, settings, MappedFunction(fn, settings_of(settings.retry)), executor).results()
+        results = map_inline(loop, owner, settings, _with_retry(fn, owner, settings.retry))
+    else:
+        check_executor(executor)
+        mapped = MappedFunction(fn, settings_of(settings.retry))
+        results = Coordinator(loop, owner, settings, mapped, executor).results()
+    loop.hold(results)
+    return results
 
 
 def _with_retry(fn: Callable[[T], R], owner: MapOwner[int], policy: tenacity.BaseRetrying | None) -> Callable[[T], R]:
@@ -58,7 +61,7 @@ def map_inline(
         handler.check_in_if_due()
         loop.current = key
         try:
-            result = fn(item)
+            result = loop.call(fn, key, item)
         except Exception as error:
             yield from handler.give_up(key, item, error)
         else:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from .. import sources
 from ..by_key import KeyLedger
 from ..by_position import ItemKey, Saved
-from ..loop import Loop, LoopOwner
+from ..loop import Loop, LoopOwner, mapped_item
 from ..out_of_order import OutOfOrderLedger
 
 AnyOrderLedger = KeyLedger | OutOfOrderLedger
@@ -29,6 +29,10 @@ class Failed:
     def of(self, loop: str) -> frozenset[ItemKey]:
         """The items of one loop."""
         return frozenset(self._by_loop.get(loop, ()))
+
+    def is_known(self, loop: str) -> bool:
+        """Whether items of that loop were given up."""
+        return bool(self._by_loop.get(loop))
 
     def all(self) -> dict[ItemKey, str]:
         """The items of all loops; a key that several loops have is given as ``loop/key``."""
@@ -68,6 +72,9 @@ def error_text(error: BaseException) -> str:
 T = TypeVar("T")
 
 
+R = TypeVar("R")
+
+
 class MapLoop(Loop[T]):
     """The loop of one ``map``: :meth:`to_do` hands items out, :meth:`finish` notes those that are done.
 
@@ -104,6 +111,14 @@ class MapLoop(Loop[T]):
         super().wake()
         self.on_wake()
 
+    def call(self, fn: Callable[[T], R], key: ItemKey, item: T) -> R:
+        """Call *fn* for the *item* with *key*: loops made meanwhile are inside that item."""
+        token = mapped_item.set((self, key))
+        try:
+            return fn(item)
+        finally:
+            mapped_item.reset(token)
+
     def _finish_retried(self, key: ItemKey) -> None:
         self._ledger.add(key)
         self._all_failed.discard(self.name, key)
@@ -117,12 +132,16 @@ class MapLoop(Loop[T]):
 
         Raises InputChangedError if those that are done are not what they were.
         """
-        entries: Iterator[tuple[ItemKey, T]]
-        if isinstance(self._ledger, OutOfOrderLedger) and sources.is_indexed(self._items):
-            entries = self._ledger.entries(self._items)
-        else:
-            entries = self._hand_out(self._items)
+        if self._check_left_out is not None and not self.is_finished:
+            self._note_left_out(len([self._ledger.add(key) for key, _ in self._entries()]))
+            return iter(())
+        entries = self._entries()
         return (entry for entry in entries if entry[0] not in self._left_out) if self._left_out else entries
+
+    def _entries(self) -> Iterator[tuple[ItemKey, T]]:
+        if isinstance(self._ledger, OutOfOrderLedger) and sources.is_indexed(self._items):
+            return self._ledger.entries(self._items)
+        return self._hand_out(self._items)
 
     def _hand_out(self, items: Iterable[T]) -> Iterator[tuple[ItemKey, T]]:
         hand_out = self._ledger.hand_out
@@ -135,8 +154,12 @@ class MapLoop(Loop[T]):
         """The items to work on, for an input that needs ``async for``. See :meth:`to_do`."""
         async for item in cast(AsyncIterable[T], self._items):
             key = self._ledger.hand_out(item)
-            if key is not None and key not in self._left_out:
+            if key is not None and self._check_left_out is not None:
+                self._ledger.add(key)
+            elif key is not None and key not in self._left_out:
                 yield key, item
+        if self._check_left_out is not None:
+            self._note_left_out(self._ledger.done)
         self._check_end()
 
     def _check_end(self) -> None:

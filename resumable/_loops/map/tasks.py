@@ -7,6 +7,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import CancelledError
+from contextvars import copy_context
 from types import CoroutineType
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ import tenacity
 
 from ..._retry import chain_async
 from ..by_position import ItemKey
+from ..loop import mapped_item
 from .calls import settings_of
 from .map_loop import MapLoop
 from .results import PLAIN, MapOwner, MapSettings, ResultHandler
@@ -47,7 +49,9 @@ def start_async(
     """Start ``amap``; nothing runs before the first result is asked for. TypeError if *fn* cannot be called."""
     if not callable(fn):
         raise TypeError(f"amap() needs an async function, not {fn!r:.80}")
-    return AsyncCoordinator(loop, owner, settings, fn).results()
+    results = AsyncCoordinator(loop, owner, settings, fn).results()
+    loop.hold(results)
+    return results
 
 
 class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
@@ -152,8 +156,10 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
             self._is_steady = False
 
     def _launch(self, entry: Entry) -> None:
-        call = self._fn(entry[1])
-        task = self._create_task(call) if type(call) is CoroutineType else asyncio.ensure_future(call)
+        context = copy_context()
+        context.run(mapped_item.set, (self.loop, entry[0]))
+        call = context.run(self._fn, entry[1])
+        task = self._create_task(call, context=context) if type(call) is CoroutineType else asyncio.ensure_future(call)
         self._in_flight[task] = entry
         task.add_done_callback(self._note_end)
 

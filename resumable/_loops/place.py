@@ -1,0 +1,363 @@
+"""Where a loop stands in the program: the calls that lead to it, read from the bytecode.
+
+A place is text, such as ``main:crawl cp#1/1 > crawl:cp remaining urls#1/1``: the calls from the code that opened the
+checkpoint to the one that made the loop. A call is the function that it is in, the names and constants that its
+expression loads, and which one it is of the calls with these names. Lines, layout, comments and file names do not
+count, and no source is read: code from ``exec`` and files that were edited under a running program work alike.
+"""
+
+from __future__ import annotations
+
+import dis
+import hashlib
+import inspect
+import sys
+import weakref
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from types import CodeType, FrameType
+from typing import Any
+
+LOOPS = frozenset({"remaining", "map", "amap"})
+"""Names by which a loop is made."""
+_OF_OTHERS = frozenset(
+    {"resumable", "tenacity", "wrapt", "asyncio", "threading", "concurrent", "contextlib", "functools"}
+    | {"IPython", "ipykernel", "tornado", "code", "_pyrepl", "runpy"}
+)
+"""Packages that call on behalf of others. Another release of one must change no place."""
+_DEEPEST = 32
+"""Deeper recursion is told apart by the order of calls."""
+_LONGEST_TEXT = 80
+_NO_END = 1 << 20
+_BETWEEN = " > "
+_SOMEWHERE = "~"
+"""Begins a place whose calls do not begin where others do: in a thread of its own, or deep in a recursion."""
+_ENTERS = ("CALL", "PRECALL", "BEFORE_", "LOAD_SPECIAL")
+_INLINED = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>"})
+"""Functions up to 3.11; from 3.12 on a part of the function around."""
+_NAMING = frozenset([*dis.hasname, *dis.haslocal, *dis.hasfree])
+
+Span = tuple[int, int, int, int]
+"""Of an expression: its first line and column, its last line and the column behind it."""
+Frame = tuple[int, int]
+"""The addresses of a frame and of its code: a frame cannot be referenced weakly."""
+Stack = Mapping[Frame, int]
+"""The frames that were under way at some moment, each with its bytecode offset."""
+
+
+class FunctionCalls:
+    """All calls in one function, or in the block of a ``with`` in it.
+
+    Args:
+        opened: The bytecode offset of that ``with``; None for the whole function.
+
+    Attributes:
+        calls: The text of each call. One that a ``finally`` holds is compiled twice, and stands here once.
+        loops: Those of them that make loops.
+    """
+
+    def __init__(self, code: CodeType, opened: int | None = None) -> None:
+        self._function = code.co_qualname
+        instructions = list(dis.get_instructions(code))
+        named = sorted({(at, name) for one in instructions if (at := _start(one)) for name in _names(one, code)})
+        self._starts, self._named = [at for at, _ in named], [name for _, name in named]
+        self._positions = list(code.co_positions())
+        by_text: dict[str, list[Span]] = {}
+        inside = _block(code, instructions, opened)
+        calls = [one for one in instructions if one.opname.startswith("CALL") and inside(one.offset)]
+        for span in sorted({span for one in calls if (span := _span(one))}):
+            by_text.setdefault(" ".join(self._names_within(span)), []).append(span)
+        self._of_span = {
+            span: self._call(text, f"{number}/{len(spans)}")
+            for text, spans in by_text.items()
+            for number, span in enumerate(spans, 1)
+        }
+        self.calls = frozenset(self._of_span.values())
+        makers = [span for one in instructions if _makes_loop(one) and (span := _span(one))]
+        around = [[span for span in self._of_span if span[:2] <= one[:2] and one[2:] <= span[2:]] for one in makers]
+        self.loops = frozenset(self._of_span[max(spans, key=_inwards)] for spans in around if spans)
+
+    def at(self, offset: int) -> str:
+        """The call at a bytecode *offset*. What is no call, such as a property or an operator, has no number."""
+        line, end_line, column, end = self._positions[offset // 2]
+        span = (line or 0, column or 0, end_line or line or 0, _NO_END if end is None else end)
+        return self._of_span.get(span) or self._call(" ".join(self._names_within(span)), "~")
+
+    def _names_within(self, span: Span) -> list[str]:
+        """Sorted: the order of instructions is another in each release of Python."""
+        first, last = bisect_left(self._starts, span[:2]), bisect_left(self._starts, span[2:])
+        return sorted(set(self._named[first:last]))
+
+    def _call(self, text: str, number: str) -> str:
+        if len(text) > _LONGEST_TEXT:
+            text = f"{text[:60]} {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        return f"{self._function}:{text}#{number}"
+
+
+def _block(code: CodeType, instructions: list[dis.Instruction], opened: int | None) -> Callable[[int], bool]:
+    """Tell whether an offset is in the block of the ``with`` that is entered at *opened*; all are if there is none."""
+    entries = sorted(getattr(dis.Bytecode(code), "exception_entries", ()), key=lambda entry: entry.start)
+    ends = {one.offset for one in instructions if one.opname == "WITH_EXCEPT_START"}
+    entry = next((one for one in entries if opened is not None and one.start > opened), None)
+    if opened is None or entry is None or ends.isdisjoint(range(entry.target, entry.target + 8)):
+        return lambda offset: True
+    between = [one.opname for one in instructions if opened < one.offset < entry.start]
+    if any(name.startswith(_ENTERS) for name in between):
+        return lambda offset: True  # the function goes on to enter something else
+    handler = entry.target
+
+    def is_inside(offset: int) -> bool:
+        # What an inner handler protects reaches the outer one through it.
+        for _ in entries:
+            found = next((one for one in entries if one.start <= offset < one.end), None)
+            if found is None or found.target == handler:
+                return found is not None
+            offset = found.target
+        return False
+
+    return is_inside
+
+
+def _start(one: dis.Instruction) -> tuple[int, int] | None:
+    where = one.positions
+    return None if where is None or where.lineno is None else (where.lineno, where.col_offset or 0)
+
+
+def _makes_loop(one: dis.Instruction) -> bool:
+    return one.opname in ("LOAD_ATTR", "LOAD_METHOD") and one.argval in LOOPS
+
+
+def _inwards(span: Span) -> tuple[int, int, int, int]:
+    return span[0], span[1], -span[2], -span[3]
+
+
+def _span(one: dis.Instruction) -> Span | None:
+    where = one.positions
+    if where is None or where.lineno is None:
+        return None
+    end = _NO_END if where.end_col_offset is None else where.end_col_offset
+    return where.lineno, where.col_offset or 0, where.end_lineno or where.lineno, end
+
+
+def _names(one: dis.Instruction, code: CodeType) -> Iterator[str]:
+    """What an instruction loads: variables, attributes, constants. Operators are left out, as releases rename them."""
+    if one.opcode in dis.hasconst:
+        # Looked up here, as 3.11 does not resolve the names of keyword arguments.
+        yield from _constants(code.co_consts[one.arg or 0])
+    elif one.opname == "LOAD_SMALL_INT":  # from 3.14 on
+        yield repr(one.argval)
+    elif one.opcode in _NAMING:
+        names = one.argval if isinstance(one.argval, tuple) else (one.argval,)  # two in one, from 3.13 on
+        yield from (_word(str(name)) for name in names if name != ".0")
+
+
+def _constants(value: Any) -> Iterator[str]:
+    if isinstance(value, CodeType):
+        if value.co_name in _INLINED:
+            yield from (name for one in dis.get_instructions(value) if _start(one) for name in _names(one, value))
+        else:
+            yield f"<{value.co_name.strip('<>')}>"
+    elif isinstance(value, (tuple, frozenset)):  # the order of a frozenset is another in each process
+        for one in value:
+            yield from _constants(one)
+    elif value is not None:
+        yield _word(repr(value))
+
+
+def _word(text: str) -> str:
+    """*text* without what separates words, calls and numbers in a place."""
+    return text.translate(_APART)
+
+
+_APART = str.maketrans({" ": "_", "#": "_", ">": "_"})
+
+
+# -- caches: an address is used again, so each entry goes with its code object -----------------------------------------
+
+_functions: dict[tuple[int, int | None], tuple[Callable[[], CodeType | None], FunctionCalls]] = {}
+_calls: dict[tuple[int, int, int | None], tuple[Callable[[], CodeType | None], str]] = {}
+
+
+def calls_in(code: CodeType, opened: int | None = None) -> FunctionCalls:
+    """The calls in one function, or in a block of it. They are read once."""
+    where = (id(code), opened)
+    known = _functions.get(where)
+    if known is None or known[0]() is not code:
+        gone = weakref.ref(code, lambda _: _functions.pop(where, None))
+        known = _functions[where] = (gone, FunctionCalls(code, opened))
+    return known[1]
+
+
+def calls_around(frame: FrameType, outside: Stack) -> FunctionCalls:
+    """The calls in the function of *frame*; only those in the checkpoint's block, if that is in it."""
+    return calls_in(frame.f_code, outside.get((id(frame), id(frame.f_code))))
+
+
+def call_at(frame: FrameType, opened: int | None = None) -> str:
+    """The call that *frame* is in; "" in a package that calls on behalf of others."""
+    code, where = frame.f_code, (id(frame.f_code), frame.f_lasti, opened)
+    known = _calls.get(where)
+    if known is not None and known[0]() is code:
+        return known[1]
+    gone = weakref.ref(code, lambda _: _calls.pop(where, None))
+    call = "" if _is_of_others(frame) else calls_in(code, opened).at(frame.f_lasti)
+    _calls[where] = (gone, call)
+    return call
+
+
+def _is_of_others(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _OF_OTHERS
+
+
+# -- places -----------------------------------------------------------------------------------------------------------
+
+
+def stack(frame: FrameType | None) -> Stack:
+    """The frames that are under way at *frame*."""
+    found = {}
+    while frame is not None:
+        found[id(frame), id(frame.f_code)] = frame.f_lasti
+        frame = frame.f_back
+    return found
+
+
+def caller(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame of the user's code; None if there is none."""
+    while frame is not None and not call_at(frame):
+        frame = frame.f_back
+    return frame
+
+
+def place_of(
+    frame: FrameType, outside: Stack, around: Frame | None = None, *, is_called_by_others: bool = False
+) -> str:
+    """The calls that lead to *frame*.
+
+    Args:
+        outside: The stack when the checkpoint was opened. What all loops have in common tells none apart.
+        around: The frame of the loop around, where the calls begin.
+        is_called_by_others: Whether the calls begin where a package has called the user's code, as a map does.
+    """
+    calls: list[str] = []
+    here: FrameType | None = frame
+    while here is not None and len(calls) < _DEEPEST:
+        where = (id(here), id(here.f_code))
+        if call := call_at(here, outside.get(where)):
+            calls.append(call)
+        elif is_called_by_others:
+            return _joined(tuple(calls))
+        if where == around or where in outside:
+            return _joined(tuple(calls))
+        here = here.f_back
+    return _joined((*calls, _SOMEWHERE))
+
+
+@lru_cache(4096)
+def _joined(calls: tuple[str, ...]) -> str:
+    return _BETWEEN.join(reversed(calls))
+
+
+def is_under_way(frame: FrameType | None, where: Frame) -> bool:
+    """Whether the frame known as *where* is *frame*, or called it."""
+    while frame is not None:
+        if (id(frame), id(frame.f_code)) == where:
+            return True
+        frame = frame.f_back
+    return False
+
+
+# -- after an edit ----------------------------------------------------------------------------------------------------
+
+
+def is_in_program(place: str, frame: FrameType, outside: Stack) -> bool:
+    """Whether each call of *place* still stands in its function, as far as that is found from *frame*."""
+    return all(call.endswith("~") or _stands(call, frame, outside) for call in place.split(_BETWEEN))
+
+
+def _stands(call: str, frame: FrameType, outside: Stack) -> bool:
+    function = function_of(call)
+    here: FrameType | None = frame
+    while here is not None:
+        if here.f_code.co_qualname == function:
+            return call in calls_around(here, outside).calls
+        here = here.f_back
+    return any(call in calls_in(code).calls for code in codes_of(function, frame))
+
+
+def codes_of(function: str, frame: FrameType) -> Iterator[CodeType]:
+    """The code of each function with that qualified name: on the stack, in the module of *frame*, in other modules."""
+    here: FrameType | None = frame
+    while here is not None:
+        if here.f_code.co_qualname == function:
+            yield here.f_code
+        here = here.f_back
+    modules = [vars(module) for module in list(sys.modules.values()) if hasattr(module, "__dict__")]
+    for scope in (frame.f_globals, *modules):
+        if (code := _code_in(scope, function.split("."))) is not None:
+            yield code
+
+
+def _code_in(scope: Mapping[str, Any], steps: list[str]) -> CodeType | None:
+    found: Any = scope.get(steps[0])
+    for step in (None, *steps[1:]):
+        if step == "<locals>":
+            continue
+        if isinstance(found, CodeType):
+            inner = [one for one in found.co_consts if isinstance(one, CodeType) and one.co_name == step]
+            found = inner[0] if len(inner) == 1 else None
+        elif step is not None:
+            found = inspect.getattr_static(found, step, None)
+        if found is None:
+            return None
+        if not isinstance(found, CodeType):
+            found = getattr(found, "__func__", found)  # of a class or static method
+            found = getattr(found, "__wrapped__", found)
+            found = getattr(found, "__code__", found)
+    return found if isinstance(found, CodeType) else None
+
+
+def may_be_of_one_block(place: str, other: str) -> bool:
+    """Whether both may stand in one block, or in one item of a loop: their calls begin in one function."""
+    some, others = (one.partition(":")[0] for one in (place, other))
+    return some == others or some.startswith(_SOMEWHERE) or others.startswith(_SOMEWHERE)
+
+
+def last_call(place: str) -> str:
+    """The call that made the loop."""
+    return place.rpartition(_BETWEEN)[2]
+
+
+def function_of(place: str) -> str:
+    """The qualified name of the function that made the loop."""
+    return last_call(place).partition(":")[0]
+
+
+def names_of(place: str) -> frozenset[str]:
+    """The names and constants in the call that made the loop."""
+    return frozenset(last_call(place).partition(":")[2].rpartition("#")[0].split())
+
+
+def is_only_one(place: str) -> bool:
+    """Whether no other call in its function has these names."""
+    return place.endswith("#1/1")
+
+
+def likeness(place: str, other: str, *, without: frozenset[str] = frozenset()) -> float:
+    """How much two places have in common, from 0 to 1. If other calls lead there, only equal names count.
+
+    Args:
+        without: Names that do not count, besides those by which loops are made.
+    """
+    some, others = (names_of(one) - LOOPS - without for one in (place, other))
+    if some == others:
+        return 1.0
+    if place.rpartition(_BETWEEN)[0] != other.rpartition(_BETWEEN)[0]:
+        return 0.0
+    return len(some & others) / len(some | others)
+
+
+def shown(place: str) -> str:
+    """A place for people: the names in the call, and its function."""
+    function, _, text = last_call(place).partition(":")
+    return f"`{text.rpartition('#')[0]}` in {function}"

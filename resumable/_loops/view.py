@@ -1,0 +1,189 @@
+"""One loop as a save sees it, and the part of its saved form that tells which one it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from .by_position import ItemKey
+from .loop import Loop
+
+
+class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which loop it is. The other part of a saved form is its ledger's.
+
+    Attributes:
+        within: The name of the loop around, and its item; None outside of all loops.
+        place: Where it stands in the program, or ``=`` and the user's name for it; None in forms of older releases.
+        run: How often it was run there.
+        folded: How many runs before it are kept as a count only.
+        marks: Digests over the first 1, 2, 4, … and all of these, by their number.
+        over: Whether it came to its end.
+    """
+
+    within: tuple[str, ItemKey] | None = None
+    place: str | None = None
+    run: int = 1
+    folded: int = 0
+    marks: dict[str, str] = {}
+    over: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The saved form."""
+        form: dict[str, Any] = msgspec.to_builtins(self)
+        return {"within": None, **form}
+
+
+FIELDS = frozenset(Identity.__struct_fields__)
+
+
+def identity_of(saved: Mapping[str, Any]) -> Identity:
+    """Read the identity in a saved form.
+
+    Raises:
+        ValueError: It is malformed.
+    """
+    identity = msgspec.convert({name: saved[name] for name in FIELDS & saved.keys()}, Identity)
+    if identity.run < 1 or not 0 <= identity.folded < identity.run:
+        raise ValueError(f"run {identity.run} cannot follow {identity.folded} others")
+    return identity
+
+
+class LoopView:
+    """One loop, whether it has begun in this run or not.
+
+    Attributes:
+        name: Under which it is saved.
+        identity: Which loop it is.
+        outer: The loop around; None outside of all loops.
+        loop: The newest loop that was made here; None until this run has made one.
+        context: The thread or task that made it.
+        number: How many loops this run had made by then.
+        has_begun: Whether an item was asked for.
+        is_abandoned: A retry gave it up; the loop that is made here next continues at its position.
+        is_dropped: Nothing of it is kept: another loop has its place, or the item around is done.
+    """
+
+    def __init__(self, name: str, saved: Mapping[str, Any] | None = None) -> None:
+        self.name = name
+        self.identity = Identity() if saved is None else identity_of(saved)
+        self._saved = {} if saved is None else {key: saved[key] for key in saved.keys() - FIELDS}
+        self._is_stored = saved is not None
+        self._is_new = self._is_settled = False
+        self._committed: dict[str, Any] | None = None
+        self.outer: LoopView | None = None
+        self.loop: Loop[Any] | None = None
+        self.context: object = None
+        self.number = 0
+        self.has_begun = self.is_abandoned = self.is_dropped = False
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing of it is kept, also because the item around is done."""
+        if self.is_dropped or self.outer is None:
+            return self.is_dropped
+        assert self.identity.within is not None
+        return self.outer.is_gone or self.outer.has_done(self.identity.within[1])
+
+    def has_done(self, item: ItemKey) -> bool:
+        """Whether *item* of it is done; False as long as this run has not come to it."""
+        return self.loop is not None and self.loop.has_done(item)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it came to its end: in this run, or in an earlier one if this run has not made it again."""
+        return self.identity.over if self.loop is None else self.loop.is_finished
+
+    @property
+    def was_met(self) -> bool:
+        """Whether this run has made it."""
+        return self.loop is not None
+
+    def saved(self) -> dict[str, Any] | None:
+        """What a loop that is made here continues from; None if it begins anew."""
+        form = self.loop.to_dict() if self.loop is not None and self.is_abandoned else self._saved
+        return form or None
+
+    @property
+    def is_by_key(self) -> bool:
+        """Whether an earlier run has followed it by key."""
+        return self._saved.get("by") == "key"
+
+    def progress(self) -> tuple[int, int | None]:
+        """How many items are done and how many there are, as an earlier run has left it."""
+        saved = self._saved
+        if saved.get("by") == "key":
+            return len(saved.get("keys", ())) + len(saved.get("ranges", ())), None
+        done = saved.get("position", saved.get("handed", 0))
+        return (done, saved.get("total")) if isinstance(done, int) else (0, None)
+
+    def begin(
+        self,
+        loop: Loop[Any],
+        saved: Mapping[str, Any] | None,
+        identity: Identity,
+        outer: LoopView | None,
+        context: object,
+        number: int,
+    ) -> None:
+        """Show *loop*, which was made from *saved*, from now on."""
+        # The store holds *saved* itself only if it came from the checkpoint that was loaded.
+        self._is_new = saved is None or self.loop is not None
+        self._saved = {}  # a second loop of this name starts from its first item
+        self.identity, self.outer = identity, outer
+        self.loop, self.context, self.number = loop, context, number
+        self.has_begun = self.is_abandoned = self.is_dropped = self._is_settled = False
+        self._committed = None
+
+    def done(self) -> int:
+        """How many items its loop has done in this run."""
+        return self.loop.done() if self.loop is not None else 0
+
+    # -- what is saved
+
+    def _about(self, *, is_over: bool) -> dict[str, Any]:
+        about = self.identity.to_dict()
+        about.pop("over", None)
+        return about | {"over": True} if is_over else about
+
+    def as_now(self) -> Callable[[], dict[str, Any] | None]:
+        """A function that gives the saved form of this moment later, whatever is done meanwhile; None if it is gone."""
+        if self.is_gone:
+            return lambda: None
+        if self.loop is None:
+            saved = {**self._saved, **self._about(is_over=self.identity.over)}
+            return lambda: saved
+        about = self._about(is_over=self.loop.is_finished)  # before the position, which may only be behind it
+        form = self.loop.as_now()
+        return lambda: {**form(), **about}
+
+    def changes(self) -> dict[str, Any] | None:
+        """What changed since the last :meth:`commit`; None if nothing."""
+        if self.is_gone:
+            return {"gone": True} if self._is_stored else None
+        if self.loop is None or self._is_settled:
+            return None
+        about = self._about(is_over=self.loop.is_finished)
+        if self._is_new:
+            return {**self.loop.to_dict(), **about, "new": True}
+        changes = {**self.loop.changes(), **about}
+        return None if changes == self._committed else changes
+
+    def committer(self) -> Callable[[Mapping[str, Any]], None]:
+        """A function for :meth:`commit` later; it does nothing once another loop has taken the name."""
+        loop = self.loop
+        return lambda changes: self.commit(changes) if self.loop is loop else None
+
+    def commit(self, changes: Mapping[str, Any]) -> None:
+        """*changes* are safely stored."""
+        self._is_stored = not changes.get("gone")
+        if not self._is_stored:
+            return
+        assert self.loop is not None
+        if changes.get("new"):
+            changes = {**self.loop.changes(), **changes}
+        self._is_new, self._committed = False, dict(changes)
+        self._is_settled = bool(changes.get("over"))
+        self.loop.commit(changes)
