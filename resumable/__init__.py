@@ -1,10 +1,13 @@
-"""Make any loop survive being killed: run it again and it goes on where it stopped."""
+"""Make any loop survive being killed: run it again and it goes on where it stopped.
 
-from ._api.async_checkpoint import AsyncCheckpoint
-from ._api.checkpoint import Checkpoint
-from ._api.checkpointed import checkpointed, current_checkpoint
-from ._api.decorator import resumable
-from ._api.manager import CheckpointManager
+These are the public names. Inside, ``_api`` is what a user writes, and ``_engine`` one run of it: it asks ``_loops``
+which items are done and ``_durable`` what changed, and saves through ``_format`` into ``stores``. ``_report`` tells a
+person how it goes, ``_runtime`` knows the machine, ``ratelimit`` the quotas of APIs. ``cli`` is the command line,
+``testing`` the proof that a loop resumes. Imports go one way only, from what a user writes down to the machine; each
+room's own docstring leads on.
+"""
+
+from ._api import AsyncCheckpoint, Checkpoint, CheckpointManager, checkpointed, current_checkpoint, resumable
 from ._errors import (
     CheckpointBusyError,
     CheckpointCorruptError,

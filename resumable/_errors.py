@@ -29,11 +29,9 @@ class CheckpointCorruptError(StoreError):
     """The stored bytes are not a checkpoint of this operation; nothing was deleted or overwritten.
 
     Attributes:
-        operation_id: The operation whose checkpoint was read.
         location: Where the bytes lie, as the store names it.
         reason: What is wrong with them, for a person.
-        previous: Where a checkpoint lies that is still good, or None: an older one, or, if nothing but its journal is
-            damaged, the one at *location*.
+        previous: Where a good checkpoint lies, or None: an older one, or, if only its journal is damaged, this one.
     """
 
     def __init__(self, operation_id: str, location: str, reason: str, previous: str | None = None) -> None:
@@ -60,7 +58,6 @@ class CheckpointBusyError(StoreError):
     """Another process works on this operation; nothing was read or written.
 
     Attributes:
-        operation_id: The operation that is owned.
         host: The owner's machine, "" if unknown.
         pid: The owner's process id, 0 if unknown.
         since: When it became the owner (UTC, ISO 8601), "" if unknown.
@@ -75,18 +72,12 @@ class CheckpointBusyError(StoreError):
 
     def __str__(self) -> str:
         holder = f"process {self.pid} on {self.host} since {self.since}" if self.pid else "another process"
-        return (
-            f"{self.operation_id!r} is being worked on by {holder}. "
-            "Nothing was touched: wait for it, stop it, or use another operation_id."
-        )
+        ways_out = "wait for it, stop it, or use another operation_id"
+        return f"{self.operation_id!r} is being worked on by {holder}. Nothing was touched: {ways_out}."
 
 
 class StaleCheckpointError(StoreError):
-    """This process lost its ownership of the operation; the newer owner's checkpoint stands.
-
-    Attributes:
-        operation_id: The operation that another process has taken over.
-    """
+    """This process lost its ownership of the operation; the newer owner's checkpoint stands."""
 
     def __init__(self, operation_id: str) -> None:
         super().__init__(operation_id)
@@ -103,7 +94,6 @@ class InputChangedError(ResumableError):
     """The checkpoint was made with other input, or for another output file. Nothing was skipped and nothing written.
 
     Attributes:
-        operation_id: The operation that was to be resumed.
         differences: One readable line for each thing that differs.
         ways_out: What the user can do, one line each.
         headline: What is wrong, in a sentence.
@@ -117,10 +107,8 @@ class InputChangedError(ResumableError):
         self.headline = headline or f"the checkpoint of {operation_id!r} was made with other input; nothing was done."
 
     def __str__(self) -> str:
-        lines = [self.headline]
-        lines += [f"  differs:  {line}" for line in self.differences]
-        lines += [f"  way out:  {line}" for line in self.ways_out]
-        return "\n".join(lines)
+        differences = [f"  differs:  {line}" for line in self.differences]
+        return "\n".join([self.headline, *differences, *(f"  way out:  {line}" for line in self.ways_out)])
 
 
 class StateEncodeError(ResumableError):

@@ -16,33 +16,26 @@ from ._text import shortened
 MAX_DEPTH = 200
 LEAVES: frozenset[type] = frozenset({str, int, float, bool, type(None)})
 """What JSON holds that holds nothing itself. A float must be finite."""
-_SURE: frozenset[type] = LEAVES - {float}
-_CONTAINERS = (dict, list)
+SURE: frozenset[type] = LEAVES - {float}
+"""Those that need no look at the value, if the text is valid Unicode."""
+_CONTAINERS: frozenset[type] = frozenset({dict, list})
 _MANY = 8192
 _NEWEST = 2048
 _TURNS = 8
 
 
 def check(value: Any, path: str, warn: Callable[[str], None] | None = None) -> None:
-    """Make sure that *value* comes back from JSON as it is.
+    """Make sure that *value* comes back from JSON as it is. Raises StateEncodeError with the exact path if not.
 
     Args:
-        path: Where the value is, for the message.
         warn: Called with the path of each container that comes back as another kind (a tuple as a list).
-
-    Raises:
-        StateEncodeError: Naming the exact path, if it would not.
     """
     if not is_plain(value):
         look_closely(value, path, warn)
 
 
 def text_key(key: Any, path: str) -> str:
-    """*key* as an exact str, for subclasses of it.
-
-    Raises:
-        StateEncodeError: If it is none.
-    """
+    """*key* as an exact str, for subclasses of it. Raises StateEncodeError if it is none."""
     if not isinstance(key, str):
         raise StateEncodeError(path, f"the key {key!r} is not a string; JSON would make it one")
     return str.__str__(key)
@@ -60,10 +53,7 @@ class Checker:
         self._turn = 0
 
     def check(self, value: Any, path: str, *, wholly: bool = False) -> None:
-        """Make sure that *value* comes back from JSON as it is, as far as this turn looks.
-
-        Args:
-            wholly: Look at everything.
+        """Make sure that *value* comes back from JSON as it is, as far as this turn looks; or *wholly*.
 
         Raises:
             StateEncodeError: Naming the exact path.
@@ -98,70 +88,61 @@ def is_plain(value: Any) -> bool:
     level = [value]
     for _ in range(MAX_DEPTH):
         kinds: frozenset[type] = frozenset(map(type, level))
-        leaves = kinds & _SURE
+        leaves = kinds & SURE
         types = kinds - leaves
         if float in types:
             if not all(map(math.isfinite, (v for v in level if type(v) is float))):
                 return False
             types -= {float}
-            leaves = _SURE
+            leaves = SURE
         if not types:
             return True
-        if not all(map(_is_native, types)):
+        if not types <= _CONTAINERS and not all(map(_is_native, types)):
             return False
         dicts = level if types == {dict} and not leaves else [v for v in level if isinstance(v, dict)]
         lists = [v for v in level if isinstance(v, list)] if types != {dict} else []
-        if not _has_plain_keys(dicts):
+        # A union of many small dicts is four times faster than a chain over them; for one large dict it is slower.
+        keys: Iterable[Any] = set().union(*dicts) if len(dicts) > 8 else chain.from_iterable(dicts)
+        if not set(map(type, keys)) <= {str}:
             return False
         values = chain.from_iterable(map(dict.values, dicts))
-        if not lists and set(map(type, values)) <= _SURE:
+        if not lists and set(map(type, values)) <= SURE:
             return True
         level = list(chain(chain.from_iterable(map(dict.values, dicts)), *lists))
     return False
 
 
 def _is_native(kind: type) -> bool:
-    return kind in _CONTAINERS or (issubclass(kind, _CONTAINERS) and getattr(kind, "is_json_native", False))
+    return kind in _CONTAINERS or (issubclass(kind, (dict, list)) and getattr(kind, "is_json_native", False))
 
 
-def _has_plain_keys(dicts: list[dict[Any, Any]]) -> bool:
-    # A union of many small dicts is four times faster than a chain over them; for one large dict it is slower.
-    keys: Iterable[Any] = set().union(*dicts) if len(dicts) > 8 else chain.from_iterable(dicts)
-    return set(map(type, keys)) <= {str}
-
-
-def look_closely(value: Any, path: str, warn: Callable[[str], None] | None = None) -> None:
-    """Check each value by itself. See :func:`check`."""
-    _walk(value, path, warn, set())
-
-
-def _walk(value: Any, path: str, warn: Callable[[str], None] | None, around: set[int]) -> None:
-    """*around* holds the ids of the containers that *value* lies in."""
+def look_closely(
+    value: Any, path: str, warn: Callable[[str], None] | None = None, around: frozenset[int] = frozenset()
+) -> None:
+    """Check each value by itself; *around* holds the ids of the containers that it lies in. See :func:`check`."""
     if id(value) in around:
         raise StateEncodeError(path, "it contains itself")
     if len(around) > MAX_DEPTH:
         raise StateEncodeError(f"{path[:60]}…", f"it is nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, dict):
         _note_kind(value, dict, path, warn)
-        around.add(id(value))
+        around |= {id(value)}
         for key, item in list(value.items()):  # another thread may add to it
             if type(key) is not str:
                 raise StateEncodeError(path, f"the key {shortened(key)} is not a string; JSON would make it one")
             _check_text(key, path)
-            _walk(item, f"{path}{step(key)}", warn, around)
-        around.remove(id(value))
+            look_closely(item, f"{path}{step(key)}", warn, around)
     elif isinstance(value, list | tuple):
         _note_kind(value, list, path, warn)
-        around.add(id(value))
+        around |= {id(value)}
         for index, item in enumerate(value):
-            _walk(item, f"{path}[{index}]", warn, around)
-        around.remove(id(value))
+            look_closely(item, f"{path}[{index}]", warn, around)
     elif type(value) is str:
         _check_text(value, path)
     elif type(value) is float:
         if not math.isfinite(value):
             raise StateEncodeError(path, f"{value} is not a JSON number")
-    elif type(value) not in _SURE:
+    elif type(value) not in SURE:
         raise StateEncodeError(path, _advice(value))
 
 
@@ -201,17 +182,14 @@ def step(key: str) -> str:
     return f".{key}" if key.isidentifier() else f"[{key!r}]"
 
 
-_encoder = msgspec.json.Encoder()
+to_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+"""Compact JSON. Raises errors of many kinds; :func:`encode` raises one."""
 
 
 def encode(value: Any, path: str = "$") -> bytes:
-    """*value* as compact JSON.
-
-    Raises:
-        StateEncodeError: If JSON cannot hold it; *path* says where to look.
-    """
+    """*value* as compact JSON. Raises StateEncodeError if JSON cannot hold it; *path* says where to look."""
     try:
-        return _encoder.encode(value)
+        return to_json(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         look_closely(value, path)
         raise StateEncodeError(path, str(error)) from error

@@ -7,18 +7,16 @@ import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-_ITEM_WEIGHT = 0.2
-_SAVE_WEIGHT = 0.3
+import msgspec
+
+_ITEM_WEIGHT, _SAVE_WEIGHT = 0.2, 0.3
 """Weights of the newest measurement in the moving averages of :class:`SaveCosts`."""
 
 
 class _LeftOut(float):
     """A 0.0 that nobody wrote. Compared with ``is``: only a value that was left out may be filled in."""
-
-    def __repr__(self) -> str:
-        return "0.0"
 
     def __reduce__(self) -> str:
         return "LEFT_OUT"  # a copied or pickled context is left out where its original is
@@ -31,13 +29,10 @@ LEFT_OUT = _LeftOut()
 class CheckpointContext:
     """Where an operation stands: all that a strategy may look at.
 
-    Times are seconds since the operation began, on a monotonic clock. Values that are given stand; whoever asks a
-    strategy on the user's behalf fills in those that were left out.
+    Times are seconds since the operation began, on a monotonic clock. ``last_save_…`` is what a value was at the last
+    save. Whoever asks a strategy on the user's behalf fills in only what was left out.
 
     Attributes:
-        last_save_time: ``elapsed_time`` at the last save.
-        last_save_items: ``processed_items`` at the last save; None if unknown.
-        last_save_remaining: ``rate_limit_remaining`` at the last save; None if unknown.
         save_costs: What saving costs, for strategies that choose their own interval; None if unknown.
     """
 
@@ -59,7 +54,7 @@ class CheckpointMetadata:
 
     Attributes:
         save_count: Saves over all runs.
-        last_save_reason: Why the last save was made, for people.
+        last_save_reason: For people.
         extra: Keys that this version does not know. They are kept and written back.
     """
 
@@ -77,8 +72,11 @@ class CheckpointMetadata:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CheckpointMetadata:
         """Metadata with the known names of *values* as fields, and all others in ``extra``."""
-        known = {name: values[name] for name in _METADATA_FIELDS if values.get(name) is not None}
-        extra = {name: value for name, value in values.items() if name not in _METADATA_FIELDS}
+        extra, known = dict(values), {}
+        for name in _METADATA_FIELDS:
+            value = extra.pop(name, None)
+            if value is not None:
+                known[name] = value
         return cls(**known, extra=extra)
 
     def to_dict(self) -> dict[str, Any]:
@@ -98,27 +96,21 @@ class CheckpointMetadata:
         return self.to_dict()[name]
 
 
-_COUNTS = ("total_items", "processed_items", "rate_limit_remaining", "rate_limit_total", "error_count", "save_count")
-_TEXTS = ("tool_name", "operation_type", "last_save_reason")
-
-
-def check_metadata(values: Mapping[str, Any]) -> None:
-    """Refuse *values* in which a known field holds something else than a count or a text.
-
-    Raises:
-        ValueError: A count is no whole number of 0 or more, or a text is no str.
-    """
-    for name in _COUNTS:
-        value = values.get(name)
-        if value is not None and (type(value) is not int or value < 0):
-            raise ValueError(f"metadata has {name} = {value!r}, which is not a count")
-    for name in _TEXTS:
-        if not isinstance(values.get(name), str | None):
-            raise ValueError(f"metadata has {name} = {values[name]!r}, which is not a text")
-
-
 _METADATA_FIELDS = tuple(f.name for f in dataclasses.fields(CheckpointMetadata) if f.name != "extra")
+_TEXTS = ("tool_name", "operation_type", "last_save_reason")
+_COUNT = Annotated[int, msgspec.Meta(ge=0)]
+_Known = msgspec.defstruct(
+    "_Known", [(name, str | None if name in _TEXTS else _COUNT | None, None) for name in _METADATA_FIELDS]
+)
 _values_of = operator.attrgetter(*_METADATA_FIELDS)
+
+
+def check_metadata(*saves: Mapping[str, Any]) -> None:
+    """Raise ValueError if a known field of some metadata holds something else than a count or a text."""
+    try:
+        msgspec.convert(saves, tuple[_Known, ...])  # type: ignore[valid-type]
+    except msgspec.ValidationError as error:
+        raise ValueError(f"metadata has a field that is no count or text: {error}") from None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -126,11 +118,9 @@ class CheckpointData:
     """One checkpoint, as loaded.
 
     Attributes:
-        state: What the user saved.
-        metadata: What is known of the operation besides its state.
         created_at: When the operation's first checkpoint was made (UTC).
         last_updated: When this checkpoint was made (UTC).
-        version: Version of the document that was read.
+        version: Of the document that was read.
         internal: What the library keeps for itself: loop positions, history, costs.
     """
 
@@ -148,9 +138,9 @@ class SaveCosts:
     """What saving has cost an operation, over all its runs. All times in seconds.
 
     Attributes:
-        active_seconds: Time spent working, without waits.
+        active_seconds: Work without waits.
         work_seconds: Work since the last save: a kill now would lose it.
-        item_seconds: Time for one item (moving average); 0 before the first.
+        item_seconds: One item (moving average); 0 before the first.
         save_seconds: What the next save is expected to cost; None before the first.
         average_seconds: What saves cost (moving average); None before the first.
         charged_seconds: Time spent on saves that count against the bound on the overhead.
@@ -168,14 +158,13 @@ class SaveCosts:
 
 def after_work(costs: SaveCosts, seconds: float, items: int) -> SaveCosts:
     """*costs* after *seconds* of work in which *items* items were done."""
-    return SaveCosts(
+    known = costs.item_seconds
+    weight = 1 - (1 - _ITEM_WEIGHT) ** items if known else 1.0
+    return dataclasses.replace(
+        costs,
         active_seconds=costs.active_seconds + seconds,
         work_seconds=costs.work_seconds + seconds,
-        item_seconds=_item_seconds(costs.item_seconds, seconds, items),
-        save_seconds=costs.save_seconds,
-        average_seconds=costs.average_seconds,
-        charged_seconds=costs.charged_seconds,
-        restores=costs.restores,
+        item_seconds=known + weight * (seconds / items - known) if items > 0 else known,
     )
 
 
@@ -183,44 +172,28 @@ def after_save(costs: SaveCosts, seconds: float, *, charged: bool, work_since: f
     """*costs* after a save that took *seconds* and is safely stored.
 
     Args:
-        charged: Whether the save counts against the bound on the overhead. A save at a retry, a signal, an exit or
-            a known wait does not. The first save never counts.
+        charged: Whether it counts against the bound on the overhead; a save at a retry, a signal, an exit or a known
+            wait does not, and the first save never does.
         work_since: Seconds of work since the instant that the save holds.
     """
     known = costs.average_seconds
     average = seconds if known is None else (1 - _SAVE_WEIGHT) * known + _SAVE_WEIGHT * seconds
     counts = charged and costs.save_seconds is not None
-    return SaveCosts(
-        active_seconds=costs.active_seconds,
+    return dataclasses.replace(
+        costs,
         work_seconds=work_since,
-        item_seconds=costs.item_seconds,
         save_seconds=max(seconds, average),
         average_seconds=average,
         charged_seconds=costs.charged_seconds + (seconds if counts else 0.0),
-        restores=costs.restores,
     )
 
 
 def as_stored(costs: SaveCosts, *, charged: bool) -> SaveCosts:
     """*costs* as a save should hold them: with that save counted, at its expected cost, to the microsecond.
 
-    The real cost is known only once the save is written. Without an expected one, a process that is killed after
-    each save would never be charged for any.
+    The real cost is known only after the save. Without an expected one, a process that is killed after each save would
+    never be charged for any.
     """
     expected = costs.save_seconds if charged and costs.save_seconds is not None else 0.0
-    return SaveCosts(
-        active_seconds=round(costs.active_seconds, 6),
-        work_seconds=0.0,
-        item_seconds=round(costs.item_seconds, 6),
-        save_seconds=costs.save_seconds and round(costs.save_seconds, 6),
-        average_seconds=costs.average_seconds and round(costs.average_seconds, 6),
-        charged_seconds=round(costs.charged_seconds + expected, 6),
-        restores=costs.restores,
-    )
-
-
-def _item_seconds(known: float, seconds: float, items: int) -> float:
-    if items < 1:
-        return known
-    weight = 1.0 if known == 0 else 1 - (1 - _ITEM_WEIGHT) ** items
-    return known + weight * (seconds / items - known)
+    told = dataclasses.replace(costs, work_seconds=0.0, charged_seconds=costs.charged_seconds + expected)
+    return SaveCosts(**{name: (value := getattr(told, name)) and round(value, 6) for name in SaveCosts.__slots__})

@@ -65,11 +65,10 @@ def retrying(
 
     Args:
         reset_on_progress: Attempts, waits and the time for ``stop_after_delay`` begin anew when items were ticked
-            since the last failure: five attempts are five failures at one place, not five in a week. This holds for
-            exceptions only: an attempt repeated for its *result* may have ticked each time, and would never end.
+            since the last failure. Not when an attempt is repeated for its *result*: it may tick each time for ever.
         max_attempts_total: From this many attempts of one call on, the true totals count again. At least 1.
         on_give_up: Called when a ``retry_error_callback`` is about to turn the last failure into a result.
-        is_async: Whether the copy retries coroutines. It is then an ``AsyncRetrying``, whatever *policy* is.
+        is_async: Retry coroutines. The copy is then an ``AsyncRetrying``, whatever *policy* is.
 
     Raises:
         TypeError: An ``AsyncRetrying``, or an ``async def`` hook, is given for plain code.
@@ -92,11 +91,7 @@ def retrying(
 
 
 def save_before_sleep(cp: Saver, *, is_async: bool = False) -> Hook:
-    """A ``before_sleep`` hook that saves *cp*. It never raises: that would hide the error that is retried.
-
-    Args:
-        is_async: Whether ``cp.save()`` must be awaited; the hook is then an ``async def``.
-    """
+    """A ``before_sleep`` hook that saves *cp*. It never raises: that would hide the error that is retried."""
 
     def before_sleep(retry_state: RetryCallState) -> None:
         with _failure_noted(cp, retry_state):
@@ -146,8 +141,6 @@ def _failure_noted(cp: Saver, retry_state: RetryCallState) -> Iterator[None]:
 
 @dataclass(slots=True)
 class _Call:
-    """One call of a retrying object."""
-
     start_time: float
     items: int = 0
     failures: int = 0
@@ -155,10 +148,7 @@ class _Call:
 
 
 class _Attempts:
-    """Counts failures at one place instead of all failures.
-
-    It changes the numbers in tenacity's ``RetryCallState`` before ``wait`` and ``stop`` look at them.
-    """
+    """Counts failures at one place instead of all, by changing a state before ``wait`` and ``stop`` look at it."""
 
     def __init__(self, cp: Saver, max_total: int) -> None:
         self._cp = cp
@@ -166,31 +156,20 @@ class _Attempts:
         self._calls: WeakKeyDictionary[RetryCallState, _Call] = WeakKeyDictionary()
 
     def before(self, retry_state: RetryCallState) -> None:
-        call = self._calls.setdefault(retry_state, _Call(retry_state.start_time))
-        call.items = self._cp.processed_items
+        self._calls.setdefault(retry_state, _Call(retry_state.start_time)).items = self._cp.processed_items
 
     def after(self, retry_state: RetryCallState) -> None:
         call = self._calls[retry_state]
         call.failures += 1
+        has_advanced = _error(retry_state) is not None and self._cp.processed_items > call.items
         if call.failures == self._max_total:
-            _count_all(call, retry_state)
-        elif call.failures < self._max_total and self._has_advanced(call, retry_state):
-            _begin_anew(call, retry_state)
-
-    def _has_advanced(self, call: _Call, retry_state: RetryCallState) -> bool:
-        return _error(retry_state) is not None and self._cp.processed_items > call.items
-
-
-def _begin_anew(call: _Call, retry_state: RetryCallState) -> None:
-    call.idle_for += retry_state.idle_for
-    retry_state.attempt_number, retry_state.idle_for = 1, 0.0
-    retry_state.start_time = retry_state.outcome_timestamp or retry_state.start_time
-
-
-def _count_all(call: _Call, retry_state: RetryCallState) -> None:
-    retry_state.attempt_number = call.failures
-    retry_state.idle_for += call.idle_for
-    retry_state.start_time = call.start_time
+            retry_state.attempt_number = call.failures
+            retry_state.idle_for += call.idle_for
+            retry_state.start_time = call.start_time
+        elif call.failures < self._max_total and has_advanced:
+            call.idle_for += retry_state.idle_for
+            retry_state.attempt_number, retry_state.idle_for = 1, 0.0
+            retry_state.start_time = retry_state.outcome_timestamp or retry_state.start_time
 
 
 # -- functions that are decorated with @tenacity.retry
@@ -214,27 +193,24 @@ def saving_retries(function: Any, cp: Saver, *, on_give_up: Callable[[], None], 
     again.statistics = function.statistics
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        try:
+        with _statistics_copied(again, function.retry):
             return again(*args, **kwargs)
-        finally:
-            _mirror(again.statistics, function.retry.statistics)
 
     async def call_async(*args: Any, **kwargs: Any) -> Any:
-        try:
+        with _statistics_copied(again, function.retry):
             return await again(*args, **kwargs)
-        finally:
-            _mirror(again.statistics, function.retry.statistics)
 
     return call_async if is_async else call
 
 
-def _mirror(source: dict[str, Any], target: dict[str, Any]) -> None:
-    if target is not source:
-        target.clear()
-        target.update(source)
-
-
-# -- sleeps that end on Ctrl-C or SIGTERM
+@contextlib.contextmanager
+def _statistics_copied(source: Any, target: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        copied = dict(source.statistics)
+        target.statistics.clear()
+        target.statistics.update(copied)
 
 
 def _ended_by_signals(sleep: Callable[[float], Any]) -> Callable[[float], Any]:
@@ -268,9 +244,6 @@ def _parts_of(seconds: float) -> Iterator[float]:
 def _stop_if_asked() -> None:
     if threading.current_thread() is threading.main_thread() and (number := signals.take()) is not None:
         raise signals.error_for(number)
-
-
-# -- plain and async
 
 
 def awaited(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
@@ -308,7 +281,8 @@ def chain(*hooks: Hook | None) -> Hook:
         TypeError: One of them is an ``async def``.
     """
     given = [hook for hook in hooks if hook is not None]
-    if any(map(_is_coroutine_function, given)):
+    is_async = inspect.iscoroutinefunction
+    if any(is_async(hook) or is_async(getattr(hook, "__call__", None)) for hook in given):  # noqa: B004
         raise TypeError("an async def hook is never awaited in plain code; give a plain function")
 
     def run(retry_state: RetryCallState) -> Any:
@@ -318,10 +292,7 @@ def chain(*hooks: Hook | None) -> Hook:
 
 
 def chain_async(*hooks: Hook | None) -> Hook:
-    """One ``async def`` hook that runs those of *hooks* that are not None, and returns what the last one returns.
-
-    Plain and ``async def`` hooks may be mixed.
-    """
+    """What :func:`chain` gives, as an ``async def``. The hooks may be plain or ``async def``."""
     given = [hook for hook in hooks if hook is not None]
 
     async def run(retry_state: RetryCallState) -> Any:
@@ -330,12 +301,8 @@ def chain_async(*hooks: Hook | None) -> Hook:
     return run
 
 
-def _is_coroutine_function(hook: Hook) -> bool:
-    return inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(getattr(hook, "__call__", None))  # noqa: B004
-
-
 def _unless_final(wanted: Hook, is_async: bool) -> Hook:
-    """The policy's condition *wanted*, but never for an error that the next attempt would raise again."""
+    """*wanted*, but never for an error that the next attempt would raise again."""
 
     def should_retry(retry_state: RetryCallState) -> Any:
         return not isinstance(_error(retry_state), _FINAL) and wanted(retry_state)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf, sqrt
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ._models import CheckpointContext, SaveCosts
 
 _PRIOR_SECONDS = 3600.0
 """Time between interruptions that is assumed before any was seen. It weighs as much as one interruption."""
-_LEAST_SAVE_SECONDS = 1e-4
-"""A clock too coarse to see a save must not make it look free."""
+_LEAST_SAVE_SECONDS = 1e-4  # a clock too coarse to see a save must not make it look free
 
 
 class SaveDecision(NamedTuple):
@@ -33,7 +32,7 @@ NOT_DUE = SaveDecision(False)
 class Plan(NamedTuple):
     """How long a strategy need not be asked: until *items* more are done, or *seconds* have passed.
 
-    ``inf`` means that this measure never ends the plan. New rate-limit numbers end every plan.
+    ``inf``: this measure never ends the plan. New rate-limit numbers end every plan.
     """
 
     items: float
@@ -41,13 +40,13 @@ class Plan(NamedTuple):
 
 
 ASK_NOW = Plan(0, 0)
+_UNTIL_NEWS = Plan(inf, inf)
 
 
 class SaveStrategy(ABC):
     """Decides when to save. Join two with ``|`` (one of them is due) or ``&`` (both are due).
 
-    A subclass writes :meth:`should_save`. It should remember nothing: the context says what was true at the last
-    save. Then asking twice gives one answer.
+    A subclass writes :meth:`should_save`. It should remember nothing: the context tells of the last save.
     """
 
     @abstractmethod
@@ -70,10 +69,7 @@ class SaveStrategy(ABC):
 
 @dataclass(frozen=True)
 class TimeBasedStrategy(SaveStrategy):
-    """Save once *interval_seconds* have passed since the last save.
-
-    Args:
-        interval_seconds: Seconds between saves, at least. 0 saves at every tick.
+    """Save once *interval_seconds* have passed since the last save; 0 saves at every tick.
 
     Raises:
         ValueError: If *interval_seconds* is negative or not finite.
@@ -82,13 +78,13 @@ class TimeBasedStrategy(SaveStrategy):
     interval_seconds: float = 300
 
     def __post_init__(self) -> None:
-        check_number("interval_seconds", self.interval_seconds)
+        _check_number("interval_seconds", self.interval_seconds)
 
     def should_save(self, context: CheckpointContext) -> SaveDecision:
         waited = context.elapsed_time - context.last_save_time
         if waited < self.interval_seconds:
             return NOT_DUE
-        return SaveDecision(True, f"Time-based: {span(waited)} >= {span(self.interval_seconds)}")
+        return SaveDecision(True, f"Time-based: {_span(waited)} >= {_span(self.interval_seconds)}")
 
     def plan(self, context: CheckpointContext) -> Plan:
         left = self.interval_seconds - (context.elapsed_time - context.last_save_time)
@@ -103,27 +99,17 @@ class _Counting(SaveStrategy):
 
     _last_yes = 0
 
-    def _with_history(self, context: CheckpointContext) -> CheckpointContext:
-        if context.last_save_items is not None:
-            return context
-        # A smaller number than at the last yes is another operation's.
-        last = self._last_yes if self._last_yes <= context.processed_items else 0
-        return replace(context, last_save_items=last)
-
-    def _answered(self, context: CheckpointContext, decision: SaveDecision) -> SaveDecision:
-        if decision and context.last_save_items is None:
-            object.__setattr__(self, "_last_yes", context.processed_items)
-        return decision
+    def _counted(self, context: CheckpointContext) -> int:
+        """``processed_items`` at the last yes; 0 if that one was of another operation, which had more."""
+        return self._last_yes if self._last_yes <= context.processed_items else 0
 
 
 @dataclass(frozen=True)
 class ProgressBasedStrategy(_Counting):
     """Save once *items_interval* items were processed since the last save.
 
-    Args:
-        items_interval: Items between saves, at least; 1 or more.
-
     Raises:
+        TypeError: If *items_interval* is no whole number.
         ValueError: If *items_interval* is less than 1.
     """
 
@@ -135,28 +121,28 @@ class ProgressBasedStrategy(_Counting):
         if self.items_interval < 1:
             raise ValueError(f"items_interval must be at least 1, not {self.items_interval!r}")
 
+    # No calls where the context has a history: the engine asks for each item.
     def should_save(self, context: CheckpointContext) -> SaveDecision:
-        done = self._items_since_save(context)
+        last = context.last_save_items
+        done = context.processed_items - (self._counted(context) if last is None else last)
         if done < self.items_interval:
             return NOT_DUE
-        return self._answered(context, SaveDecision(True, f"Progress-based: {done} items processed"))
+        if last is None:
+            object.__setattr__(self, "_last_yes", context.processed_items)
+        return SaveDecision(True, f"Progress-based: {done} items processed")
 
     def plan(self, context: CheckpointContext) -> Plan:
-        left = self.items_interval - self._items_since_save(context)
-        return Plan(left, inf) if left > 0 else ASK_NOW
-
-    def _items_since_save(self, context: CheckpointContext) -> int:
-        return context.processed_items - (self._with_history(context).last_save_items or 0)
+        last = context.last_save_items
+        done = context.processed_items - (self._counted(context) if last is None else last)
+        return Plan(self.items_interval - done, inf) if done < self.items_interval else ASK_NOW
 
 
 @dataclass(frozen=True)
 class RateLimitAwareStrategy(SaveStrategy):
-    """Save when the API's quota runs low: once for each drop below the line in a window.
+    """Save when at most *threshold_percentage* (a fraction: 0.2 is 20%) of the API's quota is left.
 
-    A quota that rose since the last save belongs to a new window. Unknown numbers, and a total of 0, are "not due".
-
-    Args:
-        threshold_percentage: The line, a fraction from 0 to 1 of the quota: 0.2 is 20%.
+    One save is due for each drop below this line in a window. A quota that rose since the last save belongs to a new
+    window. Unknown numbers, and a total of 0, are "not due".
 
     Raises:
         ValueError: If *threshold_percentage* is not between 0 and 1.
@@ -165,7 +151,7 @@ class RateLimitAwareStrategy(SaveStrategy):
     threshold_percentage: float = 0.2
 
     def __post_init__(self) -> None:
-        check_number("threshold_percentage", self.threshold_percentage, most=1)
+        _check_number("threshold_percentage", self.threshold_percentage, most=1)
 
     def should_save(self, context: CheckpointContext) -> SaveDecision:
         remaining, total = context.rate_limit_remaining, context.rate_limit_total
@@ -178,7 +164,7 @@ class RateLimitAwareStrategy(SaveStrategy):
         return SaveDecision(True, f"Rate-limit: {remaining}/{total} ({left:.1%} remaining <= {line:.1%} threshold)")
 
     def plan(self, context: CheckpointContext) -> Plan:
-        return ASK_NOW if self.should_save(context) else Plan(inf, inf)
+        return ASK_NOW if self.should_save(context)[0] else _UNTIL_NEWS
 
 
 def in_this_window(last_save_remaining: int | None, remaining: int | None) -> int | None:
@@ -194,10 +180,6 @@ def in_this_window(last_save_remaining: int | None, remaining: int | None) -> in
 class CompositeStrategy(_Counting):
     """Several strategies as one: due when any of them is due ("OR"), or when all are ("AND").
 
-    Args:
-        strategies: One or more.
-        operator: ``"OR"`` or ``"AND"``.
-
     Raises:
         ValueError: If *strategies* is empty, or *operator* another word.
         TypeError: If one of *strategies* is not a strategy.
@@ -207,20 +189,25 @@ class CompositeStrategy(_Counting):
     operator: str = "OR"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "strategies", _checked_strategies(self.strategies))
-        operator = str(self.operator).upper()
+        strategies, operator = tuple(self.strategies), str(self.operator).upper()
+        if not strategies:
+            raise ValueError("a composite needs at least one strategy")
+        for stranger in (s for s in strategies if not isinstance(s, SaveStrategy)):
+            raise TypeError(f"{stranger!r} is not a SaveStrategy")
         if operator not in ("OR", "AND"):
             raise ValueError(f"operator must be 'OR' or 'AND', not {self.operator!r}")
+        object.__setattr__(self, "strategies", strategies)
         object.__setattr__(self, "operator", operator)
 
     def should_save(self, context: CheckpointContext) -> SaveDecision:
-        # With the history filled in, no operand uses its own count. An AND that is not due would use it up.
         asked = self._with_history(context)
-        answers = [SaveDecision(*strategy.should_save(asked)) for strategy in self.strategies]
-        if not (all(answers) if self.operator == "AND" else any(answers)):
+        answers = [strategy.should_save(asked) for strategy in self.strategies]
+        reasons = [reason for is_due, reason in answers if is_due]
+        if len(reasons) < (len(answers) if self.operator == "AND" else 1):
             return NOT_DUE
-        reasons = " | ".join(answer.reason for answer in answers if answer)
-        return self._answered(context, SaveDecision(True, reasons))
+        if asked is not context:
+            object.__setattr__(self, "_last_yes", context.processed_items)
+        return SaveDecision(True, " | ".join(reasons))
 
     def plan(self, context: CheckpointContext) -> Plan:
         asked = self._with_history(context)
@@ -228,29 +215,26 @@ class CompositeStrategy(_Counting):
         if self.operator == "AND":
             # One operand that is not due delays all: each one's plan holds, so take the longest.
             return max(plans)
-        return Plan(min(plan.items for plan in plans), min(plan.seconds for plan in plans))
+        return Plan(*map(min, zip(*plans, strict=True)))
 
-
-def _checked_strategies(strategies: Iterable[Any]) -> tuple[SaveStrategy, ...]:
-    checked = tuple(strategies)
-    if not checked:
-        raise ValueError("a composite needs at least one strategy")
-    for stranger in (s for s in checked if not isinstance(s, SaveStrategy)):
-        raise TypeError(f"{stranger!r} is not a SaveStrategy")
-    return checked
+    def _with_history(self, context: CheckpointContext) -> CheckpointContext:
+        """Fill in the history, so that no operand uses its own count. An AND that is not due would use it up."""
+        if context.last_save_items is not None:
+            return context
+        return replace(context, last_save_items=self._counted(context))
 
 
 def _join(left: SaveStrategy, right: SaveStrategy, operator: str) -> CompositeStrategy:
     if not isinstance(right, SaveStrategy):
         return NotImplemented
-    return CompositeStrategy([*_operands(left, operator), *_operands(right, operator)], operator)
-
-
-def _operands(strategy: SaveStrategy, operator: str) -> Sequence[SaveStrategy]:
-    # A subclass may decide otherwise than its operands do: it stays whole.
-    if type(strategy) is CompositeStrategy and strategy.operator == operator:
-        return strategy.strategies
-    return [strategy]
+    operands: list[SaveStrategy] = []
+    for each in (left, right):
+        # A subclass may decide otherwise than its operands do: it stays whole.
+        if type(each) is CompositeStrategy and each.operator == operator:
+            operands += each.strategies
+        else:
+            operands.append(each)
+    return CompositeStrategy(operands, operator)
 
 
 @dataclass(frozen=True)
@@ -258,21 +242,18 @@ class AutoStrategy(SaveStrategy):
     """Save as often as pays: measure what a save costs, and how often the operation is interrupted.
 
     With *C* the cost of a save, *M* the mean time between interruptions and *w* the work since the last save (all
-    in seconds), the time lost to saves and to work done twice is least at an interval of about ``sqrt(2CM)``
-    (Young 1974), more exactly, and as used here (Daly 2006)::
+    in seconds), saves and work done twice cost least at an interval of (Daly 2006; Young's is about ``sqrt(2CM)``)::
 
         tau = sqrt(2CM) * (1 + sqrt(C/2M)/3 + (C/2M)/9) - C     if C < 2M, else M
         M   = (1 h + A) / (1 + k)                               after k restores in A seconds of work
 
-    and never more than *max_interval_seconds*. A save can only fall between two items, which take about *d* seconds
-    each. The best of these places is the nearest to tau: ``w + d/2 >= tau`` (hal-02514107).
-    All saves that count, *S* seconds so far and the next one, may take at most *max_overhead* (eps) of the time::
+    and never more than *max_interval_seconds*. Saves fall between items, which take about *d* seconds each: the best
+    place is the nearest to tau, ``w + d/2 >= tau`` (hal-02514107). All saves that count, *S* seconds so far and the
+    next one, may take at most *max_overhead* (eps) of the time: ``S + C <= eps * (A + S + C)``.
 
-        eps * A - (1 - eps) * S >= (1 - eps) * C       which is S + C <= eps * (A + S + C)
-
-    This bound is the stronger one: where saving is dear, more than *max_interval_seconds* of work may be at risk.
-    Until a save was measured, one is due at once; it measures the cost, and does not count. A context without
-    ``save_costs`` is answered by ``TimeBasedStrategy(max_interval_seconds)``.
+    This bound is the stronger one: where saving is dear, more than *max_interval_seconds* of work may be at risk. The
+    first save is due at once; it measures the cost, and does not count. A context without ``save_costs`` is answered
+    by ``TimeBasedStrategy(max_interval_seconds)``.
 
     Args:
         max_overhead: The largest share of the time that saving may take: above 0, below 1.
@@ -281,19 +262,17 @@ class AutoStrategy(SaveStrategy):
     Raises:
         ValueError: If a number is out of range.
 
-    Sources:
-        J. W. Young, A first order approximation to the optimum checkpoint interval, CACM 17(9), 1974.
-        J. T. Daly, A higher order estimate of the optimum checkpoint interval for restart dumps, FGCS 22(3), 2006.
+    Sources: J. W. Young, CACM 17(9), 1974; J. T. Daly, FGCS 22(3), 2006.
     """
 
     max_overhead: float = 0.01
     max_interval_seconds: float = 300
 
     def __post_init__(self) -> None:
-        check_number("max_overhead", self.max_overhead, most=1)
+        _check_number("max_overhead", self.max_overhead, most=1)
         if self.max_overhead in (0, 1):
             raise ValueError(f"max_overhead must be above 0 and below 1, not {self.max_overhead!r}")
-        check_number("max_interval_seconds", self.max_interval_seconds)
+        _check_number("max_interval_seconds", self.max_interval_seconds)
 
     def should_save(self, context: CheckpointContext) -> SaveDecision:
         costs = context.save_costs
@@ -303,8 +282,8 @@ class AutoStrategy(SaveStrategy):
             return SaveDecision(True, "Auto: first save (measures its cost)")
         if costs.work_seconds <= 0 or self._seconds_left(costs) > 0:
             return NOT_DUE
-        best = span(self.interval_seconds(costs))
-        return SaveDecision(True, f"Auto: {span(costs.work_seconds)} of work (best interval {best})")
+        work, best = _span(costs.work_seconds), _span(self.interval_seconds(costs))
+        return SaveDecision(True, f"Auto: {work} of work (best interval {best})")
 
     def plan(self, context: CheckpointContext) -> Plan:
         costs = context.save_costs
@@ -317,14 +296,15 @@ class AutoStrategy(SaveStrategy):
     def interval_seconds(self, costs: SaveCosts) -> float:
         """The best interval between saves, in seconds of work, before the bound on the overhead is applied."""
         between = (_PRIOR_SECONDS + costs.active_seconds) / (1 + costs.restores)
-        return min(best_interval(_cost(costs), between), self.max_interval_seconds)
+        cost = max(costs.save_seconds or 0.0, _LEAST_SAVE_SECONDS)
+        return min(best_interval(cost, between), self.max_interval_seconds)
 
     def _seconds_left(self, costs: SaveCosts) -> float:
         if costs.save_seconds is None:
             return 0.0
         to_best = self.interval_seconds(costs) - costs.item_seconds / 2 - costs.work_seconds
-        share = 1 - self.max_overhead
-        owed = share * (costs.charged_seconds + _cost(costs)) - self.max_overhead * costs.active_seconds
+        spent = costs.charged_seconds + max(costs.save_seconds, _LEAST_SAVE_SECONDS)
+        owed = (1 - self.max_overhead) * spent - self.max_overhead * costs.active_seconds
         return max(to_best, owed / self.max_overhead)
 
 
@@ -334,10 +314,6 @@ def best_interval(save_seconds: float, between_seconds: float) -> float:
     if ratio >= 1:
         return between_seconds
     return sqrt(2 * save_seconds * between_seconds) * (1 + sqrt(ratio) / 3 + ratio / 9) - save_seconds
-
-
-def _cost(costs: SaveCosts) -> float:
-    return max(costs.save_seconds or 0.0, _LEAST_SAVE_SECONDS)
 
 
 # -- short forms
@@ -355,7 +331,7 @@ def every(
         ValueError: If nothing is given, or a number is out of range.
     """
     times = {"seconds": (seconds, 1), "minutes": (minutes, 60), "hours": (hours, 3600)}
-    given = [check_number(name, value) * unit for name, (value, unit) in times.items() if value is not None]
+    given = [_check_number(name, value) * unit for name, (value, unit) in times.items() if value is not None]
     strategies: list[SaveStrategy] = [TimeBasedStrategy(sum(given))] if given else []
     if items is not None:
         strategies.append(ProgressBasedStrategy(items))
@@ -370,29 +346,17 @@ def rate_limit_below(fraction: float) -> RateLimitAwareStrategy:
     Raises:
         ValueError: If *fraction* is not between 0 and 1.
     """
-    check_number("fraction", fraction, most=1)
+    _check_number("fraction", fraction, most=1)
     return RateLimitAwareStrategy(fraction)
 
 
 def auto(max_overhead: float = 0.01, max_interval_seconds: float = 300) -> AutoStrategy:
-    """Save as often as pays: saving takes at most *max_overhead* of the time. See :class:`AutoStrategy`.
-
-    Raises:
-        ValueError: If a number is out of range.
-    """
+    """Save as often as pays. Arguments and errors are those of :class:`AutoStrategy`."""
     return AutoStrategy(max_overhead, max_interval_seconds)
 
 
-# -- arguments and reasons
-
-
-def check_number(name: str, value: float, *, most: float = inf) -> float:
-    """Return *value*, if it is a finite number from 0 to *most*.
-
-    Raises:
-        TypeError: *value* is no number.
-        ValueError: *value* is out of range. Both errors name it *name*.
-    """
+def _check_number(name: str, value: float, *, most: float = inf) -> float:
+    """Return *value*, if it is a finite number from 0 to *most*. Errors name it *name*."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, not {value!r}")
     if not 0 <= value <= most or value == inf:
@@ -401,6 +365,6 @@ def check_number(name: str, value: float, *, most: float = inf) -> float:
     return value
 
 
-def span(seconds: float) -> str:
+def _span(seconds: float) -> str:
     """A time as a reason shows it: ``61s``, ``0.35s``. A longer time never reads as a shorter one."""
     return f"{seconds:.0f}s" if seconds >= 10 else f"{seconds:.2g}s"

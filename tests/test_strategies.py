@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from math import inf, nan
 from typing import Any
@@ -143,6 +145,27 @@ def test_with_a_history_progress_based_remembers_nothing() -> None:
 
     assert [bool(strategy.should_save(context)) for _ in range(3)] == [True, True, True]
     assert strategy.should_save(CheckpointContext(processed_items=100)), "its own count was touched"
+
+
+@pytest.mark.parametrize("strategy", [ITEMS, TIME], ids=lambda strategy: type(strategy).__name__)
+@pytest.mark.parametrize("items", [1, 50_000], ids=["not due", "due"])
+def test_asked_with_a_history_a_strategy_makes_next_to_no_calls(strategy: SaveStrategy, items: int) -> None:
+    """The engine asks at each check-in and each save."""
+    for ask in (strategy.should_save, strategy.plan):
+        calls = calls_of(ask, after(items=items, seconds=items))
+
+        # The answer is a NamedTuple, whose constructor is a lambda. A text is made only for a save.
+        assert [name for name in calls if name != "_span"] in ([ask.__name__], [ask.__name__, "<lambda>"])
+
+
+def calls_of(function: Callable[[CheckpointContext], object], context: CheckpointContext) -> list[str]:
+    calls: list[str] = []
+    sys.setprofile(lambda frame, event, _: calls.append(frame.f_code.co_name) if event == "call" else None)
+    try:
+        function(context)
+    finally:
+        sys.setprofile(None)
+    return calls
 
 
 def test_a_plan_does_not_touch_the_own_count() -> None:

@@ -1,4 +1,21 @@
-"""What a user writes: ``checkpointed``, ``Checkpoint``, ``AsyncCheckpoint``, ``@resumable`` and the manager.
+"""What a user writes. Each of these is a thin layer: options are checked here, and the engine does the work.
 
-Each of these is a thin layer: options are checked here, and the engine does the work.
+Read ``checkpointed`` first, the block around a loop, then ``checkpoint`` and ``async_checkpoint``, what ``as cp``
+gives. ``decorator`` is ``@resumable``: ``signature`` finds the parameter that takes the checkpoint, ``operation_id``
+names the operation, and ``call`` makes the attempts. ``manager`` is the specification's manager, by hand.
 """
+
+from .async_checkpoint import AsyncCheckpoint
+from .checkpoint import Checkpoint
+from .checkpointed import checkpointed, current_checkpoint
+from .decorator import resumable
+from .manager import CheckpointManager
+
+__all__ = [
+    "AsyncCheckpoint",
+    "Checkpoint",
+    "CheckpointManager",
+    "checkpointed",
+    "current_checkpoint",
+    "resumable",
+]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import tenacity
 
 from .._runtime.steps import run_async, to_its_end
-from .checkpoint import BaseCheckpoint, KeyOf, R, S, T
+from .checkpoint import ALWAYS, BaseCheckpoint, KeyOf, R, S, T
 
 if TYPE_CHECKING:
-    from .._durable.sink import Sink
+    from .._durable import Sink
     from .._durable.sink_file import Existing
     from .._engine.options import Options
     from .._loops.by_position import Fingerprint
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 
 
 class AsyncCheckpoint(BaseCheckpoint[S]):
-    """One operation's state under asyncio, for as long as the ``async with`` block runs.
+    """One operation's state, for as long as the ``async with`` block runs. Await every call that may write."""
 
-    Await every call that may write; it writes in a thread.
-    """
+    _is_async = True
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
@@ -37,7 +36,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         Raises:
             asyncio.CancelledError: The task was cancelled meanwhile. The save is complete; cancelling waited for it.
         """
-        self._ticked = ticked = self._ticked + items
+        self.ticked = ticked = self.ticked + items
         if ticked >= self._limit:
             await self.check_in()
 
@@ -45,7 +44,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         """For loops: save or stop, if that is due. Returns how many items may pass before the next call."""
         async with self._turn:
             self._was_woken = False
-            self._limit = -1
+            self._limit = ALWAYS
             return self._rearm(await run_async(self._operation.check_in()))
 
     async def save(self, reason: str = "Requested") -> None:
@@ -64,14 +63,12 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         """The *items* that are not done yet, for one ``async for`` in one task. See :meth:`Checkpoint.remaining`.
 
         Tasks that share items get them by :meth:`amap`. Take no items ahead of the work, as a batching or prefetching
-        iterator would: they count as done before they are. Make batches first, and loop over what remains of those.
+        iterator would: they count as done before they are. Make batches first, and loop over those that remain.
         """
         from .._loops.remaining import remaining_async
 
-        return self._begin(
-            name,
-            lambda name, saved: remaining_async(items, self, name=name, key=key, saved=saved, fingerprint=fingerprint),
-        )
+        options: Any = {"key": key, "fingerprint": fingerprint}
+        return self._begin(name, lambda name, saved: remaining_async(items, self, name=name, saved=saved, **options))
 
     def amap(
         self,
@@ -88,16 +85,14 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         """Call ``await fn(item)`` for each of *items* that is not done, in tasks. See :meth:`Checkpoint.map`.
 
         The first error that is raised cancels the other tasks. So does leaving the loop, once the generator is closed.
-
-        Args:
-            retry: A tenacity policy for each item. It sleeps in the event loop; what is done is saved meanwhile, as
-                soon as no body is half-way.
+        A *retry* sleeps in the event loop; what is done is saved meanwhile, as soon as no body is half-way.
         """
         from .._loops.map.results import MapSettings
         from .._loops.map.tasks import start_async
 
         settings = MapSettings(max_in_flight=max_in_flight, retry=retry, on_error=on_error)
-        return start_async(self, self._begin_map(items, key, name, retry_failed, is_async=True), fn, settings)
+        loop = self._begin_map(items, name, key=key, retry_failed=retry_failed)
+        return start_async(self, loop, fn, settings)
 
     @overload
     async def sink(
@@ -116,17 +111,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
 
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.AsyncRetrying:
         """``tenacity.AsyncRetrying(**policy)`` that saves before each sleep. See :meth:`Checkpoint.retrying`."""
-        retry: tenacity.AsyncRetrying = self._retrying(tenacity.AsyncRetrying, policy, reset_on_progress)
-        return retry
-
-    @property
-    def before_sleep(self) -> Callable[[tenacity.RetryCallState], Awaitable[None]]:
-        """A hook for a policy of your own: ``@retry(before_sleep=cp.before_sleep)`` saves before each sleep."""
-        from .._retry import save_before_sleep
-
-        return save_before_sleep(self, is_async=True)
-
-    # -- for checkpointed
+        return cast("tenacity.AsyncRetrying", self._retrying(tenacity.AsyncRetrying, policy, reset_on_progress))
 
     async def enter_block(self) -> None:
         """For ``checkpointed``: own the operation and restore it. If this raises, nothing is owned or written."""
@@ -143,7 +128,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         cancellations: list[asyncio.CancelledError] = []
         try:
             if self._operation.is_owner():
-                self._operation.end_waits()
+                self._operation.is_ending = True
                 await to_its_end(self._turn.acquire(), cancellations)  # a task may be within a tick
                 try:
                     await run_async(self._operation.close(error))

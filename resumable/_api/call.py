@@ -7,7 +7,7 @@ import inspect
 import logging
 import warnings
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import tenacity
@@ -25,11 +25,9 @@ _log = logging.getLogger("resumable.retry")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The arguments of ``@resumable(...)``. They travel to other processes with the function.
+    """The arguments of ``@resumable(...)``, with the *options* for :class:`checkpointed`.
 
-    Attributes:
-        ignore: Parameters that may differ when the call is resumed.
-        options: Options of :class:`checkpointed` that were given.
+    They travel to other processes with the function.
     """
 
     operation_id: OperationId
@@ -37,15 +35,14 @@ class Settings:
     reset_on_progress: bool
     max_attempts_total: int
     ignore: tuple[str, ...]
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         _retry.check_policy(self.retry)
         if self.max_attempts_total < 1:
             raise ValueError(f"max_attempts_total must be >= 1, not {self.max_attempts_total!r}")
-        if "on_exhausted" in self.options:
-            check_policy(self.options["on_exhausted"])
-        refuse_both(manager=self.options.get("manager"), store=self.options.get("store"))
+        check_policy(self.options["on_exhausted"])
+        refuse_both(manager=self.options["manager"], store=self.options["store"])
 
 
 class ResumableFunction:
@@ -55,7 +52,11 @@ class ResumableFunction:
         plain = function.__func__ if isinstance(function, classmethod | staticmethod) else function
         if not callable(plain) or inspect.isclass(plain):
             raise TypeError(f"@resumable goes on a function, not on {plain!r}")
-        _refuse_generators(plain)
+        if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
+            raise TypeError(
+                f"{plain.__qualname__} is a generator function, whose body runs after the call has ended; "
+                "write `with checkpointed(...)` inside of it instead"
+            )
         self.function: Any = plain
         self.settings = settings
         self.signatures = signatures_of(plain)
@@ -67,8 +68,7 @@ class ResumableFunction:
     def _check(self) -> None:
         public = self.signatures.public
         check_operation_id(self.settings.operation_id, public)
-        unknown = set(self.settings.ignore) - public.parameters.keys()
-        if unknown:
+        if unknown := set(self.settings.ignore) - public.parameters.keys():
             known = ", ".join(public.parameters) or "none"
             raise ValueError(f"ignore_arguments={sorted(unknown)}: not parameters; the parameters are: {known}")
         if isinstance(self.settings.retry, tenacity.AsyncRetrying) and not self.is_async:
@@ -82,59 +82,57 @@ class ResumableFunction:
             )
 
     def __call__(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        receiver = () if instance is None or self.is_bound else (instance,)
-        named = (*receiver, *args)
-        self.signatures.check(named, kwargs, self.name)
-        block = self._block(named, kwargs)
-        call = _Call(self, wrapped, len(receiver), named, kwargs)
-        return self._run_async(block, call) if self.is_async else self._run(block, call)
-
-    def _block(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> checkpointed[Any]:
-        asked, public, ignore = self.settings.operation_id, self.signatures.public, self.settings.ignore
-        return checkpointed(
-            operation_id_for(asked, public, args, kwargs, name=self.name, ignore=ignore),
-            arguments=encodable_arguments(asked, public, args, kwargs, ignore=ignore),
+        receivers = () if instance is None or self.is_bound else (instance,)
+        args = (*receivers, *args)
+        bound = self.signatures.bind(args, kwargs, self.name)
+        asked, ignore = self.settings.operation_id, self.settings.ignore
+        block: checkpointed[Any] = checkpointed(
+            operation_id_for(asked, bound, name=self.name, ignore=ignore),
+            arguments=encodable_arguments(asked, bound, ignore=ignore),
             **self.settings.options,
         )
+        call = _Call(self, wrapped, len(receivers), args, kwargs, bound)
+        return self._run_async(block, call) if self.is_async else self._run(block, call)
 
     def _run(self, block: checkpointed[Any], call: _Call) -> Any:
         with contextlib.ExitStack() as stack:
             checkpoint = stack.enter_context(block)
             result = call.start(checkpoint)
-            _refuse_generator(result)
             if inspect.isawaitable(result):
                 # An async def behind a plain decorator: its body has not run yet.
                 return _finish(result, stack.pop_all())
-            call.keep_if_given_up(checkpoint)
-            return result
+            return call.ended(checkpoint, result)
 
     async def _run_async(self, block: checkpointed[Any], call: _Call) -> Any:
         async with block as checkpoint:
             started = call.start(checkpoint)
-            result = await started if inspect.isawaitable(started) else started
-            _refuse_generator(result)
-            call.keep_if_given_up(checkpoint)
-            return result
+            return call.ended(checkpoint, await started if inspect.isawaitable(started) else started)
 
 
+@dataclass(slots=True)
 class _Call:
-    """One call, which may be attempted several times."""
+    """One call, which may be attempted several times.
 
-    def __init__(
-        self, function: ResumableFunction, wrapped: Any, receivers: int, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        self._function = function
-        self._wrapped = wrapped
-        self._receivers = receivers
-        self._args = args
-        self._kwargs = kwargs
-        self._has_given_up = False
+    Attributes:
+        receivers: How many of *args* are already bound to *wrapped*.
+        bound: All arguments by name, with defaults.
+    """
+
+    function: ResumableFunction
+    wrapped: Any
+    receivers: int
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    bound: inspect.BoundArguments
+    has_given_up: bool = False
 
     def start(self, checkpoint: Any) -> Any:
         """Make the first attempt and those that follow; returns the result, or an awaitable of it."""
-        args, kwargs = self._function.signatures.with_checkpoint(checkpoint, self._args, self._kwargs)
+        args, kwargs, signatures = self.args, self.kwargs, self.function.signatures
+        if signatures.parameter is not None:
+            args, kwargs = signatures.with_checkpoint(checkpoint, self.bound)
         function, args = self._target(checkpoint, args)
-        settings = self._function.settings
+        settings, is_async = self.function.settings, self.function.is_async
         if settings.retry is None:
             return function(*args, **kwargs)
         policy = _retry.retrying(
@@ -143,29 +141,30 @@ class _Call:
             reset_on_progress=settings.reset_on_progress,
             max_attempts_total=settings.max_attempts_total,
             on_give_up=self._note_giving_up,
-            is_async=self._function.is_async,
+            is_async=is_async,
         )
-        return policy(_retry.awaited(function) if self._function.is_async else function, *args, **kwargs)
+        return policy(_retry.awaited(function) if is_async else function, *args, **kwargs)
 
-    def keep_if_given_up(self, checkpoint: Any) -> None:
-        """Keep the checkpoint if a ``retry_error_callback`` turned the last failure into a result."""
-        if self._has_given_up:
+    def ended(self, checkpoint: Any, result: Any) -> Any:
+        """Return *result*. Keep the checkpoint if a ``retry_error_callback`` turned the last failure into it."""
+        if inspect.isgenerator(result) or inspect.isasyncgen(result):
+            raise TypeError("a resumable function returned a generator, whose body has not run; return what it yields")
+        if self.has_given_up:
             _log.warning("%s: the retries gave up; the checkpoint is kept", checkpoint.operation_id)
             checkpoint.keep("retries exhausted")
+        return result
 
     def _target(self, checkpoint: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-        function = self._function.function
+        function, is_async = self.function.function, self.function.is_async
         if not _retry.is_retried(function):
-            return self._wrapped, args[self._receivers :]
-        if self._function.is_bound:
+            return self.wrapped, args[self.receivers :]
+        if self.function.is_bound:
             args = (function.__self__, *args)
-        again = _retry.saving_retries(
-            function, checkpoint, on_give_up=self._note_giving_up, is_async=self._function.is_async
-        )
+        again = _retry.saving_retries(function, checkpoint, on_give_up=self._note_giving_up, is_async=is_async)
         return again, args
 
     def _note_giving_up(self) -> None:
-        self._has_given_up = True
+        self.has_given_up = True
 
 
 async def _finish(result: Awaitable[Any], stack: contextlib.ExitStack) -> Any:
@@ -174,22 +173,8 @@ async def _finish(result: Awaitable[Any], stack: contextlib.ExitStack) -> Any:
 
 
 def _is_async(function: Any, signatures: Signatures) -> bool:
-    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(innermost(function))
+    inner = innermost(function)
+    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(inner)
     if is_async and signatures.kind is Checkpoint:
-        raise TypeError(
-            f"{name_of(innermost(function))} is an async def and takes an AsyncCheckpoint, not a Checkpoint"
-        )
+        raise TypeError(f"{name_of(inner)} is an async def and takes an AsyncCheckpoint, not a Checkpoint")
     return is_async or signatures.kind is AsyncCheckpoint
-
-
-def _refuse_generators(function: Any) -> None:
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise TypeError(
-            f"{function.__qualname__} is a generator function, whose body runs after the call has ended; "
-            "write `with checkpointed(...)` inside of it instead"
-        )
-
-
-def _refuse_generator(result: Any) -> None:
-    if inspect.isgenerator(result) or inspect.isasyncgen(result):
-        raise TypeError("a resumable function returned a generator, whose body has not run; return what it yields")

@@ -15,10 +15,7 @@ from .._runtime.steps import Steps, run
 if TYPE_CHECKING:
     import typing_extensions
 
-    from .._durable.dict import DurableDict
-    from .._durable.log import DurableLog
-    from .._durable.set import DurableSet
-    from .._durable.sink import Sink
+    from .._durable import DurableDict, DurableLog, DurableSet, Sink
     from .._durable.sink_file import Existing
     from .._engine.operation import Operation
     from .._engine.options import Options
@@ -39,7 +36,7 @@ L = TypeVar("L", bound="Loop[Any]")
 KeyOf = Callable[[Any], str | int] | str | None
 """How to tell an item's key: a function, or the name of a field; None counts positions."""
 
-_ALWAYS = -1.0
+ALWAYS = -1
 """A limit that every count has reached."""
 _MOST_ITEMS = 1 << 30
 _count_lock = threading.Lock()
@@ -49,23 +46,25 @@ class BaseCheckpoint(Generic[S]):
     """What both checkpoints share: it counts items, and calls the engine when the count reaches the next check-in.
 
     Not made by users: :class:`checkpointed` and :func:`resumable` hand it out.
+
+    Attributes:
+        ticked: For the engine, which reads it: items that were ticked by hand in this run.
     """
+
+    _is_async = False
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._ticked = 0
-        self._limit = _ALWAYS
+        self.ticked = 0
+        self._limit: float = ALWAYS
         self._was_woken = False
         self._total: int | None = None
         self._operation: Operation = None  # type: ignore[assignment]  # until it is opened
 
-    # -- what it holds
-
     @property
     def state(self) -> S:
         """What is saved and comes back: a dict, or the type that ``state=`` asked for. May be assigned anew."""
-        state: S = self._operation.parts.state
-        return state
+        return cast("S", self._operation.parts.state)
 
     @state.setter
     def state(self, state: S) -> None:
@@ -73,7 +72,7 @@ class BaseCheckpoint(Generic[S]):
 
     @property
     def operation_id(self) -> str:
-        """The name of the operation."""
+        """The operation's name."""
         return self._options.operation_id
 
     @property
@@ -90,6 +89,7 @@ class BaseCheckpoint(Generic[S]):
     @property
     def processed_items(self) -> int:
         """How many items were ticked, over all runs."""
+        self._operation.has_read_count = True
         return self._operation.processed_items
 
     # -- what happens in the loop
@@ -116,9 +116,9 @@ class BaseCheckpoint(Generic[S]):
             response: A response or an error of httpx, requests, aiohttp, urllib3, PyGithub, githubkit or gidgethub,
                 a mapping of headers, or a decoded GraphQL answer. One that says nothing of a quota changes nothing.
             remaining: Requests that are left, where there is no response to show.
-            limit: Requests in a full window; None if unknown.
-            reset_at: When the quota is fresh, in seconds since the epoch; None if unknown.
-            resource: The quota's name; "" if the API has only one.
+            limit: Requests in a full window.
+            reset_at: When the quota is fresh, in seconds since the epoch.
+            resource: The quota's name, if the API has several.
         """
         if remaining is not None:
             from ..ratelimit import RateLimit
@@ -138,7 +138,7 @@ class BaseCheckpoint(Generic[S]):
     def keep(self, reason: str = "") -> None:
         """Keep the checkpoint at a clean exit, so that the next run goes on from here.
 
-        The last save's reason will be ``Kept``, or ``Kept: `` and the *reason* given.
+        The last save's reason is ``Kept``, or ``Kept: `` and *reason*.
         """
         self._operation.keep_reason = f"Kept: {reason}" if reason else "Kept"
 
@@ -146,10 +146,18 @@ class BaseCheckpoint(Generic[S]):
     def failed(self) -> dict[str | int, str]:
         """The items that ``map`` gave up, each with the text of its error: by key, or by position.
 
-        If two maps have an item of one key, it stands there twice, as ``name/key`` with each map's name.
-        While any item stands there, a clean exit keeps the checkpoint; ``map(..., retry_failed=True)`` tries it again.
+        An item that failed in two maps stands there twice, as ``name/key`` with each map's name. While any item stands
+        there, a clean exit keeps the checkpoint; ``map(..., retry_failed=True)`` tries it again.
         """
         return self._operation.parts.failed.all()
+
+    @property
+    def before_sleep(self) -> Callable[[tenacity.RetryCallState], Any]:
+        """A hook for a policy of your own: ``@retry(before_sleep=cp.before_sleep)`` saves before each sleep."""
+        from .._retry import save_before_sleep
+
+        saver: Any = self
+        return save_before_sleep(saver, is_async=self._is_async)
 
     # -- durable collections
 
@@ -159,59 +167,49 @@ class BaseCheckpoint(Generic[S]):
         Raises:
             TypeError: The state holds something else under that name, or ``state=`` asked for a type of its own.
         """
-        collection: DurableDict = self._operation.parts.collection(name, "mapping")
-        return collection
+        return cast("DurableDict", self._operation.parts.collection(name, "mapping"))
 
     def set(self, name: str) -> DurableSet:
         """A durable set in ``state[name]``: a save writes only what was added and removed.
 
-        Raises:
-            TypeError: The state holds something else under that name, or ``state=`` asked for a type of its own.
+        Raises what :meth:`mapping` raises.
         """
-        collection: DurableSet = self._operation.parts.collection(name, "set")
-        return collection
+        return cast("DurableSet", self._operation.parts.collection(name, "set"))
 
     def log(self, name: str) -> DurableLog:
         """A durable list in ``state[name]`` that only grows: a save writes only what was appended.
 
-        Raises:
-            TypeError: The state holds something else under that name, or ``state=`` asked for a type of its own.
+        Raises what :meth:`mapping` raises.
         """
-        collection: DurableLog = self._operation.parts.collection(name, "log")
-        return collection
+        return cast("DurableLog", self._operation.parts.collection(name, "log"))
 
     # -- open
 
     def _opened(self) -> Steps[None]:
         from .._engine.opening import open_operation  # loads all the rest: `import resumable` stays light
 
-        self._operation = yield from open_operation(self._options, wake=self._wake, count=lambda: self._ticked)
+        self._operation = yield from open_operation(self._options, wake=self._wake, ticker=self)
         yield from self._operation.begin(self)
-
-    # -- the next check-in
 
     def _wake(self) -> None:
         """Check in before the next item. Safe from any thread, and in signal handlers."""
         self._was_woken = True
-        self._limit = _ALWAYS
+        self._limit = ALWAYS
         self._operation.parts.loops.wake()
 
     def _rearm(self, items: float) -> int:
         """Let *items* pass before the next check-in, unless one was asked for meanwhile. Returns a loop's share."""
-        self._limit = self._ticked + items
+        self._limit = self.ticked + items
         if self._was_woken:
-            self._limit = _ALWAYS
+            self._limit = ALWAYS
         return int(max(1, min(items, _MOST_ITEMS)))
 
     # -- for loops, maps and retries
 
-    def check_in(self) -> Any:
-        """For loops: save or stop, if due; how many items may pass, to be awaited in async code."""
-        raise NotImplementedError
-
     def has_quota(self, in_flight: int | None, more: int = 1) -> bool:
         """For maps: whether *more* requests may be sent beside those *in_flight*; None if no more will be sent."""
-        return self._operation.has_quota(in_flight, more)
+        now = self._operation.clock.utc().timestamp()
+        return self._operation.parts.quota.has_room(in_flight, more, now=now)
 
     @property
     def is_metered(self) -> bool:
@@ -231,21 +229,18 @@ class BaseCheckpoint(Generic[S]):
         return self._operation.parts.loops.continuing()
 
     def _begin(self, name: str | None, make: Callable[[str, Any], L]) -> L:
-        """Begin the loop that *make* makes of its name and its saved position."""
         loop = self._operation.parts.loops.begin(name, make)
         self._note_total()
         return cast("L", loop)
 
-    def _begin_map(
-        self, items: Any, key: KeyOf, name: str | None, retry_failed: bool, *, is_async: bool = False
-    ) -> MapLoop[Any]:
+    def _begin_map(self, items: Any, name: str | None, **options: Any) -> MapLoop[Any]:
         from .._loops.map.map_loop import map_loop
 
-        options: Any = {"failed": self._operation.parts.failed, "retry_failed": retry_failed, "is_async": is_async}
-        return self._begin(name, lambda name, saved: map_loop(items, self, name=name, key=key, saved=saved, **options))
+        options |= {"owner": self, "failed": self._operation.parts.failed, "is_async": self._is_async}
+        return self._begin(name, lambda name, saved: map_loop(items, name=name, saved=saved, **options))
 
     def _note_total(self) -> None:
-        """Bring ``total_items`` up to date, unless the program, or an earlier run, knows of more."""
+        """Bring ``total_items`` up to date, unless the program or an earlier run knows of more."""
         metadata, total = self._operation.session.metadata, self._operation.parts.loops.total()
         known = metadata.total_items
         if self._options.total is None and (known in (None, self._total) or (total or 0) > known):
@@ -256,8 +251,7 @@ class BaseCheckpoint(Generic[S]):
 
         saver: Any = self
         base = kind(**policy) if policy else self._options.retry or kind()
-        is_async = issubclass(kind, tenacity.AsyncRetrying)
-        return retrying(saver, base, reset_on_progress=reset_on_progress, is_async=is_async)
+        return retrying(saver, base, reset_on_progress=reset_on_progress, is_async=self._is_async)
 
 
 class Checkpoint(BaseCheckpoint[S]):
@@ -270,36 +264,35 @@ class Checkpoint(BaseCheckpoint[S]):
     def tick(self, items: int = 1) -> None:
         """*items* are done: save, if one is due.
 
-        A tick costs next to nothing when no save is due. The first one checks that the state can be saved at all.
-        A save of 8 KiB or more is encoded here and written by a thread, while the loop goes on; it counts once it is
-        on the disk.
+        The first tick checks that the state can be saved at all. A save of 8 KiB or more is encoded here and written
+        by a thread, while the loop goes on; it counts once it is on the disk.
 
         Raises:
             StateEncodeError: JSON cannot hold the state; the last checkpoint stands.
-            StoreError: This save failed, or one that an earlier tick handed to the thread. It does not count, nothing
-                is lost from the state, and the next tick tries again.
+            StoreError: This save failed, or one that an earlier tick handed to the thread. It does not count, and the
+                next tick tries again.
             KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came; everything ticked is saved.
         """
-        self._ticked = ticked = self._ticked + items
+        self.ticked = ticked = self.ticked + items
         if ticked >= self._limit:
             self.check_in()
 
     def check_in(self) -> int:
         """For loops: save or stop, if that is due. Returns how many items may pass before the next call."""
-        if not self._operation.is_owner():  # a forked child: the thread that held the lock is not there
+        if os.getpid() != self._operation.owner_pid:  # a forked child: the thread that held the lock is not there
             return _MOST_ITEMS
         if self._is_interrupted():
             return 1
         with self._lock:
             self._was_woken = False
-            self._limit = -1
+            self._limit = ALWAYS
             return self._rearm(run(self._operation.check_in()))
 
     def save(self, reason: str = "Requested") -> None:
         """Save now; returns once the save is safely stored.
 
-        In a signal handler of yours that interrupts a save, or the writing of a sink's row, it returns at once: this
-        save follows the interrupted one, or is made at the next tick.
+        In a signal handler that interrupts a save, or the writing of a sink's row, it returns at once: this save
+        follows the interrupted one, or is made at the next tick.
 
         Raises:
             StateEncodeError: JSON cannot hold the state; the last checkpoint stands.
@@ -315,8 +308,10 @@ class Checkpoint(BaseCheckpoint[S]):
 
     def _is_interrupted(self) -> bool:
         """Whether this is a signal handler, and its own thread is within what a save must not interrupt."""
-        is_within = self._operation.is_within and is_held_here(self._lock)
-        return is_within or self._operation.parts.sinks.is_busy_here()
+        if self._operation.is_within and is_held_here(self._lock):
+            return True
+        sinks = self._operation.parts.sinks
+        return bool(sinks.opened) and sinks.is_busy_here()
 
     def remaining(
         self,
@@ -331,23 +326,21 @@ class Checkpoint(BaseCheckpoint[S]):
         The item at which an exception or a ``break`` leaves the loop is not done. Threads that share items get them
         by :meth:`map`.
 
-        Take no items ahead of the work: with ``list(islice(cp.remaining(items), 4))``, ``pool.map(fn,
-        cp.remaining(items))`` or a loader that prefetches, they count as done before they are. Make batches first,
-        ``cp.remaining(batches)`` with ``batches = [items[i : i + 4] for i in range(0, len(items), 4)]`` (from Python
-        3.12 on ``itertools.batched(items, 4)``), or use :meth:`map`. In ``zip``, put it first: ``zip("ab",
-        cp.remaining(items))`` does not ask it after the last pair, whose item is then done again.
+        Take no items ahead of the work, as ``islice``, ``pool.map`` and loaders that prefetch do: they count as done
+        before they are. Make batches first, and loop over ``cp.remaining(batches)``, or use :meth:`map`. In ``zip``,
+        put it first: ``zip("ab", cp.remaining(items))`` does not ask it after the last pair, whose item is then done
+        again.
 
         Args:
-            items: Anything that can be iterated. Without *key* it must come in one order in every run.
+            items: Without *key* they must come in one order in every run.
             key: A function that gives an item's key, a str or int, or the name of the field that holds it. With keys,
-                items may change their order, be added and be removed between runs. Of items with one key, only the
-                first is given out.
+                items may be moved, added and removed between runs. Of items with one key, only the first is given out.
             name: Tells loops apart; by default their place in the program does, and the item of the loop around them.
-            fingerprint: Which of the items that are done are compared with those of the last run: ``"sampled"`` a few,
+            fingerprint: Which of the done items are compared with those of the last run: ``"sampled"`` a few,
                 ``"full"`` all, None none. The items that are left may always change.
 
         Raises:
-            InputChangedError: The items that are done are not those of the last run.
+            InputChangedError: The done items are not those of the last run.
         """
         from .._loops.remaining import remaining
 
@@ -379,21 +372,18 @@ class Checkpoint(BaseCheckpoint[S]):
             executor: An object with ``submit()`` like ``concurrent.futures``: threads, processes, loky, mpi4py
                 (where a worker that dies takes the whole program with it); a ``distributed.Client``; the module
                 ``ray``. Or a factory of one of these, such as ``lambda: ProcessPoolExecutor(8)``: its executor is
-                replaced when workers die, and shut down at the end; its processes die with this one. Processes are
-                sent *fn* once, not with each item. None calls *fn* in this thread, one item after the other.
-            key: A function that gives an item's key, a str or int, or the name of the field that holds it; see
-                :meth:`remaining`. Without it the position counts.
+                replaced when workers die, and shut down at the end; its processes die with this one. None calls *fn*
+                in this thread, one item after the other.
+            key: Gives an item's key, as for :meth:`remaining`. Without it the position counts.
             max_in_flight: How many tasks are out at most, of *batch* items each.
-            batch: How many items a task takes, for items that take less time than handing out a task.
-            retry: A tenacity policy for each item, applied by its worker. Before a worker sleeps, what is done is
-                saved: at once without *executor*; with threads as soon as no body is half-way. Processes and clusters
-                cannot say that they sleep: nothing is saved for them. The last error itself is raised, no
-                ``RetryError``.
-            on_error: What to do when an item has failed for good. ``"raise"``: raise its error, and stop; the next
-                run tries it again. ``"skip"``: note it in :attr:`failed`, and go on. ``"collect"``: note it in
-                :attr:`failed`, give out ``(item, error)``, and go on.
-            max_crashes: After this many times that an item was alone in flight when its worker died, the item is
-                noted in :attr:`failed`, whatever *on_error* says.
+            batch: More than one for items that take less time than handing out a task.
+            retry: A tenacity policy for each item, applied by its worker; the last error is raised, no ``RetryError``.
+                Before a worker sleeps, what is done is saved: at once without *executor*; with threads as soon as no
+                body is half-way; with processes and clusters not at all.
+            on_error: When an item has failed for good, ``"raise"`` raises its error, and the next run tries it again;
+                ``"skip"`` notes it in :attr:`failed`, and goes on; ``"collect"`` gives out ``(item, error)``, too.
+            max_crashes: After this many crashes with an item alone in flight, it is noted in :attr:`failed`, whatever
+                *on_error* says.
             retry_failed: Try the items of :attr:`failed` again; else they are left out.
             name: Tells loops apart; by default their place in the program does, and the item of the loop around them.
 
@@ -407,7 +397,8 @@ class Checkpoint(BaseCheckpoint[S]):
         settings = MapSettings(
             max_in_flight=max_in_flight, batch=batch, retry=retry, on_error=on_error, max_crashes=max_crashes
         )
-        return start(self, self._begin_map(items, key, name, retry_failed), fn, executor, settings)
+        loop = self._begin_map(items, name, key=key, retry_failed=retry_failed)
+        return start(self, loop, fn, executor, settings)
 
     @overload
     def sink(
@@ -420,20 +411,18 @@ class Checkpoint(BaseCheckpoint[S]):
     ) -> Sink[Any]:
         """An output file that goes with the checkpoint: after a resume it holds each row that counts, once.
 
-        A resume compares the file with what the last run left: its length, and its first and last 4096 bytes, no
-        more. Rows that a killed run wrote after its last save are cut off, with a warning in the log.
+        A resume compares the file's length, and its first and last 4096 bytes, with what the last run left. Rows that a
+        killed run wrote after its last save are cut off, with a warning in the log.
 
         Args:
-            path: One file has one sink, however its path is spelled. A relative path starts at the current directory.
+            path: One file has one sink, however its path is spelled.
             mode: ``"t"`` takes str, written as UTF-8; ``"b"`` takes bytes.
             existing: What to do with a file that is there when the operation is new: ``"append"`` writes after its
                 end, ``"replace"`` empties it, ``"refuse"`` raises. A run that starts over, with ``resume=False`` or
-                after ``resumable rm``, is new: unless it replaces them, the rows of the run before stay, and all rows
-                come after them.
+                after ``resumable rm``, is new, too.
 
         Raises:
-            InputChangedError: The file is not as the last run left it, others have added to it, or it is refused. It
-                was not touched.
+            InputChangedError: The file is not as the last run left it, or is refused. It was not touched.
             StoreError: The file cannot be opened, or the save that makes its rows count failed.
             TypeError: The file is open in the other mode.
         """
@@ -443,26 +432,13 @@ class Checkpoint(BaseCheckpoint[S]):
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.Retrying:
         """``tenacity.Retrying(**policy)`` that saves before each sleep, and then runs the policy's ``before_sleep``.
 
-        ``for attempt in cp.retrying(stop=..., wait=...): with attempt: ...``, or call it with a function. Without a
-        policy, the one that ``checkpointed(..., retry=...)`` was given.
-
-        Args:
-            reset_on_progress: Whether attempts begin anew when the loop has ticked since the failure before.
+        Without a policy, a copy of the one that ``checkpointed(..., retry=...)`` was given. With *reset_on_progress*,
+        attempts begin anew when the loop has ticked since the failure before.
 
         Raises:
             TypeError: The policy is an ``AsyncRetrying``, or a hook of it is an ``async def``.
         """
-        retry: tenacity.Retrying = self._retrying(tenacity.Retrying, policy, reset_on_progress)
-        return retry
-
-    @property
-    def before_sleep(self) -> Callable[[tenacity.RetryCallState], None]:
-        """A hook for a policy of your own: ``@retry(before_sleep=cp.before_sleep)`` saves before each sleep."""
-        from .._retry import save_before_sleep
-
-        return save_before_sleep(self)
-
-    # -- for checkpointed
+        return cast("tenacity.Retrying", self._retrying(tenacity.Retrying, policy, reset_on_progress))
 
     def enter_block(self) -> None:
         """For ``checkpointed``: own the operation and restore it. If this raises, nothing is owned or written."""
@@ -472,7 +448,7 @@ class Checkpoint(BaseCheckpoint[S]):
         """For ``checkpointed``: finish, or save what *error* leaves; then let go of the operation."""
         try:
             if self._operation.is_owner():
-                self._operation.end_waits()
+                self._operation.is_ending = True
                 with self._lock:  # a thread may be within a tick
                     run(self._operation.close(error))
         finally:
@@ -483,7 +459,7 @@ if not has_gil():
 
     def _tick(self: Checkpoint[Any], items: int = 1) -> None:
         with _count_lock:
-            self._ticked = ticked = self._ticked + items
+            self.ticked = ticked = self.ticked + items
         if ticked >= self._limit:
             self.check_in()
 

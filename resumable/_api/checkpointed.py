@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
 import tenacity
@@ -14,7 +13,7 @@ from .._runtime.current import current_checkpoint_or_none
 from .._strategies import SaveStrategy, auto
 from ..stores import CheckpointStore, open_store
 from ..stores._names import check_operation_id
-from ..stores.defaults import default_auto_cleanup, default_directory
+from ..stores.defaults import default_auto_cleanup, default_place
 from .async_checkpoint import AsyncCheckpoint
 from .checkpoint import Checkpoint, S
 
@@ -39,9 +38,8 @@ def refuse_both(**given: object) -> None:
 class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextManager[AsyncCheckpoint[S]], Generic[S]):
     """Restore an operation's state, save it as the loop goes, and remove it at a clean exit.
 
-    ``with`` gives a :class:`Checkpoint`, ``async with`` an :class:`AsyncCheckpoint`. A clean exit finalizes. An
-    exception is raised again, untouched, after a save. A ``break`` out of a loop over ``remaining`` keeps the
-    checkpoint.
+    ``with`` gives a :class:`Checkpoint`, ``async with`` an :class:`AsyncCheckpoint`. An exception is raised again,
+    untouched, after a save. A ``break`` out of a loop over ``remaining`` keeps the checkpoint.
 
     Args:
         operation_id: Names the operation: any text, one and the same in every run.
@@ -50,8 +48,8 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         manager: Gives the store, the clock, and what *strategy* and *auto_cleanup* leave open.
         resume: False starts over; the old checkpoint stands until the first save.
         total: How many items there are, where the loop cannot tell.
-        state: The type of ``cp.state``: a dataclass, ``msgspec.Struct`` or pydantic model that can be made
-            without arguments. A dict by default.
+        state: The type of ``cp.state``, which can be made without arguments: a dataclass, ``msgspec.Struct`` or
+            pydantic model. A dict by default.
         auto_cleanup: Whether a clean exit removes the checkpoint; else ``$CHECKPOINT_AUTO_CLEANUP``, else True.
         arguments: Plain JSON that must not change between runs.
         on_exhausted: What to do when the API's quota, as :meth:`Checkpoint.observe` knows it, is used up: save and
@@ -85,13 +83,11 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
     ) -> None:
         check_operation_id(operation_id)
         from .._engine.options import Options
-        from .._engine.quota import check_policy
         from .._runtime.clock import system_clock
 
-        check_policy(on_exhausted)
         refuse_both(manager=manager, store=store)
         if manager is None:
-            where = open_store(store if store is not None else default_directory())
+            where = open_store(store if store is not None else default_place())
             fallback: SaveStrategy = auto()
             cleanup = default_auto_cleanup() if auto_cleanup is None else auto_cleanup
         else:
@@ -111,7 +107,7 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
             retry=retry,
             clock=manager.clock if manager is not None else system_clock,
         )
-        self._open: list[Checkpoint[S] | AsyncCheckpoint[S]] = []
+        self._open: list[Any] = []
 
     def __enter__(self) -> Checkpoint[S]:
         checkpoint: Checkpoint[S] = Checkpoint(self._options)
@@ -119,12 +115,8 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         self._open.append(checkpoint)
         return checkpoint
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> Literal[False]:
-        checkpoint = self._open.pop()
-        assert isinstance(checkpoint, Checkpoint)
-        checkpoint.leave_block(error)
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> Literal[False]:
+        self._open.pop().leave_block(error)
         return False
 
     async def __aenter__(self) -> AsyncCheckpoint[S]:
@@ -133,12 +125,8 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         self._open.append(checkpoint)
         return checkpoint
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> Literal[False]:
-        checkpoint = self._open.pop()
-        assert isinstance(checkpoint, AsyncCheckpoint)
-        await checkpoint.leave_block(error)
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> Literal[False]:
+        await self._open.pop().leave_block(error)
         return False
 
 
@@ -148,7 +136,6 @@ def current_checkpoint() -> Any:
     Raises:
         RuntimeError: None is open.
     """
-    checkpoint = current_checkpoint_or_none()
-    if checkpoint is None:
+    if (checkpoint := current_checkpoint_or_none()) is None:
         raise RuntimeError("no checkpoint is open here; use @resumable or `with checkpointed(...)`")
     return checkpoint

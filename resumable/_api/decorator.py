@@ -115,8 +115,8 @@ def resumable(
     """Make each call of a function an operation that is resumed if it was interrupted.
 
     The checkpoint goes into the parameter annotated :class:`Checkpoint` or :class:`AsyncCheckpoint`, else into the
-    one named ``cp``, and callers leave it out. A function with neither may ask :func:`current_checkpoint`. The options
-    that are not listed here are those of :class:`checkpointed`. Put it below ``@classmethod`` and ``@staticmethod``.
+    one named ``cp``; callers leave it out. A function with neither may ask :func:`current_checkpoint`. Options that are
+    not listed here are those of :class:`checkpointed`. Put it below ``@classmethod`` and ``@staticmethod``.
 
     ``@tenacity.retry`` may stand directly below: the checkpoint is saved before each sleep, and the attempts share
     one state. If it stands above, each attempt is a call of its own, which resumes what the failed one saved. Then
@@ -128,27 +128,16 @@ def resumable(
             out the instance of a method: name it, as in ``"{self.name}"``.
         retry: A tenacity policy that repeats the call, with one state for all attempts, and a save before each sleep.
             If its ``retry_error_callback`` turns the last failure into a result, the checkpoint is kept.
-        reset_on_progress: With *retry*: attempts and waits begin anew when items were ticked since the last failure.
-        max_attempts_total: With *reset_on_progress*: from this many attempts of one call on, the true totals count
-            again.
+        reset_on_progress: Attempts and waits of *retry* begin anew when items were ticked since the last failure.
+        max_attempts_total: From this many attempts of one call on, the true totals count again.
         ignore_arguments: Parameters that may differ when the call is resumed.
 
     Raises:
         TypeError: When decorating: a generator function, or an option of a wrong type. When calling: arguments that
-            do not fit, or that cannot name the operation.
+            do not fit, or cannot name the operation.
         ValueError: When decorating: the template has a field that is no parameter, or an option is out of range.
         InputChangedError: When calling: the checkpoint was made with other arguments.
     """
-    options: dict[str, Any] = {
-        "strategy": strategy,
-        "store": store,
-        "manager": manager,
-        "total": total,
-        "state": state,
-        "auto_cleanup": auto_cleanup,
-        "on_exhausted": on_exhausted,
-        "progress": progress or None,
-    }
     from .call import Settings  # loaded with the first decorated function
 
     settings = Settings(
@@ -157,7 +146,17 @@ def resumable(
         reset_on_progress=reset_on_progress,
         max_attempts_total=max_attempts_total,
         ignore=(ignore_arguments,) if isinstance(ignore_arguments, str) else tuple(ignore_arguments),
-        options={name: value for name, value in options.items() if value is not None} | {"resume": resume},
+        options={
+            "strategy": strategy,
+            "store": store,
+            "manager": manager,
+            "resume": resume,
+            "total": total,
+            "state": state,
+            "auto_cleanup": auto_cleanup,
+            "on_exhausted": "wait" if on_exhausted is None else on_exhausted,
+            "progress": progress,
+        },
     )
     if function is not None:
         return _Resumable(function, settings)
@@ -168,8 +167,6 @@ def resumable(
 
 
 class _BoundResumable(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]
-    """A method of an instance or a class."""
-
     __class__ = property(type)  # pyright: ignore
 
     @property
@@ -185,17 +182,15 @@ class _BoundResumable(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]
 
 
 class _Resumable(wrapt.FunctionWrapper):  # type: ignore[type-arg]
-    """A decorated function."""
-
     __class__ = property(type)  # pyright: ignore
     __bound_function_wrapper__ = _BoundResumable
 
     def __init__(self, function: Any, settings: Settings) -> None:
         from .call import ResumableFunction
 
-        resumable_function = ResumableFunction(function, settings)
-        wrapt.FunctionWrapper.__init__(self, function, resumable_function)
-        self._self_function = resumable_function
+        self_function = ResumableFunction(function, settings)
+        wrapt.FunctionWrapper.__init__(self, function, self_function)
+        self._self_function = self_function
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -228,9 +223,8 @@ def _register(cloudpickle: Any) -> None:
 def _is_importable(function: _Resumable, cloudpickle: Any) -> bool:
     """Whether another process gets this very function by importing it."""
     module, name = function.__module__, function.__qualname__
-    parts = module.split(".")
     shipped = cloudpickle.list_registry_pickle_by_value()
-    if module == "__main__" or any(".".join(parts[:n]) in shipped for n in range(1, len(parts) + 1)):
+    if module == "__main__" or any(f"{module}.".startswith(f"{each}.") for each in shipped):
         return False
     try:
         return operator.attrgetter(name)(sys.modules[module]) is function

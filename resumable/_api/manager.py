@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .._errors import StoreError
 from .._models import LEFT_OUT, CheckpointContext, CheckpointData, CheckpointMetadata, check_metadata
 from .._runtime import observer
 from .._strategies import SaveDecision, SaveStrategy, TimeBasedStrategy, in_this_window
 from ..stores import CheckpointStore, Holder, SimpleStore, open_store
 from ..stores._names import check_operation_id
-from ..stores.defaults import default_auto_cleanup, default_directory
+from ..stores.defaults import default_auto_cleanup, default_place
+from .checkpointed import refuse_both
 
 if TYPE_CHECKING:
     from .._engine.writer import Writer
@@ -22,6 +25,14 @@ if TYPE_CHECKING:
     from .._runtime.clock import Clock
 
 # What reads and writes is loaded at the first call: `import resumable` stays light.
+
+
+class _Yes(NamedTuple):
+    """The strategy's last yes: the context that it was asked with, with what was filled in, and the reason."""
+
+    given: CheckpointContext
+    context: CheckpointContext
+    reason: str
 
 
 @dataclasses.dataclass(slots=True)
@@ -44,7 +55,6 @@ class CheckpointManager:
         save_strategy: When to save; every 300 seconds by default.
         auto_cleanup: Whether :meth:`finalize` deletes; else ``$CHECKPOINT_AUTO_CLEANUP``, else True.
         store: A directory, URL or store, in place of *checkpoint_dir*.
-        clock: Where time comes from, for tests.
 
     Raises:
         ValueError: If both *checkpoint_dir* and *store* are given, or an environment variable is nonsense.
@@ -62,23 +72,19 @@ class CheckpointManager:
         from .._json import warn_once_per_path
         from .._runtime.clock import system_clock
 
-        if checkpoint_dir is not None and store is not None:
-            raise ValueError("give checkpoint_dir or store, not both")
+        refuse_both(checkpoint_dir=checkpoint_dir, store=store)
         where = checkpoint_dir if checkpoint_dir is not None else store
-        self.store = open_store(where if where is not None else default_directory())
+        self.store = open_store(where if where is not None else default_place())
         self.save_strategy = save_strategy if save_strategy is not None else TimeBasedStrategy()
         self.auto_cleanup = default_auto_cleanup() if auto_cleanup is None else auto_cleanup
         self.clock: Clock = clock if clock is not None else system_clock
         self._began = self.clock.now()
-        self._asked: tuple[CheckpointContext, SaveDecision] | None = None
-        self._asked_with: CheckpointContext | None = None
+        self._yes: _Yes | None = None
         self._last = CheckpointContext(last_save_items=0)
         self._known: dict[str, _Known] = {}
         self._warn = warn_once_per_path()
-        for each in observer.current():
+        for each in observer.INSTALLED:
             each.managed(self)
-
-    # -- create, load, delete
 
     def create_checkpoint(
         self,
@@ -90,8 +96,7 @@ class CheckpointManager:
         """Write a checkpoint, replacing any earlier one of *operation_id*.
 
         Args:
-            operation_id: Names the operation; any text.
-            state: What to restore later: plain JSON with string keys.
+            state: Plain JSON with string keys.
             metadata: Fields of :class:`CheckpointMetadata`, or others, to set; what is not named is kept.
             context: Where the operation stands; sets the matching metadata. Without it, or if it is the one that
                 :meth:`should_save` was last asked with and said yes to, that answer's reason is written.
@@ -109,22 +114,18 @@ class CheckpointManager:
         if not isinstance(state, dict):
             raise TypeError(f"state must be a dict, not {type(state).__name__}")
         check_metadata(metadata or {})
-        asked = self._answered(context)
+        yes = self._yes
+        if context is not None and (yes is None or context != yes.given):  # it speaks of something else
+            yes = _Yes(context, context, "Requested")
         known = self._claimed(operation_id)
         try:
-            updated = self._updated(known.metadata, metadata, asked)
+            updated = _updated(known.metadata, metadata or {}, yes)
             self._write(known, state, updated)
             known.metadata, known.stamp = updated, self._stamp(operation_id)
         finally:
             known.writer.release()
-        self._note_save(asked)
+        self._note_save(yes)
         return known.writer.location
-
-    def _answered(self, context: CheckpointContext | None) -> tuple[CheckpointContext, SaveDecision] | None:
-        """What the strategy said last, if *context* does not speak of something else."""
-        if context is None or context == self._asked_with:
-            return self._asked
-        return context, SaveDecision(True, "Requested")
 
     def _write(self, known: _Known, state: dict[str, Any], metadata: CheckpointMetadata) -> None:
         from .._engine.capture import NO_LOOPS, Save, checked_values, encode_state
@@ -143,11 +144,11 @@ class CheckpointManager:
             sections=known.sections,
             loops=NO_LOOPS,
         )
-        for each in observer.current():
-            each.saving(None, save.decision.reason)
+        for each in observer.INSTALLED:
+            each.saving(None, reason)
         run(known.writer.save(lambda: save))
-        for each in observer.current():
-            each.saved(None, save.decision.reason, 0.0)
+        for each in observer.INSTALLED:
+            each.saved(None, reason, 0.0)
 
     def checkpoint_path(self, operation_id: str) -> Path | str:
         """Where the checkpoint of *operation_id* lies, or would: a path for files, a text for other stores."""
@@ -187,31 +188,23 @@ class CheckpointManager:
 
     def finalize(self, operation_id: str) -> None:
         """The operation ended well: remove its checkpoint, if ``auto_cleanup``."""
-        for each in observer.current():
+        for each in observer.INSTALLED:
             each.finalizing(None)
         if self.auto_cleanup:
             self.delete_checkpoint(operation_id)
-        for each in observer.current():
+        for each in observer.INSTALLED:
             each.finalized(self)
 
     def list_checkpoints(self) -> list[str]:
         """The ids of all operations that have a checkpoint, sorted."""
         return sorted(entry.key for entry in self.store.list())
 
-    # -- when
-
     def should_save(self, context: CheckpointContext) -> SaveDecision:
-        """Ask the strategy. The numbers in *context* stand; what was left out is filled in.
-
-        Returns:
-            ``(should_save, reason)``, false when no save is due.
-        """
+        """Ask the strategy. The numbers in *context* stand; what was left out is filled in."""
         completed = self._completed(context)
         decision = SaveDecision(*self.save_strategy.should_save(completed))
-        self._asked = self._asked_with = None
-        if decision:
-            # A copy, for the caller may go on with it.
-            self._asked, self._asked_with = (completed, decision), dataclasses.replace(context)
+        # A copy, for the caller may go on with it.
+        self._yes = _Yes(dataclasses.replace(context), completed, decision.reason) if decision else None
         return decision
 
     def _completed(self, context: CheckpointContext) -> CheckpointContext:
@@ -236,45 +229,40 @@ class CheckpointManager:
             save_costs=context.save_costs,
         )
 
-    def _note_save(self, asked: tuple[CheckpointContext, SaveDecision] | None) -> None:
-        """Until a checkpoint stands, the save that was asked for does not count."""
-        now = self.clock.now() - self._began
-        context = self._completed(asked[0]) if asked is not None else CheckpointContext(elapsed_time=now)
+    def _note_save(self, yes: _Yes | None) -> None:
+        """A checkpoint stands: only now the save counts."""
+        context, last = self._completed(yes.context if yes is not None else CheckpointContext()), self._last
         remaining = context.rate_limit_remaining
         self._last = CheckpointContext(
             last_save_time=context.elapsed_time,
-            last_save_items=context.processed_items if asked is not None else self._last.last_save_items,
-            last_save_remaining=remaining if remaining is not None else self._last.last_save_remaining,
+            last_save_items=context.processed_items if yes is not None else last.last_save_items,
+            last_save_remaining=remaining if remaining is not None else last.last_save_remaining,
         )
-        self._asked = self._asked_with = None
-
-    # -- what is stored
+        self._yes = None
 
     def _stamp(self, operation_id: str) -> object:
-        """Something that differs whenever the checkpoint was written anew; None where that cannot be told."""
+        """What differs whenever the checkpoint was written anew; None where that cannot be told."""
         from .._runtime import disk
 
-        location = self.store.describe(operation_id)
-        return disk.stamp(location) if isinstance(location, Path) else None
+        with contextlib.suppress(OSError, StoreError):  # the save that was made stands all the same
+            location = self.store.describe(operation_id)
+            return disk.stamp(location) if isinstance(location, Path) else None
+        return None
 
     def _claimed(self, operation_id: str) -> _Known:
         """Own the operation, and know what is stored of it."""
         from .._engine.writer import Writer
 
         known = self._known.get(operation_id)
-        if known is not None:
-            known.writer.claim()
-            if known.stamp is not None and known.stamp == self._stamp(operation_id):
-                return known
-            known.writer.release()
-        writer = Writer(self.store, operation_id, uses_journal=False)
+        writer = known.writer if known else Writer(self.store, operation_id, is_by_hand=True)
         writer.claim()
         try:
-            self._known[operation_id] = known = self._loaded(writer)
+            if known is None or known.stamp is None or known.stamp != self._stamp(operation_id):
+                self._known[operation_id] = known = self._loaded(writer)
+            return known
         except BaseException:
             writer.release()
             raise
-        return known
 
     def _loaded(self, writer: Writer) -> _Known:
         from .._json import Checker
@@ -287,20 +275,13 @@ class CheckpointManager:
         sections.collections = {}  # what is written is a plain dict
         return _Known(writer, Checker(self._warn), restored.data.metadata, restored.data.created_at, sections.encoded())
 
-    def _updated(
-        self,
-        metadata: CheckpointMetadata,
-        given: Mapping[str, Any] | None,
-        asked: tuple[CheckpointContext, SaveDecision] | None,
-    ) -> CheckpointMetadata:
-        values = metadata.to_dict()
-        if asked is not None:
-            values |= _numbers(asked[0])
-        values["save_count"] = metadata.save_count + 1
-        values["last_save_reason"] = asked[1].reason if asked is not None else "Requested"
-        return CheckpointMetadata.from_dict(values | dict(given or {}))
+
+_NUMBERS = ("processed_items", "total_items", "rate_limit_remaining", "rate_limit_total", "error_count")
 
 
-def _numbers(context: CheckpointContext) -> dict[str, Any]:
-    names = ("processed_items", "total_items", "rate_limit_remaining", "rate_limit_total", "error_count")
-    return {name: value for name in names if (value := getattr(context, name)) is not None}
+def _updated(metadata: CheckpointMetadata, given: Mapping[str, Any], yes: _Yes | None) -> CheckpointMetadata:
+    values = metadata.to_dict() | {"save_count": metadata.save_count + 1, "last_save_reason": "Requested"}
+    if yes is not None:
+        values |= {name: number for name in _NUMBERS if (number := getattr(yes.context, name)) is not None}
+        values["last_save_reason"] = yes.reason
+    return CheckpointMetadata.from_dict(values | dict(given))

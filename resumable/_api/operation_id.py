@@ -33,22 +33,16 @@ def check_operation_id(operation_id: object, signature: inspect.Signature) -> No
         TypeError: *operation_id* is neither a str, nor callable, nor None.
         ValueError: It is no template, or one of its fields is not a parameter or reads a private attribute.
     """
-    if isinstance(operation_id, str):
-        _check_fields(operation_id, signature)
-    elif operation_id is not None and not callable(operation_id):
+    if operation_id is not None and not isinstance(operation_id, str) and not callable(operation_id):
         raise TypeError(f"operation_id must be a str or callable, not {type(operation_id).__name__}")
-
-
-def _check_fields(template: str, signature: inspect.Signature) -> None:
-    parameters = ", ".join(signature.parameters) or "none"
-    for field in _fields(template):
+    for field in _fields(operation_id) if isinstance(operation_id, str) else ():
+        at = f"operation_id={operation_id!r}: {{{field}}}"
         name, *attributes = re.sub(r"\[[^]]*]", "", field).split(".")
         if name not in signature.parameters:
-            raise ValueError(
-                f"operation_id={template!r}: {{{field}}} is not a parameter; the parameters are: {parameters}"
-            )
+            known = ", ".join(signature.parameters) or "none"
+            raise ValueError(f"{at} is not a parameter; the parameters are: {known}")
         if any(attribute.startswith("_") for attribute in attributes):
-            raise ValueError(f"operation_id={template!r}: {{{field}}} reads a private attribute")
+            raise ValueError(f"{at} reads a private attribute")
 
 
 def _fields(template: str) -> Iterator[str]:
@@ -63,26 +57,18 @@ def _fields(template: str) -> Iterator[str]:
 
 
 def operation_id_for(
-    operation_id: OperationId,
-    signature: inspect.Signature,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    *,
-    name: str = "operation",
-    ignore: Collection[str] = (),
+    operation_id: OperationId, bound: inspect.BoundArguments, *, name: str, ignore: Collection[str] = ()
 ) -> str:
-    """The id of the operation that a call with these arguments works on.
+    """The id of the operation that a call works on.
 
     Args:
-        signature: The function's, without the checkpoint; defaults are applied.
+        bound: The call's arguments, without the checkpoint, with defaults.
         name: What comes before the digest if *operation_id* is None. See :func:`name_of`.
         ignore: Parameters that the digest leaves out.
 
     Raises:
-        TypeError: The arguments do not fit, a callable returned no str, or an argument has no digest.
+        TypeError: A callable returned no str, or an argument has no digest.
     """
-    bound = signature.bind(*args, **kwargs)
-    bound.apply_defaults()
     if isinstance(operation_id, str):
         return operation_id.format_map(bound.arguments)
     if operation_id is None:
@@ -99,33 +85,25 @@ def name_of(function: Any) -> str:
     Raises:
         TypeError: *function* has no name.
     """
-    qualname = getattr(function, "__qualname__", None)
+    qualname, module = getattr(function, "__qualname__", None), getattr(function, "__module__", None)
     if not isinstance(qualname, str):
         raise TypeError(f"{function!r} has no name to make an operation_id from; give operation_id=...")
-    module = getattr(function, "__module__", None)
     plain = qualname.replace("<locals>.", "")
     return plain if module in (None, "__main__") else f"{module}.{plain}"
 
 
 def _digested(name: str, arguments: Mapping[str, Any], ignore: Collection[str]) -> str:
     plain = {parameter: _plain(value) for parameter, value in arguments.items() if _tells(parameter, ignore)}
-    unknown = next((parameter for parameter, value in plain.items() if value is _LEFT_OUT), None)
-    if unknown is not None:
-        kind = type(arguments[unknown]).__name__
+    for unknown in (parameter for parameter, value in plain.items() if value is _LEFT_OUT):
         raise TypeError(
-            f"{name}: the argument {unknown!r} ({kind}) cannot be told by its value; "
+            f"{name}: the argument {unknown!r} ({type(arguments[unknown]).__name__}) cannot be told by its value; "
             f"give operation_id=..., or ignore_arguments=({unknown!r},)"
         )
     return f"{name}-{_digest(msgspec.json.encode(plain, order='sorted'))}" if plain else name
 
 
 def encodable_arguments(
-    operation_id: OperationId,
-    signature: inspect.Signature,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    *,
-    ignore: Collection[str] = (),
+    operation_id: OperationId, bound: inspect.BoundArguments, *, ignore: Collection[str] = ()
 ) -> dict[str, Any]:
     """The arguments that must not change when the operation is resumed, as plain JSON.
 
@@ -134,25 +112,16 @@ def encodable_arguments(
     """
     if operation_id is None:
         return {}
-    bound = signature.bind(*args, **kwargs)
-    bound.apply_defaults()
-    known = _names_in(operation_id) | frozenset(ignore)
+    fields = _fields(operation_id) if isinstance(operation_id, str) else ()
+    known = {re.split(r"[.\[]", field, maxsplit=1)[0] for field in fields} | set(ignore)
     kept = {name: _kept(value) for name, value in bound.arguments.items() if _tells(name, known)}
     return {name: value for name, value in kept.items() if value is not _LEFT_OUT}
 
 
-def _names_in(operation_id: OperationId) -> frozenset[str]:
-    if not isinstance(operation_id, str):
-        return frozenset()
-    return frozenset(re.split(r"[.\[]", field, maxsplit=1)[0] for field in _fields(operation_id))
-
-
 def _tells(parameter: str, known: Collection[str]) -> bool:
-    return parameter not in known and parameter not in _RECEIVERS and not _is_secret(parameter)
-
-
-def _is_secret(parameter: str) -> bool:
-    return not _SECRETS.isdisjoint(parameter.lower().split("_")) or parameter.lower().endswith("api_key")
+    words = parameter.lower()
+    is_secret = not _SECRETS.isdisjoint(words.split("_")) or words.endswith("api_key")
+    return parameter not in known and parameter not in _RECEIVERS and not is_secret
 
 
 def _kept(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import re
@@ -9,7 +10,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from inspect import Parameter, Signature
+from inspect import BoundArguments, Parameter, Signature
 from typing import Any
 
 from .async_checkpoint import AsyncCheckpoint
@@ -22,11 +23,9 @@ _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 @dataclass(frozen=True, slots=True)
 class Signatures:
-    """A function's two signatures: with the checkpoint, and as its callers see it.
+    """A function's two signatures: the full one, and the public one without the checkpoint.
 
     Attributes:
-        full: With the checkpoint.
-        public: Without it.
         parameter: Which parameter takes the checkpoint; None if none does.
         kind: Checkpoint or AsyncCheckpoint, as it is annotated; None if it is not.
     """
@@ -36,34 +35,27 @@ class Signatures:
     parameter: str | None
     kind: type[Any] | None
 
-    def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str) -> None:
-        """Refuse a call that gives a checkpoint, or that the public signature does not take.
-
-        Args:
-            name: The function's, for the error.
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str) -> BoundArguments:
+        """The arguments of a call of the function *name*, with defaults.
 
         Raises:
-            TypeError: The call is one of these.
+            TypeError: They do not fit the public signature, or a checkpoint is among them.
         """
         given = any(isinstance(value, Checkpoint | AsyncCheckpoint) for value in args)
         if self.parameter is not None and (given or self.parameter in kwargs):
             raise TypeError(f"{name}(): the checkpoint {self.parameter!r} is put in by @resumable; call it without")
         try:
-            self.public.bind(*args, **kwargs)
+            bound = self.public.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{name}(): {error}") from None
-
-    def with_checkpoint(
-        self, checkpoint: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments of a call, with *checkpoint* where it belongs."""
-        if self.parameter is None:
-            return args, dict(kwargs)
-        bound = self.public.bind(*args, **kwargs)
         # Without its defaults, a parameter before the checkpoint would leave a hole.
         bound.apply_defaults()
-        values = {**bound.arguments, self.parameter: checkpoint}
-        call = inspect.BoundArguments(self.full, {name: values[name] for name in self.full.parameters})
+        return bound
+
+    def with_checkpoint(self, checkpoint: Any, bound: BoundArguments) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a call, with *checkpoint* where it belongs."""
+        values: dict[Any, Any] = {**bound.arguments, self.parameter: checkpoint}
+        call = BoundArguments(self.full, {name: values[name] for name in self.full.parameters})
         return call.args, call.kwargs
 
 
@@ -107,17 +99,13 @@ def _hints(function: Any) -> dict[str, Any]:
     """Annotations by name. One that cannot be resolved stays a text, and does not spoil the others."""
     inner = innermost(function)
     names = getattr(inner, "__globals__", {})
-    hints = dict(getattr(inner, "__annotations__", {}))
-    return {name: _resolved(hint, names) for name, hint in hints.items()}
+    return {name: _resolved(hint, names) for name, hint in getattr(inner, "__annotations__", {}).items()}
 
 
 def _resolved(hint: Any, names: dict[str, Any]) -> Any:
-    if not isinstance(hint, str):
-        return hint
-    try:
-        return eval(hint, names)
-    except Exception:
-        return hint
+    with contextlib.suppress(Exception):
+        return eval(hint, names) if isinstance(hint, str) else hint
+    return hint
 
 
 def _kind(hint: Any) -> type[Any] | None:

@@ -1,25 +1,16 @@
-"""What is saved with a checkpoint and knows what changed in it: dict, set, append-only list and output file.
+"""What is saved with a checkpoint and knows what changed in it.
 
-A save begins with each collection's change, then commits or rolls back (:class:`Durable`); an output file is brought to
-the disk before the save (:class:`Sink`). On load, :class:`Replay` puts the changes onto the last snapshot.
+Read ``collection`` first: a save begins with each collection's change, then commits or rolls back. The collections are
+``dict``, ``set`` and ``log``; ``frozen`` and ``aliases`` see to it that no change is missed, ``changes`` is how they
+are written and put onto the last snapshot. ``sink`` is an output file, brought to the disk before the save;
+``sink_file`` opens it where the checkpoint says.
 """
 
 from .changes import Replay, Snapshot
-from .collection import Durable, kind_of, make
+from .collection import Durable, make
 from .dict import DurableDict
 from .log import DurableLog
 from .set import DurableSet
 from .sink import Sink, Sinks
 
-__all__ = [
-    "Durable",
-    "DurableDict",
-    "DurableLog",
-    "DurableSet",
-    "Replay",
-    "Sink",
-    "Sinks",
-    "Snapshot",
-    "kind_of",
-    "make",
-]
+__all__ = ["Durable", "DurableDict", "DurableLog", "DurableSet", "Replay", "Sink", "Sinks", "Snapshot", "make"]

@@ -7,22 +7,18 @@ from itertools import chain
 from operator import is_
 from typing import Any, TypeVar
 
-from .._json import encode, step
+from .._json import LEAVES, encode, step
 from .._runtime.interpreter import ALONE, COUNTS_ARE_TRUE, reference_counts
-from .frozen import IMMUTABLE, LEAVES
+from .frozen import IMMUTABLE
 
 K = TypeVar("K", str, int)
 
-_AT_ONCE = 1000
-"""Aliases compared by one call."""
+_AT_ONCE = 1000  # aliases compared by one call
 _ALONE_INSIDE = ALONE + 1
 
 
 class Aliases(dict[K, Any]):
-    """Aliases by the key under which the collection has their frozen copy.
-
-    An object that nobody else holds can no longer change; it is compared once more and then dropped.
-    """
+    """Aliases by the key of their frozen copy. One that nobody holds any more is compared once more, then dropped."""
 
     __slots__ = ()
 
@@ -39,6 +35,8 @@ class Aliases(dict[K, Any]):
             return
         moved = {key: value for key, value in originals.items() if frozen[key] is not value}
         originals.clear()
+        if not moved:
+            return
         free = _free(list(moved), list(moved.values()))
         self.update(moved)
         self.drop(free)
@@ -48,42 +46,38 @@ class Aliases(dict[K, Any]):
 
     def drop(self, keys: Iterable[K]) -> None:
         """Remove *keys*: they have other values now, or values that cannot change."""
-        if self:
-            for key in keys:
-                self.pop(key, None)
+        for key in keys:
+            self.pop(key, None)
 
-    def move_changed(self, into: dict[K, Any], saved: Callable[[list[K]], list[Any]], path: str) -> None:
+    def move_changed(self, into: dict[K, Any], saved: Callable[[K], Any], path: str) -> None:
         """Move the aliases that differ from their copies to *into*. An interruption loses none.
 
         Args:
-            saved: Gives the copies for some keys.
+            saved: Gives the copy for a key.
             path: Where the collection stands in the checkpoint, for messages.
 
         Raises:
             StateEncodeError: JSON cannot hold what one was changed to. All stay here.
         """
-        if not self:
-            return
         keys, values = list(self), list(self.values())
         # Count before comparing: what nobody holds now cannot change after the comparison.
         free = _free(keys, values)
         changed: dict[K, Any] = {}
         for start in range(0, len(keys), _AT_ONCE):
             some = keys[start : start + _AT_ONCE]
-            changed |= _differing(some, values[start : start + _AT_ONCE], saved(some), path)
+            changed |= _differing(some, values[start : start + _AT_ONCE], list(map(saved, some)), path)
         into.update(changed)
         self.drop(changed)
         self.drop(free)
 
 
 def _differing(keys: list[K], values: list[Any], saved: list[Any], path: str) -> dict[K, Any]:
-    if _are_certainly_same(values, saved):
-        return {}
-    changed = {}
-    for key, value, before in zip(keys, values, saved, strict=True):
-        where = f"{path}{step(key)}" if isinstance(key, str) else f"{path}[{key}]"
-        if encode(value, where) != encode(before):
-            changed[key] = value
+    changed: dict[K, Any] = {}
+    if not _are_certainly_same(values, saved):
+        for key, value, before in zip(keys, values, saved, strict=True):
+            where = f"{path}{step(key)}" if isinstance(key, str) else f"{path}[{key}]"
+            if encode(value, where) != encode(before):
+                changed[key] = value
     return changed
 
 
@@ -117,19 +111,12 @@ def _free(keys: list[K], values: list[Any]) -> list[K]:
     return [keys[index] for index in free]
 
 
-def _inner(value: Any) -> list[Any]:
-    """The containers directly in *value* that could change."""
-    items = value.values() if isinstance(value, dict) else value
-    if set(map(type, items)) <= IMMUTABLE:
-        return []
-    return [item for item in items if type(item) not in IMMUTABLE and not _is_constant(item)]
-
-
 def _is_held_inside(value: Any) -> bool:
-    inner = _inner(value)
-    if not inner:
+    items = value.values() if isinstance(value, dict) else value
+    if IMMUTABLE.issuperset(map(type, items)):
         return False
-    return max(reference_counts(inner)) > _ALONE_INSIDE or any(map(_is_held_inside, inner))
+    inner = [item for item in items if type(item) not in IMMUTABLE and not _is_constant(item)]
+    return bool(inner) and (max(reference_counts(inner)) > _ALONE_INSIDE or any(map(_is_held_inside, inner)))
 
 
 def _is_constant(value: Any) -> bool:

@@ -11,18 +11,16 @@ A change is an object with the keys of one kind:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from .._errors import StateEncodeError
-from .._json import encode
+from .._json import encode, to_json
 from .._runtime.interpreter import untracker
 
 CHUNK = 1000
 """Entries encoded at once in a snapshot."""
-_SAMPLE = 8
-"""Entries that an estimate of bytes looks at."""
+_SAMPLE = 8  # entries that an estimate of bytes looks at
 
 
 class Snapshot:
@@ -44,36 +42,30 @@ class Snapshot:
 
     def __iter__(self) -> Iterator[bytes]:
         """Encode. Raises StateEncodeError if a string is not valid Unicode."""
-        opening, closing = (b"[", b"]") if isinstance(self._entries, list) else (b"{", b"}")
-        for piece in self._pieces():
+        kind: type[Any]
+        kind, opening, closing = (list, b"[", b"]") if isinstance(self._entries, list) else (dict, b"{", b"}")
+        entries = iter(self._members())
+        while piece := kind(islice(entries, CHUNK)):
             yield opening + encode(piece, self._path)[1:-1]
             opening = b","
         yield closing if opening == b"," else opening + closing
 
-    def _pieces(self) -> Iterator[Any]:
-        entries = self._entries
-        if isinstance(entries, list):
-            return (entries[start : start + CHUNK] for start in range(0, len(entries), CHUNK))
-        pairs = iter(entries.items())
-        return (dict(islice(pairs, CHUNK)) for _ in range(0, len(entries), CHUNK))
+    def _members(self) -> Iterable[Any]:
+        return self._entries if isinstance(self._entries, list) else self._entries.items()
 
     def about_bytes(self) -> int:
         """About how many bytes long it is, estimated from a few entries."""
-        entries = self._entries
-        return about_bytes(len(entries), entries if isinstance(entries, list) else entries.items())
+        return about_bytes(len(self), self._members())
 
     def let_go(self) -> Iterator[None]:
         """Let go of the values, :data:`CHUNK` at each step; the snapshot is empty afterwards.
 
         If other threads have replaced many of them meanwhile, freeing all at once would stop the program.
         """
-        entries = self._entries
-        while entries:
-            if isinstance(entries, list):
-                del entries[-CHUNK:]
-            else:
-                for _ in range(min(CHUNK, len(entries))):
-                    entries.popitem()
+        remove: Callable[[], Any] = self._entries.pop if isinstance(self._entries, list) else self._entries.popitem
+        while self._entries:
+            for _ in range(min(CHUNK, len(self))):
+                remove()
             yield
 
 
@@ -83,8 +75,8 @@ def about_bytes(count: int, some: Iterable[Any]) -> int:
     if not sample:
         return 0
     try:
-        return count * len(encode(sample)) // len(sample)
-    except StateEncodeError:
+        return count * len(to_json(sample)) // len(sample)
+    except Exception:
         return 0  # the save itself raises it
 
 
@@ -109,7 +101,15 @@ class Replay:
             ValueError: *change* is malformed or of another kind than the value. A part of it may have been replayed.
         """
         try:
-            self._step(change)
+            names = change.keys()
+            if "set" in names and names <= {"set", "del", "clear"}:
+                self._step_dict(change)
+            elif "add" in names and names <= {"add", "del", "clear"}:
+                self._step_set(change)
+            elif "append" in names and names <= {"append", "put"}:
+                self._step_log(change)
+            else:
+                raise TypeError(f"it has the keys {sorted(names)}")
         except (TypeError, LookupError, AttributeError) as error:
             raise ValueError(f"malformed change of a collection: {error}") from error
 
@@ -118,17 +118,6 @@ class Replay:
         if self._members is not None:
             return list(self._members)
         return {} if self._value is None else self._value
-
-    def _step(self, change: dict[str, Any]) -> None:
-        names = change.keys()
-        if "set" in names and names <= {"set", "del", "clear"}:
-            self._step_dict(change)
-        elif "add" in names and names <= {"add", "del", "clear"}:
-            self._step_set(change)
-        elif "append" in names and names <= {"append", "put"}:
-            self._step_log(change)
-        else:
-            raise ValueError(f"malformed change of a collection: it has the keys {sorted(names)}")
 
     def _step_dict(self, change: dict[str, Any]) -> None:
         entries = self._of_kind(dict)

@@ -17,9 +17,7 @@ from .changes import Snapshot, about_bytes
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-FREEZE_AT_LEAST = 1000
-"""Loaded values to freeze at each save, at least."""
-
+FREEZE_AT_LEAST = 1000  # loaded values, at each save
 _KINDS: dict[str, Callable[..., Durable]] = {}
 
 
@@ -29,6 +27,9 @@ class Durable:
     One save at a time: it begins, hands the change to the store, and commits while the store writes. If the store
     fails, it rolls back. What changes after the beginning belongs to the next save. Each save must begin, also when
     ``changed_bytes`` is 0: a change inside a value that the program still holds is only found by comparing.
+
+    Attributes:
+        kind: The name that a checkpoint has for it: ``mapping``, ``set`` or ``log``.
     """
 
     if not TYPE_CHECKING:  # A mixin needs empty slots; the attributes below are slots of the classes that use it.
@@ -68,19 +69,23 @@ class Durable:
             RuntimeError: An earlier save is neither committed nor rolled back.
         """
         with self._lock:
-            self._begin()
+            if self._pending:
+                raise RuntimeError("an earlier save is neither committed nor rolled back")
+            self._pending = self._collected()
             return self._change(self._pending) if self._pending else None
 
     def begin_snapshot(self) -> Snapshot:
         """Begin a save that writes the whole collection. Raises what :meth:`begin` raises."""
         with self._lock:
-            self._begin()
+            self.begin()
             return self._copied()
 
     def commit(self) -> None:
         """End the save: the store has the change, or is writing it. Does nothing if no save has begun."""
         with self._lock:
-            self._pending = None
+            if self._pending is not None:
+                self._committed(self._pending)
+                self._pending = None
 
     def rollback(self) -> None:
         """End a save that failed: its change belongs to the next save. Does nothing if no save has begun."""
@@ -90,9 +95,7 @@ class Durable:
             self._pending = None
 
     def snapshot(self) -> Snapshot:
-        """All that saves have begun with, to be encoded later in any thread. Begins nothing.
-
-        It may hold newer changes as well, where replaying those again does no harm.
+        """All that saves have begun with, to be encoded later in any thread; also newer changes that can be replayed.
 
         Raises:
             StateEncodeError: JSON cannot hold it.
@@ -103,18 +106,9 @@ class Durable:
     def changed_bytes(self) -> int:
         """About how many bytes of JSON :meth:`begin` would return, estimated from a few changes."""
         with self._lock:
-            return about_bytes(len(self._dirty), self._dirty.items())
-
-    def plain(self) -> Any:
-        """All of it as a builtin dict or list that shares nothing with it."""
-        raise NotImplementedError
+            return about_bytes(len(self._dirty), self._dirty.items()) if self._dirty else 0
 
     # -- what differs between the kinds; each is called under the lock
-
-    def _begin(self) -> None:
-        if self._pending:
-            raise RuntimeError("an earlier save is neither committed nor rolled back")
-        self._pending = self._collected()
 
     def _collected(self) -> Any:
         """Everything dirty, which is clean then. Falsy if there is nothing."""
@@ -123,6 +117,9 @@ class Durable:
     def _change(self, pending: Any) -> dict[str, Any]:
         """*pending* in the form that :class:`Replay` reads."""
         raise NotImplementedError
+
+    def _committed(self, pending: Any) -> None:
+        """*pending* has been taken by the store."""
 
     def _take_back(self, pending: Any) -> None:
         """Make everything in *pending* dirty again; what has become dirty since then is newer and stays."""
@@ -135,20 +132,16 @@ class Durable:
 class Loaded(Durable):
     """Mixin for a collection with loaded values that are not frozen yet.
 
-    Freezing all at once would take 1.5 to 4 times as long as decoding them. So a value is frozen when the program
-    first reads it, and each save freezes some more. With the last one, the collection changes its class, and reading is
-    a builtin's own.
+    Freezing all at once takes 1.5 to 4 times as long as decoding them. So a value is frozen when the program first
+    reads it, and each save freezes some more. With the last one, the collection becomes one without this mixin.
     """
 
     if not TYPE_CHECKING:
         __slots__ = ()
 
-    def commit(self) -> None:
-        with self._lock:
-            pending = self._pending
-            super().commit()
-            if pending is not None:
-                self._freeze_some(max(FREEZE_AT_LEAST, 4 * len(pending)))
+    def _committed(self, pending: Any) -> None:
+        super()._committed(pending)
+        self._freeze_some(max(FREEZE_AT_LEAST, 4 * len(pending)))
 
     def _wholly_frozen(self) -> Self:
         with self._lock:
@@ -164,11 +157,6 @@ class Loaded(Durable):
 # -- kinds ------------------------------------------------------------------------------------------------------------
 
 
-def kind_of(collection: Durable) -> str:
-    """The name that a checkpoint has for the collection's kind: ``mapping``, ``set`` or ``log``."""
-    return collection.kind
-
-
 def make(kind: str, loaded: Any, path: str) -> Durable:
     """Make a collection of that *kind* from what was *loaded*; an empty one for None.
 
@@ -176,17 +164,16 @@ def make(kind: str, loaded: Any, path: str) -> Durable:
         ValueError: There is no such kind.
         TypeError: What was loaded does not fit it.
     """
-    cls = _KINDS.get(kind)
-    if cls is None:
+    if kind not in _KINDS:
         raise ValueError(f"{path} is a collection of unknown kind {kind!r}")
-    return cls(loaded, path=path)
+    return _KINDS[kind](loaded, path=path)
 
 
 # -- mutators ---------------------------------------------------------------------------------------------------------
 
 
 def locked(method: F) -> F:
-    """*method*, called under the lock of its object."""
+    """Have *method* called under the lock of its object."""
 
     @functools.wraps(method)
     def under_lock(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -197,5 +184,5 @@ def locked(method: F) -> F:
 
 
 def mutator(method: F) -> F:
-    """Decorator for a method that notes a dirty key and makes the change: locked where threads switch anywhere."""
+    """Decorate a method that notes a dirty key and makes the change: it is locked where threads switch anywhere."""
     return method if has_gil() else locked(method)

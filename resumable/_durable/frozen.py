@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from itertools import chain
 from typing import Any, NoReturn, SupportsIndex, TypeVar
 
+from .._json import LEAVES, SURE
 from .._runtime.interpreter import collector_paused, untracker
 
 K = TypeVar("K")
@@ -55,7 +56,6 @@ class FrozenList(list[Any]):
 _FEW = 500
 """Up to so many copies are hidden from the garbage collector later: so few seldom start a collection before that."""
 
-LEAVES: frozenset[type] = frozenset({str, int, float, bool, type(None)})
 IMMUTABLE: frozenset[type] = LEAVES | {FrozenDict, FrozenList}
 
 
@@ -64,19 +64,19 @@ def freeze(value: Any) -> Any:
     if type(value) in IMMUTABLE:
         return value
     # Copy first, look then: another thread may be changing the original.
+    copy: Any
     if isinstance(value, dict):
-        members = FrozenDict(value)
-        for key, item in members.items():
+        copy = FrozenDict(value)
+        for key, item in copy.items():
             if type(item) not in IMMUTABLE:
-                dict.__setitem__(members, key, freeze(item))
-        untracker()(members)
-        return members
-    entries = FrozenList(value)
-    for index, item in enumerate(entries):
-        if type(item) not in IMMUTABLE:
-            list.__setitem__(entries, index, freeze(item))
-    untracker()(entries)
-    return entries
+                dict.__setitem__(copy, key, freeze(item))
+    else:
+        copy = FrozenList(value)
+        for index, item in enumerate(copy):
+            if type(item) not in IMMUTABLE:
+                list.__setitem__(copy, index, freeze(item))
+    untracker()(copy)
+    return copy
 
 
 def freeze_all(values: list[Any]) -> list[Any]:
@@ -89,10 +89,9 @@ def freeze_all(values: list[Any]) -> list[Any]:
 
 
 def freeze_flat(values: list[Any]) -> list[Any] | None:
-    """Freeze each of *values* at C speed, if all are dicts of numbers, strings, booleans and None.
+    """Freeze each of *values* at C speed; None if not all are dicts of numbers, strings, booleans and None.
 
-    Returns None if they are not, or if JSON may not hold them: look at each then. The caller must hide the copies with
-    :func:`hide_few`.
+    The caller must hide the copies with :func:`hide_few`.
     """
     if set(map(type, values)) != {dict}:
         return None
@@ -103,10 +102,9 @@ def freeze_flat(values: list[Any]) -> list[Any] | None:
     kinds = set(map(type, chain.from_iterable(map(dict.values, frozen))))
     if not kinds <= LEAVES or not set(map(type, set().union(*frozen))) <= {str}:
         return None
-    if float in kinds:
-        inner = chain.from_iterable(map(dict.values, frozen))
-        if not all(math.isfinite(value) for value in inner if type(value) is float):
-            return None
+    inner = chain.from_iterable(map(dict.values, frozen))
+    if float in kinds and not all(math.isfinite(value) for value in inner if type(value) is float):
+        return None
     return frozen
 
 
@@ -117,31 +115,17 @@ def hide_few(flat: Collection[FrozenDict]) -> None:
 
 
 def freeze_checked(values: dict[K, Any], check: Callable[[], None]) -> tuple[dict[K, Any], bool]:
-    """Freeze *values*. Returns the copies, and whether certainly none of them contains a dict or list.
-
-    If so, the caller must hide the copies with :func:`hide_few`.
+    """Freeze *values*. Returns the copies, and whether all were frozen by :func:`freeze_flat`.
 
     Args:
         check: Raises if *values* are not plain JSON; called only if that is not certain.
     """
-    flat = freeze_flat(list(values.values()))
+    originals = list(values.values())
+    flat = freeze_flat(originals)
+    frozen = dict(values)  # makes room for all of them at once
     if flat is not None:
-        frozen = dict(values)  # makes room for all of them at once
         frozen.update(zip(values, flat, strict=True))
-        return frozen, True
-    check()
-    return dict(zip(values, map(freeze, list(values.values())), strict=True)), False
-
-
-def thaw(value: Any) -> Any:
-    """Copy *value* into builtin dicts and lists, at every depth."""
-    if type(value) in LEAVES:
-        return value
-    if isinstance(value, dict):
-        return dict(zip(value, thaw_all(value.values()), strict=True))
-    return thaw_all(value)
-
-
-def thaw_all(values: Iterable[Any]) -> list[Any]:
-    """Copy each of *values* into builtin dicts and lists."""
-    return [value if type(value) in LEAVES else thaw(value) for value in values]
+    elif not SURE.issuperset(map(type, originals)):
+        check()
+        frozen.update(zip(values, map(freeze, originals), strict=True))
+    return frozen, flat is not None

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn, SupportsIndex
+
+import msgspec
 
 from .._json import check, is_plain
 from .aliases import Aliases
 from .changes import Snapshot, about_bytes
 from .collection import Durable, Loaded
-from .frozen import freeze_all, freeze_checked, hide_few, thaw_all
+from .frozen import freeze_all, freeze_checked, hide_few
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(msgspec.Struct, frozen=True):
     """What a save writes of a list: the entries from *start* to *end*, and earlier ones that *changed* outside."""
 
     start: int
@@ -65,11 +66,7 @@ class DurableLog(Durable, list[Any], kind="log"):
     # -- saves, see Durable
 
     def changed_bytes(self) -> int:
-        new = list.__getitem__(self, slice(self._saved, self._saved + 8))
-        return about_bytes(len(self) - self._saved, new)
-
-    def plain(self) -> list[Any]:
-        return thaw_all(self._entries(0, None))
+        return about_bytes(len(self) - self._saved, self._entries(self._saved, self._saved + 8))
 
     def _collected(self) -> Pending:
         start, end = self._saved, self._freeze_new()
@@ -95,8 +92,9 @@ class DurableLog(Durable, list[Any], kind="log"):
         entries = dict(enumerate(self._entries(self._saved, None), self._saved))
         end = self._saved + len(entries)
         changed: dict[int, Any] = {}
-        self._aliases.move_changed(changed, self._saved_entries, self._path)
-        entries |= changed
+        if self._aliases:
+            self._aliases.move_changed(changed, partial(list.__getitem__, self), self._path)
+            entries |= changed
         try:
             frozen, flat = freeze_checked(entries, lambda: _check_entries(entries, self._path))
         except BaseException:
@@ -113,9 +111,6 @@ class DurableLog(Durable, list[Any], kind="log"):
 
     def _entries(self, start: int, end: int | None) -> list[Any]:
         return list.__getitem__(self, slice(start, end))
-
-    def _saved_entries(self, indexes: list[int]) -> list[Any]:
-        return [list.__getitem__(self, index) for index in indexes]
 
 
 class _LoadedLog(Loaded, DurableLog):
@@ -157,5 +152,5 @@ class _LoadedLog(Loaded, DurableLog):
 
 def _check_entries(entries: dict[int, Any], path: str) -> None:
     if not is_plain(list(entries.values())):
-        for index in entries:
-            check(entries[index], f"{path}[{index}]")
+        for index, entry in entries.items():
+            check(entry, f"{path}[{index}]")

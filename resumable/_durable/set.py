@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import Any, SupportsIndex
 
 from .._errors import StateEncodeError
+from .._json import LEAVES
 from .changes import Snapshot
 from .collection import Durable, mutator
-from .frozen import LEAVES
 
 
 class DurableSet(Durable, set[Any], kind="set"):
@@ -105,9 +105,6 @@ class DurableSet(Durable, set[Any], kind="set"):
         return set, (list(self),)
 
     # -- saves, see Durable
-
-    def plain(self) -> list[Any]:
-        return list(self)
 
     def _collected(self) -> dict[Any, bool]:
         pending, self._dirty = self._dirty, {}

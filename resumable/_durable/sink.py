@@ -17,13 +17,12 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 from .._errors import StoreError
 from .._runtime import disk
 from .._runtime.interpreter import is_held_here
-from .sink_file import EMPTY, Existing, Target, as_saved, grown, open_file, text_of
+from .sink_file import Existing, Target, as_saved, grown, open_file, text_of
 
 Mode = Literal["t", "b"]
 Row = TypeVar("Row", str, bytes)
 
-_BUFFER = 1 << 16
-"""Bytes that a sink gathers before it writes them."""
+_BUFFER = 1 << 16  # bytes that a sink gathers before it writes them
 
 
 class Sink(Generic[Row]):
@@ -34,17 +33,20 @@ class Sink(Generic[Row]):
     Attributes:
         path: The file, from the root on, with all links resolved.
         mode: ``"t"`` for text, ``"b"`` for bytes.
+        is_announced: Whether the stored checkpoint says that this run writes to it. Until then, a resume would take
+            the rows of this run for those of others.
     """
 
-    def __init__(self, target: Target, mode: Mode) -> None:
+    def __init__(self, target: Target, mode: Mode, saved: Mapping[str, Any] | None, existing: Existing) -> None:
+        self._file: int | None
+        self._file, self._extent = open_file(target, saved, existing)
         self.path = target.path
         self.mode = mode
-        self._target = target
+        self.is_announced = saved is not None and not saved.get("closed")
+        self._text = target.text
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._waiting = bytearray()
-        self._extent = EMPTY
-        self._file: int | None = None
         self._is_sealed = False
         self._is_unsure = False
 
@@ -70,8 +72,7 @@ class Sink(Generic[Row]):
                 with self._as_store_error("Of this row, nothing was written."):
                     self._flush()
             waiting, extent = self._waiting, grown(self._extent, data)
-            # No call from here on: an exception from a signal handler tears nothing. All that a save needs to know of
-            # the rows so far is this one tuple.
+            # No call from here on: an exception from a signal handler tears nothing.
             self._extent = extent
             waiting += data
         return len(row) if isinstance(row, str) else len(data)
@@ -94,10 +95,9 @@ class Sink(Generic[Row]):
         Raises:
             StoreError: The disk refuses. The next flush or save tries again.
         """
-        if self._is_forked():
-            return
-        with self._lock, self._as_store_error("The last checkpoint stands."):
-            self._flush()
+        if not self._is_forked():
+            with self._lock, self._as_store_error("The last checkpoint stands."):
+                self._flush()
 
     def close(self) -> None:
         """Bring all rows to the disk, and take no more. The rows count from the next save on.
@@ -107,11 +107,10 @@ class Sink(Generic[Row]):
         Raises:
             StoreError: The disk refuses. The sink stays open, and the next close or save tries again.
         """
-        if self._is_forked():
-            return
-        with self._lock:
-            self._sync()
-            self._release()
+        if not self._is_forked():
+            with self._lock:
+                self.sync()
+                self.release()
 
     @property
     def closed(self) -> bool:
@@ -131,14 +130,10 @@ class Sink(Generic[Row]):
 
     # -- for the checkpoint
 
-    def open(self, saved: Mapping[str, Any] | None, existing: Existing) -> None:
-        """Open the file and find its end. Raises what :func:`open_file` raises."""
-        self._file, self._extent = open_file(self._target, saved, existing)
-
     def to_dict(self) -> dict[str, Any]:
         """Where the file ends, as the checkpoint holds it. The disk has it after the next :meth:`sync`."""
         with self._lock:
-            saved = as_saved(self._extent) | {"path": self._target.text}
+            saved = as_saved(self._extent) | {"path": self._text}
             return saved | {"closed": True} if self._is_sealed else saved
 
     def is_busy_here(self) -> bool:
@@ -156,15 +151,13 @@ class Sink(Generic[Row]):
         Raises:
             StoreError: The disk refuses. The checkpoint must not count the rows.
         """
-        with self._lock:
-            self._sync()
-
-    def _sync(self) -> None:
-        if self._file is None:
-            return
-        if self._is_unsure:
-            raise StoreError(f"{self.path} could not be brought to the disk before. Run again: it is cut back then.")
-        with self._as_store_error("The last checkpoint stands."):
+        with self._lock, self._as_store_error("The last checkpoint stands."):
+            if self._file is None:
+                return
+            if self._is_unsure:
+                raise StoreError(
+                    f"{self.path} could not be brought to the disk before. Run again: it is cut back then."
+                )
             self._flush()
             try:
                 disk.sync_data(self._file)
@@ -183,13 +176,10 @@ class Sink(Generic[Row]):
     def release(self) -> None:
         """Close the file without a sync. The next run cuts off what no save counts."""
         with self._lock:
-            self._release()
-
-    def _release(self) -> None:
-        if self._file is not None:
-            with contextlib.suppress(OSError):  # the rows that count are on the disk already
-                os.close(self._file)
-            self._file = None
+            if self._file is not None:
+                with contextlib.suppress(OSError):  # the rows that count are on the disk already
+                    os.close(self._file)
+                self._file = None
 
 
 class Sinks:
@@ -207,7 +197,6 @@ class Sinks:
         self._saved = dict(saved)
         self.opened: dict[str, Sink[Any]] = {}
         self._names: dict[str, str] = {}
-        self._announced: set[str] = set()
 
     def open(self, path: str | os.PathLike[str], mode: Mode, existing: Existing) -> Sink[Any]:
         """The sink that writes to *path*; opens the file if it is not open. Raises what :func:`open_file` raises, too.
@@ -216,57 +205,43 @@ class Sinks:
             TypeError: The file is open in the other mode.
             ValueError: There is no such *mode*, or no such *existing*.
         """
-        _check(mode, existing)
+        if mode not in get_args(Mode):
+            raise ValueError(f"mode must be 't' or 'b', not {mode!r}")
+        if existing not in get_args(Existing):
+            raise ValueError(f"existing must be 'append', 'replace' or 'refuse', not {existing!r}")
         given = os.fspath(path)
         target = Target(self._operation_id, given, Path(os.path.realpath(given)))
         known = self.opened.get(target.text)
         if known is None:
-            return self._open_first(target, mode, existing)
-        if known.closed:
-            return self._open_again(target, mode, known)
-        if known.mode != mode:
+            known = self._open_first(target, mode, existing)
+        elif known.closed:
+            is_announced = known.is_announced
+            known = Sink(target, mode, known.to_dict() | {"closed": True}, "append")
+            known.is_announced = is_announced
+        elif known.mode != mode:
             raise TypeError(
                 f"{known.path} is open with mode={known.mode!r}; it cannot be written with {mode!r} as well"
             )
+        self.opened[target.text] = known
         return known
 
     def _open_first(self, target: Target, mode: Mode, existing: Existing) -> Sink[Any]:
         names = self._saved_names(target)
-        saved = self._saved[names[0]] if names else None
-        sink: Sink[Any] = Sink(target, mode)
-        sink.open(saved, existing)
+        sink: Sink[Any] = Sink(target, mode, self._saved[names[0]] if names else None, existing)
         for name in names:
             self._saved.pop(name, None)
         is_free = target.given not in self._saved and target.given not in self._names.values()
         self._names[target.text] = target.given if is_free else target.text
-        self.opened[target.text] = sink
-        if saved is not None and not saved.get("closed"):
-            self._announced.add(target.text)
-        return sink
-
-    def _open_again(self, target: Target, mode: Mode, known: Sink[Any]) -> Sink[Any]:
-        sink: Sink[Any] = Sink(target, mode)
-        sink.open(known.to_dict() | {"closed": True}, "append")
-        self.opened[target.text] = sink
         return sink
 
     def _saved_names(self, target: Target) -> list[str]:
         """The names under which the checkpoint has the file; the first one is right."""
-        names = [name for name, sink in self._saved.items() if _path_of(name, sink) == target.text]
+        # Checkpoints of earlier releases do not say where the file lay: take its name as a path.
+        paths = {name: sink.get("path") or text_of(os.path.realpath(name)) for name, sink in self._saved.items()}
+        names = [name for name, path in paths.items() if path == target.text]
         if target.given in self._saved and (target.given in names or not names):
             names.insert(0, target.given)
         return names
-
-    def is_announced(self, sink: Sink[Any]) -> bool:
-        """Whether the stored checkpoint says that this run may write to the file.
-
-        Until then, a resume would take the rows of this run for those of others.
-        """
-        return text_of(sink.path) in self._announced
-
-    def note_announced(self, sink: Sink[Any]) -> None:
-        """The store has a save that holds *sink*."""
-        self._announced.add(text_of(sink.path))
 
     def to_dict(self) -> dict[str, Any]:
         """Where each file ends now, by name."""
@@ -278,7 +253,7 @@ class Sinks:
 
     def is_busy_here(self) -> bool:
         """Whether this thread is in the middle of a write to any sink. A signal handler asks before it saves."""
-        return any(sink.is_busy_here() for sink in list(self.opened.values()))
+        return any(map(Sink.is_busy_here, list(self.opened.values())))
 
     def seal(self) -> None:
         """Take no more rows in any sink."""
@@ -289,16 +264,3 @@ class Sinks:
         """Close all files without a sync."""
         for sink in self.opened.values():
             sink.release()
-
-
-def _check(mode: str, existing: str) -> None:
-    if mode not in get_args(Mode):
-        raise ValueError(f"mode must be 't' or 'b', not {mode!r}")
-    if existing not in get_args(Existing):
-        raise ValueError(f"existing must be 'append', 'replace' or 'refuse', not {existing!r}")
-
-
-def _path_of(name: str, saved: Mapping[str, Any]) -> str:
-    """Where the file *name* lay. Checkpoints of earlier releases do not say, so take *name* as a path."""
-    path: str = saved.get("path") or text_of(os.path.realpath(name))
-    return path

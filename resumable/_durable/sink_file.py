@@ -13,7 +13,7 @@ from typing import Any, Literal, NoReturn
 
 from .._errors import InputChangedError, StoreError
 from .._runtime import disk
-from .._text import argument, quoted
+from .._text import command_for, quoted
 
 _log = logging.getLogger("resumable")
 
@@ -24,8 +24,6 @@ _SAMPLE = 4096
 
 Extent = tuple[int, bytes, bytes]
 """Where a file ends, its first bytes, and the last ones before its end. A plain tuple: each row makes a new one."""
-
-EMPTY: Extent = (0, b"", b"")
 
 
 def grown(extent: Extent, data: bytes) -> Extent:
@@ -44,13 +42,7 @@ def as_saved(extent: Extent) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The file that a sink writes to.
-
-    Attributes:
-        operation_id: The operation that the sink belongs to, for messages.
-        given: The path as the user wrote it.
-        path: The absolute path, with all links resolved.
-    """
+    """The file that a sink writes to: its name as *given* by the user, and its *path*, with all links resolved."""
 
     operation_id: str
     given: str
@@ -58,7 +50,6 @@ class Target:
 
     @property
     def text(self) -> str:
-        """The absolute path as JSON can hold it."""
         return text_of(self.path)
 
 
@@ -68,15 +59,12 @@ def text_of(path: str | os.PathLike[str]) -> str:
 
 
 def open_file(target: Target, saved: Mapping[str, Any] | None, existing: Existing) -> tuple[int, Extent]:
-    """Open the file, and cut off what no checkpoint holds.
+    """Open the file, and cut off what no checkpoint holds. Returns its descriptor, and the extent to go on from.
 
     Args:
         saved: Where the file ended at the last save, None for a new file. With ``closed``, this operation wrote nothing
             after that.
         existing: What to do if a new file exists already.
-
-    Returns:
-        The file descriptor, and the extent to go on from.
 
     Raises:
         InputChangedError: It is not the file that the last run left, or must not exist. It was not touched.
@@ -85,10 +73,7 @@ def open_file(target: Target, saved: Mapping[str, Any] | None, existing: Existin
     try:
         target.path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-        try:
-            file = os.open(target.path, flags | (os.O_CREAT if saved is None else 0), 0o666)
-        except FileNotFoundError:
-            _refuse(target, "is gone", saved or {}, is_there=False)
+        file = os.open(target.path, flags | (os.O_CREAT if saved is None else 0), 0o666)
         try:
             extent = _extent(file, target, saved, existing)
             os.ftruncate(file, extent[0])
@@ -97,6 +82,8 @@ def open_file(target: Target, saved: Mapping[str, Any] | None, existing: Existin
         except BaseException:
             os.close(file)
             raise
+    except FileNotFoundError:
+        _refuse(target, "is gone", _how_to_put_back(target, saved or {}), is_there=False)
     except OSError as error:
         raise StoreError(f"cannot open {target.path}: {error.strerror or error}. It was not changed.") from error
     return file, extent
@@ -110,19 +97,24 @@ def _extent(file: int, target: Target, saved: Mapping[str, Any] | None, existing
     if saved is not None:
         return _checked(file, target, saved, status.st_size)
     if existing == "refuse" and status.st_size:
-        _refuse_existing(target)
+        ways_out = ["move it away", "give existing='append' or existing='replace'"]
+        headline = f"exists already, and no checkpoint of {target.operation_id!r} knows of it; nothing was done."
+        raise InputChangedError(target.operation_id, [], ways_out, f"{target.path} {headline}")
     return _read(file, 0 if existing == "replace" else status.st_size)
 
 
 def _checked(file: int, target: Target, saved: Mapping[str, Any], size: int) -> Extent:
     offset = int(saved["offset"])
     if size < offset:
-        _refuse(target, f"held {offset:,} bytes, now {size:,}", saved)
+        _refuse(target, f"held {offset:,} bytes, now {size:,}", _how_to_put_back(target, saved))
     extent, more = _read(file, offset), size - offset
     if saved["sample"] != as_saved(extent)["sample"]:
-        _refuse(target, "was changed in what the checkpoint holds of it", saved)
+        _refuse(target, "was changed in what the checkpoint holds of it", _how_to_put_back(target, saved))
     if more and saved.get("closed"):
-        _refuse_more(target, offset, more)
+        path = quoted(str(target.path))
+        keep = f"keep them elsewhere:  tail -c {more} {path} > ADDED  and then cut them off"
+        difference = f"held {offset:,} bytes when it was closed, now {size:,}: {more:,} bytes were added since"
+        _refuse(target, difference, [keep, f"cut them off:  truncate -s {offset} {path}"])
     if more:
         _log.warning("%s: cut %s bytes that no save counts off %s", target.operation_id, f"{more:,}", target.path)
     return extent
@@ -136,42 +128,17 @@ def _read(file: int, offset: int) -> Extent:
 # -- refusing ---------------------------------------------------------------------------------------------------------
 
 
-def _refuse_existing(target: Target) -> NoReturn:
-    raise InputChangedError(
-        target.operation_id,
-        [],
-        ["move it away", "give existing='append' or existing='replace'"],
-        f"{target.path} exists already, and no checkpoint of {target.operation_id!r} knows of it; nothing was done.",
-    )
+def _refuse(target: Target, difference: str, ways_out: list[str], *, is_there: bool = True) -> NoReturn:
+    away = f"move {target.path.name} away, then  " if is_there else ""
+    start_over = f"start over:  {away}{command_for('rm', target.operation_id)}"
+    headline = f"an output file of {target.operation_id!r} is not as the last run left it; nothing was done."
+    raise InputChangedError(target.operation_id, [f"{target.path} {difference}"], [*ways_out, start_over], headline)
 
 
-def _refuse(target: Target, difference: str, saved: Mapping[str, Any], *, is_there: bool = True) -> NoReturn:
+def _how_to_put_back(target: Target, saved: Mapping[str, Any]) -> list[str]:
     ways_out = [f"put back the {target.path.name} that the last run left"]
     before = saved.get("path")
     if not os.path.isabs(target.given) and before != target.text:
         there = f"; the last run wrote {before}" if before else ""
         ways_out.append(f"{target.given} starts at the current directory, {os.getcwd()}{there}")
-    _raise(target, difference, [*ways_out, _start_over(target, is_there=is_there)])
-
-
-def _refuse_more(target: Target, offset: int, more: int) -> NoReturn:
-    path = quoted(str(target.path))
-    _raise(
-        target,
-        f"held {offset:,} bytes when it was closed, now {offset + more:,}: {more:,} bytes were added since",
-        [
-            f"keep them elsewhere:  tail -c {more} {path} > ADDED  and then cut them off",
-            f"cut them off:  truncate -s {offset} {path}",
-            _start_over(target),
-        ],
-    )
-
-
-def _start_over(target: Target, *, is_there: bool = True) -> str:
-    away = f"move {target.path.name} away, then  " if is_there else ""
-    return f"start over:  {away}resumable rm {argument(target.operation_id)}"
-
-
-def _raise(target: Target, difference: str, ways_out: list[str]) -> NoReturn:
-    headline = f"an output file of {target.operation_id!r} is not as the last run left it; nothing was done."
-    raise InputChangedError(target.operation_id, [f"{target.path} {difference}"], ways_out, headline)
+    return ways_out

@@ -8,11 +8,12 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from .._durable import Durable, Sinks, kind_of, make
+from .._durable import Durable, Sinks, make
 from .._errors import CheckpointCorruptError, StateEncodeError
 from .._format import journal, typed
 from .._format.restore import Restored
@@ -53,6 +54,7 @@ class Save(msgspec.Struct, kw_only=True):
         record: What goes to the journal; None if a whole document is to be written.
         document: The whole, instead of the record or as a compaction after it.
         seconds: What it cost the loop, and the disk.
+        sent_at: When it was sent, in monotonic seconds.
         before: What the session needs if the save fails in flight.
         position: Where the journal stands after its record.
     """
@@ -71,6 +73,7 @@ class Save(msgspec.Struct, kw_only=True):
     document: Document | None = None
     status: Literal["captured", "sent", "stored", "failed"] = "captured"
     seconds: float = 0.0
+    sent_at: float = 0.0
     before: Before | None = None
     position: journal.Position | None = None
 
@@ -144,9 +147,10 @@ class Parts:
     ) -> None:
         data = restored.data if restored is not None else None
         saved = self.saved = restored.sections if restored is not None else Sections()
-        options.check_arguments(saved.arguments)
+        if saved.arguments:
+            options.check_arguments(saved.arguments)
+        self._options, self._damaged = options, damaged
         self._state_type = options.state_type
-        self._checker = Checker(warn_once_per_path())
         self.metadata = data.metadata if data is not None else CheckpointMetadata()
         self.created_at = data.created_at if data is not None else at.utc
         self.collections: dict[str, Durable] = {}
@@ -154,20 +158,47 @@ class Parts:
         self.items_before = self.metadata.processed_items
         if options.total is not None:
             self.metadata.total_items = options.total
-        self.quota = Quota(saved.budget)
-        self.failed = Failed(saved.failed)
-        self.loops = LoopRegistry(
-            saved.loops, damaged, operation_id=options.operation_id, has_failures=self.failed.is_known
-        )
-        self.sinks = Sinks(options.operation_id, saved.sinks)
         # A resume counts as an interruption, whatever ended the run before.
         self.costs = dataclasses.replace(saved.costs, restores=saved.costs.restores + 1) if saved.costs else None
         self.pace: Callable[[], dict[str, Any] | None] | None = None
         self.last_run = saved.history[-1] if saved.history else None
-        self.run = _new_run(self.last_run, len(saved.history), self.items_before, at.utc)
-        saved.history = [*saved.history[-_RUNS_KEPT:], self.run]
+        self.run_number = (self.last_run.run or len(saved.history)) + 1 if self.last_run is not None else 1
+        self._began = at.utc
+        self._run: Run | None = None
         saved.arguments = dict(options.arguments or saved.arguments)
         self._sections: dict[str, bytes] = {}
+
+    # Made when they are first asked for: most operations need but one or two of them.
+
+    @cached_property
+    def loops(self) -> LoopRegistry:
+        return LoopRegistry(
+            self.saved.loops,
+            self._damaged,
+            operation_id=self._options.operation_id,
+            has_failures=self.failed.is_known,
+        )
+
+    @cached_property
+    def quota(self) -> Quota:
+        return Quota(self.saved.budget)
+
+    @cached_property
+    def failed(self) -> Failed:
+        return Failed(self.saved.failed)
+
+    @cached_property
+    def sinks(self) -> Sinks:
+        return Sinks(self._options.operation_id, self.saved.sinks)
+
+    @cached_property
+    def _checker(self) -> Checker:
+        return Checker(warn_once_per_path())
+
+    def release(self) -> None:
+        """Let go of the output files."""
+        if "sinks" in self.__dict__:
+            self.sinks.release()
 
     def _restored_state(self, options: Options, values: dict[str, Any] | None) -> Any:
         if options.state_type is not None:
@@ -197,11 +228,39 @@ class Parts:
             if value is not None:
                 check(value, f"$.state.{name}")
             value = self.state[name] = make(kind, value, f"$.state.{name}")
-        if kind_of(value) != kind:
-            raise TypeError(f"$.state.{name} is a durable {kind_of(value)}, not a {kind}; give this one another name")
+        if value.kind != kind:
+            raise TypeError(f"$.state.{name} is a durable {value.kind}, not a {kind}; give this one another name")
         return value
 
+    @property
+    def is_used(self) -> bool:
+        """Whether there is anything beside the plain state that is saved."""
+        return bool(self.loops.views or self.sinks.opened or self.collections)
+
+    def missing_state(self, ticked: int) -> str:
+        """Why what was *ticked* is not in the state, where it should be; "" if it is, or need not be."""
+        if not ticked or self.state or self._state_type is not None or self.is_used:
+            return ""
+        return (
+            f"cp.state is empty after {ticked:,} items: only their number is saved. Put what is done into it, "
+            'done = cp.state.setdefault("done", []), and not cp.state.get("done", []) or cp.state or {...}; or loop '
+            "over cp.remaining(items)"
+        )
+
     # -- save
+
+    def _begin_run(self) -> Run:
+        """This run's entry in the history."""
+        run = self._run = Run(
+            run=self.run_number,
+            began=self._began.isoformat(timespec="seconds"),
+            items_before=self.items_before,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            command=resume_command(sys.orig_argv, is_windows=sys.platform == "win32") or None,
+        )
+        self.saved.history = [*self.saved.history[-_RUNS_KEPT:], run]
+        return run
 
     def capture(
         self, decision: Decision, session: Session, *, at: datetime, in_flight: int, is_last: bool = False
@@ -220,7 +279,7 @@ class Parts:
         is_plain = self._state_type is None and type(self.state) is dict
         state = self.state.copy() if is_plain else dict(typed.plain(self._state_type, self.state))
         parts, collections = encode_state(state, self._checker, wholly=is_last)
-        run = self.run
+        run = self._run or self._begin_run()
         run.ended, run.items, run.reason = at.isoformat(timespec="seconds"), values["processed_items"], decision.reason
         return Save(
             decision=decision,
@@ -255,17 +314,6 @@ class Parts:
             "elapsed": _to_json(saved.elapsed),
             "costs": _to_json(saved.costs),
         }
-
-
-def _new_run(last: Run | None, runs: int, items_before: int, began: datetime) -> Run:
-    return Run(
-        run=(last.run or runs) + 1 if last is not None else 1,
-        began=began.isoformat(timespec="seconds"),
-        items_before=items_before,
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        command=resume_command(sys.orig_argv, is_windows=sys.platform == "win32") or None,
-    )
 
 
 def checked_values(metadata: CheckpointMetadata, save_count: int, reason: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from .._durable import Durable, Snapshot, kind_of
+from .._durable import Durable, Snapshot
 from .._format import journal
 from .._format.document import INDENT_UP_TO, VERSION, indented, object_chunks, sign
 from .._json import encode
@@ -28,7 +28,7 @@ class Document:
     """
 
     def __init__(self, operation_id: str, save: Save, *, begins: bool) -> None:
-        kinds = {name: kind_of(collection) for name, collection in save.collections.items()}
+        kinds = {name: collection.kind for name, collection in save.collections.items()}
         loops = save.loops.places()
         self._head = {"version": VERSION, "operation_id": operation_id}
         self._tail = {

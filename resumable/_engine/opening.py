@@ -6,27 +6,26 @@ import logging
 from collections.abc import Callable
 
 from .._runtime import observer
-from .._runtime.clock import Instant, instant
+from .._runtime.clock import Instant
 from .._runtime.steps import Steps
 from .._text import argument
 from .operation import Operation
-from .options import Options
+from .options import Options, Ticker
 from .writer import Writer, name_directory
 
 _log = logging.getLogger("resumable")
 
 
-def open_operation(options: Options, *, wake: Callable[[], None], count: Callable[[], int]) -> Steps[Operation]:
+def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker) -> Steps[Operation]:
     """Own the operation that *options* name, and restore it.
 
     Args:
         wake: Called when something may be due before the plan said so; from any thread, and from signal handlers.
-        count: Gives how many items were ticked by hand in this run.
 
     Raises:
         ResumableError: That cannot be done. Nothing is owned then, and nothing was written.
     """
-    observers = observer.current()
+    observers = tuple(observer.INSTALLED)
     for each in observers:
         options = each.configure(options)
     writer = Writer(
@@ -37,12 +36,12 @@ def open_operation(options: Options, *, wake: Callable[[], None], count: Callabl
     )
     try:
         yield writer.claim
-        at, restored = instant(options.clock), None
+        at, restored = Instant(options.clock.now(), options.clock.utc()), None
         if options.resume:
             restored = yield lambda: writer.load(now=at.utc)
             if restored is None:
                 yield lambda: _say_what_remains(writer, at)
-        return Operation(options, writer, restored, observers, wake, count, at)
+        return Operation(options, writer, restored, observers, wake, ticker, at)
     except BaseException as error:
         name_directory(error, writer)
         writer.release()

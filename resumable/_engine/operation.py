@@ -11,25 +11,24 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._durable.sink import Mode, Sink
 from .._durable.sink_file import Existing
 from .._errors import CheckpointCorruptError, InputChangedError, RateLimitExhausted, StateEncodeError, StoreError
 from .._format.restore import Restored
-from .._models import CheckpointMetadata
 from .._report.reporter import DRAW_SECONDS, Reporter
 from .._runtime import current, observer, signals
 from .._runtime.clock import Alarm, Instant, instant
 from .._runtime.steps import Pause, Steps
 from .._strategies import Plan
 from .capture import Parts, Save
-from .options import Options
+from .options import Options, Ticker
 from .session import Decision, Session
 from .writer import Writer, name_directory
 
 if TYPE_CHECKING:
-    from .._format.sections import Run
     from .._models import SaveCosts
     from .._report.forecast import QuotaLook
     from ..ratelimit import RateLimit
@@ -40,6 +39,8 @@ _POLL_SECONDS = 0.1
 _SAY_HOW_TO_GO_ON = (InputChangedError, RateLimitExhausted, StateEncodeError)
 """Running again at once would raise these again; their text says what to do first."""
 _FOR_EVER = float("inf")
+_LONG_SECONDS = 1.0
+"""A block that took longer has done work that was worth saving."""
 _WHEN_WOKEN = Plan(_FOR_EVER, _FOR_EVER)
 
 
@@ -50,6 +51,8 @@ class Operation:
         state: What the user holds: a dict, or a value of the type that was asked for.
         resumed: Whether an earlier run's checkpoint was restored.
         instant: When it was looked at last.
+        owner_pid: The process that opened it; no other one may write.
+        is_ending: Whether the block has ended: who still waits for a quota has the turn that is needed to close.
         is_within: Whether a save is under way, into which a signal handler must not come.
     """
 
@@ -60,7 +63,7 @@ class Operation:
         restored: Restored | None,
         observers: Sequence[observer.Observer],
         wake: Callable[[], None],
-        count: Callable[[], int],
+        ticker: Ticker,
         at: Instant,
     ) -> None:
         self.options = options
@@ -70,6 +73,8 @@ class Operation:
         self.writer = writer
         self.parts = parts = Parts(options, restored, self._damaged, at=at)
         self.resumed = restored is not None
+        self.metadata, self.items_before, self.pace_before = parts.metadata, parts.items_before, parts.saved.pace
+        self.run_number, self.last_run = parts.run_number, parts.last_run
         self.session = Session(
             options.strategy,
             parts.metadata,
@@ -86,20 +91,16 @@ class Operation:
         self._observers = (*observers, self.reporter)
         self._watching = tuple(each for each in self._observers if not each.is_quiet)
         self._wake = wake
-        self._count = count
-        self._alarm = Alarm(options.clock, wake)
+        self._ticker = ticker
+        self._alarm: Alarm | None = None
         self._stack = contextlib.ExitStack()
         self._stack.callback(writer.release)
-        self._stack.callback(parts.sinks.release)
-        self._owner_pid = os.getpid()
+        self._stack.callback(parts.release)
+        self.owner_pid = os.getpid()
         self._asked: str | None = None
         self._stop: int | None = None
-        self._is_listening = False
-        self._has_stopped_threads = False
-        self._is_probed = False
-        self._is_postponed = False
-        self._is_ending = False
-        self._is_closed = False
+        self._is_listening = self._has_stopped_threads = self.has_read_count = self._is_advised = False
+        self._is_probed = self._is_postponed = self.is_ending = self._is_closed = False
         writer.adopt(parts.collections)
         writer.on_stored, writer.on_failed = self._note_stored, self._note_failed
 
@@ -109,37 +110,12 @@ class Operation:
     def processed_items(self) -> int:
         """Ticked items over all runs."""
         self.sync()
-        return self.session.metadata.processed_items
-
-    @property
-    def metadata(self) -> CheckpointMetadata:
-        """What is known besides the state."""
-        return self.session.metadata
-
-    @property
-    def items_before(self) -> int:
-        """Items that earlier runs have ticked."""
-        return self.parts.items_before
+        return self.metadata.processed_items
 
     @property
     def costs(self) -> SaveCosts:
         """What saving has cost, over all runs."""
         return self.session.costs
-
-    @property
-    def run_number(self) -> int:
-        """1 in the first run of the operation."""
-        return self.parts.run.run
-
-    @property
-    def last_run(self) -> Run | None:
-        """The run before this one, as the history keeps it."""
-        return self.parts.last_run
-
-    @property
-    def pace_before(self) -> dict[str, Any] | None:
-        """What a reporter learned of the pace in the last run; None if nobody watched."""
-        return self.parts.saved.pace
 
     @property
     def margin_seconds(self) -> float:
@@ -151,6 +127,11 @@ class Operation:
         return self.parts.quota.looks(now=now)
 
     @property
+    def location(self) -> Path | str:
+        """Where the checkpoint lies, or will."""
+        return self.writer.location
+
+    @property
     def directory(self) -> str:
         """What a command must be told to find the checkpoint; "" for nothing."""
         return self.writer.directory
@@ -159,11 +140,11 @@ class Operation:
         """Bring the metadata up to date."""
         loops = self.parts.loops
         in_loops = loops.done() if loops.views else 0
-        self.parts.metadata.processed_items = self.parts.items_before + self._count() + in_loops
+        self.metadata.processed_items = self.items_before + self._ticker.ticked + in_loops
 
     def is_owner(self) -> bool:
         """Whether this process opened it; a forked child owns nothing and writes nothing."""
-        return os.getpid() == self._owner_pid
+        return os.getpid() == self.owner_pid
 
     def check_open(self) -> None:
         """Refuse to go on once the operation is released: another process may own it by now.
@@ -188,14 +169,15 @@ class Operation:
         If this raises, nothing is owned any more.
         """
         try:
-            token = current.set_current(checkpoint)
+            token = current.CHECKPOINT.set(checkpoint)
             self._stack.callback(current.reset_current, token)
             self._is_listening = signals.listen(self._wake)
             if self._is_listening:
                 self._stack.callback(signals.unlisten, self._wake)
             for each in self._observers:
                 each.opened(self)
-            yield from self.wait_if_exhausted()
+            if self.parts.saved.budget is not None:
+                yield from self.wait_if_exhausted()
         except BaseException as error:
             name_directory(error, self.writer)
             self.release()
@@ -214,7 +196,7 @@ class Operation:
         self.sync()
         for each in self._watching:
             each.checking_in(self)
-        if self._stop is not None or (self._is_listening and signals.received() is not None):
+        if self._stop is not None or (self._is_listening and signals.wish.number is not None):
             yield from self._stop_if_asked()
         if self.writer.job is not None or self.writer.compaction is not None:
             self._note_finished_saves()
@@ -297,13 +279,8 @@ class Operation:
 
     def _capture(self, decision: Decision, *, is_last: bool = False) -> Save:
         self.sync()
-        return self.parts.capture(
-            decision,
-            self.session,
-            at=self.instant.utc,
-            in_flight=len(self.writer.in_flight),
-            is_last=is_last,
-        )
+        in_flight = len(self.writer.in_flight)
+        return self.parts.capture(decision, self.session, at=self.instant.utc, in_flight=in_flight, is_last=is_last)
 
     def _note_finished_saves(self) -> None:
         self.is_within = True
@@ -313,12 +290,24 @@ class Operation:
             self.is_within = False
 
     def _note_stored(self, save: Save) -> None:
-        metadata = self.session.metadata
+        metadata = self.metadata
         metadata.save_count, metadata.last_save_reason = save.values["save_count"], save.decision.reason
         self.session.stored(save.decision, save.seconds, was_sent=save.before is not None)
         _log.debug("%s: saved (%s)", self.operation_id, save.decision.reason)
+        if self.session.saves == 2:
+            self._say_what_is_lost()
         for each in self._watching:
             each.saved(self, save.decision.reason, save.seconds)
+
+    def _say_what_is_lost(self, *, at_end: bool = False) -> None:
+        """Say once that the program's results do not get into the checkpoint."""
+        advice = "" if self._is_advised or self.has_read_count else self.parts.missing_state(self._ticker.ticked)
+        seconds = self.clock.now() - self.instant.monotonic if not self.session.saves else 0.0
+        if not advice and at_end and seconds > _LONG_SECONDS and not self._ticker.ticked and not self.parts.is_used:
+            advice = "nothing was ticked, so nothing was saved; loop over cp.remaining(items), or call cp.tick()"
+        if advice:
+            self._is_advised = True
+            _log.warning("%s: %s", self.operation_id, advice)
 
     def _note_failed(self, saves: Sequence[Save]) -> None:
         self.session.failed([save.before for save in saves if save.before is not None])
@@ -327,9 +316,9 @@ class Operation:
         """The sink *path*, cut back to what is saved of it. Before the first row, a save tells that rows may come."""
         self.check_open()
         sink: Sink[Any] = yield lambda: self.parts.sinks.open(path, mode, existing)
-        if not self.parts.sinks.is_announced(sink):
+        if not sink.is_announced:
             yield from self.save(f"Output: {os.fspath(path)}")
-            self.parts.sinks.note_announced(sink)
+            sink.is_announced = True
         return sink
 
     # -- the API's quota
@@ -338,10 +327,6 @@ class Operation:
         """Learn from *response* what is left of the quota; the strategy is asked before the next item."""
         if self.parts.quota.observe(response, self.session, now=self.clock.utc().timestamp()):
             self._wake()
-
-    def has_quota(self, in_flight: int | None, more: int = 1) -> bool:
-        """Whether *more* requests are left beyond those *in_flight*. See :meth:`Quota.has_room`."""
-        return self.parts.quota.has_room(in_flight, more, now=self.clock.utc().timestamp())
 
     def wait_if_exhausted(self) -> Steps[None]:
         """Save and wait, or raise, if the quota is used up.
@@ -353,7 +338,7 @@ class Operation:
         if limit is None or limit.reset_at is None:
             return
         policy = self.options.on_exhausted
-        if self.session.saves or self.processed_items > self.parts.items_before:
+        if self.session.saves or self.processed_items > self.items_before:
             yield from self.save(f"Rate-limit: {limit.resource or 'quota'} is used up")
         answer = policy(limit) if callable(policy) else policy
         if answer == "raise":
@@ -366,7 +351,7 @@ class Operation:
         fresh_at = limit.reset_at + self.parts.quota.margin_seconds
         whom = limit.host or limit.resource
         try:
-            while not self._is_ending:
+            while not self.is_ending:
                 self.instant = instant(self.clock)
                 left = fresh_at - self.instant.epoch
                 if left <= 0:
@@ -385,7 +370,7 @@ class Operation:
 
     def _stop_if_asked(self) -> Steps[None]:
         is_main = threading.current_thread() is threading.main_thread()
-        number = signals.received() if self._is_listening else None
+        number = signals.wish.number if self._is_listening else None
         if number is None and not is_main:
             number = self._stop  # the main thread was faster
         if number is None:
@@ -409,14 +394,11 @@ class Operation:
             plan = _WHEN_WOKEN
         seconds = min(plan.seconds, DRAW_SECONDS) if self._watching else plan.seconds
         if seconds < _FOR_EVER:
+            self._alarm = self._alarm or Alarm(self.clock, self._wake)
             self._alarm.ring_within(seconds)
         return plan.items
 
     # -- close
-
-    def end_waits(self) -> None:
-        """The block has ended: whoever still waits for a quota has the turn that is needed to close."""
-        self._is_ending = True
 
     def close(self, error: BaseException | None) -> Steps[bool]:
         """Finish, or save what *error* leaves. Who ticks after that is told so."""
@@ -435,12 +417,13 @@ class Operation:
         Raises:
             KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came, and this thread had no tick to see it at.
         """
-        self._alarm.cancel()
+        self._cancel_alarm()
         self.sync()
         if self._stop is not None and self._has_stopped_threads:
             error = signals.error_for(self._stop)
             yield from self.interrupt(error)
             raise error
+        self._say_what_is_lost(at_end=True)
         is_final = yield from self._finalize()
         if self._is_listening:
             signals.act()
@@ -471,11 +454,14 @@ class Operation:
             return f"Stopped: this run did not come to {unmet[0]}"
         if self.parts.failed:
             return f"Failed items: {len(self.parts.failed):,}; retry_failed=True tries again"
+        total, done = self.options.total, self.processed_items
+        if total is not None and done < total:
+            return f"Stopped: {done:,} of {total:,} items are done"
         return None
 
     def interrupt(self, error: BaseException) -> Steps[bool]:
         """The block was left by *error*: save what was ticked. Whether that worked; if not, *error* gets a note."""
-        self._alarm.cancel()
+        self._cancel_alarm()
         name_directory(error, self.writer)
         try:
             yield from self.save(f"Interrupted: {_name_of(error)}", is_last=True)
@@ -487,10 +473,14 @@ class Operation:
         error.add_note(f"resumable: {self.operation_id!r} is saved at item {self.processed_items:,}{how}")
         return True
 
+    def _cancel_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+
     def release(self) -> None:
         """Let go of the operation, the signals, and the place of the current checkpoint."""
         try:
-            self._alarm.cancel()
+            self._cancel_alarm()
         finally:
             if self.is_owner():
                 self._is_closed = True

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import tenacity
 
+from .. import _retry
 from .._errors import InputChangedError
 from .._json import check, decode, encode
 from .._runtime.clock import Clock, system_clock
 from .._strategies import SaveStrategy
 from .._text import command_for
 from ..stores import CheckpointStore
-from .quota import OnExhausted
+from .quota import OnExhausted, check_policy
+
+
+class Ticker(Protocol):
+    """Counts the items that are ticked by hand in this run: a checkpoint."""
+
+    ticked: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,8 +61,8 @@ class Options:
             raise ValueError(f"total must be >= 0, not {self.total!r}")
         if self.state_type is not None and not isinstance(self.state_type, type):
             raise TypeError(f"state must be a type, such as a dataclass, not {self.state_type!r:.80}")
-        if self.retry is not None and not isinstance(self.retry, tenacity.BaseRetrying):
-            raise TypeError(f"retry must be a policy such as tenacity.Retrying(...), not {self.retry!r:.80}")
+        _retry.check_policy(self.retry)
+        check_policy(self.on_exhausted)
         if self.arguments is not None:
             self.arguments = _as_they_come_back(self.arguments)
 

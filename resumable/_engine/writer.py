@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -41,8 +43,8 @@ _WRITE_BESIDE_FROM = 1 << 18
 """Documents from this size on are written in the background."""
 _APPEND_BESIDE_FROM = 1 << 13
 """Journal records from this size on are written in the background; shorter ones only behind others."""
-_MOST_AHEAD = 32 << 20
-"""When more bytes than this are in flight, the loop waits for the medium."""
+_MOST_BYTES, _MOST_SAVES, _MOST_SECONDS = 32 << 20, 16, 1.0
+"""When more than this is in flight, or since longer, the loop waits for the medium: a strategy's word holds."""
 _TOGETHER = 8
 """At most this many saves in one batch, so that the loop soon hears of the first."""
 _FRAME = 64
@@ -55,7 +57,7 @@ class Writer:
     """Loads and saves one operation. Not thread-safe: its owner takes turns.
 
     Args:
-        uses_journal: Whether a save may be a journal record.
+        is_by_hand: Whether a manager's calls are saved, and no run: each save is a whole document then.
         works_beside: Whether threads may write while the loop goes on.
         wake: Called, from a thread, when :meth:`poll` has something to find.
 
@@ -69,16 +71,18 @@ class Writer:
         store: CheckpointStore,
         operation_id: str,
         *,
-        uses_journal: bool = True,
+        is_by_hand: bool = False,
         works_beside: bool = True,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         self.store = store
         self.operation_id = operation_id
         self._traits = store.traits
-        self._uses_journal = uses_journal and store.traits.takes_journal
+        self._is_by_hand = is_by_hand
+        self._uses_journal = store.traits.takes_journal and not is_by_hand
         self._works_beside = works_beside
-        self._threads = Threads(wake)
+        self._wake = wake
+        self._threads: Threads | None = None
         self.on_stored: Callable[[Save], None] = lambda save: None
         self.on_failed: Callable[[Sequence[Save]], None] = lambda saves: None
         self._lease: Lease | None = None
@@ -158,7 +162,8 @@ class Writer:
 
     def release(self) -> None:
         """Let go of the operation and the threads. Nothing may be under way."""
-        self._threads.close()
+        if self._threads is not None:
+            self._threads.close()
         if self._lease is not None:
             self._lease.release()
 
@@ -281,13 +286,13 @@ class Writer:
 
     def _send(self, save: Save) -> None:
         self._commit(save)
-        save.status = "sent"
+        save.status, save.sent_at = "sent", time.monotonic()
         self.in_flight.append(save)
 
     def _summary(self, save: Save) -> bytes:
         if not self._traits.keeps_summary:
             return b""
-        return summary_of(CheckpointMetadata.from_dict(save.values), at=save.at, is_by_hand=not self._uses_journal)
+        return summary_of(CheckpointMetadata.from_dict(save.values), at=save.at, is_by_hand=self._is_by_hand)
 
     # -- journal records
 
@@ -365,7 +370,7 @@ class Writer:
         document, at = save.document, save.position
         assert document is not None
         assert at is not None
-        future = self._threads.start(lambda: self._stage(document, at))
+        future = self._beside(lambda: self._stage(document, at))
         self.compaction = Compaction(document, self._journal_size, future)
 
     def _stage(self, document: Document, at: Position) -> Callable[[bytes], None]:
@@ -401,7 +406,11 @@ class Writer:
     def _start(
         self, work: Callable[[], R], then: Callable[[R], None], saves: list[Save], *, is_short: bool = True
     ) -> None:
-        self.job = Job(self._threads.start(work), then, saves, is_short)
+        self.job = Job(self._beside(work), then, saves, is_short)
+
+    def _beside(self, work: Callable[[], R]) -> Future[tuple[R, float]]:
+        self._threads = self._threads or Threads(self._wake)
+        return self._threads.start(work)
 
     def poll(self, *, for_compaction: bool = True) -> None:
         """Take note of what the threads have finished.
@@ -464,9 +473,14 @@ class Writer:
             yield job.future.exception  # waits
             self.poll(for_compaction=for_compaction)
 
+    def _is_behind(self) -> bool:
+        if self._bytes_in_flight > _MOST_BYTES or len(self.in_flight) >= _MOST_SAVES:
+            return True
+        return bool(self.in_flight) and time.monotonic() - self.in_flight[0].sent_at > _MOST_SECONDS
+
     def _wait_for_room(self) -> Steps[None]:
         """Wait until not too much is in flight to a slow medium."""
-        while self.job is not None and self._bytes_in_flight > _MOST_AHEAD:
+        while self.job is not None and self._is_behind():
             yield self.job.future.exception  # waits
             self.poll()
 

@@ -1,1 +1,9 @@
-"""The bytes of a checkpoint: how they are written, read, checked, mended and migrated."""
+"""The bytes of a checkpoint: how they are written, read, checked, mended and migrated.
+
+Read ``document`` first, the snapshot, then ``journal``, the saves since, and ``sections``, what of them is the
+library's own. ``restore`` makes a checkpoint of them again; ``migrations`` brings old documents up to date, and
+``typed`` gives the state the user's types. For damage: ``files`` finds what lies there, ``verify`` says what is still
+good, ``repair`` goes back to it.
+"""
+
+__all__ = ["document", "files", "journal", "migrations", "repair", "restore", "sections", "typed", "verify"]

@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from .._json import decode, encode
 
-R = TypeVar("R")
+Beside = Callable[[Callable[[], bool]], Callable[[], bool]]
 
 VERSION = "2.0"
 INDENT_UP_TO = 8192
@@ -63,29 +64,15 @@ def sign(head: dict[str, Any], state: Iterable[bytes], tail: dict[str, Any]) -> 
 
 
 def indented(document: bytes) -> bytes:
-    """The same document for people to read."""
+    """Lay *document* out for people to read."""
     return msgspec.json.format(document, indent=2) + b"\n"
 
 
-def digest_of(document: dict[str, Any]) -> str:
-    """The digest that a decoded document carries, "" if none."""
-    internal = document.get("resumable")
-    return str(internal.get("digest", "")) if isinstance(internal, dict) else ""
-
-
-def in_place(work: Callable[[], R]) -> Callable[[], R]:
-    """Do *work* here and now; what comes back gives its result."""
-    result = work()
-    return lambda: result
-
-
-def decode_document(
-    raw: bytes, beside: Callable[[Callable[[], bool]], Callable[[], bool]] = in_place
-) -> dict[str, Any]:
+def decode_document(raw: bytes, beside: Beside | None = None) -> dict[str, Any]:
     """A document out of *raw*, its digest checked where it has one.
 
     Args:
-        beside: Does something while the document is parsed, if it can; see :func:`in_place`.
+        beside: Begins to check the digest while the document is parsed; what it returns waits for the answer.
 
     Raises:
         ValueError: With the reason, for a person, why these bytes are not a document.
@@ -93,7 +80,9 @@ def decode_document(
     if len(raw) > MAX_BYTES:
         raise ValueError(f"it is larger than {MAX_BYTES >> 20} MiB")
     if _ends_with_digest(raw):
-        is_right = beside(lambda: _is_digest_right(raw))
+        is_right: Callable[[], bool] = partial(_is_digest_right, raw)
+        if beside is not None:
+            is_right = beside(is_right)
         try:
             document = _parse(raw, decode)
         finally:
@@ -198,6 +187,8 @@ def refuse_unknown(raw: bytes) -> None:
     if match is None:
         return
     version = match.group(1).decode(errors="replace")
+    if version == VERSION:
+        return
     if version.endswith(_ENCRYPTED):
         raise UnknownFormatError(
             "it is encrypted; open it with EncryptedStore and its key (the command line takes --key-file)"

@@ -117,7 +117,7 @@ def read(file: FileFound) -> None:
 
 
 def operation_id_of(base: Path, files: list[FileFound]) -> str:
-    """As the files tell it, one that fits their name before others: a bit makes ``Job`` of ``job``."""
+    """Which id the files tell of, one that fits their name before others: a bit makes ``Job`` of ``job``."""
     told = [found for file in files if (found := _told_by(file)) is not None]
     fitting = (found for found in told if base.name in names_for(found))
     return next(fitting, told[0] if told else base.name[len(PREFIX) : -len(SUFFIX)])

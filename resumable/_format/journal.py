@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from bisect import bisect_right
+from operator import itemgetter
+from typing import Any
+
+import msgspec
 
 from .._json import decode
 from .document import UnknownFormatError, is_newer, newer
@@ -23,22 +26,21 @@ FORMAT = 2
 _HEADED = 1
 """The format whose journals begin with a header."""
 _MAX_PREFIX = 32
-_PREFIX = re.compile(rb"([1-9]\d{0,18}) [0-9a-f]{8} ")
+_PREFIX = re.compile(rb"([1-9]\d{0,18}) ([0-9a-f]{8}) ")
 _BEGINNING = re.compile(rb"([1-9]\d{0,18}( [0-9a-f]{0,8}| [0-9a-f]{8} (\{.*)?)?)?", re.DOTALL)
 """As much of a line as there is."""
 _SAVE = re.compile(rb'\d [0-9a-f]{8} \{"seq":')
 """How a save of format 2 begins. JSON cannot hold it within a text, where the quotes are escaped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(msgspec.Struct, frozen=True):
     """Where a chain of saves stands: after the save *sequence*, whose line has *crc*."""
 
     sequence: int
     crc: int
 
 
-class SnapshotFacts(NamedTuple):
+class SnapshotFacts(msgspec.Struct, frozen=True):
     """What a snapshot tells of the journal that goes on from it.
 
     Attributes:
@@ -52,8 +54,7 @@ class SnapshotFacts(NamedTuple):
     crc: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class JournalContent:
+class JournalContent(msgspec.Struct, frozen=True):
     """A journal as read.
 
     Attributes:
@@ -75,8 +76,9 @@ class JournalContent:
     @property
     def newest(self) -> int:
         """The highest number that a save or a snapshot was given, as far as these lines tell; else 0."""
-        name = "fold" if self.header else "seq"
-        return max((n for record in self.records if type(n := record.get(name)) is int), default=0)
+        if not self.header:
+            return int(self.records[-1]["seq"]) if self.records else 0
+        return max((n for record in self.records if type(n := record.get("fold")) is int), default=0)
 
 
 # -- write ------------------------------------------------------------------------------------------------------------
@@ -108,44 +110,36 @@ def read(raw: bytes) -> JournalContent | None:
     header: dict[str, Any] = {}
     records: list[dict[str, Any]] = []
     ends: list[int] = []
-    position, crc, damage = 0, 0, ""
+    position, crc, last, damage = 0, 0, 0, ""
     while position < len(raw):
         found = _read_line(raw, position, crc if header else 0)
         if found is None or (position == 0 and not found[0]):
             damage = "" if _is_torn(raw, position) else f"its line at byte {position} is damaged"
             break
         record, end, its_crc = found
+        number, after = record.get("seq", 0), record.get("after")
         if position == 0 and "seq" not in record:
             header = record
-        elif not header and not _follows(record, records, crc):
-            damage = f"its line at byte {position} does not go on from the line before it"
-            break
-        else:
+        elif header or (type(number) is type(after) is int and number > last and (after == crc or not records)):
             records.append(record)
             ends.append(end)
-        position, crc = end, its_crc
+        else:
+            damage = f"its line at byte {position} does not go on from the line before it"
+            break
+        position, crc, last = end, its_crc, number
     if position == 0 and not damage:
         return None
     return JournalContent(header, records, ends, position, crc, damage)
 
 
-def _follows(record: dict[str, Any], before: list[dict[str, Any]], crc: int) -> bool:
-    """Whether *record* is numbered, and goes on from the line before it, which has *crc*."""
-    sequence, after = record.get("seq"), record.get("after")
-    if type(sequence) is not int or type(after) is not int or sequence < 1:
-        return False
-    return not before or (after == crc and sequence > before[-1]["seq"])
-
-
 def _read_line(raw: bytes, start: int, crc: int) -> tuple[dict[str, Any], int, int] | None:
-    prefix = raw[start : start + _MAX_PREFIX].split(b" ", 2)
-    if len(prefix) < 3 or not prefix[0].isdigit() or len(prefix[1]) != 8 or prefix[0].startswith(b"0"):
+    prefix = _PREFIX.match(raw, start)
+    if prefix is None:
         return None
-    body = start + len(prefix[0]) + 10
-    end = body + int(prefix[0])
-    record = raw[body:end]
+    end = prefix.end() + int(prefix[1])
+    record = raw[prefix.end() : end]
     crc = zlib.crc32(record, crc)
-    if raw[end : end + 1] != b"\n" or b"%08x" % crc != prefix[1]:
+    if raw[end : end + 1] != b"\n" or crc != int(prefix[2], 16):
         return None
     try:
         value = decode(record)
@@ -221,26 +215,25 @@ def saves_for(content: JournalContent, snapshot: SnapshotFacts) -> list[dict[str
         UnknownFormatError: A newer release wrote the journal.
         ValueError: The journal is damaged, or of another operation.
     """
-    check_format(content)
+    if content.header:
+        check_format(content.header)
     if content.damage:
         good = len(content.records)
         raise ValueError(f"its journal is damaged: {content.damage}; the {good} saves before that are good")
     if content.header:
         return _saves_after_header(content, snapshot)
-    saves = [record for record in content.records if record["seq"] > snapshot.generation]
+    saves = content.records[bisect_right(content.records, snapshot.generation, key=itemgetter("seq")) :]
     return saves if saves and saves[0]["after"] == snapshot.crc else []
 
 
-def check_format(content: JournalContent) -> None:
-    """Make sure that this release can read a journal.
+def check_format(header: dict[str, Any]) -> None:
+    """Make sure that this release can read a journal that begins with *header*.
 
     Raises:
         UnknownFormatError: A newer one wrote it.
         ValueError: Its format is none at all.
     """
-    if not content.header:
-        return
-    found = content.header.get("journal")
+    found = header.get("journal")
     if is_newer(found, str(FORMAT)):
         raise _unknown(found)
     if found != _HEADED:
@@ -259,11 +252,13 @@ def noted_crc(note: Any) -> int | None:
     """
     if note is None:
         return None
-    if isinstance(note, dict) and is_newer(note.get("format"), str(FORMAT)):
-        raise _unknown(note["format"])
-    if not isinstance(note, dict) or note.get("format") != FORMAT or type(note.get("crc")) is not int:
-        raise ValueError(f"its note of where its journal goes on is malformed ({note!r:.80})")
-    return int(note["crc"])
+    if isinstance(note, dict):
+        found, crc = note.get("format"), note.get("crc")
+        if found == FORMAT and type(crc) is int:
+            return crc
+        if is_newer(found, str(FORMAT)):
+            raise _unknown(found)
+    raise ValueError(f"its note of where its journal goes on is malformed ({note!r:.80})")
 
 
 def _unknown(found: object) -> UnknownFormatError:

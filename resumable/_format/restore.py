@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any
+
+import msgspec
 
 from .._durable.changes import Replay
 from .._errors import CheckpointCorruptError
@@ -17,15 +20,19 @@ from .._loops.view import FIELDS
 from .._models import CheckpointData, CheckpointMetadata, check_metadata
 from .._runtime.interpreter import collector_paused
 from ..stores import CheckpointStore, Lease, Stored
-from .document import VERSION, UnknownFormatError, decode_document, digest_of, in_place, is_newer, newer, refuse_unknown
+from .document import VERSION, Beside, UnknownFormatError, decode_document, is_newer, newer, refuse_unknown
 from .journal import Position, SnapshotFacts, noted_crc, position_after, saves_for
 from .journal import read as read_journal
 from .migrations import is_legacy, migrate
-from .sections import OF_THE_SNAPSHOT, Sections, read_sections
+from .sections import Sections, read_sections
+
+_COLLECT_LATER_FROM = 1 << 16
+"""While so many bytes are parsed, the garbage collector would only look in vain."""
+_BESIDE_FROM = 1 << 22
+"""The digest of so many bytes is worth a thread."""
 
 
-@dataclass(slots=True)
-class Restored:
+class Restored(msgspec.Struct):
     """A checkpoint as found, and what the next save must know to build upon it.
 
     Attributes:
@@ -40,29 +47,14 @@ class Restored:
     data: CheckpointData
     snapshot: SnapshotFacts
     size: int
-    sections: Sections = field(default_factory=Sections)
+    sections: Sections = msgspec.field(default_factory=Sections)
     position: Position | None = None
     newest: int = 0
     journal_bytes: int = 0
     location: Path | str = ""
 
-    @property
-    def generation(self) -> int:
-        """Number of the last save that the snapshot holds; 0 if another tool wrote it."""
-        return self.snapshot.generation
 
-    @property
-    def digest(self) -> str:
-        """Of the snapshot."""
-        return self.snapshot.digest
-
-
-def from_snapshot(
-    raw: bytes,
-    operation_id: str,
-    now: datetime,
-    beside: Callable[[Callable[[], bool]], Callable[[], bool]] = in_place,
-) -> Restored:
+def from_snapshot(raw: bytes, operation_id: str, now: datetime, beside: Beside | None = None) -> Restored:
     """A checkpoint out of a document of any version, its sections not yet checked.
 
     Args:
@@ -74,37 +66,36 @@ def from_snapshot(
     """
     refuse_unknown(raw)
     document = decode_document(raw, beside)
-    if is_legacy(document):
-        document = migrate(document, operation_id, modified_at=now)
     version = document.get("version")
     if version != VERSION:
-        if is_newer(version):  # which does not stand first in it
+        if is_legacy(document):
+            document = migrate(document, operation_id, modified_at=now)
+        elif is_newer(version):  # which does not stand first in it
             raise UnknownFormatError(newer("version", version, f"{VERSION} and 1.0"))
-        raise ValueError(f"it has version {version!r}; this program reads {VERSION} and 1.0")
+        else:
+            raise ValueError(f"it has version {version!r}; this program reads {VERSION} and 1.0")
     found = document.get("operation_id")
     if found != operation_id:
         raise ValueError(f"it is the checkpoint of another operation, {found!r}")
+    state, metadata = document.get("state", {}), document.get("metadata", {})
     internal = document.get("resumable") or {}
-    data = CheckpointData(
-        operation_id=operation_id,
-        state=_object(document, "state"),
-        metadata=_metadata(_object(document, "metadata")),
-        created_at=instant(document.get("created_at")),
-        last_updated=instant(document.get("last_updated")),
-        internal={name: value for name, value in internal.items() if name not in OF_THE_SNAPSHOT},
-    )
-    generation = internal.get("generation", 0)
+    if not (type(state) is type(metadata) is type(internal) is dict):
+        raise ValueError("its 'state', 'metadata' or 'resumable' is not a JSON object")
+    check_metadata(metadata)
+    generation = internal.pop("generation", 0)
     if type(generation) is not int or generation < 0:
         raise ValueError(f"its generation is {generation!r}")
-    snapshot = SnapshotFacts(operation_id, generation, digest_of(document), noted_crc(internal.get("journal")))
+    crc = noted_crc(internal.pop("journal", None))
+    snapshot = SnapshotFacts(operation_id, generation, internal.pop("digest", ""), crc)
+    data = CheckpointData(
+        operation_id=operation_id,
+        state=state,
+        metadata=CheckpointMetadata.from_dict(metadata),
+        created_at=instant(document.get("created_at")),
+        last_updated=instant(document.get("last_updated")),
+        internal=internal,
+    )
     return Restored(data, snapshot, len(raw), position=position_after(None, snapshot, 0), newest=generation)
-
-
-def _object(document: dict[str, Any], name: str) -> dict[str, Any]:
-    value = document.get(name, {})
-    if not isinstance(value, dict):
-        raise ValueError(f"its {name!r} is not a JSON object")
-    return value
 
 
 def check_sections(restored: Restored) -> None:
@@ -123,11 +114,6 @@ def check_sections(restored: Restored) -> None:
             raise ValueError(f"$.state.{name} is no set: a member is an array or an object")
 
 
-def _metadata(values: dict[str, Any]) -> CheckpointMetadata:
-    check_metadata(values)
-    return CheckpointMetadata.from_dict(values)
-
-
 def instant(text: Any) -> datetime:
     """A UTC instant out of an ISO 8601 stamp; one that names no zone is taken as UTC.
 
@@ -144,6 +130,18 @@ def instant(text: Any) -> datetime:
 # -- the journal ------------------------------------------------------------------------------------------------------
 
 
+class _Save(msgspec.Struct):
+    """One save of a journal: what changed since the save before, and the metadata."""
+
+    at: Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\d")]
+    metadata: dict[str, Any] = {}
+    deleted: list[str] = msgspec.field(default_factory=list, name="del")
+    set: dict[str, Any] = {}
+    collections: dict[str, Any] = {}
+    resumable: dict[str, Any] = {}
+    loops: dict[str, dict[str, Any]] = {}
+
+
 def replay(restored: Restored, raw: bytes) -> None:
     """Put the saves that journal *raw* holds on top of the snapshot.
 
@@ -153,61 +151,53 @@ def replay(restored: Restored, raw: bytes) -> None:
     """
     content = read_journal(raw)
     saves = saves_for(content, restored.snapshot) if content is not None else []
-    try:
-        _apply_all(restored.data, saves)
-    except (TypeError, AttributeError, LookupError) as error:
-        raise ValueError(f"a save in its journal is malformed ({error})") from error
+    if saves:
+        try:
+            _apply_all(restored.data, msgspec.convert(saves, list[_Save]))
+        except (msgspec.ValidationError, TypeError, AttributeError, LookupError) as error:
+            raise ValueError(f"a save in its journal is malformed ({error})") from error
     restored.position = position_after(content, restored.snapshot, len(raw))
     if content is not None:
         restored.newest = max(restored.newest, content.newest)
         restored.journal_bytes = content.good_bytes if saves or restored.position is not None else 0
 
 
-def _apply_all(data: CheckpointData, records: list[dict[str, Any]]) -> None:
+def _apply_all(data: CheckpointData, saves: list[_Save]) -> None:
+    check_metadata(*map(attrgetter("metadata"), saves))
     replays: dict[str, Replay] = {}
     loops: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        _apply(data, record, replays, loops)
-    _finish(data, replays, loops)
+    for save in saves:
+        _apply(data, save, replays)
+        for name, changes in save.loops.items():
+            loops.setdefault(name, []).append(changes)
+    for name, replay in replays.items():
+        data.state[name] = replay.result()
+    if loops:
+        saved = msgspec.convert(data.internal.get("loops", {}), dict[str, dict[str, Any]])
+        for name, news in loops.items():
+            if news[-1].get("gone"):
+                saved.pop(name, None)
+            else:
+                saved[name] = _merged_loop(saved.get(name), news)
+        data.internal["loops"] = saved
+    last = saves[-1]
+    data.metadata, data.last_updated = CheckpointMetadata.from_dict(last.metadata), instant(last.at)
 
 
-def _apply(
-    data: CheckpointData,
-    record: dict[str, Any],
-    replays: dict[str, Replay],
-    loops: dict[str, list[dict[str, Any]]],
-) -> None:
+def _apply(data: CheckpointData, save: _Save, replays: dict[str, Replay]) -> None:
     state = data.state
-    for name in record.get("del", ()):
+    for name in save.deleted:
         state.pop(name, None)
         replays.pop(name, None)
-    for name, value in _object(record, "set").items():
+    for name, value in save.set.items():
         state[name] = value
         replays.pop(name, None)
-    for name, change in _object(record, "collections").items():
+    for name, change in save.collections.items():
         if name not in replays:
             replays[name] = Replay(state.get(name))
             state.setdefault(name, None)  # it keeps its place among the others
         replays[name].apply(change)
-    for name, section in _object(record, "resumable").items():
-        data.internal[name] = section
-    for name, changes in _object(record, "loops").items():
-        loops.setdefault(name, []).append(changes)
-    data.metadata = _metadata(_object(record, "metadata"))
-    data.last_updated = instant(record.get("at"))
-
-
-def _finish(data: CheckpointData, replays: dict[str, Replay], loops: dict[str, list[dict[str, Any]]]) -> None:
-    for name, replay in replays.items():
-        data.state[name] = replay.result()
-    saved = _object(data.internal, "loops")
-    for name, changes in loops.items():
-        if changes[-1].get("gone"):
-            saved.pop(name, None)
-        else:
-            saved[name] = _merged_loop(saved.get(name), changes)
-    if saved:
-        data.internal["loops"] = saved
+    data.internal.update(save.resumable)
 
 
 def _merged_loop(saved: dict[str, Any] | None, changes: list[dict[str, Any]]) -> dict[str, Any]:
@@ -220,11 +210,6 @@ def _merged_loop(saved: dict[str, Any] | None, changes: list[dict[str, Any]]) ->
 
 
 # -- out of a store ---------------------------------------------------------------------------------------------------
-
-R = TypeVar("R")
-
-_BESIDE_FROM = 1 << 22
-"""The digest of so many bytes is worth a thread."""
 
 
 def restore(store: CheckpointStore, operation_id: str, *, now: datetime, lease: Lease | None = None) -> Restored | None:
@@ -248,40 +233,43 @@ def restored_from(stored: Stored, store: CheckpointStore, operation_id: str, *, 
     Raises:
         CheckpointCorruptError: It is no checkpoint of this operation.
     """
-    is_good_alone = False  # without its journal
+    snapshot, journal = stored.snapshot, stored.journal
+    is_large = len(snapshot) + len(journal) >= _COLLECT_LATER_FROM
     try:
-        with collector_paused():
-            beside = _beside if len(stored.snapshot) >= _BESIDE_FROM else in_place
-            restored = from_snapshot(stored.snapshot, operation_id, now, beside)
+        with collector_paused() if is_large else contextlib.nullcontext():
+            restored = from_snapshot(snapshot, operation_id, now, _beside if len(snapshot) >= _BESIDE_FROM else None)
+            if restored.snapshot.generation and journal:
+                replay(restored, journal)
             check_sections(restored)
-            if restored.generation and stored.journal:
-                is_good_alone = True
-                replay(restored, stored.journal)
-                check_sections(restored)
     except ValueError as error:
-        previous = None
-        if is_good_alone and isinstance(stored.location, Path):
-            previous = str(stored.location)
-        elif not is_good_alone:
-            previous = good_previous(store, operation_id, now)
         # What may be good is not to be replaced by an older one.
-        offered = None if isinstance(error, UnknownFormatError) else previous
-        raise CheckpointCorruptError(operation_id, str(stored.location), str(error), offered) from None
+        is_unknown = isinstance(error, UnknownFormatError)
+        previous = None if is_unknown else _way_back(stored, store, operation_id, now)
+        raise CheckpointCorruptError(operation_id, str(stored.location), str(error), previous) from None
     restored.location = stored.location
     return restored
 
 
-def _beside(work: Callable[[], R]) -> Callable[[], R]:
+def _beside(work: Callable[[], bool]) -> Callable[[], bool]:
     """Do *work* in a thread. Hashing, it leaves the interpreter to the parser."""
-    results: list[R] = []
+    results: list[bool] = []
     thread = threading.Thread(target=lambda: results.append(work()), name="resumable-digest")
     thread.start()
 
-    def result() -> R:
+    def result() -> bool:
         thread.join()
         return results[0] if results else work()
 
     return result
+
+
+def _way_back(stored: Stored, store: CheckpointStore, operation_id: str, now: datetime) -> str | None:
+    """Path of the snapshot, if it is good without its journal; else of the one before."""
+    try:
+        check_sections(from_snapshot(stored.snapshot, operation_id, now))
+    except ValueError:
+        return good_previous(store, operation_id, now)
+    return str(stored.location) if isinstance(stored.location, Path) else None
 
 
 def good_previous(store: CheckpointStore, operation_id: str, now: datetime) -> str | None:

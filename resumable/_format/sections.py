@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
@@ -11,8 +10,6 @@ import msgspec
 from .._json import encode
 from .._models import CheckpointMetadata, SaveCosts
 
-OF_THE_SNAPSHOT = frozenset({"generation", "journal", "digest"})
-"""Names in it that tell of the document itself, and are no sections."""
 _LONGEST_REASON = 120
 
 
@@ -51,7 +48,7 @@ class ListedSections(msgspec.Struct):
     """The sections that a list of operations is made of. None means that there is no such section."""
 
     history: list[Run] = []
-    elapsed: float | None = None
+    elapsed: Annotated[float, msgspec.Meta(ge=0, lt=1e15)] | None = None
     failed: dict[str, list[tuple[str | int, str]]] | None = None
 
 
@@ -77,7 +74,7 @@ class Sections(ListedSections):
     pace: dict[str, Any] | None = None
     costs: SaveCosts | None = None
     arguments: dict[str, Any] = {}
-    others: dict[str, Any] = {}
+    others: dict[str, Any] = msgspec.field(default_factory=dict, name="")
     loops: dict[str, dict[str, Any]] = {}
     collections: dict[str, Literal["mapping", "set", "log"]] = {}
 
@@ -101,22 +98,18 @@ _LEFT_OUT_IF_EMPTY = frozenset({"history", "sinks", "arguments", "loops", "colle
 _KNOWN = frozenset(Sections.__struct_fields__) - {"others"}
 
 
-def read_sections(internal: Mapping[str, Any]) -> Sections:
-    """The sections in a decoded ``resumable``.
+def read_sections(internal: dict[str, Any]) -> Sections:
+    """The sections in a decoded ``resumable``, without what tells of the document itself.
 
     Raises:
         ValueError: One is not what it should be. With the reason, for a person.
     """
-    elapsed = internal.get("elapsed")
-    if elapsed is not None and (type(elapsed) not in (int, float) or not 0 <= elapsed < 1e15):
-        raise ValueError(f"its elapsed time is {elapsed!r}")
     try:
-        sections = msgspec.convert({name: internal[name] for name in _KNOWN & internal.keys()}, Sections)
+        sections = msgspec.convert(internal, Sections)
     except msgspec.ValidationError as error:
-        if "`$.costs" in str(error):
-            raise ValueError(f"its record of what saves cost is damaged: {error}") from None
         raise ValueError(f"its 'resumable' section is malformed ({error})") from None
-    sections.others = {n: section for n, section in internal.items() if n not in _KNOWN and n not in OF_THE_SNAPSHOT}
+    if not internal.keys() <= _KNOWN:
+        sections.others = {name: section for name, section in internal.items() if name not in _KNOWN}
     return sections
 
 

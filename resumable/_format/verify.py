@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+
+import msgspec
 
 from . import journal as _journal
 from .document import is_encrypted
@@ -111,7 +112,8 @@ def _look_into(journal: FileFound, operation_id: str) -> None:
     room = f", and {journal.room:,} bytes of room for more" if journal.room else ""
     journal.notes = f"{journal.saves} good saves in {content.good_bytes:,} of {len(journal.raw):,} bytes{room}"
     try:
-        _journal.check_format(content)
+        if content.header:
+            _journal.check_format(content.header)
     except ValueError as error:
         journal.notes = ""
         journal.fails(error)
@@ -157,7 +159,7 @@ def _candidates(
         return
     snapshot.notes = _told(restored)
     yield Recoverable(restored, snapshot)
-    for files, raw in _whole_journals(journals) if restored.generation else ():
+    for files, raw in _whole_journals(journals) if restored.snapshot.generation else ():
         found = _with_journal(restored, snapshot, raw, now)
         if found is not None:
             found.journals = files
@@ -179,7 +181,7 @@ def _with_journal(alone: Restored, snapshot: FileFound, raw: bytes, now: datetim
     content = _journal.read(raw)
     try:
         # What stands before the damage is good.
-        whole = dataclasses.replace(content, damage="") if content is not None else None
+        whole = msgspec.structs.replace(content, damage="") if content is not None else None
         saves = _journal.saves_for(whole, alone.snapshot) if whole is not None else []
     except ValueError:
         return None
@@ -242,7 +244,7 @@ def _problem(found: Verified, snapshots: list[FileFound], journals: list[FileFou
         return f"{previous.problem}, and takes the place of the checkpoint before: none can be saved"
     try:
         restored = from_snapshot(current.content, found.operation_id, now)
-        if restored.generation:
+        if restored.snapshot.generation:
             if journal is not None and not journal.is_readable:
                 return journal.problem
             replay(restored, journal.raw if journal is not None else b"")

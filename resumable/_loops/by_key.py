@@ -8,16 +8,13 @@ from itertools import pairwise
 from typing import Any
 
 from . import fingerprint
-from .by_position import ItemKey, Saved, opened
+from .by_position import ItemKey, Ledger, Saved, opened
 
 
-class KeyLedger:
+class KeyLedger(Ledger):
     """Done are the items with certain keys. The first item of a key counts; later ones are left out.
 
     A loop in order calls :meth:`offer` for each item; a map calls :meth:`hand_out`, and :meth:`add` at the end.
-
-    Args:
-        key: Gives an item's str or int, or names the item's field or attribute that holds it.
 
     Raises:
         InputChangedError: If *saved* was made by position.
@@ -34,7 +31,6 @@ class KeyLedger:
             raise ValueError("a saved key stands twice")
         self._handed: set[ItemKey] = set()
         self.start = self._committed = len(self._order)
-        self.total: int | None = None
 
     @property
     def done(self) -> int:
@@ -80,9 +76,6 @@ class KeyLedger:
         key = self._key_of(item)
         return key if type(key) is str or type(key) is int else _plain_key(key)
 
-    def to_dict(self, position: int) -> dict[str, Any]:
-        return self.as_now(position)()
-
     def as_now(self, position: int) -> Callable[[], dict[str, Any]]:
         order = self._order
         return lambda: {"by": "key", **packed(order[:position])}
@@ -95,12 +88,8 @@ class KeyLedger:
 
 
 def merged(saved: Saved | None, changes: Iterable[Saved]) -> dict[str, Any]:
-    """Put all *changes* on top of *saved*, in their order; giving one twice does no harm.
-
-    Raises:
-        ValueError: If they do not fit together.
-    """
-    every = [*([] if saved is None else [saved]), *changes]
+    """Put all *changes* on top of *saved*, in their order; one twice does no harm. ValueError if they do not fit."""
+    every = [*changes] if saved is None else [saved, *changes]
     if not every or any(one.get("by") != every[0].get("by") for one in every):
         raise ValueError("saved loop positions do not fit together")
     if every[0]["by"] == "key":
@@ -112,11 +101,7 @@ def merged(saved: Saved | None, changes: Iterable[Saved]) -> dict[str, Any]:
 
 
 def key_function(key: Callable[[Any], Any] | str) -> Callable[[Any], Any]:
-    """Return *key* itself, or a function that looks up the field or attribute that it names.
-
-    Raises:
-        TypeError: If it is neither.
-    """
+    """Return *key*, or a function that looks up the field or attribute that it names; TypeError if it is neither."""
     if callable(key):
         return key
     if isinstance(key, str):
@@ -145,11 +130,7 @@ def packed(keys: Sequence[ItemKey]) -> dict[str, Any]:
 
 
 def keys_from(saved: Saved) -> list[ItemKey]:
-    """Read the keys of a saved form.
-
-    Raises:
-        ValueError: If it is malformed.
-    """
+    """Read the keys of a saved form. Raises ValueError if it is malformed."""
     keys = saved.get("keys", [])
     if not isinstance(keys, list) or not all(type(key) is str or type(key) is int for key in keys):
         raise ValueError("saved keys must be a list of str and int")
@@ -170,12 +151,8 @@ def to_ranges(numbers: Iterable[int]) -> list[list[int]]:
 
 
 def from_ranges(ranges: Any) -> Iterator[int]:
-    """Give the numbers that :func:`to_ranges` wrote. They are checked first: a wrong one skips items in silence.
-
-    Raises:
-        ValueError: If *ranges* cannot have come from there, or hold a number below 0.
-    """
-    count_in_ranges(ranges)
+    """Give the numbers that :func:`to_ranges` wrote. Raises what :func:`count_in_ranges` raises."""
+    count_in_ranges(ranges)  # a wrong one would skip items in silence
     return (number for first, last in ranges for number in range(first, last + 1))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, Literal, NoReturn, Protocol
+from typing import Any, Literal, NoReturn
 
 from .._errors import InputChangedError
 from .._text import command_for
@@ -28,54 +29,47 @@ _WAYS = {
 """How a loop can be followed, and what continues it, by the word in the saved form."""
 
 
-class Ledger(Protocol):
+class Ledger(ABC):
     """Notes which items of one input are done: by position, by key, or out of order.
 
     Between two saves only :meth:`changes` is written; :func:`~.by_key.merged` puts them together again.
+
+    Attributes:
+        start: How many items were done before this run.
+        total: How many items there are, as far as the loop knows.
     """
 
     start: int
-    """How many items were done before this run."""
-    total: int | None
-    """How many items there are, as far as the loop knows."""
+    total: int | None = None
+    _samples: Samples
 
     def item_at(self, position: int) -> ItemKey:
         """Identify the item that comes after *position* done ones."""
-        ...
+        return position
 
+    @abstractmethod
     def has_done(self, item: ItemKey, position: int) -> bool:
         """Whether *item* is done, when *position* items are."""
-        ...
 
+    @abstractmethod
     def count_left(self, position: int) -> int | None:
         """How many items are left after *position* done ones; None if that is not known before the end."""
-        ...
 
-    def to_dict(self, position: int) -> dict[str, Any]:
-        """The saved form, with *position* items done over all runs."""
-        ...
-
+    @abstractmethod
     def as_now(self, position: int) -> Callable[[], dict[str, Any]]:
-        """A function that gives the saved form of this moment later, whatever is done meanwhile."""
-        ...
+        """A function that gives the saved form later, with the *position* items that are done now over all runs."""
 
     def changes(self, position: int) -> dict[str, Any]:
         """What has changed since the last :meth:`commit`."""
-        ...
+        form = self.as_now(position)()
+        return form | {"samples": self._samples.uncommitted(form["samples"])}
 
     def commit(self, changes: Saved) -> None:
         """*changes* are safely stored. Until then :meth:`changes` repeats them."""
+        self._samples.commit(changes["samples"])
 
 
-class OrderedLedger(Ledger, Protocol):
-    """A ledger for loops that do one item after the other."""
-
-    def offer(self, item: Any) -> bool:
-        """Look at the next *item* before the loop's body can change it; False if it is done already."""
-        ...
-
-
-class PositionLedger:
+class PositionLedger(Ledger):
     """Done are the first items of an input, up to a position.
 
     Raises:
@@ -83,9 +77,7 @@ class PositionLedger:
         ValueError: If *saved* cannot have come from a ledger.
     """
 
-    def __init__(
-        self, operation_id: str, items: Any, saved: Saved | None = None, fingerprint: Fingerprint = "sampled"
-    ) -> None:
+    def __init__(self, operation_id: str, items: Any, saved: Saved | None, fingerprint: Fingerprint) -> None:
         if fingerprint not in ("sampled", "full", None):
             raise ValueError(f"fingerprint must be 'sampled', 'full' or None, not {fingerprint!r}")
         saved = opened(operation_id, saved, "position")
@@ -111,6 +103,7 @@ class PositionLedger:
             self._check_indexed(items)
 
     def offer(self, item: Any) -> bool:
+        """Look at the next *item* before the loop's body can change it. True: it is to be done."""
         position = self._offered
         if self.is_sampled and position == _fingerprint.next_sampled(position):
             self._samples.add(position, item)
@@ -120,7 +113,7 @@ class PositionLedger:
         return True
 
     def see_ahead(self, items: Sequence[Any], position: int, count: int) -> None:
-        """Sample the *count* items from *position* on, before any of them is given out."""
+        """Sample the *count* items from *position* of this run on, before any of them is given out."""
         stop = min(self.start + position + count, len(items))
         # A round that a wake has cut short is looked at again: what was sampled stays out.
         position = max(self._offered, self.start + position)
@@ -141,9 +134,6 @@ class PositionLedger:
             yield one
             position = sampled + 1
 
-    def item_at(self, position: int) -> int:
-        return position
-
     def has_done(self, item: ItemKey, position: int) -> bool:
         return isinstance(item, int) and item < position
 
@@ -158,19 +148,15 @@ class PositionLedger:
         if self.is_sampled and len(items) < self.start:
             self._fail_short(len(items))
         if self.is_full:
-            deque(map(self.pass_by, islice(items, self.start)), maxlen=0)
+            self.check_passing(iter(items))
         else:
             for position, one in self._samples.expected.items():
                 self._compare(one, items[position])
             self._passed = self.start
-        self.check_passed()
+            self.check_passed()
 
     def check_passing(self, items: Iterator[Any]) -> None:
-        """Take the done part off *items* and compare it.
-
-        Raises:
-            InputChangedError: If it is not the same.
-        """
+        """Take the done part off *items*. Raises InputChangedError if it is not what it was."""
         if self.is_full:
             deque(map(self.pass_by, islice(items, self.start)), maxlen=0)
         else:
@@ -191,11 +177,7 @@ class PositionLedger:
         self._passed += 1
 
     def check_passed(self) -> None:
-        """All done items have passed by.
-
-        Raises:
-            InputChangedError: If they were not the same.
-        """
+        """All done items have passed by. Raises InputChangedError if they are not what they were."""
         if self.is_sampled and self._passed < self.start:
             self._fail_short(self._passed)
         if not self._differences and self._expected_roll not in (None, self._passed_roll):
@@ -205,8 +187,7 @@ class PositionLedger:
         self._rolls = ((self.start, self._passed_roll),)
 
     def _compare(self, expected: Sample, item: Any) -> None:
-        difference = expected.difference(item)
-        if difference is not None:
+        if (difference := expected.difference(item)) is not None:
             self._differences.append(difference)
 
     def _fail_short(self, length: int) -> NoReturn:
@@ -217,36 +198,24 @@ class PositionLedger:
         """*length* items are there now; None if that is not known."""
         if None not in (self.total, self._expected_total) and self.total != self._expected_total:
             self._differences.append(f"there were {self._expected_total:,} items, there are {self.total:,} now")
-        ways_on = [f"go on at items[{self.start}] of the new input:  remaining(..., fingerprint=None)"]
-        ways_back = [
+        ways_out = [
+            f"go on at items[{self.start}] of the new input:  remaining(..., fingerprint=None)",
             f"start over:  {command_for('rm', self._operation_id)}",
             "start over, and from then on let order and number change:  remaining(..., key=...)",
         ]
         is_over = length is not None and length <= self.start
-        raise InputChangedError(self._operation_id, self._differences, ways_back if is_over else ways_on + ways_back)
+        raise InputChangedError(self._operation_id, self._differences, ways_out[is_over:])
 
     # -- what is saved
 
-    def to_dict(self, position: int) -> dict[str, Any]:
-        return self._form(position, self._last_done(position))
-
     def as_now(self, position: int) -> Callable[[], dict[str, Any]]:
-        if self.is_full:  # what was rolled up to here is soon gone
-            form = self.to_dict(position)
-            return lambda: form
-        return partial(self._form, position, self._last_done(position))
+        if not self.is_full:
+            return partial(self._form, position, self._last_done(position))
+        # What was rolled up to here is soon gone.
+        position, rolled = self._rolled_at(position)
+        return partial(self._form, position, self._last_done(position), rolled=rolled)
 
-    def changes(self, position: int) -> dict[str, Any]:
-        form = self.to_dict(position)
-        return form | {"samples": self._samples.uncommitted(form["samples"])}
-
-    def commit(self, changes: Saved) -> None:
-        self._samples.commit(changes["samples"])
-
-    def _form(self, position: int, last: Sample | None) -> dict[str, Any]:
-        rolled: dict[str, Any] = {}
-        if self.is_full:
-            position, rolled["rolled"] = self._rolled_at(position)
+    def _form(self, position: int, last: Sample | None, **rolled: str | None) -> dict[str, Any]:
         samples = self._samples.saved(lambda sampled: sampled < position, last)
         return {"by": "position", "position": position, "total": self.total, "samples": samples, **rolled}
 
@@ -263,16 +232,13 @@ class PositionLedger:
         self._rolls = (*self._rolls[-3:], (count + 1, _fingerprint.roll(rolled or "", _fingerprint.digest(item))))
 
     def _rolled_at(self, position: int) -> tuple[int, str | None]:
-        """The digest of the first *position* items.
-
-        Seen from another thread, *position* may lie behind; then what was done meanwhile counts, too.
-        """
+        """The digest of the first *position* items; of more, if another thread asks and *position* lies behind."""
         rolls = self._rolls
         return next((roll for roll in reversed(rolls) if roll[0] <= position), rolls[0])
 
 
 def opened(operation_id: str, saved: Saved | None, by: str) -> Saved:
-    """Return *saved*, checked for a loop that is followed *by* key, position, or out of order (``scattered``).
+    """Return *saved*, of a loop that is followed *by* ``key``, ``position``, or out of order (``scattered``).
 
     Raises:
         InputChangedError: If the loop was followed in another way.
@@ -291,11 +257,7 @@ def opened(operation_id: str, saved: Saved | None, by: str) -> Saved:
 
 
 def count_from(saved: Saved, name: str) -> int:
-    """Read a number of items from a saved form; 0 if it is not there.
-
-    Raises:
-        ValueError: If it cannot be one.
-    """
+    """Read a number of items from a saved form; 0 if it is not there. Raises ValueError if it cannot be one."""
     value = saved.get(name, 0)
     if type(value) is not int or value < 0:
         raise ValueError(f"a saved {name} must be an int >= 0, not {value!r:.80}")

@@ -18,13 +18,7 @@ _LASTING = (str, int, float, complex, bytes, os.PathLike, type(None))
 
 
 class Sample(NamedTuple):
-    """One item of an input, remembered.
-
-    Attributes:
-        position: Its index in the input, from 0.
-        digest: What :func:`digest` gave for it.
-        shown: Its repr, shortened, for people.
-    """
+    """One item of an input, remembered: its :func:`digest`, and its repr for people."""
 
     position: int
     digest: str
@@ -41,18 +35,15 @@ class Sample(NamedTuple):
 
 
 class Samples:
-    """Samples of one input's items: those of earlier runs, and those that this run adds.
+    """Samples of one input's items: those *saved* by earlier runs, and those that this run adds.
 
     Which ones are kept depends on the positions only, so that memory and saved form stay small.
-
-    Args:
-        saved: What :meth:`saved` gave in an earlier run.
 
     Attributes:
         expected: The samples of earlier runs, by position; the items there must still be the same.
 
     Raises:
-        ValueError: If *saved* is not ``[[position, digest, shown], ...]``.
+        ValueError: If *saved* is malformed.
     """
 
     def __init__(self, saved: Any = ()) -> None:
@@ -67,11 +58,7 @@ class Samples:
         self._kept = samples if len(samples) < _MANY_SAMPLES else thinned(samples, last=8)
 
     def saved(self, is_done: Callable[[int], bool], last: Sample | None = None) -> list[list[Any]]:
-        """The saved form of the few that are kept for good, where the item at that position is done.
-
-        Args:
-            last: A sample of the last done item, where it can be had.
-        """
+        """The saved form of the few that are kept for good, of done items, and of the *last* done one, if given."""
         samples = thinned(one for one in self._kept if is_done(one.position))
         if last is not None and last.position not in {one.position for one in samples}:
             samples += (last,)
@@ -87,7 +74,6 @@ class Samples:
 
 
 def sample(position: int, item: object) -> Sample:
-    """A sample of *item*."""
     return Sample(position, digest(item), show(item))
 
 
@@ -101,11 +87,7 @@ def digest(item: object) -> str:
 
 
 def roll(rolled: str, digest: str) -> str:
-    """Digest a sequence step by step: *rolled* is the result for all items but the last, ``""`` for none.
-
-    Args:
-        digest: The last item's digest.
-    """
+    """Digest a sequence step by step: *rolled* is the result for all items but the last, ``""`` for none."""
     return sha256(f"{rolled}{digest}".encode()).hexdigest()[:16]
 
 
@@ -134,11 +116,7 @@ def thinned(samples: Iterable[Sample], last: int = 3) -> tuple[Sample, ...]:
 
 
 def samples_from(values: Any) -> tuple[Sample, ...]:
-    """Read saved samples.
-
-    Raises:
-        ValueError: If *values* is not ``[[position, digest, shown], ...]``.
-    """
+    """Read saved samples. Raises ValueError if *values* is not ``[[position, digest, shown], ...]``."""
     try:
         samples = msgspec.convert(values, tuple[Sample, ...])
     except msgspec.ValidationError as error:
@@ -169,17 +147,13 @@ def _stable_repr(item: object) -> str:
     """The repr, or the type's name where the repr would not be the same in another process."""
     name = f"<{type(item).__module__}.{type(item).__qualname__}>"
     if isinstance(item, (set, frozenset)):
-        return _set_repr(item)
+        # Text hashes differently in every process, and so a set's order does.
+        return "{" + ", ".join(sorted(map(_stable_repr, item))) + "}"
     try:
         text = repr(item)
     except Exception:
         return name
     return name if " at 0x" in text else text
-
-
-def _set_repr(items: Iterable[object]) -> str:
-    # Text hashes differently in every process, and so a set's order does.
-    return "{" + ", ".join(sorted(map(_stable_repr, items))) + "}"
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_plain, order="deterministic")

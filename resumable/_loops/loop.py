@@ -139,25 +139,28 @@ class Loop(ABC, Generic[T]):
 
     def to_dict(self) -> dict[str, Any]:
         """The saved form, plain JSON: what a later loop takes as *saved*."""
-        return self._ledger.to_dict(self._noted_position())
+        return self.as_now()()
 
     def as_now(self) -> Callable[[], dict[str, Any]]:
         """A function that gives the saved form of this moment later, whatever is done meanwhile."""
-        return self._ledger.as_now(self._noted_position())
+        self._ledger.total = self.total
+        return self._ledger.as_now(self.position)
 
     def changes(self) -> dict[str, Any]:
         """What has changed since the last :meth:`commit`; :func:`~.by_key.merged` puts it on top of a saved form."""
-        return self._ledger.changes(self._noted_position())
+        self._ledger.total = self.total
+        return self._ledger.changes(self.position)
 
     def commit(self, changes: Saved) -> None:
         """*changes* are safely stored. Until then :meth:`changes` repeats them."""
         self._ledger.commit(changes)
 
-    def _noted_position(self) -> int:
-        self._ledger.total = self.total
-        return self.position
+    def begin(self) -> None:
+        """The first item is asked for."""
+        self._owner.register(self)
 
-    def _finish(self) -> None:
+    def end(self) -> None:
+        """All items are done, or given up."""
         if not self.is_finished:
             self.is_finished = True
             self._owner.unregister(self)

@@ -11,14 +11,14 @@ from .._errors import InputChangedError
 from .._text import command_for
 from . import fingerprint, sources
 from .by_key import count_in_ranges, from_ranges, to_ranges
-from .by_position import ItemKey, Saved, count_from, opened
+from .by_position import ItemKey, Ledger, Saved, count_from, opened
 from .fingerprint import Samples
 
 T = TypeVar("T")
 _MOST_MISSING = 10_000_000
 
 
-class OutOfOrderLedger:
+class OutOfOrderLedger(Ledger):
     """Done are positions, in any order. Memory follows what is missing, not what is done.
 
     Attributes:
@@ -45,7 +45,6 @@ class OutOfOrderLedger:
         self._next_sampled = fingerprint.next_sampled(self.head)
         self._passed = 0
         self.start = self.head - len(self._missing)
-        self.total: int | None = None
         if sources.is_indexed(items):
             self._check_indexed(items)
 
@@ -111,9 +110,6 @@ class OutOfOrderLedger:
         """The item at position *key*, which was handed out, is done."""
         del self._missing[key]  # type: ignore[arg-type]
 
-    def item_at(self, position: int) -> int:
-        return position
-
     def has_done(self, item: ItemKey, position: int) -> bool:
         return isinstance(item, int) and self._is_done(item)
 
@@ -130,11 +126,7 @@ class OutOfOrderLedger:
             self._compare(position, items[position])
 
     def check_end(self) -> None:
-        """An input that is gone through has come to its end.
-
-        Raises:
-            InputChangedError: If items beyond that are done.
-        """
+        """An input that is gone through has come to its end. Raises InputChangedError if items beyond it are done."""
         self._check_length(self._passed)
 
     def _check_length(self, length: int) -> None:
@@ -142,28 +134,18 @@ class OutOfOrderLedger:
             self._fail(f"items up to the {self.head:,}th were done, but there are only {length:,} now")
 
     def _compare(self, position: int, item: Any) -> None:
-        difference = self._samples.expected[position].difference(item)
-        if difference is not None:
+        if (difference := self._samples.expected[position].difference(item)) is not None:
             self._fail(difference)
 
     def _fail(self, difference: str) -> NoReturn:
-        raise InputChangedError(
-            self._operation_id,
-            [difference],
-            [
-                f"start over:  {command_for('rm', self._operation_id)}",
-                "start over, and from then on let order and number change:  map(..., key=...)",
-            ],
-        )
+        start_over = f"start over:  {command_for('rm', self._operation_id)}"
+        with_key = "start over, and from then on let order and number change:  map(..., key=...)"
+        raise InputChangedError(self._operation_id, [difference], [start_over, with_key])
 
     # -- what is saved
 
-    def to_dict(self, position: int) -> dict[str, Any]:
-        return self.as_now(position)()
-
     def as_now(self, position: int) -> Callable[[], dict[str, Any]]:
-        handed = self._handed
-        return partial(self._form, handed, list(self._missing))
+        return partial(self._form, self._handed, self.missing)
 
     def _form(self, handed: int, missing: list[int]) -> dict[str, Any]:
         head, missing = handed, missing[:]
@@ -178,10 +160,3 @@ class OutOfOrderLedger:
             "total": self.total,
             "samples": self._samples.saved(lambda position: position < head and position not in undone),
         }
-
-    def changes(self, position: int) -> dict[str, Any]:
-        form = self.to_dict(position)
-        return form | {"samples": self._samples.uncommitted(form["samples"])}
-
-    def commit(self, changes: Saved) -> None:
-        self._samples.commit(changes["samples"])

@@ -16,10 +16,11 @@ from typing import Any, TypeVar, cast
 from .._runtime.interpreter import has_gil
 from . import sources
 from .by_key import KeyLedger
-from .by_position import Fingerprint, OrderedLedger, PositionLedger, Saved
+from .by_position import Fingerprint, PositionLedger, Saved
 from .loop import Loop, LoopOwner
 
 T = TypeVar("T")
+OrderedLedger = PositionLedger | KeyLedger
 
 _FIRST_ROUND = 64
 _LONGEST_ROUND = 4096
@@ -67,7 +68,7 @@ class Remaining(Loop[T], Iterator[T]):
             self._passing = passing
             if self._check_left_out is not None:
                 self._note_left_out(sum(1 for _ in self._offered()))
-                self._finish()
+                self.end()
         elif not self.is_finished:
             if any(map(sources.is_dead, self._witnesses)):
                 raise _cut_short()
@@ -77,7 +78,7 @@ class Remaining(Loop[T], Iterator[T]):
 
     @abstractmethod
     def _begin(self) -> Iterator[T]:
-        """What the loop iterates over; it calls :meth:`_finish` at its end."""
+        """What the loop iterates over; it calls :meth:`end` at its end."""
 
     def _skip(self) -> None:
         """Take the done items off an input that can only be gone through."""
@@ -97,6 +98,7 @@ class PassingRemaining(Remaining[T]):
 
     def __init__(self, items: Iterable[T], owner: LoopOwner[int], ledger: OrderedLedger, name: str) -> None:
         super().__init__(items, owner, ledger, name)
+        self._is_seekable = type(items) in sources.SEEKABLE
         # How many items this run has given out once the round is over, and the rest of the round.
         self._round = (0, repeat(True, 0))
         self._sampled: PositionLedger | None = None
@@ -129,7 +131,7 @@ class PassingRemaining(Remaining[T]):
             yield self._looked_at
         else:
             yield from self._sampled.stretches(self._looked_at)
-        self._finish()
+        self.end()
 
     def _checks(self) -> Generator[Iterator[bool]]:
         """A True for each item that may pass; the item to come was taken off the input already.
@@ -150,10 +152,6 @@ class PassingRemaining(Remaining[T]):
                 self._sampled.see_ahead(cast(Sequence[T], self._items), given, count)
             yield compress(flags, quota)
             longest = min(2 * longest, _LONGEST_ROUND)
-
-    @property
-    def _is_seekable(self) -> bool:
-        return type(self._items) in sources.SEEKABLE
 
 
 class SteppingRemaining(Remaining[T]):
@@ -181,7 +179,7 @@ class SteppingRemaining(Remaining[T]):
             yield item
             self._done += 1
             left -= 1
-        self._finish()
+        self.end()
 
 
 class AsyncRemaining(Loop[T], AsyncIterator[T]):
@@ -193,13 +191,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
     _owner: LoopOwner[Awaitable[int]]
     _ledger: OrderedLedger
 
-    def __init__(
-        self,
-        items: Iterable[T] | AsyncIterable[T],
-        owner: LoopOwner[Awaitable[int]],
-        ledger: OrderedLedger,
-        name: str,
-    ) -> None:
+    def __init__(self, items: Any, owner: LoopOwner[Awaitable[int]], ledger: OrderedLedger, name: str) -> None:
         super().__init__(items, owner, ledger, name)
         self._done = self._left = 0
         self._is_out = False
@@ -239,7 +231,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
         """Take the next item off the input before the owner is asked: after the last one there is nothing to save."""
         if not self._has_begun:
             self._has_begun = True
-            self._owner.register(self)
+            self.begin()
         if self._to_skip:
             await self._skip()
         if self._check_left_out is not None and not self.is_finished:
@@ -248,18 +240,16 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
             if self._ledger.offer(item):
                 self._ahead.append(item)
                 return
-        self._finish()
+        self.end()
         raise StopAsyncIteration
 
     async def _skip(self) -> None:
         ledger = cast(PositionLedger, self._ledger)
-        while self._to_skip:
-            async for item in self._source:
-                ledger.pass_by(item)
-                break
-            else:
-                break
+        async for item in self._source:
+            ledger.pass_by(item)
             self._to_skip -= 1
+            if not self._to_skip:
+                break
         self._to_skip = 0
         ledger.check_passed()
 
@@ -285,14 +275,11 @@ def remaining(
     fingerprint: Fingerprint = "sampled",
     saved: Saved | None = None,
 ) -> Remaining[T]:
-    """Make a loop over the *items* that *saved* does not name as done.
+    """Make a loop over the *items* that *saved* does not name as done. See ``Checkpoint.remaining``.
 
     Args:
-        name: Distinguishes the loops of one owner.
-        key: Gives an item's identity, a str or an int, or names the field or attribute that holds it. With it the
-            order may change and items may come and go; without it the position counts.
-        fingerprint: Without *key*: how closely to look whether the input is still the same. ``"sampled"`` compares a
-            few done items, ``"full"`` each done one (microseconds an item), None none. What is left is not compared.
+        fingerprint: Without *key*: which done items to compare with those of the earlier run. ``"full"``, all of them,
+            takes microseconds an item.
         saved: What ``to_dict`` of an earlier loop gave, or ``merged`` made of it.
 
     Raises:
@@ -341,7 +328,6 @@ def _once(passing: Iterator[T]) -> Generator[Iterator[T]]:
 
 
 def _cut_short() -> RuntimeError:
-    """The error for iteration that is taken up again over an input that died."""
     return RuntimeError(
         "this loop was cut short by an error in its input or in a save, and an item may have been lost with it; "
         "call remaining() again with a fresh input"

@@ -19,11 +19,7 @@ _BUILT_IN = (*SEEKABLE, dict, deque, *map(type, (_EMPTY.keys(), _EMPTY.values(),
 
 
 def refuse(items: object, *, has_key: bool, is_async: bool = False) -> None:
-    """Refuse what cannot be resumed.
-
-    Raises:
-        TypeError: If *items* is text, has no order and no key, or needs ``async for``.
-    """
+    """Raise TypeError if *items* is text, has no order and no key, or needs ``async for``."""
     if isinstance(items, (str, bytes, bytearray)):
         raise TypeError(f"remaining() got a {type(items).__name__}: its items would be letters. Put it in a list.")
     if isinstance(items, (set, frozenset)) and not has_key:

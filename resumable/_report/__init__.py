@@ -4,3 +4,5 @@ A run: ``reporter`` observes it, ``forecast`` estimates the time left, ``progres
 ``messages`` holds the sentences. Stored checkpoints: ``scan`` reads them, ``summary``, ``shards`` and ``contents`` say
 how they stand and what they hold.
 """
+
+__all__ = ["bar", "contents", "forecast", "messages", "progress", "reporter", "scan", "shards", "summary"]

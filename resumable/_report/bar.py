@@ -1,14 +1,11 @@
-"""Progress as text: lines with a bar, what is left of a quota, and the wait that is going on.
-
-Pure: text from values.
-"""
+"""Progress as text: lines with a bar, what is left of a quota, and the wait that is going on."""
 
 from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .._text import clock_time, duration, later, printable, speed
 from .messages import waiting
@@ -20,18 +17,17 @@ _WIDE = 120
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressView:
-    """How far an operation is, for a display.
+    """How far an operation is, for a display. What is not known is None.
 
     Attributes:
         at: Local time of this view.
         done: Items over all runs.
-        total: None if unknown.
-        rate: Items a second of working time, None if unknown.
-        seconds_left: Until the last item is done, with all waits; None if unknown.
+        rate: Items a second of working time.
+        seconds_left: Until the last item is done, with all waits.
         waits: Waits for the API's quota that are still to come, the one that is going on included.
         wait_seconds: Seconds of all these waits.
-        requests_remaining: Requests left in this window of the quota, None if unknown.
-        requests_limit: Requests in a full window, None if unknown.
+        requests_remaining: Requests left in this window of the quota.
+        requests_limit: Requests in a full window.
         run: Number of this run, from 1.
         resumed_at: Items that were done when this run began.
         waiting_seconds: Rest of the wait that is going on; None if there is none.
@@ -57,25 +53,22 @@ class ProgressView:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the operation waits for a quota."""
         return self.waiting_seconds is not None
 
     @property
     def share(self) -> float | None:
-        """Share of the total that is done, from 0 to 1; None if the total is unknown."""
+        """Share of the total that is done, from 0 to 1."""
         if self.total is None:
             return None
         return min(1.0, self.done / self.total) if self.total > 0 else 1.0
 
     @property
     def finish_at(self) -> datetime | None:
-        """Local time at which the last item will be done; None if unknown."""
+        """Local time at which the last item will be done."""
         return None if self.seconds_left is None else later(self.at, self.seconds_left)
 
 
 class Glyphs(NamedTuple):
-    """Signs for drawing lines."""
-
     done: str
     mark: str
     to_go: str
@@ -85,7 +78,6 @@ class Glyphs(NamedTuple):
 
 FINE = Glyphs("━", "┿", "─", "·", "…")
 ASCII = Glyphs("=", "+", "-", "|", "~")
-"""Signs for streams that cannot encode the fine ones."""
 
 
 class Line(NamedTuple):
@@ -128,8 +120,7 @@ def _bar(view: ProgressView, share: float, width: int, glyphs: Glyphs) -> tuple[
 
 
 def _tail(view: ProgressView) -> list[str]:
-    count = f"{view.done:,} done" if view.total is None else f"{view.done:,}/{view.total:,}"
-    parts = [count]
+    parts = [f"{view.done:,} done" if view.total is None else f"{view.done:,}/{view.total:,}"]
     if view.rate:
         parts.append(speed(view.rate))
     if view.total is not None and view.done >= view.total:
@@ -183,7 +174,7 @@ def one_line(view: ProgressView, width: int, glyphs: Glyphs = FINE) -> str:
 
 
 def text_line(view: ProgressView, glyphs: Glyphs = FINE) -> str:
-    """Put all of *view* on one line without a bar, for logs."""
+    """One line without a bar, for logs."""
     if view.is_waiting:
         return waiting_line(view)
     line = progress_line(view, 1000, glyphs)
@@ -191,7 +182,13 @@ def text_line(view: ProgressView, glyphs: Glyphs = FINE) -> str:
     return f"{line.head}{line.tail.strip()}" + (f" {glyphs.dot} {budget}" if budget else "")
 
 
-# -- widths
+def glyphs_for(stream: Any) -> Glyphs:
+    """The finest signs that *stream* can encode."""
+    try:
+        "".join(FINE).encode(getattr(stream, "encoding", None) or "ascii")
+    except (UnicodeError, LookupError):
+        return ASCII
+    return FINE
 
 
 def cells(text: str) -> int:

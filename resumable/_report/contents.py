@@ -17,11 +17,9 @@ _KINDS = {str: "text", bool: "true or false", int: "number", float: "number", li
 
 @dataclass(frozen=True, slots=True)
 class LoopPlace:
-    """Where one loop stands.
+    """Where one loop stands; *by* says how it is followed.
 
-    Attributes:
-        by: How it is followed: ``key``, ``position``, or ``scattered``, which is by position, but in any order.
-        total_items: None if it is not known.
+    It is ``key``, ``position``, or ``scattered``, which is by position, but in any order.
     """
 
     name: str
@@ -41,13 +39,7 @@ class FailedItem:
 
 @dataclass(frozen=True, slots=True)
 class StateKey:
-    """One value of the state.
-
-    Attributes:
-        kind: Of a durable collection (mapping, set, log), else of the value.
-        entries: None for what has none.
-        bytes: As compact JSON.
-    """
+    """One value of the state, or one durable collection: its *kind*, and its size as compact JSON."""
 
     name: str
     kind: str
@@ -56,11 +48,7 @@ class StateKey:
 
 
 def loops_in(sections: Sections) -> list[LoopPlace]:
-    """Its loops, in the order in which they began.
-
-    Raises:
-        ValueError: They are not what this version writes.
-    """
+    """Its loops, in the order in which they began; a ValueError if they are not what this version writes."""
     try:
         return [_loop(name, place) for name, place in sections.loops.items()]
     except (TypeError, AttributeError, LookupError, ValueError) as error:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 _HALF_LIFE_SECONDS, _HALF_LIFE_ITEMS = 600.0, 20.0
 """After this much work, the longer of the two, older measurements count half."""
@@ -21,22 +23,16 @@ _OPENINGS_KEPT = 3
 _CUSTOMARY_WINDOWS = (60.0, 3600.0, 86400.0)
 _MOST_QUOTAS = 64
 _SPILL = 0.005
-"""A rest of this share of a window needs no further window: totals are often whole windows, and
-``units_per_item`` is measured."""
+"""So small a rest needs no further window: totals are often whole windows, and ``units_per_item`` is measured."""
+_LARGEST = 1e15
+_Amount = Annotated[float, msgspec.Meta(ge=0, lt=_LARGEST)]
 
 
-# -- what was measured
+class PerItem(msgspec.Struct, frozen=True):
+    """How much of something, seconds or units, one item takes: a mean in which older items count less."""
 
-
-@dataclass(frozen=True, slots=True)
-class PerItem:
-    """How much of something, seconds or units, one item takes: a mean in which older items count less.
-
-    If all items take equally much, the mean is exact.
-    """
-
-    items: float = 0.0
-    amount: float = 0.0
+    items: _Amount = 0.0
+    amount: _Amount = 0.0
 
     @property
     def mean(self) -> float | None:
@@ -55,20 +51,8 @@ class PerItem:
         share = min(1.0, max(by_amount, _RESUMED_ITEMS / self.items))
         return PerItem(self.items * share, self.amount * share)
 
-    def to_dict(self) -> dict[str, float]:
-        """Plain values for the checkpoint."""
-        return {"items": self.items, "amount": self.amount}
 
-    @classmethod
-    def from_dict(cls, entry: object) -> PerItem:
-        """Read what :meth:`to_dict` gave; an unreadable entry counts as nothing measured."""
-        fields = _as_mapping(entry)
-        items, amount = _amount(fields.get("items")), _amount(fields.get("amount"))
-        return cls(items, amount) if items > 0 else cls()
-
-
-@dataclass(frozen=True, slots=True)
-class WindowLength:
+class WindowLength(msgspec.Struct, frozen=True):
     """How long the windows of one quota are, learned from its answers.
 
     An answer says when its window ends, not when it began. So the first answer of a new window shows the length: the
@@ -80,8 +64,8 @@ class WindowLength:
         reset_at: End of the newest window, in epoch seconds.
     """
 
-    opened: tuple[float, ...] = ()
-    longest: float = 0.0
+    opened: tuple[_Amount, ...] = ()
+    longest: _Amount = 0.0
     reset_at: float | None = None
 
     @property
@@ -102,7 +86,7 @@ class WindowLength:
             is_new: Whether the very first answer came at the begin of its window, and so shows the length, too.
         """
         left = reset_at - now
-        if not 0 < left < math.inf:
+        if not 0 < left < _LARGEST:
             return self
         has_opened = is_new if self.reset_at is None else self._has_opened(reset_at, now)
         opened = (*self.opened, left)[-_OPENINGS_KEPT:] if has_opened else self.opened
@@ -111,28 +95,6 @@ class WindowLength:
     def _has_opened(self, reset_at: float, now: float) -> bool:
         assert self.reset_at is not None
         return reset_at > self.reset_at + _SAME_WINDOW or self.reset_at <= now < reset_at
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for the checkpoint."""
-        return {"opened": list(self.opened), "longest": self.longest}
-
-    @classmethod
-    def from_dict(cls, entry: object) -> WindowLength:
-        """Read what :meth:`to_dict` gave, without its unreadable parts."""
-        fields = _as_mapping(entry)
-        opened = fields.get("opened")
-        lengths = [_amount(length) for length in opened] if isinstance(opened, list) else []
-        return cls(tuple(filter(None, lengths))[-_OPENINGS_KEPT:], _amount(fields.get("longest")))
-
-
-def _as_mapping(value: object) -> Mapping[str, Any]:
-    """*value* if it is a mapping, else an empty one."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def _amount(value: object) -> float:
-    """*value* if it is a finite number of 0 or more, else 0."""
-    return float(value) if isinstance(value, int | float) and 0 <= value < 1e15 else 0.0
 
 
 # -- what is left, waits included
@@ -224,7 +186,6 @@ class QuotaLook:
     Attributes:
         name: Host and resource, to distinguish it from other quotas.
         limit: Units in a full window, None if unknown.
-        remaining: Units that are left.
         reset_at: End of the window, in epoch seconds.
         used: Units used since the operation began, over all runs.
         reserve: Units that stay unused: a wait begins once no more are left.
@@ -236,6 +197,18 @@ class QuotaLook:
     reset_at: float
     used: int
     reserve: int = 0
+
+
+class _LearnedQuota(msgspec.Struct):
+    window: WindowLength = WindowLength()
+    units: PerItem = PerItem()
+
+
+class _Learned(msgspec.Struct):
+    """What one run tells the next, as the checkpoint keeps it."""
+
+    pace: PerItem = PerItem()
+    quotas: dict[str, _LearnedQuota] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,16 +232,14 @@ class Forecaster:
     def __init__(self, items: int = 0, seconds: float = 0.0, saved: Mapping[str, Any] | None = None) -> None:
         self._before = self._items = items
         self._seconds = seconds
-        learned = _as_mapping(saved)
-        pace = PerItem.from_dict(learned.get("pace"))
-        if not pace.items and seconds > 0:
-            pace = PerItem(items, seconds)
+        try:
+            learned = msgspec.convert(saved or {}, _Learned)
+        except msgspec.ValidationError:  # a forecast is worth no error
+            learned = _Learned()
+        pace = learned.pace if learned.pace.items or seconds <= 0 else PerItem(items, seconds)
         self._pace = pace.in_a_new_run()
-        self._quotas: dict[str, _Quota] = {}
-        for name, entry in list(_as_mapping(learned.get("quotas")).items())[:_MOST_QUOTAS]:
-            fields = _as_mapping(entry)
-            window, units = WindowLength.from_dict(fields.get("window")), PerItem.from_dict(fields.get("units"))
-            self._quotas[name] = _Quota(window, units)
+        kept = list(learned.quotas.items())[:_MOST_QUOTAS]
+        self._quotas = {name: _Quota(quota.window, quota.units) for name, quota in kept}
 
     @property
     def rate(self) -> float | None:
@@ -329,10 +300,13 @@ class Forecaster:
     def to_dict(self) -> dict[str, Any]:
         """What was learned, as plain values for the checkpoint and the next run."""
         quotas = {
-            name: {"window": known.window.to_dict(), "units": known.units.to_dict()}
+            name: {
+                "window": {"opened": list(known.window.opened), "longest": known.window.longest},
+                "units": msgspec.to_builtins(known.units),
+            }
             for name, known in self._quotas.items()
         }
-        return {"pace": self._pace.to_dict(), "quotas": quotas}
+        return {"pace": msgspec.to_builtins(self._pace), "quotas": quotas}
 
 
 def _view(quota: _Quota, now: float, margin: float) -> BudgetView | None:

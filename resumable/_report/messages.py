@@ -7,17 +7,21 @@ from datetime import datetime
 from .._text import ago, clock_time, command_for, countdown, later, printable
 
 _INTERRUPTED = "Interrupted: "
-
-
-# -- what is going on
+_ENDINGS = {
+    "Finished": "finished",
+    "Kept: retries exhausted": "gave up its retries",
+    "Kept": "ended, and kept its checkpoint,",
+    "Failed items: ": "ended with failed items",
+    "Stopped: ": "ended with items to go",
+}
 
 
 def waiting(operation_id: str, seconds: float, host: str, at: datetime | None) -> str:
-    """Say that it waits: ``stars: waiting 34:52 for api.github.com (fresh at 15:00:11). Saved: safe to stop.``
+    """``stars: waiting 34:52 for api.github.com (fresh at 15:00:11). Saved: safe to stop.``
 
     Args:
         seconds: What is left of the wait.
-        host: The host that it waits for, "" if unknown.
+        host: "" if unknown.
         at: The local time now; None leaves out when the wait ends.
     """
     fresh = None if at is None else later(at, seconds)
@@ -26,14 +30,11 @@ def waiting(operation_id: str, seconds: float, host: str, at: datetime | None) -
     return f"{printable(operation_id)}: waiting {countdown(seconds)}{whom}{when}. Saved: safe to stop."
 
 
-# -- that it stopped, and goes on
-
-
 def stopped(operation_id: str, done: int, total: int | None, command: str, directory: str = "") -> str:
-    """Say in four lines where an operation stopped, and what a person can do now.
+    """Four lines: where an operation stopped, and what a person can do now.
 
     Args:
-        command: The command that runs the program again, from :func:`resume_command`; "" if unknown.
+        command: Runs the program again; "" if unknown.
         directory: Where the checkpoint lies; "" if the commands look there by themselves.
     """
     return (
@@ -44,20 +45,34 @@ def stopped(operation_id: str, done: int, total: int | None, command: str, direc
     )
 
 
+def beginning(operation_id: str, location: str) -> str:
+    """Say that an operation is new, and where its checkpoint will lie."""
+    return f"{printable(operation_id)}: a new operation; its checkpoint will lie in {printable(location)}."
+
+
 def going_on(
-    operation_id: str, item: int, total: int | None, run: int, stopped_seconds_ago: float | None = None, how: str = ""
+    operation_id: str,
+    item: int,
+    total: int | None,
+    run: int,
+    stopped_seconds_ago: float | None = None,
+    how: str = "",
+    ending: str = "",
 ) -> str:
-    """Say that a run goes on: ``stars: going on at 3,413 of 10,000. Run 2; run 1 stopped 10 min ago by Ctrl-C.``
+    """``stars: going on at 3,413 of 10,000. Run 2; run 1 stopped 10 min ago by Ctrl-C.``
 
     Args:
         item: The first item of this run, counted from 1.
         stopped_seconds_ago: When the run before gave its last sign of life; None if unknown.
-        how: What ended the run before, from :func:`how_it_ended`; "" if it was cut off.
+        how: What ended the run before, from :func:`how_it_ended`; "" if nothing did, or it was cut off.
+        ending: How it ended by itself, from :func:`how_it_was_left`; "" if it did not.
     """
     text = f"{printable(operation_id)}: going on at {_of(item, total)}. Run {run:,}"
     if stopped_seconds_ago is None:
         return f"{text}."
     when = ago(stopped_seconds_ago)
+    if ending:
+        return f"{text}; run {run - 1:,} {ending} {when}."
     if not how:
         return f"{text}; run {run - 1:,} was cut off, its last save was {when}."
     return f"{text}; run {run - 1:,} stopped {when} by {printable(how)}."
@@ -70,6 +85,12 @@ def how_it_ended(last_save_reason: str | None) -> str:
             cause = part.removeprefix(_INTERRUPTED)
             return {"KeyboardInterrupt": "Ctrl-C", "RateLimitExhausted": "the rate limit"}.get(cause, cause)
     return ""
+
+
+def how_it_was_left(last_save_reason: str | None) -> str:
+    """How a run ended that nothing interrupted, by the reason of its last save; "" if the run was cut off."""
+    reason = (last_save_reason or "").rpartition(" | ")[2]
+    return next((ending for head, ending in _ENDINGS.items() if reason.startswith(head)), "")
 
 
 def _of(item: int, total: int | None) -> str:

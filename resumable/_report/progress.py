@@ -1,6 +1,6 @@
 """How progress is shown: by rich, as a plain line, as a line now and then, or by the user's own callable.
 
-All output goes to stderr. Nothing here raises into the user's loop: a display that fails is dropped.
+All output goes to stderr. A display that fails is dropped, and never raises into the user's loop.
 """
 
 from __future__ import annotations
@@ -9,45 +9,37 @@ import contextlib
 import importlib
 import io
 import logging
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol, TextIO
 
-from .bar import Line, ProgressView, budget_line, cells, one_line, progress_line, text_line, waiting_line
-from .terminal import columns, glyphs_for, is_terminal
+from .bar import Line, ProgressView, budget_line, cells, glyphs_for, one_line, progress_line, text_line, waiting_line
 
 _log = logging.getLogger("resumable.progress")
 
 LINE_INTERVAL_SECONDS = 30.0
-"""Seconds between two lines where nobody watches."""
 
 
 class Progress(Protocol):
-    """Shows how far an operation is. ``now`` is monotonic seconds."""
+    """Shows how far an operation is. ``now`` is monotonic seconds.
 
-    def start(self, view: ProgressView, *, now: float) -> None:
-        """The run begins."""
+    ``wait`` comes several times a second, for a countdown. After ``stop`` the display stays as it is.
+    """
 
-    def update(self, view: ProgressView, *, now: float) -> None:
-        """The run goes on."""
-
-    def wait(self, view: ProgressView, *, now: float) -> None:
-        """The run waits; called several times a second, for a countdown."""
-
-    def stop(self, view: ProgressView, *, now: float) -> None:
-        """The run ends, well or not. The display stays on the screen, and nothing follows."""
+    def start(self, view: ProgressView, *, now: float) -> None: ...
+    def update(self, view: ProgressView, *, now: float) -> None: ...
+    def wait(self, view: ProgressView, *, now: float) -> None: ...
+    def stop(self, view: ProgressView, *, now: float) -> None: ...
 
 
 def show(how: bool | Callable[[ProgressView], object] | Progress, stream: TextIO | None = None) -> Progress | None:
-    """Return the display that *how* asks for; None for False.
-
-    Args:
-        how: True for the best display that *stream* can take. A callable gets each view.
-        stream: By default ``sys.stderr`` at the time of this call.
+    """The display that *how* asks for: None for False; for True the best that *stream*, or else stderr, can take.
 
     Raises:
-        TypeError: If *how* is none of these.
+        TypeError: If *how* is no bool, no :class:`Progress`, and no callable that takes a view.
     """
     if how is False:
         return None
@@ -124,8 +116,7 @@ class CallableProgress:
 class LinesProgress:
     """Writes a line every 30 s, for logs: the first after 30 s, or when a wait begins.
 
-    A program that has set up logging gets the lines from the logger ``resumable.progress``, at level INFO; any other
-    gets them on the stream.
+    The lines go to the logger ``resumable.progress``, level INFO, if the program set up logging, else to the stream.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -239,3 +230,27 @@ class RichProgress:
         budget = budget_line(view, self._glyphs)
         indent = cells(line.head) - 4 if line.tail else 2
         return " " * max(indent, 0) + budget if budget else ""
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a person sees at once what is written to *stream*."""
+    try:
+        return bool(stream.isatty())
+    except Exception:  # it is closed, or None
+        return False
+
+
+def say(text: str) -> None:
+    """Write *text* and a newline to ``sys.stderr``; do nothing if that fails."""
+    with contextlib.suppress(Exception):  # pythonw has no stderr
+        encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+        sys.stderr.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        sys.stderr.flush()
+
+
+def columns(stream: TextIO) -> int:
+    """Width of the terminal behind *stream*; 80 if it is unknown."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return shutil.get_terminal_size().columns

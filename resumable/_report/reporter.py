@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from .._runtime.observer import Observer
+from .._runtime.observer import Observed, Observer
 from .._text import resume_command
-from .messages import going_on, how_it_ended, stopped, waiting
+from .messages import beginning, going_on, how_it_ended, how_it_was_left, stopped, waiting
 
 if TYPE_CHECKING:
-    from .._format.sections import Run
-    from .._models import CheckpointMetadata, SaveCosts
-    from .._runtime.clock import Instant
     from .bar import ProgressView
-    from .forecast import Forecaster, QuotaLook
+    from .forecast import Forecaster
     from .progress import Progress
 
 _log = logging.getLogger("resumable")
@@ -28,59 +25,10 @@ _COUNT_SECONDS = 1.0
 """Seconds between two numbers of a countdown where no bar is shown."""
 
 
-class Watched(Protocol):
-    """An open operation in plain values, as its reporter reads them.
-
-    Attributes:
-        instant: When the operation last read its clock.
-        resumed: Whether it was restored from a checkpoint.
-        items_before: Items that earlier runs did.
-        processed_items: Items over all runs.
-        pace_before: What :meth:`Reporter.to_dict` gave in the last run; None if nobody watched.
-        run_number: Number of this run, from 1.
-        last_run: The run before, from the history; None if there is none.
-        margin_seconds: What a wait for a quota lasts beyond the reset.
-        directory: Where a command must look for the checkpoint; "" if it looks there by itself.
-    """
-
-    @property
-    def operation_id(self) -> str: ...
-    @property
-    def instant(self) -> Instant: ...
-    @property
-    def resumed(self) -> bool: ...
-    @property
-    def items_before(self) -> int: ...
-    @property
-    def processed_items(self) -> int: ...
-    @property
-    def pace_before(self) -> Mapping[str, Any] | None: ...
-    @property
-    def metadata(self) -> CheckpointMetadata: ...
-    @property
-    def costs(self) -> SaveCosts: ...
-    @property
-    def run_number(self) -> int: ...
-    @property
-    def last_run(self) -> Run | None: ...
-    @property
-    def margin_seconds(self) -> float: ...
-    @property
-    def directory(self) -> str: ...
-
-    def quota_looks(self, now: float) -> Iterable[QuotaLook]:
-        """The quotas that a forecast needs; *now* is epoch seconds."""
-        ...
-
-
 class Reporter(Observer):
     """Observes one run, and reports it to the logger ``resumable``, and on stderr if a person reads it.
 
-    Args:
-        how: The value of ``progress=``.
-
-    Raises:
-        TypeError: If *how* is no way to show progress.
+    *how* is the value of ``progress=``; a TypeError if it is no way to show progress.
     """
 
     def __init__(self, how: Any) -> None:
@@ -105,51 +53,58 @@ class Reporter(Observer):
         """What was learned of the pace, for the next run; None if nothing was."""
         return self._forecaster.to_dict() if self._forecaster is not None else None
 
-    # -- the run
-
-    # Every operation here is a Watched. Its type is Any, because a subclass may not narrow what an Observer takes.
-
-    def opened(self, operation: Any) -> None:
+    def opened(self, operation: Observed) -> None:
         if self._progress is not None:
             from .forecast import Forecaster
 
             self._forecaster = Forecaster(operation.items_before, operation.costs.active_seconds, operation.pace_before)
         if operation.resumed:
-            self._tell(_going_on(operation))
+            self._tell(_going_on, operation)
+        elif self.is_watched or _log.isEnabledFor(logging.INFO):
+            text = beginning(operation.operation_id, str(operation.location))
+            _log.info("%s", text)
+            if self.is_watched:
+                self._say(text)
 
-    def closing(self, operation: Any, error: BaseException | None) -> None:
+    def closing(self, operation: Observed, error: BaseException | None) -> None:
         self._saves_before = operation.metadata.save_count
         if error is not None:  # the save at the exit may take long, and the bar must not look alive meanwhile
             self._stop(operation)
 
-    def closed(self, operation: Any) -> None:
+    def closed(self, operation: Observed) -> None:
         self._stop(operation)
         metadata = operation.metadata
         is_saved = metadata.save_count > self._saves_before
         if is_saved and how_it_ended(metadata.last_save_reason) in ("Ctrl-C", "SIGTERM"):
-            self._tell(_stopped(operation))
+            self._tell(_stopped, operation)
 
-    def _tell(self, text: str) -> None:
-        from .terminal import is_terminal, say
+    def _tell(self, sentence: Callable[[Observed], str], operation: Observed) -> None:
+        from .progress import is_terminal
 
-        _log.info("%s", text)
-        if self.is_watched or is_terminal(sys.stderr):
-            say(text)
+        is_seen = self.is_watched or is_terminal(sys.stderr)
+        if is_seen or _log.isEnabledFor(logging.INFO):  # else the sentence need not be made
+            text = sentence(operation)
+            _log.info("%s", text)
+            if is_seen:
+                self._say(text)
 
-    # -- progress
+    def _say(self, text: str) -> None:
+        from .progress import say
 
-    def checked_in(self, operation: Any) -> None:
+        say(text)
+
+    def checked_in(self, operation: Observed) -> None:
         if self._progress is not None and self._is_due(operation, DRAW_SECONDS):
             self._draw(self._progress, self._view(operation))
 
-    def waiting(self, operation: Any, seconds: float, whom: str) -> None:
+    def waiting(self, operation: Observed, seconds: float, whom: str) -> None:
         if self._progress is not None:
             if self._is_due(operation, DRAW_SECONDS):
                 self._draw(self._progress, self._view(operation, seconds, whom))
         elif self._is_due(operation, _COUNT_SECONDS):
             self._count_down(waiting(operation.operation_id, seconds, whom, operation.instant.utc.astimezone()))
 
-    def _is_due(self, operation: Watched, seconds: float) -> bool:
+    def _is_due(self, operation: Observed, seconds: float) -> bool:
         now = operation.instant.monotonic
         if now - self._drawn_at < seconds:
             return False
@@ -162,13 +117,13 @@ class Reporter(Observer):
             self._has_started, draw = True, progress.start
         draw(view, now=self._drawn_at)
 
-    def _stop(self, operation: Watched) -> None:
+    def _stop(self, operation: Observed) -> None:
         progress, self._progress = self._progress, None
         if progress is not None and self._forecaster is not None:
             progress.stop(self._view(operation), now=operation.instant.monotonic)
 
     def _count_down(self, text: str) -> None:
-        from .terminal import is_terminal, say
+        from .progress import is_terminal, say
 
         if not self._countdown_width:
             _log.info("%s", text)
@@ -179,14 +134,14 @@ class Reporter(Observer):
             say(text)
         self._countdown_width = len(text)
 
-    def resumed(self, operation: Any) -> None:
-        from .terminal import is_terminal
+    def resumed(self, operation: Observed) -> None:
+        from .progress import is_terminal
 
         if self._countdown_width and is_terminal(sys.stderr):
             sys.stderr.write("\n")
         self._countdown_width = 0
 
-    def _view(self, operation: Watched, waiting_seconds: float | None = None, whom: str = "") -> ProgressView:
+    def _view(self, operation: Observed, waiting_seconds: float | None = None, whom: str = "") -> ProgressView:
         from .bar import ProgressView
 
         forecaster, metadata, now = self._forecaster, operation.metadata, operation.instant.epoch
@@ -212,7 +167,7 @@ class Reporter(Observer):
         )
 
 
-def _going_on(operation: Watched) -> str:
+def _going_on(operation: Observed) -> str:
     last = operation.last_run
     return going_on(
         operation.operation_id,
@@ -221,10 +176,11 @@ def _going_on(operation: Watched) -> str:
         operation.run_number,
         _seconds_since(last.ended, operation.instant.utc) if last else None,
         how_it_ended(last.reason if last else None),
+        how_it_was_left(last.reason if last else None),
     )
 
 
-def _stopped(operation: Watched) -> str:
+def _stopped(operation: Observed) -> str:
     command = resume_command(sys.orig_argv, is_windows=sys.platform == "win32")
     done, total = operation.processed_items, operation.metadata.total_items
     return stopped(operation.operation_id, done, total, command, operation.directory)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from .._format import document as _codec
+from .._format import document as documents
 from .._format import journal
 from .._format.restore import Restored, instant, restore, restored_from
 from .._format.sections import ListedSections, read_sections
@@ -40,8 +40,6 @@ class _Document(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a checkpoint tells of its operation, besides the state."""
-
     metadata: CheckpointMetadata
     sections: ListedSections
     created_at: datetime
@@ -67,12 +65,7 @@ def read_facts(store: CheckpointStore, operation_id: str) -> Facts | None:
 
 
 def read_all(store: CheckpointStore, operation_id: str) -> Restored | None:
-    """The whole checkpoint, None if there is none.
-
-    Raises:
-        CheckpointCorruptError: It cannot be used.
-        StoreError: It cannot be read.
-    """
+    """The whole checkpoint, None if there is none. Raises what :func:`read_facts` raises."""
     return restore(store, operation_id, now=datetime.now(UTC))
 
 
@@ -84,11 +77,11 @@ def entry_of(store: CheckpointStore, operation_id: str) -> Entry | None:
 def _scan(stored: Stored, operation_id: str) -> Facts | None:
     """The facts, if all is as this version writes it; None means: look closely."""
     try:
-        if not _codec.is_as_written(stored.snapshot):
+        if not documents.is_as_written(stored.snapshot):
             return None
         with collector_paused():
             document = msgspec.json.decode(stored.snapshot, type=_Document)
-            if document.version != _codec.VERSION or document.operation_id != operation_id:
+            if document.version != documents.VERSION or document.operation_id != operation_id:
                 return None
             return _facts(document, _saves_since(document, stored.journal))
     except (ValueError, LookupError, TypeError, msgspec.MsgspecError):
@@ -96,12 +89,11 @@ def _scan(stored: Stored, operation_id: str) -> Facts | None:
 
 
 def _saves_since(document: _Document, raw: bytes) -> list[dict[str, Any]]:
-    """The saves that its journal adds to *document*."""
-    own = document.resumable
+    own, content = document.resumable, journal.read(raw)
+    if content is None:
+        return []
     crc = journal.noted_crc(own.journal)
-    content = journal.read(raw)
-    snapshot = journal.SnapshotFacts(document.operation_id, own.generation, own.digest, crc)
-    return journal.saves_for(content, snapshot) if content is not None else []
+    return journal.saves_for(content, journal.SnapshotFacts(document.operation_id, own.generation, own.digest, crc))
 
 
 def _facts(document: _Document, saves: list[dict[str, Any]]) -> Facts:

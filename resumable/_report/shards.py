@@ -3,44 +3,29 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import get_args
 
-from .summary import State, Summary
+from .summary import State, Summary, percent_of
 
 _SHARD = re.compile(r"(?P<job>.*\D)(?<=[-_/.:# ])(?P<number>[0-9]{1,5})", re.DOTALL)
 _DATED = re.compile(r".*[0-9][-_/.:# ]+", re.DOTALL)
-_ORDER: tuple[State, ...] = (
-    "running",
-    "stopped",
-    "failed",
-    "killed",
-    "incomplete",
-    "damaged",
-    "encrypted",
-    "saved",
-    "finished",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sum:
-    """Where a job stands: all shards together, as of the last save of each. What is not known is None.
+    """Where a job stands: all shards together, at the last save of each. What is not known is None.
 
     Attributes:
         pattern: What the ids have in common: ``job-*``.
-        operation_ids: Its shards.
         states: How many shards are in which state.
-        processed_items: Of all shards of which it is known.
+        processed_items, failed_items: Of all shards of which it is known.
         total_items: None unless it is known of every shard. A shard that is finished had to do what it did.
-        failed_items: Of all shards of which it is known.
-        left_seconds: Until the last shard is done, if the others follow as those that run now come to their end; if
-            none runs, as though all did.
+        left_seconds: Until the last shard is done, at the pace of those that run now; if none runs, of all.
         missing: Numbers between those of the shards that have no checkpoint: not begun, or finished and removed.
     """
 
@@ -55,10 +40,10 @@ class Sum:
     last_updated: datetime | None
     missing: tuple[int, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {name: v.isoformat() if isinstance(v, datetime) else v for name, v in values.items()}
+    @property
+    def has_ended(self) -> bool:
+        """Whether no shard will do more without being told to try again."""
+        return self.states.keys() <= {"finished", "incomplete"}
 
 
 def matches(operation_id: str, pattern: str) -> bool:
@@ -103,11 +88,11 @@ def _sum(pattern: str, shards: Sequence[Summary], missing: tuple[int, ...]) -> S
     return Sum(
         pattern=pattern,
         operation_ids=tuple(one.operation_id for one in shards),
-        states={state: counts[state] for state in _ORDER if counts[state]},
+        states={state: counts[state] for state in get_args(State) if counts[state]},
         processed_items=processed,
         total_items=total,
         failed_items=sum(one.failed_items or 0 for one in shards),
-        percent=processed * 100 // total if total and processed is not None and processed <= total else None,
+        percent=percent_of(processed, total),
         left_seconds=None if total is None else _left(shards),
         last_updated=max((one.last_updated for one in shards if one.last_updated), default=None),
         missing=missing,

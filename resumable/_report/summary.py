@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from .._errors import CheckpointCorruptError, StoreError
 from .._format.restore import instant
@@ -15,20 +14,16 @@ from .._models import CheckpointMetadata
 from ..stores import CheckpointStore, Entry, Holder
 from .scan import Facts, entry_of, read_facts
 
-State = Literal["running", "stopped", "failed", "killed", "incomplete", "finished", "saved", "damaged", "encrypted"]
+State = Literal["running", "stopped", "failed", "killed", "incomplete", "damaged", "encrypted", "saved", "finished"]
+"""In the order in which a sum lists them."""
 
+_ENDED = ("finished", "incomplete")
 _STOPS = ("KeyboardInterrupt", "SIGTERM", "SystemExit", "CancelledError", "GeneratorExit", "RateLimitExhausted")
 """Exceptions that end a run as somebody wanted it."""
 
 
 class SealedError(StoreError):
-    """A checkpoint is encrypted, and may well be good, but no key that opens it was given.
-
-    Attributes:
-        operation_id: Whose checkpoint it is.
-        location: Where it lies.
-        reason: What keeps it closed, for a person.
-    """
+    """A checkpoint is encrypted, and may well be good, but no key that opens it was given."""
 
     def __init__(self, operation_id: str, location: str, reason: str) -> None:
         super().__init__(operation_id, location, reason)
@@ -50,7 +45,7 @@ class Summary:
             ``saved`` by hand, without a run; ``damaged``; ``encrypted``, and no key was given that opens it.
         total_items: Of all loops, as *processed_items* is.
         failed_items: That ``map`` gave up, and has not done since.
-        left_seconds: As of the last save, from the time that all runs took.
+        left_seconds: At the last save, estimated from the time that all runs took.
         last_updated: When it was saved last (UTC).
         problem: Why it is damaged, or cannot be opened.
         previous: Where the save before it lies, if it is damaged and that one is good.
@@ -84,28 +79,18 @@ class Summary:
     @property
     def has_ended(self) -> bool:
         """Whether it did all that it would do without being told to try again."""
-        return self.state in ("finished", "incomplete")
-
-    def to_dict(self) -> dict[str, Any]:
-        """All but the history, as plain JSON."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "history"}
-        return {name: v.isoformat() if isinstance(v, datetime) else v for name, v in values.items()}
+        return self.state in _ENDED
 
 
 def summaries(store: CheckpointStore) -> list[Summary]:
     """All operations in *store*, the ones saved last first, damaged ones at the end."""
     entries = {entry.key: entry for entry in store.list()}
-    found = (_brief(entry) or _summary(store, entry) for entry in entries.values())
-    return sorted((one for one in found if one is not None), key=_last_first)
-
-
-def _last_first(summary: Summary) -> tuple[float, str]:
-    return -summary.last_updated.timestamp() if summary.last_updated else 0.0, summary.operation_id
+    found = filter(None, (_brief(entry) or _summary(store, entry) for entry in entries.values()))
+    return sorted(found, key=lambda one: (-one.last_updated.timestamp() if one.last_updated else 0.0, one.operation_id))
 
 
 def summary_of(store: CheckpointStore, operation_id: str) -> Summary | None:
-    """Where *operation_id* stands, None if it has no checkpoint. One that cannot be read is ``damaged``, or
-    ``encrypted``."""
+    """Where *operation_id* stands, which may be ``damaged`` or ``encrypted``; None if it has no checkpoint."""
     entry = entry_of(store, operation_id)
     return _summary(store, entry or Entry(operation_id, store.describe(operation_id), b"", 0, 0, None, None))
 
@@ -115,13 +100,13 @@ def _brief(entry: Entry) -> Summary | None:
     saved = read_summary(entry.summary) if entry.summary else None
     if saved is None:
         return None
-    state = "saved" if saved.is_by_hand else ending_of(Run(reason=saved.reason))
+    ended = "saved" if saved.is_by_hand else ending_of(Run(reason=saved.reason))
     return Summary(
         operation_id=entry.key,
-        state=state if entry.holder is None else "running",
+        state=ended if entry.holder is None else "running",
         processed_items=saved.items,
         total_items=saved.total,
-        percent=_percent(saved.items, saved.total),
+        percent=percent_of(saved.items, saved.total),
         last_updated=saved.at,
         save_count=saved.saves,
         last_save_reason=saved.reason,
@@ -137,19 +122,14 @@ def _summary(store: CheckpointStore, entry: Entry) -> Summary | None:
     except SealedError as error:
         return Summary(operation_id=entry.key, state="encrypted", location=error.location, problem=error.reason)
     except CheckpointCorruptError as error:
-        return Summary(
-            operation_id=entry.key,
-            state="damaged",
-            location=error.location,
-            problem=error.reason,
-            previous=error.previous,
-        )
+        where, problem, previous = error.location, error.reason, error.previous
+        return Summary(operation_id=entry.key, state="damaged", location=where, problem=problem, previous=previous)
     except (StoreError, ValueError) as error:
         return Summary(operation_id=entry.key, state="damaged", problem=str(error))
 
 
 def _missing(store: CheckpointStore, entry: Entry) -> Summary | None:
-    """None, unless a file that holds this id lies under a name that belongs to another."""
+    """A file that holds this id, under a name that belongs to another; None for no file."""
     place = store.describe(entry.key)
     if not isinstance(place, Path) or entry.location == place:
         return None
@@ -169,8 +149,8 @@ def summary_from(facts: Facts, entry: Entry) -> Summary:
         state=state,
         processed_items=processed,
         total_items=total,
-        percent=_percent(processed, total),
-        left_seconds=None if state in ("finished", "incomplete") else _left(processed, total, sections.elapsed or 0.0),
+        percent=percent_of(processed, total),
+        left_seconds=None if state in _ENDED else _left(processed, total, sections.elapsed or 0.0),
         elapsed_time=sections.elapsed,
         created_at=facts.created_at,
         last_updated=facts.last_updated,
@@ -184,8 +164,9 @@ def summary_from(facts: Facts, entry: Entry) -> Summary:
     )
 
 
-def _percent(processed: int, total: int | None) -> int | None:
-    return processed * 100 // total if total and processed <= total else None
+def percent_of(processed: int | None, total: int | None) -> int | None:
+    """Rounded down; None if that says nothing."""
+    return processed * 100 // total if processed is not None and total and processed <= total else None
 
 
 def _total(metadata: CheckpointMetadata) -> int | None:
@@ -220,18 +201,15 @@ def _state_of(history: list[Run], failed: int) -> State:
 def ending_of(run: Run) -> State:
     """How a run that is over ended, as the reason of its last save tells."""
     reason = (run.reason or "").rpartition(" | ")[2]
+    if reason.startswith("Interrupted: "):
+        return "stopped" if reason.removeprefix("Interrupted: ").startswith(_STOPS) else "failed"
     if reason == "Kept: retries exhausted":
         return "failed"
     if reason == "Finished" or reason.startswith("Kept"):
         return "finished"
     if reason.startswith("Failed items: "):
         return "incomplete"
-    if reason.startswith("Stopped"):
-        return "stopped"
-    if not reason.startswith("Interrupted: "):
-        return "killed"
-    cause = reason.removeprefix("Interrupted: ")
-    return "stopped" if cause.startswith(_STOPS) else "failed"
+    return "stopped" if reason.startswith("Stopped") else "killed"
 
 
 def age_of(moment: datetime) -> float:

@@ -1,8 +1,8 @@
 """Writing a file so that it is old or new, whatever dies when.
 
-A new file is written beside the old one, wholly and through to the disk, and only then takes the old one's name; the
-directory is synced before the write is acknowledged. A failed fsync is never tried again on the same file: the
-kernel may have dropped the pages (fsyncgate, 2018), so every attempt writes a new file.
+A new file is written through to the disk beside the old one, and then takes its name; the directory is synced before
+the write is acknowledged. A failed fsync is never tried again on the same file, because the kernel may have dropped the
+pages (fsyncgate, 2018): every attempt writes a new file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 
 # A link planted under the name is not followed, and a pipe must not block us for ever.
@@ -29,11 +29,7 @@ LARGEST = 6 << 30
 
 
 def replace(path: Path, chunks: Iterable[bytes]) -> None:
-    """Replace *path* by *chunks*, or leave it as it was.
-
-    Raises:
-        OSError: The medium failed; *path* is as it was.
-    """
+    """Replace *path* by *chunks*. Raises OSError if the medium fails; *path* is as it was then."""
     temporary = temporary_for(path)
     with removed_on_error(temporary):
         write_new(temporary, chunks)
@@ -44,8 +40,7 @@ def replace(path: Path, chunks: Iterable[bytes]) -> None:
 def put_in_place(new: Path, path: Path, kept: Path, old: Path) -> None:
     """Have *new*, which was written through to the disk, take the name *path*; what *old* holds is kept as *kept*.
 
-    Raises:
-        OSError: The medium failed. If not even the old name came back, *path* is *new*.
+    If it raises OSError, *path* is what it was or *new*.
     """
     keep(old, kept)
     os.replace(new, path)
@@ -68,23 +63,17 @@ def temporary_for(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.urandom(4).hex()}.tmp")
 
 
-def remove_leftovers(paths: Iterable[Path]) -> None:
-    """Remove what writers of *paths* left behind when they were killed. Nobody may be writing them now."""
+def remove_leftovers(directory: Path, names: Container[str]) -> None:
+    """Remove what writers of these files left behind when they were killed. Nobody may be writing them now."""
     with contextlib.suppress(OSError):
-        wanted = {(path.parent, path.name) for path in paths}
-        for directory in {directory for directory, _ in wanted}:
-            for name in os.listdir(directory):
-                match = re.fullmatch(_TEMPORARY, name)
-                if match is not None and (directory, match.group(1)) in wanted:
-                    unlink(directory / name)
+        for name in os.listdir(directory):
+            match = re.fullmatch(_TEMPORARY, name)
+            if match is not None and match.group(1) in names:
+                unlink(directory / name)
 
 
 def make_directory(directory: Path) -> None:
-    """Make *directory* and what is missing above it, through to the disk; nothing if something is there.
-
-    Raises:
-        OSError: It cannot be made.
-    """
+    """Make *directory* and what is missing above it, through to the disk. Does nothing if something is there."""
     if os.path.lexists(directory):
         return
     make_directory(directory.parent)
@@ -105,20 +94,17 @@ def write_new(path: Path, chunks: Iterable[bytes]) -> None:
 
 
 def _gather(chunks: Iterable[bytes]) -> Iterable[bytes]:
-    """The bytes of *chunks* in pieces worth a system call each."""
+    """The bytes of *chunks* in pieces worth a system call each; large ones are not copied."""
     waiting: list[bytes] = []
     size = 0
     for chunk in chunks:
-        if len(chunk) >= _PIECE:  # not worth a copy
-            yield b"".join(waiting)
-            yield chunk
-            waiting, size = [], 0
-            continue
-        waiting.append(chunk)
         size += len(chunk)
-        if size >= _PIECE:
-            yield b"".join(waiting)
-            waiting, size = [], 0
+        if size < _PIECE:
+            waiting.append(chunk)
+            continue
+        yield b"".join(waiting)
+        yield chunk
+        waiting, size = [], 0
     yield b"".join(waiting)
 
 
@@ -130,13 +116,12 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def keep(path: Path, kept: Path) -> None:
-    """Give what *path* holds the name *kept* as well, replacing what that held."""
+    """Give what *path* holds the name *kept* as well, replacing what that held. Does nothing if there is no *path*."""
     spare = temporary_for(kept)
     try:
-        _link_or_copy(path, spare)
-        os.replace(spare, kept)
-    except FileNotFoundError:
-        return  # it held nothing
+        with contextlib.suppress(FileNotFoundError):
+            _link_or_copy(path, spare)
+            os.replace(spare, kept)
     finally:
         # A rename between two names of one file does nothing and leaves both.
         with contextlib.suppress(OSError):
@@ -149,28 +134,28 @@ def _link_or_copy(path: Path, spare: Path) -> None:
     except FileNotFoundError:
         raise
     except (OSError, NotImplementedError):  # a file system without hard links
-        data = read(path)
-        if data is not None:
+        if (data := read(path)) is not None:
             write_new(spare, [data])
+
+
+_replaced: list[Callable[[int], object]] = []  # what `sync_data` was before each block without syncs
 
 
 @contextlib.contextmanager
 def without_syncs() -> Iterator[None]:
     """While in the block, nothing waits for the disk: for checkpoints that need not outlive the machine."""
-    global _unsynced
-    _unsynced += 1
+    global sync_data
+    _replaced.append(sync_data)
+    sync_data = sync
     try:
         yield
     finally:
-        _unsynced -= 1
-
-
-_unsynced = 0
+        sync_data = _replaced.pop()
 
 
 def sync(descriptor: int) -> None:
     """Bring a file through to the disk."""
-    if _unsynced:
+    if _replaced:
         return
     if sys.platform == "darwin":
         import fcntl
@@ -181,12 +166,8 @@ def sync(descriptor: int) -> None:
         os.fsync(descriptor)
 
 
-def sync_data(descriptor: int) -> None:
-    """Bring a file's contents and length through to the disk, and no more, where the system tells them apart."""
-    if sys.platform == "linux" and not _unsynced:
-        os.fdatasync(descriptor)
-    else:
-        sync(descriptor)
+sync_data: Callable[[int], object] = os.fdatasync if sys.platform == "linux" else sync
+"""Brings a file's contents and length through to the disk, and no more, where the system tells them apart."""
 
 
 def begin_sync(descriptor: int, offset: int, length: int) -> None:
@@ -209,7 +190,7 @@ def _sync_file_range() -> Callable[[int, int, int, int], object]:
 
 def sync_directory(directory: Path) -> None:
     """Bring names that were made or changed in *directory* through to the disk."""
-    if sys.platform == "win32" or _unsynced:
+    if sys.platform == "win32" or _replaced:
         return
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -221,81 +202,63 @@ def sync_directory(directory: Path) -> None:
 def read(path: Path, limit: int = -1) -> bytes | None:
     """What a regular file holds (its first *limit* bytes); None if there is no file.
 
-    Raises:
-        OSError: It cannot be read, is no regular file (a link is not followed), or is larger than any of ours.
+    Raises OSError if it cannot be read, is no regular file (a link is not followed), or is larger than any of ours.
     """
-    with _opened(path) as descriptor:
-        return None if descriptor is None else _contents(descriptor, limit)
+    descriptor = _opened(path)
+    if descriptor is None:
+        return None
+    with open(descriptor, "rb", buffering=0) as file:
+        return file.read(limit)
 
 
 def read_together(path: Path, other: Path) -> tuple[bytes | None, bytes | None]:
-    """What *path* and *other* hold at a time at which *path* is not replaced; None for a file that is not there.
-
-    Raises:
-        OSError: See :func:`read`.
-    """
-    while True:
-        with _opened(path) as descriptor:
-            if descriptor is None:
-                return None, None
-            found = _contents(descriptor), read(other)
+    """What both hold while *path* is not replaced; None for a file that is missing. Raises what :func:`read` raises."""
+    while (descriptor := _opened(path)) is not None:
+        with open(descriptor, "rb", buffering=0) as file:
+            found = file.read(), read(other)
             # As long as it is open, no other file gets its inode.
-            if _is_at(path, descriptor):
+            status = _status(path)
+            if status is not None and os.path.samestat(status, os.fstat(descriptor)):
                 return found
+    return None, None
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int | None]:
+def _opened(path: Path) -> int | None:
     """A descriptor of the regular file *path*; None if there is no file."""
     try:
         descriptor = os.open(path, READ)
     except FileNotFoundError:
-        yield None
-        return
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-        if status.st_size > LARGEST:
-            raise OSError(errno.EFBIG, f"it is larger than {LARGEST >> 30} GiB", str(path))
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        return None
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST:
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EFBIG, f"it is larger than {LARGEST >> 30} GiB", str(path))
+    raise OSError(errno.EINVAL, "it is not a regular file", str(path))
 
 
-def _contents(descriptor: int, limit: int = -1) -> bytes:
-    with open(descriptor, "rb", buffering=0, closefd=False) as file:
-        return file.read(limit)
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+def _status(path: Path) -> os.stat_result | None:
+    with contextlib.suppress(FileNotFoundError):
+        return os.stat(path, follow_symlinks=False)
+    return None
 
 
 def is_irregular(path: Path) -> bool:
     """Whether a directory, a link, a pipe or the like has the name: nothing that is read as a file of ours."""
-    try:
-        return not stat.S_ISREG(os.stat(path, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return False
+    status = _status(path)
+    return status is not None and not stat.S_ISREG(status.st_mode)
 
 
 def unlink(path: Path) -> bool:
     """Remove a file; whether it was there."""
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        return False
-    return True
+        return True
+    return False
 
 
 def stamp(path: Path) -> tuple[int, int, int] | None:
     """Differs whenever *path* was written; None if there is no file."""
-    try:
-        status = os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+    status = _status(path)
+    return None if status is None else (status.st_ino, status.st_mtime_ns, status.st_size)

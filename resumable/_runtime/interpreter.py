@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import gc
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
+from types import FrameType
 from typing import Any
+
+_PR_SET_PDEATHSIG = 1
 
 
 def has_gil() -> bool:
@@ -20,26 +25,48 @@ def is_held_here(lock: threading.RLock) -> bool:
     return bool(lock._is_owned())  # type: ignore[attr-defined]
 
 
+def die_with_parent() -> None:
+    """Have this process be killed when the one that started it ends; nothing happens where that is impossible."""
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+# -- frames -----------------------------------------------------------------------------------------------------------
+
+
+def frames() -> Iterator[FrameType]:
+    """The frames of the current thread, those of what was called last first."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+@contextlib.contextmanager
+def traced(trace: Callable[[FrameType, str, Any], Any]) -> Iterator[None]:
+    """While in the block, *trace* is told of the lines that this thread runs, as by ``sys.settrace``."""
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
 # -- reference counts -------------------------------------------------------------------------------------------------
 
 
-def reference_counts(values: Iterable[object]) -> Iterator[int]:
-    """The reference count of each of *values*: :data:`ALONE` if only the iterated container refers to it."""
-    return map(sys.getrefcount, values)
-
-
+reference_counts: Callable[[Iterable[object]], Iterator[int]] = partial(map, getattr(sys, "getrefcount", id))
+"""Gives the reference count of each of the values: :data:`ALONE` if only the iterated container refers to it."""
 COUNTS_ARE_TRUE = has_gil()
 """Whether :func:`reference_counts` tells who holds an object."""
 ALONE = max(reference_counts({"": []}.values())) if COUNTS_ARE_TRUE else 0
 
 
-# -- garbage collector ------------------------------------------------------------------------------------------------
-
-
 class collector_paused:
     """Context manager: no garbage collection while the block makes many objects that all stay."""
-
-    __slots__ = ("_was_enabled",)
 
     def __enter__(self) -> None:
         self._was_enabled = gc.isenabled()
@@ -50,7 +77,7 @@ class collector_paused:
             gc.enable()
 
 
-@functools.cache
+@cache
 def untracker() -> Callable[[Any], None]:
     """A function that hides an object from the garbage collector; it does nothing where that is impossible.
 

@@ -4,44 +4,66 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from .._models import CheckpointMetadata
+    from .._api.manager import CheckpointManager
+    from .._engine.options import Options
+    from .._format.sections import Run
+    from .._models import CheckpointMetadata, SaveCosts
+    from .._report.forecast import QuotaLook
+    from .clock import Instant
 
 
 class Observed(Protocol):
-    """An open operation, as its observers see it. All values are for reading only."""
+    """An open operation, as its observers see it. All values are for reading only.
+
+    Attributes:
+        instant: When the operation last read its clock.
+        resumed: Whether an earlier run's checkpoint was restored.
+        items_before: Items that earlier runs did.
+        processed_items: Items over all runs.
+        metadata: What is known of the operation besides its state: total, rate limit, saves.
+        costs: What saving has cost, over all runs.
+        run_number: Number of this run, from 1.
+        last_run: The run before, from the history; None if there is none.
+        pace_before: What the reporter learned of the pace in the last run; None if nobody watched.
+        margin_seconds: What a wait for a quota lasts beyond the reset.
+        location: Where the checkpoint lies, or will.
+        directory: Where a command must look for the checkpoint; "" if it looks there by itself.
+    """
 
     @property
-    def operation_id(self) -> str:
-        """The operation's name."""
-        ...
-
+    def operation_id(self) -> str: ...
     @property
-    def resumed(self) -> bool:
-        """Whether an earlier run's checkpoint was restored."""
-        ...
-
+    def instant(self) -> Instant: ...
     @property
-    def processed_items(self) -> int:
-        """Items done, over all runs."""
-        ...
-
+    def resumed(self) -> bool: ...
     @property
-    def items_before(self) -> int:
-        """Items that earlier runs had done."""
-        ...
-
+    def items_before(self) -> int: ...
     @property
-    def metadata(self) -> CheckpointMetadata:
-        """What is known of the operation besides its state: total, rate limit, saves."""
-        ...
-
+    def processed_items(self) -> int: ...
     @property
-    def run_number(self) -> int:
-        """1 in the first run of the operation, 2 after the first resume."""
+    def metadata(self) -> CheckpointMetadata: ...
+    @property
+    def costs(self) -> SaveCosts: ...
+    @property
+    def run_number(self) -> int: ...
+    @property
+    def last_run(self) -> Run | None: ...
+    @property
+    def pace_before(self) -> Mapping[str, Any] | None: ...
+    @property
+    def margin_seconds(self) -> float: ...
+    @property
+    def location(self) -> Path | str: ...
+    @property
+    def directory(self) -> str: ...
+
+    def quota_looks(self, now: float) -> Iterable[QuotaLook]:
+        """The quotas that a forecast needs; *now* is epoch seconds."""
         ...
 
 
@@ -55,7 +77,7 @@ class Observer:
     is_quiet = False
     """True: it does not hear of check-ins and saves."""
 
-    def configure(self, options: Any) -> Any:
+    def configure(self, options: Options) -> Options:
         """Return the options to open an operation with: *options*, or a changed copy.
 
         Called before the operation touches its store, in the thread that opens it.
@@ -106,30 +128,25 @@ class Observer:
 
     # -- a CheckpointManager; its saves and removals come with None in the place of an operation
 
-    def managed(self, manager: Any) -> None:
+    def managed(self, manager: CheckpointManager) -> None:
         """A CheckpointManager was made. Called in the thread that made it."""
 
-    def finalized(self, manager: Any) -> None:
+    def finalized(self, manager: CheckpointManager) -> None:
         """A CheckpointManager has finalized an operation. Called in the thread that asked for it."""
 
 
-_installed: tuple[Observer, ...] = ()
+INSTALLED: list[Observer] = []
+"""The observers of this process, the oldest first. An operation looks when it is opened."""
 _installing = threading.Lock()
-
-
-def current() -> tuple[Observer, ...]:
-    """The observers installed in this process, the oldest first."""
-    return _installed
 
 
 @contextlib.contextmanager
 def installed(observer: Observer) -> Iterator[None]:
     """Within the block, *observer* hears of every operation of the process, whatever the thread."""
-    global _installed
     with _installing:
-        _installed = (*_installed, observer)
+        INSTALLED.append(observer)
     try:
         yield
     finally:
         with _installing:
-            _installed = tuple(other for other in _installed if other is not observer)
+            INSTALLED[:] = [other for other in INSTALLED if other is not observer]

@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM ask the program to stop after the current item.
 
-An exception from a signal handler tears in two whatever runs at that moment. So the first signal only sets a flag,
-which the next tick reads, and says so on a terminal. The second signal raises at once, as without this library.
+An exception from a signal handler tears in two whatever runs at that moment. So the first signal only sets
+:data:`wish`, which the next tick reads, and says so on a terminal. The second one raises at once, as without this.
 """
 
 from __future__ import annotations
@@ -15,14 +15,20 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-_STOPPING = b"\nresumable: stopping after this item; Ctrl-C again stops at once\n"
-"""It begins with a newline, because the terminal has just shown ``^C``."""
-
+_STOPPING = b"\nresumable: stopping after this item; Ctrl-C again stops at once\n"  # the terminal has just shown ^C
 _DEFAULTS: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
 _listeners: list[Callable[[], None]] = []
 _replaced: dict[int, Any] = {}
-_received: int | None = None
+
+
+class Wish:
+    """The signal that came and that nobody has acted upon, or None. Each tick that is due reads it, without a call."""
+
+    number: int | None = None
+
+
+wish = Wish()
 
 
 def listen(wake: Callable[[], None]) -> bool:
@@ -33,7 +39,9 @@ def listen(wake: Callable[[], None]) -> bool:
     if threading.current_thread() is not threading.main_thread():
         return False
     if not _listeners:
-        _install()
+        for number, default in _DEFAULTS.items():
+            if signal.getsignal(number) == default:
+                _replaced[number] = signal.signal(number, _on_signal)
     if _replaced:
         _listeners.append(wake)
     return bool(_replaced)
@@ -41,23 +49,16 @@ def listen(wake: Callable[[], None]) -> bool:
 
 def unlisten(wake: Callable[[], None]) -> None:
     """Stop calling *wake*. After the last one, the earlier handlers are back in place."""
-    global _received
     if wake in _listeners:
         _listeners.remove(wake)
         if not _listeners:
             _restore()
-            _received = None
-
-
-def received() -> int | None:
-    """The signal that came and that nobody has acted upon."""
-    return _received
+            wish.number = None
 
 
 def take() -> int | None:
     """The signal that came. The caller acts upon it; nobody else sees it again."""
-    global _received
-    number, _received = _received, None
+    number, wish.number = wish.number, None
     return number
 
 
@@ -67,20 +68,9 @@ def error_for(number: int) -> KeyboardInterrupt | SystemExit:
 
 
 def act() -> None:
-    """Act upon the signal that came, if any.
-
-    Raises:
-        KeyboardInterrupt, SystemExit: A signal came.
-    """
-    number = take()
-    if number is not None:
+    """Raise KeyboardInterrupt or SystemExit if a signal came."""
+    if (number := take()) is not None:
         raise error_for(number)
-
-
-def _install() -> None:
-    for number, default in _DEFAULTS.items():
-        if signal.getsignal(number) == default:
-            _replaced[number] = signal.signal(number, _on_signal)
 
 
 def _restore() -> None:
@@ -92,11 +82,10 @@ def _restore() -> None:
 
 
 def _forget() -> None:
-    """In a forked child: signals stop it as usual, because it has nothing to save."""
-    global _received
+    # In a forked child: signals stop it as usual, because it has nothing to save.
     _listeners.clear()
     _restore()
-    _received = None
+    wish.number = None
     _unblock()
 
 
@@ -121,20 +110,13 @@ if hasattr(os, "register_at_fork"):
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    global _received
-    if _received is not None:
-        _received = None
+    if take() is not None:
         raise error_for(number)
-    _received = number
+    wish.number = number
     for wake in list(_listeners):
         wake()
     if number == signal.SIGINT:
-        _say_stopping()
-
-
-def _say_stopping() -> None:
-    """Tell a person at the terminal that Ctrl-C was heard, because the item may take long."""
-    with contextlib.suppress(Exception):  # there may be no stderr
-        if sys.stderr.isatty():
-            # Bypass the stream: the signal may have come in the middle of a write to it.
-            os.write(sys.stderr.fileno(), _STOPPING)
+        with contextlib.suppress(Exception):  # there may be no stderr
+            if sys.stderr.isatty():
+                # Bypass the stream: the signal may have come in the middle of a write to it.
+                os.write(sys.stderr.fileno(), _STOPPING)

@@ -1,13 +1,13 @@
 """Steps: code for sync and async callers alike, written once as a generator that yields its blocking calls.
 
-:func:`run` makes each call in place. :func:`run_async` makes it in a thread, while the event loop goes on. Both sleep a
-:class:`Pause`.
+:func:`run` makes each call in place, :func:`run_async` in a thread, while the event loop goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .clock import Clock
@@ -15,12 +15,12 @@ from .clock import Clock
 R = TypeVar("R")
 
 
+@dataclass(frozen=True, slots=True)
 class Pause:
     """A step that sleeps for some seconds. In async code, a cancellation ends it."""
 
-    def __init__(self, seconds: float, clock: Clock) -> None:
-        self.seconds = seconds
-        self.clock = clock
+    seconds: float
+    clock: Clock
 
     def __call__(self) -> None:
         self.clock.sleep(self.seconds)
@@ -41,8 +41,7 @@ def run(steps: Steps[R]) -> R:
             else:
                 call = steps.send(result)
     except StopIteration as stop:
-        value: R = stop.value
-        return value
+        return stop.value  # type: ignore[no-any-return]
 
 
 async def run_async(steps: Steps[R]) -> R:
@@ -60,8 +59,7 @@ async def run_async(steps: Steps[R]) -> R:
     except StopIteration as stop:
         if cancellations:
             raise cancellations[0] from None
-        value: R = stop.value
-        return value
+        return stop.value  # type: ignore[no-any-return]
     except Exception as error:
         if cancellations:
             raise cancellations[0] from error

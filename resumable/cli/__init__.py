@@ -1,4 +1,8 @@
-"""The command line: ``resumable list | show | rm | export | verify | repair``."""
+"""The command line: ``resumable list | show | rm | export | verify | repair``.
+
+``_commands`` and ``_verify_commands`` are the commands, ``_options`` what they share: the store, and the key of an
+encrypted one. ``_screens`` and ``_show`` are what they print. Nothing else in the library needs click.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import sys
 from pathlib import Path
@@ -21,11 +20,10 @@ from .._report.summary import Summary, summaries, summary_of
 from .._runtime import disk
 from .._text import printable
 from ..stores import CheckpointStore, Holder
-from ._keys import opened, with_key
-from ._options import chosen_store, with_options
-from ._screens import make_console, position_of, print_list, print_sealed, print_sums, size
+from ._options import opened, with_key, with_options
+from ._screens import as_json_object, make_console, position_of, print_json, print_list, print_sealed, print_sums, size
 from ._show import details, print_show
-from ._verify_commands import register
+from ._verify_commands import repair_command, verify_command
 
 
 class _Commands(click.Group):
@@ -43,13 +41,6 @@ def commands() -> None:
     They are looked for in --dir, else in $CHECKPOINT_DIR, else in the directory that `dir` in [tool.resumable] of the
     nearest pyproject.toml names, else here. Exit codes: 0 done, 1 not done (stderr says why), 2 called wrongly.
     """
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2))
-
-
-# -- list
 
 
 @commands.command("list")
@@ -87,15 +78,15 @@ def list_command(
       missing          numbers in between that have no checkpoint
     What is not known is null.
     """
-    store = opened(chosen_store(where), key_file)
+    store = opened(where, key_file)
     chosen = [one for one in summaries(store) if not patterns or any(matches(one.operation_id, p) for p in patterns)]
     found, sums = chosen, sums_of(chosen, patterns)
     if as_sums:
         summed = {operation_id for one in sums for operation_id in one.operation_ids}
         found = [one for one in chosen if one.operation_id not in summed]
     if as_json:
-        shown = {"checkpoints": [one.to_dict() for one in found], "sums": [one.to_dict() for one in sums]}
-        _print_json({"store": _name(store)} | shown)
+        shown = {"checkpoints": list(map(as_json_object, found)), "sums": list(map(as_json_object, sums))}
+        print_json({"store": _name(store)} | shown)
         return
     console = make_console()
     if found:
@@ -111,9 +102,6 @@ def list_command(
 def _name(store: CheckpointStore) -> str:
     place = store.describe()
     return str(place.absolute()) if isinstance(place, Path) else place
-
-
-# -- show
 
 
 @commands.command("show")
@@ -133,17 +121,16 @@ def show_command(operation_id: str, where: str | None, as_json: bool, key_file: 
       state_keys       [{name, kind, entries, bytes}]
       history          [{run, began, ended, items, reason, host, pid, …}]
     """
-    store = opened(chosen_store(where), key_file)
+    store = opened(where, key_file)
     summary = _known(store, operation_id)
     restored = read_all(store, operation_id) if summary.is_readable else None
     if as_json:
-        _print_json(summary.to_dict() | details(summary, restored))
+        print_json(as_json_object(summary) | details(summary, restored))
     else:
         print_show(make_console(), summary, restored, where)
 
 
 def _known(store: CheckpointStore, operation_id: str) -> Summary:
-    """How *operation_id* stands; a ClickException if it has no checkpoint."""
     summary = summary_of(store, operation_id)
     if summary is None:
         raise click.ClickException(_not_found(store, operation_id))
@@ -161,7 +148,7 @@ def _not_found(store: CheckpointStore, operation_id: str) -> str:
 
 
 def _is_owned(store: CheckpointStore, operation_id: str) -> bool:
-    """Whether a run that has saved nothing yet, so that no list has it, works in this directory."""
+    """Whether a run that has saved nothing yet works in this directory; no list has it."""
     place = store.describe()
     if not isinstance(place, Path) or not place.is_dir():
         return False
@@ -172,9 +159,6 @@ def _is_owned(store: CheckpointStore, operation_id: str) -> bool:
     except StoreError:
         pass
     return False
-
-
-# -- rm
 
 
 @commands.command("rm")
@@ -190,7 +174,7 @@ def rm_command(operation_ids: tuple[str, ...], yes: bool, where: str | None, as_
     \b
     --json: {"removed": [ids], "failed": [{operation_id, problem}]}
     """
-    store = opened(chosen_store(where))
+    store = opened(where)
     found = {operation_id: _known(store, operation_id) for operation_id in operation_ids}
     if not yes and _can_ask():
         for summary in found.values():
@@ -201,7 +185,7 @@ def rm_command(operation_ids: tuple[str, ...], yes: bool, where: str | None, as_
     removed = [operation_id for operation_id in found if operation_id not in failed]
     if as_json:
         problems = [{"operation_id": one, "problem": problem} for one, problem in failed.items()]
-        _print_json({"removed": removed, "failed": problems})
+        print_json({"removed": removed, "failed": problems})
     else:
         for operation_id in removed:
             click.echo(f"removed {printable(operation_id)}")
@@ -228,9 +212,6 @@ def _remove(store: CheckpointStore, found: dict[str, Summary]) -> dict[str, str]
     return failed
 
 
-# -- export
-
-
 @commands.command("export")
 @click.argument("operation_id", metavar="ID")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
@@ -247,7 +228,7 @@ def export_command(
     \b
     --json: the document itself; with --output, {"operation_id": text, "output": path, "bytes": number}
     """
-    store = opened(chosen_store(where), key_file)
+    store = opened(where, key_file)
     restored = read_all(store, operation_id)
     if restored is None:
         raise click.ClickException(_not_found(store, operation_id))
@@ -257,7 +238,7 @@ def export_command(
         return
     _write(output, document)
     if as_json:
-        _print_json({"operation_id": operation_id, "output": str(output), "bytes": len(document)})
+        print_json({"operation_id": operation_id, "output": str(output), "bytes": len(document)})
     else:
         click.echo(f"wrote {printable(str(output))} ({size(len(document))})", err=True)
 
@@ -273,4 +254,5 @@ def _write(output: Path, document: bytes) -> None:
         raise click.ClickException(f"cannot write {printable(str(output))}: {error.strerror or error}") from None
 
 
-register(commands)
+commands.add_command(verify_command)
+commands.add_command(repair_command)

@@ -1,17 +1,35 @@
-"""Options that all commands share, and the store that they choose."""
+"""Options that commands share, and the store that they choose, whose encrypted checkpoints are opened with a key."""
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from .._errors import CheckpointCorruptError
+from .._format.document import is_encrypted
+from .._format.restore import good_previous
+from .._format.verify import Unseal
+from .._report.summary import SealedError
 from .._text import printable
-from ..stores import CheckpointStore, open_store
-from ..stores.defaults import default_directory
+from ..stores import CheckpointStore, EncryptedStore, MemoryStore, Stored, open_store
+from ..stores._encrypted import WrongKeyError
+from ..stores.defaults import default_place
 
 F = TypeVar("F", bound=Callable[..., Any])
+_KEY_VARIABLE = "RESUMABLE_KEY"
+
+with_key = click.option(
+    "--key-file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=f"Holds the key of encrypted ones; else it is taken from ${_KEY_VARIABLE}.",
+)
 
 
 def with_options(command: F) -> F:
@@ -25,9 +43,74 @@ def chosen_store(where: str | None) -> CheckpointStore:
     """Open the store that *where* names; without one, the directory where a program that runs here would save.
 
     Raises:
-        click.UsageError: If the scheme of the URL is unknown, or pyproject.toml is not usable.
+        click.UsageError: The scheme of the URL is unknown, or pyproject.toml is not usable.
     """
     try:
-        return open_store(where or default_directory())
+        return open_store(where or default_place())
     except ValueError as error:
         raise click.UsageError(printable(str(error))) from None
+
+
+def unseal_by(key_file: Path | None) -> Unseal | None:
+    """What opens encrypted checkpoints; None if no key was given.
+
+    Raises:
+        click.UsageError: The key cannot be read, or is none.
+    """
+    where = f"${_KEY_VARIABLE}" if key_file is None else str(key_file)
+    try:
+        key = os.environ.get(_KEY_VARIABLE) if key_file is None else key_file.read_text(encoding="utf-8")
+        if key_file is not None and not (key or "").strip():
+            raise ValueError("it is empty, and holds no key")
+        return EncryptedStore(MemoryStore(), key).unseal if key else None
+    except OSError as error:
+        problem = f"cannot read the key from {where}: {error.strerror or error}"
+    except UnicodeDecodeError:
+        problem = f"{where}: it is not text, and holds no key"
+    except (ValueError, ImportError) as error:
+        problem = f"{where}: {error}"
+    raise click.UsageError(printable(problem))
+
+
+class OpenedStore:
+    """A store whose encrypted checkpoints *unseal* opens as they are read; to read and to remove, not to write."""
+
+    def __init__(self, store: CheckpointStore, unseal: Unseal | None) -> None:
+        self._store = store
+        self._unseal = unseal
+        self.traits, self.claim, self.list = store.traits, store.claim, store.list
+        self.describe, self.close = store.describe, store.close
+
+    def read(self, key: str, *, previous: bool = False) -> Stored | None:
+        """One consistent state of *key*, decrypted.
+
+        Raises:
+            SealedError: It is encrypted, and no key that opens it was given.
+            CheckpointCorruptError: Its bytes are damaged.
+        """
+        stored = self._store.read(key, previous=previous)
+        if stored is None or not is_encrypted(stored.snapshot):
+            return stored
+        location = str(stored.location)
+        if self._unseal is None:
+            raise SealedError(key, location, f"encrypted; give the key with --key-file FILE or in ${_KEY_VARIABLE}")
+        try:
+            return dataclasses.replace(stored, snapshot=self._unseal(key, stored.snapshot), journal=b"")
+        except ValueError as error:
+            older = None if previous else self._opened_previous(key)
+            # Where the save before it opens, the key is not what is wrong.
+            if isinstance(error, WrongKeyError) and older is None:
+                reason = "this key does not open it: it was encrypted with another, or its bytes are damaged"
+                raise SealedError(key, location, reason) from None
+            raise CheckpointCorruptError(key, location, str(error), older) from None
+
+    def _opened_previous(self, key: str) -> str | None:
+        found = self._store.read(key, previous=True)
+        if found is None or not is_encrypted(found.snapshot):
+            return None
+        return good_previous(self, key, datetime.now(UTC))
+
+
+def opened(where: str | None, key_file: Path | None = None) -> CheckpointStore:
+    """The store that *where* names, read with the key that was given, if any. Raises :class:`click.UsageError`."""
+    return OpenedStore(chosen_store(where), unseal_by(key_file))

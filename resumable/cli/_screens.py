@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, Literal
 
+import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -34,42 +39,40 @@ UNKNOWN = "?"
 
 def make_console() -> Console:
     """Make a console on stdout. If stdout is no terminal, lines have any length and no escape codes."""
-    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
+    color_system: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    console = Console(markup=False, emoji=False, highlight=False, color_system=color_system)
     if not console.is_terminal and not os.environ.get("COLUMNS"):
         console.width = 10_000
-    if os.environ.get("NO_COLOR"):
-        return Console(markup=False, emoji=False, highlight=False, color_system=None, width=console.width)
     return console
+
+
+def print_json(value: Any) -> None:
+    """Print *value* as one JSON document; moments as ISO 8601."""
+    click.echo(json.dumps(value, indent=2, default=datetime.isoformat))
+
+
+def as_json_object(one: Summary | Sum) -> dict[str, Any]:
+    """All that is known of *one*, but for its history."""
+    return {field.name: getattr(one, field.name) for field in fields(one) if field.name != "history"}
 
 
 def print_list(console: Console, summaries: Sequence[Summary]) -> None:
     """Print one row for each operation; a narrow terminal gets the first columns only."""
-    rows = [(_id(one.operation_id), standing(console, one), *_numbers(one)) for one in summaries]
-    columns = [("OPERATION", "l"), ("STATE", "l"), ("DONE", "r"), ("", "r"), ("LEFT", "r")]
-    columns += [("LAST SAVE", "r"), ("RUNS", "r")]
-    shown = 3 if console.width < _VERY_NARROW else 5 if console.width < _NARROW else len(columns)
-    table = make_table(*columns[:shown])
-    for row in rows:
-        table.add_row(*row[:shown])
-    console.print(table)
-
-
-def _numbers(summary: Summary) -> tuple[str, str, str, str, str]:
-    runs = number(summary.runs)
-    return _done(summary, "/"), _percent(summary), _left(summary), last_save_of(summary), runs
+    columns = "OPERATION", "STATE", ">DONE", ">", ">LEFT", ">LAST SAVE", ">RUNS"
+    rows = [
+        (Text(printable(one.operation_id)), standing(console, one), *_numbers(one), number(one.runs))
+        for one in summaries
+    ]
+    console.print(_fitting(console, columns, rows))
 
 
 def print_sums(console: Console, sums: Sequence[Sum], *, is_first: bool) -> None:
     """Print one row for each sum, then the numbers that are missing in it."""
-    columns = [("SHARDS", "l"), ("STATES", "l"), ("DONE", "r"), ("", "r"), ("LEFT", "r"), ("LAST SAVE", "r")]
-    shown = 3 if console.width < _VERY_NARROW else 5 if console.width < _NARROW else len(columns)
-    table = make_table(*columns[:shown], folded=2)
-    for one in sums:
-        row = (_id(one.pattern), _states(one), _done(one, "/"), _percent(one), _left(one), last_save_of(one))
-        table.add_row(*row[:shown])
+    columns = "SHARDS", "STATES", ">DONE", ">", ">LEFT", ">LAST SAVE"
+    rows = [(Text(printable(one.pattern)), _states(one), *_numbers(one)) for one in sums]
     if not is_first:
         console.print()
-    console.print(table)
+    console.print(_fitting(console, columns, rows, folded=2))
     for one in sums:
         if one.missing:
             console.print(Text(f"{printable(one.pattern)}: no checkpoint of {_as_ranges(one.missing)}"))
@@ -103,28 +106,33 @@ def _as_ranges(numbers: Sequence[int]) -> str:
     return f"{text} and {more:,} more" if more else text
 
 
-def make_table(*columns: tuple[str, str], folded: int = 1) -> Table:
+def _fitting(
+    console: Console, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, folded: int = 1
+) -> Table:
+    shown = 3 if console.width < _VERY_NARROW else 5 if console.width < _NARROW else len(columns)
+    table = make_table(*columns[:shown], folded=folded)
+    for row in rows:
+        table.add_row(*row[:shown])
+    return table
+
+
+def make_table(*headings: str, folded: int = 1) -> Table:
     """Make a table without lines.
 
     Args:
-        columns: A heading and its side, ``l`` or ``r``, for each column.
+        headings: One for each column; ``>`` before it aligns the column to the right.
         folded: So many columns, from the left, may go on in a second line.
     """
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for index, (name, side) in enumerate(columns):
-        # People copy ids, so an id is never shortened.
-        may_fold = index < folded
+    for index, heading in enumerate(headings):
+        may_fold = index < folded  # people copy ids, so an id is never shortened
         table.add_column(
-            name,
-            justify="right" if side == "r" else "left",
+            heading.removeprefix(">"),
+            justify="right" if heading.startswith(">") else "left",
             no_wrap=not may_fold,
             overflow="fold" if may_fold else "ellipsis",
         )
     return table
-
-
-def _id(operation_id: str) -> Text:
-    return Text(printable(operation_id))
 
 
 def state_text(console: Console, state: State) -> Text:
@@ -151,6 +159,10 @@ def number(value: int | None) -> str:
     return UNKNOWN if value is None else f"{value:,}"
 
 
+def _numbers(summary: Summary | Sum) -> tuple[str, str, str, str]:
+    return _done(summary, "/"), _percent(summary), _left(summary), last_save_of(summary)
+
+
 def _done(summary: Summary | Sum, separator: str) -> str:
     done = number(summary.processed_items)
     return done if summary.total_items is None else f"{done}{separator}{summary.total_items:,}"
@@ -161,13 +173,9 @@ def _percent(summary: Summary | Sum) -> str:
 
 
 def _left(summary: Summary | Sum) -> str:
-    if _has_ended(summary):
+    if summary.has_ended:
         return ""
     return UNKNOWN if summary.left_seconds is None else duration(max(summary.left_seconds, 1.0))
-
-
-def _has_ended(summary: Summary | Sum) -> bool:
-    return summary.states.keys() <= {"finished", "incomplete"} if isinstance(summary, Sum) else summary.has_ended
 
 
 def last_save_of(summary: Summary | Sum) -> str:
@@ -187,9 +195,8 @@ def size(count: int) -> str:
     """Write a number of bytes in a short unit: ``700 B``, ``1.2 KB``, ``35 MB``."""
     if count < 1000:
         return f"{count} B"
-    amount = float(count)
-    for unit in ("KB", "MB", "GB", "TB"):
-        amount /= 1000
-        if amount < 999.5 or unit == "TB":
-            break
+    amount, unit = count / 1000, "KB"
+    for larger in ("MB", "GB", "TB"):
+        if amount >= 999.5:
+            amount, unit = amount / 1000, larger
     return f"{amount:.1f} {unit}" if amount < 9.95 else f"{amount:,.0f} {unit}"

@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from .._format.restore import Restored, instant
-from .._format.sections import Run
+from .._format.sections import Run, Sections
 from .._report.contents import FailedItem, LoopPlace, StateKey, failed_in, loops_in, state_keys_in
-from .._report.summary import State, Summary, ending_of
-from .._text import argument, duration, printable, quoted
+from .._report.summary import Summary, ending_of
+from .._text import command_for, duration, printable
 from ._screens import UNKNOWN, last_save_of, make_table, number, position_of, size, standing, state_text
 
 _MOST_FAILED = 20
@@ -23,50 +23,48 @@ _FOLLOWED = {"key": "by key", "position": "by position", "scattered": "by positi
 
 def details(summary: Summary, restored: Restored | None) -> dict[str, Any]:
     """What ``show --json`` tells beyond the summary. *restored* is None for one that cannot be read."""
+    sections = restored.sections if restored else Sections()
     return {
         "bytes": restored.size if restored else None,
         "journal_bytes": restored.journal_bytes if restored else None,
         "command": summary.history[-1].command if summary.history else None,
-        "loops": [msgspec.to_builtins(loop) for loop in loops_in(restored.sections)] if restored else [],
-        "failed": [msgspec.to_builtins(item) for item in failed_in(restored.sections)] if restored else [],
-        "state_keys": [msgspec.to_builtins(key) for key in state_keys_in(restored.data.state, restored.sections)]
-        if restored
-        else [],
-        "history": [msgspec.to_builtins(run) for run in summary.history],
+        "loops": msgspec.to_builtins(loops_in(sections)),
+        "failed": msgspec.to_builtins(failed_in(sections)),
+        "state_keys": msgspec.to_builtins(state_keys_in(restored.data.state if restored else {}, sections)),
+        "history": msgspec.to_builtins(summary.history),
     }
 
 
 def print_show(console: Console, summary: Summary, restored: Restored | None, where: str | None) -> None:
     """All of it, for a person. *where* is the ``--dir`` that was given."""
-    facts = _facts(summary, restored) + _ways(summary, where)
-    if restored is None:
-        _print_facts(console, summary, facts)
-        return
     # Read before anything is printed: what cannot be read is an error, not half an answer.
-    loops, failed = loops_in(restored.sections), failed_in(restored.sections)
-    _print_facts(console, summary, facts)
-    _print_runs(console, summary)
-    _print_loops(console, loops)
-    _print_failed(console, failed)
-    _print_state_keys(console, state_keys_in(restored.data.state, restored.sections))
-
-
-def _facts(summary: Summary, restored: Restored | None) -> list[tuple[str, str]]:
-    facts: list[tuple[str, str]] = []
+    loops = loops_in(restored.sections) if restored else []
+    console.print(Text.assemble((printable(summary.operation_id), "bold"), "  ", standing(console, summary)))
+    _print_facts(console, _facts(summary, restored, where))
     if restored is not None:
-        facts += [("done", position_of(summary)), ("saves", _saves_of(summary))]
-    if summary.elapsed_time:
-        runs = summary.runs or 1
-        facts.append(("took", f"{duration(summary.elapsed_time)} in {runs:,} run{'s' if runs > 1 else ''}"))
-    if summary.error_count:
-        facts.append(("errors", f"{summary.error_count:,}"))
-    if summary.problem:
-        facts.append(("problem", printable(summary.problem)))
-    if summary.location:
-        facts.append(("file", printable(summary.location) + _sizes(restored)))
-    if summary.previous:
-        facts.append(("older copy", f"{printable(summary.previous)} is good"))
-    return facts
+        _print_runs(console, summary)
+        _print_loops(console, loops)
+        _print_failed(console, failed_in(restored.sections))
+        _print_state_keys(console, state_keys_in(restored.data.state, restored.sections))
+
+
+def _facts(summary: Summary, restored: Restored | None, where: str | None) -> list[tuple[str, str]]:
+    state, took, runs, errors = summary.state, summary.elapsed_time, summary.runs or 1, summary.error_count
+    command = summary.history[-1].command if summary.history else None
+    removal = "" if state in ("running", "encrypted") else command_for("rm", summary.operation_id, where or "")
+    facts = [
+        ("done", position_of(summary) if restored else ""),
+        ("saves", _saves_of(summary) if restored else ""),
+        ("took", f"{duration(took)} in {runs:,} run{'s' if runs > 1 else ''}" if took else ""),
+        ("errors", f"{errors:,}" if errors else ""),
+        ("problem", printable(summary.problem or "")),
+        ("file", printable(summary.location) + _sizes(restored) if summary.location else ""),
+        ("older copy", f"{printable(summary.previous)} is good" if summary.previous else ""),
+        ("go on", printable(command) if command and state != "running" else ""),
+        ("try again", "what failed: map(..., retry_failed=True)" if summary.failed_items else ""),
+        ("start over", removal),
+    ]
+    return [(name, value) for name, value in facts if value]
 
 
 def _sizes(restored: Restored | None) -> str:
@@ -76,22 +74,7 @@ def _sizes(restored: Restored | None) -> str:
     return f"  {size(restored.size)}" + (f" and {size(journal)} of journal" if journal else "")
 
 
-def _ways(summary: Summary, where: str | None) -> list[tuple[str, str]]:
-    ways: list[tuple[str, str]] = []
-    command = summary.history[-1].command if summary.history else None
-    if command and summary.state != "running":
-        ways.append(("go on", printable(command)))
-    if summary.failed_items:
-        ways.append(("try again", "what failed: map(..., retry_failed=True)"))
-    place = f" --dir {quoted(where)}" if where else ""
-    if summary.state not in ("running", "encrypted"):
-        ways.append(("start over", f"resumable rm{place} {argument(summary.operation_id)}"))
-    return ways
-
-
-def _print_facts(console: Console, summary: Summary, facts: Iterable[tuple[str, str]]) -> None:
-    """The id and state, then *facts*, one a line."""
-    console.print(Text.assemble((printable(summary.operation_id), "bold"), "  ", standing(console, summary)))
+def _print_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
@@ -107,7 +90,7 @@ def _saves_of(summary: Summary) -> str:
 
 
 def _print_loops(console: Console, loops: Sequence[LoopPlace]) -> None:
-    table = make_table(("LOOP", "l"), ("DONE", "r"), ("FOLLOWED", "l"))
+    table = make_table("LOOP", ">DONE", "FOLLOWED")
     for loop in loops:
         total = "" if loop.total_items is None else f"/{loop.total_items:,}"
         table.add_row(Text(printable(loop.name)), f"{loop.processed_items:,}{total}", _FOLLOWED[loop.by])
@@ -115,20 +98,17 @@ def _print_loops(console: Console, loops: Sequence[LoopPlace]) -> None:
 
 
 def _print_failed(console: Console, failed: Sequence[FailedItem]) -> None:
-    table = make_table(("FAILED", "l"), ("LOOP", "l"), ("ERROR", "l"), folded=3)
+    table = make_table("FAILED", "LOOP", "ERROR", folded=3)
     for item in failed[:_MOST_FAILED]:
-        table.add_row(_key(item.key), Text(printable(item.loop)), Text(printable(item.error)))
+        key = printable(item.key) if isinstance(item.key, str) else f"position {item.key:,}"
+        table.add_row(Text(key), Text(printable(item.loop)), Text(printable(item.error)))
     _print_part(console, table)
     if len(failed) > _MOST_FAILED:
         console.print(Text(f"and {len(failed) - _MOST_FAILED:,} more; --json shows all"))
 
 
-def _key(key: str | int) -> Text:
-    return Text(printable(key) if isinstance(key, str) else f"position {key:,}")
-
-
 def _print_state_keys(console: Console, keys: Sequence[StateKey]) -> None:
-    table = make_table(("STATE HOLDS", "l"), ("KIND", "l"), ("ENTRIES", "r"), ("SIZE", "r"))
+    table = make_table("STATE HOLDS", "KIND", ">ENTRIES", ">SIZE")
     for key in keys:
         entries = "" if key.entries is None else f"{key.entries:,}"
         table.add_row(Text(printable(key.name)), key.kind, entries, size(key.bytes))
@@ -136,20 +116,12 @@ def _print_state_keys(console: Console, keys: Sequence[StateKey]) -> None:
 
 
 def _print_runs(console: Console, summary: Summary) -> None:
-    table = make_table(
-        ("RUN", "r"), ("BEGAN", "l"), ("TOOK", "r"), ("REACHED", "r"), ("STATE", "l"), ("LAST SAVE", "l")
-    )
+    table = make_table(">RUN", "BEGAN", ">TOOK", ">REACHED", "STATE", "LAST SAVE")
     for run in summary.history:
         is_now = summary.state == "running" and run is summary.history[-1]
-        state: State = "running" if is_now else ending_of(run)
-        table.add_row(
-            str(run.run),
-            _local(run.began),
-            _took(run),
-            number(run.items) if run.ended else "",
-            state_text(console, state),
-            Text(printable(run.reason or "")),
-        )
+        state = state_text(console, "running" if is_now else ending_of(run))
+        reached, reason = number(run.items) if run.ended else "", Text(printable(run.reason or ""))
+        table.add_row(str(run.run), _local(run.began), _took(run), reached, state, reason)
     _print_part(console, table)
 
 

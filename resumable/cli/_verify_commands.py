@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,14 +17,8 @@ from .._format.verify import Recoverable, Verified, verify
 from .._report.shards import matches
 from .._text import argument, printable
 from ..stores import FileStore
-from ._keys import unseal_by, with_key
-from ._options import chosen_store, with_options
-
-
-def register(commands: click.Group) -> None:
-    """Add the two commands."""
-    commands.add_command(verify_command)
-    commands.add_command(repair_command)
+from ._options import chosen_store, unseal_by, with_key, with_options
+from ._screens import print_json
 
 
 def _found(targets: tuple[str, ...], where: str | None) -> list[Path]:
@@ -47,9 +40,6 @@ def _operations_of(target: str, store: FileStore) -> list[Path]:
         if not found:
             raise
         return found
-
-
-# -- verify
 
 
 @click.command("verify")
@@ -75,7 +65,7 @@ def verify_command(
     now, unseal = datetime.now(UTC), unseal_by(key_file)
     found = [verify(path, now=now, unseal=unseal) for path in _found(targets, where)]
     if as_json:
-        click.echo(json.dumps({"checkpoints": list(map(_to_dict, found))}, indent=2))
+        print_json({"checkpoints": list(map(_to_dict, found))})
     else:
         click.echo("\n\n".join(_as_text(one, is_verbose) for one in found) or "no checkpoints")
     if any(one.problem for one in found):
@@ -125,16 +115,8 @@ def _to_dict(found: Verified) -> dict[str, Any]:
         "problem": found.problem or None,
         "recoverable": None if found.best is None else _best_to_dict(found.best),
         "files": [
-            {
-                "path": str(file.path),
-                "kind": file.kind,
-                "role": file.role,
-                "verdict": file.verdict,
-                "problem": file.problem or None,
-                "notes": file.notes,
-                "saves": file.saves,
-                "records": file.records,
-            }
+            {"path": str(file.path), "kind": file.kind, "role": file.role, "verdict": file.verdict}
+            | {"problem": file.problem or None, "notes": file.notes, "saves": file.saves, "records": file.records}
             for file in found.files
         ],
     }
@@ -148,9 +130,6 @@ def _best_to_dict(best: Recoverable) -> dict[str, Any]:
         "saves": best.saves,
         "from": [str(file.path) for file in (best.snapshot, *best.journals)],
     }
-
-
-# -- repair
 
 
 @click.command("repair")
@@ -169,18 +148,16 @@ def repair_command(targets: tuple[str, ...], where: str | None, as_json: bool, k
       failed           why others could not be repaired; the exit code is 1 then
     """
     now, unseal = datetime.now(UTC), unseal_by(key_file)
-    done: list[Repaired] = []
-    failed: list[str] = []
+    done, failed = list[Repaired](), list[str]()
     for path in _found(targets, where):
         try:
             done.append(repair(path, now=now, unseal=unseal))
         except ResumableError as error:
             failed.append(str(error))
     if as_json:
-        click.echo(json.dumps({"repaired": list(map(_repaired_to_dict, done)), "failed": failed}, indent=2))
-    else:
-        for one in done:
-            click.echo(_repaired_as_text(one))
+        print_json({"repaired": list(map(_repaired_to_dict, done)), "failed": failed})
+    elif done:
+        click.echo("\n".join(map(_repaired_as_text, done)))
     if failed and not as_json:
         raise click.ClickException("\n".join(printable(line) for text in failed for line in text.splitlines()))
     if failed:

@@ -50,14 +50,7 @@ remaining, latest reset. A value that is broken, negative or more than a year of
 
 from typing import TYPE_CHECKING
 
-__all__ = [
-    "RateLimit",
-    "hooks",
-    "read_headers",
-    "read_retry_after",
-    "retry_if_rate_limited",
-    "wait_rate_limit",
-]
+__all__ = ["RateLimit", "hooks", "read_headers", "read_retry_after", "retry_if_rate_limited", "wait_rate_limit"]
 
 if TYPE_CHECKING:
     from ._headers import RateLimit, read_headers, read_retry_after
@@ -65,21 +58,14 @@ if TYPE_CHECKING:
     from ._wait import retry_if_rate_limited, wait_rate_limit
 else:
     # A module is loaded with the first use of a name in it: `import resumable` stays light.
-    _HOMES = {
-        "RateLimit": "_headers",
-        "hooks": "_hooks",
-        "read_headers": "_headers",
-        "read_retry_after": "_headers",
-        "retry_if_rate_limited": "_wait",
-        "wait_rate_limit": "_wait",
-    }
+    _HOMES = {"hooks": "_hooks", "retry_if_rate_limited": "_wait", "wait_rate_limit": "_wait"}
 
     def __getattr__(name):
         from importlib import import_module
 
-        if name not in _HOMES:
+        if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return getattr(import_module(f"{__name__}.{_HOMES.get(name, '_headers')}"), name)
 
     def __dir__():
         return sorted({*globals(), *__all__})

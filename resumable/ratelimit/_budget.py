@@ -34,25 +34,16 @@ class Budget:
         Answers to requests that were sent together overtake each other. So within one window the lowest
         ``remaining`` stays; an answer of a later window replaces what was known.
         """
-        for limit in limits:
-            self._observe_one(limit, now)
-
-    def _observe_one(self, new: RateLimit, now: float) -> None:
-        key = (new.host, new.resource)
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            self._make_room(now)
+        for new in limits:
+            key = (new.host, new.resource)
+            if (bucket := self._buckets.get(key)) is not None:
+                merged = _merge(bucket.told, new, now)
+                bucket.used += _spent(bucket.told, merged, now)
+                bucket.told = merged
+                continue
+            if len(self._buckets) >= _MOST_BUCKETS:  # a server that invents names must not fill the memory
+                del self._buckets[max(self._buckets, key=lambda known: _fraction(self._buckets[known].told, now))]
             self._buckets[key] = _Bucket(new)
-            return
-        merged = _merge(bucket.told, new, now)
-        bucket.used += _spent(bucket.told, merged, now)
-        bucket.told = merged
-
-    def _make_room(self, now: float) -> None:
-        """Forget the fullest quota if there are too many: a server that invents names must not fill the memory."""
-        if len(self._buckets) >= _MOST_BUCKETS:
-            fullest = max(self._buckets, key=lambda key: _fraction(self._buckets[key].told, now))
-            del self._buckets[fullest]
 
     def used(self, limit: RateLimit) -> int:
         """Units of *limit*'s quota that were used since the operation began, by anybody."""
@@ -61,8 +52,8 @@ class Budget:
 
     def scarcest(self, now: float) -> RateLimit | None:
         """The quota with the least share left; None if no window is known that is not over."""
-        known = [bucket.told for bucket in self._buckets.values() if _is_live(bucket.told, now)]
-        measured = [limit for limit in known if limit.limit]
+        told = (bucket.told for bucket in self._buckets.values())
+        measured = [limit for limit in told if limit.limit and _is_live(limit, now)]
         return min(measured, key=lambda limit: _fraction(limit, now), default=None)
 
     def exhausted(self, now: float, reserve: int = 0) -> RateLimit | None:
@@ -71,15 +62,12 @@ class Budget:
         return max(empty, key=lambda limit: limit.reset_at or 0.0, default=None)
 
     def fresh(self, now: float) -> int | None:
-        """How many requests fit into the windows that have just begun, by the limits of those that are over.
-
-        Of several quotas, the least; None if no window with a limit is over.
-        """
+        """How many requests fit into the windows that have just begun; None if no window with a limit is over."""
         limits = [bucket.told.limit for bucket in self._buckets.values() if not _is_live(bucket.told, now)]
         return min(filter(None, limits), default=None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for the checkpoint, so that the next run knows what is left and until when."""
+        """Plain values, so that the next run knows what is left and until when."""
         return {"buckets": [asdict(bucket.told) | {"used": bucket.used} for bucket in self._buckets.values()]}
 
     @classmethod
@@ -128,9 +116,8 @@ def _is_live(limit: RateLimit, now: float) -> bool:
 
 def _is_empty(limit: RateLimit, now: float, reserve: int) -> bool:
     # A limit of 0, such as GraphQL without a token, stays 0: waiting does not help.
-    if limit.limit == 0 or limit.remaining is None or limit.reset_at is None:
-        return False
-    return limit.remaining <= reserve and limit.reset_at > now
+    has_reset = limit.limit != 0 and limit.reset_at is not None and limit.reset_at > now
+    return has_reset and limit.remaining is not None and limit.remaining <= reserve
 
 
 def _fraction(limit: RateLimit, now: float) -> float:
@@ -148,10 +135,7 @@ def _bucket_from(entry: object) -> _Bucket | None:
     host, resource, reset_at = entry.get("host"), entry.get("resource"), entry.get("reset_at")
     if not isinstance(host, str) or not isinstance(resource, str):
         return None
+    counts = map(entry.get, ("limit", "remaining", "used"))
+    limit, remaining, used = (count if isinstance(count, int) and count >= 0 else None for count in counts)
     reset = float(reset_at) if isinstance(reset_at, int | float) else None
-    told = RateLimit(resource, _whole(entry.get("limit")), _whole(entry.get("remaining")), reset, host)
-    return _Bucket(told, _whole(entry.get("used")) or 0)
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
+    return _Bucket(RateLimit(resource, limit, remaining, reset, host), used or 0)

@@ -1,7 +1,7 @@
 """Readers of headers, and of a GraphQL answer's ``rateLimit``: what a server says of its rate limits.
 
-Nothing here looks at a clock or the network, and nothing raises: headers that are absent, broken, absurd or hostile
-are ignored. The table of families, with sources, is in :mod:`resumable.ratelimit`.
+Nothing here raises: headers that are broken, absurd or hostile are ignored. :mod:`resumable.ratelimit` lists the
+families, with sources.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _MOST_LIMITS = 16
 _LONGEST_NAME = 64
 _PREFIXES = ("x-ratelimit", "ratelimit", "x-rate-limit")
 _OTHER_FIELDS = frozenset({"date", "retry-after", "retry-after-ms", "x-shopify-shop-api-call-limit"})
-_SUFFIXED = re.compile(r"x-ratelimit-(limit|remaining|reset)-(?!after$)([a-z0-9_.-]{1,64})")
-_ANTHROPIC = re.compile(r"anthropic-ratelimit-([a-z0-9_-]{1,64})-(limit|remaining|reset)")
+_SUFFIXED = re.compile(r"x-ratelimit-(?P<number>limit|remaining|reset)-(?!after$)(?P<resource>[a-z0-9_.-]{1,64})")
+_ANTHROPIC = re.compile(r"anthropic-ratelimit-(?P<resource>[a-z0-9_-]{1,64})-(?P<number>limit|remaining|reset)")
 _DICTIONARY = re.compile(r"\b(limit|remaining|reset)=([0-9]{1,18})\b")
 _CALL_LIMIT = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 _REFUSAL_WORDS = re.compile(
@@ -70,12 +70,15 @@ class _Reading(NamedTuple):
         name = "".join(filter(str.isprintable, resource[:_LONGEST_NAME]))
         return RateLimit(name, limit, remaining, reset_at)
 
+    def limit_of(self, resource: str, numbers: Mapping[str, str]) -> RateLimit:
+        limit, remaining = read_limit(numbers.get("limit")), read_count(numbers.get("remaining"))
+        return self.limit(resource, limit, remaining, numbers.get("reset"))
+
 
 def read_headers(headers: Mapping[str, str], *, status: int | None = None, now: float) -> list[RateLimit]:
-    """All quotas that *headers* tell of, in any family's way.
+    """All quotas that *headers* tell of, in any family's way. Upper and lower case do not matter.
 
     Args:
-        headers: Any mapping; upper and lower case do not matter.
         status: The answer's status. A 403 or 429 with ``Retry-After`` counts as a quota that is used up.
         now: Epoch seconds on our clock. The server's ``Date`` says how far its clock is off.
     """
@@ -83,7 +86,9 @@ def read_headers(headers: Mapping[str, str], *, status: int | None = None, now: 
     reading = _Reading(fields, now, read_skew(fields.get("date"), now))
     found = (limit for read in _FAMILIES for limit in read(reading))
     told = [limit for limit in found if limit.limit is not None or limit.remaining is not None]
-    return (_refusal(fields, status, now) + told)[:_MOST_LIMITS]
+    after = _retry_after(fields, now) if status in (403, 429) else None
+    refusal = [] if after is None else [RateLimit("retry-after", None, 0, now + after)]
+    return (refusal + told)[:_MOST_LIMITS]
 
 
 def read_retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
@@ -97,9 +102,8 @@ def read_retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
 def is_rate_limited(status: int | None, headers: Mapping[str, str], message: str | None = None) -> bool:
     """Whether an answer is a refusal for a rate limit: a 429, or another refusal that gives this reason.
 
-    Args:
-        status: The answer's status, None if only its headers are known.
-        message: The error's own words. They reveal refusals with status 200 (GraphQL), 400 or 503, too.
+    The error's own words in *message* reveal refusals with status 200 (GraphQL), 400 or 503, too. *status* is None if
+    only the headers are known.
     """
     if status == 429:
         return True
@@ -116,19 +120,16 @@ def is_rate_limited(status: int | None, headers: Mapping[str, str], message: str
 def read_graphql(body: Any, *, now: float) -> RateLimit | None:
     """The ``rateLimit`` object of a GraphQL answer; None if *body* has none that can be read.
 
-    Args:
-        body: The decoded answer, its ``data``, or the object itself.
-        now: Epoch seconds on our clock.
+    *body* is the decoded answer, its ``data``, or the object itself; *now* is epoch seconds on our clock.
     """
     for name in ("data", "rateLimit"):
         body = body.get(name, body) if isinstance(body, Mapping) else None
     if not isinstance(body, Mapping):
         return None
-    values = {name: read_text(body.get(name)) for name in ("limit", "remaining", "resetAt")}
-    limit, remaining = read_limit(values["limit"]), read_count(values["remaining"])
-    if remaining is None:
+    limit, left, reset = (read_text(body.get(name)) for name in ("limit", "remaining", "resetAt"))
+    if (remaining := read_count(left)) is None:
         return None
-    return _Reading({}, now, 0.0).limit("graphql", limit, remaining, values["resetAt"])
+    return _Reading({}, now, 0.0).limit("graphql", read_limit(limit), remaining, reset)
 
 
 def _wanted(headers: Mapping[str, str]) -> dict[str, str]:
@@ -157,11 +158,6 @@ def _retry_after(fields: dict[str, str], now: float | None) -> float | None:
     return None if after is None else max(0.0, after)
 
 
-def _refusal(fields: dict[str, str], status: int | None, now: float) -> list[RateLimit]:
-    after = _retry_after(fields, now) if status in (403, 429) else None
-    return [] if after is None else [RateLimit("retry-after", None, 0, now + after)]
-
-
 def _plain(reading: _Reading) -> Iterator[RateLimit]:
     """``X-RateLimit-Limit``, ``-Remaining``, ``-Reset`` and kin: GitHub, GitLab, Discord, Reddit, old drafts."""
     for prefix in _PREFIXES:
@@ -181,32 +177,28 @@ def _suffixed(reading: _Reading) -> Iterator[RateLimit]:
     """One header for each quota and number: OpenAI, Groq, Azure, Kong; Anthropic with the quota's name first."""
     quotas: dict[str, dict[str, str]] = {}
     for name, value in reading.fields.items():
-        if match := _SUFFIXED.fullmatch(name):
-            quotas.setdefault(match[2], {})[match[1]] = value
-        elif match := _ANTHROPIC.fullmatch(name):
-            quotas.setdefault(match[1], {})[match[2]] = value
+        if match := _SUFFIXED.fullmatch(name) or _ANTHROPIC.fullmatch(name):
+            quotas.setdefault(match["resource"], {})[match["number"]] = value
     for resource, quota in quotas.items():
-        limit, remaining = read_limit(quota.get("limit")), read_count(quota.get("remaining"))
-        yield reading.limit(resource, limit, remaining, quota.get("reset"))
+        yield reading.limit_of(resource, quota)
 
 
 def _structured(reading: _Reading) -> Iterator[RateLimit]:
     """``RateLimit`` and ``RateLimit-Policy`` of the IETF's drafts 8 to 11."""
-    limits = {_name(item, values): values for item, values in read_items(reading.fields.get("ratelimit", ""))}
-    policies = {_name(item, values): values for item, values in read_items(reading.fields.get("ratelimit-policy", ""))}
+    limits, policies = (_by_name(reading.fields.get(name, "")) for name in ("ratelimit", "ratelimit-policy"))
     for name in limits | policies:
         full, left = policies.get(name, {}), limits.get(name, {})
         yield reading.limit(name, read_limit(full.get("q")), read_count(left.get("r")), left.get("t"))
 
 
-def _name(item: str, parameters: dict[str, str]) -> str:
-    return f"{item} {parameters['pk'].strip(':')}" if parameters.get("pk") else item
+def _by_name(text: str) -> dict[str, dict[str, str]]:
+    # A partition key tells quotas of one policy apart.
+    return {f"{name} {values.get('pk', '').strip(':')}".strip(): values for name, values in read_items(text)}
 
 
 def _dictionary(reading: _Reading) -> Iterator[RateLimit]:
     """``RateLimit: limit=100, remaining=50, reset=5`` of the IETF's draft 7."""
-    values = dict(_DICTIONARY.findall(reading.fields.get("ratelimit", "")))
-    yield reading.limit("", read_limit(values.get("limit")), read_count(values.get("remaining")), values.get("reset"))
+    yield reading.limit_of("", dict(_DICTIONARY.findall(reading.fields.get("ratelimit", ""))))
 
 
 def _shopify(reading: _Reading) -> Iterator[RateLimit]:

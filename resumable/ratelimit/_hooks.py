@@ -21,33 +21,25 @@ def hooks(client: C) -> C:
 
     Args:
         client: An ``httpx.Client`` or ``AsyncClient``, ``requests.Session``, ``aiohttp.ClientSession``,
-            ``github.Github`` (PyGithub) or ``githubkit.GitHub``. Hooking one twice does no harm.
-
-    Returns:
-        *client*.
+            ``github.Github`` (PyGithub) or ``githubkit.GitHub``. It is returned. Hooking one twice does no harm.
 
     Raises:
         TypeError: If *client* is none of these. It is unchanged.
     """
     for root, name, install in _CLIENTS:
-        if _is_a(client, root, name):
+        # Known by its name: nothing is imported.
+        if any(kind.__name__ == name and kind.__module__.split(".")[0] == root for kind in type(client).__mro__):
             install(client)
             return client
     supported = ", ".join(f"{root}.{name}" for root, name, _ in _CLIENTS)
     raise TypeError(f"cannot hook into {type(client).__name__!r} objects; supported: {supported}")
 
 
-def _is_a(client: object, root: str, name: str) -> bool:
-    """Whether *client* is an instance of *root*'s class *name*. Imports nothing."""
-    return any(kind.__name__ == name and kind.__module__.split(".")[0] == root for kind in type(client).__mro__)
-
-
-def observe_current(response: object) -> None:
-    """Show *response* to the current checkpoint, if there is one."""
+def observe_current(response: object, *args: object, **kwargs: object) -> None:
+    """Show *response* to the current checkpoint, if there is one. What else requests passes does not matter."""
     from .._runtime.current import current_checkpoint_or_none
 
-    checkpoint = current_checkpoint_or_none()
-    if checkpoint is not None:
+    if (checkpoint := current_checkpoint_or_none()) is not None:
         checkpoint.observe(response)
 
 
@@ -56,16 +48,11 @@ async def _observe_current_async(response: object) -> None:
 
 
 def _hook_httpx(client: Any) -> None:
-    _add(client.event_hooks, observe_current)
-
-
-def _hook_httpx_async(client: Any) -> None:
-    _add(client.event_hooks, _observe_current_async)
+    _add(client.event_hooks, _observe_current_async if hasattr(client, "aclose") else observe_current)
 
 
 def _add(event_hooks: dict[str, list[Any]], hook: Callable[..., Any]) -> None:
-    found = event_hooks.setdefault("response", [])
-    if hook not in found:
+    if hook not in (found := event_hooks.setdefault("response", [])):
         found.append(hook)
 
 
@@ -73,11 +60,7 @@ def _hook_requests(session: Any) -> None:
     # requests also takes a bare function here.
     if callable(session.hooks.get("response")):
         session.hooks["response"] = [session.hooks["response"]]
-    _add(session.hooks, _observe_requests)
-
-
-def _observe_requests(response: object, *args: object, **kwargs: object) -> None:
-    observe_current(response)
+    _add(session.hooks, observe_current)
 
 
 def _hook_aiohttp(session: Any) -> None:
@@ -123,11 +106,11 @@ def _hook_githubkit(github: Any) -> None:
     if not added:
         raise TypeError("cannot hook into this version of githubkit; 0.16 is the first that has event hooks")
     github.config = dataclasses.replace(github.config, **added)
-    for name, install in (("sync", _hook_httpx), ("async", _hook_httpx_async)):
+    for name in ("sync", "async"):
         # Within ``with github:`` there is a client already.
         opened = getattr(github, f"_GitHubCore__{name}_client", None)
         if opened is not None and (client := opened.get()) is not None:
-            install(client)
+            _hook_httpx(client)
 
 
 def _with_hook(event_hooks: Any, hook: Callable[..., Any]) -> dict[str, list[Any]]:
@@ -137,10 +120,7 @@ def _with_hook(event_hooks: Any, hook: Callable[..., Any]) -> dict[str, list[Any
 
 
 _CLIENTS: tuple[tuple[str, str, Callable[[Any], None]], ...] = (
-    ("httpx", "Client", _hook_httpx),
-    ("httpx", "AsyncClient", _hook_httpx_async),
-    ("httpx2", "Client", _hook_httpx),
-    ("httpx2", "AsyncClient", _hook_httpx_async),
+    *((root, name, _hook_httpx) for root in ("httpx", "httpx2") for name in ("Client", "AsyncClient")),
     ("requests", "Session", _hook_requests),
     ("aiohttp", "ClientSession", _hook_aiohttp),
     ("github", "Github", _hook_pygithub),

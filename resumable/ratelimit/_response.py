@@ -1,9 +1,8 @@
 """What an answer or an error of any client shows: status, headers, host, words. No client is imported.
 
-Known by their shape: responses of httpx, requests, aiohttp and urllib3; githubkit's ``Response``; PyGithub's
-objects and requester; gidgethub's ``RateLimit`` and clients; the errors of all of them, also when one was raised
-from another; decoded GraphQL answers; mappings of headers. Nothing here touches the network: a body is looked at
-only if it has been read already. Nothing here raises: an unknown object shows nothing.
+Known by their shape: responses of httpx, requests, aiohttp and urllib3; githubkit's ``Response``; PyGithub's objects
+and requester; gidgethub's ``RateLimit`` and clients; the errors of all of them; decoded GraphQL answers; mappings of
+headers. A body is looked at only if it has been read already. Nothing here raises: an unknown object shows nothing.
 """
 
 from __future__ import annotations
@@ -29,13 +28,10 @@ _DEEPEST = 5
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What an answer shows.
+    """What an answer shows; None or an empty value where that is unknown.
 
     Attributes:
-        status: Its status; None if unknown.
-        headers: Its headers; empty if unknown.
-        host: Who answered; "" if unknown.
-        message: The error's own words; "" if there are none or the body has not been read.
+        message: The error's own words; "" if the body has not been read.
         from_cache: Whether the answer came from a cache; then the numbers in its headers are old.
         graphql: Its ``data``, if it is a GraphQL answer that may tell of the quota.
         told: Quotas that it holds as objects, besides headers and body.
@@ -88,8 +84,7 @@ def _candidates(source: object) -> Iterator[object]:
     for _ in range(_DEEPEST):
         response = _get(source, "response") if isinstance(source, BaseException) else source
         yield from (_get(response, "raw_response"), response, source)
-        source = _get(source, "__cause__")
-        if source is None:
+        if (source := _get(source, "__cause__")) is None:
             return
 
 
@@ -137,8 +132,7 @@ def _read_pygithub(source: object) -> Seen | None:
 
 def _read_answer(source: object) -> Seen | None:
     """A response with a status and headers, or an error that has both."""
-    headers, status = _get(source, "headers"), _status(source)
-    is_error = isinstance(source, BaseException)
+    headers, status, is_error = _get(source, "headers"), _status(source), isinstance(source, BaseException)
     if not callable(_get(headers, "items")):
         if not is_error or status is None:
             return None
@@ -146,7 +140,14 @@ def _read_answer(source: object) -> Seen | None:
     seen = Seen(status, headers, _host(source), from_cache=_is_from_cache(source, headers))
     if is_error:
         return replace(seen, message=_error_message(source), told=_told(_get(source, "rate_limit")))
-    return _with_body(seen, _read_body(source))
+    # The public names of a body that has not been read would read from the network, or raise.
+    bodies = (_get(source, name) for name in ("_content", "_body"))
+    body = next((body for body in bodies if isinstance(body, bytes)), b"")
+    if status is not None and status >= 400:
+        return replace(seen, message=read_message(body))
+    if len(body) <= _LONGEST_GRAPHQL_BODY and any(mark in body for mark in _GRAPHQL_MARKS):
+        return _with_graphql(seen, _decoded(body))
+    return seen
 
 
 def _read_words(source: object) -> Seen | None:
@@ -163,15 +164,6 @@ def _status(source: object) -> int | None:
     return next((int(value) for value in values if _is_int(value) and 100 <= value <= 599), None)
 
 
-def _with_body(seen: Seen, body: bytes) -> Seen:
-    """*seen* with what the body says, if the body is there and may tell of limits."""
-    if seen.status is not None and seen.status >= 400:
-        return replace(seen, message=read_message(body))
-    if len(body) <= _LONGEST_GRAPHQL_BODY and any(mark in body for mark in _GRAPHQL_MARKS):
-        return _with_graphql(seen, _decoded(body))
-    return seen
-
-
 def _with_graphql(seen: Seen, body: Any) -> Seen:
     """*seen* with what a GraphQL answer says. A used-up quota is an error of type ``RATE_LIMIT…`` with status 200."""
     errors = _get_item(body, "errors")
@@ -183,10 +175,8 @@ def _with_graphql(seen: Seen, body: Any) -> Seen:
 def _error_message(error: object) -> str:
     """The words in PyGithub's ``data``, aiohttp's ``message``, or a GraphQL error; else the error's text."""
     answer = _get(error, "response")
-    for source in (_get(error, "data"), _get(error, "message"), answer, _get(answer, "errors")):
-        if message := _message(source):
-            return message
-    return str(error)[:_LONGEST_MESSAGE]
+    sources = (_get(error, "data"), _get(error, "message"), answer, _get(answer, "errors"))
+    return next(filter(None, map(_message, sources)), "") or str(error)[:_LONGEST_MESSAGE]
 
 
 def _message(source: Any) -> str:
@@ -201,27 +191,18 @@ def _message(source: Any) -> str:
     return " ".join(filter(None, map(_message, parts)))[:_LONGEST_MESSAGE]
 
 
-def _read_body(source: object) -> bytes:
-    """The body, if it has been read already. Its public names would read from the network, or raise."""
-    bodies = (_get(source, name) for name in ("_content", "_body"))
-    return next((body for body in bodies if isinstance(body, bytes)), b"")
-
-
 def _decoded(body: bytes) -> Any:
-    try:
+    with suppress(ValueError, RecursionError):
         return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+    return None
 
 
 def _host(source: object) -> str:
     request = _get(source, "request_info")
     url = _get(source, "url") or _get(request, "real_url") or _get(source, "_request_url")
-    try:
-        host = urlsplit(str(url or "")).hostname or ""
-    except Exception:
-        return ""
-    return "".join(filter(str.isprintable, host))
+    with suppress(Exception):
+        return "".join(filter(str.isprintable, urlsplit(str(url or "")).hostname or ""))
+    return ""
 
 
 def _is_from_cache(source: object, headers: Any) -> bool:

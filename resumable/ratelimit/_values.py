@@ -1,21 +1,17 @@
-"""Readers of one header value: counts, spans, instants, structured items.
-
-Nothing here raises: a value that cannot be read, or cannot be meant, is None.
-"""
+"""Readers of one header value. They never raise: a value that cannot be read, or cannot be meant, is None."""
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 YEAR = 366 * 86400.0
 """Seconds. No quota is renewed later than this: a longer time is a mistake or an attack."""
-
 _LARGEST_COUNT = 10**15
 _LONGEST_VALUE = 4096
-_EPOCH_FROM, _MILLISECONDS_FROM = 1e9, 1e12
-
+_EPOCH_FROM, _MILLISECONDS_FROM = 1e9, 1e12  # smaller numbers are distances
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{0,18})?(?:[eE][+-]?[0-9]{1,2})?")
 _SPAN = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ns|us|µs|ms|s|m|h|d)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -68,19 +64,16 @@ def read_span(text: str) -> float | None:
 def read_stamp(text: str) -> float | None:
     """Epoch seconds on the writer's clock, from an RFC 3339 time or an HTTP date."""
     for parse in (datetime.fromisoformat, parsedate_to_datetime):
-        try:
+        with suppress(Exception):  # the standard parsers raise anything
             stamp = parse(text)
             return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()
-        except Exception:  # the standard parsers raise anything: ValueError, TypeError, IndexError, ...
-            continue
     return None
 
 
 def read_offset(date: str | None, now: float) -> float:
     """How far our clock is ahead of the server's ``Date``, in seconds; 0 if unknown."""
     stamp = read_stamp(date) if date else None
-    ahead = 0.0 if stamp is None else now - stamp
-    return ahead if abs(ahead) <= YEAR else 0.0
+    return now - stamp if stamp is not None and abs(now - stamp) <= YEAR else 0.0
 
 
 def read_skew(date: str | None, now: float) -> float:
@@ -91,28 +84,17 @@ def read_skew(date: str | None, now: float) -> float:
 
 
 def read_after(text: str, *, now: float, skew: float = 0.0) -> float | None:
-    """Seconds from *now*, below 0 for the past, read from a distance, a span, an epoch or a date.
-
-    A number from 1e12 on is epoch milliseconds, from 1e9 on epoch seconds, else a distance. Of several the latest
-    counts.
-    """
-    numbers = read_numbers(text)
-    if numbers:
-        after = _number_after(max(numbers), now, skew)
-    elif (span := read_span(text)) is not None:
-        after = span
+    """Seconds from *now*, below 0 for the past, from a distance, a span, an epoch or a date; of several the latest."""
+    number = max(read_numbers(text), default=None)
+    if number is None:
+        after, stamp = read_span(text), read_stamp(text)
+    elif number < _EPOCH_FROM:
+        after, stamp = number if number >= 0 else None, None
     else:
-        stamp = read_stamp(text)
-        after = None if stamp is None else stamp + skew - now
+        after, stamp = None, number / 1000 if number >= _MILLISECONDS_FROM else number
+    if after is None and stamp is not None:
+        after = stamp + skew - now
     return after if after is not None and abs(after) <= YEAR else None
-
-
-def _number_after(number: float, now: float, skew: float) -> float | None:
-    if number < 0:
-        return None
-    if number < _EPOCH_FROM:
-        return number
-    return (number / 1000 if number >= _MILLISECONDS_FROM else number) + skew - now
 
 
 def read_items(text: str) -> list[tuple[str, dict[str, str]]]:

@@ -19,18 +19,16 @@ if TYPE_CHECKING:
 # Readers are loaded when the first attempt has failed: `import resumable` stays light.
 
 _LOGGER = logging.getLogger("resumable.ratelimit")
-_AFTER_RESET = 1.0
-"""Seconds to wait beyond a reset: servers round it down."""
-_AT_LEAST = 60.0
-"""Seconds to wait, at least, after a refusal that names no time."""
+_AFTER_RESET = 1.0  # seconds to wait beyond a reset: servers round it down
+_AT_LEAST = 60.0  # seconds to wait after a refusal that names no time
 
 
 class wait_rate_limit(wait_base):
     """Wait as long as the server asks: until ``Retry-After`` is over, else until the quota is fresh.
 
-    It reads the response that the attempt returned or raised. A used-up quota is fresh one second after its reset,
-    plus *jitter*; after a refusal that names no time, the wait is a minute at least. Else *fallback* decides. The
-    logger ``resumable.ratelimit`` says why, at level INFO.
+    It reads the response that the attempt returned or raised. A used-up quota is fresh one second after its reset;
+    after a refusal that names no time, the wait is a minute at least. The logger ``resumable.ratelimit`` says why, at
+    level INFO.
 
     Args:
         fallback: tenacity's wait for attempts that failed for other reasons.
@@ -60,12 +58,13 @@ class wait_rate_limit(wait_base):
         self.clock = clock
 
     def __call__(self, retry_state: RetryCallState) -> float:
-        now = self.clock()
-        seen = _seen(retry_state)
-        hint, why = self._hint(seen, now)
-        seconds = self._fallback(retry_state) if hint is None else hint
-        if seen.is_rate_limited and hint is None:
-            seconds, why = max(seconds, _AT_LEAST), "a rate limit that names no time"
+        now, seen = self.clock(), _seen(retry_state)
+        seconds, why = self._hint(seen, now)
+        if seconds is None:
+            fallback = float(self.fallback(retry_state))
+            seconds = 0.0 if math.isnan(fallback) else fallback
+            if seen.is_rate_limited:
+                seconds, why = max(seconds, _AT_LEAST), "a rate limit that names no time"
         seconds = min(max(0.0, seconds), self.max_wait)
         if why:
             _LOGGER.info("waiting %s for %s: %s", _span(seconds, now), seen.host or "the server", why)
@@ -88,16 +87,11 @@ class wait_rate_limit(wait_base):
         seconds = empty.reset_at - now + _AFTER_RESET + random.uniform(0, self.jitter)
         return seconds, f"rate limit {empty.resource} is used up".replace("  ", " ")
 
-    def _fallback(self, retry_state: RetryCallState) -> float:
-        seconds = float(self.fallback(retry_state))
-        return 0.0 if math.isnan(seconds) else seconds
-
 
 class retry_if_rate_limited(retry_base):
     """Try again if the attempt returned or raised a refusal for a rate limit.
 
-    Such a refusal is a 429, a 403 that gives this reason, or a GraphQL answer with a ``RATE_LIMITED`` error. Combine
-    it with other conditions by ``|``.
+    Such are a 429, a 403 that gives this reason, and a GraphQL answer with a ``RATE_LIMITED`` error.
     """
 
     def __call__(self, retry_state: RetryCallState) -> bool:
@@ -107,8 +101,7 @@ class retry_if_rate_limited(retry_base):
 def _seen(retry_state: RetryCallState) -> Seen:
     from ._response import Seen, read_response
 
-    outcome = retry_state.outcome
-    if outcome is None:
+    if (outcome := retry_state.outcome) is None:
         return Seen()
     return read_response(outcome.exception() if outcome.failed else outcome.result())
 

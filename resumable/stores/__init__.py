@@ -1,4 +1,9 @@
-"""Where checkpoints lie: stores, and the lease through which an operation is written."""
+"""Where checkpoints lie: stores, and the lease through which an operation is written.
+
+:class:`CheckpointStore` and :class:`Lease` say what every medium must do; :class:`FileStore` and :class:`MemoryStore`
+do it. :class:`EncryptedStore` is a layer over another one, and :class:`SimpleStore` the little that a store of your own
+needs. :func:`open_store` finds the store for a directory or URL; ``defaults`` says which one it is if none is named.
+"""
 
 from ._base import CheckpointStore, Entry, Holder, Lease, SimpleStore, Stored, Traits
 from ._encrypted import EncryptedStore

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
-from .._errors import StoreError
+from .._errors import StaleCheckpointError, StoreError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +17,7 @@ class Traits:
 
     Attributes:
         is_remote: A write goes over a network; it is never made in the loop's thread.
-        takes_journal: The store takes saves as segments of a journal. False: every save is a whole snapshot.
+        takes_journal: Saves may be segments of a journal. False: every save is a whole snapshot.
         keeps_summary: The store keeps the summary beside each save. False: ``Entry.summary`` is empty.
         largest_piece: Bytes that one piece or segment may have; None if any number will do.
         least_interval: Seconds between two saves, at least.
@@ -36,13 +36,7 @@ class Traits:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who owns an operation.
-
-    Attributes:
-        host: The machine's name, "" if unknown.
-        pid: The process id, 0 if unknown.
-        since: When it became the owner (UTC, ISO 8601), "" if unknown.
-    """
+    """Who owns an operation: machine ("" if unknown), process id (0), and since when (UTC, ISO 8601; "")."""
 
     host: str
     pid: int
@@ -95,13 +89,7 @@ class Entry:
     lease_left: float | None
 
 
-def refuse_fork(key: str, owner_pid: int) -> None:
-    """Raise StoreError in a process that was forked from the one that claimed *key*: two would write."""
-    if os.getpid() != owner_pid:
-        raise StoreError(
-            f"{key!r} is owned by process {owner_pid}, from which this one was forked; only that one may save. "
-            "What was saved before still stands."
-        )
+Meanwhile = Callable[[], None] | None
 
 
 class Lease(Protocol):
@@ -124,11 +112,8 @@ class Lease(Protocol):
 
     def read(self) -> Stored | None:
         """What is stored, None if nothing is."""
-        ...
 
-    def append(
-        self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Callable[[], None] | None = None
-    ) -> None:
+    def append(self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Meanwhile = None) -> None:
         """Add *data* to the journal as save *sequence*; it is safe on the medium when this returns.
 
         Repeated with the last number and the same bytes, this succeeds and writes nothing.
@@ -136,7 +121,6 @@ class Lease(Protocol):
         Args:
             meanwhile: Called once, best while the medium works. If it raises, the append fails.
         """
-        ...
 
     def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
         """Write *pieces* as a new snapshot that stands for every save up to and including *sequence*.
@@ -156,7 +140,6 @@ class Lease(Protocol):
 
     def renew(self) -> None:
         """Keep the lease for another while. Raises StaleCheckpointError if it is lost."""
-        ...
 
     def delete(self) -> bool:
         """Remove the checkpoint; returns whether there was one. The lease is still held."""
@@ -164,7 +147,48 @@ class Lease(Protocol):
 
     def release(self) -> None:
         """Let go of the operation and of what was staged and not committed. Never raises."""
-        ...
+
+
+class OwnedLease:
+    """What the leases of this package share: each ends with its release, or with its process."""
+
+    def __init__(self, key: str, term: int, first: int) -> None:
+        self.term = term
+        self.next = first
+        self._key = key
+        self._owner_pid = os.getpid()
+        self._is_released = False
+        self._last: tuple[int, bytes] | None = None
+
+    def where(self) -> int:
+        """One more than any number that was tried."""
+        return self.next
+
+    def renew(self) -> None:
+        """Make sure that the lease is held."""
+        self._check()
+
+    def _check(self) -> None:
+        if os.getpid() != self._owner_pid:
+            raise StoreError(
+                f"{self._key!r} is owned by process {self._owner_pid}, from which this one was forked; only that one "
+                "may save. What was saved before still stands."
+            )
+        if self._is_released:
+            raise StaleCheckpointError(self._key)
+
+    def _stands(self, sequence: int, data: bytes) -> bool:
+        """Whether just this was appended last. Raises StaleCheckpointError if anything else has its number."""
+        self._check()
+        if sequence < self.next and self._last != (sequence, data):
+            raise StaleCheckpointError(self._key)
+        return sequence < self.next
+
+    def _lets_go(self) -> bool:
+        """Whether there is something to release: not twice, and not in a forked child, whose parent goes on."""
+        is_held = not self._is_released and os.getpid() == self._owner_pid
+        self._is_released |= is_held
+        return is_held
 
 
 @runtime_checkable
@@ -195,7 +219,6 @@ class CheckpointStore(Protocol):
         Args:
             previous: The snapshot before the last one, with its segments.
         """
-        ...
 
     def list(self, pattern: str = "*") -> Iterator[Entry]:
         """The operations whose id matches *pattern* (see :mod:`fnmatch`), in no order."""
@@ -207,7 +230,6 @@ class CheckpointStore(Protocol):
 
     def close(self) -> None:
         """Let go of connections and files. The store may be used again."""
-        ...
 
 
 @runtime_checkable
@@ -222,7 +244,6 @@ class SimpleStore(Protocol):
 
     def get(self, key: str) -> bytes | None:
         """The bytes under *key*, None if there are none."""
-        ...
 
     def put(self, key: str, blob: bytes) -> Path | str:
         """Replace what is under *key*; returns where it lies once it is safe there."""
@@ -238,4 +259,3 @@ class SimpleStore(Protocol):
 
     def close(self) -> None:
         """Let go of connections and files. The store may be used again."""
-        ...

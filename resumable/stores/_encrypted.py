@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from .._errors import CheckpointCorruptError, StoreError
-from ._base import CheckpointStore, Entry, Holder, Lease, SimpleStore, Stored
+from ._base import CheckpointStore, Entry, Holder, Lease, Meanwhile, SimpleStore, Stored
 from ._open import open_store
 
 if TYPE_CHECKING:
@@ -79,10 +82,12 @@ class EncryptedStore:
         sealed = self._store.read(key, previous=previous)
         if not previous:
             return self.opened(key, sealed)
-        try:
-            return self.opened(key, sealed)
-        except CheckpointCorruptError:
-            return None
+        with contextlib.suppress(ValueError):
+            return self._unsealed(key, sealed)
+        return None
+
+    def _unsealed(self, key: str, sealed: Stored | None) -> Stored | None:
+        return sealed and Stored(self.unseal(key, sealed.snapshot), b"", sealed.location)
 
     def opened(self, key: str, sealed: Stored | None) -> Stored | None:
         """*sealed* as it was before it was encrypted.
@@ -90,26 +95,15 @@ class EncryptedStore:
         Raises:
             CheckpointCorruptError: It was not written with this key, or is damaged.
         """
-        if sealed is None:
-            return None
         try:
-            return Stored(self.unseal(key, sealed.snapshot), b"", sealed.location)
+            return self._unsealed(key, sealed)
         except ValueError as error:
-            reason, previous = str(error), self._good_previous(key)
-            if previous is not None:
-                reason = f"{reason}. {_REPAIR}"
-            raise CheckpointCorruptError(key, str(sealed.location), reason, previous) from None
-
-    def _good_previous(self, key: str) -> str | None:
-        """The file of the snapshot before the last one, if this key opens it."""
-        found = self._store.read(key, previous=True)
-        if found is None or not isinstance(found.location, Path):
-            return None
-        try:
-            self.unseal(key, found.snapshot)
-        except ValueError:
-            return None
-        return str(found.location)
+            previous = self.read(key, previous=True)
+            # Only one in a file can be gone back to.
+            path = str(previous.location) if previous is not None and isinstance(previous.location, Path) else None
+            reason = f"{error}. {_REPAIR}" if path is not None else str(error)
+            location = str(sealed.location) if sealed is not None else ""
+            raise CheckpointCorruptError(key, location, reason, path) from None
 
     def list(self, pattern: str = "*") -> Iterator[Entry]:
         """The operations whose id matches *pattern* (see :mod:`fnmatch`); ids are not secret."""
@@ -172,11 +166,8 @@ class EncryptedLease:
         self._store = store
         self._lease = lease
         self._key = key
-
-    @property
-    def term(self) -> int:
-        """The number of this claim."""
-        return self._lease.term
+        self.term = lease.term
+        self.where, self.renew, self.delete, self.release = lease.where, lease.renew, lease.delete, lease.release
 
     @property
     def next(self) -> int:
@@ -187,9 +178,7 @@ class EncryptedLease:
         """What is stored, None if nothing is. Raises as :meth:`EncryptedStore.read` does."""
         return self._store.opened(self._key, self._lease.read())
 
-    def append(
-        self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Callable[[], None] | None = None
-    ) -> None:
+    def append(self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Meanwhile = None) -> None:
         """Refused: a document is encrypted as a whole."""
         raise StoreError("an encrypted checkpoint has no journal; every save is a whole snapshot")
 
@@ -197,22 +186,6 @@ class EncryptedLease:
         """Encrypt *pieces* as a new snapshot. See :meth:`Lease.stage`."""
         commit = self._lease.stage(sequence, self._store.seal(self._key, pieces))
         return lambda summary: commit(b"")
-
-    def where(self) -> int:
-        """The sequence number that is safe to use after a write whose outcome is unknown."""
-        return self._lease.where()
-
-    def renew(self) -> None:
-        """Keep the lease for another while."""
-        self._lease.renew()
-
-    def delete(self) -> bool:
-        """Remove the checkpoint; returns whether there was one."""
-        return self._lease.delete()
-
-    def release(self) -> None:
-        """Let go of the operation. Never raises."""
-        self._lease.release()
 
 
 def _ciphers() -> Any:
@@ -237,9 +210,7 @@ def _key_from(key: str | bytes) -> bytes:
 
 def _head(key: str) -> bytes:
     """The document's beginning, without what closes it; all of it is authenticated."""
-    from .._json import encode
-
-    return encode({"version": VERSION, "operation_id": key})[:-1]
+    return msgspec.json.encode({"version": VERSION, "operation_id": key})[:-1]
 
 
 def _sealed_in(document: bytes, key: str) -> bytes:

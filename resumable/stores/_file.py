@@ -1,21 +1,27 @@
-"""Checkpoints as JSON files in a directory."""
+"""Checkpoints as JSON files in a directory, and the order in which the files of an owned operation are written."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
+from .._errors import StaleCheckpointError, StoreError
 from .._runtime import disk
 from . import _lock
-from ._base import Entry, Holder, Stored, Traits
-from ._file_lease import FileLease, as_store_error, reading
-from ._journal_file import without_room
-from ._names import PREFIX, SUFFIX, beside, check_operation_id, file_name, older_files, operation_id_in
+from ._base import Entry, Holder, Meanwhile, OwnedLease, Stored, Traits
+from ._journal_file import ROOM, JournalFile, without_room
+from ._names import PREFIX, SUFFIX, Files, file_name, files_at, files_of, is_of, operation_id_in
 
-_WRITTEN = (SUFFIX, ".json.prev", ".journal", ".journal.prev")
+_REMEMBERED = 4096
+"""Of so many segments the end in the journal is known; a snapshot that is staged for longer keeps them all."""
+_PIECE = 1 << 20
 
 
 class FileStore:
@@ -27,68 +33,64 @@ class FileStore:
     left under another name is found there; the first save moves it.
 
     Args:
-        directory: Where they lie; made at the first claim.
+        directory: Where they lie; made at the first claim. A leading ``~`` is the home folder. The place is absolute
+            from now on: it does not follow ``os.chdir``.
     """
 
     traits = Traits()
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self.directory = Path(directory)
+        self.directory = Path(os.path.abspath(os.path.expanduser(directory)))
 
     def __repr__(self) -> str:
         return f"FileStore({str(self.directory)!r})"
 
     def locate(self, key: str) -> Path:
         """Where the checkpoint of *key* lies, or would."""
-        home = self._home(key)
-        with as_store_error(f"cannot look into {self.directory}"):
-            if disk.stamp(home) is not None:
-                return home
-            return next(older_files(self.directory, key), home)
+        return self._found(key).snapshot
 
-    def _home(self, key: str) -> Path:
-        check_operation_id(key)
-        return self.directory / file_name(key)
+    def _found(self, key: str) -> Files:
+        home, *others = files_of(self.directory, key)
+        with _failing(f"cannot look into {self.directory}"):
+            return home if disk.stamp(home.snapshot) is not None else next(_under_older_names(others, key), home)
 
     def claim(self, key: str, me: Holder, *, ttl: float = 30.0, take_over: bool = False) -> FileLease:
-        """Own *key* until the lease is released, or this process ends.
+        """Own *key* until the lease is released, or this process ends: its lock is the operating system's.
 
-        Args:
-            me: Who is shown to others as the owner.
-            ttl: Not used: a lock of the operating system lasts as long as its process.
-            take_over: Not used: nobody can take it from a process that lives.
+        *ttl* and *take_over* are not used: nobody can take it from a process that lives.
 
         Raises:
             CheckpointBusyError: Another owner has it. Names that owner.
             StoreError: The directory cannot be used.
         """
-        home = self._home(key)
-        with as_store_error(f"cannot use {self.directory}"), contextlib.ExitStack() as locks:
-            disk.make_directory(self.directory)
-            term = locks.enter_context(_lock.holding(beside(home, ".lock"), key, me))
-            older = [*older_files(self.directory, key)]
-            at = older[0] if older and disk.stamp(home) is None else home
-            for path in older:  # a process of an older release may work there
-                locks.enter_context(_lock.holding(beside(path, ".lock"), key, me))
-            disk.remove_leftovers([beside(path, suffix) for path in (home, *older) for suffix in _WRITTEN])
-            return FileLease(key, home, at, older, term, locks.pop_all())
+        home, *others = files_of(self.directory, key)
+        with contextlib.ExitStack() as locks:
+            try:
+                disk.make_directory(self.directory)
+                term = locks.enter_context(_lock.holding(home.lock, key, me))
+                older = [*_under_older_names(others, key)]
+                at = older[0] if older and disk.stamp(home.snapshot) is None else home
+                for files in older:  # a process of an older release may work there
+                    locks.enter_context(_lock.holding(files.lock, key, me))
+                disk.remove_leftovers(self.directory, {*map(os.path.basename, chain(home, *older))})
+            except OSError as error:
+                raise _store_error(f"cannot use {self.directory}", error) from error
+            return FileLease(key, home, older, at, term, locks.pop_all())
 
     def read(self, key: str, *, previous: bool = False) -> Stored | None:
         """One consistent state of *key*, None if there is none, while others may be writing it.
 
-        Args:
-            previous: The snapshot before the last one, with its segments.
+        *previous* asks for the snapshot before the last one, with its segments.
         """
-        suffix = ".prev" if previous else ""
         while True:
-            base = self.locate(key)
-            path = beside(base, SUFFIX + suffix)
-            with reading(path):
-                snapshot, journal = disk.read_together(path, beside(base, ".journal" + suffix))
-            if snapshot is not None:
-                return Stored(snapshot, without_room(journal or b""), path)
-            if self.locate(key) == base:  # else its first save here has just moved it
-                return None
+            files = self._found(key)
+            path = files.previous if previous else files.snapshot
+            try:
+                snapshot, journal = disk.read_together(path, files.previous_journal if previous else files.journal)
+            except OSError as error:
+                raise _cannot_read(path, error) from error
+            if self._found(key) == files:  # else its first save here has just moved it
+                return None if snapshot is None else Stored(snapshot, without_room(journal or b""), path)
 
     def list(self, pattern: str = "*") -> Iterator[Entry]:
         """The operations whose id matches *pattern* (see :mod:`fnmatch`), sorted by file name."""
@@ -102,7 +104,8 @@ class FileStore:
                 found[key] = path
         for key, path in found.items():
             with contextlib.suppress(OSError):
-                yield _entry(key, path)
+                lock, size = files_at(path).lock, os.stat(path, follow_symlinks=False).st_size
+                yield Entry(key, path, b"", size, _lock.told_by(lock).term, _lock.holder_of(lock), None)
 
     def describe(self, key: str | None = None) -> Path:
         """Where the checkpoint of *key* lies, or would; the directory without a *key*."""
@@ -112,9 +115,261 @@ class FileStore:
         """Nothing is open outside of a lease."""
 
 
-def _entry(key: str, path: Path) -> Entry:
-    lock = beside(path, ".lock")
-    is_held = _lock.is_held(lock)
-    holder, term = _lock.read_holder(lock)
-    size = os.stat(path, follow_symlinks=False).st_size
-    return Entry(key, path, b"", size, term, holder if is_held else None, None)
+class FileLease(OwnedLease):
+    """See :class:`~resumable.stores.Lease`. Made by :meth:`FileStore.claim`.
+
+    Args:
+        home: Where snapshots are written.
+        older: Checkpoints of the operation under older names, removed once a snapshot was written at *home*.
+        at: Where the last snapshot lies: one of these.
+        locks: What is held until the release.
+    """
+
+    def __init__(
+        self, key: str, home: Files, older: Sequence[Files], at: Files, term: int, locks: contextlib.ExitStack
+    ) -> None:
+        # Numbers rise over a delete, of which nothing is left that could be asked.
+        super().__init__(key, term, first=time.time_ns() // 1_000_000)
+        self._home = home
+        self._older = [*older]
+        self._places = (home, *older)
+        self._at = at
+        self._locks = locks
+        self._journal: JournalFile | None = None
+        self._end: int | None = None
+        self._ends: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
+        self._snapshot = -1
+        self._staged: set[Path] = set()
+
+    def read(self) -> Stored | None:
+        """What is stored, None if nothing is. The next append goes behind the journal that this gives."""
+        path = self._at.snapshot
+        try:
+            snapshot, journal = disk.read(path), self._read_journal()
+        except OSError as error:
+            raise _cannot_read(path, error) from error
+        return None if snapshot is None else Stored(snapshot, journal, path)
+
+    def delete(self) -> bool:
+        """Remove the checkpoint with all that lies beside it; returns whether there was one."""
+        self._check()
+        self._close_journal()
+        self._drop_staged()
+        with _failing(f"cannot delete {self._at.snapshot}"):
+            found = [_remove(files) for files in (*self._older, self._home)]
+        self._at, self._older, self._last = self._home, [], None
+        self._begin_journal()
+        return any(found)
+
+    def release(self) -> None:
+        """Let go of the operation. Never raises."""
+        if not self._lets_go():
+            return
+        self._close_journal()
+        self._drop_staged()
+        for files in self._places:
+            with contextlib.suppress(OSError):
+                if disk.stamp(files.snapshot) is None:
+                    os.unlink(files.lock)
+        with contextlib.suppress(Exception):
+            self._locks.close()
+
+    # -- the journal
+
+    def append(self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Meanwhile = None) -> None:
+        """Add *data* to the journal as save *sequence*. See :meth:`Lease.append`."""
+        if self._stands(sequence, data):
+            return
+        self.next = sequence + 1
+        journal = self._journal
+        try:
+            if journal is None:
+                journal = self._journal = JournalFile(self._at.journal, self._known_end())
+            journal.append(data, meanwhile)
+        except BaseException as error:
+            self._journal = self._last = None
+            if isinstance(error, OSError):
+                raise _store_error(f"cannot append to {self._at.journal}", error) from error
+            raise
+        self._end = journal.end
+        self._ends.append((sequence, journal.end))
+        self._last = (sequence, data)
+
+    def _known_end(self) -> int:
+        if self._end is None:
+            self._read_journal()
+        return self._end or 0
+
+    def _read_journal(self) -> bytes:
+        journal = disk.read(self._at.journal) or b""
+        if ROOM in journal:
+            journal = without_room(journal)
+        if self._journal is None:
+            self._end = len(journal)
+        return journal
+
+    def _close_journal(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+
+    def _begin_journal(self) -> None:
+        self._end = 0
+        self._ends.clear()
+
+    # -- snapshots
+
+    def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
+        """Write *pieces* as a new snapshot beside the old one. See :meth:`Lease.stage`."""
+        self._check()
+        path = self._home.snapshot
+        with _failing(f"cannot write {path}"):
+            disk.make_directory(path.parent)
+            return partial(self._commit, self._write_beside(path, pieces), sequence)
+
+    def _write_beside(self, path: Path, pieces: Iterable[bytes]) -> Path:
+        new = disk.temporary_for(path)
+        with disk.removed_on_error(new):
+            disk.write_new(new, pieces)
+        self._staged.add(new)
+        return new
+
+    def _commit(self, new: Path, sequence: int, summary: bytes) -> None:
+        self._check()
+        if new not in self._staged:
+            return
+        if sequence < self._snapshot:
+            raise StaleCheckpointError(self._key)
+        if sequence < self.next:
+            self._fold(new, sequence)
+        else:
+            self._replace(new, sequence)
+        self._at = self._home
+        with contextlib.suppress(OSError):
+            while self._older:
+                _remove_older(self._older[-1])
+                self._older.pop()
+
+    def _replace(self, new: Path, sequence: int) -> None:
+        self.next, self._last = sequence + 1, None
+        self._put_in_place(new, sequence)
+        self._close_journal()
+        with _failing(f"cannot rename {self._at.journal}"):
+            try:
+                os.replace(self._at.journal, self._home.previous_journal)
+            except FileNotFoundError:
+                disk.unlink(self._home.previous_journal)
+        self._begin_journal()
+
+    def _fold(self, new: Path, sequence: int) -> None:
+        cut = next((end for number, end in reversed(self._ends) if number <= sequence), 0)
+        if self._at != self._home:
+            self._move_journal(cut)
+            self._put_in_place(new, sequence)
+            self._close_journal()
+            self._begin_journal_at(cut)
+            return
+        journal = None
+        # The journal may keep segments that the snapshot holds: what fails here costs nothing.
+        with contextlib.suppress(OSError):
+            journal = self._write_beside(self._home.journal, self._journal_from(cut))
+        self._put_in_place(new, sequence)
+        if journal is not None:
+            with contextlib.suppress(OSError):
+                self._close_journal()
+                self._exchange_journal(journal)
+                self._begin_journal_at(cut)
+
+    def _move_journal(self, cut: int) -> None:
+        """Bring home what stands from *cut* on, before the snapshot, without which it counts for nothing."""
+        with _failing(f"cannot move the journal of {self._at.snapshot}"):
+            self._exchange_journal(self._write_beside(self._home.journal, self._journal_from(cut)))
+            disk.sync_directory(self._home.journal.parent)
+
+    def _put_in_place(self, new: Path, sequence: int) -> None:
+        with _failing(f"cannot write {self._home.snapshot}"), disk.removed_on_error(new):
+            disk.put_in_place(new, self._home.snapshot, self._home.previous, self._at.snapshot)
+        self._staged.discard(new)
+        self._snapshot = sequence
+
+    def _journal_from(self, offset: int) -> Iterator[bytes]:
+        """The segments from *offset* on, in pieces."""
+        end = self._known_end()
+        if offset < end:
+            with open(os.open(self._at.journal, disk.READ), "rb", buffering=0) as file:
+                file.seek(offset)
+                while offset < end and (piece := file.read(min(_PIECE, end - offset))):
+                    yield piece
+                    offset += len(piece)
+            if offset < end:
+                raise OSError("it is shorter than it was; somebody else wrote to it or removed it")
+
+    def _exchange_journal(self, new: Path) -> None:
+        """Put *new* in the journal's place, and keep that.
+
+        The next append syncs the directory before it adds to the new one. Until then the old one would do as well.
+        """
+        disk.keep(self._at.journal, self._home.previous_journal)
+        os.replace(new, self._home.journal)
+        self._staged.discard(new)
+
+    def _begin_journal_at(self, cut: int) -> None:
+        self._end = (self._end or 0) - cut
+        self._ends = deque(((number, end - cut) for number, end in self._ends if end > cut), _REMEMBERED)
+
+    def _drop_staged(self) -> None:
+        for path in self._staged:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
+def _under_older_names(places: Iterable[Files], key: str) -> Iterator[Files]:
+    """Those of *places* at which there is a checkpoint of *key*.
+
+    Raises:
+        OSError: They cannot be looked at. They must not count as absent: the operation would begin anew.
+    """
+    for files in places:
+        path = files.snapshot
+        if disk.stamp(path) is not None and not disk.is_irregular(path) and is_of(path, key):
+            yield files
+
+
+def _remove(files: Files) -> bool:
+    """Remove a checkpoint, and what lies beside it but its lock; whether it was there.
+
+    The checkpoint goes first, for good: what is left without it counts for nothing, but it without its journal, as a
+    power cut might leave it, would be taken for an older save.
+    """
+    found = disk.unlink(files.snapshot)
+    if found:
+        disk.sync_directory(files.snapshot.parent)
+    for path in files.but_the_lock:
+        disk.unlink(path)
+    return found
+
+
+def _remove_older(files: Files) -> None:
+    """Remove a checkpoint that was moved. Without its snapshot, the next run would not look for the rest."""
+    *beside, snapshot = files.but_the_lock
+    for path in beside:
+        disk.unlink(path)
+    disk.sync_directory(snapshot.parent)
+    disk.unlink(snapshot)
+
+
+@contextlib.contextmanager
+def _failing(what: str) -> Iterator[None]:
+    """Turn an OSError of the block into a StoreError that begins with *what*."""
+    try:
+        yield
+    except OSError as error:
+        raise _store_error(what, error) from error
+
+
+def _cannot_read(path: Path, error: OSError) -> StoreError:
+    return _store_error(f"cannot read {error.filename or path}", error)
+
+
+def _store_error(what: str, error: OSError) -> StoreError:
+    return StoreError(f"{what}: {error.strerror or error}. What was saved before still stands.")

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from .._runtime import disk
 
-_FILLER = b"\xff"
+ROOM = b"\xff"
+"""What fills it."""
 _LEAST_ROOM = 1 << 16
 _MOST_ROOM = 1 << 20
 _SAVES_AHEAD = 48
@@ -86,7 +87,7 @@ class JournalFile:
         room = min(max(_SAVES_AHEAD * length, _LEAST_ROOM), _MOST_ROOM)
         self._room_ends = end + room
         try:
-            disk.write_all(self._descriptor, _FILLER * room)
+            disk.write_all(self._descriptor, ROOM * room)
         except OSError:  # a full disk: what is left of it is for others, and for the saves themselves
             os.ftruncate(self._descriptor, end)
             self._room_ends = sys.maxsize
@@ -95,4 +96,4 @@ class JournalFile:
 
 def without_room(raw: bytes) -> bytes:
     """A journal as read, without the room; within a save that was cut off, it reads as the zeros of lost blocks."""
-    return raw.rstrip(_FILLER).replace(_FILLER, b"\0")
+    return raw.rstrip(ROOM).replace(ROOM, b"\0")

@@ -8,12 +8,24 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from .._errors import CheckpointBusyError, StoreError
 from .._runtime import disk
 from ._base import Holder
 
 _PATIENCE_SECONDS = 0.2
 """So long is a lock waited for: who only looks whether it is held, holds it for a moment."""
+
+
+class Told(msgspec.Struct):
+    """What a lock file says of who holds it, or held it last."""
+
+    host: str = ""
+    pid: int = 0
+    since: str = ""
+    term: int = 0
+    operation_id: str = ""
 
 
 @contextlib.contextmanager
@@ -32,15 +44,15 @@ def holding(path: Path, operation_id: str, me: Holder) -> Iterator[int]:
     try:
         lock.acquire(poll_interval=_PATIENCE_SECONDS / 10)
     except filelock.Timeout:
-        holder, _ = read_holder(path)
-        raise CheckpointBusyError(operation_id, holder.host, holder.pid, holder.since) from None
+        told = told_by(path)
+        raise CheckpointBusyError(operation_id, told.host, told.pid, told.since) from None
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StoreError(f"cannot lock {path}: {reason}. Nothing was read or written.") from error
     try:
         # The lock file goes with the checkpoint; the clock knows of the terms before.
-        term = max(read_holder(path)[1] + 1, time.time_ns())
-        _write_holder(path, operation_id, me, term)
+        term = max(told_by(path).term + 1, time.time_ns())
+        _tell(path, Told(me.host, me.pid, me.since, term, operation_id[:200]))
         yield term
     finally:
         # The user's error must not be replaced; what is still held is let go of with the object.
@@ -48,51 +60,35 @@ def holding(path: Path, operation_id: str, me: Holder) -> Iterator[int]:
             lock.release()
 
 
-def _write_holder(path: Path, operation_id: str, me: Holder, term: int) -> None:
-    from .._json import encode
-
-    holder = {
-        "host": me.host,
-        "pid": me.pid,
-        "since": me.since,
-        "term": term,
-        "operation_id": operation_id[:200],
-    }
+def _tell(path: Path, told: Told) -> None:
     # Who holds it is for people; a full disk must not keep them from working.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, disk.WRITE)
-        try:
-            text = encode(holder).ljust(240)
-            disk.write_all(descriptor, text)
-            os.ftruncate(descriptor, len(text))
-        finally:
-            os.close(descriptor)
+    with contextlib.suppress(OSError), open(os.open(path, disk.WRITE), "wb", buffering=0) as file:
+        text = msgspec.json.encode(told).ljust(240)
+        disk.write_all(file.fileno(), text)
+        file.truncate(len(text))
 
 
-def read_holder(path: Path) -> tuple[Holder, int]:
-    """Who wrote itself into the lock file last, and its term; as far as that can be told."""
-    from .._json import decode
-
+def told_by(path: Path) -> Told:
+    """What the lock file says, as far as it can be read."""
     try:
-        found = decode(disk.read(path, 4096) or b"{}")
-        holder = Holder(str(found.get("host", "")), int(found.get("pid", 0)), str(found.get("since", "")))
-        return holder, int(found.get("term", 0))
-    except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        return Holder("", 0, ""), 0
+        return msgspec.json.decode(disk.read(path, 4096) or b"{}", type=Told)
+    except (OSError, ValueError, RecursionError):
+        return Told()
 
 
-def is_held(path: Path) -> bool:
-    """Whether some process holds the lock right now."""
+def holder_of(path: Path) -> Holder | None:
+    """Who holds the lock right now; None if nobody does, or nobody can tell."""
     if not path.exists():
-        return False
+        return None
     import filelock
 
     lock = filelock.FileLock(path, timeout=0, mode=0o600, thread_local=False)
     try:
         lock.acquire()
     except filelock.Timeout:
-        return True
-    except (OSError, NotImplementedError):
-        return False  # somebody else's file, or no locks here: nobody can tell
+        told = told_by(path)
+        return Holder(told.host, told.pid, told.since)
+    except (OSError, NotImplementedError):  # somebody else's file, or no locks here
+        return None
     lock.release()
-    return False
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 
 from .._errors import CheckpointBusyError, StaleCheckpointError, StoreError
-from ._base import Entry, Holder, Stored, Traits, refuse_fork
+from ._base import Entry, Holder, Meanwhile, OwnedLease, Stored, Traits
 from ._names import check_operation_id
 
 
@@ -46,11 +45,9 @@ class MemoryStore:
         self._operations: dict[str, _Operation] = {}
 
     def claim(self, key: str, me: Holder, *, ttl: float = 30.0, take_over: bool = False) -> MemoryLease:
-        """Own *key* until the lease is released.
+        """Own *key* until the lease is released; *ttl* is not used.
 
         Args:
-            me: Who is shown to others as the owner.
-            ttl: Not used: the lease lasts as long as the process.
             take_over: Take it from its owner, who may no longer write then.
 
         Raises:
@@ -94,21 +91,13 @@ class MemoryStore:
         """Nothing is to be closed; what is stored stays."""
 
 
-class MemoryLease:
+class MemoryLease(OwnedLease):
     """See :class:`~resumable.stores.Lease`. Made by :meth:`MemoryStore.claim`."""
 
     def __init__(self, key: str, operation: _Operation, lock: threading.RLock) -> None:
-        self.term = operation.term
-        self._key = key
+        super().__init__(key, operation.term, operation.next)
         self._operation = operation
         self._lock = lock
-        self._owner_pid = os.getpid()
-        self._last: tuple[int, bytes] | None = None
-
-    @property
-    def next(self) -> int:
-        """The least sequence number that the next save may take."""
-        return self._operation.next
 
     def read(self) -> Stored | None:
         """What is stored, None if nothing is."""
@@ -116,15 +105,10 @@ class MemoryLease:
             current = self._operation.current
             return current.stored(f"memory:{self._key}") if current is not None else None
 
-    def append(
-        self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Callable[[], None] | None = None
-    ) -> None:
+    def append(self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Meanwhile = None) -> None:
         """Add *data* to the journal as save *sequence*. See :meth:`Lease.append`."""
-        self._check()
-        if sequence < self.next:
-            if self._last == (sequence, data):
-                return
-            raise StaleCheckpointError(self._key)
+        if self._stands(sequence, data):
+            return
         if self._operation.current is None:
             raise StoreError(f"{self._key!r} has no snapshot that a save could be added to")
         if meanwhile is not None:
@@ -132,7 +116,7 @@ class MemoryLease:
         with self._lock:
             self._check()
             self._operation.current.journal.append((sequence, bytes(data)))
-            self._operation.next = sequence + 1
+            self.next = self._operation.next = sequence + 1
             self._last = sequence, data
 
     def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
@@ -149,18 +133,11 @@ class MemoryLease:
             if old is not None and new.sequence < old.sequence:
                 raise StaleCheckpointError(self._key)
             if new.sequence >= operation.next:
-                operation.next, self._last = new.sequence + 1, None
+                self.next = operation.next = new.sequence + 1
+                self._last = None
             elif old is not None:
                 new.journal = [segment for segment in old.journal if segment[0] > new.sequence]
             operation.previous, operation.current, new.is_committed = old or operation.previous, new, True
-
-    def where(self) -> int:
-        """The sequence number that the next save may take: here, no outcome is ever unknown."""
-        return self.next
-
-    def renew(self) -> None:
-        """Make sure that the lease is held."""
-        self._check()
 
     def delete(self) -> bool:
         """Remove the checkpoint; returns whether there was one."""
@@ -171,13 +148,13 @@ class MemoryLease:
             return found
 
     def release(self) -> None:
-        """Let go of the operation. Never raises; does nothing in a forked child or if the lease is lost."""
-        if os.getpid() == self._owner_pid:
+        """Let go of the operation, if the lease is not lost. Never raises."""
+        if self._lets_go():
             with self._lock:
                 if self._operation.term == self.term:
                     self._operation.holder = None
 
     def _check(self) -> None:
-        refuse_fork(self._key, self._owner_pid)
-        if self._operation.term != self.term or self._operation.holder is None:
+        super()._check()
+        if self._operation.term != self.term:
             raise StaleCheckpointError(self._key)

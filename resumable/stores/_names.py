@@ -1,11 +1,13 @@
-"""Which file name an operation id gets, and of which operation a file is."""
+"""Which file names an operation id gets, and of which operation a file is."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
 
 from .._runtime import disk
 
@@ -45,10 +47,7 @@ def file_name(operation_id: str) -> str:
 
 @lru_cache(64)
 def names_for(operation_id: str) -> tuple[str, ...]:
-    """All file names that the checkpoint of *operation_id* may have, its own first.
-
-    An older release, or another tool, may have left it under the other one.
-    """
+    """All names that the checkpoint may have, its own first; an older release, or another tool, may use the other."""
     plain, hashed = plain_name(operation_id), hashed_name(operation_id)
     if plain is None:
         return (hashed,)
@@ -72,60 +71,71 @@ def hashed_name(operation_id: str) -> str:
     return f"{PREFIX}{stem}-{hashlib.sha256(operation_id.encode()).hexdigest()[:12]}{SUFFIX}"
 
 
-def beside(path: Path, suffix: str) -> Path:
-    """The file of the checkpoint *path* that ends in *suffix*."""
-    return path.with_name(path.name.removesuffix(SUFFIX) + suffix)
+class Files(NamedTuple):
+    """The files of one checkpoint."""
+
+    snapshot: Path
+    previous: Path
+    journal: Path
+    previous_journal: Path
+    lock: Path
+
+    @property
+    def but_the_lock(self) -> tuple[Path, ...]:
+        """The snapshot last: without it, the others count for nothing."""
+        return self[3::-1]
+
+
+@lru_cache(64)
+def files_of(directory: Path, operation_id: str) -> tuple[Files, ...]:
+    """The files that a checkpoint may have in *directory*, under its own name first. Checks the id."""
+    check_operation_id(operation_id)
+    return tuple([files_at(directory / name) for name in names_for(operation_id)])
+
+
+def files_at(snapshot: Path) -> Files:
+    """The files of the checkpoint whose snapshot has that path."""
+    stem = snapshot.name.removesuffix(SUFFIX)
+    suffixes = (f"{SUFFIX}.prev", ".journal", ".journal.prev", ".lock")
+    return Files(snapshot, *[snapshot.with_name(stem + suffix) for suffix in suffixes])
 
 
 # -- from a file to its id --------------------------------------------------------------------------------------------
 
 
-def older_files(directory: Path, operation_id: str) -> Iterator[Path]:
-    """The checkpoints of *operation_id* in *directory* under other names than its own.
-
-    Raises:
-        OSError: They cannot be looked at. They must not count as absent: the operation would begin anew.
-    """
-    for name in names_for(operation_id)[1:]:
-        path = directory / name
-        if disk.stamp(path) is not None and not disk.is_irregular(path) and _is_of(path, operation_id):
-            yield path
-
-
-def _is_of(path: Path, operation_id: str) -> bool:
+def is_of(path: Path, operation_id: str) -> bool:
     """Whether *path* belongs to *operation_id*, one of whose names it has.
 
     Only an id that may have this name counts: a bit makes ``Job`` of ``job``, and a document of version 1.0 has none.
+
+    Raises:
+        OSError: It cannot be read.
     """
-    found = read_operation_id(path)
+    found = _read_operation_id(path)
     return found is None or found == operation_id or path.name not in names_for(found)
 
 
 def operation_id_in(path: Path) -> str | None:
     """The operation id inside the checkpoint file *path*; None if there is no file or it does not say."""
     try:
-        return read_operation_id(path)
+        return _read_operation_id(path)
     except OSError:
         return None
 
 
-def read_operation_id(path: Path) -> str | None:
-    """The operation id inside the checkpoint file *path*; None if there is no file or it does not say.
-
-    Raises:
-        OSError: It cannot be read.
-    """
+def _read_operation_id(path: Path) -> str | None:
     head = disk.read(path, _HEAD)
     if head is None:
         return None
-    import msgspec  # not worth loading before there is a file
-
     match = re.match(_ID_IN_HEAD, head)
     try:
         if match is not None:
             return msgspec.json.decode(match.group(1), type=str)
         # A parser that looks for one member only takes no memory for the others.
-        document = msgspec.defstruct("_Document", [("operation_id", str)])
-        return str(msgspec.json.decode(disk.read(path) or b"", type=document).operation_id)  # type: ignore[attr-defined]
+        return msgspec.json.decode(disk.read(path) or b"", type=_Named).operation_id
     except (ValueError, RecursionError):
         return None
+
+
+class _Named(msgspec.Struct):
+    operation_id: str

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 from ._base import CheckpointStore, SimpleStore
 from ._file import FileStore
 from ._memory import MemoryStore
 from ._simple import AdaptedStore
 
-_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]+)://"
 _memory_stores: dict[str, MemoryStore] = {}
 
 
@@ -25,24 +23,18 @@ def open_store(where: str | os.PathLike[str] | CheckpointStore | SimpleStore) ->
         ValueError: If no store has that scheme.
         TypeError: If it is none of these.
     """
+    if isinstance(where, str):
+        match = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", where)
+        scheme = match.group(1).lower() if match is not None else ""
+        if scheme == "memory":
+            return _memory_stores.setdefault(where, MemoryStore())
+        if scheme not in ("", "file"):
+            raise ValueError(f"no store for {scheme}:// in this version; use a directory or memory://name")
+        return FileStore(where[match.end() :] if match is not None else where)
     if isinstance(where, os.PathLike):
         return FileStore(where)
-    if isinstance(where, str):
-        return _open_text(where)
     if isinstance(where, CheckpointStore):
         return where
     if isinstance(where, SimpleStore):
         return AdaptedStore(where)
     raise TypeError(f"a store is a directory, a URL or an object with get, put, delete, keys and close, not {where!r}")
-
-
-def _open_text(where: str) -> CheckpointStore:
-    match = re.match(_SCHEME, where)
-    if match is None:
-        return FileStore(Path(where))
-    scheme = match.group(1).lower()
-    if scheme == "memory":
-        return _memory_stores.setdefault(where, MemoryStore())
-    if scheme == "file":
-        return FileStore(where[match.end() :])
-    raise ValueError(f"no store for {scheme}:// in this version; use a directory or memory://name")

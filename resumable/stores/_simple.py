@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 
 from .._errors import CheckpointBusyError, StaleCheckpointError, StoreError
-from ._base import Entry, Holder, SimpleStore, Stored, Traits, refuse_fork
+from ._base import Entry, Holder, Meanwhile, OwnedLease, SimpleStore, Stored, Traits
 from ._names import check_operation_id
 
 _terms = itertools.count(time.time_ns())
@@ -36,12 +36,7 @@ class AdaptedStore:
         return repr(self.store)
 
     def claim(self, key: str, me: Holder, *, ttl: float = 30.0, take_over: bool = False) -> AdaptedLease:
-        """Own *key* until the lease is released.
-
-        Args:
-            me: Who is shown to others as the owner.
-            ttl: Not used: the lease lasts as long as the process.
-            take_over: Not used.
+        """Own *key* until the lease is released, or this process ends; *ttl* and *take_over* are not used.
 
         Raises:
             CheckpointBusyError: Another owner has it. Names that owner.
@@ -80,25 +75,19 @@ class AdaptedStore:
         self.store.close()
 
 
-class AdaptedLease:
+class AdaptedLease(OwnedLease):
     """See :class:`~resumable.stores.Lease`. Made by :meth:`AdaptedStore.claim`."""
 
     def __init__(self, store: AdaptedStore, key: str, owned: ExitStack) -> None:
-        self.term = next(_terms)
-        self.next = time.time_ns() // 1_000_000
+        super().__init__(key, next(_terms), time.time_ns() // 1_000_000)
         self._store = store
-        self._key = key
         self._owned = owned
-        self._owner_pid = os.getpid()
-        self._is_released = False
 
     def read(self) -> Stored | None:
         """What is stored, None if nothing is."""
         return self._store.read(self._key)
 
-    def append(
-        self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Callable[[], None] | None = None
-    ) -> None:
+    def append(self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Meanwhile = None) -> None:
         """Refused: the store takes whole snapshots only."""
         self._check()
         raise StoreError(f"{self._store!r} takes no journal; every save is a whole snapshot")
@@ -106,25 +95,18 @@ class AdaptedLease:
     def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
         """Join *pieces*; the commit puts them into the store."""
         self._check()
-        return partial(self._commit, _Staged(b"".join(pieces)), sequence)
+        return partial(self._commit, [b"".join(pieces)], sequence)
 
-    def _commit(self, staged: _Staged, sequence: int, summary: bytes) -> None:
+    def _commit(self, staged: list[bytes], sequence: int, summary: bytes) -> None:
+        """Put what is *staged*, which is empty once it is stored."""
         self._check()
-        if staged.blob is None:
+        if not staged:
             return
         if sequence < self.next - 1:
             raise StaleCheckpointError(self._key)
         self.next = sequence + 1
-        self._store.store.put(self._key, staged.blob)
-        staged.blob = None
-
-    def where(self) -> int:
-        """One more than any number that was tried."""
-        return self.next
-
-    def renew(self) -> None:
-        """Make sure that the lease is held."""
-        self._check()
+        self._store.store.put(self._key, *staged)
+        staged.clear()
 
     def delete(self) -> bool:
         """Remove the checkpoint; returns whether there was one."""
@@ -132,24 +114,7 @@ class AdaptedLease:
         return self._store.store.delete(self._key)
 
     def release(self) -> None:
-        """Let go of the operation. Never raises; does nothing in a forked child, whose parent goes on."""
-        if not self._is_released and os.getpid() == self._owner_pid:
-            self._is_released = True
-            try:
+        """Let go of the operation. Never raises."""
+        if self._lets_go():
+            with contextlib.suppress(Exception):  # the user's own error must not be replaced
                 self._owned.close()
-            except Exception:  # the user's own error must not be replaced
-                return
-
-    def _check(self) -> None:
-        refuse_fork(self._key, self._owner_pid)
-        if self._is_released:
-            raise StaleCheckpointError(self._key)
-
-
-class _Staged:
-    """A snapshot that waits for its commit; None once it is stored."""
-
-    __slots__ = ("blob",)
-
-    def __init__(self, blob: bytes) -> None:
-        self.blob: bytes | None = blob

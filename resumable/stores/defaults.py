@@ -8,14 +8,16 @@ from pathlib import Path
 _YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 
-def default_directory() -> Path:
+def default_place() -> str | Path:
     """``$CHECKPOINT_DIR``, else ``[tool.resumable] dir`` in the nearest pyproject.toml that has it, else ``.``.
 
+    Returns:
+        What :func:`~resumable.open_store` takes: a directory, or the text of the variable, which may be a URL.
+
     Raises:
-        ValueError: A pyproject.toml on the way cannot be used.
+        ValueError: A pyproject.toml on the way has a section for us that cannot be used.
     """
-    environment = os.environ.get("CHECKPOINT_DIR")
-    return Path(environment) if environment else configured_directory(Path.cwd()) or Path(".")
+    return os.environ.get("CHECKPOINT_DIR") or configured_directory(Path.cwd()) or Path(".")
 
 
 def configured_directory(start: Path) -> Path | None:
@@ -25,29 +27,28 @@ def configured_directory(start: Path) -> Path | None:
         ValueError: A pyproject.toml on the way cannot be read, or its ``dir`` is no text.
     """
     for directory in (start, *start.parents):
-        section = _section(directory / "pyproject.toml")
+        path = directory / "pyproject.toml"
+        section = _section(path)
         if "dir" in section:
             where = section["dir"]
             if not isinstance(where, str) or not where:
                 raise ValueError(f"{directory / 'pyproject.toml'}: [tool.resumable] dir must be a text, not {where!r}")
-            return directory / where
+            return directory / Path(where).expanduser()
     return None
 
 
 def _section(path: Path) -> dict[str, object]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return {}
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from None
     import tomllib
 
     try:
-        section = tomllib.loads(text).get("tool", {}).get("resumable", {})
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        text = path.read_bytes().decode(errors="replace")
+    except OSError:
         return {}
-    except (OSError, ValueError, AttributeError) as error:
+    if "tool.resumable" not in text:
+        return {}  # another project's, or a template: whatever it holds is none of our business
+    try:
+        section = tomllib.loads(text).get("tool", {}).get("resumable", {})
+    except (ValueError, AttributeError) as error:
         raise ValueError(f"cannot read {path}: {error}") from None
     return section if isinstance(section, dict) else {}
 
@@ -58,10 +59,13 @@ def directory_to_name(location: Path | str) -> str:
         return ""
     directory = location.parent
     try:
-        is_default = directory.resolve() == default_directory().resolve()
-    except (OSError, ValueError):
+        is_default = directory.resolve() == Path(default_place()).expanduser().resolve()
+    except (OSError, ValueError, RuntimeError):
         is_default = False
-    return "" if is_default else str(directory)
+    if is_default:
+        return ""
+    here = Path.cwd()
+    return str(directory.relative_to(here) if directory.is_relative_to(here) else directory)
 
 
 def default_auto_cleanup() -> bool:

@@ -1,4 +1,8 @@
-"""For your own tests: a clock that stands still until told, stores in memory, and a proof that your loop resumes."""
+"""For your own tests: a proof that your loop resumes, a clock that stands still until told, and stores that fail.
+
+:func:`prove_resumable` stops a job at each place and runs it again; what goes wrong is a :class:`Finding` of its
+:class:`Proof`. :class:`ManualClock`, :class:`MemoryStore` and :class:`FaultyStore` take the place of the real ones.
+"""
 
 from ..stores import MemoryStore
 from ._doubles import FaultyStore, ManualClock

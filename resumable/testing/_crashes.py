@@ -36,14 +36,13 @@ class Crashes:
     def installed(self) -> Iterator[None]:
         """While in the block, functions are stopped."""
         original = ResumableFunction.__call__
-        crashes = self
 
         @functools.wraps(original)
         def call(function: ResumableFunction, *arguments: Any) -> Any:
             again = functools.partial(original, function, *arguments)
-            if crashes._is_busy:  # within a function that is stopped, or beside it
+            if self._is_busy:  # within a function that is stopped, or beside it
                 return again()
-            return crashes._call_async(function.name, again) if function.is_async else crashes._call(function, again)
+            return self._call_async(function.name, again) if function.is_async else self._call(function, again)
 
         ResumableFunction.__call__ = call  # type: ignore[method-assign, assignment]
         try:

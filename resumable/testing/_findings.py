@@ -79,11 +79,12 @@ class Proof:
     def __str__(self) -> str:
         if self.findings:
             return _failure(self)
-        return f"resumable: the same result and effects after each of {self.cases:,} stops ({self._extent()})"
+        return f"resumable: the same result and effects after each of {self.cases:,} stops ({_extent(self)})"
 
-    def _extent(self) -> str:
-        part = f"chosen of {self.places:,} (seed {self.seed}), " if self.cases < self.places else ""
-        return f"{part}{self.items:,} items, {self.saves:,} saves"
+
+def _extent(proof: Proof) -> str:
+    part = f"chosen of {proof.places:,} (seed {proof.seed}), " if proof.cases < proof.places else ""
+    return f"{part}{proof.items:,} items, {proof.saves:,} saves"
 
 
 class ProofFailed(AssertionError):
@@ -109,7 +110,7 @@ def _failure(proof: Proof) -> str:
         head = "the job cannot be proved resumable: it was run twice, never stopped, and the two runs differ"
     else:
         wrong = len({(finding.how, finding.place) for finding in proof.findings})
-        head = f"the job is not resumable: {wrong:,} of {proof.cases:,} stops went wrong ({proof._extent()})"
+        head = f"the job is not resumable: {wrong:,} of {proof.cases:,} stops went wrong ({_extent(proof)})"
     blocks = [head]
     for number, (kind, count) in enumerate(kinds.most_common(), start=1):
         first, *_ = (finding for finding in proof.findings if finding.kind == kind)

@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import linecache
 import os
-import sys
 import sysconfig
 import threading
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from .._api.manager import CheckpointManager
 from .._engine.operation import Operation
 from .._engine.options import Options
 from .._models import CheckpointContext
-from .._runtime import disk, observer
+from .._runtime import disk, interpreter, observer
 from .._runtime.observer import Observed
 from .._strategies import SaveDecision, SaveStrategy, every
 from ..stores import CheckpointStore
@@ -139,7 +138,7 @@ class Probe:
         if self.stopped is not None or not self.open:
             return
         items = max((core.processed_items for core in self.open if isinstance(core, Operation)), default=0)
-        user = frame if frame is not None else _user_frame(sys._getframe(1))
+        user = frame if frame is not None else _user_frame()
         file, line = (user.f_code.co_filename, user.f_lineno) if user is not None else ("", 0)
         place = Place(kind, items, self.saves, file, line)
         self.places.append(place)
@@ -168,10 +167,8 @@ def is_user_code(file: str) -> bool:
     return not file.startswith(("<", *_LIBRARIES))
 
 
-def _user_frame(frame: FrameType | None) -> FrameType | None:
-    while frame is not None and not is_user_code(frame.f_code.co_filename):
-        frame = frame.f_back
-    return frame
+def _user_frame() -> FrameType | None:
+    return next((frame for frame in interpreter.frames() if is_user_code(frame.f_code.co_filename)), None)
 
 
 def _shown(file: str) -> str:
@@ -189,8 +186,7 @@ def installed(probe: Probe) -> Iterator[None]:
         stack.enter_context(observer.installed(_Watcher(probe)))
         stack.enter_context(disk.without_syncs())  # no power is cut here
         if probe.lines:
-            stack.callback(sys.settrace, sys.gettrace())
-            sys.settrace(probe.trace)
+            stack.enter_context(interpreter.traced(probe.trace))
         stack.callback(_let_go, probe)
         yield
 

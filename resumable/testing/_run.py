@@ -203,7 +203,7 @@ def _told(error: BaseException) -> str:
 
 
 def _copied(value: Any) -> Any:
-    """As it is now: the job may go on changing it."""
+    """A copy of what it is now: the job may go on changing it."""
     try:
         return copy.deepcopy(value)
     except Exception:

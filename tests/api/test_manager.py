@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from resumable import (
     checkpointed,
     every,
 )
+from resumable._format.sections import SavedSummary, read_summary
+from resumable.stores import Holder
 from resumable.testing import FaultyStore, ManualClock, MemoryStore
 
 
@@ -309,6 +312,94 @@ def test_metadata_that_could_not_be_loaded_again_is_refused_at_once(
     with pytest.raises(ValueError, match="metadata has"):
         manager.create_checkpoint("job", {}, metadata)
     assert manager.load_checkpoint("job") is None
+
+
+# -- the reason, the place and the summary of a save ------------------------------------------------------------------
+
+
+def reason_of(manager: CheckpointManager) -> str | None:
+    loaded = manager.load_checkpoint("job")
+    assert loaded is not None
+    return loaded.metadata.last_save_reason
+
+
+def test_a_save_after_a_yes_has_its_reason_with_the_context_and_without(clock: ManualClock) -> None:
+    manager = manager_with(clock, ProgressBasedStrategy(10))
+    context = CheckpointContext(processed_items=10)
+
+    assert manager.should_save(context)
+    manager.create_checkpoint("job", {}, context=context)
+    assert reason_of(manager) == "Progress-based: 10 items processed"
+
+    assert manager.should_save(CheckpointContext(processed_items=25))
+    manager.create_checkpoint("job", {})
+    assert reason_of(manager) == "Progress-based: 15 items processed"
+
+
+def test_a_save_that_no_yes_speaks_of_was_requested(clock: ManualClock) -> None:
+    manager = manager_with(clock, ProgressBasedStrategy(10))
+    context = CheckpointContext(processed_items=10)
+
+    assert manager.should_save(context)
+    manager.create_checkpoint("job", {}, context=CheckpointContext(processed_items=11))
+    assert reason_of(manager) == "Requested"
+
+    manager.create_checkpoint("job", {}, context=context)  # the yes was for the save before
+    assert reason_of(manager) == "Requested"
+
+    assert not manager.should_save(CheckpointContext(processed_items=12))
+    manager.create_checkpoint("job", {})
+    assert reason_of(manager) == "Requested"
+
+
+def test_the_path_is_known_before_and_after_a_save(tmp_path: Path) -> None:
+    manager = CheckpointManager(tmp_path)
+    where = manager.checkpoint_path("my job")
+
+    assert isinstance(where, Path)
+    assert not where.exists()
+    assert manager.create_checkpoint("my job", {}) == where
+    assert where.exists()
+    assert CheckpointManager(store=MemoryStore()).checkpoint_path("my job") == "memory:my job"
+    with pytest.raises(TypeError, match="operation_id must be a str"):
+        manager.checkpoint_path(7)  # type: ignore[arg-type]
+
+
+class SummariesKept(MemoryStore):
+    """Keeps the summary beside each save, as a database would."""
+
+    traits = dataclasses.replace(MemoryStore.traits, keeps_summary=True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.summaries: list[SavedSummary | None] = []
+
+    def claim(self, key: str, me: Holder, *, ttl: float = 30.0, take_over: bool = False) -> Any:
+        lease = super().claim(key, me, ttl=ttl, take_over=take_over)
+        stage = lease.stage
+
+        def staged(sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
+            commit = stage(sequence, pieces)
+            return lambda summary: (self.summaries.append(read_summary(summary)), commit(summary))[1]
+
+        lease.stage = staged  # type: ignore[method-assign]
+        return lease
+
+
+def test_a_summary_tells_whether_a_run_or_a_call_of_the_manager_saved(clock: ManualClock) -> None:
+    store = SummariesKept()
+    manager = manager_with(clock, store=store)
+
+    manager.create_checkpoint("job", {}, context=CheckpointContext(processed_items=3, total_items=9))
+    with checkpointed("job", manager=manager) as cp:
+        cp.tick()
+        cp.keep()
+
+    by_hand, run = store.summaries
+    assert by_hand is not None
+    assert run is not None
+    assert (by_hand.items, by_hand.total, by_hand.saves, by_hand.is_by_hand) == (3, 9, 1, True)
+    assert (run.items, run.total, run.saves, run.is_by_hand) == (4, 9, 2, False)
 
 
 def test_two_managers_in_turn_lose_nothing_of_each_other(tmp_path: Path) -> None:

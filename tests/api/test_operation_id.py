@@ -28,6 +28,12 @@ def fetch(repo: Any, branch: str = "main", *paths: str, depth: int = 1, **more: 
 SIGNATURE = inspect.signature(fetch)
 
 
+def bound(args: tuple[Any, ...], kwargs: dict[str, Any], signature: inspect.Signature = SIGNATURE) -> Any:
+    arguments = signature.bind(*args, **kwargs)
+    arguments.apply_defaults()
+    return arguments
+
+
 @pytest.mark.parametrize(
     ("template", "expected"),
     [
@@ -45,7 +51,9 @@ def test_a_template_is_filled_from_the_call(template: str, expected: str) -> Non
     check_operation_id(template, SIGNATURE)
     args = (Repo("a/b"), "main", "src")
 
-    assert operation_id_for(template, SIGNATURE, args, {"depth": 7, "lang": "py", "width": 4}) == expected
+    call = bound(args, {"depth": 7, "lang": "py", "width": 4})
+
+    assert operation_id_for(template, call, name="fetch") == expected
 
 
 @pytest.mark.parametrize(
@@ -76,21 +84,21 @@ def test_a_callable_is_called_as_the_function_is() -> None:
     def name(repo: str, branch: str, *paths: str, **more: Any) -> str:
         return f"{repo}:{branch}:{paths}:{more}"
 
-    assert operation_id_for(name, SIGNATURE, ("a/b",), {"depth": 2}) == "a/b:main:():{'depth': 2}"
+    assert operation_id_for(name, bound(("a/b",), {"depth": 2}), name="fetch") == "a/b:main:():{'depth': 2}"
 
 
 def test_a_callable_must_give_a_str() -> None:
     not_text: Callable[..., Any] = lambda *args, **kwargs: 7  # noqa: E731
 
     with pytest.raises(TypeError, match="must return a str, not int"):
-        operation_id_for(not_text, SIGNATURE, ("a",), {})
+        operation_id_for(not_text, bound(("a",), {}), name="fetch")
 
 
 # A name made from the call
 
 
 def bare(*args: Any, **kwargs: Any) -> str:
-    return operation_id_for(None, SIGNATURE, args, kwargs, name="fetch")
+    return operation_id_for(None, bound(args, kwargs), name="fetch")
 
 
 def test_the_same_call_has_the_same_name_however_it_is_written() -> None:
@@ -119,7 +127,7 @@ def test_a_value_that_cannot_be_told_asks_for_a_name(value: Any) -> None:
 
 
 def test_a_function_without_arguments_is_its_name() -> None:
-    assert operation_id_for(None, inspect.signature(lambda: None), (), {}, name="crawl") == "crawl"
+    assert operation_id_for(None, bound((), {}, inspect.signature(lambda: None)), name="crawl") == "crawl"
 
 
 def test_the_receiver_secrets_and_the_ignored_are_no_part_of_the_name() -> None:
@@ -127,7 +135,7 @@ def test_the_receiver_secrets_and_the_ignored_are_no_part_of_the_name() -> None:
 
     signature = inspect.signature(method)
     names = {
-        operation_id_for(None, signature, (receiver, 1, token, depth), {}, name="m", ignore=("depth",))
+        operation_id_for(None, bound((receiver, 1, token, depth), {}, signature), name="m", ignore=("depth",))
         for receiver, token, depth in [(object(), "a", 1), (object(), "b", 2)]
     }
 
@@ -146,7 +154,7 @@ def test_a_name_has_no_main_and_no_locals() -> None:
 
 
 def kept(*args: Any, template: Any = "fetch", ignore: tuple[str, ...] = (), **kwargs: Any) -> dict[str, Any]:
-    return encodable_arguments(template, SIGNATURE, args, kwargs, ignore=ignore)
+    return encodable_arguments(template, bound(args, kwargs), ignore=ignore)
 
 
 def test_arguments_are_kept_with_their_defaults() -> None:
@@ -165,9 +173,9 @@ def test_what_has_no_stable_json_is_left_out() -> None:
 def test_secrets_are_not_written_down() -> None:
     def login(user: str, token: str, api_key: str, db_password: str, max_tokens: int) -> None: ...
 
-    values = ("u", "t", "k", "p", 5)
+    call = bound(("u", "t", "k", "p", 5), {}, inspect.signature(login))
 
-    assert encodable_arguments("login", inspect.signature(login), values, {}) == {"user": "u", "max_tokens": 5}
+    assert encodable_arguments("login", call) == {"user": "u", "max_tokens": 5}
 
 
 def test_a_long_argument_is_kept_as_a_digest() -> None:

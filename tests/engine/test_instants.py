@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 
 from resumable import CheckpointData, CheckpointManager, StateEncodeError, StoreError, checkpointed, every
+from resumable._durable import dict as durable_dict
 from resumable._durable import sink
 from resumable._durable.aliases import Aliases
 from resumable._durable.dict import DurableDict, Pending
 from resumable._durable.log import DurableLog
 from resumable._engine.capture import CapturedLoops
 from resumable.stores import FileStore
-from resumable.stores._file_lease import FileLease
+from resumable.stores._file import FileLease
 from resumable.testing import FaultyStore
 
 PADDING = {f"{number}": "x" * 90 for number in range(120)}
@@ -172,7 +173,7 @@ def test_what_is_put_into_a_collection_is_checked_as_it_becomes_one(tmp_path: Pa
 @pytest.mark.parametrize("is_taken", [False, True], ids=["at once", "after a save that failed"])
 @pytest.mark.parametrize(
     ("owner", "step"),
-    [(Pending, "separate"), (Pending, "freeze"), (DurableDict, "_install"), (Aliases, "add")],
+    [(Pending, "separate"), (durable_dict, "freeze_checked"), (DurableDict, "_install"), (Aliases, "add")],
 )
 def test_an_interruption_while_changes_are_taken_loses_none(
     owner: Any, step: str, is_taken: bool, monkeypatch: pytest.MonkeyPatch

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from resumable import CheckpointManager, StateEncodeError, StoreError, checkpointed, every
-from resumable.stores._file_lease import FileLease
+from resumable.stores._file import FileLease
 
 NEVER = every(hours=9)
 

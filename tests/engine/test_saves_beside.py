@@ -278,7 +278,7 @@ def test_a_save_that_failed_is_told_at_a_later_tick_and_the_next_one_says_everyt
 
 
 def test_a_disk_that_does_not_keep_up_holds_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "_MOST_AHEAD", 2000)
+    monkeypatch.setattr(writer, "_MOST_BYTES", 2000)
     with checkpointed("job", every(items=1), store=tmp_path) as cp:
         begin(tmp_path, cp)
         for number in range(10):

@@ -25,21 +25,27 @@ from resumable import Checkpoint, CheckpointManager, ResumableError, checkpointe
 from resumable._engine import background
 from resumable._format.repair import repair
 from resumable.stores import FileStore, Traits
+from resumable.stores._names import file_name, plain_name
+from tests.faults.hostile import in_format_1
 
 FileStore.traits = Traits(fold_after=0)  # so that small checkpoints see folds
 ID = "job"
+OLD_ID = "old job"
+"""An earlier release kept its files under the plain name."""
 PR_SET_PTRACER = 0x59616D61
 """Lets a process that is no ancestor trace this one (Linux, ``ptrace_scope`` 1)."""
 NEVER = every(hours=1000)
 PADDING = {f"{number}": "x" * 90 for number in range(120)}
 PREPARED = 4
 """Steps that lie in the journal before a fold, a rewrite or an end."""
-SMALL = ("first", "replace", "manager", "sink", "repair")
+SMALL = ("first", "replace", "move", "manager", "sink", "repair")
 """These keep a list in a small state; the others fill a mapping and a log."""
 MENDED = 2
 """The step of the save before the damaged one, which is that of the clean end."""
-JOURNALED = ("append", "rewrite", "fold", "finalize", "load")
+JOURNALED = ("append", "rewrite", "fold", "format 1", "move journal", "finalize", "load")
 """These begin with saves in a journal."""
+MOVED = ("move", "move journal")
+"""These begin with files under a name that is not theirs any more."""
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 V1 = {"files_data": [{"path": "a.js", "sha": "1"}], "processed_dirs": ["src"], "timestamp": "2024-01-15T10:30:00"}
 
@@ -82,6 +88,24 @@ def defer_threads(set_attribute: Callable[[object, str, object], None] = setattr
     set_attribute(background.Threads, "start", lambda threads, work: Deferred(work))
 
 
+# -- where it lies ----------------------------------------------------------------------------------------------------
+
+
+def id_of(name: str) -> str:
+    """The operation's id."""
+    return OLD_ID if name in MOVED else ID
+
+
+def file_of(name: str, directory: Path, suffix: str = ".json") -> Path:
+    """The operation's file that ends in *suffix*."""
+    return directory / (file_name(id_of(name)).removesuffix(".json") + suffix)
+
+
+def older_file_of(name: str, directory: Path, suffix: str = ".json") -> Path:
+    """The same file before the operation was moved."""
+    return directory / (str(plain_name(id_of(name))).removesuffix(".json") + suffix)
+
+
 # -- what it holds ----------------------------------------------------------------------------------------------------
 
 
@@ -119,8 +143,8 @@ def step(cp: Checkpoint, name: str) -> int:
 
 
 @contextmanager
-def opened(directory: Path, *, cleanup: bool = False) -> Iterator[Checkpoint]:
-    with checkpointed(ID, NEVER, store=directory, auto_cleanup=cleanup) as cp:
+def opened(name: str, directory: Path, *, cleanup: bool = False) -> Iterator[Checkpoint]:
+    with checkpointed(id_of(name), NEVER, store=directory, auto_cleanup=cleanup) as cp:
         yield cp
 
 
@@ -134,7 +158,7 @@ def rows_in(directory: Path) -> Path:
 
 
 def save_steps(name: str, directory: Path, count: int, tell: Callable[[str], None]) -> None:
-    with opened(directory) as cp:
+    with opened(name, directory) as cp:
         sink = cp.sink(rows_in(directory)) if name == "sink" else None
         for _ in range(count):
             number = step(cp, name)
@@ -166,13 +190,13 @@ def load(directory: Path, tell: Callable[[str], None]) -> None:
 def mend(directory: Path, tell: Callable[[str], None]) -> None:
     """Go back from a damaged save to the one before it."""
     tell(f"begin {MENDED}")
-    repair(directory / f".checkpoint_{ID}.json", now=NOW)
+    repair(file_of("repair", directory), now=NOW)
     tell(f"saved {MENDED}")
 
 
 def finalize(directory: Path, tell: Callable[[str], None]) -> None:
     tell("begin end")
-    with opened(directory, cleanup=True):
+    with opened("finalize", directory, cleanup=True):
         pass
     tell("saved end")
 
@@ -181,20 +205,30 @@ def prepare(name: str, directory: Path) -> None:
     """What lies there before."""
     directory.mkdir()
     if name == "migrate":
-        (directory / f".checkpoint_{ID}.json").write_text(json.dumps(V1))
+        file_of(name, directory).write_text(json.dumps(V1))
     elif name == "manager":
         save_by_manager(directory, lambda text: None)
-    elif name in ("replace", "sink"):
+    elif name in ("replace", "move", "sink"):
         save_steps(name, directory, 2, lambda text: None)
     elif name == "repair":
         save_steps("replace", directory, MENDED, lambda text: None)
-        current = directory / f".checkpoint_{ID}.json"
+        current = file_of(name, directory)
         current.write_bytes(current.read_bytes().replace(b'"step": 2', b'"step": 3'))
     elif name != "first":
-        with opened(directory) as cp:
+        with opened(name, directory) as cp:
             cp.mapping("files").update(PADDING)
             cp.save()
         save_steps(name, directory, 1 if name == "append" else PREPARED, lambda text: None)
+    if name in MOVED:
+        for suffix in (".json", ".json.prev", ".journal", ".journal.prev"):
+            with contextlib.suppress(FileNotFoundError):
+                file_of(name, directory, suffix).rename(older_file_of(name, directory, suffix))
+        file_of(name, directory, ".lock").unlink()
+    if name == "format 1":
+        files = [file_of(name, directory, suffix) for suffix in (".json", ".journal")]
+        older = in_format_1(*(path.read_bytes() for path in files))
+        for path, data in zip(files, older, strict=True):
+            path.write_bytes(data)
 
 
 def act(name: str, directory: Path, tell: Callable[[str], None]) -> None:
@@ -207,10 +241,13 @@ def act(name: str, directory: Path, tell: Callable[[str], None]) -> None:
     elif name == "repair":
         mend(directory, tell)
     else:
-        save_steps(name, directory, {"append": 2, "fold": 6, "sink": 2}.get(name, 1), tell)
+        save_steps(name, directory, COUNTS.get(name, 1), tell)
 
 
-WRITING = ("first", "replace", "append", "rewrite", "fold", "finalize", "migrate", "manager", "sink")
+COUNTS = {"append": 2, "format 1": 2, "fold": 7, "move": 2, "move journal": 7, "sink": 2}
+"""So many steps are saved; a fold ends before the last one."""
+CHANGING = ("first", "replace", "append", "rewrite", "fold", "finalize", "migrate", "format 1", "move", "move journal")
+WRITING = (*CHANGING, "manager", "sink")
 NAMES = (*WRITING, "load", "repair")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from resumable._runtime import disk
 from tests.faults.power import DIRECTORY, Data, Disk, Event, Length, Names, Synced, Told
 
 
@@ -135,8 +136,11 @@ def recording(root: Path) -> Iterator[Recorder]:
     """Record what this process writes below *root* while in the block; fails if something was missed."""
     recorder = Recorder(root)
     with pytest.MonkeyPatch.context() as patch:
+        is_careful = disk.sync_data is os.fdatasync
         for name in _CALLS:
             patch.setattr(os, name, _noted(getattr(os, name), getattr(recorder, name)))
+        if is_careful:
+            patch.setattr(disk, "sync_data", os.fdatasync)
         yield recorder
     for event in recorder.events:
         recorder.disk.take(event)

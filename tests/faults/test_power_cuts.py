@@ -11,25 +11,29 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from resumable import CheckpointManager
-from resumable._format import journal as _journal
+from resumable._format import journal
 from resumable._runtime import disk as _disk
 from resumable.stores import FileStore
-from resumable.stores._journal_file import without_room
+from resumable.stores._file import FileLease
+from resumable.stores._journal_file import JournalFile, without_room
 from tests.conftest import Figure
 from tests.faults import operations
 from tests.faults.injection import WHOLE, scratch
 from tests.faults.power import SECTOR, Disk, View, lay_out
 from tests.faults.recording import Recorder, recording
+from tests.support.stores import claimed
 
 SCENARIOS = (*operations.WRITING, "torn", "long torn")
 TORN = {"torn": 700, "long torn": 6000}
-"""Bytes of a record that an earlier power cut has left."""
+"""Bytes of a save that an earlier power cut has left."""
+TORN_LINE = b'9900 0a1b2c3d {"seq":'
 GO_ON_AFTER = 1 if WHOLE else 25
 """After so many states the next run is tried as well."""
 
@@ -43,8 +47,8 @@ def prepare(scenario: str, directory: Path) -> None:
     if scenario != "first":  # there, the directory is missing, too
         operations.prepare(kind_of(scenario), directory)
     if scenario in TORN:
-        journal = directory / f".checkpoint_{operations.ID}.journal"
-        journal.write_bytes(journal.read_bytes() + b'9900 0a1b2c3d {"at":"' + b"z" * TORN[scenario])
+        path = operations.file_of(scenario, directory, ".journal")
+        path.write_bytes(path.read_bytes() + TORN_LINE + b"z" * TORN[scenario])
 
 
 def act(scenario: str, directory: Path, tell: Callable[[str], None]) -> None:
@@ -103,7 +107,7 @@ class Trial:
 
     def step(self) -> int | None:
         """Which step's state is stored, wholly as it must be; None if there is no checkpoint."""
-        found = CheckpointManager(self.directory).load_checkpoint(operations.ID)
+        found = CheckpointManager(self.directory).load_checkpoint(operations.id_of(self.scenario))
         if found is None:
             return None
         step = int(found.state.get("step", 0))
@@ -124,7 +128,7 @@ class Trial:
         """The next run finds the same, works, and leaves nothing behind; rows count as far as the checkpoint does."""
         directory = self.directory
         before = self.step()
-        with operations.opened(directory, cleanup=True) as cp:
+        with operations.opened(self.scenario, directory, cleanup=True) as cp:
             if self.scenario == "sink":
                 cp.sink(operations.rows_in(directory))
                 assert operations.rows_in(directory).read_text() == operations.rows(before or 0)
@@ -165,40 +169,68 @@ def test_after_a_power_cut_the_reported_save_stands(
 # -- the journal, wherever its sectors end ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("remnant", [0, 100, 3000])
-def test_a_record_may_tear_at_any_sector_wherever_it_begins(remnant: int, tmp_path: Path, figure: Figure) -> None:
+REMNANTS = {
+    "nothing": b"",
+    "100 torn bytes": TORN_LINE.ljust(100, b"z"),
+    "3000 torn bytes": TORN_LINE.ljust(3000, b"z"),
+    "room that was made": b"\xff" * 5000,
+}
+"""What an earlier run has left behind the saves."""
+
+
+def append_to_file(path: Path, end: int, lines: Iterable[bytes], done: Callable[[], None]) -> None:
+    """As the lease does it, once it knows the *end* of what counts."""
+    journal = JournalFile(path, end)
+    for line in lines:
+        journal.append(line)
+        done()
+    journal.close()
+
+
+def append_by_lease(path: Path, end: int, lines: Iterable[bytes], done: Callable[[], None]) -> None:
+    """As a run does it, which looks itself where the journal ends."""
+    with claimed(FileStore(path.parent), "job") as lease:
+        for line in lines:
+            lease.append(lease.next, line)
+            done()
+
+
+@pytest.mark.parametrize(
+    ("remnant", "append"),
+    [(remnant, append_to_file) for remnant in REMNANTS]
+    + [(remnant, append_by_lease) for remnant in REMNANTS if "torn" not in remnant],
+)
+def test_a_record_may_tear_at_any_sector_wherever_it_begins(
+    remnant: str,
+    append: Callable[[Path, int, Iterable[bytes], Callable[[], None]], None],
+    tmp_path: Path,
+    figure: Figure,
+) -> None:
     """Even if only its first few bytes are lost: those that share a sector with the record before.
 
     The first one to be added makes the file longer, the next one is written over the room that the first one made.
     """
     count = 0
     for alignment in range(SECTOR) if WHOLE else (*range(0, SECTOR, 37), *range(SECTOR - 17, SECTOR)):
-        header, crc = _journal.frame(_journal.header_for("job", 1, ""), 0)
-        padding = (alignment - len(header) - 40) % SECTOR + 20
-        first, crc = _journal.frame(b'{"n":1,"x":"%b"}' % (b"x" * padding), crc)
-        second, crc = _journal.frame(b'{"n":2,"x":"%b"}' % (b"y" * 1200), crc)
-        third, _ = _journal.frame(b'{"n":3,"x":"%b"}' % (b"z" * 1200), crc)
+        padding = (alignment - 60) % SECTOR + 20
+        first, at = journal.line(b'{"x":"%b"}' % (b"x" * padding), 1, 7)
+        second, at = journal.line(b'{"x":"%b"}' % (b"y" * 1200), 2, at.crc)
+        third, _ = journal.line(b'{"x":"%b"}' % (b"z" * 1200), 3, at.crc)
         directory = tmp_path / str(alignment)
         directory.mkdir()
         path = directory / ".checkpoint_job.journal"
-        path.write_bytes(header + first + b'9900 0a1b2c3d {"at":"'.ljust(remnant, b"z")[:remnant])
+        path.write_bytes(first + REMNANTS[remnant])
         with recording(directory) as recorder:
-            store = FileStore(directory)
-            end = len(header) + len(first)
-            for number, record in ((2, second), (3, third)):
-                store.append_journal("job", end, record)
-                recorder.tell(f"saved {number}")
-                end += len(record)
-            store.close()
+            append(path, len(first), (second, third), partial(recorder.tell, "saved"))
         for disk in recorder.disks():
             for view in disk.after_power_cut(whole=True):
                 count += 1
-                content = _journal.read(without_room(view[str(path)] or b""))
+                content = journal.read(without_room(view[str(path)] or b""))
                 assert content is not None
                 assert content.damage == "", (alignment, view)
                 saved = [1, 2, 3][: 1 + len(disk.told)]
-                assert [record["n"] for record in content.records] in (saved, [1, 2, 3][: 2 + len(disk.told)])
-    figure(f"power cut in a journal, after {remnant} torn bytes", count, "0 lost")
+                assert [record["seq"] for record in content.records] in (saved, [1, 2, 3][: 2 + len(disk.told)])
+    figure(f"power cut in a journal, after {remnant}", count, "0 lost")
 
 
 # -- the test itself can fail -----------------------------------------------------------------------------------------
@@ -208,38 +240,77 @@ def nothing(*arguments: Any) -> None:
     pass
 
 
-def in_place(path: Path, chunks: Iterable[bytes], keep: Path | None = None) -> None:
+def in_place(new: Path, path: Path, kept: Path, old: Path) -> None:
+    """Has the file itself overwritten."""
+    data = new.read_bytes()
     descriptor = os.open(path, _disk.WRITE | os.O_CREAT, 0o600)
     os.ftruncate(descriptor, 0)
-    _disk.write_all(descriptor, b"".join(chunks))
+    _disk.write_all(descriptor, data)
     _disk.sync(descriptor)
     os.close(descriptor)
+    os.unlink(new)
     _disk.sync_directory(path.parent)
 
 
+def journal_first(lease: Any, new: Path, sequence: int) -> None:
+    """Exchanges the journal although the snapshot that it goes on from does not stand yet."""
+    cut = next(end for number, end in reversed(lease._ends) if number <= sequence)
+    lease._move_journal(cut)
+    lease._put_in_place(new, sequence)
+    lease._close_journal()
+    lease._begin_journal_at(cut)
+
+
+def journal_last(lease: Any, new: Path, sequence: int) -> None:
+    """Moves the journal although the snapshot stands already where it is not."""
+    cut = next(end for number, end in reversed(lease._ends) if number <= sequence)
+    lease._put_in_place(new, sequence)
+    lease._move_journal(cut)
+    lease._close_journal()
+    lease._begin_journal_at(cut)
+
+
+def journal_forgotten(lease: Any, new: Path, sequence: int) -> None:
+    """Takes it that nothing was saved while the snapshot was written."""
+    lease._put_in_place(new, sequence)
+    lease._close_journal()
+    lease._exchange_journal(lease._write_beside(lease._home.journal, []))
+    lease._begin_journal()
+
+
 CARELESS = [
-    ("sync", nothing, "first"),
-    ("sync", nothing, "replace"),
-    ("sync", nothing, "fold"),
-    ("sync_directory", nothing, "first"),
-    ("sync_directory", nothing, "replace"),
-    ("sync_directory", nothing, "finalize"),
-    ("sync_data", nothing, "append"),
-    ("sync_data", nothing, "sink"),
-    ("replace", in_place, "replace"),
+    (_disk, "sync", nothing, "first"),
+    (_disk, "sync", nothing, "replace"),
+    (_disk, "sync", nothing, "fold"),
+    (_disk, "sync", nothing, "move"),
+    (_disk, "sync", nothing, "format 1"),
+    (_disk, "sync_directory", nothing, "first"),
+    (_disk, "sync_directory", nothing, "replace"),
+    (_disk, "sync_directory", nothing, "fold"),
+    (_disk, "sync_directory", nothing, "finalize"),
+    (_disk, "sync_directory", nothing, "move journal"),
+    (_disk, "sync_data", nothing, "append"),
+    (_disk, "sync_data", nothing, "sink"),
+    (_disk, "put_in_place", in_place, "replace"),
+    (FileLease, "_fold", journal_first, "fold"),
+    (FileLease, "_fold", journal_last, "move journal"),
+    (FileLease, "_fold", journal_forgotten, "fold"),
+    (FileLease, "_fold", journal_forgotten, "move journal"),
 ]
+"""What is done badly, how, and the operation that finds it out."""
 
 
-@pytest.mark.parametrize(("name", "careless", "scenario"), CARELESS)
+@pytest.mark.parametrize(("owner", "name", "careless", "scenario"), CARELESS)
 def test_a_careless_store_is_found_out(
+    owner: object,
     name: str,
-    careless: Callable[..., None],
+    careless: Callable[..., Any],
     scenario: str,
     trial: Callable[[str], Trial],
     monkeypatch: pytest.MonkeyPatch,
     figure: Figure,
 ) -> None:
-    monkeypatch.setattr(_disk, name, careless)
+    monkeypatch.setattr(owner, name, careless)
     tried = trial(scenario)
 
     with pytest.raises(Lost):

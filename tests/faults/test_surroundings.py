@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from resumable import Checkpoint, CheckpointManager, StoreError, checkpointed, every
+from resumable._runtime import disk
 from resumable.testing import ManualClock
 from tests.conftest import Figure
 from tests.faults import operations
@@ -28,8 +29,8 @@ REPOSITORY = Path(__file__).parents[2]
 HOUR = timedelta(hours=1)
 
 
-def stored(directory: Path) -> dict[str, Any] | None:
-    found = CheckpointManager(directory).load_checkpoint("job")
+def stored(directory: Path, operation_id: str = "job") -> dict[str, Any] | None:
+    found = CheckpointManager(directory).load_checkpoint(operation_id)
     return found.state if found is not None else None
 
 
@@ -182,7 +183,7 @@ def test_each_sync_may_fail_once(name: str, tmp_path: Path, monkeypatch: pytest.
                     told.append("failed")
         failed = syncs.failed_inode is not None
         assert syncs.failed_inode not in syncs.inodes_after, "a file whose sync had failed was trusted again"
-        found = CheckpointManager(directory).load_checkpoint(operations.ID)
+        found = CheckpointManager(directory).load_checkpoint(operations.id_of(name))
         saved = [text.removeprefix("saved ") for text in told if text.startswith("saved ")][-1]
         if name == "finalize":
             assert found is None
@@ -203,6 +204,7 @@ class Syncs:
         self._held: list[int] = []
         for name in ("fsync", "fdatasync"):
             patch.setattr(os, name, self._failing(getattr(os, name)))
+        patch.setattr(disk, "sync_data", os.fdatasync)
         patch.setattr(os, "ftruncate", self._cutting(os.ftruncate))
 
     def _failing(self, sync: Callable[[int], None]) -> Callable[[int], None]:
@@ -247,7 +249,7 @@ def test_rows_whose_sync_failed_never_count(tmp_path: Path, monkeypatch: pytest.
         sink.write("good\n")
         cp.save()
         with monkeypatch.context() as patch:
-            patch.setattr(os, "fdatasync", failing)
+            patch.setattr(disk, "sync_data", failing)
             left[:] = [0]
             sink.write("bad\n")
             with pytest.raises(StoreError, match="Input/output"):
@@ -372,7 +374,7 @@ def test_each_write_may_take_only_a_part(
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", short)
         operations.act(name, tmp_path / "store", told.append)
-    found = stored(tmp_path / "store")
+    found = stored(tmp_path / "store", operations.id_of(name))
     if name == "finalize":
         assert found is None
     else:

@@ -136,10 +136,9 @@ def test_what_line_makes_read_gives_back(records: list[Record], crc: int) -> Non
     assert saved(content) == records
     assert [record["seq"] for record in content.records] == [*range(101, 101 + len(records))]
     assert (content.damage, content.good_bytes, content.newest) == ("", len(raw), 100 + len(records))
-    assert journal.saves_for(content, SNAPSHOT._replace(crc=crc)) == content.records
-    assert journal.position_after(content, SNAPSHOT._replace(crc=crc), len(raw)) == Position(
-        100 + len(records), content.crc
-    )
+    snapshot = facts(100, crc)
+    assert journal.saves_for(content, snapshot) == content.records
+    assert journal.position_after(content, snapshot, len(raw)) == Position(100 + len(records), content.crc)
 
 
 # -- torn -------------------------------------------------------------------------------------------------------------

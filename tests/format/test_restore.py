@@ -316,7 +316,7 @@ def test_saves_of_format_2_go_on_from_the_last_one() -> None:
 
     assert restored.data.state == {"n": 2}
     assert restored.position == _journal.Position(7, content.crc)
-    assert (restored.newest, restored.journal_bytes, restored.generation) == (7, len(journal), 5)
+    assert (restored.newest, restored.journal_bytes, restored.snapshot.generation) == (7, len(journal), 5)
 
 
 def test_without_a_journal_saves_go_on_from_what_the_snapshot_notes() -> None:

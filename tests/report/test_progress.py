@@ -18,8 +18,7 @@ import pytest
 
 from resumable._report import progress as _progress
 from resumable._report.bar import ASCII, ProgressView, budget_line, progress_line, text_line, waiting_line
-from resumable._report.progress import LinesProgress, PlainProgress, RichProgress, show
-from resumable._report.terminal import say
+from resumable._report.progress import LinesProgress, PlainProgress, RichProgress, say, show
 from tests.support.views import UNKNOWN, VIEW, WAITING
 
 
@@ -327,13 +326,16 @@ def test_without_a_stderr_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> N
     say("unheard")
 
 
-def test_what_is_said_goes_to_stderr_in_what_letters_it_has(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_said_goes_to_stderr_in_what_letters_it_has(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
 
     say("stars: stopped")
-    say("é", stream)
-
     assert capsys.readouterr() == ("", "stars: stopped\n")
+
+    monkeypatch.setattr(sys, "stderr", stream)
+    say("é")
     assert stream.buffer.getvalue() == b"\\xe9\n"  # type: ignore[attr-defined]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ def test_an_instant_is_one_moment_of_both_clocks() -> None:
 
 def test_an_instant_does_not_change() -> None:
     now = Instant(1.0, datetime(2026, 3, 1, tzinfo=UTC))
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         now.monotonic = 2.0  # type: ignore[misc]
 
 

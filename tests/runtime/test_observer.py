@@ -16,22 +16,22 @@ def test_observers_are_current_within_their_block_in_the_order_of_installation()
     first, second = Observer(), Observer()
     with installed(first):
         with installed(second):
-            assert observer.current() == (first, second)
-        assert observer.current() == (first,)
-    assert observer.current() == ()
+            assert [first, second] == observer.INSTALLED
+        assert [first] == observer.INSTALLED
+    assert observer.INSTALLED == []
 
 
 def test_an_observer_leaves_when_its_block_fails() -> None:
     with pytest.raises(KeyError), installed(Observer()):
         raise KeyError
-    assert observer.current() == ()
+    assert observer.INSTALLED == []
 
 
 def test_every_thread_sees_the_observers_of_the_process() -> None:
     seen: list[Any] = []
     one = Observer()
     with installed(one):
-        thread = threading.Thread(target=lambda: seen.extend(observer.current()))
+        thread = threading.Thread(target=lambda: seen.extend(observer.INSTALLED))
         thread.start()
         thread.join()
     assert seen == [one]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from resumable import StoreError
+from resumable._runtime import disk
 from resumable.stores import FileStore, Lease
 from resumable.stores._names import hashed_name, plain_name
 from tests.support.stores import claimed, delete, document, put
@@ -35,13 +36,11 @@ def failing_at(call: int, fail: Callable[[], Any]) -> Iterator[list[str]]:
 
         return counted
 
-    for name in CALLS:
-        setattr(os, name, counting(name))
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in CALLS:
+            patch.setattr(os, name, counting(name))
+        patch.setattr(disk, "sync_data", os.fdatasync)
         yield seen
-    finally:
-        for name, function in whole.items():
-            setattr(os, name, function)
 
 
 def fail_once() -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import tenacity
 
 from ..._retry import chain
-from ..._runtime.current import reset_current, set_current
+from ..._runtime.current import CHECKPOINT, reset_current
 
 if TYPE_CHECKING:
     from ...ratelimit._headers import RateLimit
@@ -58,17 +58,8 @@ class BatchCall(Call):
         return list(map(Call, self.key, self.item))
 
 
-_SETTINGS = (
-    "sleep",
-    "stop",
-    "wait",
-    "retry",
-    "before",
-    "after",
-    "before_sleep",
-    "retry_error_cls",
-    "retry_error_callback",
-)
+_HOOKS = ("before", "after", "before_sleep")
+_SETTINGS = ("sleep", "stop", "wait", "retry", *_HOOKS, "retry_error_cls", "retry_error_callback")
 
 
 def settings_of(policy: tenacity.BaseRetrying | None) -> dict[str, Any] | None:
@@ -125,28 +116,22 @@ class WorkerResult:
     limits: list[RateLimit]
 
 
-def call_packed(packed: bytes, item: Any) -> Any:
-    """Call :func:`call_remotely` with a pickled function; each worker unpickles it once."""
-    return call_remotely(_unpacked(packed), item)
-
-
-def call_packed_batch(packed: bytes, items: Sequence[Any]) -> Any:
-    """Call :func:`call_batch_remotely` with a pickled function; each worker unpickles it once."""
-    return call_batch_remotely(_unpacked(packed), items)
-
-
 @lru_cache(maxsize=1)
 def _unpacked(packed: bytes) -> MappedFunction:
     fn: MappedFunction = pickle.loads(packed)
     return fn
 
 
-def call_remotely(fn: MappedFunction, item: Any) -> Any:
-    """Call *fn* in another process: what its clients' hooks observe comes back with the result."""
+def call_remotely(fn: MappedFunction | bytes, item: Any) -> Any:
+    """Call *fn* in another process: what its clients' hooks observe comes back with the result.
+
+    Args:
+        fn: It may be pickled; each worker unpickles it once.
+    """
     recorder = LimitRecorder()
-    token = set_current(recorder)
+    token = CHECKPOINT.set(recorder)
     try:
-        result = fn(item)
+        result = (_unpacked(fn) if isinstance(fn, bytes) else fn)(item)
     except Exception as error:
         failure = _portable(error)
         setattr(failure, LIMITS, recorder.limits)
@@ -157,12 +142,12 @@ def call_remotely(fn: MappedFunction, item: Any) -> Any:
     raise failure  # here, or it had the other one as its context, which some picklers take along
 
 
-def call_batch_remotely(fn: MappedFunction, items: Sequence[Any]) -> Any:
-    """Call *fn* for each of *items* in another process: what its clients' hooks observe comes back with the results."""
+def call_batch_remotely(fn: MappedFunction | bytes, items: Sequence[Any]) -> Any:
+    """Do for each of *items* what :func:`call_remotely` does for one."""
     recorder = LimitRecorder()
-    token = set_current(recorder)
+    token = CHECKPOINT.set(recorder)
     try:
-        results = fn.for_many(items)
+        results = (_unpacked(fn) if isinstance(fn, bytes) else fn).for_many(items)
         for failure in results:
             if type(failure) is Failure:
                 failure.error = _portable(failure.error)

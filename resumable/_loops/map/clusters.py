@@ -46,16 +46,13 @@ def _is_dask(executor: Any, name: str) -> bool:
 
 def is_ray(executor: Any) -> bool:
     """Whether it is the module ``ray``."""
-    return executor is sys.modules.get("ray") and executor is not None
+    return executor is not None and executor is sys.modules.get("ray")
 
 
 class DaskExecutor:
-    """``submit`` over a Dask client's own futures.
+    """``submit`` over a Dask client's own futures, with *options* for ``Client.submit``.
 
     The ``submit`` of its ``get_executor()`` never ends if a result is lost with its worker and the call then fails.
-
-    Args:
-        options: For ``Client.submit``.
     """
 
     def __init__(self, client: Any, **options: Any) -> None:

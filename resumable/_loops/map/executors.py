@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
@@ -18,12 +17,12 @@ from typing import Any
 
 from tenacity import RetryCallState
 
+from ..._runtime.interpreter import die_with_parent
 from ..by_position import ItemKey
-from .calls import Call, MappedFunction, call_batch_remotely, call_packed, call_packed_batch, call_remotely
+from .calls import Call, MappedFunction, call_batch_remotely, call_remotely
 from .clusters import as_executor, is_ray
 
 Submit = Callable[..., Future[Any]]
-_PR_SET_PDEATHSIG = 1
 
 
 class ExecutorHandle:
@@ -31,7 +30,6 @@ class ExecutorHandle:
 
     Args:
         executor: An executor, a ``distributed.Client``, the module ``ray``, or a factory of one of these.
-        fn: The function that its workers call.
         before_sleep: Called by workers of this interpreter before they sleep between two attempts.
         call: Calls a function for the item with a key; workers of this interpreter use it.
 
@@ -49,51 +47,38 @@ class ExecutorHandle:
         self._fn = fn
         self._call = call
         self._local_fn = fn.with_hook(before_sleep)
-        is_ready = _is_instance(executor)
-        self._make: Callable[[], Any] | None = None if is_ready else executor
-        self.executor: Any = adapted(executor) if is_ready else self._made()
-        self._bind()
+        self._make: Callable[[], Any] | None = None if _is_instance(executor) else executor
+        self._take(adapted(executor) if self._make is None else bound_to_this_process(adapted(self._make())))
 
-    def _bind(self) -> None:
+    def _take(self, executor: Any) -> None:
+        self._executor = executor
         self.launch: Callable[[Call], Future[Any]]
-        submit = self.executor.submit
-        if self.is_local:
-            self.launch = _local_launcher(submit, self._local_fn, self._call)
+        if isinstance(executor, ThreadPoolExecutor) and "Interpreter" not in type(executor).__name__:
+            # Threads of this interpreter see the checkpoint itself.
+            self.launch = _local_launcher(executor.submit, self._local_fn, self._call)
         else:
-            self.launch = _remote_launcher(submit, self._fn, _pickler(self.executor))
-
-    @property
-    def is_local(self) -> bool:
-        """Whether its workers are threads of this interpreter, which see the checkpoint itself."""
-        kind = type(self.executor)
-        return isinstance(self.executor, ThreadPoolExecutor) and "Interpreter" not in kind.__name__
+            self.launch = _remote_launcher(executor.submit, self._fn, _pickler(executor))
 
     def replace(self, error: BaseException) -> None:
-        """Workers died: take a new executor, unless this one goes on by itself.
-
-        Raises:
-            BrokenExecutor: *error* itself, if no factory was given.
-        """
+        """Workers died: take a new executor, unless this one goes on. Raises *error* if no factory was given."""
         if not isinstance(error, BrokenExecutor):
-            time.sleep(getattr(self.executor, "notice_seconds", 0.0))
+            time.sleep(getattr(self._executor, "notice_seconds", 0.0))
             return
         if self._make is None:
             error.add_note("resumable: to go on by itself, give a factory: executor=lambda: ProcessPoolExecutor(8)")
             raise error
         self.close(wait=False)
-        self.executor = self._made()
-        self._bind()
+        self._take(bound_to_this_process(adapted(self._make())))
 
     def close(self, *, wait: bool) -> None:
         """Shut down what the factory made, and drop calls that have not begun; an executor that was given goes on."""
         if self._make is None:
             return
         with contextlib.suppress(Exception):  # a broken pool may not even end well
-            _shut_down(self.executor, wait=wait)
-
-    def _made(self) -> Any:
-        assert self._make is not None
-        return bound_to_this_process(adapted(self._make()))
+            try:
+                self._executor.shutdown(wait=wait, cancel_futures=True)
+            except TypeError:  # loky and some others do not know the second one
+                self._executor.shutdown(wait=wait)
 
 
 def _local_launcher(
@@ -113,11 +98,11 @@ def _local_launcher(
 def _remote_launcher(
     submit: Submit, fn: MappedFunction, dumps: Callable[[Any], Any] | None
 ) -> Callable[[Call], Future[Any]]:
-    one: Callable[[Any], Future[Any]]
-    many: Callable[[Any], Future[Any]]
+    one: Submit
+    many: Submit
     if dumps is not None:  # else the pool would pickle the function for each call
         packed = bytes(dumps(fn))
-        one, many = partial(submit, call_packed, packed), partial(submit, call_packed_batch, packed)
+        one, many = partial(submit, call_remotely, packed), partial(submit, call_batch_remotely, packed)
     else:  # one object for all calls, so that the executor can send it once
         one, many = partial(submit, partial(call_remotely, fn)), partial(submit, partial(call_batch_remotely, fn))
     return lambda call: one(call.item) if type(call) is Call else many(call.item)
@@ -127,20 +112,15 @@ def _pickler(executor: Any) -> Callable[[Any], Any] | None:
     """The function that a pool of processes pickles with; None for other executors."""
     if isinstance(executor, ProcessPoolExecutor):
         return ForkingPickler.dumps
-    if _is_pool(executor):
-        import cloudpickle  # type: ignore[import-untyped]  # as loky does
+    if not _is_pool(executor):
+        return None
+    import cloudpickle  # type: ignore[import-untyped]  # as loky does
 
-        dumps: Callable[[Any], bytes] = cloudpickle.dumps
-        return dumps
-    return None
+    return cloudpickle.dumps  # type: ignore[no-any-return]
 
 
 def check_executor(executor: Any) -> None:
-    """Refuse what is neither an executor nor a factory.
-
-    Raises:
-        TypeError: If it is neither.
-    """
+    """Raise TypeError for what is neither an executor nor a factory."""
     if not _is_instance(executor) and not callable(executor):
         raise TypeError(f"executor must have submit(), or be a factory of what has it, not {executor!r:.80}")
 
@@ -149,19 +129,8 @@ def _is_instance(executor: Any) -> bool:
     return not isinstance(executor, type) and (hasattr(executor, "submit") or is_ray(executor))
 
 
-def _shut_down(executor: Any, *, wait: bool) -> None:
-    try:
-        executor.shutdown(wait=wait, cancel_futures=True)
-    except TypeError:  # loky and some others do not know the second one
-        executor.shutdown(wait=wait)
-
-
 def adapted(executor: Any) -> Any:
-    """Give *executor* the ``submit`` of ``concurrent.futures``, if it has none.
-
-    Raises:
-        TypeError: If that is not possible.
-    """
+    """Give *executor* the ``submit`` of ``concurrent.futures``, if it has none; TypeError if that is not possible."""
     adapted = as_executor(executor)
     if not hasattr(adapted, "submit"):
         raise TypeError(f"an executor must have submit(), {executor!r:.80} has not")
@@ -173,8 +142,8 @@ def bound_to_this_process(executor: Any) -> Any:
 
     Only for a pool that nobody else uses: the workers die with the thread that starts them.
     """
-    is_ours = _is_pool(executor) and hasattr(executor, "_initializer")
-    if sys.platform == "linux" and is_ours and not _has_workers(executor):
+    is_new = _is_pool(executor) and not getattr(executor, "_processes", None)
+    if sys.platform == "linux" and is_new and hasattr(executor, "_initializer"):
         initializer, arguments = executor._initializer, executor._initargs
         then = partial(initializer, *arguments) if initializer is not None else None
         executor._initializer, executor._initargs = die_with, (os.getpid(), then)
@@ -186,21 +155,11 @@ def _is_pool(executor: Any) -> bool:
     return isinstance(executor, ProcessPoolExecutor) or type(executor).__module__.startswith("loky")
 
 
-def _has_workers(executor: Any) -> bool:
-    return bool(getattr(executor, "_processes", None))
-
-
 def die_with(coordinator: int, then: Callable[[], None] | None = None) -> None:
-    """Have this worker, which starts, be killed when the process *coordinator* ends.
-
-    Args:
-        coordinator: A process id.
-        then: Called afterwards.
-    """
+    """Have this worker, which starts, be killed when the process *coordinator* ends; call *then*."""
     # Ctrl-C reaches every process of a terminal; the coordinator alone decides what follows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     if os.getppid() == 1 != coordinator:
         os._exit(1)  # it died before the line above
     if then is not None:

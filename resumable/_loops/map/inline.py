@@ -20,18 +20,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def check_function(fn: object) -> None:
-    """Refuse what cannot be mapped.
-
-    Raises:
-        TypeError: If *fn* cannot be called, or is ``async``.
-    """
-    if not callable(fn):
-        raise TypeError(f"map() needs a function, not {fn!r:.80}")
-    if inspect.iscoroutinefunction(fn):
-        raise TypeError("an async function needs amap(), of an async checkpoint")
-
-
 def start(
     owner: MapOwner[int], loop: MapLoop[T], fn: Callable[[T], R], executor: Any, settings: MapSettings
 ) -> Generator[tuple[T, R], None, None]:
@@ -42,7 +30,10 @@ def start(
     Raises:
         TypeError: If *fn* or *executor* cannot be used.
     """
-    check_function(fn)
+    if not callable(fn):
+        raise TypeError(f"map() needs a function, not {fn!r:.80}")
+    if inspect.iscoroutinefunction(fn):
+        raise TypeError("an async function needs amap(), of an async checkpoint")
     if executor is None:
         results = map_inline(loop, owner, settings, _with_retry(fn, owner, settings.retry))
     else:

@@ -13,13 +13,11 @@ from ..by_position import ItemKey, Saved
 from ..loop import Loop, LoopOwner, mapped_item
 from ..out_of_order import OutOfOrderLedger
 
+AnyOrderLedger = KeyLedger | OutOfOrderLedger
+
 
 class Failed:
-    """The items that were given up, by loop and key, each with the text of its error. Plain JSON when saved.
-
-    Args:
-        saved: What :meth:`to_dict` gave in an earlier run.
-    """
+    """The items that were given up, by loop and key, each with the text of its error."""
 
     def __init__(self, saved: Mapping[str, Iterable[tuple[ItemKey, str]]] | None = None) -> None:
         self._lock = threading.RLock()  # a signal handler that saves may come in between
@@ -28,9 +26,9 @@ class Failed:
     def __len__(self) -> int:
         return sum(map(len, self._by_loop.values()))
 
-    def of(self, loop: str) -> Mapping[ItemKey, str]:
-        """A live view of one loop's items."""
-        return self._by_loop.setdefault(loop, {})
+    def of(self, loop: str) -> frozenset[ItemKey]:
+        """The items of one loop."""
+        return frozenset(self._by_loop.get(loop, ()))
 
     def is_known(self, loop: str) -> bool:
         """Whether items of that loop were given up."""
@@ -78,33 +76,28 @@ R = TypeVar("R")
 
 
 class MapLoop(Loop[T]):
-    """The loop of one ``map``. Not iterable: :meth:`to_do` hands items out, :meth:`finish` notes those that are done.
+    """The loop of one ``map``: :meth:`to_do` hands items out, :meth:`finish` notes those that are done.
 
     An item that was given up counts as handed out and not done; it is handed out again only with *retry_failed*.
 
     Attributes:
         current: The key of the item that the loop's body works on.
+        is_async: Whether the items need ``async for``.
         finish: Called with the key of an item that is done.
         on_wake: Called by :meth:`wake`, besides; from any thread and from signal handlers.
     """
 
-    _ledger: KeyLedger | OutOfOrderLedger
+    _ledger: AnyOrderLedger
 
     def __init__(
-        self,
-        items: Any,
-        owner: LoopOwner[Any],
-        ledger: KeyLedger | OutOfOrderLedger,
-        name: str,
-        failed: Failed | None = None,
-        *,
-        retry_failed: bool = False,
+        self, items: Any, owner: LoopOwner[Any], ledger: AnyOrderLedger, name: str, failed: Failed, retry_failed: bool
     ) -> None:
         super().__init__(items, owner, ledger, name)
         self.on_wake: Callable[[], None] = lambda: None
         self.current: ItemKey = 0
-        self._all_failed = failed if failed is not None else Failed()
-        known = frozenset(self._all_failed.of(name))
+        self.is_async = not isinstance(items, Iterable)
+        self._all_failed = failed
+        known = failed.of(name)
         self._left_out = frozenset() if retry_failed else known
         self.finish: Callable[[ItemKey], None] = self._finish_retried if known else ledger.add
 
@@ -126,14 +119,6 @@ class MapLoop(Loop[T]):
         finally:
             mapped_item.reset(token)
 
-    def begin(self) -> None:
-        """The first item is asked for."""
-        self._owner.register(self)
-
-    def end(self) -> None:
-        """All items are done or given up."""
-        self._finish()
-
     def _finish_retried(self, key: ItemKey) -> None:
         self._ledger.add(key)
         self._all_failed.discard(self.name, key)
@@ -142,16 +127,10 @@ class MapLoop(Loop[T]):
         """The item failed for good."""
         self._all_failed.add(self.name, key, error_text(error))
 
-    @property
-    def is_async(self) -> bool:
-        """Whether the items need ``async for``."""
-        return not isinstance(self._items, Iterable)
-
     def to_do(self) -> Iterator[tuple[ItemKey, T]]:
         """The items to work on, each with its key; each counts as handed out from then on.
 
-        Raises:
-            InputChangedError: The items that are done are not the ones that were.
+        Raises InputChangedError if those that are done are not what they were.
         """
         if self._check_left_out is not None and not self.is_finished:
             self._note_left_out(len([self._ledger.add(key) for key, _ in self._entries()]))
@@ -199,17 +178,11 @@ def map_loop(
     retry_failed: bool = False,
     is_async: bool = False,
 ) -> MapLoop[T]:
-    """Make a map's loop over the *items* that *saved* does not name as done.
-
-    Raises:
-        InputChangedError: If *items* is not the input of *saved*.
-        TypeError: If *items* is text, a set without key, or no iterable.
-        ValueError: If *saved* cannot have come from a loop.
-    """
+    """Make a map's loop over the *items* that *saved* does not name as done. Raises what :func:`remaining` raises."""
     sources.refuse(items, has_key=key is not None, is_async=is_async)
-    ledger: KeyLedger | OutOfOrderLedger
+    ledger: AnyOrderLedger
     if key is None:
         ledger = OutOfOrderLedger(owner.operation_id, items, saved)
     else:
         ledger = KeyLedger(owner.operation_id, items, saved, key)
-    return MapLoop(items, owner, ledger, name, failed, retry_failed=retry_failed)
+    return MapLoop(items, owner, ledger, name, Failed() if failed is None else failed, retry_failed)

@@ -5,7 +5,7 @@ One thread, the loop's own, does all of it: it submits, waits, runs the body bet
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import BrokenExecutor, Future
 from itertools import islice
@@ -24,10 +24,7 @@ _MOST_IN_A_ROW = 10
 
 
 class Coordinator(PlainResultHandler):
-    """Works on many items at a time.
-
-    At most ``max_in_flight`` calls are out, the one whose results the body sees included.
-    """
+    """Works on many items at a time, in ``max_in_flight`` calls at most, that of the body's result included."""
 
     def __init__(
         self, loop: MapLoop[Any], owner: MapOwner[int], settings: MapSettings, fn: MappedFunction, executor: Any
@@ -47,15 +44,13 @@ class Coordinator(PlainResultHandler):
         # Calls that were out when workers died.
         self._suspects: list[Call] = []
         self._crash: BaseException | None = None
-        self._crashes: dict[ItemKey, int] = {}
+        # By item that was out alone.
+        self._crashes: Counter[ItemKey] = Counter()
         self._given_up_in_a_row = 0
         self._idle_crashes = 0
 
     def results(self) -> Generator[tuple[Any, Any], None, None]:
-        """Each item with its result, as they end.
-
-        The path of nearly all items, one in a call, is written out here for speed; everything rare is elsewhere.
-        """
+        """Each item with its result, as they end. What nearly all items go through is written out here for speed."""
         loop, in_flight, to_do = self.loop, self._in_flight, self._to_do
         wait, note_end, finish = self._ended.get, self._ended.put, loop.finish
         self._executor = ExecutorHandle(self._given_executor, self._fn, self.ask_for_save, loop.call)
@@ -120,12 +115,9 @@ class Coordinator(PlainResultHandler):
         finally:
             loop.on_wake = lambda: None
             self.owner.has_quota(0)
-            self._close(wait=is_well)
-
-    def _close(self, *, wait: bool) -> None:
-        for future in list(self._in_flight):
-            future.cancel()
-        self._executor.close(wait=wait)
+            for future in list(in_flight):
+                future.cancel()
+            self._executor.close(wait=is_well)
 
     def check_in(self) -> None:
         super().check_in()
@@ -228,7 +220,9 @@ class Coordinator(PlainResultHandler):
         self._suspects = []
         self._executor.replace(error)
         self._note_crash(calls, error)
-        if len(suspects) == 1 and self._is_guilty(suspects[0].key):
+        if len(suspects) == 1:
+            self._crashes[suspects[0].key] += 1
+        if len(suspects) == 1 and self._crashes[suspects[0].key] >= self.settings.max_crashes:
             yield from self._give_up_crasher(suspects[0], error)
         else:
             self._again.extendleft(reversed(suspects))
@@ -241,11 +235,6 @@ class Coordinator(PlainResultHandler):
         if calls:
             self._successes = 0
             self._window = max(1, min(self._window, calls) // 2)
-
-    def _is_guilty(self, key: ItemKey) -> bool:
-        """Count a crash for an item that was out alone; True once it is to be given up."""
-        self._crashes[key] = self._crashes.get(key, 0) + 1
-        return self._crashes[key] >= self.settings.max_crashes
 
     def _give_up_crasher(self, call: Call, error: BaseException) -> Iterator[tuple[Any, Any]]:
         self._given_up_in_a_row += 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 import tenacity
 
-from ..._retry import Saver, reason
+from ..._retry import Saver, check_policy, reason
 from ..by_position import ItemKey
 from ..loop import Items_co, LoopOwner
 from .calls import LIMITS
@@ -26,12 +26,7 @@ PLAIN = frozenset({int, str, float, bool, type(None), dict, list, tuple, bytes})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapSettings:
-    """The arguments of ``map`` and ``amap``, checked.
-
-    Raises:
-        TypeError: If a number is no int, or *retry* is no policy of tenacity.
-        ValueError: If a number is below 1, or *on_error* is none of the three.
-    """
+    """The arguments of ``map`` and ``amap``, checked; raises TypeError or ValueError."""
 
     max_in_flight: int = 64
     batch: int = 1
@@ -41,14 +36,14 @@ class MapSettings:
 
     def __post_init__(self) -> None:
         for name in ("max_in_flight", "batch", "max_crashes"):
-            if not isinstance(getattr(self, name), int):
-                raise TypeError(f"{name} must be an int, not {getattr(self, name)!r}")
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, not {getattr(self, name)!r}")
+            number = getattr(self, name)
+            if not isinstance(number, int):
+                raise TypeError(f"{name} must be an int, not {number!r}")
+            if number < 1:
+                raise ValueError(f"{name} must be >= 1, not {number!r}")
         if self.on_error not in ("raise", "skip", "collect"):
             raise ValueError(f"on_error must be 'raise', 'skip' or 'collect', not {self.on_error!r}")
-        if self.retry is not None and not isinstance(self.retry, tenacity.BaseRetrying):
-            raise TypeError(f"retry must be a policy such as tenacity.Retrying(...), not {self.retry!r:.80}")
+        check_policy(self.retry)
 
 
 class MapOwner(LoopOwner[Items_co], Saver, Protocol[Items_co]):
@@ -70,11 +65,7 @@ Owner = TypeVar("Owner", bound=MapOwner[Any])
 
 
 class ResultHandler(Generic[Owner]):
-    """Notes what came of an item, and knows when the owner is to be asked.
-
-    Attributes:
-        left: How many items may still be done before the next check-in.
-    """
+    """Notes what came of an item, and knows when the owner is to be asked: after *left* more items, or a wake."""
 
     def __init__(self, loop: MapLoop[Any], owner: Owner, settings: MapSettings) -> None:
         self.loop = loop
@@ -121,8 +112,7 @@ class ResultHandler(Generic[Owner]):
 
     def observe(self, seen: Any) -> None:
         """Learn of quotas from a response or an error."""
-        limits = getattr(seen, LIMITS, None)
-        if limits:
+        if limits := getattr(seen, LIMITS, None):
             for limit in limits:
                 self.owner.observe(limit)
         elif hasattr(seen, "headers") or hasattr(seen, "response"):

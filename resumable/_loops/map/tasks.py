@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import CancelledError
 from contextvars import copy_context
 from types import CoroutineType
@@ -31,7 +31,7 @@ def with_retry(
     """Have *fn* tried again as *policy* says. Each call has a policy of its own: a shared one mixes tasks up."""
     if policy is None:
         return fn
-    settings: dict[str, Any] = dict(settings_of(policy) or {})
+    settings: dict[str, Any] = settings_of(policy) or {}
     settings["before_sleep"] = chain_async(before_sleep, settings["before_sleep"])
     if not isinstance(policy, tenacity.AsyncRetrying):
         del settings["sleep"]  # it would block the loop
@@ -46,11 +46,7 @@ def with_retry(
 def start_async(
     owner: MapOwner[Awaitable[int]], loop: MapLoop[T], fn: Callable[[T], Awaitable[R]], settings: MapSettings
 ) -> AsyncGenerator[tuple[T, R], None]:
-    """Start ``amap``; nothing runs before the first result is asked for.
-
-    Raises:
-        TypeError: If *fn* cannot be called.
-    """
+    """Start ``amap``; nothing runs before the first result is asked for. TypeError if *fn* cannot be called."""
     if not callable(fn):
         raise TypeError(f"amap() needs an async function, not {fn!r:.80}")
     results = AsyncCoordinator(loop, owner, settings, fn).results()
@@ -59,18 +55,14 @@ def start_async(
 
 
 class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
-    """Works on many items at a time, in tasks.
-
-    At most ``max_in_flight`` tasks are out, the one whose result the body sees included.
-    """
+    """Works on many items at a time, in ``max_in_flight`` tasks at most, that of the body's result included."""
 
     def __init__(
         self, loop: MapLoop[Any], owner: MapOwner[Awaitable[int]], settings: MapSettings, fn: Callable[[Any], Any]
     ) -> None:
         super().__init__(loop, owner, settings)
         self._fn = with_retry(fn, settings.retry, self.ask_for_save)
-        self._to_do: Iterator[Entry] | None = None if loop.is_async else loop.to_do()
-        self._to_do_async: AsyncIterator[Entry] | None = loop.to_do_async() if loop.is_async else None
+        self._to_do: Any = loop.to_do_async() if loop.is_async else loop.to_do()
         self._held: Entry | None = None
         self._is_out = False
         # While steady, each task that ends is followed by one new task, without further checks.
@@ -87,7 +79,8 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
         loop.on_wake = lambda: _call_soon(event_loop, self._something.set)
         loop.begin()
         try:
-            await self._check_in_if_due()
+            if self.is_check_in_due:
+                await self._check_in()
             while True:
                 if not self._is_steady:
                     await self._fill()
@@ -124,11 +117,8 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
         while not self._ended:
             self._something.clear()
             await self._something.wait()
-            await self._check_in_if_due()
-
-    async def _check_in_if_due(self) -> None:
-        if self.is_check_in_due:
-            await self._check_in()
+            if self.is_check_in_due:
+                await self._check_in()
 
     async def _check_in(self) -> None:
         asked = self.begin_check_in()
@@ -156,10 +146,9 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
                 await self._check_in()  # waits
             self._held = None
             self._launch(entry)
-        self._is_steady = self._to_do is not None and not self._is_out and not self.owner.is_metered
+        self._is_steady = not self.loop.is_async and not self._is_out and not self.owner.is_metered
 
     def _launch_next(self) -> None:
-        assert self._to_do is not None
         entry = next(self._to_do, None)
         if entry is not None:
             self._launch(entry)
@@ -175,10 +164,8 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
         task.add_done_callback(self._note_end)
 
     async def _next(self) -> Entry | None:
-        if self._to_do is not None:
-            return next(self._to_do, None)
-        assert self._to_do_async is not None
-        return await anext(self._to_do_async, None)
+        entry: Entry | None = await anext(self._to_do, None) if self.loop.is_async else next(self._to_do, None)
+        return entry
 
     def _end(self, task: asyncio.Task[Any]) -> None:
         self._ended.append(task)
