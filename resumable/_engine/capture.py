@@ -20,7 +20,7 @@ from .._format.restore import Restored
 from .._format.sections import Run, Sections
 from .._json import Checker, check, encode, step, warn_once_per_path
 from .._loops.map.map_loop import Failed
-from .._loops.registry import LoopRegistry
+from .._loops.registry import LoopRegistry, opening
 from .._loops.view import LoopView
 from .._models import CheckpointMetadata, as_stored, check_metadata
 from .._runtime.clock import Instant
@@ -163,6 +163,7 @@ class Parts:
         self.pace: Callable[[], dict[str, Any] | None] | None = None
         self.last_run = saved.history[-1] if saved.history else None
         self.run_number = (self.last_run.run or len(saved.history)) + 1 if self.last_run is not None else 1
+        self._opening = opening()
         self._began = at.utc
         self._run: Run | None = None
         saved.arguments = dict(options.arguments or saved.arguments)
@@ -175,17 +176,18 @@ class Parts:
         return LoopRegistry(
             self.saved.loops,
             self._damaged,
+            opened=self._opening,
             operation_id=self._options.operation_id,
             has_failures=self.failed.is_known,
         )
 
     @cached_property
-    def quota(self) -> Quota:
-        return Quota(self.saved.budget)
-
-    @cached_property
     def failed(self) -> Failed:
         return Failed(self.saved.failed)
+
+    @cached_property
+    def quota(self) -> Quota:
+        return Quota(self.saved.budget)
 
     @cached_property
     def sinks(self) -> Sinks:

@@ -115,23 +115,17 @@ def is_in_program(where: str, frame: FrameType, outside: place.Stack) -> bool:
 
 def _stands(call: str, frame: FrameType, outside: place.Stack) -> bool:
     function = place.function_of(call)
-    here: FrameType | None = frame
-    while here is not None:
+    for here in place.frames(frame):
         if here.f_code.co_qualname == function:
             return call in place.calls_around(here, outside).calls
-        here = here.f_back
     return any(call in place.calls_in(code).calls for code in codes_of(function, frame))
 
 
 def codes_of(function: str, frame: FrameType) -> Iterator[CodeType]:
     """The code of each function with that qualified name: on the stack, in the module of *frame*, in other modules."""
-    here: FrameType | None = frame
-    while here is not None:
-        if here.f_code.co_qualname == function:
-            yield here.f_code
-        here = here.f_back
+    yield from (here.f_code for here in place.frames(frame) if here.f_code.co_qualname == function)
     modules = [vars(module) for module in list(sys.modules.values()) if hasattr(module, "__dict__")]
-    for scope in (frame.f_globals, *modules):
+    for scope in (place.scope_of(frame), *modules):
         if (code := _code_in(scope, function.split("."))) is not None:
             yield code
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dis
 import hashlib
+import sys
 import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
@@ -189,7 +190,7 @@ def calls_in(code: CodeType, opened: int | None = None) -> FunctionCalls:
 
 def calls_around(frame: FrameType, outside: Stack) -> FunctionCalls:
     """The calls in the function of *frame*; only those in the checkpoint's block, if that is in it."""
-    return calls_in(frame.f_code, outside.get((id(frame), id(frame.f_code))))
+    return calls_in(frame.f_code, outside.get(address(frame)))
 
 
 def call_at(frame: FrameType, opened: int | None = None) -> str:
@@ -204,6 +205,11 @@ def call_at(frame: FrameType, opened: int | None = None) -> str:
     return call
 
 
+def scope_of(frame: FrameType) -> Mapping[str, Any]:
+    """The globals of its module."""
+    return frame.f_globals
+
+
 def _is_of_others(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _OF_OTHERS
 
@@ -211,20 +217,36 @@ def _is_of_others(frame: FrameType) -> bool:
 # -- places -----------------------------------------------------------------------------------------------------------
 
 
-def stack(frame: FrameType | None) -> Stack:
-    """The frames that are under way at *frame*."""
-    found = {}
-    while frame is not None:
-        found[id(frame), id(frame.f_code)] = frame.f_lasti
-        frame = frame.f_back
+def frames(frame: FrameType) -> Iterator[FrameType]:
+    """*frame*, and those that called it, from the inside out."""
+    here: FrameType | None = frame
+    while here is not None:
+        yield here
+        here = here.f_back
+
+
+def stack() -> Stack:
+    """The frames that are under way now."""
+    found, here = {}, sys._getframe(1)
+    while here is not None:
+        found[id(here), id(here.f_code)] = here.f_lasti
+        here = here.f_back  # type: ignore[assignment]
     return found
 
 
-def caller(frame: FrameType | None) -> FrameType | None:
-    """The innermost frame of the user's code; None if there is none."""
-    while frame is not None and not call_at(frame):
-        frame = frame.f_back
-    return frame
+def address(frame: FrameType) -> Frame:
+    """How a frame is known."""
+    return id(frame), id(frame.f_code)
+
+
+def caller() -> FrameType:
+    """The innermost frame of the user's code; if there is none, of what has called."""
+    innermost = here = sys._getframe(1)
+    while not call_at(here):
+        if here.f_back is None:
+            return innermost
+        here = here.f_back
+    return here
 
 
 def place_of(
@@ -240,7 +262,7 @@ def place_of(
     calls: list[str] = []
     here: FrameType | None = frame
     while here is not None and len(calls) < _DEEPEST:
-        where = (id(here), id(here.f_code))
+        where = address(here)
         if call := call_at(here, outside.get(where)):
             calls.append(call)
         elif is_called_by_others:
@@ -256,13 +278,9 @@ def _joined(calls: tuple[str, ...]) -> str:
     return BETWEEN.join(reversed(calls))
 
 
-def is_under_way(frame: FrameType | None, where: Frame) -> bool:
+def is_under_way(frame: FrameType, where: Frame) -> bool:
     """Whether the frame known as *where* is *frame*, or called it."""
-    while frame is not None:
-        if (id(frame), id(frame.f_code)) == where:
-            return True
-        frame = frame.f_back
-    return False
+    return any(address(one) == where for one in frames(frame))
 
 
 # -- what it tells ----------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ class Places:
 
     def __init__(self, around: tuple[int, int] | None = None) -> None:
         self.seen: list[str] = []
-        self.outside = place.stack(sys._getframe(1))
+        self.outside = place.stack()
         self.around = around
 
     def remaining(self, items: Any = (), **_: object) -> Any:
@@ -129,7 +129,7 @@ def test_a_place_begins_at_the_loop_around() -> None:
         cp.remaining()
 
     frame = sys._getframe()
-    cp = Places((id(frame), id(frame.f_code)))
+    cp = Places(place.address(frame))
     cp.outside = {}
     inner(cp)
 
