@@ -356,7 +356,7 @@ class Checkpoint(BaseCheckpoint[S]):
             items: Without *key* they must come in one order in every run.
             key: A function that gives an item's key, a str or int, or the name of the field that holds it. With keys,
                 items may be moved, added and removed between runs. Of items with one key, only the first is given out.
-            name: Tells several loops apart; by default their order does.
+            name: Tells loops apart; by default their place in the program does, and the item of the loop around them.
             fingerprint: Which of the done items are compared with those of the last run: ``"sampled"`` a few,
                 ``"full"`` all, None none. The items that are left may always change.
 
@@ -405,7 +405,7 @@ class Checkpoint(BaseCheckpoint[S]):
             max_crashes: After this many crashes with an item alone in flight, it is noted in :attr:`failed`, whatever
                 *on_error* says.
             retry_failed: Try the items of :attr:`failed` again; else they are left out.
-            name: Tells several loops apart; by default their order does.
+            name: Tells loops apart; by default their place in the program does, and the item of the loop around them.
 
         Raises:
             InputChangedError: The items that are done are not those of the last run.

@@ -13,8 +13,7 @@ from .frozen import IMMUTABLE
 
 K = TypeVar("K", str, int)
 
-_AT_ONCE = 1000
-"""Aliases compared by one call."""
+_AT_ONCE = 1000  # aliases compared by one call
 _ALONE_INSIDE = ALONE + 1
 
 

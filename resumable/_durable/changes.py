@@ -20,8 +20,7 @@ from .._runtime.interpreter import untracker
 
 CHUNK = 1000
 """Entries encoded at once in a snapshot."""
-_SAMPLE = 8
-"""Entries that an estimate of bytes looks at."""
+_SAMPLE = 8  # entries that an estimate of bytes looks at
 
 
 class Snapshot:

@@ -143,7 +143,6 @@ class Durable(Noting):
         raise NotImplementedError
 
     def _copied(self) -> Snapshot:
-        """What :meth:`snapshot` gives."""
         raise NotImplementedError
 
 

@@ -64,12 +64,17 @@ def freeze(value: Any) -> Any:
     if type(value) in IMMUTABLE:
         return value
     # Copy first, look then: another thread may be changing the original.
-    is_dict = isinstance(value, dict)
-    copy: Any = FrozenDict(value) if is_dict else FrozenList(value)
-    put: Any = dict.__setitem__ if is_dict else list.__setitem__
-    for key, item in copy.items() if is_dict else enumerate(copy):
-        if type(item) not in IMMUTABLE:
-            put(copy, key, freeze(item))
+    copy: Any
+    if isinstance(value, dict):
+        copy = FrozenDict(value)
+        for key, item in copy.items():
+            if type(item) not in IMMUTABLE:
+                dict.__setitem__(copy, key, freeze(item))
+    else:
+        copy = FrozenList(value)
+        for index, item in enumerate(copy):
+            if type(item) not in IMMUTABLE:
+                list.__setitem__(copy, index, freeze(item))
     untracker()(copy)
     return copy
 

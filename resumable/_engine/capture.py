@@ -22,7 +22,7 @@ from .._format.restore import Restored
 from .._format.sections import Run, Sections
 from .._json import Checker, check, encode, step, warn_once_per_path
 from .._loops.map.map_loop import Failed
-from .._loops.registry import LoopRegistry
+from .._loops.registry import LoopRegistry, opening
 from .._models import CheckpointMetadata, as_stored, check_metadata
 from .._runtime.clock import Instant
 from .._text import resume_command
@@ -140,27 +140,31 @@ class Parts:
         self.pace: Callable[[], dict[str, Any] | None] | None = None
         self.last_run = saved.history[-1] if saved.history else None
         self.run_number = (self.last_run.run or len(saved.history)) + 1 if self.last_run is not None else 1
+        self._opening = opening()
         self._began = at.utc
         self._run: Run | None = None
         saved.arguments = dict(options.arguments or saved.arguments)
         self._sections: dict[str, bytes] = {}
-        # Now, as a loop is known by the calls that lead to it from here.
-        self.loops = LoopRegistry(
-            saved.loops,
-            damaged,
-            operation_id=options.operation_id,
-            has_failures=lambda name: self.failed.is_known(name),
-        )
 
     # Made when they are first asked for: most operations need but one or two of them.
 
     @cached_property
-    def quota(self) -> Quota:
-        return Quota(self.saved.budget)
+    def loops(self) -> LoopRegistry:
+        return LoopRegistry(
+            self.saved.loops,
+            self._damaged,
+            opened=self._opening,
+            operation_id=self._options.operation_id,
+            has_failures=lambda name: self.failed.is_known(name),
+        )
 
     @cached_property
     def failed(self) -> Failed:
         return Failed(self.saved.failed)
+
+    @cached_property
+    def quota(self) -> Quota:
+        return Quota(self.saved.budget)
 
     @cached_property
     def sinks(self) -> Sinks:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Sequence
-from types import FrameType
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from types import CodeType, FrameType
+from typing import Any
 
 from .._errors import InputChangedError
 from .._text import command_for
@@ -61,13 +64,13 @@ def moved_from(
 
 def _is_gone(saved: str, where: str, frame: FrameType, outside: place.Stack) -> bool:
     """Whether it is no longer in the program, or stands in another block than *where*."""
-    return not place.may_be_of_one_block(saved, where) or not place.is_in_program(saved, frame, outside)
+    return not place.may_be_of_one_block(saved, where) or not is_in_program(saved, frame, outside)
 
 
 def _may_have_moved(saved: str, where: str, frame: FrameType) -> bool:
     """Whether it was in the function of *where*, in one that is no longer there, or in another block."""
     is_near = _is_in_one_function(saved, where) or not place.may_be_of_one_block(saved, where)
-    return is_near or not any(place.codes_of(place.function_of(saved), frame))
+    return is_near or not any(codes_of(place.function_of(saved), frame))
 
 
 def _is_in_one_function(saved: str, where: str) -> bool:
@@ -100,3 +103,47 @@ def _doubt(operation_id: str, where: str, gone: Sequence[Site]) -> InputChangedE
         ],
         f"the program of {operation_id!r} was edited, and it cannot be said which loop is which; nothing was done.",
     )
+
+
+# -- what is still in the program ------------------------------------------------------------------------------------
+
+
+def is_in_program(where: str, frame: FrameType, outside: place.Stack) -> bool:
+    """Whether each call of *where* still stands in its function, as far as that is found from *frame*."""
+    return all(call.endswith("~") or _stands(call, frame, outside) for call in where.split(place.BETWEEN))
+
+
+def _stands(call: str, frame: FrameType, outside: place.Stack) -> bool:
+    function = place.function_of(call)
+    for here in place.frames(frame):
+        if here.f_code.co_qualname == function:
+            return call in place.calls_around(here, outside).calls
+    return any(call in place.calls_in(code).calls for code in codes_of(function, frame))
+
+
+def codes_of(function: str, frame: FrameType) -> Iterator[CodeType]:
+    """The code of each function with that qualified name: on the stack, in the module of *frame*, in other modules."""
+    yield from (here.f_code for here in place.frames(frame) if here.f_code.co_qualname == function)
+    modules = [vars(module) for module in list(sys.modules.values()) if hasattr(module, "__dict__")]
+    for scope in (place.scope_of(frame), *modules):
+        if (code := _code_in(scope, function.split("."))) is not None:
+            yield code
+
+
+def _code_in(scope: Mapping[str, Any], steps: list[str]) -> CodeType | None:
+    found: Any = scope.get(steps[0])
+    for step in (None, *steps[1:]):
+        if step == "<locals>":
+            continue
+        if isinstance(found, CodeType):
+            inner = [one for one in found.co_consts if isinstance(one, CodeType) and one.co_name == step]
+            found = inner[0] if len(inner) == 1 else None
+        elif step is not None:
+            found = inspect.getattr_static(found, step, None)
+        if found is None:
+            return None
+        if not isinstance(found, CodeType):
+            found = getattr(found, "__func__", found)  # of a class or static method
+            found = getattr(found, "__wrapped__", found)
+            found = getattr(found, "__code__", found)
+    return found if isinstance(found, CodeType) else None

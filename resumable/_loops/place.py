@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dis
 import hashlib
-import inspect
 import sys
 import weakref
 from bisect import bisect_left
@@ -30,7 +29,7 @@ _DEEPEST = 32
 """Deeper recursion is told apart by the order of calls."""
 _LONGEST_TEXT = 80
 _NO_END = 1 << 20
-_BETWEEN = " > "
+BETWEEN = " > "
 _SOMEWHERE = "~"
 """Begins a place whose calls do not begin where others do: in a thread of its own, or deep in a recursion."""
 _ENTERS = ("CALL", "PRECALL", "BEFORE_", "LOAD_SPECIAL")
@@ -191,7 +190,7 @@ def calls_in(code: CodeType, opened: int | None = None) -> FunctionCalls:
 
 def calls_around(frame: FrameType, outside: Stack) -> FunctionCalls:
     """The calls in the function of *frame*; only those in the checkpoint's block, if that is in it."""
-    return calls_in(frame.f_code, outside.get((id(frame), id(frame.f_code))))
+    return calls_in(frame.f_code, outside.get(address(frame)))
 
 
 def call_at(frame: FrameType, opened: int | None = None) -> str:
@@ -206,6 +205,11 @@ def call_at(frame: FrameType, opened: int | None = None) -> str:
     return call
 
 
+def scope_of(frame: FrameType) -> Mapping[str, Any]:
+    """The globals of its module."""
+    return frame.f_globals
+
+
 def _is_of_others(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _OF_OTHERS
 
@@ -213,20 +217,36 @@ def _is_of_others(frame: FrameType) -> bool:
 # -- places -----------------------------------------------------------------------------------------------------------
 
 
-def stack(frame: FrameType | None) -> Stack:
-    """The frames that are under way at *frame*."""
-    found = {}
-    while frame is not None:
-        found[id(frame), id(frame.f_code)] = frame.f_lasti
-        frame = frame.f_back
+def frames(frame: FrameType) -> Iterator[FrameType]:
+    """*frame*, and those that called it, from the inside out."""
+    here: FrameType | None = frame
+    while here is not None:
+        yield here
+        here = here.f_back
+
+
+def stack() -> Stack:
+    """The frames that are under way now."""
+    found, here = {}, sys._getframe(1)
+    while here is not None:
+        found[id(here), id(here.f_code)] = here.f_lasti
+        here = here.f_back  # type: ignore[assignment]
     return found
 
 
-def caller(frame: FrameType | None) -> FrameType | None:
-    """The innermost frame of the user's code; None if there is none."""
-    while frame is not None and not call_at(frame):
-        frame = frame.f_back
-    return frame
+def address(frame: FrameType) -> Frame:
+    """How a frame is known."""
+    return id(frame), id(frame.f_code)
+
+
+def caller() -> FrameType:
+    """The innermost frame of the user's code; if there is none, of what has called."""
+    innermost = here = sys._getframe(1)
+    while not call_at(here):
+        if here.f_back is None:
+            return innermost
+        here = here.f_back
+    return here
 
 
 def place_of(
@@ -242,7 +262,7 @@ def place_of(
     calls: list[str] = []
     here: FrameType | None = frame
     while here is not None and len(calls) < _DEEPEST:
-        where = (id(here), id(here.f_code))
+        where = address(here)
         if call := call_at(here, outside.get(where)):
             calls.append(call)
         elif is_called_by_others:
@@ -255,66 +275,15 @@ def place_of(
 
 @lru_cache(4096)
 def _joined(calls: tuple[str, ...]) -> str:
-    return _BETWEEN.join(reversed(calls))
+    return BETWEEN.join(reversed(calls))
 
 
-def is_under_way(frame: FrameType | None, where: Frame) -> bool:
+def is_under_way(frame: FrameType, where: Frame) -> bool:
     """Whether the frame known as *where* is *frame*, or called it."""
-    while frame is not None:
-        if (id(frame), id(frame.f_code)) == where:
-            return True
-        frame = frame.f_back
-    return False
+    return any(address(one) == where for one in frames(frame))
 
 
-# -- after an edit ----------------------------------------------------------------------------------------------------
-
-
-def is_in_program(place: str, frame: FrameType, outside: Stack) -> bool:
-    """Whether each call of *place* still stands in its function, as far as that is found from *frame*."""
-    return all(call.endswith("~") or _stands(call, frame, outside) for call in place.split(_BETWEEN))
-
-
-def _stands(call: str, frame: FrameType, outside: Stack) -> bool:
-    function = function_of(call)
-    here: FrameType | None = frame
-    while here is not None:
-        if here.f_code.co_qualname == function:
-            return call in calls_around(here, outside).calls
-        here = here.f_back
-    return any(call in calls_in(code).calls for code in codes_of(function, frame))
-
-
-def codes_of(function: str, frame: FrameType) -> Iterator[CodeType]:
-    """The code of each function with that qualified name: on the stack, in the module of *frame*, in other modules."""
-    here: FrameType | None = frame
-    while here is not None:
-        if here.f_code.co_qualname == function:
-            yield here.f_code
-        here = here.f_back
-    modules = [vars(module) for module in list(sys.modules.values()) if hasattr(module, "__dict__")]
-    for scope in (frame.f_globals, *modules):
-        if (code := _code_in(scope, function.split("."))) is not None:
-            yield code
-
-
-def _code_in(scope: Mapping[str, Any], steps: list[str]) -> CodeType | None:
-    found: Any = scope.get(steps[0])
-    for step in (None, *steps[1:]):
-        if step == "<locals>":
-            continue
-        if isinstance(found, CodeType):
-            inner = [one for one in found.co_consts if isinstance(one, CodeType) and one.co_name == step]
-            found = inner[0] if len(inner) == 1 else None
-        elif step is not None:
-            found = inspect.getattr_static(found, step, None)
-        if found is None:
-            return None
-        if not isinstance(found, CodeType):
-            found = getattr(found, "__func__", found)  # of a class or static method
-            found = getattr(found, "__wrapped__", found)
-            found = getattr(found, "__code__", found)
-    return found if isinstance(found, CodeType) else None
+# -- what it tells ----------------------------------------------------------------------------------------------------
 
 
 def may_be_of_one_block(place: str, other: str) -> bool:
@@ -325,7 +294,7 @@ def may_be_of_one_block(place: str, other: str) -> bool:
 
 def last_call(place: str) -> str:
     """The call that made the loop."""
-    return place.rpartition(_BETWEEN)[2]
+    return place.rpartition(BETWEEN)[2]
 
 
 def function_of(place: str) -> str:
@@ -352,7 +321,7 @@ def likeness(place: str, other: str, *, without: frozenset[str] = frozenset()) -
     some, others = (names_of(one) - LOOPS - without for one in (place, other))
     if some == others:
         return 1.0
-    if place.rpartition(_BETWEEN)[0] != other.rpartition(_BETWEEN)[0]:
+    if place.rpartition(BETWEEN)[0] != other.rpartition(BETWEEN)[0]:
         return 0.0
     return len(some & others) / len(some | others)
 

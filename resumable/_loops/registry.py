@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +23,8 @@ from .view import LoopView
 
 Make = Callable[[str, dict[str, Any] | None], Loop[Any]]
 """Makes a loop from its name and its saved form."""
+Opening = tuple[object, place.Stack]
+"""The thread or task that opens a checkpoint, and the frames that are under way then."""
 _SUSPENDS = 0x20 | 0x80 | 0x200
 """Flags of the code of generators, coroutines and async generators."""
 _MANY_LEVELS = 64
@@ -77,6 +78,7 @@ class LoopRegistry:
     Args:
         saved: Their saved forms, by name.
         damaged: Makes the error for a saved form that this library cannot have written; it gets what is wrong.
+        opened: Who has opened the checkpoint, and where; by default, who makes this.
         has_failures: Whether items of the loop with that name were given up; its name is not given to another loop.
 
     Attributes:
@@ -91,6 +93,7 @@ class LoopRegistry:
         saved: Mapping[str, Mapping[str, Any]],
         damaged: Callable[[str], Exception] = ValueError,
         *,
+        opened: Opening | None = None,
         operation_id: str = "",
         has_failures: Callable[[str], bool] = lambda name: False,
     ) -> None:
@@ -101,8 +104,7 @@ class LoopRegistry:
         self._root = Level()
         self._levels: dict[LoopView, dict[ItemKey, Level]] = {}
         self._purge_at = _MANY_LEVELS
-        self._main_context = _context()
-        self._outside = place.stack(sys._getframe(1))
+        self._main_context, self._outside = opened or opening()
         self._running: dict[object, list[_Running]] = {}
         self._made = 0
         self._done_before = 0
@@ -124,10 +126,11 @@ class LoopRegistry:
         """Put a loop of an earlier run where it belongs."""
         within, key = view.identity.within, view.identity.place
         if within is not None:
-            view.outer = self.views.get(within[0])
-            if view.outer is None or view.outer is view:
+            outer = self.views.get(within[0])
+            if outer is None or view in outer.line():
                 view.is_dropped = True  # of an item that was done long ago
                 return
+            view.outer = outer
         if key is None and not _is_numbered(view.name, within):
             key = f"={view.name}"
         if key is not None:
@@ -173,7 +176,7 @@ class LoopRegistry:
             InputChangedError: After an edit it cannot be said which loop it is, or it goes through other items.
             RuntimeError: A loop at the same place runs in another thread or task.
         """
-        frame, context = _caller(sys._getframe(1)), _context()
+        frame, context = place.caller(), _context()
         around = self._around(frame, context)
         level = self._root if around is None else self._level(around.view, around.item)
         site = self._site(level, name, frame, around)
@@ -191,8 +194,9 @@ class LoopRegistry:
         return loop
 
     def _begin_run(self, level: Level, site: Site, run: int, make: Make, context: object) -> Loop[Any]:
-        view = site.runs.get(run) or self._free_view(level, site)
-        saved = view.saved()
+        view = site.runs.get(run)
+        saved = view.saved() if view is not None else None
+        view = view or self._free_view(level, site)
         loop = self._make(make, view.name, saved)
         done = view.done()
         if saved is None:
@@ -345,10 +349,10 @@ class LoopRegistry:
         if view is None or view.loop is not loop:
             return
         view.has_begun = True
-        frame, context = _caller(sys._getframe(1)), _context()
+        frame, context = place.caller(), _context()
         running = [one for one in self._running.get(context, ()) if one.loop is not loop and self._is_at_item(one)]
-        where = (id(frame), id(frame.f_code))
-        self._running[context] = [*running, _Running(loop, view, where, bool(frame.f_code.co_flags & _SUSPENDS))]
+        is_suspended = bool(frame.f_code.co_flags & _SUSPENDS)
+        self._running[context] = [*running, _Running(loop, view, place.address(frame), is_suspended)]
         for other in [other for other in list(self._running) if not _is_alive(other)]:
             del self._running[other]
 
@@ -433,6 +437,11 @@ class LoopRegistry:
                 yield from level.sites.values()
 
 
+def opening() -> Opening:
+    """Note who opens a checkpoint, and where; it is called as it is opened."""
+    return _context(), place.stack()
+
+
 def _context() -> object:
     """The asyncio task that runs, or else the thread. Their numbers are used again."""
     if asyncio._get_running_loop() is not None and (task := asyncio.current_task()) is not None:
@@ -442,11 +451,6 @@ def _context() -> object:
 
 def _is_alive(context: object) -> bool:
     return context.is_alive() if isinstance(context, threading.Thread) else not context.done()  # type: ignore[attr-defined]
-
-
-def _caller(frame: FrameType) -> FrameType:
-    """The frame of the user's code; without one, whatever has called."""
-    return place.caller(frame) or frame
 
 
 def _is_numbered(name: str, within: tuple[str, ItemKey] | None) -> bool:

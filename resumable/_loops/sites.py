@@ -14,8 +14,9 @@ from .by_key import keys_from
 from .by_position import ItemKey
 from .view import Identity, LoopView
 
-KEPT = 8
+KEPT = 4
 """So many runs at one place are kept whole."""
+_LAST_MARK = 64
 
 
 class Site:
@@ -74,7 +75,7 @@ class Site:
             return None
         del self.runs[self.folded + 1]
         last = self.marks.get(str(self.folded), "")
-        if self.folded & (self.folded - 1):  # those at 1, 2, 4, … stay
+        if self.folded > _LAST_MARK or self.folded & (self.folded - 1):  # those at 1, 2, 4, … stay
             self.marks.pop(str(self.folded), None)
         self.folded += 1
         self.marks[str(self.folded)] = _digest(last, oldest.loop.to_dict())
@@ -83,7 +84,7 @@ class Site:
     def is_other_input(self, run: int, saved: Mapping[str, Any]) -> bool:
         """Whether a folded *run*, which is left out again, went through other items than it did.
 
-        Known for the first, second, fourth, … and the last one.
+        Known for the first, the second, the fourth, … the 64th, and the last one.
         """
         if self._left_out is None or run != self._left_out + 1:
             self._left_out = None  # they did not come in order: nothing can be said any more

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
         place: Where it stands in the program, or ``=`` and the user's name for it; None in forms of older releases.
         run: How often it was run there.
         folded: How many runs before it are kept as a count only.
-        marks: Digests over the first 1, 2, 4, … and all of these, by their number.
+        marks: Digests over the first 1, 2, 4, … 64 and over all of these, by their number.
         over: Whether it came to its end.
     """
 
@@ -79,6 +79,13 @@ class LoopView:
         self.number = 0
         self.has_begun = self.is_abandoned = self.is_dropped = False
 
+    def line(self) -> Iterator[LoopView]:
+        """It, and the loops around it, from the inside out."""
+        view: LoopView | None = self
+        while view is not None:
+            yield view
+            view = view.outer
+
     @property
     def is_gone(self) -> bool:
         """Whether nothing of it is kept, also because the item around is done."""
@@ -114,10 +121,11 @@ class LoopView:
     def progress(self) -> tuple[int, int | None]:
         """How many items are done and how many there are, as an earlier run has left it."""
         saved = self._saved
-        if saved.get("by") == "key":
-            return len(saved.get("keys", ())) + len(saved.get("ranges", ())), None
-        done = saved.get("position", saved.get("handed", 0))
-        return (done, saved.get("total")) if isinstance(done, int) else (0, None)
+        if self.is_by_key:
+            sizes = [len(one) for one in (saved.get("keys"), saved.get("ranges")) if isinstance(one, list)]
+            return sum(sizes), None
+        done, total = saved.get("position", saved.get("handed")), saved.get("total")
+        return done if isinstance(done, int) else 0, total if isinstance(total, int) else None
 
     def begin(
         self,

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from resumable._loops import place
+from resumable._loops import edited, place
 
 OTHER_PYTHONS = ("3.11", "3.12", "3.13")
 
@@ -24,7 +24,7 @@ class Places:
 
     def __init__(self, around: tuple[int, int] | None = None) -> None:
         self.seen: list[str] = []
-        self.outside = place.stack(sys._getframe(1))
+        self.outside = place.stack()
         self.around = around
 
     def remaining(self, items: Any = (), **_: object) -> Any:
@@ -129,7 +129,7 @@ def test_a_place_begins_at_the_loop_around() -> None:
         cp.remaining()
 
     frame = sys._getframe()
-    cp = Places((id(frame), id(frame.f_code)))
+    cp = Places(place.address(frame))
     cp.outside = {}
     inner(cp)
 
@@ -275,9 +275,9 @@ def test_a_place_that_still_stands_is_found(work: Callable[[Places], None]) -> N
     work(cp)
     frame = sys._getframe()
 
-    assert place.is_in_program(cp.seen[0], frame, {})
-    assert not place.is_in_program(cp.seen[0].replace("cp", "other"), frame, {})
-    assert not place.is_in_program(cp.seen[0].replace(work.__qualname__, "nowhere"), frame, {})
+    assert edited.is_in_program(cp.seen[0], frame, {})
+    assert not edited.is_in_program(cp.seen[0].replace("cp", "other"), frame, {})
+    assert not edited.is_in_program(cp.seen[0].replace(work.__qualname__, "nowhere"), frame, {})
 
 
 def test_inner_functions_are_found_by_their_name() -> None:
@@ -287,8 +287,8 @@ def test_inner_functions_are_found_by_their_name() -> None:
     cp = Places()
     inner(cp)
 
-    assert place.is_in_program(cp.seen[0], sys._getframe(), {})
-    assert list(place.codes_of("nowhere.<locals>.inner", sys._getframe())) == []
+    assert edited.is_in_program(cp.seen[0], sys._getframe(), {})
+    assert list(edited.codes_of("nowhere.<locals>.inner", sys._getframe())) == []
 
 
 def test_the_loops_of_a_function_are_listed() -> None:
