@@ -348,9 +348,9 @@ class Checkpoint(BaseCheckpoint[S]):
         by :meth:`map`.
 
         Take no items ahead of the work, as ``islice``, ``pool.map`` and loaders that prefetch do: they count as done
-        before they are. Make batches first, and loop over ``cp.remaining(batches)``, or use :meth:`map`. In ``zip``,
-        put it first: ``zip("ab", cp.remaining(items))`` does not ask it after the last pair, whose item is then done
-        again.
+        before they are. Make batches first, and loop over ``cp.remaining(batches)``, or use :meth:`map`. Numbers and
+        other inputs go inside: ``cp.remaining(enumerate(items))``, ``cp.remaining(zip(items, labels))``; around a loop
+        that goes on they would begin anew.
 
         Args:
             items: Without *key* they must come in one order in every run.
@@ -362,6 +362,7 @@ class Checkpoint(BaseCheckpoint[S]):
 
         Raises:
             InputChangedError: The done items are not those of the last run.
+            RuntimeError: Another thread than the one that made the loop asks for its items.
         """
         from .._loops.remaining import remaining
 

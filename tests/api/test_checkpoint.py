@@ -999,3 +999,82 @@ def test_the_document_tells_its_runs(tmp_path: Path) -> None:
 def test_every_error_of_ours_is_one_kind() -> None:
     for error in (CheckpointBusyError("a"), InputChangedError("a", [], []), StateEncodeError("$", ""), StoreError("")):
         assert isinstance(error, ResumableError)
+
+
+# -- how a loop is gone through
+
+
+def test_a_loop_is_not_pulled_by_another_thread(tmp_path: Path) -> None:
+    """``pool.imap`` takes items ahead of the work, in a thread of its own."""
+    caught: list[BaseException] = []
+
+    def pull(loop: Any) -> None:
+        try:
+            list(loop)
+        except RuntimeError as error:
+            caught.append(error)
+
+    with checkpointed("job", every(items=1), store=tmp_path) as cp:
+        loop = iter(cp.remaining([1, 2, 3]))
+        thread = threading.Thread(target=pull, args=(loop,))
+        thread.start()
+        thread.join()
+        cp.keep()
+
+    assert "use cp.map(fn, items)" in str(caught[0])
+    with checkpointed("job", every(items=1), store=tmp_path) as cp:
+        assert list(cp.remaining([1, 2, 3])) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("around", ["enumerate", "zip"])
+def test_numbers_around_a_loop_that_goes_on_are_told(
+    around: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def run() -> None:
+        with checkpointed("job", every(items=1), store=tmp_path) as cp:
+            loop = cp.remaining(["ab", "def", "x"])
+            pairs = enumerate(loop) if around == "enumerate" else zip([0, 1, 2], loop, strict=False)
+            for _, item in pairs:
+                if item == "def" and not cp.resumed:
+                    raise ConnectionError
+
+    with caplog.at_level(logging.WARNING, logger="resumable"):
+        with pytest.raises(ConnectionError):
+            run()
+        assert caplog.messages == []
+        run()
+
+    assert caplog.messages == [
+        f"job: the loop goes on at item 1, but {around}() around it begins anew; put it inside: "
+        f"cp.remaining({around}(...))"
+    ]
+
+
+def test_numbers_inside_a_loop_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    seen = []
+
+    def run() -> None:
+        with checkpointed("job", every(items=1), store=tmp_path) as cp:
+            for number, item in cp.remaining(enumerate("abc")):
+                if item == "b" and not cp.resumed:
+                    raise ConnectionError
+                seen.append((number, item))
+
+    with pytest.raises(ConnectionError):
+        run()
+    run()
+
+    assert seen == [(0, "a"), (1, "b"), (2, "c")]
+    assert caplog.messages == []
+
+
+def test_an_error_after_a_loop_says_that_its_items_count_as_done(tmp_path: Path) -> None:
+    def work() -> None:
+        with checkpointed("job", every(items=1), store=tmp_path) as cp:
+            items = list(cp.remaining([1, 2, 3]))
+            raise OSError(items)
+
+    with pytest.raises(OSError, match="1, 2, 3") as caught:
+        work()
+
+    assert "Its loops had come to their end, so all items count as done" in caught.value.__notes__[-1]
