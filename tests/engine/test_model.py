@@ -26,6 +26,7 @@ from resumable._runtime import disk
 from resumable.stores import FileStore
 from resumable.testing import FaultyStore, ManualClock
 from tests.faults.operations import defer_threads
+from tests.support.loops import end_item
 
 WHOLE = os.environ.get("RESUMABLE_FAULTS") == "all"
 NEVER = every(hours=1000)
@@ -108,6 +109,7 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: self.is_open)
     @rule(error=st.sampled_from([None, ValueError, KeyboardInterrupt]))
     def leave(self, error: type[BaseException] | None) -> None:
+        end_item(self.cp)
         self.block.__exit__(error, error() if error is not None else None, None)
         self.is_open = False
         self.note_saved()
@@ -263,6 +265,7 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: self.is_open)
     @rule()
     def save(self) -> None:
+        end_item(self.cp)
         self.cp.save()
         self.note_saved()
 
@@ -274,6 +277,7 @@ class Model(RuleBasedStateMachine):
             bad[0] = {1, 2}  # type: ignore[call-overload]
         else:
             self.cp.state["bad"] = {1, 2}
+        end_item(self.cp)
         with pytest.raises(StateEncodeError):
             self.cp.save()
         self.held.clear()  # whether a save that failed has frozen them, is nobody's business
@@ -287,6 +291,7 @@ class Model(RuleBasedStateMachine):
     def fail_on_the_disk(self, times: int) -> None:
         self.cp.state["tried"] = self.live["tried"] = self.live.get("tried", 0) + 1
         self.store.fails_on = {"write": StoreError("disk full")}
+        end_item(self.cp)
         for _ in range(times):
             with pytest.raises(StoreError):
                 self.cp.save()

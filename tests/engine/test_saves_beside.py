@@ -31,6 +31,7 @@ from resumable._engine.capture import Save
 from resumable._engine.operation import Operation
 from resumable._runtime import disk
 from resumable.stores import FileStore
+from tests.support.loops import end_item
 from tests.support.stores import claimed
 
 PADDING = {f"{number}": "x" * 90 for number in range(120)}
@@ -140,6 +141,7 @@ class Loop(RuleBasedStateMachine):
     @rule()
     def save(self) -> None:
         self.states[self.number].append(copy.deepcopy(self.files))
+        end_item(self.cp)
         with self.errors_of_the_disk():
             self.cp.save()
             self.check_saved()
@@ -188,6 +190,7 @@ class Loop(RuleBasedStateMachine):
 
     @rule()
     def leave(self) -> None:
+        end_item(self.cp)
         self.block.__exit__(ValueError, ValueError(), None)
         self.check_saved()
         self.open(self.directory)
