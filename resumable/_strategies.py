@@ -13,10 +13,6 @@ from ._models import CheckpointContext, SaveCosts
 
 _PRIOR_SECONDS = 3600.0
 """Time between interruptions that is assumed before any was seen. It weighs as much as one interruption."""
-_AT_LEAST_EACH_SECONDS = 1.0
-"""How often to save where that is cheap."""
-_CHEAP = 0.005
-"""The share of the time that cheap saves may take."""
 _LEAST_SAVE_SECONDS = 1e-4  # a clock too coarse to see a save must not make it look free
 
 
@@ -251,10 +247,9 @@ class AutoStrategy(SaveStrategy):
         tau = sqrt(2CM) * (1 + sqrt(C/2M)/3 + (C/2M)/9) - C     if C < 2M, else M
         M   = (1 h + A) / (1 + k)                               after k restores in A seconds of work
 
-    and never more than *max_interval_seconds*. Cheap saves are made oftener: once a second, or as often as they take
-    0.5 % of the time (half of *max_overhead*, if that is less). Saves fall between items, which take about *d* seconds
-    each: the best place is the nearest to tau, ``w + d/2 >= tau`` (hal-02514107). All saves that count, *S* seconds so
-    far and the next one, may take at most *max_overhead* (eps) of the time: ``S + C <= eps * (A + S + C)``.
+    and never more than *max_interval_seconds*. Saves fall between items, which take about *d* seconds each: the best
+    place is the nearest to tau, ``w + d/2 >= tau`` (hal-02514107). All saves that count, *S* seconds so far and the
+    next one, may take at most *max_overhead* (eps) of the time: ``S + C <= eps * (A + S + C)``.
 
     This bound is the stronger one: where saving is dear, more than *max_interval_seconds* of work may be at risk. The
     first save is due at once; it measures the cost, and does not count. A context without ``save_costs`` is answered
@@ -302,8 +297,7 @@ class AutoStrategy(SaveStrategy):
         """The best interval between saves, in seconds of work, before the bound on the overhead is applied."""
         between = (_PRIOR_SECONDS + costs.active_seconds) / (1 + costs.restores)
         cost = max(costs.save_seconds or 0.0, _LEAST_SAVE_SECONDS)
-        cheap = max(cost / min(self.max_overhead / 2, _CHEAP), _AT_LEAST_EACH_SECONDS)
-        return min(best_interval(cost, between), cheap, self.max_interval_seconds)
+        return min(best_interval(cost, between), self.max_interval_seconds)
 
     def _seconds_left(self, costs: SaveCosts) -> float:
         if costs.save_seconds is None:

@@ -21,7 +21,7 @@ from resumable._strategies import (
     best_interval,
     rate_limit_below,
 )
-from tests.bench.bench_auto import COSTS, MEANS, expected_total, optimal_interval
+from tests.bench.bench_auto import COSTS, FREE, MEANS, expected_total, optimal_interval
 
 HOUR = 3600.0
 KNOWN = SaveCosts(active_seconds=1e6, item_seconds=0.1, save_seconds=0.5, average_seconds=0.4)
@@ -103,20 +103,7 @@ def test_the_reason_says_how_much_work_was_at_risk() -> None:
 def test_the_interval_follows_the_interruptions_that_were_seen(active: float, restores: int, between: float) -> None:
     costs = SaveCosts(active_seconds=active, restores=restores, save_seconds=0.01)
 
-    assert AutoStrategy(1e-9, 1e9).interval_seconds(costs) == best_interval(0.01, between)
-
-
-@pytest.mark.parametrize(
-    ("save", "interval"),
-    [
-        pytest.param(0.001, 1.0, id="each second, where that is nearly free"),
-        pytest.param(0.01, 2.0, id="within half of the overhead that is allowed"),
-        pytest.param(2.0, best_interval(2.0, HOUR), id="dear saves as often as pays"),
-    ],
-)
-def test_cheap_saves_are_made_each_second(save: float, interval: float) -> None:
-    """A program is tried out for seconds first, and killed: it should not have lost all of them."""
-    assert auto().interval_seconds(SaveCosts(save_seconds=save)) == pytest.approx(interval)
+    assert FREE.interval_seconds(costs) == best_interval(0.01, between)
 
 
 def test_a_save_that_no_clock_could_see_is_not_taken_to_be_free() -> None:
