@@ -31,8 +31,8 @@ BUDGET = {
     "save, mapping": (107, 21),
     "idle tick, state": (1, 1),
     "idle tick, mapping": (1, 1),
-    "opening, state": (109, 32),
-    "opening, mapping": (157, 35),
+    "opening, state": (101, 26),
+    "opening, mapping": (161, 30),
 }
 """Counted by ``python -m tests.support.budget``; with ``-v`` it lists the calls."""
 
