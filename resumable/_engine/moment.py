@@ -99,7 +99,7 @@ class Cut:
 
     def settle(self, loops: LoopRegistry) -> CapturedLoops:
         """Note where the unfinished item began. Returns the places of all loops at that moment."""
-        views, boundary = loops.views, self.boundary
+        views, boundary, captured = loops.views, self.boundary, NO_LOOPS
         for _ in range(_TRIES):
             unfinished = loops.unfinished() if views else ()
             asking = [loop for loop in unfinished if loop.must_settle()]
@@ -108,7 +108,8 @@ class Cut:
             for loop in asking:
                 loop.note_settled()
             now = boundary.now()
-            captured = CapturedLoops(views) if views else NO_LOOPS
+            if views:
+                captured = CapturedLoops(views)
             if boundary.now() == now and not any(loop.must_settle() for loop in unfinished if loop not in asking):
                 break
         for one in self.boundary.writers:
