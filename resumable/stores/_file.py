@@ -157,8 +157,12 @@ class FileLease(OwnedLease):
         self._look_again(self._home.lock)
         self._close_journal()
         self._drop_staged()
-        with _failing(f"cannot delete {self._at.snapshot}"):
-            found = [_remove(files) for files in (*self._older, self._home)]
+        try:
+            with _failing(f"cannot delete {self._at.snapshot}"):
+                found = [_remove(files) for files in (*self._older, self._home)]
+        finally:
+            for files in (self._at, self._home):
+                self._seen[files.snapshot] = disk.identity(files.snapshot)
         self._at, self._older, self._last = self._home, [], None
         self._begin_journal()
         return any(found)

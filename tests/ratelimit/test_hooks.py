@@ -15,7 +15,7 @@ import httpx
 import pytest
 import requests
 
-from resumable._runtime.current import reset_current, set_current
+from resumable._runtime.current import CHECKPOINT, reset_current
 from resumable.ratelimit import hooks
 from resumable.ratelimit._response import read_response
 
@@ -84,7 +84,7 @@ class Recorder:
 @pytest.fixture
 def checkpoint() -> Iterator[Recorder]:
     recorder = Recorder()
-    token = set_current(recorder)
+    token = CHECKPOINT.set(recorder)
     yield recorder
     reset_current(token)
 
@@ -299,7 +299,7 @@ def test_a_checkpoint_sees_only_what_its_own_context_asks(url: str, checkpoint: 
     with hooks(httpx.Client(base_url=url)) as client:
 
         def work() -> None:
-            set_current(other)
+            CHECKPOINT.set(other)
             client.get("/")
 
         thread = threading.Thread(target=work)
