@@ -50,6 +50,8 @@ def put_in_place(new: Path, path: Path, kept: Path, old: Path) -> None:
 
     If it raises OSError, *path* is what it was or *new*.
     """
+    if os.path.isdir(kept):
+        raise IsADirectoryError(errno.EISDIR, "there is a directory in its place", str(kept))
     spare = temporary_for(kept)
     try:
         with contextlib.suppress(FileNotFoundError):

@@ -204,7 +204,8 @@ def test_shards_in_a_queue_of_dbos_go_on_wherever_they_are_recovered(
     output, _ = here.communicate(timeout=60)
     assert here.returncode == 130, output
     for process in [job.start("--name", name) for name in ("here", "there")]:
-        assert ends_well(process).splitlines() == [f"digests/{shard}: 60 done" for shard in range(6)]
+        lines = ends_well(process).splitlines()  # DBOS works in threads, of which we say that no signal reaches them
+        assert [line for line in lines if line.endswith("done")] == [f"digests/{n}: 60 done" for n in range(6)]
 
     assert rows_in(tmp_path) == Counter(range(360))
     found = job.sum()
