@@ -140,7 +140,10 @@ class FileLease(OwnedLease):
         self._ends: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
         self._snapshot = -1
         self._staged: set[Path] = set()
-        self._seen = {path: disk.identity(path) for path in (home.lock, at.snapshot)}
+        try:
+            self._seen = {path: disk.identity(path) for path in (home.lock, at.snapshot)}
+        except OSError as error:
+            raise _store_error(f"cannot look at {home.lock}", error) from error
 
     def read(self) -> Stored | None:
         """What is stored, None if nothing is. The next append goes behind the journal that this gives."""
@@ -157,12 +160,12 @@ class FileLease(OwnedLease):
         self._look_again(self._home.lock)
         self._close_journal()
         self._drop_staged()
-        try:
-            with _failing(f"cannot delete {self._at.snapshot}"):
+        with _failing(f"cannot delete {self._at.snapshot}"):
+            try:
                 found = [_remove(files) for files in (*self._older, self._home)]
-        finally:
-            for files in (self._at, self._home):
-                self._seen[files.snapshot] = disk.identity(files.snapshot)
+            finally:
+                for files in (self._at, self._home):
+                    self._seen[files.snapshot] = disk.identity(files.snapshot)
         self._at, self._older, self._last = self._home, [], None
         self._begin_journal()
         return any(found)
@@ -189,9 +192,9 @@ class FileLease(OwnedLease):
         self._look_again(self._home.lock, self._at.snapshot)
         self.next = sequence + 1
         journal = self._journal
-        if journal is not None and not journal.is_in_place:
-            self._is_gone(journal.path)
         try:
+            if journal is not None and not journal.is_in_place:
+                self._is_gone(journal.path)
             if journal is None:
                 journal = self._journal = JournalFile(self._at.journal, self._known_end())
             journal.append(data, meanwhile)
@@ -211,19 +214,25 @@ class FileLease(OwnedLease):
             StaleCheckpointError: The lock was removed, and another process holds the one that lies there now.
             StoreError: A file was removed or replaced.
         """
-        for path in paths:
-            if disk.identity(path) != self._seen[path]:
-                if path != self._home.lock:
-                    self._is_gone(path)
-                if _lock.told_by(path).term > self.term:
-                    raise StaleCheckpointError(self._key)
-                try:
-                    self._locks.enter_context(_lock.holding(path, self._key, Holder.me()))
-                except CheckpointBusyError:
-                    raise StaleCheckpointError(self._key) from None
-                self._seen[path] = disk.identity(path)
-                if disk.identity(self._at.snapshot) != self._seen[self._at.snapshot]:
-                    self._is_gone(self._at.snapshot)  # another process may have been at work meanwhile
+        try:
+            for path in paths:
+                if disk.identity(path) != self._seen[path]:
+                    self._is_another(path)
+        except OSError as error:
+            raise _store_error(f"cannot look at {self._at.snapshot} and its lock", error) from error
+
+    def _is_another(self, path: Path) -> None:
+        if path != self._home.lock:
+            self._is_gone(path)
+        if _lock.told_by(path).term > self.term:
+            raise StaleCheckpointError(self._key)
+        try:
+            self._locks.enter_context(_lock.holding(path, self._key, Holder.me()))
+        except CheckpointBusyError:
+            raise StaleCheckpointError(self._key) from None
+        self._seen[path] = disk.identity(path)
+        if disk.identity(self._at.snapshot) != self._seen[self._at.snapshot]:
+            self._is_gone(self._at.snapshot)  # another process may have been at work meanwhile
 
     def _is_gone(self, path: Path) -> NoReturn:
         """What this run has saved is no longer where it was: the next save writes everything anew."""
@@ -329,9 +338,9 @@ class FileLease(OwnedLease):
     def _put_in_place(self, new: Path, sequence: int) -> None:
         with _failing(f"cannot write {self._home.snapshot}"), disk.removed_on_error(new):
             disk.put_in_place(new, self._home.snapshot, self._home.previous, self._at.snapshot)
+            self._seen[self._home.snapshot] = disk.identity(self._home.snapshot)
         self._staged.discard(new)
         self._snapshot = sequence
-        self._seen[self._home.snapshot] = disk.identity(self._home.snapshot)
 
     def _journal_from(self, offset: int) -> Iterator[bytes]:
         """The segments from *offset* on, in pieces."""
