@@ -231,7 +231,7 @@ class FileLease(OwnedLease):
         except CheckpointBusyError:
             raise StaleCheckpointError(self._key) from None
         self._seen[path] = disk.identity(path)
-        if disk.identity(self._at.snapshot) != self._seen[self._at.snapshot]:
+        if disk.identity(self._at.snapshot) not in (None, self._seen[self._at.snapshot]):
             self._is_gone(self._at.snapshot)  # another process may have been at work meanwhile
 
     def _is_gone(self, path: Path) -> NoReturn:
