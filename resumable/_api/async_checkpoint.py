@@ -13,7 +13,7 @@ import tenacity
 
 from .._runtime import signals
 from .._runtime.steps import run_async, to_its_end
-from .checkpoint import ALWAYS, BaseCheckpoint, KeyOf, R, S, T
+from .base import ALWAYS, BaseCheckpoint, KeyOf, R, S, T
 
 if TYPE_CHECKING:
     from .._durable import Sink
@@ -55,7 +55,11 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         async with self._turn:
             self._was_woken = False
             self._limit = ALWAYS
-            return self._rearm(await run_async(self._operation.check_in()))
+            items = await run_async(self._operation.check_in())
+            self._limit = self.ticked + items
+            if self._was_woken:
+                self._limit = ALWAYS
+            return items
 
     async def save(self, reason: str = "Requested") -> None:
         """Save now; returns once the save is safely stored. See :meth:`Checkpoint.save`."""

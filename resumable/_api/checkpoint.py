@@ -1,277 +1,25 @@
-"""What ``as cp`` gives: what both checkpoints share, and ``Checkpoint`` for plain code."""
+"""``Checkpoint``: what ``with checkpointed(...) as cp`` gives."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections.abc import Callable, Generator, Iterable
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import tenacity
 
 from .._runtime.interpreter import has_gil, is_held_here
-from .._runtime.steps import Steps, run
+from .._runtime.steps import run
+from .base import ALWAYS, BaseCheckpoint, KeyOf, R, S, T, count_lock
 
 if TYPE_CHECKING:
-    import typing_extensions
-
-    from .._durable import DurableDict, DurableLog, DurableSet, Sink
+    from .._durable import Sink
     from .._durable.sink_file import Existing
-    from .._engine.operation import Operation
     from .._engine.options import Options
     from .._loops.by_position import Fingerprint
-    from .._loops.loop import Loop
-    from .._loops.map.map_loop import MapLoop
     from .._loops.map.results import OnError
     from .._loops.remaining import Remaining
-    from .._models import CheckpointMetadata
-    from .._runtime.boundary import Boundary
-
-    S = typing_extensions.TypeVar("S", default=dict[str, Any])
-else:
-    S = TypeVar("S")
-T = TypeVar("T")
-R = TypeVar("R")
-L = TypeVar("L", bound="Loop[Any]")
-
-KeyOf = Callable[[Any], str | int] | str | None
-"""How to tell an item's key: a function, or the name of a field; None counts positions."""
-
-ALWAYS = -1
-"""A limit that every count has reached."""
-_MOST_ITEMS = 1 << 30
-_count_lock = threading.Lock()
-
-
-def _not_opened() -> None:
-    """No item is handed out before the operation is open."""
-
-
-class BaseCheckpoint(Generic[S]):
-    """What both checkpoints share: it counts items, and calls the engine when the count reaches the next check-in.
-
-    Not made by users: :class:`checkpointed` and :func:`resumable` hand it out.
-
-    Attributes:
-        ticked: For the engine, which reads it: items that were ticked by hand in this run.
-    """
-
-    _is_async = False
-
-    def __init__(self, options: Options) -> None:
-        self._options = options
-        self.ticked = 0
-        self._move: Callable[[], object] = _not_opened
-        self._limit: float = ALWAYS
-        self._was_woken = False
-        self._total: int | None = None
-        self._operation: Operation = None  # type: ignore[assignment]  # until it is opened
-
-    @property
-    def state(self) -> S:
-        """What is saved and comes back: a dict, or the type that ``state=`` asked for. May be assigned anew."""
-        return cast("S", self._operation.parts.state)
-
-    @state.setter
-    def state(self, state: S) -> None:
-        self._operation.parts.state = state
-
-    @property
-    def operation_id(self) -> str:
-        """The operation's name."""
-        return self._options.operation_id
-
-    @property
-    def resumed(self) -> bool:
-        """Whether an earlier run's checkpoint was restored."""
-        return self._operation.resumed
-
-    @property
-    def metadata(self) -> CheckpointMetadata:
-        """What is known of the operation besides its state. Fields may be set; ``extra`` is kept."""
-        self._operation.sync()
-        return self._operation.session.metadata
-
-    @property
-    def processed_items(self) -> int:
-        """How many items were ticked, over all runs."""
-        self._operation.has_read_count = True
-        return self._operation.processed_items
-
-    # -- what happens in the loop
-
-    @overload
-    def observe(self, response: object, /) -> None: ...
-    @overload
-    def observe(
-        self, /, *, remaining: int, limit: int | None = ..., reset_at: float | None = ..., resource: str = ...
-    ) -> None: ...
-    def observe(
-        self,
-        response: object = None,
-        /,
-        *,
-        remaining: int | None = None,
-        limit: int | None = None,
-        reset_at: float | None = None,
-        resource: str = "",
-    ) -> None:
-        """Learn what is left of the API's quota. What is due because of it is done before the next item.
-
-        Args:
-            response: A response or an error of httpx, requests, aiohttp, urllib3, PyGithub, githubkit or gidgethub,
-                a mapping of headers, or a decoded GraphQL answer. One that says nothing of a quota changes nothing.
-            remaining: Requests that are left, where there is no response to show.
-            limit: Requests in a full window.
-            reset_at: When the quota is fresh, in seconds since the epoch.
-            resource: The quota's name, if the API has several.
-        """
-        if remaining is not None:
-            from ..ratelimit import RateLimit
-
-            response = RateLimit(resource, limit, remaining, reset_at)
-        self._operation.observe(response)
-
-    def error(self) -> None:
-        """Count an error that the loop survived."""
-        with _count_lock:
-            self._operation.session.metadata.error_count += 1
-
-    def finalize(self) -> None:
-        """Call the operation done, though a loop has items to go: a clean exit will remove the checkpoint."""
-        self._operation.is_finalized = True
-
-    def keep(self, reason: str = "") -> None:
-        """Keep the checkpoint at a clean exit, so that the next run goes on from here.
-
-        The last save's reason is ``Kept``, or ``Kept: `` and *reason*.
-        """
-        self._operation.keep_reason = f"Kept: {reason}" if reason else "Kept"
-
-    def stop(self) -> None:
-        """Ask the loop to stop after its current item, as SIGTERM would: it saves, then raises ``SystemExit(143)``.
-
-        From any thread; for programs whose loop is not in the main one. ``resumable.stop()`` asks all loops.
-        """
-        self._operation.is_asked_to_stop = True
-        self._wake()
-
-    @property
-    def failed(self) -> dict[str | int, str]:
-        """The items that ``map`` gave up, each with the text of its error: by key, or by position.
-
-        An item that failed in two maps stands there twice, as ``name/key`` with each map's name. While any item stands
-        there, a clean exit keeps the checkpoint; ``map(..., retry_failed=True)`` tries it again.
-        """
-        return self._operation.parts.failed.all()
-
-    @property
-    def before_sleep(self) -> Callable[[tenacity.RetryCallState], Any]:
-        """A hook for a policy of your own: ``@retry(before_sleep=cp.before_sleep)`` saves before each sleep."""
-        from .._retry import save_before_sleep
-
-        saver: Any = self
-        return save_before_sleep(saver, is_async=self._is_async)
-
-    # -- durable collections
-
-    def mapping(self, name: str) -> DurableDict:
-        """A durable dict in ``state[name]``: a save writes only what changed in it. See :class:`DurableDict`.
-
-        Raises:
-            TypeError: The state holds something else under that name, or ``state=`` asked for a type of its own.
-        """
-        return cast("DurableDict", self._operation.parts.collection(name, "mapping"))
-
-    def set(self, name: str) -> DurableSet:
-        """A durable set in ``state[name]``: a save writes only what was added and removed.
-
-        Raises what :meth:`mapping` raises.
-        """
-        return cast("DurableSet", self._operation.parts.collection(name, "set"))
-
-    def log(self, name: str) -> DurableLog:
-        """A durable list in ``state[name]`` that only grows: a save writes only what was appended.
-
-        Raises what :meth:`mapping` raises.
-        """
-        return cast("DurableLog", self._operation.parts.collection(name, "log"))
-
-    # -- open
-
-    def _opened(self) -> Steps[None]:
-        from .._engine.opening import open_operation  # loads all the rest: `import resumable` stays light
-
-        self._operation = yield from open_operation(self._options, wake=self._wake, ticker=self)
-        self._move = self._operation.parts.cut.boundary.ticks.__next__
-        yield from self._operation.begin(self)
-
-    def _wake(self) -> None:
-        """Check in before the next item. Safe from any thread, and in signal handlers."""
-        self._was_woken = True
-        self._limit = ALWAYS
-        self._operation.parts.loops.wake()
-
-    def _rearm(self, items: float) -> int:
-        """Let *items* pass before the next check-in, unless one was asked for meanwhile. Returns a loop's share."""
-        self._limit = self.ticked + items
-        if self._was_woken:
-            self._limit = ALWAYS
-        return int(max(1, min(items, _MOST_ITEMS)))
-
-    # -- for loops, maps and retries
-
-    def has_quota(self, in_flight: int | None, more: int = 1) -> bool:
-        """For maps: whether *more* requests may be sent beside those *in_flight*; None if no more will be sent."""
-        now = self._operation.clock.utc().timestamp()
-        return self._operation.parts.quota.has_room(in_flight, more, now=now)
-
-    @property
-    def boundary(self) -> Boundary:
-        """For loops: what counts the items that are handed out."""
-        return self._operation.parts.cut.boundary
-
-    @property
-    def is_metered(self) -> bool:
-        """For maps: whether any quota is known."""
-        return self._operation.parts.quota.is_known
-
-    def register(self, loop: Loop[Any]) -> None:
-        """For loops: *loop* begins."""
-        self._operation.parts.loops.begun(loop)
-
-    def unregister(self, loop: Loop[Any]) -> None:
-        """For loops: *loop* came to its end."""
-        self._operation.parts.loops.ended(loop)
-
-    def continuing(self) -> Callable[[Any], None]:
-        """For retries: a ``before`` hook, after which loops go on where the attempt before left them."""
-        return self._operation.parts.loops.continuing()
-
-    def _begin(self, name: str | None, make: Callable[[str, Any], L]) -> L:
-        loop = self._operation.parts.loops.begin(name, make)
-        self._note_total()
-        return cast("L", loop)
-
-    def _begin_map(self, items: Any, name: str | None, **options: Any) -> MapLoop[Any]:
-        from .._loops.map.map_loop import map_loop
-
-        options |= {"owner": self, "failed": self._operation.parts.failed, "is_async": self._is_async}
-        return self._begin(name, lambda name, saved: map_loop(items, name=name, saved=saved, **options))
-
-    def _note_total(self) -> None:
-        """Bring ``total_items`` up to date, unless the program or an earlier run knows of more."""
-        metadata, total = self._operation.session.metadata, self._operation.parts.loops.total()
-        known = metadata.total_items
-        if self._options.total is None and (known in (None, self._total) or (total or 0) > known):
-            metadata.total_items = self._total = total
-
-    def _retrying(self, kind: type[tenacity.BaseRetrying], policy: dict[str, Any], reset_on_progress: bool) -> Any:
-        from .._retry import retrying
-
-        saver: Any = self
-        base = kind(**policy) if policy else self._options.retry or kind()
-        return retrying(saver, base, reset_on_progress=reset_on_progress, is_async=self._is_async)
 
 
 class Checkpoint(BaseCheckpoint[S]):
@@ -307,7 +55,11 @@ class Checkpoint(BaseCheckpoint[S]):
         with self._lock:
             self._was_woken = False
             self._limit = ALWAYS
-            return self._rearm(run(self._operation.check_in()))
+            items = run(self._operation.check_in())
+            self._limit = self.ticked + items
+            if self._was_woken:
+                self._limit = ALWAYS
+            return items
 
     def save(self, reason: str = "Requested") -> None:
         """Save now; returns once the save is safely stored.
@@ -479,7 +231,7 @@ class Checkpoint(BaseCheckpoint[S]):
 if not has_gil():
 
     def _tick(self: Checkpoint[Any], items: int = 1) -> None:
-        with _count_lock:
+        with count_lock:
             self._move()
             self.ticked = ticked = self.ticked + items
         if ticked >= self._limit:

@@ -15,7 +15,8 @@ from ..stores import CheckpointStore, open_store
 from ..stores._names import check_operation_id
 from ..stores.defaults import default_auto_cleanup, default_place
 from .async_checkpoint import AsyncCheckpoint
-from .checkpoint import Checkpoint, S
+from .base import S
+from .checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from .._engine.quota import OnExhausted

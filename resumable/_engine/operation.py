@@ -39,7 +39,7 @@ _POLL_SECONDS = 0.1
 """How soon a wait notices that it should end."""
 _SAY_HOW_TO_GO_ON = (InputChangedError, RateLimitExhausted, StateEncodeError)
 """Running again at once would raise these again; their text says what to do first."""
-_FOR_EVER = float("inf")
+_FOR_EVER, _MOST_ITEMS = float("inf"), 1 << 30
 _LONG_SECONDS = 1.0
 """A block that took longer has done work that was worth saving."""
 _WHEN_WOKEN = Plan(_FOR_EVER, _FOR_EVER)
@@ -192,7 +192,7 @@ class Operation:
 
     # -- between items
 
-    def check_in(self) -> Steps[float]:
+    def check_in(self) -> Steps[int]:
         """Save or stop, if due; returns how many items may pass before this must be called again."""
         if self._is_closed or not self.is_owner():
             self.check_open()
@@ -391,7 +391,7 @@ class Operation:
             self._has_stopped_threads = True
         raise error
 
-    def _plan(self) -> float:
+    def _plan(self) -> int:
         plan = self.session.plan(now=self.clock.now())
         if plan.seconds <= 0:
             if not self._is_postponed:
@@ -401,7 +401,7 @@ class Operation:
         if seconds < _FOR_EVER:
             self._alarm = self._alarm or Alarm(self.clock, self.wake)
             self._alarm.ring_within(seconds)
-        return plan.items if self.parts.is_proven else 1
+        return int(max(1, min(plan.items, _MOST_ITEMS))) if self.parts.is_proven else 1
 
     # -- close
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol, TextIO
 
+from .._runtime.interpreter import is_terminal
 from .bar import Line, ProgressView, budget_line, cells, glyphs_for, one_line, progress_line, text_line, waiting_line
 
 _log = logging.getLogger("resumable.progress")
@@ -230,14 +231,6 @@ class RichProgress:
         budget = budget_line(view, self._glyphs)
         indent = cells(line.head) - 4 if line.tail else 2
         return " " * max(indent, 0) + budget if budget else ""
-
-
-def is_terminal(stream: Any) -> bool:
-    """Whether a person sees at once what is written to *stream*."""
-    try:
-        return bool(stream.isatty())
-    except Exception:  # it is closed, or None
-        return False
 
 
 def say(text: str) -> None:

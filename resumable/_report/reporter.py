@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from .._runtime.interpreter import is_terminal
 from .._runtime.observer import Observed, Observer
 from .._text import resume_command
 from .messages import beginning, going_on, how_it_ended, how_it_was_left, stopped, waiting
@@ -79,8 +80,6 @@ class Reporter(Observer):
             self._tell(_stopped, operation)
 
     def _tell(self, sentence: Callable[[Observed], str], operation: Observed) -> None:
-        from .progress import is_terminal
-
         is_seen = self.is_watched or is_terminal(sys.stderr)
         if is_seen or _log.isEnabledFor(logging.INFO):  # else the sentence need not be made
             text = sentence(operation)
@@ -123,7 +122,7 @@ class Reporter(Observer):
             progress.stop(self._view(operation), now=operation.instant.monotonic)
 
     def _count_down(self, text: str) -> None:
-        from .progress import is_terminal, say
+        from .progress import say
 
         if not self._countdown_width:
             _log.info("%s", text)
@@ -135,8 +134,6 @@ class Reporter(Observer):
         self._countdown_width = len(text)
 
     def resumed(self, operation: Observed) -> None:
-        from .progress import is_terminal
-
         if self._countdown_width and is_terminal(sys.stderr):
             sys.stderr.write("\n")
         self._countdown_width = 0

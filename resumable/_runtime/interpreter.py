@@ -1,4 +1,4 @@
-"""What the library knows about the interpreter it runs on: its lock, its garbage collector, its reference counts."""
+"""What the library knows about the interpreter it runs on: its lock, its reference counts, who sees its streams."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ from types import FrameType
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a person sees at once what is written to *stream*."""
+    try:
+        return bool(stream.isatty())
+    except Exception:  # it is closed, or None
+        return False
 
 
 def has_gil() -> bool:

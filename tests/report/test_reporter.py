@@ -74,7 +74,7 @@ class Display:
 @pytest.fixture
 def stderr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     """Makes stderr a terminal; gives what was written there since the last call."""
-    monkeypatch.setattr("resumable._report.progress.is_terminal", lambda stream: True)
+    monkeypatch.setattr("resumable._report.reporter.is_terminal", lambda stream: True)
     return lambda: capsys.readouterr().err
 
 
