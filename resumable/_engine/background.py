@@ -1,12 +1,16 @@
-"""What threads do for an operation while its loop goes on: one write in flight, and one compaction."""
+"""What threads do for an operation while its loop goes on: saves in flight, written one by one, and one compaction."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
 
 from .capture import Save
 from .document import Document
@@ -15,6 +19,55 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 R = TypeVar("R")
+
+_MOST_BYTES, _MOST_SAVES, _MOST_SECONDS = 32 << 20, 16, 1.0
+"""When more than this is in flight, or since longer, the loop waits for the medium: a strategy's word holds."""
+_TOGETHER = 8
+"""At most this many saves in one batch, so that the loop soon hears of the first."""
+
+
+class InFlight(msgspec.Struct):
+    """Saves that were sent to a thread and are not stored yet.
+
+    Attributes:
+        saves: Oldest first.
+        bytes: Of their journal records, together.
+    """
+
+    saves: deque[Save] = msgspec.field(default_factory=deque)
+    bytes: int = 0
+
+    def add(self, save: Save) -> None:
+        """*save* is sent."""
+        save.status, save.sent_at = "sent", time.monotonic()
+        self.saves.append(save)
+        self.bytes += len(save.record or b"")
+
+    def batch(self) -> list[Save]:
+        """Those that a thread writes next."""
+        return [*islice(self.saves, _TOGETHER)]
+
+    def stored(self, save: Save) -> None:
+        """*save*, the oldest, is stored."""
+        save.status = "stored"
+        self.saves.popleft()
+        self.bytes -= len(save.record or b"")
+
+    def drop(self) -> list[Save]:
+        """All have failed. Returns them."""
+        failed = [*self.saves]
+        self.saves.clear()
+        self.bytes = 0
+        for save in failed:
+            save.status = "failed"
+        return failed
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the medium is so slow that the loop must wait for it."""
+        if self.bytes > _MOST_BYTES or len(self.saves) >= _MOST_SAVES:
+            return True
+        return bool(self.saves) and time.monotonic() - self.saves[0].sent_at > _MOST_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from .._runtime import observer
 from .._runtime.clock import Instant
 from .._runtime.steps import Steps
 from .._text import argument
+from .ending import name_directory
 from .operation import Operation
 from .options import Options, Ticker
-from .writer import Writer, name_directory
+from .writer import Writer
 
 _log = logging.getLogger("resumable")
 

@@ -17,28 +17,25 @@ from typing import TYPE_CHECKING, Any
 
 from .._durable.sink import Mode, Sink
 from .._durable.sink_file import Existing
-from .._errors import CheckpointCorruptError, InputChangedError, RateLimitExhausted, StateEncodeError, StoreError
+from .._errors import CheckpointCorruptError, StateEncodeError, StoreError
 from .._format.restore import Restored
 from .._report.reporter import DRAW_SECONDS, Reporter
 from .._runtime import current, observer, signals
 from .._runtime.clock import Alarm, Instant, instant
-from .._runtime.steps import Pause, Steps
+from .._runtime.steps import Steps
 from .._strategies import Plan
+from . import ending
 from .capture import Parts, Save
 from .options import Options, Ticker
+from .quota import wait_if_exhausted
 from .session import Decision, Session
-from .writer import Writer, name_directory
+from .writer import Writer
 
 if TYPE_CHECKING:
     from .._models import SaveCosts
     from .._report.forecast import QuotaLook
-    from ..ratelimit import RateLimit
 
 _log = logging.getLogger("resumable")
-_POLL_SECONDS = 0.1
-"""How soon a wait notices that it should end."""
-_SAY_HOW_TO_GO_ON = (InputChangedError, RateLimitExhausted, StateEncodeError)
-"""Running again at once would raise these again; their text says what to do first."""
 _FOR_EVER, _MOST_ITEMS = float("inf"), 1 << 30
 _LONG_SECONDS = 1.0
 """A block that took longer has done work that was worth saving."""
@@ -51,6 +48,7 @@ class Operation:
     Attributes:
         resumed: Whether an earlier run's checkpoint was restored.
         instant: When it was looked at last.
+        observers: Those that are told what happens; a reporter is the last.
         owner_pid: The process that opened it; no other one may write.
         is_ending: Whether the block has ended: who still waits for a quota has the turn that is needed to close.
         is_within: Whether a save is under way, into which a signal handler must not come.
@@ -86,8 +84,8 @@ class Operation:
             parts.pace = self.reporter.to_dict
         self.keep_reason: str | None = None
         self.is_finalized = self.is_within = False
-        self._observers = (*observers, self.reporter)
-        self._watching = tuple(each for each in self._observers if not each.is_quiet)
+        self.observers = (*observers, self.reporter)
+        self._watching = tuple(each for each in self.observers if not each.is_quiet)
         self.wake = wake
         self._ticker = ticker
         self._alarm: Alarm | None = None
@@ -181,12 +179,12 @@ class Operation:
                 self._stack.callback(signals.unlisten, self.wake)
             elif threading.current_thread() is not threading.main_thread():
                 signals.say_unheard()
-            for each in self._observers:
+            for each in self.observers:
                 each.opened(self)
             if self.parts.saved.budget is not None:
-                yield from self.wait_if_exhausted()
+                yield from wait_if_exhausted(self)
         except BaseException as error:
-            name_directory(error, self.writer)
+            ending.name_directory(error, self.writer)
             self.release()
             raise
 
@@ -202,7 +200,7 @@ class Operation:
         for each in self._watching:
             each.checking_in(self)
         if self.is_asked_to_stop or self._stop is not None or (self._is_listening and signals.wish.number is not None):
-            yield from self._stop_if_asked()
+            yield from self.stop_if_asked()
         if self.writer.job is not None or self.writer.compaction is not None:
             self._note_finished_saves()
         decision = self.session.due(now=at.monotonic)
@@ -215,7 +213,7 @@ class Operation:
         if self._asked is not None:
             yield from self._save_as_asked()
         if self.parts.quota.is_known and not self.parts.is_all_done:
-            yield from self.wait_if_exhausted()
+            yield from wait_if_exhausted(self)
         for each in self._watching:
             each.checked_in(self)
         return self._plan()
@@ -282,7 +280,7 @@ class Operation:
 
     def _capture(self, decision: Decision, *, is_last: bool = False) -> Save:
         self.sync()
-        in_flight = len(self.writer.in_flight)
+        in_flight = len(self.writer.in_flight.saves)
         return self.parts.capture(decision, self.session, at=self.instant.utc, in_flight=in_flight, is_last=is_last)
 
     def _note_finished_saves(self) -> None:
@@ -331,47 +329,14 @@ class Operation:
         if self.parts.quota.observe(response, self.session, now=self.clock.utc().timestamp()):
             self.wake()
 
-    def wait_if_exhausted(self) -> Steps[None]:
-        """Save and wait, or raise, if the quota is used up.
-
-        Raises:
-            RateLimitExhausted: If ``on_exhausted`` wants it; everything ticked is saved.
-        """
-        limit = self.parts.quota.exhausted(now=self.instant.epoch) if self.parts.quota.is_known else None
-        if limit is None or limit.reset_at is None:
-            return
-        policy = self.options.on_exhausted
-        if self.session.saves or self.processed_items > self.items_before:
-            yield from self.save(f"Rate-limit: {limit.resource or 'quota'} is used up")
-        answer = policy(limit) if callable(policy) else policy
-        if answer == "raise":
-            raise RateLimitExhausted(limit.reset_at, limit.resource)
-        if answer == "wait":
-            yield from self._wait_until(limit)
-
-    def _wait_until(self, limit: RateLimit) -> Steps[None]:
-        assert limit.reset_at is not None
-        fresh_at = limit.reset_at + self.parts.quota.margin_seconds
-        whom = limit.host or limit.resource
-        try:
-            while not self.is_ending:
-                self.instant = instant(self.clock)
-                left = fresh_at - self.instant.epoch
-                if left <= 0:
-                    break
-                for each in self._observers:
-                    each.waiting(self, left, whom)
-                yield Pause(min(left, _POLL_SECONDS), self.clock)
-                yield from self._stop_if_asked()
-        finally:
-            self.instant = instant(self.clock)
-            self.session.waited(now=self.instant.monotonic)
-            for each in self._observers:
-                each.resumed(self)
-
     # -- stops and plans
 
-    def _stop_if_asked(self) -> Steps[None]:
+    def stop_if_asked(self) -> Steps[None]:
+        """Save and stop, if a signal or the program asks for it.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: It does.
+        """
         is_main = threading.current_thread() is threading.main_thread()
         number = signals.wish.number if self._is_listening else None
         if number is None and self.is_asked_to_stop:
@@ -406,78 +371,36 @@ class Operation:
     # -- close
 
     def close(self, error: BaseException | None) -> Steps[bool]:
-        """Finish, or save what *error* leaves. Who ticks after that is told so."""
-        self.instant = instant(self.clock)
-        for each in self._observers:
-            each.closing(self, error)
-        try:
-            return (yield from self.finish() if error is None else self.interrupt(error))
-        finally:
-            self._is_closed = True
-            self.wake()
+        """Finish, or save what *error* leaves. Who ticks after that is told so.
 
-    def finish(self) -> Steps[bool]:
-        """The block ended well: finalize. Whether it did; it does not while a loop has items to go.
+        Returns:
+            Whether that is done: False where a loop has items to go, or where what *error* left could not be saved.
 
         Raises:
             KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came, and this thread had no tick to see it at.
         """
+        self.instant = instant(self.clock)
+        for each in self.observers:
+            each.closing(self, error)
         self._cancel_alarm()
+        try:
+            return (yield from self._end() if error is None else ending.interrupt(self, error))
+        finally:
+            self._is_closed = True
+            self.wake()
+
+    def _end(self) -> Steps[bool]:
+        """The block was left without an error. Whether nothing is left to do."""
         self.sync()
         if self._stop is not None and self._has_stopped_threads:
             error = signals.error_for(self._stop)
-            yield from self.interrupt(error)
+            yield from ending.interrupt(self, error)
             raise error
         self._say_what_is_lost(at_end=True)
-        is_final = yield from self._finalize()
+        is_final = yield from ending.finish(self)
         if self._is_listening:
-            signals.act()
+            signals.act()  # a signal came, and no tick saw it
         return is_final
-
-    def _finalize(self) -> Steps[bool]:
-        reason = self._reason_to_keep()
-        self.parts.cut.end(is_final=reason is None)
-        if reason is not None:
-            yield from self.save(reason, is_last=True)
-            return False
-        for each in self._observers:
-            each.finalizing(self)
-        if self.options.auto_cleanup:
-            yield from self.parts.sinks.syncs()
-            yield from self.writer.delete()
-        else:
-            yield from self.save("Finished", is_last=True)
-        return True
-
-    def _reason_to_keep(self) -> str | None:
-        """Why a block that ended well keeps its checkpoint; None if nothing is left to do."""
-        if self.keep_reason is not None or self.is_finalized:
-            return self.keep_reason
-        if next(self.parts.loops.left(), None) is not None:
-            return "Stopped: a loop was left with items to go"
-        if unmet := self.parts.loops.never_met():
-            _log.error("%s: this run did not come to %s", self.operation_id, "; ".join(unmet))
-            return f"Stopped: this run did not come to {unmet[0]}"
-        if self.parts.failed:
-            return f"Failed items: {len(self.parts.failed):,}; retry_failed=True tries again"
-        total, done = self.options.total, self.processed_items
-        if total is not None and done < total:
-            return f"Stopped: {done:,} of {total:,} items are done"
-        return None
-
-    def interrupt(self, error: BaseException) -> Steps[bool]:
-        """The block was left by *error*: save what was ticked. Whether that worked; if not, *error* gets a note."""
-        self._cancel_alarm()
-        name_directory(error, self.writer)
-        try:
-            yield from self.save(f"Interrupted: {signals.name_of(error)}", is_last=True)
-        except Exception as failure:  # the user's own error is what must be seen
-            error.add_note(f"resumable: {self.operation_id!r} could not be saved on the way out: {failure}")
-            _log.error("%s: could not be saved on the way out: %s", self.operation_id, failure)
-            return False
-        how = "" if isinstance(error, _SAY_HOW_TO_GO_ON) else self.parts.how_to_go_on()
-        error.add_note(f"resumable: {self.operation_id!r} is saved at item {self.processed_items:,}{how}")
-        return True
 
     def _cancel_alarm(self) -> None:
         if self._alarm is not None:
@@ -494,7 +417,7 @@ class Operation:
                 self._say_closed()
 
     def _say_closed(self) -> None:
-        observers, self._observers = self._observers, ()
+        observers, self.observers = self.observers, ()
         self.instant = instant(self.clock)
         for each in observers:
             each.closed(self)

@@ -6,18 +6,24 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from .._errors import RateLimitExhausted
+from .._runtime.clock import instant
+from .._runtime.steps import Pause, Steps
 from .session import Session
 
 if TYPE_CHECKING:
     from .._report.forecast import QuotaLook
     from ..ratelimit._budget import Budget
     from ..ratelimit._headers import RateLimit
+    from .operation import Operation
 
 # What reads and keeps quotas is imported when there is one to keep: `import resumable` stays light.
 
 OnExhausted = Literal["wait", "raise"] | Callable[["RateLimit"], Literal["wait", "raise"] | None]
 """What to do when the quota is used up; a callable is asked, and None from it means: go on at once."""
 
+_POLL_SECONDS = 0.1
+"""How soon a wait notices that it should end."""
 _MARGIN_SECONDS = 1.0
 """Waited beyond the reset, at most: servers tell it in whole seconds, and their clocks are not ours."""
 _MARGIN_SHARE = 0.02
@@ -144,3 +150,43 @@ def _budget_from(saved: Mapping[str, Any] | None) -> Budget:
     from ..ratelimit._budget import Budget
 
     return Budget.from_dict(saved)
+
+
+def wait_if_exhausted(operation: Operation) -> Steps[None]:
+    """Save and wait, or raise, if the quota is used up.
+
+    Raises:
+        RateLimitExhausted: If ``on_exhausted`` wants it; everything ticked is saved.
+    """
+    quota = operation.parts.quota
+    limit = quota.exhausted(now=operation.instant.epoch) if quota.is_known else None
+    if limit is None or limit.reset_at is None:
+        return
+    policy = operation.options.on_exhausted
+    if operation.session.saves or operation.processed_items > operation.items_before:
+        yield from operation.save(f"Rate-limit: {limit.resource or 'quota'} is used up")
+    answer = policy(limit) if callable(policy) else policy
+    if answer == "raise":
+        raise RateLimitExhausted(limit.reset_at, limit.resource)
+    if answer == "wait":
+        yield from _wait_until(operation, limit.reset_at + quota.margin_seconds, limit)
+
+
+def _wait_until(operation: Operation, fresh_at: float, limit: RateLimit) -> Steps[None]:
+    """Wait until *fresh_at*, in epoch seconds, unless the operation is asked to stop, or ends."""
+    whom = limit.host or limit.resource
+    try:
+        while not operation.is_ending:
+            operation.instant = instant(operation.clock)
+            left = fresh_at - operation.instant.epoch
+            if left <= 0:
+                break
+            for each in operation.observers:
+                each.waiting(operation, left, whom)
+            yield Pause(min(left, _POLL_SECONDS), operation.clock)
+            yield from operation.stop_if_asked()
+    finally:
+        operation.instant = instant(operation.clock)
+        operation.session.waited(now=operation.instant.monotonic)
+        for each in operation.observers:
+            each.resumed(operation)

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .._durable import Durable
-from .._errors import InputChangedError, StoreError
+from .._errors import StoreError
 from .._format import journal
 from .._format.journal import Position
 from .._format.restore import Restored, good_previous, restore
@@ -28,10 +25,9 @@ from .._format.sections import summary_of
 from .._json import encode, step
 from .._models import CheckpointMetadata
 from .._runtime.steps import Steps
-from .._text import command_for
 from ..stores import CheckpointStore, Holder, Lease
 from ..stores.defaults import directory_to_name
-from .background import Compaction, Job, Threads
+from .background import Compaction, InFlight, Job, Threads
 from .capture import Baseline, Save
 from .document import Document
 from .moment import NO_LOOPS
@@ -45,10 +41,6 @@ _WRITE_BESIDE_FROM = 1 << 18
 """Documents from this size on are written in the background."""
 _APPEND_BESIDE_FROM = 1 << 13
 """Journal records from this size on are written in the background; shorter ones only behind others."""
-_MOST_BYTES, _MOST_SAVES, _MOST_SECONDS = 32 << 20, 16, 1.0
-"""When more than this is in flight, or since longer, the loop waits for the medium: a strategy's word holds."""
-_TOGETHER = 8
-"""At most this many saves in one batch, so that the loop soon hears of the first."""
 _FRAME = 64
 """About what a journal line adds to a record."""
 
@@ -97,8 +89,7 @@ class Writer:
         self._baseline = Baseline()
         # After a failure nobody knows what the medium holds: the next save says everything anew.
         self._must_write_all = True
-        self.in_flight: deque[Save] = deque()
-        self._bytes_in_flight = 0
+        self.in_flight = InFlight()
         self.job: Job[Any] | None = None
         self.compaction: Compaction | None = None
 
@@ -264,7 +255,7 @@ class Writer:
 
     def _write(self, save: Save, *, wait: bool) -> Steps[None]:
         is_beside = not wait and self._works_beside
-        if self._must_write_all and self.in_flight:
+        if self._must_write_all:
             self._drop_in_flight()  # an interruption may have left some, which are older
         # Whoever is interrupted here does not know what stands.
         self._must_write_all = True
@@ -274,7 +265,6 @@ class Writer:
             yield from self._write_document(save, document, is_beside)
         elif is_beside and (self.job is not None or len(record) >= _APPEND_BESIDE_FROM or self._traits.is_remote):
             self._send(save)
-            self._bytes_in_flight += len(record)
             if self.job is None:
                 self._start_batch()
         else:
@@ -293,8 +283,7 @@ class Writer:
 
     def _send(self, save: Save) -> None:
         self._commit(save)
-        save.status, save.sent_at = "sent", time.monotonic()
-        self.in_flight.append(save)
+        self.in_flight.add(save)
 
     def _summary(self, save: Save) -> bytes:
         if not self._traits.keeps_summary:
@@ -323,7 +312,7 @@ class Writer:
                 self._compact(save)
 
     def _start_batch(self) -> None:
-        saves = [*islice(self.in_flight, _TOGETHER)]
+        saves = self.in_flight.batch()
         self._start(partial(self._append, saves, self._position), partial(self._appended, saves), saves)
 
     # -- documents
@@ -369,8 +358,9 @@ class Writer:
         """Whether the journal, with *more* bytes, has outgrown the document."""
         if self.compaction is not None or (self.job is not None and not self.job.is_short):
             return False
-        size = self._journal_size + self._bytes_in_flight + more
-        return size >= max(self._size, self._compact_from) and all(save.document is None for save in self.in_flight)
+        size = self._journal_size + self.in_flight.bytes + more
+        is_large = size >= max(self._size, self._compact_from)
+        return is_large and all(save.document is None for save in self.in_flight.saves)
 
     def _compact(self, save: Save) -> None:
         # Other saves of its batch may stand behind it.
@@ -408,7 +398,7 @@ class Writer:
     @property
     def is_saving(self) -> bool:
         """Whether a save is in flight."""
-        return self.job is not None or bool(self.in_flight)
+        return self.job is not None or bool(self.in_flight.saves)
 
     def _start(
         self, work: Callable[[], R], then: Callable[[R], None], saves: list[Save], *, is_short: bool = True
@@ -439,7 +429,7 @@ class Writer:
         if for_compaction and compaction is not None and compaction.future.done() and self.job is None:
             self.compaction = None
             must_write_all |= not self._end_compaction(compaction)
-        if self.in_flight and self.job is None:
+        if self.in_flight.saves and self.job is None:
             self._start_batch()
         self._must_write_all = must_write_all
 
@@ -451,24 +441,17 @@ class Writer:
             job.then(result)
             for save in job.saves:
                 save.seconds += seconds / len(job.saves) if job.is_short else 0.0
-                save.status = "stored"
-                self.in_flight.popleft()
-                self._bytes_in_flight -= len(save.record or b"")
+                self.in_flight.stored(save)
                 self.on_stored(save)
             return True
-        if not self.in_flight and isinstance(error, StoreError):
+        if not self.in_flight.saves and isinstance(error, StoreError):
             return False  # a compaction: the old journal still says everything
         self._drop_in_flight()
         raise error
 
     def _drop_in_flight(self) -> None:
-        if self.in_flight:
-            failed = [*self.in_flight]
-            self.in_flight.clear()
-            self._bytes_in_flight = 0
-            for save in failed:
-                save.status = "failed"
-            self.on_failed(failed)
+        if self.in_flight.saves:
+            self.on_failed(self.in_flight.drop())
 
     def wait(self, *, for_compaction: bool = True) -> Steps[None]:
         """Wait until all is finished; a compaction may be left to itself.
@@ -480,21 +463,8 @@ class Writer:
             yield job.future.exception  # waits
             self.poll(for_compaction=for_compaction)
 
-    def _is_behind(self) -> bool:
-        if self._bytes_in_flight > _MOST_BYTES or len(self.in_flight) >= _MOST_SAVES:
-            return True
-        return bool(self.in_flight) and time.monotonic() - self.in_flight[0].sent_at > _MOST_SECONDS
-
     def _wait_for_room(self) -> Steps[None]:
         """Wait until not too much is in flight to a slow medium."""
-        while self.job is not None and self._is_behind():
+        while self.job is not None and self.in_flight.is_behind:
             yield self.job.future.exception  # waits
             self.poll()
-
-
-def name_directory(error: BaseException, writer: Writer) -> None:
-    """Have the ways out of a refused input name the directory in which the checkpoint lies."""
-    if isinstance(error, InputChangedError) and error.operation_id == writer.operation_id:
-        bare, whole = (command_for("rm", error.operation_id, where) for where in ("", writer.directory))
-        # In place: the list is an argument of the error, too, out of which pickle makes it again.
-        error.ways_out[:] = [way.replace(bare, whole) for way in error.ways_out]

@@ -281,13 +281,13 @@ def test_a_save_that_failed_is_told_at_a_later_tick_and_the_next_one_says_everyt
 
 
 def test_a_disk_that_does_not_keep_up_holds_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "_MOST_BYTES", 2000)
+    monkeypatch.setattr(background, "_MOST_BYTES", 2000)
     with checkpointed("job", every(items=1), store=tmp_path) as cp:
         begin(tmp_path, cp)
         for number in range(10):
             cp.mapping("files")["new"] = f"{number}" * 900
             cp.tick()
-            assert cp._operation.writer._bytes_in_flight < 2000 + 2 * 1500
+            assert cp._operation.writer.in_flight.bytes < 2000 + 2 * 1500
 
 
 def test_what_a_fold_prepared_is_gone_with_the_checkpoint(tmp_path: Path) -> None:

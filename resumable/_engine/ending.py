@@ -1,0 +1,81 @@
+"""How the block of an operation ends: all is done, some is kept for the next run, or an error left it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from .._errors import InputChangedError, RateLimitExhausted, StateEncodeError
+from .._runtime import signals
+from .._runtime.steps import Steps
+from .._text import command_for
+
+if TYPE_CHECKING:
+    from .operation import Operation
+    from .writer import Writer
+
+_log = logging.getLogger("resumable")
+_SAY_HOW_TO_GO_ON = (InputChangedError, RateLimitExhausted, StateEncodeError)
+"""Running again at once would raise these again; their text says what to do first."""
+
+
+def finish(operation: Operation) -> Steps[bool]:
+    """The block ended well: finalize. Whether it did; it does not while a loop has items to go.
+
+    Raises:
+        StateEncodeError, StoreError: What is kept cannot be saved, or the checkpoint not be removed.
+    """
+    reason = _reason_to_keep(operation)
+    operation.parts.cut.end(is_final=reason is None)
+    if reason is not None:
+        yield from operation.save(reason, is_last=True)
+        return False
+    for each in operation.observers:
+        each.finalizing(operation)
+    if operation.options.auto_cleanup:
+        yield from operation.parts.sinks.syncs()
+        yield from operation.writer.delete()
+    else:
+        yield from operation.save("Finished", is_last=True)
+    return True
+
+
+def _reason_to_keep(operation: Operation) -> str | None:
+    """Why a block that ended well keeps its checkpoint; None if nothing is left to do."""
+    if operation.keep_reason is not None or operation.is_finalized:
+        return operation.keep_reason
+    parts = operation.parts
+    if next(parts.loops.left(), None) is not None:
+        return "Stopped: a loop was left with items to go"
+    if unmet := parts.loops.never_met():
+        _log.error("%s: this run did not come to %s", operation.operation_id, "; ".join(unmet))
+        return f"Stopped: this run did not come to {unmet[0]}"
+    if parts.failed:
+        return f"Failed items: {len(parts.failed):,}; retry_failed=True tries again"
+    total, done = operation.options.total, operation.processed_items
+    if total is not None and done < total:
+        return f"Stopped: {done:,} of {total:,} items are done"
+    return None
+
+
+def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
+    """The block was left by *error*: save what was ticked. Whether that worked; if not, *error* gets a note."""
+    operation_id = operation.operation_id
+    name_directory(error, operation.writer)
+    try:
+        yield from operation.save(f"Interrupted: {signals.name_of(error)}", is_last=True)
+    except Exception as failure:  # the user's own error is what must be seen
+        error.add_note(f"resumable: {operation_id!r} could not be saved on the way out: {failure}")
+        _log.error("%s: could not be saved on the way out: %s", operation_id, failure)
+        return False
+    how = "" if isinstance(error, _SAY_HOW_TO_GO_ON) else operation.parts.how_to_go_on()
+    error.add_note(f"resumable: {operation_id!r} is saved at item {operation.processed_items:,}{how}")
+    return True
+
+
+def name_directory(error: BaseException, writer: Writer) -> None:
+    """Have the ways out of a refused input name the directory in which the checkpoint lies."""
+    if isinstance(error, InputChangedError) and error.operation_id == writer.operation_id:
+        bare, whole = (command_for("rm", error.operation_id, where) for where in ("", writer.directory))
+        # In place: the list is an argument of the error, too, out of which pickle makes it again.
+        error.ways_out[:] = [way.replace(bare, whole) for way in error.ways_out]
