@@ -13,6 +13,8 @@ from ._models import CheckpointContext, SaveCosts
 
 _PRIOR_SECONDS = 3600.0
 """Time between interruptions that is assumed before any was seen. It weighs as much as one interruption."""
+_LOSS_SECONDS, _CHEAP = 1.0, 0.005
+"""A kill loses about so many seconds where saving takes no more than this share of the time."""
 _LEAST_SAVE_SECONDS = 1e-4  # a clock too coarse to see a save must not make it look free
 
 
@@ -60,6 +62,10 @@ class SaveStrategy(ABC):
         """
         return Plan(1, inf)
 
+    def at_risk(self, costs: SaveCosts) -> float | None:
+        """How many seconds of work a kill loses, at most, if items and saves take as long as before; None: unknown."""
+        return None
+
     def __or__(self, other: SaveStrategy) -> CompositeStrategy:
         return _join(self, other, "OR")
 
@@ -89,6 +95,9 @@ class TimeBasedStrategy(SaveStrategy):
     def plan(self, context: CheckpointContext) -> Plan:
         left = self.interval_seconds - (context.elapsed_time - context.last_save_time)
         return Plan(inf, left) if left > 0 else ASK_NOW
+
+    def at_risk(self, costs: SaveCosts) -> float | None:
+        return self.interval_seconds + _late_by(costs)
 
 
 class _Counting(SaveStrategy):
@@ -217,6 +226,13 @@ class CompositeStrategy(_Counting):
             return max(plans)
         return Plan(*map(min, zip(*plans, strict=True)))
 
+    def at_risk(self, costs: SaveCosts) -> float | None:
+        found = [strategy.at_risk(costs) for strategy in self.strategies]
+        known = [seconds for seconds in found if seconds is not None]
+        if self.operator == "AND":
+            return max(known) if len(known) == len(found) else None
+        return min(known, default=None)
+
     def _with_history(self, context: CheckpointContext) -> CheckpointContext:
         """Fill in the history, so that no operand uses its own count. An AND that is not due would use it up."""
         if context.last_save_items is not None:
@@ -247,17 +263,19 @@ class AutoStrategy(SaveStrategy):
         tau = sqrt(2CM) * (1 + sqrt(C/2M)/3 + (C/2M)/9) - C     if C < 2M, else M
         M   = (1 h + A) / (1 + k)                               after k restores in A seconds of work
 
-    and never more than *max_interval_seconds*. Saves fall between items, which take about *d* seconds each: the best
-    place is the nearest to tau, ``w + d/2 >= tau`` (hal-02514107). All saves that count, *S* seconds so far and the
-    next one, may take at most *max_overhead* (eps) of the time: ``S + C <= eps * (A + S + C)``.
+    and never more than *max_interval_seconds*, nor than *max_loss_seconds*. Saves fall between items, which take about
+    *d* seconds each: the best place is the nearest to tau, ``w + d/2 >= tau`` (hal-02514107). All saves that count, *S*
+    seconds so far and the next one, may take at most *max_overhead* (eps) of the time: ``S + C <= eps * (A + S + C)``.
 
-    This bound is the stronger one: where saving is dear, more than *max_interval_seconds* of work may be at risk. The
+    This bound is the stronger one: where saving is dear, more work may be at risk; :meth:`at_risk` tells how much. The
     first save is due at once; it measures the cost, and does not count. A context without ``save_costs`` is answered
     by ``TimeBasedStrategy(max_interval_seconds)``.
 
     Args:
         max_overhead: The largest share of the time that saving may take: above 0, below 1.
-        max_interval_seconds: The most work, in seconds, that a kill should lose.
+        max_interval_seconds: The longest time between saves, in seconds of work.
+        max_loss_seconds: About the most work, in seconds, that a kill should lose. None: 1 s where saves are cheap,
+            else so much that they take half of *max_overhead*, and 0.5% of the time at most.
 
     Raises:
         ValueError: If a number is out of range.
@@ -267,12 +285,15 @@ class AutoStrategy(SaveStrategy):
 
     max_overhead: float = 0.01
     max_interval_seconds: float = 300
+    max_loss_seconds: float | None = None
 
     def __post_init__(self) -> None:
         _check_number("max_overhead", self.max_overhead, most=1)
         if self.max_overhead in (0, 1):
             raise ValueError(f"max_overhead must be above 0 and below 1, not {self.max_overhead!r}")
         _check_number("max_interval_seconds", self.max_interval_seconds)
+        if self.max_loss_seconds is not None:
+            _check_number("max_loss_seconds", self.max_loss_seconds)
 
     def should_save(self, context: CheckpointContext) -> SaveDecision:
         costs = context.save_costs
@@ -296,16 +317,39 @@ class AutoStrategy(SaveStrategy):
     def interval_seconds(self, costs: SaveCosts) -> float:
         """The best interval between saves, in seconds of work, before the bound on the overhead is applied."""
         between = (_PRIOR_SECONDS + costs.active_seconds) / (1 + costs.restores)
-        cost = max(costs.save_seconds or 0.0, _LEAST_SAVE_SECONDS)
-        return min(best_interval(cost, between), self.max_interval_seconds)
+        cost = _expected(costs)
+        return min(best_interval(cost, between), self._loss_seconds(costs, cost), self.max_interval_seconds)
+
+    def _loss_seconds(self, costs: SaveCosts, cost: float) -> float:
+        if self.max_loss_seconds is not None:
+            return self.max_loss_seconds
+        if not costs.charged_seconds and costs.save_seconds == costs.average_seconds:
+            return _LOSS_SECONDS  # the first save alone tells little: it makes what others find
+        return max(cost / min(self.max_overhead / 2, _CHEAP), _LOSS_SECONDS)
+
+    def at_risk(self, costs: SaveCosts) -> float | None:
+        if costs.save_seconds is None:
+            return None
+        between = max(self._seconds_left(costs) + costs.work_seconds, 0.0)
+        return between + _late_by(costs)
 
     def _seconds_left(self, costs: SaveCosts) -> float:
         if costs.save_seconds is None:
             return 0.0
         to_best = self.interval_seconds(costs) - costs.item_seconds / 2 - costs.work_seconds
-        spent = costs.charged_seconds + max(costs.save_seconds, _LEAST_SAVE_SECONDS)
+        spent = costs.charged_seconds + _expected(costs)
         owed = (1 - self.max_overhead) * spent - self.max_overhead * costs.active_seconds
         return max(to_best, owed / self.max_overhead)
+
+
+def _expected(costs: SaveCosts) -> float:
+    """Seconds that the next save will take."""
+    return max(costs.save_seconds or 0.0, _LEAST_SAVE_SECONDS)
+
+
+def _late_by(costs: SaveCosts) -> float:
+    """Seconds from the moment at which a save is due until it stands: the item before it ends, and it is written."""
+    return costs.item_seconds + (costs.save_seconds or 0.0)
 
 
 def best_interval(save_seconds: float, between_seconds: float) -> float:
@@ -350,9 +394,14 @@ def rate_limit_below(fraction: float) -> RateLimitAwareStrategy:
     return RateLimitAwareStrategy(fraction)
 
 
-def auto(max_overhead: float = 0.01, max_interval_seconds: float = 300) -> AutoStrategy:
-    """Save as often as pays. Arguments and errors are those of :class:`AutoStrategy`."""
-    return AutoStrategy(max_overhead, max_interval_seconds)
+def auto(
+    max_overhead: float = 0.01, max_interval_seconds: float = 300, max_loss_seconds: float | None = None
+) -> AutoStrategy:
+    """Save as often as pays, and about each second where that is cheap.
+
+    Arguments and errors are those of :class:`AutoStrategy`.
+    """
+    return AutoStrategy(max_overhead, max_interval_seconds, max_loss_seconds)
 
 
 def _check_number(name: str, value: float, *, most: float = inf) -> float:

@@ -40,6 +40,11 @@ def duration(seconds: float) -> str:
     return f"{seconds // _DAY} days"
 
 
+def at_most(seconds: float) -> str:
+    """A bound on a duration: ``at most 1.0 s``, ``at most 5 min``."""
+    return f"at most {seconds:.1f} s" if seconds < 9.95 else f"at most {duration(seconds)}"
+
+
 def countdown(seconds: float) -> str:
     """A rest in seconds, rounded up so that 0:00 is the end: ``0:07``, ``34:52``, ``1:34:52``."""
     if not seconds <= _LONGEST:

@@ -16,9 +16,11 @@ from resumable._strategies import (
     ASK_NOW,
     NOT_DUE,
     AutoStrategy,
+    SaveStrategy,
     TimeBasedStrategy,
     auto,
     best_interval,
+    every,
     rate_limit_below,
 )
 from tests.bench.bench_auto import COSTS, FREE, MEANS, expected_total, optimal_interval
@@ -104,6 +106,81 @@ def test_the_interval_follows_the_interruptions_that_were_seen(active: float, re
     costs = SaveCosts(active_seconds=active, restores=restores, save_seconds=0.01)
 
     assert FREE.interval_seconds(costs) == best_interval(0.01, between)
+
+
+@pytest.mark.parametrize(
+    ("save", "interval"),
+    [
+        pytest.param(0.001, 1.0, id="each second, where that is nearly free"),
+        pytest.param(0.01, 2.0, id="within half of the overhead that is allowed"),
+        pytest.param(2.0, best_interval(2.0, HOUR), id="dear saves as often as pays"),
+    ],
+)
+def test_cheap_saves_are_made_each_second(save: float, interval: float) -> None:
+    """A program is tried out for seconds first, and killed: it should not have lost all of them."""
+    assert auto().interval_seconds(SaveCosts(save_seconds=save, charged_seconds=save)) == pytest.approx(interval)
+
+
+def test_the_second_save_comes_after_a_second_if_the_bound_on_the_overhead_allows_it() -> None:
+    """The first one makes the directory and the files, so it says little of what others cost."""
+    first = SaveCosts(active_seconds=0.05, item_seconds=0.05, save_seconds=0.009, average_seconds=0.009)
+
+    assert auto().plan(at(first)).seconds == pytest.approx(0.975)
+    assert auto().plan(at(replace(first, save_seconds=0.5, average_seconds=0.5))).seconds == pytest.approx(
+        0.5 / 0.01 - 0.5 - 0.05
+    )
+
+
+@pytest.mark.parametrize("seconds", [0.2, 5.0, 60.0])
+def test_the_bound_on_what_a_kill_loses_may_be_stated(seconds: float) -> None:
+    cheap = replace(KNOWN, save_seconds=0.001)
+
+    assert auto(max_loss_seconds=seconds).interval_seconds(cheap) == min(seconds, best_interval(0.001, 1e6 + HOUR))
+
+
+def test_a_stated_bound_still_keeps_to_the_share_that_saving_may_take() -> None:
+    dear = SaveCosts(active_seconds=1, item_seconds=0.01, save_seconds=0.5, charged_seconds=0.01)
+
+    assert auto(max_loss_seconds=1).plan(at(dear)).seconds == pytest.approx(0.51 * 99 - 1)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "seconds"),
+    [
+        pytest.param(auto(), 1.0, id="each second, where that is cheap"),
+        pytest.param(every(seconds=60), 60.0, id="time"),
+        pytest.param(every(items=10), None, id="items: how long they take is not known"),
+        pytest.param(every(seconds=60) | every(items=10), 60.0, id="the first of both"),
+        pytest.param(every(seconds=60) & every(items=10), None, id="both"),
+        pytest.param(every(seconds=60) & every(seconds=5), 60.0, id="the later one"),
+        pytest.param(rate_limit_below(0.2), None, id="a quota"),
+    ],
+)
+def test_a_strategy_knows_how_much_work_is_at_risk(strategy: SaveStrategy, seconds: float | None) -> None:
+    costs = SaveCosts(active_seconds=1e5, item_seconds=0.05, save_seconds=0.001, charged_seconds=0.01)
+
+    at_risk = strategy.at_risk(costs)
+
+    assert at_risk == (seconds if seconds is None else pytest.approx(seconds, abs=0.06))
+
+
+def test_before_the_first_save_nobody_knows_how_much_work_is_at_risk() -> None:
+    assert auto().at_risk(SaveCosts()) is None
+
+
+@given(save=st.floats(-4, 1).map(lambda x: 10**x), item=st.floats(-3, 1).map(lambda x: 10**x))
+def test_no_more_is_at_risk_than_was_told(save: float, item: float) -> None:
+    """From a save on, in equal items, until the next one stands; but for the life that the best interval learns of."""
+    costs = SaveCosts(active_seconds=1e6, item_seconds=item, save_seconds=save, charged_seconds=9e3)
+    told = auto().at_risk(costs)
+    assert told is not None
+
+    done = costs
+    while not auto().should_save(at(done)):
+        items = max(1, ceil(auto().plan(at(done)).seconds / item))
+        done = after_work(done, items * item, items)
+
+    assert done.work_seconds + save <= 1.01 * told
 
 
 def test_a_save_that_no_clock_could_see_is_not_taken_to_be_free() -> None:
@@ -300,4 +377,4 @@ def test_what_is_no_number_is_refused(arguments: dict[str, Any]) -> None:
 
 def test_it_is_a_value() -> None:
     assert pickle.loads(pickle.dumps(auto(0.02, 60))) == AutoStrategy(max_overhead=0.02, max_interval_seconds=60)
-    assert repr(auto()) == "AutoStrategy(max_overhead=0.01, max_interval_seconds=300)"
+    assert repr(auto()) == "AutoStrategy(max_overhead=0.01, max_interval_seconds=300, max_loss_seconds=None)"

@@ -318,6 +318,8 @@ class Parts:
         saved = self.saved
         saved.elapsed = round(session.elapsed_time, 3)
         saved.costs = as_stored(session.costs, charged=decision.is_charged)
+        at_risk = session.strategy.at_risk(saved.costs)
+        saved.history[-1].at_risk = at_risk and round(at_risk, 3)
         if not self._sections or self.sinks.opened or self.quota.is_known or self.loops.views or self.pace is not None:
             saved.sinks = self.sinks.to_dict(settled=True)
             if self.quota.is_known:

@@ -123,6 +123,11 @@ class Operation:
         return self.parts.quota.looks(now=now)
 
     @property
+    def at_risk_seconds(self) -> float | None:
+        """How much work a kill loses, at most; None if unknown."""
+        return self.session.strategy.at_risk(self.costs)
+
+    @property
     def location(self) -> Path | str:
         """Where the checkpoint lies, or will."""
         return self.writer.location

@@ -295,7 +295,8 @@ class Writer:
     def _append(
         self, saves: Sequence[Save], position: Position, meanwhile: Callable[[], None] | None = None
     ) -> Position:
-        lease, keeps_summary = self._owned, self._traits.keeps_summary
+        lease, keeps_summary = self._lease, self._traits.keeps_summary
+        assert lease is not None, "the operation is not claimed"
         for save in saves:
             assert save.record is not None
             # One save at a time: what a crash leaves of several could not be told from damage.

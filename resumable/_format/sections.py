@@ -21,6 +21,7 @@ class Run(msgspec.Struct, omit_defaults=True):
         items_before: Items that earlier runs have done.
         items: Items done over all runs when it was saved last.
         command: What started it, if that is known.
+        at_risk: Seconds of work that a kill after its last save loses, at most; None if unknown.
     """
 
     run: int = 0
@@ -32,6 +33,7 @@ class Run(msgspec.Struct, omit_defaults=True):
     ended: str = ""
     items: int | None = None
     reason: str | None = None
+    at_risk: float | None = None
 
 
 class SinkPlace(TypedDict):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from .._text import clock_time, duration, later, printable, speed
+from .._text import at_most, clock_time, duration, later, printable, speed
 from .messages import waiting
 
 _WIDEST_BAR, _NARROWEST_BAR = 30, 6
@@ -28,6 +28,7 @@ class ProgressView:
         wait_seconds: Seconds of all these waits.
         requests_remaining: Requests left in this window of the quota.
         requests_limit: Requests in a full window.
+        at_risk_seconds: Seconds of work that a kill loses, at most.
         run: Number of this run, from 1.
         resumed_at: Items that were done when this run began.
         waiting_seconds: Rest of the wait that is going on; None if there is none.
@@ -45,6 +46,7 @@ class ProgressView:
     wait_seconds: float = 0.0
     requests_remaining: int | None = None
     requests_limit: int | None = None
+    at_risk_seconds: float | None = None
     run: int = 1
     resumed_at: int = 0
     waiting_seconds: float | None = None
@@ -136,6 +138,15 @@ def budget_line(view: ProgressView, glyphs: Glyphs = FINE) -> str:
     return f" {glyphs.dot} ".join(filter(None, [_requests(view), _waits(view)]))
 
 
+def lower_line(view: ProgressView, glyphs: Glyphs = FINE) -> str:
+    """The rest of the quota, and ``at risk: at most 1.0 s``; "" if neither is known."""
+    return f" {glyphs.dot} ".join(filter(None, [budget_line(view, glyphs), _risk(view)]))
+
+
+def _risk(view: ProgressView) -> str:
+    return "" if view.at_risk_seconds is None else f"at risk: {at_most(view.at_risk_seconds)}"
+
+
 def _requests(view: ProgressView) -> str:
     if view.requests_remaining is None:
         return ""
@@ -168,8 +179,8 @@ def one_line(view: ProgressView, width: int, glyphs: Glyphs = FINE) -> str:
     """Put the wait, or the bar and the rest of the quota, on one line of at most *width*."""
     if view.is_waiting:
         return cut(waiting_line(view, width), width, glyphs)
-    budget = budget_line(view, glyphs)
-    spare = f" {glyphs.dot} {budget}" if budget and width >= _WIDE else ""
+    lower = lower_line(view, glyphs)
+    spare = f" {glyphs.dot} {lower}" if lower and width >= _WIDE else ""
     return cut(f"{progress_line(view, width - cells(spare), glyphs)}{spare}", width, glyphs)
 
 
@@ -178,8 +189,8 @@ def text_line(view: ProgressView, glyphs: Glyphs = FINE) -> str:
     if view.is_waiting:
         return waiting_line(view)
     line = progress_line(view, 1000, glyphs)
-    budget = budget_line(view, glyphs)
-    return f"{line.head}{line.tail.strip()}" + (f" {glyphs.dot} {budget}" if budget else "")
+    lower = lower_line(view, glyphs)
+    return f"{line.head}{line.tail.strip()}" + (f" {glyphs.dot} {lower}" if lower else "")
 
 
 def glyphs_for(stream: Any) -> Glyphs:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any, Protocol, TextIO
 
 from .._runtime.interpreter import is_terminal
-from .bar import Line, ProgressView, budget_line, cells, glyphs_for, one_line, progress_line, text_line, waiting_line
+from .bar import Line, ProgressView, cells, glyphs_for, lower_line, one_line, progress_line, text_line, waiting_line
 
 _log = logging.getLogger("resumable.progress")
 
@@ -222,15 +222,15 @@ class RichProgress:
         line = progress_line(view, self._console.width, self._glyphs)
         parts = (line.head, "bold"), (line.bar_done, "green"), (line.bar_to_go, "dim"), (line.tail, "")
         shown = [Text.assemble(*parts, no_wrap=True, overflow="crop")]
-        below = waiting_line(view, self._console.width) if view.is_waiting else self._budget(view, line)
+        below = waiting_line(view, self._console.width) if view.is_waiting else self._lower(view, line)
         if below and not view.is_last:
             shown.append(Text(below, style="yellow" if view.is_waiting else "dim", no_wrap=True, overflow="ellipsis"))
         return Group(*shown)
 
-    def _budget(self, view: ProgressView, line: Line) -> str:
-        budget = budget_line(view, self._glyphs)
+    def _lower(self, view: ProgressView, line: Line) -> str:
+        text = lower_line(view, self._glyphs)
         indent = cells(line.head) - 4 if line.tail else 2
-        return " " * max(indent, 0) + budget if budget else ""
+        return " " * max(indent, 0) + text if text else ""
 
 
 def say(text: str) -> None:

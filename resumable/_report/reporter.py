@@ -157,6 +157,7 @@ class Reporter(Observer):
             wait_seconds=forecast.wait_seconds,
             requests_remaining=metadata.rate_limit_remaining,
             requests_limit=metadata.rate_limit_total,
+            at_risk_seconds=operation.at_risk_seconds,
             run=operation.run_number,
             resumed_at=operation.items_before,
             waiting_seconds=waiting_seconds,

@@ -27,6 +27,7 @@ class Observed(Protocol):
         processed_items: Items over all runs.
         metadata: What is known of the operation besides its state: total, rate limit, saves.
         costs: What saving has cost, over all runs.
+        at_risk_seconds: How much work a kill loses, at most; None if unknown.
         run_number: Number of this run, from 1.
         last_run: The run before, from the history; None if there is none.
         pace_before: What the reporter learned of the pace in the last run; None if nobody watched.
@@ -49,6 +50,8 @@ class Observed(Protocol):
     def metadata(self) -> CheckpointMetadata: ...
     @property
     def costs(self) -> SaveCosts: ...
+    @property
+    def at_risk_seconds(self) -> float | None: ...
     @property
     def run_number(self) -> int: ...
     @property

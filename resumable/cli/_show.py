@@ -14,7 +14,7 @@ from .._format.restore import Restored, instant
 from .._format.sections import Run, Sections
 from .._report.contents import FailedItem, LoopPlace, StateKey, failed_in, loops_in, state_keys_in
 from .._report.summary import Summary, ending_of
-from .._text import command_for, duration, printable
+from .._text import at_most, command_for, duration, printable
 from ._screens import UNKNOWN, last_save_of, make_table, number, position_of, size, standing, state_text
 
 _MOST_FAILED = 20
@@ -57,6 +57,7 @@ def _facts(summary: Summary, restored: Restored | None, where: str | None) -> li
         ("saves", _saves_of(summary) if restored else ""),
         ("took", f"{duration(took)} in {runs:,} run{'s' if runs > 1 else ''}" if took else ""),
         ("errors", f"{errors:,}" if errors else ""),
+        ("at risk", _risk_of(summary)),
         ("problem", printable(summary.problem or "")),
         ("file", printable(summary.location) + _sizes(restored) if summary.location else ""),
         ("older copy", f"{printable(summary.previous)} is good" if summary.previous else ""),
@@ -65,6 +66,12 @@ def _facts(summary: Summary, restored: Restored | None, where: str | None) -> li
         ("start over", removal),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _risk_of(summary: Summary) -> str:
+    """``at most 1.0 s of work``; "" where no kill can lose or has lost any."""
+    seconds = summary.history[-1].at_risk if summary.history else None
+    return f"{at_most(seconds)} of work" if seconds is not None and summary.state == "running" else ""
 
 
 def _sizes(restored: Restored | None) -> str:

@@ -14,7 +14,7 @@ from resumable._models import CheckpointContext, SaveCosts, after_save, after_wo
 from resumable._strategies import AutoStrategy
 
 MINUTE, HOUR, DAY, WEEK = 60.0, 3600.0, 86400.0, 604800.0
-FREE = AutoStrategy(max_overhead=0.95, max_interval_seconds=1e9)
+FREE = AutoStrategy(max_overhead=0.95, max_interval_seconds=1e9, max_loss_seconds=1e9)
 """Bounds so wide that only the formulas decide."""
 
 
@@ -123,13 +123,18 @@ def optimal_interval(save: float, between: float) -> float:
 def bounded_optimum(strategy: AutoStrategy, between: float, save: float) -> float:
     """The optimal interval, moved into the strategy's bounds; the bound on the overhead is the stronger one."""
     least = save * (1 - strategy.max_overhead) / strategy.max_overhead
-    return max(least, min(optimal_interval(save, between), strategy.max_interval_seconds))
+    most = strategy.interval_seconds(SaveCosts(active_seconds=1e15, save_seconds=save))  # as if it were never killed
+    return max(least, min(optimal_interval(save, between), most))
 
 
 def simulate(strategy: AutoStrategy, between: float, save: float, *, jobs: int, saves: int) -> list[Outcome]:
-    """*jobs* jobs of a hundred kills each, or fewer if that were more than about *saves* saves (but at least one)."""
+    """*jobs* jobs of a hundred kills each, or fewer if that were more than about *saves* saves.
+
+    But of one kill at least, unless that were four times as many saves: where they are cheap and kills are rare, a kill
+    costs next to nothing.
+    """
     interval = bounded_optimum(strategy, between, save)
-    work = max(between, min(100 * between, saves * interval))
+    work = max(min(100 * between, saves * interval), min(between, 4 * saves * interval))
     item = min(interval, 300) / 50
     return [Loop(strategy, between=between, save=save, item=item, seed=seed).run(work) for seed in range(jobs)]
 

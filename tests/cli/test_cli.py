@@ -112,6 +112,17 @@ def test_who_holds_the_lock_is_running() -> None:
         assert document("list")["checkpoints"][0]["state"] == "running"
 
 
+def test_show_tells_how_much_a_kill_of_a_running_one_loses() -> None:
+    with checkpointed("stars", every(seconds=60), store=".") as cp:
+        cp.tick()
+        cp.save()
+        assert "at risk" in (text := resumable("show", "stars").stdout)
+        assert "at most 1 min of work" in text
+        cp.keep()
+
+    assert "at risk" not in resumable("show", "stars").stdout
+
+
 @pytest.mark.parametrize(
     ("pid", "began", "runs"),
     [

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from resumable._report.bar import ProgressView, budget_line, cells, one_line, progress_line, text_line, waiting_line
+from resumable._report.bar import (
+    ProgressView,
+    budget_line,
+    cells,
+    lower_line,
+    one_line,
+    progress_line,
+    text_line,
+    waiting_line,
+)
 from resumable._report.messages import going_on, how_it_ended, stopped, waiting
 from tests.support.views import AT, UNKNOWN, VIEW, WAITING
 
@@ -118,6 +127,23 @@ def test_an_unknown_total_has_neither_bar_nor_end() -> None:
 )
 def test_the_second_line_tells_what_is_known_of_the_quota(changes: dict[str, Any], line: str) -> None:
     assert budget_line(replace(VIEW, **changes)) == line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        pytest.param(1.03, "at risk: at most 1.0 s", id="a second"),
+        pytest.param(0.24, "at risk: at most 0.2 s", id="less"),
+        pytest.param(300.4, "at risk: at most 5 min", id="minutes"),
+        pytest.param(None, "", id="unknown"),
+    ],
+)
+def test_the_second_line_tells_what_a_kill_loses(seconds: float | None, told: str) -> None:
+    view = replace(VIEW, at_risk_seconds=seconds)
+
+    assert lower_line(view) == " · ".join(filter(None, [budget_line(view), told]))
+    assert text_line(view).endswith(lower_line(view))
+    assert lower_line(replace(view, requests_remaining=None, waits=0)) == told
 
 
 @pytest.mark.parametrize(

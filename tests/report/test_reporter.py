@@ -35,6 +35,7 @@ class Run:
     run_number: int = 2
     last_run: PastRun | None = LAST_RUN
     margin_seconds: float = 1.0
+    at_risk_seconds: float | None = None
     directory: str = ""
     location: str = ".checkpoint_stars.json"
     operation_id: str = "stars"
