@@ -110,18 +110,33 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
 
     @overload
     async def sink(
-        self, path: str | os.PathLike[str], mode: Literal["t"] = ..., *, existing: Existing = ...
+        self,
+        path: str | os.PathLike[str],
+        mode: Literal["t"] = ...,
+        *,
+        existing: Existing = ...,
+        header: str | None = ...,
     ) -> Sink[str]: ...
     @overload
     async def sink(
-        self, path: str | os.PathLike[str], mode: Literal["b"], *, existing: Existing = ...
+        self,
+        path: str | os.PathLike[str],
+        mode: Literal["b"],
+        *,
+        existing: Existing = ...,
+        header: bytes | None = ...,
     ) -> Sink[bytes]: ...
     async def sink(
-        self, path: str | os.PathLike[str], mode: Literal["t", "b"] = "t", *, existing: Existing = "append"
+        self,
+        path: str | os.PathLike[str],
+        mode: Literal["t", "b"] = "t",
+        *,
+        existing: Existing = "append",
+        header: str | bytes | None = None,
     ) -> Sink[Any]:
         """An output file that goes with the checkpoint. See :meth:`Checkpoint.sink`."""
         async with self._turn:
-            return await run_async(self._operation.open_sink(path, mode, existing))
+            return await run_async(self._operation.open_sink(path, mode, existing, header))
 
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.AsyncRetrying:
         """``tenacity.AsyncRetrying(**policy)`` that saves before each sleep. See :meth:`Checkpoint.retrying`."""

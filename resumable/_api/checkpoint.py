@@ -175,12 +175,29 @@ class Checkpoint(BaseCheckpoint[S]):
 
     @overload
     def sink(
-        self, path: str | os.PathLike[str], mode: Literal["t"] = ..., *, existing: Existing = ...
+        self,
+        path: str | os.PathLike[str],
+        mode: Literal["t"] = ...,
+        *,
+        existing: Existing = ...,
+        header: str | None = ...,
     ) -> Sink[str]: ...
     @overload
-    def sink(self, path: str | os.PathLike[str], mode: Literal["b"], *, existing: Existing = ...) -> Sink[bytes]: ...
     def sink(
-        self, path: str | os.PathLike[str], mode: Literal["t", "b"] = "t", *, existing: Existing = "append"
+        self,
+        path: str | os.PathLike[str],
+        mode: Literal["b"],
+        *,
+        existing: Existing = ...,
+        header: bytes | None = ...,
+    ) -> Sink[bytes]: ...
+    def sink(
+        self,
+        path: str | os.PathLike[str],
+        mode: Literal["t", "b"] = "t",
+        *,
+        existing: Existing = "append",
+        header: str | bytes | None = None,
     ) -> Sink[Any]:
         """An output file that goes with the checkpoint: after a resume it holds each row that counts, once.
 
@@ -193,14 +210,19 @@ class Checkpoint(BaseCheckpoint[S]):
             existing: What to do with a file that is there when the operation is new: ``"append"`` writes after its
                 end, ``"replace"`` empties it, ``"refuse"`` raises. A run that starts over, with ``resume=False`` or
                 after ``resumable rm``, is new, too.
+            header: What the file begins with, such as ``"name,size\\n"``; bytes with ``mode="b"``. It is written to an
+                empty file, once over all runs and operations.
 
         Raises:
-            InputChangedError: The file is not as the last run left it, or is refused. It was not touched.
+            InputChangedError: The file is not as the last run left it, is refused, begins with something else than
+                *header*, or has rows of an operation that was killed and will cut it. It was not touched.
+            StateEncodeError: The *header* is no valid Unicode.
             StoreError: The file cannot be opened, or the save that makes its rows count failed.
-            TypeError: The file is open in the other mode.
+            TypeError: The file is open in the other mode, or *header* is not of the type that *mode* takes.
+            ValueError: A *header* of text does not end with a newline, or the file is open with another one.
         """
         with self._lock:
-            return run(self._operation.open_sink(path, mode, existing))
+            return run(self._operation.open_sink(path, mode, existing, header))
 
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.Retrying:
         """``tenacity.Retrying(**policy)`` that saves before each sleep, and then runs the policy's ``before_sleep``.

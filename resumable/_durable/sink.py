@@ -20,6 +20,7 @@ from .._json import check_unicode
 from .._runtime import disk
 from .._runtime.boundary import Boundary, Noting
 from .._runtime.interpreter import has_gil, is_held_here
+from .claim import Owner
 from .sink_file import Existing, Extent, Target, as_saved, grown, open_file, text_of
 
 Mode = Literal["t", "b"]
@@ -38,6 +39,7 @@ class Sink(Noting, Generic[Row]):
     Attributes:
         path: The file, from the root on, with all links resolved.
         mode: ``"t"`` for text, ``"b"`` for bytes.
+        header: What the file begins with, as bytes; empty if none was given.
         is_announced: Whether the stored checkpoint says that this run writes to it. Until then, a resume would take
             the rows of this run for those of others.
     """
@@ -45,8 +47,12 @@ class Sink(Noting, Generic[Row]):
     def __init__(self, target: Target, mode: Mode, saved: Mapping[str, Any] | None, existing: Existing) -> None:
         # The extent ends with what waits; before that, rows lie in a list, of so many characters together.
         self._file: int | None
-        self._file, self._extent = open_file(target, saved, existing)
+        self._file, self._extent, self._claim = open_file(target, saved, existing)
         self._waiting = bytearray()
+        self.header = target.header
+        if not self._extent[0]:
+            self._waiting += target.header
+            self._extent = grown(self._extent, target.header)
         self._rows: list[Any] = []
         self._size = 0
         # Where the unfinished item began: so much of the list counts; if nothing, the extent noted here does.
@@ -229,6 +235,8 @@ class Sink(Noting, Generic[Row]):
             self._drain()
             end = self._cut if settled else self._extent
             saved = as_saved(end) | {"path": self._text}
+            if self._claim.token:
+                saved["claim"] = self._claim.token
             if not self._is_sealed:
                 return saved
             self._end = end[0]
@@ -310,9 +318,15 @@ class Sink(Noting, Generic[Row]):
         except OSError as error:
             raise StoreError(f"cannot write {self.path}: {error.strerror or error}. {consequence}") from error
 
-    def release(self) -> None:
-        """Close the file without a sync. The next run cuts off what no save counts."""
+    def release(self, *, has_ended: bool = False) -> None:
+        """Close the file without a sync. The next run cuts off what no save counts.
+
+        Args:
+            has_ended: Whether a save holds the final end of the file, so that others may write behind it.
+        """
         with self._lock:
+            if has_ended:
+                self._claim.give_up()
             if self._file is not None:
                 with contextlib.suppress(OSError):  # the rows that count are on the disk already
                     disk.disown(self._file)
@@ -326,6 +340,20 @@ def _check_unicode(row: str, path: Path) -> None:
     except UnicodeEncodeError:
         check_unicode(row, str(path), "row.encode('utf-8', 'replace').decode() replaces it")
         raise
+
+
+def _header_bytes(header: str | bytes | None, mode: Mode, path: str) -> bytes:
+    if header is None:
+        return b""
+    if mode == "b" and isinstance(header, bytes):
+        return header
+    if mode == "b" or not isinstance(header, str):
+        wanted = "str" if mode == "t" else "bytes"
+        raise TypeError(f"with mode={mode!r} the header must be {wanted}, not {type(header).__name__}")
+    if header and not header.endswith("\n"):
+        raise ValueError(f"the header must end with a newline of its own, as rows do: header={f'{header}{chr(10)}'!r}")
+    _check_unicode(header, Path(path))
+    return header.encode()
 
 
 def _as_bytes(data: Any) -> bytes:
@@ -349,27 +377,36 @@ class Sinks:
 
     Args:
         saved: Where each file ended at the last save, by name.
+
+    Attributes:
+        opened: Each sink of this run, by its path.
+        have_ended: Whether a save holds the final end of each file, or the checkpoint is removed.
     """
 
-    def __init__(self, operation_id: str, saved: Mapping[str, Mapping[str, Any]]) -> None:
-        self._operation_id = operation_id
+    def __init__(self, owner: Owner, saved: Mapping[str, Mapping[str, Any]]) -> None:
+        self._owner = owner
         self._saved = dict(saved)
         self.opened: dict[str, Sink[Any]] = {}
+        self.have_ended = False
         self._names: dict[str, str] = {}
 
-    def open(self, path: str | os.PathLike[str], mode: Mode, existing: Existing) -> Sink[Any]:
+    def open(
+        self, path: str | os.PathLike[str], mode: Mode, existing: Existing, header: str | bytes | None = None
+    ) -> Sink[Any]:
         """The sink that writes to *path*; opens the file if it is not open. Raises what :func:`open_file` raises, too.
 
         Raises:
-            TypeError: The file is open in the other mode.
-            ValueError: There is no such *mode*, or no such *existing*.
+            StateEncodeError: The *header* is no valid Unicode.
+            TypeError: The file is open in the other mode, or the *header* is not of the mode's type.
+            ValueError: There is no such *mode*, or no such *existing*; a header of text has no newline at its end, or
+                the file is open with another one.
         """
         if mode not in get_args(Mode):
             raise ValueError(f"mode must be 't' or 'b', not {mode!r}")
         if existing not in get_args(Existing):
             raise ValueError(f"existing must be 'append', 'replace' or 'refuse', not {existing!r}")
         given = os.fspath(path)
-        target = Target(self._operation_id, given, Path(os.path.realpath(given)))
+        target = Target(self._owner, given, Path(os.path.realpath(given)), _header_bytes(header, mode, given))
         known = self.opened.get(target.text)
         if known is None:
             known = self._open_first(target, mode, existing)
@@ -379,6 +416,8 @@ class Sinks:
             raise TypeError(
                 f"{known.path} is open with mode={known.mode!r}; it cannot be written with {mode!r} as well"
             )
+        elif target.header and known.header != target.header:
+            raise ValueError(f"{known.path} is open already, with the header {known.header!r}, not {target.header!r}")
         self.opened[target.text] = known
         return known
 
@@ -421,4 +460,4 @@ class Sinks:
     def release(self) -> None:
         """Close all files without a sync."""
         for sink in self.opened.values():
-            sink.release()
+            sink.release(has_ended=self.have_ended)

@@ -13,7 +13,8 @@ from typing import Any, Literal, NoReturn
 
 from .._errors import InputChangedError, StoreError
 from .._runtime import disk
-from .._text import command_for, quoted
+from .._text import command_for, quoted, shortened
+from .claim import Claim, Owner
 
 _log = logging.getLogger("resumable")
 
@@ -42,11 +43,20 @@ def as_saved(extent: Extent) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The file that a sink writes to: its name as *given* by the user, and its *path*, with all links resolved."""
+    """The file that a sink writes to: its name as *given* by the user, and its *path*, with all links resolved.
 
-    operation_id: str
+    Attributes:
+        header: What it begins with; empty if that is nobody's business.
+    """
+
+    owner: Owner
     given: str
     path: Path
+    header: bytes = b""
+
+    @property
+    def operation_id(self) -> str:
+        return self.owner.operation_id
 
     @property
     def text(self) -> str:
@@ -58,8 +68,10 @@ def text_of(path: str | os.PathLike[str]) -> str:
     return os.fspath(path).encode(errors="backslashreplace").decode()
 
 
-def open_file(target: Target, saved: Mapping[str, Any] | None, existing: Existing) -> tuple[int, Extent]:
-    """Open the file, and cut off what no checkpoint holds. Returns its descriptor, and the extent to go on from.
+def open_file(target: Target, saved: Mapping[str, Any] | None, existing: Existing) -> tuple[int, Extent, Claim]:
+    """Open the file, and cut off what no checkpoint holds.
+
+    Returns its descriptor, the extent to go on from, and the claim on its end. The header is not written.
 
     Args:
         saved: Where the file ended at the last save, None for a new file. With ``closed``, this operation wrote nothing
@@ -67,7 +79,8 @@ def open_file(target: Target, saved: Mapping[str, Any] | None, existing: Existin
         existing: What to do if a new file exists already.
 
     Raises:
-        InputChangedError: It is not the file that the last run left, or must not exist. It was not touched.
+        InputChangedError: It is not the file that the last run left, or must not exist, or does not begin with the
+            header, or another operation will cut it. It was not touched.
         StoreError: It cannot be opened. It was not changed.
     """
     try:
@@ -76,7 +89,9 @@ def open_file(target: Target, saved: Mapping[str, Any] | None, existing: Existin
         file = os.open(target.path, flags | (os.O_CREAT if saved is None else 0), 0o666)
         try:
             disk.own(file)
-            extent = _extent(file, target, saved, existing)
+            claim = Claim(target.path, target.owner, saved)
+            extent = _extent(file, target, saved, existing, claim)
+            claim.take()
             os.ftruncate(file, extent[0])
             os.lseek(file, extent[0], os.SEEK_SET)
             disk.sync_directory(target.path.parent)
@@ -92,34 +107,68 @@ def open_file(target: Target, saved: Mapping[str, Any] | None, existing: Existin
         _refuse(target, "is gone", _how_to_put_back(target, saved or {}), is_there=False)
     except OSError as error:
         raise StoreError(f"cannot open {target.path}: {error.strerror or error}. It was not changed.") from error
-    return file, extent
+    return file, extent, claim
 
 
-def _extent(file: int, target: Target, saved: Mapping[str, Any] | None, existing: Existing) -> Extent:
+def _extent(file: int, target: Target, saved: Mapping[str, Any] | None, existing: Existing, claim: Claim) -> Extent:
     """The part of the file that counts."""
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode):
         raise OSError("it is not a regular file")
     if saved is not None:
-        return _checked(file, target, saved, status.st_size)
-    if existing == "refuse" and status.st_size:
+        _refuse_rival(target, claim)
+        extent = _checked(file, target, saved, status.st_size, is_lost=claim.is_lost)
+        return _with_header(file, target, extent, is_new=False)
+    if existing == "replace":
+        return _read(file, 0)
+    _refuse_rival(target, claim)
+    extent = _with_header(file, target, _read(file, status.st_size), is_new=True)
+    # A header alone may be that of a run that was killed before its first save.
+    if existing == "refuse" and extent[0] > len(target.header):
         ways_out = ["move it away", "give existing='append' or existing='replace'"]
         headline = f"exists already, and no checkpoint of {target.operation_id!r} knows of it; nothing was done."
         raise InputChangedError(target.operation_id, [], ways_out, f"{target.path} {headline}")
-    return _read(file, 0 if existing == "replace" else status.st_size)
+    return extent
 
 
-def _checked(file: int, target: Target, saved: Mapping[str, Any], size: int) -> Extent:
+def _with_header(file: int, target: Target, extent: Extent, *, is_new: bool) -> Extent:
+    """*extent* if the file begins with the header; an empty one if the header must be written.
+
+    Args:
+        is_new: Whether no checkpoint knows the file: a piece of the header is what a killed run wrote of it.
+    """
+    header, size = target.header, extent[0]
+    start = os.pread(file, min(len(header), size), 0)
+    if start == header:
+        return extent
+    if header.startswith(start) and (is_new or not size):
+        return _read(file, 0)
+    first = os.pread(file, _SAMPLE, 0).splitlines(keepends=True)[0]
+    ways_out = ["give the header that the file has", f"move {target.path.name} away, if the operation is new"]
+    headline = f"an output file of {target.operation_id!r} begins with another line than its header; nothing was done."
+    difference = f"{target.path} begins with {_shown(first)}, and the header is {_shown(header)}"
+    raise InputChangedError(target.operation_id, [difference], ways_out, headline)
+
+
+def _shown(line: bytes) -> str:
+    try:
+        return shortened(line.decode(), 120)
+    except UnicodeDecodeError:
+        return shortened(line, 120)
+
+
+def _checked(file: int, target: Target, saved: Mapping[str, Any], size: int, *, is_lost: bool) -> Extent:
     offset = int(saved["offset"])
     if size < offset:
         _refuse(target, f"held {offset:,} bytes, now {size:,}", _how_to_put_back(target, saved))
     extent, more = _read(file, offset), size - offset
     if saved["sample"] != as_saved(extent)["sample"]:
         _refuse(target, "was changed in what the checkpoint holds of it", _how_to_put_back(target, saved))
-    if more and saved.get("closed"):
+    if more and (is_lost or saved.get("closed")):
         path = quoted(str(target.path))
         keep = f"keep them elsewhere:  tail -c {more} {path} > ADDED  and then cut them off"
-        difference = f"held {offset:,} bytes when it was closed, now {size:,}: {more:,} bytes were added since"
+        when = "at the last save" if is_lost else "when it was closed"
+        difference = f"held {offset:,} bytes {when}, now {size:,}: {more:,} bytes were added since"
         _refuse(target, difference, [keep, f"cut them off:  truncate -s {offset} {path}"])
     if more:
         _log.warning("%s: cut %s bytes that no save counts off %s", target.operation_id, f"{more:,}", target.path)
@@ -139,6 +188,27 @@ def _refuse(target: Target, difference: str, ways_out: list[str], *, is_there: b
     start_over = f"start over:  {away}{command_for('rm', target.operation_id)}"
     headline = f"an output file of {target.operation_id!r} is not as the last run left it; nothing was done."
     raise InputChangedError(target.operation_id, [f"{target.path} {difference}"], [*ways_out, start_over], headline)
+
+
+def _refuse_rival(target: Target, claim: Claim) -> None:
+    rival = claim.rival
+    if rival is None:
+        return
+    name = target.path.name
+    ways_out = [
+        f"let {rival.operation_id!r} come to its end first: run it again",
+        f"give it up:  {command_for('rm', rival.operation_id, rival.directory)}",
+        "give each operation a file of its own, and join them at the end",
+    ]
+    if not rival.file:
+        ways_out[1] += f"  and remove {claim.path}"
+    raise InputChangedError(
+        target.operation_id,
+        [f"{target.path} has the last rows of {rival.operation_id!r}, whose checkpoint is {rival.location}"],
+        ways_out,
+        f"{name} belongs to {rival.operation_id!r}, which has not come to its end: its next run cuts {name} back to "
+        "its own last save, and with that what others have added; nothing was done.",
+    )
 
 
 def _how_to_put_back(target: Target, saved: Mapping[str, Any]) -> list[str]:

@@ -9,13 +9,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from .._durable import Durable, Sinks, make
+from .._durable.claim import Owner
 from .._durable.sink import Mode, Sink
-from .._durable.sink_file import Existing
+from .._durable.sink_file import Existing, text_of
 from .._errors import CheckpointCorruptError, StateEncodeError
 from .._format import journal, typed
 from .._format.restore import Restored
@@ -26,6 +28,7 @@ from .._loops.registry import LoopRegistry, opening
 from .._models import CheckpointMetadata, as_stored, check_metadata
 from .._runtime.clock import Instant
 from .._text import resume_command
+from ..stores.defaults import directory_to_name
 from .moment import CapturedLoops, Cut
 from .options import Options, Ticker
 from .quota import Quota
@@ -168,7 +171,7 @@ class Parts:
 
     @cached_property
     def sinks(self) -> Sinks:
-        return Sinks(self._options.operation_id, self.saved.sinks)
+        return Sinks(_owner_of(self._options), self.saved.sinks)
 
     @cached_property
     def _checker(self) -> Checker:
@@ -216,9 +219,11 @@ class Parts:
         self.cut.add(collection)
         return collection
 
-    def open_sink(self, path: str | os.PathLike[str], mode: Mode, existing: Existing) -> Sink[Any]:
+    def open_sink(
+        self, path: str | os.PathLike[str], mode: Mode, existing: Existing, header: str | bytes | None
+    ) -> Sink[Any]:
         """The sink that writes to *path*. See :meth:`Sinks.open`."""
-        sink = self.sinks.open(path, mode, existing)
+        sink = self.sinks.open(path, mode, existing, header)
         self.cut.add(sink)
         return sink
 
@@ -336,6 +341,15 @@ class Parts:
             "elapsed": _to_json(saved.elapsed),
             "costs": _to_json(saved.costs),
         }
+
+
+def _owner_of(options: Options) -> Owner:
+    location = options.store.describe(options.operation_id)
+    operation_id = text_of(options.operation_id)
+    if str(location).startswith("memory:"):
+        return Owner(operation_id)
+    file = os.fsencode(location) if isinstance(location, Path) else b""
+    return Owner(operation_id, text_of(str(location)), file, text_of(directory_to_name(location)))
 
 
 def checked_values(metadata: CheckpointMetadata, save_count: int, reason: str) -> dict[str, Any]:

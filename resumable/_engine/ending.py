@@ -35,6 +35,7 @@ def finish(operation: Operation) -> Steps[bool]:
     if operation.options.auto_cleanup:
         yield from operation.parts.sinks.syncs()
         yield from operation.writer.delete()
+        operation.parts.sinks.have_ended = True
     else:
         yield from operation.save("Finished", is_last=True)
     return True

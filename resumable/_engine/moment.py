@@ -110,13 +110,10 @@ class Cut:
             now = boundary.now()
             if views:
                 captured = CapturedLoops(views)
-            # In this order: a loop that asked for an item meanwhile may get it between the two.
-            if not any(loop.must_settle() for loop in unfinished if loop not in asking) and boundary.now() == now:
+            if boundary.now() == now and not any(loop.must_settle() for loop in unfinished if loop not in asking):
                 break
-        else:
-            now = boundary.now()
-        for one in boundary.writers:
-            one.settle(now)
+        for one in self.boundary.writers:
+            one.settle()
         return captured
 
     def _is_within_item(self, unfinished: Sequence[Loop[Any]]) -> bool:

@@ -246,6 +246,7 @@ class Operation:
         if is_last:
             self.parts.sinks.seal()
         yield from self._save(self.session.demand(reason, now=self.instant.monotonic), wait=True, is_last=is_last)
+        self.parts.sinks.have_ended |= is_last
         yield from self._save_as_asked()
 
     def ask_for_save(self, reason: str) -> None:
@@ -318,10 +319,12 @@ class Operation:
     def _note_failed(self, saves: Sequence[Save]) -> None:
         self.session.failed([save.before for save in saves if save.before is not None])
 
-    def open_sink(self, path: str | os.PathLike[str], mode: Mode, existing: Existing) -> Steps[Sink[Any]]:
+    def open_sink(
+        self, path: str | os.PathLike[str], mode: Mode, existing: Existing, header: str | bytes | None
+    ) -> Steps[Sink[Any]]:
         """The sink *path*, cut back to what is saved of it. Before the first row, a save tells that rows may come."""
         self.check_open()
-        sink: Sink[Any] = yield lambda: self.parts.open_sink(path, mode, existing)
+        sink: Sink[Any] = yield lambda: self.parts.open_sink(path, mode, existing, header)
         if not sink.is_announced:
             yield from self.save(f"Output: {os.fspath(path)}")
             sink.is_announced = True

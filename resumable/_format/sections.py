@@ -37,12 +37,13 @@ class Run(msgspec.Struct, omit_defaults=True):
 
 
 class SinkPlace(TypedDict):
-    """How far an output file goes."""
+    """How far an output file goes; *claim* is the token of the record beside it."""
 
     offset: Annotated[int, msgspec.Meta(ge=0)]
     sample: str
     path: NotRequired[str]
     closed: NotRequired[bool]
+    claim: NotRequired[str]
 
 
 class ListedSections(msgspec.Struct):
