@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.faults.hostile import Guard, framed, load, records_of, seeds, signed, use
+from tests.faults.hostile import Guard, framed, load, load_modules, records_of, seeds, signed, use
 from tests.faults.injection import scratch
 
 TOKENS = [
@@ -110,6 +110,7 @@ def fuzz(count: int, seed: int = 0) -> tuple[Counter[str], float]:
 def _fuzz(count: int, chance: random.Random, guard: Guard) -> tuple[Counter[str], float]:
     outcomes, longest = Counter[str](), 0.0
     valid, directory = seeds(), Path(guard.directory)
+    load_modules()
     for snapshot, journal in valid:  # what is loaded later, is loaded now
         load(snapshot, journal)
         use(snapshot, journal, directory)
