@@ -1,6 +1,7 @@
 """Fetch every file of a GitHub repository. Kill it whenever you like, and run it again.
 
-python examples/fetch_loop.py octocat/Hello-World
+python examples/fetch_loop.py                      files of this clone, from a server in this process
+python examples/fetch_loop.py octocat/Hello-World  from github.com; with a token in GITHUB_TOKEN, if you have one
 python examples/fetch_loop.py any/name --base-url http://127.0.0.1:8000
 """
 
@@ -15,10 +16,14 @@ import httpx
 from resumable import checkpointed, every, rate_limit_below
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("repo", help="owner/name")
+parser.add_argument("repo", nargs="?", help="owner/name")
 parser.add_argument("--base-url", default="https://api.github.com")
 parser.add_argument("--output", default="files.json", type=Path)
 options = parser.parse_args()
+if options.repo is None:
+    from local_github import serve
+
+    options.repo, options.base_url = "this/clone", serve()
 token = os.environ.get("GITHUB_TOKEN")
 client = httpx.Client(base_url=options.base_url, headers={"Authorization": f"Bearer {token}"} if token else {})
 
@@ -28,7 +33,7 @@ def get(path: str) -> httpx.Response:
 
 
 strategy = every(minutes=5) | every(items=1000) | rate_limit_below(0.2)
-with checkpointed(f"fetch_{options.repo}", strategy) as cp:
+with checkpointed(f"fetch_{options.repo}", strategy, progress=True) as cp:
     # The commit is part of the state, so that a resumed run lists the same files.
     commit = cp.state.setdefault("commit", get("commits/HEAD").json()["sha"])
     tree = get(f"git/trees/{commit}?recursive=1").json()["tree"]

@@ -1,7 +1,8 @@
-"""The command line: ``resumable list | show | rm | export | verify | repair``.
+"""The command line: ``resumable list | show | rm | export | verify | repair | completion``.
 
-``_commands`` and ``_verify_commands`` are the commands, ``_options`` what they share: the store, and the key of an
-encrypted one. ``_screens`` and ``_show`` are what they print. Nothing else in the library needs click.
+``_commands``, ``_removal`` and ``_verify_commands`` are the commands, ``_options`` what they share: the store, and the
+key of an encrypted one. ``_screens`` and ``_show`` are what they print. ``_plain`` stands in for them where click or
+rich is not installed.
 """
 
 from __future__ import annotations
@@ -17,17 +18,18 @@ _NEEDED = ("click", "rich")
 def main() -> None:
     """Run the command that ``sys.argv`` asks for, and exit.
 
-    Exit codes: 0 done; 1 not done, and stderr says why; 2 wrong arguments, or click or rich is not installed.
+    Exit codes: 0 done; 1 not done, and stderr says why; 2 wrong arguments.
     """
+    # An id may hold a character that the terminal cannot encode.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         from ._commands import commands
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in _NEEDED:
             raise
-        print("resumable: the command line needs click and rich:  pip install 'resumable-loops[cli]'", file=sys.stderr)
-        sys.exit(2)
-    # An id may hold a character that the terminal cannot encode.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+        from . import _plain
+
+        sys.exit(_plain.main(sys.argv[1:]))
     commands(prog_name="resumable")

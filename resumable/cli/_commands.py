@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from .._api.manager import CheckpointManager
-from .._errors import CheckpointBusyError, ResumableError, StoreError
+from .._errors import ResumableError
 from .._report.contents import plain_document
 from .._report.scan import read_all
 from .._report.shards import matches, sums_of
-from .._report.summary import Summary, summaries, summary_of
+from .._report.summary import summaries
+from .._report.wording import size
 from .._runtime import disk
 from .._text import printable
-from ..stores import CheckpointStore, Holder
-from ._options import opened, with_key, with_options
-from ._screens import as_json_object, make_console, position_of, print_json, print_list, print_sealed, print_sums, size
+from ._options import ids_for_the_shell, known, name_of, not_found, opened, the_only_one, with_key, with_options
+from ._removal import rm_command
+from ._screens import as_json_object, make_console, print_json, print_list, print_sealed, print_sums
 from ._show import details, print_show
 from ._verify_commands import repair_command, verify_command
 
@@ -35,16 +33,22 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="resumable-loops", prog_name="resumable")
 def commands() -> None:
     """Look at the checkpoints of resumable loops, and remove or export them.
 
     They are looked for in --dir, else in $CHECKPOINT_DIR, else in the directory that `dir` in [tool.resumable] of the
     nearest pyproject.toml names, else here. Exit codes: 0 done, 1 not done (stderr says why), 2 called wrongly.
+
+    \b
+    resumable list                        all operations here
+    resumable show crawl                  one of them, and how to go on
+    resumable rm crawl                    start it over
     """
 
 
-@commands.command("list")
-@click.argument("patterns", metavar="[ID|PATTERN]…", nargs=-1)
+@commands.command("list", short_help="List operations: how far each is, and when it was saved.")
+@click.argument("patterns", metavar="[ID|PATTERN]…", nargs=-1, shell_complete=ids_for_the_shell)
 @click.option("--sum", "as_sums", is_flag=True, help="Leave out what is in a sum.")
 @with_options
 @with_key
@@ -59,6 +63,10 @@ def list_command(
     two or more ids that differ only in a number at their end that counts from 0 or 1: job-0, job-1, or job/0, job/1.
     No sum is made of dates and years. A shard counts as long as it has a checkpoint: keep that of one that is finished,
     by cp.keep() or auto_cleanup=False.
+
+    \b
+    resumable list
+    resumable list 'shard-*' --sum
 
     \b
     --json: {"store": text, "checkpoints": [one object each], "sums": [one object each]}, a checkpoint with
@@ -86,7 +94,7 @@ def list_command(
         found = [one for one in chosen if one.operation_id not in summed]
     if as_json:
         shown = {"checkpoints": list(map(as_json_object, found)), "sums": list(map(as_json_object, sums))}
-        print_json({"store": _name(store)} | shown)
+        print_json({"store": name_of(store)} | shown)
         return
     console = make_console()
     if found:
@@ -95,21 +103,23 @@ def list_command(
         print_sums(console, sums, is_first=not found)
     print_sealed(console, chosen)
     if not found and not sums:
-        which = f" of {' '.join(map(printable, patterns))}" if patterns else ""
-        click.echo(f"no checkpoints{which} in {printable(_name(store))}")
+        if patterns:
+            raise click.ClickException(not_found(store, " ".join(patterns)))
+        click.echo(f"no checkpoints in {printable(name_of(store))}")
 
 
-def _name(store: CheckpointStore) -> str:
-    place = store.describe()
-    return str(place.absolute()) if isinstance(place, Path) else place
-
-
-@commands.command("show")
-@click.argument("operation_id", metavar="ID")
+@commands.command("show", short_help="Show one operation: its runs, failures, state, and how to go on.")
+@click.argument("operation_id", metavar="[ID]", required=False, shell_complete=ids_for_the_shell)
 @with_options
 @with_key
-def show_command(operation_id: str, where: str | None, as_json: bool, key_file: Path | None) -> None:
+def show_command(operation_id: str | None, where: str | None, as_json: bool, key_file: Path | None) -> None:
     """Show one operation: its position, its file, its runs, what failed, what its state holds, and how to go on.
+
+    ID may be left out where there is only one.
+
+    \b
+    resumable show crawl
+    resumable show --json | jq .failed
 
     \b
     --json: the keys of `list`, and
@@ -122,98 +132,16 @@ def show_command(operation_id: str, where: str | None, as_json: bool, key_file: 
       history          [{run, began, ended, items, reason, host, pid, …}]
     """
     store = opened(where, key_file)
-    summary = _known(store, operation_id)
-    restored = read_all(store, operation_id) if summary.is_readable else None
+    summary = the_only_one(store) if operation_id is None else known(store, operation_id)
+    restored = read_all(store, summary.operation_id) if summary.is_readable else None
     if as_json:
         print_json(as_json_object(summary) | details(summary, restored))
     else:
         print_show(make_console(), summary, restored, where)
 
 
-def _known(store: CheckpointStore, operation_id: str) -> Summary:
-    summary = summary_of(store, operation_id)
-    if summary is None:
-        raise click.ClickException(_not_found(store, operation_id))
-    return summary
-
-
-def _not_found(store: CheckpointStore, operation_id: str) -> str:
-    name = printable(operation_id)
-    if _is_owned(store, operation_id):
-        return f"{name} is running, and has not saved yet"
-    ids = list(dict.fromkeys(entry.key for entry in store.list()))
-    close = difflib.get_close_matches(operation_id, ids, cutoff=0.5)
-    hint = f"Did you mean: {', '.join(map(printable, close))}?" if close else "See: resumable list"
-    return f"no checkpoint of {name} in {printable(_name(store))}. {hint if ids else 'There are none at all.'}"
-
-
-def _is_owned(store: CheckpointStore, operation_id: str) -> bool:
-    """Whether a run that has saved nothing yet works in this directory; no list has it."""
-    place = store.describe()
-    if not isinstance(place, Path) or not place.is_dir():
-        return False
-    try:
-        store.claim(operation_id, Holder.me()).release()
-    except CheckpointBusyError:
-        return True
-    except StoreError:
-        pass
-    return False
-
-
-@commands.command("rm")
-@click.argument("operation_ids", metavar="ID…", nargs=-1, required=True)
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@with_options
-def rm_command(operation_ids: tuple[str, ...], yes: bool, where: str | None, as_json: bool) -> None:
-    """Remove checkpoints, damaged ones too, so that the operations start over.
-
-    Asks before, if a terminal is there to answer. One that is running is left alone. If any ID is unknown, nothing is
-    removed.
-
-    \b
-    --json: {"removed": [ids], "failed": [{operation_id, problem}]}
-    """
-    store = opened(where)
-    found = {operation_id: _known(store, operation_id) for operation_id in operation_ids}
-    if not yes and _can_ask():
-        for summary in found.values():
-            position = f", {position_of(summary)}" if summary.is_readable else ""
-            click.echo(f"{printable(summary.operation_id)}: {summary.state}{position}", err=True)
-        click.confirm("Remove? This cannot be undone.", abort=True, err=True)
-    failed = _remove(store, found)
-    removed = [operation_id for operation_id in found if operation_id not in failed]
-    if as_json:
-        problems = [{"operation_id": one, "problem": problem} for one, problem in failed.items()]
-        print_json({"removed": removed, "failed": problems})
-    else:
-        for operation_id in removed:
-            click.echo(f"removed {printable(operation_id)}")
-    for problem in failed.values():
-        click.echo(f"Error: {printable(problem)}", err=True)
-    if failed:
-        sys.exit(1)
-
-
-def _can_ask() -> bool:
-    return sys.stdin.isatty()
-
-
-def _remove(store: CheckpointStore, found: dict[str, Summary]) -> dict[str, str]:
-    """Remove them; returns what kept the others from being removed."""
-    manager = CheckpointManager(store=store)
-    failed: dict[str, str] = {}
-    for operation_id, summary in found.items():
-        try:
-            if not manager.delete_checkpoint(operation_id) and summary.problem:
-                failed[operation_id] = f"{operation_id} was not removed: {summary.problem}"
-        except (ResumableError, ValueError) as error:
-            failed[operation_id] = str(error)
-    return failed
-
-
-@commands.command("export")
-@click.argument("operation_id", metavar="ID")
+@commands.command("export", short_help="Print a checkpoint as one plain JSON document.")
+@click.argument("operation_id", metavar="ID", shell_complete=ids_for_the_shell)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
 @with_options
 @with_key
@@ -226,12 +154,16 @@ def export_command(
     metadata, but not what only this library needs: the places of loops and the history of runs.
 
     \b
+    resumable export crawl | jq .state
+    resumable export crawl -o crawl.json
+
+    \b
     --json: the document itself; with --output, {"operation_id": text, "output": path, "bytes": number}
     """
     store = opened(where, key_file)
     restored = read_all(store, operation_id)
     if restored is None:
-        raise click.ClickException(_not_found(store, operation_id))
+        raise click.ClickException(not_found(store, operation_id))
     document = msgspec.json.format(msgspec.json.encode(plain_document(restored.data)), indent=2) + b"\n"
     if output is None or str(output) == "-":
         click.echo(document, nl=False)
@@ -254,5 +186,23 @@ def _write(output: Path, document: bytes) -> None:
         raise click.ClickException(f"cannot write {printable(str(output))}: {error.strerror or error}") from None
 
 
+commands.add_command(rm_command)
 commands.add_command(verify_command)
 commands.add_command(repair_command)
+
+
+@commands.command("completion", short_help="Print what completes commands and ids in your shell.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion_command(shell: str) -> None:
+    """Print a script that completes commands, options and operation ids.
+
+    \b
+    eval "$(resumable completion bash)"                           in ~/.bashrc
+    eval "$(resumable completion zsh)"                            in ~/.zshrc
+    resumable completion fish > ~/.config/fish/completions/resumable.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(commands, {}, "resumable", "_RESUMABLE_COMPLETE").source())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,13 +12,13 @@ from typing import Any, TypeVar
 
 import click
 
-from .._errors import CheckpointCorruptError
+from .._errors import CheckpointBusyError, CheckpointCorruptError, StoreError
 from .._format.document import is_encrypted
 from .._format.restore import good_previous
 from .._format.verify import Unseal
-from .._report.summary import SealedError
+from .._report.summary import SealedError, Summary, summary_of
 from .._text import printable
-from ..stores import CheckpointStore, EncryptedStore, MemoryStore, Stored, open_store
+from ..stores import CheckpointStore, EncryptedStore, Holder, MemoryStore, Stored, open_store
 from ..stores._encrypted import WrongKeyError
 from ..stores.defaults import default_place
 
@@ -114,3 +115,61 @@ class OpenedStore:
 def opened(where: str | None, key_file: Path | None = None) -> CheckpointStore:
     """The store that *where* names, read with the key that was given, if any. Raises :class:`click.UsageError`."""
     return OpenedStore(chosen_store(where), unseal_by(key_file))
+
+
+def name_of(store: CheckpointStore) -> str:
+    """Where *store* is, for people."""
+    place = store.describe()
+    return str(place.absolute()) if isinstance(place, Path) else place
+
+
+def known(store: CheckpointStore, operation_id: str) -> Summary:
+    """Where *operation_id* stands. Raises :class:`click.ClickException` if there is no checkpoint of it."""
+    summary = summary_of(store, operation_id)
+    if summary is None:
+        raise click.ClickException(not_found(store, operation_id))
+    return summary
+
+
+def not_found(store: CheckpointStore, operation_id: str) -> str:
+    """What to say of an *operation_id* that has no checkpoint."""
+    name = printable(operation_id)
+    if _is_owned(store, operation_id):
+        return f"{name} is running, and has not saved yet"
+    ids = list(dict.fromkeys(entry.key for entry in store.list()))
+    close = difflib.get_close_matches(operation_id, ids, cutoff=0.5)
+    hint = f"Did you mean: {', '.join(map(printable, close))}?" if close else "See: resumable list"
+    return f"no checkpoint of {name} in {printable(name_of(store))}. {hint if ids else 'There are none at all.'}"
+
+
+def _is_owned(store: CheckpointStore, operation_id: str) -> bool:
+    """Whether a run that has saved nothing yet works in this directory; no list has it."""
+    place = store.describe()
+    if not isinstance(place, Path) or not place.is_dir():
+        return False
+    try:
+        store.claim(operation_id, Holder.me()).release()
+    except CheckpointBusyError:
+        return True
+    except StoreError:
+        pass
+    return False
+
+
+def the_only_one(store: CheckpointStore) -> Summary:
+    """Where the only operation of *store* stands. Raises :class:`click.ClickException` if there are more, or none."""
+    ids = list(dict.fromkeys(entry.key for entry in store.list()))
+    if len(ids) == 1:
+        return known(store, ids[0])
+    if not ids:
+        raise click.ClickException(f"no checkpoints in {printable(name_of(store))}")
+    raise click.UsageError(f"say which: {', '.join(map(printable, ids[:10]))}{', …' if len(ids) > 10 else ''}")
+
+
+def ids_for_the_shell(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The ids that begin with *incomplete*, for completion."""
+    try:
+        store = open_store(context.params.get("where") or default_place())
+        return sorted({entry.key for entry in store.list() if entry.key.startswith(incomplete)})
+    except Exception:  # a shell that completes has no place for errors
+        return []

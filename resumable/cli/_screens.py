@@ -16,8 +16,9 @@ from rich.text import Text
 
 from .._loops.by_key import to_ranges
 from .._report.shards import Sum
-from .._report.summary import State, Summary, age_of
-from .._text import ago, duration, printable
+from .._report.summary import State, Summary
+from .._report.wording import done_of, items_failed, last_save_of, left_text, number, percent_text
+from .._text import printable
 
 _LOOKS: dict[State, tuple[str, str, str]] = {
     "running": ("▶", ">", "green"),
@@ -34,7 +35,6 @@ _LOOKS: dict[State, tuple[str, str, str]] = {
 _NARROW, _VERY_NARROW = 72, 52
 _MOST_RANGES = 8
 _MOST_IDS = 3
-UNKNOWN = "?"
 
 
 def make_console() -> Console:
@@ -149,54 +149,5 @@ def standing(console: Console, summary: Summary) -> Text:
     return Text(f"{text.plain[0]} {items_failed(summary.failed_items or 0)}", style=text.style)
 
 
-def items_failed(count: int) -> str:
-    """``4 items failed``."""
-    return f"{count:,} item{'' if count == 1 else 's'} failed"
-
-
-def number(value: int | None) -> str:
-    """``3,412``, or ``?`` for None."""
-    return UNKNOWN if value is None else f"{value:,}"
-
-
 def _numbers(summary: Summary | Sum) -> tuple[str, str, str, str]:
-    return _done(summary, "/"), _percent(summary), _left(summary), last_save_of(summary)
-
-
-def _done(summary: Summary | Sum, separator: str) -> str:
-    done = number(summary.processed_items)
-    return done if summary.total_items is None else f"{done}{separator}{summary.total_items:,}"
-
-
-def _percent(summary: Summary | Sum) -> str:
-    return "" if summary.percent is None else f"{summary.percent}%"
-
-
-def _left(summary: Summary | Sum) -> str:
-    if summary.has_ended:
-        return ""
-    return UNKNOWN if summary.left_seconds is None else duration(max(summary.left_seconds, 1.0))
-
-
-def last_save_of(summary: Summary | Sum) -> str:
-    """``2 s ago``."""
-    return UNKNOWN if summary.last_updated is None else ago(age_of(summary.last_updated))
-
-
-def position_of(summary: Summary) -> str:
-    """``3,412 of 10,000 (34%), 1h52m left``."""
-    text = _done(summary, " of ")
-    if summary.percent is not None:
-        text += f" ({_percent(summary)})"
-    return f"{text}, {_left(summary)} left" if summary.left_seconds else text
-
-
-def size(count: int) -> str:
-    """Write a number of bytes in a short unit: ``700 B``, ``1.2 KB``, ``35 MB``."""
-    if count < 1000:
-        return f"{count} B"
-    amount, unit = count / 1000, "KB"
-    for larger in ("MB", "GB", "TB"):
-        if amount >= 999.5:
-            amount, unit = amount / 1000, larger
-    return f"{amount:.1f} {unit}" if amount < 9.95 else f"{amount:,.0f} {unit}"
+    return done_of(summary, "/"), percent_text(summary), left_text(summary), last_save_of(summary)

@@ -14,8 +14,9 @@ from .._format.restore import Restored, instant
 from .._format.sections import Run, Sections
 from .._report.contents import FailedItem, LoopPlace, StateKey, failed_in, loops_in, state_keys_in
 from .._report.summary import Summary, ending_of
+from .._report.wording import UNKNOWN, last_save_of, number, position_of, size
 from .._text import at_most, command_for, duration, printable
-from ._screens import UNKNOWN, last_save_of, make_table, number, position_of, size, standing, state_text
+from ._screens import make_table, standing, state_text
 
 _MOST_FAILED = 20
 _FOLLOWED = {"key": "by key", "position": "by position", "scattered": "by position, in any order"}

@@ -42,7 +42,7 @@ def _operations_of(target: str, store: FileStore) -> list[Path]:
         return found
 
 
-@click.command("verify")
+@click.command("verify", short_help="Check every byte: what is damaged, and what is still good.")
 @click.argument("targets", metavar="[PATH|ID|PATTERN]…", nargs=-1)
 @click.option("--verbose", "-v", "is_verbose", is_flag=True, help="Name each save in a journal, too.")
 @with_options
@@ -132,7 +132,7 @@ def _best_to_dict(best: Recoverable) -> dict[str, Any]:
     }
 
 
-@click.command("repair")
+@click.command("repair", short_help="Go back to the last good save; damaged files are kept.")
 @click.argument("targets", metavar="PATH|ID|PATTERN…", nargs=-1, required=True)
 @with_options
 @with_key

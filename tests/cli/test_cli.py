@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from resumable._format.document import sign
 from resumable._format.sections import ListedSections, Run, summary_of
 from resumable._report.scan import _SCAN_FROM, Facts, read_all, read_facts
 from resumable._report.summary import _with_current_run, ending_of, summaries, summary_from
-from resumable.cli import _commands, main
+from resumable._report.wording import size
+from resumable.cli import _removal, main
 from resumable.cli._commands import commands
-from resumable.cli._screens import size
 from resumable.stores import Entry, FileStore, Holder, MemoryStore, Stored
 from resumable.stores.defaults import configured_directory
 from tests.support import stores
@@ -376,17 +377,40 @@ def test_python_m_resumable_is_the_command_line_even_where_only_ascii_can_be_sho
     assert done.stdout.splitlines()[1].split()[:3] == [b"stars-\\xe9", b"x", b"failed"]
 
 
-def test_without_its_extra_it_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delitem(sys.modules, "resumable.cli._commands")
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """The command line without click."""
+    monkeypatch.delitem(sys.modules, "resumable.cli._commands", raising=False)
     monkeypatch.setitem(sys.modules, "click", None)
 
-    with pytest.raises(SystemExit) as exit_:
-        main()
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["resumable", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        output = capsys.readouterr()
+        return int(str(exit_.value.code)), output.out, output.err
 
-    assert exit_.value.code == 2
-    assert "pip install 'resumable-loops[cli]'" in capsys.readouterr().err
+    return call
+
+
+def test_without_its_extra_it_lists_shows_and_removes(bare: Callable[..., tuple[int, str, str]]) -> None:
+    run("stars", OSError())
+    run("shard-1", OSError())
+    run("shard-2", OSError())
+
+    assert bare("list", "stars") == (0, "stars  failed  3 of 10 (30%)  just now\n", "")
+    code, shown, _ = bare("show", "stars")
+    assert code == 0
+    assert "resumable rm stars" in shown
+    assert bare("rm", "shard-*", "-y")[:2] == (0, "removed shard-2\nremoved shard-1\n")
+    assert bare("rm", "nope", "stars")[0] == 1
+    assert bare("rm", "stars", "--yes")[:2] == (0, "removed stars\n")
+    assert bare("list")[1].startswith("no checkpoints in ")
+
+
+def test_without_its_extra_it_says_what_to_install(bare: Callable[..., tuple[int, str, str]]) -> None:
+    assert "pip install 'resumable-loops[cli]'" in bare("--help")[1]
+    assert bare("export", "stars")[0] == 2
 
 
 # -- show
@@ -508,7 +532,7 @@ def test_rm_with_an_unknown_id_removes_nothing() -> None:
 def test_rm_asks_on_a_terminal(
     arguments: list[str], answer: str | None, removed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_commands, "_can_ask", lambda: True)
+    monkeypatch.setattr(_removal, "_can_ask", lambda: True)
     run("stars", OSError())
 
     result = resumable("rm", "stars", *arguments, answer=answer)
@@ -516,6 +540,60 @@ def test_rm_asks_on_a_terminal(
     assert ("stars: failed, 3 of 10 (30%)" in result.stderr) is (arguments == [])
     assert result.exit_code == (0 if removed else 1)
     assert Path(".checkpoint_stars.json").exists() is not removed
+
+
+def test_rm_takes_patterns() -> None:
+    for name in ("shard-1", "shard-2", "other"):
+        run(name, OSError())
+
+    result = resumable("rm", "shard-*")
+
+    assert sorted(result.stdout.split()) == ["removed", "removed", "shard-1", "shard-2"]
+    assert resumable("rm", "shard-*").exit_code == 1
+    assert [one["operation_id"] for one in document("list")["checkpoints"]] == ["other"]
+
+
+def test_rm_chooses_by_state_and_age() -> None:
+    run("failed", OSError())
+    run("done", items=99)
+
+    assert resumable("rm").exit_code == 2
+    assert resumable("rm", "--older-than", "soon").exit_code == 2
+    assert resumable("rm", "--older-than", "1h").stderr == "nothing to remove\n"
+    assert resumable("rm", "--finished", "--older-than", "0s").stdout == "removed done\n"
+    assert resumable("rm", "*", "--older-than", "0s").stdout == "removed failed\n"
+
+
+def test_show_needs_no_id_where_there_is_one() -> None:
+    assert "no checkpoints in" in resumable("show").stderr
+    run("stars", OSError())
+    assert resumable("show").stdout.startswith("stars")
+    assert document("show")["operation_id"] == "stars"
+    run("more", OSError())
+    assert resumable("show").stderr.endswith("Error: say which: more, stars\n")
+
+
+def test_the_shell_completes_ids(place: Path) -> None:
+    run("stars", OSError())
+    run("shard 1", OSError())
+    words = {"_RESUMABLE_COMPLETE": "bash_complete", "COMP_WORDS": "resumable show s", "COMP_CWORD": "2"}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "resumable"],
+        cwd=place,
+        env=os.environ | words | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.stdout.split("\n")[:2] == ["plain,shard 1", "plain,stars"]
+    for shell in ("bash", "zsh", "fish"):
+        assert "_RESUMABLE_COMPLETE" in resumable("completion", shell).stdout
+
+
+def test_it_tells_its_version() -> None:
+    assert resumable("--version").stdout == f"resumable, version {version('resumable-loops')}\n"
 
 
 # -- export

@@ -186,7 +186,7 @@ def test_a_pattern_shows_what_matches_and_its_sum() -> None:
     assert [row["operation_id"] for row in found["checkpoints"]] == ["job-1", "job-0"]
     assert [(one["pattern"], one["operation_ids"]) for one in found["sums"]] == [("job-[01]", ["job-1", "job-0"])]
     assert document("list", "stars")["sums"] == []
-    assert resumable("list", "x-*").stdout.startswith("no checkpoints of x-* in ")
+    assert resumable("list", "x-*").stderr.startswith("Error: no checkpoint of x-* in ")
 
 
 @pytest.mark.usefixtures("job")

@@ -1,0 +1,96 @@
+"""``list``, ``show`` and ``rm`` as plain text, where click or rich is missing: no message names what is not there."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from .._api.manager import CheckpointManager
+from .._errors import ResumableError
+from .._report.contents import failed_in
+from .._report.scan import read_all
+from .._report.shards import matches
+from .._report.summary import Summary, summaries
+from .._report.wording import last_save_of, position_of
+from .._text import command_for, printable
+from ..stores import CheckpointStore, open_store
+from ..stores.defaults import default_place
+
+_MORE = "tables, --json, export, verify and repair:  pip install 'resumable-loops[cli]'"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what *arguments* ask for. Returns the exit code: 0 done, 1 not done, 2 called wrongly."""
+    asked = _parser().parse_args(arguments)
+    try:
+        return _answer(asked)
+    except (ResumableError, ValueError) as error:
+        print(f"Error: {printable(str(error))}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("resumable", description=f"Look at checkpoints, and remove them. {_MORE}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list | show | rm")
+    for verb, help_ in (("list", "all operations"), ("show", "one in full"), ("rm", "start over")):
+        one = verbs.add_parser(verb, help=help_)
+        one.add_argument("ids", metavar="ID", nargs="+" if verb == "rm" else "*", help="or a pattern: 'shard-*'")
+        one.add_argument("--dir", "--store", dest="where", metavar="DIR", help="where the checkpoints lie")
+        if verb == "rm":
+            one.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    return parser
+
+
+def _answer(asked: argparse.Namespace) -> int:
+    store = open_store(asked.where or default_place())
+    everything = summaries(store)
+    chosen = [one for one in everything if not asked.ids or any(matches(one.operation_id, name) for name in asked.ids)]
+    unknown = [name for name in asked.ids if not any(matches(one.operation_id, name) for one in everything)]
+    if unknown or (not chosen and asked.verb == "show"):
+        which = ", ".join(map(printable, unknown)) or "any operation"
+        print(f"Error: no checkpoint of {which} in {printable(str(store.describe()))}", file=sys.stderr)
+        return 1
+    if asked.verb == "rm":
+        return _remove(store, chosen, is_sure=asked.yes or not sys.stdin.isatty())
+    for one in chosen:
+        _show(store, one) if asked.verb == "show" else print(_line(one))
+    if not chosen:
+        print(f"no checkpoints in {printable(str(store.describe()))}")
+    return 0
+
+
+def _line(one: Summary) -> str:
+    position = position_of(one) if one.is_readable else printable(one.problem or "")
+    return f"{printable(one.operation_id)}  {one.state}  {position}  {last_save_of(one)}"
+
+
+def _show(store: CheckpointStore, one: Summary) -> None:
+    print(_line(one))
+    command = one.history[-1].command if one.history else None
+    facts = {"file": one.location, "go on": command, "start over": command_for("rm", one.operation_id)}
+    for name, value in facts.items():
+        if value:
+            print(f"  {name:<10}  {printable(value)}")
+    restored = read_all(store, one.operation_id) if one.is_readable else None
+    for item in failed_in(restored.sections) if restored else ():
+        print(f"  {'failed':<10}  {printable(str(item.key))}: {printable(item.error)}")
+
+
+def _remove(store: CheckpointStore, chosen: Sequence[Summary], *, is_sure: bool) -> int:
+    for one in () if is_sure else chosen:
+        print(_line(one))
+    if not is_sure and input("Remove? This cannot be undone. [y/N] ").strip().lower() not in ("y", "yes"):
+        return 1
+    manager, code = CheckpointManager(store=store), 0
+    for one in chosen:
+        try:
+            if manager.delete_checkpoint(one.operation_id) or not one.problem:
+                print(f"removed {printable(one.operation_id)}")
+                continue
+            problem = f"{one.operation_id} was not removed: {one.problem}"
+        except (ResumableError, ValueError) as error:
+            problem = str(error)
+        print(f"Error: {printable(problem)}", file=sys.stderr)
+        code = 1
+    return code
