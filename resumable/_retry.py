@@ -19,6 +19,7 @@ from tenacity import AsyncRetrying, BaseRetrying, RetryCallState, nap
 
 from ._errors import InputChangedError, RateLimitExhausted, StaleCheckpointError, StateEncodeError
 from ._runtime import signals
+from ._text import shortened
 
 _FINAL = (RateLimitExhausted, StaleCheckpointError, StateEncodeError, InputChangedError)
 """The next attempt would raise these again."""
@@ -115,8 +116,7 @@ def _cause(retry_state: RetryCallState) -> str:
         error = error.__cause__ or error.__context__ or error
     if error is not None:
         return type(error).__name__
-    text = repr(retry_state.outcome.result()) if retry_state.outcome is not None else "nothing"
-    return f"result {text if len(text) <= 40 else text[:37] + '...'}"
+    return f"result {shortened(retry_state.outcome.result(), 40)}" if retry_state.outcome is not None else "nothing"
 
 
 def _error(retry_state: RetryCallState) -> BaseException | None:

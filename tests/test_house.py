@@ -62,7 +62,7 @@ GROUND_FLOOR = 20
 """So many names may stand in the package's own folder."""
 
 PURE = (
-    *("_errors", "_json", "_models", "_strategies", "_text", "_engine.session"),
+    *("_errors", "_json", "_models", "_strategies", "_engine.session", "_text.secrets", "_text.words"),
     *("_durable.changes", "_durable.frozen", "_report.forecast", "_report.messages"),
     *("_format.document", "_format.journal", "_format.migrations", "_format.sections", "_format.typed"),
     *("_loops.by_key", "_loops.by_position", "_loops.fingerprint", "_loops.out_of_order", "_loops.place"),
@@ -102,7 +102,7 @@ IMPURE = frozenset(
     {"asyncio", "fcntl", "http", "io", "multiprocessing", "select", "shutil", "signal", "socket", "ssl", "subprocess"}
     | {"tempfile", "threading", "time", "urllib.request"}
 )
-HARMLESS = {"_text": {"subprocess"}}
+HARMLESS = {"_text.words": {"subprocess"}}
 """It quotes as ``subprocess`` does, and starts nothing."""
 PURE_OS = {"PathLike", "fspath", "name", "path", "sep"}
 WHO_KNOWS = {

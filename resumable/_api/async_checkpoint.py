@@ -34,9 +34,16 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
+        try:
+            self._event_loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "`async with checkpointed(...)` and an async @resumable need asyncio or uvloop, and neither runs "
+                "here. On trio and others, use the plain `with checkpointed(...)` in a thread of its own, as "
+                "trio.to_thread.run_sync starts"
+            ) from None
         self._turn = asyncio.Lock()
         self._task = asyncio.current_task()
-        self._event_loop = asyncio.get_running_loop()
         self._was_cancelled = False
 
     async def tick(self, items: int = 1) -> None:

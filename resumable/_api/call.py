@@ -83,9 +83,10 @@ class ResumableFunction:
         args = (*receivers, *args)
         bound = self.signatures.bind(args, kwargs, self.name)
         asked, ignore = self.settings.operation_id, self.settings.ignore
+        operation_id = operation_id_for(asked, bound, name=self.name, ignore=ignore)
         block: checkpointed[Any] = checkpointed(
-            operation_id_for(asked, bound, name=self.name, ignore=ignore),
-            arguments=encodable_arguments(asked, bound, ignore=ignore),
+            operation_id,
+            arguments=encodable_arguments(asked, bound, ignore=ignore, salt=operation_id),
             **self.settings.options,
         )
         call = _Call(self, wrapped, len(receivers), args, kwargs, bound)
@@ -106,7 +107,7 @@ class ResumableFunction:
             return call.ended(checkpoint, await started if inspect.isawaitable(started) else started)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class _Call:
     """One call, which may be attempted several times. The first *receivers* of *args* are bound to *wrapped*."""
 

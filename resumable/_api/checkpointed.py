@@ -48,7 +48,7 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         state: The type of ``cp.state``, which can be made without arguments: a dataclass, ``msgspec.Struct`` or
             pydantic model. A dict by default.
         auto_cleanup: Whether a clean exit removes the checkpoint; else ``$CHECKPOINT_AUTO_CLEANUP``, else True.
-        arguments: Plain JSON that must not change between runs.
+        arguments: Plain JSON that must not change between runs. Secrets among it are not written down, and may change.
         on_exhausted: What to do when the API's quota, as :meth:`Checkpoint.observe` knows it, is used up: save and
             ``"wait"`` until it is fresh, save and ``"raise"`` RateLimitExhausted, or what a callable answers.
         progress: True shows a bar on stderr (rich where it is installed, else a plain line), or a line every 30
@@ -62,6 +62,7 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         CheckpointBusyError: On entry: another process works on this operation.
         CheckpointCorruptError: On entry: what is stored cannot be used; nothing was changed.
         InputChangedError: On entry: the checkpoint was made with other arguments, or another state type.
+        RuntimeError: On entry: ``async with`` in a program that does not run on asyncio or uvloop, such as one on trio.
     """
 
     def __init__(

@@ -13,15 +13,13 @@ from typing import Any
 import msgspec
 
 from .._json import decode
+from .._text import HIDDEN, hidden, hide, names_secret
 
 OperationId = str | Callable[..., str] | None
 """A template with fields from the call's arguments, a callable that takes them, or None: a digest of them."""
 
 KEPT_WHOLE_BYTES = 1000
 """An argument with longer JSON is kept as a digest: each save writes it again."""
-_SECRETS = frozenset(
-    {"token", "password", "passwd", "passphrase", "secret", "credential", "credentials", "apikey", "authorization"}
-)
 _RECEIVERS = frozenset({"self", "cls", "mcs"})
 _LEFT_OUT = object()
 
@@ -68,15 +66,28 @@ def operation_id_for(
 
     Raises:
         TypeError: A callable returned no str, or an argument has no digest.
+        ValueError: It would hold a secret: by the name of a field of the template, or by how it looks.
     """
-    if isinstance(operation_id, str):
-        return operation_id.format_map(bound.arguments)
     if operation_id is None:
         return _digested(name, bound.arguments, ignore)
-    made: object = operation_id(*bound.args, **bound.kwargs)
+    if isinstance(operation_id, str):
+        _refuse_secrets(operation_id, bound.arguments, name)
+        made: object = operation_id.format_map(bound.arguments)
+    else:
+        made = operation_id(*bound.args, **bound.kwargs)
     if not isinstance(made, str):
         raise TypeError(f"operation_id must return a str, not {type(made).__name__}")
+    if (shown := hidden(made)) != made:
+        raise ValueError(f"{name}: the operation_id {shown!r} would hold a secret, and is written down and shown")
     return made
+
+
+def _refuse_secrets(template: str, arguments: Mapping[str, Any], name: str) -> None:
+    for field in _fields(template):
+        called = re.findall(r"[^].[]*[^].[\d][^].[]*", field)[-1]  # the last part that is no number
+        value = Formatter().get_field(field, (), arguments)[0]
+        if hide(called, value) == HIDDEN if names_secret(called) else hidden(str(value)) != str(value):
+            raise ValueError(f"{name}: {{{field}}} holds a secret, and an operation_id is written down and shown")
 
 
 def name_of(function: Any) -> str:
@@ -93,7 +104,11 @@ def name_of(function: Any) -> str:
 
 
 def _digested(name: str, arguments: Mapping[str, Any], ignore: Collection[str]) -> str:
-    plain = {parameter: _plain(value) for parameter, value in arguments.items() if _tells(parameter, ignore)}
+    plain = {
+        parameter: hide(parameter, _plain(value))
+        for parameter, value in arguments.items()
+        if _tells(parameter, value, ignore)
+    }
     for unknown in (parameter for parameter, value in plain.items() if value is _LEFT_OUT):
         raise TypeError(
             f"{name}: the argument {unknown!r} ({type(arguments[unknown]).__name__}) cannot be told by its value; "
@@ -103,31 +118,31 @@ def _digested(name: str, arguments: Mapping[str, Any], ignore: Collection[str]) 
 
 
 def encodable_arguments(
-    operation_id: OperationId, bound: inspect.BoundArguments, *, ignore: Collection[str] = ()
+    operation_id: OperationId, bound: inspect.BoundArguments, *, ignore: Collection[str] = (), salt: str = ""
 ) -> dict[str, Any]:
-    """The arguments that must not change when the operation is resumed, as plain JSON.
+    """The arguments that must not change when the operation is resumed, as plain JSON without secrets.
 
     Left out are the receiver, *ignore*, arguments that the id tells already, secrets by their names, and values
-    without stable JSON. A long value becomes a digest.
+    without stable JSON. A long value becomes a digest; so does what may be a secret, keyed with *salt*.
     """
     if operation_id is None:
         return {}
     fields = _fields(operation_id) if isinstance(operation_id, str) else ()
     known = {re.split(r"[.\[]", field, maxsplit=1)[0] for field in fields} | set(ignore)
-    kept = {name: _kept(value) for name, value in bound.arguments.items() if _tells(name, known)}
+    kept = {name: _kept(name, value, salt) for name, value in bound.arguments.items() if _tells(name, value, known)}
     return {name: value for name, value in kept.items() if value is not _LEFT_OUT}
 
 
-def _tells(parameter: str, known: Collection[str]) -> bool:
-    words = parameter.lower()
-    is_secret = not _SECRETS.isdisjoint(words.split("_")) or words.endswith("api_key")
-    return parameter not in known and parameter not in _RECEIVERS and not is_secret
+def _tells(parameter: str, value: Any, known: Collection[str]) -> bool:
+    is_left_out = parameter in known or parameter in _RECEIVERS
+    return not is_left_out and not (names_secret(parameter) and hide(parameter, value) == HIDDEN)
 
 
-def _kept(value: Any) -> Any:
+def _kept(name: str, value: Any, salt: str) -> Any:
     plain = _plain(value)
     if plain is _LEFT_OUT:
         return plain
+    plain = hide(name, plain, salt)
     encoded = msgspec.json.encode(plain)
     if len(encoded) <= KEPT_WHOLE_BYTES:
         return plain

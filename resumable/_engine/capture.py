@@ -27,7 +27,7 @@ from .._loops.map.map_loop import Failed
 from .._loops.registry import LoopRegistry, opening
 from .._models import CheckpointMetadata, as_stored, check_metadata
 from .._runtime.clock import Instant
-from .._text import resume_command
+from .._text import hidden_in_line, resume_command
 from ..stores.defaults import directory_to_name
 from .moment import CapturedLoops, Cut
 from .options import Options, Ticker
@@ -269,6 +269,8 @@ class Parts:
             pid=os.getpid(),
             command=resume_command(sys.orig_argv, is_windows=sys.platform == "win32") or None,
         )
+        for earlier in self.saved.history:
+            earlier.command = hidden_in_line(earlier.command) if earlier.command else None
         self.saved.history = [*self.saved.history[-_RUNS_KEPT:], run]
         return run
 

@@ -13,7 +13,7 @@ from .._errors import InputChangedError
 from .._json import check, decode, encode
 from .._runtime.clock import Clock, system_clock
 from .._strategies import SaveStrategy
-from .._text import command_for, shortened
+from .._text import command_for, hide, is_digest, shortened
 from ..stores import CheckpointStore
 from .quota import OnExhausted, check_policy
 
@@ -65,7 +65,10 @@ class Options:
         _retry.check_policy(self.retry)
         check_policy(self.on_exhausted)
         if self.arguments is not None:
-            self.arguments = _as_they_come_back(self.arguments)
+            self.arguments = self._hidden(_as_they_come_back(self.arguments))
+
+    def _hidden(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: hide(name, value, self.operation_id) for name, value in arguments.items()}
 
     def check_arguments(self, saved: Mapping[str, Any]) -> None:
         """Compare the arguments with the *saved* ones, as far as both are known.
@@ -73,23 +76,27 @@ class Options:
         Raises:
             InputChangedError: They differ.
         """
-        arguments = self.arguments or {}
+        arguments, saved = self.arguments or {}, self._hidden(saved)  # an earlier release wrote them down as they were
         changed = {n: v for n, v in arguments.items() if n in saved and saved[n] != v}
         if changed:
             names = ", ".join(repr(name) for name in changed) + ","
             field = next(iter(changed))
             raise InputChangedError(
                 self.operation_id,
-                [
-                    f"{name} was {shortened(saved[name], 80)}, is {shortened(value, 80)}"
-                    for name, value in changed.items()
-                ],
+                [_difference(name, saved[name], value) for name, value in changed.items()],
                 [
                     f"two operations:  put {{{field}}} into the operation_id",
                     f"it does not matter:  ignore_arguments=({names}), or leave it out of arguments=",
                     f"start over:  {command_for('rm', self.operation_id)}",
                 ],
             )
+
+
+def _difference(name: str, saved: Any, value: Any) -> str:
+    before, now = shortened(saved, 80), shortened(value, 80)
+    if before == now or is_digest(value):
+        return f"{name} is not what it was; it may be a secret, and is not shown"
+    return f"{name} was {before}, is {now}"
 
 
 def _as_they_come_back(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from .._text import hidden
 from . import values
 
 SHOWN_LETTERS = 80
 """This much of an item's repr is kept, to say what changed."""
 
+_LONGEST_SECRET = 4096
 _STRIDE = 4096
 _MANY_SAMPLES = 40
 _LASTING = (str, int, float, complex, bytes, os.PathLike, type(None))
@@ -114,11 +116,12 @@ def roll(rolled: str, digest: str) -> str:
 
 
 def show(item: object) -> str:
-    """Give the repr on one line of at most 80 letters; never raises."""
+    """Give the repr on one line of at most 80 letters, without secrets; never raises."""
     try:
-        text = " ".join(values.stable_repr(item).split())
+        text = values.stable_repr(item)
     except values.ValuelessError as error:
         text = f"<{error}>"
+    text = hidden(" ".join(text.split())[: SHOWN_LETTERS + _LONGEST_SECRET])
     return text if len(text) <= SHOWN_LETTERS else text[: SHOWN_LETTERS - 1] + "…"
 
 

@@ -11,6 +11,7 @@ from .._format.sections import Sections
 from .._json import encode
 from .._loops.by_key import count_in_ranges
 from .._models import CheckpointData
+from .._text import hidden
 
 _KINDS = {str: "text", bool: "true or false", int: "number", float: "number", list: "list", dict: "dict"}
 
@@ -71,7 +72,7 @@ def _loop(name: str, place: Mapping[str, Any]) -> LoopPlace:
 def failed_in(sections: Sections) -> list[FailedItem]:
     """The items that were given up, loop by loop, in the order in which they failed."""
     failed = sections.failed or {}
-    return [FailedItem(loop, key, text) for loop, pairs in failed.items() for key, text in dict(pairs).items()]
+    return [FailedItem(loop, key, hidden(text)) for loop, pairs in failed.items() for key, text in dict(pairs).items()]
 
 
 def state_keys_in(state: Mapping[str, Any], sections: Sections) -> list[StateKey]:

@@ -11,6 +11,7 @@ from .._errors import CheckpointCorruptError, StoreError
 from .._format.restore import instant
 from .._format.sections import Run, read_summary
 from .._models import CheckpointMetadata
+from .._text import hidden_in_line
 from ..stores import CheckpointStore, Entry, Holder
 from .scan import Facts, entry_of, read_facts
 
@@ -141,6 +142,8 @@ def summary_from(facts: Facts, entry: Entry) -> Summary:
     """Where the operation of *entry* stands, as its checkpoint tells."""
     sections, metadata = facts.sections, facts.metadata
     history = _with_current_run(sections.history, entry.holder)
+    for run in history:
+        run.command = hidden_in_line(run.command) if run.command else None  # an earlier release wrote it down as it was
     processed, total = metadata.processed_items, _total(metadata)
     failed = sum(map(len, (sections.failed or {}).values()))
     state: State = _state_of(history, failed) if entry.holder is None else "running"

@@ -527,3 +527,16 @@ async def test_what_changes_while_a_save_waits_for_the_disk_is_in_the_next_one(
     found = CheckpointManager(tmp_path).load_checkpoint("job")
     assert found is not None
     assert found.state["files"] == expected
+
+
+def test_other_event_loops_are_told_what_is_needed(manager: CheckpointManager) -> None:
+    """On trio or curio, coroutines are driven by other loops; asyncio's own words would not say what to do."""
+
+    async def job() -> None:
+        async with checkpointed("crawl", manager=manager):
+            pass
+
+    with pytest.raises(RuntimeError, match="need asyncio or uvloop"):
+        job().send(None)
+
+    assert not list(manager.store.list())

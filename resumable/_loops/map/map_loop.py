@@ -8,6 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from typing import Any, TypeVar, cast
 
 from ..._runtime.boundary import HeldBack, of_worker
+from ..._text import hidden
 from .. import sources
 from ..by_key import KeyLedger
 from ..by_position import ItemKey, Saved
@@ -15,6 +16,9 @@ from ..loop import Loop, LoopOwner, mapped_item
 from ..out_of_order import OutOfOrderLedger
 
 AnyOrderLedger = KeyLedger | OutOfOrderLedger
+
+_LONGEST_TEXT = 5000
+"""So much of an error's text is looked at."""
 
 
 class Failed:
@@ -62,9 +66,9 @@ class Failed:
 
 
 def error_text(error: BaseException) -> str:
-    """``ValueError: what it says``, on one line of at most 500 letters; never raises."""
+    """``ValueError: what it says``, on one line of at most 500 letters, without secrets; never raises."""
     try:
-        text = " ".join(f"{type(error).__name__}: {error}".split())
+        text = f"{type(error).__name__}: {hidden(' '.join(str(error)[:_LONGEST_TEXT].split()))}"
     except Exception:
         text = type(error).__name__
     return text[:500].encode("utf-8", "replace").decode()

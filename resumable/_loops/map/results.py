@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 import tenacity
 
 from ..._retry import Saver, check_policy, reason
+from ..._text import shortened
 from ..by_position import ItemKey
 from ..loop import Items_co, LoopOwner
 from .calls import LIMITS
@@ -98,7 +99,7 @@ class ResultHandler(Generic[Owner]):
         """An item failed for good: yield what the body is to see of it."""
         self.observe(error)
         if self.settings.on_error == "raise":
-            error.add_note(f"resumable: at item {item!r:.80}")
+            error.add_note(f"resumable: at item {shortened(item, 80)}")
             raise error
         if self.settings.on_error == "collect":
             self.loop.drop(key)

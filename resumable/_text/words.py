@@ -1,4 +1,4 @@
-"""Text for people: durations, times and speeds in words, and names and commands that steer no shell or terminal.
+"""Durations, times and speeds in words, and names and commands that steer no shell or terminal.
 
 Pure: text from values. The caller gives local times.
 """
@@ -11,6 +11,8 @@ import shlex
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from .secrets import hidden, hidden_in_command
+
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _LONGEST = 365 * _DAY
 _TAKES_VALUE = "WX"
@@ -18,6 +20,8 @@ _STARTS_PROGRAM = "cm"
 _NOT_REPEATABLE = frozenset(
     {"ipykernel", "ipykernel_launcher", "ipython", "ipython3", "IPython", "jupyter-lab", "jupyter-notebook", "idlelib"}
 )
+_LONGEST_SECRET = 4096
+"""What is shown of a text is looked at so far beyond its end: half a secret would not be known for one."""
 _CHILD = "from multiprocessing."
 """The code of a worker process begins so."""
 
@@ -93,8 +97,8 @@ def later(at: datetime, seconds: float) -> datetime | None:
 
 
 def shortened(value: object, limit: int = 60) -> str:
-    """How Python shows *value*, in *limit* characters at most."""
-    text = repr(value)
+    """How Python shows *value*, without secrets, in *limit* characters at most."""
+    text = hidden(repr(value)[: limit + _LONGEST_SECRET])
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
@@ -139,12 +143,15 @@ def _escaped(character: str) -> str:
 def resume_command(argv: Sequence[str], *, is_windows: bool = False) -> str:
     """The command line that runs this program again; "" if there is none, for example in a notebook.
 
+    Secrets in it are replaced by ``***``.
+
     Args:
         argv: ``sys.orig_argv``.
     """
     program = _program(argv)
     if not program or _is_not_repeatable(program):
         return ""
+    argv = hidden_in_command(argv)
     if is_windows:
         import subprocess
 

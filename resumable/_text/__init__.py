@@ -1,0 +1,45 @@
+"""Text for people: words, numbers and commands, and nothing in them that is a secret.
+
+``words`` has durations, times and speeds in words, and names and commands that steer no shell or terminal. ``secrets``
+tells what must not be written down or shown, in texts, command lines and arguments.
+"""
+
+from .secrets import HIDDEN, hidden, hidden_in_command, hidden_in_line, hide, is_digest, names_secret
+from .words import (
+    ago,
+    argument,
+    at_most,
+    clock_time,
+    command_for,
+    countdown,
+    duration,
+    later,
+    printable,
+    quoted,
+    resume_command,
+    shortened,
+    speed,
+)
+
+__all__ = [
+    "HIDDEN",
+    "ago",
+    "argument",
+    "at_most",
+    "clock_time",
+    "command_for",
+    "countdown",
+    "duration",
+    "hidden",
+    "hidden_in_command",
+    "hidden_in_line",
+    "hide",
+    "is_digest",
+    "later",
+    "names_secret",
+    "printable",
+    "quoted",
+    "resume_command",
+    "shortened",
+    "speed",
+]
