@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import operator
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from .._json import check_unicode
 from .._text import shortened
 from . import fingerprint
 from .by_position import ItemKey, Ledger, Saved, opened
 
+T = TypeVar("T")
 _log = logging.getLogger("resumable")
 
 
@@ -28,6 +29,7 @@ class KeyLedger(Ledger):
 
     def __init__(self, operation_id: str, items: Any, saved: Saved | None, key: Callable[[Any], Any] | str) -> None:
         self._key_of = key_function(key)
+        self._field = key if isinstance(key, str) else None
         self._items = items
         # Append-only, so that a save in another thread can copy it at any moment.
         self._order = keys_from(opened(operation_id, saved, "key"))
@@ -48,13 +50,30 @@ class KeyLedger(Ledger):
 
     def offer(self, item: Any) -> bool:
         """Look at the next *item*; False if its key is done. Else the key stands next in order, and counts later."""
-        key = self._key(item)
-        if key in self._known:
-            self._note_met(key)
-            return False
-        self._known.add(key)
-        self._order.append(key)
-        return True
+        return any(True for _ in self.offered((item,)))
+
+    def offered(self, items: Iterable[T]) -> Generator[T]:
+        known, earlier, learn, append = self._known, self._earlier, self._known.add, self._order.append
+        key_of, again = self._key_of, self._key_of
+        of_other_kinds: tuple[type[Exception], ...] = ()
+        for item in items:
+            if key_of is again and self._field is not None:
+                key_of, of_other_kinds = getter(self._field, item), (TypeError, AttributeError)
+            try:
+                key = key_of(item)
+            except of_other_kinds:  # a mapping among objects, or the other way round
+                key = again(item)
+            kind = type(key)
+            if kind is not int and (kind is not str or not key.isascii()):
+                key = _plain_key(key)
+            if key not in known:
+                learn(key)
+                append(key)
+                yield item
+            elif key in earlier:
+                earlier.discard(key)
+            else:
+                self._note_met(key)
 
     def hand_out(self, item: Any) -> ItemKey | None:
         """Give the key of an *item* that is to be worked on; None if it is done, or handed out already."""
@@ -132,6 +151,13 @@ def key_function(key: Callable[[Any], Any] | str) -> Callable[[Any], Any]:
     if isinstance(key, str):
         return lambda item: item[key] if isinstance(item, Mapping) else getattr(item, key)
     raise TypeError(f"key must be a function or the name of a field or attribute, not {key!r}")
+
+
+def getter(field: str, item: Any) -> Callable[[Any], Any]:
+    """What looks up *field* of things such as *item*, in C."""
+    if isinstance(item, Mapping):
+        return operator.itemgetter(field)
+    return operator.attrgetter(field) if "." not in field else key_function(field)
 
 
 def _plain_key(key: Any) -> ItemKey:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TypeVar
 
 from .._errors import InputChangedError
 from .._text import command_for
@@ -15,6 +15,7 @@ from . import fingerprint as _fingerprint
 from . import sources
 from .fingerprint import Sample, Samples
 
+T = TypeVar("T")
 Fingerprint = Literal["sampled", "full"] | None
 ItemKey = str | int
 """What identifies an item within its input: its key, or its position."""
@@ -114,6 +115,13 @@ class PositionLedger(Ledger):
             self._roll(item)
         self._offered = position + 1
         return True
+
+    def offered(self, items: Iterable[T]) -> Generator[T]:
+        """Give out *items*, and look at each, in a Python step."""
+        offer = self.offer
+        for item in items:
+            if offer(item):
+                yield item
 
     def see_ahead(self, items: Sequence[Any], position: int, count: int) -> None:
         """Sample the *count* items from *position* of this run on, before any of them is given out."""

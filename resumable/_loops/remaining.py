@@ -117,7 +117,7 @@ class Remaining(Loop[T], Iterator[T]):
             self._owner.register(self)
             self._passing = passing
             if self._check_left_out is not None:
-                self._note_left_out(sum(1 for _ in self._offered()))
+                self._note_left_out(sum(1 for _ in self._ledger.offered(self._source)))
                 self.end()
         elif not self.is_finished:
             if any(map(sources.is_dead, self._witnesses)):
@@ -135,13 +135,6 @@ class Remaining(Loop[T], Iterator[T]):
         if isinstance(self._ledger, PositionLedger) and not sources.is_indexed(self._items):
             self._ledger.check_passing(self._source)
 
-    def _offered(self) -> Iterator[T]:
-        """Let the ledger look at each item, in a Python step."""
-        offer = self._ledger.offer
-        for item in self._source:
-            if offer(item):
-                yield item
-
 
 class PassingRemaining(Remaining[T]):
     """Items pass in C, in rounds between two check-ins."""
@@ -154,7 +147,7 @@ class PassingRemaining(Remaining[T]):
         self._sampled: PositionLedger | None = None
         self._looked_at: Iterator[T] = self._source
         if not isinstance(ledger, PositionLedger) or ledger.is_full:
-            self._looked_at = self._offered()
+            self._looked_at = self._ledger.offered(self._source)
         elif ledger.is_sampled:
             self._sampled = ledger
 
@@ -225,7 +218,7 @@ class SteppingRemaining(Remaining[T]):
     def _steps(self) -> Generator[T]:
         self._skip()
         left = 0
-        for item in self._offered():
+        for item in self._ledger.offered(self._source):
             while left <= 0 or not self.flags:
                 self.flags = [True]
                 self._check_thread()
