@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import gc
 import io
+import json
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from typing import Any
 
 from tqdm import tqdm
@@ -22,6 +24,8 @@ from resumable._runtime.boundary import Boundary
 
 ITEMS = 1_000_000
 ROUNDS = 9
+KEYED = 200_000
+MOST_BY_KEY, MOST_DONE_NS = 3, 200
 TARGETS = {"list": 0.2, "generator": 0.35}
 
 
@@ -99,10 +103,49 @@ def per_item() -> bool:
     return is_good
 
 
-def by_key() -> None:
+def seen_by_hand(items: Iterable[Any], key: Callable[[Any], Any]) -> None:
+    seen = set()
+    for item in items:
+        name = key(item)
+        if name in seen:
+            continue
+        seen.add(name)
+
+
+def by_key() -> bool:
+    """With keys, beside a set by hand: a new item, and one that is done."""
     owner = WakingOwner()
-    ns = overheads(range, {"by key": lambda items: remaining(items, owner, name="bench", key=int)})
-    print(f"\nby key: {ns['by key']:.0f} ns an item")
+    numbers = [{"id": number} for number in range(KEYED)]
+    texts = [{"id": f"item {number:06d}"} for number in range(KEYED)]
+    kinds: dict[str, tuple[list[Any], Any, Callable[[Any], Any]]] = {
+        "key='id', int": (numbers, "id", lambda item: item["id"]),
+        "key='id', str": (texts, "id", lambda item: item["id"]),
+        "key=lambda": (numbers, lambda item: item["id"], lambda item: item["id"]),
+        "key=itemgetter": (numbers, itemgetter("id"), itemgetter("id")),
+    }
+    print(f"\n{'':<16} {'by hand ns':>10} {'ours ns':>8} {'ratio':>6} {'done ns':>8}")
+    is_good = True
+    for name, (items, key, by_hand) in kinds.items():
+        first = remaining(items, owner, name="bench", key=key)
+        deque(first, maxlen=0)
+        saved = json.loads(json.dumps(first.to_dict()))
+        ns = {"hand": 1e9, "ours": 1e9, "done": 1e9}
+        for _ in range(ROUNDS):
+            ns["hand"] = min(ns["hand"], ns_of(lambda: seen_by_hand(items, by_hand)))  # noqa: B023
+            for case, form in (("ours", None), ("done", saved)):
+                loop = remaining(items, owner, name="bench", key=key, saved=form)
+                ns[case] = min(ns[case], ns_of(lambda: deque(loop, maxlen=0)))  # noqa: B023
+        ratio = ns["ours"] / ns["hand"]
+        is_good &= ratio <= MOST_BY_KEY and ns["done"] <= MOST_DONE_NS
+        print(f"{name:<16} {ns['hand']:10.0f} {ns['ours']:8.0f} {ratio:6.2f} {ns['done']:8.0f}")
+    return is_good
+
+
+def ns_of(work: Callable[[], object]) -> float:
+    gc.collect()
+    began = time.perf_counter_ns()
+    work()
+    return (time.perf_counter_ns() - began) / KEYED
 
 
 def resumed() -> None:
@@ -124,7 +167,7 @@ def resumed() -> None:
 def main() -> int:
     gc.collect()
     is_good = per_item()
-    by_key()
+    is_good &= by_key()
     resumed()
     return 0 if is_good else 1
 

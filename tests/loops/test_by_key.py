@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -57,6 +58,30 @@ def test_a_set_with_a_key_is_welcome() -> None:
 
 def test_a_key_may_name_an_attribute() -> None:
     assert [item.real for item in loop_over([1, 2], key="real")] == [1, 2]
+
+
+def test_a_key_may_name_a_field_of_some_items_and_an_attribute_of_others() -> None:
+    """The first item tells how to look; one of another kind is looked at in its own way."""
+    thing = SimpleNamespace(id="c")
+
+    assert list(loop_over([{"id": "a"}, thing, {"id": "ä"}], key="id")) == [{"id": "a"}, thing, {"id": "ä"}]
+    assert list(loop_over([thing, {"id": "a"}], key="id")) == [thing, {"id": "a"}]
+    with pytest.raises(KeyError, match="id"):
+        list(loop_over([{"id": "a"}, {"name": "b"}], key="id"))
+    with pytest.raises(AttributeError, match="id"):
+        list(loop_over([thing, 5], key="id"))
+
+
+def test_a_key_function_that_fails_is_called_once() -> None:
+    calls = []
+
+    def key(item: int) -> str:
+        calls.append(item)
+        raise TypeError("no key")
+
+    with pytest.raises(TypeError, match="no key"):
+        next(loop_over([1, 2], key=key))
+    assert calls == [1]
 
 
 @pytest.mark.parametrize("key", [float, lambda item: None, lambda item: (item,), bool])
