@@ -1,8 +1,8 @@
 """What is saved with a checkpoint and knows what changed in it.
 
 Read ``collection`` first: a save begins with each collection's change, then commits or rolls back. The collections are
-``dict``, ``set`` and ``log``; ``frozen`` and ``aliases`` see to it that no change is missed, ``changes`` is how they
-are written and put onto the last snapshot. ``sink`` is an output file, brought to the disk before the save;
+``dict``, ``set`` and ``log``; ``frozen``, ``aliases`` and ``below`` see to it that no change is missed, ``changes`` is
+how they are written and put onto the last snapshot. ``sink`` is an output file, brought to the disk before the save;
 ``sink_file`` opens it where the checkpoint says, unless the ``claim`` of another operation stands. ``keyed`` is how
 dict and set leave out what an unfinished item wrote.
 """

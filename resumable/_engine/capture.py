@@ -293,6 +293,9 @@ class Parts:
         state = self.state.copy() if is_dict else self._plain_state(wholly=wholly)
         parts, collections = encode_state(state, self._checker, wholly=wholly)
         self.is_proven = self.is_proven or self.has_done
+        if is_last:
+            for collection in collections.values():
+                collection.look_at_all()
         self.cut.keep_only([*collections.values(), *self.sinks.opened.values()])
         run = self._run or self._begin_run()
         run.ended, run.items, run.reason = at.isoformat(timespec="seconds"), values["processed_items"], decision.reason
