@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import httpx
 
-from resumable import checkpointed, every, rate_limit_below
+from resumable import checkpointed
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("repo", nargs="?", help="owner/name")
@@ -32,8 +32,7 @@ def get(path: str) -> httpx.Response:
     return client.get(f"/repos/{options.repo}/{path}").raise_for_status()
 
 
-strategy = every(minutes=5) | every(items=1000) | rate_limit_below(0.2)
-with checkpointed(f"fetch_{options.repo}", strategy, progress=True) as cp:
+with checkpointed(f"fetch_{options.repo}", progress=True) as cp:
     # The commit is part of the state, so that a resumed run lists the same files.
     commit = cp.state.setdefault("commit", get("commits/HEAD").json()["sha"])
     tree = get(f"git/trees/{commit}?recursive=1").json()["tree"]
