@@ -49,7 +49,13 @@ class SaveStrategy(ABC):
     """Decides when to save. Join two with ``|`` (one of them is due) or ``&`` (both are due).
 
     A subclass writes :meth:`should_save`. It should remember nothing: the context tells of the last save.
+
+    Attributes:
+        is_patient: Where a medium is slow, let the loop go on and save later. False: the loop waits for the medium
+            when its saves lie more than 16, or a second, behind.
     """
+
+    is_patient = False
 
     @abstractmethod
     def should_save(self, context: CheckpointContext) -> SaveDecision:
@@ -207,6 +213,7 @@ class CompositeStrategy(_Counting):
             raise ValueError(f"operator must be 'OR' or 'AND', not {self.operator!r}")
         object.__setattr__(self, "strategies", strategies)
         object.__setattr__(self, "operator", operator)
+        object.__setattr__(self, "is_patient", all(strategy.is_patient for strategy in strategies))
 
     def should_save(self, context: CheckpointContext) -> SaveDecision:
         asked = self._with_history(context)
@@ -282,6 +289,8 @@ class AutoStrategy(SaveStrategy):
 
     Sources: J. W. Young, CACM 17(9), 1974; J. T. Daly, FGCS 22(3), 2006.
     """
+
+    is_patient = True
 
     max_overhead: float = 0.01
     max_interval_seconds: float = 300

@@ -22,6 +22,8 @@ R = TypeVar("R")
 
 _MOST_BYTES, _MOST_SAVES, _MOST_SECONDS = 32 << 20, 16, 1.0
 """When more than this is in flight, or since longer, the loop waits for the medium: a strategy's word holds."""
+_MOST_SECONDS_PUT_OFF = 0.5
+"""Less, for what was sent just before it is not stored either."""
 _TOGETHER = 8
 """At most this many saves in one batch, so that the loop soon hears of the first."""
 
@@ -32,10 +34,12 @@ class InFlight(msgspec.Struct):
     Attributes:
         saves: Oldest first.
         bytes: Of their journal records, together.
+        put_off_at: Since when another save is due, which cannot begin before a thread has ended; None: there is none.
     """
 
     saves: deque[Save] = msgspec.field(default_factory=deque)
     bytes: int = 0
+    put_off_at: float | None = None
 
     def add(self, save: Save) -> None:
         """*save* is sent."""
@@ -61,6 +65,18 @@ class InFlight(msgspec.Struct):
         for save in failed:
             save.status = "failed"
         return failed
+
+    def put_off(self) -> None:
+        """Another save is due, and must wait for its turn."""
+        if self.put_off_at is None:
+            self.put_off_at = time.monotonic()
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the loop may go on while a save is put off."""
+        if self.put_off_at is None:
+            return _MOST_SECONDS_PUT_OFF
+        return self.put_off_at + _MOST_SECONDS_PUT_OFF - time.monotonic()
 
     @property
     def is_behind(self) -> bool:

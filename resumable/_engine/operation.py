@@ -39,7 +39,6 @@ _log = logging.getLogger("resumable")
 _FOR_EVER, _MOST_ITEMS = float("inf"), 1 << 30
 _LONG_SECONDS = 1.0
 """A block that took longer has done work that was worth saving."""
-_WHEN_WOKEN = Plan(_FOR_EVER, _FOR_EVER)
 
 
 class Operation:
@@ -267,7 +266,7 @@ class Operation:
         self.is_within = True
         try:
             take = partial(self._capture, decision, is_last=is_last)
-            save = yield from self.writer.save(take, wait=wait)
+            save = yield from self.writer.save(take, wait=wait, is_patient=self.session.strategy.is_patient)
         except BaseException as error:
             for each in self._watching:
                 each.failed(self, error)
@@ -369,12 +368,16 @@ class Operation:
         if plan.seconds <= 0:
             if not self._is_postponed:
                 return 1
-            plan = _WHEN_WOKEN
+            plan = Plan(_FOR_EVER, self._seconds_to_turn())
         seconds = min(plan.seconds, DRAW_SECONDS) if self._watching else plan.seconds
         if seconds < _FOR_EVER:
             self._alarm = self._alarm or Alarm(self.clock, self.wake)
             self._alarm.ring_within(seconds)
         return int(max(1, min(plan.items, _MOST_ITEMS))) if self.parts.is_proven else 1
+
+    def _seconds_to_turn(self) -> float:
+        """How long a save may be put off before the loop waits for the threads, which wake it when they are done."""
+        return _FOR_EVER if self.session.strategy.is_patient else max(0.0, self.writer.in_flight.seconds_left)
 
     # -- close
 

@@ -164,13 +164,15 @@ class Writer:
 
     # -- save
 
-    def save(self, take: Callable[[], Save], *, wait: bool = True) -> Steps[Save | None]:
+    def save(self, take: Callable[[], Save], *, wait: bool = True, is_patient: bool = False) -> Steps[Save | None]:
         """Store what *take* gives; the last checkpoint stands until the new one does.
 
         Args:
             take: Gives the save of this instant. All that may change is encoded or copied before the next step.
             wait: False lets a thread write what is large, or what a remote store takes: ``stored`` or ``failed`` is
-                called when it has. If that cannot begin before a thread has ended what it does, nothing is done.
+                called when it has. If that cannot begin before a thread has ended what it does, nothing is done, for
+                half a second at most; after that it waits for the thread.
+            is_patient: Without *wait*: it is better put off, however long, than that the loop waits for a slow medium.
 
         Returns:
             The save, stored or sent; None if it was put off until a thread wakes the loop.
@@ -180,13 +182,17 @@ class Writer:
             StoreError: The store failed; nothing counts as saved.
         """
         if self.job is not None:
+            if is_patient and not wait and self.in_flight.is_behind:
+                return None
             yield from self.wait(for_compaction=False) if wait else self._wait_for_room()
         save, is_ready = self._begin(take)
         if not is_ready:
-            if not wait:
+            if not wait and (is_patient or self.in_flight.seconds_left > 0):
+                self.in_flight.put_off()
                 return None
             yield from self.wait()  # everything is to be written, and one writer at a time
             save, _ = self._begin(take)
+        self.in_flight.put_off_at = None
         try:
             yield from save.first
             yield from self._write(save, wait=wait)
