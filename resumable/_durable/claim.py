@@ -88,12 +88,15 @@ class Claim:
     @property
     def rival(self) -> Record | None:
         """Another operation whose resume will cut the file; None if there is none."""
+        record = self._record
+        return None if record.is_void or self._is_ours else record
+
+    @property
+    def _is_ours(self) -> bool:
         record, owner = self._record, self._owner
-        is_ours = record.token == self._saved_token or (record.operation_id, record.location) == (
-            owner.operation_id,
-            owner.location,
-        )
-        return None if is_ours or record.is_void else record
+        if record.token == self._saved_token:
+            return True
+        return (record.operation_id, record.location) == (owner.operation_id, owner.location)
 
     @property
     def is_lost(self) -> bool:
@@ -107,18 +110,18 @@ class Claim:
             OSError: The medium fails.
         """
         record, owner = self._record, self._owner
-        if not owner.location and not record.token:
-            return
         if record.token and record.token == self._saved_token:
             self.token = record.token
             return
         lost = [token for token in record.lost if token != self._saved_token]
-        if record.token:
+        if record.token and not self._is_ours:
             lost.append(record.token)
+        if not owner.location and not lost:
+            return
         token = os.urandom(8).hex() if owner.location else ""
         new = Record(token, owner.operation_id, owner.location, owner.file, owner.directory, lost[-_LOST_KEPT:])
         try:
-            disk.replace(self.path, [msgspec.json.encode(new)])
+            self._write(new)
         except OSError as error:
             if error.errno not in _CANNOT_NOTE:
                 raise
@@ -130,6 +133,16 @@ class Claim:
             )
             return
         self._record, self.token = new, token
+
+    def _write(self, record: Record) -> None:
+        text = msgspec.json.encode(record)
+        if record.lost:
+            disk.replace(self.path, [text])
+            return
+        # No file beside it that a kill could leave: a torn record is none, and no row is written before a whole one.
+        disk.unlink(self.path)
+        with disk.removed_on_error(self.path):
+            disk.write_new(self.path, [text])
 
     def give_up(self) -> None:
         """Remove the record: a save holds the final end of the file, or the checkpoint is removed."""

@@ -199,7 +199,7 @@ def test_a_directory_in_which_no_file_can_be_made_is_said(
     def refuse(path: Path, chunks: Any) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(disk, "replace", refuse)
+    monkeypatch.setattr(disk, "write_new", refuse)
     with checkpointed("mon", store=MemoryStore()) as cp:
         cp.sink("rows.txt")
         assert caplog.messages == []
