@@ -67,13 +67,14 @@ PURE = (
     *("_format.document", "_format.journal", "_format.migrations", "_format.sections", "_format.typed"),
     *("_loops.by_key", "_loops.by_position", "_loops.fingerprint", "_loops.out_of_order", "_loops.place"),
     *("_loops.sites", "_loops.sources", "_loops.view"),
-    *("ratelimit._budget", "ratelimit._headers", "ratelimit._response", "ratelimit._values"),
+    *("ratelimit._bodies", "ratelimit._budget", "ratelimit._headers", "ratelimit._limits", "ratelimit._meter"),
+    *("ratelimit._refusals", "ratelimit._response", "ratelimit._values"),
 )
 """No clock, file, network or thread."""
 SIDE_DOORS: dict[str, list[str]] = {
     "_api.checkpointed": ["stores._names"],
     "_api.manager": ["stores._names"],
-    "_engine.quota": ["ratelimit._budget", "ratelimit._response"],
+    "_engine.quota": ["ratelimit._meter"],
     "_format.files": ["stores._journal_file", "stores._names"],
     "_loops.map.calls": ["ratelimit._response"],
     "cli._options": ["stores._encrypted"],

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .._durable import Sink
     from .._durable.sink_file import Existing
     from .._engine.options import Options
+    from .._engine.quota import Wait
     from .._loops.by_position import Fingerprint
     from .._loops.map.results import OnError
     from .._loops.remaining import AsyncRemaining
@@ -148,6 +149,37 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.AsyncRetrying:
         """``tenacity.AsyncRetrying(**policy)`` that saves before each sleep. See :meth:`Checkpoint.retrying`."""
         return cast("tenacity.AsyncRetrying", self._retrying(tenacity.AsyncRetrying, policy, reset_on_progress))
+
+    # -- waits before a request
+
+    async def wait_if_exhausted(self) -> None:
+        """Wait here while a quota is used up: for code that asks many times. See :meth:`Checkpoint.wait_if_exhausted`.
+
+        Other tasks go on meanwhile.
+        """
+        await self._sleep_through(self._wait_for())
+
+    async def wait_for(self, host: str = "", *, account: str = "", resource: str = "") -> None:
+        """Say what the next request asks, and wait only if that is used up. See :meth:`Checkpoint.wait_for`."""
+        await self._sleep_through(self._wait_for(host, account, resource))
+
+    async def ready_account(self, host: str, accounts: Iterable[str] = ()) -> str:
+        """The account of *host* that has most of its quota left. See :meth:`Checkpoint.ready_account`."""
+        wait = self._wait_for(host, accounts=accounts)
+        await self._sleep_through(wait)
+        return wait.ready_account()
+
+    async def _sleep_through(self, wait: Wait) -> None:
+        """Sleep without the turn: other tasks tick meanwhile."""
+        try:
+            while True:
+                async with self._turn:
+                    seconds = await run_async(wait.nap())
+                if not seconds:
+                    return
+                await wait.clock.sleep_async(seconds)
+        finally:
+            wait.over()
 
     def _wake(self) -> None:
         super()._wake()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 import tenacity
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .._durable import DurableDict, DurableLog, DurableSet
     from .._engine.operation import Operation
     from .._engine.options import Options
+    from .._engine.quota import Wait
     from .._loops.loop import Loop
     from .._loops.map.map_loop import MapLoop
     from .._models import CheckpointMetadata
@@ -94,10 +95,18 @@ class BaseCheckpoint(Generic[S]):
     # -- what happens in the loop
 
     @overload
-    def observe(self, response: object, /) -> None: ...
+    def observe(self, response: object, /, *, account: str = ...) -> None: ...
     @overload
     def observe(
-        self, /, *, remaining: int, limit: int | None = ..., reset_at: float | None = ..., resource: str = ...
+        self,
+        /,
+        *,
+        remaining: int,
+        limit: int | None = ...,
+        reset_at: float | None = ...,
+        resource: str = ...,
+        host: str = ...,
+        account: str = ...,
     ) -> None: ...
     def observe(
         self,
@@ -108,22 +117,32 @@ class BaseCheckpoint(Generic[S]):
         limit: int | None = None,
         reset_at: float | None = None,
         resource: str = "",
+        host: str = "",
+        account: str = "",
     ) -> None:
         """Learn what is left of the API's quota. What is due because of it is done before the next item.
 
+        A refusal is a quota that is empty until the time that it names; without a time for a minute, twice as long each
+        time that it comes again. The next success ends it. What counts as one, see :mod:`resumable.ratelimit`.
+
         Args:
             response: A response or an error of httpx, requests, aiohttp, urllib3, PyGithub, githubkit or gidgethub,
-                a mapping of headers, or a decoded GraphQL answer. One that says nothing of a quota changes nothing.
+                a mapping of headers, or a decoded body. One that says nothing of a quota changes nothing. A body is
+                looked at only if it was read.
             remaining: Requests that are left, where there is no response to show.
             limit: Requests in a full window.
             reset_at: When the quota is fresh, in seconds since the epoch.
             resource: The quota's name, if the API has several.
+            host: Whose quota it is; a response tells that itself.
+            account: Whose token asked, where the program uses several: a name for it, not the token itself; of what is
+                longer than 24 characters, only a digest is kept. A loop waits for a host once all its accounts are
+                empty.
         """
         if remaining is not None:
             from ..ratelimit import RateLimit
 
-            response = RateLimit(resource, limit, remaining, reset_at)
-        self._operation.observe(response)
+            response = RateLimit(resource, limit, remaining, reset_at, host)
+        self._operation.observe(response, account)
 
     def error(self) -> None:
         """Count an error that the loop survived."""
@@ -204,6 +223,11 @@ class BaseCheckpoint(Generic[S]):
         self._was_woken = True
         self._limit = ALWAYS
         self._operation.parts.loops.wake()
+
+    def _wait_for(self, host: str = "", account: str = "", resource: str = "", accounts: Iterable[str] = ()) -> Wait:
+        """A wait for a request of the program's own; if it names a host, check-ins no longer wait for that."""
+        asked = self._operation.parts.quota.asked(host, account, resource, accounts, is_said=bool(host))
+        return self._operation.wait_for(asked)
 
     # -- for loops, maps and retries
 

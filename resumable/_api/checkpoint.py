@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .._durable import Sink
     from .._durable.sink_file import Existing
     from .._engine.options import Options
+    from .._engine.quota import Wait
     from .._loops.by_position import Fingerprint
     from .._loops.map.results import OnError
     from .._loops.remaining import Remaining
@@ -234,6 +235,61 @@ class Checkpoint(BaseCheckpoint[S]):
             TypeError: The policy is an ``AsyncRetrying``, or a hook of it is an ``async def``.
         """
         return cast("tenacity.Retrying", self._retrying(tenacity.Retrying, policy, reset_on_progress))
+
+    # -- waits before a request
+
+    def wait_if_exhausted(self) -> None:
+        """Wait here while a quota is used up, as the loop does before its next item: for code that asks many times.
+
+        What is ticked is saved first. With ``on_exhausted="raise"`` it raises; a callable is asked.
+
+        Raises:
+            RateLimitExhausted: The quota is used up, and ``on_exhausted`` wants no wait; everything ticked is saved.
+            KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came meanwhile; everything ticked is saved.
+        """
+        self._sleep_through(self._wait_for())
+
+    def wait_for(self, host: str = "", *, account: str = "", resource: str = "") -> None:
+        """Say what the next request asks, and wait only if that is used up. Raises as :meth:`wait_if_exhausted` does.
+
+        From the first call on, the loop itself no longer waits for this *host*: an empty one does not stop the work
+        for another.
+
+        Args:
+            host: Whom the request asks; a URL will do.
+            account: Whose token it sends; by default that of any account of the host.
+            resource: Which of the server's quotas it uses; by default any.
+        """
+        self._sleep_through(self._wait_for(host, account, resource))
+
+    def ready_account(self, host: str, accounts: Iterable[str] = ()) -> str:
+        """The account of *host* that has most of its quota left; while none has any, wait for the first.
+
+        Like :meth:`wait_for`, it says what the next request asks, and raises what that raises.
+
+        Args:
+            host: Whom the request asks; a URL will do.
+            accounts: All that the program has. By default those that :meth:`observe` has heard of.
+
+        Returns:
+            The account's name, as it was given; "" if none is known.
+        """
+        wait = self._wait_for(host, accounts=accounts)
+        self._sleep_through(wait)
+        return wait.ready_account()
+
+    def _sleep_through(self, wait: Wait) -> None:
+        """Sleep without the lock: other threads tick meanwhile."""
+        try:
+            while True:
+                with self._lock:
+                    seconds = run(wait.nap())
+                if not seconds:
+                    return
+                wait.clock.sleep(seconds)
+        finally:
+            with self._lock:
+                wait.over()
 
     def enter_block(self) -> None:
         """For ``checkpointed``: own the operation and restore it. If this raises, nothing is owned or written."""

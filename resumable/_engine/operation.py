@@ -27,13 +27,14 @@ from .._strategies import Plan
 from . import ending
 from .capture import Parts, Save
 from .options import Options, Ticker
-from .quota import wait_if_exhausted
+from .quota import Wait, wait_if_exhausted
 from .session import Decision, Session
 from .writer import Writer
 
 if TYPE_CHECKING:
     from .._models import SaveCosts
     from .._report.forecast import QuotaLook
+    from ..ratelimit._budget import Asked
 
 _log = logging.getLogger("resumable")
 _FOR_EVER, _MOST_ITEMS = float("inf"), 1 << 30
@@ -331,10 +332,16 @@ class Operation:
 
     # -- the API's quota
 
-    def observe(self, response: object) -> None:
+    def observe(self, response: object, account: str = "") -> None:
         """Learn from *response* what is left of the quota; the strategy is asked before the next item."""
-        if self.parts.quota.observe(response, self.session, now=self.clock.utc().timestamp()):
+        now = self.clock.utc().timestamp()
+        if self.parts.quota.observe(response, self.session, now=now, account=account):
             self.wake()
+
+    def wait_for(self, asked: Asked) -> Wait:
+        """A wait for the request that is *asked*; nobody sleeps within it but the caller."""
+        self.check_open()
+        return Wait(self, asked)
 
     # -- stops and plans
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._errors import RateLimitExhausted
-from .._runtime.clock import instant
+from .._runtime.clock import Clock, instant
 from .._runtime.steps import Pause, Steps
 from .session import Session
 
 if TYPE_CHECKING:
     from .._report.forecast import QuotaLook
-    from ..ratelimit._budget import Budget
-    from ..ratelimit._headers import RateLimit
+    from ..ratelimit import RateLimit
+    from ..ratelimit._budget import Asked
+    from ..ratelimit._meter import Meter
     from .operation import Operation
 
 # What reads and keeps quotas is imported when there is one to keep: `import resumable` stays light.
@@ -24,6 +25,7 @@ OnExhausted = Literal["wait", "raise"] | Callable[["RateLimit"], Literal["wait",
 
 _POLL_SECONDS = 0.1
 """How soon a wait notices that it should end."""
+_LEAST_NAP_SECONDS = 0.001
 _MARGIN_SECONDS = 1.0
 """Waited beyond the reset, at most: servers tell it in whole seconds, and their clocks are not ours."""
 _MARGIN_SHARE = 0.02
@@ -45,29 +47,33 @@ class Quota:
 
     Args:
         saved: What :meth:`to_dict` gave in an earlier run.
+
+    Attributes:
+        is_known: Whether there is any.
+        reserve: So many units left are none; -1 while nothing may be waited for.
     """
 
     def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
         self._lock = threading.RLock()  # a signal handler that saves may come in between
-        self._budget = _budget_from(saved) if saved else None
-        self.is_known = self._budget is not None
-        self._longest = 0.0
+        self._known = _meter_from(saved) if saved else None
+        self.is_known = self._known is not None
         self.reserve = 0
+        self._in_flight = 0
 
-    def observe(self, response: object, session: Session, *, now: float) -> bool:
-        """Learn from *response*; whether it told of a quota. *now* is epoch seconds."""
-        from ..ratelimit._response import read_response
+    @property
+    def _meter(self) -> Meter:
+        if self._known is None:
+            self._known = _meter_from(None)
+        return self._known
 
-        limits = read_response(response).limits(now)
-        if not limits:
-            return False
+    def observe(self, response: object, session: Session, *, now: float, account: str = "") -> bool:
+        """Learn from *response* to a request of *account*; whether it told of a quota. *now* is epoch seconds."""
         with self._lock:
-            if self._budget is None:
-                self._budget = _budget_from(None)
-                self.is_known = True
-            self._budget.observe(limits, now)
-            scarcest = self._budget.scarcest(now)
-            self._longest = max(self._longest, *((limit.reset_at or 0.0) - now for limit in limits))
+            overtaken = max(self._in_flight - 1, 0)
+            if not self._meter.observe(response, now=now, account=account, overtaken=overtaken):
+                return False
+            self.is_known = True
+            scarcest = self._meter.scarcest(now)
             # Told within the lock: a thread that is held up here must not tell an older number after a newer one.
             if scarcest is not None and scarcest.remaining is not None:
                 session.observe(scarcest.remaining, scarcest.limit)
@@ -77,15 +83,49 @@ class Quota:
     def margin_seconds(self) -> float:
         """What is waited beyond a reset."""
         # Before anything was observed, as after a resume, nobody knows how short the windows are.
-        return min(_MARGIN_SECONDS, _MARGIN_SHARE * self._longest) if self._longest else _MARGIN_SECONDS
+        longest = self._known.longest if self._known is not None else 0.0
+        return min(_MARGIN_SECONDS, _MARGIN_SHARE * longest) if longest else _MARGIN_SECONDS
 
-    def exhausted(self, *, now: float) -> RateLimit | None:
-        """The quota that must be waited for; None if there is none."""
-        if self._budget is None:
+    def asked(
+        self, host: str = "", account: str = "", resource: str = "", accounts: Iterable[str] = (), *, is_said: bool
+    ) -> Asked:
+        """What the next request asks. *is_said*: check-ins leave the waits for *host* to the program from now on."""
+        with self._lock:
+            asked = self._meter.asked(host, account, resource, accounts)
+            if is_said:
+                self._meter.spare(asked.host)
+                self.is_known = True
+            return asked
+
+    def exhausted(self, *, now: float, asked: Asked | None = None) -> RateLimit | None:
+        """The quota that must be waited for before the request that is *asked*; None if there is none.
+
+        None for *asked* stands for a check-in: it does not know what comes, and keeps the reserve.
+        """
+        if not self.is_known:
             return None
         with self._lock:
-            limit = self._budget.exhausted(now - self.margin_seconds, self.reserve)
-        return limit if limit is not None and limit.reset_at is not None else None
+            at = now - self.margin_seconds
+            if asked is None:
+                return self._meter.exhausted(at, self.reserve, self._meter.anything)
+            return self._meter.exhausted(at, 0, asked)
+
+    def answer(self, limit: RateLimit, policy: OnExhausted, *, now: float) -> Literal["wait", "raise"] | None:
+        """What to do while *limit* is empty. A *policy* that is callable is asked once for each quota and window."""
+        with self._lock:
+            known = self._meter.answer_for(limit, now)
+        if known is not None:
+            return known[0]
+        wish = policy(limit) if callable(policy) else policy
+        answer = wish if wish in ("wait", "raise") else None
+        with self._lock:
+            self._meter.note_answer(limit, answer)
+        return answer
+
+    def ready_account(self, asked: Asked, *, now: float) -> str:
+        """The account that has most left; "" if none is known."""
+        with self._lock:
+            return self._meter.ready_account(now - self.margin_seconds, asked)
 
     def has_room(self, in_flight: int | None, more: int, *, now: float) -> bool:
         """Whether *more* requests are left beyond those *in_flight*. While any are out, check-ins do not wait for it.
@@ -93,6 +133,7 @@ class Quota:
         Args:
             in_flight: None while nothing more is to be asked for.
         """
+        self._in_flight = in_flight or 0
         if in_flight is None:
             self.reserve = -1
             return True
@@ -105,19 +146,19 @@ class Quota:
 
     def _fits(self, requests: int, now: float) -> bool:
         """Whether so many may be out at once where a window begins anew, of which no answer has told yet."""
-        if self._budget is None:
+        if not self.is_known:
             return True
         with self._lock:
-            fresh = self._budget.fresh(now - self.margin_seconds)
+            fresh = self._meter.fresh(now - self.margin_seconds)
         return fresh is None or requests <= fresh
 
     def scarcest(self, *, now: float) -> tuple[RateLimit | None, int]:
         """The quota with the least share left, and how many of its units this operation has used."""
-        if self._budget is None:
+        if not self.is_known:
             return None, 0
         with self._lock:
-            limit = self._budget.scarcest(now)
-            return limit, self._budget.used(limit) if limit is not None else 0
+            limit = self._meter.scarcest(now)
+            return limit, self._meter.used(limit) if limit is not None else 0
 
     def looks(self, *, now: float) -> list[QuotaLook]:
         """The quota with the least share left, as a forecast looks at it; empty if none is known."""
@@ -140,53 +181,97 @@ class Quota:
 
     def to_dict(self) -> dict[str, Any] | None:
         """For the checkpoint, so that the next run waits for what is left of a wait; None if nothing is known."""
-        if self._budget is None:
+        if not self.is_known:
             return None
         with self._lock:
-            return self._budget.to_dict()
+            return self._meter.to_dict()
 
 
-def _budget_from(saved: Mapping[str, Any] | None) -> Budget:
-    from ..ratelimit._budget import Budget
+def _meter_from(saved: Mapping[str, Any] | None) -> Meter:
+    from ..ratelimit._meter import Meter
 
-    return Budget.from_dict(saved)
+    return Meter(saved)
 
 
-def wait_if_exhausted(operation: Operation) -> Steps[None]:
-    """Save and wait, or raise, if the quota is used up.
+class Wait:
+    """One wait for a quota, in naps between which others may have their turn.
 
-    Raises:
-        RateLimitExhausted: If ``on_exhausted`` wants it; everything ticked is saved.
+    Args:
+        asked: What the next request asks; None for a check-in, which has looked at the clock already.
     """
-    quota = operation.parts.quota
-    limit = quota.exhausted(now=operation.instant.epoch) if quota.is_known else None
-    if limit is None or limit.reset_at is None:
-        return
-    policy = operation.options.on_exhausted
-    if operation.session.saves or operation.processed_items > operation.items_before:
-        yield from operation.save(f"Rate-limit: {limit.resource or 'quota'} is used up")
-    answer = policy(limit) if callable(policy) else policy
-    if answer == "raise":
-        raise RateLimitExhausted(limit.reset_at, limit.resource)
-    if answer == "wait":
-        yield from _wait_until(operation, limit.reset_at + quota.margin_seconds, limit)
 
+    def __init__(self, operation: Operation, asked: Asked | None = None) -> None:
+        self._operation = operation
+        self._asked = asked
+        self._must_look = asked is not None
+        self._saved_for: RateLimit | None = None
+        self._has_begun = False
 
-def _wait_until(operation: Operation, fresh_at: float, limit: RateLimit) -> Steps[None]:
-    """Wait until *fresh_at*, in epoch seconds, unless the operation is asked to stop, or ends."""
-    whom = limit.host or limit.resource
-    try:
-        while not operation.is_ending:
+    def nap(self) -> Steps[float]:
+        """How many seconds to sleep before this is to be called again; 0.0 once there is nothing to wait for.
+
+        Raises:
+            RateLimitExhausted: If ``on_exhausted`` wants it; everything ticked is saved.
+            KeyboardInterrupt, SystemExit: The operation is asked to stop; everything ticked is saved.
+        """
+        operation = self._operation
+        quota = operation.parts.quota
+        if not quota.is_known or operation.is_ending:
+            return 0.0
+        if self._must_look:
             operation.instant = instant(operation.clock)
-            left = fresh_at - operation.instant.epoch
-            if left <= 0:
-                break
-            for each in operation.observers:
-                each.waiting(operation, left, whom)
-            yield Pause(min(left, _POLL_SECONDS), operation.clock)
+        self._must_look = True
+        now = operation.instant.epoch
+        while (limit := quota.exhausted(now=now, asked=self._asked)) is not None:
+            answer = quota.answer(limit, operation.options.on_exhausted, now=now)
+            if answer is None:
+                continue
+            yield from self._save_for(limit)
+            if answer == "raise":
+                raise RateLimitExhausted(limit.reset_at, limit.resource)
             yield from operation.stop_if_asked()
-    finally:
+            left = (limit.reset_at or 0.0) + quota.margin_seconds - now
+            self._has_begun = True
+            for each in operation.observers:
+                each.waiting(operation, left, limit.host or limit.resource)
+            return max(min(left, _POLL_SECONDS), _LEAST_NAP_SECONDS)
+        return 0.0
+
+    def _save_for(self, limit: RateLimit) -> Steps[None]:
+        """Save before the first nap for *limit*."""
+        if self._saved_for is not None and self._saved_for.resource == limit.resource:
+            return
+        operation = self._operation
+        if operation.session.saves or operation.processed_items > operation.items_before:
+            yield from operation.save(f"Rate-limit: {limit.resource or 'quota'} is used up")
+        self._saved_for = limit
+
+    def ready_account(self) -> str:
+        """Of the accounts that the request may use, the one that has most left; "" if none is known."""
+        assert self._asked is not None
+        return self._operation.parts.quota.ready_account(self._asked, now=self._operation.clock.utc().timestamp())
+
+    @property
+    def clock(self) -> Clock:
+        """Who sleeps through the naps."""
+        return self._operation.clock
+
+    def over(self) -> None:
+        """It is over, or was broken off."""
+        if not self._has_begun:
+            return
+        operation = self._operation
         operation.instant = instant(operation.clock)
         operation.session.waited(now=operation.instant.monotonic)
         for each in operation.observers:
             each.resumed(operation)
+
+
+def wait_if_exhausted(operation: Operation) -> Steps[None]:
+    """Save and wait, or raise, if the quota is used up, at a check-in. Raises what :meth:`Wait.nap` raises."""
+    wait = Wait(operation)
+    try:
+        while seconds := (yield from wait.nap()):
+            yield Pause(seconds, operation.clock)
+    finally:
+        wait.over()

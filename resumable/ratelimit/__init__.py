@@ -53,12 +53,13 @@ from typing import TYPE_CHECKING
 __all__ = ["RateLimit", "hooks", "read_headers", "read_retry_after", "retry_if_rate_limited", "wait_rate_limit"]
 
 if TYPE_CHECKING:
-    from ._headers import RateLimit, read_headers, read_retry_after
+    from ._headers import read_headers, read_retry_after
     from ._hooks import hooks
+    from ._limits import RateLimit
     from ._wait import retry_if_rate_limited, wait_rate_limit
 else:
     # A module is loaded with the first use of a name in it: `import resumable` stays light.
-    _HOMES = {"hooks": "_hooks", "retry_if_rate_limited": "_wait", "wait_rate_limit": "_wait"}
+    _HOMES = {"RateLimit": "_limits", "hooks": "_hooks", "retry_if_rate_limited": "_wait", "wait_rate_limit": "_wait"}
 
     def __getattr__(name):
         from importlib import import_module

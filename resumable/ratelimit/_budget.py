@@ -1,65 +1,196 @@
-"""How much is left of each server's quotas, as far as its answers have told."""
+"""How much is left of each quota, as far as the answers of servers have told."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
-from ._headers import RateLimit
+from ._limits import CALM_SECONDS, RateLimit, is_refusal, is_success, pause_after
 
-_MOST_BUCKETS = 64
+_MOST_BUCKETS = 256
 SAME_WINDOW_SECONDS = 2.0
 """The reset of one window may differ by this much from answer to answer: servers round, and answers take time."""
 
 
+class Key(NamedTuple):
+    """What tells quotas apart."""
+
+    host: str
+    account: str
+    resource: str
+
+
+def key_of(limit: RateLimit) -> Key:
+    """The key of *limit*'s quota."""
+    return Key(limit.host, limit.account, limit.resource)
+
+
+def is_same_window(reset_at: float | None, other: float | None) -> bool:
+    """Whether two resets of one quota belong to one window."""
+    if reset_at is None or other is None:
+        return reset_at is other
+    return abs(reset_at - other) <= SAME_WINDOW_SECONDS
+
+
+class Asked(NamedTuple):
+    """What the next request asks; "" and an empty tuple leave that open.
+
+    Attributes:
+        accounts: All that the program has, if it says so: one that no answer has told of counts as full.
+        spared: Hosts that are no matter.
+    """
+
+    host: str = ""
+    account: str = ""
+    resource: str = ""
+    accounts: tuple[str, ...] = ()
+    spared: frozenset[str] = frozenset()
+
+    def concerns(self, limit: RateLimit) -> bool:
+        """Whether the request would use *limit*'s quota."""
+        if (self.host and limit.host != self.host) or (self.account and limit.account != self.account):
+            return False
+        if self.resource and limit.resource != self.resource and not is_refusal(limit):
+            return False
+        return limit.host not in self.spared
+
+
+ANYTHING = Asked()
+
+
 @dataclass(slots=True)
-class _Bucket:
+class Bucket:
+    """One quota.
+
+    Attributes:
+        used: Units that were used since the operation began, by anybody.
+        tries: Of a refusal: how many came before, without a success between.
+        overtaken: Of a refusal: so many successes may come that do not end it.
+    """
+
     told: RateLimit
     used: int = 1
+    tries: int = 0
+    overtaken: int = 0
 
 
 class Budget:
-    """The quotas of all servers that answered, by host and resource.
+    """The quotas of all servers that answered, by host, account and resource.
 
     *now* is epoch seconds on our clock in every method. A budget has no lock: threads that share one take turns.
     """
 
-    def __init__(self, buckets: Iterable[_Bucket] = ()) -> None:
-        self._buckets = {(bucket.told.host, bucket.told.resource): bucket for bucket in buckets}
+    def __init__(self, buckets: Iterable[Bucket] = ()) -> None:
+        self._buckets = {key_of(bucket.told): bucket for bucket in buckets}
 
-    def observe(self, limits: Iterable[RateLimit], now: float) -> None:
-        """Learn the *limits* that one answer told.
+    def observe(self, limits: Iterable[RateLimit], now: float, *, overtaken: int = 0) -> bool:
+        """Learn the *limits* that one answer told. Returns whether they told anything.
 
         Answers to requests that were sent together overtake each other. So within one window the lowest
         ``remaining`` stays; an answer of a later window replaces what was known.
+
+        Args:
+            overtaken: How many other requests are out. Their successes do not end a refusal that came before them.
         """
+        is_news = False
         for new in limits:
-            key = (new.host, new.resource)
-            if (bucket := self._buckets.get(key)) is not None:
+            key = key_of(new)
+            is_news |= not is_success(new) or key in self._buckets
+            if is_refusal(new):
+                self._note_refusal(key, new, now, overtaken)
+            elif (bucket := self._buckets.get(key)) is not None:
                 merged = _merge(bucket.told, new, now)
                 bucket.used += _spent(bucket.told, merged, now)
                 bucket.told = merged
-                continue
-            if len(self._buckets) >= _MOST_BUCKETS:  # a server that invents names must not fill the memory
-                del self._buckets[max(self._buckets, key=lambda known: _fraction(self._buckets[known].told, now))]
-            self._buckets[key] = _Bucket(new)
+            else:
+                self._add(key, Bucket(new), now)
+        return is_news
+
+    def _add(self, key: Key, bucket: Bucket, now: float) -> None:
+        if len(self._buckets) >= _MOST_BUCKETS:  # a server that invents names must not fill the memory
+            del self._buckets[max(self._buckets, key=lambda known: _fraction(self._buckets[known].told, now))]
+        self._buckets[key] = bucket
+
+    def _note_refusal(self, key: Key, new: RateLimit, now: float, overtaken: int) -> None:
+        """A refusal is a quota that is empty for a while; without a time, for longer each time that it comes again."""
+        known = self._buckets.get(key)
+        if is_success(new):
+            if known is not None:
+                known.overtaken -= 1
+                if known.overtaken < 0:
+                    del self._buckets[key]
+            return
+        before = known.told.reset_at or now if known is not None else now
+        tries = 0
+        if known is not None and now < before + CALM_SECONDS:
+            tries = known.tries + (now >= before)  # refusals of requests that were sent together are one
+        after = None if new.reset_at is None else new.reset_at - now
+        until = now + pause_after(after, tries)
+        if known is not None and before > now:
+            until = max(until, before)
+        self._buckets.pop(key, None)
+        self._add(key, Bucket(replace(new, reset_at=until), tries=tries, overtaken=overtaken), now)
 
     def used(self, limit: RateLimit) -> int:
         """Units of *limit*'s quota that were used since the operation began, by anybody."""
-        bucket = self._buckets.get((limit.host, limit.resource))
+        bucket = self._buckets.get(key_of(limit))
         return bucket.used if bucket else 0
 
     def scarcest(self, now: float) -> RateLimit | None:
-        """The quota with the least share left; None if no window is known that is not over."""
-        told = (bucket.told for bucket in self._buckets.values())
-        measured = [limit for limit in told if limit.limit and _is_live(limit, now)]
-        return min(measured, key=lambda limit: _fraction(limit, now), default=None)
+        """The quota with the least share left; None if no window is known that is not over.
 
-    def exhausted(self, now: float, reserve: int = 0) -> RateLimit | None:
-        """The quota to wait for: at most *reserve* units are left, and its reset is to come. Of several, the last."""
-        empty = [bucket.told for bucket in self._buckets.values() if _is_empty(bucket.told, now, reserve)]
-        return max(empty, key=lambda limit: limit.reset_at or 0.0, default=None)
+        Of several accounts of a host, the one that has most left speaks.
+        """
+        of_hosts: dict[str, dict[str, RateLimit]] = {}
+        for bucket in self._buckets.values():
+            told = bucket.told
+            if told.limit and _is_live(told, now):
+                accounts = of_hosts.setdefault(told.host, {})
+                known = accounts.get(told.account)
+                if known is None or _fraction(told, now) < _fraction(known, now):
+                    accounts[told.account] = told
+        best = [max(one.values(), key=lambda limit: _fraction(limit, now)) for one in of_hosts.values()]
+        return min(best, key=lambda limit: _fraction(limit, now), default=None)
+
+    def exhausted(
+        self,
+        now: float,
+        reserve: int = 0,
+        asked: Asked = ANYTHING,
+        *,
+        is_passed: Callable[[RateLimit], bool] = lambda limit: False,
+    ) -> RateLimit | None:
+        """The quota to wait for before the request that is *asked*; None if there is none.
+
+        Of an account the last reset counts, of a host's accounts the first, of several hosts the last.
+
+        Args:
+            reserve: So many units left are none.
+            is_passed: Whether an empty quota is not to be waited for.
+        """
+        of_hosts: dict[str, dict[str, RateLimit | None]] = {}
+        for bucket in self._buckets.values():
+            told = bucket.told
+            if not asked.concerns(told):
+                continue
+            accounts = of_hosts.setdefault(told.host, dict.fromkeys(asked.accounts))
+            last = accounts.setdefault(told.account, None)
+            if _is_empty(told, now, reserve) and not is_passed(told) and (last is None or _reset(told) > _reset(last)):
+                accounts[told.account] = told
+        first = [_first_ready(accounts.values()) for accounts in of_hosts.values()]
+        return max(filter(None, first), key=_reset, default=None)
+
+    def ready_account(self, now: float, asked: Asked) -> str:
+        """Of a host's accounts, the one that has most left; of several that are empty, the first to be fresh."""
+        of_accounts: dict[str, tuple[float, float]] = dict.fromkeys(asked.accounts, (0.0, -1.0))
+        for bucket in self._buckets.values():
+            told = bucket.told
+            if asked.concerns(told) and (not asked.accounts or told.account in of_accounts):
+                busy = _reset(told) if _is_empty(told, now, 0) else 0.0
+                measure = busy, -_fraction(told, now)
+                of_accounts[told.account] = max(of_accounts.get(told.account, measure), measure)
+        return min(of_accounts, key=of_accounts.__getitem__, default="")
 
     def fresh(self, now: float) -> int | None:
         """How many requests fit into the windows that have just begun; None if no window with a limit is over."""
@@ -68,13 +199,23 @@ class Budget:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, so that the next run knows what is left and until when."""
-        return {"buckets": [asdict(bucket.told) | {"used": bucket.used} for bucket in self._buckets.values()]}
+        return {"buckets": [_to_dict(bucket) for bucket in self._buckets.values()]}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any] | None) -> Budget:
         """The budget whose :meth:`to_dict` gave *document*. Entries that cannot be read are left out."""
         entries = (document or {}).get("buckets")
         return cls(filter(None, map(_bucket_from, entries if isinstance(entries, list) else [])))
+
+
+def _first_ready(accounts: Iterable[RateLimit | None]) -> RateLimit | None:
+    """Of what each of a host's accounts waits for, the first; None if one of them need not wait."""
+    waits = list(accounts)
+    return None if None in waits else min(filter(None, waits), key=_reset, default=None)
+
+
+def _reset(limit: RateLimit) -> float:
+    return limit.reset_at or 0.0
 
 
 def _merge(old: RateLimit, new: RateLimit, now: float) -> RateLimit:
@@ -84,10 +225,10 @@ def _merge(old: RateLimit, new: RateLimit, now: float) -> RateLimit:
     if old.remaining is None or old.reset_at is None or old.reset_at <= now:
         return replace(new, limit=full)
     reset_at = old.reset_at if new.reset_at is None else new.reset_at
-    if abs(reset_at - old.reset_at) > SAME_WINDOW_SECONDS:
-        # Of two refusals the longer one holds; else the server has changed its mind.
-        is_refused_longer = old.remaining == new.remaining == 0 and reset_at < old.reset_at
-        return replace(old if is_refused_longer else new, limit=full)
+    if not is_same_window(reset_at, old.reset_at):
+        # Of two that are empty the longer one holds; else the server has changed its mind.
+        is_empty_longer = old.remaining == new.remaining == 0 and reset_at < old.reset_at
+        return replace(old if is_empty_longer else new, limit=full)
     if (old.remaining, -old.reset_at) <= (new.remaining, -reset_at):
         return replace(old, limit=full)
     return replace(new, limit=full, reset_at=reset_at)
@@ -129,13 +270,28 @@ def _fraction(limit: RateLimit, now: float) -> float:
     return min(1.0, limit.remaining / limit.limit)
 
 
-def _bucket_from(entry: object) -> _Bucket | None:
+def _to_dict(bucket: Bucket) -> dict[str, Any]:
+    told = bucket.told
+    entry = {
+        "resource": told.resource,
+        "limit": told.limit,
+        "remaining": told.remaining,
+        "reset_at": told.reset_at,
+        "host": told.host,
+        "used": bucket.used,
+    }
+    others = {"account": told.account, "tries": bucket.tries}
+    return entry | {name: value for name, value in others.items() if value}
+
+
+def _bucket_from(entry: object) -> Bucket | None:
     if not isinstance(entry, Mapping):
         return None
     host, resource, reset_at = entry.get("host"), entry.get("resource"), entry.get("reset_at")
-    if not isinstance(host, str) or not isinstance(resource, str):
+    account = entry.get("account", "")
+    if not isinstance(host, str) or not isinstance(resource, str) or not isinstance(account, str):
         return None
-    counts = map(entry.get, ("limit", "remaining", "used"))
-    limit, remaining, used = (count if isinstance(count, int) and count >= 0 else None for count in counts)
+    counts = map(entry.get, ("limit", "remaining", "used", "tries"))
+    limit, remaining, used, tries = (count if isinstance(count, int) and count >= 0 else None for count in counts)
     reset = float(reset_at) if isinstance(reset_at, int | float) else None
-    return _Bucket(RateLimit(resource, limit, remaining, reset, host), used or 0)
+    return Bucket(RateLimit(resource, limit, remaining, reset, host, account), used or 0, tries or 0)

@@ -8,20 +8,26 @@ from functools import partial
 from importlib import import_module
 from typing import Any, TypeVar
 
-from ._response import Seen, read_message
+from ._response import seen_in
 
 C = TypeVar("C")
 
+_MAY_SAY_SO = frozenset({400, 403, 429, 503})
+"""Statuses of refusals whose body may be all that says so, or for how long."""
 
-def hooks(client: C) -> C:
+
+def hooks(client: C, *, account: str = "") -> C:
     """Let *client* show each of its responses to the current checkpoint; without one, nothing happens.
 
-    PyGithub and githubkit sleep and retry within a call, and hide that and the refusals. To have both seen, give
-    PyGithub ``retry=None``, and githubkit ``auto_retry=False``.
+    The body of an error that may be a refusal is read where no header says so, unless requests streams it; so is that
+    of a GraphQL answer. PyGithub and githubkit sleep and retry within a call, and hide that and the refusals. To have
+    both seen, give PyGithub ``retry=None``, and githubkit ``auto_retry=False``.
 
     Args:
         client: An ``httpx.Client`` or ``AsyncClient``, ``requests.Session``, ``aiohttp.ClientSession``,
             ``github.Github`` (PyGithub) or ``githubkit.GitHub``. It is returned. Hooking one twice does no harm.
+        account: Whose token the client uses, where the program has several: a name for it, not the token. See
+            ``Checkpoint.observe``.
 
     Raises:
         TypeError: If *client* is none of these. It is unchanged.
@@ -29,78 +35,126 @@ def hooks(client: C) -> C:
     for root, name, install in _CLIENTS:
         # Known by its name: nothing is imported.
         if any(kind.__name__ == name and kind.__module__.split(".")[0] == root for kind in type(client).__mro__):
-            install(client)
+            install(client, account)
             return client
     supported = ", ".join(f"{root}.{name}" for root, name, _ in _CLIENTS)
     raise TypeError(f"cannot hook into {type(client).__name__!r} objects; supported: {supported}")
 
 
-def observe_current(response: object, *args: object, **kwargs: object) -> None:
-    """Show *response* to the current checkpoint, if there is one. What else requests passes does not matter."""
+def observe_current(response: object, account: str = "") -> None:
+    """Show *response* to the current checkpoint, if there is one."""
     from .._runtime.current import current_checkpoint_or_none
 
-    if (checkpoint := current_checkpoint_or_none()) is not None:
-        checkpoint.observe(response)
+    checkpoint = current_checkpoint_or_none()
+    if checkpoint is not None:
+        if account:
+            checkpoint.observe(response, account=account)
+        else:
+            checkpoint.observe(response)
 
 
-async def _observe_current_async(response: object) -> None:
-    observe_current(response)
+def _must_read(status: int, headers: Any, url: object) -> bool:
+    """Whether only the body can say that an answer is a refusal, or for how long it holds."""
+    if status in _MAY_SAY_SO:
+        return headers.get("Retry-After") is None
+    return status == 200 and "graphql" in str(url)
 
 
-def _hook_httpx(client: Any) -> None:
-    _add(client.event_hooks, _observe_current_async if hasattr(client, "aclose") else observe_current)
+@dataclasses.dataclass(frozen=True)
+class _Hook:
+    """Shows what it is called with as an answer of *account*. Hooks of one kind are equal, so none is added twice."""
+
+    account: str
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
 
 
-def _add(event_hooks: dict[str, list[Any]], hook: Callable[..., Any]) -> None:
-    if hook not in (found := event_hooks.setdefault("response", [])):
-        found.append(hook)
+class _HttpxHook(_Hook):
+    def __call__(self, response: Any) -> None:
+        if _must_read(response.status_code, response.headers, response.url):
+            response.read()
+        observe_current(response, self.account)
 
 
-def _hook_requests(session: Any) -> None:
+class _AsyncHttpxHook(_Hook):
+    async def __call__(self, response: Any) -> None:
+        if _must_read(response.status_code, response.headers, response.url):
+            await response.aread()
+        observe_current(response, self.account)
+
+
+class _RequestsHook(_Hook):
+    def __call__(self, response: Any, **how: Any) -> None:
+        # Unless it streams, the session itself reads the body as soon as this is over.
+        if not how.get("stream") and _must_read(response.status_code, response.headers, response.url):
+            response.content  # noqa: B018
+        observe_current(response, self.account)
+
+
+def _hook_httpx(client: Any, account: str) -> None:
+    _put(client.event_hooks, _AsyncHttpxHook(account) if hasattr(client, "aclose") else _HttpxHook(account))
+
+
+def _put(event_hooks: dict[str, list[Any]], hook: _Hook) -> None:
+    found = event_hooks.setdefault("response", [])
+    found[:] = [*(other for other in found if other != hook), hook]
+
+
+def _hook_requests(session: Any, account: str) -> None:
     # requests also takes a bare function here.
     if callable(session.hooks.get("response")):
         session.hooks["response"] = [session.hooks["response"]]
-    _add(session.hooks, observe_current)
+    _put(session.hooks, _RequestsHook(account))
 
 
-def _hook_aiohttp(session: Any) -> None:
-    if any(_observe_end in config.on_request_end for config in session.trace_configs):
-        return
+class _AiohttpEnd(_Hook):
+    async def __call__(self, session: object, context: object, params: Any) -> None:
+        response = params.response
+        if _must_read(response.status, response.headers, response.url):
+            await response.read()
+        observe_current(response, self.account)
+
+
+class _AiohttpException(_Hook):
+    """Shows a refusal that ``raise_for_status`` raised: no other hook sees it."""
+
+    async def __call__(self, session: object, context: object, params: Any) -> None:
+        if getattr(params.exception, "headers", None) is not None:
+            observe_current(params.exception, self.account)
+
+
+def _hook_aiohttp(session: Any, account: str) -> None:
+    end = _AiohttpEnd(account)
+    kept = [config for config in session.trace_configs if end not in config.on_request_end]
     config = import_module("aiohttp").TraceConfig()
-    config.on_request_end.append(_observe_end)
-    config.on_request_redirect.append(_observe_end)
-    config.on_request_exception.append(_observe_exception)
+    config.on_request_end.append(end)
+    config.on_request_redirect.append(end)
+    config.on_request_exception.append(_AiohttpException(account))
     config.freeze()
-    session.trace_configs.append(config)
+    session.trace_configs[:] = [*kept, config]
 
 
-async def _observe_end(session: object, context: object, params: Any) -> None:
-    observe_current(params.response)
-
-
-async def _observe_exception(session: object, context: object, params: Any) -> None:
-    """Show a refusal that ``raise_for_status`` raised: no other hook sees it."""
-    if getattr(params.exception, "headers", None) is not None:
-        observe_current(params.exception)
-
-
-def _hook_pygithub(github: Any) -> None:
+def _hook_pygithub(github: Any, account: str) -> None:
     requester = github.requester
     # It is called for every response, also for those that become exceptions. A partial lets the requester pickle.
-    requester.DEBUG_ON_RESPONSE = partial(_observe_pygithub, requester)
+    requester.DEBUG_ON_RESPONSE = partial(_observe_pygithub, requester, account)
 
 
-def _observe_pygithub(requester: Any, status: int, headers: dict[str, Any], output: str) -> None:
+def _observe_pygithub(requester: Any, account: str, status: int, headers: dict[str, Any], output: str) -> None:
     type(requester).DEBUG_ON_RESPONSE(requester, status, headers, output)
-    message = read_message(output.encode()) if status >= 400 else ""
-    observe_current(Seen(status, headers, requester.hostname or "", message))
+    body = output.encode() if status != 200 or "rateLimit" in output or '"errors"' in output else b""
+    observe_current(seen_in(status, headers, requester.hostname or "", body), account)
 
 
-def _hook_githubkit(github: Any) -> None:
+def _hook_githubkit(github: Any, account: str) -> None:
     """Put the hooks into the configuration, from which githubkit makes its httpx clients when it needs them."""
     added = {
         name: _with_hook(getattr(github.config, name), hook)
-        for name, hook in (("event_hooks", observe_current), ("async_event_hooks", _observe_current_async))
+        for name, hook in (("event_hooks", _HttpxHook(account)), ("async_event_hooks", _AsyncHttpxHook(account)))
         if hasattr(github.config, name)
     }
     if not added:
@@ -110,16 +164,16 @@ def _hook_githubkit(github: Any) -> None:
         # Within ``with github:`` there is a client already.
         opened = getattr(github, f"_GitHubCore__{name}_client", None)
         if opened is not None and (client := opened.get()) is not None:
-            _hook_httpx(client)
+            _hook_httpx(client, account)
 
 
-def _with_hook(event_hooks: Any, hook: Callable[..., Any]) -> dict[str, list[Any]]:
+def _with_hook(event_hooks: Any, hook: _Hook) -> dict[str, list[Any]]:
     copied = {name: list(found) for name, found in (event_hooks or {}).items()}
-    _add(copied, hook)
+    _put(copied, hook)
     return copied
 
 
-_CLIENTS: tuple[tuple[str, str, Callable[[Any], None]], ...] = (
+_CLIENTS: tuple[tuple[str, str, Callable[[Any, str], None]], ...] = (
     *((root, name, _hook_httpx) for root in ("httpx", "httpx2") for name in ("Client", "AsyncClient")),
     ("requests", "Session", _hook_requests),
     ("aiohttp", "ClientSession", _hook_aiohttp),

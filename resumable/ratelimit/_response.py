@@ -1,8 +1,8 @@
 """What an answer or an error of any client shows: status, headers, host, words. No client is imported.
 
 Known by their shape: responses of httpx, requests, aiohttp and urllib3; githubkit's ``Response``; PyGithub's objects
-and requester; gidgethub's ``RateLimit`` and clients; the errors of all of them; decoded GraphQL answers; mappings of
-headers. A body is looked at only if it has been read already. Nothing here raises: an unknown object shows nothing.
+and requester; gidgethub's ``RateLimit`` and clients; the errors of all of them; decoded bodies; mappings of headers. A
+body is looked at only if it has been read already. Nothing here raises: an unknown object shows nothing.
 """
 
 from __future__ import annotations
@@ -15,14 +15,21 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from ._headers import RateLimit, is_rate_limited, read_graphql, read_headers
+from ._bodies import read_graphql, read_status, read_words
+from ._headers import named_resource, read_headers
+from ._limits import RateLimit, succeeded
+from ._refusals import is_rate_limited, read_refusal
 from ._values import read_number, read_text
 
 _MOST_HEADERS = 200
 _LONGEST_MESSAGE = 500
 _LONGEST_ERROR_BODY = 100_000
 _LONGEST_GRAPHQL_BODY = 5_000_000
-_GRAPHQL_MARKS = (b"rateLimit", b"RATE_LIMIT")
+_GRAPHQL_MARKS = (b"rateLimit", b"throttleStatus", b"RATE_LIMIT", b"THROTTLED")
+"""One of them stands in each long body of a good status that tells of a quota or a refusal; in a short one, or this:"""
+_ERROR_MARK = b'"error'
+_BODY_NAMES = ("data", "errors", "error", "parameters")
+_LET_PASS = frozenset({404, 410})
 _DEEPEST = 5
 
 
@@ -32,8 +39,9 @@ class Seen:
 
     Attributes:
         message: The error's own words; "" if the body has not been read.
-        from_cache: Whether the answer came from a cache; then the numbers in its headers are old.
-        graphql: Its ``data``, if it is a GraphQL answer that may tell of the quota.
+        from_cache: Whether the answer came from a cache of this program.
+        is_old: Whether the numbers in its headers are old, because it came from some cache.
+        body: Its decoded body, if that may tell of a quota or a refusal.
         told: Quotas that it holds as objects, besides headers and body.
     """
 
@@ -42,27 +50,54 @@ class Seen:
     host: str = ""
     message: str = ""
     from_cache: bool = False
-    graphql: Any = None
+    is_old: bool = False
+    body: Any = None
     told: tuple[RateLimit, ...] = ()
 
     @property
     def is_rate_limited(self) -> bool:
         """Whether this is a refusal for a rate limit."""
-        return is_rate_limited(self.status, self.headers, self.message)
+        return not self.from_cache and is_rate_limited(self.status, self.headers, self.message, self.body)
 
     def limits(self, now: float) -> list[RateLimit]:
         """The quotas that it tells of; *now* is epoch seconds on our clock."""
-        if self.from_cache:
+        if self.from_cache or self.is_old:
             return []
-        limits = [*self.told, *read_headers(self.headers, status=self.status, now=now)]
+        limits = [*self.told, *read_headers(self.headers, now=now)]
         # Headers that tell of this quota are better: their clock can be corrected.
-        if not limits and (limit := read_graphql(self.graphql, now=now)):
+        if not limits and (limit := read_graphql(self.body, now=now)):
             limits = [limit]
         return [replace(limit, host=limit.host or self.host) for limit in limits]
 
+    def refusal(self, now: float) -> RateLimit | None:
+        """For how long it refuses; None if it is no refusal, or holds until the first of its quotas is fresh."""
+        if not self.is_rate_limited:
+            return None
+        refusal = read_refusal(self.headers, self.body, self.limits(now), now=now)
+        return None if refusal is None else replace(refusal, host=self.host)
+
+    def tells(self, now: float) -> list[RateLimit]:
+        """All that a budget should learn: the quotas, and a refusal, or that there is none any more."""
+        limits = self.limits(now)
+        if self.is_rate_limited:
+            refusal = self.refusal(now)
+            return limits if refusal is None else [refusal, *limits]
+        if not self._has_passed(limits):
+            return limits
+        resources = {"", named_resource(limits)}
+        return [*(replace(succeeded(resource), host=self.host) for resource in sorted(resources)), *limits]
+
+    def _has_passed(self, limits: list[RateLimit]) -> bool:
+        """Whether the server has let the request pass."""
+        if self.from_cache or self.is_old:
+            return False
+        if self.status is None:
+            return any(limit.remaining for limit in limits) and not self.told
+        return self.status < 400 or self.status in _LET_PASS
+
 
 def read_response(source: object) -> Seen:
-    """What *source* shows: a response, an error, an object of a client, or a mapping of headers."""
+    """What *source* shows: a response, an error, an object of a client, a decoded body, or a mapping of headers."""
     for candidate in _candidates(source):
         for read in (_read_mapping, _read_limit_object, _read_pygithub, _read_answer, _read_words):
             # Any object may come here, with attributes of any kind: a data frame refuses to be true or false.
@@ -73,10 +108,20 @@ def read_response(source: object) -> Seen:
     return Seen()
 
 
-def read_message(body: bytes) -> str:
-    """The error's own words in *body*: those in its JSON, else its beginning."""
-    decoded = _decoded(body) if len(body) <= _LONGEST_ERROR_BODY else None
-    return _message(decoded) or body[:_LONGEST_MESSAGE].decode("utf-8", "replace")
+def seen_in(status: int, headers: Mapping[str, Any], host: str, body: bytes) -> Seen:
+    """What an answer shows whose parts are known; its *body* may be empty."""
+    if status >= 400:
+        decoded = _decoded(body) if len(body) <= _LONGEST_ERROR_BODY else None
+        message = read_words(decoded) or body[:_LONGEST_MESSAGE].decode("utf-8", "replace")
+        return Seen(status, headers, host, message, body=decoded)
+    return Seen(status, headers, host, body=_decoded(body) if may_tell(body) else None)
+
+
+def may_tell(body: bytes) -> bool:
+    """Whether the *body* of an answer with a good status may tell of a quota or a refusal."""
+    if len(body) <= _LONGEST_ERROR_BODY and _ERROR_MARK in body:
+        return True
+    return len(body) <= _LONGEST_GRAPHQL_BODY and any(mark in body for mark in _GRAPHQL_MARKS)
 
 
 def _candidates(source: object) -> Iterator[object]:
@@ -89,13 +134,13 @@ def _candidates(source: object) -> Iterator[object]:
 
 
 def _read_mapping(source: object) -> Seen | None:
-    """Headers, or a decoded GraphQL answer."""
+    """Headers, or a decoded body."""
     if isinstance(source, Seen):
         return source
     if not isinstance(source, Mapping):
         return None
-    if isinstance(source.get("data"), Mapping) or isinstance(source.get("errors"), list):
-        return _with_graphql(Seen(), source)
+    if any(isinstance(source.get(name), Mapping | list) for name in _BODY_NAMES):
+        return Seen(read_status(source), body=source)
     return Seen(headers=source) if 0 < len(source) <= _MOST_HEADERS else None
 
 
@@ -137,17 +182,15 @@ def _read_answer(source: object) -> Seen | None:
         if not is_error or status is None:
             return None
         headers = {}
-    seen = Seen(status, headers, _host(source), from_cache=_is_from_cache(source, headers))
     if is_error:
-        return replace(seen, message=_error_message(source), told=_told(_get(source, "rate_limit")))
-    # The public names of a body that has not been read would read from the network, or raise.
-    bodies = (_get(source, name) for name in ("_content", "_body"))
-    body = next((body for body in bodies if isinstance(body, bytes)), b"")
-    if status is not None and status >= 400:
-        return replace(seen, message=read_message(body))
-    if len(body) <= _LONGEST_GRAPHQL_BODY and any(mark in body for mark in _GRAPHQL_MARKS):
-        return _with_graphql(seen, _decoded(body))
-    return seen
+        seen = Seen(status, headers, message=_error_message(source), body=_error_body(source))
+        seen = replace(seen, told=_told(_get(source, "rate_limit")))
+    else:
+        # The public names of a body that has not been read would read from the network, or raise.
+        bodies = (_get(source, name) for name in ("_content", "_body"))
+        seen = seen_in(status or 200, headers, "", next((body for body in bodies if isinstance(body, bytes)), b""))
+    from_cache, is_old = _from_cache(source, headers)
+    return replace(seen, status=status, host=_host(source), from_cache=from_cache, is_old=is_old)
 
 
 def _read_words(source: object) -> Seen | None:
@@ -156,7 +199,8 @@ def _read_words(source: object) -> Seen | None:
         return None
     if "ratelimit" in type(source).__name__.lower():
         return Seen(message=f"rate limit: {_error_message(source)}")
-    return Seen(message=_error_message(source)) if _get_item(_get(source, "response"), "errors") else None
+    body = _error_body(source)
+    return None if body is None else Seen(message=_error_message(source), body=body)
 
 
 def _status(source: object) -> int | None:
@@ -164,31 +208,20 @@ def _status(source: object) -> int | None:
     return next((int(value) for value in values if _is_int(value) and 100 <= value <= 599), None)
 
 
-def _with_graphql(seen: Seen, body: Any) -> Seen:
-    """*seen* with what a GraphQL answer says. A used-up quota is an error of type ``RATE_LIMIT…`` with status 200."""
-    errors = _get_item(body, "errors")
-    types = [read_text(_get_item(error, "type")) for error in errors] if isinstance(errors, list) else []
-    is_refused = any(kind.startswith("RATE_LIMIT") for kind in types)
-    return replace(seen, message="rate limit" if is_refused else "", graphql=_get_item(body, "data"))
+def _error_body(error: object) -> Any:
+    """The decoded body that an error repeats: PyGithub's ``data``, gidgethub's ``response``, gql's ``errors``."""
+    for body in (_get(error, "data"), _get(error, "response")):
+        if isinstance(body, Mapping):
+            return body
+    errors = _get(error, "errors") or _get(_get(error, "response"), "errors")
+    return {"errors": errors} if isinstance(errors, list) else None
 
 
 def _error_message(error: object) -> str:
     """The words in PyGithub's ``data``, aiohttp's ``message``, or a GraphQL error; else the error's text."""
     answer = _get(error, "response")
     sources = (_get(error, "data"), _get(error, "message"), answer, _get(answer, "errors"))
-    return next(filter(None, map(_message, sources)), "") or str(error)[:_LONGEST_MESSAGE]
-
-
-def _message(source: Any) -> str:
-    """The words in an error's body, wherever an API puts them."""
-    if isinstance(source, str):
-        return source[:_LONGEST_MESSAGE]
-    if isinstance(source, list | tuple):
-        return _message(source[0]) if source else ""
-    if not isinstance(source, Mapping) and _get(source, "message") is None:
-        return ""
-    parts = (_get_item(source, name) for name in ("type", "code", "title", "message", "error", "errors"))
-    return " ".join(filter(None, map(_message, parts)))[:_LONGEST_MESSAGE]
+    return next(filter(None, map(read_words, sources)), "") or str(error)[:_LONGEST_MESSAGE]
 
 
 def _decoded(body: bytes) -> Any:
@@ -200,20 +233,24 @@ def _decoded(body: bytes) -> Any:
 def _host(source: object) -> str:
     request = _get(source, "request_info")
     url = _get(source, "url") or _get(request, "real_url") or _get(source, "_request_url")
+    return host_of(str(url or ""))
+
+
+def host_of(url: str) -> str:
+    """The host of *url*; "" if there is none."""
     with suppress(Exception):
-        return "".join(filter(str.isprintable, urlsplit(str(url or "")).hostname or ""))
+        return "".join(filter(str.isprintable, urlsplit(url).hostname or ""))
     return ""
 
 
-def _is_from_cache(source: object, headers: Any) -> bool:
-    """Whether requests-cache, cachecontrol, hishel or any cache that tells the ``Age`` (RFC 9111) gave the answer."""
+def _from_cache(source: object, headers: Any) -> tuple[bool, bool]:
+    """Whether requests-cache, cachecontrol or hishel gave the answer; whether any cache that tells the ``Age`` did."""
     extensions = _get(source, "extensions")
     if _get_item(extensions, "hishel_revalidated") is True:
-        return False
-    if _get(source, "from_cache") is True or _get_item(extensions, "hishel_from_cache") is True:
-        return True
+        return False, False
     age = _get_item(headers, "age") or _get_item(headers, "Age")
-    return (read_number(read_text(age)) or 0) > 0
+    is_here = _get(source, "from_cache") is True or _get_item(extensions, "hishel_from_cache") is True
+    return is_here, is_here or (read_number(read_text(age)) or 0) > 0
 
 
 def _is_int(value: object) -> bool:

@@ -50,8 +50,10 @@ def read_count(text: str | None) -> int | None:
 
 
 def read_limit(text: str | None) -> int | None:
-    """A limit, also one with its policies behind it: ``100, 10;w=1, 100;w=60``."""
-    return read_count((text or "").split(",")[0].split(";")[0])
+    """A count, also one with its policies behind it: ``100, 10;w=1, 100;w=60``; of several the lowest."""
+    texts = (text or "").split(",")
+    # Policies stand behind the number that counts; without one, a header that was sent twice has several such.
+    return read_count(texts[0].split(";")[0] if ";" in (text or "") else ",".join(texts))
 
 
 def read_span(text: str) -> float | None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from tenacity import RetryCallState, retry_base, wait_random_exponential
 from tenacity.wait import WaitBaseT, wait_base
@@ -19,21 +20,22 @@ if TYPE_CHECKING:
 # Readers are loaded when the first attempt has failed: `import resumable` stays light.
 
 _LOGGER = logging.getLogger("resumable.ratelimit")
-_AFTER_RESET = 1.0  # seconds to wait beyond a reset: servers round it down
-_AT_LEAST = 60.0  # seconds to wait after a refusal that names no time
+_MARGIN_SECONDS = 1.0
+"""Waited beyond the time that a server names in whole seconds: they are rounded down."""
 
 
 class wait_rate_limit(wait_base):
     """Wait as long as the server asks: until ``Retry-After`` is over, else until the quota is fresh.
 
-    It reads the response that the attempt returned or raised. A used-up quota is fresh one second after its reset;
-    after a refusal that names no time, the wait is a minute at least. The logger ``resumable.ratelimit`` says why, at
-    level INFO.
+    It reads the response that the attempt returned or raised, headers and body. A time in whole seconds counts as
+    over one second later, because servers round it down. After a refusal that names no time, the wait is a minute at
+    least, and doubles while refusals go on, to an hour at most; after one whose time is over already, it is a second
+    that doubles, to a minute at most. The logger ``resumable.ratelimit`` says why, at level INFO.
 
     Args:
         fallback: tenacity's wait for attempts that failed for other reasons.
         max_wait: The longest wait, in seconds. None: as long as the server asks.
-        jitter: Up to this many random seconds after a reset, so that not all clients come back at once.
+        jitter: Up to this many random seconds beyond that, so that not all clients come back at once.
         clock: Gives the time, in epoch seconds.
 
     Raises:
@@ -59,39 +61,72 @@ class wait_rate_limit(wait_base):
 
     def __call__(self, retry_state: RetryCallState) -> float:
         now, seen = self.clock(), _seen(retry_state)
-        seconds, why = self._hint(seen, now)
+        tries = _count_refusals(retry_state, seen)
+        seconds, why = self._hint(seen, now, tries)
         if seconds is None:
             fallback = float(self.fallback(retry_state))
             seconds = 0.0 if math.isnan(fallback) else fallback
-            if seen.is_rate_limited:
-                seconds, why = max(seconds, _AT_LEAST), "a rate limit that names no time"
+            if tries:
+                seconds, why = max(seconds, _pause_after(None, tries - 1)), "a rate limit that names no time"
         seconds = min(max(0.0, seconds), self.max_wait)
         if why:
             _LOGGER.info("waiting %s for %s: %s", _span(seconds, now), seen.host or "the server", why)
         return seconds
 
-    def _hint(self, seen: Seen, now: float) -> tuple[float | None, str]:
-        """How many seconds the server asks for, and why; None if it asks for nothing."""
+    def _hint(self, seen: Seen, now: float, tries: int) -> tuple[float | None, str]:
+        """How many seconds the server asks for, after *tries* refusals in a row, and why; None if it asks nothing."""
         from ._budget import Budget
-        from ._headers import read_retry_after
+        from ._refusals import is_exact, read_wish
 
-        after = read_retry_after(seen.headers, now=now)
-        # Servers round down: with a 0, the next attempt would come without any pause.
-        if after:
-            return after, "the server asks for it (Retry-After)"
+        refusal = seen.refusal(now)
+        if refusal is not None and refusal.reset_at is not None:
+            after = refusal.reset_at - now
+            is_known = after <= 0 or is_exact(seen.headers)
+            return self._later(_pause_after(after, tries - 1), is_known), "the server asks for it (Retry-After)"
         budget = Budget()
         budget.observe(seen.limits(now), now)
         empty = budget.exhausted(now)
-        if empty is None or empty.reset_at is None:
+        if empty is not None and empty.reset_at is not None:
+            name = f"rate limit {empty.resource} is used up".replace("  ", " ")
+            return self._later(empty.reset_at - now), name
+        # With a 0, the next attempt would come without any pause.
+        wish = None if tries else read_wish(seen.status, seen.headers, now=now)
+        if not wish:
             return None, ""
-        seconds = empty.reset_at - now + _AFTER_RESET + random.uniform(0, self.jitter)
-        return seconds, f"rate limit {empty.resource} is used up".replace("  ", " ")
+        return self._later(wish, is_exact(seen.headers)), "the server asks for it (Retry-After)"
+
+    def _later(self, seconds: float, is_exact: bool = False) -> float:
+        """*seconds* and, unless they are exact, a margin."""
+        return seconds if is_exact else seconds + _MARGIN_SECONDS + random.uniform(0, self.jitter)
+
+
+_in_a_row: WeakKeyDictionary[RetryCallState, tuple[int, int]] = WeakKeyDictionary()
+"""Of each call that was refused: at which attempt it was last, and how many came in a row."""
+
+
+def _count_refusals(retry_state: RetryCallState, seen: Seen) -> int:
+    """How many refusals came in a row, with *seen*; 0 if it is none."""
+    attempt = retry_state.attempt_number
+    if not seen.is_rate_limited:
+        _in_a_row.pop(retry_state, None)
+        return 0
+    before, count = _in_a_row.get(retry_state, (attempt, 0))
+    count = max(count, 1) if before == attempt else count + 1  # a strategy may be asked twice
+    _in_a_row[retry_state] = attempt, count
+    return count
+
+
+def _pause_after(after: float | None, tries: int) -> float:
+    from ._limits import pause_after
+
+    return pause_after(after, tries)
 
 
 class retry_if_rate_limited(retry_base):
     """Try again if the attempt returned or raised a refusal for a rate limit.
 
-    Such are a 429, a 403 that gives this reason, and a GraphQL answer with a ``RATE_LIMITED`` error.
+    Such are a 429, a 403 or 400 that gives this reason, a 503 with ``Retry-After``, and an answer whose body has an
+    error such as GraphQL's ``RATE_LIMITED`` or ``THROTTLED``, or MediaWiki's ``maxlag``.
     """
 
     def __call__(self, retry_state: RetryCallState) -> bool:

@@ -103,16 +103,23 @@ def test_by_default_it_waits_until_the_quota_is_fresh(
     assert clock.now() - began == pytest.approx(2 * (60 + MARGIN), abs=2)
 
 
-def test_it_saves_before_it_waits(manager: CheckpointManager, quota: Quota) -> None:
+def test_it_saves_before_it_waits(
+    manager: CheckpointManager, quota: Quota, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[tuple[int, str | None]] = []
+    sleep = clock.sleep
 
-    def note(limit: object) -> str:
-        seen.append((saved(manager).metadata.processed_items, saved(manager).metadata.last_save_reason))
-        return "wait"
+    def note(seconds: float) -> None:
+        metadata = saved(manager).metadata
+        seen.append((metadata.processed_items, metadata.last_save_reason))
+        sleep(seconds)
 
-    fetch_all(manager, quota, on_exhausted=note)
+    monkeypatch.setattr(clock, "sleep", note)
 
-    assert seen == [(10, "Rate-limit: core is used up"), (20, "Rate-limit: core is used up")]
+    fetch_all(manager, quota)
+
+    reason = "Rate-limit: core is used up"
+    assert list(dict.fromkeys(seen)) == [(10, reason), (20, reason)]
 
 
 def test_ticks_wait_too(manager: CheckpointManager, quota: Quota, clock: ManualClock) -> None:
@@ -248,6 +255,34 @@ def test_a_callables_answer_is_followed(
     fetch_all(manager, quota, count=11, on_exhausted=policy)
 
     assert (clock.now() - began >= 60) is waits
+
+
+@pytest.mark.parametrize(("answer", "times"), [(None, 2), ("wait", 2)], ids=str)
+def test_a_callable_is_asked_once_for_each_quota_and_window(
+    answer: str | None, times: int, manager: CheckpointManager, clock: ManualClock
+) -> None:
+    asked: list[str] = []
+
+    def policy(limit: Any) -> Any:
+        asked.append(limit.resource)
+        return answer
+
+    began = clock.utc().timestamp()
+    with checkpointed("job", manager=manager, on_exhausted=policy) as cp:
+        for item in cp.remaining(range(20)):
+            cp.observe(remaining=0, limit=10, reset_at=began + (60 if item < 10 else 7200), resource="core")
+
+    assert asked == ["core"] * times
+
+
+def test_nothing_is_saved_before_the_answer_to_go_on(manager: CheckpointManager, quota: Quota) -> None:
+    def policy(limit: object) -> None:
+        assert manager.load_checkpoint("job") is None
+
+    with checkpointed("job", manager=manager, on_exhausted=policy) as cp:
+        for _ in cp.remaining(range(20)):
+            cp.observe(quota.ask())
+        assert cp.metadata.save_count == 0
 
 
 def test_a_callable_may_raise_an_error_of_its_own(manager: CheckpointManager, quota: Quota) -> None:

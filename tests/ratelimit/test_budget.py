@@ -1,14 +1,17 @@
-"""The budget: quotas kept apart, the lowest number within a window, a new window afresh."""
+"""The budget: quotas kept apart, the lowest number within a window, a new window afresh; refusals; accounts."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from resumable.ratelimit import RateLimit
-from resumable.ratelimit._budget import Budget
+from resumable.ratelimit._budget import Asked, Budget
+from resumable.ratelimit._limits import refused, succeeded
 
 NOW = 1_790_000_000.0
 RESET = NOW + 600
@@ -197,7 +200,7 @@ def test_a_server_that_invents_quotas_does_not_fill_memory() -> None:
 
     budget.observe([RateLimit(str(number), 10, 9, RESET) for number in range(1000)], NOW)
 
-    assert len(budget.to_dict()["buckets"]) == 64
+    assert len(budget.to_dict()["buckets"]) == 256
     assert budget.exhausted(NOW) == core(0), "the one that matters is kept"
 
 
@@ -221,3 +224,164 @@ def test_a_stored_budget_that_is_broken_is_left_out() -> None:
     assert budget.scarcest(NOW) == core(5)
     assert Budget.from_dict(None).to_dict() == Budget().to_dict()
     assert Budget.from_dict({"buckets": 5}).to_dict() == Budget().to_dict()
+
+
+# -- refusals
+
+
+def refusal(after: float | None = None, resource: str = "") -> RateLimit:
+    return replace(refused(None if after is None else NOW + after, resource), host="api.github.com")
+
+
+def success(resource: str = "") -> RateLimit:
+    return replace(succeeded(resource), host="api.github.com")
+
+
+def until(budget: Budget, now: float) -> float | None:
+    limit = budget.exhausted(now)
+    return None if limit is None else limit.reset_at
+
+
+def test_a_refusal_without_a_time_holds_for_a_minute_and_twice_as_long_each_time() -> None:
+    budget, now, waits = Budget(), NOW, []
+    for _ in range(9):
+        budget.observe([refusal()], now)
+        reset_at = until(budget, now)
+        assert reset_at is not None
+        waits.append(reset_at - now)
+        now = reset_at
+
+    assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+
+
+def test_refusals_of_requests_that_were_sent_together_are_one() -> None:
+    budget = budget_of(*[refusal()] * 20)
+
+    assert until(budget, NOW) == NOW + 60
+    budget.observe([refusal()], NOW + 60)
+    assert until(budget, NOW + 60) == NOW + 180
+
+
+def test_a_time_that_is_over_is_a_short_pause_that_doubles() -> None:
+    """Servers round down: after a kept wait they may say 0."""
+    budget = budget_of(refusal(20))
+    now, waits = NOW + 20, []
+    for _ in range(8):
+        budget.observe([replace(refusal(), reset_at=now - 0.3)], now)
+        reset_at = until(budget, now)
+        assert reset_at is not None
+        waits.append(reset_at - now)
+        now = reset_at
+
+    assert waits == [2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_a_success_ends_a_refusal_of_its_own_key_only() -> None:
+    budget = budget_of(refusal(600), refusal(900, "search"))
+
+    assert budget.observe([success()], NOW)
+    assert until(budget, NOW) == NOW + 900
+    assert budget.observe([success("search")], NOW)
+    assert until(budget, NOW) is None
+    assert not budget.observe([success("search")], NOW), "nothing to end is no news"
+
+
+def test_after_a_success_a_refusal_is_the_first_again() -> None:
+    budget = budget_of(refusal())
+    budget.observe([refusal()], NOW + 60)
+    budget.observe([success()], NOW + 180)
+
+    budget.observe([refusal()], NOW + 190)
+
+    assert until(budget, NOW + 190) == NOW + 250
+
+
+def test_a_refusal_long_after_another_is_the_first_again() -> None:
+    budget = budget_of(refusal())
+
+    budget.observe([refusal()], NOW + 60 + 3600)
+
+    assert until(budget, NOW + 3660) == NOW + 3720
+
+
+def test_successes_of_requests_that_were_out_do_not_end_a_refusal() -> None:
+    budget = Budget()
+    budget.observe([refusal(600)], NOW, overtaken=2)
+
+    for _ in range(2):
+        budget.observe([success()], NOW + 1)
+    assert until(budget, NOW + 1) == NOW + 600
+    budget.observe([success()], NOW + 2)
+    assert until(budget, NOW + 2) is None
+
+
+def test_a_refusal_goes_on_in_the_next_run() -> None:
+    budget = budget_of(refusal())
+    budget.observe([refusal()], NOW + 60)
+
+    restored = Budget.from_dict(json.loads(json.dumps(budget.to_dict())))
+    restored.observe([refusal()], NOW + 180)
+
+    assert until(restored, NOW + 180) == NOW + 180 + 240
+
+
+# -- accounts
+
+
+def of(account: str, remaining: int, reset_at: float = RESET, host: str = "api.github.com") -> RateLimit:
+    return RateLimit("core", 5000, remaining, reset_at, host, account)
+
+
+def test_a_host_is_waited_for_once_all_its_accounts_are_empty() -> None:
+    budget = budget_of(of("A", 0), of("B", 7, RESET - 60))
+    assert budget.exhausted(NOW) is None
+
+    budget.observe([of("B", 0, RESET - 60)], NOW)
+
+    assert budget.exhausted(NOW) == of("B", 0, RESET - 60), "the first that is fresh"
+
+
+def test_an_account_is_empty_while_one_of_its_quotas_is() -> None:
+    budget = budget_of(of("A", 0), RateLimit("search", 30, 0, RESET + 60, "api.github.com", "A"), of("B", 0, RESET + 9))
+
+    assert budget.exhausted(NOW) == of("B", 0, RESET + 9)
+
+
+def test_only_what_is_asked_is_waited_for() -> None:
+    budget = budget_of(of("A", 0), of("B", 7), of("", 0, host="other.example"), search(0))
+
+    def waits(**asked: Any) -> bool:
+        return budget.exhausted(NOW, asked=Asked(**asked)) is not None
+
+    assert waits()
+    assert not waits(host="api.github.com")
+    assert waits(host="api.github.com", account="A")
+    assert not waits(host="api.github.com", account="B")
+    assert not waits(host="api.github.com", account="A", resource="search")
+    assert waits(host="other.example")
+    assert not waits(host="unknown.example")
+    assert not waits(spared=frozenset({"other.example"}))
+
+
+def test_an_account_that_no_answer_has_told_of_is_full() -> None:
+    budget = budget_of(of("A", 0))
+
+    assert budget.exhausted(NOW, asked=Asked("api.github.com", accounts=("A",))) == of("A", 0)
+    assert budget.exhausted(NOW, asked=Asked("api.github.com", accounts=("A", "B"))) is None
+    assert budget.ready_account(NOW, Asked("api.github.com", accounts=("A", "B"))) == "B"
+
+
+def test_the_account_that_has_most_left_is_ready() -> None:
+    budget = budget_of(of("A", 10), of("B", 4000), of("C", 0, RESET - 60))
+    assert budget.ready_account(NOW, Asked("api.github.com")) == "B"
+
+    budget.observe([of("A", 0), of("B", 0)], NOW)
+
+    assert budget.ready_account(NOW, Asked("api.github.com")) == "C", "the first that is fresh"
+    assert budget.ready_account(NOW, Asked("unknown.example")) == ""
+
+
+def test_the_account_that_has_most_left_speaks_for_its_host() -> None:
+    budget = budget_of(of("A", 0), of("B", 4000), RateLimit("", 10, 9, RESET, "other.example"))
+
+    assert budget.scarcest(NOW) == of("B", 4000)

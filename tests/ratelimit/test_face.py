@@ -22,7 +22,10 @@ def loaded_by(statement: str) -> set[str]:
     ("statement", "modules"),
     [
         pytest.param("import resumable", {"_wait"}, id="the package"),
-        pytest.param("from resumable.ratelimit import RateLimit", {"_wait", "_headers", "_values"}, id="a reader"),
+        pytest.param(
+            "from resumable.ratelimit import read_headers", {"_wait", "_headers", "_limits", "_values"}, id="a reader"
+        ),
+        pytest.param("from resumable.ratelimit import RateLimit", {"_wait", "_limits"}, id="a value"),
     ],
 )
 def test_a_module_is_loaded_with_its_first_use(statement: str, modules: set[str]) -> None:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from tenacity import Future, RetryCallState, Retrying, wait_fixed
 
 from resumable.ratelimit import read_headers, read_retry_after, retry_if_rate_limited, wait_rate_limit
+from resumable.ratelimit._bodies import read_graphql
 from resumable.ratelimit._budget import Budget
-from resumable.ratelimit._headers import is_rate_limited, read_graphql
+from resumable.ratelimit._refusals import is_rate_limited
 from resumable.ratelimit._response import read_response
 from resumable.ratelimit._values import YEAR
 

@@ -72,8 +72,11 @@ class Recorder:
     def __init__(self) -> None:
         self.seen = []
 
-    def observe(self, response: object) -> None:
+        self.accounts: list[str] = []
+
+    def observe(self, response: object, *, account: str = "") -> None:
         self.seen.append(read_response(response))
+        self.accounts.append(account)
 
     @property
     def remaining(self) -> list[int | None]:
@@ -125,6 +128,55 @@ def test_requests_keeps_a_hook_of_the_users_own(url: str, checkpoint: Recorder) 
 
     assert len(seen) == 1
     assert checkpoint.remaining == [9]
+
+
+def test_a_refusal_that_only_the_body_tells_is_seen(url: str, checkpoint: Recorder) -> None:
+    """httpx and requests call their hooks before they read the body."""
+    with hooks(httpx.Client()) as client, hooks(requests.Session()) as session:
+        for response in (client.get(f"{url}/refuse"), session.get(f"{url}/refuse")):
+            assert response.json()["message"]
+
+    assert [seen.is_rate_limited for seen in checkpoint.seen] == [True, True]
+
+
+async def test_a_refusal_that_only_the_body_tells_is_seen_async(url: str, checkpoint: Recorder) -> None:
+    async with hooks(httpx.AsyncClient(base_url=url)) as client, hooks(aiohttp.ClientSession(url)) as session:
+        assert (await client.get("/refuse")).json()["message"]
+        async with session.get("/refuse") as response:
+            assert (await response.json())["message"]
+
+    assert [seen.is_rate_limited for seen in checkpoint.seen] == [True, True]
+
+
+def test_each_client_has_its_account(url: str, checkpoint: Recorder) -> None:
+    """Hooked again, it has the new one."""
+    with hooks(httpx.Client(base_url=url), account="A") as one, hooks(httpx.Client(base_url=url), account="B") as two:
+        one.get("/")
+        two.get("/")
+        hooks(one, account="C").get("/")
+
+    assert checkpoint.accounts == ["A", "B", "C"]
+
+
+async def test_each_client_has_its_account_async(url: str, checkpoint: Recorder) -> None:
+    async with hooks(aiohttp.ClientSession(url), account="A") as session:
+        async with session.get("/") as response:
+            await response.read()
+        async with hooks(session, account="B").get("/") as response:
+            await response.read()
+
+    assert checkpoint.accounts == ["A", "B"]
+
+
+def test_other_clients_have_their_accounts(url: str, checkpoint: Recorder) -> None:
+    with hooks(requests.Session(), account="A") as session:
+        session.get(url)
+    client = hooks(github.Github(base_url=url, retry=None), account="B")
+    client.requester.requestJsonAndCheck("GET", "/")
+    client.close()
+    hooks(of_githubkit(url), account="C").request("GET", "/")
+
+    assert checkpoint.accounts == ["A", "B", "C"]
 
 
 def test_a_streamed_body_is_left_to_the_user(url: str, checkpoint: Recorder) -> None:

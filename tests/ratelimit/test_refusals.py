@@ -1,14 +1,18 @@
-"""What counts as a refusal, how long it asks to wait, and what GraphQL tells in its body."""
+"""What counts as a refusal, and how long it asks to wait."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
 import pytest
 
 from resumable.ratelimit import RateLimit, read_headers, read_retry_after
-from resumable.ratelimit._headers import is_rate_limited, read_graphql
+from resumable.ratelimit._limits import refused, succeeded
+from resumable.ratelimit._refusals import is_rate_limited
+from resumable.ratelimit._response import read_response
 
 NOW = 1_790_000_000.0
 
@@ -43,7 +47,7 @@ def test_retry_after_is_seconds_to_wait(headers: dict[str, str], seconds: float 
     assert read_retry_after(headers, now=NOW) == seconds
 
 
-@pytest.mark.parametrize("status", [403, 429])
+@pytest.mark.parametrize("status", [403, 429, 503])
 def test_a_refusal_with_retry_after_is_a_quota_that_is_used_up(status: int) -> None:
     """GitHub's secondary limits leave ``remaining`` as it is."""
     headers = {"Retry-After": "60", "X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "4000"}
@@ -51,7 +55,7 @@ def test_a_refusal_with_retry_after_is_a_quota_that_is_used_up(status: int) -> N
     limits = read_headers(headers, status=status, now=NOW)
 
     assert limits == [RateLimit("retry-after", None, 0, NOW + 60), RateLimit("", 5000, 4000, None)]
-    assert len(read_headers(headers, status=503, now=NOW)) == 1
+    assert len(read_headers(headers, status=500, now=NOW)) == 1
 
 
 @pytest.mark.parametrize(
@@ -76,9 +80,20 @@ def test_a_refusal_with_retry_after_is_a_quota_that_is_used_up(status: int) -> N
         pytest.param(403, {"Retry-After": "never"}, None, False, id="403 with a broken Retry-After"),
         pytest.param(403, {}, "You have triggered an abuse detection mechanism.", True, id="abuse"),
         pytest.param(200, {}, "RATE_LIMITED: API rate limit exceeded", True, id="GraphQL"),
+        pytest.param(403, {}, "dailyLimitExceeded Daily Limit Exceeded", True, id="Google's day"),
         pytest.param(200, {"X-RateLimit-Remaining": "0"}, None, False, id="the last good answer"),
         pytest.param(404, {}, "no such rate limit", False, id="404 about a rate limit"),
         pytest.param(500, {"Retry-After": "5"}, None, False, id="500"),
+        pytest.param(503, {"Retry-After": "5"}, None, True, id="503 with Retry-After"),
+        pytest.param(503, {}, None, False, id="503 alone"),
+        *(
+            pytest.param(status, {"Retry-After": "5"}, None, False, id=f"{status}, mis-sent")
+            for status in (200, 201, 202, 301, 404, 413, 502)
+        ),
+        # mediawiki.org, Manual:Maxlag parameter
+        pytest.param(200, {"Retry-After": "5", "MediaWiki-API-Error": "maxlag"}, None, True, id="maxlag"),
+        pytest.param(200, {"MediaWiki-API-Error": "badtoken"}, None, False, id="another error of MediaWiki"),
+        pytest.param(None, {"Retry-After": "5"}, None, True, id="headers alone"),
         # docs.stripe.com/rate-limits
         pytest.param(None, {"Stripe-Rate-Limited-Reason": "global-rate"}, None, True, id="Stripe"),
         pytest.param(None, {}, None, False, id="nothing known"),
@@ -90,24 +105,80 @@ def test_a_refusal_is_told_from_other_answers(
     assert is_rate_limited(status, headers, message) is expected
 
 
-# docs.github.com, Rate limits and query limits for the GraphQL API, "Querying the primary rate limit"
-RATE_LIMIT = {"limit": 5000, "cost": 1, "remaining": 4999, "used": 1, "resetAt": "2026-09-21T15:13:20Z"}
+class Answer:
+    def __init__(self, status: int, body: object = None, **headers: str) -> None:
+        self.status_code, self.url = status, "https://api.example/call"
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        self._content = json.dumps(body).encode()
+
+
+DAILY = {"error": {"code": 403, "message": "Daily Limit Exceeded", "errors": [{"reason": "dailyLimitExceeded"}]}}
+EMPTY = {"X_RateLimit_Limit": "60", "X_RateLimit_Remaining": "0"}
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("answer", "until"),
     [
-        pytest.param({"data": {"viewer": {"login": "o"}, "rateLimit": RATE_LIMIT}}, id="answer"),
-        pytest.param({"rateLimit": RATE_LIMIT}, id="data"),
-        pytest.param(RATE_LIMIT, id="object"),
+        pytest.param(Answer(429), None, id="no time"),
+        pytest.param(Answer(429, Retry_After="20"), NOW + 20, id="Retry-After"),
+        pytest.param(Answer(503, Retry_After="20"), NOW + 20, id="503"),
+        pytest.param(Answer(200, Retry_After="5", MediaWiki_API_Error="maxlag"), NOW + 5, id="maxlag"),
+        pytest.param(Answer(403, DAILY), None, id="dailyLimitExceeded"),
+        pytest.param(Answer(429, {"parameters": {"retry_after": 900}}), NOW + 900, id="Telegram"),
+        pytest.param(Answer(429, **EMPTY), None, id="an empty quota without a reset"),
+        pytest.param(Answer(429, **EMPTY, X_RateLimit_Reset=str(int(NOW) - 1)), NOW - 1, id="a reset in the past"),
+        pytest.param(Answer(429, Retry_After="20", Age="90"), NOW + 20, id="out of a cache on the way"),
     ],
 )
-def test_graphql_tells_its_quota_in_the_body(body: object) -> None:
-    assert read_graphql(body, now=NOW) == RateLimit("graphql", 5000, 4999, NOW + 3600)
+def test_a_refusal_says_for_how_long_it_holds(answer: Answer, until: float | None) -> None:
+    assert read_response(answer).refusal(NOW) == replace(refused(until), host="api.example")
 
 
-@pytest.mark.parametrize(
-    "body", [None, 5, [], {}, {"data": None}, {"data": {"rateLimit": None}}, {"rateLimit": {"remaining": "x"}}]
-)
-def test_a_body_without_a_quota_says_nothing(body: object) -> None:
-    assert read_graphql(body, now=NOW) is None
+def test_an_empty_quota_with_a_reset_says_it_by_itself() -> None:
+    seen = read_response(Answer(403, **EMPTY, X_RateLimit_Reset=str(int(NOW) + 90)))
+
+    assert seen.is_rate_limited
+    assert seen.tells(NOW) == [RateLimit("", 60, 0, NOW + 90, "api.example")]
+
+
+def test_a_refusal_out_of_ones_own_cache_is_none() -> None:
+    answer = Answer(429, Retry_After="20")
+    answer.from_cache = True  # type: ignore[attr-defined]
+
+    assert read_response(answer).tells(NOW) == []
+
+
+def test_a_success_is_told_for_the_quota_that_it_names() -> None:
+    core = RateLimit("core", None, 7, None, "api.example")
+    plain, named = Answer(200), Answer(200, X_RateLimit_Remaining="7", X_RateLimit_Resource="core")
+
+    assert read_response(plain).tells(NOW) == [replace(succeeded(), host="api.example")]
+    assert read_response(named).tells(NOW)[1:] == [replace(succeeded("core"), host="api.example"), core]
+    assert read_response(Answer(500)).tells(NOW) == []
+    assert read_response(Answer(200, Age="9")).tells(NOW) == []
+
+
+def test_docker_hub_tells_the_length_of_its_window() -> None:
+    """docs.docker.com, Docker Hub pull usage and limits."""
+    (left,) = read_headers({"RateLimit-Limit": "100;w=21600", "RateLimit-Remaining": "76;w=21600"}, now=NOW)
+    (empty,) = read_headers({"RateLimit-Limit": "100;w=21600", "RateLimit-Remaining": "0;w=21600"}, now=NOW)
+
+    assert left == RateLimit("", 100, 76, None)
+    assert empty == RateLimit("", 100, 0, NOW + 21600)
+
+
+def test_linear_puts_the_quotas_name_first() -> None:
+    """linear.app/developers/rate-limiting."""
+    headers = {
+        "X-RateLimit-Requests-Limit": "5000",
+        "X-RateLimit-Requests-Remaining": "0",
+        "X-RateLimit-Requests-Reset": str(int(NOW + 60) * 1000),
+        "X-RateLimit-Complexity-Limit": "250000",
+        "X-RateLimit-Complexity-Remaining": "249000",
+        "X-Complexity": "12",
+    }
+
+    assert read_headers(headers, now=NOW) == [
+        RateLimit("requests", 5000, 0, NOW + 60),
+        RateLimit("complexity", 250_000, 249_000, None),
+    ]

@@ -52,13 +52,20 @@ EMPTY = {"x_ratelimit_limit": "5000", "x_ratelimit_remaining": "0", "x_ratelimit
 @pytest.mark.parametrize(
     ("response", "seconds"),
     [
-        pytest.param(answer(429, retry_after="17"), 17, id="Retry-After"),
-        pytest.param(answer(503, retry_after="17"), 17, id="Retry-After of any status"),
-        pytest.param(answer(403, **EMPTY, retry_after="17"), 17, id="Retry-After wins over the reset"),
+        pytest.param(answer(429, retry_after="17"), 18, id="one second after Retry-After"),
+        pytest.param(answer(503, retry_after="17"), 18, id="Retry-After of a 503"),
+        pytest.param(answer(403, **EMPTY, retry_after="17"), 18, id="Retry-After wins over the reset"),
         pytest.param(answer(403, **EMPTY), 2093, id="one second after the reset"),
         pytest.param(answer(500, **EMPTY), 2093, id="nothing left, whatever the error"),
         pytest.param(answer(429), 60, id="a refusal that names no time"),
-        pytest.param(answer(429, retry_after="0"), 60, id="a refusal that names no pause"),
+        pytest.param(answer(429, retry_after="0"), 1, id="a refusal whose time is over"),
+        pytest.param(answer(429, retry_after="0.65"), 0.65, id="fractions are not rounded"),
+        pytest.param(answer(429, retry_after_ms="1500"), 1.5, id="milliseconds are not rounded"),
+        pytest.param(answer(500, retry_after="17"), 18, id="Retry-After of a server's error"),
+        pytest.param(answer(202, retry_after="17"), 18, id="Retry-After of an answer that is not ready"),
+        pytest.param(answer(200, retry_after="17"), 3, id="mis-sent with a good answer: the fallback"),
+        pytest.param(answer(404, retry_after="17"), 3, id="mis-sent with another error: the fallback"),
+        pytest.param(answer(429, b'{"parameters": {"retry_after": 900}}'), 901, id="told in the body"),
         pytest.param(answer(403, b'{"message": "secondary rate limit"}'), 60, id="a secondary limit"),
         pytest.param(answer(403), 3, id="another 403: the fallback"),
         pytest.param(answer(500), 3, id="another error: the fallback"),
@@ -68,7 +75,7 @@ EMPTY = {"x_ratelimit_limit": "5000", "x_ratelimit_remaining": "0", "x_ratelimit
 def test_the_server_says_how_long(wrap: Callable, response: httpx.Response, seconds: float) -> None:
     wait = wait_rate_limit(wait_fixed(3), jitter=0, clock=clock)
 
-    assert wait(state_of(wrap(response))) == seconds
+    assert wait(state_of(wrap(response))) == pytest.approx(seconds, abs=1e-6)
 
 
 def test_jitter_only_makes_it_later() -> None:
@@ -85,7 +92,7 @@ def test_a_hint_is_shortened_only_by_the_users_own_cap() -> None:
     """A cap of ours would ask too early, and be refused again."""
     day = state_of(answer(429, retry_after="86400"))
 
-    assert wait_rate_limit(clock=clock)(day) == 86400
+    assert wait_rate_limit(clock=clock, jitter=0)(day) == 86401
     assert wait_rate_limit(clock=clock, max_wait=900)(day) == 900
     assert wait_rate_limit(wait_fixed(99), max_wait=0)(state_of(ValueError())) == 0
 
@@ -149,6 +156,11 @@ GRAPHQL_REFUSED = {"data": None, "errors": [{"type": "RATE_LIMITED", "message": 
         pytest.param(answer(200, b'{"text": "RATE_LIMIT"}'), False, id="a text about it"),
         pytest.param(answer(200, **EMPTY), False, id="the last good answer"),
         pytest.param(answer(500), False, id="500"),
+        pytest.param(answer(500, retry_after="5"), False, id="500 with Retry-After"),
+        pytest.param(answer(503, retry_after="5"), True, id="503 with Retry-After"),
+        pytest.param(answer(503), False, id="503 alone"),
+        pytest.param(answer(200, retry_after="5"), False, id="mis-sent with a good answer"),
+        pytest.param(answer(200, retry_after="5", mediawiki_api_error="maxlag"), True, id="maxlag"),
         pytest.param(ValueError("rate limit"), False, id="an error that only says so"),
         pytest.param(None, False, id="None"),
         pytest.param({"name": "Retry"}, False, id="a value"),
@@ -171,7 +183,45 @@ def test_an_error_raised_from_a_refusal_counts_as_one() -> None:
     wrapped.__cause__ = error(answer(429, retry_after="17"))
 
     assert retry_if_rate_limited()(state_of(wrapped))
-    assert wait_rate_limit(clock=clock)(state_of(wrapped)) == 17
+    assert wait_rate_limit(clock=clock, jitter=0)(state_of(wrapped)) == 18
+
+
+@pytest.mark.parametrize(
+    ("refusal", "waits"),
+    [
+        pytest.param(answer(429), [60, 120, 240, 480], id="without a time"),
+        pytest.param(answer(429, retry_after="0"), [1, 2, 4, 8], id="whose time is over"),
+        pytest.param(answer(429, retry_after="7"), [8, 8, 8, 8], id="with a time"),
+    ],
+)
+def test_refusals_in_a_row_wait_longer(refusal: httpx.Response, waits: list[float]) -> None:
+    slept: list[float] = []
+    policy = Retrying(
+        retry=retry_if_rate_limited(),
+        wait=wait_rate_limit(wait_fixed(3), clock=clock, jitter=0),
+        stop=stop_after_attempt(5),
+        sleep=slept.append,
+        retry_error_callback=lambda state: None,
+    )
+
+    policy(lambda: refusal)
+    policy(lambda: refusal)
+
+    assert slept == waits * 2, "each call counts its own"
+
+
+def test_a_failure_of_another_kind_begins_the_row_anew() -> None:
+    slept: list[float] = []
+    answers = [answer(429), answer(429), answer(500), answer(429), answer(200)]
+    policy = Retrying(
+        retry=tenacity.retry_if_exception_type(httpx.HTTPStatusError),
+        wait=wait_rate_limit(wait_fixed(3), clock=clock, jitter=0),
+        sleep=slept.append,
+    )
+
+    policy(fetch_from, answers)
+
+    assert slept == [60, 120, 3, 60]
 
 
 def test_it_combines_with_other_conditions() -> None:
@@ -200,7 +250,7 @@ def test_tenacity_waits_as_told_and_then_goes_on() -> None:
     response = policy(fetch_from, [answer(429, retry_after="7"), answer(403, **EMPTY), answer(200)])
 
     assert response.status_code == 200
-    assert slept == [7, 2093]
+    assert slept == [8, 2093]
 
 
 def test_tenacitys_async_retrying_waits_the_same() -> None:
@@ -210,12 +260,12 @@ def test_tenacitys_async_retrying_waits_the_same() -> None:
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    @tenacity.retry(retry=retry_if_rate_limited(), wait=wait_rate_limit(clock=clock), sleep=sleep)
+    @tenacity.retry(retry=retry_if_rate_limited(), wait=wait_rate_limit(clock=clock, jitter=0), sleep=sleep)
     async def fetch() -> httpx.Response:
         return fetch_from(answers)
 
     assert asyncio.run(fetch()).status_code == 200
-    assert slept == [7]
+    assert slept == [8]
 
 
 def test_a_result_with_odd_attributes_is_no_refusal() -> None:

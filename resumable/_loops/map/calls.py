@@ -8,7 +8,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from ..._retry import chain
 from ..._runtime.current import CHECKPOINT, reset_current
 
 if TYPE_CHECKING:
-    from ...ratelimit._headers import RateLimit
+    from ...ratelimit._limits import RateLimit
 
 PENDING = object()
 LIMITS = "_resumable_limits"
@@ -162,11 +162,12 @@ class LimitRecorder:
 
     limits: list[RateLimit] = field(default_factory=list)
 
-    def observe(self, response: object) -> None:
-        """Note the quotas that *response* names."""
+    def observe(self, response: object, *, account: str = "") -> None:
+        """Note the quotas that *response* names, as those of *account*."""
         from ...ratelimit._response import read_response
 
-        self.limits += read_response(response).limits(time.time())
+        tells = read_response(response).tells(time.time())
+        self.limits += [replace(limit, account=account) for limit in tells] if account else tells
 
 
 def _portable(error: Exception) -> Exception:

@@ -1,0 +1,69 @@
+"""What one answer tells of a quota, or that it was refused, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_REFUSED = "retry-after"
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 60.0, 3600.0
+"""After a refusal that names no time. It doubles while they go on."""
+_SHORT_PAUSE_SECONDS, _LONGEST_SHORT_PAUSE_SECONDS = 1.0, 60.0
+"""After a refusal whose time is over already: servers round down. It doubles while they go on."""
+CALM_SECONDS = 3600.0
+"""A refusal so long after the end of the one before does not go on from that."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """One quota, as one answer told it.
+
+    Attributes:
+        resource: Which of the server's quotas, such as ``core`` or ``tokens``; "" if it has only one.
+        limit: Units in a full window, None if unknown.
+        remaining: Units that are left in this window, None if unknown.
+        reset_at: When the quota is fresh, in epoch seconds on our own clock; None if unknown.
+        host: Which server, "" if unknown.
+        account: Whose quota, where the program uses several tokens; "" if it has not said.
+    """
+
+    resource: str
+    limit: int | None
+    remaining: int | None
+    reset_at: float | None
+    host: str = ""
+    account: str = ""
+
+
+def refused(until: float | None, resource: str = "") -> RateLimit:
+    """A refusal that holds *until*, in epoch seconds; None if no time was named. *resource* may be unknown."""
+    return RateLimit(f"{resource} {_REFUSED}".lstrip(), None, 0, until)
+
+
+def succeeded(resource: str = "") -> RateLimit:
+    """An answer that was no refusal, and ends one."""
+    return RateLimit(f"{resource} {_REFUSED}".lstrip(), None, None, None)
+
+
+def is_refusal(limit: RateLimit) -> bool:
+    """Whether *limit* stands for a refusal, or for the end of one."""
+    return limit.limit is None and limit.resource.endswith(_REFUSED)
+
+
+def is_success(limit: RateLimit) -> bool:
+    """Whether *limit* ends a refusal."""
+    return limit.remaining is None and is_refusal(limit)
+
+
+def pause_after(after: float | None, tries: int) -> float:
+    """Seconds to wait after a refusal.
+
+    Args:
+        after: Seconds until the time that it names, 0 or less if that is over; None if it names none.
+        tries: How many refusals came before, without a success between.
+    """
+    if after is not None and after > 0:
+        return after
+    doubled = 2.0 ** min(tries, 16)
+    if after is None:
+        return min(_PAUSE_SECONDS * doubled, _LONGEST_PAUSE_SECONDS)
+    return min(_SHORT_PAUSE_SECONDS * doubled, _LONGEST_SHORT_PAUSE_SECONDS)

@@ -1,0 +1,127 @@
+"""What all answers together tell: responses go in, and the question comes out whether the next request must wait."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from ._budget import ANYTHING, Asked, Budget, Key, is_same_window, key_of
+from ._limits import RateLimit, is_refusal
+from ._response import host_of, read_response
+
+Answer = Literal["wait", "raise"] | None
+_LONGEST_ACCOUNT = 24
+"""What is longer may be the token itself: it is neither stored nor shown."""
+
+
+class Meter:
+    """The quotas that one program uses. *now* is epoch seconds on our clock in every method.
+
+    Args:
+        saved: What :meth:`to_dict` gave in an earlier run.
+
+    Attributes:
+        longest: The longest time to a reset that an answer told, in seconds.
+    """
+
+    def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
+        self.longest = 0.0
+        self._budget = Budget.from_dict(saved)
+        self._names: dict[str, str] = {}
+        self._answers: dict[Key, tuple[float, Answer]] = {}
+        spared = (saved or {}).get("spared")
+        self._spared = frozenset(filter(_is_text, spared if isinstance(spared, list) else ()))
+
+    def observe(self, response: object, *, now: float, account: str = "", overtaken: int = 0) -> bool:
+        """Learn from *response*; whether it told of a quota or a refusal.
+
+        Args:
+            account: Whose token asked; "" if that is not known.
+            overtaken: How many other requests are out.
+        """
+        told = read_response(response).tells(now)
+        if account and told:
+            name = self._named(account)
+            told = [replace(limit, account=name) for limit in told]
+        is_news = self._budget.observe(told, now, overtaken=overtaken)
+        self.longest = max(self.longest, *((limit.reset_at or now) - now for limit in told), 0.0)
+        return is_news
+
+    def _named(self, account: str) -> str:
+        """What *account* is called in what is stored and shown."""
+        account = "".join(filter(str.isprintable, str(account)))
+        if len(account) <= _LONGEST_ACCOUNT:
+            return account
+        name = f"#{hashlib.sha256(account.encode(errors='replace')).hexdigest()[:12]}"
+        self._names[name] = account
+        return name
+
+    # -- what the next request asks
+
+    def asked(self, host: str = "", account: str = "", resource: str = "", accounts: Iterable[str] = ()) -> Asked:
+        """What a request asks, from what a program calls it. *host* may be a URL."""
+        host = host_of(host) if "/" in host else host.lower()
+        return Asked(host, account and self._named(account), resource, tuple(map(self._named, accounts)))
+
+    def spare(self, host: str) -> None:
+        """The program itself says when it asks *host*: nobody else waits for it."""
+        if host and host not in self._spared:
+            self._spared |= {host}
+
+    @property
+    def anything(self) -> Asked:
+        """What a request asks of which nothing is known."""
+        return Asked(spared=self._spared) if self._spared else ANYTHING
+
+    # -- whether it must wait
+
+    def exhausted(self, now: float, reserve: int = 0, asked: Asked = ANYTHING) -> RateLimit | None:
+        """The quota to wait for; None if there is none, or the program's answer was to go on. See :class:`Budget`."""
+
+        def is_passed(limit: RateLimit) -> bool:
+            return self.answer_for(limit, now) == (None,)
+
+        return self._budget.exhausted(now, reserve, asked, is_passed=is_passed)
+
+    def note_answer(self, limit: RateLimit, answer: Answer) -> None:
+        """What the program wants while *limit* is empty: it holds for that quota and its window."""
+        self._answers[key_of(limit)] = limit.reset_at or 0.0, answer
+
+    def answer_for(self, limit: RateLimit, now: float) -> tuple[Answer] | None:
+        """The answer that was noted for *limit*, alone in a tuple; None if none was."""
+        known = self._answers.get(key_of(limit))
+        if known is None:
+            return None
+        # A refusal that comes again is put off again; what was answered holds until its first end.
+        holds = is_same_window(known[0], limit.reset_at) or (is_refusal(limit) and now < known[0])
+        return (known[1],) if holds else None
+
+    def ready_account(self, now: float, asked: Asked) -> str:
+        """The account with quota left, as the program calls it; "" if none is known. See :class:`Budget`."""
+        name = self._budget.ready_account(now, asked)
+        return self._names.get(name, name)
+
+    # -- numbers
+
+    def scarcest(self, now: float) -> RateLimit | None:
+        """The quota with the least share left; None if no window is known that is not over."""
+        return self._budget.scarcest(now)
+
+    def used(self, limit: RateLimit) -> int:
+        """Units of *limit*'s quota that were used since the operation began, by anybody."""
+        return self._budget.used(limit)
+
+    def fresh(self, now: float) -> int | None:
+        """How many requests fit into the windows that have just begun; None if no window with a limit is over."""
+        return self._budget.fresh(now)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        spared = {"spared": sorted(self._spared)} if self._spared else {}
+        return self._budget.to_dict() | spared
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)

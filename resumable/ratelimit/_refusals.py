@@ -1,0 +1,92 @@
+"""One notion of what a refusal for a rate limit is, and for how long it holds.
+
+================  ===================================================================================
+status            is a refusal
+================  ===================================================================================
+429               always
+403               with ``Retry-After``, with a quota that is empty, or if it says so
+503               with ``Retry-After``, or if it says so
+400               if it says so
+200               if the code of an error in its body says so; with MediaWiki's ``maxlag``
+unknown           with ``Retry-After``, or if it says so
+others            never, whatever ``Retry-After`` they carry
+================  ===================================================================================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ._bodies import is_refused, read_body_after, read_graphql
+from ._headers import named_resource, read_headers, read_retry_after, wanted
+from ._limits import RateLimit, refused
+from ._values import read_number
+
+_REFUSAL_WORDS = re.compile(
+    r"rate.?limit|too many requests|abuse detection|quota.exceeded|throttl|daily.?limit.?exceeded"
+    r"|wait a few minutes before you try again|retry your request again later",
+    re.IGNORECASE,
+)
+_ASKS_TO_WAIT = frozenset({None, 202, 301, 302, 303, 307, 308, 408, 413, 425, 500, 502, 504})
+"""Statuses whose ``Retry-After`` is meant for whoever tries again, though they are no refusal."""
+
+
+def is_rate_limited(
+    status: int | None, headers: Mapping[str, str], message: str | None = None, body: Any = None
+) -> bool:
+    """Whether an answer is a refusal for a rate limit.
+
+    Args:
+        status: None if only the headers are known.
+        message: The error's own words.
+        body: The decoded body.
+    """
+    if status == 429:
+        return True
+    if status not in (None, 200, 400, 403, 503):
+        return False
+    fields = wanted(headers)
+    if (message and _REFUSAL_WORDS.search(message)) or (body is not None and is_refused(body)):
+        return True
+    if status == 200:
+        return re.search("maxlag|ratelimited", fields.get("mediawiki-api-error", "")) is not None
+    if status == 400:
+        return False
+    if "stripe-rate-limited-reason" in fields or read_retry_after(fields, now=None) is not None:
+        return True
+    return status == 403 and any(limit.remaining == 0 for limit in read_headers(fields, now=0.0))
+
+
+def read_refusal(headers: Mapping[str, str], body: Any, limits: list[RateLimit], *, now: float) -> RateLimit | None:
+    """For how long a refusal holds; None if it holds until one of the *limits* that came with it is fresh.
+
+    Args:
+        body: The decoded body, if there is one.
+        now: Epoch seconds on our clock.
+    """
+    resource = named_resource(limits)
+    after = read_retry_after(headers, now=now)
+    if after is None:
+        after = read_body_after(body, now=now)
+    if after is None and (told := read_graphql(body, now=now)) and told.reset_at is not None:
+        after = told.reset_at - now
+    if after is not None:
+        return refused(now + after, resource)
+    resets = [limit.reset_at for limit in limits if limit.remaining == 0 and limit.reset_at is not None]
+    if not resets:
+        return refused(None, resource)
+    return refused(max(resets), resource) if max(resets) <= now else None
+
+
+def read_wish(status: int | None, headers: Mapping[str, str], *, now: float) -> float | None:
+    """Seconds that an answer which is no refusal asks to wait before a further try; None if it does not ask."""
+    return read_retry_after(headers, now=now) if status in _ASKS_TO_WAIT else None
+
+
+def is_exact(headers: Mapping[str, str]) -> bool:
+    """Whether *headers* tell a time to wait in fractions of a second, so that it is not rounded."""
+    fields = wanted(headers)
+    number = read_number(fields.get("retry-after", ""))
+    return "retry-after-ms" in fields or (number is not None and number % 1 != 0)
