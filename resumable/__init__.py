@@ -9,11 +9,13 @@ room's own docstring leads on.
 
 from ._api import AsyncCheckpoint, Checkpoint, CheckpointManager, checkpointed, current_checkpoint, resumable, stop
 from ._errors import (
+    BudgetExhausted,
     CheckpointBusyError,
     CheckpointCorruptError,
     InputChangedError,
     RateLimitExhausted,
     ResumableError,
+    RunAgain,
     StaleCheckpointError,
     StateEncodeError,
     StoreError,
@@ -37,6 +39,7 @@ from .stores import CheckpointStore, open_store
 __all__ = [
     "AsyncCheckpoint",
     "AutoStrategy",
+    "BudgetExhausted",
     "Checkpoint",
     "CheckpointBusyError",
     "CheckpointContext",
@@ -51,6 +54,7 @@ __all__ = [
     "RateLimitAwareStrategy",
     "RateLimitExhausted",
     "ResumableError",
+    "RunAgain",
     "SaveDecision",
     "SaveStrategy",
     "StaleCheckpointError",

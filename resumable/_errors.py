@@ -8,11 +8,19 @@ ResumableError
 ├── InputChangedError             the checkpoint belongs to other input; nothing was skipped
 ├── StateEncodeError              JSON cannot hold the state exactly; nothing was written
 └── RateLimitExhausted            the quota is used up; the checkpoint is saved
+
+SystemExit                        not caught by `except Exception`, as a loop may have around each item
+└── RunAgain                      the run ended before its work did, as it was told to; all is saved
+    └── BudgetExhausted           all that may be spent is spent
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+
+RUN_AGAIN = 75
+"""The exit code that says: all is well, but not done; run it again. It is ``EX_TEMPFAIL`` of sysexits.h."""
 
 
 class ResumableError(Exception):
@@ -154,3 +162,56 @@ class RateLimitExhausted(ResumableError):
             return f"{what} is exhausted. Saved; run again later."
         fresh = datetime.fromtimestamp(self.reset_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         return f"{what} is exhausted until {fresh}. Saved; run again then."
+
+
+class RunAgain(SystemExit):
+    """The run ended after an item, before its work was done, because its time is up. All is saved; run it again.
+
+    It ends the program with exit code 75, unless it is caught.
+
+    Attributes:
+        reason: Why it ended, for a person.
+        code: The exit code.
+    """
+
+    def __init__(self, operation_id: str, reason: str) -> None:
+        super().__init__(operation_id, reason)
+        self.operation_id = operation_id
+        self.reason = reason
+        self.code = RUN_AGAIN
+
+    def __str__(self) -> str:
+        return f"{self.operation_id!r} has stopped, for {self.reason}. Saved; run it again to go on."
+
+
+class BudgetExhausted(RunAgain):
+    """What ``budget=`` allows is spent. All is saved; with a larger budget the next run goes on.
+
+    It ends the program with exit code 75; with 1 if the budget was spent before the run began, so that whoever starts
+    a program again as long as it ends with 75 does not do so for ever.
+
+    Attributes:
+        spent: What all runs together have spent, by what it is counted in.
+        budget: What they may spend.
+    """
+
+    def __init__(
+        self, operation_id: str, spent: Mapping[str, float], budget: Mapping[str, float], code: int = RUN_AGAIN
+    ) -> None:
+        super().__init__(operation_id, "its budget is spent")
+        self.args = (operation_id, dict(spent), dict(budget), code)
+        self.spent = dict(spent)
+        self.budget = dict(budget)
+        self.code = code
+
+    @property
+    def left(self) -> dict[str, float]:
+        """What is left of each part of the budget; below 0 if the last item took more than there was."""
+        return {unit: most - self.spent.get(unit, 0.0) for unit, most in self.budget.items()}
+
+    def __str__(self) -> str:
+        parts = [f"{unit} {self.spent.get(unit, 0.0):,.6g} of {most:,.6g}" for unit, most in self.budget.items()]
+        return (
+            f"{self.operation_id!r} has spent its budget ({', '.join(parts)}). Saved; to go on, raise budget= in the "
+            "program, which counts over all runs, and run it again."
+        )

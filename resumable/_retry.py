@@ -17,11 +17,11 @@ from weakref import WeakKeyDictionary
 import tenacity
 from tenacity import AsyncRetrying, BaseRetrying, RetryCallState, nap
 
-from ._errors import InputChangedError, RateLimitExhausted, StaleCheckpointError, StateEncodeError
+from ._errors import InputChangedError, RateLimitExhausted, RunAgain, StaleCheckpointError, StateEncodeError
 from ._runtime import signals
 from ._text import shortened
 
-_FINAL = (RateLimitExhausted, StaleCheckpointError, StateEncodeError, InputChangedError)
+_FINAL = (RateLimitExhausted, RunAgain, StaleCheckpointError, StateEncodeError, InputChangedError)
 """The next attempt would raise these again."""
 _POLL_SECONDS = 0.1
 _log = logging.getLogger("resumable.retry")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import typing_extensions
 
     from .._durable import DurableDict, DurableLog, DurableSet
+    from .._engine.limits import Amount
     from .._engine.operation import Operation
     from .._engine.options import Options
     from .._engine.quota import Wait
@@ -148,6 +149,23 @@ class BaseCheckpoint(Generic[S]):
         """Count an error that the loop survived."""
         with count_lock:
             self._operation.session.metadata.error_count += 1
+
+    def spend(self, **amounts: Amount) -> None:
+        """Count what this item has cost: ``cp.spend(tokens=1200, usd=0.03)``. From any thread.
+
+        It is counted over all runs, and saved with the checkpoint: a hard kill forgets what was spent since the last
+        save. Once one part of ``budget=`` is spent, the loop ends after its item with :class:`BudgetExhausted`.
+
+        Raises:
+            TypeError, ValueError: An amount is no number >= 0; none was counted.
+        """
+        self._operation.spend(amounts)
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """What :meth:`spend` has counted over all runs, by name."""
+        limits = self._operation.parts.limits
+        return limits.spent if limits is not None else {}
 
     def finalize(self) -> None:
         """Call the operation done, though a loop has items to go: a clean exit will remove the checkpoint."""

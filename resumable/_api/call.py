@@ -13,6 +13,7 @@ from typing import Any
 import tenacity
 
 from .. import _retry
+from .._engine.limits import check_max_runtime, checked_budget
 from .._engine.quota import check_policy
 from .async_checkpoint import AsyncCheckpoint
 from .checkpoint import Checkpoint
@@ -39,6 +40,8 @@ class Settings:
         if self.max_attempts_total < 1:
             raise ValueError(f"max_attempts_total must be >= 1, not {self.max_attempts_total!r}")
         check_policy(self.options["on_exhausted"])
+        check_max_runtime(self.options["max_runtime"])
+        checked_budget(self.options["budget"])
         refuse_both(manager=self.options["manager"], store=self.options["store"])
 
 

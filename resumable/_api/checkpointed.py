@@ -19,6 +19,7 @@ from .base import S
 from .checkpoint import Checkpoint
 
 if TYPE_CHECKING:
+    from .._engine.limits import Amount, MaxRuntime
     from .._engine.quota import OnExhausted
     from .._report.bar import ProgressView
     from .manager import CheckpointManager
@@ -56,11 +57,18 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         retry: The tenacity policy that :meth:`Checkpoint.retrying` copies when it is called without one.
         stop_signals: More signals that stop the run after its current item, beside Ctrl-C, SIGTERM and SIGHUP: such as
             ``[signal.SIGUSR1]`` for a batch system that says so before the time is up.
+        max_runtime: How long a run may take from its block's beginning: seconds, a timedelta, or ``"auto"``, until the
+            batch system ends the job (Slurm, Cobalt, Torque, OAR and GitLab say when). The loop ends after an item, in
+            time for the last save, with :class:`RunAgain`: exit code 75.
+        budget: What all runs together may spend, such as ``{"usd": 5}``. See :meth:`Checkpoint.spend`.
+        on_save_error: ``"warn"``: a save between items that the store refuses, as a full disk does, is told in the log,
+            and the loop goes on; each save that is due tries again. The last save's error is raised all the same.
 
     Raises:
         TypeError, ValueError: An option is not what it should be.
         CheckpointBusyError: On entry: another process works on this operation.
         CheckpointCorruptError: On entry: what is stored cannot be used; nothing was changed.
+        BudgetExhausted: On entry: earlier runs have spent all.
         InputChangedError: On entry: the checkpoint was made with other arguments, or another state type.
         RuntimeError: On entry: ``async with`` in a program that does not run on asyncio or uvloop, such as one on trio.
     """
@@ -81,6 +89,9 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         progress: ShowProgress = False,
         retry: tenacity.BaseRetrying | None = None,
         stop_signals: Sequence[int] = (),
+        max_runtime: MaxRuntime | None = None,
+        budget: Mapping[str, Amount] | None = None,
+        on_save_error: Literal["raise", "warn"] = "raise",
     ) -> None:
         check_operation_id(operation_id)
         from .._engine.options import Options
@@ -107,6 +118,9 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
             progress=progress,
             retry=retry,
             stop_signals=tuple(stop_signals),
+            max_runtime=max_runtime,
+            budget=budget,
+            on_save_error=on_save_error,
             clock=manager.clock if manager is not None else system_clock,
         )
         self._open: list[Any] = []

@@ -6,9 +6,9 @@ import inspect
 import operator
 import os
 import sys
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, SupportsIndex, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, SupportsIndex, TypeVar, overload
 
 import tenacity
 import wrapt
@@ -20,6 +20,7 @@ from .checkpoint import Checkpoint
 from .manager import CheckpointManager
 
 if TYPE_CHECKING:
+    from .._engine.limits import Amount, MaxRuntime
     from .._engine.quota import OnExhausted
     from .call import Settings
     from .operation_id import OperationId
@@ -92,6 +93,9 @@ def resumable(
     auto_cleanup: bool | None = ...,
     on_exhausted: OnExhausted | None = ...,
     ignore_arguments: Iterable[str] = ...,
+    max_runtime: MaxRuntime | None = ...,
+    budget: Mapping[str, Amount] | None = ...,
+    on_save_error: Literal["raise", "warn"] = ...,
 ) -> ResumableDecorator: ...
 def resumable(
     function: Callable[..., Any] | None = None,
@@ -111,6 +115,9 @@ def resumable(
     auto_cleanup: bool | None = None,
     on_exhausted: OnExhausted | None = None,
     ignore_arguments: Iterable[str] = (),
+    max_runtime: MaxRuntime | None = None,
+    budget: Mapping[str, Amount] | None = None,
+    on_save_error: Literal["raise", "warn"] = "raise",
 ) -> Any:
     """Make each call of a function an operation that is resumed if it was interrupted.
 
@@ -156,6 +163,9 @@ def resumable(
             "auto_cleanup": auto_cleanup,
             "on_exhausted": "wait" if on_exhausted is None else on_exhausted,
             "progress": progress,
+            "max_runtime": max_runtime,
+            "budget": budget,
+            "on_save_error": on_save_error,
         },
     )
     if function is not None:

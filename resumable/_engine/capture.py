@@ -29,6 +29,7 @@ from .._models import CheckpointMetadata, as_stored, check_metadata
 from .._runtime.clock import Instant
 from .._text import hidden_in_line, resume_command
 from ..stores.defaults import directory_to_name
+from .limits import limits_for
 from .moment import CapturedLoops, Cut
 from .options import Options, Ticker
 from .quota import Quota
@@ -147,6 +148,8 @@ class Parts:
         self._began = at.utc
         self._run: Run | None = None
         saved.arguments = dict(options.arguments or saved.arguments)
+        is_limited = options.max_runtime is not None or options.budget or saved.spent
+        self.limits = limits_for(options, saved.spent, began=at) if is_limited else None
         self._sections: dict[str, bytes] = {}
 
     # Made when they are first asked for: most operations need but one or two of them.
@@ -330,12 +333,15 @@ class Parts:
         saved.costs = as_stored(session.costs, charged=decision.is_charged)
         at_risk = session.strategy.at_risk(saved.costs)
         saved.history[-1].at_risk = at_risk and round(at_risk, 3)
-        if not self._sections or self.sinks.opened or self.quota.is_known or self.loops.views or self.pace is not None:
+        has_more = self.loops.views or self.sinks.opened or self.quota.is_known or self.limits or self.pace
+        if not self._sections or has_more:
             saved.sinks = self.sinks.to_dict(settled=True)
             if self.quota.is_known:
                 saved.budget = self.quota.to_dict()
             if self.failed or saved.failed is not None:
                 saved.failed = self.failed.to_dict()
+            if self.limits is not None:
+                saved.spent = self.limits.spent
             if self.pace is not None:
                 saved.pace = self.pace()
             saved.loops, saved.collections = {}, {}  # a document and a record say them by themselves

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from .._errors import InputChangedError, RateLimitExhausted, StateEncodeError
+from .._errors import InputChangedError, RateLimitExhausted, RunAgain, StateEncodeError
 from .._runtime import signals
 from .._runtime.steps import Steps
 from .._text import command_for
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .writer import Writer
 
 _log = logging.getLogger("resumable")
-_SAY_HOW_TO_GO_ON = (InputChangedError, RateLimitExhausted, StateEncodeError)
+_SAY_HOW_TO_GO_ON = (InputChangedError, RateLimitExhausted, RunAgain, StateEncodeError)
 """Running again at once would raise these again; their text says what to do first."""
 
 
@@ -63,11 +63,17 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
     """The block was left by *error*: save what was ticked. Whether that worked; if not, *error* gets a note."""
     operation_id = operation.operation_id
     name_directory(error, operation.writer)
+    if isinstance(error, RunAgain):  # a SystemExit shows nothing
+        total = operation.metadata.total_items
+        of = f" of {total:,}" if total else ""
+        _log.warning("%s %s%s items are done", error, f"{operation.processed_items:,}", of)
     try:
         yield from operation.save(f"Interrupted: {signals.name_of(error)}", is_last=True)
     except Exception as failure:  # the user's own error is what must be seen
         error.add_note(f"resumable: {operation_id!r} could not be saved on the way out: {failure}")
         _log.error("%s: could not be saved on the way out: %s", operation_id, failure)
+        if isinstance(error, RunAgain):
+            error.code = 1
         return False
     how = "" if isinstance(error, _SAY_HOW_TO_GO_ON) else operation.parts.how_to_go_on()
     error.add_note(f"resumable: {operation_id!r} is saved at item {operation.processed_items:,}{how}")

@@ -10,14 +10,20 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._durable.sink import Mode, Sink
 from .._durable.sink_file import Existing
-from .._errors import CheckpointCorruptError, StateEncodeError, StoreError
+from .._errors import (
+    CheckpointBusyError,
+    CheckpointCorruptError,
+    StaleCheckpointError,
+    StateEncodeError,
+    StoreError,
+)
 from .._format.restore import Restored
 from .._report.reporter import DRAW_SECONDS, Reporter
 from .._runtime import current, observer, signals
@@ -26,6 +32,7 @@ from .._runtime.steps import Steps
 from .._strategies import Plan
 from . import ending
 from .capture import Parts, Save
+from .limits import Amount, limits_for, stop_at_limit
 from .options import Options, Ticker
 from .quota import Wait, wait_if_exhausted
 from .session import Decision, Session
@@ -48,6 +55,7 @@ class Operation:
     Attributes:
         resumed: Whether an earlier run's checkpoint was restored.
         instant: When it was looked at last.
+        stopped_by: What has stopped a loop in a thread: the block must not take the work for done.
         observers: Those that are told what happens; a reporter is the last.
         owner_pid: The process that opened it; no other one may write.
         is_ending: Whether the block has ended: who still waits for a quota has the turn that is needed to close.
@@ -95,6 +103,8 @@ class Operation:
         self.owner_pid = os.getpid()
         self._asked: str | None = None
         self._stop: int | None = None
+        self._has_warned = False
+        self.stopped_by: BaseException | None = None
         self.is_asked_to_stop = self._is_listening = self._has_stopped_threads = self.has_read_count = False
         self._is_advised = self._is_probed = self._is_postponed = self.is_ending = self._is_closed = False
         writer.adopt(parts.collections, parts.cut)
@@ -186,6 +196,9 @@ class Operation:
                 signals.say_unheard()
             for each in self.observers:
                 each.opened(self)
+            if self.parts.limits is not None and (spent := self.parts.limits.spent_before(self.operation_id)):
+                _log.warning("%s", spent)  # a SystemExit shows nothing
+                raise spent
             if self.parts.saved.budget is not None:
                 yield from wait_if_exhausted(self)
         except BaseException as error:
@@ -206,13 +219,20 @@ class Operation:
             each.checking_in(self)
         if self.is_asked_to_stop or self._stop is not None or (self._is_listening and signals.wish.number is not None):
             yield from self.stop_if_asked()
-        if self.writer.job is not None or self.writer.compaction is not None:
-            self._note_finished_saves()
-        decision = self.session.due(now=at.monotonic)
-        self._is_postponed = False
-        if decision is not None:
-            self._is_postponed = not (yield from self._save(decision, wait=False))
-        elif not self.parts.is_proven and (self.parts.has_done or not self._is_probed):
+        decision, self._is_postponed = None, False
+        try:
+            if self.writer.job is not None or self.writer.compaction is not None:
+                self._note_finished_saves()
+            decision = self.session.due(now=at.monotonic)
+            if self.parts.limits is not None:
+                yield from stop_at_limit(self)
+            if decision is not None:
+                self._is_postponed = not (yield from self._save(decision, wait=False))
+        except StoreError as error:
+            if not self.outlives(error):
+                raise
+            self.session.put_off(decision or self.session.demand("", now=at.monotonic))
+        if decision is None and not self.parts.is_proven and (self.parts.has_done or not self._is_probed):
             self.writer.probe(partial(self._capture, self.session.demand("", now=at.monotonic)))
         self._is_probed = True
         if self._asked is not None:
@@ -299,6 +319,7 @@ class Operation:
     def _note_stored(self, save: Save) -> None:
         metadata = self.metadata
         metadata.save_count, metadata.last_save_reason = save.values["save_count"], save.decision.reason
+        self._has_warned = False
         self.session.stored(save.decision, save.seconds, was_sent=save.before is not None)
         _log.debug("%s: saved (%s)", self.operation_id, save.decision.reason)
         if self.session.saves == 2:
@@ -315,6 +336,21 @@ class Operation:
         if advice:
             self._is_advised = True
             _log.warning("%s: %s", self.operation_id, advice)
+
+    def outlives(self, error: StoreError) -> bool:
+        """Whether the loop goes on though a save failed. It is told once, until a save stands again."""
+        is_final = isinstance(error, CheckpointBusyError | CheckpointCorruptError | StaleCheckpointError)
+        if is_final or self.options.on_save_error == "raise":
+            return False
+        if not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "%s: cannot be saved: %s. The loop goes on, and tries again at each save that is due; a kill now loses "
+                "what was done since the last one",
+                self.operation_id,
+                error,
+            )
+        return True
 
     def _note_failed(self, saves: Sequence[Save]) -> None:
         self.session.failed([save.before for save in saves if save.before is not None])
@@ -370,6 +406,13 @@ class Operation:
             self._has_stopped_threads = True
         raise error
 
+    def spend(self, amounts: Mapping[str, Amount]) -> None:
+        """Count what was spent; if that was the budget, the loop stops after its item. See :meth:`Limits.spend`."""
+        parts = self.parts
+        parts.limits = parts.limits or limits_for(self.options, parts.saved.spent, began=self.instant)
+        if parts.limits.spend(amounts):
+            self.wake()
+
     def _plan(self) -> int:
         plan = self.session.plan(now=self.clock.now())
         if plan.seconds <= 0:
@@ -377,6 +420,10 @@ class Operation:
                 return 1
             plan = Plan(_FOR_EVER, self._seconds_to_turn())
         seconds = min(plan.seconds, DRAW_SECONDS) if self._watching else plan.seconds
+        if (limits := self.parts.limits) is not None:
+            session = self.session
+            look = limits.look_within(now=self.clock.now(), costs=session.costs, longest=session.longest_item)
+            seconds = min(seconds, look)
         if seconds < _FOR_EVER:
             self._alarm = self._alarm or Alarm(self.clock, self.wake)
             self._alarm.ring_within(seconds)
@@ -414,6 +461,9 @@ class Operation:
             error = signals.error_for(self._stop)
             yield from ending.interrupt(self, error)
             raise error
+        if self.stopped_by is not None:
+            yield from ending.interrupt(self, self.stopped_by)
+            raise self.stopped_by
         self._say_what_is_lost(at_end=True)
         is_final = yield from ending.finish(self)
         if self._is_listening:

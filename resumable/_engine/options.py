@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import tenacity
 
@@ -15,7 +15,10 @@ from .._runtime.clock import Clock, system_clock
 from .._strategies import SaveStrategy
 from .._text import command_for, hide, is_digest, shortened
 from ..stores import CheckpointStore
+from .limits import Amount, MaxRuntime, check_max_runtime, checked_budget
 from .quota import OnExhausted, check_policy
+
+OnSaveError = Literal["raise", "warn"]
 
 
 class Ticker(Protocol):
@@ -49,6 +52,9 @@ class Options:
     clock: Clock = field(default_factory=lambda: system_clock)
     works_beside: bool = True
     stop_signals: Sequence[int] = ()
+    max_runtime: MaxRuntime | None = None
+    budget: Mapping[str, Amount] | None = None
+    on_save_error: OnSaveError = "raise"
 
     def __post_init__(self) -> None:
         if isinstance(self.strategy, type) or not callable(getattr(self.strategy, "should_save", None)):
@@ -64,6 +70,12 @@ class Options:
             raise TypeError(f"state must be a type, such as a dataclass, not {self.state_type!r:.80}")
         _retry.check_policy(self.retry)
         check_policy(self.on_exhausted)
+        if self.max_runtime is not None:
+            check_max_runtime(self.max_runtime)
+        if self.budget is not None:
+            self.budget = checked_budget(self.budget)
+        if self.on_save_error not in ("raise", "warn"):
+            raise ValueError(f"on_save_error must be 'raise' or 'warn', not {self.on_save_error!r}")
         if self.arguments is not None:
             self.arguments = self._hidden(_as_they_come_back(self.arguments))
 

@@ -6,9 +6,11 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._errors import RateLimitExhausted
+from .._errors import RUN_AGAIN, RateLimitExhausted, StoreError
 from .._runtime.clock import Clock, instant
+from .._runtime.interpreter import end_with
 from .._runtime.steps import Pause, Steps
+from .limits import stop_at_limit
 from .session import Session
 
 if TYPE_CHECKING:
@@ -213,6 +215,7 @@ class Wait:
         Raises:
             RateLimitExhausted: If ``on_exhausted`` wants it; everything ticked is saved.
             KeyboardInterrupt, SystemExit: The operation is asked to stop; everything ticked is saved.
+            RunAgain: The wait would last beyond the time that the run has; everything ticked is saved.
         """
         operation = self._operation
         quota = operation.parts.quota
@@ -228,9 +231,11 @@ class Wait:
                 continue
             yield from self._save_for(limit)
             if answer == "raise":
+                end_with(RUN_AGAIN, RateLimitExhausted)
                 raise RateLimitExhausted(limit.reset_at, limit.resource)
             yield from operation.stop_if_asked()
             left = (limit.reset_at or 0.0) + quota.margin_seconds - now
+            yield from stop_at_limit(operation, left)
             self._has_begun = True
             for each in operation.observers:
                 each.waiting(operation, left, limit.host or limit.resource)
@@ -243,7 +248,11 @@ class Wait:
             return
         operation = self._operation
         if operation.session.saves or operation.processed_items > operation.items_before:
-            yield from operation.save(f"Rate-limit: {limit.resource or 'quota'} is used up")
+            try:
+                yield from operation.save(f"Rate-limit: {limit.resource or 'quota'} is used up")
+            except StoreError as error:
+                if not operation.outlives(error):
+                    raise
         self._saved_for = limit
 
     def ready_account(self) -> str:

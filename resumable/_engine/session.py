@@ -10,6 +10,9 @@ import msgspec
 from .._models import CheckpointContext, CheckpointMetadata, SaveCosts, after_save, after_work
 from .._strategies import Plan, SaveStrategy, in_this_window
 
+_FADES = 0.98
+"""So much of the longest item's time is remembered when the next one was shorter."""
+
 
 class Standing(msgspec.Struct):
     """Where the operation stands, or stood.
@@ -52,6 +55,9 @@ class Session:
         metadata: Of the restored checkpoint; kept up to date here.
         now: Monotonic seconds.
         elapsed_time: Seconds that earlier runs took.
+
+    Attributes:
+        longest_item: Seconds that the longest of the last items took; of many between two looks, their average.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class Session:
         self.metadata = metadata
         self.costs = costs or SaveCosts()
         self.saves = 0
+        self.longest_item = 0.0
         self._began = now - elapsed_time
         self._counted_at = now
         self._counted_items = metadata.processed_items
@@ -112,7 +119,9 @@ class Session:
         items = self.metadata.processed_items - self._counted_items
         # Looked at within an item, its time would be counted in parts, and the parts taken for whole items.
         if items:
-            self.costs = after_work(self.costs, max(now - self._counted_at, 0.0), items)
+            seconds = max(now - self._counted_at, 0.0)
+            self.longest_item = max(seconds / items, _FADES * self.longest_item)
+            self.costs = after_work(self.costs, seconds, items)
             self._counted_at, self._counted_items = now, self.metadata.processed_items
 
     def _standing(self, now: float) -> Standing:
@@ -132,6 +141,10 @@ class Session:
     def waited(self, *, now: float) -> None:
         """The time since the last look was no work: a wait, or a save."""
         self._counted_at, self._asked = now, None
+
+    def put_off(self, decision: Decision) -> None:
+        """A save failed, and the loop goes on without it. It is tried again when the next one would be due after it."""
+        self._asked, self._last = None, decision.at
 
     def sent(self, decision: Decision) -> Before:
         """A save is in flight. Until it is stored or has failed, the next one is counted from it."""

@@ -62,6 +62,7 @@ class Sections(ListedSections):
         elapsed: Seconds of all runs, waits included.
         failed: Items that ``map`` gave up, by loop: each item's key, and the text of its error.
         budget: What is left of the API's quotas.
+        spent: What all runs have spent, by what it is counted in.
         sinks: How far each output file goes, by the name that the user gave it.
         pace: What a forecast is made from.
         arguments: Of the call that the operation is.
@@ -71,6 +72,7 @@ class Sections(ListedSections):
     """
 
     budget: dict[str, Any] | None = None
+    spent: dict[str, Annotated[float, msgspec.Meta(ge=0)]] = {}
     sinks: dict[str, SinkPlace] = {}
     pace: dict[str, Any] | None = None
     costs: SaveCosts | None = None
@@ -94,8 +96,8 @@ class Sections(ListedSections):
         }
 
 
-_WRITTEN_FIRST = ("history", "budget", "failed", "sinks", "pace", "elapsed", "costs", "arguments")
-_LEFT_OUT_IF_EMPTY = frozenset({"history", "sinks", "arguments", "loops", "collections"})
+_WRITTEN_FIRST = ("history", "budget", "spent", "failed", "sinks", "pace", "elapsed", "costs", "arguments")
+_LEFT_OUT_IF_EMPTY = frozenset({"history", "spent", "sinks", "arguments", "loops", "collections"})
 _KNOWN = frozenset(Sections.__struct_fields__) - {"others"}
 
 

@@ -7,6 +7,12 @@ from datetime import datetime
 from .._text import ago, clock_time, command_for, countdown, later, printable
 
 _INTERRUPTED = "Interrupted: "
+_CAUSES = {
+    "KeyboardInterrupt": "Ctrl-C",
+    "RateLimitExhausted": "the rate limit",
+    "RunAgain": "its time limit",
+    "BudgetExhausted": "its budget",
+}
 _ENDINGS = {
     "Finished": "finished",
     "Kept: retries exhausted": "gave up its retries",
@@ -83,7 +89,7 @@ def how_it_ended(last_save_reason: str | None) -> str:
     for part in (last_save_reason or "").split(" | "):
         if part.startswith(_INTERRUPTED):
             cause = part.removeprefix(_INTERRUPTED)
-            return {"KeyboardInterrupt": "Ctrl-C", "RateLimitExhausted": "the rate limit"}.get(cause, cause)
+            return _CAUSES.get(cause, cause)
     return ""
 
 

@@ -76,7 +76,7 @@ class Reporter(Observer):
         self._stop(operation)
         metadata = operation.metadata
         is_saved = metadata.save_count > self._saves_before
-        if is_saved and how_it_ended(metadata.last_save_reason).startswith(("Ctrl-C", "SIG")):
+        if is_saved and how_it_ended(metadata.last_save_reason).startswith(("Ctrl-C", "SIG", "its time")):
             self._tell(_stopped, operation)
 
     def _tell(self, sentence: Callable[[Observed], str], operation: Observed) -> None:

@@ -19,7 +19,10 @@ State = Literal["running", "stopped", "failed", "killed", "incomplete", "damaged
 """In the order in which a sum lists them."""
 
 _ENDED = ("finished", "incomplete")
-_STOPS = ("KeyboardInterrupt", "SIG", "SystemExit", "CancelledError", "GeneratorExit", "RateLimitExhausted")
+_STOPS = (
+    *("KeyboardInterrupt", "SIG", "SystemExit", "CancelledError", "GeneratorExit"),
+    *("RateLimitExhausted", "RunAgain", "BudgetExhausted"),
+)
 """Exceptions that end a run as somebody wanted it."""
 
 

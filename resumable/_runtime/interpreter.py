@@ -43,6 +43,23 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+_exit_codes: dict[type[BaseException], int] = {}
+
+
+def end_with(code: int, kind: type[BaseException]) -> None:
+    """Have the program end with exit code *code*, not 1, if an error of *kind* ends it. It is shown as ever."""
+    if not _exit_codes:
+        sys.excepthook = partial(_show_and_exit, sys.excepthook)
+    _exit_codes[kind] = code
+
+
+def _show_and_exit(show: Callable[..., object], kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    show(kind, error, trace)
+    for known, code in _exit_codes.items():
+        if issubclass(kind, known):
+            raise SystemExit(code)  # which Python heeds in this hook
+
+
 # -- frames -----------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,199 @@
+"""When a run ends before its work does: its time is up, or its budget is spent."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import threading
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import TYPE_CHECKING, Literal
+
+from .._errors import BudgetExhausted, RunAgain, StateEncodeError, StoreError
+from .._models import SaveCosts
+from .._runtime.clock import Instant
+from .._runtime.jobs import end_of_job
+from .._runtime.steps import Steps
+from .._text import duration
+
+if TYPE_CHECKING:
+    from .operation import Operation
+    from .options import Options
+    from .session import Session
+
+_log = logging.getLogger("resumable")
+MaxRuntime = float | timedelta | Literal["auto"]
+"""Seconds from the block's beginning on; ``"auto"``: until the batch system ends the job."""
+Amount = int | float | Decimal | Fraction
+
+_LOOK_SECONDS = 1.0
+"""At most so long apart are two looks at how long items take."""
+_ITEMS, _SAVES = 1.5, 4.0
+"""An item may take so many times as long as the longest of late, and the last saves as long as so many."""
+_SLACK_SHARE, _SLACK_SECONDS = 0.02, 10.0
+"""This share of the time, but not more seconds, is left for what comes after the block."""
+_DUST = 1e-9
+"""Sums of floats miss the budget by so little."""
+
+
+def check_max_runtime(given: object) -> None:
+    """Refuse what is no time limit.
+
+    Raises:
+        TypeError, ValueError: *given* is neither a positive number of seconds, a timedelta, "auto" nor None.
+    """
+    if given is None or given == "auto":
+        return
+    if isinstance(given, bool) or not isinstance(given, int | float | timedelta):
+        raise TypeError(f"max_runtime must be seconds, a timedelta or 'auto', not {given!r:.80}")
+    seconds = given.total_seconds() if isinstance(given, timedelta) else given
+    if not seconds > 0:
+        raise ValueError(f"max_runtime must be > 0, not {given!r}")
+
+
+def checked_budget(given: Mapping[str, Amount] | None) -> dict[str, float]:
+    """The budget by what it is counted in.
+
+    Raises:
+        TypeError, ValueError: It is no mapping from names to amounts >= 0.
+    """
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(f"budget must be a dict such as {{'usd': 5}}, not {given!r:.80}")
+    return {unit: _checked("budget", unit, amount) for unit, amount in (given or {}).items()}
+
+
+def _checked(what: str, unit: object, amount: object) -> float:
+    if not isinstance(unit, str):
+        raise TypeError(f"{what}: {unit!r:.80} is not the name of what is counted, such as 'usd'")
+    if isinstance(amount, bool) or not isinstance(amount, int | float | Decimal | Fraction):
+        raise TypeError(f"{what}: {unit} must be a number, not {amount!r:.80}")
+    if not 0 <= amount < math.inf:
+        raise ValueError(f"{what}: {unit} must be >= 0, not {amount!r}")
+    return float(amount)
+
+
+class Limits:
+    """How long this run may take, and what all runs together may spend. Any thread may spend.
+
+    Args:
+        spent: What earlier runs have spent.
+        began: When the block began.
+
+    Attributes:
+        ends_at: When the time is up, in monotonic seconds; infinite if it never is.
+    """
+
+    def __init__(
+        self, max_runtime: MaxRuntime | None, budget: Mapping[str, float], spent: Mapping[str, float], began: Instant
+    ) -> None:
+        self.budget = dict(budget)
+        self._spent = dict(spent)
+        self._lock = threading.Lock()
+        seconds = _seconds_from(max_runtime, began)
+        self.ends_at = began.monotonic + seconds
+        self._slack = min(_SLACK_SHARE * seconds, _SLACK_SECONDS)
+        self._seconds = seconds
+
+    # -- the budget
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """What was spent over all runs, by what it is counted in."""
+        with self._lock:
+            return dict(self._spent)
+
+    def spend(self, amounts: Mapping[str, Amount]) -> bool:
+        """Count *amounts*. Whether the budget is used up.
+
+        Raises:
+            TypeError, ValueError: One of them is no number >= 0; none was counted.
+        """
+        checked = {unit: _checked("spend", unit, amount) for unit, amount in amounts.items()}
+        with self._lock:
+            for unit, amount in checked.items():
+                self._spent[unit] = self._spent.get(unit, 0.0) + amount
+        return bool(self._used_up())
+
+    def _used_up(self) -> list[str]:
+        spent = self.spent
+        return [unit for unit, most in self.budget.items() if spent.get(unit, 0.0) >= most - _DUST]
+
+    def spent_before(self, operation_id: str) -> BudgetExhausted | None:
+        """The error for a run that has nothing left to spend when it begins."""
+        return BudgetExhausted(operation_id, self.spent, self.budget, 1) if self._used_up() else None
+
+    # -- the time
+
+    def look_within(self, *, now: float, costs: SaveCosts, longest: float) -> float:
+        """Seconds after which the loop must be looked at again."""
+        if self.ends_at == math.inf:
+            return math.inf
+        return min(_LOOK_SECONDS, max(self.ends_at - self._margin(costs, longest) - now, 0.0))
+
+    def _margin(self, costs: SaveCosts, longest: float) -> float:
+        """Seconds that one more item and the saves after it may take."""
+        return _ITEMS * max(longest, costs.item_seconds) + _SAVES * (costs.save_seconds or 0.0) + self._slack
+
+    def reached(
+        self, operation_id: str, session: Session, *, now: float, has_done: bool, wait: float = 0.0
+    ) -> RunAgain | None:
+        """The error that ends the run now, after an item; None if it goes on.
+
+        Args:
+            has_done: Whether this run has done an item. Before, it does not end for want of time for another one.
+            wait: Seconds that it is about to wait, before it does more.
+        """
+        if self.budget and self._used_up():
+            return BudgetExhausted(operation_id, self.spent, self.budget)
+        left = self.ends_at - now
+        margin = self._margin(session.costs, session.longest_item)
+        if left <= 0 or (wait and left < wait + margin) or (has_done and left < margin):
+            return RunAgain(operation_id, f"its {duration(self._seconds)} are up")
+        return None
+
+
+def limits_for(options: Options, spent: Mapping[str, float], *, began: Instant) -> Limits:
+    """The limits that *options* set, for an operation that has *spent* so much before."""
+    return Limits(options.max_runtime, checked_budget(options.budget), spent, began)
+
+
+def stop_at_limit(operation: Operation, wait: float = 0.0) -> Steps[None]:
+    """Save and stop, if the time is up, or the budget spent.
+
+    Args:
+        wait: Seconds that would be waited before more is done.
+
+    Raises:
+        RunAgain: It stops.
+    """
+    parts = operation.parts
+    if parts.limits is None or parts.is_all_done:
+        return
+    now, has_done = operation.instant.monotonic, parts.has_done
+    error = parts.limits.reached(operation.operation_id, operation.session, now=now, has_done=has_done, wait=wait)
+    if error is None:
+        return
+    with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and tells
+        yield from operation.save(f"Interrupted: {type(error).__name__}")
+    operation.keep_reason = f"Stopped: {error.reason}"  # should the program catch the error within the block
+    if threading.current_thread() is not threading.main_thread():
+        operation.stopped_by = error
+    raise error
+
+
+def _seconds_from(max_runtime: MaxRuntime | None, began: Instant) -> float:
+    if max_runtime is None:
+        return math.inf
+    if isinstance(max_runtime, timedelta):
+        return max_runtime.total_seconds()
+    if max_runtime != "auto":
+        return float(max_runtime)
+    end = end_of_job(os.environ)
+    if end is None:
+        _log.info("max_runtime='auto': no variable of a batch system says when this job ends, so it has no limit")
+        return math.inf
+    return max(end - began.epoch, 0.0)

@@ -1,0 +1,76 @@
+"""When the batch system ends the job that this process belongs to, as its variables tell.
+
+Read are ``SLURM_JOB_END_TIME`` (Slurm) and ``COBALT_ENDTIME`` (Cobalt), which say when; ``PBS_WALLTIME`` (Torque and
+what follows it), ``OAR_JOB_WALLTIME_SECONDS`` (OAR) and ``CI_JOB_TIMEOUT`` (GitLab), which say how long a job may take.
+LSF, Flux, Kubernetes and AWS set no variable for it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from datetime import datetime
+
+_ENDS = ("SLURM_JOB_END_TIME", "COBALT_ENDTIME")
+"""Seconds since the epoch."""
+
+
+def end_of_job(environment: Mapping[str, str]) -> float | None:
+    """When the job of this process ends, in seconds since the epoch; None if nobody says so.
+
+    If several say so, the earliest counts: a job may run inside of another one.
+    """
+    ends = [_seconds(environment.get(name)) for name in _ENDS]
+    for name, began in (
+        ("PBS_WALLTIME", _began_with_session),
+        ("OAR_JOB_WALLTIME_SECONDS", _began_with_nodes),
+        ("CI_JOB_TIMEOUT", _began_as_told),
+    ):
+        if (seconds := _seconds(environment.get(name))) is not None:
+            ends.append(began(environment) + seconds)
+    return min((end for end in ends if end is not None), default=None)
+
+
+def _seconds(text: str | None) -> float | None:
+    """A number of seconds, or ``hours:minutes:seconds``; None if it is neither."""
+    try:
+        parts = [float(part) for part in (text or "").split(":")]
+    except ValueError:
+        return None
+    seconds = 0.0
+    for part in parts:
+        seconds = seconds * 60 + part
+    return seconds if 0 < seconds < float("inf") else None
+
+
+def _began_with_session(environment: Mapping[str, str]) -> float:
+    """When the shell of the job began, which leads its session; where that is not known, this process."""
+    try:
+        leader, process = os.getsid(0), os.getpid()
+        return min(_began(leader), _began(process))
+    except (OSError, ValueError, IndexError, AttributeError):
+        return time.time() - time.process_time()
+
+
+def _began(process: int) -> float:
+    with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:
+        ticks = int(file.read().rpartition(")")[2].split()[19])
+    with open("/proc/uptime", encoding="ascii") as file:
+        uptime = float(file.read().split()[0])
+    return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _began_with_nodes(environment: Mapping[str, str]) -> float:
+    """OAR writes the list of nodes when the job begins."""
+    try:
+        return os.stat(environment["OAR_NODE_FILE"]).st_mtime
+    except (OSError, KeyError):
+        return _began_with_session(environment)
+
+
+def _began_as_told(environment: Mapping[str, str]) -> float:
+    try:
+        return datetime.fromisoformat(environment["CI_JOB_STARTED_AT"]).timestamp()
+    except (ValueError, KeyError):
+        return _began_with_session(environment)
