@@ -31,7 +31,7 @@ _CANCEL_SECONDS = 2.0
 class AsyncCheckpoint(BaseCheckpoint[S]):
     """One operation's state, for as long as the ``async with`` block runs. Await every call that may write."""
 
-    _is_async = True
+    is_async = True
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
@@ -197,10 +197,13 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
 
     def _seen(self, error: BaseException | None) -> BaseException | None:
         """The stop in place of the cancellation that stands for it."""
-        if not self._was_cancelled or not isinstance(error, asyncio.CancelledError) or self._task is None:
+        if not isinstance(error, asyncio.CancelledError) or self._task is None:
             return error
-        self._task.uncancel()
-        return signals.error_for(signals.take() or signal.SIGTERM)
+        if self._was_cancelled:
+            self._task.uncancel()
+            return signals.error_for(signals.take() or signal.SIGTERM).with_traceback(error.__traceback__)
+        # A second Ctrl-C has stopped the event loop, which then cancels all tasks.
+        return error if signals.wish.raised is None else signals.error_for(signals.wish.raised)
 
     async def enter_block(self) -> None:
         """For ``checkpointed``: own the operation and restore it. If this raises, nothing is owned or written."""
@@ -228,5 +231,5 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             self._operation.release()
         if cancellations:
             raise cancellations[0]
-        if error is not cause and error is not None:
-            raise error from cause
+        if error is not None and error is not cause and self._was_cancelled:
+            raise error from None

@@ -51,7 +51,7 @@ class BaseCheckpoint(Generic[S]):
         ticked: For the engine, which reads it: items that were ticked by hand in this run.
     """
 
-    _is_async = False
+    is_async = False
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -201,7 +201,7 @@ class BaseCheckpoint(Generic[S]):
         from .._retry import save_before_sleep
 
         saver: Any = self
-        return save_before_sleep(saver, is_async=self._is_async)
+        return save_before_sleep(saver, is_async=self.is_async)
 
     # -- durable collections
 
@@ -284,7 +284,7 @@ class BaseCheckpoint(Generic[S]):
     def _begin_map(self, items: Any, name: str | None, **options: Any) -> MapLoop[Any]:
         from .._loops.map.map_loop import map_loop
 
-        options |= {"owner": self, "failed": self._operation.parts.failed, "is_async": self._is_async}
+        options |= {"owner": self, "failed": self._operation.parts.failed, "is_async": self.is_async}
         return self._begin(name, lambda name, saved: map_loop(items, name=name, saved=saved, **options))
 
     def _note_total(self) -> None:
@@ -299,4 +299,4 @@ class BaseCheckpoint(Generic[S]):
 
         saver: Any = self
         base = kind(**policy) if policy else self._options.retry or kind()
-        return retrying(saver, base, reset_on_progress=reset_on_progress, is_async=self._is_async)
+        return retrying(saver, base, reset_on_progress=reset_on_progress, is_async=self.is_async)

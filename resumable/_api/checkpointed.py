@@ -52,8 +52,8 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         arguments: Plain JSON that must not change between runs. Secrets among it are not written down, and may change.
         on_exhausted: What to do when the API's quota, as :meth:`Checkpoint.observe` knows it, is used up: save and
             ``"wait"`` until it is fresh, save and ``"raise"`` RateLimitExhausted, or what a callable answers.
-        progress: True shows a bar on stderr (rich where it is installed, else a plain line), or a line every 30
-            seconds where nobody watches; a callable gets a :class:`ProgressView` several times a second.
+        progress: True shows a bar on stderr, below all that the program writes; or a line every 30 seconds, and one at
+            the end, where nobody watches. A callable gets a :class:`ProgressView` several times a second.
         retry: The tenacity policy that :meth:`Checkpoint.retrying` copies when it is called without one.
         stop_signals: More signals that stop the run after its current item, beside Ctrl-C, SIGTERM and SIGHUP: such as
             ``[signal.SIGUSR1]`` for a batch system that says so before the time is up.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .._errors import InputChangedError, RateLimitExhausted, RunAgain, StateEncodeError
 from .._runtime import signals
+from .._runtime.interpreter import end_traceback_at_user
 from .._runtime.steps import Steps
 from .._text import command_for
 
@@ -67,6 +68,8 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
         total = operation.metadata.total_items
         of = f" of {total:,}" if total else ""
         _log.warning("%s %s%s items are done", error, f"{operation.processed_items:,}", of)
+    if isinstance(error, KeyboardInterrupt):
+        end_traceback_at_user(error)
     try:
         yield from operation.save(f"Interrupted: {signals.name_of(error)}", is_last=True)
     except Exception as failure:  # the user's own error is what must be seen
@@ -75,6 +78,8 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
         if isinstance(error, RunAgain):
             error.code = 1
         return False
+    if operation.reporter.says_stop(error):
+        return True
     how = "" if isinstance(error, _SAY_HOW_TO_GO_ON) else operation.parts.how_to_go_on()
     error.add_note(f"resumable: {operation_id!r} is saved at item {operation.processed_items:,}{how}")
     return True

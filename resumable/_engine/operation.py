@@ -25,6 +25,7 @@ from .._errors import (
     StoreError,
 )
 from .._format.restore import Restored
+from .._loops.standing import standings
 from .._report.reporter import DRAW_SECONDS, Reporter
 from .._runtime import current, observer, signals
 from .._runtime.clock import Alarm, Instant, instant
@@ -80,11 +81,13 @@ class Operation:
         self.resumed = restored is not None
         self.metadata, self.items_before, self.pace_before = parts.metadata, parts.items_before, parts.saved.pace
         self.run_number, self.last_run = parts.run_number, parts.last_run
+        self.elapsed_before = parts.saved.elapsed or 0.0
+        self.standings = lambda: standings(parts.loops.views.values())
         self.session = Session(
             options.strategy,
             parts.metadata,
             now=at.monotonic,
-            elapsed_time=parts.saved.elapsed or 0.0,
+            elapsed_time=self.elapsed_before,
             costs=parts.costs,
         )
         self.reporter = Reporter(options.progress)
@@ -131,6 +134,11 @@ class Operation:
     def quota_looks(self, now: float) -> list[QuotaLook]:
         """The quotas that a forecast needs; *now* is epoch seconds."""
         return self.parts.quota.looks(now=now)
+
+    @property
+    def failed_items(self) -> int:
+        """Items that ``map`` gave up, over all runs."""
+        return len(self.parts.failed)
 
     @property
     def at_risk_seconds(self) -> float | None:
@@ -189,7 +197,7 @@ class Operation:
             signals.open_here.add(self)
             token = current.CHECKPOINT.set(checkpoint)
             self._stack.callback(current.reset_current, token)
-            self._is_listening = signals.listen(self.wake, self.options.stop_signals)
+            self._is_listening = signals.listen(self.wake, self.options.stop_signals, is_async=self._ticker.is_async)
             if self._is_listening:
                 self._stack.callback(signals.unlisten, self.wake)
             elif threading.current_thread() is not threading.main_thread():
@@ -457,6 +465,7 @@ class Operation:
     def _end(self) -> Steps[bool]:
         """The block was left without an error. Whether nothing is left to do."""
         self.sync()
+        self.session.count_work(now=self.instant.monotonic)
         if self._stop is not None and self._has_stopped_threads:
             error = signals.error_for(self._stop)
             yield from ending.interrupt(self, error)

@@ -22,9 +22,14 @@ OnSaveError = Literal["raise", "warn"]
 
 
 class Ticker(Protocol):
-    """Counts the items that are ticked by hand in this run: a checkpoint."""
+    """Counts the items that are ticked by hand in this run: a checkpoint.
+
+    Attributes:
+        is_async: Whether it is ticked in an event loop.
+    """
 
     ticked: int
+    is_async: bool
 
 
 @dataclass(slots=True, kw_only=True)

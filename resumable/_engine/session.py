@@ -95,12 +95,12 @@ class Session:
 
     def demand(self, reason: str, *, now: float) -> Decision:
         """A save that is due whatever the strategy says: an exit, a retry, the user's wish."""
-        self._count_work(now)
+        self.count_work(now=now)
         return Decision(self._standing(now), reason, is_charged=False)
 
     def context(self, *, now: float) -> CheckpointContext:
         """Where the operation stands, for the strategy."""
-        self._count_work(now)
+        self.count_work(now=now)
         metadata, last = self.metadata, self._last
         return CheckpointContext(
             processed_items=metadata.processed_items,
@@ -115,7 +115,8 @@ class Session:
             save_costs=self.costs,
         )
 
-    def _count_work(self, now: float) -> None:
+    def count_work(self, *, now: float) -> None:
+        """The items that were done since the last look took the time since then."""
         items = self.metadata.processed_items - self._counted_items
         # Looked at within an item, its time would be counted in parts, and the parts taken for whole items.
         if items:

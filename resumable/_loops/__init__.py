@@ -5,7 +5,7 @@ to, as one of three kinds: ``by_position``, ``by_key``, ``out_of_order``. ``regi
 and knows which runs inside which; a ``view`` is one of them as a save sees it, ``sites`` are where they are made,
 ``place`` reads from the bytecode where that is, ``edited`` finds them again after an edit. ``sources`` says what can
 be iterated over again, ``fingerprint`` whether it is still the same input, ``values`` what an item is worth that JSON
-cannot hold. ``map`` is the room for many items at a time.
+cannot hold. ``standing`` tells people how they stand. ``map`` is the room for many items at a time.
 """
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "remaining",
     "sites",
     "sources",
+    "standing",
     "values",
     "view",
 ]

@@ -189,6 +189,7 @@ class LoopRegistry:
             loop = self._left_out(level, site, run, make)
         else:
             loop = self._begin_run(level, site, run, make, context)
+            site.runs[run].made_at = frame.f_code.co_filename, frame.f_lineno
         site.count, site.context = run, context
         level.made += name is None
         return loop

@@ -61,6 +61,7 @@ class LoopView:
         loop: The newest loop that was made here; None until this run has made one.
         context: The thread or task that made it.
         number: How many loops this run had made by then.
+        made_at: The file and the line that made it.
         has_begun: Whether an item was asked for.
         is_abandoned: A retry gave it up; the loop that is made here next continues at its position.
         is_dropped: Nothing of it is kept: another loop has its place, or the item around is done.
@@ -77,6 +78,7 @@ class LoopView:
         self.loop: Loop[Any] | None = None
         self.context: object = None
         self.number = 0
+        self.made_at = "", 0
         self.has_begun = self.is_abandoned = self.is_dropped = False
 
     def line(self) -> Iterator[LoopView]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from .._loops.standing import LoopStanding
 from .._text import at_most, clock_time, duration, later, printable, speed
 from .messages import waiting
 
@@ -33,7 +34,13 @@ class ProgressView:
         resumed_at: Items that were done when this run began.
         waiting_seconds: Rest of the wait that is going on; None if there is none.
         waiting_for: A host, or another name of the quota.
+        loops: The loops, where there are several: one after another, or one inside another.
+        loops_share: Share of the first loop that is done, from 0 to 1, where *total* is not known.
+        least_share: The largest share that was shown before; no smaller one is shown.
+        elapsed_seconds: Of all runs, waits included.
+        failed_items: Items that ``map`` gave up, over all runs.
         is_last: Whether this is the last view of this run.
+        last_words: With the last view: the sentence that stays, "" for none.
     """
 
     operation_id: str
@@ -51,7 +58,13 @@ class ProgressView:
     resumed_at: int = 0
     waiting_seconds: float | None = None
     waiting_for: str = ""
+    loops: tuple[LoopStanding, ...] = ()
+    loops_share: float | None = None
+    least_share: float = 0.0
+    elapsed_seconds: float | None = None
+    failed_items: int = 0
     is_last: bool = False
+    last_words: str = ""
 
     @property
     def is_waiting(self) -> bool:
@@ -59,10 +72,11 @@ class ProgressView:
 
     @property
     def share(self) -> float | None:
-        """Share of the total that is done, from 0 to 1."""
+        """Share that is done, from 0 to 1; None if unknown, or if more has come to do since a larger one was shown."""
         if self.total is None:
-            return None
-        return min(1.0, self.done / self.total) if self.total > 0 else 1.0
+            return None if self.loops_share is None else max(self.loops_share, self.least_share)
+        share = min(1.0, self.done / self.total) if self.total > 0 else 1.0
+        return share if share >= self.least_share else None
 
     @property
     def finish_at(self) -> datetime | None:
@@ -100,11 +114,12 @@ def progress_line(view: ProgressView, width: int = 100, glyphs: Glyphs = FINE) -
     A mark in the bar shows where this run began. A narrow line has no bar; a narrower one is cut at its end.
     """
     name = cut(printable(view.operation_id), max(min(_WIDEST_NAME, width // 3), 1), glyphs)
-    parts = _tail(view)
     share = view.share
+    head = f"{name}  " if share is None else f"{name} {int(share * 100):>3}% "
+    least = 0 if share is None else _NARROWEST_BAR + 1
+    tail = _widest_tail(view, width - cells(head) - least, glyphs)
     if share is None:
-        return Line(cut("  ".join([name, *parts]), width, glyphs), "", "", "")
-    head, tail = f"{name} {int(share * 100):>3}% ", "  ".join(parts)
+        return Line(cut(head + tail, width, glyphs), "", "", "")
     room = min(width - cells(head) - cells(tail) - 1, _WIDEST_BAR)
     if room < _NARROWEST_BAR:
         return Line(cut(head + tail, width, glyphs), "", "", "")
@@ -121,16 +136,29 @@ def _bar(view: ProgressView, share: float, width: int, glyphs: Glyphs) -> tuple[
     return signs[:filled], signs[filled:]
 
 
-def _tail(view: ProgressView) -> list[str]:
-    parts = [f"{view.done:,} done" if view.total is None else f"{view.done:,}/{view.total:,}"]
+def _widest_tail(view: ProgressView, width: int, glyphs: Glyphs) -> str:
+    """All that is known, if it fits; else without the time of the end, then without the first loops."""
+    ways = [(0, True), *((first, False) for first in range(max(len(view.loops), 1)))]
+    texts = ["  ".join(_tail(view, first, glyphs, with_end=with_end)) for first, with_end in ways]
+    return next((text for text in texts if cells(text) <= width), texts[-1])
+
+
+def _tail(view: ProgressView, first_loop: int, glyphs: Glyphs, *, with_end: bool) -> list[str]:
+    parts = [_counts(view, first_loop, glyphs)]
     if view.rate:
         parts.append(speed(view.rate))
-    if view.total is not None and view.done >= view.total:
+    if view.total is not None and view.done >= view.total and view.share == 1:
         parts.append("done")
     elif view.seconds_left is not None:
-        left, finish = f"{duration(view.seconds_left)} left", view.finish_at
+        left, finish = f"{duration(view.seconds_left)} left", view.finish_at if with_end else None
         parts.append(left if finish is None else f"{left}, done {clock_time(finish, view.at)}")
     return parts
+
+
+def _counts(view: ProgressView, first_loop: int, glyphs: Glyphs) -> str:
+    if view.loops:
+        return printable(f" {glyphs.dot} ".join(map(str, view.loops[first_loop:])))
+    return f"{view.done:,} done" if view.total is None else f"{view.done:,}/{view.total:,}"
 
 
 def budget_line(view: ProgressView, glyphs: Glyphs = FINE) -> str:
@@ -204,6 +232,8 @@ def glyphs_for(stream: Any) -> Glyphs:
 
 def cells(text: str) -> int:
     """Width of *text* on a terminal, in cells."""
+    if text.isascii():
+        return len(text)
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
     return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from .._text import ago, clock_time, command_for, countdown, later, printable
+from .._loops.standing import LoopStanding
+from .._text import ago, clock_time, command_for, countdown, later, precise, printable
 
 _INTERRUPTED = "Interrupted: "
 _CAUSES = {
@@ -97,6 +99,42 @@ def how_it_was_left(last_save_reason: str | None) -> str:
     """How a run ended that nothing interrupted, by the reason of its last save; "" if the run was cut off."""
     reason = (last_save_reason or "").rpartition(" | ")[2]
     return next((ending for head, ending in _ENDINGS.items() if reason.startswith(head)), "")
+
+
+def ended(
+    operation_id: str,
+    done: str,
+    seconds: float,
+    *,
+    runs: int = 1,
+    waits: int = 0,
+    failed: int = 0,
+    advice: str = "",
+) -> str:
+    """``crawl: 5,000 of 5,000 in 12 min, 3 runs, 2 waits, 4 failed: resumable show crawl``
+
+    Args:
+        done: From :func:`amount`.
+        seconds: What all runs took, waits included.
+        advice: What a person can do next; "" for nothing.
+    """
+    facts = [f"{printable(done)} in {precise(seconds)}"]
+    if runs > 1:
+        facts.append(f"{runs:,} runs")
+    if waits:
+        facts.append("1 wait" if waits == 1 else f"{waits:,} waits")
+    if failed:
+        facts.append(f"{failed:,} failed")
+    return f"{printable(operation_id)}: {', '.join(facts)}" + (f": {advice}" if advice else "")
+
+
+def amount(done: int, total: int | None, loops: Sequence[LoopStanding] = ()) -> str:
+    """``5,000 of 5,000``, ``42 items``; where loops run inside another, how far that one is: ``epoch 4 of 4``."""
+    if total is None and loops and loops[0].total is not None:
+        return f"{loops[0].name} {_of(loops[0].done, loops[0].total)}"
+    if total is None:
+        return "1 item" if done == 1 else f"{done:,} items"
+    return _of(done, total)
 
 
 def _of(item: int, total: int | None) -> str:

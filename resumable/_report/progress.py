@@ -1,4 +1,4 @@
-"""How progress is shown: by rich, as a plain line, as a line now and then, or by the user's own callable.
+"""How progress is shown: on a terminal, in a notebook, as a line now and then, or by the user's own callable.
 
 All output goes to stderr. A display that fails is dropped, and never raises into the user's loop.
 """
@@ -6,28 +6,42 @@ All output goes to stderr. A display that fails is dropped, and never raises int
 from __future__ import annotations
 
 import contextlib
-import importlib
-import io
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol, TextIO
 
 from .._runtime.interpreter import is_terminal
-from .bar import Line, ProgressView, cells, glyphs_for, lower_line, one_line, progress_line, text_line, waiting_line
+from .bar import (
+    FINE,
+    Glyphs,
+    ProgressView,
+    cells,
+    cut,
+    glyphs_for,
+    lower_line,
+    one_line,
+    progress_line,
+    text_line,
+    waiting_line,
+)
+from .screen import Shown, screen_of
 
 _log = logging.getLogger("resumable.progress")
 
 LINE_INTERVAL_SECONDS = 30.0
+_NOTEBOOK_COLUMNS = 100
+_BOLD, _DIM, _GREEN = "1", "2", "32"
+"""Light and dark terminals show all of them; yellow is hardly seen on white."""
 
 
 class Progress(Protocol):
     """Shows how far an operation is. ``now`` is monotonic seconds.
 
-    ``wait`` comes several times a second, for a countdown. After ``stop`` the display stays as it is.
+    ``wait`` comes several times a second, for a countdown. After ``stop`` only the last words of its view stay.
     """
 
     def start(self, view: ProgressView, *, now: float) -> None: ...
@@ -54,18 +68,17 @@ def show(how: bool | Callable[[ProgressView], object] | Progress, stream: TextIO
 
 
 def _display_for(stream: TextIO | None) -> Progress | None:
+    if is_notebook():
+        return NotebookProgress()
     if stream is None:  # pythonw has no stderr
         return None
-    if not is_terminal(stream) and not _is_notebook():
+    if not is_terminal(stream) or os.environ.get("TERM") == "dumb":
         return LinesProgress(stream)
-    try:
-        return RichProgress(stream)
-    except Exception as error:
-        _log.debug("no display of rich: %s", error)
-        return PlainProgress(stream)
+    return TerminalProgress(stream)
 
 
-def _is_notebook() -> bool:
+def is_notebook() -> bool:
+    """Whether this is a kernel of Jupyter."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return getattr(shell, "kernel", None) is not None
 
@@ -96,7 +109,7 @@ class _Careful:
             getattr(self._progress, name)(view, now=now)
         except Exception as error:
             progress, self._progress = self._progress, None
-            with contextlib.suppress(Exception):  # rich must give stdout back
+            with contextlib.suppress(Exception):  # it must give the terminal back
                 progress.stop(view, now=now)
             with contextlib.suppress(Exception):  # logging may have lost its stream, too
                 _log.warning("%s: progress is shown no more: %r", view.operation_id, error)
@@ -115,7 +128,7 @@ class CallableProgress:
 
 
 class LinesProgress:
-    """Writes a line every 30 s, for logs: the first after 30 s, or when a wait begins.
+    """Writes a line every 30 s, for logs: the first after 30 s, or when a wait begins; and one at the end.
 
     The lines go to the logger ``resumable.progress``, level INFO, if the program set up logging, else to the stream.
     """
@@ -127,6 +140,8 @@ class LinesProgress:
 
     def start(self, view: ProgressView, *, now: float) -> None:
         self._written_at = now
+        if view.is_waiting:
+            self.wait(view, now=now)
 
     def update(self, view: ProgressView, *, now: float) -> None:
         self._is_waiting = False
@@ -139,111 +154,76 @@ class LinesProgress:
         self._is_waiting = True
 
     def stop(self, view: ProgressView, *, now: float) -> None:
-        pass
+        if view.last_words:
+            self._tell(view, lambda glyphs: view.last_words)
 
     def _write(self, view: ProgressView, now: float) -> None:
         self._written_at = now
+        self._tell(view, partial(text_line, view))
+
+    def _tell(self, view: ProgressView, text: Callable[[Glyphs], str]) -> None:
         if _log.isEnabledFor(logging.INFO) and _log.hasHandlers():
-            _log.info("%s", text_line(view), extra={"resumable.operation_id": view.operation_id})
+            _log.info("%s", text(FINE), extra={"resumable.operation_id": view.operation_id})
         else:
-            self._stream.write(text_line(view, glyphs_for(self._stream)) + "\n")
+            self._stream.write(text(glyphs_for(self._stream)) + "\n")
             self._stream.flush()
 
 
-class PlainProgress:
-    """Writes one line over and over, with carriage returns."""
+class TerminalProgress:
+    """Draws one or two lines below all that the program writes: the bar, and the quota or the wait."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._screen = screen_of(stream)
         self._glyphs = glyphs_for(stream)
-        self._width = 0
+        self._has_colors = not os.environ.get("NO_COLOR")
 
     def start(self, view: ProgressView, *, now: float) -> None:
-        width = columns(self._stream) - 1  # the last column may wrap
-        text = one_line(view, width, self._glyphs)
-        self._stream.write("\r" + text + " " * max(0, min(self._width, width) - cells(text)))
-        self._stream.flush()
-        self._width = cells(text)
+        self._screen.put(self, partial(self._lines, view))
 
     update = wait = start
 
     def stop(self, view: ProgressView, *, now: float) -> None:
-        self.update(view, now=now)
-        self._stream.write("\n")
-        self._stream.flush()
+        self._screen.drop(self, view.last_words)
+
+    def _lines(self, view: ProgressView, width: int) -> list[Shown]:
+        if self._screen.is_plain:
+            text = one_line(view, width, self._glyphs)
+            return [Shown(text, cells(text))]
+        line = progress_line(view, width, self._glyphs)
+        styled = zip(line, (_BOLD, _GREEN, _DIM, ""), strict=True)
+        shown = [Shown("".join(self._styled(*part) for part in styled), cells(str(line)))]
+        below = waiting_line(view, width) if view.is_waiting else lower_line(view, self._glyphs)
+        if below and not view.is_waiting:
+            below = " " * max(cells(line.head) - 4 if line.tail else 2, 0) + below
+        if below := cut(below, width, self._glyphs):
+            shown.append(Shown(self._styled(below, _BOLD if view.is_waiting else _DIM), cells(below)))
+        return shown
+
+    def _styled(self, text: str, style: str) -> str:
+        if not text or not style or not (self._has_colors or style in (_BOLD, _DIM)):
+            return text
+        return f"\x1b[{style}m{text}\x1b[0m"
 
 
-class RichProgress:
-    """Draws two lines with rich: the bar, and below it the quota or the wait. Prints of the program appear above them.
+class NotebookProgress:
+    """Shows one text in the output of the cell, and changes it in place."""
 
-    Raises:
-        ImportError: If rich is not installed, or, in a notebook, ipywidgets is not.
-        io.UnsupportedOperation: If rich cannot draw on the stream.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._console = Console(file=stream)
-        if self._console.is_jupyter:
-            importlib.import_module("ipywidgets")  # without it, rich shows nothing but a warning
-        elif not self._console.is_terminal or self._console.is_dumb_terminal:
-            raise io.UnsupportedOperation("rich takes the stream for no terminal")
-        self._glyphs = glyphs_for(stream)
-        self._live = Live(
-            console=self._console,
-            auto_refresh=False,
-            # Prints to a file or a pipe must still arrive there.
-            redirect_stdout=is_terminal(sys.stdout),
-            redirect_stderr=is_terminal(sys.stderr),
-        )
+    def __init__(self) -> None:
+        self._handle: Any = None
 
     def start(self, view: ProgressView, *, now: float) -> None:
-        self._live.start()
-        # A kill would leave the terminal without its cursor.
-        self._console.show_cursor(True)
-        self.update(view, now=now)
+        lines = [str(progress_line(view, _NOTEBOOK_COLUMNS)), waiting_line(view) or lower_line(view)]
+        self._show("\n".join(filter(None, lines)))
 
-    def update(self, view: ProgressView, *, now: float) -> None:
-        self._live.update(self._lines(view), refresh=True)
-
-    wait = update
+    update = wait = start
 
     def stop(self, view: ProgressView, *, now: float) -> None:
-        if self._live.is_started:
-            self.update(view, now=now)
-            self._live.stop()
+        self._show(view.last_words or str(progress_line(view, _NOTEBOOK_COLUMNS)))
 
-    def _lines(self, view: ProgressView) -> Any:
-        from rich.console import Group
-        from rich.text import Text
-
-        line = progress_line(view, self._console.width, self._glyphs)
-        parts = (line.head, "bold"), (line.bar_done, "green"), (line.bar_to_go, "dim"), (line.tail, "")
-        shown = [Text.assemble(*parts, no_wrap=True, overflow="crop")]
-        below = waiting_line(view, self._console.width) if view.is_waiting else self._lower(view, line)
-        if below and not view.is_last:
-            shown.append(Text(below, style="yellow" if view.is_waiting else "dim", no_wrap=True, overflow="ellipsis"))
-        return Group(*shown)
-
-    def _lower(self, view: ProgressView, line: Line) -> str:
-        text = lower_line(view, self._glyphs)
-        indent = cells(line.head) - 4 if line.tail else 2
-        return " " * max(indent, 0) + text if text else ""
-
-
-def say(text: str) -> None:
-    """Write *text* and a newline to ``sys.stderr``; do nothing if that fails."""
-    with contextlib.suppress(Exception):  # pythonw has no stderr
-        encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-        sys.stderr.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-        sys.stderr.flush()
-
-
-def columns(stream: TextIO) -> int:
-    """Width of the terminal behind *stream*; 80 if it is unknown."""
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or 80
-    except (OSError, ValueError):
-        return shutil.get_terminal_size().columns
+    def _show(self, text: str) -> None:
+        shown = {"text/plain": text}
+        if self._handle is None:
+            display = sys.modules["IPython.display"].display
+            self._handle = display(shown, raw=True, display_id=True)
+        else:
+            self._handle.update(shown, raw=True)

@@ -5,18 +5,23 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from .._loops.standing import share_of
+from .._runtime import signals
 from .._runtime.interpreter import is_terminal
 from .._runtime.observer import Observed, Observer
-from .._text import resume_command
-from .messages import beginning, going_on, how_it_ended, how_it_was_left, stopped, waiting
+from .._text import command_for, resume_command
+from . import telling
+from .messages import amount, beginning, ended, going_on, how_it_ended, how_it_was_left, stopped, waiting
 
 if TYPE_CHECKING:
     from .bar import ProgressView
     from .forecast import Forecaster
     from .progress import Progress
+    from .screen import Screen
 
 _log = logging.getLogger("resumable")
 
@@ -36,14 +41,19 @@ class Reporter(Observer):
         self._progress: Progress | None = None
         self._forecaster: Forecaster | None = None
         self._drawn_at = float("-inf")
-        self._has_started = False
-        self._countdown_width = 0
+        self._opened_at = 0.0
+        self._has_started = self._is_waiting = self._is_finished = False
+        self._waits = 0
+        self._least_share = 0.0
+        self._countdown: Screen | None = None
+        self._error: BaseException | None = None
         self._saves_before = float("inf")
         self.is_quiet = how is False
         if how is not False:
             from .progress import show  # nobody who does not watch pays for this
 
             self._progress = show(how)
+        self._was_watched = how is not False
 
     @property
     def is_watched(self) -> bool:
@@ -51,46 +61,62 @@ class Reporter(Observer):
         return self._progress is not None
 
     def to_dict(self) -> dict[str, Any] | None:
-        """What was learned of the pace, for the next run; None if nothing was."""
-        return self._forecaster.to_dict() if self._forecaster is not None else None
+        """What was learned of the pace, and the waits of all runs, for the next run; None if nothing was."""
+        return {**self._forecaster.to_dict(), "waits": self._waits} if self._forecaster is not None else None
 
     def opened(self, operation: Observed) -> None:
+        if operation.operation_id in telling.at_exit:
+            telling.unsay(operation.operation_id)
+        self._opened_at = operation.instant.monotonic
         if self._progress is not None:
             from .forecast import Forecaster
 
-            self._forecaster = Forecaster(operation.items_before, operation.costs.active_seconds, operation.pace_before)
+            before = operation.pace_before
+            self._forecaster = Forecaster(operation.items_before, operation.costs.active_seconds, before)
+            self._waits = waits if before and isinstance(waits := before.get("waits"), int) else 0
         if operation.resumed:
             self._tell(_going_on, operation)
-        elif self.is_watched or _log.isEnabledFor(logging.INFO):
-            text = beginning(operation.operation_id, str(operation.location))
-            _log.info("%s", text)
-            if self.is_watched:
-                self._say(text)
+        elif self._was_watched:
+            self._tell(_beginning, operation)
+        elif _log.isEnabledFor(logging.INFO):
+            _log.info("%s", _beginning(operation))
 
     def closing(self, operation: Observed, error: BaseException | None) -> None:
-        self._saves_before = operation.metadata.save_count
+        self._saves_before, self._error = operation.metadata.save_count, error
         if error is not None:  # the save at the exit may take long, and the bar must not look alive meanwhile
             self._stop(operation)
+
+    def finalizing(self, operation: Observed | None) -> None:
+        self._is_finished = True
 
     def closed(self, operation: Observed) -> None:
         self._stop(operation)
         metadata = operation.metadata
         is_saved = metadata.save_count > self._saves_before
-        if is_saved and how_it_ended(metadata.last_save_reason).startswith(("Ctrl-C", "SIG", "its time")):
-            self._tell(_stopped, operation)
+        if is_saved and self.says_stop(self._error):
+            self._tell_stopped(operation)
+        self._error = None  # and its frames
+
+    def says_stop(self, error: BaseException | None) -> bool:
+        """Whether *error* stands for a signal or the end of its time, which a sentence of its own tells people."""
+        if isinstance(error, KeyboardInterrupt):
+            return self._was_watched or telling.is_heard()
+        return isinstance(error, SystemExit) and signals.name_of(error) != "SystemExit"
+
+    def _tell_stopped(self, operation: Observed) -> None:
+        text = _stopped(operation)
+        if not isinstance(self._error, KeyboardInterrupt) or not is_terminal(sys.stderr):
+            telling.tell(text, is_wanted=True)
+        elif telling.is_interactive():
+            self._error.add_note(text)
+        else:
+            telling.say_at_exit(operation.operation_id, text)
+            telling.log_elsewhere(text)
 
     def _tell(self, sentence: Callable[[Observed], str], operation: Observed) -> None:
-        is_seen = self.is_watched or is_terminal(sys.stderr)
-        if is_seen or _log.isEnabledFor(logging.INFO):  # else the sentence need not be made
-            text = sentence(operation)
-            _log.info("%s", text)
-            if is_seen:
-                self._say(text)
-
-    def _say(self, text: str) -> None:
-        from .progress import say
-
-        say(text)
+        # Else the sentence need not be made.
+        if self._was_watched or is_terminal(sys.stderr) or _log.isEnabledFor(logging.INFO):
+            telling.tell(sentence(operation), is_wanted=self._was_watched)
 
     def checked_in(self, operation: Observed) -> None:
         if self._progress is not None and self._is_due(operation, DRAW_SECONDS):
@@ -102,6 +128,7 @@ class Reporter(Observer):
                 self._draw(self._progress, self._view(operation, seconds, whom))
         elif self._is_due(operation, _COUNT_SECONDS):
             self._count_down(waiting(operation.operation_id, seconds, whom, operation.instant.utc.astimezone()))
+        self._is_waiting = True
 
     def _is_due(self, operation: Observed, seconds: float) -> bool:
         now = operation.instant.monotonic
@@ -119,24 +146,42 @@ class Reporter(Observer):
     def _stop(self, operation: Observed) -> None:
         progress, self._progress = self._progress, None
         if progress is not None and self._forecaster is not None:
-            progress.stop(self._view(operation), now=operation.instant.monotonic)
+            view = self._view(operation)
+            words = "" if self.says_stop(self._error) else self._last_words(operation, view)
+            progress.stop(replace(view, last_words=words), now=operation.instant.monotonic)
+
+    def _last_words(self, operation: Observed, view: ProgressView) -> str:
+        advice = ""
+        if self._error is None and not self._is_finished:
+            advice = "run it again to go on"
+            if view.failed_items:
+                advice = command_for("show", operation.operation_id, operation.directory)
+        return ended(
+            operation.operation_id,
+            amount(view.done, view.total, view.loops),
+            view.elapsed_seconds or 0.0,
+            runs=view.run,
+            waits=self._waits,
+            failed=view.failed_items,
+            advice=advice,
+        )
 
     def _count_down(self, text: str) -> None:
-        from .progress import say
+        from .bar import cells, cut
+        from .screen import Shown, screen_of
 
-        if not self._countdown_width:
-            _log.info("%s", text)
+        if not self._is_waiting:
+            telling.log_elsewhere(text) if is_terminal(sys.stderr) else telling.tell(text, is_wanted=True)
         if is_terminal(sys.stderr):
-            sys.stderr.write("\r" + text.ljust(self._countdown_width))
-            sys.stderr.flush()
-        elif not self._countdown_width:
-            say(text)
-        self._countdown_width = len(text)
+            self._countdown = self._countdown or screen_of(sys.stderr)
+            self._countdown.put(self, lambda width: [Shown(cut(text, width), cells(cut(text, width)))])
 
     def resumed(self, operation: Observed) -> None:
-        if self._countdown_width and is_terminal(sys.stderr):
-            sys.stderr.write("\n")
-        self._countdown_width = 0
+        self._waits += self._is_waiting
+        self._is_waiting = False
+        if self._countdown is not None:
+            self._countdown.drop(self)
+            self._countdown = None
 
     def _view(self, operation: Observed, waiting_seconds: float | None = None, whom: str = "") -> ProgressView:
         from .bar import ProgressView
@@ -145,12 +190,16 @@ class Reporter(Observer):
         assert forecaster is not None
         done = operation.processed_items
         forecaster.look(done, operation.costs.active_seconds, operation.quota_looks(now), now=now)
-        forecast = forecaster.forecast(metadata.total_items, now=now, margin_seconds=operation.margin_seconds)
-        return ProgressView(
+        loops = operation.standings()
+        total = metadata.total_items
+        share = share_of(loops) if total is None else None
+        expected = round(done / share) if share else total
+        forecast = forecaster.forecast(expected, now=now, margin_seconds=operation.margin_seconds)
+        view = ProgressView(
             operation_id=operation.operation_id,
             at=operation.instant.utc.astimezone(),
             done=done,
-            total=metadata.total_items,
+            total=total,
             rate=forecaster.rate,
             seconds_left=forecast.seconds_left,
             waits=forecast.waits,
@@ -162,7 +211,18 @@ class Reporter(Observer):
             resumed_at=operation.items_before,
             waiting_seconds=waiting_seconds,
             waiting_for=whom,
+            loops=tuple(loops) if len(loops) > 1 or share is not None else (),
+            loops_share=share,
+            least_share=self._least_share,
+            elapsed_seconds=operation.elapsed_before + operation.instant.monotonic - self._opened_at,
+            failed_items=operation.failed_items,
         )
+        self._least_share = max(self._least_share, view.share or 0.0)
+        return view
+
+
+def _beginning(operation: Observed) -> str:
+    return beginning(operation.operation_id, str(operation.location))
 
 
 def _going_on(operation: Observed) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import linecache
+import os
 import signal
 import sys
 import threading
@@ -15,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+_HERE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
 
 def is_terminal(stream: Any) -> bool:
@@ -23,6 +25,11 @@ def is_terminal(stream: Any) -> bool:
         return bool(stream.isatty())
     except Exception:  # it is closed, or None
         return False
+
+
+def standard_streams() -> tuple[Any, ...]:
+    """What a program writes to if it opens nothing itself, now and as it was at its start."""
+    return sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
 
 
 def has_gil() -> bool:
@@ -78,6 +85,32 @@ def running_text(depth: int) -> str:
     if line is None or column is None:
         return ""
     return linecache.getline(frame.f_code.co_filename, line).encode()[column:].decode(errors="replace")
+
+
+def end_traceback_at_user(error: BaseException) -> None:
+    """Cut off the end of the traceback of *error* that is in this library, below the last frame of the user's code."""
+    traces = []
+    trace = error.__traceback__
+    while trace is not None:
+        traces.append(trace)
+        trace = trace.tb_next
+    files = [one.tb_frame.f_code.co_filename for one in traces]
+    users = [number for number, file in enumerate(files) if not _is_of(file, (_HERE, *_library_folders()))]
+    for number in range(users[-1] + 1 if users else len(files), len(files)):
+        if _is_of(files[number], (_HERE,)):
+            traces[number - 1].tb_next = None
+            return
+
+
+@cache
+def _library_folders() -> list[str]:
+    import sysconfig  # needed at a Ctrl-C only
+
+    return [os.path.join(path, "") for name, path in sysconfig.get_paths().items() if "lib" in name]
+
+
+def _is_of(file: str, folders: Iterable[str]) -> bool:
+    return file.startswith(("<frozen ", *folders))
 
 
 @contextlib.contextmanager

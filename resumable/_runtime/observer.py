@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .._api.manager import CheckpointManager
     from .._engine.options import Options
     from .._format.sections import Run
+    from .._loops.standing import LoopStanding
     from .._models import CheckpointMetadata, SaveCosts
     from .._report.forecast import QuotaLook
     from .clock import Instant
@@ -33,6 +34,8 @@ class Observed(Protocol):
         pace_before: What the reporter learned of the pace in the last run; None if nobody watched.
         margin_seconds: What a wait for a quota lasts beyond the reset.
         location: Where the checkpoint lies, or will.
+        elapsed_before: Seconds that earlier runs took.
+        failed_items: Items that ``map`` gave up, over all runs.
         directory: Where a command must look for the checkpoint; "" if it looks there by itself.
     """
 
@@ -63,7 +66,15 @@ class Observed(Protocol):
     @property
     def location(self) -> Path | str: ...
     @property
+    def elapsed_before(self) -> float: ...
+    @property
+    def failed_items(self) -> int: ...
+    @property
     def directory(self) -> str: ...
+
+    def standings(self) -> Sequence[LoopStanding]:
+        """How the loops stand that are shown to people."""
+        ...
 
     def quota_looks(self, now: float) -> Iterable[QuotaLook]:
         """The quotas that a forecast needs; *now* is epoch seconds."""

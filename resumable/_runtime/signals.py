@@ -21,13 +21,15 @@ from typing import Any, Protocol
 
 _log = logging.getLogger("resumable")
 
-_STOPPING = b"\nresumable: stopping after this item; Ctrl-C again stops at once\n"  # the terminal has just shown ^C
+_STOPPING = b"resumable: stopping after this item; Ctrl-C again stops at once\n"
 _DEFAULTS: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 if hasattr(signal, "SIGHUP"):  # ignored under nohup, and then left alone
     _DEFAULTS[signal.SIGHUP] = signal.SIG_DFL
 _ONE_WISH_SECONDS = 1.0
 """Signals within this time after the first are the same wish: a terminal and a supervisor may both deliver one."""
 
+tell_at_once: list[Callable[[bytes], bool]] = []
+"""Each writes a text to the terminal from within a signal handler, if it is responsible, and says whether it did."""
 _listeners: list[Callable[[], None]] = []
 _replaced: dict[int, Any] = {}
 
@@ -37,24 +39,33 @@ class Wish:
 
     number: int | None = None
     came_at = 0.0
+    raised: int | None = None
+    """The one that was raised at once, because it came again."""
 
 
 wish = Wish()
 
 
-def listen(wake: Callable[[], None], more: Iterable[int] = ()) -> bool:
+def listen(wake: Callable[[], None], more: Iterable[int] = (), *, is_async: bool = False) -> bool:
     """Call *wake* from the handler at the first signal, also of *more*. Returns whether any signal is listened to.
 
-    That needs the main thread, and a signal that the program has set no handler of its own for.
+    That needs the main thread, and a signal that the program has set no handler of its own for. With *is_async*, the
+    one of ``asyncio.run``, which cancels the task in the midst of an item, is none.
     """
     if threading.current_thread() is not threading.main_thread():
         return False
     for number in (*_DEFAULTS, *more) if not _listeners else more:
-        if signal.getsignal(number) == _DEFAULTS.get(number, signal.SIG_DFL):
+        handler = signal.getsignal(number)
+        if handler == _DEFAULTS.get(number, signal.SIG_DFL) or (is_async and _is_of_asyncio(handler)):
             _replaced[number] = signal.signal(number, _on_signal)
     if _replaced:
         _listeners.append(wake)
     return bool(_replaced)
+
+
+def _is_of_asyncio(handler: Any) -> bool:
+    runner = getattr(sys.modules.get("asyncio"), "Runner", None)
+    return isinstance(handler, functools.partial) and isinstance(getattr(handler.func, "__self__", None), runner or ())
 
 
 def unlisten(wake: Callable[[], None]) -> None:
@@ -63,7 +74,7 @@ def unlisten(wake: Callable[[], None]) -> None:
         _listeners.remove(wake)
         if not _listeners:
             _restore()
-            wish.number = None
+            wish.number = wish.raised = None
 
 
 def take() -> int | None:
@@ -132,16 +143,16 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     if wish.number is not None:
         if now - wish.came_at < _ONE_WISH_SECONDS:
             return
-        wish.number = None
+        wish.number, wish.raised = None, number
         raise error_for(number)
     wish.number, wish.came_at = number, now
     for wake in list(_listeners):
         wake()
     if number == signal.SIGINT:
         with contextlib.suppress(Exception):  # there may be no stderr
-            if sys.stderr.isatty():
-                # Bypass the stream: the signal may have come in the middle of a write to it.
-                os.write(sys.stderr.fileno(), _STOPPING)
+            if sys.stderr.isatty() and not any(tell(_STOPPING) for tell in tell_at_once):
+                # Bypass the stream: the signal may have come in the middle of a write to it. The terminal shows ^C.
+                os.write(sys.stderr.fileno(), b"\n" + _STOPPING)
 
 
 class Stoppable(Protocol):

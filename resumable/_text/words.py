@@ -46,7 +46,12 @@ def duration(seconds: float) -> str:
 
 def at_most(seconds: float) -> str:
     """A bound on a duration: ``at most 1.0 s``, ``at most 5 min``."""
-    return f"at most {seconds:.1f} s" if seconds < 9.95 else f"at most {duration(seconds)}"
+    return f"at most {precise(seconds)}"
+
+
+def precise(seconds: float) -> str:
+    """A duration of which a short one matters, too: ``4.5 s``, else as :func:`duration` says it."""
+    return f"{max(seconds, 0.0):.1f} s" if seconds < 9.95 else duration(seconds)
 
 
 def countdown(seconds: float) -> str:

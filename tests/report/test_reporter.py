@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 
 from resumable._format.sections import Run as PastRun
+from resumable._loops.standing import LoopStanding
 from resumable._models import CheckpointMetadata, SaveCosts
+from resumable._report import telling
 from resumable._report.bar import ProgressView
 from resumable._report.forecast import QuotaLook
 from resumable._report.reporter import Reporter
@@ -39,11 +42,17 @@ class Run:
     directory: str = ""
     location: str = ".checkpoint_stars.json"
     operation_id: str = "stars"
+    elapsed_before: float = 60.0
+    failed_items: int = 0
+    loops: list[LoopStanding] = field(default_factory=list)
     quotas: list[QuotaLook] = field(default_factory=list)
 
     @property
     def instant(self) -> Instant:
         return Instant(monotonic=self.seconds, utc=BEGAN + timedelta(seconds=self.seconds))
+
+    def standings(self) -> list[LoopStanding]:
+        return self.loops
 
     def quota_looks(self, now: float) -> list[QuotaLook]:
         return self.quotas
@@ -74,9 +83,15 @@ class Display:
 
 @pytest.fixture
 def stderr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
-    """Makes stderr a terminal; gives what was written there since the last call."""
-    monkeypatch.setattr("resumable._report.reporter.is_terminal", lambda stream: True)
-    return lambda: capsys.readouterr().err
+    """Makes stderr a terminal; gives what was written there since the last call, that of the end included."""
+    for module in ("reporter", "telling", "screen"):
+        monkeypatch.setattr(f"resumable._report.{module}.is_terminal", lambda stream: stream is sys.stderr)
+
+    def written() -> str:
+        telling._say_all()
+        return capsys.readouterr().err
+
+    return written
 
 
 def interrupted(reporter: Reporter, run: Run, error: BaseException, reason: str, *, is_saved: bool = True) -> None:
@@ -275,10 +290,11 @@ def test_a_wait_is_counted_down_on_one_line_of_the_terminal(
     reporter.resumed(run)
     reporter.resumed(run)
 
-    first, *numbers = stderr().split("\r")
-    assert first == ""
-    assert [number[:27] for number in numbers] == ["stars: waiting 1:00 for api", "stars: waiting 0:59 for api"]
-    assert [number.count("\n") for number in numbers] == [0, 1]
+    numbers = stderr().split("\r")
+    assert [number[:27] for number in numbers if number.strip()] == [
+        "stars: waiting 1:00 for api",
+        "stars: waiting 0:59 for api",
+    ]
     assert len([said for said in caplog.messages if "waiting" in said]) == 1
 
 
@@ -291,3 +307,124 @@ def test_a_wait_that_nobody_watches_is_said_once(capsys: pytest.CaptureFixture[s
     reporter.resumed(run)
 
     assert capsys.readouterr().err.count("stars: waiting") == 1
+
+
+# -- the last words
+
+
+def last_words(run: Run, error: BaseException | None = None, *, is_finished: bool = True) -> str:
+    display = Display()
+    reporter = Reporter(display)
+    reporter.opened(run)
+    run.seconds, run.processed_items = 660.0, 1_000
+    reporter.closing(run, error)
+    if is_finished:
+        reporter.finalizing(run)
+    reporter.closed(run)
+    return display.calls[-1][1].last_words
+
+
+def test_the_last_words_tell_the_total() -> None:
+    assert last_words(Run(resumed=False)) == "stars: 1,000 of 1,000 in 12 min, 2 runs"
+
+
+def test_the_last_words_count_the_waits_of_all_runs() -> None:
+    run = Run(resumed=False, pace_before={"waits": 2}, run_number=3)
+    assert last_words(run) == "stars: 1,000 of 1,000 in 12 min, 3 runs, 2 waits"
+
+    reporter = Reporter(Display())
+    reporter.opened(run)
+    reporter.waiting(run, 10, "")
+    reporter.resumed(run)
+    reporter.resumed(run)
+
+    assert (reporter.to_dict() or {})["waits"] == 3
+
+
+def test_items_that_failed_are_told_with_the_command_that_names_them() -> None:
+    said = last_words(Run(resumed=False, failed_items=4), is_finished=False)
+
+    assert said == "stars: 1,000 of 1,000 in 12 min, 2 runs, 4 failed: resumable show stars"
+
+
+def test_a_run_that_left_items_says_how_to_go_on() -> None:
+    assert last_words(Run(resumed=False), is_finished=False).endswith(", 2 runs: run it again to go on")
+
+
+def test_an_error_of_the_program_needs_no_advice() -> None:
+    said = last_words(Run(resumed=False, failed_items=1), ValueError(), is_finished=False)
+
+    assert said == "stars: 1,000 of 1,000 in 12 min, 2 runs, 1 failed"
+
+
+def test_a_stop_has_a_sentence_of_its_own(stderr: Callable[[], str]) -> None:
+    assert last_words(Run(resumed=False), KeyboardInterrupt(), is_finished=False) == ""
+
+
+# -- several loops
+
+
+def test_a_percentage_never_jumps_back() -> None:
+    """A second loop makes more to do: 100% became 55%."""
+    display, run = Display(), Run(resumed=False, items_before=0, processed_items=0)
+    run.metadata.total_items = 30
+    reporter = Reporter(display)
+    reporter.opened(run)
+    shares = []
+    for run.seconds, run.processed_items, run.metadata.total_items in (
+        (1.0, 15, 30),
+        (2.0, 30, 30),
+        (3.0, 40, 80),
+        (4.0, 80, 80),
+    ):
+        reporter.checked_in(run)
+        shares.append(display.calls[-1][1].share)
+
+    assert shares == [0.5, 1.0, None, 1.0]
+
+
+def test_loops_inside_another_have_one_share_and_a_time() -> None:
+    display, run = Display(), Run(resumed=False, items_before=0, processed_items=0, costs=SaveCosts())
+    run.metadata.total_items = None
+    reporter = Reporter(display)
+    reporter.opened(run)
+    run.loops = [LoopStanding("epoch", 1, 4, is_around=True), LoopStanding("step", 10, 20)]
+    run.seconds, run.processed_items, run.costs = 30.0, 31, SaveCosts(active_seconds=31.0)
+
+    reporter.checked_in(run)
+
+    view = display.calls[-1][1]
+    assert view.share == 1.5 / 4
+    assert view.seconds_left == pytest.approx(31 * (4 / 1.5 - 1), abs=1)
+    assert [str(loop) for loop in view.loops] == ["epoch 2/4", "step 10/20"]
+
+
+# -- where it is said
+
+
+def test_what_stands_on_the_terminal_is_not_logged_there_again(
+    stderr: Callable[[], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "resumable")
+    handler = logging.StreamHandler(sys.stderr)
+    logging.getLogger().addHandler(handler)
+    try:
+        telling.tell("said", is_wanted=False)
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+    assert stderr() == "said\n"
+    assert caplog.messages == ["said"]
+
+
+def test_a_stop_is_said_only_when_the_program_ends_and_not_if_it_went_on(
+    stderr: Callable[[], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    reporter, run = Reporter(False), Run(resumed=False)
+    reporter.opened(run)
+    interrupted(reporter, run, KeyboardInterrupt(), "Interrupted: KeyboardInterrupt")
+    assert capsys.readouterr().err == ""
+
+    Reporter(False).opened(run)
+
+    assert stderr() == ""

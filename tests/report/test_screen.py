@@ -1,0 +1,418 @@
+"""What a person sees: the bar below, all that the program writes above it, nothing torn and nothing said twice."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.terminal import Finished, run
+
+widths = pytest.mark.parametrize("width", [50, 80, 120])
+
+LOOP = """
+import logging, sys, time, warnings
+from resumable import checkpointed, every
+SETUP
+with checkpointed("bar", every(items=10), store=".", progress=True) as cp:
+    INSIDE
+    for x in cp.remaining(range(30)):
+        time.sleep(0.03)
+        if x % 5 == 0:
+            SAY
+"""
+
+
+def looped(setup: str, say: str, inside: str = "pass") -> str:
+    return LOOP.replace("SETUP", setup).replace("SAY", say).replace("INSIDE", inside)
+
+
+WAYS = {
+    "print": ("", 'print(f"line {x} of the program")', "line {} of the program"),
+    "print to stderr": ("", 'print(f"line {x}", file=sys.stderr)', "line {}"),
+    "bytes": ("", 'sys.stdout.buffer.write(b"line %d\\n" % x); sys.stdout.flush()', "line {}"),
+    "logging": ("logging.basicConfig(level=logging.INFO)", 'logging.info("line %d", x)', "INFO:root:line {}"),
+    "logging on stdout": (
+        "logging.basicConfig(level=logging.INFO, stream=sys.stdout)",
+        'logging.info("line %d", x)',
+        "INFO:root:line {}",
+    ),
+    "bound method": ("write = sys.stdout.write", 'write(f"line {x}\\n")', "line {}"),
+    "in pieces": ("", 'print("line", end="", flush=True); print("", x, flush=True)', "line {}"),
+    "rich": (
+        'from rich.logging import RichHandler\nlogging.basicConfig(level=logging.INFO, format="%(message)s", '
+        "handlers=[RichHandler(show_time=False, show_path=False)])",
+        'logging.info("line %d", x)',
+        "INFO     line {}",
+    ),
+    "loguru": (
+        'from loguru import logger\nlogger.remove()\nlogger.add(sys.stderr, format="{message}")',
+        'logger.info(f"line {x}")',
+        "line {}",
+    ),
+    "structlog": (
+        "import structlog\nstructlog.configure(processors=[structlog.processors.KeyValueRenderer()], "
+        "cache_logger_on_first_use=True)\nlog = structlog.get_logger()\nlog.info('first')",
+        'log.info(f"line {x}")',
+        "event='line {}'",
+    ),
+}
+
+
+FAST = ("logging", 80)
+REST = [*((way, 80) for way in WAYS), *((way, 50) for way in WAYS if "log" in way), ("print", 120)]
+EACH = [FAST, *(pytest.param(*one, marks=pytest.mark.slow) for one in REST if one != FAST)]
+
+
+@pytest.mark.parametrize(("way", "width"), EACH)
+def test_each_line_of_the_program_stands_whole_above_the_bar(way: str, width: int, tmp_path: Path) -> None:
+    setup, say, line = WAYS[way]
+    if way in ("rich", "loguru", "structlog"):
+        pytest.importorskip(way)
+
+    ended = run(looped(setup, say), tmp_path, width=width)
+
+    assert ended.code == 0
+    seen = [line.format(x) for x in range(0, 30, 5)]
+    assert [one for one in ended.screen if "line" in one] == seen
+    assert ended.screen[-1].startswith("bar: 30 of 30 in ")
+    assert "━" in ended.written
+
+
+@pytest.mark.slow
+def test_a_handler_that_is_made_in_the_block_writes_above_too(tmp_path: Path) -> None:
+    inside = "logging.basicConfig(level=logging.INFO)"
+
+    ended = run(looped("", 'logging.info("line %d", x)', inside), tmp_path)
+
+    assert [one for one in ended.screen if "line" in one] == [f"INFO:root:line {x}" for x in range(0, 30, 5)]
+
+
+@pytest.mark.slow
+def test_python_without_buffers_changes_nothing(tmp_path: Path) -> None:
+    ended = run(looped("", 'print("line", x, "said")'), tmp_path, environ={"PYTHONUNBUFFERED": "1"})
+
+    assert [one for one in ended.screen if "line" in one] == [f"line {x} said" for x in range(0, 30, 5)]
+
+
+@pytest.mark.slow
+def test_lines_longer_than_the_terminal_stay_whole(tmp_path: Path) -> None:
+    ended = run(looped("", 'print("a" * 75 + f" line {x:>3} " + "b" * 75)'), tmp_path, width=50)
+
+    assert "".join(ended.screen).count("b" * 75) == 6
+    assert len([one for one in ended.screen if one == "a" * 50]) == 6
+
+
+@pytest.mark.slow
+def test_warnings_and_tracebacks_stand_above(tmp_path: Path) -> None:
+    say = 'warnings.warn(f"careful {x}") if x < 20 else 1 / 0'
+
+    ended = run(looped("", say), tmp_path)
+
+    assert "".join(ended.screen).count("UserWarning: careful") == 4
+    *_, words, trace = ended.text.partition("bar: 20 of 30 in ")[2].partition("Traceback")
+    assert words
+    assert trace.rstrip().endswith(
+        "ZeroDivisionError: division by zero\nresumable: 'bar' is saved at item 20; run again to go on"
+    )
+
+
+@pytest.mark.slow
+def test_another_bar_inside_keeps_its_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("tqdm")
+    program = """
+import time
+from tqdm import tqdm
+from resumable import checkpointed, every
+with checkpointed("bar", every(items=10), store=".", progress=True) as cp:
+    for x in cp.remaining(range(3)):
+        for y in tqdm(range(20), desc=f"inner {x}", mininterval=0):
+            time.sleep(0.01)
+"""
+    ended = run(program, tmp_path)
+
+    assert [one[:13] for one in ended.screen if "inner" in one] == [f"inner {x}: 100%" for x in range(3)]
+    assert len(ended.screen) <= 6
+
+
+@pytest.mark.slow
+def test_the_users_own_two_bars_stay_where_they_are(tmp_path: Path) -> None:
+    pytest.importorskip("tqdm")
+    program = """
+import time
+from tqdm import tqdm
+from resumable import checkpointed, every
+with checkpointed("bar", every(items=10), store=".", progress=True) as cp:
+    for x in cp.remaining(range(3)):
+        time.sleep(0.3)
+        for y in tqdm(range(3), desc="outer", mininterval=0):
+            for z in tqdm(range(5), desc="inner", mininterval=0, position=1, leave=False):
+                time.sleep(0.01)
+        print("done", x)
+"""
+    ended = run(program, tmp_path)
+
+    assert [one[:11] for one in ended.screen if "outer" in one] == ["outer: 100%"] * 3
+    assert [one for one in ended.screen if "done" in one] == [f"done {x}" for x in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("environ", "shown", "hidden"),
+    [
+        pytest.param({"NO_COLOR": "1"}, "━", "\x1b[32m", id="no colour"),
+        pytest.param({"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}, "===", "━", id="no Unicode"),
+        pytest.param({"TERM": "dumb"}, "bar: 30 of 30 in ", "\r\x1b", id="dumb"),
+        pytest.param({"TERM": None}, " 0/30", "\x1b", id="nothing known of the terminal"),
+    ],
+)
+@pytest.mark.slow
+def test_a_terminal_gets_what_it_can_show(
+    environ: dict[str, str | None], shown: str, hidden: str, tmp_path: Path
+) -> None:
+    ended = run(looped("", 'print("line", x)'), tmp_path, environ=environ)
+
+    assert ended.code == 0
+    assert shown in ended.written
+    assert hidden not in ended.written
+    assert [one for one in ended.screen if "line" in one] == [f"line {x}" for x in range(0, 30, 5)]
+    assert ended.screen[-1].startswith("bar: 30 of 30 in ")
+
+
+@pytest.mark.slow
+def test_a_program_that_was_killed_leaves_a_usable_terminal(tmp_path: Path) -> None:
+    say = "import os; os.kill(os.getpid(), 9) if x == 25 else print(x)"
+
+    ended = run(looped("", say), tmp_path)
+
+    assert ended.code == -signal.SIGKILL
+    assert "\x1b[?" not in ended.written
+
+
+# -- several loops, several blocks
+
+TWO = """
+import time
+from resumable import checkpointed, every
+with checkpointed("two", every(items=10), store=".", progress=True) as cp:
+    for x in cp.remaining(range(30), name="download"):
+        time.sleep(0.03)
+    for x in cp.remaining(range(50), name="convert"):
+        time.sleep(0.02)
+"""
+NESTED = """
+import time
+from resumable import checkpointed, every
+with checkpointed("nested", every(items=10), store=".", progress=True) as cp:
+    for epoch in cp.remaining(range(4)):
+        for step in cp.remaining(range(20)):
+            time.sleep(0.02)
+"""
+
+
+def percentages(ended: Finished) -> list[int]:
+    import re
+
+    return [int(number) for number in re.findall(r" (\d+)%", ended.written)]
+
+
+def test_two_loops_are_named_each_with_its_count(tmp_path: Path) -> None:
+    ended = run(TWO, tmp_path)
+
+    assert "download 30/30 · convert " in ended.written
+    assert percentages(ended) == sorted(percentages(ended))
+    assert ended.screen[-1].startswith("two: 80 of 80 in ")
+
+
+@pytest.mark.slow
+def test_nested_loops_are_named_each_with_its_count(tmp_path: Path) -> None:
+    ended = run(NESTED, tmp_path)
+
+    assert "epoch 2/4 · step " in ended.written
+    assert "epoch 4/4 · step " in ended.written
+    assert percentages(ended) == sorted(percentages(ended))
+    assert percentages(ended)[-1] > 80
+    assert ended.screen[-1].startswith("nested: epoch 4 of 4 in ")
+
+
+@widths
+@pytest.mark.slow
+def test_blocks_inside_a_block_have_lines_of_their_own(width: int, tmp_path: Path) -> None:
+    program = """
+import time
+from resumable import checkpointed, every
+with checkpointed("outer", every(items=10), store=".", progress=True) as cp:
+    for x in cp.remaining(range(3)):
+        with checkpointed(f"inner{x}", every(items=10), store=".", progress=True) as inner:
+            for y in inner.remaining(range(20)):
+                time.sleep(0.02)
+        print("printed", x)
+"""
+    ended = run(program, tmp_path, width=width)
+
+    assert [one for one in ended.screen if "printed" in one] == [f"printed {x}" for x in range(3)]
+    assert [one.partition(" in ")[0] for one in ended.screen if " in " in one and "new" not in one] == [
+        *(f"inner{x}: 20 of 20" for x in range(3)),
+        "outer: 3 of 3",
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked")
+@pytest.mark.parametrize("unbuffered", [None, "1"])
+@pytest.mark.slow
+def test_what_workers_print_stands_above(unbuffered: str | None, tmp_path: Path) -> None:
+    program = """
+import multiprocessing, time
+from concurrent.futures import ProcessPoolExecutor
+from resumable import checkpointed, every
+def work(x):
+    time.sleep(0.03)
+    if x % 5 == 0:
+        print("worker", x, flush=True)
+    return x
+if __name__ == "__main__":
+    context = multiprocessing.get_context("fork")
+    with checkpointed("pool", every(items=10), store=".", progress=True) as cp:
+        for x, y in cp.map(work, range(40), executor=lambda: ProcessPoolExecutor(1, mp_context=context)):
+            pass
+"""
+    ended = run(program, tmp_path, environ={"PYTHONUNBUFFERED": unbuffered})
+
+    assert [one for one in ended.screen if "worker" in one] == [f"worker {x}" for x in range(0, 40, 5)]
+    assert ended.screen[-1].startswith("pool: 40 of 40 in ")
+
+
+@pytest.mark.slow
+def test_items_that_failed_are_told_at_the_end(tmp_path: Path) -> None:
+    program = """
+from resumable import checkpointed
+def work(x):
+    if x % 10 == 3:
+        raise ValueError(x)
+with checkpointed("crawl", store=".", progress=True) as cp:
+    list(cp.map(work, range(40), on_error="skip"))
+"""
+    ended = run(program, tmp_path)
+
+    assert ended.screen[-1].startswith("crawl: 36 of 40 in ")
+    assert ended.screen[-1].endswith("4 failed: resumable show crawl") or "4 failed: resumable show" in ended.text
+
+
+# -- Ctrl-C
+
+SYNC = """
+import logging, time
+from resumable import checkpointed, every
+SETUP
+def main():
+    with checkpointed("job", every(items=10), progress=True) as cp:
+        for x in cp.remaining(range(200)):
+            time.sleep(0.03)
+            if x == 10:
+                print("ready", flush=True)
+try:
+    main()
+finally:
+    print("left")
+"""
+ASYNC = """
+import asyncio
+from resumable import checkpointed, every
+async def main():
+    async with checkpointed("job", every(items=10), progress=True) as cp:
+        async for x in cp.remaining(range(200)):
+            await asyncio.sleep(0.03)
+            if x == 10:
+                print("ready", flush=True)
+asyncio.run(main())
+"""
+AMAP = """
+import asyncio
+from resumable import checkpointed, every
+async def work(x):
+    await asyncio.sleep(0.1)
+async def main():
+    async with checkpointed("job", every(items=10), progress=True) as cp:
+        async for x, y in cp.amap(work, range(200), max_in_flight=5):
+            if x == 10:
+                print("ready", flush=True)
+asyncio.run(main())
+"""
+POOL = """
+import time
+from concurrent.futures import KINDPoolExecutor
+from resumable import checkpointed, every
+def work(x):
+    time.sleep(0.03)
+    return x
+def main():
+    with checkpointed("job", every(items=10), progress=True) as cp:
+        for x, y in cp.map(work, range(200), executor=lambda: KINDPoolExecutor(2)):
+            if x == 10:
+                print("ready", flush=True)
+if __name__ == "__main__":
+    main()
+"""
+PROGRAMS = {
+    "loop": SYNC.replace("SETUP", ""),
+    "logging": SYNC.replace("SETUP", "logging.basicConfig(level=logging.INFO)"),
+    "asyncio": ASYNC,
+    "amap": AMAP,
+    "threads": POOL.replace("KIND", "Thread"),
+    "processes": POOL.replace("KIND", "Process"),
+}
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind == "logging" else pytest.mark.slow) for kind in PROGRAMS]
+)
+def test_ctrl_c_ends_with_one_box_below_a_traceback_of_the_users_frames(kind: str, tmp_path: Path) -> None:
+    ended = run(PROGRAMS[kind], tmp_path, interrupt_at="ready", key=b"\x03")
+
+    assert ended.code == -signal.SIGINT
+    *above, go_on, look, start_over = ended.screen
+    assert (go_on[:14], look, start_over) == (
+        "  go on       ",
+        "  look        resumable show job",
+        "  start over  resumable rm job",
+    )
+    assert above[-1].startswith("job: stopped at ")
+    assert ended.text.count("stopped at") == ended.text.count("resumable show job") == 1
+    assert ended.text.count("Traceback") == ended.text.count("KeyboardInterrupt") == 1
+    assert ended.text.count("stopping after this item") == 1
+    assert "is saved at item" not in ended.text
+    files = [one.split('"')[1] for one in ended.text.replace("\n", "").split("File ")[1:]]
+    assert files[-1].endswith("job.py")
+
+
+@pytest.mark.slow
+def test_sigterm_says_where_it_stopped_and_how_to_go_on(tmp_path: Path) -> None:
+    ended = run(PROGRAMS["loop"], tmp_path, interrupt_at="ready", by=signal.SIGTERM)
+
+    assert ended.code == 143
+    assert ended.text.count("job: stopped at ") == 1
+    assert "Traceback" not in ended.text
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_is_named_in_the_next_run(tmp_path: Path) -> None:
+    program = """
+import asyncio, os, signal, time
+from resumable import checkpointed, every
+async def main():
+    async with checkpointed("job", every(items=1), store=".") as cp:
+        async for x in cp.remaining(range(10)):
+            if x == 3 and not os.path.exists("second"):
+                open("second", "w").close()
+                signal.raise_signal(signal.SIGINT)
+                time.sleep(1.1)
+                signal.raise_signal(signal.SIGINT)
+asyncio.run(main())
+"""
+    first = run(program, tmp_path)
+    second = run(program, tmp_path)
+
+    assert first.code == -signal.SIGINT
+    assert "going on at 4 of 10. Run 2; run 1 stopped " in second.text.replace("\n", " ")
+    assert "by Ctrl-C." in second.text
