@@ -12,6 +12,7 @@ from ._errors import (
     BudgetExhausted,
     CheckpointBusyError,
     CheckpointCorruptError,
+    CursorExpiredError,
     InputChangedError,
     RateLimitExhausted,
     ResumableError,
@@ -19,6 +20,7 @@ from ._errors import (
     StaleCheckpointError,
     StateEncodeError,
     StoreError,
+    UnknownOutcomeError,
 )
 from ._models import CheckpointContext, CheckpointData, CheckpointMetadata
 from ._strategies import (
@@ -49,6 +51,7 @@ __all__ = [
     "CheckpointMetadata",
     "CheckpointStore",
     "CompositeStrategy",
+    "CursorExpiredError",
     "InputChangedError",
     "ProgressBasedStrategy",
     "RateLimitAwareStrategy",
@@ -61,6 +64,7 @@ __all__ = [
     "StateEncodeError",
     "StoreError",
     "TimeBasedStrategy",
+    "UnknownOutcomeError",
     "auto",
     "checkpointed",
     "current_checkpoint",

@@ -6,6 +6,8 @@ ResumableError
 │   ├── CheckpointBusyError       another process owns the operation
 │   └── StaleCheckpointError      this owner lost its lease and may not write
 ├── InputChangedError             the checkpoint belongs to other input; nothing was skipped
+│   └── CursorExpiredError        a server no longer takes the cursor at which its pages were left
+├── UnknownOutcomeError           whether an effect happened is not known; it was not repeated
 ├── StateEncodeError              JSON cannot hold the state exactly; nothing was written
 └── RateLimitExhausted            the quota is used up; the checkpoint is saved
 
@@ -124,6 +126,53 @@ class InputChangedError(ResumableError):
     def __str__(self) -> str:
         differences = [f"  differs:  {line}" for line in self.differences]
         return "\n".join([self.headline, *differences, *(f"  way out:  {line}" for line in self.ways_out)])
+
+
+class CursorExpiredError(InputChangedError):
+    """The server no longer takes the cursor at which its pages are to go on. The checkpoint stands as it was.
+
+    The ``fetch`` of :meth:`Checkpoint.pages` may raise it with a text alone; the loop adds the rest.
+
+    Attributes:
+        reason: What the server said.
+    """
+
+    def __init__(
+        self,
+        reason: str = "",
+        operation_id: str = "",
+        differences: list[str] | None = None,
+        ways_out: list[str] | None = None,
+    ) -> None:
+        told = differences if differences is not None else [reason] if reason else []
+        of_whom = f"the pages of {operation_id!r}" if operation_id else "these pages"
+        headline = f"{of_whom} cannot go on: the server no longer takes their cursor. What is saved stands."
+        super().__init__(operation_id, told, [] if ways_out is None else ways_out, headline)
+        self.args = (reason, operation_id, self.differences, self.ways_out)
+        self.reason = reason
+
+
+class UnknownOutcomeError(ResumableError):
+    """Whether an effect has happened is not known. It was not repeated, and the checkpoint says so until it is told.
+
+    A function that :meth:`Checkpoint.once` calls may raise it with a text, where it cannot tell: after a timeout.
+
+    Attributes:
+        reason: Why it is not known.
+        key: The effect's key; "" if the function has raised this.
+        ways_out: What the user can do, one line each.
+    """
+
+    def __init__(self, reason: str = "", key: str | int = "", ways_out: list[str] | None = None) -> None:
+        super().__init__(reason, key, ways_out)
+        self.reason = reason
+        self.key = key
+        self.ways_out = ways_out or []
+
+    def __str__(self) -> str:
+        whose = f"whether {self.key!r} has happened" if self.key != "" else "whether it has happened"
+        headline = f"{whose} is not known: {self.reason or 'its function could not tell'}. It was not repeated."
+        return "\n".join([headline, *(f"  way out:  {line}" for line in self.ways_out)])
 
 
 class StateEncodeError(ResumableError):

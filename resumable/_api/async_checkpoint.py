@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 import tenacity
 
 from .._runtime import signals
-from .._runtime.steps import run_async, to_its_end
+from .._runtime.steps import exchange_async, run_async, to_its_end
 from .base import ALWAYS, BaseCheckpoint, KeyOf, R, S, T
 
 if TYPE_CHECKING:
     from .._durable import Sink
+    from .._durable.once import Unknown
     from .._durable.sink_file import Existing
     from .._engine.options import Options
     from .._engine.quota import Wait
+    from .._loops.by_page import Changed
     from .._loops.by_position import Fingerprint
     from .._loops.map.results import OnError
+    from .._loops.pages import ItemsOf
     from .._loops.remaining import AsyncRemaining
 
 _CANCEL_SECONDS = 2.0
@@ -91,6 +94,33 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
 
         options: Any = {"key": key, "fingerprint": fingerprint}
         return self._begin(name, lambda name, saved: remaining_async(items, self, name=name, saved=saved, **options))
+
+    def pages(
+        self,
+        fetch: Callable[[Any], Any],
+        start: Any = None,
+        key: KeyOf = None,
+        name: str | None = None,
+        *,
+        items: ItemsOf = None,
+        changed: Changed = "raise",
+    ) -> AsyncRemaining[Any]:
+        """The items of all pages of a server that are not done yet, for one ``async for`` in one task.
+
+        *fetch* is an async function, and so may *items* be. See :meth:`Checkpoint.pages`.
+        """
+        from .._loops.pages import pages_async
+
+        options: Any = {"start": start, "key": key, "items": items, "changed": changed}
+        return self._begin(name, lambda name, saved: pages_async(fetch, self, name=name, saved=saved, **options))
+
+    async def once(self, key: str | int, fn: Callable[[], Awaitable[R]], *, unknown: Unknown = "raise") -> R:
+        """Await ``fn()`` for an effect that must not happen twice, and return its result; later calls return it again.
+
+        A task that is cancelled within *fn* leaves it unknown whether it has happened. A function as *unknown* may be
+        async. See :meth:`Checkpoint.once`.
+        """
+        return cast("R", await exchange_async(self._once(key, fn, unknown, asyncio.Lock)))
 
     def amap(
         self,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .._durable import DurableDict, DurableLog, DurableSet
     from .._engine.limits import Amount
+    from .._durable.once import Unknown
     from .._engine.operation import Operation
     from .._engine.options import Options
     from .._engine.quota import Wait
@@ -186,6 +187,22 @@ class BaseCheckpoint(Generic[S]):
         self._operation.is_asked_to_stop = True
         self._wake()
 
+    def idempotency_key(self, item: object) -> str:
+        """A UUID for *item*, equal in every run of this operation, for servers that take an ``Idempotency-Key``.
+
+        Another operation has other keys. One that begins anew under its old id has the old ones, and the server takes
+        what it does for repeated: put the month, or what else makes it another one, into the operation_id.
+
+        Args:
+            item: Its key, a str or int; or the item itself, which is then known by its value.
+
+        Raises:
+            TypeError: The item has no value that would be equal in another run.
+        """
+        from .._durable.once import idempotency_key
+
+        return idempotency_key(self.operation_id, item)
+
     @property
     def failed(self) -> dict[str | int, str]:
         """The items that ``map`` gave up, each with the text of its error: by key, or by position.
@@ -264,6 +281,12 @@ class BaseCheckpoint(Generic[S]):
         """For maps: whether any quota is known."""
         return self._operation.parts.quota.is_known
 
+    @property
+    def has_to_wait(self) -> bool:
+        """For pages: whether a quota is used up, so that the next check-in waits."""
+        quota = self._operation.parts.quota
+        return quota.exhausted(now=self._operation.clock.utc().timestamp()) is not None
+
     def register(self, loop: Loop[Any]) -> None:
         """For loops: *loop* begins."""
         self._operation.parts.loops.begun(loop)
@@ -286,6 +309,12 @@ class BaseCheckpoint(Generic[S]):
 
         options |= {"owner": self, "failed": self._operation.parts.failed, "is_async": self.is_async}
         return self._begin(name, lambda name, saved: map_loop(items, name=name, saved=saved, **options))
+
+    def _once(self, key: str | int, fn: Callable[[], Any], unknown: Unknown, new_lock: Callable[[], Any]) -> Any:
+        saver: Any = self
+        with count_lock:  # they are made with the first one
+            effects = self._operation.parts.effects
+        return effects.once(key, fn, unknown, saver.save, new_lock)
 
     def _note_total(self) -> None:
         """Bring ``total_items`` up to date, unless the program or an earlier run knows of more."""

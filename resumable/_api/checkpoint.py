@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 import tenacity
 
 from .._runtime.interpreter import has_gil, is_held_here
-from .._runtime.steps import run
+from .._runtime.steps import exchange, run
 from .base import ALWAYS, BaseCheckpoint, KeyOf, R, S, T, count_lock
 
 if TYPE_CHECKING:
     from .._durable import Sink
+    from .._durable.once import Unknown
     from .._durable.sink_file import Existing
     from .._engine.options import Options
     from .._engine.quota import Wait
+    from .._loops.by_page import Changed
     from .._loops.by_position import Fingerprint
     from .._loops.map.results import OnError
+    from .._loops.pages import ItemsOf
     from .._loops.remaining import Remaining
 
 
@@ -122,6 +125,72 @@ class Checkpoint(BaseCheckpoint[S]):
         return self._begin(
             name, lambda name, saved: remaining(items, self, name=name, key=key, saved=saved, fingerprint=fingerprint)
         )
+
+    def pages(
+        self,
+        fetch: Callable[[Any], Any],
+        start: Any = None,
+        key: KeyOf = None,
+        name: str | None = None,
+        *,
+        items: ItemsOf = None,
+        changed: Changed = "raise",
+    ) -> Remaining[Any]:
+        """The items of all pages of a server that are not done yet. Each is done when the next one is asked for.
+
+        A save holds the cursor of the page and how many of its items are done. A later run fetches that page again,
+        checks that it is still the same, and goes on within it. Before each fetch the loop waits for a quota that is
+        used up; the responses that *fetch* returns are observed. Another page is asked for when the last item of the
+        one before is done. An error of *fetch* ends the loop and loses nothing: have *fetch* try again by itself.
+
+        Args:
+            fetch: Called with a cursor, *start* at first. Returns ``(items, next_cursor)``; None as the next cursor,
+                or ``""``, ends the loop. Or it returns a response of httpx or requests, whose ``Link`` header leads to
+                the next page; the cursor is that URL then. ``(response, next_cursor)`` works, too.
+            start: The cursor of the first page: anything that JSON can hold. It must be the same in every run.
+            key: Gives an item's key, as for :meth:`remaining`. Items may then come, go and move between pages, also
+                while the loop runs: each key is given out once. All keys are saved. Without it, the items of the page
+                that are done are compared by value.
+            name: Tells loops apart; by default their place in the program does, and the item of the loop around them.
+            items: Where the items are in a response: a function of the response, or the name of a field in its JSON.
+                None: its JSON is a list of them.
+            changed: What to do where the saved place is no longer there. ``"raise"`` raises. ``"again"`` loses
+                nothing: the page begins again with its first item; if its cursor has expired, all pages do from
+                *start*. With *key*, what is done is left out then; without, it is done again.
+
+        Raises:
+            InputChangedError: By value: the done items of the page are not what they were, or *start* is not.
+            CursorExpiredError: The server refuses the saved cursor (400, 404, 410, 416, 422), or *fetch* raised this.
+            StateEncodeError: JSON cannot hold a cursor.
+        """
+        from .._loops.pages import pages
+
+        options: Any = {"start": start, "key": key, "items": items, "changed": changed}
+        return self._begin(name, lambda name, saved: pages(fetch, self, name=name, saved=saved, **options))
+
+    def once(self, key: str | int, fn: Callable[[], R], *, unknown: Unknown = "raise") -> R:
+        """Call ``fn()`` for an effect that must not happen twice, and return its result; later calls return it again.
+
+        That it is to happen is saved before, its result after; both are on the disk when this goes on. An ``Exception``
+        from *fn* means that it has not happened: a later call tries again. Where *fn* cannot tell, as after a timeout,
+        let it raise ``UnknownOutcomeError``. After a kill or a ``KeyboardInterrupt`` within *fn* nobody knows; the next
+        call with that key is told so, and a block that ends well before that keeps its checkpoint.
+
+        Threads that call it with one key wait for each other. It is forgotten with the checkpoint.
+
+        Args:
+            key: Names the effect within this operation.
+            fn: Its result is stored as JSON, and comes back as JSON gives it: a tuple as a list.
+            unknown: What to do where nobody knows. ``"raise"`` raises. ``"retry"`` calls *fn*, maybe a second time. A
+                function looks: it returns the effect's result, or True, if it has happened, and None if not; then
+                *fn* is called.
+
+        Raises:
+            UnknownOutcomeError: Whether it happened is not known; *fn* was not called.
+            StateEncodeError: JSON cannot hold the result. It has happened, and counts as not known.
+            StoreError: The save before failed, and *fn* was not called; or the one after, and this run still knows it.
+        """
+        return cast("R", exchange(self._once(key, fn, unknown, threading.Lock)))
 
     def map(
         self,

@@ -36,6 +36,7 @@ from .quota import Quota
 from .session import Before, Decision, Session
 
 if TYPE_CHECKING:
+    from .._durable.once import CapturedEffects, Effects
     from .document import Document
 
 Part = bytes | Durable
@@ -73,6 +74,7 @@ class Save(msgspec.Struct, kw_only=True):
     collections: dict[str, Durable]
     sections: dict[str, bytes]
     loops: CapturedLoops
+    effects: CapturedEffects | None = None
     first: Sequence[Callable[[], None]] = ()
     is_last: bool = False
     record: bytes | None = None
@@ -92,6 +94,8 @@ class Save(msgspec.Struct, kw_only=True):
         """What this save took is safely stored, or whatever follows will say it again."""
         self.commit_collections()
         self.loops.commit()
+        if self.effects is not None:
+            self.effects.commit()
 
     def rollback(self) -> None:
         """What this save took was not stored: the next one takes it again."""
@@ -150,6 +154,9 @@ class Parts:
         saved.arguments = dict(options.arguments or saved.arguments)
         is_limited = options.max_runtime is not None or options.budget or saved.spent
         self.limits = limits_for(options, saved.spent, began=at) if is_limited else None
+        self._effects: Effects | None = None
+        if saved.once:
+            self._effects = self.effects
         self._sections: dict[str, bytes] = {}
 
     # Made when they are first asked for: most operations need but one or two of them.
@@ -175,6 +182,19 @@ class Parts:
     @cached_property
     def sinks(self) -> Sinks:
         return Sinks(_owner_of(self._options), self.saved.sinks)
+
+    @cached_property
+    def effects(self) -> Effects:
+        from .._durable.once import Effects
+
+        saved, self.saved.once = self.saved.once, {}  # a document and a record say them by themselves
+        self._effects = Effects(saved, self._options.clock.utc)
+        return self._effects
+
+    @property
+    def unknown_effects(self) -> list[str]:
+        """The keys of effects of which it is not known whether they happened."""
+        return [] if self._effects is None else self._effects.unknown()
 
     @cached_property
     def _checker(self) -> Checker:
@@ -311,6 +331,7 @@ class Parts:
             collections=collections,
             sections=self._encoded_sections(decision, session),
             loops=loops,
+            effects=None if self._effects is None else self._effects.capture(),
             first=self.sinks.syncs() if self.sinks.opened else (),
             is_last=is_last,
         )
@@ -467,6 +488,8 @@ class Baseline:
             record["collections"] = changes
         if save.loops.changes:
             record["loops"] = save.loops.changes
+        if save.effects is not None and save.effects.changes:
+            record["once"] = save.effects.changes
         news = {}
         for name, section in save.sections.items():
             if self._sections.get(name) != section:

@@ -41,6 +41,8 @@ class Document:
             self._sections["collections"] = kinds
         if loops:
             self._sections["loops"] = msgspec.Raw(encode(loops, "$.resumable.loops"))
+        if save.effects is not None:
+            self._sections["once"] = save.effects.whole()
         copies = _copies(save.collections, begins)
         self._state: Iterable[tuple[str, bytes | Snapshot]] = [
             (name, part if isinstance(part, bytes) else copies[name]) for name, part in save.parts.items()

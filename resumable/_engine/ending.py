@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from .._errors import InputChangedError, RateLimitExhausted, RunAgain, StateEncodeError
+from .._errors import InputChangedError, RateLimitExhausted, RunAgain, StateEncodeError, UnknownOutcomeError
 from .._runtime import signals
 from .._runtime.interpreter import end_traceback_at_user
 from .._runtime.steps import Steps
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .writer import Writer
 
 _log = logging.getLogger("resumable")
-_SAY_HOW_TO_GO_ON = (InputChangedError, RateLimitExhausted, RunAgain, StateEncodeError)
+_SAY_HOW_TO_GO_ON = (InputChangedError, RateLimitExhausted, RunAgain, StateEncodeError, UnknownOutcomeError)
 """Running again at once would raise these again; their text says what to do first."""
 
 
@@ -54,6 +54,9 @@ def _reason_to_keep(operation: Operation) -> str | None:
         return f"Stopped: this run did not come to {unmet[0]}"
     if parts.failed:
         return f"Failed items: {len(parts.failed):,}; retry_failed=True tries again"
+    if unknown := parts.unknown_effects:
+        _log.error("%s: whether these have happened is not known: %s", operation.operation_id, ", ".join(unknown))
+        return f"Stopped: whether {unknown[0]} has happened is not known"
     total, done = operation.options.total, operation.processed_items
     if total is not None and done < total:
         return f"Stopped: {done:,} of {total:,} items are done"

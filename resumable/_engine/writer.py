@@ -282,7 +282,7 @@ class Writer:
 
     def _commit(self, save: Save) -> None:
         """What comes next builds upon *save*. Should it fail yet, everything is written anew."""
-        if save.collections or save.loops is not NO_LOOPS:
+        if save.collections or save.loops is not NO_LOOPS or save.effects is not None:
             save.commit()
         self._baseline.remember(save)
         save.status = "stored"

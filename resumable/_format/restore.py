@@ -145,6 +145,7 @@ class _Save(msgspec.Struct):
     collections: dict[str, Any] = {}
     resumable: dict[str, Any] = {}
     loops: dict[str, dict[str, Any]] = {}
+    once: dict[str, dict[str, Any] | None] = {}
 
 
 def _replay(restored: Restored, raw: bytes) -> None:
@@ -197,6 +198,9 @@ def _apply(data: CheckpointData, save: _Save, replays: dict[str, Replay]) -> Non
             state.setdefault(name, None)  # it keeps its place among the others
         replays[name].apply(change)
     data.internal.update(save.resumable)
+    if save.once:
+        effects = {**data.internal.get("once", {}), **save.once}
+        data.internal["once"] = {name: effect for name, effect in effects.items() if effect is not None}
 
 
 def _merged_loop(saved: dict[str, Any] | None, changes: list[dict[str, Any]]) -> dict[str, Any]:

@@ -46,6 +46,13 @@ class SinkPlace(TypedDict):
     claim: NotRequired[str]
 
 
+class OnceEntry(TypedDict):
+    """An effect that was begun; one without a result may have happened."""
+
+    at: str
+    result: NotRequired[Any]
+
+
 class ListedSections(msgspec.Struct):
     """The sections that a list of operations is made of. None means that there is no such section."""
 
@@ -69,6 +76,7 @@ class Sections(ListedSections):
         others: Sections that this release does not know; they are kept.
         loops: Where each loop stands, by name.
         collections: The kind of each durable collection in the state.
+        once: Effects that must not happen twice, by key. They are saved at once, and so may be ahead of the loops.
     """
 
     budget: dict[str, Any] | None = None
@@ -80,6 +88,7 @@ class Sections(ListedSections):
     others: dict[str, Any] = msgspec.field(default_factory=dict, name="")
     loops: dict[str, dict[str, Any]] = {}
     collections: dict[str, Literal["mapping", "set", "log"]] = {}
+    once: dict[str, OnceEntry] = {}
 
     def encoded(self) -> dict[str, bytes]:
         """Each section as JSON, in the order in which a document holds them. Those that hold nothing are left out.
@@ -88,7 +97,7 @@ class Sections(ListedSections):
             StateEncodeError: JSON cannot hold one.
         """
         sections = {name: getattr(self, name) for name in _WRITTEN_FIRST} | self.others
-        sections |= {"loops": self.loops, "collections": self.collections}
+        sections |= {"loops": self.loops, "collections": self.collections, "once": self.once}
         return {
             name: encode(section, f"$.resumable.{name}")
             for name, section in sections.items()
@@ -97,7 +106,7 @@ class Sections(ListedSections):
 
 
 _WRITTEN_FIRST = ("history", "budget", "spent", "failed", "sinks", "pace", "elapsed", "costs", "arguments")
-_LEFT_OUT_IF_EMPTY = frozenset({"history", "spent", "sinks", "arguments", "loops", "collections"})
+_LEFT_OUT_IF_EMPTY = frozenset({"history", "spent", "sinks", "arguments", "loops", "collections", "once"})
 _KNOWN = frozenset(Sections.__struct_fields__) - {"others"}
 
 

@@ -139,6 +139,10 @@ def merged(saved: Saved | None, changes: Iterable[Saved]) -> dict[str, Any]:
     if every[0]["by"] == "key":
         keys = dict.fromkeys(key for one in every for key in keys_from(one))
         return {"by": "key", **packed(list(keys))}
+    if "keys" in every[0]:  # the pages of a server
+        keys = dict.fromkeys(key for one in every for key in keys_from(one))
+        rest = {name: value for name, value in every[-1].items() if name not in ("keys", "ranges", "since")}
+        return {**rest, "keys": [], **packed(list(keys))}
     samples = {one.position: one for form in every for one in fingerprint.samples_from(form["samples"])}
     kept = fingerprint.thinned(samples.values())
     return {**every[-1], "samples": [list(one) for one in kept]}

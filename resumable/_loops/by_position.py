@@ -29,6 +29,7 @@ _WAYS = {
     "key": ("by key", "with key=..."),
     "position": ("by position", "remaining(...) without key"),
     "scattered": ("by position, out of order,", "map(...) or amap(...) without key"),
+    "pages": ("page by page", "pages(...)"),
 }
 """How a loop can be followed, and what continues it, by the word in the saved form."""
 
@@ -41,10 +42,12 @@ class Ledger(ABC):
     Attributes:
         start: How many items were done before this run.
         total: How many items there are, as far as the loop knows.
+        is_left_out: Whether an earlier run has done all items, and they are only passed by.
     """
 
     start: int
     total: int | None = None
+    is_left_out = False
     _samples: Samples
 
     def item_at(self, position: int) -> ItemKey:

@@ -122,6 +122,7 @@ class Loop(ABC, Generic[T]):
             check: Called with the saved form, once the items have passed; raises if they are other ones.
         """
         self._check_left_out = check
+        self._ledger.is_left_out = True
 
     def _note_left_out(self, count: int) -> None:
         """*count* items have passed and are done."""

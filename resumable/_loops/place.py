@@ -18,7 +18,7 @@ from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any
 
-LOOPS = frozenset({"remaining", "map", "amap"})
+LOOPS = frozenset({"remaining", "map", "amap", "pages"})
 """Names by which a loop is made."""
 _OF_OTHERS = frozenset(
     {"resumable", "tenacity", "wrapt", "asyncio", "threading", "concurrent", "contextlib", "functools"}

@@ -19,13 +19,14 @@ from .._runtime import interpreter
 from .._runtime.interpreter import has_gil
 from . import sources
 from .by_key import KeyLedger
+from .by_page import PageLedger
 from .by_position import Fingerprint, PositionLedger, Saved
 from .loop import Loop, LoopOwner
 
 T = TypeVar("T")
 _log = logging.getLogger("resumable")
 
-OrderedLedger = PositionLedger | KeyLedger
+OrderedLedger = PositionLedger | KeyLedger | PageLedger
 
 _FIRST_ROUND = 64
 _LONGEST_ROUND = 4096

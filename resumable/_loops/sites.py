@@ -94,10 +94,13 @@ class Site:
 
 
 def _digest(before: str, saved: Mapping[str, Any]) -> str:
-    """Digest what a run that came to its end has gone through: its keys, or its length, first and last item."""
+    """Digest what a run that came to its end has gone through: its keys, its length, first and last item,
+    or where its pages began."""
     seen: Any
     if saved["by"] == "key":
         seen = sorted(map(repr, keys_from(saved)))
+    elif saved["by"] == "pages":
+        seen = saved.get("start")  # nothing was fetched again
     else:
         samples = {position: digest for position, digest, _ in saved["samples"]}
         length = saved.get("position", saved.get("head"))

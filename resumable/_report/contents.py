@@ -1,4 +1,4 @@
-"""What one checkpoint holds: its loops, the items that failed, and the values of its state by size."""
+"""What one checkpoint holds: its loops, the items that failed, its effects, and the values of its state by size."""
 
 from __future__ import annotations
 
@@ -20,13 +20,21 @@ _KINDS = {str: "text", bool: "true or false", int: "number", float: "number", li
 class LoopPlace:
     """Where one loop stands; *by* says how it is followed.
 
-    It is ``key``, ``position``, or ``scattered``, which is by position, but in any order.
+    It is ``key``, ``position``, ``scattered``, which is by position, but in any order, or ``pages``.
     """
 
     name: str
     by: str
     processed_items: int
     total_items: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PagesPlace(LoopPlace):
+    """Where the loop over a server's pages stands: in which *page*, from 1 on, and with which *cursor* that comes."""
+
+    page: int
+    cursor: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +72,17 @@ def _loop(name: str, place: Mapping[str, Any]) -> LoopPlace:
         done = place["head"] - count_in_ranges(place["missing"])
     elif by == "position":
         done = place["position"]
+    elif by == "pages":
+        return PagesPlace(name, by, place["position"], place.get("total"), place["pages"] + 1, place["cursor"])
     else:
         raise ValueError(f"one is followed by {by!r}")
     return LoopPlace(name, by, done, place.get("total"))
+
+
+def effects_in(sections: Sections) -> tuple[int, list[str]]:
+    """How many effects are known to have happened, and the keys of those that may have."""
+    unknown = [key for key, effect in sections.once.items() if "result" not in effect]
+    return len(sections.once) - len(unknown), unknown
 
 
 def failed_in(sections: Sections) -> list[FailedItem]:

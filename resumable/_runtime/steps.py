@@ -1,11 +1,13 @@
 """Steps: code for sync and async callers alike, written once as a generator that yields its blocking calls.
 
-:func:`run` makes each call in place, :func:`run_async` in a thread, while the event loop goes on.
+:func:`run` makes each call in place, :func:`run_async` in a thread, while the event loop goes on. What calls functions
+of the user is written as an :data:`Exchange`: it makes each call itself, and yields what may have to be awaited.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -84,3 +86,43 @@ async def to_its_end(work: Coroutine[Any, Any, R], cancellations: list[asyncio.C
         except asyncio.CancelledError as error:
             cancellations.append(error)
     return future.result()
+
+
+# -- calls of the user's functions ------------------------------------------------------------------------------------
+
+Exchange = Generator[Any, Any, R]
+"""Yields what a call has returned; gets back that, or what it came to once it was awaited."""
+
+
+def exchange(steps: Exchange[R]) -> R:
+    """Go through *steps* in plain code. Returns what *steps* returns.
+
+    Raises:
+        TypeError: Something is to be awaited.
+    """
+    try:
+        given = next(steps)
+        while True:
+            if inspect.isawaitable(given):
+                if inspect.iscoroutine(given):
+                    given.close()
+                given = steps.throw(TypeError("an async function needs an async checkpoint: async with checkpointed"))
+            else:
+                given = steps.send(given)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+
+
+async def exchange_async(steps: Exchange[R]) -> R:
+    """Go through *steps* in async code: what can be awaited is. Returns what *steps* returns."""
+    try:
+        given = next(steps)
+        while True:
+            try:
+                result = await given if inspect.isawaitable(given) else given
+            except BaseException as error:
+                given = steps.throw(error)
+            else:
+                given = steps.send(result)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]

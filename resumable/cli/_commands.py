@@ -126,8 +126,9 @@ def show_command(operation_id: str | None, where: str | None, as_json: bool, key
       bytes, journal_bytes
       command          what started the last run, if known
       loops            [{name, by, processed_items, total_items}], followed by key, position, or scattered: by
-                       position, but done in any order
+                       position, but done in any order; or by pages, then with page and cursor, too
       failed           [{loop, key, error}], of which map(..., retry_failed=True) tries again
+      once             how many effects happened, and the keys of those that are unknown
       state_keys       [{name, kind, entries, bytes}]
       history          [{run, began, ended, items, reason, host, pid, …}]
     """

@@ -12,25 +12,37 @@ from rich.text import Text
 
 from .._format.restore import Restored, instant
 from .._format.sections import Run, Sections
-from .._report.contents import FailedItem, LoopPlace, StateKey, failed_in, loops_in, state_keys_in
+from .._report.contents import (
+    FailedItem,
+    LoopPlace,
+    PagesPlace,
+    StateKey,
+    effects_in,
+    failed_in,
+    loops_in,
+    state_keys_in,
+)
 from .._report.summary import Summary, ending_of
 from .._report.wording import UNKNOWN, last_save_of, number, position_of, size
 from .._text import at_most, command_for, duration, printable
 from ._screens import make_table, standing, state_text
 
 _MOST_FAILED = 20
-_FOLLOWED = {"key": "by key", "position": "by position", "scattered": "by position, in any order"}
+_MOST_UNKNOWN = 5
+_FOLLOWED = {"key": "by key", "position": "by position", "scattered": "by position, in any order", "pages": "by page"}
 
 
 def details(summary: Summary, restored: Restored | None) -> dict[str, Any]:
     """What ``show --json`` tells beyond the summary. *restored* is None for one that cannot be read."""
     sections = restored.sections if restored else Sections()
+    happened, unknown = effects_in(sections)
     return {
         "bytes": restored.size if restored else None,
         "journal_bytes": restored.journal_bytes if restored else None,
         "command": summary.history[-1].command if summary.history else None,
         "loops": msgspec.to_builtins(loops_in(sections)),
         "failed": msgspec.to_builtins(failed_in(sections)),
+        "once": {"happened": happened, "unknown": unknown},
         "state_keys": msgspec.to_builtins(state_keys_in(restored.data.state if restored else {}, sections)),
         "history": msgspec.to_builtins(summary.history),
     }
@@ -59,6 +71,7 @@ def _facts(summary: Summary, restored: Restored | None, where: str | None) -> li
         ("took", f"{duration(took)} in {runs:,} run{'s' if runs > 1 else ''}" if took else ""),
         ("errors", f"{errors:,}" if errors else ""),
         ("at risk", _risk_of(summary)),
+        ("effects", _effects_of(restored.sections) if restored else ""),
         ("problem", printable(summary.problem or "")),
         ("file", printable(summary.location) + _sizes(restored) if summary.location else ""),
         ("older copy", f"{printable(summary.previous)} is good" if summary.previous else ""),
@@ -97,12 +110,28 @@ def _saves_of(summary: Summary) -> str:
     return f"{text} ({printable(summary.last_save_reason)})" if summary.last_save_reason else text
 
 
+def _effects_of(sections: Sections) -> str:
+    """``12 happened, of 1 nobody knows: invoice 13``."""
+    happened, unknown = effects_in(sections)
+    told = [f"{happened:,} happened"] if happened else []
+    if unknown:
+        shown = ", ".join(map(printable, unknown[:_MOST_UNKNOWN]))
+        told.append(f"of {len(unknown):,} nobody knows: {shown}" + ("…" if unknown[_MOST_UNKNOWN:] else ""))
+    return ", ".join(told)
+
+
 def _print_loops(console: Console, loops: Sequence[LoopPlace]) -> None:
     table = make_table("LOOP", ">DONE", "FOLLOWED")
     for loop in loops:
         total = "" if loop.total_items is None else f"/{loop.total_items:,}"
-        table.add_row(Text(printable(loop.name)), f"{loop.processed_items:,}{total}", _FOLLOWED[loop.by])
+        table.add_row(Text(printable(loop.name)), f"{loop.processed_items:,}{total}", _followed(loop))
     _print_part(console, table)
+
+
+def _followed(loop: LoopPlace) -> str:
+    if isinstance(loop, PagesPlace) and loop.total_items is None:
+        return f"by page, in page {loop.page:,}"
+    return _FOLLOWED[loop.by]
 
 
 def _print_failed(console: Console, failed: Sequence[FailedItem]) -> None:

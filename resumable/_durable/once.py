@@ -1,0 +1,246 @@
+"""Effects that must not happen twice: what is intended is saved before, the result after."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from .._errors import UnknownOutcomeError
+from .._json import check, check_unicode, encode
+from .._loops.fingerprint import digest
+from .._loops.values import ValuelessError
+from .._runtime.steps import Exchange
+from .._text import shortened
+
+Unknown = Literal["raise", "retry"] | Callable[[], Any]
+"""What to do about an effect that was begun, and of which no result was saved."""
+_NAMESPACE = uuid.UUID("7b1d0a52-5c1c-5f0e-9d43-2f6c0f6f0d5e")
+_LOOKS_LIKE_A_NUMBER = re.compile(r"-?[0-9]+|\".*", re.DOTALL)
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """One effect that was begun.
+
+    Attributes:
+        at: When (UTC, ISO 8601).
+        result: As JSON; None as long as it is not known.
+    """
+
+    at: str
+    result: bytes | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The saved form."""
+        return {"at": self.at} if self.result is None else {"at": self.at, "result": msgspec.Raw(self.result)}
+
+
+class CapturedEffects:
+    """What one save takes of the effects.
+
+    Attributes:
+        changes: The saved form of each that changed since the last save; None for one that did not happen.
+    """
+
+    def __init__(self, effects: dict[str, Effect], changed: dict[str, object]) -> None:
+        self._effects, self._changed = effects, changed
+        self._taken = changed.copy()
+        found = {name: effects.get(name) for name in self._taken}
+        self.changes = {name: None if one is None else one.to_dict() for name, one in found.items()}
+
+    def whole(self) -> dict[str, Any]:
+        """The saved form of all. It may be newer than the save: what is known of an effect does not wait for one."""
+        return {name: effect.to_dict() for name, effect in self._effects.copy().items()}
+
+    def commit(self) -> None:
+        """What this save took is safely stored."""
+        for name, mark in self._taken.items():
+            if self._changed.get(name) is mark:
+                self._changed.pop(name, None)
+
+
+class Effects:
+    """All effects of one operation, by key.
+
+    Args:
+        saved: Their saved forms.
+        utc: Tells the time.
+    """
+
+    def __init__(self, saved: Mapping[str, Mapping[str, Any]], utc: Callable[[], datetime]) -> None:
+        self._effects = {
+            name: Effect(form["at"], encode(form["result"], _place(name)) if "result" in form else None)
+            for name, form in saved.items()
+        }
+        self._utc = utc
+        self._changed: dict[str, object] = {}
+        self._locks: dict[str, Any] = {}
+        self._under_way: dict[str, object] = {}
+
+    def __len__(self) -> int:
+        return len(self._effects)
+
+    def unknown(self) -> list[str]:
+        """The keys of those of which it is not known whether they happened."""
+        effects = self._effects.copy().items()
+        return [name for name, effect in effects if effect.result is None and name not in self._under_way]
+
+    def capture(self) -> CapturedEffects:
+        """What a save is to take."""
+        return CapturedEffects(self._effects, self._changed)
+
+    def _note(self, name: str, effect: Effect | None) -> None:
+        if effect is None:
+            self._effects.pop(name, None)
+        else:
+            self._effects[name] = effect
+        self._changed[name] = object()  # last: a save in another thread that sees the mark sees the effect
+
+    def once(
+        self,
+        key: str | int,
+        fn: Callable[[], Any],
+        unknown: Unknown,
+        save: Callable[[str], Any],
+        new_lock: Callable[[], Any],
+    ) -> Exchange[Any]:
+        """The result of ``fn()``, which is called if no earlier call for *key* has one. See ``Checkpoint.once``.
+
+        Args:
+            save: Saves the checkpoint, and comes back once that is safely stored.
+            new_lock: Makes what callers wait for each other with: threads, or tasks.
+        """
+        name = name_of(key)
+        _check(fn, unknown)
+        effect = self._effects.get(name)
+        if effect is not None and effect.result is not None:
+            return msgspec.json.decode(effect.result)
+        lock = self._locks.get(name) or self._locks.setdefault(name, new_lock())
+        if self._under_way.get(name) is _who():
+            raise RuntimeError(f"once({key!r}) is called within its own function, which would wait for itself")
+        yield lock.acquire()
+        try:
+            with self._marked(name):
+                return (yield from self._alone(name, key, fn, unknown, save))
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _marked(self, name: str) -> Iterator[None]:
+        self._under_way[name] = _who()
+        try:
+            yield
+        finally:
+            del self._under_way[name]
+
+    def _alone(
+        self, name: str, key: str | int, fn: Callable[[], Any], unknown: Unknown, save: Callable[[str], Any]
+    ) -> Exchange[Any]:
+        """For one caller at a time."""
+        before = self._effects.get(name)
+        if before is not None and before.result is not None:
+            return msgspec.json.decode(before.result)  # another thread was faster
+        if before is not None and unknown != "retry":
+            found = (yield unknown()) if callable(unknown) else None
+            if found is not None:
+                return (yield from self._happened(name, found, before, save))
+            if unknown == "raise":
+                raise _unknown(key, f"it was begun at {before.at}, and no result was saved")
+        effect = Effect(self._utc().isoformat(timespec="seconds"))
+        self._note(name, effect)
+        try:
+            yield save(f"Once: {shortened(key)} is to happen")
+        except BaseException:
+            self._note(name, before)  # nothing was called
+            raise
+        try:
+            result = yield fn()
+        except UnknownOutcomeError as error:
+            raise _unknown(key, error.reason or "its function could not tell") from error
+        except Exception as error:
+            self._note(name, before)
+            try:
+                yield save(f"Once: {shortened(key)} has not happened")
+            except Exception as failure:  # the user's own error is what must be seen
+                error.add_note(f"resumable: that once({key!r}) has not happened could not be saved: {failure}")
+            raise
+        return (yield from self._happened(name, result, effect, save))
+
+    def _happened(self, name: str, result: Any, effect: Effect, save: Callable[[str], Any]) -> Exchange[Any]:
+        try:
+            check(result, _place(name))
+            encoded = encode(result, _place(name))
+        except Exception as error:
+            error.add_note(f"resumable: {name!r} has happened; its result is not stored, so a later run cannot know it")
+            raise
+        self._note(name, Effect(effect.at, encoded))
+        yield save(f"Once: {shortened(name)} has happened")
+        self._locks.pop(name, None)
+        return msgspec.json.decode(encoded)
+
+
+def name_of(key: str | int) -> str:
+    """The name under which *key* is saved, another one for each: a number, or a text, quoted if it looks like one.
+
+    Raises:
+        TypeError: It is neither a str nor an int.
+        StateEncodeError: It is no valid Unicode.
+    """
+    if isinstance(key, bool) or not isinstance(key, (str, int)):
+        raise TypeError(f"a key must be a str or an int, not {key!r:.80} of type {type(key).__name__}")
+    if isinstance(key, int):
+        return str(int(key))
+    check_unicode(key, f"the key {shortened(key)}")
+    return f'"{key}"' if _LOOKS_LIKE_A_NUMBER.fullmatch(key) else str.__str__(key)
+
+
+def idempotency_key(operation_id: str, item: Any) -> str:
+    """A UUID for *item*, equal in every run. See ``Checkpoint.idempotency_key``.
+
+    Raises:
+        TypeError: It has no value that would be equal in another run.
+    """
+    is_key = isinstance(item, (str, int)) and not isinstance(item, bool)
+    try:
+        value = ["key", name_of(item)] if is_key else ["value", digest(item)]
+    except ValuelessError as error:
+        raise TypeError(f"a {error} has no value that is equal in every run: give its id instead") from None
+    return str(uuid.uuid5(_NAMESPACE, encode([operation_id, *value]).decode()))
+
+
+def _place(name: str) -> str:
+    return f"once({shortened(name)})"
+
+
+def _check(fn: object, unknown: object) -> None:
+    if not callable(fn):
+        raise TypeError(f"once() needs a function that does it, as in lambda: send(mail), not {fn!r:.80}")
+    if unknown not in ("raise", "retry") and not callable(unknown):
+        raise ValueError(f"unknown must be 'raise', 'retry' or a function that looks, not {unknown!r:.80}")
+
+
+def _unknown(key: str | int, reason: str) -> UnknownOutcomeError:
+    return UnknownOutcomeError(
+        reason,
+        key,
+        [
+            "look whether it has, and tell:  unknown=lambda: its_result  (None if it has not)",
+            'do it again, which may make it twice:  unknown="retry"',
+        ],
+    )
+
+
+def _who() -> object:
+    """The task, or else the thread, that runs."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return threading.current_thread() if task is None else task

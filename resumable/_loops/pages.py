@@ -1,0 +1,223 @@
+"""The pages of a server as one loop over their items: each page is fetched when its first item is asked for."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urljoin
+
+from .._errors import CursorExpiredError
+from .._runtime.interpreter import has_gil
+from .._runtime.steps import Exchange, exchange, exchange_async
+from .by_page import Changed, PageLedger
+from .by_position import Saved
+from .loop import LoopOwner
+from .remaining import AsyncRemaining, PassingRemaining, Remaining, SteppingRemaining
+
+T = TypeVar("T")
+Items_co = TypeVar("Items_co", covariant=True)
+
+ItemsOf = Callable[[Any], Any] | str | None
+"""How to tell the items in a response: a function, or the name of a field in its JSON; None takes all of its JSON."""
+
+_GONE = frozenset({400, 404, 410, 416, 422})
+"""How servers refuse a cursor that they took before."""
+_PARAMETER = r'\s*;\s*([^\s=;,]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,]*)))?'
+_LINK = re.compile(rf"<([^<>]*)>((?:{_PARAMETER})*)")
+
+
+class PagesOwner(LoopOwner[Items_co], Protocol[Items_co]):
+    """What pages need of their checkpoint."""
+
+    def observe(self, response: object, /) -> None:
+        """Learn what is left of the quota."""
+
+    @property
+    def has_to_wait(self) -> bool:
+        """Whether a quota is used up, so that the next check-in waits."""
+        ...
+
+
+class _Pages:
+    """Fetches one page after the other, for plain and async code alike."""
+
+    def __init__(
+        self, fetch: Callable[[Any], Any], owner: PagesOwner[Any], ledger: PageLedger, items_of: ItemsOf
+    ) -> None:
+        self._fetch = fetch
+        self._owner = owner
+        self._ledger = ledger
+        self._items_of = items_of
+
+    def turn(self) -> Exchange[Any]:
+        """The items of the next page that are not known to be done; None after the last page."""
+        ledger = self._ledger
+        ledger.turn()
+        if ledger.is_over:
+            return None
+        answer = yield from self._answer()
+        items, following = yield from self._read(answer)
+        return ledger.open(items, following)
+
+    def _answer(self) -> Exchange[Any]:
+        """What ``fetch`` gives for the page, once it is no refusal."""
+        ledger = self._ledger
+        while True:
+            yield self._owner.check_in()  # saves what is due, and waits for the quota
+            was_left_here = ledger.is_at_saved
+            try:
+                answer = yield self._fetch(ledger.cursor)
+                if not self._is_refused(answer):
+                    return answer
+            except CursorExpiredError as error:
+                ledger.restart(error.reason or str(error))
+            except Exception as error:
+                self._owner.observe(error)
+                if not was_left_here or _status_of(error) not in _GONE:
+                    raise
+                ledger.restart(f"{type(error).__name__}: {error}")
+
+    def _is_refused(self, answer: Any) -> bool:
+        """Whether the page is to be asked for again, once there is quota; an answer that is an error is raised."""
+        response = answer[0] if isinstance(answer, tuple) and len(answer) == 2 else answer
+        if not _is_response(response):
+            return False
+        self._owner.observe(response)
+        status = _status_of(response)
+        if status is None or status < 400:
+            return False
+        if status in (403, 429, 503) and self._owner.has_to_wait:
+            return True
+        response.raise_for_status()
+        raise RuntimeError(f"the page was answered with status {status}")
+
+    def _read(self, answer: Any) -> Exchange[tuple[list[Any], Any]]:
+        """The items in an answer, and the cursor of the page after it."""
+        if isinstance(answer, tuple) and len(answer) == 2:
+            items, following = answer
+            if _is_response(items):
+                items = yield from self._read_items(items)
+            return _listed(items), following
+        if not _is_response(answer):
+            raise TypeError(f"fetch must return (items, next_cursor), or a response; not {answer!r:.80}")
+        items = yield from self._read_items(answer)
+        return _listed(items), next_link(answer)
+
+    def _read_items(self, response: Any) -> Exchange[Any]:
+        if callable(self._items_of):
+            return (yield self._items_of(response))
+        content = yield response.json()
+        if self._items_of is not None:
+            return content[self._items_of]
+        if not isinstance(content, list):
+            raise TypeError(
+                f"the response's JSON is no list, but a {type(content).__name__}: say where its items are, as in "
+                'items="items" or items=lambda response: response.json()["data"]["items"]'
+            )
+        return content
+
+
+class PlainPages(_Pages):
+    """For ``for``."""
+
+    def __iter__(self) -> Iterator[Any]:
+        while (items := exchange(self.turn())) is not None:
+            yield from items
+
+
+class AsyncPages(_Pages, AsyncIterator[Any]):
+    """For ``async for``. After an error of ``fetch`` it can be gone on with."""
+
+    def __init__(
+        self, fetch: Callable[[Any], Any], owner: PagesOwner[Any], ledger: PageLedger, items_of: ItemsOf
+    ) -> None:
+        super().__init__(fetch, owner, ledger, items_of)
+        self._ahead: deque[Any] = deque()
+
+    async def __anext__(self) -> Any:
+        while not self._ahead:
+            items = await exchange_async(self.turn())
+            if items is None:
+                raise StopAsyncIteration
+            self._ahead.extend(items)
+        return self._ahead.popleft()
+
+
+def pages(
+    fetch: Callable[[Any], Any],
+    owner: PagesOwner[int],
+    *,
+    name: str,
+    start: Any = None,
+    key: Callable[[Any], object] | str | None = None,
+    items: ItemsOf = None,
+    changed: Changed = "raise",
+    saved: Saved | None = None,
+) -> Remaining[Any]:
+    """Make a loop over the items of all pages that *saved* does not name as done. See ``Checkpoint.pages``."""
+    ledger: Any = PageLedger(owner.operation_id, saved, start=start, key=key, changed=changed)
+    _check(fetch)
+    kind = PassingRemaining if has_gil() else SteppingRemaining
+    return kind(PlainPages(fetch, owner, ledger, items), owner, ledger, name)
+
+
+def pages_async(
+    fetch: Callable[[Any], Any],
+    owner: PagesOwner[Awaitable[int]],
+    *,
+    name: str,
+    start: Any = None,
+    key: Callable[[Any], object] | str | None = None,
+    items: ItemsOf = None,
+    changed: Changed = "raise",
+    saved: Saved | None = None,
+) -> AsyncRemaining[Any]:
+    """Make a loop for ``async for``. See :func:`pages`."""
+    ledger = PageLedger(owner.operation_id, saved, start=start, key=key, changed=changed)
+    _check(fetch)
+    return AsyncRemaining(AsyncPages(fetch, owner, ledger, items), owner, ledger, name)
+
+
+def _check(fetch: object) -> None:
+    if not callable(fetch):
+        raise TypeError(f"pages() needs a function that fetches a page, not {fetch!r:.80}")
+
+
+def _listed(items: Any) -> list[Any]:
+    if isinstance(items, (str, bytes, Mapping)):
+        raise TypeError(f"a page's items must be a list of them, not a {type(items).__name__}")
+    return list(items)
+
+
+# -- responses of any client ------------------------------------------------------------------------------------------
+
+
+def _is_response(answer: Any) -> bool:
+    return hasattr(getattr(answer, "headers", None), "items")
+
+
+def _status_of(answer: Any) -> int | None:
+    """The status of a response, or of the one that an error tells of."""
+    for source in (getattr(answer, "response", None), answer):
+        for name in ("status_code", "status", "code"):
+            with suppress(Exception):
+                value = getattr(source, name, None)
+                if type(value) is int or isinstance(value, int):  # http.HTTPStatus is an int, too
+                    return int(value)
+    return None
+
+
+def next_link(response: Any) -> str | None:
+    """Where the ``Link`` header of a response leads with ``rel="next"``, as a whole URL; None if it does not."""
+    headers = response.headers
+    all_of = getattr(headers, "getall", None) or getattr(headers, "get_all", None)
+    texts = all_of("Link", ()) if all_of else [text for name, text in headers.items() if name.lower() == "link"]
+    for link in _LINK.finditer(", ".join(texts or ())):
+        parameters = re.findall(_PARAMETER, link[2])
+        relations = next((quoted or bare for name, quoted, bare in parameters if name.lower() == "rel"), "")
+        if "next" in relations.lower().split():
+            return str(urljoin(str(getattr(response, "url", "")), link[1]))
+    return None

@@ -1,0 +1,704 @@
+"""Pages go on where they were: nothing of a page is lost or given twice, and what changed is told."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from resumable import (
+    CheckpointManager,
+    CursorExpiredError,
+    InputChangedError,
+    StateEncodeError,
+    checkpointed,
+    every,
+)
+from resumable._loops.by_page import PageLedger
+from resumable._loops.pages import next_link
+
+BY_VALUE_AND_BY_KEY = pytest.mark.parametrize("key", [None, "id"], ids=["by value", "by key"])
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+class Gone(Exception):
+    """A client's error for a status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.response = SimpleNamespace(status_code=status, headers={})
+
+
+class Died(BaseException):
+    """The program ends within an item."""
+
+
+class Server:
+    """Items in pages; a cursor is the number of the first item of its page."""
+
+    def __init__(self, count: int = 10, size: int = 3) -> None:
+        self.items: list[dict[str, Any]] = [{"id": number} for number in range(count)]
+        self.size = size
+        self.asked: list[Any] = []
+        self.gone: set[Any] = set()
+
+    def fetch(self, cursor: Any) -> tuple[list[dict[str, Any]], Any]:
+        self.asked.append(cursor)
+        if cursor in self.gone:
+            raise Gone(410)
+        first = 0 if cursor is None else cursor
+        after = first + self.size
+        return self.items[first:after], after if after < len(self.items) else None
+
+
+def run(server: Server, dies_at: int | None = None, **options: Any) -> list[int]:
+    """The ids of the items that this run has begun."""
+    begun = []
+    with suppress(Died), checkpointed("crawl", every(items=1), store="ck") as cp:
+        for item in cp.pages(server.fetch, **options):
+            begun.append(item["id"])
+            if item["id"] == dies_at:
+                raise Died
+    return begun
+
+
+def is_left() -> bool:
+    return CheckpointManager("ck").load_checkpoint("crawl") is not None
+
+
+def place() -> dict[str, Any]:
+    found = CheckpointManager("ck").load_checkpoint("crawl")
+    assert found is not None
+    return dict(found.internal["loops"]["loop-1"])
+
+
+# -- where it goes on -------------------------------------------------------------------------------------------------
+
+
+@BY_VALUE_AND_BY_KEY
+def test_all_items_come_one_by_one_and_then_the_checkpoint_is_gone(key: str | None) -> None:
+    server = Server()
+
+    assert run(server, key=key) == list(range(10))
+    assert server.asked == [None, 3, 6, 9]
+    assert not is_left()
+
+
+@BY_VALUE_AND_BY_KEY
+@pytest.mark.parametrize("at", range(10))
+def test_it_goes_on_at_the_item_where_it_died(key: str | None, at: int) -> None:
+    server = Server()
+    run(server, at, key=key)
+    server.asked.clear()
+
+    assert run(server, key=key) == list(range(at, 10))
+    assert server.asked[0] == (at // 3 * 3 or None)
+
+
+@BY_VALUE_AND_BY_KEY
+def test_it_may_die_at_every_item_one_after_the_other(key: str | None) -> None:
+    server = Server()
+    begun = [run(server, at, key=key) for at in range(10)]
+
+    assert begun == [[0], *([at - 1, at] for at in range(1, 10))]
+    assert run(server, key=key) == [9]
+
+
+def test_an_error_of_fetch_loses_nothing_and_is_not_changed() -> None:
+    server = Server()
+    server.gone = {6}
+
+    with pytest.raises(Gone, match="410"):
+        run(server)
+    assert place()["position"] == 6
+    server.gone.clear()
+    server.asked.remove(6)
+    assert run(server) == [6, 7, 8, 9]
+    assert server.asked == [None, 3, 6, 9]
+
+
+def test_the_next_page_is_asked_for_when_the_last_item_of_this_one_is_done() -> None:
+    """Else a page could expire, or its quota be spent, long before it is needed."""
+    server = Server()
+    with checkpointed("crawl", store="ck") as cp:
+        for item in cp.pages(server.fetch):
+            assert len(server.asked) == item["id"] // 3 + 1
+
+
+def test_a_loop_that_is_left_by_break_keeps_its_place() -> None:
+    server = Server()
+    with checkpointed("crawl", store="ck") as cp:
+        for item in cp.pages(server.fetch):
+            if item["id"] == 4:
+                break
+
+    assert is_left()
+    assert run(server) == [4, 5, 6, 7, 8, 9]
+
+
+def test_pages_may_be_empty() -> None:
+    pages = {None: ([], "b"), "b": ([{"id": 1}], "c"), "c": ([], "d"), "d": ([], None)}
+    with checkpointed("crawl", store="ck") as cp:
+        assert [item["id"] for item in cp.pages(pages.__getitem__)] == [1]
+    with checkpointed("crawl", store="ck") as cp:
+        assert list(cp.pages(lambda cursor: ([], None))) == []
+
+
+def test_an_empty_cursor_ends_it_as_none_does() -> None:
+    """Several APIs say so, and a page without a cursor would be the first one again."""
+    with checkpointed("crawl", store="ck") as cp:
+        assert list(cp.pages(lambda cursor: ([1], ""))) == [1]
+
+
+def test_a_page_that_names_itself_as_the_next_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="would never end"), checkpointed("crawl", store="ck") as cp:
+        list(cp.pages(lambda cursor: ([1], "same")))
+
+
+def test_a_finished_loop_is_not_fetched_again_when_the_block_goes_on() -> None:
+    server = Server()
+    for ends in (False, True):
+        with suppress(Died), checkpointed("crawl", store="ck") as cp:
+            first = [item["id"] for item in cp.pages(server.fetch)]
+            if not ends:
+                raise Died
+    assert first == []
+    assert server.asked == [None, 3, 6, 9]
+
+
+def test_many_finished_loops_at_one_place_are_not_fetched_again() -> None:
+    server = Server(3)
+    for ends in (False, True):
+        with suppress(Died), checkpointed("crawl", store="ck") as cp:
+            given = [len(list(cp.pages(server.fetch))) for _ in range(9)]
+            if not ends:
+                raise Died
+    assert given == [0] * 9
+    assert len(server.asked) == 9
+
+
+def test_cursors_come_to_fetch_as_json_gives_them_in_every_run() -> None:
+    asked = []
+
+    def fetch(cursor: Any) -> Any:
+        asked.append(cursor)
+        return ([1], ("a", 2)) if cursor is None else ([2], None)
+
+    with checkpointed("crawl", store="ck") as cp:
+        list(cp.pages(fetch))
+    assert asked == [None, ["a", 2]]
+
+
+def test_a_cursor_that_json_cannot_hold_is_refused_before_its_page_is_worked_on() -> None:
+    begun: list[int] = []
+    with pytest.raises(StateEncodeError, match="the cursor"), checkpointed("crawl", store="ck") as cp:
+        begun.extend(cp.pages(lambda cursor: ([1, 2], object())))
+    assert begun == []
+
+
+# -- what goes with it ------------------------------------------------------------------------------------------------
+
+
+@BY_VALUE_AND_BY_KEY
+def test_what_an_unfinished_item_wrote_does_not_count(key: str | None) -> None:
+    server = Server()
+    for at in (1, 4, 5, None):
+        with suppress(Died), checkpointed("crawl", store="ck") as cp:
+            log = cp.log("log")
+            for item in cp.pages(server.fetch, key=key):
+                log.append(item["id"])
+                cp.save()
+                if item["id"] == at:
+                    raise Died
+            assert log == list(range(10))
+
+
+@BY_VALUE_AND_BY_KEY
+def test_a_loop_within_an_item_belongs_to_it(key: str | None) -> None:
+    server, begun = Server(), []
+    for at in ((4, 1), (5, 0), None):
+        with suppress(Died), checkpointed("crawl", store="ck") as cp:
+            for item in cp.pages(server.fetch, key=key):
+                for part in cp.remaining(range(3)):
+                    if (item["id"], part) == at:
+                        raise Died
+                    begun.append((item["id"], part))
+    assert begun == [(number, part) for number in range(10) for part in range(3)]
+
+
+def test_pages_within_an_item_belong_to_it() -> None:
+    servers = {"a": Server(4), "b": Server(5)}
+    begun: list[tuple[str, int]] = []
+    for at in (2, 3, 7, None):
+        with suppress(Died), checkpointed("crawl", store="ck") as cp:
+            for name in cp.remaining(list(servers)):
+                for item in cp.pages(servers[name].fetch):
+                    if len(begun) == at:
+                        raise Died
+                    begun.append((name, item["id"]))
+    assert begun == [("a", 0), ("a", 1), ("a", 2), ("a", 3), *(("b", number) for number in range(5))]
+
+
+def test_two_loops_are_told_apart_by_their_place() -> None:
+    server = Server(4)
+    other = Server(4)
+    other.items = [{"id": number + 100} for number in range(4)]
+    begun: list[int] = []
+    for at in (2, 101, None):
+        with suppress(Died), checkpointed("crawl", store="ck") as cp:
+            for item in cp.pages(server.fetch):
+                if item["id"] == at:
+                    raise Died
+                begun.append(item["id"])
+            for item in cp.pages(other.fetch):
+                if item["id"] == at:
+                    raise Died
+                begun.append(item["id"])
+    assert begun == [0, 1, 2, 3, 100, 101, 102, 103]
+
+
+def test_the_total_is_unknown_until_the_end() -> None:
+    seen = []
+    with checkpointed("crawl", store="ck", progress=seen.append, auto_cleanup=False) as cp:
+        for _ in cp.pages(Server().fetch):
+            assert cp.metadata.total_items is None
+    assert (cp.metadata.processed_items, seen[-1].total) == (10, None)
+
+
+def test_a_retry_goes_on_where_the_attempt_before_left_it() -> None:
+    import tenacity
+
+    server, begun = Server(), []
+    with checkpointed("crawl", store="ck") as cp:
+        for attempt in cp.retrying(wait=tenacity.wait_none()):
+            with attempt:
+                for item in cp.pages(server.fetch):
+                    begun.append(item["id"])
+                    if len(begun) == 5:
+                        raise ConnectionError
+    assert begun == [0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9]
+
+
+# -- what changed meanwhile -------------------------------------------------------------------------------------------
+
+
+def changed(change: Callable[[list[dict[str, Any]]], object]) -> Server:
+    """A server whose items were changed after a run that died at item 5, of the page 3, 4, 5."""
+    server = Server()
+    assert run(server, 5, key=None) == [0, 1, 2, 3, 4, 5]
+    change(server.items)
+    return server
+
+
+def changed_by_key(change: Callable[[list[dict[str, Any]]], object]) -> Server:
+    server = Server()
+    run(server, 5, key="id")
+    change(server.items)
+    return server
+
+
+def test_by_value_a_done_item_that_changed_is_told_with_ways_out() -> None:
+    server = changed(lambda items: items[3].update(stars=5))
+
+    with pytest.raises(InputChangedError, match=r"the first 2 items of page 2 \(cursor 3\)") as caught:
+        run(server)
+    assert [way.partition("  ")[0] for way in caught.value.ways_out] == [
+        "do this page again from its first item:",
+        "start over, and from then on let items change, come and go:",
+        "start over, which does all items again:",
+    ]
+    assert place()["position"] == 5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda items: items.pop(3), id="one removed"),
+        pytest.param(lambda items: items.insert(3, {"id": 99}), id="one added before"),
+        pytest.param(lambda items: items.__delitem__(slice(4, None)), id="all but one gone"),
+    ],
+)
+def test_by_value_a_done_item_that_moved_is_told(change: Callable[[list[dict[str, Any]]], object]) -> None:
+    with pytest.raises(InputChangedError):
+        run(changed(change))
+
+
+def test_by_value_items_behind_the_done_ones_may_change() -> None:
+    assert run(changed(lambda items: items.insert(5, {"id": 99}))) == [99, 5, 6, 7, 8, 9]
+
+
+def test_by_value_the_page_can_be_done_again() -> None:
+    server = changed(lambda items: items[3].update(stars=5))
+
+    assert run(server, changed="again") == [3, 4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    ("change", "rest"),
+    [
+        pytest.param(lambda items: items[3].update(stars=5), [5, 6, 7, 8, 9], id="a done one has another value"),
+        pytest.param(lambda items: items.pop(3), [5, 6, 7, 8, 9], id="a done one was removed"),
+        pytest.param(lambda items: items.pop(6), [5, 7, 8, 9], id="one to do was removed"),
+        pytest.param(lambda items: items.insert(3, {"id": 99}), [99, 5, 6, 7, 8, 9], id="one was added in the page"),
+        pytest.param(lambda items: items.insert(0, {"id": 99}), [5, 6, 7, 8, 9], id="one was added before the page"),
+    ],
+)
+def test_by_key_items_may_come_and_go(change: Callable[[list[dict[str, Any]]], object], rest: list[int]) -> None:
+    """What an item that was added in front pushes over from the page before is done, and not given out again."""
+    assert run(changed_by_key(change), key="id") == rest
+
+
+def test_by_key_an_item_that_moves_to_the_next_page_meanwhile_is_given_out_once() -> None:
+    server, begun = Server(), []
+    with checkpointed("crawl", store="ck") as cp:
+        for item in cp.pages(server.fetch, key="id"):
+            begun.append(item["id"])
+            if item["id"] == 1:
+                server.items.insert(0, {"id": 99})
+    assert begun == list(range(10))
+
+
+def test_another_start_is_another_input() -> None:
+    """Else the pages of one repository would go on at the place of another."""
+    server = Server()
+    run(server, 4, start=0)
+
+    with pytest.raises(InputChangedError, match="they would begin at 3 now"):
+        run(server, start=3)
+    assert run(server, start=0) == [4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize(("before", "now"), [(None, "id"), ("id", None)], ids=["to key", "to value"])
+def test_it_is_followed_in_one_way(before: str | None, now: str | None) -> None:
+    server = Server()
+    run(server, 4, key=before)
+
+    with pytest.raises(InputChangedError, match="were followed by"):
+        run(server, key=now)
+    assert run(server, key=before) == [4, 5, 6, 7, 8, 9]
+
+
+def test_items_without_a_value_need_a_key() -> None:
+    with pytest.raises(TypeError, match="key="), checkpointed("crawl", store="ck") as cp:
+        list(cp.pages(lambda cursor: ([object()], None)))
+
+
+# -- an expired cursor ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [400, 404, 410, 422])
+def test_a_cursor_that_the_server_refuses_after_a_resume_is_told(status: int) -> None:
+    server = Server()
+    run(server, 4)
+
+    def fetch(cursor: Any) -> Any:
+        raise Gone(status)
+
+    with pytest.raises(CursorExpiredError, match="cursor 3") as caught, checkpointed("crawl", store="ck") as cp:
+        list(cp.pages(fetch))
+    assert isinstance(caught.value.__context__, Gone)
+    assert any("resumable rm" in way for way in caught.value.ways_out)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    assert run(server) == [4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("status", [401, 403, 500, 503])
+def test_another_refusal_is_no_expired_cursor(status: int) -> None:
+    run(Server(), 4)
+
+    def fetch(cursor: Any) -> Any:
+        raise Gone(status)
+
+    with pytest.raises(Gone), checkpointed("crawl", store="ck") as cp:
+        list(cp.pages(fetch))
+
+
+def test_a_refusal_within_a_run_is_the_users_own_error() -> None:
+    server = Server()
+    server.gone = {6}
+
+    with pytest.raises(Gone):
+        run(server)
+
+
+def test_fetch_may_say_so_itself() -> None:
+    def fetch(cursor: Any) -> Any:
+        if cursor == "b":
+            raise CursorExpiredError("INVALID_CURSOR")
+        return [1], "b"
+
+    with pytest.raises(CursorExpiredError, match="INVALID_CURSOR") as caught, checkpointed("crawl", store="ck") as cp:
+        list(cp.pages(fetch))
+    assert caught.value.operation_id == "crawl"
+
+
+@pytest.mark.parametrize(
+    ("key", "rest"),
+    [("id", [4, 5, 6, 7, 8, 9]), (None, list(range(10)))],
+    ids=["by key what is done is left out", "by value all is done again"],
+)
+def test_all_pages_can_be_gone_through_again(key: str | None, rest: list[int]) -> None:
+    server = Server()
+    run(server, 4, key=key)
+    server.gone = {3}
+    fetch, asked = server.fetch, server.asked
+
+    def fetch_once_gone(cursor: Any) -> Any:
+        try:
+            return fetch(cursor)
+        finally:
+            server.gone.clear()
+
+    server.fetch = fetch_once_gone  # type: ignore[method-assign]
+    asked.clear()
+
+    assert run(server, key=key, changed="again") == rest
+    assert asked == [3, None, 3, 6, 9]
+
+
+def test_a_cursor_that_expires_again_and_again_is_told() -> None:
+    server = Server()
+    run(server, 4, key="id")
+
+    def fetch(cursor: Any) -> Any:
+        if cursor == 3:
+            raise CursorExpiredError
+        return server.fetch(cursor)
+
+    with pytest.raises(CursorExpiredError), checkpointed("crawl", store="ck") as cp:
+        list(cp.pages(fetch, key="id", changed="again"))
+
+
+# -- responses --------------------------------------------------------------------------------------------------------
+
+
+def response(content: Any, link: str = "", status: int = 200, **headers: str) -> Any:
+    import httpx
+
+    headers |= {"Link": link} if link else {}
+    request = httpx.Request("GET", "http://api.test/items?page=1")
+    return httpx.Response(status, json=content, headers=headers, request=request)
+
+
+def test_a_response_leads_on_by_its_link_header() -> None:
+    asked = []
+
+    def fetch(url: str) -> Any:
+        asked.append(url)
+        return response([1, 2], '<?page=2>; rel="next", <?page=9>; rel="last"') if "page=1" in url else response([3])
+
+    with checkpointed("crawl", store="ck") as cp:
+        assert list(cp.pages(fetch, start="http://api.test/items?page=1")) == [1, 2, 3]
+    assert asked == ["http://api.test/items?page=1", "http://api.test/items?page=2"]
+
+
+@pytest.mark.parametrize(
+    "items", ["found", lambda response: response.json()["found"]], ids=["name of a field", "function"]
+)
+def test_items_say_where_they_are_in_a_response(items: Any) -> None:
+    with checkpointed("crawl", store="ck") as cp:
+        assert list(cp.pages(lambda cursor: response({"found": [1, 2]}), items=items)) == [1, 2]
+
+
+def test_json_that_is_no_list_needs_items() -> None:
+    with pytest.raises(TypeError, match="items="), checkpointed("crawl", store="ck") as cp:
+        list(cp.pages(lambda cursor: response({"found": [1, 2]})))
+
+
+def test_a_response_may_come_with_a_cursor() -> None:
+    def fetch(cursor: int | None) -> Any:
+        return response([cursor or 0], **{"X-RateLimit-Remaining": "5", "X-RateLimit-Limit": "9"}), (
+            None if cursor == 2 else (cursor or 0) + 1
+        )
+
+    with checkpointed("crawl", store="ck") as cp:
+        assert list(cp.pages(fetch)) == [0, 1, 2]
+        assert cp.metadata.rate_limit_remaining == 5
+
+
+def test_a_response_with_an_error_is_no_page() -> None:
+    import httpx
+
+    with pytest.raises(httpx.HTTPStatusError), checkpointed("crawl", store="ck") as cp:
+        list(cp.pages(lambda cursor: response({"message": "Not Found"}, status=404)))
+
+
+@pytest.mark.parametrize("answer", [None, [1, 2], ("abc", None), {"items": []}, ({"a": 1}, None)], ids=repr)
+def test_what_is_no_page_is_refused(answer: Any) -> None:
+    with pytest.raises(TypeError), checkpointed("crawl", store="ck") as cp:
+        list(cp.pages(lambda cursor: answer))
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ('<http://a/2>; rel="next"', "http://a/2"),
+        ("<http://a/2>;rel=next", "http://a/2"),
+        ('<http://a/1>; rel="prev", <http://a/3>; rel="next"', "http://a/3"),
+        ('<http://a/2?q=1,2;3>; title="a, <b>; rel=x"; rel="next last"', "http://a/2?q=1,2;3"),
+        ("</items?after=x>; REL=Next", "http://api.test/items?after=x"),
+        ('<http://a/2>; rel="nextish"', None),
+        ("nonsense", None),
+        ("", None),
+    ],
+)
+def test_link_headers_are_read(link: str, target: str | None) -> None:
+    assert next_link(response([], link)) == target
+
+
+# -- the quota --------------------------------------------------------------------------------------------------------
+
+
+def test_a_used_up_quota_is_waited_for_before_the_next_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    log: list[str] = []
+
+    def fetch(cursor: int | None) -> Any:
+        number = cursor or 0
+        log.append(f"fetch {number}")
+        headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Limit": "9", "X-RateLimit-Reset": str(time.time() + 1.5)}
+        return response([number], **headers), number + 1 if number < 1 else None
+
+    began = time.monotonic()
+    with checkpointed("crawl", store="ck") as cp:
+        for _ in cp.pages(fetch):
+            pass
+    assert log == ["fetch 0", "fetch 1"]
+    assert time.monotonic() - began > 1
+
+
+def test_a_refused_page_is_asked_for_again_once_there_is_quota() -> None:
+    answers = iter([response({}, status=429, **{"Retry-After": "1"}), response([1, 2])])
+    with checkpointed("crawl", store="ck") as cp:
+        assert list(cp.pages(lambda cursor: next(answers))) == [1, 2]
+
+
+# -- async ------------------------------------------------------------------------------------------------------------
+
+
+def run_async(server: Server, dies_at: int | None = None, **options: Any) -> list[int]:
+    begun = []
+
+    async def fetch(cursor: Any) -> Any:
+        await asyncio.sleep(0)
+        return server.fetch(cursor)
+
+    async def crawl() -> None:
+        async with checkpointed("crawl", every(items=1), store="ck") as cp:
+            async for item in cp.pages(fetch, **options):
+                begun.append(item["id"])
+                if item["id"] == dies_at:
+                    raise Died
+
+    with suppress(Died):
+        asyncio.run(crawl())
+    return begun
+
+
+@BY_VALUE_AND_BY_KEY
+@pytest.mark.parametrize("at", range(10))
+def test_async_pages_go_on_where_they_were(key: str | None, at: int) -> None:
+    server = Server()
+
+    assert run_async(server, at, key=key) + run_async(server, key=key) == [*range(at + 1), *range(at, 10)]
+    assert not is_left()
+
+
+def test_async_pages_outlive_an_error_of_fetch() -> None:
+    server, begun = Server(), []
+    failures = iter([ConnectionError()])
+
+    async def fetch(cursor: Any) -> Any:
+        if cursor == 3:
+            for failure in failures:
+                raise failure
+        return server.fetch(cursor)
+
+    async def crawl() -> None:
+        async with checkpointed("crawl", store="ck") as cp:
+            pages = cp.pages(fetch)
+            for _ in range(2):
+                with suppress(ConnectionError):
+                    async for item in pages:
+                        begun.append(item["id"])
+
+    asyncio.run(crawl())
+    assert begun == list(range(10))
+
+
+def test_async_responses_may_have_async_json() -> None:
+    async def json_of(content: Any) -> Any:
+        return content
+
+    async def fetch(cursor: Any) -> Any:
+        return SimpleNamespace(headers={}, status=200, json=lambda: json_of([1, 2]), url="http://a/")
+
+    async def crawl() -> list[int]:
+        async with checkpointed("crawl", store="ck") as cp:
+            return [item async for item in cp.pages(fetch)]
+
+    assert asyncio.run(crawl()) == [1, 2]
+
+
+def test_an_async_fetch_needs_an_async_checkpoint() -> None:
+    async def fetch(cursor: Any) -> Any:
+        return [1], None
+
+    with pytest.raises(TypeError, match="async checkpoint"), checkpointed("crawl", store="ck") as cp:
+        list(cp.pages(fetch))
+
+
+# -- arguments and forms ----------------------------------------------------------------------------------------------
+
+
+def test_wrong_arguments_are_refused_at_once() -> None:
+    with checkpointed("crawl", store="ck") as cp:
+        with pytest.raises(TypeError, match="a function that fetches"):
+            cp.pages([1])  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="changed must be"):
+            cp.pages(lambda cursor: ([], None), changed="often")  # type: ignore[arg-type]
+        with pytest.raises(StateEncodeError):
+            cp.pages(lambda cursor: ([], None), start=object())
+
+
+def damaged_forms() -> Iterator[dict[str, Any]]:
+    whole = {"by": "pages", "position": 5, "pages": 1, "cursor": 3, "index": 2, "rolled": "x", "samples": []}
+    for name, value in (("position", -1), ("position", 1), ("index", "2"), ("pages", None), ("index", 6)):
+        yield whole | {name: value}
+    yield whole | {"keys": 5}
+
+
+@pytest.mark.parametrize("form", list(damaged_forms()), ids=str)
+def test_a_damaged_place_is_told(form: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"saved|cannot"):
+        PageLedger("crawl", form, key="id" if "keys" in form else None)
+
+
+def test_saves_hold_what_changed_only() -> None:
+    """By key, too, a save is as large as its news, however many keys there are."""
+
+    def fetch(cursor: int | None) -> Any:
+        first = cursor or 0
+        return [f"key {number}" for number in range(first, first + 100)], first + 100 if first < 1900 else None
+
+    with checkpointed("crawl", every(items=100), store="ck", auto_cleanup=False) as cp:
+        cp.state["padding"] = "x" * 30_000
+        for number, _ in enumerate(cp.pages(fetch, key=str)):
+            if number == 1950:
+                break
+    lines = Path("ck/.checkpoint_crawl.journal").read_bytes().rstrip(b"\0").splitlines()
+    assert max(map(len, lines)) < 4000
+    found = CheckpointManager("ck").load_checkpoint("crawl")
+    assert found is not None
+    assert len(found.internal["loops"]["loop-1"]["keys"]) == 1950
