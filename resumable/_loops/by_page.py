@@ -10,7 +10,7 @@ import msgspec
 
 from .._errors import CursorExpiredError, InputChangedError
 from .._json import check, encode
-from .._text import command_for, shortened
+from .._text import command_for, hidden
 from . import fingerprint
 from .by_key import KeyLedger
 from .by_position import ItemKey, Ledger, Saved, count_from, opened
@@ -106,7 +106,7 @@ class PageLedger(Ledger):
             self._fail(f"the pages were followed {was} and are to be followed {now} now", f"go on as before:  {way}")
         if saved.get("start") != self._digest:
             self._fail(
-                f"the pages began elsewhere; they would begin at {shortened(start)} now",
+                f"the pages began elsewhere; they would begin at {fingerprint.show(start)} now",
                 'keep what it begins with in the checkpoint:  start=cp.state.setdefault("start", …)',
                 "put the loop around it into cp.remaining, too, so that these pages belong to an item of that",
             )
@@ -180,7 +180,7 @@ class PageLedger(Ledger):
 
     @property
     def _shown(self) -> str:
-        return shortened(self.cursor)
+        return fingerprint.show(self.cursor)
 
     # -- a cursor that the server no longer takes
 
@@ -204,7 +204,7 @@ class PageLedger(Ledger):
         self._pages = (*self._recent(offered), Page(self._start, 0, offered))
 
     def _expired(self, reason: str) -> CursorExpiredError:
-        page = self._pages[-1]
+        page, reason = self._pages[-1], hidden(reason)
         if self._keys is not None:
             again = 'go through all pages again, and leave out the items whose keys are done:  changed="again"'
         else:

@@ -82,7 +82,7 @@ class _Pages:
 
     def _is_refused(self, answer: Any) -> bool:
         """Whether the page is to be asked for again, once there is quota; an answer that is an error is raised."""
-        response = answer[0] if isinstance(answer, tuple) and len(answer) == 2 else answer
+        response: Any = answer[0] if isinstance(answer, tuple) and len(answer) == 2 else answer
         if not _is_response(response):
             return False
         self._owner.observe(response)

@@ -11,7 +11,7 @@ from .._format.sections import Sections
 from .._json import encode
 from .._loops.by_key import count_in_ranges
 from .._models import CheckpointData
-from .._text import hidden
+from .._text import hidden, hide
 
 _KINDS = {str: "text", bool: "true or false", int: "number", float: "number", list: "list", dict: "dict"}
 
@@ -73,7 +73,9 @@ def _loop(name: str, place: Mapping[str, Any]) -> LoopPlace:
     elif by == "position":
         done = place["position"]
     elif by == "pages":
-        return PagesPlace(name, by, place["position"], place.get("total"), place["pages"] + 1, place["cursor"])
+        return PagesPlace(
+            name, by, place["position"], place.get("total"), place["pages"] + 1, hide("cursor", place["cursor"])
+        )
     else:
         raise ValueError(f"one is followed by {by!r}")
     return LoopPlace(name, by, done, place.get("total"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -166,7 +166,7 @@ def test_a_page_that_names_itself_as_the_next_one_is_refused() -> None:
 
 
 def test_a_finished_loop_is_not_fetched_again_when_the_block_goes_on() -> None:
-    server = Server()
+    server, first = Server(), [0]
     for ends in (False, True):
         with suppress(Died), checkpointed("crawl", store="ck") as cp:
             first = [item["id"] for item in cp.pages(server.fetch)]
@@ -177,7 +177,7 @@ def test_a_finished_loop_is_not_fetched_again_when_the_block_goes_on() -> None:
 
 
 def test_many_finished_loops_at_one_place_are_not_fetched_again() -> None:
-    server = Server(3)
+    server, given = Server(3), [1]
     for ends in (False, True):
         with suppress(Died), checkpointed("crawl", store="ck") as cp:
             given = [len(list(cp.pages(server.fetch))) for _ in range(9)]
@@ -482,10 +482,10 @@ def test_a_cursor_that_expires_again_and_again_is_told() -> None:
 # -- responses --------------------------------------------------------------------------------------------------------
 
 
-def response(content: Any, link: str = "", status: int = 200, **headers: str) -> Any:
+def response(content: Any, link: str = "", status: int = 200, headers: Mapping[str, str] | None = None) -> Any:
     import httpx
 
-    headers |= {"Link": link} if link else {}
+    headers = {**(headers or {}), **({"Link": link} if link else {})}
     request = httpx.Request("GET", "http://api.test/items?page=1")
     return httpx.Response(status, json=content, headers=headers, request=request)
 
@@ -517,7 +517,7 @@ def test_json_that_is_no_list_needs_items() -> None:
 
 def test_a_response_may_come_with_a_cursor() -> None:
     def fetch(cursor: int | None) -> Any:
-        return response([cursor or 0], **{"X-RateLimit-Remaining": "5", "X-RateLimit-Limit": "9"}), (
+        return response([cursor or 0], headers={"X-RateLimit-Remaining": "5", "X-RateLimit-Limit": "9"}), (
             None if cursor == 2 else (cursor or 0) + 1
         )
 
@@ -568,7 +568,7 @@ def test_a_used_up_quota_is_waited_for_before_the_next_fetch(monkeypatch: pytest
         number = cursor or 0
         log.append(f"fetch {number}")
         headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Limit": "9", "X-RateLimit-Reset": str(time.time() + 1.5)}
-        return response([number], **headers), number + 1 if number < 1 else None
+        return response([number], headers=headers), number + 1 if number < 1 else None
 
     began = time.monotonic()
     with checkpointed("crawl", store="ck") as cp:
@@ -579,7 +579,7 @@ def test_a_used_up_quota_is_waited_for_before_the_next_fetch(monkeypatch: pytest
 
 
 def test_a_refused_page_is_asked_for_again_once_there_is_quota() -> None:
-    answers = iter([response({}, status=429, **{"Retry-After": "1"}), response([1, 2])])
+    answers = iter([response({}, status=429, headers={"Retry-After": "1"}), response([1, 2])])
     with checkpointed("crawl", store="ck") as cp:
         assert list(cp.pages(lambda cursor: next(answers))) == [1, 2]
 
