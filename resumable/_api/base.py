@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import typing_extensions
 
     from .._durable import DurableDict, DurableLog, DurableSet
-    from .._engine.limits import Amount
     from .._durable.once import Unknown
+    from .._engine.limits import Amount
     from .._engine.operation import Operation
     from .._engine.options import Options
     from .._engine.quota import Wait

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TypeVar
 
 import msgspec
 
@@ -16,6 +16,7 @@ from .by_key import KeyLedger
 from .by_position import ItemKey, Ledger, Saved, count_from, opened
 from .values import ValuelessError
 
+T = TypeVar("T")
 Changed = Literal["raise", "again"]
 """What to do where the saved place is no longer there."""
 _KEPT_ITEMS = 512
@@ -224,12 +225,18 @@ class PageLedger(Ledger):
 
     def offer(self, item: Any) -> bool:
         """Look at the next *item* before the loop's body can change it; False if its key is done."""
+        return any(True for _ in self.offered((item,)))
+
+    def offered(self, items: Iterable[T]) -> Generator[T]:
+        """Give out *items*, and look at each before; those whose key is done are left out."""
         if self._keys is not None:
-            return self._keys.offer(item)
-        rolls = self._pages[-1].rolls
-        rolls.append(fingerprint.roll(rolls[-1], digest_of(item)))
-        self._offered += 1
-        return True
+            yield from self._keys.offered(items)
+            return
+        for item in items:
+            rolls = self._pages[-1].rolls
+            rolls.append(fingerprint.roll(rolls[-1], digest_of(item)))
+            self._offered += 1
+            yield item
 
     def item_at(self, position: int) -> ItemKey:
         return position if self._keys is None else self._keys.item_at(position)

@@ -407,7 +407,7 @@ def test_a_save_writes_only_what_is_new_and_all_comes_back() -> None:
         with suppress(ConnectionError):
             cp.once("not sent", raises(ConnectionError()))
     lines = Path("ck/.checkpoint_job.journal").read_bytes().rstrip(b"\0").splitlines()
-    assert len(lines) > 50
+    assert len(lines) > 5
     assert max(map(len, lines)) < 1500
     assert stored().keys() == {f"mail {number}" for number in range(300)}
     with opened() as cp:
