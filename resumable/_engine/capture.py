@@ -261,25 +261,6 @@ class Parts:
         total = self._options.total
         return total is not None and self.metadata.processed_items >= total
 
-    def how_to_go_on(self) -> str:
-        """What to say to a person whose block was left by an error."""
-        if not self.loops.views or next(self.loops.left(), None) is not None:
-            return "; run again to go on"
-        return (
-            "; run again to go on. Its loops had come to their end, so all items count as done: "
-            "if they were only handed out (list(), pool.submit), use cp.map"
-        )
-
-    def missing_state(self, ticked: int) -> str:
-        """Why what was *ticked* is not in the state, where it should be; "" if it is, or need not be."""
-        if not ticked or self.state or self._typed is not None or self.is_used:
-            return ""
-        return (
-            f"cp.state is empty after {ticked:,} items: only their number is saved. Put what is done into it, "
-            'done = cp.state.setdefault("done", []), and not cp.state.get("done", []) or cp.state or {...}; or loop '
-            "over cp.remaining(items)"
-        )
-
     # -- save
 
     def _begin_run(self) -> Run:

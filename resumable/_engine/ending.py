@@ -83,9 +83,32 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
         return False
     if operation.reporter.says_stop(error):
         return True
-    how = "" if isinstance(error, _SAY_HOW_TO_GO_ON) else operation.parts.how_to_go_on()
+    how = "" if isinstance(error, _SAY_HOW_TO_GO_ON) else _how_to_go_on(operation)
     error.add_note(f"resumable: {operation_id!r} is saved at item {operation.processed_items:,}{how}")
     return True
+
+
+def _how_to_go_on(operation: Operation) -> str:
+    """What to say to a person whose block was left by an error."""
+    loops = operation.parts.loops
+    if not loops.views or next(loops.left(), None) is not None:
+        return "; run again to go on"
+    return (
+        "; run again to go on. Its loops had come to their end, so all items count as done: "
+        "if they were only handed out (list(), pool.submit), use cp.map"
+    )
+
+
+def missing_state(operation: Operation, ticked: int) -> str:
+    """Why what was *ticked* is not in the state, where it should be; "" if it is, or need not be."""
+    parts = operation.parts
+    if not ticked or parts.state or operation.options.state_type is not None or parts.is_used:
+        return ""
+    return (
+        f"cp.state is empty after {ticked:,} items: only their number is saved. Put what is done into it, "
+        'done = cp.state.setdefault("done", []), and not cp.state.get("done", []) or cp.state or {...}; or loop '
+        "over cp.remaining(items)"
+    )
 
 
 def name_directory(error: BaseException, writer: Writer) -> None:

@@ -337,7 +337,7 @@ class Operation:
 
     def _say_what_is_lost(self, *, at_end: bool = False) -> None:
         """Say once that the program's results do not get into the checkpoint."""
-        advice = "" if self._is_advised or self.has_read_count else self.parts.missing_state(self._ticker.ticked)
+        advice = "" if self._is_advised or self.has_read_count else ending.missing_state(self, self._ticker.ticked)
         seconds = self.clock.now() - self.instant.monotonic if not self.session.saves else 0.0
         if not advice and at_end and seconds > _LONG_SECONDS and not self._ticker.ticked and not self.parts.is_used:
             advice = "nothing was ticked, so nothing was saved; loop over cp.remaining(items), or call cp.tick()"
