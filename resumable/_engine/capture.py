@@ -115,6 +115,7 @@ class Parts:
         items_before: Items that earlier runs have ticked.
         last_run: The run before this one; None if there was none.
         is_proven: Whether a state with an item of this run in it was looked at wholly.
+        known_effects: Its effects, once there is one.
         pace: Gives what the reporter learned of the pace; None if nobody watches.
     """
 
@@ -154,9 +155,9 @@ class Parts:
         saved.arguments = dict(options.arguments or saved.arguments)
         is_limited = options.max_runtime is not None or options.budget or saved.spent
         self.limits = limits_for(options, saved.spent, began=at) if is_limited else None
-        self._effects: Effects | None = None
+        self.known_effects: Effects | None = None
         if saved.once:
-            self._effects = self.effects
+            self.known_effects = self.effects
         self._sections: dict[str, bytes] = {}
 
     # Made when they are first asked for: most operations need but one or two of them.
@@ -188,13 +189,8 @@ class Parts:
         from .._durable.once import Effects
 
         saved, self.saved.once = self.saved.once, {}  # a document and a record say them by themselves
-        self._effects = Effects(saved, self._options.clock.utc)
-        return self._effects
-
-    @property
-    def unknown_effects(self) -> list[str]:
-        """The keys of effects of which it is not known whether they happened."""
-        return [] if self._effects is None else self._effects.unknown()
+        self.known_effects = Effects(saved, self._options.clock.utc)
+        return self.known_effects
 
     @cached_property
     def _checker(self) -> Checker:
@@ -312,7 +308,7 @@ class Parts:
             collections=collections,
             sections=self._encoded_sections(decision, session),
             loops=loops,
-            effects=None if self._effects is None else self._effects.capture(),
+            effects=None if self.known_effects is None else self.known_effects.capture(),
             first=self.sinks.syncs() if self.sinks.opened else (),
             is_last=is_last,
         )

@@ -54,7 +54,7 @@ def _reason_to_keep(operation: Operation) -> str | None:
         return f"Stopped: this run did not come to {unmet[0]}"
     if parts.failed:
         return f"Failed items: {len(parts.failed):,}; retry_failed=True tries again"
-    if unknown := parts.unknown_effects:
+    if parts.known_effects is not None and (unknown := parts.known_effects.unknown()):
         _log.error("%s: whether these have happened is not known: %s", operation.operation_id, ", ".join(unknown))
         return f"Stopped: whether {unknown[0]} has happened is not known"
     total, done = operation.options.total, operation.processed_items
