@@ -110,10 +110,13 @@ class Cut:
             now = boundary.now()
             if views:
                 captured = CapturedLoops(views)
-            if boundary.now() == now and not any(loop.must_settle() for loop in unfinished if loop not in asking):
+            # In this order: a loop that asked for an item meanwhile may get it between the two.
+            if not any(loop.must_settle() for loop in unfinished if loop not in asking) and boundary.now() == now:
                 break
-        for one in self.boundary.writers:
-            one.settle()
+        else:
+            now = boundary.now()
+        for one in boundary.writers:
+            one.settle(now)
         return captured
 
     def _is_within_item(self, unfinished: Sequence[Loop[Any]]) -> bool:

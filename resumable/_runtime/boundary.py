@@ -94,9 +94,13 @@ class Noting:
         if self._seen is not None:
             self._at, self._seen = self._seen, None
 
-    def settle(self) -> None:
-        """Note where the unfinished item began. To be called between :meth:`hold` and :meth:`let_go`."""
-        now, seen = self._boundary.now(), self._seen
+    def settle(self, now: int) -> None:
+        """Note where the unfinished item began. To be called between :meth:`hold` and :meth:`let_go`.
+
+        Args:
+            now: The count at the moment that is saved. The loop may have gone on since; it has written nothing.
+        """
+        seen = self._seen
         if (self._at if seen is None else seen) != now:
             self._note()
         self._at = now

@@ -37,6 +37,7 @@ class Target:
         self.directory = directory
         self.guard = hostile.Guard(directory)
         self.valid = hostile.seeds()
+        hostile.load_modules()
         for snapshot, journal in self.valid:  # what is loaded later, is loaded now
             hostile.load(snapshot, journal)
             hostile.use(snapshot, journal, directory)

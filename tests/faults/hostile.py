@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
+import pkgutil
 import re
 import sys
 import tempfile
@@ -17,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import resumable
 from resumable import Checkpoint, ResumableError, checkpointed, every
 from resumable._format.restore import restore
 from resumable._json import encode
@@ -160,6 +163,13 @@ def use(snapshot: bytes, journal: bytes | None, directory: Path) -> None:
         cp.sink(directory / "rows.txt").write("row\n")
         cp.tick()
         cp.save()
+
+
+def load_modules() -> None:
+    """Load all that the library loads on demand: to load it is no deed of a file."""
+    for module in pkgutil.walk_packages(resumable.__path__, "resumable."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
 
 
 # -- what it does to the world ----------------------------------------------------------------------------------------
