@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import pytest
@@ -21,6 +22,7 @@ except ModuleNotFoundError:  # there is none for Windows
     LOOPS = {"asyncio": asyncio.new_event_loop}
 else:
     LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+FAULTS = Path(__file__).parent / "faults"
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -56,6 +58,14 @@ def pytest_configure(config: pytest.Config) -> None:
     FileStore.traits = Traits(fold_after=0)  # so that the small checkpoints of tests see folds
     # A shell lets what it starts in the background ignore Ctrl-C, and so would every process that a test interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)  # before marks choose
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of the fault tests are slow."""
+    for item in items:
+        if FAULTS in item.path.parents:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

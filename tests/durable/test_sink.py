@@ -65,6 +65,7 @@ def test_the_row_of_the_item_that_failed_is_not_there_twice(here: Path) -> None:
     assert [n for n in numbers(here / "rows.txt") if n != 33] == [n for n in range(50) if n != 33]
 
 
+@pytest.mark.slow
 def test_killed_at_random_it_holds_each_row_once(here: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     chance, kills = random.Random(7), 0

@@ -138,6 +138,7 @@ def test_and_after_a_run_between_that_did_not_open_the_file(here: Path) -> None:
     assert "7 bytes were added" in refused().differences[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runs", [1, 2])
 def test_rows_of_a_run_that_was_killed_are_no_others(runs: int, here: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Though the run before it had ended in order, and none of its own saves counted a row."""

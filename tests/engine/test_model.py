@@ -342,6 +342,7 @@ class Model(RuleBasedStateMachine):
             shutil.rmtree(self.directory)
 
 
+@pytest.mark.slow
 def test_the_real_thing_does_as_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("sync", "sync_data", "sync_directory"):
         monkeypatch.setattr(disk, name, lambda where: None)

@@ -24,6 +24,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_client_with_hooks_waits_for_the_quota_and_loses_nothing(
     client: str, repository: Path, tmp_path: Path
@@ -35,6 +36,7 @@ def test_a_client_with_hooks_waits_for_the_quota_and_loses_nothing(
     assert row["refused %"] <= 1
 
 
+@pytest.mark.slow
 def test_killed_in_a_wait_it_goes_on_waiting_for_what_is_left_and_asks_nothing_before(
     repository: Path, tmp_path: Path
 ) -> None:

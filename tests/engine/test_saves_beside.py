@@ -218,6 +218,7 @@ class Loop(RuleBasedStateMachine):
         landed.clear()
 
 
+@pytest.mark.slow
 def test_saves_beside_the_loop_stand_in_their_order() -> None:
     run_state_machine_as_test(
         Loop,

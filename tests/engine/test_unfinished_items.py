@@ -175,6 +175,7 @@ class Model:
             self.body()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(5))
 def test_random_programs(part: int, tmp_path: Path) -> None:
     compared = 0

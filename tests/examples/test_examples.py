@@ -125,6 +125,7 @@ def test_a_shard_of_an_array_of_another_size_is_refused(tmp_path: Path, jobs: li
     assert "InputChangedError: the checkpoint of 'array-1' was made with other input" in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", ["many_shards.py", "dask_job.py"])
 @pytest.mark.parametrize("shard", ["5/3", "3/3", "-1/3", "0/0", "1", "a/b", "1/2/3", ""])
 def test_a_shard_that_there_is_not_is_a_wrong_call(example: str, shard: str, tmp_path: Path, jobs: list[Job]) -> None:
@@ -150,6 +151,7 @@ def test_no_two_examples_take_one_another_for_themselves() -> None:
     assert sum(map(len, ids)) == len(set.union(*ids))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("distributed"), reason="how to get it: pip install distributed")
 def test_a_dask_job_goes_on_where_its_coordinator_was_killed(tmp_path: Path, jobs: list[Job]) -> None:
     job = Job("dask_job.py", tmp_path, "--items", "160", "--seconds", "0.05", "--batch", "4")
@@ -184,6 +186,7 @@ def rows_in(directory: Path) -> Counter[int]:
     return Counter(row["number"] for row in rows)
 
 
+@pytest.mark.slow
 def test_shards_in_a_queue_of_dbos_go_on_wherever_they_are_recovered(
     tmp_path: Path, jobs: list[Job], postgres: PostgresServer
 ) -> None:

@@ -24,7 +24,8 @@ def main() -> int:
     """Run them in a process of their own, where ``RESUMABLE_FAULTS`` counts from the first import on."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--full"]
     extent = {"RESUMABLE_FAULTS": "all"} if "--full" in sys.argv else {}
-    command = [sys.executable, "-m", "pytest", "-q", "--timeout=0", *(str(TESTS / part) for part in PARTS), *arguments]
+    everything = ["--timeout=0", "-m", "slow or not slow"]
+    command = [sys.executable, "-m", "pytest", "-q", *everything, *(str(TESTS / part) for part in PARTS), *arguments]
     return subprocess.run(command, env=os.environ | extent, cwd=TESTS.parent).returncode
 
 

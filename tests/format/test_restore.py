@@ -97,6 +97,7 @@ def test_every_bit_of_a_small_snapshot(small: bytes, figure: Figure) -> None:
     figure("every bit of a small checkpoint", 8 * len(small), "0 wrong states accepted")
 
 
+@pytest.mark.slow
 def test_every_bit_of_a_journal(large: tuple[bytes, bytes, list[CheckpointData]], figure: Figure) -> None:
     snapshot, journal, _ = large
     for position, bit, image in flipped(journal, range(len(journal))):
@@ -128,6 +129,7 @@ def test_a_snapshot_cut_at_any_byte(small: bytes, figure: Figure) -> None:
     figure("a snapshot cut at any byte", len(small), "0 wrong states accepted")
 
 
+@pytest.mark.slow
 def test_a_journal_cut_at_any_byte_is_the_saves_that_it_holds_wholly(
     large: tuple[bytes, bytes, list[CheckpointData]], figure: Figure
 ) -> None:
@@ -212,6 +214,7 @@ def use(store: Image) -> None:
         cp.save()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=2000 if WHOLE else 300)
 @given(documents, internal)
 @example(GOOD, {"history": [5]})
@@ -424,6 +427,7 @@ def test_a_small_file_that_would_fill_the_memory_is_not_parsed() -> None:
 # -- in a directory ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation_id", ["job", "Job", "a/b", "a_b", "a b", "ß"])
 @pytest.mark.parametrize("is_encrypted", [False, True], ids=["plain", "encrypted"])
 def test_no_bit_makes_a_checkpoint_another_operations(

@@ -377,6 +377,7 @@ def generations(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".json", ".journal", ".json.prev", ".journal.prev"])
 @pytest.mark.parametrize("damage", ["flipped", "cut"])
 def test_any_byte_of_any_file_may_be_damaged(

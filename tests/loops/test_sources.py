@@ -20,6 +20,7 @@ __all__ = ["stepping"]  # a fixture
 # The same input?
 
 
+@pytest.mark.slow
 @both_ways
 @settings(max_examples=300, deadline=None)
 @given(data=st.data(), source=sources, fingerprint=st.sampled_from(["sampled", "full", None]))

@@ -155,6 +155,7 @@ def test_two_columns_of_a_row_may_have_one_name() -> None:
     assert digest(rows[0]) != digest(rows[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ["", "np.set_printoptions(precision=3); pd.set_option('display.precision', 2)"])
 @pytest.mark.parametrize("width", ["40", "200"])
 def test_neither_print_options_nor_the_width_of_the_terminal_count(options: str, width: str) -> None:

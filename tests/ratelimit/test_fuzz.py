@@ -10,6 +10,7 @@ import math
 import os
 from types import SimpleNamespace
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tenacity import Future, RetryCallState, Retrying, wait_fixed
@@ -79,6 +80,7 @@ def is_sane(reset_at: float | None) -> bool:
     return reset_at is None or abs(reset_at - NOW) <= YEAR
 
 
+@pytest.mark.slow
 @fuzzed
 @given(headers=headers, status=statuses)
 def test_no_header_makes_a_reader_raise_or_tell_nonsense(headers: dict, status: int | None) -> None:
@@ -96,6 +98,7 @@ def test_no_header_makes_a_reader_raise_or_tell_nonsense(headers: dict, status: 
     assert Budget.from_dict(json.loads(json.dumps(budget.to_dict()))).to_dict() == budget.to_dict()
 
 
+@pytest.mark.slow
 @fuzzed
 @given(
     headers=headers,

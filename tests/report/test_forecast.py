@@ -64,6 +64,7 @@ def test_the_moments_of_the_table_have_the_truth_that_it_says() -> None:
     assert truths["after item 5,001"] == "0:24"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keeps_forecast", [True, False], ids=["forecast saved", "forecast not saved"])
 @pytest.mark.parametrize("name", [name for name in SCENARIO if name != SECONDS])
 def test_the_forecast_is_within_5_percent_of_the_truth_at_each_moment(name: str, keeps_forecast: bool) -> None:

@@ -187,6 +187,7 @@ def test_semantics_8_the_current_item_ends_is_saved_and_nothing_is_done_again(
     assert not (tmp_path / ".checkpoint_job.json").exists()
 
 
+@pytest.mark.slow
 @each_signal
 @pytest.mark.parametrize("loop", ["asyncio", pytest.param("uvloop", marks=needs_uvloop)])
 @pytest.mark.parametrize("way", ["remaining", "amap"])

@@ -149,6 +149,7 @@ WRONG: dict[Callable[..., Any], tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("job", WRONG, ids=lambda job: job.__name__)
 def test_each_planted_bug_is_found(job: Callable[..., Any]) -> None:
@@ -158,6 +159,7 @@ def test_each_planted_bug_is_found(job: Callable[..., Any]) -> None:
     assert kind in kinds(failure.value)
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("job", WRONG, ids=lambda job: job.__name__)
 def test_each_planted_bug_is_found_by_real_kills(job: Callable[..., Any]) -> None:
@@ -300,6 +302,7 @@ RIGHT: dict[Callable[..., Any], dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", RIGHT, ids=lambda job: job.__name__)
 def test_a_right_loop_passes(job: Callable[..., Any]) -> None:
     proof = prove_resumable(job, effects=sent, **RIGHT[job])
@@ -307,6 +310,7 @@ def test_a_right_loop_passes(job: Callable[..., Any]) -> None:
     assert proof.cases >= 20
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("job", RIGHT, ids=lambda job: job.__name__)
 def test_a_right_loop_passes_when_killed_by_the_system(job: Callable[..., Any]) -> None:
@@ -491,6 +495,7 @@ def test_an_error_within_an_item_is_found_where_plain_state_changes_before_the_w
     assert "one assignment" in str(failure)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", [total_in_the_state, counted_in_a_mapping_before_the_work])
 def test_what_changes_at_the_end_or_in_collections_stands_such_an_error(job: Callable[[], Any]) -> None:
     assert prove_resumable(job, effects=sent, max_cases=None)
