@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 FREEZE_AT_LEAST = 1000  # loaded values, at each save
 
-DURABLE_SLOTS = ("_at", "_boundary", "_lock", "_now", "_path", "_pending", "_seen")
+DURABLE_SLOTS = ("_at", "_boundary", "_lock", "_path", "_pending", "_seen", "_ticks")
 """The attributes of :class:`Durable`, for the classes that use it."""
 
 _KINDS: dict[str, Callable[..., Durable]] = {}

@@ -83,8 +83,7 @@ class DurableLog(Durable, list[Any], kind="log"):
     @mutator
     def append(self, entry: Any, /) -> None:
         cut = len(self)
-        if (now := self._now()) != self._seen:
-            seen = self._seen
+        if (now := self._ticks.__length_hint__()) != (seen := self._seen):
             # No call from here on, as in _cross: calling that takes as long as all the rest.
             if seen is not None and now < seen:
                 self._cut, self._seen = cut, now
@@ -98,7 +97,7 @@ class DurableLog(Durable, list[Any], kind="log"):
     @mutator
     def extend(self, entries: Iterable[Any], /) -> None:
         entries = list(entries)
-        if self._now() != self._seen:
+        if self._ticks.__length_hint__() != self._seen:
             if (held_back := self._boundary.held_back()) is not None:
                 held_back.append((self.extend, entries))
                 return

@@ -45,7 +45,7 @@ class Sink(Noting, Generic[Row]):
     """
 
     def __init__(self, target: Target, mode: Mode, saved: Mapping[str, Any] | None, existing: Existing) -> None:
-        # The extent ends with what waits; before that, rows lie in a list, of so many characters together.
+        # The extent ends with what waits; before that, rows lie in a list, which has room for so many characters more.
         self._file: int | None
         self._file, self._extent, self._claim = open_file(target, saved, existing)
         self._waiting = bytearray()
@@ -54,9 +54,9 @@ class Sink(Noting, Generic[Row]):
             self._waiting += target.header
             self._extent = grown(self._extent, target.header)
         self._rows: list[Any] = []
-        self._size = 0
-        # Where the unfinished item began: so much of the list counts; if nothing, the extent noted here does.
-        self._cut_size = 0
+        self._room = _BUFFER
+        # Where the unfinished item began: the list had so much room; None if it is the extent noted here.
+        self._cut_room: int | None = None
         self._cut = self._extent
         self._end: int | None = None  # Where the run's last save cuts the file.
         self.path = target.path
@@ -93,13 +93,12 @@ class Sink(Noting, Generic[Row]):
         if not row.isascii() and isinstance(row, str):
             _check_unicode(row, self.path)  # raises where it is written, not where it is saved
         size = len(row)
-        if self._size + size > _BUFFER:
+        if size > self._room:
             self._make_room(size)
-        if (now := self._now()) != self._seen:
-            seen = self._seen
+        if (now := self._ticks.__length_hint__()) != (seen := self._seen):
             # Written out, as in _cross: calling that takes as long as all of this.
             if seen is not None and now < seen:
-                self._cut_size, self._cut, self._seen = self._size, self._extent, now
+                self._cut_room, self._seen = self._room, now
             elif (held_back := self._boundary.held_back()) is not None:
                 self._check_usable()
                 held_back.append((self.write, row))
@@ -107,7 +106,7 @@ class Sink(Noting, Generic[Row]):
             else:
                 self._cross()
         # No call from here on but the one that adds the row.
-        self._size += size
+        self._room -= size
         self._rows.append(row)
         return size
 
@@ -143,13 +142,13 @@ class Sink(Noting, Generic[Row]):
                 continue
             # No call from here on.
             if now < seen:
-                self._cut_size, self._cut, self._seen = self._size, self._extent, now
+                self._cut_room, self._seen = self._room, now
             return
 
     def _note(self) -> None:
         with self._lock:
             self._drain()
-            self._cut = self._extent
+            self._cut, self._cut_room = self._extent, None
 
     def writelines(self, rows: Iterable[Row]) -> None:
         """Add each of *rows*. Raises what :meth:`write` raises."""
@@ -193,18 +192,19 @@ class Sink(Noting, Generic[Row]):
         """Turn the rows into bytes that wait. An exception from a signal handler in between tears nothing."""
         is_done = not self._rows
         while not is_done:
-            rows, cut_size = self._rows, self._cut_size
+            rows, cut_room = self._rows, self._cut_room
             stop = len(rows)
             joined = ("" if self._type is str else b"").join(rows[:stop])
-            size, counts, rest = len(joined), _as_bytes(joined[:cut_size]), _as_bytes(joined[cut_size:])
+            size, cut_size = len(joined), 0 if cut_room is None else _BUFFER - cut_room
+            counts, rest = _as_bytes(joined[:cut_size]), _as_bytes(joined[cut_size:])
             extent = grown(self._extent, counts)
-            cut = extent if cut_size else self._cut
+            cut = self._cut if cut_room is None else extent
             extent, data = grown(extent, rest), counts + rest
             # No call from here on: other threads go on writing.
-            if self._cut_size == cut_size:
+            if self._cut_room == cut_room:
                 self._rows = rows[stop:]
-                self._size -= size
-                self._cut_size, self._cut, self._extent = 0, cut, extent
+                self._room += size
+                self._cut_room, self._cut, self._extent = None, cut, extent
                 self._waiting += data
                 is_done = True
 
@@ -250,7 +250,7 @@ class Sink(Noting, Generic[Row]):
         sink.is_announced = self.is_announced
         return sink
 
-    def go_on_from(self, at: float | None, cut: Extent) -> None:
+    def go_on_from(self, at: int | None, cut: Extent) -> None:
         """The unfinished item began *at* that count, when the file ended at *cut*."""
         self._seen, self._cut = at, cut
 
