@@ -132,17 +132,19 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         retry: tenacity.BaseRetrying | None = None,
         on_error: OnError = "raise",
         retry_failed: bool = False,
+        grace: float = 20.0,
         name: str | None = None,
     ) -> AsyncGenerator[tuple[T, R], None]:
         """Call ``await fn(item)`` for each of *items* that is not done, in tasks. See :meth:`Checkpoint.map`.
 
-        The first error that is raised cancels the other tasks. So does leaving the loop, once the generator is closed.
-        A *retry* sleeps in the event loop; what is done is saved meanwhile, as soon as no body is half-way.
+        The first error that is raised cancels the other tasks, once the loop's body has what has ended by then. So does
+        leaving the loop, once the generator is closed. A *retry* sleeps in the event loop; what is
+        done is saved meanwhile, as soon as no body is half-way.
         """
         from .._loops.map.results import MapSettings
         from .._loops.map.tasks import start_async
 
-        settings = MapSettings(max_in_flight=max_in_flight, retry=retry, on_error=on_error)
+        settings = MapSettings(max_in_flight=max_in_flight, retry=retry, on_error=on_error, grace=grace)
         loop = self._begin_map(items, name, key=key, retry_failed=retry_failed)
         return start_async(self, loop, fn, settings)
 
@@ -222,8 +224,23 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
 
     def _cancel(self) -> None:
         """End the wait of an item that has not seen the stop."""
-        if self._task is not None and self._is_to_stop() and not self._operation.is_ending:
+        if self._task is None or not self._is_to_stop() or self._operation.is_ending:
+            return
+        from .._engine.stops import seconds_of_grace
+
+        seconds = seconds_of_grace(self._operation)
+        if seconds > 0:
+            self._event_loop.call_later(seconds + _CANCEL_SECONDS, self._cancel)
+        else:
             self._was_cancelled = self._task.cancel("resumable: asked to stop")
+
+    def take_cancellation(self) -> bool:
+        """For amap: whether this task was cancelled for a stop, and by nobody else; it counts as not cancelled then."""
+        if not self._was_cancelled or self._task is None or self._task is not asyncio.current_task():
+            return False
+        self._was_cancelled = False
+        self._task.uncancel()
+        return True
 
     def _seen(self, error: BaseException | None) -> BaseException | None:
         """The stop in place of the cancellation that stands for it."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .._engine.options import Options
     from .._engine.quota import Wait
     from .._loops.loop import Loop
+    from .._loops.map.grace import Grace
     from .._loops.map.map_loop import MapLoop
     from .._models import CheckpointMetadata
     from .._runtime.boundary import Boundary
@@ -270,6 +271,24 @@ class BaseCheckpoint(Generic[S]):
         """For maps: whether *more* requests may be sent beside those *in_flight*; None if no more will be sent."""
         now = self._operation.clock.utc().timestamp()
         return self._operation.parts.quota.has_room(in_flight, more, now=now)
+
+    @property
+    def is_stopping(self) -> bool:
+        """For maps: whether a signal or the program asks to stop."""
+        from .._engine.stops import is_stopping
+
+        return is_stopping(self._operation)
+
+    def open_grace(self, seconds: float) -> Grace:
+        """For maps: one begins here, and gives so many *seconds* to what is under way when a stop is asked for."""
+        from .._engine.stops import open_grace
+
+        return open_grace(self._operation, seconds)
+
+    def close_grace(self, grace: Grace) -> None:
+        """For maps: it was left, or nothing is under way any more."""
+        if self._operation.graces is not None:
+            self._operation.graces.close(grace)
 
     @property
     def boundary(self) -> Boundary:

@@ -205,6 +205,7 @@ class Checkpoint(BaseCheckpoint[S]):
         on_error: OnError = "raise",
         max_crashes: int = 2,
         retry_failed: bool = False,
+        grace: float = 20.0,
         name: str | None = None,
     ) -> Generator[tuple[T, R], None, None]:
         """Call ``fn(item)`` for each of *items* that is not done, many at a time: ``(item, result)`` as they end.
@@ -223,11 +224,16 @@ class Checkpoint(BaseCheckpoint[S]):
             retry: A tenacity policy for each item, applied by its worker; the last error is raised, no ``RetryError``.
                 Before a worker sleeps, what is done is saved: at once without *executor*; with threads as soon as no
                 body is half-way; with processes and clusters not at all.
-            on_error: When an item has failed for good, ``"raise"`` raises its error, and the next run tries it again;
-                ``"skip"`` notes it in :attr:`failed`, and goes on; ``"collect"`` gives out ``(item, error)``, too.
+            on_error: When an item has failed for good, ``"raise"`` raises its error, once the body has what has ended
+                by then, and the next run tries it again; ``"skip"`` notes it in :attr:`failed`, and goes on;
+                ``"collect"`` gives out ``(item, error)``, too.
             max_crashes: After this many crashes with an item alone in flight, it is noted in :attr:`failed`, whatever
                 *on_error* says.
             retry_failed: Try the items of :attr:`failed` again; else they are left out.
+            grace: Seconds. On Ctrl-C, SIGTERM or :meth:`stop`, nothing more is sent out; what ends within that time is
+                given to the body and saved. Then the rest is let go, and done again by the next run: processes that
+                were started for this map end, calls of a cluster are cancelled, threads are left to end by
+                themselves. A second Ctrl-C does not wait. Without *executor* only one item is under way, and ends.
             name: Tells loops apart; by default their place in the program does, and the item of the loop around them.
 
         Raises:
@@ -238,7 +244,12 @@ class Checkpoint(BaseCheckpoint[S]):
         from .._loops.map.results import MapSettings
 
         settings = MapSettings(
-            max_in_flight=max_in_flight, batch=batch, retry=retry, on_error=on_error, max_crashes=max_crashes
+            max_in_flight=max_in_flight,
+            batch=batch,
+            retry=retry,
+            on_error=on_error,
+            max_crashes=max_crashes,
+            grace=grace,
         )
         loop = self._begin_map(items, name, key=key, retry_failed=retry_failed)
         return start(self, loop, fn, executor, settings)

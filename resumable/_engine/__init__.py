@@ -2,10 +2,10 @@
 
 Read ``operation`` first: it holds the others, and says what happens when. ``options`` is what it was asked for,
 ``opening`` how it claims and restores its checkpoint, ``session`` decides whether a save is due. ``quota`` knows what
-is left of the API's and waits where nothing is, ``limits`` how long the run may take and what it may spend, ``ending``
-says how the block ends. A save goes from ``capture``, one instant encoded or copied, to ``writer``, which makes it a
-line of the journal or a whole ``document``, perhaps in a thread (``background``). ``moment`` says which instant that
-is: the end of the last done item.
+is left of the API's and waits where nothing is, ``limits`` how long the run may take and what it may spend, ``stops``
+whether it is to stop, and ``ending`` says how the block ends. A save goes from ``capture``, one instant encoded or
+copied, to ``writer``, which makes it a line of the journal or a whole ``document``, perhaps in a thread
+(``background``). ``moment`` says which instant that is: the end of the last done item.
 """
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "options",
     "quota",
     "session",
+    "stops",
     "writer",
 ]

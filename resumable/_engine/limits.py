@@ -19,6 +19,7 @@ from .._runtime.clock import Instant
 from .._runtime.jobs import end_of_job
 from .._runtime.steps import Steps
 from .._text import duration
+from .stops import goes_on
 
 if TYPE_CHECKING:
     from .operation import Operation
@@ -162,7 +163,7 @@ def limits_for(options: Options, spent: Mapping[str, float], *, began: Instant) 
 
 
 def stop_at_limit(operation: Operation, wait: float = 0.0) -> Steps[None]:
-    """Save and stop, if the time is up, or the budget spent.
+    """Save and stop, if the time is up, or the budget spent. In a map, what is under way goes on for a while.
 
     Args:
         wait: Seconds that would be waited before more is done.
@@ -175,7 +176,7 @@ def stop_at_limit(operation: Operation, wait: float = 0.0) -> Steps[None]:
         return
     now, has_done = operation.instant.monotonic, parts.has_done
     error = parts.limits.reached(operation.operation_id, operation.session, now=now, has_done=has_done, wait=wait)
-    if error is None:
+    if error is None or (yield from goes_on(operation)):
         return
     with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and tells
         yield from operation.save(f"Interrupted: {type(error).__name__}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -21,7 +20,6 @@ from .._errors import (
     CheckpointBusyError,
     CheckpointCorruptError,
     StaleCheckpointError,
-    StateEncodeError,
     StoreError,
 )
 from .._format.restore import Restored
@@ -37,9 +35,11 @@ from .limits import Amount, limits_for, stop_at_limit
 from .options import Options, Ticker
 from .quota import Wait, wait_if_exhausted
 from .session import Decision, Session
+from .stops import has_grace, stop_if_asked
 from .writer import Writer
 
 if TYPE_CHECKING:
+    from .._loops.map.grace import Graces
     from .._models import SaveCosts
     from .._report.forecast import QuotaLook
     from ..ratelimit._budget import Asked
@@ -61,6 +61,10 @@ class Operation:
         owner_pid: The process that opened it; no other one may write.
         is_ending: Whether the block has ended: who still waits for a quota has the turn that is needed to close.
         is_within: Whether a save is under way, into which a signal handler must not come.
+        is_listening: Whether signals reach it.
+        is_asked_to_stop: Whether the program asks for it, by ``cp.stop()``.
+        acted_on: The signal that it has stopped for.
+        graces: Of the maps that have begun; None before the first one.
     """
 
     def __init__(
@@ -105,10 +109,11 @@ class Operation:
         self._stack.callback(parts.release)
         self.owner_pid = os.getpid()
         self._asked: str | None = None
-        self._stop: int | None = None
+        self.acted_on: int | None = None
         self._has_warned = False
         self.stopped_by: BaseException | None = None
-        self.is_asked_to_stop = self._is_listening = self._has_stopped_threads = self.has_read_count = False
+        self.graces: Graces | None = None
+        self.is_asked_to_stop = self.is_listening = self.has_read_count = False
         self._is_advised = self._is_probed = self._is_postponed = self.is_ending = self._is_closed = False
         writer.adopt(parts.collections, parts.cut)
         writer.on_stored, writer.on_failed = self._note_stored, self._note_failed
@@ -197,8 +202,8 @@ class Operation:
             signals.open_here.add(self)
             token = current.CHECKPOINT.set(checkpoint)
             self._stack.callback(current.reset_current, token)
-            self._is_listening = signals.listen(self.wake, self.options.stop_signals, is_async=self._ticker.is_async)
-            if self._is_listening:
+            self.is_listening = signals.listen(self.wake, self.options.stop_signals, is_async=self._ticker.is_async)
+            if self.is_listening:
                 self._stack.callback(signals.unlisten, self.wake)
             elif threading.current_thread() is not threading.main_thread():
                 signals.say_unheard()
@@ -225,8 +230,12 @@ class Operation:
         self.sync()
         for each in self._watching:
             each.checking_in(self)
-        if self.is_asked_to_stop or self._stop is not None or (self._is_listening and signals.wish.number is not None):
-            yield from self.stop_if_asked()
+        if (
+            self.is_asked_to_stop
+            or self.acted_on is not None
+            or (self.is_listening and signals.wish.number is not None)
+        ):
+            yield from stop_if_asked(self)
         decision, self._is_postponed = None, False
         try:
             if self.writer.job is not None or self.writer.compaction is not None:
@@ -245,7 +254,7 @@ class Operation:
         self._is_probed = True
         if self._asked is not None:
             yield from self._save_as_asked()
-        if self.parts.quota.is_known and not self.parts.is_all_done:
+        if self.parts.quota.is_known and not self.parts.is_all_done and not has_grace(self):
             yield from wait_if_exhausted(self)
         for each in self._watching:
             each.checked_in(self)
@@ -387,32 +396,7 @@ class Operation:
         self.check_open()
         return Wait(self, asked)
 
-    # -- stops and plans
-
-    def stop_if_asked(self) -> Steps[None]:
-        """Save and stop, if a signal or the program asks for it.
-
-        Raises:
-            KeyboardInterrupt, SystemExit: It does.
-        """
-        is_main = threading.current_thread() is threading.main_thread()
-        number = signals.wish.number if self._is_listening else None
-        if number is None and self.is_asked_to_stop:
-            number, self.is_asked_to_stop = signal.SIGTERM, not is_main  # all threads are to see it
-        if number is None and not is_main:
-            number = self._stop  # the main thread was faster
-        if number is None:
-            return
-        self._stop = number
-        error = signals.error_for(number)
-        with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and tells
-            yield from self.save(f"Interrupted: {signals.name_of(error)}")
-        if is_main:
-            signals.take()
-        else:
-            # Whoever waits for this thread may not see its error: the block must not take the work for done.
-            self._has_stopped_threads = True
-        raise error
+    # -- budgets and plans
 
     def spend(self, amounts: Mapping[str, Amount]) -> None:
         """Count what was spent; if that was the budget, the loop stops after its item. See :meth:`Limits.spend`."""
@@ -432,6 +416,8 @@ class Operation:
             session = self.session
             look = limits.look_within(now=self.clock.now(), costs=session.costs, longest=session.longest_item)
             seconds = min(seconds, look)
+        if self.graces is not None and (left := self.graces.left) is not None:
+            seconds = min(seconds, max(left, 0.0))
         if seconds < _FOR_EVER:
             self._alarm = self._alarm or Alarm(self.clock, self.wake)
             self._alarm.ring_within(seconds)
@@ -466,16 +452,12 @@ class Operation:
         """The block was left without an error. Whether nothing is left to do."""
         self.sync()
         self.session.count_work(now=self.instant.monotonic)
-        if self._stop is not None and self._has_stopped_threads:
-            error = signals.error_for(self._stop)
-            yield from ending.interrupt(self, error)
-            raise error
         if self.stopped_by is not None:
             yield from ending.interrupt(self, self.stopped_by)
             raise self.stopped_by
         self._say_what_is_lost(at_end=True)
         is_final = yield from ending.finish(self)
-        if self._is_listening:
+        if self.is_listening:
             signals.act()  # a signal came, and no tick saw it
         return is_final
 

@@ -12,6 +12,7 @@ from .._runtime.interpreter import end_with
 from .._runtime.steps import Pause, Steps
 from .limits import stop_at_limit
 from .session import Session
+from .stops import has_grace, stop_if_asked
 
 if TYPE_CHECKING:
     from .._report.forecast import QuotaLook
@@ -219,7 +220,7 @@ class Wait:
         """
         operation = self._operation
         quota = operation.parts.quota
-        if not quota.is_known or operation.is_ending:
+        if not quota.is_known or operation.is_ending or (self._asked is None and has_grace(operation)):
             return 0.0
         if self._must_look:
             operation.instant = instant(operation.clock)
@@ -233,7 +234,7 @@ class Wait:
             if answer == "raise":
                 end_with(RUN_AGAIN, RateLimitExhausted)
                 raise RateLimitExhausted(limit.reset_at, limit.resource)
-            yield from operation.stop_if_asked()
+            yield from stop_if_asked(operation)
             left = (limit.reset_at or 0.0) + quota.margin_seconds - now
             yield from stop_at_limit(operation, left)
             self._has_begun = True

@@ -176,7 +176,7 @@ class LoopRegistry:
             InputChangedError: After an edit it cannot be said which loop it is, or it goes through other items.
             RuntimeError: A loop at the same place runs in another thread or task.
         """
-        frame, context = place.caller(), _context()
+        frame, context = place.caller(), running_here()
         around = self._around(frame, context)
         level = self._root if around is None else self._level(around.view, around.item)
         site = self._site(level, name, frame, around)
@@ -350,7 +350,7 @@ class LoopRegistry:
         if view is None or view.loop is not loop:
             return
         view.has_begun = True
-        frame, context = place.caller(), _context()
+        frame, context = place.caller(), running_here()
         running = [one for one in self._running.get(context, ()) if one.loop is not loop and self._is_at_item(one)]
         is_suspended = bool(frame.f_code.co_flags & _SUSPENDS)
         self._running[context] = [*running, _Running(loop, view, place.address(frame), is_suspended)]
@@ -414,7 +414,7 @@ class LoopRegistry:
         def before(retry_state: Any) -> None:
             first = first_attempts.get(retry_state)
             if first is None:
-                context = _context()
+                context = running_here()
                 counts = {site: site.count for site in self._sites() if site.context is context}
                 first_attempts[retry_state] = _FirstAttempt(context, self._made, counts)
             else:
@@ -440,10 +440,10 @@ class LoopRegistry:
 
 def opening() -> Opening:
     """Note who opens a checkpoint, and where; it is called as it is opened."""
-    return _context(), place.stack()
+    return running_here(), place.stack()
 
 
-def _context() -> object:
+def running_here() -> object:
     """The asyncio task that runs, or else the thread. Their numbers are used again."""
     if asyncio._get_running_loop() is not None and (task := asyncio.current_task()) is not None:
         return task

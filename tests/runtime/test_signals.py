@@ -72,8 +72,8 @@ import LOOP
 async def work(item):
     if item == 41 and not cp.resumed:
         print("send", flush=True)
-        while not heard():
-            await asyncio.sleep(0.005)
+    while item >= 41 and not cp.resumed and not heard():
+        await asyncio.sleep(0.005)
     await asyncio.sleep(0)
 
 async def remaining():

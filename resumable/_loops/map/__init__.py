@@ -2,7 +2,8 @@
 
 Read ``inline`` first, where ``map`` begins, then ``map_loop``, which knows what is to be worked on, and ``results``,
 what happens around the loop's body. ``pool`` works over ``executors`` (``clusters`` makes Dask and Ray look like one),
-``tasks`` under asyncio; ``calls`` is what runs where the work is done.
+``tasks`` under asyncio; ``calls`` is what runs where the work is done. ``grace`` is the time that a stop leaves to
+what is under way.
 """
 
-__all__ = ["calls", "clusters", "executors", "inline", "map_loop", "pool", "results", "tasks"]
+__all__ = ["calls", "clusters", "executors", "grace", "inline", "map_loop", "pool", "results", "tasks"]

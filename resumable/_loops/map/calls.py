@@ -41,6 +41,10 @@ class Call:
         """How many items it is for."""
         return 1
 
+    def keys(self) -> Sequence[Any]:
+        """The keys of its items."""
+        return (self.key,)
+
     def singly(self) -> list[Call]:
         """New calls for its items, one each."""
         return [Call(self.key, self.item)]
@@ -53,6 +57,10 @@ class BatchCall(Call):
 
     def __len__(self) -> int:
         return len(self.key)
+
+    def keys(self) -> Sequence[Any]:
+        keys: Sequence[Any] = self.key
+        return keys
 
     def singly(self) -> list[Call]:
         return list(map(Call, self.key, self.item))

@@ -94,11 +94,13 @@ class RayExecutor:
     def __init__(self, ray: Any) -> None:
         # Ray would repeat a call whose worker died, unseen: the coordinator counts those.
         self._remote = ray.remote(max_retries=0)(_call)
-        self._put = ray.put
+        self._put, self._cancel = ray.put, ray.cancel
         self._known: dict[int, tuple[Any, Any]] = {}
 
     def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
-        future: Future[Any] = self._remote.remote(self._shared(fn), *args).future()
+        reference = self._remote.remote(self._shared(fn), *args)
+        future: Future[Any] = reference.future()
+        future.add_done_callback(lambda ended: self._cancel(reference) if ended.cancelled() else None)
         return future
 
     def _shared(self, fn: Any) -> Any:

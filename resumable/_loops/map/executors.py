@@ -50,11 +50,13 @@ class ExecutorHandle:
         self._local_fn = fn.with_hook(before_sleep)
         self._make: Callable[[], Any] | None = None if _is_instance(executor) else executor
         self._take(adapted(executor) if self._make is None else bound_to_this_process(adapted(self._make())))
+        self._may_kill = self._make is not None or take_interrupts_from(executor)
 
     def _take(self, executor: Any) -> None:
         self._executor = executor
         self.launch: Callable[[Call], Future[Any]]
         self.is_local = isinstance(executor, ThreadPoolExecutor) and "Interpreter" not in type(executor).__name__
+        self._tells_begun = isinstance(executor, ThreadPoolExecutor) or _is_pool(executor)
         if self.is_local:
             # Threads of this interpreter see the checkpoint itself.
             self.launch = _local_launcher(executor.submit, self._local_fn, self._call)
@@ -72,15 +74,27 @@ class ExecutorHandle:
         self.close(wait=False)
         self._take(bound_to_this_process(adapted(self._make())))
 
-    def close(self, *, wait: bool) -> None:
-        """Shut down what the factory made, and drop calls that have not begun; an executor that was given goes on."""
-        if self._make is None:
-            return
-        with contextlib.suppress(Exception):  # a broken pool may not even end well
-            try:
-                self._executor.shutdown(wait=wait, cancel_futures=True)
-            except TypeError:  # loky and some others do not know the second one
-                self._executor.shutdown(wait=wait)
+    def take_back(self, future: Future[Any]) -> bool:
+        """Take back a call that has not begun. False if it has, or if the executor does not tell."""
+        return self._tells_begun and future.cancel()
+
+    def close(self, *, wait: bool, kill: bool = False) -> None:
+        """Shut down what the factory made, and drop calls that have not begun; an executor that was given goes on.
+
+        Args:
+            kill: End worker processes that are within a call: the program would wait for them at its end. They must
+                have begun with this map.
+        """
+        processes = getattr(self._executor, "_processes", None) if kill and self._may_kill else None
+        processes = list((processes or {}).values())
+        if self._make is not None:
+            with contextlib.suppress(Exception):  # a broken pool may not even end well
+                try:
+                    self._executor.shutdown(wait=wait, cancel_futures=True)
+                except TypeError:  # loky and some others do not know the second one
+                    self._executor.shutdown(wait=wait)
+        for process in processes:
+            process.terminate()
 
 
 def _local_launcher(
@@ -144,12 +158,27 @@ def bound_to_this_process(executor: Any) -> Any:
 
     Only for a pool that nobody else uses: the workers die with the thread that starts them.
     """
-    is_new = _is_pool(executor) and not getattr(executor, "_processes", None)
-    if sys.platform == "linux" and is_new and hasattr(executor, "_initializer"):
-        initializer, arguments = executor._initializer, executor._initargs
-        then = partial(initializer, *arguments) if initializer is not None else None
-        executor._initializer, executor._initargs = die_with, (os.getpid(), then)
+    if sys.platform == "linux":
+        _begin_workers_with(executor, partial(die_with, os.getpid()))
     return executor
+
+
+def take_interrupts_from(executor: Any) -> bool:
+    """Have the workers of a process pool ignore Ctrl-C, if none has started: what is under way may end.
+
+    Returns whether that was possible.
+    """
+    return _begin_workers_with(executor, ignore_interrupts)
+
+
+def _begin_workers_with(executor: Any, first: Callable[[Callable[[], None] | None], None]) -> bool:
+    is_new = _is_pool(executor) and not getattr(executor, "_processes", None)
+    if not is_new or not hasattr(executor, "_initializer"):
+        return False
+    initializer, arguments = executor._initializer, executor._initargs
+    then = partial(initializer, *arguments) if initializer is not None else None
+    executor._initializer, executor._initargs = first, (then,)
+    return True
 
 
 def _is_pool(executor: Any) -> bool:
@@ -157,10 +186,19 @@ def _is_pool(executor: Any) -> bool:
     return isinstance(executor, ProcessPoolExecutor) or type(executor).__module__.startswith("loky")
 
 
-def die_with(coordinator: int, then: Callable[[], None] | None = None) -> None:
-    """Have this worker, which starts, be killed when the process *coordinator* ends; call *then*."""
-    # Ctrl-C reaches every process of a terminal; the coordinator alone decides what follows.
+def ignore_interrupts(then: Callable[[], None] | None = None) -> None:
+    """Have this worker, which starts, ignore Ctrl-C; call *then*.
+
+    Ctrl-C reaches every process of a terminal; the coordinator alone decides what follows.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if then is not None:
+        then()
+
+
+def die_with(coordinator: int, then: Callable[[], None] | None = None) -> None:
+    """Have this worker, which starts, be killed when the process *coordinator* ends, and ignore Ctrl-C; call *then*."""
+    ignore_interrupts()
     die_with_parent()
     if os.getppid() == 1 != coordinator:
         os._exit(1)  # it died before the line above

@@ -161,6 +161,11 @@ class MapLoop(Loop[T]):
         """Keep nothing of what the worker for *key* wrote: it failed."""
         self._held_back.pop(key, None)
 
+    def drop_all(self, keys: Iterable[ItemKey]) -> None:
+        """Keep nothing of what the workers for *keys* wrote: they are not done."""
+        for key in keys:
+            self.drop(key)
+
     def share(self, maps: int) -> None:
         """Workers that can write to what is saved begin, or have ended."""
         self._boundary.share(maps)

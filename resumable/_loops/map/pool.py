@@ -17,13 +17,13 @@ from .calls import PENDING, BatchCall, Call, Failure, MappedFunction, WorkerResu
 from .clusters import is_crash, of_the_call
 from .executors import ExecutorHandle
 from .map_loop import MapLoop
-from .results import PLAIN, MapOwner, MapSettings, PlainResultHandler
+from .results import PLAIN, EndingHandler, MapOwner, MapSettings, PlainResultHandler
 
 _MOST_IN_A_ROW = 10
 """After this many crashes in a row without a success, the pool is to blame, not the items."""
 
 
-class Coordinator(PlainResultHandler):
+class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
     """Works on many items at a time, in ``max_in_flight`` calls at most, that of the body's result included."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Coordinator(PlainResultHandler):
         self._executor = ExecutorHandle(self._given_executor, self._fn, self.ask_for_save, loop.call)
         launch = self._executor.launch
         loop.on_wake = lambda: note_end(None)
-        loop.begin()
+        self.open()
         if self._executor.is_local:
             loop.share(1)
         is_well = False
@@ -65,6 +65,9 @@ class Coordinator(PlainResultHandler):
             while True:
                 if not self._is_steady:
                     self._fill()
+                    if self._is_ending and self._is_through():
+                        self._stop()
+                        continue
                     if not in_flight:
                         if self._crash is None:
                             break
@@ -75,7 +78,9 @@ class Coordinator(PlainResultHandler):
                 if future is None:
                     self.check_in_if_due()
                     continue
-                call = in_flight.pop(future)
+                call = in_flight.pop(future, None)
+                if call is None:
+                    continue  # taken back
                 result = call.result
                 try:
                     if result is PENDING:
@@ -118,15 +123,37 @@ class Coordinator(PlainResultHandler):
             self.check_in_if_due()
             loop.end()
         finally:
-            loop.on_wake = lambda: None
-            self.owner.has_quota(0)
+            self.close()
             for future in list(in_flight):
                 future.cancel()
-            self._executor.close(wait=is_well)
+            is_stopped = self._is_ending and self._failure is None
+            self._executor.close(wait=is_well, kill=is_stopped and bool(in_flight))
 
     def check_in(self) -> None:
+        if self.is_at_end:
+            self.begin_check_in()  # the owner is asked once the body has all
+            return
         super().check_in()
         self._is_steady = False
+        self.note_check_in()
+
+    # -- an early end
+
+    def send_no_more(self) -> None:
+        super().send_no_more()
+        self._is_steady = False
+        for future in list(self._in_flight):
+            if self._executor.take_back(future):
+                del self._in_flight[future]
+
+    def _is_through(self) -> bool:
+        """Whether there is nothing more for the body."""
+        return not self._in_flight or (self.is_at_end and self._ended.empty())
+
+    def _stop(self) -> None:
+        self.before_stop()
+        super().check_in()
+        self.go_on()
 
     # -- what ended
 
@@ -136,7 +163,9 @@ class Coordinator(PlainResultHandler):
             self._suspects.append(call)
             self._crash = error
         elif not isinstance(error, Exception):
-            raise error
+            if not self._is_ending and not self.owner.is_stopping:
+                raise error
+            self.loop.drop_all(call.keys())  # it has seen the stop
         elif type(call) is BatchCall:
             self._again.extendleft(reversed(call.singly()))  # to see which item it is
         else:
@@ -182,7 +211,7 @@ class Coordinator(PlainResultHandler):
         """Launch as many calls as may be out."""
         in_flight, settings = self._in_flight, self.settings
         items = sum(map(len, in_flight.values()))
-        while self._crash is None and len(in_flight) < self._window:
+        while self._crash is None and len(in_flight) < self._window and not self._is_ending:
             call = self._again.popleft() if self._again else self._next()
             if call is None:
                 self.owner.has_quota(None)
@@ -194,7 +223,7 @@ class Coordinator(PlainResultHandler):
                 self.check_in()  # waits
             self._launch(call)
             items += len(call)
-        is_full = self._window == settings.max_in_flight and self._crash is None and not self._again
+        is_full = self._window == settings.max_in_flight and not (self._crash or self._again or self._is_ending)
         self._is_steady = is_full and settings.batch == 1 and not self.owner.is_metered
 
     def _next(self) -> Call | None:

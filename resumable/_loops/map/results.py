@@ -14,6 +14,7 @@ from ..._text import shortened
 from ..by_position import ItemKey
 from ..loop import Items_co, LoopOwner
 from .calls import LIMITS
+from .grace import Grace
 from .map_loop import MapLoop
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class MapSettings:
     retry: tenacity.BaseRetrying | None = None
     on_error: OnError = "raise"
     max_crashes: int = 2
+    grace: float = 20.0
 
     def __post_init__(self) -> None:
         for name in ("max_in_flight", "batch", "max_crashes"):
@@ -44,6 +46,10 @@ class MapSettings:
                 raise ValueError(f"{name} must be >= 1, not {number!r}")
         if self.on_error not in ("raise", "skip", "collect"):
             raise ValueError(f"on_error must be 'raise', 'skip' or 'collect', not {self.on_error!r}")
+        if isinstance(self.grace, bool) or not isinstance(self.grace, int | float):
+            raise TypeError(f"grace must be seconds, not {self.grace!r:.80}")
+        if not self.grace >= 0:
+            raise ValueError(f"grace must be >= 0 seconds, not {self.grace!r}")
         check_policy(self.retry)
 
 
@@ -52,6 +58,18 @@ class MapOwner(LoopOwner[Items_co], Saver, Protocol[Items_co]):
 
     def observe(self, response: object, /) -> None: ...
     def error(self) -> None: ...
+    @property
+    def is_stopping(self) -> bool:
+        """Whether a signal or the program asks to stop."""
+        ...
+
+    def open_grace(self, seconds: float) -> Grace:
+        """From now on, a stop waits so many *seconds* for what is under way in the map that begins here."""
+        ...
+
+    def close_grace(self, grace: Grace) -> None:
+        """Nothing is under way any more."""
+
     @property
     def is_metered(self) -> bool:
         """Whether any quota is known."""
@@ -74,6 +92,8 @@ class ResultHandler(Generic[Owner]):
         self.settings = settings
         self.left = 0
         self._save_reason: str | None = None
+        self._failure: BaseException | None = None
+        self._is_ending = False
 
     @property
     def is_check_in_due(self) -> bool:
@@ -100,13 +120,18 @@ class ResultHandler(Generic[Owner]):
         self.observe(error)
         if self.settings.on_error == "raise":
             error.add_note(f"resumable: at item {shortened(item, 80)}")
-            raise error
+            self.fail(error)
+            return
         if self.settings.on_error == "collect":
             self.loop.drop(key)
             self.loop.give_out(key)
             yield item, error
         self.note_failure(key, error)
         self.loop.take_back()
+
+    def fail(self, error: BaseException) -> None:
+        """Have *error* end the map."""
+        raise error
 
     def note_failure(self, key: ItemKey, error: BaseException) -> None:
         """Keep *error* with the checkpoint, and count it."""
@@ -120,6 +145,58 @@ class ResultHandler(Generic[Owner]):
                 self.owner.observe(limit)
         elif hasattr(seen, "headers") or hasattr(seen, "response"):
             self.owner.observe(seen)
+
+
+class EndingHandler(ResultHandler[Owner]):
+    """A result handler with calls under way. An error, or a stop, first lets the body have what has ended by then.
+
+    Attributes:
+        grace: How long a stop waits for what is under way.
+    """
+
+    grace: Grace
+
+    def open(self) -> None:
+        """The map begins."""
+        self.loop.begin()
+        self.grace = self.owner.open_grace(self.settings.grace)
+
+    def close(self) -> None:
+        """The map was left."""
+        self.loop.on_wake = lambda: None
+        self.owner.close_grace(self.grace)
+        self.owner.has_quota(0)
+
+    def fail(self, error: BaseException) -> None:
+        """Have *error* end the map, once the body has what has ended by now. Of several errors, the first one."""
+        self._failure = self._failure or error
+        self.send_no_more()
+
+    def send_no_more(self) -> None:
+        """Send nothing more; what is under way may end."""
+        self._is_ending = True
+        self.owner.has_quota(None)
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether only what has ended by now is still taken."""
+        return self._is_ending and (self._failure is not None or self.grace.is_over)
+
+    def note_check_in(self) -> None:
+        """The owner was asked, and may have seen that a stop is asked for."""
+        if self.grace.until is not None and not self._is_ending:
+            self.send_no_more()
+
+    def before_stop(self) -> None:
+        """The body has all that it can have. Raises the error that ended the map; a check-in raises the stop."""
+        if self._failure is not None:
+            raise self._failure
+        self.owner.close_grace(self.grace)
+
+    def go_on(self) -> None:
+        """The check-in raised nothing: another loop has taken the stop."""
+        self.grace = self.owner.open_grace(self.settings.grace)
+        self._is_ending = False
 
 
 class PlainResultHandler(ResultHandler[MapOwner[int]]):

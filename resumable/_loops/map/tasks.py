@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import CancelledError
 from contextvars import copy_context
 from types import CoroutineType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import tenacity
 
@@ -19,7 +19,7 @@ from ..by_position import ItemKey
 from ..loop import mapped_item
 from .calls import settings_of
 from .map_loop import MapLoop
-from .results import PLAIN, MapOwner, MapSettings, ResultHandler
+from .results import PLAIN, EndingHandler, MapOwner, MapSettings
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -45,7 +45,7 @@ def with_retry(
 
 
 def start_async(
-    owner: MapOwner[Awaitable[int]], loop: MapLoop[T], fn: Callable[[T], Awaitable[R]], settings: MapSettings
+    owner: AsyncMapOwner, loop: MapLoop[T], fn: Callable[[T], Awaitable[R]], settings: MapSettings
 ) -> AsyncGenerator[tuple[T, R], None]:
     """Start ``amap``; nothing runs before the first result is asked for. TypeError if *fn* cannot be called."""
     if not callable(fn):
@@ -55,17 +55,26 @@ def start_async(
     return results
 
 
-class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
+class AsyncMapOwner(MapOwner[Awaitable[int]], Protocol):
+    """What ``amap`` needs of its checkpoint."""
+
+    def take_cancellation(self) -> bool:
+        """Whether this task was cancelled for a stop, and by nobody else; it counts as not cancelled then."""
+        ...
+
+
+class AsyncCoordinator(EndingHandler[AsyncMapOwner]):
     """Works on many items at a time, in ``max_in_flight`` tasks at most, that of the body's result included."""
 
     def __init__(
-        self, loop: MapLoop[Any], owner: MapOwner[Awaitable[int]], settings: MapSettings, fn: Callable[[Any], Any]
+        self, loop: MapLoop[Any], owner: AsyncMapOwner, settings: MapSettings, fn: Callable[[Any], Any]
     ) -> None:
         super().__init__(loop, owner, settings)
         self._fn = with_retry(fn, settings.retry, self.ask_for_save)
         self._to_do: Any = loop.to_do_async() if loop.is_async else loop.to_do()
         self._held: Entry | None = None
         self._is_out = False
+        self._cancelled: asyncio.CancelledError | None = None
         # While steady, each task that ends is followed by one new task, without further checks.
         self._is_steady = False
         self._in_flight: dict[asyncio.Task[Any], Entry] = {}
@@ -78,7 +87,7 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
         event_loop = asyncio.get_running_loop()
         self._create_task, self._note_end = event_loop.create_task, self._end
         loop.on_wake = lambda: _call_soon(event_loop, self._something.set)
-        loop.begin()
+        self.open()
         loop.share(1)
         try:
             if self.is_check_in_due:
@@ -86,10 +95,14 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
             while True:
                 if not self._is_steady:
                     await self._fill()
+                    if self._is_ending and self._is_through():
+                        await self._stop()
+                        continue
                     if not in_flight:
                         break
                 if not ended:
                     await self._until_one_ends()
+                    continue
                 task = ended.popleft()
                 key, item = in_flight[task]
                 try:
@@ -112,13 +125,12 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
                     self._launch_next()
             loop.end()
         finally:
-            loop.on_wake = lambda: None
-            self.owner.has_quota(0)
+            self.close()
             await self._cancel()
             loop.share(-1)
 
     async def _until_one_ends(self) -> None:
-        while not self._ended:
+        while not self._ended and not self.is_at_end:
             self._something.clear()
             await self._something.wait()
             if self.is_check_in_due:
@@ -126,6 +138,12 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
 
     async def _check_in(self) -> None:
         asked = self.begin_check_in()
+        if self.is_at_end:
+            return  # the owner is asked once the body has all
+        await self._ask_owner(asked)
+        self.note_check_in()
+
+    async def _ask_owner(self, asked: str | None) -> None:
         if asked is not None:
             try:
                 await self.owner.save(asked)
@@ -134,10 +152,29 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
         self.left = max(1, await self.owner.check_in())
         self._is_steady = False
 
+    # -- an early end
+
+    def send_no_more(self) -> None:
+        super().send_no_more()
+        self._is_steady = False
+
+    def _is_through(self) -> bool:
+        """Whether there is nothing more for the body."""
+        return not self._in_flight or (self.is_at_end and not self._ended)
+
+    async def _stop(self) -> None:
+        self.before_stop()
+        await self._ask_owner(self.begin_check_in())
+        if self._cancelled is not None:
+            raise self._cancelled  # the input has ended with it
+        self.go_on()
+
+    # -- what is handed out
+
     async def _fill(self) -> None:
         """Launch as many tasks as may be out."""
         in_flight = self._in_flight
-        while not self._is_out and len(in_flight) < self.settings.max_in_flight:
+        while not (self._is_out or self._is_ending) and len(in_flight) < self.settings.max_in_flight:
             entry = self._held or await self._next()
             if entry is None:
                 self._is_out = True
@@ -150,7 +187,8 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
                 await self._check_in()  # waits
             self._held = None
             self._launch(entry)
-        self._is_steady = not self.loop.is_async and not self._is_out and not self.owner.is_metered
+        is_full = not self._is_out and not self._is_ending
+        self._is_steady = is_full and not self.loop.is_async and not self.owner.is_metered
 
     def _launch_next(self) -> None:
         entry = next(self._to_do, None)
@@ -169,8 +207,19 @@ class AsyncCoordinator(ResultHandler[MapOwner[Awaitable[int]]]):
         task.add_done_callback(self._note_end)
 
     async def _next(self) -> Entry | None:
-        entry: Entry | None = await anext(self._to_do, None) if self.loop.is_async else next(self._to_do, None)
-        return entry
+        if not self.loop.is_async:
+            return next(self._to_do, None)
+        self.grace.is_idle = True
+        try:
+            return await anext(self._to_do, None)
+        except asyncio.CancelledError as cancelled:
+            if not self.owner.take_cancellation():
+                raise
+            self._cancelled = cancelled
+            self.send_no_more()
+            return None
+        finally:
+            self.grace.is_idle = False
 
     def _end(self, task: asyncio.Task[Any]) -> None:
         self._ended.append(task)
