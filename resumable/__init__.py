@@ -7,7 +7,9 @@ person how it goes, ``_runtime`` knows the machine, ``ratelimit`` the quotas of 
 room's own docstring leads on.
 """
 
-from ._api import AsyncCheckpoint, Checkpoint, CheckpointManager, checkpointed, current_checkpoint, resumable, stop
+from typing import TYPE_CHECKING
+
+from ._api import Checkpoint, CheckpointManager, checkpointed, current_checkpoint, stop
 from ._errors import (
     BudgetExhausted,
     CheckpointBusyError,
@@ -35,7 +37,6 @@ from ._strategies import (
     every,
     rate_limit_below,
 )
-from .ratelimit import wait_rate_limit
 from .stores import CheckpointStore, open_store
 
 __all__ = [
@@ -75,3 +76,21 @@ __all__ = [
     "stop",
     "wait_rate_limit",
 ]
+
+if TYPE_CHECKING:
+    from ._api import AsyncCheckpoint, resumable
+    from .ratelimit import wait_rate_limit
+else:
+    # Loaded with their first use: what they stand on takes longer to load than all the rest.
+    _LATER = {"AsyncCheckpoint": "_api", "resumable": "_api", "wait_rate_limit": "ratelimit"}
+
+    def __getattr__(name):
+        from importlib import import_module
+
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(f".{_LATER[name]}", __name__), name)
+        return found
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

@@ -5,10 +5,10 @@ Read ``checkpointed`` first, the block around a loop, then ``base``, ``checkpoin
 ``operation_id`` names the operation, and ``call`` makes the attempts. ``manager`` is the specification's manager.
 """
 
-from .async_checkpoint import AsyncCheckpoint
+from typing import TYPE_CHECKING
+
 from .checkpoint import Checkpoint
 from .checkpointed import checkpointed, current_checkpoint, stop
-from .decorator import resumable
 from .manager import CheckpointManager
 
 __all__ = [
@@ -20,3 +20,18 @@ __all__ = [
     "resumable",
     "stop",
 ]
+
+if TYPE_CHECKING:
+    from .async_checkpoint import AsyncCheckpoint
+    from .decorator import resumable
+else:
+    # They stand on asyncio, tenacity and wrapt, which take longer to load than all the rest.
+    def __getattr__(name):
+        if name == "AsyncCheckpoint":
+            from .async_checkpoint import AsyncCheckpoint as found
+        elif name == "resumable":
+            from .decorator import resumable as found
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found
+        return found

@@ -9,13 +9,13 @@ import signal
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
-import tenacity
-
 from .._runtime import signals
 from .._runtime.steps import exchange_async, run_async, to_its_end
 from .base import ALWAYS, BaseCheckpoint, KeyOf, R, S, T
 
 if TYPE_CHECKING:
+    import tenacity
+
     from .._durable import Sink
     from .._durable.once import Unknown
     from .._durable.sink_file import Existing
@@ -180,6 +180,8 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
 
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.AsyncRetrying:
         """``tenacity.AsyncRetrying(**policy)`` that saves before each sleep. See :meth:`Checkpoint.retrying`."""
+        import tenacity
+
         return cast("tenacity.AsyncRetrying", self._retrying(tenacity.AsyncRetrying, policy, reset_on_progress))
 
     # -- waits before a request

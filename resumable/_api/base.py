@@ -6,11 +6,10 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
-import tenacity
-
 from .._runtime.steps import Steps
 
 if TYPE_CHECKING:
+    import tenacity
     import typing_extensions
 
     from .._durable import DurableDict, DurableLog, DurableSet

@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
-import tenacity
-
 from .._runtime.interpreter import has_gil, is_held_here
 from .._runtime.steps import exchange, run
 from .base import ALWAYS, BaseCheckpoint, KeyOf, R, S, T, count_lock
 
 if TYPE_CHECKING:
+    import tenacity
+
     from .._durable import Sink
     from .._durable.once import Unknown
     from .._durable.sink_file import Existing
@@ -314,6 +314,8 @@ class Checkpoint(BaseCheckpoint[S]):
         Raises:
             TypeError: The policy is an ``AsyncRetrying``, or a hook of it is an ``async def``.
         """
+        import tenacity
+
         return cast("tenacity.Retrying", self._retrying(tenacity.Retrying, policy, reset_on_progress))
 
     # -- waits before a request

@@ -7,21 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
-import tenacity
-
 from .._runtime.current import current_checkpoint_or_none
 from .._strategies import SaveStrategy, auto
 from ..stores import CheckpointStore, open_store
 from ..stores._names import check_operation_id
 from ..stores.defaults import default_auto_cleanup, default_place
-from .async_checkpoint import AsyncCheckpoint
 from .base import S
 from .checkpoint import Checkpoint
 
 if TYPE_CHECKING:
+    import tenacity
+
     from .._engine.limits import Amount, MaxRuntime
     from .._engine.quota import OnExhausted
     from .._report.bar import ProgressView
+    from .async_checkpoint import AsyncCheckpoint
     from .manager import CheckpointManager
 
 ShowProgress = bool | Callable[["ProgressView"], object]
@@ -33,7 +33,9 @@ def refuse_both(**given: object) -> None:
         raise ValueError(f"give {' or '.join(given)}, not both")
 
 
-class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextManager[AsyncCheckpoint[S]], Generic[S]):
+class checkpointed(
+    AbstractContextManager[Checkpoint[S]], AbstractAsyncContextManager["AsyncCheckpoint[S]"], Generic[S]
+):
     """Restore an operation's state, save it as the loop goes, and remove it at a clean exit.
 
     ``with`` gives a :class:`Checkpoint`, ``async with`` an :class:`AsyncCheckpoint`. An exception is raised again,
@@ -136,6 +138,8 @@ class checkpointed(AbstractContextManager[Checkpoint[S]], AbstractAsyncContextMa
         return False
 
     async def __aenter__(self) -> AsyncCheckpoint[S]:
+        from .async_checkpoint import AsyncCheckpoint
+
         checkpoint: AsyncCheckpoint[S] = AsyncCheckpoint(self._options)
         await checkpoint.enter_block()
         self._open.append(checkpoint)

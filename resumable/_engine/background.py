@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -16,7 +15,7 @@ from .capture import Save
 from .document import Document
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 R = TypeVar("R")
 
@@ -149,6 +148,8 @@ class Threads:
 
 
 def _done_here(work: Callable[[], R]) -> Future[tuple[R, float]]:
+    from concurrent.futures import Future
+
     future: Future[tuple[R, float]] = Future()
     try:
         future.set_result(_timed(work))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -27,6 +26,7 @@ from .._loops.map.map_loop import Failed
 from .._loops.registry import LoopRegistry, opening
 from .._models import CheckpointMetadata, as_stored, check_metadata
 from .._runtime.clock import Instant
+from .._runtime.interpreter import HOST
 from .._text import hidden_in_line, resume_command
 from ..stores.defaults import directory_to_name
 from .limits import limits_for
@@ -265,7 +265,7 @@ class Parts:
             run=self.run_number,
             began=self._began.isoformat(timespec="seconds"),
             items_before=self.items_before,
-            host=socket.gethostname(),
+            host=HOST,
             pid=os.getpid(),
             command=resume_command(sys.orig_argv, is_windows=sys.platform == "win32") or None,
         )

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import tenacity
-
-from .. import _retry
 from .._errors import InputChangedError
 from .._json import check, decode, encode
 from .._runtime.clock import Clock, system_clock
@@ -17,6 +14,9 @@ from .._text import command_for, hide, is_digest, shortened
 from ..stores import CheckpointStore
 from .limits import Amount, MaxRuntime, check_max_runtime, checked_budget
 from .quota import OnExhausted, check_policy
+
+if TYPE_CHECKING:
+    import tenacity
 
 OnSaveError = Literal["raise", "warn"]
 
@@ -73,7 +73,10 @@ class Options:
             raise ValueError(f"total must be >= 0, not {self.total!r}")
         if self.state_type is not None and not isinstance(self.state_type, type):
             raise TypeError(f"state must be a type, such as a dataclass, not {self.state_type!r:.80}")
-        _retry.check_policy(self.retry)
+        if self.retry is not None:
+            from .. import _retry  # loads tenacity
+
+            _retry.check_policy(self.retry)
         check_policy(self.on_exhausted)
         if self.max_runtime is not None:
             check_max_runtime(self.max_runtime)

@@ -9,12 +9,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._durable import Durable
 from .._errors import StoreError
@@ -31,6 +30,9 @@ from .background import Compaction, InFlight, Job, Threads
 from .capture import Baseline, Save
 from .document import Document
 from .moment import NO_LOOPS
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _log = logging.getLogger("resumable")
 _JOURNAL_FROM = 8192

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -445,7 +445,8 @@ def opening() -> Opening:
 
 def running_here() -> object:
     """The asyncio task that runs, or else the thread. Their numbers are used again."""
-    if asyncio._get_running_loop() is not None and (task := asyncio.current_task()) is not None:
+    asyncio = sys.modules.get("asyncio")  # where nobody has loaded it, no task runs
+    if asyncio and asyncio._get_running_loop() is not None and (task := asyncio.current_task()) is not None:
         return task
     return threading.current_thread()
 

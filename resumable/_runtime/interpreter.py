@@ -19,6 +19,10 @@ _PR_SET_PDEATHSIG = 1
 _HERE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
 
+HOST = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+"""This machine's name."""
+
+
 def is_terminal(stream: Any) -> bool:
     """Whether a person sees at once what is written to *stream*."""
     try:

@@ -6,13 +6,15 @@ of the user is written as an :data:`Exchange`: it makes each call itself, and yi
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .clock import Clock
+
+if TYPE_CHECKING:
+    import asyncio
 
 R = TypeVar("R")
 
@@ -73,12 +75,16 @@ async def _call(call: Callable[[], Any], cancellations: list[asyncio.CancelledEr
         if cancellations:
             raise cancellations[0]
         return await call.clock.sleep_async(call.seconds)
+    import asyncio
+
     # A cancellation does not stop the thread.
     return await to_its_end(asyncio.to_thread(call), cancellations)
 
 
 async def to_its_end(work: Coroutine[Any, Any, R], cancellations: list[asyncio.CancelledError]) -> R:
     """Await *work* until it is done. Cancellations that come meanwhile are appended to *cancellations*."""
+    import asyncio  # whoever awaits has loaded it: `import resumable` stays light
+
     future = asyncio.ensure_future(work)
     while not future.done():
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from .._errors import StaleCheckpointError, StoreError
+from .._runtime.interpreter import HOST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +46,9 @@ class Holder:
     @classmethod
     def me(cls) -> Holder:
         """This process, from now on."""
-        import socket  # not worth loading before the first operation opens
         from datetime import UTC, datetime
 
-        return cls(socket.gethostname(), os.getpid(), datetime.now(UTC).isoformat(timespec="seconds"))
+        return cls(HOST, os.getpid(), datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 @dataclass(frozen=True, slots=True)
