@@ -24,7 +24,7 @@ from ._errors import (
     StoreError,
     UnknownOutcomeError,
 )
-from ._models import CheckpointContext, CheckpointData, CheckpointMetadata
+from ._models import CheckpointContext, CheckpointData, CheckpointMetadata, __version__
 from ._strategies import (
     AutoStrategy,
     CompositeStrategy,
@@ -66,6 +66,7 @@ __all__ = [
     "StoreError",
     "TimeBasedStrategy",
     "UnknownOutcomeError",
+    "__version__",
     "auto",
     "checkpointed",
     "current_checkpoint",

@@ -47,7 +47,17 @@ def check_policy(policy: object) -> None:
         TypeError: *policy* is neither a ``tenacity.Retrying`` nor an ``AsyncRetrying``.
     """
     if policy is not None and not isinstance(policy, BaseRetrying):
-        raise TypeError(f"retry must be a policy such as tenacity.Retrying(...), not {policy!r:.80}")
+        raise TypeError(
+            f"retry must be a policy such as tenacity.Retrying(...), not {policy!r:.80}: {_policy_for(policy)}"
+        )
+
+
+def _policy_for(meant: object) -> str:
+    """What to write instead of *meant*."""
+    if callable(meant):  # what tenacity.retry(...) has made
+        return "write tenacity.Retrying(...) with the same arguments"
+    attempts = meant if type(meant) is int and meant > 0 else 5
+    return f"write tenacity.Retrying(stop=tenacity.stop_after_attempt({attempts}), reraise=True)"
 
 
 def retrying(

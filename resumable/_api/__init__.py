@@ -2,7 +2,8 @@
 
 Read ``checkpointed`` first, the block around a loop, then ``base``, ``checkpoint`` and ``async_checkpoint``, what
 ``as cp`` gives. ``decorator`` is ``@resumable``: ``signature`` finds the parameter that takes the checkpoint,
-``operation_id`` names the operation, and ``call`` makes the attempts. ``manager`` is the specification's manager.
+``operation_id`` names the operation, and ``call`` makes the attempts. ``manager`` is the specification's manager,
+``hints`` tells what to write instead of an argument that is not there.
 """
 
 from typing import TYPE_CHECKING

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 from .._runtime import signals
 from .._runtime.steps import exchange_async, run_async, to_its_end
 from .base import ALWAYS, BaseCheckpoint, KeyOf, R, S, T
+from .hints import explained
 
 if TYPE_CHECKING:
     import tenacity
@@ -77,6 +78,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         async with self._turn:
             await run_async(self._operation.save(reason))
 
+    @explained
     def remaining(
         self,
         items: AsyncIterable[T] | Iterable[T],
@@ -95,6 +97,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         options: Any = {"key": key, "fingerprint": fingerprint}
         return self._begin(name, lambda name, saved: remaining_async(items, self, name=name, saved=saved, **options))
 
+    @explained
     def pages(
         self,
         fetch: Callable[[Any], Any],
@@ -122,6 +125,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         """
         return cast("R", await exchange_async(self._once(key, fn, unknown, asyncio.Lock)))
 
+    @explained
     def amap(
         self,
         fn: Callable[[T], Awaitable[R]],

@@ -39,6 +39,10 @@ ALWAYS = -1
 count_lock = threading.Lock()
 
 
+def _is_inner(checkpoint: object, name: str) -> bool:
+    return (getattr(getattr(type(checkpoint), name, None), "__doc__", None) or "").startswith("For ")
+
+
 def _not_opened() -> None:
     """No item is handed out before the operation is open."""
 
@@ -62,6 +66,15 @@ class BaseCheckpoint(Generic[S]):
         self._was_woken = False
         self._total: int | None = None
         self._operation: Operation = None  # type: ignore[assignment]  # until it is opened
+
+    def __repr__(self) -> str:
+        """``<Checkpoint 'nb': 21 of 60, saved 3 s ago in .checkpoint_nb.json>``"""
+        stands = "not open" if self._operation is None else self._operation.reporter.standing(self._operation)
+        return f"<{type(self).__name__} {self.operation_id!r}: {stands}>"
+
+    def __dir__(self) -> list[str]:
+        """What is for users: not what says that it is for loops, maps or the engine."""
+        return [name for name in super().__dir__() if name not in ("is_async", "ticked") and not _is_inner(self, name)]
 
     @property
     def state(self) -> S:

@@ -8,7 +8,7 @@ import logging
 import warnings
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tenacity
 
@@ -18,8 +18,12 @@ from .._engine.quota import check_policy
 from .async_checkpoint import AsyncCheckpoint
 from .checkpoint import Checkpoint
 from .checkpointed import checkpointed, refuse_both
+from .manager import CheckpointManager
 from .operation_id import OperationId, check_operation_id, encodable_arguments, name_of, operation_id_for
 from .signature import Signatures, innermost, signatures_of
+
+if TYPE_CHECKING:
+    from .._report.summary import Summary
 
 _log = logging.getLogger("resumable.retry")
 
@@ -51,7 +55,8 @@ class ResumableFunction:
     def __init__(self, function: Any, settings: Settings) -> None:
         plain = function.__func__ if isinstance(function, classmethod | staticmethod) else function
         if not callable(plain) or inspect.isclass(plain):
-            raise TypeError(f"@resumable goes on a function, not on {plain!r}")
+            way = f"; write @resumable(operation_id={plain!r})" if isinstance(plain, str) else ""
+            raise TypeError(f"@resumable goes on a function, not on {plain!r}{way}")
         if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
             raise TypeError(
                 f"{plain.__qualname__} is a generator function, whose body runs after the call has ended; "
@@ -95,6 +100,14 @@ class ResumableFunction:
         call = _Call(self, wrapped, len(receivers), args, kwargs, bound)
         return self._run_async(block, call) if self.is_async else self._run(block, call)
 
+    def operation(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CalledOperation:
+        """The operation that a call with these arguments works on."""
+        receivers = () if instance is None or self.is_bound else (instance,)
+        bound = self.signatures.bind((*receivers, *args), kwargs, self.name)
+        asked, ignore, options = self.settings.operation_id, self.settings.ignore, self.settings.options
+        operation_id = operation_id_for(asked, bound, name=self.name, ignore=ignore)
+        return CalledOperation(operation_id, options["manager"] or CheckpointManager(store=options["store"]))
+
     def _run(self, block: checkpointed[Any], call: _Call) -> Any:
         with contextlib.ExitStack() as stack:
             checkpoint = stack.enter_context(block)
@@ -108,6 +121,45 @@ class ResumableFunction:
         async with block as checkpoint:
             started = call.start(checkpoint)
             return call.ended(checkpoint, await started if inspect.isawaitable(started) else started)
+
+
+class CalledOperation:
+    """The operation of one call of a ``@resumable`` function, whether it runs, was left, or never began.
+
+    ``f.operation("prebid/Prebid.js")`` gives that of ``f("prebid/Prebid.js")``, and calls nothing.
+
+    Attributes:
+        operation_id: Its name.
+    """
+
+    def __init__(self, operation_id: str, manager: CheckpointManager) -> None:
+        self.operation_id = operation_id
+        self._manager = manager
+
+    def __repr__(self) -> str:
+        return f"<operation {self.operation_id!r} in {self._manager.store.describe()}>"
+
+    def status(self) -> Summary | None:
+        """How it stands: ``state``, ``processed_items``, ``total_items``, ``failed_items``, ``last_updated`` and more.
+
+        Returns:
+            None if it has no checkpoint: it never began, has not saved yet, or has finished.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        from .._report.summary import summary_of
+
+        return summary_of(self._manager.store, self.operation_id)
+
+    def forget(self) -> bool:
+        """Remove its checkpoint, good or corrupt, so that the next call starts over; returns whether there was one.
+
+        Raises:
+            CheckpointBusyError: It is being worked on.
+            StoreError: The checkpoint cannot be removed; it stands.
+        """
+        return self._manager.delete_checkpoint(self.operation_id)
 
 
 @dataclass(slots=True, repr=False)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 from .._runtime.interpreter import has_gil, is_held_here
 from .._runtime.steps import exchange, run
 from .base import ALWAYS, BaseCheckpoint, KeyOf, R, S, T, count_lock
+from .hints import explained
 
 if TYPE_CHECKING:
     import tenacity
@@ -90,6 +91,7 @@ class Checkpoint(BaseCheckpoint[S]):
         sinks = self._operation.parts.sinks
         return bool(sinks.opened) and sinks.is_busy_here()
 
+    @explained
     def remaining(
         self,
         items: Iterable[T],
@@ -126,6 +128,7 @@ class Checkpoint(BaseCheckpoint[S]):
             name, lambda name, saved: remaining(items, self, name=name, key=key, saved=saved, fingerprint=fingerprint)
         )
 
+    @explained
     def pages(
         self,
         fetch: Callable[[Any], Any],
@@ -192,6 +195,7 @@ class Checkpoint(BaseCheckpoint[S]):
         """
         return cast("R", exchange(self._once(key, fn, unknown, threading.Lock)))
 
+    @explained
     def map(
         self,
         fn: Callable[[T], R],
@@ -214,10 +218,10 @@ class Checkpoint(BaseCheckpoint[S]):
         and that the item is done. After a kill only items that were in flight, or not saved yet, are done again.
 
         Args:
-            executor: An object with ``submit()`` like ``concurrent.futures``, loky, or mpi4py (where a worker that
-                dies takes the whole program with it); a ``distributed.Client``; the module ``ray``. Or a factory of
-                one, such as ``lambda: ProcessPoolExecutor(8)``: its executor is replaced when workers die, and shut
-                down at the end; its processes die with this one. None calls *fn* in this thread.
+            executor: A number of threads. Or an object with ``submit()`` like ``concurrent.futures``, loky, or mpi4py
+                (where a worker that dies takes the whole program with it); a ``distributed.Client``; the module
+                ``ray``. Or a factory of one, such as ``lambda: ProcessPoolExecutor(8)``: its executor is replaced when
+                workers die, and shut down at the end; its processes die with this one. None calls *fn* in this thread.
             key: Gives an item's key, as for :meth:`remaining`. Without it the position counts.
             max_in_flight: How many tasks are out at most, of *batch* items each.
             batch: More than one for items that take less time than handing out a task.

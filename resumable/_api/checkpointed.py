@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -127,6 +128,18 @@ class checkpointed(
         )
         self._open: list[Any] = []
 
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *args, **kwargs):
+            if not kwargs.keys() <= _ARGUMENTS.keys():
+                from .hints import unknown_argument
+
+                raise unknown_argument("checkpointed", kwargs, _ARGUMENTS)
+            return super().__new__(cls)
+
+    def __repr__(self) -> str:
+        return f"<checkpointed {self._options.operation_id!r} in {self._options.store.describe()}>"
+
     def __enter__(self) -> Checkpoint[S]:
         checkpoint: Checkpoint[S] = Checkpoint(self._options)
         checkpoint.enter_block()
@@ -148,6 +161,11 @@ class checkpointed(
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> Literal[False]:
         await self._open.pop().leave_block(error)
         return False
+
+
+_ARGUMENTS = dict(list(inspect.signature(checkpointed.__init__).parameters.items())[1:])
+# Else that of __new__ is shown.
+checkpointed.__signature__ = inspect.Signature([*_ARGUMENTS.values()])  # type: ignore[attr-defined]
 
 
 def current_checkpoint() -> Any:

@@ -17,12 +17,13 @@ from .._strategies import SaveStrategy
 from ..stores import CheckpointStore
 from .async_checkpoint import AsyncCheckpoint
 from .checkpoint import Checkpoint
+from .hints import explained
 from .manager import CheckpointManager
 
 if TYPE_CHECKING:
     from .._engine.limits import Amount, MaxRuntime
     from .._engine.quota import OnExhausted
-    from .call import Settings
+    from .call import CalledOperation, Settings
     from .operation_id import OperationId
 
 P = ParamSpec("P")
@@ -97,6 +98,7 @@ def resumable(
     budget: Mapping[str, Amount] | None = ...,
     on_save_error: Literal["raise", "warn"] = ...,
 ) -> ResumableDecorator: ...
+@explained
 def resumable(
     function: Callable[..., Any] | None = None,
     /,
@@ -179,6 +181,19 @@ def resumable(
 class _BoundResumable(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]
     __class__ = property(type)  # pyright: ignore
 
+    def __repr__(self) -> str:
+        return f"<resumable method {self.__wrapped__.__qualname__}>"
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), "operation"]
+
+    def operation(self, *args: Any, **kwargs: Any) -> CalledOperation:
+        """The operation of a call with these arguments: its ``operation_id``, ``status()`` and ``forget()``."""
+        operation: CalledOperation = self._self_parent.operation_of(
+            getattr(self.__wrapped__, "__self__", None), args, kwargs
+        )
+        return operation
+
     @property
     def __signature__(self) -> inspect.Signature:
         public: inspect.Signature = self._self_parent.__signature__
@@ -194,6 +209,20 @@ class _BoundResumable(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]
 class _Resumable(wrapt.FunctionWrapper):  # type: ignore[type-arg]
     __class__ = property(type)  # pyright: ignore
     __bound_function_wrapper__ = _BoundResumable
+
+    def __repr__(self) -> str:
+        return f"<resumable function {self._self_function.name}>"
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), "operation"]
+
+    def operation(self, *args: Any, **kwargs: Any) -> CalledOperation:
+        """The operation of a call with these arguments: its ``operation_id``, ``status()`` and ``forget()``."""
+        return self.operation_of(None, args, kwargs)
+
+    def operation_of(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CalledOperation:
+        """For the methods of *instance*; None for a function."""
+        return self._self_function.operation(instance, args, kwargs)
 
     def __init__(self, function: Any, settings: Settings) -> None:
         from .call import ResumableFunction

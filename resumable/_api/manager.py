@@ -86,6 +86,9 @@ class CheckpointManager:
         for each in observer.INSTALLED:
             each.managed(self)
 
+    def __repr__(self) -> str:
+        return f"CheckpointManager(store={self.store!r}, save_strategy={self.save_strategy!r})"
+
     def create_checkpoint(
         self,
         operation_id: str,

@@ -18,6 +18,8 @@ from .checkpoint import Checkpoint
 
 _NAMED = "cp"
 _TEXT = re.compile(r"(?:\w+\.)*(Async)?Checkpoint(?:\[.*])?")
+_LIKELY = ("checkpoint", "ckpt", "check_point", "check", "c")
+"""What a checkpoint's parameter is called by those who have not read how it is found."""
 _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
@@ -45,7 +47,9 @@ class Signatures:
         try:
             bound = self.public.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{name}(): {error}") from None
+            likely = next((one for one in _LIKELY if self.parameter is None and one in self.public.parameters), "")
+            way = f"; if {likely!r} takes the checkpoint, call it cp, or write {likely}: Checkpoint" if likely else ""
+            raise TypeError(f"{name}(): {error}{way}") from None
         # Without its defaults, a parameter before the checkpoint would leave a hole.
         bound.apply_defaults()
         return bound

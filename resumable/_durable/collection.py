@@ -53,6 +53,7 @@ class Durable(Noting):
 
     def __init_subclass__(cls, kind: str = "") -> None:
         super().__init_subclass__()
+        cls._for_users = frozenset().union(*(dir(base) for base in cls.__mro__ if base.__module__ == "builtins"))
         if kind:
             cls.kind = kind
             _KINDS[kind] = cls

@@ -44,6 +44,11 @@ class Sink(Noting, Generic[Row]):
             the rows of this run for those of others.
     """
 
+    _for_users = frozenset(("close", "closed", "flush", "header", "mode", "path", "write", "writelines"))
+
+    def __repr__(self) -> str:
+        return f"<Sink {str(self.path)!r}: {'closed' if self.closed else 'open'}>"
+
     def __init__(self, target: Target, mode: Mode, saved: Mapping[str, Any] | None, existing: Existing) -> None:
         # The extent ends with what waits; before that, rows lie in a list, which has room for so many characters more.
         self._file: int | None

@@ -86,6 +86,7 @@ class Operation:
         self.metadata, self.items_before, self.pace_before = parts.metadata, parts.items_before, parts.saved.pace
         self.run_number, self.last_run = parts.run_number, parts.last_run
         self.elapsed_before = parts.saved.elapsed or 0.0
+        self.failed_items = lambda: len(parts.failed)
         self.standings = lambda: standings(parts.loops.views.values())
         self.session = Session(
             options.strategy,
@@ -94,6 +95,7 @@ class Operation:
             elapsed_time=self.elapsed_before,
             costs=parts.costs,
         )
+        self.seconds_since_save = lambda: self.session.seconds_since_save(now=self.clock.now())
         self.reporter = Reporter(options.progress)
         if self.reporter.is_watched:
             parts.pace = self.reporter.to_dict
@@ -139,11 +141,6 @@ class Operation:
     def quota_looks(self, now: float) -> list[QuotaLook]:
         """The quotas that a forecast needs; *now* is epoch seconds."""
         return self.parts.quota.looks(now=now)
-
-    @property
-    def failed_items(self) -> int:
-        """Items that ``map`` gave up, over all runs."""
-        return len(self.parts.failed)
 
     @property
     def at_risk_seconds(self) -> float | None:

@@ -169,6 +169,10 @@ class Session:
             unsaved = sum(before.work_seconds for before in befores)
             self.costs = dataclasses.replace(self.costs, work_seconds=self.costs.work_seconds + unsaved)
 
+    def seconds_since_save(self, *, now: float) -> float | None:
+        """Seconds since the last save of this run that is stored or in flight; None if there was none."""
+        return max(now - self._began - self._last.elapsed_time, 0.0) if self.saves else None
+
     @property
     def elapsed_time(self) -> float:
         """Seconds of this and earlier runs, at the last look."""

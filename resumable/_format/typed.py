@@ -254,9 +254,10 @@ def restored(operation_id: str, kind: type[Any], saved: Mapping[str, Any] | None
 
     Raises:
         InputChangedError: What was saved no longer fits *kind*.
+        TypeError: Nothing was saved, and *kind* cannot be made without arguments.
     """
     if saved is None:
-        return kind()
+        return _made(kind)
     try:
         if hasattr(kind, "model_validate_json"):
             state = kind.model_validate_json(encode(saved))
@@ -268,6 +269,16 @@ def restored(operation_id: str, kind: type[Any], saved: Mapping[str, Any] | None
     if plain(kind, state) != saved and (lost := list(islice(_unknown(saved, state, ""), 5))):
         raise _misfit(operation_id, kind, [f"it has no field {name!r}" for name in sorted(lost)])
     return state
+
+
+def _made(kind: type[Any]) -> Any:
+    try:
+        return kind()
+    except (TypeError, ValueError) as error:
+        needs = str(error).splitlines()[0]
+        raise TypeError(
+            f"state={kind.__name__} cannot be made without arguments: {needs}; give each field a default"
+        ) from None
 
 
 def _unknown(saved: Any, state: Any, path: str) -> Iterator[str]:

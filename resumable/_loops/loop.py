@@ -15,6 +15,8 @@ from .by_position import ItemKey, Ledger, Saved
 T = TypeVar("T")
 Items_co = TypeVar("Items_co", covariant=True)
 
+_FOR_USERS = frozenset(("is_finished", "name", "position", "total"))
+"""Names that completion shows, besides those with an underscore."""
 mapped_item: ContextVar[tuple[Loop[Any], ItemKey] | None] = ContextVar("mapped_item", default=None)
 """The map and its item for which the function of that map runs here. Loops made meanwhile are inside that item."""
 
@@ -65,6 +67,15 @@ class Loop(ABC, Generic[T]):
         self._holder: ref[Any] | None = None
         self._check_left_out: Callable[[Saved], None] | None = None
         ledger.total = sources.length(items)
+
+    def __repr__(self) -> str:
+        """``<Remaining 'loop-1': 21 of 60 done>``"""
+        kind = type(self).__name__.removeprefix("Passing").removeprefix("Stepping")
+        of = "" if self.total is None else f" of {self.total:,}"
+        return f"<{kind} {self.name!r}: {self.position:,}{of} done>"
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name.startswith("_") or name in _FOR_USERS]
 
     @abstractmethod
     def done(self) -> int:

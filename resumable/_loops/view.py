@@ -78,7 +78,7 @@ class LoopView:
         self.loop: Loop[Any] | None = None
         self.context: object = None
         self.number = 0
-        self.made_at = "", 0
+        self.made_at: tuple[str, int] = "", 0
         self.has_begun = self.is_abandoned = self.is_dropped = False
 
     def line(self) -> Iterator[LoopView]:

@@ -128,6 +128,16 @@ def ended(
     return f"{printable(operation_id)}: {', '.join(facts)}" + (f": {advice}" if advice else "")
 
 
+def standing(done: int, total: int | None, saved_ago: float | None, location: str, *, is_closed: bool) -> str:
+    """``21 of 60, saved 3 s ago in .checkpoint_nb.json``
+
+    Args:
+        saved_ago: Seconds since the last save of this run; None if there was none.
+    """
+    saved = "not saved yet" if saved_ago is None else f"saved {ago(saved_ago)} in {location}"
+    return f"{amount(done, total)}, {'closed' if is_closed else saved}"
+
+
 def amount(done: int, total: int | None, loops: Sequence[LoopStanding] = ()) -> str:
     """``5,000 of 5,000``, ``42 items``; where loops run inside another, how far that one is: ``epoch 4 of 4``."""
     if total is None and loops and loops[0].total is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from .._runtime.interpreter import is_terminal
 from .._runtime.observer import Observed, Observer
 from .._text import command_for, resume_command
 from . import telling
-from .messages import amount, beginning, ended, going_on, how_it_ended, how_it_was_left, stopped, waiting
+from .messages import amount, beginning, ended, going_on, how_it_ended, how_it_was_left, standing, stopped, waiting
 
 if TYPE_CHECKING:
     from .bar import ProgressView
@@ -42,7 +43,7 @@ class Reporter(Observer):
         self._forecaster: Forecaster | None = None
         self._drawn_at = float("-inf")
         self._opened_at = 0.0
-        self._has_started = self._is_waiting = self._is_finished = False
+        self._has_started = self._is_waiting = self._is_finished = self._is_closed = False
         self._waits = 0
         self._least_share = 0.0
         self._countdown: Screen | None = None
@@ -81,6 +82,13 @@ class Reporter(Observer):
         elif _log.isEnabledFor(logging.INFO):
             _log.info("%s", _beginning(operation))
 
+    def standing(self, operation: Observed) -> str:
+        """How far it is, and when it was saved last, in words: ``21 of 60, saved 3 s ago in .checkpoint_nb.json``."""
+        place, here = str(operation.location), os.path.join(os.getcwd(), "")
+        done, total = operation.processed_items, operation.metadata.total_items
+        saved_ago = operation.seconds_since_save()
+        return standing(done, total, saved_ago, place.removeprefix(here), is_closed=self._is_closed)
+
     def closing(self, operation: Observed, error: BaseException | None) -> None:
         self._saves_before, self._error = operation.metadata.save_count, error
         if error is not None:  # the save at the exit may take long, and the bar must not look alive meanwhile
@@ -90,6 +98,7 @@ class Reporter(Observer):
         self._is_finished = True
 
     def closed(self, operation: Observed) -> None:
+        self._is_closed = True
         self._stop(operation)
         metadata = operation.metadata
         is_saved = metadata.save_count > self._saves_before
@@ -215,7 +224,7 @@ class Reporter(Observer):
             loops_share=share,
             least_share=self._least_share,
             elapsed_seconds=operation.elapsed_before + operation.instant.monotonic - self._opened_at,
-            failed_items=operation.failed_items,
+            failed_items=operation.failed_items(),
         )
         self._least_share = max(self._least_share, view.share or 0.0)
         return view

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from contextvars import ContextVar
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 
 class Boundary:
@@ -70,6 +70,12 @@ class Noting:
 
     if not TYPE_CHECKING:  # A mixin needs empty slots; the attributes below are slots of the classes that use it.
         __slots__ = ()
+
+    _for_users: ClassVar[frozenset[str]] = frozenset()
+    """Names that completion shows, besides those with an underscore."""
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name.startswith("_") or name in self._for_users]
 
     _boundary: Boundary
     _ticks: repeat[bool]

@@ -35,7 +35,6 @@ class Observed(Protocol):
         margin_seconds: What a wait for a quota lasts beyond the reset.
         location: Where the checkpoint lies, or will.
         elapsed_before: Seconds that earlier runs took.
-        failed_items: Items that ``map`` gave up, over all runs.
         directory: Where a command must look for the checkpoint; "" if it looks there by itself.
     """
 
@@ -68,9 +67,15 @@ class Observed(Protocol):
     @property
     def elapsed_before(self) -> float: ...
     @property
-    def failed_items(self) -> int: ...
-    @property
     def directory(self) -> str: ...
+
+    def seconds_since_save(self) -> float | None:
+        """Seconds since this run has saved; None if it has not."""
+        ...
+
+    def failed_items(self) -> int:
+        """Items that ``map`` gave up, over all runs."""
+        ...
 
     def standings(self) -> Sequence[LoopStanding]:
         """How the loops stand that are shown to people."""

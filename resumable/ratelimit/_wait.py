@@ -59,6 +59,10 @@ class wait_rate_limit(wait_base):
         self.jitter = jitter
         self.clock = clock
 
+    def __repr__(self) -> str:
+        longest = None if self.max_wait == math.inf else self.max_wait
+        return f"wait_rate_limit({type(self.fallback).__name__}, max_wait={longest}, jitter={self.jitter})"
+
     def __call__(self, retry_state: RetryCallState) -> float:
         now, seen = self.clock(), _seen(retry_state)
         tries = _count_refusals(retry_state, seen)

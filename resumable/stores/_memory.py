@@ -44,6 +44,9 @@ class MemoryStore:
         self._lock = threading.RLock()
         self._operations: dict[str, _Operation] = {}
 
+    def __repr__(self) -> str:
+        return "MemoryStore()"
+
     def claim(self, key: str, me: Holder, *, ttl: float = 30.0, take_over: bool = False) -> MemoryLease:
         """Own *key* until the lease is released; *ttl* is not used.
 

@@ -547,3 +547,63 @@ def test_a_decorator_that_drives_a_generator_is_welcome() -> None:
         return list(numbers())
 
     assert resumable(operation_id="n")(listed)() == [1]
+
+
+# -- the operation of a call
+
+
+def test_a_call_has_an_operation_that_can_be_looked_at_and_forgotten(tmp_path: Path) -> None:
+    @resumable(operation_id="fetch_{name}", store=tmp_path)
+    def fetch(cp: Checkpoint, name: str, count: int = 10) -> None:
+        for item in cp.remaining(range(count)):
+            if item == 5:
+                raise ValueError(item)
+
+    operation: Any = fetch.operation("a")  # type: ignore[attr-defined]
+    assert (operation.operation_id, operation.status(), operation.forget()) == ("fetch_a", None, False)
+    with pytest.raises(ValueError, match="5"):
+        fetch("a")
+
+    status = operation.status()
+    assert (status.state, status.processed_items, status.total_items) == ("failed", 5, 10)
+    assert operation.forget()
+    assert operation.status() is None
+    assert repr(operation) == f"<operation 'fetch_a' in {tmp_path}>"
+
+
+def test_a_call_under_way_is_not_forgotten(tmp_path: Path) -> None:
+    found = []
+
+    @resumable(operation_id="fetch", store=tmp_path)
+    def fetch(cp: Checkpoint) -> None:
+        cp.save()
+        operation: Any = fetch.operation()  # type: ignore[attr-defined]
+        found.append(operation.status().state)
+        with pytest.raises(CheckpointBusyError):
+            operation.forget()
+
+    fetch()
+
+    assert found == ["running"]
+
+
+def test_methods_have_operations_too(tmp_path: Path) -> None:
+    class Crawler:
+        name = "zed"
+
+        @resumable(operation_id="m_{self.name}_{page}", store=tmp_path)
+        def method(self, cp: Checkpoint, page: int) -> None: ...
+
+        @classmethod
+        @resumable(operation_id="c_{page}", store=tmp_path)
+        def of_class(cls, cp: Checkpoint, page: int) -> None: ...
+
+        @staticmethod
+        @resumable(operation_id="s_{page}", store=tmp_path)
+        def static(cp: Checkpoint, page: int) -> None: ...
+
+    crawler: Any = Crawler()
+
+    assert crawler.method.operation(1).operation_id == "m_zed_1"
+    assert crawler.of_class.operation(2).operation_id == "c_2"
+    assert crawler.static.operation(page=3).operation_id == "s_3"

@@ -43,13 +43,19 @@ class Run:
     location: str = ".checkpoint_stars.json"
     operation_id: str = "stars"
     elapsed_before: float = 60.0
-    failed_items: int = 0
+    failed: int = 0
     loops: list[LoopStanding] = field(default_factory=list)
     quotas: list[QuotaLook] = field(default_factory=list)
 
     @property
     def instant(self) -> Instant:
         return Instant(monotonic=self.seconds, utc=BEGAN + timedelta(seconds=self.seconds))
+
+    def failed_items(self) -> int:
+        return self.failed
+
+    def seconds_since_save(self) -> float | None:
+        return None
 
     def standings(self) -> list[LoopStanding]:
         return self.loops
@@ -342,7 +348,7 @@ def test_the_last_words_count_the_waits_of_all_runs() -> None:
 
 
 def test_items_that_failed_are_told_with_the_command_that_names_them() -> None:
-    said = last_words(Run(resumed=False, failed_items=4), is_finished=False)
+    said = last_words(Run(resumed=False, failed=4), is_finished=False)
 
     assert said == "stars: 1,000 of 1,000 in 12 min, 2 runs, 4 failed: resumable show stars"
 
@@ -352,7 +358,7 @@ def test_a_run_that_left_items_says_how_to_go_on() -> None:
 
 
 def test_an_error_of_the_program_needs_no_advice() -> None:
-    said = last_words(Run(resumed=False, failed_items=1), ValueError(), is_finished=False)
+    said = last_words(Run(resumed=False, failed=1), ValueError(), is_finished=False)
 
     assert said == "stars: 1,000 of 1,000 in 12 min, 2 runs, 1 failed"
 

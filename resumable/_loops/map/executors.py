@@ -138,7 +138,11 @@ def _pickler(executor: Any) -> Callable[[Any], Any] | None:
 def check_executor(executor: Any) -> None:
     """Raise TypeError for what is neither an executor nor a factory."""
     if not _is_instance(executor) and not callable(executor):
-        raise TypeError(f"executor must have submit(), or be a factory of what has it, not {executor!r:.80}")
+        workers = executor if type(executor) is int and executor > 0 else 8
+        raise TypeError(
+            f"executor must have submit(), or be a factory of what has it, not {executor!r:.80}: "
+            f"write executor=lambda: ThreadPoolExecutor({workers}), or ProcessPoolExecutor({workers})"
+        )
 
 
 def _is_instance(executor: Any) -> bool:
