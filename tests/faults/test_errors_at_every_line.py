@@ -160,7 +160,65 @@ def in_async_for() -> None:
     asyncio.run(job())
 
 
-JOBS = [loop, by_key, nested, ticks, retried, mapped, threads, tasks, in_async_for]
+def fetch(cursor: int | None) -> tuple[list[int], int | None]:
+    first = cursor or 0
+    items = list(range(first, min(first + 2, ITEMS)))
+    return items, first + 2 if first + 2 < ITEMS else None
+
+
+def paged() -> None:
+    with opened() as cp:
+        to = Written(cp, cp.sink("rows.txt"))
+        for item in cp.pages(fetch):
+            note(to, item)
+            cp.save()
+        to.check()
+
+
+def paged_by_key() -> None:
+    with opened() as cp:
+        to = Written(cp, cp.sink("rows.txt"))
+        for item in cp.pages(fetch, key=int):
+            note(to, item)
+        to.check()
+
+
+def paged_in_async_for() -> None:
+    async def job() -> None:
+        async with opened() as cp:
+            to = Written(cp, await cp.sink("rows.txt"))
+            async for item in cp.pages(fetch):
+                note(to, item)
+                await cp.save()
+            to.check()
+
+    asyncio.run(job())
+
+
+def with_effects() -> None:
+    with opened() as cp:
+        to = Written(cp, cp.sink("rows.txt"))
+        for item in cp.remaining(range(ITEMS)):
+            to.counts["all"] = to.counts["all"] if item else 0
+            note(to, cp.once(item, lambda item=item: item))
+        to.check()
+
+
+JOBS = [
+    paged,
+    paged_by_key,
+    paged_in_async_for,
+    with_effects,
+    loop,
+    by_key,
+    nested,
+    ticks,
+    retried,
+    mapped,
+    threads,
+    tasks,
+    in_async_for,
+]
 
 
 class Lines:
