@@ -31,18 +31,25 @@ class SaveDecision(NamedTuple):
 NOT_DUE = SaveDecision(False)
 
 
+NEVER = -1.0
+
+
 class Plan(NamedTuple):
     """How long a strategy need not be asked: until *items* more are done, or *seconds* have passed.
 
-    ``inf``: this measure never ends the plan. New rate-limit numbers end every plan.
+    ``inf``: this measure never ends the plan. A window of the API's quota that begins anew ends every plan.
+
+    Attributes:
+        quota: The share of the API's quota at which the plan ends, once no more is left; from 1 on, every new number
+            ends it, and with ``NEVER`` none.
     """
 
     items: float
     seconds: float
+    quota: float = 1.0
 
 
 ASK_NOW = Plan(0, 0)
-_UNTIL_NEWS = Plan(inf, inf)
 
 
 class SaveStrategy(ABC):
@@ -100,7 +107,7 @@ class TimeBasedStrategy(SaveStrategy):
 
     def plan(self, context: CheckpointContext) -> Plan:
         left = self.interval_seconds - (context.elapsed_time - context.last_save_time)
-        return Plan(inf, left) if left > 0 else ASK_NOW
+        return Plan(inf, left, NEVER) if left > 0 else ASK_NOW
 
     def at_risk(self, costs: SaveCosts) -> float | None:
         return self.interval_seconds + _late_by(costs)
@@ -149,7 +156,7 @@ class ProgressBasedStrategy(_Counting):
     def plan(self, context: CheckpointContext) -> Plan:
         last = context.last_save_items
         done = context.processed_items - (self._counted(context) if last is None else last)
-        return Plan(self.items_interval - done, inf) if done < self.items_interval else ASK_NOW
+        return Plan(self.items_interval - done, inf, NEVER) if done < self.items_interval else ASK_NOW
 
 
 @dataclass(frozen=True)
@@ -179,7 +186,7 @@ class RateLimitAwareStrategy(SaveStrategy):
         return SaveDecision(True, f"Rate-limit: {remaining}/{total} ({left:.1%} remaining <= {line:.1%} threshold)")
 
     def plan(self, context: CheckpointContext) -> Plan:
-        return ASK_NOW if self.should_save(context)[0] else _UNTIL_NEWS
+        return ASK_NOW if self.should_save(context)[0] else Plan(inf, inf, self.threshold_percentage)
 
 
 def in_this_window(last_save_remaining: int | None, remaining: int | None) -> int | None:
@@ -230,8 +237,9 @@ class CompositeStrategy(_Counting):
         plans = [strategy.plan(asked) for strategy in self.strategies]
         if self.operator == "AND":
             # One operand that is not due delays all: each one's plan holds, so take the longest.
-            return max(plans)
-        return Plan(*map(min, zip(*plans, strict=True)))
+            return max(plans, key=lambda plan: (plan.items, plan.seconds, -plan.quota))
+        items, seconds, quotas = zip(*plans, strict=True)
+        return Plan(min(items), min(seconds), max(quotas))
 
     def at_risk(self, costs: SaveCosts) -> float | None:
         found = [strategy.at_risk(costs) for strategy in self.strategies]
@@ -321,7 +329,7 @@ class AutoStrategy(SaveStrategy):
             return TimeBasedStrategy(self.max_interval_seconds).plan(context)
         # It holds while items take as long as before: with work, M and the interval only grow.
         left = self._seconds_left(costs)
-        return Plan(inf, left) if left > 0 else ASK_NOW
+        return Plan(inf, left, NEVER) if left > 0 else ASK_NOW
 
     def interval_seconds(self, costs: SaveCosts) -> float:
         """The best interval between saves, in seconds of work, before the bound on the overhead is applied."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from resumable._models import CheckpointContext
 from resumable._strategies import (
+    NEVER,
     NOT_DUE,
     CompositeStrategy,
     Plan,
@@ -122,16 +123,16 @@ def test_short_forms_say_the_same(short: SaveStrategy, long: SaveStrategy) -> No
 @pytest.mark.parametrize(
     ("strategy", "plan"),
     [
-        pytest.param(TIME, Plan(inf, 35), id="time"),
-        pytest.param(ITEMS, Plan(6, inf), id="items"),
-        pytest.param(RATE, Plan(inf, inf), id="rate limit: new numbers ask by themselves"),
-        pytest.param(TIME | ITEMS | RATE, Plan(6, 35), id="or: whichever comes first"),
-        pytest.param(TIME & ITEMS, Plan(inf, 35), id="and: one that is not due delays all"),
-        pytest.param(ITEMS & TIME, Plan(inf, 35), id="and, in the other order"),
-        pytest.param(TIME & RATE, Plan(inf, inf), id="and: nothing before the quota drops"),
+        pytest.param(TIME, Plan(inf, 35, NEVER), id="time"),
+        pytest.param(ITEMS, Plan(6, inf, NEVER), id="items"),
+        pytest.param(RATE, Plan(inf, inf, 0.2), id="rate limit: at its line"),
+        pytest.param(TIME | ITEMS | RATE, Plan(6, 35, 0.2), id="or: whichever comes first"),
+        pytest.param(TIME & ITEMS, Plan(inf, 35, NEVER), id="and: one that is not due delays all"),
+        pytest.param(ITEMS & TIME, Plan(inf, 35, NEVER), id="and, in the other order"),
+        pytest.param(TIME & RATE, Plan(inf, inf, 0.2), id="and: nothing before the quota drops"),
         pytest.param(Answers(False), Plan(1, inf), id="a user's own is asked at each tick"),
         pytest.param(Answers(False) | TIME, Plan(1, 35), id="also within an or"),
-        pytest.param(Answers(True) & TIME, Plan(inf, 35), id="but not before its partner in an and"),
+        pytest.param(Answers(True) & TIME, Plan(inf, 35, NEVER), id="but not before its partner in an and"),
     ],
 )
 def test_a_plan_says_when_to_ask_again(strategy: SaveStrategy, plan: Plan) -> None:
@@ -189,7 +190,8 @@ def test_a_plan_is_empty_only_if_the_strategy_or_a_part_of_it_is_due(
     parts = strategy.strategies if isinstance(strategy, CompositeStrategy) else [strategy]
     asked = replace(context, last_save_items=context.last_save_items or 0)
 
-    if min(strategy.plan(asked)) <= 0 and not isinstance(strategy, CompositeStrategy):
+    plan = strategy.plan(asked)
+    if min(plan.items, plan.seconds) <= 0 and not isinstance(strategy, CompositeStrategy):
         assert strategy.should_save(asked)
     if not any(min(part.plan(asked)) <= 0 for part in parts):
         assert min(strategy.plan(asked)) > 0

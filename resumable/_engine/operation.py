@@ -28,7 +28,7 @@ from .._report.reporter import DRAW_SECONDS, Reporter
 from .._runtime import current, observer, signals
 from .._runtime.clock import Alarm, Instant, instant
 from .._runtime.steps import Steps
-from .._strategies import Plan
+from .._strategies import NEVER, Plan
 from . import ending
 from .capture import Parts, Save
 from .limits import Amount, limits_for, stop_at_limit
@@ -162,6 +162,8 @@ class Operation:
         loops = self.parts.loops
         in_loops = loops.done() if loops.views else 0
         self.metadata.processed_items = self.items_before + self._ticker.ticked + in_loops
+        if self.parts.quota.has_news:
+            self.parts.quota.tell(self.session, now=self.clock.utc().timestamp())
 
     def is_owner(self) -> bool:
         """Whether this process opened it; a forked child owns nothing and writes nothing."""
@@ -383,7 +385,7 @@ class Operation:
     # -- the API's quota
 
     def observe(self, response: object, account: str = "") -> None:
-        """Learn from *response* what is left of the quota; the strategy is asked before the next item."""
+        """Learn from *response* what is left of the quota. If that matters, check in before the next item."""
         now = self.clock.utc().timestamp()
         if self.parts.quota.observe(response, self.session, now=now, account=account):
             self.wake()
@@ -407,7 +409,8 @@ class Operation:
         if plan.seconds <= 0:
             if not self._is_postponed:
                 return 1
-            plan = Plan(_FOR_EVER, self._seconds_to_turn())
+            plan = Plan(_FOR_EVER, self._seconds_to_turn(), NEVER)
+        self.parts.quota.line = plan.quota
         seconds = min(plan.seconds, DRAW_SECONDS) if self._watching else plan.seconds
         if (limits := self.parts.limits) is not None:
             session = self.session

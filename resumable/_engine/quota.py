@@ -53,6 +53,8 @@ class Quota:
 
     Attributes:
         is_known: Whether there is any.
+        has_news: Whether something was observed that the session was not told.
+        line: The share at which somebody must act, as the strategy's plan says; from 1 on, every number matters.
         reserve: So many units left are none; -1 while nothing may be waited for.
     """
 
@@ -60,6 +62,8 @@ class Quota:
         self._lock = threading.RLock()  # a signal handler that saves may come in between
         self._known = _meter_from(saved) if saved else None
         self.is_known = self._known is not None
+        self.has_news = False
+        self.line = 1.0
         self.reserve = 0
         self._in_flight = 0
 
@@ -70,17 +74,26 @@ class Quota:
         return self._known
 
     def observe(self, response: object, session: Session, *, now: float, account: str = "") -> bool:
-        """Learn from *response* to a request of *account*; whether it told of a quota. *now* is epoch seconds."""
+        """Learn from *response* to a request of *account*; whether somebody must act. *now* is epoch seconds."""
         with self._lock:
-            overtaken = max(self._in_flight - 1, 0)
-            if not self._meter.observe(response, now=now, account=account, overtaken=overtaken):
+            matters = self._meter.observe(
+                response, now=now, account=account, overtaken=max(self._in_flight - 1, 0), line=self.line
+            )
+            if matters is None:
                 return False
-            self.is_known = True
+            self.is_known = self.has_news = True
+            if matters:
+                # Told within the lock: a thread that is held up here must not tell an older number after a newer one.
+                self.tell(session, now=now)
+        return matters
+
+    def tell(self, session: Session, *, now: float) -> None:
+        """Let the *session* know how much is left."""
+        with self._lock:
+            self.has_news = False
             scarcest = self._meter.scarcest(now)
-            # Told within the lock: a thread that is held up here must not tell an older number after a newer one.
             if scarcest is not None and scarcest.remaining is not None:
                 session.observe(scarcest.remaining, scarcest.limit)
-        return True
 
     @property
     def margin_seconds(self) -> float:

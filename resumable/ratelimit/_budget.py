@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from math import inf
 from typing import Any, NamedTuple
 
 from ._limits import CALM_SECONDS, RateLimit, is_refusal, is_success, pause_after
@@ -59,20 +60,54 @@ class Asked(NamedTuple):
 ANYTHING = Asked()
 
 
-@dataclass(slots=True)
 class Bucket:
     """One quota.
 
     Attributes:
+        left: Units that are left, None if unknown.
+        reset_at: When it is fresh, in epoch seconds; 0.0 if unknown.
         used: Units that were used since the operation began, by anybody.
         tries: Of a refusal: how many came before, without a success between.
         overtaken: Of a refusal: so many successes may come that do not end it.
     """
 
-    told: RateLimit
-    used: int = 1
-    tries: int = 0
-    overtaken: int = 0
+    __slots__ = ("_told", "left", "overtaken", "reset_at", "tries", "used")
+
+    _told: RateLimit
+    left: int | None
+    reset_at: float
+
+    def __init__(self, told: RateLimit, used: int = 1, tries: int = 0, overtaken: int = 0) -> None:
+        self.told = told
+        self.used = used
+        self.tries = tries
+        self.overtaken = overtaken
+
+    @property
+    def told(self) -> RateLimit:
+        """What is known of it."""
+        if self._told.remaining != self.left:
+            self._told = replace(self._told, remaining=self.left)
+        return self._told
+
+    @told.setter
+    def told(self, told: RateLimit) -> None:
+        self._told, self.left, self.reset_at = told, told.remaining, told.reset_at or 0.0
+
+    def is_told_again(self, new: RateLimit, now: float) -> bool:
+        """Whether *new* differs only in how much is left of the window that goes on."""
+        known = self._told
+        is_same = new.reset_at == known.reset_at and new.limit == known.limit and new.remaining is not None
+        return is_same and self.reset_at > now and not is_refusal(known)
+
+    def lower(self, remaining: int, line: float) -> bool:
+        """*remaining* units are left in this window. Whether none are now, or no larger share than *line*."""
+        left = self.left
+        if left is None or remaining >= left:  # an answer that was overtaken gives nothing back
+            return False
+        self.left = remaining
+        self.used += left - remaining
+        return _is_crossed(left, remaining, self._told.limit, line)
 
 
 class Budget:
@@ -84,32 +119,54 @@ class Budget:
     def __init__(self, buckets: Iterable[Bucket] = ()) -> None:
         self._buckets = {key_of(bucket.told): bucket for bucket in buckets}
 
-    def observe(self, limits: Iterable[RateLimit], now: float, *, overtaken: int = 0) -> bool:
-        """Learn the *limits* that one answer told. Returns whether they told anything.
+    def observe(self, limits: Iterable[RateLimit], now: float, *, overtaken: int = 0, line: float = 1.0) -> bool | None:
+        """Learn the *limits* that one answer told.
 
         Answers to requests that were sent together overtake each other. So within one window the lowest
         ``remaining`` stays; an answer of a later window replaces what was known.
 
         Args:
             overtaken: How many other requests are out. Their successes do not end a refusal that came before them.
+            line: From 1 on, every number matters.
+
+        Returns:
+            Whether somebody must act: a window or a refusal began or is over, or a quota fell to nothing, or to the
+            share *line* or below. None if nothing was told.
         """
-        is_news = False
+        matters = None
         for new in limits:
             key = key_of(new)
-            is_news |= not is_success(new) or key in self._buckets
+            bucket = self._buckets.get(key)
             if is_refusal(new):
+                if bucket is None and is_success(new):
+                    continue
                 self._note_refusal(key, new, now, overtaken)
-            elif (bucket := self._buckets.get(key)) is not None:
-                merged = _merge(bucket.told, new, now)
-                bucket.used += _spent(bucket.told, merged, now)
+                matters = True
+            elif bucket is not None:
+                old, merged = bucket.told, _merge(bucket.told, new, now)
+                bucket.used += _spent(old, merged, now)
                 bucket.told = merged
+                matters = matters or _is_turn(old, merged, now, line)
             else:
                 self._add(key, Bucket(new), now)
-        return is_news
+                most = inf if new.remaining is None else new.remaining + 1.0
+                matters = matters or _is_crossed(max(most, new.limit or 0), new.remaining, new.limit, line)
+        return matters
+
+    def bucket(self, key: Key) -> Bucket | None:
+        """The quota with that *key*, if an answer has told of it."""
+        return self._buckets.get(key)
+
+    def is_refused(self, now: float) -> bool:
+        """Whether any refusal is noted that a success may end."""
+        return any(
+            is_refusal(bucket.told) and now < bucket.reset_at + CALM_SECONDS for bucket in self._buckets.values()
+        )
 
     def _add(self, key: Key, bucket: Bucket, now: float) -> None:
         if len(self._buckets) >= _MOST_BUCKETS:  # a server that invents names must not fill the memory
-            del self._buckets[max(self._buckets, key=lambda known: _fraction(self._buckets[known].told, now))]
+            fullest = max(self._buckets, key=lambda known: _fraction(self._buckets[known].told, now))
+            self._buckets.pop(fullest).reset_at = 0.0  # who still holds it sees that it is over
         self._buckets[key] = bucket
 
     def _note_refusal(self, key: Key, new: RateLimit, now: float, overtaken: int) -> None:
@@ -206,6 +263,26 @@ class Budget:
         """The budget whose :meth:`to_dict` gave *document*. Entries that cannot be read are left out."""
         entries = (document or {}).get("buckets")
         return cls(filter(None, map(_bucket_from, entries if isinstance(entries, list) else [])))
+
+
+def _is_turn(old: RateLimit, merged: RateLimit, now: float, line: float) -> bool:
+    """Whether a window began anew, or a line was crossed."""
+    if merged == old or merged.remaining is None:
+        return False
+    if old.remaining is None or not _is_live(old, now) or merged.remaining > old.remaining:
+        return True
+    if merged.remaining == 0 and not is_same_window(old.reset_at, merged.reset_at):
+        return True
+    return _is_crossed(old.remaining, merged.remaining, merged.limit, line)
+
+
+def _is_crossed(before: float, left: int | None, limit: int | None, line: float) -> bool:
+    """Whether *left* is nothing, or no larger share than *line*, and *before* was more."""
+    if left is None or left >= before:
+        return False
+    if left <= 0:
+        return True
+    return limit is not None and limit > 0 and left / limit <= line and (line >= 1 or before / limit > line)
 
 
 def _first_ready(accounts: Iterable[RateLimit | None]) -> RateLimit | None:

@@ -30,7 +30,7 @@ _PREFIXES = ("x-ratelimit", "ratelimit", "x-rate-limit")
 _OTHER_FIELDS = frozenset(
     {"date", "retry-after", "retry-after-ms", "x-shopify-shop-api-call-limit", "mediawiki-api-error"}
 )
-_SUFFIXED = re.compile(r"x-ratelimit-(?P<number>limit|remaining|reset)-(?!after$)(?P<resource>[a-z0-9_.-]{1,64})")
+SUFFIXED = re.compile(r"x-ratelimit-(?P<number>limit|remaining|reset)-(?!after$)(?P<resource>[a-z0-9_.-]{1,64})")
 _ANTHROPIC = re.compile(r"anthropic-ratelimit-(?P<resource>[a-z0-9_-]{1,64})-(?P<number>limit|remaining|reset)")
 _INFIXED = re.compile(r"x-ratelimit-(?P<resource>[a-z0-9_.-]{1,64})-(?P<number>limit|remaining|reset)")
 _WINDOW = re.compile(r";[ \t]*w=([0-9]{1,8})")
@@ -85,6 +85,11 @@ def named_resource(limits: list[RateLimit]) -> str:
     return limits[0].resource if len(limits) == 1 else ""
 
 
+def is_wanted(name: str) -> bool:
+    """Whether the header *name*, in lower case, may tell of limits."""
+    return name in _OTHER_FIELDS or "ratelimit" in name or "rate-limit" in name
+
+
 def wanted(headers: Mapping[str, str]) -> dict[str, str]:
     """The *headers* that may tell of limits, in lower case. Values of one name are joined by a comma."""
     fields: dict[str, str] = {}
@@ -93,7 +98,7 @@ def wanted(headers: Mapping[str, str]) -> dict[str, str]:
     except Exception:  # not a mapping after all
         return fields
     for name, value in pairs:
-        if name in _OTHER_FIELDS or "ratelimit" in name or "rate-limit" in name:
+        if is_wanted(name):
             known, text = fields.get(name), read_text(value)
             fields[name] = f"{known}, {text}" if known else text
     return fields
@@ -132,7 +137,7 @@ def _suffixed(reading: _Reading) -> Iterator[RateLimit]:
     """One header for each quota and number: OpenAI, Groq, Azure, Kong; Anthropic and Linear with the name first."""
     quotas: dict[str, dict[str, str]] = {}
     for name, value in reading.fields.items():
-        if match := _SUFFIXED.fullmatch(name) or _ANTHROPIC.fullmatch(name) or _INFIXED.fullmatch(name):
+        if match := SUFFIXED.fullmatch(name) or _ANTHROPIC.fullmatch(name) or _INFIXED.fullmatch(name):
             quotas.setdefault(match["resource"], {})[match["number"]] = value
     for resource, quota in quotas.items():
         yield reading.limit_of(resource, quota)

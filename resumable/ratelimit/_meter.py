@@ -8,10 +8,12 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ._budget import ANYTHING, Asked, Budget, Key, is_same_window, key_of
+from ._known import KnownHost, Parts, parts_of
 from ._limits import RateLimit, is_refusal
 from ._response import host_of, read_response
 
 Answer = Literal["wait", "raise"] | None
+_MOST_HOSTS = 256
 _LONGEST_ACCOUNT = 24
 """What is longer may be the token itself: it is neither stored nor shown."""
 
@@ -29,25 +31,54 @@ class Meter:
     def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
         self.longest = 0.0
         self._budget = Budget.from_dict(saved)
+        self._is_refused = True  # until that was looked up
+        self._hosts: dict[tuple[Any, str], KnownHost] = {}
         self._names: dict[str, str] = {}
         self._answers: dict[Key, tuple[float, Answer]] = {}
         spared = (saved or {}).get("spared")
         self._spared = frozenset(filter(_is_text, spared if isinstance(spared, list) else ()))
 
-    def observe(self, response: object, *, now: float, account: str = "", overtaken: int = 0) -> bool:
-        """Learn from *response*; whether it told of a quota or a refusal.
+    def observe(
+        self, response: object, *, now: float, account: str = "", overtaken: int = 0, line: float = 1.0
+    ) -> bool | None:
+        """Learn from *response*. What is returned, and *overtaken* and *line*, are those of :meth:`Budget.observe`.
 
         Args:
             account: Whose token asked; "" if that is not known.
-            overtaken: How many other requests are out.
         """
+        if type(response) is RateLimit:
+            limit = replace(response, account=self._named(account)) if account else response
+            bucket = self._budget.bucket(key_of(limit))
+            if bucket is not None and limit.remaining is not None and bucket.is_told_again(limit, now):
+                return bucket.lower(limit.remaining, line)
+            return self._observe([limit], now, overtaken, line)
+        parts = parts_of(response)
+        known = None if parts is None or self._is_refused else self._hosts.get((parts.place, account))
+        if parts is not None and known is not None:
+            matters = known.quick(parts, now, line)
+            if matters is not None:
+                return matters
         told = read_response(response).tells(now)
         if account and told:
             name = self._named(account)
             told = [replace(limit, account=name) for limit in told]
-        is_news = self._budget.observe(told, now, overtaken=overtaken)
+        matters = self._observe(told, now, overtaken, line)
+        if parts is not None and parts.status < 400:
+            self._learn(parts, account, told)
+        return matters
+
+    def _observe(self, told: list[RateLimit], now: float, overtaken: int, line: float) -> bool | None:
+        matters = self._budget.observe(told, now, overtaken=overtaken, line=line)
         self.longest = max(self.longest, *((limit.reset_at or now) - now for limit in told), 0.0)
-        return is_news
+        self._is_refused = self._budget.is_refused(now)
+        return matters
+
+    def _learn(self, parts: Parts, account: str, told: Iterable[RateLimit]) -> None:
+        if len(self._hosts) >= _MOST_HOSTS:
+            self._hosts.clear()
+        known = self._hosts.setdefault((parts.place, account), KnownHost())
+        buckets = ((limit.resource, self._budget.bucket(key_of(limit))) for limit in told if not is_refusal(limit))
+        known.learn(parts, {resource: bucket for resource, bucket in buckets if bucket is not None})
 
     def _named(self, account: str) -> str:
         """What *account* is called in what is stored and shown."""

@@ -25,8 +25,8 @@ _MOST_HEADERS = 200
 _LONGEST_MESSAGE = 500
 _LONGEST_ERROR_BODY = 100_000
 _LONGEST_GRAPHQL_BODY = 5_000_000
-_GRAPHQL_MARKS = (b"rateLimit", b"throttleStatus", b"RATE_LIMIT", b"THROTTLED")
-"""One of them stands in each long body of a good status that tells of a quota or a refusal; in a short one, or this:"""
+_GRAPHQL_MARKS = (b"rateLimit", b"throttleStatus")
+"""One of them stands in each body that tells of a quota; in one of a refusal with a good status stands:"""
 _ERROR_MARK = b'"error'
 _BODY_NAMES = ("data", "errors", "error", "parameters")
 _LET_PASS = frozenset({404, 410})
@@ -119,9 +119,12 @@ def seen_in(status: int, headers: Mapping[str, Any], host: str, body: bytes) -> 
 
 def may_tell(body: bytes) -> bool:
     """Whether the *body* of an answer with a good status may tell of a quota or a refusal."""
-    if len(body) <= _LONGEST_ERROR_BODY and _ERROR_MARK in body:
-        return True
-    return len(body) <= _LONGEST_GRAPHQL_BODY and any(mark in body for mark in _GRAPHQL_MARKS)
+    return may_refuse(body) or (len(body) <= _LONGEST_GRAPHQL_BODY and any(mark in body for mark in _GRAPHQL_MARKS))
+
+
+def may_refuse(body: bytes) -> bool:
+    """Whether the *body* of an answer with a good status may be that of a refusal: those are short."""
+    return len(body) <= _LONGEST_ERROR_BODY and _ERROR_MARK in body
 
 
 def _candidates(source: object) -> Iterator[object]:
