@@ -12,7 +12,7 @@ import multidict
 import pytest
 import requests
 import yarl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resumable.ratelimit import RateLimit
@@ -109,6 +109,7 @@ answers = st.tuples(
 
 
 @by_client
+@settings(deadline=None)
 @given(sequence=st.lists(answers, max_size=12), line=st.sampled_from([-1.0, 0.2, 1.0]))
 def test_it_learns_what_reading_with_care_would(make: Any, sequence: list[Any], line: float) -> None:
     meter, budget, now = Meter(), Budget(), NOW
