@@ -94,7 +94,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         """
         from .._loops.remaining import remaining_async
 
-        options: Any = {"key": key, "fingerprint": fingerprint}
+        items, options = self._to_do(items), cast("Any", {"key": key, "fingerprint": fingerprint})
         return self._begin(name, lambda name, saved: remaining_async(items, self, name=name, saved=saved, **options))
 
     @explained
@@ -114,6 +114,8 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         """
         from .._loops.pages import pages_async
 
+        if self._operation.is_done:
+            return self.remaining(())
         options: Any = {"start": start, "key": key, "items": items, "changed": changed}
         return self._begin(name, lambda name, saved: pages_async(fetch, self, name=name, saved=saved, **options))
 

@@ -96,6 +96,11 @@ class BaseCheckpoint(Generic[S]):
         return self._operation.resumed
 
     @property
+    def is_done(self) -> bool:
+        """Whether an earlier run has finished the operation, and ``when_done="skip"`` keeps it done."""
+        return self._operation.is_done
+
+    @property
     def metadata(self) -> CheckpointMetadata:
         """What is known of the operation besides its state. Fields may be set; ``extra`` is kept."""
         self._operation.sync()
@@ -277,6 +282,22 @@ class BaseCheckpoint(Generic[S]):
         asked = self._operation.parts.quota.asked(host, account, resource, accounts, is_said=bool(host))
         return self._operation.wait_for(asked)
 
+    def keep_result(self, result: object) -> None:
+        """For decorated functions: *result* is what the call returned."""
+        from .._engine.ending import keep_result
+
+        keep_result(self._operation, result)
+
+    def kept_result(self) -> Any:
+        """For decorated functions: what the call returned that has finished the operation.
+
+        Raises:
+            ResumableError: It was not kept.
+        """
+        from .._engine.ending import kept_result
+
+        return kept_result(self._operation)
+
     # -- for loops, maps and retries
 
     def has_quota(self, in_flight: int | None, more: int = 1) -> bool:
@@ -330,6 +351,10 @@ class BaseCheckpoint(Generic[S]):
         """For retries: a ``before`` hook, after which loops go on where the attempt before left them."""
         return self._operation.parts.loops.continuing()
 
+    def _to_do(self, items: Any) -> Any:
+        """*items*; none if the operation stays done."""
+        return () if self._operation.is_done else items
+
     def _begin(self, name: str | None, make: Callable[[str, Any], L]) -> L:
         loop = self._operation.parts.loops.begin(name, make)
         self._note_total()
@@ -338,6 +363,7 @@ class BaseCheckpoint(Generic[S]):
     def _begin_map(self, items: Any, name: str | None, **options: Any) -> MapLoop[Any]:
         from .._loops.map.map_loop import map_loop
 
+        items = self._to_do(items)
         options |= {"owner": self, "failed": self._operation.parts.failed, "is_async": self.is_async}
         return self._begin(name, lambda name, saved: map_loop(items, name=name, saved=saved, **options))
 

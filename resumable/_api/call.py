@@ -111,6 +111,8 @@ class ResumableFunction:
     def _run(self, block: checkpointed[Any], call: _Call) -> Any:
         with contextlib.ExitStack() as stack:
             checkpoint = stack.enter_context(block)
+            if checkpoint.is_done:
+                return checkpoint.kept_result()
             result = call.start(checkpoint)
             if inspect.isawaitable(result):
                 # An async def behind a plain decorator: its body has not run yet.
@@ -119,6 +121,8 @@ class ResumableFunction:
 
     async def _run_async(self, block: checkpointed[Any], call: _Call) -> Any:
         async with block as checkpoint:
+            if checkpoint.is_done:
+                return checkpoint.kept_result()
             started = call.start(checkpoint)
             return call.ended(checkpoint, await started if inspect.isawaitable(started) else started)
 
@@ -200,6 +204,7 @@ class _Call:
         if self.has_given_up:
             _log.warning("%s: the retries gave up; the checkpoint is kept", checkpoint.operation_id)
             checkpoint.keep("retries exhausted")
+        checkpoint.keep_result(result)
         return result
 
     def _target(self, checkpoint: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:

@@ -124,6 +124,7 @@ class Checkpoint(BaseCheckpoint[S]):
         """
         from .._loops.remaining import remaining
 
+        items = self._to_do(items)
         return self._begin(
             name, lambda name, saved: remaining(items, self, name=name, key=key, saved=saved, fingerprint=fingerprint)
         )
@@ -168,6 +169,8 @@ class Checkpoint(BaseCheckpoint[S]):
         """
         from .._loops.pages import pages
 
+        if self._operation.is_done:
+            return self.remaining(())
         options: Any = {"start": start, "key": key, "items": items, "changed": changed}
         return self._begin(name, lambda name, saved: pages(fetch, self, name=name, saved=saved, **options))
 

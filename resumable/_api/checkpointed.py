@@ -66,6 +66,9 @@ class checkpointed(
         budget: What all runs together may spend, such as ``{"usd": 5}``. See :meth:`Checkpoint.spend`.
         on_save_error: ``"warn"``: a save between items that the store refuses, as a full disk does, is told in the log,
             and the loop goes on; each save that is due tries again. The last save's error is raised all the same.
+        when_done: ``"restart"``: an operation that has finished is done anew when it runs again. ``"skip"``: it stays
+            done, until it is removed or run with ``resume=False``: a block keeps its state, its loops give nothing out,
+            and :attr:`Checkpoint.is_done` is True; a decorated function keeps only its result, and returns it.
 
     Raises:
         TypeError, ValueError: An option is not what it should be.
@@ -95,6 +98,7 @@ class checkpointed(
         max_runtime: MaxRuntime | None = None,
         budget: Mapping[str, Amount] | None = None,
         on_save_error: Literal["raise", "warn"] = "raise",
+        when_done: Literal["restart", "skip"] = "restart",
     ) -> None:
         check_operation_id(operation_id)
         from .._engine.options import Options
@@ -124,6 +128,7 @@ class checkpointed(
             max_runtime=max_runtime,
             budget=budget,
             on_save_error=on_save_error,
+            when_done=when_done,
             clock=manager.clock if manager is not None else system_clock,
         )
         self._open: list[Any] = []

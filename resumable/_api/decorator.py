@@ -97,6 +97,7 @@ def resumable(
     max_runtime: MaxRuntime | None = ...,
     budget: Mapping[str, Amount] | None = ...,
     on_save_error: Literal["raise", "warn"] = ...,
+    when_done: Literal["restart", "skip"] = ...,
 ) -> ResumableDecorator: ...
 @explained
 def resumable(
@@ -120,6 +121,7 @@ def resumable(
     max_runtime: MaxRuntime | None = None,
     budget: Mapping[str, Amount] | None = None,
     on_save_error: Literal["raise", "warn"] = "raise",
+    when_done: Literal["restart", "skip"] = "restart",
 ) -> Any:
     """Make each call of a function an operation that is resumed if it was interrupted.
 
@@ -168,6 +170,7 @@ def resumable(
             "max_runtime": max_runtime,
             "budget": budget,
             "on_save_error": on_save_error,
+            "when_done": when_done,
         },
     )
     if function is not None:

@@ -8,19 +8,17 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from .._durable import Durable, Sinks, make
-from .._durable.claim import Owner
 from .._durable.sink import Mode, Sink
-from .._durable.sink_file import Existing, text_of
+from .._durable.sink_file import Existing
 from .._errors import CheckpointCorruptError, StateEncodeError
 from .._format import journal, typed
 from .._format.restore import Restored
-from .._format.sections import Run, Sections
+from .._format.sections import Finished, Run, Sections
 from .._json import Checker, check, encode, step, warn_once_per_path
 from .._loops.map.map_loop import Failed
 from .._loops.registry import LoopRegistry, opening
@@ -28,9 +26,8 @@ from .._models import CheckpointMetadata, as_stored, check_metadata
 from .._runtime.clock import Instant
 from .._runtime.interpreter import HOST
 from .._text import hidden_in_line, resume_command
-from ..stores.defaults import directory_to_name
 from .limits import limits_for
-from .moment import CapturedLoops, Cut
+from .moment import NO_LOOPS, CapturedLoops, Cut
 from .options import Options, Ticker
 from .quota import Quota
 from .session import Before, Decision, Session
@@ -117,6 +114,7 @@ class Parts:
         is_proven: Whether a state with an item of this run in it was looked at wholly.
         known_effects: Its effects, once there is one.
         pace: Gives what the reporter learned of the pace; None if nobody watches.
+        finished: That, and when, the operation has finished; None if it has not.
     """
 
     def __init__(
@@ -130,6 +128,7 @@ class Parts:
     ) -> None:
         data = restored.data if restored is not None else None
         saved = self.saved = restored.sections if restored is not None else Sections()
+        self._is_marker = False
         if saved.arguments:
             options.check_arguments(saved.arguments)
         self._options, self._damaged = options, damaged
@@ -138,6 +137,9 @@ class Parts:
         self.metadata = data.metadata if data is not None else CheckpointMetadata()
         self.created_at = data.created_at if data is not None else at.utc
         self.cut = Cut(ticker, has_ticked=self.metadata.processed_items > 0 and not saved.loops)
+        if (finished := saved.finished) is not None:
+            saved.loops = {}  # all of them had come to their end, and give nothing out
+        self.finished = finished
         self.collections: dict[str, Durable] = {}
         self.is_proven = False
         self.state: Any = self._restored_state(options, data.state if data is not None else None)
@@ -182,7 +184,7 @@ class Parts:
 
     @cached_property
     def sinks(self) -> Sinks:
-        return Sinks(_owner_of(self._options), self.saved.sinks)
+        return Sinks(self._options.owner(), self.saved.sinks)
 
     @cached_property
     def effects(self) -> Effects:
@@ -285,12 +287,12 @@ class Parts:
         Raises:
             StateEncodeError: JSON cannot hold the state, or the metadata could not be read back.
         """
-        loops = self.cut.settle(self.loops)
+        loops = NO_LOOPS if self._is_marker else self.cut.settle(self.loops)
         values = checked_values(self.metadata, self.metadata.save_count + in_flight + 1, decision.reason)
         wholly = is_last or not self.is_proven
         # Copies, for other threads may add to it meanwhile.
         is_dict = type(self.state) is dict and self._typed is None
-        state = self.state.copy() if is_dict else self._plain_state(wholly=wholly)
+        state = {} if self._is_marker else self.state.copy() if is_dict else self._plain_state(wholly=wholly)
         parts, collections = encode_state(state, self._checker, wholly=wholly)
         self.is_proven = self.is_proven or self.has_done
         if is_last:
@@ -308,10 +310,19 @@ class Parts:
             collections=collections,
             sections=self._encoded_sections(decision, session),
             loops=loops,
-            effects=None if self.known_effects is None else self.known_effects.capture(),
-            first=self.sinks.syncs() if self.sinks.opened else (),
+            effects=None if self.known_effects is None or self._is_marker else self.known_effects.capture(),
+            first=self.sinks.syncs() if self.sinks.opened and not self._is_marker else (),
             is_last=is_last,
         )
+
+    def mark_finished(self, finished: Finished | None, *, is_marker: bool) -> None:
+        """Save from now on that the operation has finished; None: that it goes on after all.
+
+        Args:
+            is_marker: Whether nothing else of it is saved: no state, no loops, no outputs.
+        """
+        self.finished, self._is_marker = finished, is_marker
+        self._sections = {}
 
     @property
     def has_done(self) -> bool:
@@ -332,8 +343,9 @@ class Parts:
         at_risk = session.strategy.at_risk(saved.costs)
         saved.history[-1].at_risk = at_risk and round(at_risk, 3)
         has_more = self.loops.views or self.sinks.opened or self.quota.is_known or self.limits or self.pace
-        if not self._sections or has_more:
-            saved.sinks = self.sinks.to_dict(settled=True)
+        if not self._sections or has_more or self.finished is not None:
+            saved.finished = self.finished
+            saved.sinks = {} if self._is_marker else self.sinks.to_dict(settled=True)
             if self.quota.is_known:
                 saved.budget = self.quota.to_dict()
             if self.failed or saved.failed is not None:
@@ -350,15 +362,6 @@ class Parts:
             "elapsed": _to_json(saved.elapsed),
             "costs": _to_json(saved.costs),
         }
-
-
-def _owner_of(options: Options) -> Owner:
-    location = options.store.describe(options.operation_id)
-    operation_id = text_of(options.operation_id)
-    if str(location).startswith("memory:"):
-        return Owner(operation_id)
-    file = os.fsencode(location) if isinstance(location, Path) else b""
-    return Owner(operation_id, text_of(str(location)), file, text_of(directory_to_name(location)))
 
 
 def checked_values(metadata: CheckpointMetadata, save_count: int, reason: str) -> dict[str, Any]:

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .._errors import InputChangedError, RateLimitExhausted, RunAgain, StateEncodeError, UnknownOutcomeError
+import msgspec
+
+from .._errors import (
+    CheckpointBusyError,
+    CheckpointCorruptError,
+    InputChangedError,
+    RateLimitExhausted,
+    ResumableError,
+    RunAgain,
+    StaleCheckpointError,
+    StateEncodeError,
+    StoreError,
+    UnknownOutcomeError,
+)
+from .._format.sections import Finished
+from .._json import check
 from .._runtime import signals
 from .._runtime.interpreter import end_traceback_at_user
 from .._runtime.steps import Steps
@@ -16,6 +31,8 @@ if TYPE_CHECKING:
     from .writer import Writer
 
 _log = logging.getLogger("resumable")
+_LONG_SECONDS = 1.0
+"""A block that took longer has done work that was worth saving."""
 _SAY_HOW_TO_GO_ON = (InputChangedError, RateLimitExhausted, RunAgain, StateEncodeError, UnknownOutcomeError)
 """Running again at once would raise these again; their text says what to do first."""
 
@@ -26,6 +43,8 @@ def finish(operation: Operation) -> Steps[bool]:
     Raises:
         StateEncodeError, StoreError: What is kept cannot be saved, or the checkpoint not be removed.
     """
+    if _stays_done(operation):
+        return True
     reason = _reason_to_keep(operation)
     operation.parts.cut.end(is_final=reason is None)
     if reason is not None:
@@ -33,13 +52,69 @@ def finish(operation: Operation) -> Steps[bool]:
         return False
     for each in operation.observers:
         each.finalizing(operation)
-    if operation.options.auto_cleanup:
+    if operation.options.when_done == "skip":
+        yield from _leave_marker(operation)
+    elif operation.options.auto_cleanup:
         yield from operation.parts.sinks.syncs()
         yield from operation.writer.delete()
         operation.parts.sinks.have_ended = True
     else:
         yield from operation.save("Finished", is_last=True)
     return True
+
+
+def _stays_done(operation: Operation) -> bool:
+    """Whether an earlier run has finished the operation, and this one has done nothing."""
+    return operation.is_done and not operation.is_reopened and not operation.parts.has_done
+
+
+def keep_result(operation: Operation, result: object) -> None:
+    """The decorated function returned *result*: the next run gets it, if the operation stays done."""
+    if operation.options.when_done != "skip":
+        return
+    try:
+        check(result, "$.result", _log.warning)
+        operation.result = Finished(result=result)
+    except StateEncodeError as error:
+        operation.result = Finished(type=type(result).__name__)
+        _log.warning(
+            "%s: what it returned cannot be kept, so that it cannot be called again before it is removed: %s",
+            operation.operation_id,
+            error.reason,
+        )
+
+
+def kept_result(operation: Operation) -> Any:
+    """What the decorated function returned that has finished the operation.
+
+    Raises:
+        ResumableError: It was not kept.
+    """
+    finished = operation.parts.finished
+    assert finished is not None
+    if finished.result is not msgspec.UNSET:
+        return finished.result
+    what = f"what it returned, a {finished.type}, cannot be held by JSON" if finished.type else "no call has done so"
+    raise ResumableError(
+        f"{operation.operation_id!r} has finished already, but its result was not kept: {what}. Nothing was done.\n"
+        f"  do it again:  {command_for('rm', operation.operation_id, operation.directory)}, or resume=False\n"
+        "  from then on:  return what JSON can hold, or None"
+    )
+
+
+def _leave_marker(operation: Operation) -> Steps[None]:
+    """Save that the operation has finished: of a function only its result, of a block what its code looks at, too."""
+    finished, is_call = operation.result or Finished(), operation.result is not None
+    finished.at = operation.instant.utc.isoformat(timespec="seconds")
+    is_marker = is_call and operation.options.auto_cleanup
+    if is_marker:
+        yield from operation.parts.sinks.syncs()
+    operation.parts.mark_finished(finished, is_marker=is_marker)
+    if is_marker:  # twice: the copy before it, which may be large, is kept as well
+        operation.writer.write_all_next()
+        yield from operation.save("Finished")
+        operation.writer.write_all_next()
+    yield from operation.save("Finished", is_last=True)
 
 
 def _reason_to_keep(operation: Operation) -> str | None:
@@ -71,6 +146,8 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
         total = operation.metadata.total_items
         of = f" of {total:,}" if total else ""
         _log.warning("%s %s%s items are done", error, f"{operation.processed_items:,}", of)
+    if _stays_done(operation):
+        return True
     if isinstance(error, KeyboardInterrupt):
         end_traceback_at_user(error)
     try:
@@ -99,7 +176,21 @@ def _how_to_go_on(operation: Operation) -> str:
     )
 
 
-def missing_state(operation: Operation, ticked: int) -> str:
+def say_what_is_lost(operation: Operation, *, at_end: bool = False) -> None:
+    """Say once that the program's results do not get into the checkpoint."""
+    ticked, parts = operation.ticker.ticked, operation.parts
+    advice = "" if operation.is_advised or operation.has_read_count else _missing_state(operation, ticked)
+    seconds = (
+        0.0 if operation.session.saves or operation.is_done else operation.clock.now() - operation.instant.monotonic
+    )
+    if not advice and at_end and seconds > _LONG_SECONDS and not ticked and not parts.is_used:
+        advice = "nothing was ticked, so nothing was saved; loop over cp.remaining(items), or call cp.tick()"
+    if advice:
+        operation.is_advised = True
+        _log.warning("%s: %s", operation.operation_id, advice)
+
+
+def _missing_state(operation: Operation, ticked: int) -> str:
     """Why what was *ticked* is not in the state, where it should be; "" if it is, or need not be."""
     parts = operation.parts
     if not ticked or parts.state or operation.options.state_type is not None or parts.is_used:
@@ -109,6 +200,22 @@ def missing_state(operation: Operation, ticked: int) -> str:
         'done = cp.state.setdefault("done", []), and not cp.state.get("done", []) or cp.state or {...}; or loop '
         "over cp.remaining(items)"
     )
+
+
+def outlives(operation: Operation, error: StoreError) -> bool:
+    """Whether the loop goes on though a save failed. It is told once, until a save stands again."""
+    is_final = isinstance(error, CheckpointBusyError | CheckpointCorruptError | StaleCheckpointError)
+    if is_final or operation.options.on_save_error == "raise":
+        return False
+    if not operation.has_warned:
+        operation.has_warned = True
+        _log.warning(
+            "%s: cannot be saved: %s. The loop goes on, and tries again at each save that is due; a kill now loses "
+            "what was done since the last one",
+            operation.operation_id,
+            error,
+        )
+    return True
 
 
 def name_directory(error: BaseException, writer: Writer) -> None:

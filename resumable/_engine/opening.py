@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from .._format.sections import Finished
 from .._runtime import observer
 from .._runtime.clock import Instant
 from .._runtime.steps import Steps
@@ -42,6 +43,14 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
             restored = yield lambda: writer.load(now=at.utc)
             if restored is None:
                 yield lambda: _say_what_remains(writer, at)
+            elif restored.sections.finished is not None and options.when_done == "restart":
+                _log.info("%s: finished at %s; starts over", options.operation_id, restored.sections.finished.at)
+                writer.write_all_next()
+                restored = None
+            elif options.when_done == "skip" and restored.data.metadata.last_save_reason == "Finished":
+                restored.sections.finished = restored.sections.finished or Finished(
+                    restored.data.last_updated.isoformat()
+                )
         return Operation(options, writer, restored, observers, wake, ticker, at)
     except BaseException as error:
         name_directory(error, writer)

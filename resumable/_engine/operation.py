@@ -16,13 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from .._durable.sink import Mode, Sink
 from .._durable.sink_file import Existing
-from .._errors import (
-    CheckpointBusyError,
-    CheckpointCorruptError,
-    StaleCheckpointError,
-    StoreError,
-)
+from .._errors import CheckpointCorruptError, StoreError
 from .._format.restore import Restored
+from .._format.sections import Finished
 from .._loops.standing import standings
 from .._report.reporter import DRAW_SECONDS, Reporter
 from .._runtime import current, observer, signals
@@ -46,8 +42,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("resumable")
 _FOR_EVER, _MOST_ITEMS = float("inf"), 1 << 30
-_LONG_SECONDS = 1.0
-"""A block that took longer has done work that was worth saving."""
 
 
 class Operation:
@@ -56,6 +50,12 @@ class Operation:
     Attributes:
         resumed: Whether an earlier run's checkpoint was restored.
         instant: When it was looked at last.
+        ticker: Counts the items that are ticked by hand in this run.
+        has_warned: Whether the program was told that saves fail, and that it goes on without.
+        is_advised: Whether the program was told already that its results do not get into the checkpoint.
+        result: What the decorated function returned, for the next run; None if there is none.
+        is_done: Whether an earlier run has finished the operation, and it is to be skipped.
+        is_reopened: Whether this run has saved all the same, as it ticked.
         stopped_by: What has stopped a loop in a thread: the block must not take the work for done.
         observers: Those that are told what happens; a reporter is the last.
         owner_pid: The process that opened it; no other one may write.
@@ -100,11 +100,13 @@ class Operation:
         if self.reporter.is_watched:
             parts.pace = self.reporter.to_dict
         self.keep_reason: str | None = None
+        self.result: Finished | None = None
+        self.is_done, self.is_reopened = parts.finished is not None, False
         self.is_finalized = self.is_within = False
         self.observers = (*observers, self.reporter)
         self._watching = tuple(each for each in self.observers if not each.is_quiet)
         self.wake = wake
-        self._ticker = ticker
+        self.ticker = ticker
         self._alarm: Alarm | None = None
         self._stack = contextlib.ExitStack()
         self._stack.callback(writer.release)
@@ -112,15 +114,19 @@ class Operation:
         self.owner_pid = os.getpid()
         self._asked: str | None = None
         self.acted_on: int | None = None
-        self._has_warned = False
         self.stopped_by: BaseException | None = None
         self.graces: Graces | None = None
-        self.is_asked_to_stop = self.is_listening = self.has_read_count = False
-        self._is_advised = self._is_probed = self._is_postponed = self.is_ending = self._is_closed = False
+        self.is_asked_to_stop = self.is_listening = self.has_read_count = self.has_warned = False
+        self.is_advised = self._is_probed = self._is_postponed = self.is_ending = self._is_closed = False
         writer.adopt(parts.collections, parts.cut)
         writer.on_stored, writer.on_failed = self._note_stored, self._note_failed
 
     # -- what is known of it
+
+    @property
+    def done_at(self) -> str | None:
+        """When an earlier run has finished the operation, if it stays done."""
+        return self.parts.finished.at if self.is_done and self.parts.finished is not None else None
 
     @property
     def processed_items(self) -> int:
@@ -161,7 +167,7 @@ class Operation:
         """Bring the metadata up to date."""
         loops = self.parts.loops
         in_loops = loops.done() if loops.views else 0
-        self.metadata.processed_items = self.items_before + self._ticker.ticked + in_loops
+        self.metadata.processed_items = self.items_before + self.ticker.ticked + in_loops
         if self.parts.quota.has_news:
             self.parts.quota.tell(self.session, now=self.clock.utc().timestamp())
 
@@ -201,7 +207,7 @@ class Operation:
             signals.open_here.add(self)
             token = current.CHECKPOINT.set(checkpoint)
             self._stack.callback(current.reset_current, token)
-            self.is_listening = signals.listen(self.wake, self.options.stop_signals, is_async=self._ticker.is_async)
+            self.is_listening = signals.listen(self.wake, self.options.stop_signals, is_async=self.ticker.is_async)
             if self.is_listening:
                 self._stack.callback(signals.unlisten, self.wake)
             elif threading.current_thread() is not threading.main_thread():
@@ -245,7 +251,7 @@ class Operation:
             if decision is not None:
                 self._is_postponed = not (yield from self._save(decision, wait=False))
         except StoreError as error:
-            if not self.outlives(error):
+            if not ending.outlives(self, error):
                 raise
             self.session.put_off(decision or self.session.demand("", now=at.monotonic))
         if decision is None and not self.parts.is_proven and (self.parts.has_done or not self._is_probed):
@@ -322,6 +328,10 @@ class Operation:
 
     def _capture(self, decision: Decision, *, is_last: bool = False) -> Save:
         self.sync()
+        if self.is_done and not self.is_reopened and decision.reason:
+            self.is_reopened = True
+            self.parts.mark_finished(None, is_marker=False)
+            self.writer.write_all_next()
         in_flight = len(self.writer.in_flight.saves)
         return self.parts.capture(decision, self.session, at=self.instant.utc, in_flight=in_flight, is_last=is_last)
 
@@ -335,38 +345,13 @@ class Operation:
     def _note_stored(self, save: Save) -> None:
         metadata = self.metadata
         metadata.save_count, metadata.last_save_reason = save.values["save_count"], save.decision.reason
-        self._has_warned = False
+        self.has_warned = False
         self.session.stored(save.decision, save.seconds, was_sent=save.before is not None)
         _log.debug("%s: saved (%s)", self.operation_id, save.decision.reason)
         if self.session.saves == 2:
-            self._say_what_is_lost()
+            ending.say_what_is_lost(self)
         for each in self._watching:
             each.saved(self, save.decision.reason, save.seconds)
-
-    def _say_what_is_lost(self, *, at_end: bool = False) -> None:
-        """Say once that the program's results do not get into the checkpoint."""
-        advice = "" if self._is_advised or self.has_read_count else ending.missing_state(self, self._ticker.ticked)
-        seconds = self.clock.now() - self.instant.monotonic if not self.session.saves else 0.0
-        if not advice and at_end and seconds > _LONG_SECONDS and not self._ticker.ticked and not self.parts.is_used:
-            advice = "nothing was ticked, so nothing was saved; loop over cp.remaining(items), or call cp.tick()"
-        if advice:
-            self._is_advised = True
-            _log.warning("%s: %s", self.operation_id, advice)
-
-    def outlives(self, error: StoreError) -> bool:
-        """Whether the loop goes on though a save failed. It is told once, until a save stands again."""
-        is_final = isinstance(error, CheckpointBusyError | CheckpointCorruptError | StaleCheckpointError)
-        if is_final or self.options.on_save_error == "raise":
-            return False
-        if not self._has_warned:
-            self._has_warned = True
-            _log.warning(
-                "%s: cannot be saved: %s. The loop goes on, and tries again at each save that is due; a kill now loses "
-                "what was done since the last one",
-                self.operation_id,
-                error,
-            )
-        return True
 
     def _note_failed(self, saves: Sequence[Save]) -> None:
         self.session.failed([save.before for save in saves if save.before is not None])
@@ -455,7 +440,7 @@ class Operation:
         if self.stopped_by is not None:
             yield from ending.interrupt(self, self.stopped_by)
             raise self.stopped_by
-        self._say_what_is_lost(at_end=True)
+        ending.say_what_is_lost(self, at_end=True)
         is_final = yield from ending.finish(self)
         if self.is_listening:
             signals.act()  # a signal came, and no tick saw it

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from .._durable.claim import Owner
+from .._durable.sink_file import text_of
 from .._errors import InputChangedError
 from .._json import check, decode, encode
 from .._runtime.clock import Clock, system_clock
 from .._strategies import SaveStrategy
 from .._text import command_for, hide, is_digest, shortened
 from ..stores import CheckpointStore
+from ..stores.defaults import directory_to_name
 from .limits import Amount, MaxRuntime, check_max_runtime, checked_budget
 from .quota import OnExhausted, check_policy
 
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     import tenacity
 
 OnSaveError = Literal["raise", "warn"]
+WhenDone = Literal["restart", "skip"]
 
 
 class Ticker(Protocol):
@@ -60,6 +66,7 @@ class Options:
     max_runtime: MaxRuntime | None = None
     budget: Mapping[str, Amount] | None = None
     on_save_error: OnSaveError = "raise"
+    when_done: WhenDone = "restart"
 
     def __post_init__(self) -> None:
         if isinstance(self.strategy, type) or not callable(getattr(self.strategy, "should_save", None)):
@@ -84,11 +91,22 @@ class Options:
             self.budget = checked_budget(self.budget)
         if self.on_save_error not in ("raise", "warn"):
             raise ValueError(f"on_save_error must be 'raise' or 'warn', not {self.on_save_error!r}")
+        if self.when_done not in ("restart", "skip"):
+            raise ValueError(f"when_done must be 'restart' or 'skip', not {self.when_done!r}")
         if self.arguments is not None:
             self.arguments = self._hidden(_as_they_come_back(self.arguments))
 
     def _hidden(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         return {name: hide(name, value, self.operation_id) for name, value in arguments.items()}
+
+    def owner(self) -> Owner:
+        """Who the output files belong to."""
+        location = self.store.describe(self.operation_id)
+        operation_id = text_of(self.operation_id)
+        if str(location).startswith("memory:"):
+            return Owner(operation_id)
+        file = os.fsencode(location) if isinstance(location, Path) else b""
+        return Owner(operation_id, text_of(str(location)), file, text_of(directory_to_name(location)))
 
     def check_arguments(self, saved: Mapping[str, Any]) -> None:
         """Compare the arguments with the *saved* ones, as far as both are known.

@@ -10,6 +10,7 @@ from .._errors import RUN_AGAIN, RateLimitExhausted, StoreError
 from .._runtime.clock import Clock, instant
 from .._runtime.interpreter import end_with
 from .._runtime.steps import Pause, Steps
+from .ending import outlives
 from .limits import stop_at_limit
 from .session import Session
 from .stops import has_grace, stop_if_asked
@@ -265,7 +266,7 @@ class Wait:
             try:
                 yield from operation.save(f"Rate-limit: {limit.resource or 'quota'} is used up")
             except StoreError as error:
-                if not operation.outlives(error):
+                if not outlives(operation, error):
                     raise
         self._saved_for = limit
 

@@ -146,6 +146,10 @@ class Writer:
         self._held = held
         self._baseline.collections.update(collections)
 
+    def write_all_next(self) -> None:
+        """Make the next save a whole document."""
+        self._must_write_all = True
+
     def delete(self) -> Steps[bool]:
         """Remove the checkpoint; whether there was one."""
         for job in (self.job, self.compaction):  # however they end, it no longer matters

@@ -53,6 +53,20 @@ class OnceEntry(TypedDict):
     result: NotRequired[Any]
 
 
+class Finished(msgspec.Struct, omit_defaults=True):
+    """That an operation has finished, kept for ``when_done="skip"``.
+
+    Attributes:
+        at: When (UTC, ISO 8601).
+        result: What the decorated function returned; unset if it is no function's, or no JSON.
+        type: The name of the result's type, if it is no JSON.
+    """
+
+    at: str = ""
+    result: Any = msgspec.UNSET
+    type: str = ""
+
+
 class ListedSections(msgspec.Struct):
     """The sections that a list of operations is made of. None means that there is no such section."""
 
@@ -68,6 +82,7 @@ class Sections(ListedSections):
         history: The last runs, oldest first.
         elapsed: Seconds of all runs, waits included.
         failed: Items that ``map`` gave up, by loop: each item's key, and the text of its error.
+        finished: That the operation has finished, if it was asked to be skipped from then on.
         budget: What is left of the API's quotas.
         spent: What all runs have spent, by what it is counted in.
         sinks: How far each output file goes, by the name that the user gave it.
@@ -79,6 +94,7 @@ class Sections(ListedSections):
         once: Effects that must not happen twice, by key. They are saved at once, and so may be ahead of the loops.
     """
 
+    finished: Finished | None = None
     budget: dict[str, Any] | None = None
     spent: dict[str, Annotated[float, msgspec.Meta(ge=0)]] = {}
     sinks: dict[str, SinkPlace] = {}
@@ -105,7 +121,7 @@ class Sections(ListedSections):
         }
 
 
-_WRITTEN_FIRST = ("history", "budget", "spent", "failed", "sinks", "pace", "elapsed", "costs", "arguments")
+_WRITTEN_FIRST = ("history", "finished", "budget", "spent", "failed", "sinks", "pace", "elapsed", "costs", "arguments")
 _LEFT_OUT_IF_EMPTY = frozenset({"history", "spent", "sinks", "arguments", "loops", "collections", "once"})
 _KNOWN = frozenset(Sections.__struct_fields__) - {"others"}
 

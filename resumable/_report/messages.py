@@ -58,6 +58,13 @@ def beginning(operation_id: str, location: str) -> str:
     return f"{printable(operation_id)}: a new operation; its checkpoint will lie in {printable(location)}."
 
 
+def done_already(operation_id: str, seconds_ago: float | None, directory: str = "") -> str:
+    """``stars: finished already, 3 h ago; nothing is done. To do it again: resumable rm stars``."""
+    when = "" if seconds_ago is None else f", {ago(seconds_ago)}"
+    again = command_for("rm", operation_id, directory)
+    return f"{printable(operation_id)}: finished already{when}; nothing is done. To do it again:  {again}"
+
+
 def going_on(
     operation_id: str,
     item: int,

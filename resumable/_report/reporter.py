@@ -16,7 +16,18 @@ from .._runtime.interpreter import is_terminal
 from .._runtime.observer import Observed, Observer
 from .._text import command_for, resume_command
 from . import telling
-from .messages import amount, beginning, ended, going_on, how_it_ended, how_it_was_left, standing, stopped, waiting
+from .messages import (
+    amount,
+    beginning,
+    done_already,
+    ended,
+    going_on,
+    how_it_ended,
+    how_it_was_left,
+    standing,
+    stopped,
+    waiting,
+)
 
 if TYPE_CHECKING:
     from .bar import ProgressView
@@ -75,7 +86,9 @@ class Reporter(Observer):
             before = operation.pace_before
             self._forecaster = Forecaster(operation.items_before, operation.costs.active_seconds, before)
             self._waits = waits if before and isinstance(waits := before.get("waits"), int) else 0
-        if operation.resumed:
+        if operation.done_at is not None:
+            telling.tell(_done(operation), is_wanted=True)
+        elif operation.resumed:
             self._tell(_going_on, operation)
         elif self._was_watched:
             self._tell(_beginning, operation)
@@ -232,6 +245,11 @@ class Reporter(Observer):
 
 def _beginning(operation: Observed) -> str:
     return beginning(operation.operation_id, str(operation.location))
+
+
+def _done(operation: Observed) -> str:
+    seconds = _seconds_since(operation.done_at or "", operation.instant.utc)
+    return done_already(operation.operation_id, seconds, operation.directory)
 
 
 def _going_on(operation: Observed) -> str:

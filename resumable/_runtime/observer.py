@@ -24,6 +24,7 @@ class Observed(Protocol):
     Attributes:
         instant: When the operation last read its clock.
         resumed: Whether an earlier run's checkpoint was restored.
+        done_at: When an earlier run has finished the operation, if it stays done (UTC, ISO 8601); else None.
         items_before: Items that earlier runs did.
         processed_items: Items over all runs.
         metadata: What is known of the operation besides its state: total, rate limit, saves.
@@ -44,6 +45,8 @@ class Observed(Protocol):
     def instant(self) -> Instant: ...
     @property
     def resumed(self) -> bool: ...
+    @property
+    def done_at(self) -> str | None: ...
     @property
     def items_before(self) -> int: ...
     @property

@@ -76,6 +76,7 @@ def _facts(summary: Summary, restored: Restored | None, where: str | None) -> li
         ("file", printable(summary.location) + _sizes(restored) if summary.location else ""),
         ("older copy", f"{printable(summary.previous)} is good" if summary.previous else ""),
         ("go on", printable(command) if command and state != "running" else ""),
+        ("when run", _when_run(restored) if restored else ""),
         ("try again", "what failed: map(..., retry_failed=True)" if summary.failed_items else ""),
         ("start over", removal),
     ]
@@ -86,6 +87,14 @@ def _risk_of(summary: Summary) -> str:
     """``at most 1.0 s of work``; "" where no kill can lose or has lost any."""
     seconds = summary.history[-1].at_risk if summary.history else None
     return f"{at_most(seconds)} of work" if seconds is not None and summary.state == "running" else ""
+
+
+def _when_run(restored: Restored) -> str:
+    """What a run does with an operation that stays done; "" for others."""
+    finished = restored.sections.finished
+    if finished is None:
+        return ""
+    return "nothing: it stays done" + ("" if finished.result is msgspec.UNSET else ", and its result is kept")
 
 
 def _sizes(restored: Restored | None) -> str:

@@ -39,6 +39,7 @@ class Run:
     last_run: PastRun | None = LAST_RUN
     margin_seconds: float = 1.0
     at_risk_seconds: float | None = None
+    done_at: str | None = None
     directory: str = ""
     location: str = ".checkpoint_stars.json"
     operation_id: str = "stars"
