@@ -1,0 +1,1 @@
+"""Pages of the guide that run: each shows one way to use ``resumable``, and is run by a test."""
