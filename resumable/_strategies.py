@@ -342,7 +342,8 @@ class AutoStrategy(SaveStrategy):
             return self.max_loss_seconds
         if not costs.charged_seconds and costs.save_seconds == costs.average_seconds:
             return _LOSS_SECONDS  # the first save alone tells little: it makes what others find
-        return max(cost / min(self.max_overhead / 2, _CHEAP), _LOSS_SECONDS)
+        usual = costs.average_seconds if costs.average_seconds is not None else cost
+        return max(usual / min(self.max_overhead / 2, _CHEAP), _LOSS_SECONDS)
 
     def at_risk(self, costs: SaveCosts) -> float | None:
         if costs.save_seconds is None:

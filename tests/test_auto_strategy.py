@@ -127,7 +127,7 @@ def test_the_second_save_comes_after_a_second_if_the_bound_on_the_overhead_allow
 
     assert auto().plan(at(first)).seconds == pytest.approx(0.975)
     assert auto().plan(at(replace(first, save_seconds=0.5, average_seconds=0.5))).seconds == pytest.approx(
-        0.5 / 0.01 - 0.5 - 0.05
+        0.99 * 0.5 / 0.01 - 0.05
     )
 
 
@@ -141,7 +141,7 @@ def test_the_bound_on_what_a_kill_loses_may_be_stated(seconds: float) -> None:
 def test_a_stated_bound_still_keeps_to_the_share_that_saving_may_take() -> None:
     dear = SaveCosts(active_seconds=1, item_seconds=0.01, save_seconds=0.5, charged_seconds=0.01)
 
-    assert auto(max_loss_seconds=1).plan(at(dear)).seconds == pytest.approx(0.51 * 99 - 1)
+    assert auto(max_loss_seconds=1).plan(at(dear)).seconds == pytest.approx(0.99 * 0.51 / 0.01 - 1)
 
 
 @pytest.mark.parametrize(

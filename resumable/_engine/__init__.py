@@ -3,9 +3,10 @@
 Read ``operation`` first: it holds the others, and says what happens when. ``options`` is what it was asked for,
 ``opening`` how it claims and restores its checkpoint, ``session`` decides whether a save is due. ``quota`` knows what
 is left of the API's and waits where nothing is, ``limits`` how long the run may take and what it may spend, ``stops``
-whether it is to stop, and ``ending`` says how the block ends. A save goes from ``capture``, one instant encoded or
-copied, to ``writer``, which makes it a line of the journal or a whole ``document``, perhaps in a thread
-(``background``). ``moment`` says which instant that is: the end of the last done item.
+whether it is to stop; ``ending`` says how the block ends, and ``history`` what is told of the runs. A save goes from
+``capture``, one instant encoded or copied, to ``writer``, which makes it a line of the journal or a whole ``document``,
+perhaps in a thread (``background``). ``moment`` says which instant that is: the end of the last done item. ``guard``
+keeps the last good one between two saves, for when a value comes that cannot be saved.
 """
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "capture",
     "document",
     "ending",
+    "guard",
+    "history",
     "limits",
     "moment",
     "opening",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -18,14 +17,13 @@ from .._durable.sink_file import Existing
 from .._errors import CheckpointCorruptError, StateEncodeError
 from .._format import journal, typed
 from .._format.restore import Restored
-from .._format.sections import Finished, Run, Sections
+from .._format.sections import Finished, Sections
 from .._json import Checker, check, encode, step, warn_once_per_path
 from .._loops.map.map_loop import Failed
 from .._loops.registry import LoopRegistry, opening
 from .._models import CheckpointMetadata, as_stored, check_metadata
 from .._runtime.clock import Instant
-from .._runtime.interpreter import HOST
-from .._text import hidden_in_line, resume_command
+from .history import History
 from .limits import limits_for
 from .moment import NO_LOOPS, CapturedLoops, Cut
 from .options import Options, Ticker
@@ -41,7 +39,6 @@ Part = bytes | Durable
 
 _REMEMBER_UP_TO = 65536
 """Encoded values up to this many bytes are kept, to see whether they changed."""
-_RUNS_KEPT = 10
 _to_json = msgspec.json.Encoder().encode
 
 
@@ -113,6 +110,7 @@ class Parts:
         last_run: The run before this one; None if there was none.
         is_proven: Whether a state with an item of this run in it was looked at wholly.
         known_effects: Its effects, once there is one.
+        history: What is told of this run and those before it.
         pace: Gives what the reporter learned of the pace; None if nobody watches.
         finished: That, and when, the operation has finished; None if it has not.
     """
@@ -152,8 +150,7 @@ class Parts:
         self.last_run = saved.history[-1] if saved.history else None
         self.run_number = (self.last_run.run or len(saved.history)) + 1 if self.last_run is not None else 1
         self._opening = opening()
-        self._began = at.utc
-        self._run: Run | None = None
+        self.history = History(saved, self.items_before, at.utc, self.run_number)
         saved.arguments = dict(options.arguments or saved.arguments)
         is_limited = options.max_runtime is not None or options.budget or saved.spent
         self.limits = limits_for(options, saved.spent, began=at) if is_limited else None
@@ -261,21 +258,6 @@ class Parts:
 
     # -- save
 
-    def _begin_run(self) -> Run:
-        """This run's entry in the history."""
-        run = self._run = Run(
-            run=self.run_number,
-            began=self._began.isoformat(timespec="seconds"),
-            items_before=self.items_before,
-            host=HOST,
-            pid=os.getpid(),
-            command=resume_command(sys.orig_argv, is_windows=sys.platform == "win32") or None,
-        )
-        for earlier in self.saved.history:
-            earlier.command = hidden_in_line(earlier.command) if earlier.command else None
-        self.saved.history = [*self.saved.history[-_RUNS_KEPT:], run]
-        return run
-
     def capture(
         self, decision: Decision, session: Session, *, at: datetime, in_flight: int, is_last: bool = False
     ) -> Save:
@@ -299,7 +281,7 @@ class Parts:
             for collection in collections.values():
                 collection.look_at_all()
         self.cut.keep_only([*collections.values(), *self.sinks.opened.values()])
-        run = self._run or self._begin_run()
+        run = self.history.run or self.history.begin()
         run.ended, run.items, run.reason = at.isoformat(timespec="seconds"), values["processed_items"], decision.reason
         return Save(
             decision=decision,
@@ -426,13 +408,14 @@ class Baseline:
 
     def __init__(self) -> None:
         self.names: set[str] = set()
+        self.values: dict[str, Any] = {}
         self.collections: dict[str, Durable] = {}
         self._parts: dict[str, Part] = {}
         self._sections: dict[str, bytes] = {}
 
     def remember(self, save: Save) -> None:
         """*save* is stored now."""
-        self.names = set(save.parts)
+        self.names, self.values = set(save.parts), save.values
         self.collections, self._sections = save.collections, save.sections
         self._parts = {}
         for name, part in save.parts.items():

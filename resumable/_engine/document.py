@@ -51,6 +51,11 @@ class Document:
         self.digest = ""
         self.size = 0
 
+    def retell(self, values: dict[str, Any], history: bytes) -> None:
+        """Put other metadata and another history in the place of those that the save had."""
+        self._tail["metadata"] = values
+        self._sections["history"] = msgspec.Raw(history)
+
     def pieces(self, at: journal.Position, pause: float | None = None) -> Iterable[bytes]:
         """The document that stands for the save *at* and all before it.
 

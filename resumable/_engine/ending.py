@@ -25,6 +25,7 @@ from .._runtime import signals
 from .._runtime.interpreter import end_traceback_at_user
 from .._runtime.steps import Steps
 from .._text import command_for
+from ..stores.defaults import directory_to_name
 
 if TYPE_CHECKING:
     from .operation import Operation
@@ -48,7 +49,7 @@ def finish(operation: Operation) -> Steps[bool]:
     reason = _reason_to_keep(operation)
     operation.parts.cut.end(is_final=reason is None)
     if reason is not None:
-        yield from operation.save(reason, is_last=True)
+        yield from _save_at_end(operation, reason)
         return False
     for each in operation.observers:
         each.finalizing(operation)
@@ -59,7 +60,7 @@ def finish(operation: Operation) -> Steps[bool]:
         yield from operation.writer.delete()
         operation.parts.sinks.have_ended = True
     else:
-        yield from operation.save("Finished", is_last=True)
+        yield from _save_at_end(operation, "Finished")
     return True
 
 
@@ -117,6 +118,15 @@ def _leave_marker(operation: Operation) -> Steps[None]:
     yield from operation.save("Finished", is_last=True)
 
 
+def _save_at_end(operation: Operation, reason: str) -> Steps[None]:
+    """Save as the block ends well; if that is impossible, what was good, and the error that says so."""
+    try:
+        yield from operation.save(reason, is_last=True)
+    except StateEncodeError as error:
+        yield from interrupt(operation, error)
+        raise
+
+
 def _reason_to_keep(operation: Operation) -> str | None:
     """Why a block that ended well keeps its checkpoint; None if nothing is left to do."""
     if operation.keep_reason is not None or operation.is_finalized:
@@ -151,7 +161,7 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
     if isinstance(error, KeyboardInterrupt):
         end_traceback_at_user(error)
     try:
-        yield from operation.save(f"Interrupted: {signals.name_of(error)}", is_last=True)
+        items = yield from _save_what_can_be(operation, error)
     except Exception as failure:  # the user's own error is what must be seen
         error.add_note(f"resumable: {operation_id!r} could not be saved on the way out: {failure}")
         _log.error("%s: could not be saved on the way out: %s", operation_id, failure)
@@ -161,7 +171,7 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
     if operation.reporter.says_stop(error):
         return True
     how = "" if isinstance(error, _SAY_HOW_TO_GO_ON) else _how_to_go_on(operation)
-    error.add_note(f"resumable: {operation_id!r} is saved at item {operation.processed_items:,}{how}")
+    error.add_note(f"resumable: {operation_id!r} is saved at item {items:,}{how}")
     return True
 
 
@@ -218,9 +228,36 @@ def outlives(operation: Operation, error: StoreError) -> bool:
     return True
 
 
+def _save_what_can_be(operation: Operation, error: BaseException) -> Steps[int]:
+    """Save all; or, where a value cannot be saved, what was good before it. How many items are saved."""
+    reason = f"Interrupted: {signals.name_of(error)}"
+    operation.parts.history.left_by(error)
+    try:
+        yield from operation.save(reason, is_last=True)
+        return operation.processed_items
+    except StateEncodeError as failure:
+        items: int | None = yield from operation.guard.save_last_good(reason, at=operation.instant.utc)
+        if items is None:
+            raise
+        if str(failure) != str(error):
+            error.add_note(f"resumable: what came last is not saved: {failure}")
+        if lost := operation.processed_items - items:
+            again = "1 item is" if lost == 1 else f"{lost:,} items are"
+            error.add_note(f"resumable: {again} done again, behind the last state that could be saved")
+        return items
+
+
+def directory_of(writer: Writer) -> str:
+    """What a command must be told to find the checkpoint; "" for nothing."""
+    try:
+        return directory_to_name(writer.location)
+    except StoreError:
+        return ""
+
+
 def name_directory(error: BaseException, writer: Writer) -> None:
     """Have the ways out of a refused input name the directory in which the checkpoint lies."""
     if isinstance(error, InputChangedError) and error.operation_id == writer.operation_id:
-        bare, whole = (command_for("rm", error.operation_id, where) for where in ("", writer.directory))
+        bare, whole = (command_for("rm", error.operation_id, where) for where in ("", directory_of(writer)))
         # In place: the list is an argument of the error, too, out of which pickle makes it again.
         error.ways_out[:] = [way.replace(bare, whole) for way in error.ways_out]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from .._format.restore import good_previous
 from .._format.sections import Finished
 from .._runtime import observer
 from .._runtime.clock import Instant
@@ -60,7 +61,7 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
 
 def _say_what_remains(writer: Writer, at: Instant) -> None:
     """A checkpoint was removed, or a run killed while it finished: either may begin anew, but not unsaid."""
-    remains = writer.remains(now=at.utc)
+    remains = good_previous(writer.store, writer.operation_id, at.utc)
     if remains is not None:
         _log.warning(
             "%s: begins anew, for it was finished or its checkpoint removed; an older one is still there, %s, and "

@@ -27,6 +27,7 @@ from .._runtime.steps import Steps
 from .._strategies import NEVER, Plan
 from . import ending
 from .capture import Parts, Save
+from .guard import Guard
 from .limits import Amount, limits_for, stop_at_limit
 from .options import Options, Ticker
 from .quota import Wait, wait_if_exhausted
@@ -96,6 +97,7 @@ class Operation:
             costs=parts.costs,
         )
         self.seconds_since_save = lambda: self.session.seconds_since_save(now=self.clock.now())
+        self.guard = Guard(parts, writer, options.clock, is_asleep=not options.works_beside)
         self.reporter = Reporter(options.progress)
         if self.reporter.is_watched:
             parts.pace = self.reporter.to_dict
@@ -117,7 +119,7 @@ class Operation:
         self.stopped_by: BaseException | None = None
         self.graces: Graces | None = None
         self.is_asked_to_stop = self.is_listening = self.has_read_count = self.has_warned = False
-        self.is_advised = self._is_probed = self._is_postponed = self.is_ending = self._is_closed = False
+        self.is_advised = self._is_postponed = self.is_ending = self._is_closed = False
         writer.adopt(parts.collections, parts.cut)
         writer.on_stored, writer.on_failed = self._note_stored, self._note_failed
 
@@ -161,7 +163,7 @@ class Operation:
     @property
     def directory(self) -> str:
         """What a command must be told to find the checkpoint; "" for nothing."""
-        return self.writer.directory
+        return ending.directory_of(self.writer)
 
     def sync(self) -> None:
         """Bring the metadata up to date."""
@@ -254,9 +256,8 @@ class Operation:
             if not ending.outlives(self, error):
                 raise
             self.session.put_off(decision or self.session.demand("", now=at.monotonic))
-        if decision is None and not self.parts.is_proven and (self.parts.has_done or not self._is_probed):
-            self.writer.probe(partial(self._capture, self.session.demand("", now=at.monotonic)))
-        self._is_probed = True
+        if decision is None and self.guard.is_due(at.monotonic):
+            self.guard.look(partial(self._capture, self.session.demand("", now=at.monotonic)))
         if self._asked is not None:
             yield from self._save_as_asked()
         if self.parts.quota.is_known and not self.parts.is_all_done and not has_grace(self):
@@ -284,7 +285,7 @@ class Operation:
                 _log.warning("%s: a save before this one failed: %s", self.operation_id, error)
             finally:
                 self.is_within = False
-        self._is_probed = True
+        self.guard.has_looked = True
         if is_last:
             self.parts.sinks.seal()
         yield from self._save(self.session.demand(reason, now=self.instant.monotonic), wait=True, is_last=is_last)
@@ -403,10 +404,14 @@ class Operation:
             seconds = min(seconds, look)
         if self.graces is not None and (left := self.graces.left) is not None:
             seconds = min(seconds, max(left, 0.0))
+        items = plan.items
+        if items > 1 and not self.guard.is_asleep:
+            items = min(items, self.guard.looks_at_item - self.metadata.processed_items)
+            seconds = min(seconds, max(self.guard.looks_at - self.instant.monotonic, 0.0))
         if seconds < _FOR_EVER:
             self._alarm = self._alarm or Alarm(self.clock, self.wake)
             self._alarm.ring_within(seconds)
-        return int(max(1, min(plan.items, _MOST_ITEMS))) if self.parts.is_proven else 1
+        return int(max(1, min(items, _MOST_ITEMS))) if self.parts.is_proven else 1
 
     def _seconds_to_turn(self) -> float:
         """How long a save may be put off before the loop waits for the threads, which wake it when they are done."""

@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._durable import Durable
-from .._errors import StoreError
+from .._errors import StateEncodeError, StoreError
 from .._format import journal
 from .._format.journal import Position
-from .._format.restore import Restored, good_previous, restore
+from .._format.restore import Restored, restore
 from .._format.sections import summary_of
 from .._json import encode, step
 from .._models import CheckpointMetadata
 from .._runtime.steps import Steps
 from ..stores import CheckpointStore, Holder, Lease
-from ..stores.defaults import directory_to_name
 from .background import Compaction, InFlight, Job, Threads
 from .capture import Baseline, Save
 from .document import Document
@@ -58,6 +57,7 @@ class Writer:
         wake: Called, from a thread, when :meth:`poll` has something to find.
 
     Attributes:
+        kept: What was good after the last save, ready to be written.
         on_stored: Called in the loop's thread for each save in flight that is safely stored, oldest first.
         on_failed: Called there with all saves in flight when one of them has failed.
     """
@@ -84,14 +84,13 @@ class Writer:
         self.on_failed: Callable[[Sequence[Save]], None] = lambda saves: None
         self._lease: Lease | None = None
         self._position = Position(0, 0)
-        self._next = 0
-        self._size = 0
-        self._journal_size = 0
+        self._next = self._size = self._journal_size = 0
         self._compact_from = store.traits.fold_after
         self._baseline = Baseline()
         # After a failure nobody knows what the medium holds: the next save says everything anew.
         self._must_write_all = True
         self.in_flight = InFlight()
+        self.kept: Save | None = None
         self.job: Job[Any] | None = None
         self.compaction: Compaction | None = None
 
@@ -99,14 +98,6 @@ class Writer:
     def location(self) -> Path | str:
         """Where the checkpoint lies."""
         return self.store.describe(self.operation_id)
-
-    @property
-    def directory(self) -> str:
-        """What a command must be told to find the checkpoint; "" for nothing."""
-        try:
-            return directory_to_name(self.location)
-        except StoreError:
-            return ""
 
     # -- own, load, delete
 
@@ -137,10 +128,6 @@ class Writer:
             self._baseline.names = set(restored.data.state)
         return restored
 
-    def remains(self, *, now: datetime) -> str | None:
-        """Where a good older checkpoint lies, if the current one is gone; the next document replaces it."""
-        return good_previous(self.store, self.operation_id, now)
-
     def adopt(self, collections: dict[str, Durable], held: AbstractContextManager[None]) -> None:
         """*collections* were made from the values just loaded: their changes build upon those. A save begins *held*."""
         self._held = held
@@ -158,8 +145,7 @@ class Writer:
         self.job = self.compaction = None
         self._drop_in_flight()
         self._must_write_all = True
-        found: bool = yield self._owned.delete
-        return found
+        return bool((yield self._owned.delete))
 
     def release(self) -> None:
         """Let go of the operation and the threads. Nothing may be under way."""
@@ -199,10 +185,13 @@ class Writer:
             yield from self.wait()  # everything is to be written, and one writer at a time
             save, _ = self._begin(take)
         self.in_flight.put_off_at = None
+        must_write_all = self._must_write_all
         try:
             yield from save.first
             yield from self._write(save, wait=wait)
-        except BaseException:
+        except BaseException as error:
+            # Whoever is interrupted here does not know what stands.
+            self._must_write_all = must_write_all if isinstance(error, StateEncodeError) else True
             save.status = "failed"
             save.rollback()
             raise
@@ -212,16 +201,41 @@ class Writer:
             self.poll()
         return save
 
-    def probe(self, take: Callable[[], Save]) -> None:
-        """Encode what *take* gives, and throw it away: it raises at the first item what a save would raise later."""
+    def prepare(self, take: Callable[[], Save], *, wholly: bool) -> Save | None:
+        """Encode or copy what *take* gives, and write nothing; None while something else is being written.
+
+        Raises:
+            StateEncodeError: JSON cannot hold it. *wholly*: while something else is being written, too.
+        """
+        is_free = not self.is_saving and self.compaction is None
         with self._held:
             save = take()
-            for name, collection in save.collections.items():
-                try:
-                    encode(collection.begin(), f"$.state{step(name)}")
-                finally:
-                    collection.rollback()
-        encode(save.values, "$.metadata")
+            try:
+                save.record = self._record(save) if is_free else None
+                if save.record is None and (is_free or wholly):
+                    for name, collection in save.collections.items():
+                        for part in (collection.begin() or {}).values():
+                            encode(part, f"$.state{step(name)}")
+                    encode(save.values, "$.metadata")
+                    save.rollback()
+                    save.document = Document(self.operation_id, save, begins=True) if is_free else None
+            finally:
+                save.rollback()
+        return save if is_free else None
+
+    @property
+    def stored_values(self) -> dict[str, Any] | None:
+        """The metadata of what is stored, {} if it is what was loaded; None if no record may follow it."""
+        return self._baseline.values if self._uses_journal and not self._must_write_all else None
+
+    def write_last(self, what: bytes | Document, values: dict[str, Any], at: datetime) -> Steps[None]:
+        """Write a whole document, or append a record, with *values* as metadata; nothing more may be saved."""
+        lease, summary = self._owned, self._summary(values, at)
+        if isinstance(what, Document):
+            yield lambda: self._put(what, summary)
+        else:
+            line, position = journal.line(what, max(self._next, self._position.sequence + 1), self._position.crc)
+            yield lambda: lease.append(position.sequence, line, summary)
 
     def _begin(self, take: Callable[[], Save]) -> tuple[Save, bool]:
         """The save of this instant, and whether it is ready to be written."""
@@ -269,9 +283,7 @@ class Writer:
         is_beside = not wait and self._works_beside
         if self._must_write_all:
             self._drop_in_flight()  # an interruption may have left some, which are older
-        # Whoever is interrupted here does not know what stands.
-        self._must_write_all = True
-        record, document = save.record, save.document
+        self._must_write_all, record, document = True, save.record, save.document
         if record is None:
             assert document is not None
             yield from self._write_document(save, document, is_beside)
@@ -284,7 +296,7 @@ class Writer:
             end = yield partial(self._append, [save], self._position, meanwhile)
             self._commit(save)
             self._appended([save], end)
-        self._must_write_all = False
+        self._must_write_all, self.kept = False, None
 
     def _commit(self, save: Save) -> None:
         """What comes next builds upon *save*. Should it fail yet, everything is written anew."""
@@ -297,10 +309,10 @@ class Writer:
         self._commit(save)
         self.in_flight.add(save)
 
-    def _summary(self, save: Save) -> bytes:
+    def _summary(self, values: dict[str, Any], at: datetime) -> bytes:
         if not self._traits.keeps_summary:
             return b""
-        return summary_of(CheckpointMetadata.from_dict(save.values), at=save.at, is_by_hand=self._is_by_hand)
+        return summary_of(CheckpointMetadata.from_dict(values), at=at, is_by_hand=self._is_by_hand)
 
     # -- journal records
 
@@ -313,7 +325,8 @@ class Writer:
             assert save.record is not None
             # One save at a time: what a crash leaves of several could not be told from damage.
             line, position = journal.line(save.record, max(self._next, position.sequence + 1), position.crc)
-            lease.append(position.sequence, line, self._summary(save) if keeps_summary else b"", meanwhile)
+            summary = self._summary(save.values, save.at) if keeps_summary else b""
+            lease.append(position.sequence, line, summary, meanwhile)
             save.position = position
         return position
 
@@ -331,7 +344,7 @@ class Writer:
     # -- documents
 
     def _write_document(self, save: Save, document: Document, is_beside: bool) -> Steps[None]:
-        summary = self._summary(save)
+        summary = self._summary(save.values, save.at)
         if is_beside and (document.estimate >= _WRITE_BESIDE_FROM or self._traits.is_remote):
             self._send(save)
             self._size, self._journal_size = document.estimate, 0
@@ -371,15 +384,14 @@ class Writer:
         """Whether the journal, with *more* bytes, has outgrown the document."""
         if self.compaction is not None or (self.job is not None and not self.job.is_short):
             return False
-        size = self._journal_size + self.in_flight.bytes + more
-        is_large = size >= max(self._size, self._compact_from)
-        return is_large and all(save.document is None for save in self.in_flight.saves)
+        if self._journal_size + self.in_flight.bytes + more < max(self._size, self._compact_from):
+            return False
+        return all(save.document is None for save in self.in_flight.saves)
 
     def _compact(self, save: Save) -> None:
         # Other saves of its batch may stand behind it.
         document, at = save.document, save.position
-        assert document is not None
-        assert at is not None
+        assert document is not None and at is not None  # noqa: PT018
         future = self._beside(lambda: self._stage(document, at))
         self.compaction = Compaction(document, self._journal_size, future)
 

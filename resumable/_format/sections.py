@@ -21,6 +21,8 @@ class Run(msgspec.Struct, omit_defaults=True):
         items_before: Items that earlier runs have done.
         items: Items done over all runs when it was saved last.
         command: What started it, if that is known.
+        error: The text of the exception that ended it.
+        place: Where in the program that was raised: ``job.py:12``.
         at_risk: Seconds of work that a kill after its last save loses, at most; None if unknown.
     """
 
@@ -33,6 +35,8 @@ class Run(msgspec.Struct, omit_defaults=True):
     ended: str = ""
     items: int | None = None
     reason: str | None = None
+    error: str | None = None
+    place: str | None = None
     at_risk: float | None = None
 
 

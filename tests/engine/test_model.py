@@ -248,7 +248,7 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: self.is_open)
     @rule(items=st.integers(1, 3))
     def tick(self, items: int) -> None:
-        before, is_probed = self.cp.metadata.save_count, self.cp._operation._is_probed
+        before, looks = self.cp.metadata.save_count, self.cp._operation.guard.looks
         self.cp.tick(items)
         self.items += items
         waited = self.clock.now() - self.time_at_save
@@ -259,8 +259,8 @@ class Model(RuleBasedStateMachine):
         assert self.cp.metadata.save_count == before + due
         if due:
             self.note_saved()
-        elif not is_probed:
-            self.unsaved.clear()  # the first tick looks whether all can be saved, and freezes it
+        elif self.cp._operation.guard.looks > looks:
+            self.unsaved.clear()  # a look whether all can be saved freezes it
 
     @precondition(lambda self: self.is_open)
     @rule()

@@ -86,6 +86,7 @@ def threads_by_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(background.Threads, "start", start)
     monkeypatch.setattr(Operation, "_note_stored", note)
+    monkeypatch.setattr(background, "_MOST_SECONDS_PUT_OFF", 1000)  # who waits lets the threads go on
     monkeypatch.setattr(writer, "_APPEND_BESIDE_FROM", 0)
     monkeypatch.setattr(writer, "_SHARE", 1)  # two large saves begin a fold
     monkeypatch.setattr(writer, "_WRITE_BESIDE_FROM", writer._WRITE_BESIDE_FROM)  # the loop below sets it

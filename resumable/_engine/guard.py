@@ -1,0 +1,138 @@
+"""The last moment at which all could be saved: a value that cannot be saved costs what came after it only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from math import inf
+from typing import Any
+
+import msgspec
+
+from .._durable import Durable, DurableLog
+from .._json import encode
+from .._runtime.clock import Clock
+from .._runtime.steps import Steps
+from .capture import Parts, Save
+from .writer import Writer
+
+_SOONEST = 0.05
+"""Seconds between two looks, at least, but for the first ones."""
+_FREE_SECONDS = 0.01
+"""Until so much time was spent, a look is made after a quarter more items, too: short loops are over soon."""
+_FEWEST_ITEMS, _QUARTER = 16, 4
+_SHARE = 100
+"""A look that took a second is followed by so many without one."""
+_WITHOUT_NEED = 0.25
+"""Seconds until it is asked again whether there is anything to look at."""
+_KEEP_UP_TO = 4 << 20
+"""Larger documents, in bytes, are not kept."""
+
+
+class Guard(msgspec.Struct):
+    """Looks at what no assignment checks, plain values and logs, as often as it is cheap, and keeps what is good.
+
+    Mappings, sets and output files refuse a bad value themselves. Not thread-safe: its owner takes turns.
+
+    Attributes:
+        is_asleep: Whether only the first looks are made; for a proof, which counts what a run does.
+        has_looked: Whether the first look was made, or need not be.
+        looks: How many were made.
+        looks_at: When to look next, in monotonic seconds.
+        looks_at_item: Or when so many items are done, over all runs.
+        spent: Seconds that all looks took.
+    """
+
+    parts: Parts
+    writer: Writer
+    clock: Clock
+    is_asleep: bool = False
+    has_looked: bool = False
+    looks: int = 0
+    looks_at: float = 0.0
+    looks_at_item: float = inf
+    spent: float = 0.0
+
+    # -- when to look
+
+    def is_due(self, now: float) -> bool:
+        """Whether to look at *now* on the clock, if no save is made: at the first item, and the first one done, too."""
+        parts = self.parts
+        if not parts.is_proven and (parts.has_done or not self.has_looked):
+            return True
+        if self.is_asleep or (now < self.looks_at and parts.metadata.processed_items < self.looks_at_item):
+            return False
+        if self._is_needed():
+            return True
+        self.looks_at, self.looks_at_item = now + _WITHOUT_NEED, inf
+        return False
+
+    def _is_needed(self) -> bool:
+        state = self.parts.state
+        if type(state) is not dict:
+            return True
+        return any(not isinstance(value, Durable) or isinstance(value, DurableLog) for value in state.copy().values())
+
+    # -- look
+
+    def look(self, take: Callable[[], Save]) -> None:
+        """Look at what *take* gives, and keep it until a newer moment is good, or saved.
+
+        Raises:
+            StateEncodeError: It cannot be saved. What was kept before still is.
+        """
+        began = self.clock.now()
+        self.has_looked = True
+        self.looks += 1
+        save = self.writer.prepare(take, wholly=not self.parts.is_proven)
+        if save is not None and (save.document is None or save.document.estimate <= _KEEP_UP_TO):
+            self.writer.kept = save
+        ended = self.clock.now()
+        self.spent += ended - began
+        is_needed, done = self._is_needed(), self.parts.metadata.processed_items
+        self.looks_at = ended + max(_SOONEST if is_needed else _WITHOUT_NEED, _SHARE * (ended - began))
+        more = max(_FEWEST_ITEMS, (done - self.parts.items_before) // _QUARTER)
+        self.looks_at_item = done + more if is_needed and self.spent < _FREE_SECONDS else inf
+
+    # -- save what was good
+
+    def save_last_good(self, reason: str, *, at: datetime) -> Steps[int | None]:
+        """Save the last good moment where the present one cannot be saved, and that the run has ended, for *reason*.
+
+        Returns:
+            How many items that moment has; None if nothing is stored, and no item was good.
+
+        Raises:
+            StoreError: The store cannot take it. What it has stands.
+        """
+        save, stored = self.writer.kept, self.writer.stored_values
+        if save is not None and save.record is not None and stored is None:
+            save = None  # after a failure nobody knows what it would follow
+        if stored is None and (save is None or (not self.parts.is_proven and not self.parts.last_run)):
+            return None
+        values = save.values if save is not None else stored
+        if not values:
+            values = self.parts.metadata.to_dict() | {"processed_items": self.parts.items_before}
+        values = values | {"save_count": self.parts.metadata.save_count + 1, "last_save_reason": reason}
+        items: int = values.get("processed_items", 0)
+        history = self.parts.history.ended(reason, items, at=at)
+        if save is not None:
+            yield from save.first
+        if save is not None and save.document is not None:
+            save.document.retell(values, history)
+            yield from self.writer.write_last(save.document, values, at)
+        else:
+            record = _retold(save.record if save is not None else None, values, history, at)
+            yield from self.writer.write_last(record, values, at)
+        return items
+
+
+def _retold(record: bytes | None, values: dict[str, Any], history: bytes, at: datetime) -> bytes:
+    """A journal record that holds what *record* does, nothing if there is none, with other metadata and history."""
+    parts: dict[str, Any] = {"at": at.isoformat()}
+    sections: dict[str, Any] = {}
+    if record is not None:
+        parts = msgspec.json.decode(record, type=dict[str, msgspec.Raw])
+        sections = msgspec.json.decode(parts["resumable"], type=dict[str, msgspec.Raw])
+    sections["history"] = msgspec.Raw(history)
+    return encode(parts | {"metadata": values, "resumable": sections})

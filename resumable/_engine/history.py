@@ -1,0 +1,77 @@
+"""What a checkpoint tells of the runs of its operation: when each began, what it reached, how it ended."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import traceback
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from .._format.sections import Run, Sections
+from .._loops.map.map_loop import error_text
+from .._runtime.interpreter import HOST
+from .._text import hidden, hidden_in_line, resume_command
+
+_RUNS_KEPT = 10
+_PACKAGE = str(Path(__file__).parents[1])
+_LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
+_to_json = msgspec.json.Encoder().encode
+
+
+class History(msgspec.Struct):
+    """The runs of one operation, this one included once it saves.
+
+    Attributes:
+        sections: Of the checkpoint; their history is kept up to date here.
+        items_before: Items that earlier runs have done.
+        began: When this run began (UTC).
+        number: Of this run, from 1.
+        run: This run's entry, None before its first save.
+    """
+
+    sections: Sections
+    items_before: int
+    began: datetime
+    number: int
+    run: Run | None = None
+
+    def begin(self) -> Run:
+        """This run's entry, new in the history."""
+        run = self.run = Run(
+            run=self.number,
+            began=self.began.isoformat(timespec="seconds"),
+            items_before=self.items_before,
+            host=HOST,
+            pid=os.getpid(),
+            command=resume_command(sys.orig_argv, is_windows=sys.platform == "win32") or None,
+        )
+        for earlier in self.sections.history:
+            earlier.command = hidden_in_line(earlier.command) if earlier.command else None
+        self.sections.history = [*self.sections.history[-_RUNS_KEPT:], run]
+        return run
+
+    def left_by(self, error: BaseException) -> None:
+        """*error* ends this run: its text, and its place in the program, without secrets."""
+        run = self.run or self.begin()
+        run.error, run.place = error_text(error), _place_of(error)
+
+    def ended(self, reason: str, items: int, *, at: datetime) -> bytes:
+        """The history as JSON, once this run has ended for *reason* with *items* done over all runs."""
+        run = self.run or self.begin()
+        run.ended, run.items, run.reason = at.isoformat(timespec="seconds"), items, reason
+        return _to_json(self.sections.history)
+
+
+def _place_of(error: BaseException) -> str | None:
+    """``job.py:12``, where the program was as *error* was raised: its innermost frame that is in no library."""
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    libraries = (_PACKAGE, *{sysconfig.get_path(name) for name in _LIBRARIES})
+    own = [(file, line) for file, line in frames if not file.startswith(libraries)]
+    if not (own or frames):
+        return None
+    file, line = (own or frames)[-1]
+    return f"{hidden(file)}:{line}".encode("utf-8", "replace").decode()

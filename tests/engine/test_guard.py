@@ -1,0 +1,194 @@
+"""One value that cannot be saved costs little: what was good before it is saved, all of one moment."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resumable import Checkpoint, CheckpointData, CheckpointManager, StateEncodeError, StoreError, checkpointed, every
+from resumable.testing import FaultyStore
+from tests.support.stores import DictStore
+
+BAD_AT, ERROR_AT, ITEMS = 200, 350, 400
+BADS = {
+    "half a pair": "\ud83d",
+    "not a number": float("nan"),
+    "a set": {1},
+    "an object": object(),
+    "a number for a key": {1: 2},
+    "too deep": functools.reduce(lambda inner, _: [inner], range(250), []),
+}
+
+
+def put_in_list(cp: Checkpoint[Any], value: Any) -> None:
+    cp.state.setdefault("done", []).append(value)
+
+
+def put_in_log(cp: Checkpoint[Any], value: Any) -> None:
+    cp.log("done").append({"value": value})
+
+
+def job(store: Any, keep: Callable[[Checkpoint[Any], Any], None], bad: Any, padding: int = 0) -> None:
+    """A loop that counts in a mapping what it also keeps, writes rows, and is left by an error."""
+    with checkpointed("job", every(minutes=5), store=store) as cp:
+        cp.state["padding"] = "x" * padding
+        rows = cp.sink("rows.txt")
+        for number in cp.remaining(range(ITEMS)):
+            counts = cp.mapping("counts")
+            counts["all"] = counts.get("all", 0) + 1
+            rows.write(f"{number}\n")
+            keep(cp, bad if number == BAD_AT else number)
+            if number == ERROR_AT:
+                raise ConnectionError("reset by peer")
+
+
+def loop(put: Callable[[Any, int], None], items: int = ITEMS, seconds: float = 0.001, **options: Any) -> None:
+    with checkpointed("job", options.pop("strategy", every(minutes=5)), **({"store": "ck"} | options)) as cp:
+        for number in cp.remaining(range(items)):
+            put(cp.state, number)
+            time.sleep(seconds)
+
+
+def found() -> CheckpointData:
+    data = CheckpointManager("ck").load_checkpoint("job")
+    assert data is not None
+    return data
+
+
+def what_is_there(store: Any) -> tuple[int, int, int, int]:
+    """Items, as the loop, the mapping, what was kept, and the rows have them."""
+    with checkpointed("job", every(minutes=5), store=store) as cp:
+        kept = cp.state.get("done", [])
+        counts = dict(cp.mapping("counts"))
+        items = cp.processed_items
+        cp.sink("rows.txt")
+        rows = len(Path("rows.txt").read_text().splitlines())
+        cp.keep()
+    return items, counts.get("all", 0), len(kept), rows
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("padding", [0, 50_000], ids=["a document", "a journal"])
+@pytest.mark.parametrize("keep", [put_in_list, put_in_log])
+@pytest.mark.parametrize("bad", BADS.values(), ids=BADS)
+def test_what_was_good_before_a_bad_value_is_saved_all_of_one_moment(
+    keep: Callable[[Checkpoint[Any], Any], None], bad: Any, padding: int
+) -> None:
+    """It is found soon, or at the end."""
+    with pytest.raises((ConnectionError, StateEncodeError)) as raised:
+        job("ck", keep, bad, padding)
+
+    items, *others = what_is_there("ck")
+    assert 16 <= items <= BAD_AT
+    assert others == [items, items, items]
+    assert any(f"is saved at item {items:,}" in note for note in raised.value.__notes__)
+
+
+def test_items_that_take_their_time_are_looked_at_each() -> None:
+    def put(state: Any, number: int) -> None:
+        state.setdefault("done", []).append({1} if number == 3 else number)
+
+    with pytest.raises(StateEncodeError, match=r"\$\.state\.done\[3\] cannot be saved: .* sorted") as raised:
+        loop(put, 10, seconds=0.06)
+
+    assert found().state == {"done": [0, 1, 2]}
+    assert "resumable: 'job' is saved at item 3" in raised.value.__notes__
+    assert [note for note in raised.value.__notes__ if "1 item is done again" in note]
+
+
+@dataclass
+class Total:
+    values: list[int] = field(default_factory=list)
+
+
+def test_so_in_a_typed_state() -> None:
+    def put(state: Total, number: int) -> None:
+        state.values.append("no int" if number == BAD_AT else number)  # type: ignore[arg-type]
+
+    with pytest.raises(StateEncodeError):
+        loop(put, state=Total)
+
+    with checkpointed("job", every(minutes=5), store="ck", state=Total) as cp:
+        assert cp.state.values == [*range(cp.processed_items)]
+        assert 16 <= cp.processed_items <= BAD_AT
+
+
+def test_a_bad_value_at_the_end_of_a_block_that_ends_well_is_told_with_what_was_good() -> None:
+    def ticks() -> None:
+        with checkpointed("job", every(items=2), store="ck", total=10) as cp:
+            for number in range(6):
+                cp.state["n"] = number
+                cp.tick()
+            cp.state["n"] = {1}
+
+    with pytest.raises(StateEncodeError):
+        ticks()
+
+    assert (found().state["n"], found().metadata.processed_items) == (5, 6)
+    assert found().metadata.last_save_reason == "Interrupted: StateEncodeError"
+
+
+@pytest.mark.parametrize("bad_from", [2, 3], ids=["just saved", "an item later"])
+def test_only_how_it_ended_is_added_where_nothing_good_is_left_to_save(bad_from: int) -> None:
+    with pytest.raises(StateEncodeError):
+        loop(lambda state, number: state.update(n={1} if number >= bad_from else number), 9, strategy=every(items=2))
+
+    assert found().state == {"n": 1}
+    assert found().metadata.processed_items == 2
+    assert found().metadata.last_save_reason == "Interrupted: StateEncodeError"
+
+
+def test_a_bad_value_in_the_first_item_leaves_no_checkpoint() -> None:
+    with pytest.raises(StateEncodeError):
+        loop(lambda state, number: state.update(n={1}))
+
+    assert CheckpointManager("ck").load_checkpoint("job") is None
+
+
+def test_a_store_of_bytes_takes_the_last_good_moment_too() -> None:
+    store = DictStore()
+    with pytest.raises((ConnectionError, StateEncodeError)):
+        job(store, put_in_list, {1})
+
+    items, *others = what_is_there(store)
+    assert items >= 16
+    assert others == [items, items, items]
+
+
+def test_a_store_that_fails_too_is_told() -> None:
+    store = FaultyStore("ck")
+
+    def put(state: Any, number: int) -> None:
+        if number >= 50:
+            store.fails = StoreError("disk full")
+            state["n"] = {1}
+
+    with pytest.raises(StateEncodeError) as raised:
+        loop(put, store=store)
+
+    assert [note for note in raised.value.__notes__ if "could not be saved on the way out" in note]
+
+
+def test_who_repairs_the_value_goes_on() -> None:
+    with checkpointed("job", every(minutes=5), store="ck") as cp:
+        for number in cp.remaining(range(30)):
+            cp.state["n"] = number
+            if number == 20:
+                cp.state["n"] = {1}
+                with pytest.raises(StateEncodeError):
+                    cp.save()
+                cp.state["n"] = number
+        cp.keep()
+
+    assert found().state == {"n": 29}
+    assert found().metadata.processed_items == 30
