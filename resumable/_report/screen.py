@@ -106,7 +106,7 @@ class Screen:
         self._hooks: list[_Hook] = []
         self.pid = os.getpid()
         self._is_childs_line_open = False
-        self._rows_for_children: Any = None
+        self._flag_for_children: Any = None
 
     # -- for owners
 
@@ -185,7 +185,7 @@ class Screen:
             (line,) = lines
             text = f"\r{line.text}{' ' * (self._drawn[0] - line.cells)}"
         else:
-            text = "\r" + _up(len(lines) - 1) + "\x1b[K\r\n".join(line.text for line in lines) + "\x1b[K"
+            text = "\r" + "\x1b[K\r\n".join(line.text for line in lines) + "\x1b[K" + _back(lines)
         self._drawn = [line.cells for line in lines]
         return text
 
@@ -196,18 +196,18 @@ class Screen:
         drawn, self._drawn = self._drawn, []
         if self.is_plain:
             return "\r" + " " * drawn[0] + "\r"
-        rows = sum(max(1, math.ceil(each / width)) for each in drawn)  # more than lines if it was made narrower
+        rows = max(1, math.ceil(drawn[0] / width))  # more than one if the terminal was made narrower
         column = f"\x1b[{self._text.column + 1}G" if self._text.column else ""
         return "\r" + _up(rows - 1) + "\x1b[J" + _up(self._offset) + column
 
     def _placed(self, lines: list[Shown]) -> str:
         if not lines:
-            self._tell_children(0)
+            self._tell_children(is_shown=False)
             return ""
         self._offset = 0 if self._text.is_at_start else self._text.below + 1
         self._drawn = [line.cells for line in lines]
-        self._tell_children(len(lines))
-        return "\r\n" * self._offset + "\r\n".join(line.text for line in lines)
+        self._tell_children(is_shown=True)
+        return "\r\n" * self._offset + "\r\n".join(line.text for line in lines) + _back(lines)
 
     def _encoded(self, text: str) -> bytes:
         return text.encode(getattr(self._stream, "encoding", None) or "utf-8", "replace")
@@ -254,19 +254,17 @@ class Screen:
 
     # -- forked children, which write to the terminal, too
 
-    def _tell_children(self, rows: int) -> None:
+    def _tell_children(self, *, is_shown: bool) -> None:
         if not self.is_plain and hasattr(os, "fork"):
-            if self._rows_for_children is None:
-                self._rows_for_children = mmap.mmap(-1, 1)
-            self._rows_for_children[0] = min(rows, 255)
+            if self._flag_for_children is None:
+                self._flag_for_children = mmap.mmap(-1, 1)
+            self._flag_for_children[0] = is_shown
 
     def _write_in_child(self, text: bytes, write: Callable[[bytes], Any]) -> None:
         """Write *text* in place of the lines, which the parent then draws below."""
-        rows = self._rows_for_children[0] if self._rows_for_children is not None else 0
-        if rows and text:
-            start = b"" if self._is_childs_line_open else f"\r{_up(rows - 1)}\x1b[J".encode()
-            self._is_childs_line_open = not text.endswith(b"\n")
-            text = start + text + (b"" if self._is_childs_line_open else b"\r\n" * (rows - 1))
+        if text and not self._is_childs_line_open and self._flag_for_children and self._flag_for_children[0]:
+            text = b"\r\x1b[J" + text
+        self._is_childs_line_open = bool(text) and not text.endswith(b"\n")
         _all(write, text)
 
 
@@ -347,6 +345,14 @@ def columns(stream: Any) -> int:
 def _is_same(raw: Any, other: Any) -> bool:
     """Whether both are one terminal."""
     return raw is other or os.fstat(raw.fileno()).st_rdev == os.fstat(other.fileno()).st_rdev
+
+
+def _back(lines: list[Shown]) -> str:
+    """Put the cursor at the end of the first of *lines*.
+
+    What another program writes then stands there and below: to draw the lines anew never takes it away.
+    """
+    return f"{_up(len(lines) - 1)}\x1b[{lines[0].cells + 1}G" if len(lines) > 1 else ""
 
 
 def _up(rows: int) -> str:
