@@ -21,6 +21,7 @@ from .._errors import (
 )
 from .._format.sections import Finished
 from .._json import check
+from .._loops.standing import where_it_is
 from .._runtime import signals
 from .._runtime.interpreter import end_traceback_at_user
 from .._runtime.steps import Steps
@@ -36,6 +37,8 @@ _LONG_SECONDS = 1.0
 """A block that took longer has done work that was worth saving."""
 _SAY_HOW_TO_GO_ON = (InputChangedError, RateLimitExhausted, RunAgain, StateEncodeError, UnknownOutcomeError)
 """Running again at once would raise these again; their text says what to do first."""
+_AT_ITEM = "resumable: at item "
+"""A map has said which one."""
 
 
 def finish(operation: Operation) -> Steps[bool]:
@@ -170,6 +173,9 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
         return False
     if operation.reporter.says_stop(error):
         return True
+    is_told = any(str(note).startswith(_AT_ITEM) for note in getattr(error, "__notes__", ()))
+    if not is_told and (where := where_it_is(operation.parts.loops.views.values())):
+        error.add_note(f"resumable: at {where}")
     how = "" if isinstance(error, _SAY_HOW_TO_GO_ON) else _how_to_go_on(operation)
     error.add_note(f"resumable: {operation_id!r} is saved at item {items:,}{how}")
     return True

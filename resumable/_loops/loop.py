@@ -9,8 +9,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from weakref import ref
 
 from .._runtime.boundary import Boundary
+from .._text import shortened
 from . import sources
-from .by_position import ItemKey, Ledger, Saved
+from .by_position import ItemKey, Ledger, PositionLedger, Saved
 
 T = TypeVar("T")
 Items_co = TypeVar("Items_co", covariant=True)
@@ -107,6 +108,13 @@ class Loop(ABC, Generic[T]):
     def current_item(self) -> ItemKey:
         """Which item the loop is at: loops inside it are saved as part of this item."""
         return self._ledger.item_at(self.position)
+
+    def told_item(self) -> str:
+        """The item that the loop is at: ``21 of 60 ('x')``; without the item where only other code could give it."""
+        number = f"{self.position + 1:,}" + ("" if self.total is None else f" of {self.total:,}")
+        if not isinstance(self._ledger, PositionLedger) or type(self._items) not in sources.SEEKABLE:
+            return number
+        return f"{number} ({shortened(self._items[self.position])})"
 
     def has_done(self, item: ItemKey) -> bool:
         """Whether *item* is done. Seen from another thread it may be late."""

@@ -48,6 +48,26 @@ def standings(views: Iterable[LoopView]) -> list[LoopStanding]:
     return [_standing(view, id(view) in around) for view in [*found[:-1], *chain]]
 
 
+def where_it_is(views: Iterable[LoopView]) -> str:
+    """The item that the innermost loop is at, and those around it: ``step 14 of 20 (13), in epoch 2 of 4 (1)``.
+
+    "" if no loop is at an item.
+    """
+    begun = [view for view in views if view.has_begun and not view.is_gone and not view.is_finished]
+    at = max((view for view in begun if view.loop is not None and view.loop.is_at_item()), key=_made_last, default=None)
+    return ", in ".join(_item(view) for view in at.line() if view.loop is not None) if at is not None else ""
+
+
+def _made_last(view: LoopView) -> int:
+    return view.number
+
+
+def _item(view: LoopView) -> str:
+    loop = view.loop
+    assert loop is not None
+    return f"{_name(view)} {loop.told_item()}"
+
+
 def _standing(view: LoopView, is_around: bool) -> LoopStanding:
     loop = view.loop
     assert loop is not None

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from typing import Any, TypeVar, cast
 
 from ..._runtime.boundary import HeldBack, of_worker
-from ..._text import hidden
+from ..._text import hidden, shortened
 from .. import sources
 from ..by_key import KeyLedger
 from ..by_position import ItemKey, Saved
@@ -130,6 +130,9 @@ class MapLoop(Loop[T]):
         """The body is through with the item."""
         self._boundary.move()
         self._is_out = False
+
+    def told_item(self) -> str:
+        return shortened(self.current)
 
     def current_item(self) -> ItemKey:
         return self.current
