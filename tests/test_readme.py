@@ -104,4 +104,4 @@ def test_the_first_screen_prints_what_it_says(
     run(BLOCKS[0])
 
     assert capsys.readouterr().out == "2646700\n"
-    assert "\n2646700\n```" in README
+    assert "\n2646700\nsquares: 200 of 200 in " in README
