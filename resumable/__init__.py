@@ -22,6 +22,7 @@ from ._errors import (
     StaleCheckpointError,
     StateEncodeError,
     StoreError,
+    TooManyFailedError,
     UnknownOutcomeError,
 )
 from ._models import CheckpointContext, CheckpointData, CheckpointMetadata, __version__
@@ -65,6 +66,7 @@ __all__ = [
     "StateEncodeError",
     "StoreError",
     "TimeBasedStrategy",
+    "TooManyFailedError",
     "UnknownOutcomeError",
     "__version__",
     "auto",

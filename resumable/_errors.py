@@ -9,6 +9,7 @@ ResumableError
 │   └── CursorExpiredError        a server no longer takes the cursor at which its pages were left
 ├── UnknownOutcomeError           whether an effect happened is not known; it was not repeated
 ├── StateEncodeError              JSON cannot hold the state exactly; nothing was written
+├── TooManyFailedError            more items of a map have failed than may; the checkpoint is saved
 └── RateLimitExhausted            the quota is used up; the checkpoint is saved
 
 SystemExit                        not caught by `except Exception`, as a loop may have around each item
@@ -190,6 +191,34 @@ class StateEncodeError(ResumableError):
 
     def __str__(self) -> str:
         return f"{self.path} cannot be saved: {self.reason}. Nothing was written; what was saved before stands."
+
+
+class TooManyFailedError(ResumableError):
+    """More items of a map have failed than ``max_failed=`` allows. What was done is saved, and what failed is noted.
+
+    The last item's error is its ``__cause__``.
+
+    Attributes:
+        operation_id: The operation.
+        failed: How many items have failed in this run.
+        tried: How many were tried in it.
+        last: The text of the last item's error.
+    """
+
+    def __init__(self, operation_id: str, failed: int, tried: int, max_failed: float, last: str) -> None:
+        super().__init__(operation_id, failed, tried, max_failed, last)
+        self.operation_id = operation_id
+        self.failed = failed
+        self.tried = tried
+        self.max_failed = max_failed
+        self.last = last
+
+    def __str__(self) -> str:
+        return (
+            f"{self.failed:,} of {self.tried:,} items of {self.operation_id!r} have failed, which is more than "
+            f"max_failed={self.max_failed:g}. The last one: {self.last}. All that was done is saved; cp.failed names "
+            "the items, and map(..., retry_failed=True) tries them again."
+        )
 
 
 class RateLimitExhausted(ResumableError):

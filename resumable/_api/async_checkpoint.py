@@ -137,6 +137,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         max_in_flight: int = 64,
         retry: tenacity.BaseRetrying | None = None,
         on_error: OnError = "raise",
+        max_failed: float | None = None,
         retry_failed: bool = False,
         grace: float = 20.0,
         name: str | None = None,
@@ -150,7 +151,9 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         from .._loops.map.results import MapSettings
         from .._loops.map.tasks import start_async
 
-        settings = MapSettings(max_in_flight=max_in_flight, retry=retry, on_error=on_error, grace=grace)
+        settings = MapSettings(
+            max_in_flight=max_in_flight, retry=retry, on_error=on_error, max_failed=max_failed, grace=grace
+        )
         loop = self._begin_map(items, name, key=key, retry_failed=retry_failed)
         return start_async(self, loop, fn, settings)
 

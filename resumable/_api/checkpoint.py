@@ -210,6 +210,7 @@ class Checkpoint(BaseCheckpoint[S]):
         batch: int = 1,
         retry: tenacity.BaseRetrying | None = None,
         on_error: OnError = "raise",
+        max_failed: float | None = None,
         max_crashes: int = 2,
         retry_failed: bool = False,
         grace: float = 20.0,
@@ -234,6 +235,8 @@ class Checkpoint(BaseCheckpoint[S]):
             on_error: When an item has failed for good, ``"raise"`` raises its error, once the body has what has ended
                 by then, and the next run tries it again; ``"skip"`` notes it in :attr:`failed`, and goes on;
                 ``"collect"`` gives out ``(item, error)``, too.
+            max_failed: More items than this may not fail in a run: a number such as 10, or a share such as 0.05 of all
+                items (where the input has no length: of those tried, or of 100). Up to it, ``"raise"`` skips, too.
             max_crashes: After this many crashes with an item alone in flight, it is noted in :attr:`failed`, whatever
                 *on_error* says.
             retry_failed: Try the items of :attr:`failed` again; else they are left out.
@@ -245,6 +248,7 @@ class Checkpoint(BaseCheckpoint[S]):
 
         Raises:
             InputChangedError: The items that are done are not those of the last run.
+            TooManyFailedError: More than *max_failed* have failed; what was done is saved, what failed is noted.
             BrokenExecutor: Workers died, and no factory was given to go on with; what was done is saved.
         """
         from .._loops.map.inline import start
@@ -255,6 +259,7 @@ class Checkpoint(BaseCheckpoint[S]):
             batch=batch,
             retry=retry,
             on_error=on_error,
+            max_failed=max_failed,
             max_crashes=max_crashes,
             grace=grace,
         )

@@ -276,7 +276,7 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
         if self._given_up_in_a_row > _MOST_IN_A_ROW:
             raise error
         self._widen(self.settings.max_in_flight)
-        if self.settings.on_error == "raise":
+        if self.settings.raises:
             self.note_failure(call.key, error)  # or no later run would get beyond it
         yield from self.give_up(call.key, call.item, error)
 

@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 import tenacity
 
+from ..._errors import TooManyFailedError
 from ..._retry import Saver, check_policy, reason
 from ..._text import shortened
 from ..by_position import ItemKey
 from ..loop import Items_co, LoopOwner
 from .calls import LIMITS
 from .grace import Grace
-from .map_loop import MapLoop
+from .map_loop import MapLoop, error_text
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 _log = logging.getLogger("resumable.retry")
 OnError = Literal["raise", "skip", "collect"]
+_FEW = 100
+"""Of an input without a length, a share is taken of so many items at least: the first that fails says nothing yet."""
 PLAIN = frozenset({int, str, float, bool, type(None), dict, list, tuple, bytes})
 """Types of results that carry no quota."""
 
@@ -34,6 +37,7 @@ class MapSettings:
     batch: int = 1
     retry: tenacity.BaseRetrying | None = None
     on_error: OnError = "raise"
+    max_failed: float | None = None
     max_crashes: int = 2
     grace: float = 20.0
 
@@ -46,11 +50,26 @@ class MapSettings:
                 raise ValueError(f"{name} must be >= 1, not {number!r}")
         if self.on_error not in ("raise", "skip", "collect"):
             raise ValueError(f"on_error must be 'raise', 'skip' or 'collect', not {self.on_error!r}")
+        _check_max_failed(self.max_failed)
         if isinstance(self.grace, bool) or not isinstance(self.grace, int | float):
             raise TypeError(f"grace must be seconds, not {self.grace!r:.80}")
         if not self.grace >= 0:
             raise ValueError(f"grace must be >= 0 seconds, not {self.grace!r}")
         check_policy(self.retry)
+
+    @property
+    def raises(self) -> bool:
+        """Whether the first item that fails ends the map."""
+        return self.on_error == "raise" and self.max_failed is None
+
+
+def _check_max_failed(given: object) -> None:
+    if given is None:
+        return
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise TypeError(f"max_failed must be a number of items or a share of them, not {given!r:.80}")
+    if not (given >= 0 if isinstance(given, int) else 0 <= given <= 1):
+        raise ValueError(f"max_failed must be a number of items >= 0, or a share from 0.0 to 1.0, not {given!r}")
 
 
 class MapOwner(LoopOwner[Items_co], Saver, Protocol[Items_co]):
@@ -91,6 +110,7 @@ class ResultHandler(Generic[Owner]):
         self.owner = owner
         self.settings = settings
         self.left = 0
+        self._failed = 0
         self._save_reason: str | None = None
         self._failure: BaseException | None = None
         self._is_ending = False
@@ -118,7 +138,7 @@ class ResultHandler(Generic[Owner]):
     def give_up(self, key: ItemKey, item: Any, error: BaseException) -> Iterator[tuple[Any, Any]]:
         """An item failed for good: yield what the body is to see of it."""
         self.observe(error)
-        if self.settings.on_error == "raise":
+        if self.settings.raises:
             error.add_note(f"resumable: at item {shortened(item, 80)}")
             self.fail(error)
             return
@@ -128,6 +148,21 @@ class ResultHandler(Generic[Owner]):
             yield item, error
         self.note_failure(key, error)
         self.loop.take_back()
+        self._check_failed(error)
+
+    def _check_failed(self, error: BaseException) -> None:
+        """*error* was noted: end the map if it fails too much."""
+        self._failed += 1
+        allowed = most = self.settings.max_failed
+        if allowed is None or most is None:
+            return
+        tried, total = self.loop.done() + self._failed, self.loop.total
+        if isinstance(most, float):
+            most *= max(tried, _FEW) if total is None else total
+        if self._failed > most:
+            too_many = TooManyFailedError(self.owner.operation_id, self._failed, tried, allowed, error_text(error))
+            too_many.__cause__ = error
+            self.fail(too_many)
 
     def fail(self, error: BaseException) -> None:
         """Have *error* end the map."""

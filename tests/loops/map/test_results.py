@@ -1,0 +1,131 @@
+"""A map that fails too much."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import pytest
+
+from resumable import TooManyFailedError, checkpointed, every
+from resumable.testing import MemoryStore
+
+ENGINES: dict[str, Callable[[], Any]] = {
+    "in line": lambda: None,
+    "threads": lambda: partial(ThreadPoolExecutor, 4),
+    "processes": lambda: partial(ProcessPoolExecutor, 2),
+}
+engines = pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+ways = pytest.mark.parametrize("on_error", ["raise", "skip", "collect"])
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+def third_fails(number: int) -> int:
+    if number % 3 == 0:
+        raise ValueError(f"{number} is bad")
+    return number
+
+
+async def third_fails_async(number: int) -> int:
+    await asyncio.sleep(0)
+    return third_fails(number)
+
+
+def run(store: MemoryStore, engine: Any = None, items: Iterable[int] = range(100), **options: Any) -> list[Any]:
+    """What the loop's body got."""
+    got: list[Any] = []
+    with checkpointed("numbers", every(hours=1), store=store) as cp:
+        done = cp.log("done")
+        for item, result in cp.map(options.pop("fn", third_fails), items, executor=engine, max_in_flight=4, **options):
+            got.append(result)
+            if not isinstance(result, ValueError):
+                done.append(item)
+    return got
+
+
+@engines
+@ways
+def test_a_map_ends_when_more_items_fail_than_may(engine: Any, on_error: Any, store: MemoryStore) -> None:
+    with pytest.raises(TooManyFailedError) as caught:
+        run(store, engine(), on_error=on_error, max_failed=5)
+
+    error = caught.value
+    assert error.failed >= 6
+    assert error.tried >= 14
+    assert f"{error.failed} of {error.tried} items" in str(error)
+    assert "max_failed=5" in str(error)
+    assert "is bad" in str(error)
+    assert isinstance(error.__cause__, ValueError)
+    with checkpointed("numbers", store=store) as cp:
+        assert len(cp.failed) >= 6
+        assert all(int(item) % 3 == 0 for item in cp.failed)
+        assert len(cp.log("done")) >= 8
+        cp.keep()
+
+
+@engines
+def test_what_failed_is_left_out_by_the_next_run_and_counted_anew(engine: Any, store: MemoryStore) -> None:
+    for _ in range(20):
+        try:
+            run(store, engine(), on_error="skip", max_failed=5)
+            break
+        except TooManyFailedError:
+            pass
+    with checkpointed("numbers", store=store) as cp:
+        assert sorted(cp.log("done")) == [number for number in range(100) if number % 3]
+        assert sorted(cp.failed) == list(range(0, 100, 3))
+        cp.keep()
+
+    run(store, engine(), fn=abs, retry_failed=True, max_failed=0)
+
+
+def test_as_many_as_may_fail_end_nothing(store: MemoryStore) -> None:
+    assert len(run(store, on_error="skip", max_failed=34)) == 66
+
+
+@pytest.mark.parametrize("source", [range, lambda count: iter(range(count))], ids=["known length", "unknown"])
+def test_a_share_is_of_all_items_or_of_those_that_were_tried(source: Any, store: MemoryStore) -> None:
+    with pytest.raises(TooManyFailedError, match=r"max_failed=0\.1"):
+        run(store, None, source(100), max_failed=0.1)
+    assert len(run(MemoryStore(), None, source(100), max_failed=0.35)) == 66
+
+
+def test_where_the_length_is_not_known_a_share_is_of_a_hundred_at_least(store: MemoryStore) -> None:
+    with pytest.raises(TooManyFailedError) as caught:
+        run(store, None, iter(range(0, 300, 3)), max_failed=0.05)
+    assert (caught.value.failed, caught.value.tried) == (6, 6)
+
+
+@ways
+def test_a_map_of_tasks_ends_too(on_error: Any, store: MemoryStore) -> None:
+    async def job() -> None:
+        async with checkpointed("numbers", every(hours=1), store=store) as cp:
+            async for _ in cp.amap(third_fails_async, range(100), on_error=on_error, max_failed=5):
+                pass
+
+    with pytest.raises(TooManyFailedError):
+        asyncio.run(job())
+    with checkpointed("numbers", store=store) as cp:
+        assert len(cp.failed) >= 6
+        cp.keep()
+
+
+@pytest.mark.parametrize(
+    ("max_failed", "error"), [("5", TypeError), (True, TypeError), (-1, ValueError), (1.5, ValueError)]
+)
+def test_it_is_a_number_or_a_share(max_failed: Any, error: type[Exception], store: MemoryStore) -> None:
+    with pytest.raises(error, match="max_failed"):
+        run(store, max_failed=max_failed)
+
+
+def test_the_error_pickles() -> None:
+    error = pickle.loads(pickle.dumps(TooManyFailedError("crawl", 6, 40, 5, "ValueError: no")))
+    assert str(error).startswith("6 of 40 items of 'crawl' have failed, which is more than max_failed=5.")
