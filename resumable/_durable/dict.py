@@ -106,6 +106,9 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
                 self._before, self._seen = {}, now
                 if self._was_dirty:
                     self._was_dirty = {}
+            elif self._boundary.shared:
+                self._write_shared(key, value)
+                return
             else:
                 self._cross()
         before, dirty = self._before, self._dirty
@@ -123,14 +126,20 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
         if key not in self:
             if not is_good(default):
                 look_closely(default, f"{self._path}{step(key)}", None, frozenset({id(self)}))
-            self._touch(key, ABSENT)
-            self._dirty[key] = default
+            if self._boundary.shared:
+                self._write_shared(key, default)
+            else:
+                self._touch(key, ABSENT)
+                self._dirty[key] = default
         return dict.setdefault(self, key, default)
 
     @mutator
     def pop(self, key: str, *default: Any) -> Any:
-        if key in self:
+        if key in self or key in self._held:
             exact = key if type(key) is str else str.__str__(key)
+            if self._boundary.shared:
+                held = self._write_shared(exact, TOMBSTONE)
+                return dict.pop(self, key, *default) if held is ABSENT else held
             self._touch(exact, _get(self, exact, ABSENT))
             self._dirty[exact] = TOMBSTONE
         return dict.pop(self, key, *default)
@@ -163,6 +172,29 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         return dict, (dict(self),)
+
+    # -- where workers write, see Keyed
+
+    def _value(self, key: str) -> Any:
+        return _get(self, key, ABSENT)
+
+    def _as_value(self, mark: Any) -> Any:
+        return ABSENT if mark is TOMBSTONE else mark
+
+    def _changes_nothing(self, key: str, mark: Any) -> bool:
+        return mark is TOMBSTONE and key not in self
+
+    def _put(self, key: str, mark: Any) -> None:
+        if mark is TOMBSTONE:
+            dict.pop(self, key, None)
+        else:
+            _set(self, key, mark)
+
+    def _put_back(self, key: str, value: Any, *, is_saved: bool) -> None:
+        if value is ABSENT:
+            dict.pop(self, key, None)
+        else:
+            _set(self, key, freeze(value) if is_saved else value)
 
     # -- saves, see Durable
 
@@ -251,7 +283,9 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
     def _change(self, pending: Pending) -> dict[str, Any]:
         if not pending.deleted:
             return {"set": pending.frozen}
-        if len(pending.frozen) >= len(self) and pending.frozen.keys() >= frozenset(dict.keys(self)):
+        # Not where the unfinished item may have deleted what counts.
+        is_all = not self._before and len(pending.frozen) >= len(self)
+        if is_all and pending.frozen.keys() >= frozenset(dict.keys(self)):
             return {"clear": True, "set": pending.frozen}
         return {"set": pending.frozen, "del": list(pending.deleted)}
 
@@ -278,6 +312,9 @@ class _LoadedDict(Loaded, DurableDict):
             key = text_key(key, self._path)
         if not is_good(value):
             look_closely(value, f"{self._path}{step(key)}", None, frozenset({id(self)}))
+        if self._boundary.shared:
+            self._write_shared(key, value)
+            return
         self._touch(key, _get(self, key, ABSENT))
         self._dirty[key] = value
         _set(self, key, value)

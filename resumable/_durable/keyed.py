@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from .._runtime.boundary import HeldBack
 from .collection import DURABLE_SLOTS, Durable
 
-KEYED_SLOTS = ("_before", "_dirty", "_was_dirty", *DURABLE_SLOTS)
+KEYED_SLOTS = ("_before", "_dirty", "_held", "_was_dirty", *DURABLE_SLOTS)
 """The attributes of :class:`Keyed`, for the classes that use it."""
+_NONE: Any = object()
+Write = tuple[int | HeldBack, Any]
+"""Who has written, and the mark of that: a worker, or the item that began at that count."""
 
 
 class Keyed(Durable):
     """Mixin for a collection that knows by key what is dirty.
 
-    Each key that the unfinished item changes is noted with what it held before, and how it was dirty before.
+    Each key that the unfinished item changes is noted with what it held before, and how it was dirty before. It stays
+    noted beyond that item as long as a worker has written to it whose own item is not done. What is read is always the
+    last value that was written.
     """
 
     if not TYPE_CHECKING:
@@ -22,10 +29,11 @@ class Keyed(Durable):
     _dirty: dict[Any, Any]
     _before: dict[Any, Any]
     _was_dirty: dict[Any, Any]
+    _held: dict[Any, list[Write]]  # By key that a worker has written to: the writes that do not count yet, in order.
 
     def _clean(self) -> None:
         """Nothing is dirty."""
-        self._dirty, self._before, self._was_dirty = {}, {}, {}
+        self._dirty, self._before, self._was_dirty, self._held = {}, {}, {}, {}
 
     def _touch(self, key: Any, old: Any) -> None:
         """Note that *key*, which holds *old*, is about to change. No call may come before the change."""
@@ -47,13 +55,129 @@ class Keyed(Durable):
             if seen is None:
                 self._wait()
                 continue
+            if self._held and now < seen:
+                self._go_on(now, is_other=True)
+                self._seen = now
+                return
             # No call from here on: a save that came in between would take what it must not.
             if now < seen:
                 self._before, self._was_dirty, self._seen = {}, {}, now
             return
 
     def _note(self) -> None:
-        self._before, self._was_dirty = {}, {}
+        if self._held:
+            self._go_on(-1, is_other=True)
+        else:
+            self._before, self._was_dirty = {}, {}
+
+    # -- where workers write
+
+    def _write_shared(self, key: Any, mark: Any) -> Any:
+        """Write *key*, for the body or for a worker. *mark* is what dirty keys have for it. Returns what it held."""
+        with self._lock:
+            self._cross()
+            held_back, writes, old = self._boundary.held_back(), self._held.get(key), self._value(key)
+            if writes is None and self._changes_nothing(key, mark):
+                return old
+            assert self._seen is not None
+            is_first = key not in self._before
+            if is_first:
+                self._before[key] = old
+                if key in self._dirty:
+                    self._was_dirty[key] = self._dirty[key]
+            if held_back is not None:
+                held_back.note(self)
+                if writes is None:
+                    writes = self._held[key] = [] if is_first else [(self._seen, self._dirty[key])]
+            if writes is not None:
+                who = self._seen if held_back is None else held_back
+                if writes and _is_one(writes[-1][0], who):
+                    writes.pop()
+                writes.append((who, mark))
+            self._dirty[key] = mark
+            self._put(key, mark)
+            return old
+
+    def settle(self, now: int) -> None:
+        seen = self._at if self._seen is None else self._seen
+        if self._held:
+            self._go_on(now, is_other=seen != now)
+        elif seen != now:
+            self._note()
+        self._at = now
+
+    def _go_on(self, now: int, *, is_other: bool) -> None:
+        """Let what counts at the count *now* be as all else. *is_other*: what the item of before has written counts."""
+        before, was_dirty = ({}, {}) if is_other else (self._before.copy(), self._was_dirty.copy())
+        for key, writes in list(self._held.items()):
+            held, mark = self._before[key], self._was_dirty.get(key, _NONE)
+            counting = [index for index, (who, _) in enumerate(writes) if _counts(who, now)]
+            if counting:
+                mark = writes[counting[-1]][1]
+                held = self._as_value(mark)
+                del writes[: counting[-1] + 1]
+            before.pop(key, None)
+            was_dirty.pop(key, None)
+            if not writes:
+                del self._held[key]
+                continue
+            before[key] = held
+            if mark is not _NONE:
+                was_dirty[key] = mark
+        self._before, self._was_dirty = before, was_dirty
+
+    def take_back(self, held_back: HeldBack, /) -> None:
+        """Undo what a worker has written whose item has failed, unless it was written over since."""
+        with self._lock:
+            for key, writes in list(self._held.items()):
+                left = [write for write in writes if write[0] is not held_back]
+                if left:
+                    if len(left) < len(writes):
+                        writes[:] = left
+                        self._dirty[key] = left[-1][1]
+                        self._put(key, left[-1][1])
+                elif writes:
+                    del self._held[key]
+                    self._undo(key)
+
+    def _undo(self, key: Any) -> None:
+        mark = self._was_dirty.pop(key, _NONE)
+        self._put_back(key, self._before.pop(key), is_saved=mark is _NONE)
+        if mark is _NONE:
+            self._dirty.pop(key, None)
+        else:
+            self._dirty[key] = mark
+
+    def end_sharing(self) -> None:
+        if not self._held:
+            return
+        self._cross()
+        for who in {id(who): who for writes in self._held.values() for who, _ in writes}.values():
+            if isinstance(who, HeldBack) and who.at is None:
+                self.take_back(who)
+        self._held = {}  # what is left belongs to the unfinished item of the loop
+
+    @abstractmethod
+    def _value(self, key: Any) -> Any:
+        """What *key* holds now, as it is noted when it is about to change."""
+
+    @abstractmethod
+    def _as_value(self, mark: Any) -> Any:
+        """What a key with that *mark* holds."""
+
+    @abstractmethod
+    def _changes_nothing(self, key: Any, mark: Any) -> bool:
+        """Whether *key* is as *mark* says, and need not be written."""
+
+    @abstractmethod
+    def _put(self, key: Any, mark: Any) -> None:
+        """Have *key* hold what *mark* says; nothing is noted."""
+
+    @abstractmethod
+    def _put_back(self, key: Any, value: Any, *, is_saved: bool) -> None:
+        """Have *key* hold *value* again, which was noted before a change."""
+
+    # -- saves
 
     def _taken(self) -> dict[Any, Any]:
         """The dirty keys that count, which are clean then; what the unfinished item has changed stays dirty."""
@@ -82,3 +206,11 @@ class Keyed(Durable):
                 self._dirty[key] = value
             elif key in self._before:
                 self._was_dirty.setdefault(key, value)
+
+
+def _counts(who: int | HeldBack, now: int) -> bool:
+    return who.is_done(now) if isinstance(who, HeldBack) else now < who
+
+
+def _is_one(one: int | HeldBack, other: int | HeldBack) -> bool:
+    return one is other or (isinstance(one, int) and isinstance(other, int) and one == other)

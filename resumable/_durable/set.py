@@ -39,14 +39,18 @@ class DurableSet(Keyed, set[Any], kind="set"):
     def add(self, member: Any, /) -> None:
         if type(member) is not str or not member.isascii():
             _check_member(member, self._path)
-        if member not in self:
+        if self._boundary.shared:
+            self._write_shared(member, True)
+        elif member not in self:
             self._touch(member, False)
             self._dirty[member] = True
             set.add(self, member)
 
     @mutator
     def discard(self, member: Any, /) -> None:
-        if member in self:
+        if self._boundary.shared:
+            self._write_shared(member, False)
+        elif member in self:
             self._touch(member, True)
             self._dirty[member] = False
             set.discard(self, member)
@@ -107,6 +111,23 @@ class DurableSet(Keyed, set[Any], kind="set"):
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         return set, (list(self),)
 
+    # -- where workers write, see Keyed
+
+    def _value(self, key: Any) -> bool:
+        return key in self
+
+    def _as_value(self, mark: Any) -> Any:
+        return mark
+
+    def _changes_nothing(self, key: Any, mark: Any) -> bool:
+        return (key in self) is mark
+
+    def _put(self, key: Any, mark: Any) -> None:
+        (set.add if mark else set.discard)(self, key)
+
+    def _put_back(self, key: Any, value: Any, *, is_saved: bool) -> None:
+        self._put(key, value)
+
     # -- saves, see Durable
 
     def _collected(self) -> dict[Any, bool]:
@@ -119,7 +140,8 @@ class DurableSet(Keyed, set[Any], kind="set"):
         added = [member for member, is_in in pending.items() if is_in]
         if len(added) == len(pending):
             return {"add": added}
-        if len(added) >= len(self) and self.copy() <= set(added):
+        # Not where the unfinished item may have removed what counts.
+        if not self._before and len(added) >= len(self) and self.copy() <= set(added):
             return {"clear": True, "add": added}
         return {"add": added, "del": [member for member, is_in in pending.items() if not is_in]}
 

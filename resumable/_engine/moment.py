@@ -101,7 +101,7 @@ class Cut:
         """Note where the unfinished item began. Returns the places of all loops at that moment."""
         views, boundary, captured = loops.views, self.boundary, NO_LOOPS
         for _ in range(_TRIES):
-            unfinished = loops.unfinished() if views else ()
+            unfinished = [loop for loop in loops.unfinished() if not loop.is_in_worker] if views else []
             asking = [loop for loop in unfinished if loop.must_settle()]
             if asking or not self._is_within_item(unfinished):
                 boundary.move()

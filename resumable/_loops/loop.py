@@ -63,7 +63,9 @@ class Loop(ABC, Generic[T]):
         self.flags = [True]
         self._items = items
         self._owner = owner
-        self._boundary = owner.boundary
+        self._worker = owner.boundary.held_back()
+        # The items of a loop within a worker's item are no boundary for the loop around them all.
+        self._boundary = owner.boundary if self._worker is None else Boundary()
         self._ledger = ledger
         self._holder: ref[Any] | None = None
         self._check_left_out: Callable[[Saved], None] | None = None
@@ -77,6 +79,16 @@ class Loop(ABC, Generic[T]):
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if name.startswith("_") or name in _FOR_USERS]
+
+    @property
+    def is_in_worker(self) -> bool:
+        """Whether it was made within a worker's item, so that nothing of it counts before that is done."""
+        return self._worker is not None
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether the worker's item that it was made in has written something, which does not count yet."""
+        return self._worker is not None and not self._worker.is_empty
 
     @abstractmethod
     def done(self) -> int:

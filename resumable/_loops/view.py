@@ -74,6 +74,9 @@ class LoopView:
         self._is_stored = saved is not None
         self._is_new = self._is_settled = False
         self._committed: dict[str, Any] | None = None
+        # What saves have of a loop in a worker's item, from before that item wrote anything.
+        self._kept_form: Callable[[], dict[str, Any] | None] = lambda: None
+        self._kept_changes: dict[str, Any] | None = None
         self.outer: LoopView | None = None
         self.loop: Loop[Any] | None = None
         self.context: object = None
@@ -146,6 +149,9 @@ class LoopView:
         self.loop, self.context, self.number = loop, context, number
         self.has_begun = self.is_abandoned = self.is_dropped = self._is_settled = False
         self._committed = None
+        if loop.is_in_worker and not loop.is_held_back:
+            whole = None if saved is None else {**saved, **self._about(is_over=False)}
+            self._kept_form, self._kept_changes = lambda: whole, None
 
     def done(self) -> int:
         """How many items its loop has done in this run."""
@@ -167,7 +173,13 @@ class LoopView:
             return lambda: saved
         about = self._about(is_over=self.loop.is_finished)  # before the position, which may only be behind it
         form = self.loop.as_now()
-        return lambda: {**form(), **about}
+        # Asked after the position: the worker writes first, then goes on.
+        if self.loop.is_held_back:
+            return self._kept_form
+        now: Callable[[], dict[str, Any] | None] = lambda: {**form(), **about}  # noqa: E731
+        if self.loop.is_in_worker:
+            self._kept_form = now
+        return now
 
     def changes(self) -> dict[str, Any] | None:
         """What changed since the last :meth:`commit`; None if nothing."""
@@ -175,10 +187,18 @@ class LoopView:
             return {"gone": True} if self._is_stored else None
         if self.loop is None or self._is_settled:
             return None
-        about = self._about(is_over=self.loop.is_finished)
+        changes = self._changes_of(self.loop)
+        if self.loop.is_held_back:  # asked after the position
+            return self._kept_changes
+        if self.loop.is_in_worker:
+            self._kept_changes = changes
+        return changes
+
+    def _changes_of(self, loop: Loop[Any]) -> dict[str, Any] | None:
+        about = self._about(is_over=loop.is_finished)
         if self._is_new:
-            return {**self.loop.to_dict(), **about, "new": True}
-        changes = {**self.loop.changes(), **about}
+            return {**loop.to_dict(), **about, "new": True}
+        changes = {**loop.changes(), **about}
         return None if changes == self._committed else changes
 
     def committer(self) -> Callable[[Mapping[str, Any]], None]:
@@ -189,6 +209,7 @@ class LoopView:
     def commit(self, changes: Mapping[str, Any]) -> None:
         """*changes* are safely stored."""
         self._is_stored = not changes.get("gone")
+        self._kept_changes = None
         if not self._is_stored:
             return
         assert self.loop is not None

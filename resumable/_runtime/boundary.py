@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 
 class Boundary:
@@ -44,14 +44,63 @@ class Boundary:
             self.shared += maps
             for writer in self.writers:
                 writer.attend()
+                if not self.shared:
+                    writer.end_sharing()
 
     def held_back(self) -> HeldBack | None:
         """Where to put what a worker writes here; None for whoever is no worker."""
         return of_worker.get() if self.shared else None
 
 
-HeldBack = list[tuple[Callable[[Any], object], Any]]
-"""Calls that write what a worker wrote for its item."""
+class HeldBack(list[tuple[Callable[[Any], object], Any]]):
+    """What the worker of a map has written for its item: it counts once that item is done.
+
+    It is a list of the calls that write to sinks and logs, to be made once the loop's body gets the item. What was
+    written to a dict or set stands there already.
+
+    Attributes:
+        at: The count at which the body got the item, or what the worker around holds back; None before that.
+        keepers: What keeps apart what was written to it.
+    """
+
+    # No __init__: most items write nothing, and each item of a threaded map makes one of these.
+    at: int | HeldBack | None = None
+    keepers: Sequence[Keeping] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was written."""
+        return not self and not self.keepers
+
+    def note(self, writer: Keeping) -> None:
+        """*writer* has it already, and keeps it apart."""
+        if not any(one is writer for one in self.keepers):
+            self.keepers = (*self.keepers, writer)
+
+    def is_done(self, now: int) -> bool:
+        """Whether the item is done where the count is *now*."""
+        at = self.at
+        return at.is_done(now) if isinstance(at, HeldBack) else at is not None and now < at
+
+    def write(self, at: int | HeldBack) -> None:
+        """The body gets the item."""
+        self.at = at
+        for write, what in self:
+            write(what)
+
+    def drop(self) -> None:
+        """The item has failed: nothing of it counts."""
+        for writer in self.keepers:
+            writer.take_back(self)
+
+
+class Keeping(Protocol):
+    """What keeps apart what workers have written to it."""
+
+    def take_back(self, held_back: HeldBack, /) -> None:
+        """Undo what stands in it for an item that has failed."""
+
+
 of_worker: ContextVar[HeldBack | None] = ContextVar("of_worker", default=None)
 """What the worker that runs here has written. It is written once the loop's body gets the item."""
 
@@ -91,6 +140,9 @@ class Noting:
     def attend(self) -> None:
         """Look at the boundary at each write that comes first in its item; at each of all, where workers can write."""
         self._ticks = _MORE_THAN_ANY if self._boundary.shared else self._boundary.ticks
+
+    def end_sharing(self) -> None:
+        """No worker can write to it any more."""
 
     @property
     def boundary(self) -> Boundary:

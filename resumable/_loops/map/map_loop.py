@@ -123,8 +123,10 @@ class MapLoop(Loop[T]):
         self._is_out = True
         self._boundary.move()
         if self._held_back:
-            for write, what in self._held_back.pop(key, ()):
-                write(what)
+            held_back = self._held_back.pop(key, None)
+            if held_back or (held_back is not None and held_back.keepers):
+                around = of_worker.get()
+                held_back.write(self._boundary.now() if around is None else around)
 
     def take_back(self) -> None:
         """The body is through with the item."""
@@ -162,7 +164,8 @@ class MapLoop(Loop[T]):
 
     def drop(self, key: ItemKey) -> None:
         """Keep nothing of what the worker for *key* wrote: it failed."""
-        self._held_back.pop(key, None)
+        if self._held_back and (held_back := self._held_back.pop(key, None)) is not None:
+            held_back.drop()
 
     def drop_all(self, keys: Iterable[ItemKey]) -> None:
         """Keep nothing of what the workers for *keys* wrote: they are not done."""
