@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 from weakref import ref
 
-from .._runtime.boundary import Boundary
+from .._runtime.boundary import Boundary, working_for
 from .._text import shortened
 from . import sources
 from .by_position import ItemKey, Ledger, PositionLedger, Saved
@@ -18,7 +18,7 @@ Items_co = TypeVar("Items_co", covariant=True)
 
 _FOR_USERS = frozenset(("is_finished", "name", "position", "total"))
 """Names that completion shows, besides those with an underscore."""
-mapped_item: ContextVar[tuple[Loop[Any], ItemKey] | None] = ContextVar("mapped_item", default=None)
+mapped_item = cast("ContextVar[tuple[Loop[Any], ItemKey] | None]", working_for)
 """The map and its item for which the function of that map runs here. Loops made meanwhile are inside that item."""
 
 

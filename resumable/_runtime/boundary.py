@@ -49,7 +49,9 @@ class Boundary:
 
     def held_back(self) -> HeldBack | None:
         """Where to put what a worker writes here; None for whoever is no worker."""
-        return of_worker.get() if self.shared else None
+        if not self.shared or (worker := working_for.get()) is None:
+            return None
+        return worker[0].held_back_for(worker[1])
 
 
 class HeldBack(list[tuple[Callable[[Any], object], Any]]):
@@ -101,8 +103,16 @@ class Keeping(Protocol):
         """Undo what stands in it for an item that has failed."""
 
 
-of_worker: ContextVar[HeldBack | None] = ContextVar("of_worker", default=None)
-"""What the worker that runs here has written. It is written once the loop's body gets the item."""
+class HoldingBack(Protocol):
+    """A map, for its workers."""
+
+    def held_back_for(self, key: Any, /) -> HeldBack | None:
+        """Where to put what is written for the item with *key*; None if that counts with what the body writes."""
+        ...
+
+
+working_for: ContextVar[tuple[HoldingBack, Any] | None] = ContextVar("working_for", default=None)
+"""The map and the key of its item for which the function of that map runs here."""
 
 
 _MORE_THAN_ANY = repeat(True, (1 << 63) - 1)

@@ -12,7 +12,7 @@ import pytest
 from resumable._durable.changes import Replay
 from resumable._durable.dict import DurableDict
 from resumable._durable.set import DurableSet
-from resumable._runtime.boundary import Boundary, HeldBack, of_worker
+from resumable._runtime.boundary import Boundary, HeldBack, working_for
 
 KEYS = "abcd"
 GONE = object()
@@ -37,6 +37,16 @@ class Model:
 
     def saved(self) -> dict[str, Any]:
         return self._held({"done"})
+
+
+class Item:
+    """Stands for the item of a map that a worker works on."""
+
+    def __init__(self, held_back: HeldBack) -> None:
+        self._held_back = held_back
+
+    def held_back_for(self, key: Any, /) -> HeldBack:
+        return self._held_back
 
 
 class Machine:
@@ -70,9 +80,9 @@ class Machine:
     def worker_writes(self) -> None:
         if self.workers:
             number = self.random.choice(list(self.workers))
-            token = of_worker.set(self.workers[number])
+            token = working_for.set((Item(self.workers[number]), number))
             self._write(number)
-            of_worker.reset(token)
+            working_for.reset(token)
 
     def body_writes(self) -> None:
         if self.body is None:  # beside all items, it counts from the next save on
@@ -185,9 +195,9 @@ def test_a_value_that_a_worker_has_assigned_may_change_until_the_save() -> None:
     boundary.writers = [mapping]
     mapping.attach(boundary)
     boundary.share(1)
-    token = of_worker.set(held_back)
+    token = working_for.set((Item(held_back), 0))
     mapping["page"] = page = {"n": 1}
-    of_worker.reset(token)
+    working_for.reset(token)
     page["n"] = 2
     held_back.write(boundary.now())
     boundary.move()

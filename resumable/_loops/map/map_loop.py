@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
-from ..._runtime.boundary import HeldBack, of_worker
+from ..._runtime.boundary import HeldBack
 from ..._text import hidden, shortened
 from .. import sources
 from ..by_key import KeyLedger
@@ -102,6 +102,8 @@ class MapLoop(Loop[T]):
         self.current: ItemKey = 0
         self._is_out = False
         self._held_back: dict[ItemKey, HeldBack] = {}
+        self._has_workers = False
+        self._move = self._boundary.ticks.__next__
         self.is_async = not isinstance(items, Iterable)
         self._all_failed = failed
         known = failed.of(name)
@@ -121,16 +123,15 @@ class MapLoop(Loop[T]):
         """The loop's body gets the item with *key*."""
         self.current = key
         self._is_out = True
-        self._boundary.move()
+        self._move()
         if self._held_back:
             held_back = self._held_back.pop(key, None)
             if held_back or (held_back is not None and held_back.keepers):
-                around = of_worker.get()
-                held_back.write(self._boundary.now() if around is None else around)
+                held_back.write(self._boundary.now() if self._worker is None else self._worker)
 
     def take_back(self) -> None:
         """The body is through with the item."""
-        self._boundary.move()
+        self._move()
         self._is_out = False
 
     def told_item(self) -> str:
@@ -145,22 +146,25 @@ class MapLoop(Loop[T]):
 
     def call(self, fn: Callable[[T], R], key: ItemKey, item: T) -> R:
         """Call *fn* for the *item* with *key*: loops made meanwhile are inside that item."""
-        token, held_back = mapped_item.set((self, key)), of_worker.set(self.hold_back(key))
+        token = mapped_item.set((self, key))
         try:
             return fn(item)
         finally:
-            of_worker.reset(held_back)
             mapped_item.reset(token)
 
-    def hold_back(self, key: ItemKey) -> HeldBack | None:
-        """Where to put what the worker for *key* writes, until the loop's body gets the item.
+    def call_here(self, fn: Callable[[T], R], key: ItemKey, item: T) -> R:
+        """Call *fn* as :meth:`call` does, in a context that nobody else uses."""
+        mapped_item.set((self, key))
+        return fn(item)
 
-        None if the item's function is called where the body runs.
+    def held_back_for(self, key: ItemKey, /) -> HeldBack | None:
+        """Where to put what is written for the item with *key*, until the loop's body gets it.
+
+        Where the body itself calls the function, that is what is held back around the loop, if anything.
         """
-        if not self._boundary.shared:
-            return of_worker.get()
-        held_back = self._held_back[key] = HeldBack()
-        return held_back
+        if not self._has_workers:
+            return self._worker
+        return self._held_back.get(key) or self._held_back.setdefault(key, HeldBack())
 
     def drop(self, key: ItemKey) -> None:
         """Keep nothing of what the worker for *key* wrote: it failed."""
@@ -174,6 +178,7 @@ class MapLoop(Loop[T]):
 
     def share(self, maps: int) -> None:
         """Workers that can write to what is saved begin, or have ended."""
+        self._has_workers = maps > 0
         self._boundary.share(maps)
 
     def _finish_retried(self, key: ItemKey) -> None:

@@ -53,7 +53,7 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
         """Each item with its result, as they end. What nearly all items go through is written out here for speed."""
         loop, in_flight, to_do = self.loop, self._in_flight, self._to_do
         wait, note_end, finish = self._ended.get, self._ended.put, loop.finish
-        self._executor = ExecutorHandle(self._given_executor, self._fn, self.ask_for_save, loop.call)
+        self._executor = ExecutorHandle(self._given_executor, self._fn, self.ask_for_save, loop.call_here)
         launch = self._executor.launch
         loop.on_wake = lambda: note_end(None)
         self.open()

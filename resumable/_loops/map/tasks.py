@@ -14,7 +14,6 @@ from typing import Any, Protocol, TypeVar
 import tenacity
 
 from ..._retry import chain_async
-from ..._runtime.boundary import of_worker
 from ..by_position import ItemKey
 from ..loop import mapped_item
 from .calls import settings_of
@@ -200,7 +199,6 @@ class AsyncCoordinator(EndingHandler[AsyncMapOwner]):
     def _launch(self, entry: Entry) -> None:
         context = copy_context()
         context.run(mapped_item.set, (self.loop, entry[0]))
-        context.run(of_worker.set, self.loop.hold_back(entry[0]))
         call = context.run(self._fn, entry[1])
         task = self._create_task(call, context=context) if type(call) is CoroutineType else asyncio.ensure_future(call)
         self._in_flight[task] = entry
