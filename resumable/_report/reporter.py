@@ -127,10 +127,10 @@ class Reporter(Observer):
 
     def _tell_stopped(self, operation: Observed) -> None:
         text = _stopped(operation)
-        if not isinstance(self._error, KeyboardInterrupt) or not is_terminal(sys.stderr):
-            telling.tell(text, is_wanted=True)
-        elif telling.is_interactive():
+        if isinstance(self._error, KeyboardInterrupt) and telling.is_interactive():
             self._error.add_note(text)
+        elif not isinstance(self._error, KeyboardInterrupt) or not is_terminal(sys.stderr):
+            telling.tell(text, is_wanted=True)
         else:
             telling.say_at_exit(operation.operation_id, text)
             telling.log_elsewhere(text)

@@ -98,6 +98,7 @@ class Screen:
         self.is_plain = is_plain
         self._lock = threading.RLock()
         self._owners: dict[object, Render] = {}
+        self._rendered: tuple[int, list[Shown]] | None = None  # for a width
         self._text = _Cursor()
         self._drawn: list[int] = []  # cells of each line that stands
         self._offset = 0  # rows from the program's text to the first of them
@@ -113,7 +114,7 @@ class Screen:
     def put(self, owner: object, render: Render) -> None:
         """Show lines for *owner*, in place of those that it had."""
         with self._lock:
-            self._owners[owner] = render
+            self._owners[owner], self._rendered = render, None
             self._hook()
             self._write(b"")
 
@@ -122,6 +123,7 @@ class Screen:
         with self._lock:
             if self._owners.pop(owner, None) is None and not last:
                 return
+            self._rendered = None
             try:
                 self.say(last)
             finally:
@@ -170,12 +172,14 @@ class Screen:
             return self._encoded(self._over(lines))
         erased = self._erased(width)
         self._text.follow(text.decode("utf-8", "replace"), width)
-        return self._encoded(erased) + text + self._encoded(self._placed(lines))
+        return self._encoded(erased) + text + self._encoded(self._placed(self._lines(width)))
 
     def _lines(self, width: int) -> list[Shown]:
-        shown = [line for render in list(self._owners.values()) for line in render(width - 1)]
+        if self._rendered is None or self._rendered[0] != width:
+            self._rendered = width, [line for render in list(self._owners.values()) for line in render(width - 1)]
+        shown = self._rendered[1]
         if self.is_plain:
-            return [] if self._text.column else [Shown(line.text, line.cells) for line in shown[-1:]]
+            return [] if self._text.column else shown[-1:]
         rows = max(1, self._height() // 2)
         return shown[-rows:]
 

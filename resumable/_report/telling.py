@@ -100,7 +100,8 @@ def _say_all() -> None:
 
 def is_interactive() -> bool:
     """Whether a person types the statements of this program, so that it goes on after an error."""
-    return hasattr(sys, "ps1") or bool(sys.flags.interactive) or "IPython" in sys.modules
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(sys, "ps1") or bool(sys.flags.interactive) or shell is not None
 
 
 if hasattr(os, "register_at_fork"):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import os
+import select
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from resumable._report.screen import Shown, screen_of
 from tests.support.terminal import Finished, run
 
 widths = pytest.mark.parametrize("width", [50, 80, 120])
@@ -416,3 +421,152 @@ asyncio.run(main())
     assert first.code == -signal.SIGINT
     assert "going on at 4 of 10. Run 2; run 1 stopped " in second.text.replace("\n", " ")
     assert "by Ctrl-C." in second.text
+
+
+@pytest.mark.slow
+def test_what_another_program_writes_is_never_taken_away(tmp_path: Path) -> None:
+    program = """
+import subprocess, time
+from resumable import checkpointed
+with checkpointed("bar", store=".", progress=True) as cp:
+    for x in cp.remaining(range(6)):
+        time.sleep(0.25)
+        subprocess.run(["sh", "-c", f"echo first {x}; echo second {x}; echo third {x}"])
+"""
+    ended = run(program, tmp_path, width=120)
+
+    for word in ("first", "second", "third"):
+        assert [x for x in range(6) if f"{word} {x}" not in ended.text] == []
+
+
+@pytest.mark.slow
+def test_a_wait_without_a_bar_counts_down_below_what_is_printed(tmp_path: Path) -> None:
+    program = """
+import threading, time
+from resumable import checkpointed
+def talk():
+    for x in range(5):
+        time.sleep(0.2)
+        print("said", x)
+with checkpointed("quota", store=".") as cp:
+    for x in cp.remaining(range(2)):
+        if x == 0:
+            cp.observe(remaining=0, limit=3, reset_at=time.time() + 1)
+            thread = threading.Thread(target=talk)
+            thread.start()
+    thread.join()
+"""
+    ended = run(program, tmp_path, width=120)
+
+    assert "quota: waiting 0:0" in ended.written
+    assert ended.screen == [f"said {x}" for x in range(5)]
+
+
+# -- one screen, looked at closely
+
+
+class Tty(io.TextIOWrapper):
+    """A stream on a pseudo-terminal's end."""
+
+
+@pytest.fixture
+def tty(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Tty, int]]:
+    monkeypatch.setenv("TERM", "xterm")
+    outer, inner = os.openpty()
+    stream = Tty(os.fdopen(inner, "wb", buffering=0), encoding="utf-8", write_through=True)
+    yield stream, outer
+    stream.close()
+    os.close(outer)
+
+
+def line(text: str) -> Callable[[int], list[Shown]]:
+    return lambda width: [Shown(text, len(text))]
+
+
+def shown_on(outer: int, width: int = 80) -> list[str]:
+    return Finished(read_all(outer), 0, width).screen
+
+
+def read_all(outer: int) -> str:
+    written = b""
+    while select.select([outer], [], [], 0.1)[0]:
+        written += os.read(outer, 1 << 16)
+    return written.decode()
+
+
+def test_owners_stand_below_each_other_and_the_text_above(tty: tuple[Tty, int]) -> None:
+    stream, outer = tty
+    screen = screen_of(stream)
+    assert screen_of(stream) is screen
+
+    screen.put("one", line("first"))
+    screen.put("two", line("second"))
+    stream.write("text\n")
+    screen.drop("two", "the end of two")
+    stream.write("more\n")
+
+    assert shown_on(outer) == ["text", "the end of two", "more", "first"]
+
+
+def test_an_unfinished_line_goes_on_where_it_was(tty: tuple[Tty, int]) -> None:
+    stream, outer = tty
+    screen = screen_of(stream)
+    screen.put("one", line("bar"))
+
+    for piece in ("10", "%", " done", "\r99%"):
+        stream.write(piece)
+        screen.put("one", line("bar"))
+    stream.write("\n")
+    screen.drop("one")
+
+    assert shown_on(outer) == ["99% done"]
+
+
+def test_streams_are_as_before_once_nothing_stands(tty: tuple[Tty, int]) -> None:
+    stream, _ = tty
+    screen = screen_of(stream)
+
+    screen.put("one", line("bar"))
+    assert "write" in vars(stream.buffer)
+    screen.drop("one")
+
+    assert "write" not in vars(stream.buffer)
+
+
+def test_a_terminal_without_escapes_shows_one_line_and_gets_none(
+    tty: tuple[Tty, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TERM", raising=False)
+    stream, outer = tty
+    screen = screen_of(stream)
+
+    screen.put("one", line("a long first line"))
+    screen.put("two", line("second"))
+    stream.write("text\n")
+    stream.write("half")
+    screen.put("two", line("third"))
+    stream.write(" a line\n")
+    screen.drop("two")
+    screen.drop("one", "end")
+
+    written = read_all(outer)
+    assert "\x1b" not in written
+    assert Finished(written, 0, 80).screen == ["text", "half a line", "end"]
+
+
+def test_a_write_from_within_a_write_follows_it(tty: tuple[Tty, int]) -> None:
+    """A signal handler prints while the screen writes."""
+    stream, outer = tty
+    screen = screen_of(stream)
+
+    def render(width: int) -> list[Shown]:
+        if not is_within:
+            is_within.append(True)
+            screen.write_now(b"from the handler\n")
+        return [Shown("bar", 3)]
+
+    is_within: list[bool] = []
+    screen.put("one", render)
+    screen.drop("one", "end")
+
+    assert shown_on(outer) == ["from the handler", "end"]
