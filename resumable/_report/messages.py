@@ -67,7 +67,7 @@ def done_already(operation_id: str, seconds_ago: float | None, directory: str = 
 
 def going_on(
     operation_id: str,
-    item: int,
+    done: int,
     total: int | None,
     run: int,
     stopped_seconds_ago: float | None = None,
@@ -77,12 +77,12 @@ def going_on(
     """``stars: going on at 3,413 of 10,000. Run 2; run 1 stopped 10 min ago by Ctrl-C.``
 
     Args:
-        item: The first item of this run, counted from 1.
+        done: Items that are done, as "saved at item" counts.
         stopped_seconds_ago: When the run before gave its last sign of life; None if unknown.
         how: What ended the run before, from :func:`how_it_ended`; "" if nothing did, or it was cut off.
         ending: How it ended by itself, from :func:`how_it_was_left`; "" if it did not.
     """
-    text = f"{printable(operation_id)}: going on at {_of(item, total)}. Run {run:,}"
+    text = f"{printable(operation_id)}: going on at {_of(done, total)}. Run {run:,}"
     if stopped_seconds_ago is None:
         return f"{text}."
     when = ago(stopped_seconds_ago)

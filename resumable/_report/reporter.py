@@ -256,7 +256,7 @@ def _going_on(operation: Observed) -> str:
     last = operation.last_run
     return going_on(
         operation.operation_id,
-        operation.items_before + 1,
+        operation.items_before,
         operation.metadata.total_items,
         operation.run_number,
         _seconds_since(last.ended, operation.instant.utc) if last else None,

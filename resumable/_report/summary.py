@@ -11,11 +11,13 @@ from .._errors import CheckpointCorruptError, StoreError
 from .._format.restore import instant
 from .._format.sections import Run, read_summary
 from .._models import CheckpointMetadata
-from .._text import hidden_in_line
+from .._text import hidden, hidden_in_line
 from ..stores import CheckpointStore, Entry, Holder
 from .scan import Facts, entry_of, read_facts
 
-State = Literal["running", "stopped", "failed", "killed", "incomplete", "damaged", "encrypted", "saved", "finished"]
+State = Literal[
+    "running", "stopped", "failed", "killed", "incomplete", "damaged", "encrypted", "saved", "kept", "finished"
+]
 """In the order in which a sum lists them."""
 
 _ENDED = ("finished", "incomplete")
@@ -45,8 +47,9 @@ class Summary:
 
     Attributes:
         state: ``running`` now; ``stopped`` by Ctrl-C, SIGTERM or a used-up quota; ``failed`` by an exception;
-            ``killed`` before it could say why; ``incomplete``, as it ended well, but items failed; ``finished``;
-            ``saved`` by hand, without a run; ``damaged``; ``encrypted``, and no key was given that opens it.
+            ``killed`` before it could say why; ``incomplete``, as it ended well, but items failed; ``kept``, as it
+            ended well, and its program wants to go on; ``finished``; ``saved`` by hand, without a run; ``damaged``;
+            ``encrypted``, and no key was given that opens it.
         total_items: Of all loops, as *processed_items* is.
         failed_items: That ``map`` gave up, and has not done since.
         left_seconds: At the last save, estimated from the time that all runs took.
@@ -146,6 +149,7 @@ def summary_from(facts: Facts, entry: Entry) -> Summary:
     sections, metadata = facts.sections, facts.metadata
     history = _with_current_run(sections.history, entry.holder)
     for run in history:
+        run.error = hidden(run.error) if run.error else None
         run.command = hidden_in_line(run.command) if run.command else None  # an earlier release wrote it down as it was
     processed, total = metadata.processed_items, _total(metadata)
     failed = sum(map(len, (sections.failed or {}).values()))
@@ -211,8 +215,10 @@ def ending_of(run: Run) -> State:
         return "stopped" if reason.removeprefix("Interrupted: ").startswith(_STOPS) else "failed"
     if reason == "Kept: retries exhausted":
         return "failed"
-    if reason == "Finished" or reason.startswith("Kept"):
+    if reason == "Finished":
         return "finished"
+    if reason.startswith("Kept"):
+        return "kept"
     if reason.startswith("Failed items: "):
         return "incomplete"
     return "stopped" if reason.startswith("Stopped") else "killed"

@@ -26,6 +26,7 @@ _LOOKS: dict[State, tuple[str, str, str]] = {
     "failed": ("✗", "x", "red"),
     "killed": ("✗", "x", "red"),
     "incomplete": ("!", "!", "yellow"),
+    "kept": ("✓", "v", "green"),
     "finished": ("✓", "v", "green"),
     "saved": ("•", "*", ""),
     "damaged": ("!", "!", "bold red"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -90,8 +91,8 @@ def run_and_keep(operation_id: str, reason: str = "") -> None:
         pytest.param(lambda: run("stars", OSError()), "✗ failed", id="an exception"),
         pytest.param(lambda: run_and_die("stars"), "✗ killed", id="kill -9"),
         pytest.param(lambda: run("stars"), "✓ finished", id="the end"),
-        pytest.param(lambda: run_and_keep("stars"), "✓ finished", id="kept"),
-        pytest.param(lambda: run_and_keep("stars", "for tonight"), "✓ finished", id="kept, with a reason"),
+        pytest.param(lambda: run_and_keep("stars"), "✓ kept", id="kept"),
+        pytest.param(lambda: run_and_keep("stars", "for tonight"), "✓ kept", id="kept, with a reason"),
         pytest.param(lambda: CheckpointManager().create_checkpoint("stars", {}), "• saved", id="the manager"),
         pytest.param(lambda: Path(".checkpoint_stars.json").write_text("{"), "! damaged", id="a torn file"),
     ],
@@ -111,6 +112,29 @@ def test_who_holds_the_lock_is_running() -> None:
 
     with stores.claimed(FileStore("."), "stars"):
         assert document("list")["checkpoints"][0]["state"] == "running"
+
+
+def test_show_tells_the_exception_that_ended_the_last_run_and_its_place_in_the_program() -> None:
+    code = """
+from resumable import checkpointed
+def fetch(item, token):
+    if item == 3:
+        raise ConnectionError("reset by peer, password=hunter2secret")
+with checkpointed("stars") as cp:
+    for item in cp.remaining(range(10)):
+        fetch(item, None)
+"""
+    Path("job.py").write_text(code)
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    assert subprocess.run([sys.executable, "job.py"], env=environment, timeout=60, capture_output=True).returncode == 1
+
+    shown = resumable("show", "stars").stdout
+
+    assert "failed" in shown.splitlines()[0]
+    assert re.search(r"ended by +ConnectionError: reset by peer, password=\*\*\*, at item 3, in \S*job\.py:5\n", shown)
+    history = document("show", "stars")["history"]
+    assert history[-1]["error"] == "ConnectionError: reset by peer, password=***"
+    assert history[-1]["place"].endswith("job.py:5")
 
 
 def test_show_tells_how_much_a_kill_of_a_running_one_loses() -> None:
@@ -316,9 +340,9 @@ def test_a_summary_is_small_whatever_the_reason() -> None:
         ("Time-based: 61s >= 60s | Interrupted: ValueError", "failed"),
         ("Stopped: a loop was left with items to go", "stopped"),
         ("Failed items: 4; retry_failed=True tries again", "incomplete"),
-        ("Kept", "finished"),
+        ("Kept", "kept"),
         ("Kept: retries exhausted", "failed"),
-        ("Kept: for tonight", "finished"),
+        ("Kept: for tonight", "kept"),
         ("Retry: ConnectError (attempt 2)", "killed"),
         (None, "killed"),
     ],

@@ -118,7 +118,7 @@ def test_a_restored_run_says_that_it_goes_on(stderr: Callable[[], str], caplog: 
 
     Reporter(False).opened(Run())
 
-    said = "stars: going on at 101 of 1,000. Run 2; run 1 stopped 10 min ago by Ctrl-C."
+    said = "stars: going on at 100 of 1,000. Run 2; run 1 stopped 10 min ago by Ctrl-C."
     assert stderr() == f"{said}\n"
     assert caplog.messages == [said]
 
@@ -132,7 +132,7 @@ def test_a_new_run_says_nothing(stderr: Callable[[], str]) -> None:
 def test_a_history_that_cannot_be_read_is_left_out(stderr: Callable[[], str]) -> None:
     Reporter(False).opened(Run(last_run=PastRun(ended="soon")))
 
-    assert stderr() == "stars: going on at 101 of 1,000. Run 2.\n"
+    assert stderr() == "stars: going on at 100 of 1,000. Run 2.\n"
 
 
 @pytest.mark.parametrize(
