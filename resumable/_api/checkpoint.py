@@ -219,7 +219,11 @@ class Checkpoint(BaseCheckpoint[S]):
         """Call ``fn(item)`` for each of *items* that is not done, many at a time: ``(item, result)`` as they end.
 
         An item is done when the loop's body has returned for it. One save holds both what the body put into the state,
-        and that the item is done. After a kill only items that were in flight, or not saved yet, are done again.
+        and that the item is done. After a kill only items that were in flight, or not saved yet, are done again; so are
+        those whose results the body does not get, because it raises or leaves the loop.
+
+        What *fn* itself writes to a sink, log, set or mapping, in threads, counts once its item is done, and is taken
+        back if that fails. A loop that it makes goes on where it stood before *fn* wrote anything.
 
         Args:
             executor: A number of threads. Or an object with ``submit()`` like ``concurrent.futures``, loky, or mpi4py

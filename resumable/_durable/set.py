@@ -17,7 +17,8 @@ class DurableSet(Keyed, set[Any], kind="set"):
     """A set whose saves cost what changed, not what it holds.
 
     It is a set: reading is a set's own, at its speed. Members are strings, finite numbers, booleans or None. In the
-    checkpoint it is a JSON array. Any thread may change it while another saves.
+    checkpoint it is a JSON array. Any thread may change it while another saves. What a worker of ``cp.map`` adds is
+    there at once, is saved once its item is done, and is taken back if the item fails.
 
     Args:
         loaded: The plain list that a checkpoint held.
