@@ -217,6 +217,8 @@ class Screen:
         return text.encode(getattr(self._stream, "encoding", None) or "utf-8", "replace")
 
     def _own_write(self, data: bytes) -> Any:
+        if self._raw is not None and not self._raw.isatty():
+            return len(data)  # another file has taken the place of the terminal
         for hook in self._hooks:
             if hook.raw is self._raw:
                 return hook.write(data)
@@ -279,9 +281,14 @@ class _Hook:
         self.raw = raw
         self.write: Callable[[bytes], Any] = raw.write
         self._before = vars(raw).get("write")
-        write = self.write
-        self._caught = lambda data: screen.pass_on(data, write)
+        self._screen = screen
+        self._caught = self._pass_on  # one object, which is found again
         raw.write = self._caught
+
+    def _pass_on(self, data: Any) -> Any:
+        # Its descriptor may have been put over a file meanwhile, as daemons do.
+        is_terminal_still = not self.raw.closed and self.raw.isatty()
+        return self._screen.pass_on(data, self.write) if is_terminal_still else self.write(data)
 
     def remove(self) -> None:
         if vars(self.raw).get("write") is self._caught:  # else somebody has come on top

@@ -533,6 +533,21 @@ def test_streams_are_as_before_once_nothing_stands(tty: tuple[Tty, int]) -> None
     assert "write" not in vars(stream.buffer)
 
 
+def test_a_file_that_takes_the_place_of_the_terminal_gets_no_bar(tty: tuple[Tty, int], tmp_path: Path) -> None:
+    stream, _ = tty
+    screen = screen_of(stream)
+    screen.put("one", line("bar"))
+
+    with open(tmp_path / "log", "wb") as log:
+        os.dup2(log.fileno(), stream.fileno())
+    stream.write("text\n")
+
+    screen.put("one", line("bar 2"))
+    screen.drop("one")
+
+    assert (tmp_path / "log").read_text() == "text\n"
+
+
 def test_a_terminal_without_escapes_shows_one_line_and_gets_none(
     tty: tuple[Tty, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
