@@ -196,11 +196,13 @@ def say_what_is_lost(operation: Operation, *, at_end: bool = False) -> None:
     """Say once that the program's results do not get into the checkpoint."""
     ticked, parts = operation.ticker.ticked, operation.parts
     advice = "" if operation.is_advised or operation.has_read_count else _missing_state(operation, ticked)
-    seconds = (
-        0.0 if operation.session.saves or operation.is_done else operation.clock.now() - operation.instant.monotonic
-    )
-    if not advice and at_end and seconds > _LONG_SECONDS and not ticked and not parts.is_used:
-        advice = "nothing was ticked, so nothing was saved; loop over cp.remaining(items), or call cp.tick()"
+    has_ticked = ticked or operation.session.saves or operation.is_done or parts.is_used or parts.known_effects
+    seconds = (operation.instant.utc - parts.history.began).total_seconds()
+    if not advice and at_end and not has_ticked and seconds > _LONG_SECONDS:
+        advice = (
+            "nothing was ticked, so that nothing was saved on the way; loop over cp.remaining(items), or put what is "
+            'done into the state, done = cp.state.setdefault("done", []), and call cp.tick() after each item'
+        )
     if advice:
         operation.is_advised = True
         _log.warning("%s: %s", operation.operation_id, advice)

@@ -432,6 +432,7 @@ class Operation:
         for each in self.observers:
             each.closing(self, error)
         self._cancel_alarm()
+        ending.say_what_is_lost(self, at_end=error is None)
         try:
             return (yield from self._end() if error is None else ending.interrupt(self, error))
         finally:
@@ -445,7 +446,6 @@ class Operation:
         if self.stopped_by is not None:
             yield from ending.interrupt(self, self.stopped_by)
             raise self.stopped_by
-        ending.say_what_is_lost(self, at_end=True)
         is_final = yield from ending.finish(self)
         if self.is_listening:
             signals.act()  # a signal came, and no tick saw it

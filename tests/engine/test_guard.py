@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from resumable import Checkpoint, CheckpointData, CheckpointManager, StateEncodeError, StoreError, checkpointed, every
-from resumable.testing import FaultyStore
+from resumable.testing import FaultyStore, ManualClock
 from tests.support.stores import DictStore
 
 BAD_AT, ERROR_AT, ITEMS = 200, 350, 400
@@ -192,3 +193,42 @@ def test_who_repairs_the_value_goes_on() -> None:
 
     assert found().state == {"n": 29}
     assert found().metadata.processed_items == 30
+
+
+# -- what never gets into the state
+
+
+@pytest.mark.parametrize("is_left_by_error", [False, True])
+def test_a_list_that_is_not_in_the_state_is_told_at_the_end(
+    is_left_by_error: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Too few saves for it to be told earlier."""
+
+    def crawl() -> None:
+        with checkpointed("job", every(minutes=5), store="ck") as cp:
+            done = cp.state.get("done", [])
+            for number in range(4):
+                done.append(number)
+                cp.tick()
+            if is_left_by_error:
+                raise ConnectionError("reset by peer")
+
+    with contextlib.suppress(ConnectionError):
+        crawl()
+
+    (told,) = [text for text in caplog.messages if "cp.state is empty after 4 items" in text]
+    assert 'setdefault("done", [])' in told
+    assert "cp.remaining" in told
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(2.0, 1), (0.5, 0)])
+def test_a_block_that_ticks_nothing_is_told_of_both_ways(
+    seconds: float, count: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = ManualClock()
+    with checkpointed("job", manager=CheckpointManager("ck", clock=clock)):
+        clock.advance(seconds)
+
+    told = [text for text in caplog.messages if "nothing was ticked" in text]
+    assert len(told) == count
+    assert all("cp.remaining(items)" in text and 'setdefault("done", [])' in text for text in told)
