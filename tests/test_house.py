@@ -93,7 +93,7 @@ CODE_IN_FACE = {"cli": "main"}
 FOREIGN = {
     # Where others offer no public name for what is needed.
     "_loops.place": {"sys._getframe"},
-    "_loops.registry": {"asyncio._get_running_loop"},  # what asyncio itself asks: the public one raises, in 1 us
+    "_loops.running": {"asyncio._get_running_loop"},  # what asyncio itself asks: the public one raises, in 1 us
     "_loops.map.clusters": {"executor._client", "executor._kwargs"},  # distributed's ClientExecutor
     "_loops.map.executors": {"executor._initializer", "executor._initargs"},  # concurrent.futures and loky
     "_runtime.interpreter": {"lock._is_owned", "sys._getframe"},

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from .._runtime import signals
@@ -66,11 +67,13 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         """For loops: save or stop, if that is due. Returns how many items may pass before the next call."""
         async with self._turn:
             self._was_woken = False
-            self._limit = ALWAYS
+            self._limit, self._granted = ALWAYS, inf
+            if self._is_total_old:
+                self._note_total()
             items = await run_async(self._operation.check_in())
-            self._limit = self.ticked + items
+            self._limit, self._granted = self.ticked + items, self._operation.parts.cut.boundary.now() - items
             if self._was_woken:
-                self._limit = ALWAYS
+                self._limit, self._granted = ALWAYS, inf
             return items
 
     async def save(self, reason: str = "Requested") -> None:
@@ -86,6 +89,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         *,
         name: str | None = None,
         fingerprint: Fingerprint = "sampled",
+        limit: int | None = None,
     ) -> AsyncRemaining[T]:
         """The *items* that are not done yet, for one ``async for`` in one task. See :meth:`Checkpoint.remaining`.
 
@@ -94,7 +98,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         """
         from .._loops.remaining import remaining_async
 
-        items, options = self._to_do(items), cast("Any", {"key": key, "fingerprint": fingerprint})
+        items, options = self._to_do(items), cast("Any", {"key": key, "fingerprint": fingerprint, "limit": limit})
         return self._begin(name, lambda name, saved: remaining_async(items, self, name=name, saved=saved, **options))
 
     @explained

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from .._runtime.steps import Steps
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     import tenacity
     import typing_extensions
 
@@ -64,6 +68,9 @@ class BaseCheckpoint(Generic[S]):
         self._move: Callable[[], object] = _not_opened
         self._limit: float = ALWAYS
         self._was_woken = False
+        # The count of the boundary down to which items may be handed out before the next check-in.
+        self._granted = inf
+        self._is_total_old = False
         self._total: int | None = None
         self._operation: Operation = None  # type: ignore[assignment]  # until it is opened
 
@@ -104,6 +111,8 @@ class BaseCheckpoint(Generic[S]):
     def metadata(self) -> CheckpointMetadata:
         """What is known of the operation besides its state. Fields may be set; ``extra`` is kept."""
         self._operation.sync()
+        if self._is_total_old:
+            self._note_total()
         return self._operation.session.metadata
 
     @property
@@ -275,7 +284,8 @@ class BaseCheckpoint(Generic[S]):
         """Check in before the next item. Safe from any thread, and in signal handlers."""
         self._was_woken = True
         self._limit = ALWAYS
-        self._operation.parts.loops.wake()
+        self._granted = inf
+        self._operation.parts.loops.running.wake()
 
     def _wait_for(self, host: str = "", account: str = "", resource: str = "", accounts: Iterable[str] = ()) -> Wait:
         """A wait for a request of the program's own; if it names a host, check-ins no longer wait for that."""
@@ -341,11 +351,28 @@ class BaseCheckpoint(Generic[S]):
 
     def register(self, loop: Loop[Any]) -> None:
         """For loops: *loop* begins."""
-        self._operation.parts.loops.begun(loop)
+        self._operation.parts.loops.running.begun(loop)
 
     def unregister(self, loop: Loop[Any]) -> None:
         """For loops: *loop* came to its end."""
-        self._operation.parts.loops.ended(loop)
+        self._operation.parts.loops.running.ended(loop)
+
+    def may_pass(self, items: int) -> bool:
+        """For small loops: whether so many items may pass before the next check-in."""
+        operation = self._operation
+        is_granted: bool = operation.parts.cut.boundary.now() - items > self._granted
+        return is_granted and os.getpid() == operation.owner_pid
+
+    def register_from(self, loop: Loop[Any], frame: FrameType) -> None:
+        """For small loops: *loop* begins, and *frame* goes through it."""
+        loops = self._operation.parts.loops
+        view = loops.views.get(loop.name)
+        if view is not None and view.loop is loop:
+            loops.running.begun_in(loop, frame, view)
+
+    def halt(self, loop: Loop[Any]) -> None:
+        """For loops: *loop* has reached its limit."""
+        self._operation.parts.loops.halt(loop)
 
     def continuing(self) -> Callable[[Any], None]:
         """For retries: a ``before`` hook, after which loops go on where the attempt before left them."""
@@ -375,6 +402,7 @@ class BaseCheckpoint(Generic[S]):
 
     def _note_total(self) -> None:
         """Bring ``total_items`` up to date, unless the program or an earlier run knows of more."""
+        self._is_total_old = False
         metadata, total = self._operation.session.metadata, self._operation.parts.loops.total()
         known = metadata.total_items
         if self._options.total is None and (known in (None, self._total) or (total or 0) > known):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Generator, Iterable
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from .._runtime.interpreter import has_gil, is_held_here
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from .._loops.map.results import OnError
     from .._loops.pages import ItemsOf
     from .._loops.remaining import Remaining
+
+_SEEKABLE = frozenset({list, tuple, range})
 
 
 class Checkpoint(BaseCheckpoint[S]):
@@ -59,11 +62,13 @@ class Checkpoint(BaseCheckpoint[S]):
             return 1
         with self._lock:
             self._was_woken = False
-            self._limit = ALWAYS
+            self._limit, self._granted = ALWAYS, inf
+            if self._is_total_old:
+                self._note_total()
             items = run(self._operation.check_in())
-            self._limit = self.ticked + items
+            self._limit, self._granted = self.ticked + items, self._operation.parts.cut.boundary.now() - items
             if self._was_woken:
-                self._limit = ALWAYS
+                self._limit, self._granted = ALWAYS, inf
             return items
 
     def save(self, reason: str = "Requested") -> None:
@@ -99,6 +104,7 @@ class Checkpoint(BaseCheckpoint[S]):
         *,
         name: str | None = None,
         fingerprint: Fingerprint = "sampled",
+        limit: int | None = None,
     ) -> Remaining[T]:
         """The *items* that are not done yet, for one loop in one thread. An item is done when the next is asked for.
 
@@ -117,17 +123,24 @@ class Checkpoint(BaseCheckpoint[S]):
             name: Tells loops apart; by default their place in the program does, and the item of the loop around them.
             fingerprint: Which of the done items are compared with those of the last run: ``"sampled"`` a few,
                 ``"full"`` all, None none. The items that are left may always change.
+            limit: How many items this loop gives out in one run, at least 1. Once they are done it ends, with the loops
+                around it; the checkpoint is kept, and the next run goes on. Not inside a map.
 
         Raises:
             InputChangedError: The done items are not those of the last run.
             RuntimeError: Another thread than the one that made the loop asks for its items.
+            ValueError: *limit* is below 1, or given inside a map.
         """
+        items = self._to_do(items)
+        if limit is None and type(items) in _SEEKABLE and fingerprint == "sampled":
+            small = self._operation.parts.loops.again(self, items, key, name)
+            if small is not None:
+                self._is_total_old = True
+                return cast("Remaining[T]", small)
         from .._loops.remaining import remaining
 
-        items = self._to_do(items)
-        return self._begin(
-            name, lambda name, saved: remaining(items, self, name=name, key=key, saved=saved, fingerprint=fingerprint)
-        )
+        options: Any = {"key": key, "fingerprint": fingerprint, "limit": limit}
+        return self._begin(name, lambda name, saved: remaining(items, self, name=name, saved=saved, **options))
 
     @explained
     def pages(

@@ -135,7 +135,10 @@ def _reason_to_keep(operation: Operation) -> str | None:
     if operation.keep_reason is not None or operation.is_finalized:
         return operation.keep_reason
     parts = operation.parts
-    if next(parts.loops.left(), None) is not None:
+    left = list(parts.loops.left())
+    if limited := next((loop for loop in left if loop.is_halted and not loop.is_held), None):
+        return f"Stopped: limit of {limited.limit:,} items reached; run it again to go on"
+    if left or parts.loops.has_folded_left():
         return "Stopped: a loop was left with items to go"
     if unmet := parts.loops.never_met():
         _log.error("%s: this run did not come to %s", operation.operation_id, "; ".join(unmet))

@@ -1,12 +1,12 @@
 """Which items are done: by position, by key, page by page, or out of order.
 
-Read ``remaining`` first: it iterates, and knows at every moment which items are done. ``loop`` is what it tells that
-to, as one of four kinds: ``by_position``, ``by_key``, ``by_page``, ``out_of_order``. ``pages`` fetches what is in the
-pages of a server. ``registry`` holds the loops of a checkpoint and knows which runs inside which; a ``view`` is one of
-them as a save sees it, ``sites`` are where they are made, ``place`` reads from the bytecode where that is, ``edited``
-finds them again after an edit. ``sources`` says what can be iterated over again, ``fingerprint`` whether it is still
-the same input, ``values`` what an item is worth that JSON cannot hold. ``standing`` tells people how they
-stand. ``map`` is the room for many items at a time.
+Read ``remaining`` first: it iterates, and knows at every moment which items are done; ``small`` does so for few
+items. ``loop`` is what it tells that to, as one of four kinds: ``by_position``, ``by_key``, ``by_page``,
+``out_of_order``. ``pages`` fetches what is in the pages of a server. ``registry`` holds the loops of a checkpoint,
+``running`` knows which runs inside which; a ``view`` is one of them as a save sees it, ``sites`` are where they are
+made, ``place`` reads from the bytecode where that is, ``edited`` finds them again after an edit. ``sources`` says
+what can be iterated over again, ``fingerprint`` whether it is still the same input, ``values`` what an item is worth
+that JSON cannot hold. ``standing`` tells people how they stand. ``map`` is the room for many items at a time.
 """
 
 __all__ = [
@@ -22,7 +22,9 @@ __all__ = [
     "place",
     "registry",
     "remaining",
+    "running",
     "sites",
+    "small",
     "sources",
     "standing",
     "values",

@@ -33,12 +33,11 @@ class KeyLedger(Ledger):
         self._items = items
         # Append-only, so that a save in another thread can copy it at any moment.
         self._order = keys_from(opened(operation_id, saved, "key"))
-        self._known = set(self._order)
-        # Keys of earlier runs that this one has not met yet: a key that is met twice stands at two items.
-        self._earlier = set(self._order)
+        # Whether this run has met an item with that key: a key that is met twice stands at two items.
+        self._met: dict[ItemKey, bool] = dict.fromkeys(self._order, False)
         self._operation_id = operation_id
         self._has_told = False
-        if len(self._known) < len(self._order):
+        if len(self._met) < len(self._order):
             raise ValueError("a saved key stands twice")
         self._handed: set[ItemKey] = set()
         self.start = self._committed = len(self._order)
@@ -53,7 +52,7 @@ class KeyLedger(Ledger):
         return any(True for _ in self.offered((item,)))
 
     def offered(self, items: Iterable[T]) -> Generator[T]:
-        known, earlier, learn, append = self._known, self._earlier, self._known.add, self._order.append
+        met, find, append = self._met, self._met.get, self._order.append
         key_of, again = self._key_of, self._key_of
         of_other_kinds: tuple[type[Exception], ...] = ()
         for item in items:
@@ -66,28 +65,31 @@ class KeyLedger(Ledger):
             kind = type(key)
             if kind is not int and (kind is not str or not key.isascii()):
                 key = _plain_key(key)
-            if key not in known:
-                learn(key)
+            was_met = find(key)
+            if was_met is None:
+                met[key] = True
                 append(key)
                 yield item
-            elif key in earlier:
-                earlier.discard(key)
+            elif was_met:
+                self._tell_of_duplicate(key)
             else:
-                self._note_met(key)
+                met[key] = True
 
     def hand_out(self, item: Any) -> ItemKey | None:
         """Give the key of an *item* that is to be worked on; None if it is done, or handed out already."""
         key = self._key(item)
-        if key in self._known or key in self._handed:
-            self._note_met(key)
+        was_met = self._met.get(key)
+        if was_met is False:
+            self._met[key] = True
+            return None
+        if was_met or key in self._handed:
+            self._tell_of_duplicate(key)
             return None
         self._handed.add(key)
         return key
 
-    def _note_met(self, key: ItemKey) -> None:
-        if key in self._earlier:
-            self._earlier.discard(key)
-        elif not self._has_told:
+    def _tell_of_duplicate(self, key: ItemKey) -> None:
+        if not self._has_told:
             self._has_told = True
             _log.warning(
                 "%s: %s is the key of several items; only the first item of a key is done, the others are left out. "
@@ -98,16 +100,19 @@ class KeyLedger(Ledger):
 
     def add(self, key: ItemKey) -> None:
         """The item with *key*, which was handed out, is done."""
-        if key not in self._known:
-            self._known.add(key)
+        if key not in self._met:
+            self._met[key] = True
             self._order.append(key)
+
+    def keys(self, position: int) -> list[ItemKey]:
+        return self._order[:position]
 
     def item_at(self, position: int) -> ItemKey:
         order = self._order
         return order[min(position, len(order) - 1)] if order else 0
 
     def has_done(self, item: ItemKey, position: int) -> bool:
-        return item in self._known and item not in self._order[position:]
+        return item in self._met and item not in self._order[position:]
 
     def count_left(self, position: int) -> int | None:
         if not isinstance(self._items, Collection):

@@ -50,6 +50,10 @@ class Ledger(ABC):
     is_left_out = False
     _samples: Samples
 
+    def keys(self, position: int) -> list[ItemKey] | None:
+        """The keys of the first *position* done items; None if keys are not what tells them apart."""
+        return None
+
     def item_at(self, position: int) -> ItemKey:
         """Identify the item that comes after *position* done ones."""
         return position

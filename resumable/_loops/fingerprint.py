@@ -107,7 +107,7 @@ def digest(item: object) -> str:
     Raises:
         ValuelessError: It has no value: its repr names an address, as that of an open file or of an ORM's row does.
     """
-    return sha256(_canonical(item)).hexdigest()[:16]
+    return sha256(canonical(item)).hexdigest()[:16]
 
 
 def roll(rolled: str, digest: str) -> str:
@@ -159,7 +159,8 @@ def _is_kept(position: int) -> bool:
     return bits.bit_count() == 1 and bits.bit_length() % 3 == 1
 
 
-def _canonical(item: object) -> bytes:
+def canonical(item: object) -> bytes:
+    """What a digest is made of. Raises what :func:`digest` raises."""
     if isinstance(item, values.NAMED):
         return values.stable_repr(item).encode("utf-8", "backslashreplace")
     try:

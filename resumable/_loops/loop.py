@@ -18,6 +18,8 @@ Items_co = TypeVar("Items_co", covariant=True)
 
 _FOR_USERS = frozenset(("is_finished", "name", "position", "total"))
 """Names that completion shows, besides those with an underscore."""
+Ends = tuple[int, Any, Any]
+
 mapped_item = cast("ContextVar[tuple[Loop[Any], ItemKey] | None]", working_for)
 """The map and its item for which the function of that map runs here. Loops made meanwhile are inside that item."""
 
@@ -47,6 +49,9 @@ class LoopOwner(Protocol[Items_co]):
     def unregister(self, loop: Loop[Any]) -> None:
         """*loop* came to its end: all its items are done. Not called for a loop that is left earlier."""
 
+    def halt(self, loop: Loop[Any]) -> None:
+        """*loop* has given out as many items as it may in this run: the loops around it are to stop, too."""
+
 
 class Loop(ABC, Generic[T]):
     """One loop over items, plain, async, or many at a time.
@@ -54,8 +59,20 @@ class Loop(ABC, Generic[T]):
     Attributes:
         name: Distinguishes the loops of one checkpoint.
         is_finished: Whether the loop came to its end, so that nothing is left.
+        ends: The length, the first and the last item of its input, where that tells it from another one.
+        is_folded: Whether it was left, and only its position is kept.
+        can_be_held: Whether it can stop at an item that is not done.
         flags: Empty once the loop was woken: its owner is asked before the next item.
+        limit: How many items it gives out in this run at most.
+        is_halted: Whether it gives out nothing more in this run, though items may be left.
+        is_held: Whether that is for the limit of a loop inside the item that it is at, which is not done.
     """
+
+    can_be_held = True
+    ends: Ends | None = None
+    is_folded = False
+    limit: int | None = None
+    is_halted = is_held = False
 
     def __init__(self, items: Any, owner: LoopOwner[Any], ledger: Ledger, name: str) -> None:
         self.name = name
@@ -68,12 +85,12 @@ class Loop(ABC, Generic[T]):
         self._boundary = owner.boundary if self._worker is None else Boundary()
         self._ledger = ledger
         self._holder: ref[Any] | None = None
-        self._check_left_out: Callable[[Saved], None] | None = None
+        self._check_left_out: Callable[[], None] | None = None
         ledger.total = sources.length(items)
 
     def __repr__(self) -> str:
         """``<Remaining 'loop-1': 21 of 60 done>``"""
-        kind = type(self).__name__.removeprefix("Passing").removeprefix("Stepping")
+        kind = type(self).__name__.removeprefix("Passing").removeprefix("Stepping").removeprefix("Small")
         of = "" if self.total is None else f" of {self.total:,}"
         return f"<{kind} {self.name!r}: {self.position:,}{of} done>"
 
@@ -128,13 +145,17 @@ class Loop(ABC, Generic[T]):
             return number
         return f"{number} ({shortened(self._items[self.position])})"
 
+    def keys(self) -> list[ItemKey] | None:
+        """The keys of the done items; None if it is not followed by key."""
+        return self._ledger.keys(self.position)
+
     def has_done(self, item: ItemKey) -> bool:
         """Whether *item* is done. Seen from another thread it may be late."""
         return self._ledger.has_done(item, self.position)
 
     # -- who goes through it
 
-    def hold(self, holder: object) -> None:
+    def keep_by(self, holder: object) -> None:
         """*holder* is what a ``for`` goes through: once it is dropped, that ``for`` was left."""
         self._holder = ref(holder)
 
@@ -146,11 +167,16 @@ class Loop(ABC, Generic[T]):
         """
         return self._holder is not None and self._holder() is None
 
-    def leave_out(self, check: Callable[[Saved], None]) -> None:
+    @property
+    def is_foldable(self) -> bool:
+        """Whether its position is all that must be kept of it, and the ends of its input."""
+        return self.ends is not None
+
+    def leave_out(self, check: Callable[[], None]) -> None:
         """Give out nothing: an earlier run has done all items.
 
         Args:
-            check: Called with the saved form, once the items have passed; raises if they are other ones.
+            check: Called once the items have passed; raises if they are other ones.
         """
         self._check_left_out = check
         self._ledger.is_left_out = True
@@ -159,7 +185,7 @@ class Loop(ABC, Generic[T]):
         """*count* items have passed and are done."""
         assert self._check_left_out is not None
         self._ledger.start = count
-        self._check_left_out(self.to_dict())
+        self._check_left_out()
 
     # -- how far it is
 
@@ -209,9 +235,20 @@ class Loop(ABC, Generic[T]):
         """The first item is asked for."""
         self._owner.register(self)
 
+    def hold(self) -> None:
+        """Stop at this item, which is not done."""
+        self.is_halted = self.is_held = True
+        self.wake()
+
     def end(self) -> None:
-        """All items are done, or given up."""
-        if not self.is_finished:
+        """All items are done, or given up; or as many as may be in this run."""
+        if self.is_held:
+            return
+        if self.limit is not None and self.done() >= self.limit and self:
+            self.is_halted = True
+            self._boundary.move()
+            self._owner.halt(self)
+        elif not self.is_finished:
             self.is_finished = True
             self._boundary.move()
             self._owner.unregister(self)

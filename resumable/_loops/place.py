@@ -25,6 +25,8 @@ _OF_OTHERS = frozenset(
     | {"IPython", "ipykernel", "tornado", "code", "_pyrepl", "runpy"}
 )
 """Packages that call on behalf of others. Another release of one must change no place."""
+_MANY_SPOTS = 4096
+_LIBRARY = f"{__name__.partition('.')[0]}."
 _DEEPEST = 32
 """Deeper recursion is told apart by the order of calls."""
 _LONGEST_TEXT = 80
@@ -234,6 +236,14 @@ def stack() -> Stack:
     return found
 
 
+def users_frame() -> FrameType:
+    """The innermost frame outside of this library; :func:`caller` leaves out those of others, too."""
+    frame: FrameType = sys._getframe(2)
+    while frame.f_globals.get("__name__", "").startswith(_LIBRARY) and frame.f_back is not None:
+        frame = frame.f_back
+    return frame
+
+
 def address(frame: FrameType) -> Frame:
     """How a frame is known."""
     return id(frame), id(frame.f_code)
@@ -330,3 +340,59 @@ def shown(place: str) -> str:
     """A place for people: the names in the call, and its function."""
     function, _, text = last_call(place).partition(":")
     return f"`{text.rpartition('#')[0]}` in {function}"
+
+
+# -- places that were seen before -------------------------------------------------------------------------------------
+
+
+class Spots:
+    """The places of loops, by the frames that lead to them: code and offset of each.
+
+    Args:
+        outside: The stack when the checkpoint was opened.
+    """
+
+    def __init__(self, outside: Stack) -> None:
+        self._outside = outside
+        # With the code objects: as long as they live, their addresses are no others'.
+        self._keys: dict[tuple[int, ...], tuple[str, list[CodeType]]] = {}
+
+    def note(self, frame: FrameType, key: str, around: Frame | None, *, is_suspended: bool) -> None:
+        """*frame* makes a loop whose place is *key*; see :meth:`find`."""
+        codes: list[CodeType] = []
+        path = self._path(frame, around, is_suspended, codes.append)
+        if path is not None:
+            if len(self._keys) >= _MANY_SPOTS:
+                self._keys.clear()
+            self._keys[path] = key, codes
+
+    def find(self, frame: FrameType, around: Frame | None, *, is_suspended: bool) -> str | None:
+        """The place of the loop that *frame* makes; None if it made none there yet.
+
+        Args:
+            around: What goes through the loop around.
+            is_suspended: Whether that may be alive without being on the stack.
+        """
+        path = self._path(frame, around, is_suspended)
+        found = self._keys.get(path) if path is not None else None
+        return None if found is None else found[0]
+
+    def _path(
+        self, frame: FrameType, stop: Frame | None, is_suspended: bool, note: Callable[[CodeType], None] | None = None
+    ) -> tuple[int, ...] | None:
+        """The frames from *frame* to the one that goes through the loop around, or has opened the checkpoint."""
+        path: list[int] = []
+        here: FrameType | None = frame
+        while here is not None and len(path) < 2 * _DEEPEST:
+            code = here.f_code
+            where = id(here), id(code)
+            path += (where[1], here.f_lasti)
+            if note is not None:
+                note(code)
+            is_outside = where in self._outside
+            if where == stop or (is_outside and (stop is None or is_suspended)):
+                return (*path, where == stop, is_outside)
+            if is_outside:
+                return None
+            here = here.f_back
+        return None

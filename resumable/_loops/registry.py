@@ -2,62 +2,29 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import count
+from functools import partial
+from threading import get_ident
 from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .._errors import InputChangedError
-from .._text import command_for
-from . import place
-from .by_position import ItemKey, Saved
+from .._runtime.interpreter import has_gil
+from . import place, sources
+from .by_position import ItemKey
 from .edited import moved_from
 from .loop import Loop, mapped_item
-from .sites import Level, Site
+from .running import Around, Opening, RunningLoops, is_alive, running_here
+from .running import opening as opening
+from .sites import KEPT, Level, Site, has_ended
+from .small import MOST, SmallRemaining
 from .values import ValuelessError
 from .view import LoopView
 
 Make = Callable[[str, dict[str, Any] | None], Loop[Any]]
 """Makes a loop from its name and its saved form."""
-Opening = tuple[object, place.Stack]
-"""The thread or task that opens a checkpoint, and the frames that are under way then."""
-_SUSPENDS = 0x20 | 0x80 | 0x200
-"""Flags of the code of generators, coroutines and async generators."""
 _MANY_LEVELS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """A loop that was begun.
-
-    Attributes:
-        frame: What goes through it.
-        is_suspended: Whether that frame may be alive without being on the stack.
-    """
-
-    loop: Loop[Any]
-    view: LoopView
-    frame: place.Frame
-    is_suspended: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Around:
-    """The item that something is inside.
-
-    Attributes:
-        frame: What goes through its loop; None if that cannot be on the stack.
-        is_mapped: Whether a map has called its function for it.
-    """
-
-    view: LoopView
-    item: ItemKey
-    frame: place.Frame | None = None
-    is_mapped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +50,7 @@ class LoopRegistry:
 
     Attributes:
         views: What a save sees of them, by name.
+        running: Those that run now.
 
     Raises:
         Exception: What *damaged* makes.
@@ -104,8 +72,10 @@ class LoopRegistry:
         self._root = Level()
         self._levels: dict[LoopView, dict[ItemKey, Level]] = {}
         self._purge_at = _MANY_LEVELS
-        self._main_context, self._outside = opened or opening()
-        self._running: dict[object, list[_Running]] = {}
+        main_context, self._outside = opened or opening()
+        self.running = RunningLoops(self.views, main_context)
+        self._spots = place.Spots(self._outside)
+        self._is_quick = has_gil()  # else counts could be read half-way
         self._made = 0
         self._done_before = 0
         self._total_before: int | None = 0
@@ -131,16 +101,21 @@ class LoopRegistry:
                 view.is_dropped = True  # of an item that was done long ago
                 return
             view.outer = outer
-        if key is None and not _is_numbered(view.name, within):
+        if key is None and not view.is_numbered:
             key = f"={view.name}"
         if key is not None:
-            self._level(view.outer, within[1] if within else 0).site(key).add(view)
+            level = self._level(view.outer, within[1] if within else 0)
+            level.is_of_this_run = False
+            level.site(key).add(view)
 
     def _level(self, outer: LoopView | None, item: ItemKey) -> Level:
         if outer is None:
             return self._root
         levels = self._levels.setdefault(outer, {})
         level = levels.get(item)
+        if level is not None and level.is_over:
+            self._lose(levels.pop(item))
+            level = None
         if level is None:
             if len(levels) >= self._purge_at:
                 self._purge(levels)
@@ -161,8 +136,8 @@ class LoopRegistry:
                     self._drop(view)
 
     def _drop(self, view: LoopView) -> None:
-        if _is_unfinished(view):
-            self._lost.append(_told(view))
+        if view.is_unmet:
+            self._lost.append(view.told())
         view.is_dropped = True
         for level in self._levels.pop(view, {}).values():
             self._lose(level)
@@ -177,33 +152,44 @@ class LoopRegistry:
             RuntimeError: A loop at the same place runs in another thread or task.
         """
         frame, context = place.caller(), running_here()
-        around = self._around(frame, context)
+        around = self.running.around(frame, context)
         level = self._root if around is None else self._level(around.view, around.item)
         site = self._site(level, name, frame, around)
+        if around is None or not (around.frame is None or around.is_mapped):
+            self._note_spot(frame, around, site)
         if site.is_named:
             site.count = 0  # a second loop of one name begins anew
         else:
             self._check_context(site, context)
         run = site.count + 1
-        if run <= site.folded:
+        if run <= site.folded and run not in site.left and run not in site.runs:
             loop = self._left_out(level, site, run, make)
+            site.count = run
         else:
             loop = self._begin_run(level, site, run, make, context)
             site.runs[run].made_at = frame.f_code.co_filename, frame.f_lineno
-        site.count, site.context = run, context
+        site.context = context
         level.made += name is None
         return loop
 
     def _begin_run(self, level: Level, site: Site, run: int, make: Make, context: object) -> Loop[Any]:
         view = site.runs.get(run)
-        saved = view.saved() if view is not None else None
+        saved = view.saved() if view is not None else site.saved(run)
+        is_made_again = view is None and run <= site.folded
         view = view or self._free_view(level, site)
         loop = self._make(make, view.name, saved)
+        if is_made_again and site.is_other_input(run, loop):
+            raise site.other_input(self._operation_id, run)
+        if loop.limit is not None:
+            level.check_may_halt(loop)
         done = view.done()
         if saved is None:
             self._forget_inner(view)
         self._made += 1
-        view.begin(loop, saved, site.identity(level.within), level.outer, context, self._made)
+        identity = site.identity(level.within, run)
+        site.count = run
+        view.site = site
+        view.begin(loop, saved, identity, level.outer, context, self._made)
         self._done_before += done  # after that: a save of another thread's in between must count nothing twice
         self.views[view.name] = site.runs[run] = view
         self._has_inner |= level.outer is not None
@@ -229,13 +215,11 @@ class LoopRegistry:
 
     def _free_view(self, level: Level, site: Site) -> LoopView:
         """A view for a new loop, under a name that is free."""
-        folded = site.fold(self._has_failures)
+        folded = site.fold(self._is_kept)
         if folded is not None:
-            if level.outer is None and self._total_before is not None:
-                total = folded.loop.total if folded.loop is not None else None
-                self._total_before = None if total is None else self._total_before + total
+            self._note_folded(level, folded)
             return folded
-        for name in _names(level, site):
+        for name in level.names(site):
             view = self.views.get(name)
             if view is None:
                 return LoopView(name)
@@ -245,22 +229,140 @@ class LoopRegistry:
                 return view
         raise AssertionError("there are more names")
 
+    def _is_kept(self, view: LoopView) -> bool:
+        """Whether more than its position must be kept of a loop that has ended."""
+        levels = self._levels.get(view)
+        return self._has_failures(view.name) or (
+            levels is not None and any(level.sites and not level.is_gone for level in levels.values())
+        )
+
+    def _note_folded(self, level: Level, folded: LoopView) -> None:
+        if level.outer is None and self._total_before is not None:
+            total = folded.loop.total if folded.loop is not None else None
+            self._total_before = None if total is None else self._total_before + total
+
     def _left_out(self, level: Level, site: Site, run: int, make: Make) -> Loop[Any]:
         """A loop that gives out nothing: it came to its end in an earlier run, and was folded."""
         loop = make(next(iter(site.runs.values())).name if site.runs else site.key, None)
 
-        def check(saved: Saved) -> None:
-            if site.is_other_input(run, saved):
-                raise _other_input(self._operation_id, site, run)
+        def check() -> None:
+            if site.is_other_input(run, loop):
+                raise site.other_input(self._operation_id, run)
             if level.outer is None and self._total_before is not None:
                 self._total_before += loop.position
 
         loop.leave_out(check)
         return loop
 
+    # -- small ones
+
+    def _note_spot(self, frame: FrameType, around: Around | None, site: Site) -> None:
+        if not site.is_named:
+            stop = None if around is None else around.frame
+            self._spots.note(frame, site.key, stop, is_suspended=around is not None and around.is_suspended)
+
+    def again(self, owner: Any, items: Any, key: Any, name: str | None) -> Loop[Any] | None:
+        """A small loop that begins anew where one was made before and has ended; None if :meth:`begin` must make it."""
+        thread, context = get_ident(), self.running.main_context
+        if len(items) > MOST or mapped_item.get() is not None or not self._is_quick:
+            return None
+        if not self.running.is_main(thread):
+            return None
+        ends = sources.ends(items) if key is None else None
+        if ends is None and key is None:
+            return None
+        frame = place.users_frame()
+        around = self.running.innermost(frame)
+        if name is not None:
+            spot: str | None = f"={name}"
+        elif around is None:
+            spot = self._spots.find(frame, None, is_suspended=False)
+        else:
+            spot = self._spots.find(frame, around.frame, is_suspended=around.is_suspended)
+        level = self._root if around is None else self._next_level(around)
+        site = level.sites.get(spot) if level is not None and spot is not None else None
+        if level is None or site is None or site.context not in (None, context):
+            return None
+        view = self._view_again(level, site)
+        if view is None:
+            return None
+        loop: Loop[Any] = SmallRemaining(items, owner, view.name, ends, key, thread)
+        self._show_again(level, site, view, loop)
+        site.context = context
+        return loop
+
+    def _show_again(self, level: Level, site: Site, view: LoopView, loop: Loop[Any]) -> None:
+        before, done = view.loop, view.done()
+        assert before is not None
+        if level.outer is None and self._total_before is not None:
+            total = before.total
+            self._total_before = None if total is None else self._total_before + total
+        if inner := self._levels.get(view):
+            self._keep_one(inner)
+        if site.count and not site.is_named:
+            count = partial(site.next_run, before, has_begun=view.has_begun)
+            del site.runs[site.count]
+        else:
+            count = partial(setattr, site, "count", 1)
+        self._made += 1
+        run = 1 if site.is_named else site.count + 1
+        view.begin_again(loop, level.within, count, partial(site.identity, level.within, run), self._made)
+        self._done_before += done
+        site.runs[run] = view
+        level.made += not site.is_named
+
+    def _view_again(self, level: Level, site: Site) -> LoopView | None:
+        """The view that can show the next run at *site*, which begins anew."""
+        if site.is_named and site.runs:
+            view = site.runs.get(1)
+            return view if view is not None and view.loop is not None and not view.is_abandoned else None
+        if not site.count:
+            view = site.spare
+            return view if view is not None and view.site is site and not site.folded and not site.runs else None
+        if site.count < KEPT or site.count < site.folded or site.count + 1 in site.runs:
+            return None
+        while len(site.runs) > 1:
+            folded = site.fold(self._is_kept, kept=2)
+            if folded is None:
+                return None
+            self._drop(folded)
+        view = site.runs.get(site.count)
+        is_next = site.folded + 1 == site.count
+        return view if view is not None and is_next and has_ended(view) and not self._is_kept(view) else None
+
+    def _next_level(self, around: Around) -> Level | None:
+        """The level of the item that is gone through; one of an item that is done serves it."""
+        levels = self._levels.get(around.view)
+        if not levels:
+            return None
+        level = levels.get(around.item)
+        if level is not None and not level.is_over:
+            return level
+        item, spare = levels.popitem()
+        if not (spare.is_gone and spare.is_of_this_run):
+            levels[item] = spare
+            return None
+        if levels:
+            self._purge(levels)
+        spare.recycle(around.item)
+        levels[around.item] = spare
+        return spare
+
+    def _keep_one(self, levels: dict[ItemKey, Level]) -> None:
+        """The loop around begins anew: keep one of its levels, for another item to use."""
+        item, spare = levels.popitem()
+        for level in levels.values():
+            self._lose(level)
+        levels.clear()
+        spare.is_over = True
+        for site in spare.sites.values():
+            for view in site.runs.values():
+                view.is_dropped = True
+        levels[item] = spare
+
     # -- which one it is
 
-    def _site(self, level: Level, name: str | None, frame: FrameType, around: _Around | None) -> Site:
+    def _site(self, level: Level, name: str | None, frame: FrameType, around: Around | None) -> Site:
         if name is not None and (site := level.sites.get(f"={name}")) is not None:
             return site
         where = place.place_of(
@@ -311,65 +413,19 @@ class LoopRegistry:
 
     def _check_context(self, site: Site, context: object) -> None:
         other = site.context
-        if other is None or other is context or not _is_alive(other):
+        if other is None or other is context or not is_alive(other):
             return
         raise RuntimeError(
             f"several threads or tasks run the loop {place.shown(site.key)}; which one is which cannot be told from "
             "their place in the program: give each a name=, or let one cp.map or cp.amap do the work"
         )
 
-    # -- which one is inside which
-
-    def _around(self, frame: FrameType, context: object) -> _Around | None:
-        mapped = mapped_item.get()
-        for one in reversed(self._running.get(context, ())):
-            if mapped is not None and one.loop is mapped[0]:
-                break
-            if self._is_at_item(one) and (one.is_suspended or place.is_under_way(frame, one.frame)):
-                return _Around(one.view, one.loop.current_item(), one.frame)
-        if mapped is not None:
-            view = self.views.get(mapped[0].name)
-            if view is not None and view.loop is mapped[0] and not view.is_gone:
-                return _Around(view, mapped[1], is_mapped=True)
-        if context is not self._main_context:
-            # A thread without a loop of its own was perhaps started for an item of the main one's loop.
-            for one in reversed(self._running.get(self._main_context, ())):
-                if self._is_at_item(one):
-                    return _Around(one.view, one.loop.current_item())
-        return None
-
-    def _is_at_item(self, one: _Running) -> bool:
-        """Whether what happens now may be inside an item of it. In doubt it is: that repeats items at worst."""
-        view = one.view
-        is_current = view.loop is one.loop and not view.is_abandoned and not view.is_gone
-        return is_current and not one.loop.is_finished and not one.loop.is_left
-
-    def begun(self, loop: Loop[Any]) -> None:
-        """*loop* gives out its first item, or goes on after it was left."""
-        view = self.views.get(loop.name)
-        if view is None or view.loop is not loop:
-            return
-        view.has_begun = True
-        frame, context = place.caller(), running_here()
-        running = [one for one in self._running.get(context, ()) if one.loop is not loop and self._is_at_item(one)]
-        is_suspended = bool(frame.f_code.co_flags & _SUSPENDS)
-        self._running[context] = [*running, _Running(loop, view, place.address(frame), is_suspended)]
-        for other in [other for other in list(self._running) if not _is_alive(other)]:
-            del self._running[other]
-
-    def ended(self, loop: Loop[Any]) -> None:
-        """*loop* came to its end."""
-        for context, running in list(self._running.items()):
-            if any(one.loop is loop for one in running):
-                running[:] = [one for one in running if one.loop is not loop]
-            if not running:
-                self._running.pop(context, None)
-
-    def wake(self) -> None:
-        """Have each running loop check in before its next item."""
-        for running in list(self._running.values()):
-            for one in running[:]:
-                one.loop.wake()
+    def halt(self, loop: Loop[Any]) -> None:
+        """*loop* has reached its limit: the loops around it stop at the item that they are at."""
+        view = self.views[loop.name]
+        for outer in view.line():
+            if outer is not view and outer.loop is not None:
+                outer.loop.hold()
 
     # -- how far they are
 
@@ -400,10 +456,15 @@ class LoopRegistry:
         begun = [(view, view.loop) for view in list(self.views.values()) if view.has_begun]
         return [loop for view, loop in begun if loop is not None and not loop.is_finished and not view.is_gone]
 
+    def has_folded_left(self) -> bool:
+        """Whether a run that was left before its end is kept as a number."""
+        return any(map(Site.has_left, self._sites()))
+
     def never_met(self) -> list[str]:
         """Unfinished loops of an earlier run that this one has not made, each with where it stood, for people."""
-        unmet = [view for view in self.views.values() if not view.is_dropped and _is_unfinished(view)]
-        return [*self._lost, *(_told(view) for view in unmet if view.outer is None or view.is_gone)]
+        unmet = [view for view in self.views.values() if not view.is_dropped and view.is_unmet]
+        folded = [told for site in self._root.sites.values() if (told := site.told_of_unmet())]
+        return [*self._lost, *folded, *(view.told() for view in unmet if view.outer is None or view.is_gone)]
 
     # -- retries
 
@@ -436,62 +497,3 @@ class LoopRegistry:
         for levels in self._levels.values():
             for level in levels.values():
                 yield from level.sites.values()
-
-
-def opening() -> Opening:
-    """Note who opens a checkpoint, and where; it is called as it is opened."""
-    return running_here(), place.stack()
-
-
-def running_here() -> object:
-    """The asyncio task that runs, or else the thread. Their numbers are used again."""
-    asyncio = sys.modules.get("asyncio")  # where nobody has loaded it, no task runs
-    if asyncio and asyncio._get_running_loop() is not None and (task := asyncio.current_task()) is not None:
-        return task
-    return threading.current_thread()
-
-
-def _is_alive(context: object) -> bool:
-    return context.is_alive() if isinstance(context, threading.Thread) else not context.done()  # type: ignore[attr-defined]
-
-
-def _is_numbered(name: str, within: tuple[str, ItemKey] | None) -> bool:
-    """Whether an older release has given that name, to a loop that had none."""
-    outer = "loop-" if within is None else f"{within[0]}/"
-    return name.startswith(outer) and name[len(outer) :].isdecimal()
-
-
-def _names(level: Level, site: Site) -> Iterator[str]:
-    """Names for a loop; they are shown to people, and tell nothing."""
-    outer = "loop-" if level.outer is None else f"{level.outer.name}/"
-    if site.is_named:
-        yield site.key[1:]
-        outer = f"{site.key[1:]}/"
-    yield from map(f"{outer}{{}}".format, count(1))
-
-
-def _is_unfinished(view: LoopView) -> bool:
-    """Whether an earlier run has left it, and this one has not made it."""
-    done, total = view.progress()
-    if view.was_met or view.identity.over or not done:
-        return False
-    if view.identity.place is not None:
-        return True
-    return not view.is_by_key and (total is None or done < total)  # older releases did not say what was over
-
-
-def _told(view: LoopView) -> str:
-    where, (done, total) = view.identity.place, view.progress()
-    name = repr(view.name) if where is None or where.startswith("=") else f"{view.name!r}, {place.shown(where)},"
-    return f"the loop {name} left after {done:,} items" + ("" if total is None else f" of {total:,}")
-
-
-def _other_input(operation_id: str, site: Site, run: int) -> InputChangedError:
-    return InputChangedError(
-        operation_id,
-        [f"run {run:,} of the loop {place.shown(site.key)} goes through other items than it did"],
-        [
-            "put the loop around it into cp.remaining, too, so that each run belongs to an item of that",
-            f"start over:  {command_for('rm', operation_id)}",
-        ],
-    )

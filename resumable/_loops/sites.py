@@ -6,17 +6,25 @@ through, so that a run over other items is noticed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from hashlib import sha256
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
+from zlib import crc32
 
-from .by_key import keys_from
+from .._errors import InputChangedError
+from .._runtime.interpreter import references_to
+from .._text import command_for
+from . import fingerprint, place
 from .by_position import ItemKey
-from .view import Identity, LoopView
+from .loop import Loop
+from .view import NEVER_BEGUN, Identity, LoopView, read, written
 
 KEPT = 4
 """So many runs at one place are kept whole."""
 _LAST_MARK = 64
+_CRC_DIGITS = 8
+_NOBODY_ELSE = 3
+"""References to a loop that only its view holds, with those of the function that asks."""
 
 
 class Site:
@@ -24,89 +32,171 @@ class Site:
 
     Attributes:
         key: Its place in the program, or ``=`` and its name.
-        count: How many runs this run of the program has begun.
-        folded: The first runs, of which only the number is kept.
+        is_named: Whether the user gave it that.
+        count: How many runs this run has begun.
+        folded: The first runs, of which little is kept.
+        left: Those of them that were left before their end, each with its position; the others came to it.
         runs: The others, by their number.
         context: The thread or task that made the newest one.
+        spare: A view that showed a run of an item before.
     """
 
-    __slots__ = ("_left_out", "_left_out_digest", "context", "count", "folded", "key", "marks", "runs")
+    __slots__ = ("_crc", "_early", "_passed", "context", "count", "folded", "is_named", "key", "left", "runs", "spare")
 
     def __init__(self, key: str) -> None:
-        self.key = key
-        self.count = self.folded = 0
-        self.marks: dict[str, str] = {}
-        self.runs: dict[int, LoopView] = {}
+        self.rename(key)
         self.context: object = None
-        self._left_out: int | None = 0
-        self._left_out_digest = ""
+        self.spare: LoopView | None = None
+        self.restart()
 
-    @property
-    def is_named(self) -> bool:
-        """Whether the user gave it a name."""
-        return self.key.startswith("=")
+    def restart(self) -> None:
+        """Nothing was run here."""
+        self.runs: dict[int, LoopView] = {}
+        self.count = self.folded = 0
+        self.left: dict[int, int] = {}
+        self._early: dict[str, str] = {}
+        self._crc: int | None = 0
+        self._passed: tuple[int, int] | None = (0, 0)
+
+    def rename(self, key: str) -> None:
+        """Know it by *key* from now on."""
+        self.key, self.is_named = key, key.startswith("=")
 
     def add(self, view: LoopView) -> None:
         """*view* is one of its runs, read from a checkpoint."""
-        self.runs[view.identity.run] = view
-        if view.identity.folded > self.folded:
-            self.folded, self.marks = view.identity.folded, dict(view.identity.marks)
+        identity = view.identity
+        self.runs[identity.run] = view
+        if identity.folded and identity.folded == self.folded:  # what was made again since stands in one of them only
+            left = read(identity.left)
+            self.left = {run: max(at, left[run]) for run, at in self.left.items() if run in left}
+        if identity.folded > self.folded:
+            self.folded, self._early = identity.folded, dict(identity.marks)
+            last = self._early.pop(str(self.folded), "")
+            self._crc = int(last, 16) if len(last) == _CRC_DIGITS else None  # older releases marked in another way
+            self.left = read(identity.left)
 
     def unmet(self) -> Iterator[LoopView]:
         """Runs of an earlier run of the program that this one has not made."""
         return (view for view in self.runs.values() if not view.was_met and not view.is_gone)
 
-    def identity(self, within: tuple[str, ItemKey] | None) -> Identity:
-        """Of the run that is made next."""
-        return Identity(within, self.key, self.count + 1, self.folded, dict(self.marks))
+    def has_left(self) -> bool:
+        """Whether this run has made a folded one that was left."""
+        runs = self.runs
+        return any(at != NEVER_BEGUN and run <= self.count and run not in runs for run, at in self.left.items())
+
+    def told_of_unmet(self) -> str:
+        """Say which folded runs were left, and are not made again; "" if there are none."""
+        unmet = [run for run, at in self.left.items() if run > self.count and at > 0]
+        return f"{len(unmet):,} runs of the loop {place.shown(self.key)} that were left" if unmet else ""
+
+    def identity(self, within: tuple[str, ItemKey] | None, run: int) -> Identity:
+        """Of a *run* that is made now."""
+        return Identity(within, self.key, run, self.folded, self.marks, left=written(self.left))
+
+    def saved(self, run: int) -> dict[str, Any] | None:
+        """What a folded *run* goes on from; None if it begins anew."""
+        at = self.left.get(run, 0)
+        return {"by": "position", "position": at} if at > 0 else None
+
+    @property
+    def marks(self) -> dict[str, str]:
+        """Digests over the first runs."""
+        if not self.folded or self._crc is None:
+            return {}
+        return {**self._early, str(self.folded): f"{self._crc:0{_CRC_DIGITS}x}"}
 
     # -- folding
 
-    def fold(self, is_kept: Callable[[str], bool]) -> LoopView | None:
-        """Fold the oldest run, if there are many and it came to its end; the caller may use its name.
+    def fold(self, is_kept: Callable[[LoopView], bool], kept: int = KEPT) -> LoopView | None:
+        """Fold the oldest run, if there are many and it has ended; the caller may use its view.
 
         Args:
-            is_kept: Whether the loop with that name is to be kept whole.
+            is_kept: Whether that loop is to be kept whole.
+            kept: How many runs stay whole.
         """
-        oldest = self.runs.get(self.folded + 1)
-        if self.is_named or len(self.runs) < KEPT or oldest is None or is_kept(oldest.name):
+        if self.is_named or len(self.runs) < kept:
             return None
-        if oldest.loop is None or not oldest.loop.is_finished:
+        run = min(self.runs)
+        view = self.runs[run]
+        if run > self.folded + 1 or view.loop is None or is_kept(view) or not has_ended(view):
             return None
-        del self.runs[self.folded + 1]
-        last = self.marks.get(str(self.folded), "")
-        if self.folded > _LAST_MARK or self.folded & (self.folded - 1):  # those at 1, 2, 4, … stay
-            self.marks.pop(str(self.folded), None)
-        self.folded += 1
-        self.marks[str(self.folded)] = _digest(last, oldest.loop.to_dict())
-        return oldest
+        self.fold_run(run, view.loop, has_begun=view.has_begun)
+        del self.runs[run]
+        return view
 
-    def is_other_input(self, run: int, saved: Mapping[str, Any]) -> bool:
-        """Whether a folded *run*, which is left out again, went through other items than it did.
+    def fold_run(self, run: int, loop: Loop[Any], *, has_begun: bool) -> None:
+        """Keep of *run*, which was *loop* and has ended, where it was left, and a digest of its input."""
+        if loop.is_finished:
+            self.left.pop(run, None)
+        else:
+            self.left[run] = loop.position if has_begun else NEVER_BEGUN
+            loop.is_folded = True
+        if run <= self.folded:  # made again
+            return
+        if self._crc is not None:
+            self._crc = crc32(_seen(loop), self._crc)
+            if run <= _LAST_MARK and not run & (run - 1):
+                self._early[str(run)] = f"{self._crc:0{_CRC_DIGITS}x}"
+        self.folded = run
+
+    def next_run(self, loop: Loop[Any], *, has_begun: bool) -> None:
+        """Another run begins; the one before, which was *loop*, is folded."""
+        self.count += 1  # first: of a run that is neither folded nor whole, a save knows nothing, and it is done again
+        self.fold_run(self.count - 1, loop, has_begun=has_begun)
+
+    def is_other_input(self, run: int, loop: Loop[Any]) -> bool:
+        """Whether a folded *run*, which is made again as *loop*, goes through other items than it did.
 
         Known for the first, the second, the fourth, … the 64th, and the last one.
         """
-        if self._left_out is None or run != self._left_out + 1:
-            self._left_out = None  # they did not come in order: nothing can be said any more
+        if run == 1:
+            self._passed = 0, 0
+        if self._passed is None or run != self._passed[0] + 1:
+            self._passed = None  # they did not come in order: nothing can be said any more
             return False
-        self._left_out, self._left_out_digest = run, _digest(self._left_out_digest, saved)
-        return self.marks.get(str(run), self._left_out_digest) != self._left_out_digest
+        self._passed = run, crc32(_seen(loop), self._passed[1])
+        mark = self._crc if run == self.folded else self._early.get(str(run))
+        return mark is not None and mark not in (self._passed[1], f"{self._passed[1]:0{_CRC_DIGITS}x}")
+
+    def other_input(self, operation_id: str, run: int) -> InputChangedError:
+        """The error for that."""
+        return InputChangedError(
+            operation_id,
+            [f"run {run:,} of the loop {place.shown(self.key)} goes through other items than it did"],
+            [
+                "put the loop around it into cp.remaining, too, so that each run belongs to an item of that",
+                f"start over:  {command_for('rm', operation_id)}",
+            ],
+        )
 
 
-def _digest(before: str, saved: Mapping[str, Any]) -> str:
-    """Digest what a run that came to its end has gone through: its keys, its length, first and last item,
-    or where its pages began."""
-    seen: Any
-    if saved["by"] == "key":
-        seen = sorted(map(repr, keys_from(saved)))
-    elif saved["by"] == "pages":
-        seen = saved.get("start")  # nothing was fetched again
-    else:
-        samples = {position: digest for position, digest, _ in saved["samples"]}
-        length = saved.get("position", saved.get("head"))
-        # Other samples may depend on where the run was interrupted. Without any, the input is not to be compared.
-        seen = [length, samples.get(0), samples.get(length - 1), saved.get("rolled")] if samples or not length else []
-    return sha256(repr((before, seen)).encode()).hexdigest()[:12]
+def has_ended(view: LoopView) -> bool:
+    """Whether nothing more of it can happen in this run, and its place can be kept as a number."""
+    loop = view.loop
+    if loop is None or loop.is_finished:
+        return loop is not None
+    if loop.is_halted or not loop.is_foldable:
+        return False
+    if view.has_begun:
+        return loop.is_left
+    return not loop.position and references_to(loop) <= _NOBODY_ELSE
+
+
+def _seen(loop: Loop[Any]) -> bytes:
+    """What a run goes through: its length, first and last item; its keys, if it is known by them."""
+    if loop.ends is not None:
+        return fingerprint.canonical(loop.ends)
+    keys = loop.keys()
+    if keys is not None:
+        return repr(sorted(map(repr, keys))).encode("utf-8", "surrogatepass")
+    saved = loop.to_dict()
+    if saved["by"] == "pages":
+        return repr(saved.get("start")).encode("utf-8", "surrogatepass")  # nothing was fetched again
+    samples = {position: digest for position, digest, _ in saved["samples"]}
+    length: Any = saved.get("position", saved.get("head"))
+    # Other samples may depend on where the run was interrupted. Without any, the input is not to be compared.
+    seen = [length, samples.get(0), samples.get(length - 1), saved.get("rolled")] if samples or not length else []
+    return repr(seen).encode()
 
 
 class Level:
@@ -115,26 +205,54 @@ class Level:
     Attributes:
         outer: The loop around; None outside of all loops.
         item: Its item.
+        is_of_this_run: Whether nothing of it comes from an earlier run of the program.
+        is_over: Whether the item is done, whatever its loop says: another loop has taken the view.
         made: How many loops without a name were made here in this run: how older releases told them apart.
     """
 
-    __slots__ = ("item", "made", "outer", "sites")
+    __slots__ = ("is_of_this_run", "is_over", "item", "made", "outer", "sites")
 
     def __init__(self, outer: LoopView | None = None, item: ItemKey = 0) -> None:
         self.outer = outer
         self.item = item
         self.made = 0
+        self.is_of_this_run, self.is_over = True, False
         self.sites: dict[str, Site] = {}
+
+    def recycle(self, item: ItemKey) -> None:
+        """Serve another *item* of the loop around: nothing was made in it."""
+        self.item, self.made, self.is_over = item, 0, False
+        for site in self.sites.values():
+            if site.runs:
+                site.spare = site.runs[max(site.runs)]
+            site.restart()
 
     @property
     def within(self) -> tuple[str, ItemKey] | None:
         """How its loops name it when they are saved."""
         return None if self.outer is None else (self.outer.name, self.item)
 
+    def names(self, site: Site) -> Iterator[str]:
+        """Names for a loop that is made at *site*; they are shown to people, and tell nothing."""
+        outer = "loop-" if self.outer is None else f"{self.outer.name}/"
+        if site.is_named:
+            yield site.key[1:]
+            outer = f"{site.key[1:]}/"
+        yield from map(f"{outer}{{}}".format, count(1))
+
+    def check_may_halt(self, loop: Loop[Any]) -> None:
+        """Raise ValueError if *loop*, which has a limit, cannot have the loops around it stop with it."""
+        around = self.outer.line() if self.outer is not None else ()
+        if any(view.loop is not None and not view.loop.can_be_held for view in around):
+            raise ValueError(
+                f"limit={loop.limit} cannot be kept inside a map, whose items would count as done without the rest: "
+                "give the map fewer items, or loop over cp.remaining(items) around it"
+            )
+
     @property
     def is_gone(self) -> bool:
         """Whether the item is done."""
-        return self.outer is not None and (self.outer.is_gone or self.outer.has_done(self.item))
+        return self.is_over or (self.outer is not None and (self.outer.is_gone or self.outer.has_done(self.item)))
 
     def site(self, key: str) -> Site:
         """The site with that key, made if there is none."""
@@ -146,7 +264,7 @@ class Level:
     def take(self, site: Site, key: str) -> Site:
         """Know *site* by another *key* from now on."""
         self.sites.pop(site.key, None)
-        site.key = key
+        site.rename(key)
         self.sites[key] = site
         return site
 

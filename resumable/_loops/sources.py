@@ -21,7 +21,8 @@ T = TypeVar("T")
 
 SEEKABLE = (list, tuple, range)
 """Types whose iterators can be set to a position at once."""
-
+PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
+"""Types of items that nothing can change."""
 _EMPTY: dict[object, object] = {}
 # Their iterators run no Python code, so that nothing can happen while a loop asks them for an item.
 _BUILT_IN = (*SEEKABLE, dict, deque, *map(type, (_EMPTY.keys(), _EMPTY.values(), _EMPTY.items())))
@@ -73,6 +74,17 @@ def length(items: object) -> int | None:
         return len(cast(Sequence[Any], items))
     except (TypeError, OverflowError):
         return None
+
+
+def ends(items: Any) -> tuple[int, Any, Any] | None:
+    """How many *items* there are, the first and the last; None if one of them can change, or cannot be had."""
+    if type(items) not in SEEKABLE:
+        return None
+    count = len(items)
+    if not count:
+        return 0, None, None
+    first, last = items[0], items[-1]
+    return (count, first, last) if type(first) in PLAIN and type(last) in PLAIN else None
 
 
 def is_indexed(items: object) -> bool:

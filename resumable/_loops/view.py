@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from . import place
 from .by_position import ItemKey
 from .loop import Loop
 
@@ -21,6 +22,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
         folded: How many runs before it are kept as a count only.
         marks: Digests over the first 1, 2, 4, … 64 and over all of these, by their number.
         over: Whether it came to its end.
+        left: Which of those were left before their end, as :func:`written` gives it; the others came to it.
     """
 
     within: tuple[str, ItemKey] | None = None
@@ -29,6 +31,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
     folded: int = 0
     marks: dict[str, str] = {}
     over: bool = False
+    left: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The saved form."""
@@ -46,9 +49,52 @@ def identity_of(saved: Mapping[str, Any]) -> Identity:
         ValueError: It is malformed.
     """
     identity = msgspec.convert({name: saved[name] for name in FIELDS & saved.keys()}, Identity)
-    if identity.run < 1 or not 0 <= identity.folded < identity.run:
+    left = read(identity.left)
+    if any(run > identity.folded for run in left):
+        raise ValueError(f"run {max(left)} cannot have been left before run {identity.folded}")
+    if identity.run < 1 or identity.folded < 0 or (identity.folded >= identity.run and identity.run not in left):
         raise ValueError(f"run {identity.run} cannot follow {identity.folded} others")
     return identity
+
+
+NEVER_BEGUN = -1
+"""Instead of the position of a run that no item was asked of."""
+
+
+def written(left: Mapping[int, int]) -> str:
+    """Write down at which position each run was *left*, by its number: ``499*1 2 - 7``.
+
+    That is 499 runs at position 1, one at 2, one that was not left, and one at 7. One that was not begun is ``?``.
+    """
+    words: list[str] = []
+    many, before, last = 0, "", 0
+    for run in sorted(left):
+        word = "?" if left[run] == NEVER_BEGUN else str(left[run])
+        for times, next_word in ((run - last - 1, "-"), (1, word)):
+            if times and next_word != before:
+                words += _repeated(many, before)
+                many, before = 0, next_word
+            many += times
+        last = run
+    return " ".join([*words, *_repeated(many, before)])
+
+
+def _repeated(many: int, word: str) -> list[str]:
+    return [] if not many else [word if many == 1 else f"{many}*{word}"]
+
+
+def read(text: str) -> dict[int, int]:
+    """Read what :func:`written` gives. Raises ValueError if it is malformed."""
+    left: dict[int, int] = {}
+    run = 0
+    for part in text.split():
+        times, _, word = part.rpartition("*")
+        count = int(times or 1)
+        if word != "-":
+            at = NEVER_BEGUN if word == "?" else int(word)
+            left.update(dict.fromkeys(range(run + 1, run + count + 1), at))
+        run += count
+    return left
 
 
 class LoopView:
@@ -56,7 +102,8 @@ class LoopView:
 
     Attributes:
         name: Under which it is saved.
-        identity: Which loop it is.
+        within: The name of the loop around, and its item.
+        site: Where it is made.
         outer: The loop around; None outside of all loops.
         loop: The newest loop that was made here; None until this run has made one.
         context: The thread or task that made it.
@@ -69,7 +116,9 @@ class LoopView:
 
     def __init__(self, name: str, saved: Mapping[str, Any] | None = None) -> None:
         self.name = name
-        self.identity = Identity() if saved is None else identity_of(saved)
+        self._identity: Identity | None = Identity() if saved is None else identity_of(saved)
+        self._identify: Callable[[], Identity] = Identity
+        self.within = self.identity.within
         self._saved = {} if saved is None else {key: saved[key] for key in saved.keys() - FIELDS}
         self._is_stored = saved is not None
         self._is_new = self._is_settled = False
@@ -78,11 +127,19 @@ class LoopView:
         self._kept_form: Callable[[], dict[str, Any] | None] = lambda: None
         self._kept_changes: dict[str, Any] | None = None
         self.outer: LoopView | None = None
+        self.site: object = None
         self.loop: Loop[Any] | None = None
         self.context: object = None
         self.number = 0
         self.made_at: tuple[str, int] = "", 0
         self.has_begun = self.is_abandoned = self.is_dropped = False
+
+    @property
+    def identity(self) -> Identity:
+        """Which loop it is."""
+        if self._identity is None:
+            self._identity = self._identify()
+        return self._identity
 
     def line(self) -> Iterator[LoopView]:
         """It, and the loops around it, from the inside out."""
@@ -96,8 +153,8 @@ class LoopView:
         """Whether nothing of it is kept, also because the item around is done."""
         if self.is_dropped or self.outer is None:
             return self.is_dropped
-        assert self.identity.within is not None
-        return self.outer.is_gone or self.outer.has_done(self.identity.within[1])
+        assert self.within is not None
+        return self.outer.is_gone or self.outer.has_done(self.within[1])
 
     def has_done(self, item: ItemKey) -> bool:
         """Whether *item* of it is done; False as long as this run has not come to it."""
@@ -112,6 +169,28 @@ class LoopView:
     def was_met(self) -> bool:
         """Whether this run has made it."""
         return self.loop is not None
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether its name is one that is given to a loop that has none."""
+        outer = "loop-" if self.within is None else f"{self.within[0]}/"
+        return self.name.startswith(outer) and self.name[len(outer) :].isdecimal()
+
+    @property
+    def is_unmet(self) -> bool:
+        """Whether an earlier run has left it, and this one has not made it."""
+        done, total = self.progress()
+        if self.was_met or self.identity.over or not done:
+            return False
+        if self.identity.place is not None:
+            return True
+        return not self.is_by_key and (total is None or done < total)  # older releases did not say what was over
+
+    def told(self) -> str:
+        """What it is and where it was left, for people."""
+        where, (done, total) = self.identity.place, self.progress()
+        name = repr(self.name) if where is None or where.startswith("=") else f"{self.name!r}, {place.shown(where)},"
+        return f"the loop {name} left after {done:,} items" + ("" if total is None else f" of {total:,}")
 
     def saved(self) -> dict[str, Any] | None:
         """What a loop that is made here continues from; None if it begins anew."""
@@ -145,13 +224,34 @@ class LoopView:
         # The store holds *saved* itself only if it came from the checkpoint that was loaded.
         self._is_new = saved is None or self.loop is not None
         self._saved = {}  # a second loop of this name starts from its first item
-        self.identity, self.outer = identity, outer
+        self._identity, self.within, self.outer = identity, identity.within, outer
         self.loop, self.context, self.number = loop, context, number
         self.has_begun = self.is_abandoned = self.is_dropped = self._is_settled = False
         self._committed = None
         if loop.is_in_worker and not loop.is_held_back:
             whole = None if saved is None else {**saved, **self._about(is_over=False)}
             self._kept_form, self._kept_changes = lambda: whole, None
+
+    def begin_again(
+        self,
+        loop: Loop[Any],
+        within: tuple[str, ItemKey] | None,
+        count: Callable[[], None],
+        identify: Callable[[], Identity],
+        number: int,
+    ) -> None:
+        """Show *loop*, which is made where one was made before, and begins anew.
+
+        Args:
+            count: Called once a save that comes in between takes *loop* for the one before: that repeats it at worst.
+            identify: Gives its identity, if that is asked for before another loop takes its place.
+        """
+        self._saved, self._committed, self._is_new, self._is_settled = {}, None, True, False
+        self.loop = loop
+        count()
+        self._identity, self._identify, self.within, self.number = None, identify, within, number
+        self.is_abandoned = self.is_dropped = False
+        self.has_begun = False
 
     def done(self) -> int:
         """How many items its loop has done in this run."""

@@ -108,6 +108,12 @@ def how_it_was_left(last_save_reason: str | None) -> str:
     return next((ending for head, ending in _ENDINGS.items() if reason.startswith(head)), "")
 
 
+def limited(operation_id: str, last_save_reason: str | None) -> str:
+    """Say that a run did as many items as it should; "" if something else ended it."""
+    _, is_limited, rest = (last_save_reason or "").rpartition("Stopped: limit ")
+    return f"{printable(operation_id)}: limit {rest}" if is_limited else ""
+
+
 def ended(
     operation_id: str,
     done: str,

@@ -24,6 +24,7 @@ from .messages import (
     going_on,
     how_it_ended,
     how_it_was_left,
+    limited,
     standing,
     stopped,
     waiting,
@@ -117,6 +118,8 @@ class Reporter(Observer):
         is_saved = metadata.save_count > self._saves_before
         if is_saved and self.says_stop(self._error):
             self._tell_stopped(operation)
+        elif is_saved and (line := limited(operation.operation_id, metadata.last_save_reason)):
+            self._tell(lambda operation: line, operation)
         self._error = None  # and its frames
 
     def says_stop(self, error: BaseException | None) -> bool:

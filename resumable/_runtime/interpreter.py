@@ -82,6 +82,12 @@ def frames() -> Iterator[FrameType]:
         frame = frame.f_back
 
 
+def references_to(thing: object) -> int:
+    """How many references to *thing* there are, with those of the caller; very many if that is not known."""
+    count = getattr(sys, "getrefcount", None)
+    return sys.maxsize if count is None or not has_gil() else count(thing) - 1  # that of the argument here
+
+
 def running_text(depth: int) -> str:
     """The source line from where the expression begins that runs *depth* calls further out; "" if not known."""
     frame = sys._getframe(depth)

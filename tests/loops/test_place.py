@@ -304,7 +304,7 @@ def test_the_loops_of_a_function_are_listed() -> None:
     ("one", "other", "expected"),
     [
         ("f:cp remaining urls#1/1", "f:cp remaining sorted urls#1/1", 2 / 3),
-        ("f:cp remaining urls#1/1", "f:cp remaining pages#1/1", 1 / 3),
+        ("f:cp remaining urls#1/1", "f:cp remaining users#1/1", 1 / 3),
         ("f:cp remaining urls#1/1", "f:cp map urls#1/1", 1),
         ("f:cp remaining urls#1/1", "g:cp remaining urls#1/1", 1),
         ("main:f x#1/1 > f:cp remaining urls#1/1", "f:cp remaining urls#2/2", 1),

@@ -457,7 +457,7 @@ def test_many_inner_loops_cost_no_more_than_the_first(manager: CheckpointManager
 
         assert cp.processed_items == 300 + 150 * 3 + 150 * 2
         assert len(loops.views) == 2
-        assert sum(map(len, loops._running.values())) <= 1
+        assert sum(map(len, loops.running._by_context.values())) <= 1
 
 
 def test_loops_three_deep_go_on_at_the_innermost_place(manager: CheckpointManager) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..._runtime.clock import Clock
 from ..loop import mapped_item
-from ..registry import running_here
+from ..running import running_here
 
 
 class Grace:

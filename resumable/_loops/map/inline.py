@@ -40,7 +40,7 @@ def start(
         check_executor(executor)
         mapped = MappedFunction(fn, settings_of(settings.retry))
         results = Coordinator(loop, owner, settings, mapped, executor).results()
-    loop.hold(results)
+    loop.keep_by(results)
     return results
 
 

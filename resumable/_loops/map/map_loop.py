@@ -92,6 +92,7 @@ class MapLoop(Loop[T]):
         on_wake: Called by :meth:`wake`, besides; from any thread and from signal handlers.
     """
 
+    can_be_held = False
     _ledger: AnyOrderLedger
 
     def __init__(

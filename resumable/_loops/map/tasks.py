@@ -50,7 +50,7 @@ def start_async(
     if not callable(fn):
         raise TypeError(f"amap() needs an async function, not {fn!r:.80}")
     results = AsyncCoordinator(loop, owner, settings, fn).results()
-    loop.hold(results)
+    loop.keep_by(results)
     return results
 
 

@@ -1,0 +1,178 @@
+"""Which loops run, and which one something is inside: by the frames on the stack, by task and thread, by map."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any
+
+import msgspec
+
+from . import place
+from .by_position import ItemKey
+from .loop import Loop, mapped_item
+from .view import LoopView
+
+Opening = tuple[object, place.Stack]
+"""The thread or task that opens a checkpoint, and the frames that are under way then."""
+_SUSPENDS = 0x20 | 0x80 | 0x200
+"""Flags of the code of generators, coroutines and async generators."""
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A loop that was begun.
+
+    Attributes:
+        frame: What goes through it.
+        is_suspended: Whether that frame may be alive without being on the stack.
+    """
+
+    loop: Loop[Any]
+    view: LoopView
+    frame: place.Frame
+    is_suspended: bool
+
+
+class Around(msgspec.Struct, frozen=True):
+    """The item that something is inside.
+
+    Attributes:
+        frame: What goes through its loop; None if that cannot be on the stack.
+        is_mapped: Whether a map has called its function for it.
+        is_suspended: Whether that frame may be alive without being on the stack.
+    """
+
+    view: LoopView
+    item: ItemKey
+    frame: place.Frame | None = None
+    is_mapped: bool = False
+    is_suspended: bool = False
+
+
+class RunningLoops:
+    """The loops that were begun and have not ended.
+
+    Args:
+        views: All loops of the checkpoint, by name.
+        main_context: The thread or task that has opened it.
+
+    Attributes:
+        main_context: That one.
+    """
+
+    def __init__(self, views: Mapping[str, LoopView], main_context: object) -> None:
+        self._views = views
+        self.main_context = main_context
+        self._main_thread = main_context.ident if isinstance(main_context, threading.Thread) else None
+        self._by_context: dict[object, list[Running]] = {}
+
+    def around(self, frame: FrameType, context: object) -> Around | None:
+        """The innermost item that a loop is inside, which *frame* makes in that thread or task."""
+        mapped = mapped_item.get()
+        for one in reversed(self._by_context.get(context, ())):
+            if mapped is not None and one.loop is mapped[0]:
+                break
+            if self._is_at_item(one) and (one.is_suspended or place.is_under_way(frame, one.frame)):
+                return Around(one.view, one.loop.current_item(), one.frame, is_suspended=one.is_suspended)
+        if mapped is not None:
+            view = self._views.get(mapped[0].name)
+            if view is not None and view.loop is mapped[0] and not view.is_gone:
+                return Around(view, mapped[1], is_mapped=True)
+        if context is not self.main_context:
+            # A thread without a loop of its own was perhaps started for an item of the main one's loop.
+            for one in reversed(self._by_context.get(self.main_context, ())):
+                if self._is_at_item(one):
+                    return Around(one.view, one.loop.current_item())
+        return None
+
+    def _is_at_item(self, one: Running) -> bool:
+        """Whether what happens now may be inside an item of it. In doubt it is: that repeats items at worst."""
+        view, loop = one.view, one.loop
+        if view.loop is not loop or loop.is_finished or view.is_abandoned or loop.is_halted or loop.is_left:
+            return False
+        return not view.is_gone
+
+    def is_main(self, thread: int) -> bool:
+        """Whether the thread or task that runs, in the thread of that number, has opened the checkpoint."""
+        if self._main_thread is None:
+            return running_here() is self.main_context
+        asyncio = sys.modules.get("asyncio")
+        return thread == self._main_thread and (asyncio is None or asyncio._get_running_loop() is None)
+
+    def innermost(self, frame: FrameType) -> Around | None:
+        """What :meth:`around` says in the main thread, outside of a map's function, in less time."""
+        running = self._by_context.get(self.main_context)
+        while running:
+            one = running[-1]
+            if self._is_at_item(one):
+                if not one.is_suspended and one.frame[0] != id(frame) and not place.is_under_way(frame, one.frame):
+                    return self.around(frame, self.main_context)
+                return Around(one.view, one.loop.current_item(), one.frame, False, one.is_suspended)
+            running.pop()  # it takes itself up again when it goes on
+        return None
+
+    def begun_in(self, loop: Loop[Any], frame: FrameType, view: LoopView) -> None:
+        """*loop*, which *view* shows, gives out its first item to *frame*, in the main thread."""
+        view.has_begun = True
+        code = frame.f_code
+        running = self._by_context.setdefault(self.main_context, [])
+        running.append(Running(loop, view, (id(frame), id(code)), bool(code.co_flags & _SUSPENDS)))
+
+    def begun(self, loop: Loop[Any]) -> None:
+        """*loop* gives out its first item, or goes on after it was left.
+
+        Raises:
+            RuntimeError: It was left, others came after it at its place, and its own is no longer kept.
+        """
+        if loop.is_folded:
+            raise RuntimeError(
+                "this loop was left, and others were made in its place since: go on with what remaining() gives now"
+            )
+        view = self._views.get(loop.name)
+        if view is None or view.loop is not loop:
+            return
+        view.has_begun = True
+        frame, context = place.caller(), running_here()
+        running = [one for one in self._by_context.get(context, ()) if one.loop is not loop and self._is_at_item(one)]
+        is_suspended = bool(frame.f_code.co_flags & _SUSPENDS)
+        self._by_context[context] = [*running, Running(loop, view, place.address(frame), is_suspended)]
+        for other in [other for other in list(self._by_context) if not is_alive(other)]:
+            del self._by_context[other]
+
+    def ended(self, loop: Loop[Any]) -> None:
+        """*loop* came to its end."""
+        mine = self._by_context.get(self.main_context)
+        if mine and mine[-1].loop is loop:
+            mine.pop()
+            return
+        for context, running in list(self._by_context.items()):
+            if any(one.loop is loop for one in running):
+                running[:] = [one for one in running if one.loop is not loop]
+            if not running:
+                self._by_context.pop(context, None)
+
+    def wake(self) -> None:
+        """Have each running loop check in before its next item."""
+        for running in list(self._by_context.values()):
+            for one in running[:]:
+                one.loop.wake()
+
+
+def opening() -> Opening:
+    """Note who opens a checkpoint, and where; it is called as it is opened."""
+    return running_here(), place.stack()
+
+
+def running_here() -> object:
+    """The asyncio task that runs, or else the thread. Their numbers are used again."""
+    asyncio = sys.modules.get("asyncio")  # where nobody has loaded it, no task runs
+    if asyncio and asyncio._get_running_loop() is not None and (task := asyncio.current_task()) is not None:
+        return task
+    return threading.current_thread()
+
+
+def is_alive(context: object) -> bool:
+    """Whether that thread or task has not ended."""
+    return context.is_alive() if isinstance(context, threading.Thread) else not context.done()  # type: ignore[attr-defined]

@@ -1,0 +1,168 @@
+"""Small loops, of which there may be thousands: each takes what the one before at its place has left."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from functools import cached_property
+from types import FrameType
+from typing import Any, Protocol, TypeVar
+
+from . import place
+from .by_key import KeyLedger
+from .by_position import ItemKey, PositionLedger
+from .loop import Ends, LoopOwner
+from .remaining import OrderedLedger, Remaining, cut_short
+
+T = TypeVar("T")
+MOST = 64
+"""A loop over more items is not small: it is worth to pass them in C."""
+
+
+class SmallOwner(LoopOwner[int], Protocol):
+    """What a small loop needs of its checkpoint, besides."""
+
+    def may_pass(self, items: int) -> bool:
+        """Whether so many items may pass before the next check-in."""
+        ...
+
+    def register_from(self, loop: Any, frame: FrameType) -> None:
+        """*loop* begins, and *frame* goes through it."""
+
+
+class SmallRemaining(Remaining[T]):
+    """A few items that are all to be done; each takes a Python step, and nothing is prepared.
+
+    The items must be ones that nothing can change, unless they are known by key: samples are taken when they are asked
+    for.
+    """
+
+    is_finished = False
+
+    _feed: Iterator[T] | None = None
+    _own: Iterator[T] | None = None
+    _check_left_out = _worker = None  # within a worker's item, loops are made in the other way
+    _given = _done = 0
+    _was_left = _is_dead = _is_settled = False
+
+    def __init__(  # not that of the class before, which prepares what few items do not need
+        self, items: Any, owner: SmallOwner, name: str, ends: Ends | None, key: Any, thread: int
+    ) -> None:
+        self.name = name
+        self.flags = [True]
+        self._items = items
+        self._owner = self._granting = owner
+        self._boundary = owner.boundary
+        self._thread = thread
+        if key is None:
+            self.ends = ends
+            self._as_made = items[:]
+        else:
+            self._ledger = KeyLedger(owner.operation_id, items, None, key)  # pyright: ignore
+
+    @cached_property
+    def _ledger(self) -> OrderedLedger:  # type: ignore[override]
+        ledger = PositionLedger(self._owner.operation_id, self._items, None, "sampled")
+        ledger.see_ahead(self._as_made, 0, len(self._as_made))
+        return ledger
+
+    @property
+    def _is_by_key(self) -> bool:
+        return self.ends is None
+
+    # -- where it stands
+
+    def done(self) -> int:
+        return self._done
+
+    def _count_given(self) -> int:
+        return self._given
+
+    @property
+    def position(self) -> int:
+        return self._done
+
+    def current_item(self) -> ItemKey:
+        return self._ledger.item_at(self._done) if self.ends is None else self._done
+
+    def has_done(self, item: ItemKey) -> bool:
+        if self.ends is None:
+            return self._ledger.has_done(item, self._done)
+        return isinstance(item, int) and item < self._done
+
+    def is_at_item(self) -> bool:
+        return self._given != self._done and not self.is_finished
+
+    def must_settle(self) -> bool:
+        if not self._given or self._given != self._done or self.is_halted:
+            return False
+        return not (self._is_settled and self._is_dead)
+
+    @property
+    def is_left(self) -> bool:
+        # Before the first item, nothing can be inside one.
+        return self._was_left or not self._given
+
+    # -- who goes through it
+
+    def __iter__(self) -> Iterator[T]:
+        if self._feed is None:
+            self._begin_feed()
+            self._granting.register_from(self, place.users_frame())
+        elif self.is_finished or self.is_halted:
+            return iter(())
+        elif self._is_dead:
+            raise cut_short()
+        else:
+            self._was_left = False
+            self._owner.register(self)
+        return self._steps()
+
+    def __next__(self) -> T:
+        if self._own is None or self._was_left:
+            if self._feed is None:
+                self._begin_feed()
+            self._was_left = False
+            self._owner.register(self)
+            self._own = self._steps()
+        return next(self._own)
+
+    def end(self) -> None:
+        self.is_finished = True
+        next(self._boundary.ticks)
+        self._owner.unregister(self)
+
+    def _begin_feed(self) -> None:
+        self._feed = iter(self._items) if self.ends is not None else self._ledger.offered(iter(self._items))
+
+    def _begin(self) -> Iterator[T]:
+        return iter(self)
+
+    def _steps(self) -> Generator[T, None, None]:
+        assert self._feed is not None
+        self._check_thread()
+        move, check_in = self._boundary.ticks.__next__, self._owner.check_in
+        done = self._done = self._given
+        left = len(self._items)
+        if not self._granting.may_pass(left):
+            left = 0
+        try:
+            for item in self._feed:
+                while left <= 0 or not self.flags:
+                    self.flags = [True]
+                    self._check_thread()
+                    left = max(1, check_in())
+                # In this order: whatever comes in between finds the item before done, or this one begun.
+                move()
+                self._given = done + 1
+                yield item
+                if self.is_held:
+                    return
+                done = self._done = done + 1
+                left -= 1
+        except GeneratorExit:
+            self._was_left = True
+            raise
+        except BaseException:
+            self._is_dead = True
+            raise
+        self.end()
