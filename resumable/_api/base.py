@@ -33,6 +33,7 @@ else:
     S = TypeVar("S")
 T = TypeVar("T")
 R = TypeVar("R")
+V = TypeVar("V")
 L = TypeVar("L", bound="Loop[Any]")
 
 KeyOf = Callable[[Any], str | int] | str | None
@@ -249,27 +250,52 @@ class BaseCheckpoint(Generic[S]):
 
     # -- durable collections
 
-    def mapping(self, name: str) -> DurableDict:
+    @overload
+    def mapping(self, name: str) -> DurableDict: ...
+    @overload
+    def mapping(self, name: str, of: type[V]) -> DurableDict[V]: ...
+    def mapping(self, name: str, of: type[Any] | None = None) -> DurableDict[Any]:
         """A durable dict in ``state[name]``: a save writes only what changed in it. See :class:`DurableDict`.
 
-        Raises:
-            TypeError: The state holds something else under that name, or ``state=`` asked for a type of its own.
-        """
-        return cast("DurableDict", self._operation.parts.collection(name, "mapping"))
+        Args:
+            of: The class of its values: a dataclass, ``msgspec.Struct`` or pydantic model, a date, UUID or the like. A
+                value that would not come back is refused, and one that the program changes in place is saved.
 
-    def set(self, name: str) -> DurableSet:
+        Raises:
+            InputChangedError: A saved value does not fit *of*. Those that are not looked at here raise when they are
+                read.
+            TypeError: The state holds something else under that name, or values of another class; ``state=`` asked for
+                a type of its own; or values of this class never come back.
+        """
+        return cast("DurableDict[Any]", self._operation.parts.collection(name, "mapping", of))
+
+    @overload
+    def set(self, name: str) -> DurableSet: ...
+    @overload
+    def set(self, name: str, of: type[V]) -> DurableSet[V]: ...
+    def set(self, name: str, of: type[Any] | None = None) -> DurableSet[Any]:
         """A durable set in ``state[name]``: a save writes only what was added and removed.
 
+        Args:
+            of: The class of its members, such as ``UUID``: one whose form in JSON is a string or a number.
+
         Raises what :meth:`mapping` raises.
         """
-        return cast("DurableSet", self._operation.parts.collection(name, "set"))
+        return cast("DurableSet[Any]", self._operation.parts.collection(name, "set", of))
 
-    def log(self, name: str) -> DurableLog:
+    @overload
+    def log(self, name: str) -> DurableLog: ...
+    @overload
+    def log(self, name: str, of: type[V]) -> DurableLog[V]: ...
+    def log(self, name: str, of: type[Any] | None = None) -> DurableLog[Any]:
         """A durable list in ``state[name]`` that only grows: a save writes only what was appended.
 
+        Args:
+            of: The class of its entries, as for :meth:`mapping`. An entry must not change after it was appended.
+
         Raises what :meth:`mapping` raises.
         """
-        return cast("DurableLog", self._operation.parts.collection(name, "log"))
+        return cast("DurableLog[Any]", self._operation.parts.collection(name, "log", of))
 
     # -- open
 

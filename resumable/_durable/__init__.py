@@ -4,7 +4,8 @@ Read ``collection`` first: a save begins with each collection's change, then com
 ``dict``, ``set`` and ``log``; ``frozen``, ``aliases`` and ``below`` see to it that no change is missed, ``changes`` is
 how they are written and put onto the last snapshot. ``sink`` is an output file, brought to the disk before the save;
 ``sink_file`` opens it where the checkpoint says, unless the ``claim`` of another operation stands. ``keyed`` is how
-dict and set leave out what an unfinished item wrote. ``once`` knows which effects have happened.
+dict and set leave out what an unfinished item wrote; ``typed`` gives collections values of a class. ``once`` knows
+which effects have happened.
 """
 
 from .changes import Replay, Snapshot

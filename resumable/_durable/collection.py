@@ -16,11 +16,17 @@ from .._runtime.boundary import Boundary, Noting
 from .._runtime.interpreter import has_gil
 from .changes import Snapshot, about_bytes
 
+if TYPE_CHECKING:
+    import typing_extensions
+
+    V = typing_extensions.TypeVar("V", default=Any)
+else:
+    V = TypeVar("V")
 F = TypeVar("F", bound=Callable[..., Any])
 
 FREEZE_AT_LEAST = 1000  # loaded values, at each save
 
-DURABLE_SLOTS = ("_at", "_boundary", "_lock", "_path", "_pending", "_seen", "_ticks")
+DURABLE_SLOTS = ("_at", "_boundary", "_given", "_lock", "_path", "_pending", "_seen", "_ticks")
 """The attributes of :class:`Durable`, for the classes that use it."""
 
 _KINDS: dict[str, Callable[..., Durable]] = {}
@@ -48,6 +54,7 @@ class Durable(Noting):
 
     _path: str
     _lock: threading.RLock
+    _given: Any  # Typed values that the program has got; None for a collection of plain ones.
     _dirty: Any  # What changed since the last save began.
     _pending: Any  # The change of the save that has begun; None between saves, falsy if nothing changed.
 
@@ -64,13 +71,26 @@ class Durable(Noting):
             found, wanted = type(loaded).__name__, plain.__name__
             raise TypeError(f"{path} holds a {found}, not a {wanted}; give the {self.kind} another name")
         self._path = path
-        self._pending = None
+        self._pending = self._given = None
         self.attach(Boundary())
         return plain() if loaded is None else loaded
 
     def attach(self, boundary: Boundary) -> None:
         super().attach(boundary)
         self._lock = boundary.lock
+
+    # -- typed values
+
+    @property
+    def given(self) -> Any:
+        """The typed values that the program has got; None if its values are plain."""
+        return self._given
+
+    def become(self, kind: type[Durable], given: Any) -> None:
+        """Hold values of a class from now on. *kind* is a subclass of this one's class, with no other attributes."""
+        with self._lock:
+            self._given = given
+            self.__class__ = kind  # pyright: ignore
 
     # -- saves
 

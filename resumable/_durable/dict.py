@@ -13,7 +13,7 @@ from .._json import LEAVES, check, is_good, look_closely, step, text_key
 from .aliases import Aliases
 from .below import Turns, accept, changed_below, refuse_both
 from .changes import Snapshot
-from .collection import Loaded, mutator
+from .collection import Loaded, V, mutator
 from .frozen import IMMUTABLE, FrozenList, freeze, freeze_all, freeze_checked, hide_few
 from .keyed import KEYED_SLOTS, Keyed
 
@@ -51,7 +51,7 @@ class Pending(msgspec.Struct):
             del self.originals[key]
 
 
-class DurableDict(Keyed, dict[str, Any], kind="mapping"):
+class DurableDict(Keyed, dict[str, V], kind="mapping"):
     """A dict whose saves cost what changed, not what it holds.
 
     It is a dict: reading, ``len``, ``in``, ``json.dumps``, ``dict(files)`` are a dict's own, at its speed. Keys are
@@ -96,7 +96,7 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
     # -- changes: only these three methods note dirty keys, without a call between that and the change itself
 
     @mutator
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: V) -> None:
         if type(key) is not str or not key.isascii():
             key = text_key(key, self._path)
         if not is_good(value):
@@ -148,7 +148,7 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
     def __delitem__(self, key: str) -> None:
         self.pop(key)
 
-    def popitem(self) -> tuple[str, Any]:
+    def popitem(self) -> tuple[str, V]:
         """Remove and return the last item."""
         while True:
             key = next(reversed(self), TOMBSTONE)
@@ -219,6 +219,8 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
                 pending.separate()
             if self._turns is not None:
                 self._look_below(pending, self._turns)
+            if self._given is not None:
+                self._take_changed(pending)
             if self._aliases:
                 self._aliases.drop(chain(pending.originals, pending.deleted))
                 self._aliases.move_changed(pending.originals, self._at_rest, self._path)
@@ -247,6 +249,12 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
             accept(values[key], where)
             pending.originals[key] = values[key]
         turns.is_last = False
+
+    def _take_changed(self, pending: Pending) -> None:
+        """Have the save write typed values that the program has changed."""
+        for key, value in self._given.changed(pending.originals).items():
+            if key not in self._dirty:
+                pending.originals[key] = value
 
     def _take_back(self, pending: Pending) -> None:
         # An alias goes before its copy, so that the saves go on comparing it.
@@ -293,7 +301,7 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
     def _copied(self) -> Snapshot:
         if self._pending is not None:
             self._replace_originals(self._pending)
-        entries = dict.copy(self)  # One call, in which no other thread runs.
+        entries = self._plain()
         for key, value in self._before.items():
             if value is ABSENT:
                 entries.pop(key, None)
@@ -301,8 +309,11 @@ class DurableDict(Keyed, dict[str, Any], kind="mapping"):
                 entries[key] = value
         return Snapshot(entries, path=self._path)
 
+    def _plain(self) -> dict[str, Any]:
+        return dict.copy(self)  # One call, in which no other thread runs.
 
-class _LoadedDict(Loaded, DurableDict):
+
+class _LoadedDict(Loaded, DurableDict[Any]):
     """A durable dict with loaded values that are not frozen yet."""
 
     __slots__ = ()

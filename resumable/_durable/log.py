@@ -8,11 +8,12 @@ from typing import Any, NoReturn, Self, SupportsIndex
 
 import msgspec
 
+from .._errors import StateEncodeError
 from .._json import LEAVES, check, is_plain
 from .aliases import Aliases
 from .below import accept, changed_below, refuse_both, refuse_removal
 from .changes import Snapshot, about_bytes
-from .collection import DURABLE_SLOTS, Durable, Loaded, mutator
+from .collection import DURABLE_SLOTS, Durable, Loaded, V, mutator
 from .frozen import freeze_all, freeze_checked, hide_few
 
 _append, _extend = list.append, list.extend
@@ -35,7 +36,7 @@ def _only_append(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
     raise TypeError("a durable log only grows: append and extend; for entries that change use cp.mapping(name)")
 
 
-class DurableLog(Durable, list[Any], kind="log"):
+class DurableLog(Durable, list[V], kind="log"):
     """A list that only grows, and whose saves cost what was appended.
 
     It is a list: ``append``, ``extend``, ``+=``; reading is a list's own, at its speed. All else raises
@@ -81,7 +82,7 @@ class DurableLog(Durable, list[Any], kind="log"):
             self.__class__ = _LoadedLog  # pyright: ignore
 
     @mutator
-    def append(self, entry: Any, /) -> None:
+    def append(self, entry: V, /) -> None:
         cut = len(self)
         if (now := self._ticks.__length_hint__()) != (seen := self._seen):
             # No call from here on, as in _cross: calling that takes as long as all the rest.
@@ -94,17 +95,19 @@ class DurableLog(Durable, list[Any], kind="log"):
                 self._cross()
         _append(self, entry)
 
+    def extend(self, entries: Iterable[V], /) -> None:
+        self._extend_by(list(entries))
+
     @mutator
-    def extend(self, entries: Iterable[Any], /) -> None:
-        entries = list(entries)
+    def _extend_by(self, entries: list[Any]) -> None:
         if self._ticks.__length_hint__() != self._seen:
             if (held_back := self._boundary.held_back()) is not None:
-                held_back.append((self.extend, entries))
+                held_back.append((self._extend_by, entries))
                 return
             self._cross()
         _extend(self, entries)
 
-    def __iadd__(self, entries: Iterable[Any], /) -> Self:  # type: ignore[misc]
+    def __iadd__(self, entries: Iterable[V], /) -> Self:  # type: ignore[misc,override]
         self.extend(entries)
         return self
 
@@ -131,10 +134,18 @@ class DurableLog(Durable, list[Any], kind="log"):
         return about_bytes(len(self) - self._saved, self._entries(self._saved, self._saved + 8))
 
     def _collected(self) -> Pending:
+        if self._given is not None:
+            self._refuse_changed()
         start, end = self._saved, self._freeze_new()
         pending = Pending(start, end, {index for index in self._dirty if index < start})
         self._dirty, self._saved = set(), end  # Both at once: no call, and so no signal handler, is in between.
         return pending
+
+    def _refuse_changed(self) -> None:
+        for index in self._given.changed({}):
+            raise StateEncodeError(
+                f"{self._path}[{index}]", "it was changed after it was appended; append an entry once it is complete"
+            )
 
     def _take_back(self, pending: Pending) -> None:
         self._saved = pending.start
@@ -218,7 +229,7 @@ class DurableLog(Durable, list[Any], kind="log"):
         return list.__getitem__(self, slice(start, end))
 
 
-class _LoadedLog(Loaded, DurableLog):
+class _LoadedLog(Loaded, DurableLog[Any]):
     """A durable log with loaded entries that are not frozen yet: the first reading freezes all."""
 
     __slots__ = ()

@@ -9,11 +9,11 @@ from typing import Any, SupportsIndex
 from .._errors import StateEncodeError
 from .._json import LEAVES, check_unicode
 from .changes import Snapshot
-from .collection import mutator
+from .collection import V, mutator
 from .keyed import KEYED_SLOTS, Keyed
 
 
-class DurableSet(Keyed, set[Any], kind="set"):
+class DurableSet(Keyed, set[V], kind="set"):
     """A set whose saves cost what changed, not what it holds.
 
     It is a set: reading is a set's own, at its speed. Members are strings, finite numbers, booleans or None. In the
@@ -37,8 +37,8 @@ class DurableSet(Keyed, set[Any], kind="set"):
     # -- changes: a dirty member is noted in these two methods only, without a call before the change itself
 
     @mutator
-    def add(self, member: Any, /) -> None:
-        if type(member) is not str or not member.isascii():
+    def add(self, member: V, /) -> None:
+        if type(member) is not str or not member.isascii():  # type: ignore[attr-defined]
             _check_member(member, self._path)
         if self._boundary.shared:
             self._write_shared(member, True)
@@ -70,7 +70,7 @@ class DurableSet(Keyed, set[Any], kind="set"):
     def clear(self) -> None:
         self.difference_update(self.copy())
 
-    def copy(self) -> set[Any]:
+    def copy(self) -> set[V]:
         """A builtin set."""
         return set(self)
 
@@ -128,6 +128,16 @@ class DurableSet(Keyed, set[Any], kind="set"):
 
     def _put_back(self, key: Any, value: Any, *, is_saved: bool) -> None:
         self._put(key, value)
+
+    def loaded(self) -> list[Any]:
+        """Its members, to be replaced by typed ones.
+
+        Raises:
+            TypeError: It was changed already.
+        """
+        if self._dirty or self._pending:
+            raise TypeError(f"{self._path} was changed before it was asked for with a class; ask with the class first")
+        return list(self)
 
     # -- saves, see Durable
 

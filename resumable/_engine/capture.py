@@ -14,10 +14,12 @@ import msgspec
 from .._durable import Durable, Sinks, make
 from .._durable.sink import Mode, Sink
 from .._durable.sink_file import Existing
+from .._durable.typed import make_typed
 from .._errors import CheckpointCorruptError, StateEncodeError
 from .._format import journal, typed
 from .._format.restore import Restored
 from .._format.sections import Finished, Sections
+from .._format.values import Values
 from .._json import Checker, check, encode, step, warn_once_per_path
 from .._loops.map.map_loop import Failed
 from .._loops.registry import LoopRegistry, opening
@@ -209,11 +211,12 @@ class Parts:
             self.collections[name] = state[name] = self._made(kinds[name], state[name], name)
         return state
 
-    def collection(self, name: str, kind: str) -> Any:
-        """The durable collection ``state[name]``, made of what is there.
+    def collection(self, name: str, kind: str, of: type[Any] | None = None) -> Any:
+        """The durable collection ``state[name]``, made of what is there; its values are of the class *of*.
 
         Raises:
-            TypeError: There is something else, the state is no dict, or *name* no str.
+            InputChangedError: A loaded value does not fit the class.
+            TypeError: There is something else, the state is no dict, *name* no str, or *of* no class that comes back.
         """
         if type(name) is not str:
             raise TypeError(f"the name of a durable collection must be a str, not {name!r:.80}")
@@ -230,6 +233,8 @@ class Parts:
             value = self.state[name] = self._made(kind, value, name)
         if value.kind != kind:
             raise TypeError(f"$.state.{name} is a durable {value.kind}, not a {kind}; give this one another name")
+        if of is not None:
+            make_typed(value, Values(of, f"$.state.{name}", self._options.operation_id, self._warn))
         return value
 
     def _made(self, kind: str, value: Any, name: str) -> Durable:

@@ -2,8 +2,9 @@
 
 Read ``document`` first, the snapshot, then ``journal``, the saves since, and ``sections``, what of them is the
 library's own. ``restore`` makes a checkpoint of them again; ``migrations`` brings old documents up to date, and
-``typed`` gives the state the user's types, where ``roundtrip`` finds what would come back as something else. For
-damage: ``files`` finds what lies there, ``verify`` says what is still good, ``repair`` goes back to it.
+``typed`` gives the state the user's types, and ``values`` those of a collection, where ``roundtrip`` finds what would
+come back as something else. For damage: ``files`` finds what lies there, ``verify`` says what is still good, ``repair``
+goes back to it.
 """
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "roundtrip",
     "sections",
     "typed",
+    "values",
     "verify",
 ]

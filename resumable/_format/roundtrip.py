@@ -91,7 +91,7 @@ def _are_alike_of(kind: Any, ones: list[Any], others: list[Any], seen: set[int])
         members = [set(map(type, _flat(some))) for some in (ones, others)]
         if members[0] != members[1] or len(members[0]) > 1 or not members[0] <= _EXACT or ones != others:
             return False
-    if not _is_value(kind):
+    if not is_value(kind):
         ids = set(map(id, ones))
         if len(ids) < len(ones) or not seen.isdisjoint(ids):
             return False  # one object at two places
@@ -159,7 +159,7 @@ def _is_model(kind: Any) -> bool:
 
 
 @functools.lru_cache
-def _is_value(kind: Any) -> bool:
+def is_value(kind: Any) -> bool:
     """Whether nobody can see that two places share an object of this *kind*: it cannot change."""
     if issubclass(kind, (tuple, frozenset, str, int, float, bytes, complex, date, time, timedelta, Decimal, PurePath)):
         return True
@@ -210,7 +210,7 @@ class Walk:
             yield from self._containers(one, other, path)
 
     def _containers(self, one: Any, other: Any, path: str) -> Iterator[Difference]:
-        if not _is_value(cast(Any, type(one))):
+        if not is_value(cast(Any, type(one))):
             before = self._met.get(id(one))
             if before is not None:
                 if before[2] is not other:

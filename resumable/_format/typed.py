@@ -22,11 +22,11 @@ from .._runtime.interpreter import collector_paused
 from .._text import command_for
 from .roundtrip import differences
 
-_BYTES_IN_PYDANTIC = (
+BYTES_IN_PYDANTIC = (
     "a pydantic model saves bytes that are no UTF-8 only with "
     "model_config = ConfigDict(ser_json_bytes='base64', val_json_bytes='base64')"
 )
-_UNDECODABLE = (msgspec.ValidationError, ValueError, TypeError, NotImplementedError, RecursionError)
+UNDECODABLE = (msgspec.ValidationError, ValueError, TypeError, NotImplementedError, RecursionError)
 _MANY = 512
 """Containers with so many entries are looked at in parts."""
 _NEWEST = 128
@@ -83,9 +83,9 @@ class TypedState:
             reason = f"a {type(state).__name__} would come back as a {self._kind.__name__}; give state= its own class"
             raise StateEncodeError("$.state", reason)
         try:
-            back = _converted(self._kind, value)
-        except _UNDECODABLE as error:
-            path, reason = _place_and_reason(error)
+            back = converted(self._kind, value)
+        except UNDECODABLE as error:
+            path, reason = place_and_reason(error)
             raise StateEncodeError(path, f"it could not be loaded again: {reason}; {_DECLARE}") from None
         for wrong in differences(state, back, "$.state", self._warn):
             if not wrong.is_left_out:
@@ -99,7 +99,7 @@ class TypedState:
     def _is_encoded_alike(self, back: Any, state: Any, value: Any) -> bool:
         if hasattr(self._kind, "model_dump_json"):
             again = plain(self._kind, back)
-        elif _to_json(back) == _to_json(state):
+        elif to_json(back) == to_json(state):
             return True
         else:
             again = plain(self._kind, back)
@@ -160,7 +160,7 @@ def _in_one_order(value: Any) -> Any:
     return sorted(map(_in_one_order, value), key=encode) if isinstance(value, list) else value
 
 
-def _place_and_reason(error: Any) -> tuple[str, str]:
+def place_and_reason(error: Any) -> tuple[str, str]:
     """Where decoding failed, and why, without the words of the package that found it."""
     if callable(getattr(error, "errors", None)):
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
@@ -174,26 +174,30 @@ def _place_and_reason(error: Any) -> tuple[str, str]:
 # -- what no save can mend --------------------------------------------------------------------------------------------
 
 
-def refuse_impossible(kind: type[Any]) -> None:
+def refuse_impossible(kind: type[Any], what: str = "") -> None:
     """Refuse a type that can never come back, before any work is done.
+
+    Args:
+        what: What is of this type, for the message.
 
     Raises:
         TypeError: It names the field, where it is known.
     """
+    what = what or f"state={kind.__name__}"
     if hasattr(kind, "model_validate_json"):
-        _refuse_impossible_model(kind)
+        _refuse_impossible_model(kind, what)
         return
     try:
-        msgspec.json.Decoder(kind, dec_hook=_decode)  # a union that JSON cannot tell apart
+        msgspec.json.Decoder(kind, dec_hook=decode_hook)  # a union that JSON cannot tell apart
         info = msgspec.inspect.type_info(kind)
     except TypeError as error:
         reason = " ".join(str(error).split())
-        raise TypeError(f"state={kind.__name__} could not be loaded again: {reason}") from None
+        raise TypeError(f"{what} could not be loaded again: {reason}") from None
     for path, custom in _foreign(info, kind.__name__, set()):
         if not (isinstance(custom, type) and issubclass(custom, PurePath)):
             name = str(getattr(custom, "__name__", custom))
             raise TypeError(
-                f"state={kind.__name__} could not be loaded again: {path} is a {name}, which has no form in JSON; "
+                f"{what} could not be loaded again: {path} is a {name}, which has no form in JSON; "
                 f"{_INSTEAD.get(name, 'use a dataclass, plain values, or keep it out of the state')}"
             )
 
@@ -226,7 +230,7 @@ def _foreign(info: Any, path: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
         yield from _foreign(inner, path, seen)
 
 
-def _refuse_impossible_model(kind: Any) -> None:
+def _refuse_impossible_model(kind: Any, what: str) -> None:
     """A class that pydantic only recognizes has no form in JSON, unless the model gives it one itself."""
     made = kind.__pydantic_decorators__
     has_own_form = any((made.field_serializers, made.model_serializers, made.field_validators, made.model_validators))
@@ -239,9 +243,9 @@ def _refuse_impossible_model(kind: Any) -> None:
     except Exception as error:
         if "JSON" in type(error).__name__ or "Json" in type(error).__name__:
             found = re.search(r"<class '([^']*)'>", str(error))
-            what = f"a field is {found[1]}, which" if found else "a field"
+            field = f"a field is {found[1]}, which" if found else "a field"
             raise TypeError(
-                f"state={kind.__name__} could not be loaded again: {what} has no form in JSON; give it a serializer "
+                f"{what} could not be loaded again: {field} has no form in JSON; give it a serializer "
                 "and a validator, or keep it out of the state"
             ) from None
 
@@ -262,12 +266,12 @@ def restored(operation_id: str, kind: type[Any], saved: Mapping[str, Any] | None
         if hasattr(kind, "model_validate_json"):
             state = kind.model_validate_json(encode(saved))
         else:
-            state = msgspec.convert(saved, kind, dec_hook=_decode, str_keys=True)
+            state = msgspec.convert(saved, kind, dec_hook=decode_hook, str_keys=True)
     except (msgspec.ValidationError, ValueError) as error:
-        raise _misfit(operation_id, kind, [str(error)]) from None
+        raise misfit(operation_id, kind, [str(error)]) from None
     # A field that was renamed would begin anew, and what it held would be gone with the next save.
-    if plain(kind, state) != saved and (lost := list(islice(_unknown(saved, state, ""), 5))):
-        raise _misfit(operation_id, kind, [f"it has no field {name!r}" for name in sorted(lost)])
+    if plain(kind, state) != saved and (lost := list(islice(unknown_fields(saved, state, ""), 5))):
+        raise misfit(operation_id, kind, [f"it has no field {name!r}" for name in sorted(lost)])
     return state
 
 
@@ -281,7 +285,7 @@ def _made(kind: type[Any]) -> Any:
         ) from None
 
 
-def _unknown(saved: Any, state: Any, path: str) -> Iterator[str]:
+def unknown_fields(saved: Any, state: Any, path: str) -> Iterator[str]:
     """The paths of saved fields that *state*, made of it, has no room for.
 
     The saved form and the object are gone through together: the object knows which member of a union it is.
@@ -298,7 +302,7 @@ def _unknown(saved: Any, state: Any, path: str) -> Iterator[str]:
         pairs = ((f"{path}.{name}", one, getattr(state, field, None)) for name, field, one in known)
     for where, one, two in pairs:
         if isinstance(one, (dict, list)):
-            yield from _unknown(one, two, where.lstrip("."))
+            yield from unknown_fields(one, two, where.lstrip("."))
 
 
 def _names_in_json(state: Any) -> dict[str, str] | None:
@@ -331,13 +335,13 @@ def _names_of_field(name: str, field: Any, *, by_name: bool) -> list[str]:
     return [*names, name] if by_name else names
 
 
-def _converted(kind: type[Any], saved: Mapping[str, Any]) -> Any:
+def converted(kind: type[Any], saved: Mapping[str, Any]) -> Any:
     if hasattr(kind, "model_validate_json"):
         return kind.model_validate_json(encode(saved))
-    return msgspec.convert(saved, kind, dec_hook=_decode, str_keys=True)
+    return msgspec.convert(saved, kind, dec_hook=decode_hook, str_keys=True)
 
 
-def _misfit(operation_id: str, kind: type[Any], reasons: list[str]) -> InputChangedError:
+def misfit(operation_id: str, kind: type[Any], reasons: list[str]) -> InputChangedError:
     return InputChangedError(
         operation_id,
         [f"the saved state does not fit {kind.__name__}: {reason}" for reason in reasons],
@@ -367,7 +371,7 @@ def plain(kind: type[Any], state: Any) -> dict[str, Any]:
         check(value, "$.state")
         value = decode(encode(value))  # a tuple is a list there, and the type makes it one again
     except UnicodeDecodeError as error:
-        raise StateEncodeError("$.state", f"{error}; {_BYTES_IN_PYDANTIC}") from error
+        raise StateEncodeError("$.state", f"{error}; {BYTES_IN_PYDANTIC}") from error
     except (TypeError, NotImplementedError, ValueError, RecursionError) as error:
         raise StateEncodeError(_field_that_fails(state), str(error)) from error
     if not isinstance(value, dict):
@@ -379,13 +383,13 @@ def _field_that_fails(state: Any) -> str:
     for name in _names_of(type(state)):
         try:
             if not hasattr(state, "model_dump"):
-                _to_json(getattr(state, name, None))
+                to_json(getattr(state, name, None))
         except Exception:
             return f"$.state.{name}"
     return "$.state"
 
 
-def _to_json(value: Any) -> bytes:
+def to_json(value: Any) -> bytes:
     return msgspec.json.encode(value, enc_hook=_encode)
 
 
@@ -395,7 +399,7 @@ def _encode(value: Any) -> Any:
     raise NotImplementedError(f"a {type(value).__name__} has no form in JSON; keep plain values instead")
 
 
-def _decode(kind: type[Any], value: Any) -> Any:
+def decode_hook(kind: type[Any], value: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, PurePath):
         return kind(value)
     raise NotImplementedError(f"a {kind.__name__} cannot be restored")

@@ -144,6 +144,11 @@ COUNTS_ARE_TRUE = has_gil()
 ALONE = max(reference_counts({"": []}.values())) if COUNTS_ARE_TRUE else 0
 
 
+def parts_of(value: object) -> list[Any]:
+    """The objects that *value* refers to."""
+    return gc.get_referents(value)
+
+
 class collector_paused:
     """Context manager: no garbage collection while the block makes many objects that all stay."""
 

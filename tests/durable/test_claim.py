@@ -203,7 +203,8 @@ def test_a_directory_in_which_no_file_can_be_made_is_said(
     with checkpointed("mon", store=MemoryStore()) as cp:
         cp.sink("rows.txt")
         assert caplog.messages == []
-    with checkpointed("mon", store=DictStore()) as cp:
+    simple: Any = DictStore()
+    with checkpointed("mon", store=simple) as cp:
         cp.sink("rows.txt").write("mon\n")
 
     assert "cannot note beside an output file" in caplog.text

@@ -46,7 +46,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def add(row: str, job: str = "job", **options: Any) -> str:
     """A run that adds *row*; what the file holds then."""
     with checkpointed(job, store="ck") as cp:
-        cp.sink("rows.csv", **{"header": HEADER} | options).write(row)
+        options.setdefault("header", HEADER)
+        cp.sink("rows.csv", **options).write(row)
     return Path("rows.csv").read_text()
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, assert_type
+from uuid import UUID
 
 from resumable import AsyncCheckpoint, Checkpoint, checkpointed, every
+from resumable._durable import DurableDict, DurableSet
 
 
 @dataclass
@@ -26,6 +28,20 @@ def a_type_of_its_own() -> None:
         assert_type(cp, Checkpoint[Mine])
         cp.state.done += 1
         cp.state["done"] = 1  # mistake
+
+
+def collections_of_a_class() -> None:
+    with checkpointed("x") as cp:
+        assert_type(cp.mapping("files", Mine), DurableDict[Mine])
+        assert_type(cp.mapping("files", Mine)["a"].done, int)
+        assert_type(cp.log("rows", Mine)[0], Mine)
+        assert_type(cp.set("seen", UUID), DurableSet[UUID])
+        assert_type(cp.mapping("plain"), DurableDict[Any])
+        cp.mapping("plain")["a"] = {"any": "thing"}
+        cp.mapping("files", Mine)["a"] = 3  # mistake
+        cp.log("rows", Mine).append("row")  # mistake
+        cp.set("seen", UUID).add("id")  # mistake
+        cp.mapping("files", 3)  # mistake
 
 
 async def also_in_async_code() -> None:

@@ -1,0 +1,346 @@
+"""Durable collections of typed values: dataclasses, structs, models, dates.
+
+A mapping and a log hold plain JSON, as the untyped ones do, and make a typed value when it is first read. A typed value
+can change, so each save compares those that the program has got. A set holds the values themselves, which cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from functools import partial
+from typing import Any, Generic, Protocol, SupportsIndex, TypeVar, overload
+
+from .._errors import StateEncodeError
+from .._json import LEAVES, encode, step, text_key
+from .changes import Snapshot
+from .collection import Durable, mutator
+from .dict import ABSENT, DurableDict
+from .log import DurableLog
+from .set import DurableSet
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_get, _set = dict.get, dict.__setitem__
+_MOST = 4096
+"""So many values are remembered, and more only if the program holds them."""
+
+
+class Form(Protocol[V]):
+    """What typed values look like in JSON. Its methods raise as those of :class:`resumable._format.values.Values`."""
+
+    kind: type[V]
+    path: str
+    to_json: Callable[[Any], bytes]
+
+    def encoded(self, value: V, where: Callable[[Any], str], key: Any) -> tuple[bytes, Any]: ...
+    def compare(self, values: list[V], raws: list[bytes], where: Callable[[int], str]) -> None: ...
+    def value(self, plain: Any, where: str) -> V: ...
+    def held(self, values: list[V]) -> list[bool]: ...
+
+
+class Given(Generic[K, V]):
+    """Typed values that the program has got, or has given: it may change them.
+
+    Attributes:
+        values: By key, as long as the program may hold them.
+        fresh: Keys of those that were put in since the last save.
+    """
+
+    def __init__(self, form: Form[V], where: Callable[[K], str], plain: Callable[[K], Any]) -> None:
+        self.form = form
+        self.where = where
+        self._plain = plain
+        self.values: dict[K, V] = {}
+        self.fresh: dict[K, None] = {}
+        self._most = _MOST
+
+    def read(self, key: K, plain: Any) -> V:
+        """The value that *plain* stands for; from now on it is the one of *key*."""
+        if len(self.values) >= self._most:
+            self._drop_unheld(self._unchanged())
+            self._most = max(_MOST, 2 * len(self.values))
+        return self.values.setdefault(key, self.form.value(plain, self.where(key)))
+
+    def put(self, key: K, value: V) -> None:
+        """*value* is the one of *key* now."""
+        self.values[key] = value
+        self.fresh[key] = None
+
+    def drop(self, key: K) -> None:
+        self.values.pop(key, None)
+
+    def changed(self, newer: Mapping[K, Any]) -> dict[K, Any]:
+        """The plain form of each value that differs from its plain one. Values that nobody holds are dropped.
+
+        Args:
+            newer: The plain forms that the save writes; the others are in the collection.
+
+        Raises:
+            StateEncodeError: A value was changed to one that would not come back, or was such a one from the first.
+        """
+        changed: dict[K, Any] = {}
+        fresh: list[tuple[K, V, bytes]] = []
+        keys = list(self.values)
+        for key in keys:
+            value = self.values[key]
+            raw = self.form.to_json(value)
+            if raw != encode(newer[key] if key in newer else self._plain(key)):
+                raw, changed[key] = self.form.encoded(value, self.where, key)
+                fresh.append((key, value, raw))
+            elif key in self.fresh:
+                fresh.append((key, value, raw))
+        if fresh:
+            ways = [self.where(key) for key, _, _ in fresh]
+            self.form.compare([value for _, value, _ in fresh], [raw for _, _, raw in fresh], ways.__getitem__)
+        self.fresh.clear()
+        fresh.clear()
+        self._drop_unheld(keys)
+        return changed
+
+    def _unchanged(self) -> list[K]:
+        """Keys of values that no save need look at."""
+        values = list(self.values.items())
+        return [
+            key
+            for key, value in values
+            if key not in self.fresh and self.form.to_json(value) == encode(self._plain(key))
+        ]
+
+    def _drop_unheld(self, keys: list[K]) -> None:
+        for key in keys:
+            some = [self.values.pop(key)]  # Out of reach first: another thread might get it after it was counted.
+            if self.form.held(some)[0]:
+                self.values.setdefault(key, some[0])
+
+
+class TypedDict(DurableDict[V]):
+    """A durable dict of typed values. In memory and in the checkpoint they are plain; each is made when it is read."""
+
+    __slots__ = ()
+
+    _given: Given[str, V]
+
+    def __getitem__(self, key: str) -> V:
+        try:
+            return self._given.values[key]
+        except KeyError:
+            return self._given.read(key, dict.__getitem__(self, key))
+
+    @mutator
+    def __setitem__(self, key: str, value: V) -> None:
+        key = text_key(key, self._path)
+        _, plain = self._given.form.encoded(value, self._given.where, key)
+        self._given.drop(key)
+        if self._boundary.shared:
+            self._write_shared(key, plain)
+        else:
+            self._touch(key, _get(self, key, ABSENT))
+            self._dirty[key] = plain
+            _set(self, key, plain)
+        self._given.put(key, value)
+
+    def _put_back(self, key: str, value: Any, *, is_saved: bool) -> None:
+        self._given.drop(key)
+        super()._put_back(key, value, is_saved=is_saved)
+
+    def _plain(self) -> dict[str, Any]:
+        # dict.copy would read through __getitem__. One call, in which no other thread runs.
+        return dict(zip(dict.keys(self), dict.values(self), strict=True))
+
+    def get(self, key: str, default: Any = None) -> Any:  # pyright: ignore
+        return self[key] if key in self else default  # noqa: SIM401  # it would call itself
+
+    def setdefault(self, key: str, default: Any = None) -> V:
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def pop(self, key: str, *default: Any) -> Any:
+        if key not in self:
+            return super().pop(key, *default)
+        value = self[key]
+        super().pop(key)
+        self._given.drop(key)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return dict.__iter__(self)  # With it, dict(self) reads through __getitem__.
+
+    def values(self) -> Any:
+        return ValuesView(self)
+
+    def items(self) -> Any:
+        return ItemsView(self)
+
+    def copy(self) -> dict[str, V]:
+        return {key: self[key] for key in self}
+
+    def __or__(self, other: Any) -> Any:  # pyright: ignore
+        return self.copy() | other
+
+    def __ror__(self, other: Any) -> Any:  # pyright: ignore
+        return other | self.copy()
+
+    def __eq__(self, other: object) -> bool:
+        return self.copy() == other
+
+    def __ne__(self, other: object) -> bool:
+        return self.copy() != other
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(self.copy())
+
+
+class TypedLog(DurableLog[V]):
+    """A durable log of typed values. An entry that is changed after it was appended is refused at the next save."""
+
+    __slots__ = ()
+
+    _given: Given[int, V]
+
+    def append(self, entry: V, /) -> None:
+        self.extend((entry,))
+
+    def extend(self, entries: Iterable[V], /) -> None:
+        given, new = self._given, list(entries)
+        plain = [given.form.encoded(entry, given.where, index)[1] for index, entry in enumerate(new, len(self))]
+        self._extend_by(plain)
+        for index, entry in enumerate(new, len(self) - len(new)):
+            if 0 <= index < len(self) and list.__getitem__(self, index) is plain[index - len(self) + len(new)]:
+                given.put(index, entry)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> V: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[V]: ...
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[one] for one in range(*index.indices(len(self)))]
+        place = index.__index__()
+        place += len(self) if place < 0 else 0
+        try:
+            return self._given.values[place]
+        except KeyError:
+            return self._given.read(place, list.__getitem__(self, place))
+
+    def __iter__(self) -> Iterator[V]:
+        place = 0
+        while place < len(self):
+            yield self[place]
+            place += 1
+
+    def __reversed__(self) -> Iterator[V]:
+        return (self[place] for place in range(len(self) - 1, -1, -1))
+
+    def __contains__(self, entry: object) -> bool:
+        return any(one == entry for one in self)
+
+    def copy(self) -> list[V]:
+        return [*iter(self)]
+
+    def index(self, entry: Any, *bounds: Any) -> int:
+        return self.copy().index(entry, *bounds)
+
+    def count(self, entry: Any) -> int:
+        return self.copy().count(entry)
+
+    def __add__(self, other: Any) -> Any:
+        return self.copy() + other
+
+    def __radd__(self, other: Any) -> Any:
+        return other + self.copy()
+
+    def __mul__(self, count: SupportsIndex) -> list[V]:
+        return self.copy() * count
+
+    __rmul__ = __mul__
+
+    def __eq__(self, other: object) -> bool:
+        return self.copy() == other
+
+    def __ne__(self, other: object) -> bool:
+        return self.copy() != other
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(self.copy())
+
+
+class TypedSet(DurableSet[V]):
+    """A durable set of typed members, such as UUIDs: each has a string or a number for its form in JSON."""
+
+    __slots__ = ()
+
+    _given: Given[Any, V]
+
+    @mutator
+    def add(self, member: V, /) -> None:
+        if self._boundary.shared:
+            self._plain(member)
+            self._write_shared(member, True)
+        elif member not in self:
+            self._plain(member)
+            self._touch(member, False)
+            self._dirty[member] = True
+            set.add(self, member)
+
+    def _plain(self, member: V) -> Any:
+        where = self._given.where
+        _, plain = self._given.form.encoded(member, where, member)
+        if type(plain) not in LEAVES:
+            kind = type(member).__name__
+            raise StateEncodeError(where(member), f"a {kind} is no string or number in JSON; use a mapping")
+        return plain
+
+    def _change(self, pending: dict[Any, bool]) -> dict[str, Any]:
+        change = super()._change(pending)
+        return {name: part if name == "clear" else list(map(self._plain, part)) for name, part in change.items()}
+
+    def _copied(self) -> Snapshot:
+        members = set(self)
+        for member, was_in in self._before.items():
+            (members.add if was_in else members.discard)(member)
+        return Snapshot(list(map(self._plain, members)), path=self._path)
+
+
+# -- from untyped to typed --------------------------------------------------------------------------------------------
+
+_LOOKED_AT = 64
+"""Loaded values that are tried at once; others when they are read."""
+
+
+def make_typed(collection: Durable, form: Form[Any]) -> None:
+    """Make *collection* one of typed values; what it holds is theirs.
+
+    Raises:
+        InputChangedError: A loaded value does not fit; of a mapping or a log, only the first ones are tried.
+        TypeError: It has values of another class, or a set was changed before.
+    """
+    if collection.given is not None:
+        if collection.given.form.kind is not form.kind:
+            old, new = collection.given.form.kind.__name__, form.kind.__name__
+            raise TypeError(f"{form.path} has values of the class {old}, not {new}; give this one another name")
+        return
+    if isinstance(collection, DurableSet):
+
+        def where(member: Any) -> str:
+            return f"{form.path}: the member {member!r:.80}"
+
+        typed = {form.value(member, where(member)) for member in collection.loaded()}
+        collection.become(TypedSet, Given(form, where, str))
+        set.clear(collection)
+        set.update(collection, typed)
+    elif isinstance(collection, DurableDict):
+        for key in list(dict.keys(collection))[:_LOOKED_AT]:
+            form.value(_get(collection, key), f"{form.path}{step(key)}")
+        collection.become(TypedDict, Given(form, lambda key: f"{form.path}{step(key)}", partial(_get, collection)))
+    elif isinstance(collection, DurableLog):
+        for index in range(min(_LOOKED_AT, len(collection))):
+            form.value(list.__getitem__(collection, index), f"{form.path}[{index}]")
+        collection.become(
+            TypedLog, Given(form, lambda index: f"{form.path}[{index}]", partial(list.__getitem__, collection))
+        )

@@ -1,0 +1,144 @@
+"""Values of one type in a durable collection: to plain JSON and back, and tried whether they come back."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Hashable
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Generic, TypeVar, cast
+
+import msgspec
+
+from .._errors import StateEncodeError
+from .._json import LEAVES, decode, encode
+from .._runtime.interpreter import ALONE, COUNTS_ARE_TRUE, parts_of, reference_counts
+from . import typed
+from .roundtrip import differences, is_value
+
+V = TypeVar("V")
+
+_MOST_DEPTH = 20
+
+
+class Values(Generic[V]):
+    """Values of the class *kind* in the collection at *path*.
+
+    Raises:
+        TypeError: *kind* is no class, or no value of it could come back.
+    """
+
+    def __init__(self, kind: type[V], path: str, operation_id: str, warn: Callable[[str], None]) -> None:
+        if not isinstance(kind, type):
+            raise TypeError(f"{path} needs a class for its values, such as a dataclass, not {kind!r:.80}")
+        typed.refuse_impossible(kind, f"{path} of {kind.__name__}")
+        self.kind = kind
+        self.path = path
+        self._operation_id, self._warn = operation_id, warn
+        is_model = hasattr(kind, "model_validate_json")
+        decoder = None if is_model else msgspec.json.Decoder(kind, dec_hook=typed.decode_hook)
+        self._decode: Callable[[bytes], Any] = kind.model_validate_json if decoder is None else decoder.decode  # type: ignore[attr-defined]
+        self.to_json: Callable[[Any], bytes] = _model_to_json if is_model else typed.to_json
+
+    def encoded(self, value: V, where: Callable[[Any], str], key: Any) -> tuple[bytes, Any]:
+        """*value*, which belongs to *key*, as JSON and as the plain value that stands for it.
+
+        Args:
+            where: Gives the path of a key, for messages.
+
+        Raises:
+            StateEncodeError: JSON cannot hold it, or it would not come back.
+            TypeError: It is of another class.
+        """
+        if type(value) is not self.kind:
+            raise TypeError(f"{where(key)} takes {self.kind.__name__}, not {type(value).__name__}")
+        try:
+            raw = self.to_json(value)
+            plain = decode(raw)
+        except UnicodeDecodeError as error:
+            raise StateEncodeError(where(key), f"{error}; {typed.BYTES_IN_PYDANTIC}") from error
+        except (*typed.UNDECODABLE, msgspec.MsgspecError) as error:
+            raise StateEncodeError(where(key), str(error)) from error
+        try:
+            back = self._decode(raw)
+        except (*typed.UNDECODABLE, msgspec.MsgspecError) as error:
+            place, reason = typed.place_and_reason(error)
+            inner = place.removeprefix("$.state")
+            raise StateEncodeError(where(key) + inner, f"it could not be loaded again: {reason}") from None
+        if back != value or self.to_json(back) != raw:
+            self.compare([value], [raw], lambda index: where(key))
+        return raw, plain
+
+    def compare(self, values: list[V], raws: list[bytes], where: Callable[[int], str]) -> None:
+        """Look closely whether each of *values* comes back from its JSON, types at every depth included.
+
+        Raises:
+            StateEncodeError: One does not.
+        """
+        backs = list(map(self._decode, raws))
+        for wrong in differences(values, backs, "", lambda place: None):
+            index, _, rest = wrong.path.removeprefix("[").partition("]")
+            place = f"{where(int(index))}{rest}"
+            if not wrong.is_left_out:
+                raise StateEncodeError(place, wrong.reason)
+            self._warn(f"{place} is not saved, for it is private or excluded: it comes back with its default")
+
+    def value(self, plain: Any, where: str) -> V:
+        """The value that *plain* stands for.
+
+        Raises:
+            InputChangedError: It does not fit the class, or has a field that the class does not know.
+        """
+        try:
+            value = typed.converted(self.kind, plain)
+        except (*typed.UNDECODABLE, msgspec.MsgspecError) as error:
+            raise typed.misfit(self._operation_id, self.kind, [f"{error} in {where}"]) from None
+        if isinstance(plain, dict) and self.to_json(value) != encode(plain):
+            lost = list(islice(typed.unknown_fields(plain, value, ""), 5))
+            if lost:
+                reasons = [f"it has no field {name!r}, which {where} has" for name in sorted(lost)]
+                raise typed.misfit(self._operation_id, self.kind, reasons)
+        return value  # type: ignore[no-any-return]
+
+    def held(self, values: list[V]) -> list[bool]:
+        """Whether the program may still change each of *values*: it holds it, or something mutable in it.
+
+        Args:
+            values: The only container that refers to them.
+        """
+        if not COUNTS_ARE_TRUE:
+            return [True] * len(values)
+        may_change = not is_value(cast("Hashable", self.kind))
+        counts = list(reference_counts(values))
+        return [
+            (may_change and count > ALONE) or _is_held_inside(value)
+            for value, count in zip(values, counts, strict=True)
+        ]
+
+
+def _model_to_json(value: Any) -> bytes:
+    return value.model_dump_json(by_alias=True, round_trip=True, warnings=False).encode()  # type: ignore[no-any-return]
+
+
+def _is_held_inside(value: Any, depth: int = 0) -> bool:
+    if depth > _MOST_DEPTH:
+        return True
+    inner = [one for one in parts_of(value) if not _is_constant(cast("Hashable", type(one)))]
+    if not inner:
+        return False
+    counts = list(reference_counts(inner))
+    is_held = any(
+        count > ALONE + 1 for one, count in zip(inner, counts, strict=True) if not isinstance(one, (tuple, frozenset))
+    )
+    return is_held or any(_is_held_inside(one, depth + 1) for one in inner)
+
+
+@lru_cache
+def _is_constant(kind: type[Any]) -> bool:
+    if kind in LEAVES or issubclass(kind, (type, enum.Enum)):
+        return True
+    return (
+        is_value(cast("Hashable", kind))
+        and not issubclass(kind, (tuple, frozenset))
+        and not hasattr(kind, "__dataclass_fields__")
+    )
