@@ -259,7 +259,8 @@ class BaseCheckpoint(Generic[S]):
 
         Args:
             of: The class of its values: a dataclass, ``msgspec.Struct`` or pydantic model, a date, UUID or the like. A
-                value that would not come back is refused, and one that the program changes in place is saved.
+                value that would not come back is refused. One that the program changes in place is written by the next
+                save as it is then, also within an unfinished item; an assignment counts with its item.
 
         Raises:
             InputChangedError: A saved value does not fit *of*. Those that are not looked at here raise when they are

@@ -187,7 +187,8 @@ class Operation:
         if not self.is_owner():
             raise StoreError(
                 f"the checkpoint of {self.operation_id!r} belongs to process {self.owner_pid}, from which this one was "
-                "forked; only that one may tick and save. Open the checkpoint after the fork, or give results back"
+                "forked; only that one may tick and save. Open the checkpoint after the fork, or give results back; "
+                "a daemon must become one before the block"
             )
         if self._is_closed:
             raise ValueError(
