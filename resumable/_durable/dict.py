@@ -240,7 +240,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         """Have the save write values that C code has changed."""
         keys = turns.take(lambda: dict.keys(self), len(pending.originals))
         values = {key: _get(self, key) for key in keys}
-        for key in chain(pending.originals, pending.deleted, self._dirty):
+        for key in chain(pending.originals, pending.deleted, list(self._dirty)):
             values.pop(key, None)
         for key in changed_below(values, is_last=turns.is_last):
             where = f"{self._path}{step(key)}"
