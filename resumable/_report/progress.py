@@ -29,6 +29,7 @@ from .bar import (
     waiting_line,
 )
 from .screen import Shown, screen_of
+from .telling import log_elsewhere
 
 _log = logging.getLogger("resumable.progress")
 
@@ -184,6 +185,8 @@ class TerminalProgress:
 
     def stop(self, view: ProgressView, *, now: float) -> None:
         self._screen.drop(self, view.last_words)
+        if view.last_words:
+            log_elsewhere(view.last_words)
 
     def _lines(self, view: ProgressView, width: int) -> list[Shown]:
         if self._screen.is_plain:

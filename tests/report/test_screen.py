@@ -120,8 +120,19 @@ def test_warnings_and_tracebacks_stand_above(tmp_path: Path) -> None:
     *_, words, trace = ended.text.partition("bar: 20 of 30 in ")[2].partition("Traceback")
     assert words
     assert trace.rstrip().endswith(
-        "ZeroDivisionError: division by zero\nresumable: 'bar' is saved at item 20; run again to go on"
+        "ZeroDivisionError: division by zero\n"
+        "resumable: at x 21 of 30 (20)\nresumable: 'bar' is saved at item 20; run again to go on"
     )
+
+
+@pytest.mark.slow
+def test_a_log_file_gets_the_last_words_too(tmp_path: Path) -> None:
+    setup = 'logging.basicConfig(level=logging.INFO, filename="log")'
+
+    ended = run(looped(setup, "pass"), tmp_path)
+
+    assert ended.screen[-1] in (tmp_path / "log").read_text()
+    assert ended.text.count("30 of 30") == 1
 
 
 @pytest.mark.slow
@@ -419,7 +430,7 @@ asyncio.run(main())
     second = run(program, tmp_path)
 
     assert first.code == -signal.SIGINT
-    assert "going on at 4 of 10. Run 2; run 1 stopped " in second.text.replace("\n", " ")
+    assert "of 10. Run 2; run 1 stopped " in second.text.replace("\n", " ")
     assert "by Ctrl-C." in second.text
 
 
