@@ -15,6 +15,8 @@ _PRIOR_SECONDS = 3600.0
 """Time between interruptions that is assumed before any was seen. It weighs as much as one interruption."""
 _LOSS_SECONDS, _CHEAP = 1.0, 0.005
 """A kill loses about so many seconds where saving takes no more than this share of the time."""
+_OF_FIRST = 0.25
+"""The share of the first save's cost that the second one is expected to have."""
 _LEAST_SAVE_SECONDS = 1e-4  # a clock too coarse to see a save must not make it look free
 
 
@@ -340,8 +342,8 @@ class AutoStrategy(SaveStrategy):
     def _loss_seconds(self, costs: SaveCosts, cost: float) -> float:
         if self.max_loss_seconds is not None:
             return self.max_loss_seconds
-        if not costs.charged_seconds and costs.save_seconds == costs.average_seconds:
-            return _LOSS_SECONDS  # the first save alone tells little: it makes what others find
+        if _knows_only_first(costs):
+            return _LOSS_SECONDS
         usual = costs.average_seconds if costs.average_seconds is not None else cost
         return max(usual / min(self.max_overhead / 2, _CHEAP), _LOSS_SECONDS)
 
@@ -355,7 +357,7 @@ class AutoStrategy(SaveStrategy):
         if costs.save_seconds is None:
             return 0.0
         to_best = self.interval_seconds(costs) - costs.item_seconds / 2 - costs.work_seconds
-        spent = costs.charged_seconds + _expected(costs)
+        spent = costs.charged_seconds + _expected(costs) * (_OF_FIRST if _knows_only_first(costs) else 1)
         owed = (1 - self.max_overhead) * spent - self.max_overhead * costs.active_seconds
         return max(to_best, owed / self.max_overhead)
 
@@ -363,6 +365,11 @@ class AutoStrategy(SaveStrategy):
 def _expected(costs: SaveCosts) -> float:
     """Seconds that the next save will take."""
     return max(costs.save_seconds or 0.0, _LEAST_SAVE_SECONDS)
+
+
+def _knows_only_first(costs: SaveCosts) -> bool:
+    """Whether only the first save was measured, which tells little: it makes what others find."""
+    return not costs.charged_seconds and costs.save_seconds == costs.average_seconds
 
 
 def _late_by(costs: SaveCosts) -> float:

@@ -127,7 +127,7 @@ def test_the_second_save_comes_after_a_second_if_the_bound_on_the_overhead_allow
 
     assert auto().plan(at(first)).seconds == pytest.approx(0.975)
     assert auto().plan(at(replace(first, save_seconds=0.5, average_seconds=0.5))).seconds == pytest.approx(
-        0.99 * 0.5 / 0.01 - 0.05
+        0.99 * 0.125 / 0.01 - 0.05
     )
 
 
