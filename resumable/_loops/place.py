@@ -20,6 +20,9 @@ from typing import Any
 
 LOOPS = frozenset({"remaining", "map", "amap", "pages"})
 """Names by which a loop is made."""
+_TELL_NOTHING = LOOPS - {"pages"} | {"'changed'", "'again'"}
+"""Words that count for nothing when two calls are compared: the names of loops, but for one that much else has, and
+what an error has advised to add."""
 _OF_OTHERS = frozenset(
     {"resumable", "tenacity", "wrapt", "asyncio", "threading", "concurrent", "contextlib", "functools"}
     | {"IPython", "ipykernel", "tornado", "code", "_pyrepl", "runpy"}
@@ -328,7 +331,7 @@ def likeness(place: str, other: str, *, without: frozenset[str] = frozenset()) -
     Args:
         without: Names that do not count, besides those by which loops are made.
     """
-    some, others = (names_of(one) - LOOPS - without for one in (place, other))
+    some, others = (names_of(one) - _TELL_NOTHING - without for one in (place, other))
     if some == others:
         return 1.0
     if place.rpartition(BETWEEN)[0] != other.rpartition(BETWEEN)[0]:

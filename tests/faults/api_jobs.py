@@ -19,6 +19,7 @@ import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -93,7 +94,8 @@ def check_rows(directory: Path) -> list[str]:
 def do(directory: Path, key: int) -> int:
     descriptor = os.open(directory / "effects", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(descriptor, f"{key}\n".encode())
-    os.close(descriptor)
+    with suppress(OSError):  # it has happened by now, so this must raise nothing
+        os.close(descriptor)
     return key
 
 

@@ -236,7 +236,10 @@ def prepare(name: str, directory: Path) -> None:
 
 def act(name: str, directory: Path, tell: Callable[[str], None]) -> None:
     if name in JOBS:
-        JOBS[name][0](directory)
+        try:
+            JOBS[name][0](directory)
+        except OSError as error:  # of what the job itself does: it is begun again, too
+            raise ResumableError(f"the job's own: {error}") from error
     elif name == "finalize":
         finalize(directory, tell)
     elif name == "manager":

@@ -17,6 +17,7 @@ from tests.conftest import Figure
 from tests.faults.api_jobs import JOBS, effects_twice
 from tests.faults.injection import WHOLE, Point, Servers, scratch, strace
 
+ERRORS = ("ENOSPC", "EIO", "EACCES", "EDQUOT")
 STEP = 1 if WHOLE else 150
 """Killed is at every so many-th line; without ``--full`` at every third call."""
 REPOSITORY = Path(__file__).parents[2]
@@ -59,6 +60,34 @@ def test_a_kill_at_any_call_loses_nothing_and_repeats_nothing(name: str, servers
         servers.map(kill, points)
     told = f", {found['told']} told of an effect" if "once" in name else ""
     figure(f"kill at each call, {name}", len(points), f"0 lost, 0 twice{told}")
+
+
+@pytest.mark.timeout(0 if WHOLE else 300)
+@pytest.mark.parametrize("name", OF_ONE_THREAD)
+def test_an_error_of_any_call_loses_nothing_and_repeats_nothing(name: str, servers: Servers, figure: Figure) -> None:
+    """The job is begun again after an error that is told, as a person would."""
+    check = JOBS[name][1]
+    told: Counter[str] = Counter()
+
+    with scratch() as root:
+        (root / "first").mkdir()
+        with servers.one() as server:
+            points = server.points(name, root / "first")[1 :: 1 if WHOLE else 4]
+
+        def fail(number: int, point: Point) -> None:
+            directory = root / str(number)
+            directory.mkdir()
+            error = ERRORS[number % len(ERRORS)]
+            with servers.one() as server:
+                outcome = server.inject(name, directory, point, f"error={error}")
+            assert outcome.returncode == 0, f"{error} at {point}: {outcome.lines}"
+            assert check(directory) == [], f"{error} at {point}: {outcome.lines}"
+            told["told" if outcome.last("failed") else "borne"] += 1
+            shutil.rmtree(directory)
+
+        servers.map(fail, points)
+    outcome = f"{told['told']} told, {told['borne']} did no harm"
+    figure(f"error of each call, {name}", len(points), outcome)
 
 
 @pytest.mark.timeout(0 if WHOLE else 300)

@@ -479,6 +479,37 @@ def test_a_cursor_that_expires_again_and_again_is_told() -> None:
         list(cp.pages(fetch, key="id", changed="again"))
 
 
+def test_the_way_out_is_taken_by_the_loop_that_is_meant() -> None:
+    """To take it, its line is edited, and so may be those of the loops beside it."""
+    first, second = Server(), Server()
+    second.items = [{"id": 100 + number} for number in range(10)]
+    names: dict[str, Any] = {"checkpointed": checkpointed, "first": first, "second": second, "begun": []}
+    block = """
+with checkpointed("crawl", store="ck") as cp:
+    for item in cp.pages(first.fetch, key="id"):
+        begun.append(item["id"])
+    for item in cp.pages(second.fetch, key="id"):
+        if item["id"] == 105 and len(begun) < 20:
+            raise KeyError
+        begun.append(item["id"])
+"""
+    with suppress(KeyError):
+        exec(block, names)
+    names["begun"].extend([0] * 10)
+    exec(block.replace('key="id"', 'key="id", changed="again"'), names)
+
+    assert names["begun"] == [*range(10), *range(100, 105), *[0] * 10, *range(105, 110)]
+
+
+@BY_VALUE_AND_BY_KEY
+def test_an_interpreter_without_a_gil_goes_on_as_well(key: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resumable._loops.pages.has_gil", lambda: False)
+    server = Server()
+    begun = [run(server, at, key=key) for at in range(10)]
+
+    assert begun == [[0], *([at - 1, at] for at in range(1, 10))]
+
+
 # -- responses --------------------------------------------------------------------------------------------------------
 
 
