@@ -63,14 +63,14 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         if ticked >= self._limit:
             await self.check_in()
 
-    async def check_in(self) -> int:
-        """For loops: save or stop, if that is due. Returns how many items may pass before the next call."""
+    async def check_in(self, *, waits: bool = True) -> int:
+        """For loops: save, stop, and wait for a quota, if that is due. See :meth:`Checkpoint.check_in`."""
         async with self._turn:
             self._was_woken = False
             self._limit, self._granted = ALWAYS, inf
             if self._is_total_old:
                 self._note_total()
-            items = await run_async(self._operation.check_in())
+            items = await run_async(self._operation.check_in(waits=waits))
             self._limit, self._granted = self.ticked + items, self._operation.parts.cut.boundary.now() - items
             if self._was_woken:
                 self._limit, self._granted = ALWAYS, inf

@@ -66,6 +66,7 @@ class BaseCheckpoint(Generic[S]):
     def __init__(self, options: Options) -> None:
         self._options = options
         self.ticked = 0
+        self._has_observed = False
         self._move: Callable[[], object] = _not_opened
         self._limit: float = ALWAYS
         self._was_woken = False
@@ -172,6 +173,7 @@ class BaseCheckpoint(Generic[S]):
             from ..ratelimit import RateLimit
 
             response = RateLimit(resource, limit, remaining, reset_at, host)
+        self._has_observed = True
         self._operation.observe(response, account)
 
     def error(self) -> None:
@@ -369,6 +371,15 @@ class BaseCheckpoint(Generic[S]):
     def is_metered(self) -> bool:
         """For maps: whether any quota is known."""
         return self._operation.parts.quota.is_known
+
+    @property
+    def has_observed(self) -> bool:
+        """For pages: whether the program itself has observed anything in this run."""
+        return self._has_observed
+
+    def observe_page(self, response: object) -> None:
+        """For pages: learn from what their own request was answered with."""
+        self._operation.observe(response, "")
 
     @property
     def has_to_wait(self) -> bool:

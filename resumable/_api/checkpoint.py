@@ -54,8 +54,12 @@ class Checkpoint(BaseCheckpoint[S]):
         if ticked >= self._limit:
             self.check_in()
 
-    def check_in(self) -> int:
-        """For loops: save or stop, if that is due. Returns how many items may pass before the next call."""
+    def check_in(self, *, waits: bool = True) -> int:
+        """For loops: save, stop, and wait for a quota, if that is due. Returns how many items may pass until the next.
+
+        Args:
+            waits: Whether a request may follow, so that a quota that is used up must be waited for.
+        """
         if os.getpid() != self._operation.owner_pid:
             self._operation.check_open()  # raises: in a forked child, the thread that held the lock is not there
         if self._is_interrupted():
@@ -65,7 +69,7 @@ class Checkpoint(BaseCheckpoint[S]):
             self._limit, self._granted = ALWAYS, inf
             if self._is_total_old:
                 self._note_total()
-            items = run(self._operation.check_in())
+            items = run(self._operation.check_in(waits=waits))
             self._limit, self._granted = self.ticked + items, self._operation.parts.cut.boundary.now() - items
             if self._was_woken:
                 self._limit, self._granted = ALWAYS, inf

@@ -229,8 +229,12 @@ class Operation:
 
     # -- between items
 
-    def check_in(self) -> Steps[int]:
-        """Save or stop, if due; returns how many items may pass before this must be called again."""
+    def check_in(self, *, waits: bool = True) -> Steps[int]:
+        """Save or stop, if due; returns how many items may pass before this must be called again.
+
+        Args:
+            waits: Whether a request may follow, which waits for a quota that is used up.
+        """
         if self._is_closed or not self.is_owner():
             self.check_open()
         # Each question is asked only where something may have come up: most check-ins have but one answer.
@@ -261,7 +265,7 @@ class Operation:
             self.guard.look(partial(self._capture, self.session.demand("", now=at.monotonic)))
         if self._asked is not None:
             yield from self._save_as_asked()
-        if self.parts.quota.is_known and not self.parts.is_all_done and not has_grace(self):
+        if waits and self.parts.quota.is_known and not self.parts.is_all_done and not has_grace(self):
             yield from wait_if_exhausted(self)
         for each in self._watching:
             each.checked_in(self)

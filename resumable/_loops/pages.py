@@ -6,7 +6,7 @@ import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import urljoin
 
 from .._errors import CursorExpiredError
@@ -32,13 +32,35 @@ _LINK = re.compile(rf"<([^<>]*)>((?:{_PARAMETER})*)")
 class PagesOwner(LoopOwner[Items_co], Protocol[Items_co]):
     """What pages need of their checkpoint."""
 
-    def observe(self, response: object, /) -> None:
+    @property
+    def has_observed(self) -> bool:
+        """Whether the program itself has observed anything: then its items send requests, too."""
+        ...
+
+    def check_in(self, *, waits: bool = True) -> Items_co:
+        """Save or raise, if due; wait for a quota only if a request may follow."""
+        ...
+
+    def observe_page(self, response: object) -> None:
         """Learn what is left of the quota."""
 
     @property
     def has_to_wait(self) -> bool:
         """Whether a quota is used up, so that the next check-in waits."""
         ...
+
+
+class _WithinPages(Generic[Items_co]):
+    """Owns the loop over the items: between those of one page nothing is fetched, so that no quota is waited for."""
+
+    def __init__(self, owner: PagesOwner[Items_co]) -> None:
+        self._owner = owner
+        self.operation_id, self.boundary = owner.operation_id, owner.boundary
+        self.register, self.unregister = owner.register, owner.unregister
+
+    def check_in(self) -> Items_co:
+        """Save or raise, if due; wait for a quota if the program asks for something by itself."""
+        return self._owner.check_in(waits=self._owner.has_observed)
 
 
 class _Pages:
@@ -75,7 +97,7 @@ class _Pages:
             except CursorExpiredError as error:
                 ledger.restart(error.reason or str(error))
             except Exception as error:
-                self._owner.observe(error)
+                self._owner.observe_page(error)
                 if not was_left_here or _status_of(error) not in _GONE:
                     raise
                 ledger.restart(f"{type(error).__name__}: {error}")
@@ -85,7 +107,7 @@ class _Pages:
         response: Any = answer[0] if isinstance(answer, tuple) and len(answer) == 2 else answer
         if not _is_response(response):
             return False
-        self._owner.observe(response)
+        self._owner.observe_page(response)
         status = _status_of(response)
         if status is None or status < 400:
             return False
@@ -161,7 +183,7 @@ def pages(
     ledger: Any = PageLedger(owner.operation_id, saved, start=start, key=key, changed=changed)
     _check(fetch)
     kind = PassingRemaining if has_gil() else SteppingRemaining
-    return kind(PlainPages(fetch, owner, ledger, items), owner, ledger, name)
+    return kind(PlainPages(fetch, owner, ledger, items), _WithinPages(owner), ledger, name)
 
 
 def pages_async(
@@ -178,7 +200,7 @@ def pages_async(
     """Make a loop for ``async for``. See :func:`pages`."""
     ledger = PageLedger(owner.operation_id, saved, start=start, key=key, changed=changed)
     _check(fetch)
-    return AsyncRemaining(AsyncPages(fetch, owner, ledger, items), owner, ledger, name)
+    return AsyncRemaining(AsyncPages(fetch, owner, ledger, items), _WithinPages(owner), ledger, name)
 
 
 def _check(fetch: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -14,8 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import aiohttp
 import httpx
 import pytest
+import requests
 
 from examples.github_server import GitHubServer
 from examples.guide.pages import ISSUES, Fetch, github_graphql, github_rest, keyset, offset_and_limit
@@ -119,6 +122,46 @@ def test_githubs_rest_api(github: GitHubServer) -> None:
     with httpx.Client(base_url=github.url) as client:
         assert found == client.get("/repos/a/b/commits?per_page=100").json()
     assert len(found) == COUNT
+
+
+@pytest.mark.parametrize("client", ["httpx", "requests", "aiohttp"])
+def test_many_windows_are_waited_for_and_nothing_is_refused(client: str, tmp_path: Path) -> None:
+    begun: list[str] = []
+    is_over = False
+    path = make_repository(tmp_path / "served", files=5, commits=60)
+    with GitHubServer(path, limit=5, window=0.5) as server:
+        while not is_over:
+            with suppress(Died):
+                if client == "aiohttp":
+                    asyncio.run(_commits_by_aiohttp(server, begun))
+                else:
+                    _commits(server, client, begun)
+                is_over = True
+        statuses = [request.status for request in server.requests]
+    assert len(begun) == len(set(begun)) == 60
+    assert set(statuses) == {200}
+    assert len(statuses) == 12 + 4  # each run but the first fetches the page again at which it was
+
+
+def _begin(commit: dict[str, Any], begun: list[str], stop: int) -> None:
+    if len(begun) == stop:
+        raise Died
+    begun.append(commit["sha"])
+
+
+def _commits(server: GitHubServer, client: str, begun: list[str]) -> None:
+    stop = len(begun) + 13
+    http: Any = httpx.Client() if client == "httpx" else requests.Session()
+    with http, checkpointed("guide") as cp:
+        for commit in cp.pages(http.get, start=f"{server.url}/repos/a/b/commits?per_page=5"):
+            _begin(commit, begun, stop)
+
+
+async def _commits_by_aiohttp(server: GitHubServer, begun: list[str]) -> None:
+    stop = len(begun) + 13
+    async with aiohttp.ClientSession() as http, checkpointed("guide") as cp:
+        async for commit in cp.pages(http.get, start=f"{server.url}/repos/a/b/commits?per_page=5"):
+            _begin(commit, begun, stop)
 
 
 def test_githubs_graphql_api(api: Api) -> None:

@@ -16,6 +16,7 @@ from resumable import (
     CheckpointManager,
     CursorExpiredError,
     InputChangedError,
+    RateLimitExhausted,
     StateEncodeError,
     checkpointed,
     every,
@@ -607,6 +608,22 @@ def test_a_used_up_quota_is_waited_for_before_the_next_fetch(monkeypatch: pytest
             pass
     assert log == ["fetch 0", "fetch 1"]
     assert time.monotonic() - began > 1
+
+
+def test_the_items_of_the_last_page_wait_for_nothing() -> None:
+    """No request follows; where the items send some, and the program observes them, the loop waits as others do."""
+    import time
+
+    spent = {"X-RateLimit-Remaining": "0", "X-RateLimit-Limit": "9", "X-RateLimit-Reset": str(time.time() + 3600)}
+    with checkpointed("crawl", store="ck", on_exhausted="raise") as cp:
+        assert list(cp.pages(lambda cursor: response([1, 2], headers=spent))) == [1, 2]
+
+    begun = []
+    with suppress(RateLimitExhausted), checkpointed("crawl", store="ck", on_exhausted="raise") as cp:
+        for item in cp.pages(lambda cursor: response([1, 2])):
+            begun.append(item)
+            cp.observe(spent)
+    assert begun == [1]
 
 
 def test_a_refused_page_is_asked_for_again_once_there_is_quota() -> None:
