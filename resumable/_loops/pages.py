@@ -56,7 +56,7 @@ class _WithinPages(Generic[Items_co]):
     def __init__(self, owner: PagesOwner[Items_co]) -> None:
         self._owner = owner
         self.operation_id, self.boundary = owner.operation_id, owner.boundary
-        self.register, self.unregister = owner.register, owner.unregister
+        self.register, self.unregister, self.halt = owner.register, owner.unregister, owner.halt
 
     def check_in(self) -> Items_co:
         """Save or raise, if due; wait for a quota if the program asks for something by itself."""
