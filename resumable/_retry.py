@@ -19,12 +19,14 @@ from tenacity import AsyncRetrying, BaseRetrying, RetryCallState, nap
 
 from ._errors import InputChangedError, RateLimitExhausted, RunAgain, StaleCheckpointError, StateEncodeError
 from ._runtime import signals
+from ._runtime.current import current_checkpoint_or_none
 from ._text import shortened
 
 _FINAL = (RateLimitExhausted, RunAgain, StaleCheckpointError, StateEncodeError, InputChangedError)
 """The next attempt would raise these again."""
 _POLL_SECONDS = 0.1
 _log = logging.getLogger("resumable.retry")
+signals.breakable.add(nap.sleep.__code__)
 
 Hook = Callable[[RetryCallState], Any]
 
@@ -109,10 +111,33 @@ def save_before_sleep(cp: Saver, *, is_async: bool = False) -> Hook:
             cp.save(reason(retry_state))
 
     async def before_sleep_async(retry_state: RetryCallState) -> None:
-        with _failure_noted(cp, retry_state):
-            await cp.save(reason(retry_state))
+        await save_async(cp, retry_state, reason(retry_state))
 
     return before_sleep_async if is_async else before_sleep
+
+
+async def save_async(cp: Saver, retry_state: RetryCallState, why: str) -> None:
+    """Save *cp* for the reason *why*. It never raises."""
+    with _failure_noted(cp, retry_state):
+        await cp.save(why)
+
+
+def prepare_sleep(retry_state: RetryCallState) -> None:
+    """Get ready for a long sleep of a policy that is not ours: save the current checkpoint, if there is one.
+
+    tenacity's own sleep is replaced in this call by one that a signal ends, and that follows the wall clock. It never
+    raises.
+    """
+    checkpoint = current_checkpoint_or_none()
+    policy: Any = retry_state.retry_object
+    if checkpoint is None or policy.sleep in (_sleep, _sleep_async):
+        return
+    if hasattr(checkpoint, "save_before_sleep"):
+        checkpoint.save_before_sleep(retry_state)
+    if policy.sleep is nap.sleep:
+        policy.sleep = _sleep
+    elif policy.sleep is AsyncRetrying().sleep:
+        policy.sleep = _nap_async  # a stop cancels the task that sleeps
 
 
 def reason(retry_state: RetryCallState) -> str:
@@ -240,15 +265,26 @@ async def _sleep_async(seconds: float) -> None:
         await asyncio.sleep(part)
 
 
+async def _nap_async(seconds: float) -> None:
+    for part in _short_parts_of(seconds):
+        await asyncio.sleep(part)
+
+
 def _parts_of(seconds: float) -> Iterator[float]:
     """Short sleeps that make *seconds* in all. Before and after each, a signal that came is raised."""
     _stop_if_asked()
-    while seconds > 0:
-        began, part = time.monotonic(), min(seconds, _POLL_SECONDS)
+    for part in _short_parts_of(seconds):
         yield part
-        # A sleep that a test has replaced takes no time, but counts.
-        seconds -= max(part, time.monotonic() - began)
         _stop_if_asked()
+
+
+def _short_parts_of(seconds: float) -> Iterator[float]:
+    while seconds > 0:
+        began, at, part = time.monotonic(), time.time(), min(seconds, _POLL_SECONDS)
+        yield part
+        # A sleep that a test has replaced takes no time, but counts; so does the time for which the machine was
+        # suspended, which only the wall clock shows.
+        seconds -= max(part, time.monotonic() - began, time.time() - at)
 
 
 def _stop_if_asked() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
@@ -51,6 +52,8 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         self._turn = asyncio.Lock()
         self._task = asyncio.current_task()
         self._was_cancelled = False
+        self._opened_by = threading.get_ident()
+        self._saving: set[asyncio.Task[None]] = set()
 
     async def tick(self, items: int = 1) -> None:
         """*items* are done: save, if one is due. See :meth:`Checkpoint.tick`.
@@ -266,6 +269,18 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             return signals.error_for(signals.take() or signal.SIGTERM).with_traceback(error.__traceback__)
         # A second Ctrl-C has stopped the event loop, which then cancels all tasks.
         return error if signals.wish.raised is None else signals.error_for(signals.wish.raised)
+
+    def save_before_sleep(self, retry_state: tenacity.RetryCallState) -> None:
+        """For retries that are not ours: begin a save, which goes on in the sleep. What fails is logged and noted."""
+        from .._retry import reason, save_async
+
+        if threading.get_ident() != self._opened_by:
+            self._operation.ask_for_save(reason(retry_state))
+            return
+        saver: Any = self
+        saving = self._event_loop.create_task(save_async(saver, retry_state, reason(retry_state)))
+        self._saving.add(saving)
+        saving.add_done_callback(self._saving.discard)
 
     async def enter_block(self) -> None:
         """For ``checkpointed``: own the operation and restore it. If this raises, nothing is owned or written."""

@@ -36,6 +36,7 @@ class Checkpoint(BaseCheckpoint[S]):
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self._lock = threading.RLock()
+        self._opened_by = threading.get_ident()
 
     def tick(self, items: int = 1) -> None:
         """*items* are done: save, if one is due.
@@ -405,6 +406,15 @@ class Checkpoint(BaseCheckpoint[S]):
         finally:
             with self._lock:
                 wait.over()
+
+    def save_before_sleep(self, retry_state: tenacity.RetryCallState) -> None:
+        """For retries that are not ours: save, or from another thread ask for it. What fails is logged and noted."""
+        from .._retry import reason
+
+        if threading.get_ident() == self._opened_by:
+            self.before_sleep(retry_state)
+        else:
+            self._operation.ask_for_save(reason(retry_state))
 
     def enter_block(self) -> None:
         """For ``checkpointed``: own the operation and restore it. If this raises, nothing is owned or written."""

@@ -11,7 +11,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from itertools import chain, compress, islice, repeat
-from operator import length_hint
+from operator import itemgetter, length_hint
 from types import GeneratorType
 from typing import Any, TypeVar, cast
 
@@ -139,7 +139,25 @@ class Remaining(Loop[T], Iterator[T]):
     def _skip(self) -> None:
         """Take the done items off an input that can only be gone through."""
         if isinstance(self._ledger, PositionLedger) and not sources.is_indexed(self._items):
-            self._ledger.check_passing(self._source)
+            if self.flags:
+                self.flags = [True] * _LONGEST_ROUND
+            self._ledger.check_passing(chain.from_iterable(self._watched()))
+
+    def _watched(self) -> Generator[Iterator[T]]:
+        """The source, cut where the loop is woken: one that sends requests may have to wait between them."""
+        while True:
+            asks = iter(self.flags)
+            yield map(itemgetter(1), zip(asks, self._source, strict=False))
+            if length_hint(asks):
+                return
+            if not self.flags:
+                self.flags = [True] * _FIRST_ROUND
+                self._owner.check_in()
+
+    def _looked_at_each(self) -> Iterator[T]:
+        """The items that are to be done, each looked at; those that an earlier run has done are skipped."""
+        is_skipping = self._ledger.start > 0
+        return self._ledger.offered(chain.from_iterable(self._watched()) if is_skipping else self._source)
 
 
 class PassingRemaining(Remaining[T]):
@@ -153,7 +171,7 @@ class PassingRemaining(Remaining[T]):
         self._sampled: PositionLedger | None = None
         self._looked_at: Iterator[T] = self._source
         if not isinstance(ledger, PositionLedger) or ledger.is_full:
-            self._looked_at = self._ledger.offered(self._source)
+            self._looked_at = self._looked_at_each()
         elif ledger.is_sampled:
             self._sampled = ledger
 
@@ -227,7 +245,7 @@ class SteppingRemaining(Remaining[T]):
     def _steps(self) -> Generator[T]:
         self._skip()
         left = 0
-        for item in islice(self._ledger.offered(self._source), self.limit):
+        for item in islice(self._looked_at_each(), self.limit):
             while left <= 0 or not self.flags:
                 self.flags = [True]
                 self._check_thread()
@@ -308,6 +326,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
             if self._ledger.offer(item):
                 self._ahead.append(item)
                 return
+            await self._check_in_if_woken()
         self.end()
         raise StopAsyncIteration
 
@@ -318,8 +337,15 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
             self._to_skip -= 1
             if not self._to_skip:
                 break
+            await self._check_in_if_woken()
         self._to_skip = 0
         ledger.check_passed()
+
+    async def _check_in_if_woken(self) -> None:
+        """A source that sends requests may have to wait between them."""
+        if not self.flags:
+            self.flags = [True]
+            await self._owner.check_in()
 
 
 class _AsyncPass(AsyncIterator[T]):

@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Protocol
 
 _log = logging.getLogger("resumable")
@@ -30,6 +30,9 @@ _ONE_WISH_SECONDS = 1.0
 
 tell_at_once: list[Callable[[bytes], bool]] = []
 """Each writes a text to the terminal from within a signal handler, if it is responsible, and says whether it did."""
+breakable: set[CodeType] = set()
+"""The code of functions that only sleep between two attempts: a signal ends their sleep at once."""
+
 _listeners: list[Callable[[], None]] = []
 _replaced: dict[int, Any] = {}
 
@@ -144,6 +147,8 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
         if now - wish.came_at < _ONE_WISH_SECONDS:
             return
         wish.number, wish.raised = None, number
+        raise error_for(number)
+    if frame is not None and frame.f_code in breakable:
         raise error_for(number)
     wish.number, wish.came_at = number, now
     for wake in list(_listeners):

@@ -14,12 +14,16 @@ from weakref import WeakKeyDictionary
 from tenacity import RetryCallState, retry_base, wait_random_exponential
 from tenacity.wait import WaitBaseT, wait_base
 
+from .._retry import prepare_sleep
+
 if TYPE_CHECKING:
     from ._response import Seen
 
 # Readers are loaded when the first attempt has failed: `import resumable` stays light.
 
 _LOGGER = logging.getLogger("resumable.ratelimit")
+_LONG_SECONDS = 3.0
+"""A longer sleep is worth a save before it."""
 _MARGIN_SECONDS = 1.0
 """Waited beyond the time that a server names in whole seconds: they are rounded down."""
 
@@ -31,6 +35,10 @@ class wait_rate_limit(wait_base):
     over one second later, because servers round it down. After a refusal that names no time, the wait is a minute at
     least, and doubles while refusals go on, to an hour at most; after one whose time is over already, it is a second
     that doubles, to a minute at most. The logger ``resumable.ratelimit`` says why, at level INFO.
+
+    Within a checkpoint's block, also in a helper with a ``@tenacity.retry`` of its own: before a wait of more than
+    three seconds the current checkpoint is saved (in async code while the sleep begins, in another thread at the next
+    check-in), and Ctrl-C or SIGTERM ends the sleep.
 
     Args:
         fallback: tenacity's wait for attempts that failed for other reasons.
@@ -75,6 +83,8 @@ class wait_rate_limit(wait_base):
         seconds = min(max(0.0, seconds), self.max_wait)
         if why:
             _LOGGER.info("waiting %s for %s: %s", _span(seconds, now), seen.host or "the server", why)
+        if seconds > _LONG_SECONDS:
+            prepare_sleep(retry_state)
         return seconds
 
     def _hint(self, seen: Seen, now: float, tries: int) -> tuple[float | None, str]:
