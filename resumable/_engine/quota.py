@@ -150,7 +150,7 @@ class Quota:
         Args:
             in_flight: None while nothing more is to be asked for.
         """
-        self._in_flight = in_flight or 0
+        self._in_flight = 0 if in_flight is None else in_flight + more
         if in_flight is None:
             self.reserve = -1
             return True

@@ -145,11 +145,10 @@ class Remaining(Loop[T], Iterator[T]):
 
     def _watched(self) -> Generator[Iterator[T]]:
         """The source, cut where the loop is woken: one that sends requests may have to wait between them."""
-        while True:
-            asks = iter(self.flags)
-            yield map(itemgetter(1), zip(asks, self._source, strict=False))
-            if length_hint(asks):
-                return
+        is_out: list[bool] = []
+        source = chain(self._source, chain.from_iterable(_noted(is_out)))
+        while not is_out:
+            yield map(itemgetter(1), zip(self.flags, source, strict=False))
             if not self.flags:
                 self.flags = [True] * _FIRST_ROUND
                 self._owner.check_in()
@@ -438,6 +437,12 @@ def _ledger(
 def _source(items: Iterable[T], ledger: OrderedLedger) -> Iterator[T]:
     """What to iterate over; the done items are off already if they can be had by position."""
     return sources.steady_from(items, ledger.start) if isinstance(ledger, PositionLedger) else iter(items)
+
+
+def _noted(is_out: list[bool]) -> Generator[tuple[()]]:
+    """Nothing, but *is_out* is told when it is asked for."""
+    is_out.append(True)
+    yield ()
 
 
 def _once(passing: Iterator[T]) -> Generator[Iterator[T]]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -85,6 +88,53 @@ def test_what_is_no_refusal_changes_nothing(cp: Checkpoint, clock: ManualClock) 
         cp.observe(Answer(clock, 50, status=status, Retry_After="600"))
 
     assert waited(clock, cp) == 0
+
+
+class RefusesOnce:
+    """A server that refuses one request, and from then on all for a second; it counts those that come too early."""
+
+    def __init__(self) -> None:
+        self.asked = self.early = 0
+        self.refused_at: float | None = None
+
+    def ask(self, item: int) -> Any:
+        self.asked += 1
+        now = time.monotonic()
+        if self.refused_at is None and self.asked > 4:
+            self.refused_at = now
+            return SimpleNamespace(status_code=429, url=f"https://{FAST}/", headers={"Retry-After": "1"})
+        self.early += self.refused_at is not None and now < self.refused_at + 1
+        return SimpleNamespace(status_code=200, url=f"https://{FAST}/", headers={})
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_map_waits_though_answers_that_were_out_come_in(workers: int) -> None:
+    server = RefusesOnce()
+
+    def work(item: int) -> Any:
+        answer = server.ask(item)
+        time.sleep(0.02)
+        return answer
+
+    with checkpointed("job", every(hours=1), store="memory://") as cp:
+        pool = ThreadPoolExecutor(workers)
+        assert len(list(cp.map(work, range(30), executor=pool, max_in_flight=workers))) == 30
+
+    assert server.early < workers
+
+
+async def test_an_amap_waits_though_answers_that_were_out_come_in() -> None:
+    server = RefusesOnce()
+
+    async def work(item: int) -> Any:
+        answer = server.ask(item)
+        await asyncio.sleep(0.02)
+        return answer
+
+    async with checkpointed("job", every(hours=1), store="memory://") as cp:
+        assert len([item async for item, _ in cp.amap(work, range(30), max_in_flight=4)]) == 30
+
+    assert server.early < 4
 
 
 # -- accounts
