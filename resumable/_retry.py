@@ -26,7 +26,6 @@ _FINAL = (RateLimitExhausted, RunAgain, StaleCheckpointError, StateEncodeError, 
 """The next attempt would raise these again."""
 _POLL_SECONDS = 0.1
 _log = logging.getLogger("resumable.retry")
-signals.breakable.add(nap.sleep.__code__)
 
 Hook = Callable[[RetryCallState], Any]
 

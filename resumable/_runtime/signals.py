@@ -1,7 +1,8 @@
 """Ctrl-C and SIGTERM ask the program to stop after the current item.
 
 An exception from a signal handler tears in two whatever runs at that moment. So the first signal only sets
-:data:`wish`, which the next tick reads, and says so on a terminal. The second one raises at once, as without this.
+:data:`wish`, which the next tick reads, and says so on a terminal. The second one raises at once, as without this, and
+so does one that comes while tenacity sleeps.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any, Protocol
 
 _log = logging.getLogger("resumable")
@@ -30,9 +31,6 @@ _ONE_WISH_SECONDS = 1.0
 
 tell_at_once: list[Callable[[bytes], bool]] = []
 """Each writes a text to the terminal from within a signal handler, if it is responsible, and says whether it did."""
-breakable: set[CodeType] = set()
-"""The code of functions that only sleep between two attempts: a signal ends their sleep at once."""
-
 _listeners: list[Callable[[], None]] = []
 _replaced: dict[int, Any] = {}
 
@@ -141,6 +139,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_forget)
 
 
+def _is_between_attempts(frame: FrameType) -> bool:
+    """Whether *frame* is tenacity's sleep, where there is nothing to tear in two."""
+    sleep = getattr(sys.modules.get("tenacity.nap"), "sleep", None)
+    return frame.f_code is getattr(sleep, "__code__", None)
+
+
 def _on_signal(number: int, frame: FrameType | None) -> None:
     now = time.monotonic()
     if wish.number is not None:
@@ -148,7 +152,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
             return
         wish.number, wish.raised = None, number
         raise error_for(number)
-    if frame is not None and frame.f_code in breakable:
+    if frame is not None and _is_between_attempts(frame):
         raise error_for(number)
     wish.number, wish.came_at = number, now
     for wake in list(_listeners):

@@ -22,12 +22,37 @@ Discord              ``X-RateLimit-Reset-After``, ``-Bucket`` [13]_             
 Slack                ``Retry-After`` with a 429 [14]_                             seconds
 Stripe               ``Stripe-Rate-Limited-Reason`` with a 429 [15]_              none
 Shopify REST         ``X-Shopify-Shop-Api-Call-Limit: 32/40`` [16]_               none
+Shopify GraphQL      ``extensions.cost.throttleStatus`` in the body [16]_         by ``restoreRate``
 Reddit               ``X-Ratelimit-Remaining`` (fractions), ``-Used`` [17]_       distance in seconds
+Docker Hub           ``RateLimit-Remaining: 0;w=21600`` [18]_                     the window's seconds
+Linear               ``X-RateLimit-{Requests,Complexity}-*`` [19]_                epoch milliseconds
+Telegram             ``parameters.retry_after`` in the body [20]_                 seconds
+Google               ``RetryInfo.retryDelay`` in the body [21]_                   a span: ``600s``
+MediaWiki            ``Retry-After`` with a 200 whose error is ``maxlag`` [22]_   seconds
 ===================  ===========================================================  ==============================
 
 A number from 1e12 on is read as epoch milliseconds, from 1e9 on as epoch seconds, a smaller one as a distance.
 Epochs and dates are corrected by the server's own ``Date``. A header that was sent twice is read with care: fewest
-remaining, latest reset. A value that is broken, negative or more than a year off is ignored.
+remaining, latest reset. A value that is broken, negative or more than a year off is ignored. ``Age`` tells that the
+numbers come out of a cache: they are ignored, a refusal is not.
+
+What counts as a refusal, for ``observe``, :func:`hooks`, :class:`wait_rate_limit` and :class:`retry_if_rate_limited`:
+
+=========  =============================================================================================
+status     is a refusal
+=========  =============================================================================================
+429        always
+403        with ``Retry-After``, with a quota that is empty, or if its words or codes say so
+503        with ``Retry-After``, or if it says so
+400        if it says so
+200        if the code of an error in its body says so: ``RATE_LIMITED``, ``THROTTLED``, ``maxlag``
+unknown    with ``Retry-After``, or if it says so
+others     never, whatever ``Retry-After`` they carry
+=========  =============================================================================================
+
+It holds until the time that it names; without one for a minute, which doubles while refusals go on, to an hour at most.
+Where that time is over already, it is a second that doubles, to a minute at most. A success of the same host, account
+and resource ends it. A body counts only if it was read; hooks read that of an error that no header explains.
 
 .. [1] RFC 9110, section 10.2.3, Retry-After
 .. [2] draft-ietf-httpapi-ratelimit-headers-11, sections 3 and 4
@@ -46,6 +71,11 @@ remaining, latest reset. A value that is broken, negative or more than a year of
 .. [15] docs.stripe.com/rate-limits
 .. [16] shopify.dev/docs/api/admin-rest/usage/rate-limits
 .. [17] support.reddithelp.com, Reddit Data API Wiki
+.. [18] docs.docker.com, Docker Hub pull usage and limits
+.. [19] linear.app/developers/rate-limiting
+.. [20] core.telegram.org/bots/api, ResponseParameters
+.. [21] google.rpc.RetryInfo, in googleapis/google/rpc/error_details.proto
+.. [22] mediawiki.org, Manual:Maxlag parameter
 """
 
 from typing import TYPE_CHECKING

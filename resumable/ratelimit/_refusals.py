@@ -1,17 +1,4 @@
-"""One notion of what a refusal for a rate limit is, and for how long it holds.
-
-================  ===================================================================================
-status            is a refusal
-================  ===================================================================================
-429               always
-403               with ``Retry-After``, with a quota that is empty, or if it says so
-503               with ``Retry-After``, or if it says so
-400               if it says so
-200               if the code of an error in its body says so; with MediaWiki's ``maxlag``
-unknown           with ``Retry-After``, or if it says so
-others            never, whatever ``Retry-After`` they carry
-================  ===================================================================================
-"""
+"""One notion of what a refusal for a rate limit is, and for how long it holds: :mod:`resumable.ratelimit` says it."""
 
 from __future__ import annotations
 
