@@ -54,7 +54,8 @@ class checkpointed(
         auto_cleanup: Whether a clean exit removes the checkpoint; else ``$CHECKPOINT_AUTO_CLEANUP``, else True.
         arguments: Plain JSON that must not change between runs. Secrets among it are not written down, and may change.
         on_exhausted: What to do when the API's quota, as :meth:`Checkpoint.observe` knows it, is used up: save and
-            ``"wait"`` until it is fresh, save and ``"raise"`` RateLimitExhausted, or what a callable answers.
+            ``"wait"`` until it is fresh, save and ``"raise"`` RateLimitExhausted, or what a callable answers: it is
+            asked once for each quota and window, and None from it goes on, with nothing saved.
         progress: True shows a bar on stderr, below all that the program writes; or a line every 30 seconds, and one at
             the end, where nobody watches. A callable gets a :class:`ProgressView` several times a second.
         retry: The tenacity policy that :meth:`Checkpoint.retrying` copies when it is called without one.

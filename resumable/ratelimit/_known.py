@@ -148,7 +148,8 @@ class KnownHost:
         self, names: Mapping[str, Any], telling: set[str], fields: Mapping[Any, Any], buckets: Mapping[str, Bucket]
     ) -> set[str]:
         """The names that rows tell all of; none if others tell something besides."""
-        rows, covered = [], set()
+        rows: list[_Row] = []
+        covered: set[str] = set()
         for prefix in _PREFIXES:
             if f"{prefix}-remaining" in names:
                 rows.append(_Row(names, prefix))
@@ -160,7 +161,7 @@ class KnownHost:
                 covered |= {f"x-ratelimit-{kind}-{match['resource']}" for kind in ("limit", "remaining", "reset")}
         if covered < telling or not rows:
             return set()
-        known = {row.remaining: row for row in self._rows}
+        known: dict[Any, _Row] = {row.remaining: row for row in self._rows}
         rows = [known.get(row.remaining, row) for row in rows]
         learned = [row.learn(fields, buckets) for row in rows]
         if not all(learned):
