@@ -190,12 +190,13 @@ def parts_of(response: Any) -> Parts | None:
     """What is looked at of *response*; None if it is of a kind that is only read with care, or out of a cache."""
     try:
         response = getattr(response, "raw_response", response)
-        kind = type(response)
-        read = _READERS.get(kind)
-        if read is None:
-            if len(_READERS) > _MOST_LINES:
-                _READERS.clear()
-            read = _READERS[kind] = _reader_for(response)
+        read = _READERS.get(type(response))
+        if read is not None:
+            with suppress(Exception):
+                return read(response)
+        if len(_READERS) > _MOST_LINES:
+            _READERS.clear()
+        read = _READERS[type(response)] = _reader_for(response)
         return read(response)
     except Exception:  # attributes of any object may be anything
         return None
