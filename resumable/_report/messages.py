@@ -152,9 +152,13 @@ def standing(done: int, total: int | None, saved_ago: float | None, location: st
 
 
 def amount(done: int, total: int | None, loops: Sequence[LoopStanding] = ()) -> str:
-    """``5,000 of 5,000``, ``42 items``; where loops run inside another, how far that one is: ``epoch 4 of 4``."""
-    if total is None and loops and loops[0].total is not None:
-        return f"{loops[0].name} {_of(loops[0].done, loops[0].total)}"
+    """``5,000 of 5,000``, ``42 items``; how far each loop is, if that tells more: ``epoch 4 of 4``, ``a 30/30 · b 5/9``."""
+    outer = [one for number, one in enumerate(loops) if not number or not loops[number - 1].is_around]
+    if total is None and len(outer) > 1:
+        return " · ".join(map(str, outer))
+    if total is None and outer and outer[0].total is not None:
+        name = "" if outer[0].done == done else f"{outer[0].name} "
+        return f"{name}{_of(outer[0].done, outer[0].total)}"
     if total is None:
         return "1 item" if done == 1 else f"{done:,} items"
     return _of(done, total)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from resumable._loops.standing import LoopStanding
 from resumable._report.bar import (
     ProgressView,
     budget_line,
@@ -17,7 +18,7 @@ from resumable._report.bar import (
     text_line,
     waiting_line,
 )
-from resumable._report.messages import going_on, how_it_ended, stopped, waiting
+from resumable._report.messages import amount, going_on, how_it_ended, stopped, waiting
 from tests.support.views import AT, UNKNOWN, VIEW, WAITING
 
 # -- the lines
@@ -171,3 +172,17 @@ def test_names_cannot_steer_the_terminal() -> None:
 
     for text in texts:
         assert all(line.isprintable() for line in text.split("\n")), text
+
+
+@pytest.mark.parametrize(
+    ("done", "loops", "text"),
+    [
+        pytest.param(12, [("x", 12, 12, False)], "12 of 12", id="one loop alone needs no name"),
+        pytest.param(84, [("epoch", 4, 4, False)], "epoch 4 of 4", id="the outer one of nested loops"),
+        pytest.param(9, [("epoch", 1, 4, True), ("step", 8, 20, False)], "epoch 1 of 4", id="left within a loop"),
+        pytest.param(80, [("a", 30, 30, False), ("b", 50, 50, False)], "a 30/30 · b 50/50", id="one after the other"),
+        pytest.param(7, [("x", 7, None, False)], "7 items", id="no total"),
+    ],
+)
+def test_the_last_line_counts_what_tells_most(done: int, loops: list[Any], text: str) -> None:
+    assert amount(done, None, [LoopStanding(*loop) for loop in loops]) == text
