@@ -152,7 +152,7 @@ def standing(done: int, total: int | None, saved_ago: float | None, location: st
 
 
 def amount(done: int, total: int | None, loops: Sequence[LoopStanding] = ()) -> str:
-    """``5,000 of 5,000``, ``42 items``; how far each loop is, if that tells more: ``epoch 4 of 4``, ``a 30/30 · b 5/9``."""
+    """``5,000 of 5,000``, ``42 items``; each loop, if that tells more: ``epoch 4 of 4``, ``a 30/30 · b 5/9``."""
     outer = [one for number, one in enumerate(loops) if not number or not loops[number - 1].is_around]
     if total is None and len(outer) > 1:
         return " · ".join(map(str, outer))
