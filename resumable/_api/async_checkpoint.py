@@ -93,6 +93,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         name: str | None = None,
         fingerprint: Fingerprint = "sampled",
         limit: int | None = None,
+        retry_failed: bool = False,
     ) -> AsyncRemaining[T]:
         """The *items* that are not done yet, for one ``async for`` in one task. See :meth:`Checkpoint.remaining`.
 
@@ -101,7 +102,8 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         """
         from .._loops.remaining import remaining_async
 
-        items, options = self._to_do(items), cast("Any", {"key": key, "fingerprint": fingerprint, "limit": limit})
+        items = self._to_do(items)
+        options: Any = {"key": key, "fingerprint": fingerprint, "limit": limit} | self._failures(retry_failed)
         return self._begin(name, lambda name, saved: remaining_async(items, self, name=name, saved=saved, **options))
 
     @explained

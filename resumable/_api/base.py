@@ -198,6 +198,26 @@ class BaseCheckpoint(Generic[S]):
         limits = self._operation.parts.limits
         return limits.spent if limits is not None else {}
 
+    def fail(self, item: object, error: BaseException | str) -> None:
+        """Note in :attr:`failed` that *item*, at which the loop over ``remaining`` is, has failed; the loop goes on.
+
+        While any item stands there, a clean exit keeps the checkpoint; ``remaining(..., retry_failed=True)`` tries it
+        again. What the item has written to collections and outputs counts.
+
+        Args:
+            item: The item of the loop, or of one around it; what is no such item stands for the innermost loop's.
+            error: What is kept as text, without secrets, with the place where it was raised.
+
+        Raises:
+            RuntimeError: No loop over ``remaining`` is at an item in this thread or task.
+        """
+        from .._loops.failing import failed_at, failure_text
+
+        parts = self._operation.parts
+        loop, key = failed_at(parts.loops.running.at_item(), item)
+        parts.failed.add(loop.name, key, failure_text(item, key, error))
+        self.error()
+
     def finalize(self) -> None:
         """Call the operation done, though a loop has items to go: a clean exit will remove the checkpoint."""
         self._operation.is_finalized = True
@@ -235,10 +255,10 @@ class BaseCheckpoint(Generic[S]):
 
     @property
     def failed(self) -> dict[str | int, str]:
-        """The items that ``map`` gave up, each with the text of its error: by key, or by position.
+        """The items that ``map`` gave up or :meth:`fail` noted, each with its error as text: by key, or by position.
 
-        An item that failed in two maps stands there twice, as ``name/key`` with each map's name. While any item stands
-        there, a clean exit keeps the checkpoint; ``map(..., retry_failed=True)`` tries it again.
+        An item that failed in two loops stands there twice, as ``name/key`` with each loop's name. While any stands
+        there, a clean exit keeps the checkpoint; ``map`` and ``remaining`` with ``retry_failed=True`` try it again.
         """
         return self._operation.parts.failed.all()
 
@@ -415,6 +435,11 @@ class BaseCheckpoint(Generic[S]):
     def continuing(self) -> Callable[[Any], None]:
         """For retries: a ``before`` hook, after which loops go on where the attempt before left them."""
         return self._operation.parts.loops.continuing()
+
+    def _failures(self, retry_failed: bool) -> dict[str, Any]:
+        parts = self._operation.parts
+        is_needed = retry_failed or parts.saved.failed
+        return {"failed": parts.failed, "retry_failed": retry_failed} if is_needed else {}
 
     def _to_do(self, items: Any) -> Any:
         """*items*; none if the operation stays done."""

@@ -110,6 +110,7 @@ class Checkpoint(BaseCheckpoint[S]):
         name: str | None = None,
         fingerprint: Fingerprint = "sampled",
         limit: int | None = None,
+        retry_failed: bool = False,
     ) -> Remaining[T]:
         """The *items* that are not done yet, for one loop in one thread. An item is done when the next is asked for.
 
@@ -130,21 +131,23 @@ class Checkpoint(BaseCheckpoint[S]):
                 ``"full"`` all, None none. The items that are left may always change.
             limit: How many items this loop gives out in one run, at least 1. Once they are done it ends, with the loops
                 around it; the checkpoint is kept, and the next run goes on. Not inside a map.
+            retry_failed: First give out again what this loop has noted by :meth:`fail`. An input that can only be gone
+                through is read wholly for that.
 
         Raises:
             InputChangedError: The done items are not those of the last run.
             RuntimeError: Another thread than the one that made the loop asks for its items.
             ValueError: *limit* is below 1, or given inside a map.
         """
-        items = self._to_do(items)
-        if limit is None and type(items) in _SEEKABLE and fingerprint == "sampled":
+        items, failures = self._to_do(items), self._failures(retry_failed)
+        if limit is None and not failures and type(items) in _SEEKABLE and fingerprint == "sampled":
             small = self._operation.parts.loops.again(self, items, key, name)
             if small is not None:
                 self._is_total_old = True
                 return cast("Remaining[T]", small)
         from .._loops.remaining import remaining
 
-        options: Any = {"key": key, "fingerprint": fingerprint, "limit": limit}
+        options: Any = {"key": key, "fingerprint": fingerprint, "limit": limit} | failures
         return self._begin(name, lambda name, saved: remaining(items, self, name=name, saved=saved, **options))
 
     @explained

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,7 +26,7 @@ from .._loops.standing import where_it_is
 from .._runtime import signals
 from .._runtime.interpreter import end_traceback_at_user
 from .._runtime.steps import Steps
-from .._text import command_for
+from .._text import command_for, shortened
 from ..stores.defaults import directory_to_name
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .writer import Writer
 
 _log = logging.getLogger("resumable")
+_MANY_STOPS = 3
 _LONG_SECONDS = 1.0
 """A block that took longer has done work that was worth saving."""
 _SAY_HOW_TO_GO_ON = (InputChangedError, RateLimitExhausted, RunAgain, StateEncodeError, UnknownOutcomeError)
@@ -184,6 +186,28 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
     return True
 
 
+def _item_of(operation: Operation, error: BaseException) -> tuple[str, str | int] | None:
+    """The innermost loop's name, and its item, at which *error* has left the block; None if that is not its fault."""
+    if not isinstance(error, Exception) or isinstance(error, (*_SAY_HOW_TO_GO_ON, StoreError)):
+        return None
+    at_item = [loop for loop in operation.parts.loops.unfinished() if loop.is_at_item()]
+    return (at_item[-1].name, at_item[-1].current_item()) if at_item else None
+
+
+def say_what_stops(operation: Operation) -> None:
+    """Name an item that has ended the last runs, one after the other."""
+    history = operation.parts.saved.history
+    at = history[-1].stopped_at if history else None
+    count = len([*takewhile(lambda run: run.stopped_at == at, reversed(history))])
+    if at is not None and count >= _MANY_STOPS:
+        _log.warning(
+            "%s: item %s has stopped %s runs; cp.fail(item, error) notes an item that fails, and the loop goes on",
+            operation.operation_id,
+            shortened(at[1]),
+            count,
+        )
+
+
 def _how_to_go_on(operation: Operation) -> str:
     """What to say to a person whose block was left by an error."""
     loops = operation.parts.loops
@@ -242,7 +266,7 @@ def outlives(operation: Operation, error: StoreError) -> bool:
 def _save_what_can_be(operation: Operation, error: BaseException) -> Steps[int]:
     """Save all; or, where a value cannot be saved, what was good before it. How many items are saved."""
     reason = f"Interrupted: {signals.name_of(error)}"
-    operation.parts.history.left_by(error)
+    operation.parts.history.left_by(error, _item_of(operation, error))
     try:
         yield from operation.save(reason, is_last=True)
         return operation.processed_items

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from .._format.sections import Run, Sections
+from .._loops.by_position import ItemKey
 from .._loops.map.map_loop import error_text
 from .._runtime.interpreter import HOST
 from .._text import hidden, hidden_in_line, resume_command
@@ -54,10 +55,10 @@ class History(msgspec.Struct):
         self.sections.history = [*self.sections.history[-_RUNS_KEPT:], run]
         return run
 
-    def left_by(self, error: BaseException) -> None:
-        """*error* ends this run: its text, and its place in the program, without secrets."""
+    def left_by(self, error: BaseException, item: tuple[str, ItemKey] | None) -> None:
+        """*error* ends this run at *item* of a loop: its text, and its place in the program, without secrets."""
         run = self.run or self.begin()
-        run.error, run.place = error_text(error), _place_of(error)
+        run.error, run.place, run.stopped_at = error_text(error), _place_of(error), item
 
     def ended(self, reason: str, items: int, *, at: datetime) -> bytes:
         """The history as JSON, once this run has ended for *reason* with *items* done over all runs."""

@@ -11,7 +11,7 @@ from .._runtime import observer
 from .._runtime.clock import Instant
 from .._runtime.steps import Steps
 from .._text import argument
-from .ending import name_directory
+from .ending import name_directory, say_what_stops
 from .operation import Operation
 from .options import Options, Ticker
 from .writer import Writer
@@ -52,7 +52,10 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
                 restored.sections.finished = restored.sections.finished or Finished(
                     restored.data.last_updated.isoformat()
                 )
-        return Operation(options, writer, restored, observers, wake, ticker, at)
+        operation = Operation(options, writer, restored, observers, wake, ticker, at)
+        if restored is not None and (runs := restored.sections.history) and runs[-1].stopped_at is not None:
+            say_what_stops(operation)
+        return operation
     except BaseException as error:
         name_directory(error, writer)
         writer.release()

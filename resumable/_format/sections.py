@@ -23,6 +23,7 @@ class Run(msgspec.Struct, omit_defaults=True):
         command: What started it, if that is known.
         error: The text of the exception that ended it.
         place: Where in the program that was raised: ``job.py:12``.
+        stopped_at: The loop, and the item in it, at which an exception ended it.
         at_risk: Seconds of work that a kill after its last save loses, at most; None if unknown.
     """
 
@@ -38,6 +39,7 @@ class Run(msgspec.Struct, omit_defaults=True):
     error: str | None = None
     place: str | None = None
     at_risk: float | None = None
+    stopped_at: tuple[str, str | int] | None = None
 
 
 class SinkPlace(TypedDict):

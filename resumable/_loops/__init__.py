@@ -6,7 +6,8 @@ items. ``loop`` is what it tells that to, as one of four kinds: ``by_position``,
 ``running`` knows which runs inside which; a ``view`` is one of them as a save sees it, ``sites`` are where they are
 made, ``place`` reads from the bytecode where that is, ``edited`` finds them again after an edit. ``sources`` says
 what can be iterated over again, ``fingerprint`` whether it is still the same input, ``values`` what an item is worth
-that JSON cannot hold. ``standing`` tells people how they stand. ``map`` is the room for many items at a time.
+that JSON cannot hold. ``failing`` are items that failed, and are given out again. ``standing`` tells people how they
+stand. ``map`` is the room for many items at a time.
 """
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "by_page",
     "by_position",
     "edited",
+    "failing",
     "fingerprint",
     "loop",
     "map",

@@ -111,6 +111,16 @@ class KeyLedger(Ledger):
         order = self._order
         return order[min(position, len(order) - 1)] if order else 0
 
+    def is_at(self, item: object, at: ItemKey) -> bool:
+        try:
+            return self._key(item) == at
+        except Exception:  # it is an item of another loop, or none
+            return False
+
+    def identify(self, item: Any) -> ItemKey:
+        """The key of *item*."""
+        return self._key(item)
+
     def has_done(self, item: ItemKey, position: int) -> bool:
         return item in self._met and item not in self._order[position:]
 

@@ -58,6 +58,10 @@ class Ledger(ABC):
         """Identify the item that comes after *position* done ones."""
         return position
 
+    def is_at(self, item: object, at: ItemKey) -> bool:
+        """Whether *item* is the one that *at* identifies; False where that cannot be told."""
+        return False
+
     @abstractmethod
     def has_done(self, item: ItemKey, position: int) -> bool:
         """Whether *item* is done, when *position* items are."""
@@ -151,6 +155,10 @@ class PositionLedger(Ledger):
             self._samples.add(sampled, one[0])
             yield one
             position = sampled + 1
+
+    def is_at(self, item: object, at: ItemKey) -> bool:
+        is_there = type(self._items) in sources.SEEKABLE and isinstance(at, int) and at < len(self._items)
+        return is_there and self._items[at] is item
 
     def has_done(self, item: ItemKey, position: int) -> bool:
         return isinstance(item, int) and item < position

@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 from weakref import ref
 
 from .._runtime.boundary import Boundary, working_for
 from .._text import shortened
 from . import sources
 from .by_position import ItemKey, Ledger, PositionLedger, Saved
+
+if TYPE_CHECKING:
+    from .failing import Retries
 
 T = TypeVar("T")
 Items_co = TypeVar("Items_co", covariant=True)
@@ -62,6 +65,7 @@ class Loop(ABC, Generic[T]):
         ends: The length, the first and the last item of its input, where that tells it from another one.
         is_folded: Whether it was left, and only its position is kept.
         can_be_held: Whether it can stop at an item that is not done.
+        retries: What is given out first, though it counts as done; None if nothing is.
         flags: Empty once the loop was woken: its owner is asked before the next item.
         limit: How many items it gives out in this run at most.
         is_halted: Whether it gives out nothing more in this run, though items may be left.
@@ -71,6 +75,7 @@ class Loop(ABC, Generic[T]):
     can_be_held = True
     ends: Ends | None = None
     is_folded = False
+    retries: Retries[T] | None = None
     limit: int | None = None
     is_halted = is_held = False
 
@@ -136,14 +141,17 @@ class Loop(ABC, Generic[T]):
 
     def current_item(self) -> ItemKey:
         """Which item the loop is at: loops inside it are saved as part of this item."""
+        if self._at_again is not None:
+            return self._at_again
         return self._ledger.item_at(self.position)
 
     def told_item(self) -> str:
         """The item that the loop is at: ``21 of 60 ('x')``; without the item where only other code could give it."""
-        number = f"{self.position + 1:,}" + ("" if self.total is None else f" of {self.total:,}")
+        at = self._at_again if isinstance(self._at_again, int) else self.position
+        number = f"{at + 1:,}" + ("" if self.total is None else f" of {self.total:,}")
         if not isinstance(self._ledger, PositionLedger) or type(self._items) not in sources.SEEKABLE:
             return number
-        return f"{number} ({shortened(self._items[self.position])})"
+        return f"{number} ({shortened(self._items[at])})"
 
     def keys(self) -> list[ItemKey] | None:
         """The keys of the done items; None if it is not followed by key."""
@@ -151,7 +159,16 @@ class Loop(ABC, Generic[T]):
 
     def has_done(self, item: ItemKey) -> bool:
         """Whether *item* is done. Seen from another thread it may be late."""
-        return self._ledger.has_done(item, self.position)
+        return item != self._at_again and self._ledger.has_done(item, self.position)
+
+    @property
+    def _at_again(self) -> ItemKey | None:
+        """Which of the items that have failed is out again; None if none is."""
+        return None if self.retries is None else self.retries.current
+
+    def is_at(self, item: object) -> bool:
+        """Whether *item* is, as far as that can be told, the one that the loop is at."""
+        return self._ledger.is_at(item, self.current_item())
 
     # -- who goes through it
 

@@ -437,10 +437,7 @@ class LoopRegistry:
         return done
 
     def total(self) -> int | None:
-        """How many items the loops of this run have in all.
-
-        None if one of them does not know, or runs inside another, where it begins again and again.
-        """
+        """How many items the loops of this run have; None if one does not know, or runs inside another, many times."""
         total = None if self._has_inner else self._total_before
         for view in list(self.views.values()):
             if view.loop is not None and total is not None:

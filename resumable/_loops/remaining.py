@@ -13,15 +13,19 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, G
 from itertools import chain, compress, islice, repeat
 from operator import itemgetter, length_hint
 from types import GeneratorType
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .._runtime import interpreter
 from .._runtime.interpreter import has_gil
 from . import sources
 from .by_key import KeyLedger
 from .by_page import PageLedger
-from .by_position import Fingerprint, PositionLedger, Saved
+from .by_position import Fingerprint, ItemKey, PositionLedger, Saved
+from .failing import Retries, all_of, retries_of
 from .loop import Loop, LoopOwner
+
+if TYPE_CHECKING:
+    from .map.map_loop import Failed
 
 T = TypeVar("T")
 _log = logging.getLogger("resumable")
@@ -58,8 +62,21 @@ class Remaining(Loop[T], Iterator[T]):
         self._witnesses: tuple[GeneratorType[Any, Any, Any], ...] = ()
         self._is_settled = False
         self._thread = threading.get_ident()
+        self._again: GeneratorType[T, None, None] | None = None
+
+    def _retry_steps(self, retries: Retries[T]) -> Generator[T]:
+        while (entry := retries.take()) is not None:
+            self._check_thread()
+            self._owner.check_in()
+            self._boundary.move()
+            retries.begin(entry[0])
+            yield entry[1]
+            self._boundary.move()
+            retries.end()
 
     def is_at_item(self) -> bool:
+        if self._again is not None and self._at_again is not None:
+            return self._again.gi_suspended
         return self._count_given() > 0 and not self.is_finished and (self.is_held or self._has_all_witnesses())
 
     def must_settle(self) -> bool:
@@ -118,6 +135,9 @@ class Remaining(Loop[T], Iterator[T]):
     def _begun(self) -> Iterator[T]:
         if self._passing is None:
             passing = iter(()) if self._check_left_out is not None else self._begin()
+            if self.retries is not None:
+                self._again = cast("GeneratorType[T, None, None]", self._retry_steps(self.retries))
+                passing = chain(self._again, passing)
             self._owner.register(self)
             self._passing = passing
             if self._check_left_out is not None:
@@ -282,8 +302,24 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
     def done(self) -> int:
         return self._done
 
+    async def _next_again(self, retries: Retries[T]) -> tuple[ItemKey, T] | None:
+        if retries.current is not None:
+            self._boundary.move()
+            retries.end()
+        entry = retries.take()
+        if entry is None:
+            self.retries = None
+            return None
+        if not self._has_begun:
+            self._has_begun = True
+            self.begin()
+        await self._owner.check_in()
+        self._boundary.move()
+        retries.begin(entry[0])
+        return entry
+
     def is_at_item(self) -> bool:
-        return self._is_out
+        return self._is_out or self._at_again is not None
 
     def __aiter__(self) -> AsyncIterator[T]:
         if self._has_begun and not (self.is_finished or self.is_halted):
@@ -295,6 +331,8 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
         return holder
 
     async def __anext__(self) -> T:
+        if self.retries is not None and (entry := await self._next_again(self.retries)) is not None:
+            return entry[1]
         if self.is_halted:
             raise StopAsyncIteration
         if self._is_out:  # the loop asks for an item, so the one before is done
@@ -368,6 +406,8 @@ def remaining(
     fingerprint: Fingerprint = "sampled",
     saved: Saved | None = None,
     limit: int | None = None,
+    failed: Failed | None = None,
+    retry_failed: bool = False,
 ) -> Remaining[T]:
     """Make a loop over the *items* that *saved* does not name as done. See ``Checkpoint.remaining``.
 
@@ -376,6 +416,8 @@ def remaining(
             takes microseconds an item.
         saved: What ``to_dict`` of an earlier loop gave, or ``merged`` made of it.
         limit: How many items to give out at most.
+        failed: The items that have failed, of all loops.
+        retry_failed: Give out those of this loop first.
 
     Raises:
         InputChangedError: If *items* is not the input of *saved*. Where items can only be gone through one by one,
@@ -385,11 +427,14 @@ def remaining(
     """
     items = sources.as_input(items)
     sources.refuse(items, has_key=key is not None)
+    if retry_failed:
+        items = all_of(items, failed, name, has_key=key is not None)
     ledger = _ledger(owner, items, saved, key, fingerprint)
     kind: type[Remaining[T]] = PassingRemaining if has_gil() else SteppingRemaining
     loop = kind(items, owner, ledger, name)
-    loop.limit = checked_limit(limit)
+    loop.limit = sources.checked_limit(limit)
     loop.ends = sources.ends(items) if key is None and fingerprint == "sampled" else None
+    loop.retries = retries_of(loop.name, items, ledger, failed, is_wanted=retry_failed)
     return loop
 
 
@@ -402,28 +447,20 @@ def remaining_async(
     fingerprint: Fingerprint = "sampled",
     saved: Saved | None = None,
     limit: int | None = None,
+    failed: Failed | None = None,
+    retry_failed: bool = False,
 ) -> AsyncRemaining[T]:
     """Make a loop for ``async for``, over plain or async items. See :func:`remaining`."""
     items = sources.as_input(items)
     sources.refuse(items, has_key=key is not None, is_async=True)
-    loop: AsyncRemaining[T] = AsyncRemaining(items, owner, _ledger(owner, items, saved, key, fingerprint), name)
-    loop.limit = checked_limit(limit)
+    if retry_failed:
+        items = all_of(items, failed, name, has_key=key is not None)
+    ledger = _ledger(owner, items, saved, key, fingerprint)
+    loop: AsyncRemaining[T] = AsyncRemaining(items, owner, ledger, name)
+    loop.retries = retries_of(loop.name, items, ledger, failed, is_wanted=retry_failed)
+    loop.limit = sources.checked_limit(limit)
     loop.ends = sources.ends(items) if key is None and fingerprint == "sampled" else None
     return loop
-
-
-def checked_limit(limit: int | None) -> int | None:
-    """*limit*, if it can be one.
-
-    Raises:
-        TypeError: It is no int.
-        ValueError: It is below 1.
-    """
-    if limit is not None and type(limit) is not int:
-        raise TypeError(f"limit must be an int, not {limit!r:.80}")
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be at least 1, not {limit}: how many items to do in one run, or None for all")
-    return limit
 
 
 def _ledger(

@@ -94,6 +94,10 @@ class RunningLoops:
             return False
         return not view.is_gone
 
+    def at_item(self) -> list[Loop[Any]]:
+        """The loops that are at an item here, the innermost first."""
+        return [one.loop for one in reversed(self._by_context.get(running_here(), ())) if self._is_at_item(one)]
+
     def is_main(self, thread: int) -> bool:
         """Whether the thread or task that runs, in the thread of that number, has opened the checkpoint."""
         if self._main_thread is None:

@@ -134,3 +134,17 @@ def _pull(items: Iterable[T]) -> Generator[T, None, None]:
 async def _pull_async(items: Iterable[T]) -> AsyncGenerator[T, None]:
     for item in items:
         yield item
+
+
+def checked_limit(limit: int | None) -> int | None:
+    """*limit*, if it can be one.
+
+    Raises:
+        TypeError: It is no int.
+        ValueError: It is below 1.
+    """
+    if limit is not None and type(limit) is not int:
+        raise TypeError(f"limit must be an int, not {limit!r:.80}")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, not {limit}: how many items to do in one run, or None for all")
+    return limit

@@ -88,6 +88,14 @@ def references_to(thing: object) -> int:
     return sys.maxsize if count is None or not has_gil() else count(thing) - 1  # that of the argument here
 
 
+def raised_at(error: BaseException) -> str:
+    """File and line where *error* was raised; "" if it was not."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+
+
 def running_text(depth: int) -> str:
     """The source line from where the expression begins that runs *depth* calls further out; "" if not known."""
     frame = sys._getframe(depth)

@@ -49,6 +49,10 @@ class Failed:
                 for key, text in failures.items()
             }
 
+    def text(self, loop: str, key: ItemKey) -> str | None:
+        """Why an item was given up; None if it was not."""
+        return self._by_loop.get(loop, {}).get(key)
+
     def add(self, loop: str, key: ItemKey, text: str) -> None:
         """An item was given up."""
         with self._lock:

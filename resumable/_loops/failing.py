@@ -1,0 +1,102 @@
+"""Items that failed, in plain loops: which item it was, and how the next run gets it again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+from .._runtime.interpreter import raised_at
+from .._text import shortened
+from .by_key import KeyLedger
+from .by_position import ItemKey
+from .loop import Loop
+from .map.map_loop import Failed, error_text
+
+T = TypeVar("T")
+
+
+class Retries(Generic[T]):
+    """The items of one loop that have failed, and are given out again, one after the other.
+
+    Attributes:
+        current: What identifies the one that is out; None between two of them.
+    """
+
+    def __init__(self, failed: Failed, name: str, entries: Iterator[tuple[ItemKey, T]]) -> None:
+        self._failed, self._name, self._entries = failed, name, entries
+        self._before: str | None = None
+        self.current: ItemKey | None = None
+
+    def take(self) -> tuple[ItemKey, T] | None:
+        """The next one; None if there is none."""
+        return next(self._entries, None)
+
+    def begin(self, key: ItemKey) -> None:
+        """The loop's body gets the item with *key*."""
+        self.current, self._before = key, self._failed.text(self._name, key)
+
+    def end(self) -> None:
+        """The body is through with the item: it is done, unless it has failed again."""
+        key, self.current = self.current, None
+        if key is not None and self._failed.text(self._name, key) is self._before:
+            self._failed.discard(self._name, key)
+
+
+def failed_at(loops: Sequence[Loop[Any]], item: object) -> tuple[Loop[Any], ItemKey]:
+    """The loop that is at *item*, else the innermost, and what identifies the item in it.
+
+    Args:
+        loops: Those that are at an item here, the innermost first.
+
+    Raises:
+        RuntimeError: There is no such loop.
+    """
+    if not loops:
+        raise RuntimeError(
+            "cp.fail(item, error) is for the body of a loop over cp.remaining(...), in the loop's own thread or task; "
+            'a map has on_error="skip"'
+        )
+    loop = next((loop for loop in loops if loop.is_at(item)), loops[0])
+    return loop, loop.current_item()
+
+
+def failure_text(item: object, key: ItemKey, error: BaseException | str) -> str:
+    """What is noted of an item that failed: the error, where it was raised, and the item, if its key is a number."""
+    text = error_text(error) if isinstance(error, BaseException) else shortened(str(error), 500)[1:-1]
+    notes = [raised_at(error)] if isinstance(error, BaseException) else []
+    if isinstance(key, int) and item != key:
+        notes.append(shortened(item))
+    notes = [note for note in notes if note]
+    return f"{text} ({'; '.join(notes)})" if notes else text
+
+
+def all_of(items: Any, failed: Failed | None, name: str, *, has_key: bool) -> Any:
+    """*items* so that each can be had again, if any of that loop has failed: what can only be gone through is read.
+
+    Raises:
+        TypeError: They need ``async for``.
+    """
+    if failed is None or not failed.is_known(name) or isinstance(items, Collection if has_key else Sequence):
+        return items
+    if not isinstance(items, Iterable):
+        raise TypeError("retry_failed=True needs items that can be had again, such as [one async for one in items]")
+    return list(items)
+
+
+def retries_of(name: str, items: Any, ledger: Any, failed: Failed | None, *, is_wanted: bool) -> Retries[Any] | None:
+    """What the loop of that *name* gives out again, if that is wanted; None if nothing has failed."""
+    if not failed:
+        return None
+    for key in failed.of(name):
+        if not ledger.has_done(key, ledger.start):  # its run ended within it: it is given out as it is
+            failed.discard(name, key)
+    return Retries(failed, name, _retried(items, ledger, failed.of(name))) if is_wanted else None
+
+
+def _retried(items: Any, ledger: Any, failed: Collection[ItemKey]) -> Iterator[tuple[ItemKey, Any]]:
+    """Those of *items* that have *failed*, each with what identifies it."""
+    if isinstance(ledger, KeyLedger):
+        found = {key: item for item in reversed([*items]) if (key := ledger.identify(item)) in failed}
+        return iter(sorted(found.items(), key=lambda entry: str(entry[0])))
+    positions = sorted(key for key in failed if isinstance(key, int) and key < len(items))
+    return ((position, items[position]) for position in positions)
