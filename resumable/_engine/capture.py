@@ -258,8 +258,10 @@ class Parts:
     @property
     def is_all_done(self) -> bool:
         """Whether all items that the program has announced are done: no request follows."""
-        total = self._options.total
-        return total is not None and self.metadata.processed_items >= total
+        done, total = self.metadata.processed_items, self._options.total
+        if total is None:  # a number that the program has set, or an earlier run; more may have come since
+            return not self.loops.views and done == self.metadata.total_items
+        return done >= total
 
     # -- save
 

@@ -265,11 +265,13 @@ class Operation:
             self.guard.look(partial(self._capture, self.session.demand("", now=at.monotonic)))
         if self._asked is not None:
             yield from self._save_as_asked()
-        if waits and self.parts.quota.is_known and not self.parts.is_all_done and not has_grace(self):
+        is_over = self.parts.quota.is_known and self.parts.is_all_done
+        if waits and self.parts.quota.is_known and not is_over and not has_grace(self):
             yield from wait_if_exhausted(self)
         for each in self._watching:
             each.checked_in(self)
-        return self._plan()
+        items = self._plan()
+        return 1 if is_over else items  # if more come all the same, they wait
 
     # -- save
 

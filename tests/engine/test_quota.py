@@ -154,6 +154,21 @@ def test_nothing_is_waited_for_after_the_last_item(
     assert clock.now() == began
 
 
+@pytest.mark.parametrize("how", ["total", "metadata"])
+def test_nothing_is_waited_for_after_the_last_tick(how: str, manager: CheckpointManager, clock: ManualClock) -> None:
+    began = clock.now()
+    with checkpointed("job", manager=manager, total=3 if how == "total" else None) as cp:
+        if how == "metadata":
+            cp.metadata.total_items = 3
+        for left in (2, 1, 0):
+            cp.observe(remaining=left, limit=3, reset_at=clock.utc().timestamp() + 3600)
+            cp.tick()
+        assert clock.now() == began
+        cp.tick()
+
+    assert (clock.now() > began) is (how == "metadata"), "there are more than it said"
+
+
 def test_a_wait_is_no_working_time(manager: CheckpointManager, quota: Quota, clock: ManualClock) -> None:
     """An interval that measures what a kill would lose must not count hours of waiting."""
     with checkpointed("job", manager=manager) as cp:
