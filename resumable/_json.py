@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
+from functools import lru_cache
 from itertools import chain, islice
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -19,6 +20,9 @@ LEAVES: frozenset[type] = frozenset({str, int, float, bool, type(None)})
 SURE: frozenset[type] = LEAVES - {float}
 """Those that need no look at the value, if the text is valid Unicode."""
 _CONTAINERS: frozenset[type] = frozenset({dict, list})
+_SCALARS = frozenset("biufU")
+"""Of numpy's kinds: bool, int, unsigned, float, str."""
+_FIRST_AT = ", first at "
 _MANY = 8192
 _NEWEST = 2048
 _TURNS = 8
@@ -28,7 +32,7 @@ def check(value: Any, path: str, warn: Callable[[str], None] | None = None) -> N
     """Make sure that *value* comes back from JSON as it is. Raises StateEncodeError with the exact path if not.
 
     Args:
-        warn: Called with the path of each container that comes back as another kind (a tuple as a list).
+        warn: Called with what comes back as another kind: a tuple as a list, a numpy scalar as a plain one.
     """
     if not is_plain(value):
         look_closely(value, path, warn)
@@ -181,7 +185,8 @@ def look_closely(
         around |= {id(value)}
         for key, item in list(value.items()):  # another thread may add to it
             if type(key) is not str:
-                raise StateEncodeError(path, f"the key {shortened(key)} is not a string; JSON would make it one")
+                reason = f"the key {shortened(key)} is not a string; JSON would make it one. Use str(key)"
+                raise StateEncodeError(path, reason)
             check_unicode(key, path)
             look_closely(item, f"{path}{step(key)}", warn, around)
     elif isinstance(value, list | tuple):
@@ -195,28 +200,97 @@ def look_closely(
         if not math.isfinite(value):
             raise StateEncodeError(path, f"{value} is not a JSON number; keep None instead, or str(x)")
     elif type(value) not in SURE:
-        raise StateEncodeError(path, _advice(value))
+        if (plain := scalar(value)) is value:
+            raise StateEncodeError(path, _advice(value))
+        look_closely(plain, path, warn, around)
+        if warn is not None:
+            warn(scalar_comes_back(value, plain, path))
 
 
+# -- numpy's numbers --------------------------------------------------------------------------------------------------
+
+
+@lru_cache
+def _is_of_numpy(kind: type) -> bool:
+    return kind.__module__ == "numpy" and any(base.__name__ == "generic" for base in kind.__mro__)
+
+
+def is_scalar(value: Any) -> bool:
+    """Whether *value* is a scalar of numpy, which need not be installed."""
+    return _is_of_numpy(cast("Hashable", type(value)))
+
+
+def scalar(value: Any) -> Any:
+    """The bool, int, float or str that a scalar of numpy exactly is; all else comes back as it is."""
+    if not is_scalar(value) or value.dtype.kind not in _SCALARS:
+        return value
+    plain = value.item()
+    return plain if type(plain) in LEAVES else value  # a long double is more than a float
+
+
+def scalar_comes_back(value: Any, plain: Any, path: str) -> str:
+    """What is said of a scalar *value* of numpy that will come back as the *plain* one."""
+    return f"a {_kind(value)} will come back as a plain {type(plain).__name__}{_FIRST_AT}{path}"
+
+
+def accepted(value: Any, path: str, around: frozenset[int]) -> Any:
+    """*value* as a collection takes it, where :func:`is_good` is not sure. Raises what :func:`look_closely` raises."""
+    look_closely(value, path, None, around)
+    return scalar(value)
+
+
+# -- what to do instead -----------------------------------------------------------------------------------------------
+
+_TYPED = "give a typed state: checkpointed(..., state=MyState)"
 _HINTS = {
     "set": "use sorted(...) or cp.set(name)",
     "frozenset": "use sorted(...)",
     "bytes": "decode it to str, or keep x.hex()",
-    "datetime.datetime": "keep x.isoformat(), or give a typed state: checkpointed(..., state=MyState)",
-    "datetime.date": "keep x.isoformat(), or give a typed state: checkpointed(..., state=MyState)",
-    "decimal.Decimal": "keep str(x), or give a typed state: checkpointed(..., state=MyState)",
-    "uuid.UUID": "keep str(x), or give a typed state: checkpointed(..., state=MyState)",
-    "pathlib.PosixPath": "keep str(x), or give a typed state: checkpointed(..., state=MyState)",
-    "pathlib.WindowsPath": "keep str(x), or give a typed state: checkpointed(..., state=MyState)",
+    "bytearray": "keep x.hex()",
+    "complex": "keep [x.real, x.imag]",
+    "datetime.datetime": f"keep x.isoformat(), or {_TYPED}",
+    "datetime.date": f"keep x.isoformat(), or {_TYPED}",
+    "datetime.timedelta": f"keep x.total_seconds(), or {_TYPED}",
+    "decimal.Decimal": f"keep str(x), or {_TYPED}",
+    "uuid.UUID": f"keep str(x), or {_TYPED}",
+    "pathlib.PosixPath": f"keep str(x), or {_TYPED}",
+    "pathlib.WindowsPath": f"keep str(x), or {_TYPED}",
+}
+_PLAINLY = f"keep plain JSON in the state, or {_TYPED}"
+_FILE = "what is large belongs into a file of your own"
+_HINTS_BY_NAME = {
+    ("numpy", "ndarray"): f"keep x.tolist(), which gives plain numbers and lists; {_FILE}",
+    ("numpy", "longdouble"): "keep float(x), which is less exact, or str(x)",
+    ("numpy", "complex64"): "keep [float(x.real), float(x.imag)]",
+    ("numpy", "complex128"): "keep [float(x.real), float(x.imag)]",
+    ("numpy", "bytes_"): "decode it to str, or keep x.hex()",
+    ("numpy", "datetime64"): "keep str(x)",
+    ("numpy", "timedelta64"): "keep str(x)",
+    ("pandas", "DataFrame"): f"keep x.to_dict('records'); {_FILE}",
+    ("pandas", "Series"): f"keep x.tolist(); {_FILE}",
+    ("pandas", "Timestamp"): "keep x.isoformat()",
+    ("pandas", "NAType"): "keep None instead",
+    ("pandas", "NaTType"): "keep None instead",
+    ("polars", "DataFrame"): f"keep x.to_dicts(); {_FILE}",
+    ("polars", "Series"): f"keep x.to_list(); {_FILE}",
+}
+_HINTS_BY_PACKAGE = {
+    "numpy": "keep x.tolist(), which gives plain numbers and lists",
+    "torch": f"keep float(x) of a single number, or x.tolist(); {_FILE}",
+    "jaxlib": f"keep float(x) of a single number, or x.tolist(); {_FILE}",
+    "tensorflow": f"keep float(x) of a single number, or x.numpy().tolist(); {_FILE}",
 }
 
 
 def _advice(value: Any) -> str:
-    kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-    hint = _HINTS.get(kind, "keep plain JSON in the state, or give a typed one: checkpointed(..., state=MyState)")
-    if kind.startswith("numpy."):
-        hint = "keep x.tolist(), which gives plain numbers and lists"
+    kind = _kind(value)
+    package, name = kind.partition(".")[0], type(value).__name__
+    hint = _HINTS.get(kind) or _HINTS_BY_NAME.get((package, name)) or _HINTS_BY_PACKAGE.get(package, _PLAINLY)
     return f"{shortened(value)} is of type {kind}, which JSON cannot hold exactly; {hint}"
+
+
+def _kind(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
 
 
 def check_unicode(text: str, path: str, cure: str = "") -> None:
@@ -242,12 +316,13 @@ def _note_kind(value: Any, kind: type, path: str, warn: Callable[[str], None] | 
 
 
 def warn_once_per_path() -> Callable[[str], None]:
-    """A ``warn`` for :func:`check` that says each thing once."""
+    """A ``warn`` for :func:`check` that says each thing once, and of numpy's scalars each type once."""
     said: set[str] = set()
 
     def warn(text: str) -> None:
-        if text not in said:
-            said.add(text)
+        what = text.partition(_FIRST_AT)[0]
+        if what not in said:
+            said.add(what)
             warnings.warn(text, UserWarning, stacklevel=2)
 
     return warn
@@ -258,7 +333,14 @@ def step(key: str) -> str:
     return f".{key}" if key.isidentifier() else f"[{key!r}]"
 
 
-to_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+def encode_scalar(value: Any) -> Any:
+    """A hook for msgspec: what :func:`scalar` gives. Raises TypeError for what is no scalar of numpy."""
+    if (plain := scalar(value)) is value:
+        raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+    return plain
+
+
+to_json: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=encode_scalar).encode
 """Compact JSON. Raises errors of many kinds; :func:`encode` raises one."""
 
 

@@ -7,7 +7,7 @@ from itertools import chain
 from operator import is_
 from typing import Any, TypeVar
 
-from .._json import LEAVES, encode, step
+from .._json import LEAVES, encode, is_scalar, step
 from .._runtime.interpreter import ALONE, COUNTS_ARE_TRUE, reference_counts
 from .frozen import IMMUTABLE
 
@@ -33,7 +33,11 @@ class Aliases(dict[K, Any]):
         if flat and _nobody_holds_any(originals, frozen):
             originals.clear()
             return
-        moved = {key: value for key, value in originals.items() if frozen[key] is not value}
+        moved = {
+            key: value
+            for key, value in originals.items()
+            if (copy := frozen[key]) is not value and type(copy) not in LEAVES
+        }
         originals.clear()
         if not moved:
             return
@@ -121,4 +125,4 @@ def _is_held_inside(value: Any) -> bool:
 
 def _is_constant(value: Any) -> bool:
     # All code that names a tuple of constants shares one object; it cannot change.
-    return type(value) is tuple and set(map(type, value)) <= LEAVES
+    return is_scalar(value) or (type(value) is tuple and set(map(type, value)) <= LEAVES)

@@ -9,7 +9,7 @@ from typing import Any, Final, SupportsIndex
 
 import msgspec
 
-from .._json import LEAVES, check, is_good, look_closely, step, text_key
+from .._json import LEAVES, accepted, check, is_good, step, text_key
 from .aliases import Aliases
 from .below import Turns, accept, changed_below, refuse_both
 from .changes import Snapshot
@@ -56,7 +56,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
 
     It is a dict: reading, ``len``, ``in``, ``json.dumps``, ``dict(files)`` are a dict's own, at its speed. Keys are
     strings, values plain JSON: dicts with string keys, lists, strings, finite numbers, booleans, None. A tuple
-    becomes a list.
+    becomes a list, a scalar of numpy the plain number or text that it exactly is.
 
     What becomes of a change *inside* a value, such as ``files[key]["size"] = 1``:
 
@@ -100,7 +100,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         if type(key) is not str or not key.isascii():
             key = text_key(key, self._path)
         if not is_good(value):
-            look_closely(value, f"{self._path}{step(key)}", None, frozenset({id(self)}))
+            value = accepted(value, f"{self._path}{step(key)}", frozenset({id(self)}))
         if (now := self._ticks.__length_hint__()) != (seen := self._seen):
             # Written out, as in _touch: calling that takes a third as long as all of this.
             if seen is not None and now < seen:
@@ -126,7 +126,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
             key = text_key(key, self._path)
         if key not in self:
             if not is_good(default):
-                look_closely(default, f"{self._path}{step(key)}", None, frozenset({id(self)}))
+                default = accepted(default, f"{self._path}{step(key)}", frozenset({id(self)}))
             if self._boundary.shared:
                 self._write_shared(key, default)
             else:
@@ -323,7 +323,7 @@ class _LoadedDict(Loaded, DurableDict[Any]):
         if type(key) is not str or not key.isascii():
             key = text_key(key, self._path)
         if not is_good(value):
-            look_closely(value, f"{self._path}{step(key)}", None, frozenset({id(self)}))
+            value = accepted(value, f"{self._path}{step(key)}", frozenset({id(self)}))
         if self._boundary.shared:
             self._write_shared(key, value)
             return

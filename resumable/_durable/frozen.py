@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from itertools import chain
 from typing import Any, NoReturn, SupportsIndex, TypeVar
 
-from .._json import LEAVES, SURE
+from .._json import LEAVES, SURE, scalar
 from .._runtime.interpreter import collector_paused, untracker
 
 K = TypeVar("K")
@@ -83,6 +83,8 @@ def freeze(value: Any) -> Any:
         for key, item in copy.items():
             if type(item) not in IMMUTABLE:
                 dict.__setitem__(copy, key, freeze(item))
+    elif not isinstance(value, (list, tuple)):
+        return scalar(value)
     else:
         copy = FrozenList(value)
         for index, item in enumerate(copy):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, SupportsIndex
 
 from .._errors import StateEncodeError
-from .._json import LEAVES, check_unicode
+from .._json import LEAVES, check_unicode, scalar
 from .changes import Snapshot
 from .collection import V, mutator
 from .keyed import KEYED_SLOTS, Keyed
@@ -39,7 +39,7 @@ class DurableSet(Keyed, set[V], kind="set"):
     @mutator
     def add(self, member: V, /) -> None:
         if type(member) is not str or not member.isascii():  # type: ignore[attr-defined]
-            _check_member(member, self._path)
+            member = _checked(member, self._path)
         if self._boundary.shared:
             self._write_shared(member, True)
         elif member not in self:
@@ -49,6 +49,8 @@ class DurableSet(Keyed, set[V], kind="set"):
 
     @mutator
     def discard(self, member: Any, /) -> None:
+        if type(member) not in LEAVES:
+            member = scalar(member)
         if self._boundary.shared:
             self._write_shared(member, False)
         elif member in self:
@@ -166,7 +168,8 @@ class DurableSet(Keyed, set[V], kind="set"):
         return Snapshot(members, path=self._path)
 
 
-def _check_member(member: Any, path: str) -> None:
+def _checked(member: Any, path: str) -> Any:
+    member = scalar(member)
     if type(member) is str:
         check_unicode(member, path)
     if type(member) not in LEAVES:
@@ -174,3 +177,4 @@ def _check_member(member: Any, path: str) -> None:
         raise StateEncodeError(path, f"the member {member!r} is a {kind}; use strings, numbers, booleans, None")
     if type(member) is float and not math.isfinite(member):
         raise StateEncodeError(path, f"{member} is not a JSON number; use None instead, or str(x)")
+    return member

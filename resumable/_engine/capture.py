@@ -20,7 +20,7 @@ from .._format import journal, typed
 from .._format.restore import Restored
 from .._format.sections import Finished, Sections
 from .._format.values import Values
-from .._json import Checker, check, encode, step, warn_once_per_path
+from .._json import Checker, check, encode, step, to_json, warn_once_per_path
 from .._loops.map.map_loop import Failed
 from .._loops.registry import LoopRegistry, opening
 from .._models import CheckpointMetadata, as_stored, check_metadata
@@ -41,7 +41,6 @@ Part = bytes | Durable
 
 _REMEMBER_UP_TO = 65536
 """Encoded values up to this many bytes are kept, to see whether they changed."""
-_to_json = msgspec.json.Encoder().encode
 
 
 class Save(msgspec.Struct, kw_only=True):
@@ -347,9 +346,9 @@ class Parts:
             self._sections = saved.encoded()
             return self._sections
         return self._sections | {
-            "history": _to_json(saved.history),
-            "elapsed": _to_json(saved.elapsed),
-            "costs": _to_json(saved.costs),
+            "history": to_json(saved.history),
+            "elapsed": to_json(saved.elapsed),
+            "costs": to_json(saved.costs),
         }
 
 
@@ -392,7 +391,7 @@ def encode_state(
         checker.check(plain, "$.state", wholly=wholly)
     for name, value in plain.items():
         try:
-            parts[name] = _to_json(value)
+            parts[name] = to_json(value)
         except Exception:
             parts[name] = encode(value, f"$.state{step(name)}")  # raises, and says where
     return parts, collections
@@ -466,7 +465,7 @@ class Baseline:
                 news[name] = msgspec.Raw(section)
         record["resumable"] = news
         try:
-            return _to_json(record)  # once for all of it: a collection may have changed much
+            return to_json(record)  # once for all of it: a collection may have changed much
         except Exception:
             _find_out_where(record)
             raise

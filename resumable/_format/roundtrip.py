@@ -24,7 +24,7 @@ from pathlib import PurePath
 from typing import Any, cast
 from uuid import UUID
 
-from .._json import step
+from .._json import scalar, scalar_comes_back, step
 
 _EXACT: frozenset[type] = frozenset({str, int, bool, type(None), bytes, date, timedelta, UUID})
 """Of these, equal values of one type are the same."""
@@ -45,14 +45,15 @@ class Difference(Exception):
         self.path, self.reason, self.is_left_out = path, reason, is_left_out
 
 
-def differences(one: Any, other: Any, path: str, note_shared: Callable[[str], None]) -> Iterator[Difference]:
+def differences(one: Any, other: Any, path: str, note: Callable[[str], None]) -> Iterator[Difference]:
     """What differs between *one*, which was encoded, and *other*, which was decoded.
 
     Args:
-        note_shared: Called where one object stands at two places, and comes back as two.
+        note: Called with what comes back otherwise, and is still right: one object that stands at two places comes
+            back as two, a scalar of numpy as a plain one.
     """
     if not are_alike([one], [other], set()):
-        yield from Walk(note_shared).differences(one, other, path)
+        yield from Walk(note).differences(one, other, path)
 
 
 # -- in columns; False means: look closely ----------------------------------------------------------------------------
@@ -178,17 +179,20 @@ class Walk:
     """Goes through two values side by side.
 
     Args:
-        note_shared: Called where one object stands at two places.
+        note: Called with what comes back otherwise, and is still right.
     """
 
-    def __init__(self, note_shared: Callable[[str], None]) -> None:
-        self._note_shared = note_shared
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
         # With the object itself: its id must not be given to another one meanwhile.
         self._met: dict[int, tuple[str, Any, Any]] = {}
 
     def differences(self, one: Any, other: Any, path: str) -> Iterator[Difference]:
         """Each place at which *other* is not what *one* was."""
         kind = type(one)
+        if kind is not type(other) and (plain := scalar(one)) is not one:
+            self._note(scalar_comes_back(one, plain, path))
+            one, kind = plain, type(plain)
         if kind is not type(other):
             if not (kind is int and type(other) is float and one == other):  # the field is declared a float
                 yield Difference(path, f"a {kind.__name__} comes back as a {type(other).__name__}; {_cure(kind)}")
@@ -214,7 +218,7 @@ class Walk:
             before = self._met.get(id(one))
             if before is not None:
                 if before[2] is not other:
-                    self._note_shared(f"{path} is the same object as {before[0]}, and will come back as another one")
+                    self._note(f"{path} is the same object as {before[0]}, and will come back as another one")
                 return
             self._met[id(one)] = (path, one, other)
         if isinstance(one, dict):
@@ -312,6 +316,7 @@ def _rules(zone: tzinfo | None) -> Any:
 
 def _token(value: Any) -> Any:
     """Equal for equal values of equal types only: 1 == True. For members of sets; an int and a float may be one."""
+    value = scalar(value)
     if type(value) in (int, float):
         return "number", value
     if isinstance(value, (tuple, frozenset)):

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from .._errors import InputChangedError, StateEncodeError
-from .._json import check, decode, encode
+from .._json import check, decode, encode, encode_scalar, scalar
 from .._runtime.interpreter import collector_paused
 from .._text import command_for
 from .roundtrip import differences
@@ -364,7 +364,7 @@ def plain(kind: type[Any], state: Any) -> dict[str, Any]:
     """
     try:
         if hasattr(state, "model_dump"):
-            value = state.model_dump(mode="json", by_alias=True, round_trip=True, warnings=False)
+            value = _dumped(state)
         else:
             value = msgspec.to_builtins(state, enc_hook=_encode, str_keys=True)
         # What JSON would change silently, such as NaN, shows only in the plain form.
@@ -377,6 +377,18 @@ def plain(kind: type[Any], state: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise StateEncodeError("$.state", f"a {kind.__name__} is not saved as a JSON object")
     return value
+
+
+def _dumped(state: Any) -> Any:
+    options: dict[str, Any] = {"mode": "json", "by_alias": True, "round_trip": True, "warnings": False}
+    try:
+        return state.model_dump(**options)
+    except ValueError:  # pydantic knows no scalars of numpy but its floats
+        try:
+            return state.model_dump(**options, fallback=encode_scalar)
+        except TypeError:
+            pass
+        raise
 
 
 def _field_that_fails(state: Any) -> str:
@@ -396,6 +408,8 @@ def to_json(value: Any) -> bytes:
 def _encode(value: Any) -> Any:
     if isinstance(value, PurePath):
         return str(value)
+    if (plain := scalar(value)) is not value:
+        return plain
     raise NotImplementedError(f"a {type(value).__name__} has no form in JSON; keep plain values instead")
 
 
