@@ -453,9 +453,14 @@ class Operation:
         if self.stopped_by is not None:
             yield from ending.interrupt(self, self.stopped_by)
             raise self.stopped_by
+        if self.is_listening and (number := signals.take()) is not None:
+            # No tick saw it. The program does not get to what comes after the block, so the next run must be able to.
+            error = signals.error_for(number)
+            yield from ending.interrupt(self, error)
+            raise error
         is_final = yield from ending.finish(self)
         if self.is_listening:
-            signals.act()  # a signal came, and no tick saw it
+            signals.act()
         return is_final
 
     def _cancel_alarm(self) -> None:

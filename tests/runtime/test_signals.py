@@ -411,25 +411,34 @@ def test_at_a_terminal_ctrl_c_is_answered_while_the_item_goes_on(
 
 
 @each_signal
-def test_semantics_8_a_signal_during_the_last_item_ends_the_program_though_the_work_is_done(
+def test_semantics_8_a_signal_during_the_last_item_ends_the_program_and_keeps_what_is_done(
     number: int, exit_code: int, reason: str, children: Any, tmp_path: Path
 ) -> None:
-    """There is no next tick to raise at; the program must not go on as if nobody had asked it to stop."""
-    child = children(
-        """
+    """There is no next tick to raise at; the program must not go on as if nobody had asked it to stop.
+
+    What comes after the block was not done: the next run must get there without doing all items again.
+    """
+    program = """
         with checkpointed("job", every(hours=1), store=".") as cp:
             for item in cp.remaining(range(3)):
-                if item == 2:
+                if item == 2 and not cp.resumed:
                     wait_for_the_signal()
                 note(item)
-        print("the program went on", flush=True)
+        print("what comes after the block", flush=True)
         """
-    )
+    child = children(program)
     child.send_when_asked(number)
     code, errors = child.end()
 
     assert code == exit_code, errors
     assert child.lines.empty()
+    assert done(tmp_path) == [0, 1, 2]
+    assert document(tmp_path)["metadata"]["last_save_reason"] == reason
+    assert "run again to go on" in errors or number == signal.SIGTERM
+
+    child = children(program)
+    assert child.end()[0] == 0
+    assert child.lines.get_nowait() == "what comes after the block"
     assert done(tmp_path) == [0, 1, 2]
     assert not (tmp_path / ".checkpoint_job.json").exists()
 
