@@ -6,6 +6,7 @@ import enum
 from collections.abc import Callable, Hashable
 from functools import lru_cache
 from itertools import islice
+from pathlib import PurePath
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
@@ -33,6 +34,7 @@ class Values(Generic[V]):
             raise TypeError(f"{path} needs a class for its values, such as a dataclass, not {kind!r:.80}")
         typed.refuse_impossible(kind, f"{path} of {kind.__name__}")
         self.kind = kind
+        self._class_of_values = type(kind()) if issubclass(kind, PurePath) else kind  # of a Path, a PosixPath
         self.path = path
         self._operation_id, self._warn = operation_id, warn
         is_model = hasattr(kind, "model_validate_json")
@@ -50,7 +52,7 @@ class Values(Generic[V]):
             StateEncodeError: JSON cannot hold it, or it would not come back.
             TypeError: It is of another class.
         """
-        if type(value) is not self.kind:
+        if type(value) is not self._class_of_values:
             raise TypeError(f"{where(key)} takes {self.kind.__name__}, not {type(value).__name__}")
         try:
             raw = self.to_json(value)

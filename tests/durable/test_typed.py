@@ -7,7 +7,7 @@ import datetime as dt
 import enum
 import json
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -293,6 +293,21 @@ def test_a_class_that_never_comes_back_is_refused(kind: Any) -> None:
             cp.mapping("files", kind)
 
     run(body)
+
+
+@pytest.mark.parametrize("kind", [Path, PurePath, PurePosixPath])
+def test_paths_have_a_class_of_their_own(kind: Any) -> None:
+    """`Path("a")` is a PosixPath."""
+    run(lambda cp: cp.mapping("files", kind).update(a=kind("a")))
+    run(lambda cp: cp.log("log", kind).append(kind("b")))
+
+    def check(cp: Any) -> None:
+        assert cp.mapping("files", kind) == {"a": kind("a")}
+        assert list(cp.log("log", kind)) == [kind("b")]
+        with pytest.raises(TypeError, match="not str"):
+            cp.mapping("files", kind)["b"] = "b"
+
+    run(check)
 
 
 def test_members_of_a_set_need_a_simple_form() -> None:
