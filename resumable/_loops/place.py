@@ -340,7 +340,9 @@ def likeness(place: str, other: str, *, without: frozenset[str] = frozenset()) -
 
 
 def shown(place: str) -> str:
-    """A place for people: the names in the call, and its function."""
+    """A place for people: the names in the call, and its function; or the name that the user gave it."""
+    if place.startswith("="):
+        return repr(place[1:])
     function, _, text = last_call(place).partition(":")
     return f"`{text.rpartition('#')[0]}` in {function}"
 

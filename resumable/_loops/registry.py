@@ -157,10 +157,7 @@ class LoopRegistry:
         site = self._site(level, name, frame, around)
         if around is None or not (around.frame is None or around.is_mapped):
             self._note_spot(frame, around, site)
-        if site.is_named:
-            site.count = 0  # a second loop of one name begins anew
-        else:
-            self._check_context(site, context)
+        self._check_context(site, context)
         run = site.count + 1
         if run <= site.folded and run not in site.left and run not in site.runs:
             loop = self._left_out(level, site, run, make)
@@ -299,13 +296,13 @@ class LoopRegistry:
             self._total_before = None if total is None else self._total_before + total
         if inner := self._levels.get(view):
             self._keep_one(inner)
-        if site.count and not site.is_named:
+        if site.count:
             count = partial(site.next_run, before, has_begun=view.has_begun)
             del site.runs[site.count]
         else:
             count = partial(setattr, site, "count", 1)
         self._made += 1
-        run = 1 if site.is_named else site.count + 1
+        run = site.count + 1
         view.begin_again(loop, level.within, count, partial(site.identity, level.within, run), self._made)
         self._done_before += done
         site.runs[run] = view
@@ -313,9 +310,6 @@ class LoopRegistry:
 
     def _view_again(self, level: Level, site: Site) -> LoopView | None:
         """The view that can show the next run at *site*, which begins anew."""
-        if site.is_named and site.runs:
-            view = site.runs.get(1)
-            return view if view is not None and view.loop is not None and not view.is_abandoned else None
         if not site.count:
             view = site.spare
             return view if view is not None and view.site is site and not site.folded and not site.runs else None
@@ -417,7 +411,7 @@ class LoopRegistry:
             return
         raise RuntimeError(
             f"several threads or tasks run the loop {place.shown(site.key)}; which one is which cannot be told from "
-            "their place in the program: give each a name=, or let one cp.map or cp.amap do the work"
+            "that: give each a name= of its own, or let one cp.map or cp.amap do the work"
         )
 
     def halt(self, loop: Loop[Any]) -> None:

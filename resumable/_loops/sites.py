@@ -114,7 +114,7 @@ class Site:
             is_kept: Whether that loop is to be kept whole.
             kept: How many runs stay whole.
         """
-        if self.is_named or len(self.runs) < kept:
+        if len(self.runs) < kept:
             return None
         run = min(self.runs)
         view = self.runs[run]

@@ -189,7 +189,10 @@ class LoopView:
     def told(self) -> str:
         """What it is and where it was left, for people."""
         where, (done, total) = self.identity.place, self.progress()
-        name = repr(self.name) if where is None or where.startswith("=") else f"{self.name!r}, {place.shown(where)},"
+        if where is None:
+            name = repr(self.name)
+        else:
+            name = place.shown(where) if where.startswith("=") else f"{self.name!r}, {place.shown(where)},"
         return f"the loop {name} left after {done:,} items" + ("" if total is None else f" of {total:,}")
 
     def saved(self) -> dict[str, Any] | None:
@@ -223,7 +226,7 @@ class LoopView:
         """Show *loop*, which was made from *saved*, from now on."""
         # The store holds *saved* itself only if it came from the checkpoint that was loaded.
         self._is_new = saved is None or self.loop is not None
-        self._saved = {}  # a second loop of this name starts from its first item
+        self._saved = {}  # a second loop that takes this view starts from its first item
         self._identity, self.within, self.outer = identity, identity.within, outer
         self.loop, self.context, self.number = loop, context, number
         self.has_begun = self.is_abandoned = self.is_dropped = self._is_settled = False

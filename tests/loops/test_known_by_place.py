@@ -363,7 +363,7 @@ def test_loops_at_one_place_in_several_threads_need_names(manager: CheckpointMan
             refused.append(str(error))
             both.abort()
 
-    for names in ((None, None), ("users", "repos")):
+    for names in ((None, None), ("users", "repos"), ("users", "users")):
         both.reset()
         with checkpointed("job", manager=manager) as cp:
             threads = [threading.Thread(target=work, args=(name,)) for name in names]
@@ -373,7 +373,8 @@ def test_loops_at_one_place_in_several_threads_need_names(manager: CheckpointMan
                 thread.join()
             cp.finalize()
 
-    assert len([text for text in refused if "give each a name=" in text]) == 1
+    assert len([text for text in refused if "give each a name=" in text]) == 2
+    assert any("run the loop 'users'; which" in text for text in refused)
 
 
 async def test_loops_at_one_place_in_several_tasks_need_names(manager: CheckpointManager) -> None:

@@ -348,6 +348,28 @@ def test_a_second_loop_of_the_same_name_begins_anew(manager: CheckpointManager) 
     assert (first, second) == ([3, 4], [0, 1, 2, 3, 4])
 
 
+@pytest.mark.parametrize("items", [3, 100], ids=["small", "large"])
+@pytest.mark.parametrize("turns", [2, 12])
+def test_each_loop_of_one_name_has_its_own_place(manager: CheckpointManager, items: int, turns: int) -> None:
+    """A plain `for epoch in range(n)` around a named loop makes it n times."""
+
+    def all_turns(stop: tuple[int, int] | None) -> list[tuple[int, int]]:
+        done = []
+        with checkpointed("job", manager=manager) as cp:
+            for turn in range(turns):
+                for number in cp.remaining(range(items), name="step"):
+                    if (turn, number) == stop:
+                        raise Stop
+                    done.append((turn, number))
+        return done
+
+    stop = (turns - 1, 1)
+    with pytest.raises(Stop):
+        all_turns(stop)
+
+    assert all_turns(None) == [(turns - 1, number) for number in range(1, items)]
+
+
 def test_two_loops_side_by_side_each_have_their_place(manager: CheckpointManager) -> None:
     def pairs(stop: int | None) -> list[tuple[int, str]]:
         done = []
