@@ -13,7 +13,7 @@ import hashlib
 import sys
 import weakref
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any
@@ -44,6 +44,8 @@ _NAMING = frozenset([*dis.hasname, *dis.haslocal, *dis.hasfree])
 
 Span = tuple[int, int, int, int]
 """Of an expression: its first line and column, its last line and the column behind it."""
+Point = tuple[int, int]
+"""A line and a column."""
 Frame = tuple[int, int]
 """The addresses of a frame and of its code: a frame cannot be referenced weakly."""
 Stack = Mapping[Frame, int]
@@ -59,6 +61,7 @@ class FunctionCalls:
     Attributes:
         calls: The text of each call. One that a ``finally`` holds is compiled twice, and stands here once.
         loops: Those of them that make loops.
+        names: What is loaded there: variables, attributes, constants.
     """
 
     def __init__(self, code: CodeType, opened: int | None = None) -> None:
@@ -78,9 +81,18 @@ class FunctionCalls:
             for number, span in enumerate(spans, 1)
         }
         self.calls = frozenset(self._of_span.values())
+        self.names = frozenset(name for one in instructions if inside(one.offset) for name in _names(one, code))
         makers = [span for one in instructions if _makes_loop(one) and (span := _span(one))]
-        around = [[span for span in self._of_span if span[:2] <= one[:2] and one[2:] <= span[2:]] for one in makers]
-        self.loops = frozenset(self._of_span[max(spans, key=_inwards)] for spans in around if spans)
+        self.loops = self._innermost((one[:2], one[2:]) for one in makers)
+
+    def _innermost(self, parts: Iterable[tuple[Point, Point]]) -> frozenset[str]:
+        """The innermost call around each part of the text."""
+        around = [[span for span in self._of_span if span[:2] <= at and end <= span[2:]] for at, end in parts]
+        return frozenset(self._of_span[max(spans, key=_inwards)] for spans in around if spans)
+
+    def leading_to(self, name: str) -> frozenset[str]:
+        """The calls of what is called *name*."""
+        return self._innermost((at, at) for at, one in zip(self._starts, self._named, strict=True) if one == name)
 
     def at(self, offset: int) -> str:
         """The call at a bytecode *offset*. What is no call, such as a property or an operator, has no number."""
@@ -303,6 +315,11 @@ def may_be_of_one_block(place: str, other: str) -> bool:
     """Whether both may stand in one block, or in one item of a loop: their calls begin in one function."""
     some, others = (one.partition(":")[0] for one in (place, other))
     return some == others or some.startswith(_SOMEWHERE) or others.startswith(_SOMEWHERE)
+
+
+def calls_of(place: str) -> list[str]:
+    """The calls that lead to the loop, from the outside in."""
+    return place.split(BETWEEN)
 
 
 def last_call(place: str) -> str:

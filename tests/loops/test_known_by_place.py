@@ -1,4 +1,4 @@
-"""Loops are known by their place in the program: phases left out, loops left early, edits, threads, many small ones."""
+"""Loops are known by their place in the program: phases left out, loops left early, threads, many small ones."""
 
 from __future__ import annotations
 
@@ -405,92 +405,6 @@ async def test_tasks_one_after_the_other_need_no_names(manager: CheckpointManage
                     await asyncio.wait_for(work(start), 10)
 
     assert done == [0, 1, 2, 10, 11, 12, 20, 21, 22]
-
-
-# -- after an edit ----------------------------------------------------------------------------------------------------
-
-HEAD = "def work(cp, do, urls, pages):\n    "
-LOOP = "for u in cp.remaining({}):\n        do(u)\n    "
-BEFORE = HEAD + LOOP.format("urls")
-TWO = BEFORE + LOOP.format("pages")
-
-
-def run_text(manager: CheckpointManager, text: str, stop: str = "") -> str:
-    """What the function in *text* does, up to *stop*."""
-    done: list[str] = []
-
-    def do(item: str) -> None:
-        if item == stop:
-            raise Stop
-        done.append(item)
-
-    scope: dict[str, Any] = {"__name__": "job"}
-    exec(text, scope)
-    with contextlib.suppress(Stop), checkpointed("job", manager=manager) as cp:
-        (scope.get("work") or scope["job"])(cp, do, list("abcd"), list("wxyz"))
-    return "".join(done)
-
-
-@pytest.mark.parametrize(
-    "after",
-    [
-        pytest.param(BEFORE, id="the same"),
-        pytest.param(HEAD + "# a remark\n    x = [n for n in urls]\n    " + LOOP.format("\n    urls, "), id="layout"),
-        pytest.param(HEAD + LOOP.format("pages[:0]") + LOOP.format("urls"), id="another loop before it"),
-        pytest.param(HEAD + LOOP.format("sorted(urls)"), id="the line is edited"),
-        pytest.param(HEAD + LOOP.format("list('abcd'), fingerprint='full'"), id="nothing is left of the line"),
-        pytest.param(BEFORE.replace("work", "job"), id="the function has another name"),
-        pytest.param(HEAD + LOOP.format("urls, name='all'"), id="it is given a name"),
-        pytest.param(BEFORE.replace("    for", "    if urls:\n     for").replace("do(u)", " do(u)"), id="deeper"),
-    ],
-)
-def test_a_block_with_one_loop_goes_on_after_an_edit(after: str, manager: CheckpointManager) -> None:
-    assert run_text(manager, BEFORE, "c") == "ab"
-    assert run_text(manager, after) == "cd"
-    assert manager.list_checkpoints() == []
-
-
-def test_another_input_in_the_only_loop_is_refused(manager: CheckpointManager) -> None:
-    run_text(manager, BEFORE, "c")
-
-    with pytest.raises(InputChangedError):
-        run_text(manager, HEAD + LOOP.format("pages"))
-
-
-@pytest.mark.parametrize(
-    "after",
-    [
-        pytest.param(
-            HEAD + LOOP.format("list(map(str, urls))") + LOOP.format("list(map(str, pages))"), id="both lines"
-        ),
-        pytest.param(HEAD + LOOP.format("urls") + LOOP.format("list('wxyz')"), id="one of two, unlike"),
-    ],
-)
-def test_where_several_loops_could_be_meant_the_run_is_refused_and_names_tell(
-    after: str, manager: CheckpointManager
-) -> None:
-    assert run_text(manager, TWO, "y") == "abcdwx"
-
-    with pytest.raises(InputChangedError, match="it cannot be said which loop is which") as raised:
-        run_text(manager, after)
-
-    assert "it is the loop 'loop-2' of before, go on there:  name='loop-2'" in raised.value.ways_out
-    named = HEAD + LOOP.format("list(urls), name='loop-1'") + LOOP.format("list(pages), name='loop-2'")
-    assert run_text(manager, named) == "yz"
-
-
-def test_one_line_of_two_that_is_edited_goes_on(manager: CheckpointManager, caplog: pytest.LogCaptureFixture) -> None:
-    run_text(manager, TWO, "y")
-
-    assert run_text(manager, HEAD + LOOP.format("urls") + LOOP.format("sorted(pages)")) == "yz"
-    assert "goes on where `cp pages remaining` in work was left" in caplog.text
-
-
-def test_a_loop_that_was_taken_out_is_told(manager: CheckpointManager, caplog: pytest.LogCaptureFixture) -> None:
-    run_text(manager, TWO, "y")
-
-    assert run_text(manager, BEFORE) == ""
-    assert "did not come to the loop 'loop-2', `cp pages remaining` in work, left after 2 items of 4" in caplog.text
 
 
 # -- checkpoints of older releases ------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from resumable._loops import edited, place
+from resumable._loops import place, program
 
 OTHER_PYTHONS = ("3.11", "3.12", "3.13")
 
@@ -275,9 +275,9 @@ def test_a_place_that_still_stands_is_found(work: Callable[[Places], None]) -> N
     work(cp)
     frame = sys._getframe()
 
-    assert edited.is_in_program(cp.seen[0], frame, {})
-    assert not edited.is_in_program(cp.seen[0].replace("cp", "other"), frame, {})
-    assert not edited.is_in_program(cp.seen[0].replace(work.__qualname__, "nowhere"), frame, {})
+    assert program.is_in_program(cp.seen[0], frame, {})
+    assert not program.is_in_program(cp.seen[0].replace("cp", "other"), frame, {})
+    assert not program.is_in_program(cp.seen[0].replace(work.__qualname__, "nowhere"), frame, {})
 
 
 def test_inner_functions_are_found_by_their_name() -> None:
@@ -287,8 +287,8 @@ def test_inner_functions_are_found_by_their_name() -> None:
     cp = Places()
     inner(cp)
 
-    assert edited.is_in_program(cp.seen[0], sys._getframe(), {})
-    assert list(edited.codes_of("nowhere.<locals>.inner", sys._getframe())) == []
+    assert program.is_in_program(cp.seen[0], sys._getframe(), {})
+    assert list(program.codes_of("nowhere.<locals>.inner", sys._getframe())) == []
 
 
 def test_the_loops_of_a_function_are_listed() -> None:

@@ -212,6 +212,11 @@ def test_after_edits_each_item_is_done_or_the_run_is_refused(block: int) -> None
     assert results["good"] > results["refused"]
 
 
+@pytest.mark.parametrize("seed", [817, 1268, 1402])
+def test_after_edits_no_loop_takes_the_place_of_another(seed: int) -> None:
+    assert outcome(seed, has_edits=True)[0] in ("good", "refused")
+
+
 def main(count: int) -> None:
     logging.disable()
     for has_edits in (False, True):

@@ -1,0 +1,241 @@
+"""After an edit a loop goes on where it was left, or the run is refused: it never takes the place of another one."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import types
+from typing import Any
+
+import pytest
+
+from resumable import CheckpointManager, InputChangedError, checkpointed, every
+from resumable._loops import place, program
+from resumable.testing import MemoryStore
+
+
+class Stop(Exception):
+    """What leaves a block in these tests."""
+
+
+@pytest.fixture
+def manager() -> CheckpointManager:
+    return CheckpointManager(store=MemoryStore(), save_strategy=every(hours=1000))
+
+
+HEAD = "def work(cp, do, urls, pages):\n    "
+LOOP = "for u in cp.remaining({}):\n        do(u)\n    "
+BEFORE = HEAD + LOOP.format("urls")
+TWO = BEFORE + LOOP.format("pages")
+
+
+def run_text(manager: CheckpointManager, text: str, stop: str = "", pages: str = "wxyz") -> str:
+    """What the function in *text* does, up to *stop*."""
+    done: list[str] = []
+
+    def do(item: str) -> None:
+        if item == stop:
+            raise Stop
+        done.append(item)
+
+    scope: dict[str, Any] = {"__name__": "job"}
+    exec(text, scope)
+    with contextlib.suppress(Stop), checkpointed("job", manager=manager) as cp:
+        (scope.get("work") or scope["job"])(cp, do, list("abcd"), list(pages))
+    return "".join(done)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param(BEFORE, id="the same"),
+        pytest.param(HEAD + "# a remark\n    x = [n for n in urls]\n    " + LOOP.format("\n    urls, "), id="layout"),
+        pytest.param(HEAD + LOOP.format("pages[:0]") + LOOP.format("urls"), id="another loop before it"),
+        pytest.param(HEAD + LOOP.format("sorted(urls)"), id="the line is edited"),
+        pytest.param(HEAD + LOOP.format("list('abcd'), fingerprint='full'"), id="nothing is left of the line"),
+        pytest.param(BEFORE.replace("work", "job"), id="the function has another name"),
+        pytest.param(HEAD + LOOP.format("urls, name='all'"), id="it is given a name"),
+        pytest.param(BEFORE.replace("    for", "    if urls:\n     for").replace("do(u)", " do(u)"), id="deeper"),
+    ],
+)
+def test_a_block_with_one_loop_goes_on_after_an_edit(after: str, manager: CheckpointManager) -> None:
+    assert run_text(manager, BEFORE, "c") == "ab"
+    assert run_text(manager, after) == "cd"
+    assert manager.list_checkpoints() == []
+
+
+def test_another_input_in_the_only_loop_is_refused(manager: CheckpointManager) -> None:
+    run_text(manager, BEFORE, "c")
+
+    with pytest.raises(InputChangedError):
+        run_text(manager, HEAD + LOOP.format("pages"))
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param(
+            HEAD + LOOP.format("list(map(str, urls))") + LOOP.format("list(map(str, pages))"), id="both lines"
+        ),
+        pytest.param(HEAD + LOOP.format("urls") + LOOP.format("list('wxyz')"), id="one of two, unlike"),
+    ],
+)
+def test_where_several_loops_could_be_meant_the_run_is_refused_and_names_tell(
+    after: str, manager: CheckpointManager
+) -> None:
+    assert run_text(manager, TWO, "y") == "abcdwx"
+
+    with pytest.raises(InputChangedError, match="it cannot be said which loop is which") as raised:
+        run_text(manager, after)
+
+    assert "it is the loop 'loop-2' of before, go on there:  name='loop-2'" in raised.value.ways_out
+    named = HEAD + LOOP.format("list(urls), name='loop-1'") + LOOP.format("list(pages), name='loop-2'")
+    assert run_text(manager, named) == "yz"
+
+
+def test_one_line_of_two_that_is_edited_goes_on(manager: CheckpointManager, caplog: pytest.LogCaptureFixture) -> None:
+    run_text(manager, TWO, "y")
+
+    assert run_text(manager, HEAD + LOOP.format("urls") + LOOP.format("sorted(pages)")) == "yz"
+    assert "goes on where `cp pages remaining` in work was left" in caplog.text
+
+
+def test_a_loop_that_was_taken_out_is_told(manager: CheckpointManager, caplog: pytest.LogCaptureFixture) -> None:
+    run_text(manager, TWO, "y")
+
+    assert run_text(manager, BEFORE) == ""
+    assert "did not come to the loop 'loop-2', `cp pages remaining` in work, left after 2 items of 4" in caplog.text
+
+
+# -- several loops that the checkpoint does not know ------------------------------------------------------------------
+
+FETCH = """
+def fetch(cp, do, items):
+    for i in cp.remaining(items):
+        do(i)
+"""
+IN_FUNCTIONS = """
+def first(cp, do, urls):
+    for u in cp.remaining(urls):
+        do(u)
+
+def second(cp, do, pages):
+    for p in cp.remaining(pages):
+        do(p)
+
+def work(cp, do, urls, pages):
+    first(cp, do, urls)
+    second(cp, do, pages)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(
+            IN_FUNCTIONS,
+            IN_FUNCTIONS.replace("(urls):\n", "(list(map(str, urls))):\n").replace("    first(cp, do, urls)\n", ""),
+            id="in another function",
+        ),
+        pytest.param(
+            FETCH + HEAD + "fetch(cp, do, urls); fetch(cp, do, pages)",
+            FETCH + HEAD + "if not urls: fetch(cp, do, list(urls))\n    fetch(cp, do, pages)",
+            id="by another call of one function",
+        ),
+        pytest.param(
+            BEFORE,
+            HEAD + "if not urls: cp.remaining(sorted(urls))\n    " + LOOP.format("list(pages)"),
+            id="two new lines",
+        ),
+        pytest.param(
+            FETCH + BEFORE,
+            FETCH
+            + HEAD
+            + "steps = [fetch]\n    if not urls: steps[0](cp, do, urls)\n    "
+            + LOOP.format("list(pages)"),
+            id="one may be called",
+        ),
+        pytest.param(
+            BEFORE + LOOP.format("pages[:0]"),
+            HEAD + LOOP.format("list(pages)") + "if not urls: cp.remaining(list(urls))",
+            id="one of two lines is new",
+        ),
+    ],
+)
+def test_no_loop_goes_on_where_another_one_could_have_been_left(
+    before: str, after: str, manager: CheckpointManager
+) -> None:
+    """All inputs are equal, so that only the place can tell."""
+    run_text(manager, before, "d", pages="abcd")
+
+    with contextlib.suppress(InputChangedError):
+        assert run_text(manager, after, pages="abcd") == "abcd"
+
+
+def test_a_finished_loop_does_not_leave_out_what_a_new_line_gives(manager: CheckpointManager) -> None:
+    run_text(manager, BEFORE + "do('end')", "end")
+
+    with pytest.raises(InputChangedError, match="this one did nothing") as raised:
+        run_text(manager, HEAD + LOOP.format("[*'abcd']"))
+
+    assert "name='loop-1'" in str(raised.value)
+
+
+def test_the_line_of_a_finished_loop_may_be_edited(manager: CheckpointManager) -> None:
+    run_text(manager, BEFORE + "do('end')", "end")
+
+    assert run_text(manager, HEAD + LOOP.format("sorted(urls)") + "do('end')") == "end"
+
+
+def test_the_only_loop_may_move_into_another_function(manager: CheckpointManager) -> None:
+    assert run_text(manager, BEFORE, "c") == "ab"
+    assert run_text(manager, FETCH + HEAD + "fetch(cp, do, urls)") == "cd"
+
+
+# -- what a block may call --------------------------------------------------------------------------------------------
+
+REACHED = """
+import functools, json, steps
+
+class Job:
+    def run(self, cp): return cp.remaining(self.a)
+    @property
+    def more(self): return self.cp.remaining(self.b)
+    @classmethod
+    def make(cls, cp): return cp.remaining(cls.c)
+
+def wrapped(function):
+    @functools.wraps(function)
+    def inner(*arguments): return function(*arguments)
+    return inner
+
+@wrapped
+def decorated(cp): return cp.remaining(d)
+
+def listed(cp): return cp.remaining(e)
+ALL = [listed]
+
+def nobody(cp): return cp.remaining(z)
+
+def work(frame_of, cp):
+    def local(): return cp.remaining(f)
+    frame_of()
+    if cp:
+        Job(), decorated(cp), [one(cp) for one in ALL], steps.fetch(cp), json.dumps(cp)
+"""
+
+
+def test_the_functions_of_a_block_are_found_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = types.ModuleType("steps")
+    exec("def fetch(cp): return cp.remaining(g)\ndef idle(cp): return cp.remaining(y)", vars(steps))
+    monkeypatch.setitem(sys.modules, "steps", steps)
+    scope: dict[str, Any] = {"__name__": "job"}
+    exec(REACHED, scope)
+    frames: list[Any] = []
+
+    scope["work"](lambda: frames.append(sys._getframe(1)), None)
+    functions = program.functions_of_block(frames[0], {place.address(frames[0].f_back): 0}, ["nobody"])
+
+    found = {name for one in functions for call in one.loops for name in place.names_of(call)}
+    assert found & set("abcdefgyz") == set("abcdefgz")
+    assert not any("dumps" in call.partition(":")[0] for one in functions for call in one.calls)
