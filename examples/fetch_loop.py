@@ -25,7 +25,10 @@ if options.repo is None:
 
     options.repo, options.base_url = "this/clone", serve()
 token = os.environ.get("GITHUB_TOKEN")
-client = httpx.Client(base_url=options.base_url, headers={"Authorization": f"Bearer {token}"} if token else {})
+is_remote = options.base_url.startswith("https:")
+client = httpx.Client(
+    base_url=options.base_url, trust_env=is_remote, headers={"Authorization": f"Bearer {token}"} if token else {}
+)
 
 
 def get(path: str) -> httpx.Response:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 RUN_AGAIN = 75
 """The exit code that says: all is well, but not done; run it again. It is ``EX_TEMPFAIL`` of sysexits.h."""
@@ -122,7 +123,9 @@ class InputChangedError(ResumableError):
         self.operation_id = operation_id
         self.differences = differences
         self.ways_out = ways_out
-        self.headline = headline or f"the checkpoint of {operation_id!r} was made with other input; nothing was done."
+        self.headline: str = (
+            headline or f"the checkpoint of {operation_id!r} was made with other input; nothing was done."
+        )
 
     def __str__(self) -> str:
         differences = [f"  differs:  {line}" for line in self.differences]
@@ -149,7 +152,7 @@ class CursorExpiredError(InputChangedError):
         of_whom = f"the pages of {operation_id!r}" if operation_id else "these pages"
         headline = f"{of_whom} cannot go on: the server no longer takes their cursor. What is saved stands."
         super().__init__(operation_id, told, [] if ways_out is None else ways_out, headline)
-        self.args = (reason, operation_id, self.differences, self.ways_out)
+        self.args: tuple[Any, ...] = (reason, operation_id, self.differences, self.ways_out)
         self.reason = reason
 
 
@@ -168,7 +171,7 @@ class UnknownOutcomeError(ResumableError):
         super().__init__(reason, key, ways_out)
         self.reason = reason
         self.key = key
-        self.ways_out = ways_out or []
+        self.ways_out: list[str] = ways_out or []
 
     def __str__(self) -> str:
         whose = f"whether {self.key!r} has happened" if self.key != "" else "whether it has happened"
@@ -256,7 +259,7 @@ class RunAgain(SystemExit):
         super().__init__(operation_id, reason)
         self.operation_id = operation_id
         self.reason = reason
-        self.code = RUN_AGAIN
+        self.code: str | int | None = RUN_AGAIN
 
     def __str__(self) -> str:
         return f"{self.operation_id!r} has stopped, for {self.reason}. Saved; run it again to go on."
@@ -277,10 +280,10 @@ class BudgetExhausted(RunAgain):
         self, operation_id: str, spent: Mapping[str, float], budget: Mapping[str, float], code: int = RUN_AGAIN
     ) -> None:
         super().__init__(operation_id, "its budget is spent")
-        self.args = (operation_id, dict(spent), dict(budget), code)
-        self.spent = dict(spent)
-        self.budget = dict(budget)
-        self.code = code
+        self.args: tuple[Any, ...] = (operation_id, dict(spent), dict(budget), code)
+        self.spent: dict[str, float] = dict(spent)
+        self.budget: dict[str, float] = dict(budget)
+        self.code: str | int | None = code
 
     @property
     def left(self) -> dict[str, float]:

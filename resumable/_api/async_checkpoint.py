@@ -38,6 +38,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
     """One operation's state, for as long as the ``async with`` block runs. Await every call that may write."""
 
     is_async = True
+    ticked: int
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)

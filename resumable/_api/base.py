@@ -65,7 +65,7 @@ class BaseCheckpoint(Generic[S]):
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self.ticked = 0
+        self.ticked: int = 0
         self._has_observed = False
         self._move: Callable[[], object] = _not_opened
         self._limit: float = ALWAYS

@@ -33,6 +33,8 @@ _SEEKABLE = frozenset({list, tuple, range})
 class Checkpoint(BaseCheckpoint[S]):
     """One operation's state, for as long as the ``with`` block runs."""
 
+    ticked: int
+
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self._lock = threading.RLock()

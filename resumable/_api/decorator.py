@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, SupportsIndex, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, Self, SupportsIndex, TypeVar, overload
 
 import tenacity
 import wrapt
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 # A function without a checkpoint. Callable[..., Any] would match functions with one, too: mypy would then find the
 # overloads ambiguous as soon as Any stands somewhere in a signature.
@@ -42,39 +43,72 @@ F = TypeVar(
 )
 
 
+class Decorated(Protocol[P, R_co]):
+    """A decorated function, as type checkers see it: called without the checkpoint."""
+
+    __name__: str
+    __qualname__: str
+    __wrapped__: Callable[..., Any]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+    def operation(self, *args: P.args, **kwargs: P.kwargs) -> CalledOperation:
+        """The operation of a call with these arguments: its ``operation_id``, ``status()`` and ``forget()``."""
+        ...
+
+
+class DecoratedMethod(Protocol[T, P, R_co]):  # pyright: ignore[reportInvalidTypeVarUse]
+    """A decorated method, as type checkers see it, or a function with something before its checkpoint."""
+
+    __name__: str
+    __qualname__: str
+    __wrapped__: Callable[..., Any]
+
+    def __call__(self, first: T, /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+    def operation(self, first: T, /, *args: P.args, **kwargs: P.kwargs) -> CalledOperation:
+        """The operation of a call with these arguments: its ``operation_id``, ``status()`` and ``forget()``."""
+        ...
+
+    @overload
+    def __get__(self, instance: T, owner: Any, /) -> Decorated[P, R_co]: ...
+    @overload  # below @classmethod
+    def __get__(self, instance: object, owner: T, /) -> Decorated[P, R_co]: ...
+    @overload
+    def __get__(self, instance: object, owner: Any, /) -> Self: ...
+
+
 class ResumableDecorator(Protocol):
     """What ``@resumable(...)`` returns: a decorator that takes the checkpoint off the signature."""
 
     @overload
-    def __call__(
+    def __call__(  # type: ignore[overload-overlap]
         self, function: Callable[Concatenate[AsyncCheckpoint[Any], P], Coroutine[Any, Any, R]], /
-    ) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    ) -> Decorated[P, Coroutine[Any, Any, R]]: ...
     @overload
-    def __call__(self, function: Callable[Concatenate[Checkpoint[Any], P], R], /) -> Callable[P, R]: ...  # type: ignore[overload-overlap]
+    def __call__(self, function: Callable[Concatenate[Checkpoint[Any], P], R], /) -> Decorated[P, R]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(
         self, function: Callable[Concatenate[T, AsyncCheckpoint[Any], P], Coroutine[Any, Any, R]], /
-    ) -> Callable[Concatenate[T, P], Coroutine[Any, Any, R]]: ...
+    ) -> DecoratedMethod[T, P, Coroutine[Any, Any, R]]: ...
     @overload
-    def __call__(
-        self, function: Callable[Concatenate[T, Checkpoint[Any], P], R], /
-    ) -> Callable[Concatenate[T, P], R]: ...
+    def __call__(self, function: Callable[Concatenate[T, Checkpoint[Any], P], R], /) -> DecoratedMethod[T, P, R]: ...
     @overload
     def __call__(self, function: F, /) -> F: ...
 
 
 @overload
-def resumable(
+def resumable(  # type: ignore[overload-overlap]
     function: Callable[Concatenate[AsyncCheckpoint[Any], P], Coroutine[Any, Any, R]], /
-) -> Callable[P, Coroutine[Any, Any, R]]: ...
+) -> Decorated[P, Coroutine[Any, Any, R]]: ...
 @overload
-def resumable(function: Callable[Concatenate[Checkpoint[Any], P], R], /) -> Callable[P, R]: ...  # type: ignore[overload-overlap]
+def resumable(function: Callable[Concatenate[Checkpoint[Any], P], R], /) -> Decorated[P, R]: ...  # type: ignore[overload-overlap]
 @overload
 def resumable(
     function: Callable[Concatenate[T, AsyncCheckpoint[Any], P], Coroutine[Any, Any, R]], /
-) -> Callable[Concatenate[T, P], Coroutine[Any, Any, R]]: ...
+) -> DecoratedMethod[T, P, Coroutine[Any, Any, R]]: ...
 @overload
-def resumable(function: Callable[Concatenate[T, Checkpoint[Any], P], R], /) -> Callable[Concatenate[T, P], R]: ...
+def resumable(function: Callable[Concatenate[T, Checkpoint[Any], P], R], /) -> DecoratedMethod[T, P, R]: ...
 @overload
 def resumable(function: F, /) -> F: ...
 @overload

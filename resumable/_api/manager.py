@@ -74,9 +74,9 @@ class CheckpointManager:
 
         refuse_both(checkpoint_dir=checkpoint_dir, store=store)
         where = checkpoint_dir if checkpoint_dir is not None else store
-        self.store = open_store(where if where is not None else default_place())
-        self.save_strategy = save_strategy if save_strategy is not None else TimeBasedStrategy()
-        self.auto_cleanup = default_auto_cleanup() if auto_cleanup is None else auto_cleanup
+        self.store: CheckpointStore = open_store(where if where is not None else default_place())
+        self.save_strategy: SaveStrategy = save_strategy if save_strategy is not None else TimeBasedStrategy()
+        self.auto_cleanup: bool = default_auto_cleanup() if auto_cleanup is None else auto_cleanup
         self.clock: Clock = clock if clock is not None else system_clock
         self._began = self.clock.now()
         self._yes: _Yes | None = None

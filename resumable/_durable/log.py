@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from operator import is_
-from typing import Any, NoReturn, Self, SupportsIndex
+from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
 
 import msgspec
 
@@ -65,8 +65,9 @@ class DurableLog(Durable, list[V], kind="log"):
         *DURABLE_SLOTS,
     )
 
-    __setitem__ = __delitem__ = __imul__ = _only_append  # pyright: ignore
-    insert = pop = remove = clear = sort = reverse = _only_append  # pyright: ignore
+    if not TYPE_CHECKING:  # for checkers it is a list
+        __setitem__ = __delitem__ = __imul__ = _only_append
+        insert = pop = remove = clear = sort = reverse = _only_append
 
     def __init__(self, loaded: list[Any] | None = None, *, path: str = "$.state") -> None:
         super().__init__(self._set_up(loaded, list, path))

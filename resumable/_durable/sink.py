@@ -54,7 +54,7 @@ class Sink(Noting, Generic[Row]):
         self._file: int | None
         self._file, self._extent, self._claim = open_file(target, saved, existing)
         self._waiting = bytearray()
-        self.header = target.header
+        self.header: bytes = target.header
         if not self._extent[0]:
             self._waiting += target.header
             self._extent = grown(self._extent, target.header)
@@ -64,9 +64,9 @@ class Sink(Noting, Generic[Row]):
         self._cut_room: int | None = None
         self._cut = self._extent
         self._end: int | None = None  # Where the run's last save cuts the file.
-        self.path = target.path
+        self.path: Path = target.path
         self.mode = mode
-        self.is_announced = saved is not None and not saved.get("closed")
+        self.is_announced: bool = saved is not None and not saved.get("closed")
         self._type: type = str if mode == "t" else bytes
         self._text = target.text
         self._pid = os.getpid()

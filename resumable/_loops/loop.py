@@ -77,12 +77,13 @@ class Loop(ABC, Generic[T]):
     is_folded = False
     retries: Retries[T] | None = None
     limit: int | None = None
-    is_halted = is_held = False
+    is_halted: bool = False
+    is_held: bool = False
 
     def __init__(self, items: Any, owner: LoopOwner[Any], ledger: Ledger, name: str) -> None:
         self.name = name
-        self.is_finished = False
-        self.flags = [True]
+        self.is_finished: bool = False
+        self.flags: list[bool] = [True]
         self._items = items
         self._owner = owner
         self._worker = owner.boundary.held_back()

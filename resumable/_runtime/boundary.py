@@ -28,11 +28,11 @@ class Boundary:
     __slots__ = ("lock", "now", "shared", "ticks", "writers")
 
     def __init__(self) -> None:
-        self.ticks = repeat(True, (1 << 60) - 1)
-        self.now = self.ticks.__length_hint__
-        self.lock = threading.RLock()
+        self.ticks: repeat[bool] = repeat(True, (1 << 60) - 1)
+        self.now: Callable[[], int] = self.ticks.__length_hint__
+        self.lock: threading.RLock = threading.RLock()
         self.writers: list[Noting] = []
-        self.shared = 0
+        self.shared: int = 0
 
     def move(self) -> None:
         """All that was written until now belongs to done items."""

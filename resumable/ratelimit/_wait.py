@@ -62,8 +62,8 @@ class wait_rate_limit(wait_base):
             raise ValueError(f"max_wait must be >= 0 or None, not {max_wait!r}")
         if not 0 <= jitter < math.inf:
             raise ValueError(f"jitter must be >= 0, not {jitter!r}")
-        self.fallback = wait_random_exponential(max=60) if fallback is None else fallback
-        self.max_wait = math.inf if max_wait is None else max_wait
+        self.fallback: WaitBaseT = wait_random_exponential(max=60) if fallback is None else fallback
+        self.max_wait: float = math.inf if max_wait is None else max_wait
         self.jitter = jitter
         self.clock = clock
 

@@ -152,7 +152,7 @@ class OwnedLease:
 
     def __init__(self, key: str, term: int, first: int) -> None:
         self.term = term
-        self.next = first
+        self.next: int = first
         self._key = key
         self._owner_pid = os.getpid()
         self._is_released = False

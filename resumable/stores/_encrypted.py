@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .._errors import CheckpointCorruptError, StoreError
-from ._base import CheckpointStore, Entry, Holder, Lease, Meanwhile, SimpleStore, Stored
+from ._base import CheckpointStore, Entry, Holder, Lease, Meanwhile, SimpleStore, Stored, Traits
 from ._open import open_store
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class EncryptedStore:
         self._store = open_store(store)
         self._key = _key_from(key)
         # What a save says about itself would stand there in the clear.
-        self.traits = dataclasses.replace(self._store.traits, takes_journal=False, keeps_summary=False)
+        self.traits: Traits = dataclasses.replace(self._store.traits, takes_journal=False, keeps_summary=False)
 
     def __repr__(self) -> str:
         return f"EncryptedStore({self._store!r})"
@@ -166,8 +166,11 @@ class EncryptedLease:
         self._store = store
         self._lease = lease
         self._key = key
-        self.term = lease.term
-        self.where, self.renew, self.delete, self.release = lease.where, lease.renew, lease.delete, lease.release
+        self.term: int = lease.term
+        self.where: Callable[[], int] = lease.where
+        self.renew: Callable[[], None] = lease.renew
+        self.delete: Callable[[], bool] = lease.delete
+        self.release: Callable[[], None] = lease.release
 
     @property
     def next(self) -> int:

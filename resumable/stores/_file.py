@@ -38,10 +38,10 @@ class FileStore:
             from now on: it does not follow ``os.chdir``.
     """
 
-    traits = Traits()
+    traits: Traits = Traits()
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self.directory = Path(os.path.abspath(os.path.expanduser(directory)))
+        self.directory: Path = Path(os.path.abspath(os.path.expanduser(directory)))
 
     def __repr__(self) -> str:
         return f"FileStore({str(self.directory)!r})"
@@ -124,6 +124,8 @@ class FileLease(OwnedLease):
         at: Where the last snapshot lies: one of these.
         locks: What is held until the release.
     """
+
+    next: int
 
     def __init__(
         self, key: str, home: Files, older: Sequence[Files], at: Files, term: int, locks: contextlib.ExitStack

@@ -38,7 +38,7 @@ class _Operation:
 class MemoryStore:
     """Checkpoints in the memory of this process; they end with it."""
 
-    traits = Traits(survives="process")
+    traits: Traits = Traits(survives="process")
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -94,6 +94,8 @@ class MemoryStore:
 
 class MemoryLease(OwnedLease):
     """See :class:`~resumable.stores.Lease`. Made by :meth:`MemoryStore.claim`."""
+
+    next: int
 
     def __init__(self, key: str, operation: _Operation, lock: threading.RLock) -> None:
         super().__init__(key, operation.term, operation.next)

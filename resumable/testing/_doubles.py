@@ -11,9 +11,10 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 from .._errors import StoreError
-from ..stores import CheckpointStore, Entry, Holder, Lease, SimpleStore, Stored, open_store
+from ..stores import CheckpointStore, Entry, Holder, Lease, SimpleStore, Stored, Traits, open_store
 
 
 class ManualClock:
@@ -111,9 +112,10 @@ class FaultyStore:
         store: CheckpointStore | SimpleStore | str | os.PathLike[str],
         fails_on: Mapping[str, BaseException] | None = None,
     ) -> None:
-        self.store = open_store(store)
-        self.traits, self.describe = self.store.traits, self.store.describe
-        self.fails_on = {_checked(verb): error for verb, error in (fails_on or {}).items()}
+        self.store: CheckpointStore = open_store(store)
+        self.traits: Traits = self.store.traits
+        self.describe: Callable[..., Path | str] = self.store.describe
+        self.fails_on: dict[str, BaseException] = {_checked(verb): error for verb, error in (fails_on or {}).items()}
         self.fails: BaseException | None = None
         self._next: defaultdict[str, deque[BaseException]] = defaultdict(deque)
 
@@ -159,7 +161,9 @@ class FaultyLease:
     def __init__(self, store: FaultyStore, lease: Lease) -> None:
         self._store = store
         self._lease = lease
-        self.term, self.where, self.release = lease.term, lease.where, lease.release
+        self.term: int = lease.term
+        self.where: Callable[[], int] = lease.where
+        self.release: Callable[[], None] = lease.release
 
     @property
     def next(self) -> int:

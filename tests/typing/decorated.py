@@ -55,6 +55,10 @@ def typed(cp: Checkpoint[State], a: int) -> int:
 
 class Client:
     @resumable
+    def nothing(self, cp: Checkpoint) -> None:
+        cp.tick()
+
+    @resumable
     def bare(self, cp: Checkpoint, a: int) -> str:
         return str(a)
 
@@ -81,6 +85,10 @@ class Client:
         return str(a)
 
 
+class Special(Client):
+    pass
+
+
 def fits() -> None:
     client = Client()
     assert_type(bare(1), list[int])
@@ -98,5 +106,22 @@ def fits() -> None:
     assert_type(Client.of_class(1), str)
     assert_type(client.of_class(1), str)
     assert_type(Client.static(1), str)
+    assert_type(client.static(1), str)
+    assert_type(Client.given(client, 1), str)
+    assert_type(Special().given(1), str)
+    assert_type(Special.of_class(1), str)
+    client.nothing()
     plain: Callable[[int], str] = client.given
     assert_type(plain(1), str)
+
+
+def operations() -> None:
+    client = Client()
+    bare.operation(1, b="").forget()
+    given.operation(1).status()
+    given_async.operation(1).forget()
+    typed.operation(1).forget()
+    client.bare.operation(1).forget()
+    client.given_async.operation(a=1).forget()
+    assert_type(bare.operation(1).operation_id, str)
+    assert_type(bare.__name__, str)

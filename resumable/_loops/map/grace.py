@@ -20,9 +20,10 @@ class Grace:
     def __init__(self, seconds: float, clock: Clock) -> None:
         self._seconds = seconds
         self._clock = clock
-        self.context = running_here()
+        self.context: object = running_here()
         self.until: float | None = None
-        self.is_seen = self.is_idle = False
+        self.is_seen: bool = False
+        self.is_idle: bool = False
 
     def begin(self) -> None:
         """The program is asked to stop."""
