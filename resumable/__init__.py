@@ -14,6 +14,7 @@ from ._errors import (
     BudgetExhausted,
     CheckpointBusyError,
     CheckpointCorruptError,
+    CheckpointNotFoundError,
     CursorExpiredError,
     InputChangedError,
     RateLimitExhausted,
@@ -51,7 +52,9 @@ __all__ = [
     "CheckpointData",
     "CheckpointManager",
     "CheckpointMetadata",
+    "CheckpointNotFoundError",
     "CheckpointStore",
+    "CheckpointView",
     "CompositeStrategy",
     "CursorExpiredError",
     "InputChangedError",
@@ -75,6 +78,7 @@ __all__ = [
     "every",
     "open_store",
     "rate_limit_below",
+    "read",
     "resumable",
     "stop",
     "wait_rate_limit",
@@ -82,10 +86,12 @@ __all__ = [
 
 if TYPE_CHECKING:
     from ._api import AsyncCheckpoint, resumable
+    from ._report.reading import CheckpointView, read
     from .ratelimit import wait_rate_limit
 else:
     # Loaded with their first use: what they stand on takes longer to load than all the rest.
     _LATER = {"AsyncCheckpoint": "_api", "resumable": "_api", "wait_rate_limit": "ratelimit"}
+    _LATER |= {"CheckpointView": "_report.reading", "read": "_report.reading"}
 
     def __getattr__(name):
         from importlib import import_module

@@ -5,6 +5,7 @@ ResumableError
 │   ├── CheckpointCorruptError    stored bytes are not a checkpoint; they were left untouched
 │   ├── CheckpointBusyError       another process owns the operation
 │   └── StaleCheckpointError      this owner lost its lease and may not write
+├── CheckpointNotFoundError       there is nothing to read of this operation
 ├── InputChangedError             the checkpoint belongs to other input; nothing was skipped
 │   └── CursorExpiredError        a server no longer takes the cursor at which its pages were left
 ├── UnknownOutcomeError           whether an effect happened is not known; it was not repeated
@@ -107,6 +108,28 @@ class StaleCheckpointError(StoreError):
             f"another process has taken over {self.operation_id!r}; this one may no longer save. "
             "The other one's checkpoint stands. Stop this process."
         )
+
+
+class CheckpointNotFoundError(ResumableError, LookupError):
+    """There is no checkpoint of this operation: it never began, has not saved yet, or has finished.
+
+    Attributes:
+        location: Where it was looked for.
+        similar: Ids of operations that have a checkpoint there, and may be meant.
+    """
+
+    def __init__(self, operation_id: str, location: str, similar: list[str]) -> None:
+        super().__init__(operation_id, location, similar)
+        self.operation_id = operation_id
+        self.location = location
+        self.similar = similar
+
+    def __str__(self) -> str:
+        text = (
+            f"no checkpoint of {self.operation_id!r} in {self.location}: it never began, has not saved yet, or has "
+            "finished."
+        )
+        return f"{text} Did you mean: {', '.join(map(repr, self.similar))}?" if self.similar else text
 
 
 class InputChangedError(ResumableError):

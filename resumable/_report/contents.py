@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._format.document import VERSION
-from .._format.sections import Sections
+from .._format.sections import ListedSections, Run, Sections
 from .._json import encode
 from .._loops.by_key import count_in_ranges
+from .._loops.map.map_loop import Failed
 from .._models import CheckpointData
-from .._text import hidden, hide
+from .._text import hidden, hidden_in_line, hide
 
 _KINDS = {str: "text", bool: "true or false", int: "number", float: "number", list: "list", dict: "dict"}
 
@@ -91,6 +92,22 @@ def failed_in(sections: Sections) -> list[FailedItem]:
     """The items that were given up, loop by loop, in the order in which they failed."""
     failed = sections.failed or {}
     return [FailedItem(loop, key, hidden(text)) for loop, pairs in failed.items() for key, text in dict(pairs).items()]
+
+
+def failed_by_key(sections: Sections) -> dict[str | int, str]:
+    """The items that were given up, as ``cp.failed`` tells them: a key that several loops have with its loop's name."""
+    by_loop: dict[str, list[tuple[str | int, str]]] = {}
+    for item in failed_in(sections):
+        by_loop.setdefault(item.loop, []).append((item.key, item.error))
+    return Failed(by_loop).all()
+
+
+def history_in(sections: ListedSections) -> list[Run]:
+    """The runs that have saved, oldest first, without secrets: an earlier release wrote some down as they were."""
+    for run in sections.history:
+        run.error = hidden(run.error) if run.error else None
+        run.command = hidden_in_line(run.command) if run.command else None
+    return sections.history
 
 
 def state_keys_in(state: Mapping[str, Any], sections: Sections) -> list[StateKey]:

@@ -74,6 +74,11 @@ def entry_of(store: CheckpointStore, operation_id: str) -> Entry | None:
     return next((one for one in store.list(glob.escape(operation_id)) if one.key == operation_id), None)
 
 
+def ids_in(store: CheckpointStore) -> list[str]:
+    """The ids of all operations that have a checkpoint."""
+    return list(dict.fromkeys(entry.key for entry in store.list()))
+
+
 def _scan(stored: Stored, operation_id: str) -> Facts | None:
     """The facts, if all is as this version writes it; None means: look closely."""
     try:

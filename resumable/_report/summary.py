@@ -11,8 +11,8 @@ from .._errors import CheckpointCorruptError, StoreError
 from .._format.restore import instant
 from .._format.sections import Run, read_summary
 from .._models import CheckpointMetadata
-from .._text import hidden, hidden_in_line
 from ..stores import CheckpointStore, Entry, Holder
+from .contents import history_in
 from .scan import Facts, entry_of, read_facts
 
 State = Literal[
@@ -147,10 +147,7 @@ def _missing(store: CheckpointStore, entry: Entry) -> Summary | None:
 def summary_from(facts: Facts, entry: Entry) -> Summary:
     """Where the operation of *entry* stands, as its checkpoint tells."""
     sections, metadata = facts.sections, facts.metadata
-    history = _with_current_run(sections.history, entry.holder)
-    for run in history:
-        run.error = hidden(run.error) if run.error else None
-        run.command = hidden_in_line(run.command) if run.command else None  # an earlier release wrote it down as it was
+    history = _with_current_run(history_in(sections), entry.holder)
     processed, total = metadata.processed_items, _total(metadata)
     failed = sum(map(len, (sections.failed or {}).values()))
     state: State = _state_of(history, failed) if entry.holder is None else "running"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os.path
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from .secrets import hidden, hidden_in_command
@@ -105,6 +105,13 @@ def shortened(value: object, limit: int = 60) -> str:
     """How Python shows *value*, without secrets, in *limit* characters at most."""
     text = hidden(repr(value)[: limit + _LONGEST_SECRET])
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def close_to(text: str, others: Iterable[str]) -> list[str]:
+    """Those of *others* that *text* may have been meant to be, the likeliest first."""
+    from difflib import get_close_matches
+
+    return get_close_matches(text, list(others), cutoff=0.5)
 
 
 def printable(text: str) -> str:

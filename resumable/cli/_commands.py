@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 from .._errors import ResumableError
-from .._report.contents import plain_document
 from .._report.scan import read_all
 from .._report.shards import matches, sums_of
 from .._report.summary import summaries
-from .._report.wording import size
-from .._runtime import disk
 from .._text import printable
+from ._export import export_command
 from ._options import ids_for_the_shell, known, name_of, not_found, opened, the_only_one, with_key, with_options
 from ._removal import rm_command
 from ._screens import as_json_object, make_console, print_json, print_list, print_sealed, print_sums
@@ -141,52 +137,7 @@ def show_command(operation_id: str | None, where: str | None, as_json: bool, key
         print_show(make_console(), summary, restored, where)
 
 
-@commands.command("export", short_help="Print a checkpoint as one plain JSON document.")
-@click.argument("operation_id", metavar="ID", shell_complete=ids_for_the_shell)
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
-@with_options
-@with_key
-def export_command(
-    operation_id: str, output: Path | None, where: str | None, as_json: bool, key_file: Path | None
-) -> None:
-    """Print the whole checkpoint, journal included, as one plain JSON document of version 2.0.
-
-    The document can be loaded by any program that knows the format, and is not encrypted. It holds the state and the
-    metadata, but not what only this library needs: the places of loops and the history of runs.
-
-    \b
-    resumable export crawl | jq .state
-    resumable export crawl -o crawl.json
-
-    \b
-    --json: the document itself; with --output, {"operation_id": text, "output": path, "bytes": number}
-    """
-    store = opened(where, key_file)
-    restored = read_all(store, operation_id)
-    if restored is None:
-        raise click.ClickException(not_found(store, operation_id))
-    document = msgspec.json.format(msgspec.json.encode(plain_document(restored.data)), indent=2) + b"\n"
-    if output is None or str(output) == "-":
-        click.echo(document, nl=False)
-        return
-    _write(output, document)
-    if as_json:
-        print_json({"operation_id": operation_id, "output": str(output), "bytes": len(document)})
-    else:
-        click.echo(f"wrote {printable(str(output))} ({size(len(document))})", err=True)
-
-
-def _write(output: Path, document: bytes) -> None:
-    path = Path(os.path.realpath(output))
-    try:
-        if path.exists() and not path.is_file():  # a pipe or a device is written to, not replaced
-            path.write_bytes(document)
-        else:
-            disk.replace(path, [document])
-    except OSError as error:
-        raise click.ClickException(f"cannot write {printable(str(output))}: {error.strerror or error}") from None
-
-
+commands.add_command(export_command)
 commands.add_command(rm_command)
 commands.add_command(verify_command)
 commands.add_command(repair_command)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,8 +15,9 @@ from .._errors import CheckpointBusyError, CheckpointCorruptError, StoreError
 from .._format.document import is_encrypted
 from .._format.restore import good_previous
 from .._format.verify import Unseal
+from .._report.scan import ids_in
 from .._report.summary import SealedError, Summary, summary_of
-from .._text import printable
+from .._text import close_to, printable
 from ..stores import CheckpointStore, EncryptedStore, Holder, MemoryStore, Stored, open_store
 from ..stores._encrypted import WrongKeyError
 from ..stores.defaults import default_place
@@ -136,8 +136,8 @@ def not_found(store: CheckpointStore, operation_id: str) -> str:
     name = printable(operation_id)
     if _is_owned(store, operation_id):
         return f"{name} is running, and has not saved yet"
-    ids = list(dict.fromkeys(entry.key for entry in store.list()))
-    close = difflib.get_close_matches(operation_id, ids, cutoff=0.5)
+    ids = ids_in(store)
+    close = close_to(operation_id, ids)
     hint = f"Did you mean: {', '.join(map(printable, close))}?" if close else "See: resumable list"
     return f"no checkpoint of {name} in {printable(name_of(store))}. {hint if ids else 'There are none at all.'}"
 
@@ -158,7 +158,7 @@ def _is_owned(store: CheckpointStore, operation_id: str) -> bool:
 
 def the_only_one(store: CheckpointStore) -> Summary:
     """Where the only operation of *store* stands. Raises :class:`click.ClickException` if there are more, or none."""
-    ids = list(dict.fromkeys(entry.key for entry in store.list()))
+    ids = ids_in(store)
     if len(ids) == 1:
         return known(store, ids[0])
     if not ids:

@@ -1,0 +1,223 @@
+"""``resumable.read``: what a checkpoint holds, for other programs, also while its job runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._errors import CheckpointCorruptError, CheckpointNotFoundError
+from .._format.restore import Restored
+from .._format.sections import Run, Sections
+from .._models import CheckpointMetadata
+from .._text import close_to, printable, shortened
+from ..stores import CheckpointStore, SimpleStore, open_store
+from ..stores.defaults import default_place
+from .contents import LoopPlace, failed_by_key, history_in, loops_in
+from .scan import ids_in, read_all
+from .table import KEY, Table
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped, unused-ignore]
+    import polars
+
+_MADE_OF = {"mapping": dict, "log": list, "set": set}
+_KIND_OF: dict[type, str] = {dict: "mapping", list: "log", set: "set"}
+
+
+def read(
+    operation_id: str, store: str | os.PathLike[str] | CheckpointStore | SimpleStore | None = None
+) -> CheckpointView:
+    """What the checkpoint of an operation holds, as of its last save. Nothing is changed, claimed or executed.
+
+    The operation may be running meanwhile: what comes back is one save, whole, and stays as it is. Read again for a
+    newer one.
+
+    Args:
+        store: A directory, a URL or a store; else ``$CHECKPOINT_DIR``, the one that pyproject.toml names, or the
+            current directory. A checkpoint that is encrypted needs its :class:`~resumable.stores.EncryptedStore`.
+
+    Raises:
+        CheckpointNotFoundError: There is none: the operation never began, has not saved yet, or has finished. It names
+            those with an id like it.
+        CheckpointCorruptError: What is stored is damaged, of a newer release, or encrypted.
+        StoreError: It cannot be read.
+    """
+    place = open_store(store if store is not None else default_place())
+    restored = read_all(place, operation_id)
+    if restored is None:
+        raise CheckpointNotFoundError(operation_id, str(place.describe()), close_to(operation_id, ids_in(place)))
+    return view_of(restored)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class CheckpointView:
+    """What a checkpoint holds. These are copies: to change them changes nothing that is stored.
+
+    Attributes:
+        operation_id: Whose it is.
+        state: All of it, as ``cp.state`` holds it, collections included. Typed values are plain JSON.
+        collections: What ``cp.mapping``, ``cp.log`` and ``cp.set`` hold, by name: a dict, a list, a set.
+        loops: Where each loop stands, by name: its ``processed_items``, its ``total_items`` or None, and ``by`` what
+            it is followed: ``key``, ``position``, ``scattered``, which is by position in any order, or ``pages``.
+        failed: The items that were given up, as ``cp.failed`` tells them: the error by key, or by position.
+        history: The last runs, oldest first: ``run``, ``began``, ``ended``, ``items``, ``reason``, ``error`` and more.
+        metadata: What is known of it besides.
+        created_at: When it was saved first (UTC).
+        last_updated: When it was saved last (UTC).
+        location: Where it lies.
+    """
+
+    operation_id: str
+    state: dict[str, Any]
+    collections: dict[str, dict[str, Any] | list[Any] | set[Any]]
+    loops: dict[str, LoopPlace]
+    failed: dict[str | int, str]
+    history: list[Run]
+    metadata: CheckpointMetadata
+    created_at: datetime
+    last_updated: datetime
+    location: Path | str
+
+    @property
+    def processed_items(self) -> int:
+        """Items that are done, over all runs and loops."""
+        return self.metadata.processed_items
+
+    @property
+    def total_items(self) -> int | None:
+        """Of how many, if that is known."""
+        return self.metadata.total_items
+
+    def __repr__(self) -> str:
+        total = "" if self.total_items is None else f" of {self.total_items:,}"
+        holds = ", ".join(
+            f"{printable(name)} ({_KIND_OF[type(held)]} of {len(held):,})" for name, held in self.collections.items()
+        )
+        return (
+            f"<checkpoint of '{printable(self.operation_id)}': {self.processed_items:,}{total} items, "
+            f"saved {self.last_updated:%Y-%m-%d %H:%M:%S} UTC{f'; {holds}' if holds else ''}>"
+        )
+
+    def to_pandas(self, name: str | None = None, *, key_column: str | None = KEY) -> pandas.DataFrame:
+        """A mapping, log or set of the checkpoint as a DataFrame of pandas: a row for each entry.
+
+        - A mapping of records, that is dicts, such as ``{"a": {"size": 1, "ok": True}}``: ``key``, ``size``, ``ok``.
+        - A mapping of other values, such as ``{"a": 1, "b": 2}``: ``key``, ``value``.
+        - A log of records, such as ``[{"size": 1, "ok": True}]``: ``size``, ``ok``.
+        - A log of other values, such as ``["b", "a"]``: ``value``.
+        - A set, such as ``{"b", "a"}``: ``value``, sorted.
+
+        Records may lack fields, and may be None; their fields stand in the order in which they first occur. Dicts with
+        more than a thousand different fields, of which each has few, are no records.
+
+        Whole numbers are ``int64``, or ``Int64`` where some are missing; with others among them they are ``float64``.
+        True and false are ``bool`` or ``boolean``, texts what pandas makes of them; all else are objects.
+
+        Args:
+            name: Which one; a dict or list in the plain state will do. May be left out if there is only one.
+            key_column: The name of the column of keys; None leaves it out.
+
+        Raises:
+            ValueError: There is nothing of that name, it is no mapping, log or set, or its records have a field that is
+                named as the column of keys is.
+            ModuleNotFoundError: pandas is not installed.
+        """
+        from . import frames
+
+        return frames.to_pandas(table_in(self, name, key_column))
+
+    def to_polars(self, name: str | None = None, *, key_column: str | None = KEY) -> polars.DataFrame:
+        """A mapping, log or set of the checkpoint as a DataFrame of polars: a row for each entry.
+
+        Columns are those of :meth:`to_pandas`: ``key`` of a mapping; the fields of records, or ``value``.
+        ``{"a": {"size": 1, "tags": ["x"]}}`` has ``key`` (String), ``size`` (Int64) and ``tags`` (List of String);
+        a dict in a field is a Struct. Values without a common type are a String: texts as they are, others as JSON.
+
+        Args:
+            name: Which one; a dict or list in the plain state will do. May be left out if there is only one.
+            key_column: The name of the column of keys; None leaves it out.
+
+        Raises:
+            ValueError: There is nothing of that name, it is no mapping, log or set, or its records have a field that is
+                named as the column of keys is.
+            ModuleNotFoundError: polars is not installed.
+        """
+        from . import frames
+
+        return frames.to_polars(table_in(self, name, key_column))
+
+
+def view_of(restored: Restored) -> CheckpointView:
+    """What *restored* holds.
+
+    Raises:
+        CheckpointCorruptError: Its loops are damaged.
+    """
+    data, sections = restored.data, restored.sections
+    try:
+        loops = {loop.name: loop for loop in loops_in(sections)}
+    except ValueError as error:
+        raise CheckpointCorruptError(data.operation_id, str(restored.location), str(error)) from None
+    collections = _collections_in(data.state, sections)
+    return CheckpointView(
+        operation_id=data.operation_id,
+        state=data.state | {name: held for name, held in collections.items() if name in data.state},
+        collections=collections,
+        loops=loops,
+        failed=failed_by_key(sections),
+        history=history_in(sections),
+        metadata=data.metadata,
+        created_at=data.created_at,
+        last_updated=data.last_updated,
+        location=restored.location,
+    )
+
+
+def _collections_in(state: Mapping[str, Any], sections: Sections) -> dict[str, Any]:
+    """Each durable collection as what it is; in the document a set is a list."""
+    made = {name: (_MADE_OF[kind], state.get(name)) for name, kind in sections.collections.items()}
+    return {name: held if type(held) is kind else kind(held or ()) for name, (kind, held) in made.items()}
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------
+
+
+def tables_of(view: CheckpointView) -> dict[str, Any]:
+    """What is meant if no name is given: its collections; if it has none, the dicts and lists in its state."""
+    return view.collections or {name: held for name, held in view.state.items() if type(held) in _KIND_OF}
+
+
+def held_in(view: CheckpointView, name: str | None = None) -> Any:
+    """A mapping, log or set of *view*, or a dict or list in its state; without *name* the only one.
+
+    Raises:
+        ValueError: There is none of that name, or there is more than one.
+    """
+    tables = tables_of(view)
+    if name is None and len(tables) == 1:
+        return next(iter(tables.values()))
+    of = f"the checkpoint of '{printable(view.operation_id)}'"
+    if name is None:
+        names = ", ".join(map(printable, tables))
+        raise ValueError(f"{of} holds several, say which: {names}" if names else f"{of} holds no mapping, log or set")
+    held = {**view.state, **view.collections}
+    if name not in held:
+        close = close_to(name, tables) or list(tables)
+        hint = f". Did you mean: {', '.join(map(printable, close))}?" if close else ""
+        raise ValueError(f"{of} holds nothing named '{printable(name)}'{hint}")
+    if type(held[name]) not in _KIND_OF:
+        raise ValueError(f"'{printable(name)}' in {of} is no mapping, log or set: {shortened(held[name])}")
+    return held[name]
+
+
+def table_in(view: CheckpointView, name: str | None = None, key_column: str | None = KEY) -> Table:
+    """What :func:`held_in` gives, as a table.
+
+    Raises:
+        ValueError: As there, or :class:`Table` does not take it.
+    """
+    return Table(held_in(view, name), key_column)
