@@ -9,6 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from .._runtime.steps import Steps
+from .holding import Holding
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     import tenacity
     import typing_extensions
 
-    from .._durable import DurableDict, DurableLog, DurableSet
     from .._durable.once import Unknown
     from .._engine.limits import Amount
     from .._engine.operation import Operation
@@ -33,7 +33,6 @@ else:
     S = TypeVar("S")
 T = TypeVar("T")
 R = TypeVar("R")
-V = TypeVar("V")
 L = TypeVar("L", bound="Loop[Any]")
 
 KeyOf = Callable[[Any], str | int] | str | None
@@ -52,7 +51,7 @@ def _not_opened() -> None:
     """No item is handed out before the operation is open."""
 
 
-class BaseCheckpoint(Generic[S]):
+class BaseCheckpoint(Holding, Generic[S]):
     """What both checkpoints share: it counts items, and calls the engine when the count reaches the next check-in.
 
     Not made by users: :class:`checkpointed` and :func:`resumable` hand it out.
@@ -270,56 +269,6 @@ class BaseCheckpoint(Generic[S]):
         saver: Any = self
         return save_before_sleep(saver, is_async=self.is_async)
 
-    # -- durable collections
-
-    @overload
-    def mapping(self, name: str) -> DurableDict: ...
-    @overload
-    def mapping(self, name: str, of: type[V]) -> DurableDict[V]: ...
-    def mapping(self, name: str, of: type[Any] | None = None) -> DurableDict[Any]:
-        """A durable dict in ``state[name]``: a save writes only what changed in it. See :class:`DurableDict`.
-
-        Args:
-            of: The class of its values: a dataclass, ``msgspec.Struct`` or pydantic model, a date, UUID or the like. A
-                value that would not come back is refused. One that the program changes in place is written by the next
-                save as it is then, also within an unfinished item; an assignment counts with its item.
-
-        Raises:
-            InputChangedError: A saved value does not fit *of*. Those that are not looked at here raise when they are
-                read.
-            TypeError: The state holds something else under that name, or values of another class; ``state=`` asked for
-                a type of its own; or values of this class never come back.
-        """
-        return cast("DurableDict[Any]", self._operation.parts.collection(name, "mapping", of))
-
-    @overload
-    def set(self, name: str) -> DurableSet: ...
-    @overload
-    def set(self, name: str, of: type[V]) -> DurableSet[V]: ...
-    def set(self, name: str, of: type[Any] | None = None) -> DurableSet[Any]:
-        """A durable set in ``state[name]``: a save writes only what was added and removed.
-
-        Args:
-            of: The class of its members, such as ``UUID``: one whose form in JSON is a string or a number.
-
-        Raises what :meth:`mapping` raises.
-        """
-        return cast("DurableSet[Any]", self._operation.parts.collection(name, "set", of))
-
-    @overload
-    def log(self, name: str) -> DurableLog: ...
-    @overload
-    def log(self, name: str, of: type[V]) -> DurableLog[V]: ...
-    def log(self, name: str, of: type[Any] | None = None) -> DurableLog[Any]:
-        """A durable list in ``state[name]`` that only grows: a save writes only what was appended.
-
-        Args:
-            of: The class of its entries, as for :meth:`mapping`. An entry must not change after it was appended.
-
-        Raises what :meth:`mapping` raises.
-        """
-        return cast("DurableLog[Any]", self._operation.parts.collection(name, "log", of))
-
     # -- open
 
     def _opened(self) -> Steps[None]:
@@ -414,6 +363,8 @@ class BaseCheckpoint(Generic[S]):
     def unregister(self, loop: Loop[Any]) -> None:
         """For loops: *loop* came to its end."""
         self._operation.parts.loops.running.ended(loop)
+        if self._operation.parts.tracked is not None:
+            self._operation.parts.note_end_of(loop)
 
     def may_pass(self, items: int) -> bool:
         """For small loops: whether so many items may pass before the next check-in."""
@@ -431,10 +382,18 @@ class BaseCheckpoint(Generic[S]):
     def halt(self, loop: Loop[Any]) -> None:
         """For loops: *loop* has reached its limit."""
         self._operation.parts.loops.halt(loop)
+        self._operation.parts.note_tracked()
 
     def continuing(self) -> Callable[[Any], None]:
         """For retries: a ``before`` hook, after which loops go on where the attempt before left them."""
-        return self._operation.parts.loops.continuing()
+        go_on, parts = self._operation.parts.loops.continuing(), self._operation.parts
+
+        def before(retry_state: Any) -> None:
+            if retry_state.attempt_number > 1:
+                parts.attempt += 1
+            go_on(retry_state)
+
+        return before
 
     def _failures(self, retry_failed: bool) -> dict[str, Any]:
         parts = self._operation.parts

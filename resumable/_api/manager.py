@@ -128,8 +128,8 @@ class CheckpointManager:
         return known.writer.location
 
     def _write(self, known: _Known, state: dict[str, Any], metadata: CheckpointMetadata) -> None:
-        from .._engine.capture import Save, checked_values, encode_state
-        from .._engine.moment import NO_LOOPS
+        from .._engine.capture import checked_values, encode_state
+        from .._engine.moment import NO_LOOPS, Save
         from .._engine.session import Decision, Standing
         from .._runtime.steps import run
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,7 +16,7 @@ from .._durable.sink import Mode, Sink
 from .._durable.sink_file import Existing
 from .._durable.typed import make_typed
 from .._errors import CheckpointCorruptError, StateEncodeError
-from .._format import journal, typed
+from .._format import typed
 from .._format.restore import Restored
 from .._format.sections import Finished, Sections
 from .._format.values import Values
@@ -27,75 +27,18 @@ from .._models import CheckpointMetadata, as_stored, check_metadata
 from .._runtime.clock import Instant
 from .history import History
 from .limits import limits_for
-from .moment import NO_LOOPS, CapturedLoops, Cut
+from .moment import NO_LOOPS, Cut, Part, Save
 from .options import Options, Ticker
 from .quota import Quota
-from .session import Before, Decision, Session
+from .session import Decision, Session
 
 if TYPE_CHECKING:
-    from .._durable.once import CapturedEffects, Effects
-    from .document import Document
-
-Part = bytes | Durable
-"""A top-level value of the state: encoded, or a collection that knows what changed in it."""
+    from .._durable.once import Effects
+    from .._durable.tracked import Tracked
+    from .._loops.loop import Loop
 
 _REMEMBER_UP_TO = 65536
 """Encoded values up to this many bytes are kept, to see whether they changed."""
-
-
-class Save(msgspec.Struct, kw_only=True):
-    """One save, from the decision to the disk.
-
-    Attributes:
-        decision: Why it is made, and where the operation stood.
-        values: The metadata, as it will be once this save stands.
-        parts: The user's values, encoded or as collections.
-        sections: The library's own, each encoded.
-        first: Each is called before the save is written: it brings an output file to the disk.
-        is_last: Whether nothing is saved after this in this run.
-        record: What goes to the journal; None if a whole document is to be written.
-        document: The whole, instead of the record or as a compaction after it.
-        seconds: What it cost the loop, and the disk.
-        sent_at: When it was sent, in monotonic seconds.
-        before: What the session needs if the save fails in flight.
-        position: Where the journal stands after its record.
-    """
-
-    decision: Decision
-    values: dict[str, Any]
-    created_at: datetime
-    at: datetime
-    parts: dict[str, Part]
-    collections: dict[str, Durable]
-    sections: dict[str, bytes]
-    loops: CapturedLoops
-    effects: CapturedEffects | None = None
-    first: Sequence[Callable[[], None]] = ()
-    is_last: bool = False
-    record: bytes | None = None
-    document: Document | None = None
-    status: Literal["captured", "sent", "stored", "failed"] = "captured"
-    seconds: float = 0.0
-    sent_at: float = 0.0
-    before: Before | None = None
-    position: journal.Position | None = None
-
-    def commit_collections(self) -> None:
-        """What was begun in the collections is on its way to the disk. Any thread may call this."""
-        for collection in self.collections.values():
-            collection.commit()
-
-    def commit(self) -> None:
-        """What this save took is safely stored, or whatever follows will say it again."""
-        self.commit_collections()
-        self.loops.commit()
-        if self.effects is not None:
-            self.effects.commit()
-
-    def rollback(self) -> None:
-        """What this save took was not stored: the next one takes it again."""
-        for collection in self.collections.values():
-            collection.rollback()
 
 
 class Parts:
@@ -110,6 +53,9 @@ class Parts:
         items_before: Items that earlier runs have ticked.
         last_run: The run before this one; None if there was none.
         is_proven: Whether a state with an item of this run in it was looked at wholly.
+        tracked: The objects that go with it, once there is one.
+        hooks: What to call before each save, each with the attempt that it is of.
+        attempt: How many times a decorated function or an item was begun, so that names may be taken again.
         known_effects: Its effects, once there is one.
         history: What is told of this run and those before it.
         pace: Gives what the reporter learned of the pace; None if nobody watches.
@@ -155,6 +101,9 @@ class Parts:
         saved.arguments = dict(options.arguments or saved.arguments)
         is_limited = options.max_runtime is not None or options.budget or saved.spent
         self.limits = limits_for(options, saved.spent, began=at) if is_limited else None
+        self.tracked: Tracked | None = None
+        self.hooks: list[tuple[Callable[[], object], int]] = []
+        self.attempt = 1
         self.known_effects: Effects | None = None
         if saved.once:
             self.known_effects = self.effects
@@ -191,6 +140,36 @@ class Parts:
         saved, self.saved.once = self.saved.once, {}  # a document and a record say them by themselves
         self.known_effects = Effects(saved, self._options.clock.utc)
         return self.known_effects
+
+    # -- what the program holds
+
+    def tracking(self) -> Tracked:
+        """Its tracked objects, from now on."""
+        from .._durable.tracked import Tracked
+
+        self.tracked = self.tracked or Tracked(self.saved.tracked)
+        return self.tracked
+
+    def note_tracked(self) -> None:
+        """An item has ended, if anything is tracked."""
+        if self.tracked is not None:
+            loops = self.loops.unfinished()
+            name, position = (loops[-1].name, loops[-1].position) if loops else ("", self.metadata.processed_items)
+            self.tracked.note(name, position, len(loops) or 1)
+
+    def note_end_of(self, loop: Loop[Any]) -> None:
+        """*loop* has come to its end, if anything is tracked."""
+        if self.tracked is not None:
+            self.tracked.note_end(loop.name, len(self.loops.unfinished()) + 1)
+
+    def add_hook(self, fn: Callable[[], object]) -> None:
+        """Call *fn* before each save; that of an earlier attempt, made by one and the same code, no longer."""
+        code = getattr(fn, "__code__", fn)
+        self.hooks = [
+            one for one in self.hooks if one[1] == self.attempt or getattr(one[0], "__code__", one[0]) != code
+        ]
+        if not any(known is fn for known, _ in self.hooks):
+            self.hooks.append((fn, self.attempt))
 
     @cached_property
     def _checker(self) -> Checker:
@@ -275,6 +254,8 @@ class Parts:
         Raises:
             StateEncodeError: JSON cannot hold the state, or the metadata could not be read back.
         """
+        if self.tracked is not None and not self.loops.views and not self.has_done:
+            self.note_tracked()
         loops = NO_LOOPS if self._is_marker else self.cut.settle(self.loops)
         values = checked_values(self.metadata, self.metadata.save_count + in_flight + 1, decision.reason)
         wholly = is_last or not self.is_proven
@@ -330,7 +311,9 @@ class Parts:
         saved.costs = as_stored(session.costs, charged=decision.is_charged)
         at_risk = session.strategy.at_risk(saved.costs)
         saved.history[-1].at_risk = at_risk and round(at_risk, 3)
-        has_more = self.loops.views or self.sinks.opened or self.quota.is_known or self.limits or self.pace
+        has_more = (
+            self.loops.views or self.sinks.opened or self.quota.is_known or self.limits or self.pace or self.tracked
+        )
         if not self._sections or has_more or self.finished is not None:
             saved.finished = self.finished
             saved.sinks = {} if self._is_marker else self.sinks.to_dict(settled=True)
@@ -342,6 +325,8 @@ class Parts:
                 saved.spent = self.limits.spent
             if self.pace is not None:
                 saved.pace = self.pace()
+            if self.tracked is not None:
+                saved.tracked = self.tracked.moments
             saved.loops, saved.collections = {}, {}  # a document and a record say them by themselves
             self._sections = saved.encoded()
             return self._sections

@@ -12,7 +12,8 @@ from .._durable import Durable, Snapshot
 from .._format import journal
 from .._format.document import INDENT_UP_TO, VERSION, indented, object_chunks, sign
 from .._json import encode
-from .capture import Save, raw
+from .capture import raw
+from .moment import Save
 
 
 class Document:

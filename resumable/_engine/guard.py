@@ -13,7 +13,8 @@ from .._durable import Durable, DurableLog
 from .._json import encode
 from .._runtime.clock import Clock
 from .._runtime.steps import Steps
-from .capture import Parts, Save
+from .capture import Parts
+from .moment import Save
 from .writer import Writer
 
 _SOONEST = 0.05
@@ -85,7 +86,11 @@ class Guard(msgspec.Struct):
         self.has_looked = True
         self.looks += 1
         save = self.writer.prepare(take, wholly=not self.parts.is_proven)
-        if save is not None and (save.document is None or save.document.estimate <= _KEEP_UP_TO):
+        if (
+            save is not None
+            and not self.parts.hooks
+            and (save.document is None or save.document.estimate <= _KEEP_UP_TO)
+        ):
             self.writer.kept = save
         ended = self.clock.now()
         self.spent += ended - began

@@ -1,15 +1,29 @@
-"""The moment that a save holds: the end of the last done item."""
+"""The moment that a save holds, the end of the last done item; and one save of it, from the decision to the disk."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+
+from .._durable import Durable
+from .._format import journal
 from .._loops.loop import Loop
 from .._loops.registry import LoopRegistry
 from .._loops.view import LoopView
 from .._runtime.boundary import Boundary, Noting
+from .._runtime.steps import Steps
 from .options import Ticker
+from .session import Before, Decision
+
+if TYPE_CHECKING:
+    from .._durable.once import CapturedEffects
+    from .document import Document
+    from .writer import Writer
+
+Hooks = Sequence[tuple[Callable[[], object], int]]
 
 
 class CapturedLoops:
@@ -40,6 +54,65 @@ class CapturedLoops:
 
 
 NO_LOOPS = CapturedLoops({})
+
+
+Part = bytes | Durable
+"""A top-level value of the state: encoded, or a collection that knows what changed in it."""
+
+
+class Save(msgspec.Struct, kw_only=True):
+    """One save, from the decision to the disk.
+
+    Attributes:
+        decision: Why it is made, and where the operation stood.
+        values: The metadata, as it will be once this save stands.
+        parts: The user's values, encoded or as collections.
+        sections: The library's own, each encoded.
+        first: Each is called before the save is written: it brings an output file to the disk.
+        is_last: Whether nothing is saved after this in this run.
+        record: What goes to the journal; None if a whole document is to be written.
+        document: The whole, instead of the record or as a compaction after it.
+        seconds: What it cost the loop, and the disk.
+        sent_at: When it was sent, in monotonic seconds.
+        before: What the session needs if the save fails in flight.
+        position: Where the journal stands after its record.
+    """
+
+    decision: Decision
+    values: dict[str, Any]
+    created_at: datetime
+    at: datetime
+    parts: dict[str, Part]
+    collections: dict[str, Durable]
+    sections: dict[str, bytes]
+    loops: CapturedLoops
+    effects: CapturedEffects | None = None
+    first: Sequence[Callable[[], None]] = ()
+    is_last: bool = False
+    record: bytes | None = None
+    document: Document | None = None
+    status: Literal["captured", "sent", "stored", "failed"] = "captured"
+    seconds: float = 0.0
+    sent_at: float = 0.0
+    before: Before | None = None
+    position: journal.Position | None = None
+
+    def commit_collections(self) -> None:
+        """What was begun in the collections is on its way to the disk. Any thread may call this."""
+        for collection in self.collections.values():
+            collection.commit()
+
+    def commit(self) -> None:
+        """What this save took is safely stored, or whatever follows will say it again."""
+        self.commit_collections()
+        self.loops.commit()
+        if self.effects is not None:
+            self.effects.commit()
+
+    def rollback(self) -> None:
+        """What this save took was not stored: the next one takes it again."""
+        for collection in self.collections.values():
+            collection.rollback()
 
 
 _TRIES = 4
@@ -124,3 +197,19 @@ class Cut:
             return False
         has_ticked = self._has_ticked or self._ticker.ticked > 0
         return (has_ticked and not self._is_at_end) or any(loop.is_at_item() for loop in unfinished)
+
+
+def bring_up_to_date(hooks: Hooks, writer: Writer, *, wait: bool, is_patient: bool) -> Steps[bool]:
+    """Call what is to be called before a save, once nothing stands in the way of that save.
+
+    Returns:
+        Whether that was done; False if the save is put off, as :meth:`Writer.save` would.
+    """
+    if writer.job is not None or writer.compaction is not None:
+        if not wait and (is_patient or writer.in_flight.seconds_left > 0):
+            writer.in_flight.put_off()
+            return False
+        yield from writer.wait()
+    for hook, _ in hooks:
+        hook()
+    return True

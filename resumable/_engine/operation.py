@@ -26,9 +26,10 @@ from .._runtime.clock import Alarm, Instant, instant
 from .._runtime.steps import Steps
 from .._strategies import NEVER, Plan
 from . import ending
-from .capture import Parts, Save
+from .capture import Parts
 from .guard import Guard
 from .limits import Amount, limits_for, stop_at_limit
+from .moment import Save, bring_up_to_date
 from .options import Options, Ticker
 from .quota import Wait, wait_if_exhausted
 from .session import Decision, Session
@@ -240,6 +241,8 @@ class Operation:
         # Each question is asked only where something may have come up: most check-ins have but one answer.
         at = self.instant = Instant(self.clock.now(), self.clock.utc())
         self.sync()
+        if self.parts.tracked is not None:
+            self.parts.note_tracked()
         for each in self._watching:
             each.checking_in(self)
         if (
@@ -316,8 +319,12 @@ class Operation:
         began = self.instant.monotonic
         self.is_within = True
         try:
-            take = partial(self._capture, decision, is_last=is_last)
-            save = yield from self.writer.save(take, wait=wait, is_patient=self.session.strategy.is_patient)
+            save, options = None, {"wait": wait, "is_patient": self.session.strategy.is_patient}
+            hooks, asked = self.parts.hooks, self._asked
+            if not hooks or (yield from bring_up_to_date(hooks, self.writer, **options)):
+                self._asked = asked  # a save that a hook asks for is this one
+                take = partial(self._capture, decision, is_last=is_last)
+                save = yield from self.writer.save(take, **options)
         except BaseException as error:
             for each in self._watching:
                 each.failed(self, error)
@@ -418,7 +425,7 @@ class Operation:
         if seconds < _FOR_EVER:
             self._alarm = self._alarm or Alarm(self.clock, self.wake)
             self._alarm.ring_within(seconds)
-        return int(max(1, min(items, _MOST_ITEMS))) if self.parts.is_proven else 1
+        return int(max(1, min(items, _MOST_ITEMS))) if self.parts.is_proven and self.parts.tracked is None else 1
 
     def _seconds_to_turn(self) -> float:
         """How long a save may be put off before the loop waits for the threads, which wake it when they are done."""

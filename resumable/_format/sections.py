@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 
+from .._durable.tracked import Moment
 from .._json import encode
 from .._models import CheckpointMetadata, SaveCosts
 
@@ -97,6 +98,7 @@ class Sections(ListedSections):
         others: Sections that this release does not know; they are kept.
         loops: Where each loop stands, by name.
         collections: The kind of each durable collection in the state.
+        tracked: What tracked objects were where each loop stands, outer ones first.
         once: Effects that must not happen twice, by key. They are saved at once, and so may be ahead of the loops.
     """
 
@@ -111,6 +113,7 @@ class Sections(ListedSections):
     loops: dict[str, dict[str, Any]] = {}
     collections: dict[str, Literal["mapping", "set", "log"]] = {}
     once: dict[str, OnceEntry] = {}
+    tracked: list[Moment] = []
 
     def encoded(self) -> dict[str, bytes]:
         """Each section as JSON, in the order in which a document holds them. Those that hold nothing are left out.
@@ -127,8 +130,20 @@ class Sections(ListedSections):
         }
 
 
-_WRITTEN_FIRST = ("history", "finished", "budget", "spent", "failed", "sinks", "pace", "elapsed", "costs", "arguments")
-_LEFT_OUT_IF_EMPTY = frozenset({"history", "spent", "sinks", "arguments", "loops", "collections", "once"})
+_WRITTEN_FIRST = (
+    "history",
+    "finished",
+    "budget",
+    "spent",
+    "failed",
+    "sinks",
+    "pace",
+    "elapsed",
+    "costs",
+    "arguments",
+    "tracked",
+)
+_LEFT_OUT_IF_EMPTY = frozenset({"history", "spent", "sinks", "arguments", "loops", "collections", "once", "tracked"})
 _KNOWN = frozenset(Sections.__struct_fields__) - {"others"}
 
 

@@ -1,0 +1,123 @@
+"""What a program holds beside its plain state, and what goes with the checkpoint all the same."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+
+if TYPE_CHECKING:
+    from .._durable import DurableDict, DurableLog, DurableSet
+    from .._engine.operation import Operation
+
+T = TypeVar("T")
+V = TypeVar("V")
+F = TypeVar("F", bound=Callable[[], object])
+
+
+class Holding:
+    """Durable collections, tracked objects, functions that bring the state up to date. For both checkpoints."""
+
+    _operation: Operation
+
+    # -- durable collections
+
+    @overload
+    def mapping(self, name: str) -> DurableDict: ...
+    @overload
+    def mapping(self, name: str, of: type[V]) -> DurableDict[V]: ...
+    def mapping(self, name: str, of: type[Any] | None = None) -> DurableDict[Any]:
+        """A durable dict in ``state[name]``: a save writes only what changed in it. See :class:`DurableDict`.
+
+        Args:
+            of: The class of its values: a dataclass, ``msgspec.Struct`` or pydantic model, a date, UUID or the like. A
+                value that would not come back is refused. One that the program changes in place is written by the next
+                save as it is then, also within an unfinished item; an assignment counts with its item.
+
+        Raises:
+            InputChangedError: A saved value does not fit *of*. Those that are not looked at here raise when they are
+                read.
+            TypeError: The state holds something else under that name, or values of another class; ``state=`` asked for
+                a type of its own; or values of this class never come back.
+        """
+        return cast("DurableDict[Any]", self._operation.parts.collection(name, "mapping", of))
+
+    @overload
+    def set(self, name: str) -> DurableSet: ...
+    @overload
+    def set(self, name: str, of: type[V]) -> DurableSet[V]: ...
+    def set(self, name: str, of: type[Any] | None = None) -> DurableSet[Any]:
+        """A durable set in ``state[name]``: a save writes only what was added and removed.
+
+        Args:
+            of: The class of its members, such as ``UUID``: one whose form in JSON is a string or a number.
+
+        Raises what :meth:`mapping` raises.
+        """
+        return cast("DurableSet[Any]", self._operation.parts.collection(name, "set", of))
+
+    @overload
+    def log(self, name: str) -> DurableLog: ...
+    @overload
+    def log(self, name: str, of: type[V]) -> DurableLog[V]: ...
+    def log(self, name: str, of: type[Any] | None = None) -> DurableLog[Any]:
+        """A durable list in ``state[name]`` that only grows: a save writes only what was appended.
+
+        Args:
+            of: The class of its entries, as for :meth:`mapping`. An entry must not change after it was appended.
+
+        Raises what :meth:`mapping` raises.
+        """
+        return cast("DurableLog[Any]", self._operation.parts.collection(name, "log", of))
+
+    # -- what the program holds itself
+
+    def track(self, obj: T, name: str | None = None) -> T:
+        """Save the state of *obj* with each save, and bring it back when the run goes on: bit by bit.
+
+        Its state is read when an item ends, so that a save within an item has what it was before. Of nested loops each
+        sets it to what it was at its own place. Reading takes some 20 microseconds an item for a random generator. Draw
+        from it in the loop's thread only.
+
+        Args:
+            obj: ``random.Random`` or the module ``random``; a ``Generator``, ``RandomState`` or bit generator of numpy,
+                or ``numpy.random``; a ``torch.Generator``, or ``torch``; or what has ``state_dict()`` and
+                ``load_state_dict()``, and a state of plain JSON: loaders, schedulers.
+            name: Tells objects apart; by default the name of its class or module. One and the same in every run.
+
+        Returns:
+            *obj*, brought to what was saved of it.
+
+        Raises:
+            StateEncodeError: Its state is no plain JSON, such as a tensor. It is not tracked.
+            TypeError: It has no state that could be read and set.
+            ValueError: Another object has the name, or what is saved does not fit *obj*.
+        """
+        parts = self._operation.parts
+        parts.tracking().track(obj, name, parts.attempt)
+        self._wake()
+        return obj
+
+    def before_save(self, fn: F) -> F:
+        """Call ``fn()`` in the loop's thread before each save, once, to bring the state up to date.
+
+        It is called at an item's end; if an error, a retry or ``cp.save()`` saves within an item, then there, and sees
+        the work as it is at that moment: do the work first, and change what *fn* reads by one assignment. Its time
+        counts as part of what the save costs. What it raises is the save's failure: nothing is written.
+
+        Args:
+            fn: A plain function; also with an async checkpoint. It may write to the state and to collections.
+
+        Returns:
+            *fn*: this is a decorator, too.
+
+        Raises:
+            TypeError: *fn* is an ``async def``, or cannot be called.
+        """
+        if not callable(fn) or inspect.iscoroutinefunction(fn):
+            raise TypeError(f"cp.before_save takes a plain function, not {fn!r:.80}")
+        self._operation.parts.add_hook(fn)
+        return fn
+
+    def _wake(self) -> None:
+        raise NotImplementedError

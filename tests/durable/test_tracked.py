@@ -1,0 +1,221 @@
+"""Generators and loaders that go with the checkpoint: the stream goes on where the loop does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resumable import Checkpoint, StateEncodeError, checkpointed, every, resumable
+
+
+class Stop(Exception):
+    """Ends a run as an error of the program's own does."""
+
+
+def generators() -> dict[str, Callable[[], tuple[Any, Callable[[], float]]]]:
+    def of_random() -> Any:
+        rng = random.Random(1)
+        return rng, rng.random
+
+    def of_module() -> Any:
+        random.seed(1)
+        return random, random.random
+
+    found: dict[str, Any] = {"random.Random": of_random, "random": of_module}
+    with contextlib.suppress(ImportError):
+        import numpy as np
+
+        def of_numpy(bits: Any) -> Any:
+            rng = np.random.Generator(bits(1))
+            return rng, lambda: float(rng.normal()) + int(rng.integers(9, dtype=np.int32))
+
+        for bits in (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64):
+            found[bits.__name__] = lambda bits=bits: of_numpy(bits)
+
+        def of_bits() -> Any:
+            rng = np.random.default_rng(1)
+            return rng.bit_generator, lambda: float(rng.random())
+
+        def of_state() -> Any:
+            rng = np.random.RandomState(1)
+            return rng, rng.normal  # keeps every second number for the next call
+
+        def of_numpys_module() -> Any:
+            np.random.seed(1)
+            return np.random, np.random.normal
+
+        found |= {"bit generator": of_bits, "RandomState": of_state, "numpy.random": of_numpys_module}
+    return found
+
+
+MAKERS = generators()
+
+
+def nested(cp: Any, draw: Callable[[], float], stop_at: int) -> list[Any]:
+    """Draws between, before and after loops within loops; the item *stop_at* of this run is left half-way."""
+    log, count = cp.log("log"), 0
+    for outer in cp.remaining(range(3)):
+        first = draw()
+        for name in ("a", "b"):
+            between = draw()
+            for inner in cp.remaining(range(3), name=f"{name}{outer}"):
+                log.append([outer, name, inner, first, between, draw()])
+                count += 1
+                if count == stop_at:
+                    draw()
+                    raise Stop
+        log.append([outer, draw()])
+    return list(log)
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 4, 5, 7])
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_stream_goes_on_bit_by_bit_in_nested_loops(name: str, stop_at: int, tmp_path: Path) -> None:
+    def run(store: str, stop: int) -> list[Any]:
+        generator, draw = MAKERS[name]()
+        with checkpointed("job", every(items=2), store=tmp_path / store) as cp:
+            assert cp.track(generator) is generator
+            return nested(cp, draw, stop)
+
+    right = run("right", 0)
+    left = stop_at + 2
+    with contextlib.suppress(Stop):
+        run("stopped", stop_at)
+    for _ in range(3):
+        with contextlib.suppress(Stop):
+            assert run("stopped", left) == right
+            return
+    assert run("stopped", 0) == right
+
+
+def test_it_goes_on_where_items_are_ticked_by_hand(tmp_path: Path) -> None:
+    numbers: list[float] = []
+    for stop_at in (3, 7, 99):
+        with contextlib.suppress(Stop), checkpointed("job", every(hours=1), store=tmp_path) as cp:
+            rng = cp.track(random.Random(1), name="rng")
+            done = cp.state.get("done", 0)
+            del numbers[done:]
+            for number in range(done, 10):
+                numbers.append(rng.random())
+                if number == stop_at:
+                    raise Stop
+                cp.state["done"] = number + 1
+                cp.tick()
+    expected = random.Random(1)
+    assert numbers == [expected.random() for _ in range(10)]
+
+
+def test_a_resumed_run_finds_the_state_at_once(tmp_path: Path) -> None:
+    with contextlib.suppress(Stop), checkpointed("job", store=tmp_path) as cp:
+        rng = cp.track(random.Random(1))
+        leave_at(cp, 5, rng.random)
+    expected = random.Random(1)
+    for _ in range(5):
+        expected.random()
+    with checkpointed("job", store=tmp_path) as cp:
+        assert cp.track(random.Random(2)).random() == expected.random()
+        cp.keep()
+
+
+def leave_at(cp: Any, last: int, work: Callable[[], object]) -> None:
+    for number in cp.remaining(range(10)):
+        work()
+        if number == last:
+            raise Stop
+
+
+def test_it_goes_on_in_async_code(tmp_path: Path) -> None:
+    async def run(store: str, stop_at: int) -> list[Any]:
+        async with checkpointed("job", every(items=2), store=tmp_path / store) as cp:
+            rng, log = cp.track(random.Random(1)), cp.log("log")
+            async for number in cp.remaining(range(6)):
+                log.append(rng.random())
+                if number == stop_at:
+                    raise Stop
+            return list(log)
+
+    right = asyncio.run(run("right", 99))
+    for stop_at in (1, 4):
+        with pytest.raises(Stop):
+            asyncio.run(run("stopped", stop_at))
+    assert asyncio.run(run("stopped", 99)) == right
+
+
+class Loader:
+    """A loader that can tell where it is."""
+
+    def __init__(self, **more: Any) -> None:
+        self.at, self.more = 0, more
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"at": self.at, **self.more}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.at = state["at"]
+
+
+def test_what_has_a_state_dict_goes_on(tmp_path: Path) -> None:
+    with contextlib.suppress(Stop), checkpointed("job", store=tmp_path) as cp:
+        loader = cp.track(Loader())
+
+        def work() -> None:
+            loader.at += 1
+
+        leave_at(cp, 4, work)
+    with checkpointed("job", store=tmp_path) as cp:
+        assert cp.track(Loader()).at == 4
+        cp.keep()
+
+
+def test_a_state_that_is_no_json_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with checkpointed("job", store=tmp_path) as cp:
+        with pytest.raises(StateEncodeError, match=r"\$\.tracked\.Loader\.weights.*file of your own"):
+            cp.track(Loader(weights={1, 2}))
+        with pytest.raises(TypeError, match="SystemRandom has no state"):
+            cp.track(random.SystemRandom())
+        with pytest.raises(TypeError, match="takes random generators"):
+            cp.track(object())
+        cp.track(random.Random(1))
+        with pytest.raises(ValueError, match="give each a name"):
+            cp.track(random.Random(2))
+        cp.track(random.Random(2), name="other")
+
+
+def test_a_saved_state_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    with contextlib.suppress(Stop), checkpointed("job", store=tmp_path) as cp:
+        leave_at(cp, 2, cp.track(random.Random(1), name="rng").random)
+    with (
+        pytest.raises(ValueError, match="the saved state of 'rng' does not fit it"),
+        checkpointed("job", store=tmp_path) as cp,
+    ):
+        cp.track(Loader(), name="rng")
+
+
+def test_the_next_attempt_of_a_function_goes_on(tmp_path: Path) -> None:
+    tenacity = pytest.importorskip("tenacity")
+    attempts: list[int] = []
+
+    @resumable(
+        operation_id="job",
+        store=tmp_path,
+        retry=tenacity.Retrying(stop=tenacity.stop_after_attempt(3), sleep=lambda _: None, reraise=True),
+    )
+    def job(cp: Checkpoint) -> list[float]:
+        attempts.append(1)
+        rng, log = cp.track(random.Random(1)), cp.log("log")
+        for number in cp.remaining(range(6)):
+            log.append(rng.random())
+            if number == 2 * len(attempts) and len(attempts) < 3:
+                del log
+                raise Stop
+        return list(cp.log("log"))
+
+    numbers, expected = job(), random.Random(1)
+    assert numbers[-1] == [expected.random() for _ in range(6)][-1]
+    assert len(attempts) == 3
