@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence, Set
+from itertools import pairwise
 from types import FrameType
 from typing import NamedTuple
 
@@ -17,22 +18,35 @@ _ALIKE = 0.5
 
 
 class _Others(NamedTuple):
-    """What else in the program could be a saved loop: no loop of a known place.
+    """What else in the program could be a saved loop.
 
     Attributes:
-        loops: Calls that make loops.
-        routes: Calls that lead to the loop that is made now, besides those that have led there.
+        functions: Those that the block may call.
+        known: Calls that lead to loops of a known place.
+        loops: The other calls that make loops.
     """
 
+    functions: Sequence[place.FunctionCalls]
+    known: frozenset[str]
     loops: frozenset[str]
-    routes: frozenset[str]
+
+    def routes(self, saved: str, where: str) -> frozenset[str]:
+        """Other calls that may lead to the loop at *where* in place of those that have not led to *saved*."""
+        before, found = place.calls_of(saved), set[str]()
+        for outer, inner in pairwise(place.calls_of(where)):
+            if outer not in before:
+                called = place.function_of(inner).rpartition(".")[2]
+                leading = {call for one in self.functions for call in one.leading_to(called)} - self.known
+                # Of a generator, the place has the for around the call, which is found once, too.
+                is_itself = outer.endswith("~") and len(leading) == 1
+                found |= set() if is_itself else leading
+        return frozenset(found)
 
     def like(self, saved: str, where: str, new: Set[str], least: float) -> list[str]:
         """Those that could be *saved* as well as the loop that is made at *where*."""
         before = place.last_call(saved)
         loops = [loop for loop in self.loops if place.likeness(before, loop, without=frozenset(new)) >= least]
-        has_another_route = place.calls_of(saved)[:-1] != place.calls_of(where)[:-1]
-        return sorted([*loops, *(self.routes if has_another_route else ())])
+        return sorted([*loops, *self.routes(saved, where)])
 
 
 def moved_from(
@@ -65,7 +79,7 @@ def moved_from(
     if not gone and not may_be_only_one:
         return None
     others = _others(level, where, frame, outside)
-    if may_be_only_one and not (others.loops or others.routes):
+    if may_be_only_one and not (others.loops or others.routes(unmet[0].key, where)):
         if _is_over(unmet[0]) and place.likeness(unmet[0].key, where) < _ALIKE:
             raise _doubt(operation_id, where, unmet)  # to take its place would leave out all items
         return _told(unmet[0], where)
@@ -88,15 +102,13 @@ def moved_from(
 
 def _others(level: Level, where: str, frame: FrameType, outside: place.Stack) -> _Others:
     keys = [site.key for site in level.sites.values()]
-    known = {call for key in (where, *keys) for call in place.calls_of(key)}
+    known = frozenset(call for key in (where, *keys) for call in place.calls_of(key))
     names = {repr(key[1:]) for key in keys if key.startswith("=")}
     near = [site.key for site in level.not_made() if place.may_be_of_one_block(site.key, where)]
     saved = {place.function_of(call) for key in near for call in place.calls_of(key)}
     functions = program.functions_of_block(frame, outside, saved)
     loops = {loop for one in functions for loop in one.loops if names.isdisjoint(place.names_of(loop))}
-    called = [place.function_of(call).rpartition(".")[2] for call in place.calls_of(where)[1:]]
-    routes = {call for one in functions for name in called for call in one.leading_to(name)}
-    return _Others(frozenset(loops - known), frozenset(routes - known))
+    return _Others(functions, known, frozenset(loops - known))
 
 
 def _is_over(site: Site) -> bool:

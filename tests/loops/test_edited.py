@@ -192,6 +192,16 @@ def test_the_only_loop_may_move_into_another_function(manager: CheckpointManager
     assert run_text(manager, FETCH + HEAD + "fetch(cp, do, urls)") == "cd"
 
 
+def test_a_generator_goes_on_in_another_block_that_uses_it_alike(manager: CheckpointManager) -> None:
+    uses = (
+        FETCH.replace("do(i)", "yield i") + "def use(cp, do, urls):\n    for i in fetch(cp, do, urls):\n        do(i)\n"
+    )
+    before, after = (f"{uses}def {name}(cp, do, urls, pages):\n    use(cp, do, urls)\n" for name in ("work", "job"))
+
+    assert run_text(manager, before, "c") == "ab"
+    assert run_text(manager, after) == "cd"
+
+
 # -- what a block may call --------------------------------------------------------------------------------------------
 
 REACHED = """
