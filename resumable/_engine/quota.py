@@ -10,6 +10,7 @@ from .._errors import RUN_AGAIN, RateLimitExhausted, StoreError
 from .._runtime.clock import Clock, instant
 from .._runtime.interpreter import end_with
 from .._runtime.steps import Pause, Steps
+from ..ratelimit._limits import RateLimit
 from .ending import outlives
 from .limits import stop_at_limit
 from .session import Session
@@ -17,14 +18,13 @@ from .stops import has_grace, stop_if_asked
 
 if TYPE_CHECKING:
     from .._report.forecast import QuotaLook
-    from ..ratelimit import RateLimit
     from ..ratelimit._budget import Asked
     from ..ratelimit._meter import Meter
     from .operation import Operation
 
 # What reads and keeps quotas is imported when there is one to keep: `import resumable` stays light.
 
-OnExhausted = Literal["wait", "raise"] | Callable[["RateLimit"], Literal["wait", "raise"] | None]
+OnExhausted = Literal["wait", "raise"] | Callable[[RateLimit], Literal["wait", "raise"] | None]
 """What to do when the quota is used up; a callable is asked, and None from it means: go on at once."""
 
 _POLL_SECONDS = 0.1

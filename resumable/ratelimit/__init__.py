@@ -96,7 +96,8 @@ else:
 
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{__name__}.{_HOMES.get(name, '_headers')}"), name)
+        found = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES.get(name, '_headers')}"), name)
+        return found
 
     def __dir__():
         return sorted({*globals(), *__all__})
