@@ -33,6 +33,10 @@ class CheckpointContext:
     Times are seconds since the operation began, on a monotonic clock. ``last_save_…`` is what a value was at the last
     save. Whoever asks a strategy on the user's behalf fills in only what was left out.
 
+    Example:
+        >>> every(items=10).should_save(CheckpointContext(processed_items=10)).should_save
+        True
+
     Attributes:
         save_costs: What saving costs, for strategies that choose their own interval; None if unknown.
     """
@@ -52,6 +56,10 @@ class CheckpointContext:
 @dataclass(slots=True, kw_only=True)
 class CheckpointMetadata:
     """What is known of an operation besides its state.
+
+    Example:
+        >>> cp.metadata.save_count
+        0
 
     Attributes:
         save_count: Saves over all runs.
@@ -117,6 +125,11 @@ def check_metadata(*saves: Mapping[str, Any]) -> None:
 @dataclass(slots=True, kw_only=True)
 class CheckpointData:
     """One checkpoint, as loaded.
+
+    Example:
+        >>> path = CheckpointManager().create_checkpoint("kept", {"page": 7})
+        >>> CheckpointManager().load_checkpoint("kept").state
+        {'page': 7}
 
     Attributes:
         created_at: When the operation's first checkpoint was made (UTC).

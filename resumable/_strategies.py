@@ -21,7 +21,11 @@ _LEAST_SAVE_SECONDS = 1e-4  # a clock too coarse to see a save must not make it 
 
 
 class SaveDecision(NamedTuple):
-    """A strategy's answer. Unpacks as ``(should_save, reason)``, and is true if a save is due."""
+    """A strategy's answer. Unpacks as ``(should_save, reason)``, and is true if a save is due.
+
+    Example:
+        >>> due, reason = SaveDecision(True, "Time-based: 61s >= 60s")
+    """
 
     should_save: bool
     reason: str = ""
@@ -59,6 +63,11 @@ class SaveStrategy(ABC):
 
     A subclass writes :meth:`should_save`. It should remember nothing: the context tells of the last save.
 
+    Example:
+        >>> class AtNight(SaveStrategy):
+        ...     def should_save(self, context):
+        ...         return SaveDecision(datetime.now().hour < 6, "It is night")
+
     Attributes:
         is_patient: Where a medium is slow, let the loop go on and save later. False: the loop waits for the medium
             when its saves lie more than 16, or a second, behind.
@@ -91,6 +100,10 @@ class SaveStrategy(ABC):
 @dataclass(frozen=True)
 class TimeBasedStrategy(SaveStrategy):
     """Save once *interval_seconds* have passed since the last save; 0 saves at every tick.
+
+    Example:
+        >>> TimeBasedStrategy(60).should_save(CheckpointContext(elapsed_time=61))
+        SaveDecision(should_save=True, reason='Time-based: 61s >= 60s')
 
     Raises:
         ValueError: If *interval_seconds* is negative or not finite.
@@ -132,6 +145,10 @@ class _Counting(SaveStrategy):
 class ProgressBasedStrategy(_Counting):
     """Save once *items_interval* items were processed since the last save.
 
+    Example:
+        >>> with checkpointed("rows", ProgressBasedStrategy(500)) as cp:
+        ...     cp.tick(500)
+
     Raises:
         TypeError: If *items_interval* is no whole number.
         ValueError: If *items_interval* is less than 1.
@@ -168,6 +185,11 @@ class RateLimitAwareStrategy(SaveStrategy):
     One save is due for each drop below this line in a window. A quota that rose since the last save belongs to a new
     window. Unknown numbers, and a total of 0, are "not due".
 
+    Example:
+        >>> nearly_empty = CheckpointContext(rate_limit_remaining=9, rate_limit_total=60)
+        >>> bool(RateLimitAwareStrategy(0.2).should_save(nearly_empty))
+        True
+
     Raises:
         ValueError: If *threshold_percentage* is not between 0 and 1.
     """
@@ -203,6 +225,9 @@ def in_this_window(last_save_remaining: int | None, remaining: int | None) -> in
 @dataclass(frozen=True)
 class CompositeStrategy(_Counting):
     """Several strategies as one: due when any of them is due ("OR"), or when all are ("AND").
+
+    Example:
+        >>> both = CompositeStrategy([TimeBasedStrategy(60), ProgressBasedStrategy(100)], "AND")
 
     Raises:
         ValueError: If *strategies* is empty, or *operator* another word.
@@ -287,6 +312,9 @@ class AutoStrategy(SaveStrategy):
     This bound is the stronger one: where saving is dear, more work may be at risk; :meth:`at_risk` tells how much. The
     first save is due at once; it measures the cost, and does not count. A context without ``save_costs`` is answered
     by ``TimeBasedStrategy(max_interval_seconds)``.
+
+    Example:
+        >>> careful = AutoStrategy(max_overhead=0.05, max_loss_seconds=1)
 
     Args:
         max_overhead: The largest share of the time that saving may take: above 0, below 1.
@@ -395,6 +423,9 @@ def every(
 
     Times add up. With a time and *items*, a save is due at whichever comes first.
 
+    Example:
+        >>> five_minutes_or_1000_items = every(minutes=5, items=1000)
+
     Raises:
         TypeError: If a value is no number, or *items* no whole number.
         ValueError: If nothing is given, or a number is out of range.
@@ -412,6 +443,9 @@ def every(
 def rate_limit_below(fraction: float) -> RateLimitAwareStrategy:
     """Save when at most *fraction* (0 to 1) of the API's quota remains: once for each drop in a window.
 
+    Example:
+        >>> strategy = every(minutes=5) | rate_limit_below(0.2)
+
     Raises:
         ValueError: If *fraction* is not between 0 and 1.
     """
@@ -425,6 +459,9 @@ def auto(
     """Save as often as pays, and about each second where that is cheap.
 
     Arguments and errors are those of :class:`AutoStrategy`.
+
+    Example:
+        >>> strategy = auto(max_interval_seconds=60)
     """
     return AutoStrategy(max_overhead, max_interval_seconds, max_loss_seconds)
 

@@ -35,7 +35,18 @@ _CANCEL_SECONDS = 2.0
 
 
 class AsyncCheckpoint(BaseCheckpoint[S]):
-    """One operation's state, for as long as the ``async with`` block runs. Await every call that may write."""
+    """One operation's state, for as long as the ``async with`` block runs. Await every call that may write.
+
+    Example:
+        >>> async def main():
+        ...     async with checkpointed("async job") as cp:
+        ...         doubles = cp.mapping("doubles")
+        ...         async for number in cp.remaining(range(3)):
+        ...             doubles[str(number)] = number * 2
+        ...         return dict(doubles)
+        >>> asyncio.run(main())
+        {'0': 0, '1': 2, '2': 4}
+    """
 
     is_async = True
     ticked: int
@@ -157,6 +168,15 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         The first error that is raised cancels the other tasks, once the loop's body has what has ended by then. So does
         leaving the loop, once the generator is closed. A *retry* sleeps in the event loop; what is
         done is saved meanwhile, as soon as no body is half-way.
+
+        Example:
+            >>> async def double(number):
+            ...     return number * 2
+            >>> async def main():
+            ...     async with checkpointed("doubles") as cp:
+            ...         return sorted([pair async for pair in cp.amap(double, range(3), max_in_flight=2)])
+            >>> asyncio.run(main())
+            [(0, 0), (1, 2), (2, 4)]
         """
         from .._loops.map.results import MapSettings
         from .._loops.map.tasks import start_async

@@ -155,6 +155,9 @@ class BaseCheckpoint(Holding, Generic[S]):
         A refusal is a quota that is empty until the time that it names; without a time for a minute, twice as long each
         time that it comes again. The next success ends it. What counts as one, see :mod:`resumable.ratelimit`.
 
+        Example:
+            >>> cp.observe({"X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "4200"})
+
         Args:
             response: A response or an error of httpx, requests, aiohttp, urllib3, PyGithub, githubkit or gidgethub,
                 a mapping of headers, or a decoded body. One that says nothing of a quota changes nothing. A body is
@@ -185,6 +188,9 @@ class BaseCheckpoint(Holding, Generic[S]):
 
         It is counted over all runs, and saved with the checkpoint: a hard kill forgets what was spent since the last
         save. Once one part of ``budget=`` is spent, the loop ends after its item with :class:`BudgetExhausted`.
+
+        Example:
+            >>> cp.spend(tokens=1200, usd=0.03)
 
         Raises:
             TypeError, ValueError: An amount is no number >= 0; none was counted.

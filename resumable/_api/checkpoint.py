@@ -31,7 +31,14 @@ _SEEKABLE = frozenset({list, tuple, range})
 
 
 class Checkpoint(BaseCheckpoint[S]):
-    """One operation's state, for as long as the ``with`` block runs."""
+    """One operation's state, for as long as the ``with`` block runs.
+
+    Example:
+        >>> with checkpointed("job") as cp:
+        ...     squares = cp.mapping("squares")
+        ...     for number in cp.remaining(range(5)):
+        ...         squares[str(number)] = number * number
+    """
 
     ticked: int
 
@@ -45,6 +52,11 @@ class Checkpoint(BaseCheckpoint[S]):
 
         The first tick checks that the state can be saved at all. A save of 8 KiB or more is encoded here and written
         by a thread, while the loop goes on; it counts once it is on the disk.
+
+        Example:
+            >>> for number in range(cp.state.get("next", 0), 5):
+            ...     cp.state["next"] = number + 1
+            ...     cp.tick()
 
         Raises:
             StateEncodeError: JSON cannot hold the state; the last checkpoint stands.
@@ -83,6 +95,9 @@ class Checkpoint(BaseCheckpoint[S]):
 
         In a signal handler that interrupts a save, or the writing of a sink's row, it returns at once: this save
         follows the interrupted one, or is made at the next tick.
+
+        Example:
+            >>> cp.save("Before the risky part")
 
         Raises:
             StateEncodeError: JSON cannot hold the state; the last checkpoint stands.
@@ -123,6 +138,10 @@ class Checkpoint(BaseCheckpoint[S]):
         before they are. Make batches first, and loop over ``cp.remaining(batches)``, or use :meth:`map`. Numbers and
         other inputs go inside: ``cp.remaining(enumerate(items))``, ``cp.remaining(zip(items, labels))``; around a loop
         that goes on they would begin anew.
+
+        Example:
+            >>> [word for word in cp.remaining(["a", "b"])]
+            ['a', 'b']
 
         Args:
             items: Without *key* they must come in one order in every run.
@@ -170,6 +189,10 @@ class Checkpoint(BaseCheckpoint[S]):
         used up; the responses that *fetch* returns are observed. Another page is asked for when the last item of the
         one before is done. An error of *fetch* ends the loop and loses nothing: have *fetch* try again by itself.
 
+        Example:
+            >>> list(cp.pages(lambda cursor: ([1, 2], "p2") if cursor is None else ([3], None)))
+            [1, 2, 3]
+
         Args:
             fetch: Called with a cursor, *start* at first. Returns ``(items, next_cursor)``; None as the next cursor,
                 or ``""``, ends the loop. Or it returns a response of httpx or requests, whose ``Link`` header leads to
@@ -206,6 +229,10 @@ class Checkpoint(BaseCheckpoint[S]):
         call with that key is told so, and a block that ends well before that keeps its checkpoint.
 
         Threads that call it with one key wait for each other. It is forgotten with the checkpoint.
+
+        Example:
+            >>> cp.once("mail 7", lambda: "sent")
+            'sent'
 
         Args:
             key: Names the effect within this operation.
@@ -248,8 +275,13 @@ class Checkpoint(BaseCheckpoint[S]):
         What *fn* itself writes to a sink, log, set or mapping, in threads, counts once its item is done, and is taken
         back if that fails. A loop that it makes goes on where it stood before *fn* wrote anything.
 
+        Example:
+            >>> with ThreadPoolExecutor(2) as pool:
+            ...     sorted(cp.map(len, ["a", "bb"], executor=pool))
+            [('a', 1), ('bb', 2)]
+
         Args:
-            executor: A number of threads. Or an object with ``submit()`` like ``concurrent.futures``, loky, or mpi4py
+            executor: An object with ``submit()`` like ``concurrent.futures``, loky, or mpi4py
                 (where a worker that dies takes the whole program with it); a ``distributed.Client``; the module
                 ``ray``. Or a factory of one, such as ``lambda: ProcessPoolExecutor(8)``: its executor is replaced when
                 workers die, and shut down at the end; its processes die with this one. None calls *fn* in this thread.
@@ -324,6 +356,10 @@ class Checkpoint(BaseCheckpoint[S]):
         A resume compares the file's length, and its first and last 4096 bytes, with what the last run left. Rows that a
         killed run wrote after its last save are cut off, with a warning in the log.
 
+        Example:
+            >>> rows = cp.sink("rows.csv", header="name,size\\n")
+            >>> print("a,1", file=rows)
+
         Args:
             path: One file has one sink, however its path is spelled.
             mode: ``"t"`` takes str, written as UTF-8; ``"b"`` takes bytes.
@@ -350,6 +386,10 @@ class Checkpoint(BaseCheckpoint[S]):
         Without a policy, that of ``checkpointed(..., retry=...)``. With *reset_on_progress*, attempts begin anew when
         the loop has ticked since the failure before.
 
+        Example:
+            >>> cp.retrying(stop=tenacity.stop_after_attempt(3), reraise=True)(len, "abc")
+            3
+
         Raises:
             TypeError: The policy is an ``AsyncRetrying``, or a hook of it is an ``async def``.
         """
@@ -375,6 +415,9 @@ class Checkpoint(BaseCheckpoint[S]):
 
         From the first call on, the loop itself no longer waits for this *host*: an empty one does not stop the work
         for another.
+
+        Example:
+            >>> cp.wait_for("https://api.github.com/", account="A")
 
         Args:
             host: Whom the request asks; a URL will do.

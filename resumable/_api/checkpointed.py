@@ -42,6 +42,12 @@ class checkpointed(
     ``with`` gives a :class:`Checkpoint`, ``async with`` an :class:`AsyncCheckpoint`. An exception is raised again,
     untouched, after a save. A ``break`` out of a loop over ``remaining`` keeps the checkpoint.
 
+    Example:
+        >>> with checkpointed("squares", every(items=100)) as cp:
+        ...     squares = cp.mapping("squares")
+        ...     for number in cp.remaining(range(1000)):
+        ...         squares[str(number)] = number * number
+
     Args:
         operation_id: Names the operation: any text, one and the same in every run.
         strategy: When to save; by default as often as costs at most 1% of the time.
@@ -177,6 +183,9 @@ checkpointed.__signature__ = inspect.Signature([*_ARGUMENTS.values()])  # type: 
 def current_checkpoint() -> Any:
     """The innermost checkpoint that is open in this thread or task, or in the one that started it.
 
+    Example:
+        >>> current_checkpoint().save("From a helper")
+
     Raises:
         RuntimeError: None is open.
     """
@@ -190,6 +199,10 @@ def stop() -> None:
 
     Each saves at its next tick, and then raises ``SystemExit(143)`` in its own thread or task. May be called from any
     thread, and in a signal handler: for programs whose loops are not in the main thread, where signals are not seen.
+
+    Example:
+        >>> def on_shutdown():  # called by a framework, in any thread
+        ...     stop()
     """
     from .._runtime.signals import stop_all  # `import resumable` stays light
 

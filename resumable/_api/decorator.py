@@ -167,6 +167,15 @@ def resumable(
     one state. If it stands above, each attempt is a call of its own, which resumes what the failed one saved. Then
     do not repeat for a *result* (``retry_if_result``): a call that returns has ended well and removes its checkpoint.
 
+    Example:
+        >>> @resumable(operation_id="count_{word}")
+        ... def count(cp: Checkpoint, word: str) -> int:
+        ...     return len(list(cp.remaining(list(word))))
+        >>> count("resume")
+        6
+        >>> count.operation("resume").operation_id
+        'count_resume'
+
     Args:
         operation_id: A template with fields from the call's arguments, as in ``"fetch_{repo.full_name}"``, or a
             callable that takes them. By default the function's name and a digest of its arguments. The digest leaves

@@ -29,6 +29,9 @@ class Holding:
     def mapping(self, name: str, of: type[Any] | None = None) -> DurableDict[Any]:
         """A durable dict in ``state[name]``: a save writes only what changed in it. See :class:`DurableDict`.
 
+        Example:
+            >>> cp.mapping("squares")["3"] = 9
+
         Args:
             of: The class of its values: a dataclass, ``msgspec.Struct`` or pydantic model, a date, UUID or the like. A
                 value that would not come back is refused. One that the program changes in place is written by the next
@@ -49,6 +52,9 @@ class Holding:
     def set(self, name: str, of: type[Any] | None = None) -> DurableSet[Any]:
         """A durable set in ``state[name]``: a save writes only what was added and removed.
 
+        Example:
+            >>> cp.set("seen").add("https://example.org/")
+
         Args:
             of: The class of its members, such as ``UUID``: one whose form in JSON is a string or a number.
 
@@ -62,6 +68,9 @@ class Holding:
     def log(self, name: str, of: type[V]) -> DurableLog[V]: ...
     def log(self, name: str, of: type[Any] | None = None) -> DurableLog[Any]:
         """A durable list in ``state[name]`` that only grows: a save writes only what was appended.
+
+        Example:
+            >>> cp.log("rows").append({"name": "a", "size": 1})
 
         Args:
             of: The class of its entries, as for :meth:`mapping`. An entry must not change after it was appended.

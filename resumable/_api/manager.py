@@ -50,6 +50,13 @@ class _Known:
 class CheckpointManager:
     """Creates, loads and deletes checkpoints, and asks a strategy when to.
 
+    Example:
+        >>> manager = CheckpointManager("checkpoints", save_strategy=every(minutes=5))
+        >>> path = manager.create_checkpoint("job", {"page": 7})
+        >>> manager.load_checkpoint("job").state
+        {'page': 7}
+        >>> manager.finalize("job")
+
     Args:
         checkpoint_dir: Where the files lie; else ``$CHECKPOINT_DIR``, else the current directory.
         save_strategy: When to save; every 300 seconds by default.

@@ -10,7 +10,7 @@ from .._errors import RUN_AGAIN, RateLimitExhausted, StoreError
 from .._runtime.clock import Clock, instant
 from .._runtime.interpreter import end_with
 from .._runtime.steps import Pause, Steps
-from ..ratelimit._limits import RateLimit
+from ..ratelimit import RateLimit
 from .ending import outlives
 from .limits import stop_at_limit
 from .session import Session

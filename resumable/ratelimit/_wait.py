@@ -40,6 +40,9 @@ class wait_rate_limit(wait_base):
     three seconds the current checkpoint is saved (in async code while the sleep begins, in another thread at the next
     check-in), and Ctrl-C or SIGTERM ends the sleep.
 
+    Example:
+        >>> retrying = tenacity.Retrying(stop=tenacity.stop_after_attempt(5), wait=wait_rate_limit(), reraise=True)
+
     Args:
         fallback: tenacity's wait for attempts that failed for other reasons.
         max_wait: The longest wait, in seconds. None: as long as the server asks.

@@ -41,6 +41,11 @@ class EncryptedStore:
     It can what *store* can, but for a journal: each save writes everything. Who can write to the medium cannot make a
     checkpoint, change one or give it to another operation, but can put an older one of the same operation back.
 
+    Example:
+        >>> store = EncryptedStore("checkpoints", EncryptedStore.new_key())
+        >>> with checkpointed("secret", store=store) as cp:
+        ...     cp.tick()
+
     Args:
         store: Where the encrypted checkpoints lie.
         key: From :meth:`new_key`. Keep it elsewhere than the checkpoints.

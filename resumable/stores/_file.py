@@ -33,6 +33,10 @@ class FileStore:
     that is too long for a file name, gets a short hash appended. A checkpoint that an older release, or another tool,
     left under another name is found there; the first save moves it.
 
+    Example:
+        >>> with checkpointed("job", store=FileStore("checkpoints")) as cp:
+        ...     cp.tick()
+
     Args:
         directory: Where they lie; made at the first claim. A leading ``~`` is the home folder. The place is absolute
             from now on: it does not follow ``os.chdir``.

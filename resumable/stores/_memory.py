@@ -36,7 +36,12 @@ class _Operation:
 
 
 class MemoryStore:
-    """Checkpoints in the memory of this process; they end with it."""
+    """Checkpoints in the memory of this process; they end with it.
+
+    Example:
+        >>> with checkpointed("job", store=MemoryStore()) as cp:
+        ...     cp.tick()
+    """
 
     traits: Traits = Traits(survives="process")
 

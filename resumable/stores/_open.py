@@ -19,6 +19,10 @@ def open_store(where: str | os.PathLike[str] | CheckpointStore | SimpleStore) ->
     A ``memory://`` name stands for one store as long as the process lives. A simple store of your own, with get, put,
     delete, keys and close, is wrapped.
 
+    Example:
+        >>> with checkpointed("in memory", store=open_store("memory://tests")) as cp:
+        ...     cp.tick()
+
     Raises:
         ValueError: If no store has that scheme.
         TypeError: If it is none of these.
