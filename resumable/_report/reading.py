@@ -36,6 +36,12 @@ def read(
     The operation may be running meanwhile: what comes back is one save, whole, and stays as it is. Read again for a
     newer one.
 
+    Example:
+        >>> cp.state["page"] = 7
+        >>> cp.save()
+        >>> read("example").state["page"]
+        7
+
     Args:
         store: A directory, a URL or a store; else ``$CHECKPOINT_DIR``, the one that pyproject.toml names, or the
             current directory. A checkpoint that is encrypted needs its :class:`~resumable.stores.EncryptedStore`.
@@ -56,6 +62,12 @@ def read(
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class CheckpointView:
     """What a checkpoint holds. These are copies: to change them changes nothing that is stored.
+
+    Example:
+        >>> cp.log("rows").extend([1, 2])
+        >>> cp.save()
+        >>> read("example").collections["rows"]
+        [1, 2]
 
     Attributes:
         operation_id: Whose it is.
