@@ -167,9 +167,9 @@ class BaseCheckpoint(Holding, Generic[S]):
             reset_at: When the quota is fresh, in seconds since the epoch.
             resource: The quota's name, if the API has several.
             host: Whose quota it is; a response tells that itself.
-            account: Whose token asked, where the program uses several: a name for it, not the token itself; of what is
-                longer than 24 characters, only a digest is kept. A loop waits for a host once all its accounts are
-                empty.
+            account: Whose token asked, where the program uses several: a name for it, not the token itself; of what
+                looks like one, or is longer than 24 characters, only a digest is kept. A loop waits for a host once
+                all its accounts are empty.
         """
         if remaining is not None:
             from ..ratelimit import RateLimit
@@ -349,8 +349,12 @@ class BaseCheckpoint(Holding, Generic[S]):
 
     @property
     def has_observed(self) -> bool:
-        """For pages: whether the program itself has observed anything in this run."""
+        """For pages: whether the program itself has observed anything in this run, but in their ``fetch``."""
         return self._has_observed
+
+    @has_observed.setter
+    def has_observed(self, has_observed: bool) -> None:
+        self._has_observed = has_observed
 
     def observe_page(self, response: object) -> None:
         """For pages: learn from what their own request was answered with."""

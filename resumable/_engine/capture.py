@@ -241,6 +241,11 @@ class Parts:
             return not self.loops.views and done == self.metadata.total_items
         return done >= total
 
+    @property
+    def had_all_done(self) -> bool:
+        """Whether the run before has left no item to do: what came after its loops has failed."""
+        return all(loop.get("over") for loop in self.saved.loops.values()) if self.saved.loops else self.is_all_done
+
     # -- save
 
     def capture(

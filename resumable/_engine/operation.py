@@ -203,7 +203,7 @@ class Operation:
     # -- begin
 
     def begin(self, checkpoint: Any) -> Steps[None]:
-        """Make *checkpoint* the current one, and wait where an earlier run's quota is used up.
+        """Make *checkpoint* the current one, and wait where an earlier run's quota is used up and items are left.
 
         If this raises, nothing is owned any more.
         """
@@ -221,7 +221,7 @@ class Operation:
             if self.parts.limits is not None and (spent := self.parts.limits.spent_before(self.operation_id)):
                 _log.warning("%s", spent)  # a SystemExit shows nothing
                 raise spent
-            if self.parts.saved.budget is not None:
+            if self.parts.saved.budget is not None and not self.parts.had_all_done:
                 yield from wait_if_exhausted(self)
         except BaseException as error:
             ending.name_directory(error, self.writer)

@@ -37,6 +37,9 @@ class PagesOwner(LoopOwner[Items_co], Protocol[Items_co]):
         """Whether the program itself has observed anything: then its items send requests, too."""
         ...
 
+    @has_observed.setter
+    def has_observed(self, has_observed: bool) -> None: ...
+
     def check_in(self, *, waits: bool = True) -> Items_co:
         """Save or raise, if due; wait for a quota only if a request may follow."""
         ...
@@ -91,7 +94,7 @@ class _Pages:
             yield self._owner.check_in()  # saves what is due, and waits for the quota
             was_left_here = ledger.is_at_saved
             try:
-                answer = yield self._fetch(ledger.cursor)
+                answer = yield from self._fetched()
                 if not self._is_refused(answer):
                     return answer
             except CursorExpiredError as error:
@@ -101,6 +104,14 @@ class _Pages:
                 if not was_left_here or _status_of(error) not in _GONE:
                     raise
                 ledger.restart(f"{type(error).__name__}: {error}")
+
+    def _fetched(self) -> Exchange[Any]:
+        """What ``fetch`` gives. What it observes itself, or by a client's hook, is no request of an item."""
+        had_observed = self._owner.has_observed
+        try:
+            return (yield self._fetch(self._ledger.cursor))
+        finally:
+            self._owner.has_observed = had_observed
 
     def _is_refused(self, answer: Any) -> bool:
         """Whether the page is to be asked for again, once there is quota; an answer that is an error is raised."""

@@ -167,6 +167,7 @@ class Remaining(Loop[T], Iterator[T]):
         """The source, cut where the loop is woken: one that sends requests may have to wait between them."""
         is_out: list[bool] = []
         source = chain(self._source, chain.from_iterable(_noted(is_out)))
+        self._owner.check_in()
         while not is_out:
             yield map(itemgetter(1), zip(self.flags, source, strict=False))
             if not self.flags:
@@ -369,6 +370,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
 
     async def _skip(self) -> None:
         ledger = cast(PositionLedger, self._ledger)
+        await self._owner.check_in()
         async for item in self._source:
             ledger.pass_by(item)
             self._to_skip -= 1

@@ -97,6 +97,9 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
           | eyJ[\w-]{4,}(?:\.[\w-]*)* | A(?:KIA|SIA)[A-Z0-9]{8,} | AIza[\w-]{16,} | ya29\.[\w-]{8,}
           | SG\.[\w-]{8,}[\w.-]* | xapp-[\w-]{6,}
           | shp(?:at|ss|ca|pa)_\w{6,} | dop_v1_\w{8,} | lin_api_\w{6,} | ntn_\w{8,} | glsa_\w{8,} | hvs\.[\w-]{8,}
+          | gsk_\w{16,} | r8_\w{16,} | fig[du]_[\w-]{12,} | ATATT3[\w-]{12,} | PMAK-[\w-]{16,} | dp\.[a-z]{2,5}\.\w{16,}
+          | xai-\w{16,} | tvly-[\w-]{12,} | pplx-\w{16,} | key-[0-9a-f]{32} | pat\w{14}\.[0-9a-f]{64}
+          | 1//0[\w-]{16,} | phc_\w{16,} | sntrys_[\w+/=-]{16,} | secret_\w{32,} | nvapi-[\w-]{16,}
           | AGE-SECRET-KEY-[A-Z0-9]+ | sq0[a-z]{3}-[\w-]{8,} | bot\d{6,}:[\w-]{16,} | \d{8,10}:AA[\w-]{20,}
         )
         | (?<=hooks\.slack\.com/services/)[\w/]+ | (?<=discord\.com/api/webhooks/)[\w/-]+

@@ -139,6 +139,7 @@ class Budget:
             bucket = self._buckets.get(key)
             if is_refusal(new):
                 if bucket is None and is_success(new):
+                    self._note_account(new, now)
                     continue
                 self._note_refusal(key, new, now, overtaken)
                 matters = True
@@ -168,6 +169,12 @@ class Budget:
             fullest = max(self._buckets, key=lambda known: _fraction(self._buckets[known].told, now))
             self._buckets.pop(fullest).reset_at = 0.0  # who still holds it sees that it is over
         self._buckets[key] = bucket
+
+    def _note_account(self, new: RateLimit, now: float) -> None:
+        """A request of an account has passed: it is ready, even if no answer ever tells of its quota."""
+        limit = RateLimit("", None, None, None, new.host, new.account)
+        if new.account and key_of(limit) not in self._buckets:
+            self._add(key_of(limit), Bucket(limit, used=0), now)
 
     def _note_refusal(self, key: Key, new: RateLimit, now: float, overtaken: int) -> None:
         """A refusal is a quota that is empty for a while; without a time, for longer each time that it comes again."""

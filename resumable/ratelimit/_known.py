@@ -21,6 +21,7 @@ _PREFIXES = ("x-ratelimit", "ratelimit", "x-rate-limit")
 _IDLE_NAMES = frozenset({"date"})
 """They matter only to numbers that are read with care."""
 _NEVER = frozenset({"age"})
+_NEVER_KNOWN = (BaseException, Mapping, RateLimit)
 _LONGEST_DISTANCE = 8
 """Digits of a distance in seconds; more are an epoch."""
 
@@ -196,7 +197,9 @@ def parts_of(response: Any) -> Parts | None:
                 return read(response)
         if len(_READERS) > _MOST_LINES:
             _READERS.clear()
-        read = _READERS[type(response)] = _reader_for(response)
+        read = _reader_for(response)
+        if read is not _of_nothing or isinstance(response, _NEVER_KNOWN):
+            _READERS[type(response)] = read  # else the next of its class may have what this one lacks
         return read(response)
     except Exception:  # attributes of any object may be anything
         return None
@@ -205,7 +208,7 @@ def parts_of(response: Any) -> Parts | None:
 def _reader_for(response: Any) -> Callable[[Any], Parts | None]:
     if isinstance(response, Seen):
         return _of_seen
-    if isinstance(response, BaseException | Mapping | RateLimit) or not hasattr(response, "headers"):
+    if isinstance(response, _NEVER_KNOWN) or not hasattr(response, "headers"):
         return _of_nothing
     if isinstance(getattr(response.headers, "raw", None), list):
         return _of_httpx

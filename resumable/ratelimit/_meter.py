@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Literal
 
+from .._text import hidden
 from ._budget import ANYTHING, Asked, Budget, Key, is_same_window, key_of
 from ._known import KnownHost, Parts, parts_of
 from ._limits import RateLimit, is_refusal
@@ -15,7 +17,7 @@ from ._response import host_of, read_response
 Answer = Literal["wait", "raise"] | None
 _MOST_HOSTS = 256
 _LONGEST_ACCOUNT = 24
-"""What is longer may be the token itself: it is neither stored nor shown."""
+"""What is longer, or looks like one, may be the token itself: it is neither stored nor shown."""
 
 
 class Meter:
@@ -82,11 +84,9 @@ class Meter:
 
     def _named(self, account: str) -> str:
         """What *account* is called in what is stored and shown."""
-        account = "".join(filter(str.isprintable, str(account)))
-        if len(account) <= _LONGEST_ACCOUNT:
-            return account
-        name = f"#{hashlib.sha256(account.encode(errors='replace')).hexdigest()[:12]}"
-        self._names[name] = account
+        name = _name_of(account)
+        if name.startswith("#"):
+            self._names[name] = account
         return name
 
     # -- what the next request asks
@@ -156,3 +156,11 @@ class Meter:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
+
+
+@lru_cache(maxsize=_MOST_HOSTS)
+def _name_of(account: object) -> str:
+    name = "".join(filter(str.isprintable, str(account)))
+    if len(name) <= _LONGEST_ACCOUNT and hidden(name) == name:
+        return name
+    return f"#{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:12]}"

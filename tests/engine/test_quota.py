@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -344,6 +345,71 @@ def test_a_run_that_is_killed_in_the_wait_goes_on_waiting_for_what_is_left(
     assert entered == pytest.approx(15 + MARGIN, abs=1)
     assert all(asked)
     assert quota.refused == 0
+
+
+def fail_after_all(manager: CheckpointManager, clock: ManualClock, items: Iterable[int]) -> None:
+    """All *items* are done, the last with the last request of an hour. What comes after them fails."""
+    reset_at = clock.utc().timestamp() + 3600
+    with suppress(Stop), checkpointed("job", manager=manager) as cp:
+        for item in cp.remaining(items, name="numbers"):
+            cp.observe(remaining=2 - item, limit=10, reset_at=reset_at)
+        raise Stop
+
+
+def test_where_no_item_is_left_the_next_run_waits_for_nothing(manager: CheckpointManager, clock: ManualClock) -> None:
+    fail_after_all(manager, clock, range(3))
+    began = clock.now()
+    with checkpointed("job", manager=manager) as cp:
+        assert list(cp.remaining(range(3), name="numbers")) == []
+    assert clock.now() - began < 1
+
+
+def test_items_that_have_come_since_wait(manager: CheckpointManager, clock: ManualClock) -> None:
+    fail_after_all(manager, clock, range(3))
+    began = clock.now()
+    with checkpointed("job", manager=manager) as cp:
+        assert list(cp.remaining(range(4), name="numbers")) == [3]
+    assert clock.now() - began >= 3600
+
+
+def test_a_source_that_is_gone_through_again_sends_its_requests_after_the_wait(
+    manager: CheckpointManager, clock: ManualClock
+) -> None:
+    asked: list[float] = []
+    began = clock.now()
+
+    def source() -> Iterator[int]:
+        for number in range(3):
+            asked.append(clock.now() - began)
+            yield number
+
+    fail_after_all(manager, clock, source())
+    asked.clear()
+    with checkpointed("job", manager=manager) as cp:
+        assert list(cp.remaining(source(), name="numbers")) == []
+    assert min(asked) >= 3600
+
+
+async def test_an_async_source_that_is_gone_through_again_sends_its_requests_after_the_wait(
+    manager: CheckpointManager, clock: ManualClock
+) -> None:
+    began = clock.now()
+    asked: list[float] = []
+
+    async def source() -> AsyncIterator[int]:
+        for number in range(3):
+            asked.append(clock.now() - began)
+            yield number
+
+    with suppress(Stop):
+        async with checkpointed("job", manager=manager) as cp:
+            async for item in cp.remaining(source(), name="numbers"):
+                cp.observe(remaining=2 - item, limit=10, reset_at=clock.utc().timestamp() + 3600)
+            raise Stop
+    asked.clear()
+    async with checkpointed("job", manager=manager) as cp:
+        assert [item async for item in cp.remaining(source(), name="numbers")] == []
+    assert min(asked) >= 3600
 
 
 def test_a_run_that_comes_after_the_reset_does_not_wait(

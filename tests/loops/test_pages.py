@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -592,8 +593,6 @@ def test_link_headers_are_read(link: str, target: str | None) -> None:
 
 
 def test_a_used_up_quota_is_waited_for_before_the_next_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
-    import time
-
     log: list[str] = []
 
     def fetch(cursor: int | None) -> Any:
@@ -612,8 +611,6 @@ def test_a_used_up_quota_is_waited_for_before_the_next_fetch(monkeypatch: pytest
 
 def test_the_items_of_the_last_page_wait_for_nothing() -> None:
     """No request follows; where the items send some, and the program observes them, the loop waits as others do."""
-    import time
-
     spent = {"X-RateLimit-Remaining": "0", "X-RateLimit-Limit": "9", "X-RateLimit-Reset": str(time.time() + 3600)}
     with checkpointed("crawl", store="ck", on_exhausted="raise") as cp:
         assert list(cp.pages(lambda cursor: response([1, 2], headers=spent))) == [1, 2]
@@ -624,6 +621,30 @@ def test_the_items_of_the_last_page_wait_for_nothing() -> None:
             begun.append(item)
             cp.observe(spent)
     assert begun == [1]
+
+
+def test_what_a_fetch_observes_itself_is_no_request_of_an_item() -> None:
+    """The last page uses up the quota: its items wait for nothing."""
+    spent = {"X-RateLimit-Remaining": "0", "X-RateLimit-Limit": "9", "X-RateLimit-Reset": str(time.time() + 3600)}
+    with checkpointed("crawl", store="ck", on_exhausted="raise") as cp:
+
+        def fetch(cursor: object) -> tuple[list[int], None]:
+            cp.observe(spent)  # as a client's hook does
+            return [1, 2], None
+
+        assert list(cp.pages(fetch)) == [1, 2]
+
+
+async def test_what_an_async_fetch_observes_itself_is_no_request_of_an_item() -> None:
+    spent = {"X-RateLimit-Remaining": "0", "X-RateLimit-Limit": "9", "X-RateLimit-Reset": str(time.time() + 3600)}
+    async with checkpointed("crawl", store="ck", on_exhausted="raise") as cp:
+
+        async def fetch(cursor: object) -> tuple[list[int], None]:
+            await asyncio.sleep(0)
+            cp.observe(spent)
+            return [1, 2], None
+
+        assert [item async for item in cp.pages(fetch)] == [1, 2]
 
 
 def test_a_refused_page_is_asked_for_again_once_there_is_quota() -> None:

@@ -6,12 +6,15 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from resumable.ratelimit import RateLimit
 from resumable.ratelimit._budget import Asked, Budget
 from resumable.ratelimit._limits import refused, succeeded
+from resumable.ratelimit._meter import Meter
+from resumable.ratelimit._response import seen_in
 
 NOW = 1_790_000_000.0
 RESET = NOW + 600
@@ -339,6 +342,27 @@ def test_a_host_is_waited_for_once_all_its_accounts_are_empty() -> None:
     budget.observe([of("B", 0, RESET - 60)], NOW)
 
     assert budget.exhausted(NOW) == of("B", 0, RESET - 60), "the first that is fresh"
+
+
+def test_an_account_whose_request_has_passed_is_ready_even_if_no_answer_tells_of_its_quota() -> None:
+    meter = Meter()
+    ok, refusal = {"Content-Type": "text/plain"}, seen_in(429, {}, "api.example", b"")
+    meter.observe(refusal, now=NOW, account="A")
+    assert meter.exhausted(NOW) is not None
+    meter.observe(seen_in(200, ok, "api.example", b""), now=NOW, account="B")
+    assert meter.exhausted(NOW) is None
+    assert meter.ready_account(NOW, Asked("api.example")) == "B"
+    assert Meter(meter.to_dict()).exhausted(NOW) is None
+    meter.observe(refusal, now=NOW, account="B")
+    assert meter.exhausted(NOW) is not None
+
+
+@pytest.mark.parametrize("account", ["glpat-AbCdEf123456GhIj", "sk_live_AbCdEf0123456", "more than twenty-four signs"])
+def test_what_may_be_the_token_itself_is_not_kept(account: str) -> None:
+    meter = Meter()
+    meter.observe(of("", 0), now=NOW, account=account)
+    assert account not in str(meter.to_dict())
+    assert meter.ready_account(NOW, meter.asked("api.github.com", accounts=[account])) == account
 
 
 def test_an_account_is_empty_while_one_of_its_quotas_is() -> None:

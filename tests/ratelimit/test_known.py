@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from resumable.ratelimit import RateLimit
 from resumable.ratelimit._budget import Budget
-from resumable.ratelimit._known import KnownHost
+from resumable.ratelimit._known import KnownHost, parts_of
 from resumable.ratelimit._meter import Meter
 from resumable.ratelimit._response import Seen, read_response
 
@@ -155,6 +155,14 @@ def test_the_second_answer_is_not_read_with_care(make: Any, family: Any, monkeyp
         meter.observe(make(200, family(left), "a.example", b"[]"), now=NOW, line=-1.0)
 
     assert quick == [False, False]
+
+
+def test_one_of_a_class_that_lacks_all_says_nothing_of_the_next() -> None:
+    assert parts_of(SimpleNamespace(headers=None)) is None
+    answer = SimpleNamespace(headers={"A": "b"}, status_code=200, url="https://a.example/x")
+    parts = parts_of(answer)
+    assert parts is not None
+    assert parts.place == "a.example"
 
 
 def test_the_accounts_of_a_host_are_known_apart() -> None:

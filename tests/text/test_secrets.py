@@ -73,8 +73,22 @@ def test_a_secret_is_hidden_in_a_text(text: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "secret",
+    [
+        "gsk_AbCdEfGhIjKlMnOpQrSt", "r8_AbCdEfGhIjKlMnOpQrSt", "figd_AbCdEfGhIjKlMnOp", "ATATT3xFfGF0AbCdEfGhIj",
+        "PMAK-0123456789abcdef01234567-0123", "dp.pt.AbCdEfGhIjKlMnOpQrStUv", "xai-AbCdEfGhIjKlMnOpQrSt",
+        "key-0123456789abcdef0123456789abcdef", f"patAbCdEf01234567.{'0123456789abcdef' * 4}", "1//0gAbCdEfGhIjKlMnOp",
+        "nvapi-AbCdEfGhIjKlMnOpQrSt", "tvly-dev-AbCdEfGhIjKl",
+    ],
+)  # fmt: skip
+def test_tokens_are_known_by_their_beginning(secret: str) -> None:
+    assert hidden(f"cannot read {secret} here") == "cannot read *** here"
+
+
+@pytest.mark.parametrize(
     "text",
     [
+        "key-0123456789", "pattern12345678.txt", "r8_short", "dp.pt.x", "http://h/1//0/x", "secret_santa_list",
         "sk-SK-2024-05-01", "sk-learn-2024-run", "task-1234567890abc", "token=None", "max_tokens=500",
         "KeyError: 'token'",
         "Unexpected token: foo", "the Basic training camp", "12:30:45", r"C:\path", "mailto:me@x.org",
