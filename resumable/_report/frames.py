@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from .table import Kind, ListOf, Record, Table, as_text, kind_of
+from .table import Kind, ListOf, Record, Table, as_text, fitted, kind_of
 
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped, unused-ignore]
@@ -58,9 +58,8 @@ def to_polars(table: Table) -> polars.DataFrame:
     pl = _needed("polars", "a DataFrame of polars")
     dtypes = {"nothing": pl.Null, "bool": pl.Boolean, "int": pl.Int64, "uint": pl.UInt64, "float": pl.Float64}
     typed = partial(_type_of, {**dtypes, "text": pl.String, "mixed": pl.String}, pl.List, pl.Struct)
-    frame: polars.DataFrame = pl.DataFrame(
-        [pl.Series(name, *_typed(values, typed)) for name, values in table.columns().items()]
-    )
+    columns = {name: pl.Series(name, *_typed(values, typed)) for name, values in table.columns().items()}
+    frame: polars.DataFrame = pl.DataFrame(columns)  # a dict, for in a list a column '' would get another name
     return frame
 
 
@@ -83,7 +82,8 @@ def to_parquet(table: Table) -> bytes:
 def _typed(values: list[Any], typed: Callable[[Kind], Any]) -> tuple[list[Any], Any]:
     """A column, and its type; values without a common type become texts."""
     kind = kind_of(values)
-    return [as_text(value) for value in values] if kind == "mixed" else values, typed(kind)
+    fits = isinstance(kind, str) and kind != "mixed"
+    return values if fits else [fitted(value, kind) for value in values], typed(kind)
 
 
 def _type_of(plain: dict[str, Any], list_of: Callable[[Any], Any], record: Callable[[Any], Any], kind: Kind) -> Any:

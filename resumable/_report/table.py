@@ -163,3 +163,14 @@ def _kind_of_dicts(records: Sequence[dict[str, Any]]) -> Kind:
 def as_text(value: Any) -> str | None:
     """A text and None as they are, all else as JSON."""
     return value if value is None or isinstance(value, str) else encode(value).decode()
+
+
+def fitted(value: Any, kind: Kind) -> Any:
+    """*value* with the very types that *kind* names: each field of a record, floats for whole numbers among them."""
+    if value is None:
+        return None
+    if isinstance(kind, ListOf):
+        return [fitted(item, kind.items) for item in value]
+    if isinstance(kind, Record):
+        return {name: fitted(value.get(name), field) for name, field in kind.fields.items()}
+    return float(value) if kind == "float" else as_text(value) if kind == "mixed" else value

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from resumable._report.frames import csv_pieces, jsonl_pieces, to_pandas, to_parquet, to_polars
-from resumable._report.table import Table
+from resumable._report.table import Table, as_text, kind_of
 
 FILES: dict[str, Any] = {
     "a.py": {"size": 1, "big": 2**63, "ok": True, "score": 1, "sha": "f1", "tags": ["x"], "at": {"line": 1}, "odd": 1},
@@ -113,6 +115,45 @@ def test_whatever_it_holds_every_frame_takes_it(collection: Any) -> None:
 
     assert heights == {len(collection)}
     assert list(to_pandas(table).columns) == to_polars(table).columns == table.fields
+
+
+LEAVES = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(-9, 9) | st.text("ab,", max_size=2)
+NAMES = st.sampled_from(["a", "b", "", " é"])
+NESTED = st.recursive(LEAVES, lambda one: st.lists(one, max_size=3) | st.dictionaries(NAMES, one, max_size=3))
+NUMBERS = st.integers(-9, 9) | st.floats(-9, 9)
+ALIKE = st.lists(st.dictionaries(NAMES, st.lists(NUMBERS, max_size=2), max_size=2), max_size=2)
+
+
+def without_gaps(value: Any) -> Any:
+    """*value* without None in dicts: a frame fills in the fields that a record lacks."""
+    if isinstance(value, dict):
+        return {name: without_gaps(held) for name, held in value.items() if held is not None}
+    return list(map(without_gaps, value)) if isinstance(value, list) else value
+
+
+@given(st.lists(st.dictionaries(NAMES, NESTED | NUMBERS | ALIKE, max_size=4), max_size=5) | st.lists(ALIKE, max_size=5))
+@settings(max_examples=150, deadline=None)
+def test_every_value_comes_back_from_polars_and_parquet(log: list[Any]) -> None:
+    pytest.importorskip("polars")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = Table(log)
+
+    polars, arrow = to_polars(table), parquet.read_table(io.BytesIO(to_parquet(table)))
+
+    assert polars.columns == arrow.column_names == table.fields
+    for name, values in table.columns().items():
+        expected = [as_text(value) for value in values] if kind_of(values) == "mixed" else values
+        for found in (polars[name].to_list(), arrow.column(name).to_pylist()):
+            assert list(map(without_gaps, found)) == list(map(without_gaps, expected))
+
+
+def test_what_only_a_late_record_holds_is_not_left_out() -> None:
+    pytest.importorskip("polars")
+    late = {"at": {"line": 1, "names": ["x"]}}
+
+    frame = to_polars(Table([{"at": {"line": None}}] * 500 + [late]))
+
+    assert frame["at"].to_list()[-1] == late["at"]
 
 
 @pytest.mark.parametrize(

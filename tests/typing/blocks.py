@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, assert_type
 from uuid import UUID
 
-from resumable import AsyncCheckpoint, Checkpoint, checkpointed, every
+from resumable import AsyncCheckpoint, Checkpoint, CheckpointView, checkpointed, every, read
 from resumable._durable import DurableDict, DurableSet
 
 
@@ -49,6 +49,16 @@ async def also_in_async_code() -> None:
         assert_type(cp, AsyncCheckpoint[dict[str, Any]])
     async with checkpointed("x", state=Mine) as typed:
         assert_type(typed.state, Mine)
+
+
+def what_is_read() -> None:
+    view = read("x", store="checkpoints")
+    assert_type(view, CheckpointView)
+    assert_type(view.state, dict[str, Any])
+    assert_type(view.loops["main"].total_items, int | None)
+    assert_type(view.history[0].run, int)
+    view.state = {}  # mistake
+    read(3)  # mistake
 
 
 def options_are_checked() -> None:
