@@ -39,6 +39,8 @@ _LONG_SECONDS = 1.0
 """A block that took longer has done work that was worth saving."""
 _SAY_HOW_TO_GO_ON = (InputChangedError, RateLimitExhausted, RunAgain, StateEncodeError, UnknownOutcomeError)
 """Running again at once would raise these again; their text says what to do first."""
+_ENDED_WELL = ("Finished", "Kept", "Stopped: ", "Failed items: ")
+"""How the last save of a run that ended without an error gives its reason."""
 _AT_ITEM = "resumable: at item "
 """A map has said which one."""
 
@@ -56,6 +58,7 @@ def finish(operation: Operation) -> Steps[bool]:
     if reason is not None:
         yield from _save_at_end(operation, reason)
         return False
+    _say_nothing_was_left(operation)
     for each in operation.observers:
         each.finalizing(operation)
     if operation.options.when_done == "skip":
@@ -67,6 +70,20 @@ def finish(operation: Operation) -> Steps[bool]:
     else:
         yield from _save_at_end(operation, "Finished")
     return True
+
+
+def _say_nothing_was_left(operation: Operation) -> None:
+    """Say that all loops had come to their end in a run that did not end well: their items may only be handed out."""
+    parts, reason = operation.parts, operation.metadata.last_save_reason or ""
+    if not operation.resumed or operation.session.saves or parts.has_done or operation.is_finalized:
+        return
+    if reason.startswith(_ENDED_WELL) or not any(view.was_met for view in parts.loops.views.values()):
+        return
+    _log.warning(
+        "%s: all its items count as done since the run before, so this run did none; if they had only been handed out "
+        "there (list(), pool.submit), the work on them is missing: use cp.map",
+        operation.operation_id,
+    )
 
 
 def _stays_done(operation: Operation) -> bool:
@@ -211,7 +228,8 @@ def say_what_stops(operation: Operation) -> None:
 def _how_to_go_on(operation: Operation) -> str:
     """What to say to a person whose block was left by an error."""
     loops = operation.parts.loops
-    if not loops.views or next(loops.left(), None) is not None:
+    is_to_begin = any(view.loop is not None and not view.has_begun for view in loops.views.values())
+    if not loops.views or is_to_begin or next(loops.left(), None) is not None:
         return "; run again to go on"
     return (
         "; run again to go on. Its loops had come to their end, so all items count as done: "

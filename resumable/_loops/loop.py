@@ -10,7 +10,7 @@ from weakref import ref
 
 from .._runtime.boundary import Boundary, working_for
 from .._text import shortened
-from . import sources
+from . import consumers, sources
 from .by_position import ItemKey, Ledger, PositionLedger, Saved
 
 if TYPE_CHECKING:
@@ -218,7 +218,9 @@ class Loop(ABC, Generic[T]):
 
         Raises:
             TypeError: If the input has no length.
+            RuntimeError: If a pool asks, which is about to take all items.
         """
+        consumers.refuse_pools()  # multiprocessing's would wait for ever for an error in its own thread
         left = 0 if self.is_finished else self._ledger.count_left(self.position)
         if left is None:
             raise TypeError("how many items are left is not known before the end: the input has no length")

@@ -6,7 +6,6 @@ Items pass in C: ``compress(items, checks)`` asks the owner every few thousand i
 
 from __future__ import annotations
 
-import logging
 import threading
 from abc import abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
@@ -15,9 +14,8 @@ from operator import itemgetter, length_hint
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from .._runtime import interpreter
 from .._runtime.interpreter import has_gil
-from . import sources
+from . import consumers, sources
 from .by_key import KeyLedger
 from .by_page import PageLedger
 from .by_position import Fingerprint, ItemKey, PositionLedger, Saved
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from .map.map_loop import Failed
 
 T = TypeVar("T")
-_log = logging.getLogger("resumable")
 
 OrderedLedger = PositionLedger | KeyLedger | PageLedger
 
@@ -66,7 +63,7 @@ class Remaining(Loop[T], Iterator[T]):
 
     def _retry_steps(self, retries: Retries[T]) -> Generator[T]:
         while (entry := retries.take()) is not None:
-            self._check_thread()
+            consumers.check_thread(self._thread)
             self._owner.check_in()
             self._boundary.move()
             retries.begin(entry[0])
@@ -99,30 +96,9 @@ class Remaining(Loop[T], Iterator[T]):
     def _count_given(self) -> int:
         """How many items this run has given out."""
 
-    def _check_thread(self) -> None:
-        """Refuse to go on in another thread: it takes items ahead of the work, and they would count as done."""
-        if threading.get_ident() != self._thread:
-            raise RuntimeError(
-                "this loop is pulled by another thread than the one that made it, so items would count as done before "
-                "they are: use cp.map(fn, items), with a pool of yours as executor="
-            )
-
-    def _warn_of_numbers(self) -> None:
-        """Say that a number beside the items of a loop that goes on is not theirs."""
-        call = interpreter.running_text(3)  # of whoever asked for the iterator
-        if call.startswith(("enumerate(", "zip(")):
-            name = call.partition("(")[0]
-            _log.warning(
-                "%s: the loop goes on at item %s, but %s() around it begins anew; put it inside: cp.remaining(%s(...))",
-                self._owner.operation_id,
-                f"{self.position:,}",
-                name,
-                name,
-            )
-
     def __iter__(self) -> Iterator[T]:
-        if self.position:
-            self._warn_of_numbers()
+        consumers.refuse_pools()
+        consumers.look_at_call(self._owner.operation_id, self.position)
         holder = _once(self._begun())
         self.keep_by(holder)
         return chain.from_iterable(holder)
@@ -147,7 +123,7 @@ class Remaining(Loop[T], Iterator[T]):
             return iter(())
         elif not self.is_finished:
             if any(map(sources.is_dead, self._witnesses)):
-                raise cut_short()
+                raise consumers.cut_short()
             if self.is_left:
                 self._owner.register(self)
         return self._passing
@@ -234,7 +210,7 @@ class PassingRemaining(Remaining[T]):
             if self.is_held:
                 return
             given = self._count_given()
-            self._check_thread()
+            consumers.check_thread(self._thread)
             count = max(1, min(self._owner.check_in(), longest))
             quota = repeat(True, count)
             self._round = (given + count, quota)
@@ -268,7 +244,7 @@ class SteppingRemaining(Remaining[T]):
         for item in islice(self._looked_at_each(), self.limit):
             while left <= 0 or not self.flags:
                 self.flags = [True]
-                self._check_thread()
+                consumers.check_thread(self._thread)
                 left = max(1, self._owner.check_in())
             self._given += 1
             self._boundary.move()
@@ -325,7 +301,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
     def __aiter__(self) -> AsyncIterator[T]:
         if self._has_begun and not (self.is_finished or self.is_halted):
             if sources.is_dead(self._source):
-                raise cut_short()
+                raise consumers.cut_short()
             self._owner.register(self)
         holder = _AsyncPass(self.__anext__)
         self.keep_by(holder)
@@ -487,11 +463,3 @@ def _noted(is_out: list[bool]) -> Generator[tuple[()]]:
 def _once(passing: Iterator[T]) -> Generator[Iterator[T]]:
     """What one ``for`` goes through: the items pass in C, and this is dropped when the ``for`` is left."""
     yield passing
-
-
-def cut_short() -> RuntimeError:
-    """The error of a loop whose iteration cannot be taken up again."""
-    return RuntimeError(
-        "this loop was cut short by an error in its input or in a save, and an item may have been lost with it; "
-        "call remaining() again with a fresh input"
-    )

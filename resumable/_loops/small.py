@@ -7,11 +7,11 @@ from functools import cached_property
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
-from . import place
+from . import consumers, place
 from .by_key import KeyLedger
 from .by_position import ItemKey, PositionLedger
 from .loop import Ends, LoopOwner
-from .remaining import OrderedLedger, Remaining, cut_short
+from .remaining import OrderedLedger, Remaining
 
 T = TypeVar("T")
 MOST = 64
@@ -105,13 +105,14 @@ class SmallRemaining(Remaining[T]):
     # -- who goes through it
 
     def __iter__(self) -> Iterator[T]:
+        consumers.refuse_pools()
         if self._feed is None:
             self._begin_feed()
             self._granting.register_from(self, place.users_frame())
         elif self.is_finished or self.is_halted:
             return iter(())
         elif self._is_dead:
-            raise cut_short()
+            raise consumers.cut_short()
         else:
             self._was_left = False
             self._owner.register(self)
@@ -139,7 +140,7 @@ class SmallRemaining(Remaining[T]):
 
     def _steps(self) -> Generator[T, None, None]:
         assert self._feed is not None
-        self._check_thread()
+        consumers.check_thread(self._thread)
         move, check_in = self._boundary.ticks.__next__, self._owner.check_in
         done = self._done = self._given
         left = len(self._items)
@@ -149,7 +150,7 @@ class SmallRemaining(Remaining[T]):
             for item in self._feed:
                 while left <= 0 or not self.flags:
                     self.flags = [True]
-                    self._check_thread()
+                    consumers.check_thread(self._thread)
                     left = max(1, check_in())
                 # In this order: whatever comes in between finds the item before done, or this one begun.
                 move()

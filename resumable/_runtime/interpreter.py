@@ -96,9 +96,20 @@ def raised_at(error: BaseException) -> str:
     return "" if trace is None else f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
 
 
-def running_text(depth: int) -> str:
-    """The source line from where the expression begins that runs *depth* calls further out; "" if not known."""
+def package_of(depth: int) -> str:
+    """The top package of the code that runs *depth* calls further out."""
+    return str(sys._getframe(depth).f_globals.get("__name__", "")).partition(".")[0]
+
+
+def running_text(depth: int, names: frozenset[str]) -> str:
+    """The source line from where the expression begins that runs *depth* calls further out; "" if not known.
+
+    Args:
+        names: What the code there must mention: reading the source takes longer.
+    """
     frame = sys._getframe(depth)
+    if names.isdisjoint(frame.f_code.co_names):
+        return ""
     line, _, column, _ = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), (None,) * 4)
     if line is None or column is None:
         return ""

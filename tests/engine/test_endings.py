@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from resumable import Checkpoint, checkpointed
+from resumable import Checkpoint, checkpointed, every
 from resumable.stores import MemoryStore
 
 
@@ -64,3 +67,45 @@ def test_an_error_after_the_loop_names_no_item() -> None:
         raise ZeroDivisionError
 
     assert [note for note in notes(block) if note.startswith("resumable: at ")] == []
+
+
+def all_of_three(store: MemoryStore, *, error_at: int | None = None, **options: Any) -> list[int]:
+    """The items that a run gets, which ends with an error at an item or, at 3, behind the loop."""
+    got = []
+    with contextlib.suppress(ConnectionError), checkpointed("job", every(items=1), store=store, **options) as cp:
+        for item in cp.remaining(range(3)):
+            if item == error_at:
+                raise ConnectionError
+            got.append(item)
+        if error_at == 3:
+            raise ConnectionError
+    return got
+
+
+def test_a_run_for_which_nothing_was_left_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """`[pool.submit(work, item) for item in cp.remaining(items)]`, stopped while the pool works."""
+    store = MemoryStore()
+    assert all_of_three(store, error_at=3) == [0, 1, 2]
+    with caplog.at_level(logging.WARNING, logger="resumable"):
+        assert all_of_three(store) == []
+
+    assert "all its items count as done since the run before, so this run did none" in caplog.text
+    assert "use cp.map" in caplog.text
+
+
+@pytest.mark.parametrize(("error_at", "left"), [(2, [2]), (None, [])], ids=["one is left", "kept"])
+def test_other_runs_say_nothing(error_at: int | None, left: list[int], caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    with caplog.at_level(logging.WARNING, logger="resumable"):
+        all_of_three(store, error_at=error_at, auto_cleanup=False)
+        assert all_of_three(store, auto_cleanup=False) == left
+
+    assert caplog.messages == []
+
+
+def test_a_loop_that_nobody_went_through_has_not_come_to_its_end() -> None:
+    def block(cp: Checkpoint) -> None:
+        cp.remaining(range(3))
+        raise ZeroDivisionError
+
+    assert notes(block) == ["resumable: 'job' is saved at item 0; run again to go on"]

@@ -1,0 +1,98 @@
+"""What goes through a loop: pools and functions that take items ahead of the work."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import multiprocessing.pool
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resumable import checkpointed, every
+
+WAYS: dict[str, Callable[[Any], Any]] = {
+    "groupby": lambda loop: itertools.groupby(loop),
+    "pairwise": lambda loop: itertools.pairwise(loop),
+    "tee": lambda loop: itertools.tee(loop)[0],
+}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def thread_pool(loop: Any) -> list[str]:
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(str, loop))
+
+
+def process_pool(loop: Any) -> list[str]:
+    with ProcessPoolExecutor(1) as pool:
+        return list(pool.map(str, loop))
+
+
+def pool_of_multiprocessing(loop: Any) -> list[str]:
+    with multiprocessing.pool.ThreadPool(1) as pool:
+        return pool.map(str, loop)
+
+
+@pytest.mark.parametrize("pool", [thread_pool, process_pool, pool_of_multiprocessing])
+@pytest.mark.parametrize("items", [3, 100], ids=["few", "many"])
+def test_a_pool_that_goes_through_a_loop_is_refused_before_it_takes_an_item(pool: Any, items: int) -> None:
+    """Cut off meanwhile, the run would have handed out all items, and the next one would do none."""
+    with checkpointed("job", every(items=1)) as cp:
+        for _ in range(5):  # small loops are made in another way, once some were made
+            for _ in cp.remaining(range(3)):
+                pass
+        with pytest.raises(RuntimeError, match=r"use cp\.map\(fn, items\)"):
+            pool(cp.remaining(range(items)))
+        cp.keep()
+
+    with checkpointed("job", every(items=1)) as cp:
+        assert list(cp.remaining(range(items), name="other")) == list(range(items))
+        cp.finalize()
+
+
+def test_a_loop_within_a_worker_is_gone_through() -> None:
+    def work(item: int) -> list[int]:
+        return [item + inner for inner in cp.remaining(range(3))]
+
+    with checkpointed("job") as cp, ThreadPoolExecutor(2) as pool:
+        results = dict(cp.map(work, [0, 10], executor=pool))
+
+    assert results == {0: [0, 1, 2], 10: [10, 11, 12]}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_takes_items_ahead_is_told_once(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="resumable"), checkpointed(f"{way} around") as cp:
+        for _ in range(2):
+            for _ in WAYS[way](cp.remaining(range(4))):
+                pass
+
+    told = f"{way} around: {way}() around the loop takes items ahead of the work, and they count as done"
+    assert caplog.messages == [f"{told}; put it inside: cp.remaining({way}(...))"]
+
+
+def test_inside_of_a_loop_they_are_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    def run() -> Iterator[tuple[int, int]]:
+        with checkpointed("job", every(items=1)) as cp:
+            for pair in cp.remaining(itertools.pairwise(range(5))):
+                if pair == (2, 3) and not cp.resumed:
+                    raise ConnectionError
+                yield pair
+
+    found: list[tuple[int, int]] = []
+    with caplog.at_level(logging.WARNING, logger="resumable"):
+        with pytest.raises(ConnectionError):
+            found.extend(run())
+        found.extend(run())
+
+    assert found == list(itertools.pairwise(range(5)))
+    assert caplog.messages == []
