@@ -181,12 +181,13 @@ class Keyed(Durable):
 
     def _taken(self) -> dict[Any, Any]:
         """The dirty keys that count, which are clean then; what the unfinished item has changed stays dirty."""
+        is_held = self._seen is None
         while True:
             dirty, before, was_dirty = self._dirty, self._before, self._was_dirty
             if not before:
                 self._dirty = {}
                 return dirty
-            rest = {key: dirty[key] for key in before if key in dirty}
+            rest = {key: dirty[key] for key in list(before) if key in dirty}  # a signal handler may write meanwhile
             taken = dirty.copy()
             for key in rest:
                 if key in was_dirty:
@@ -196,8 +197,11 @@ class Keyed(Durable):
             # No call from here on: an interruption loses nothing.
             if self._seen is None:
                 self._dirty, self._was_dirty = rest, {}
-                return taken
-            self._seen = None  # a signal handler has written meanwhile
+                break
+            self._seen = None  # a signal handler has written meanwhile; or nobody has held the writers off
+        if not is_held:
+            self._seen = self._boundary.now()
+        return taken
 
     def _untake(self, taken: dict[Any, Any]) -> None:
         """Make what was *taken* dirty again, below what has become dirty since."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -467,6 +469,39 @@ def test_no_change_is_lost_while_many_threads_write_and_another_saves(kind: Any,
         files.commit()
     assert disk.result() == files
     assert set(map(type, files.values())) == {FrozenDict}
+
+
+def test_a_signal_handler_may_write_while_a_save_begins() -> None:
+    """It comes between two steps of the save, in the save's own thread: no lock keeps it off."""
+    files, disk, numbers = DurableDict(), Replay({}), count()
+
+    def handle(number: int, frame: Any) -> None:
+        files[f"handled {next(numbers)}"] = {"n": 1}
+
+    def save() -> None:
+        files.hold()
+        files.settle(files.boundary.now())
+        if (change := files.begin()) is not None:
+            disk.apply(json.loads(json.dumps(change)))
+            files.commit()
+        files.let_go()
+
+    files.update({f"k{n}": n for n in range(300)})
+    files.boundary.move()
+    files.update({f"k{n}": -n for n in range(300)})  # by the unfinished item
+    before = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
+    try:
+        for _ in range(1000):
+            save()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    files.boundary.move()
+    save()
+
+    assert disk.result() == files
+    assert next(numbers) > 100
 
 
 def test_freezing_loaded_values_does_not_undo_what_another_thread_assigns() -> None:
