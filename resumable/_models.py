@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 _ITEM_WEIGHT, _SAVE_WEIGHT = 0.2, 0.3
 """Weights of the newest measurement in the moving averages of :class:`SaveCosts`."""
 

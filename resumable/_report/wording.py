@@ -59,3 +59,12 @@ def size(count: int) -> str:
         if amount >= 999.5:
             amount, unit = amount / 1000, larger
     return f"{amount:.1f} {unit}" if amount < 9.95 else f"{amount:,.0f} {unit}"
+
+
+def error_of(summary: Summary) -> str:
+    """``ConnectionError: reset by peer, at item 3,412, in job.py:12``; "" where no exception ended the last run."""
+    run = summary.history[-1] if summary.history else None
+    if run is None or run.error is None or summary.state == "running":
+        return ""
+    item = "" if run.items is None else f", at item {run.items:,}"
+    return f"{run.error.removesuffix(': ')}{item}" + (f", in {run.place}" if run.place else "")

@@ -8,20 +8,25 @@ from collections.abc import Sequence
 
 from .._api.manager import CheckpointManager
 from .._errors import ResumableError
+from .._models import __version__
 from .._report.contents import failed_in
 from .._report.scan import read_all
 from .._report.shards import matches
 from .._report.summary import Summary, summaries
-from .._report.wording import last_save_of, position_of
+from .._report.wording import error_of, last_save_of, position_of
 from .._text import command_for, printable
 from ..stores import CheckpointStore, open_store
 from ..stores.defaults import default_place
 
-_MORE = "tables, --json, export, verify and repair:  pip install 'resumable-loops[cli]'"
+_NEEDS_MORE = ("export", "verify", "repair", "completion")
+_MORE = "tables, --json, rm --older-than, export, verify, repair, completion:  pip install 'resumable-loops[cli]'"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Do what *arguments* ask for. Returns the exit code: 0 done, 1 not done, 2 called wrongly."""
+    if arguments and arguments[0] in _NEEDS_MORE:
+        print(f"Error: {arguments[0]} needs more packages. {_MORE}", file=sys.stderr)
+        return 2
     asked = _parser().parse_args(arguments)
     try:
         return _answer(asked)
@@ -32,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("resumable", description=f"Look at checkpoints, and remove them. {_MORE}")
+    parser.add_argument("--version", action="version", version=f"resumable, version {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="list | show | rm")
     for verb, help_ in (("list", "all operations"), ("show", "one in full"), ("rm", "start over")):
         one = verbs.add_parser(verb, help=help_)
@@ -68,7 +74,12 @@ def _line(one: Summary) -> str:
 def _show(store: CheckpointStore, one: Summary) -> None:
     print(_line(one))
     command = one.history[-1].command if one.history else None
-    facts = {"file": one.location, "go on": command, "start over": command_for("rm", one.operation_id)}
+    facts = {
+        "ended by": error_of(one),
+        "file": one.location,
+        "go on": command,
+        "start over": command_for("rm", one.operation_id),
+    }
     for name, value in facts.items():
         if value:
             print(f"  {name:<10}  {printable(value)}")

@@ -23,7 +23,7 @@ from .._report.contents import (
     state_keys_in,
 )
 from .._report.summary import Summary, ending_of
-from .._report.wording import UNKNOWN, last_save_of, number, position_of, size
+from .._report.wording import UNKNOWN, error_of, last_save_of, number, position_of, size
 from .._text import at_most, command_for, duration, printable
 from ._screens import make_table, standing, state_text
 
@@ -69,7 +69,7 @@ def _facts(summary: Summary, restored: Restored | None, where: str | None) -> li
         ("done", position_of(summary) if restored else ""),
         ("saves", _saves_of(summary) if restored else ""),
         ("took", f"{duration(took)} in {runs:,} run{'s' if runs > 1 else ''}" if took else ""),
-        ("ended by", printable(_error_of(summary))),
+        ("ended by", printable(error_of(summary))),
         ("errors", f"{errors:,}" if errors else ""),
         ("at risk", _risk_of(summary)),
         ("effects", _effects_of(restored.sections) if restored else ""),
@@ -82,15 +82,6 @@ def _facts(summary: Summary, restored: Restored | None, where: str | None) -> li
         ("start over", removal),
     ]
     return [(name, value) for name, value in facts if value]
-
-
-def _error_of(summary: Summary) -> str:
-    """``ConnectionError: reset by peer, at item 3,412, in job.py:12``; "" where no exception ended the last run."""
-    run = summary.history[-1] if summary.history else None
-    if run is None or run.error is None or summary.state == "running":
-        return ""
-    item = "" if run.items is None else f", at item {run.items:,}"
-    return f"{run.error}{item}" + (f", in {run.place}" if run.place else "")
 
 
 def _risk_of(summary: Summary) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from resumable import CheckpointManager, CheckpointMetadata, checkpointed, every
+from resumable import CheckpointManager, CheckpointMetadata, __version__, checkpointed, every
 from resumable._format.document import sign
 from resumable._format.sections import ListedSections, Run, summary_of
 from resumable._report.scan import _SCAN_FROM, Facts, read_all, read_facts
@@ -426,6 +426,7 @@ def test_without_its_extra_it_lists_shows_and_removes(bare: Callable[..., tuple[
     code, shown, _ = bare("show", "stars")
     assert code == 0
     assert "resumable rm stars" in shown
+    assert re.search(r"  ended by +OSError, at item 3, in \S+test_cli.py:\d+\n", shown)
     assert bare("rm", "shard-*", "-y")[:2] == (0, "removed shard-2\nremoved shard-1\n")
     assert bare("rm", "nope", "stars")[0] == 1
     assert bare("rm", "stars", "--yes")[:2] == (0, "removed stars\n")
@@ -434,7 +435,10 @@ def test_without_its_extra_it_lists_shows_and_removes(bare: Callable[..., tuple[
 
 def test_without_its_extra_it_says_what_to_install(bare: Callable[..., tuple[int, str, str]]) -> None:
     assert "pip install 'resumable-loops[cli]'" in bare("--help")[1]
-    assert bare("export", "stars")[0] == 2
+    code, _, said = bare("export", "stars")
+    assert code == 2
+    assert "export, verify, repair, completion:  pip install 'resumable-loops[cli]'" in said
+    assert bare("--version")[:2] == (0, f"resumable, version {__version__}\n")
 
 
 # -- show
