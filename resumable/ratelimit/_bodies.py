@@ -15,8 +15,10 @@ from ._values import YEAR, read_after, read_count, read_limit, read_number, read
 _LONGEST_MESSAGE = 500
 _MOST_ERRORS = 10
 _CODE_NAMES = ("type", "code", "reason", "status", "error_code", "errorCode", "error")
+_OWN_CODE_NAMES = ("error", "error_code", "errorCode", "errorType", "__type", "code")
+"""Where the code of a body stands that is an error itself."""
 _REFUSAL_CODE = re.compile(
-    r"ratelimit|throttl|toomanyrequests|maxlag|slowdown|resourceexhausted|complexitybudgetexhausted"
+    r"ratelimit|throttl|toomanyrequests|maxlag|slowdown|resourceexhausted|throughputexceeded|complexitybudgetexhausted"
     r"|(daily|concurrent|variableterm|request|usage)limitexceeded|quotaexceeded"
 )
 _SECONDS_NAMES = ("retry_after", "retryAfter", "retry_after_seconds", "retryAfterSeconds", "retry_in_seconds")
@@ -83,11 +85,18 @@ def read_body_after(body: Any, *, now: float) -> float | None:
 
 
 def read_status(body: Any) -> int | None:
-    """The status that *body* repeats, as Telegram and Google do."""
-    for value in (_at(body, "error_code"), _at(body, "error", "code")):
+    """The status that *body* repeats, as Telegram, Google and RFC 9457 do."""
+    problem = _at(body, "status") if _at(body, "title") is not None else None
+    for value in (_at(body, "error_code"), _at(body, "error", "code"), problem):
         if isinstance(value, int) and 400 <= value <= 599:
             return value
     return None
+
+
+def is_error(body: Mapping[Any, Any]) -> bool:
+    """Whether a decoded *body* is that of an error, and no mapping of headers or an answer."""
+    names = ("error", *_OWN_CODE_NAMES[1:-1], "documentation_url")
+    return body.get("ok") is False or read_status(body) is not None or any(map(body.get, names))
 
 
 def read_words(source: Any) -> str:
@@ -134,12 +143,14 @@ def _codes(body: Any) -> Iterator[str]:
         for place in (error, error.get("extensions")):
             if isinstance(place, Mapping):
                 yield from map(_plain, map(place.get, _CODE_NAMES))
-    yield from map(_plain, (_at(body, "error"), _at(body, "error_code"), _at(body, "code")))
+    if isinstance(body, list):  # Salesforce
+        yield _plain(_at(body[0] if body else None, "errorCode"))
+    yield from (_plain(_at(body, name)) for name in _OWN_CODE_NAMES)
 
 
 def _plain(code: Any) -> str:
     """A code such as ``RATE_LIMITED`` or ``dailyLimitExceeded`` without what tells styles apart; a sentence is none."""
-    is_code = isinstance(code, str) and len(code) <= 64 and " " not in code
+    is_code = isinstance(code, str) and len(code) <= 100 and " " not in code
     return code.lower().replace("_", "").replace("-", "") if is_code else ""
 
 

@@ -93,7 +93,7 @@ class Meter:
 
     def asked(self, host: str = "", account: str = "", resource: str = "", accounts: Iterable[str] = ()) -> Asked:
         """What a request asks, from what a program calls it. *host* may be a URL."""
-        host = host_of(host) if "/" in host else host.lower()
+        host = host_of(host if "/" in host else f"//{host}")
         return Asked(host, account and self._named(account), resource, tuple(map(self._named, accounts)))
 
     def spare(self, host: str) -> None:

@@ -13,6 +13,7 @@ from ._values import read_number
 
 _REFUSAL_WORDS = re.compile(
     r"rate.?limit|too many requests|abuse detection|quota.exceeded|throttl|daily.?limit.?exceeded"
+    r"|request limit (?:is )?reached|reduce your request rate"
     r"|wait a few minutes before you try again|retry your request again later",
     re.IGNORECASE,
 )

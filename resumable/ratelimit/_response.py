@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from ._bodies import read_graphql, read_status, read_words
+from ._bodies import is_error, read_graphql, read_status, read_words
 from ._headers import named_resource, read_headers
 from ._limits import RateLimit, succeeded
 from ._refusals import is_rate_limited, read_refusal
@@ -140,8 +140,12 @@ def _read_mapping(source: object) -> Seen | None:
     """Headers, or a decoded body."""
     if isinstance(source, Seen):
         return source
+    if isinstance(source, list) and len(source) == 1 and isinstance(source[0], Mapping):  # more are rows
+        return Seen(body=source)
     if not isinstance(source, Mapping):
         return None
+    if is_error(source):
+        return Seen(read_status(source), message=read_words(source), body=source)
     if any(isinstance(source.get(name), Mapping | list) for name in _BODY_NAMES):
         return Seen(read_status(source), body=source)
     return Seen(headers=source) if 0 < len(source) <= _MOST_HEADERS else None

@@ -395,6 +395,11 @@ def test_an_account_that_no_answer_has_told_of_is_full() -> None:
     assert budget.ready_account(NOW, Asked("api.github.com", accounts=("A", "B"))) == "B"
 
 
+@pytest.mark.parametrize("host", ["API.example", "api.example:8443", "https://api.example:8443/items?page=2"])
+def test_a_host_may_be_told_with_its_port_or_as_an_address(host: str) -> None:
+    assert Meter().asked(host).host == "api.example"
+
+
 def test_the_account_that_has_most_left_is_ready() -> None:
     budget = budget_of(of("A", 10), of("B", 4000), of("C", 0, RESET - 60))
     assert budget.ready_account(NOW, Asked("api.github.com")) == "B"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from http import HTTPStatus
@@ -250,3 +251,40 @@ def test_no_client_is_imported() -> None:
 
     for client in ("httpx", "requests", "aiohttp", "urllib3", "github", "githubkit", "gidgethub"):
         assert f"'{client}'" not in loaded
+
+
+@pytest.mark.parametrize(
+    ("body", "is_refusal"),
+    [
+        pytest.param({"ok": False, "error": "ratelimited"}, True, id="Slack"),
+        pytest.param({"ok": False, "error": "channel_not_found"}, False, id="Slack, another error"),
+        pytest.param({"ok": False, "error_code": 429, "description": "Too Many Requests"}, True, id="Telegram"),
+        pytest.param({"ok": False, "error_code": 400, "description": "Bad Request"}, False, id="Telegram, 400"),
+        pytest.param({"message": "API rate limit exceeded", "documentation_url": "https://d"}, True, id="GitHub"),
+        pytest.param({"message": "Not Found", "documentation_url": "https://d/rate-limit"}, False, id="GitHub, 404"),
+        pytest.param({"status": "error", "message": "x", "errorType": "RATE_LIMIT"}, True, id="HubSpot"),
+        pytest.param({"title": "Too Many Requests", "status": 429}, True, id="RFC 9457"),
+        pytest.param({"title": "Not found", "status": 404}, False, id="RFC 9457, 404"),
+        pytest.param({"error": {"message": "(#4) Application request limit reached", "code": 4}}, True, id="Facebook"),
+        pytest.param([{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": "x"}], True, id="Salesforce"),
+        pytest.param({"__type": "a.b#ProvisionedThroughputExceededException"}, True, id="AWS"),
+        pytest.param({"sha": "1", "message": "Mend the rate limit"}, False, id="no error"),
+        pytest.param([{"id": 1, "errorCode": "RATE_LIMIT"}, {"id": 2}], False, id="rows"),
+    ],
+)
+def test_a_decoded_body_says_whether_it_is_a_refusal(body: object, is_refusal: bool) -> None:
+    assert read_response(body).is_rate_limited is is_refusal
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (403, [{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": "TotalRequests Limit exceeded."}]),
+        (400, {"__type": "ThrottlingException", "message": "Rate exceeded"}),
+        (403, {"error": {"message": "(#17) User request limit reached", "type": "OAuthException", "code": 17}}),
+        (503, "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"),
+    ],
+)
+def test_an_error_says_so_in_its_own_way(status: int, body: object) -> None:
+    text = body if isinstance(body, str) else json.dumps(body)
+    assert read_response(of_httpx(status, text.encode())).is_rate_limited
