@@ -51,6 +51,7 @@ def read(
             those with an id like it.
         CheckpointCorruptError: What is stored is damaged, of a newer release, or encrypted.
         StoreError: It cannot be read.
+        ValueError: *store* has a scheme that no store has, or *operation_id* is not valid Unicode.
     """
     place = open_store(store if store is not None else default_place())
     restored = read_all(place, operation_id)
