@@ -28,14 +28,15 @@ _NEWEST = 2048
 _TURNS = 8
 
 
-def check(value: Any, path: str, warn: Callable[[str], None] | None = None) -> None:
+def check(value: Any, path: str, warn: Callable[[str], None] | None = None, *, nan: bool = False) -> None:
     """Make sure that *value* comes back from JSON as it is. Raises StateEncodeError with the exact path if not.
 
     Args:
         warn: Called with what comes back as another kind: a tuple as a list, a numpy scalar as a plain one.
+        nan: Whether NaN and the infinities are good, for :func:`encode_spelled` will write them.
     """
     if not is_plain(value):
-        look_closely(value, path, warn)
+        look_closely(value, path, warn, nan=nan)
 
 
 def text_key(key: Any, path: str) -> str:
@@ -53,8 +54,8 @@ class Checker:
     in turns. So it finds what is wrong in a new entry at once, and in an older one after eight checks.
     """
 
-    def __init__(self, warn: Callable[[str], None] | None = None) -> None:
-        self._warn = warn
+    def __init__(self, warn: Callable[[str], None] | None = None, *, nan: bool = False) -> None:
+        self._warn, self._nan = warn, nan
         self._turn = 0
 
     def check(self, value: Any, path: str, *, wholly: bool = False) -> None:
@@ -65,7 +66,7 @@ class Checker:
         """
         looked_at = value if wholly or self._turn == 0 else _part(value, self._turn % _TURNS)
         if not is_plain(looked_at):
-            look_closely(value, path, self._warn)
+            look_closely(value, path, self._warn, nan=self._nan)
         # Only what was found good counts as looked at.
         self._turn += 1
 
@@ -173,7 +174,12 @@ def _is_native(kind: type) -> bool:
 
 
 def look_closely(
-    value: Any, path: str, warn: Callable[[str], None] | None = None, around: frozenset[int] = frozenset()
+    value: Any,
+    path: str,
+    warn: Callable[[str], None] | None = None,
+    around: frozenset[int] = frozenset(),
+    *,
+    nan: bool = False,
 ) -> None:
     """Check each value by itself; *around* holds the ids of the containers that it lies in. See :func:`check`."""
     if id(value) in around:
@@ -188,21 +194,21 @@ def look_closely(
                 reason = f"the key {shortened(key)} is not a string; JSON would make it one. Use str(key)"
                 raise StateEncodeError(path, reason)
             check_unicode(key, path)
-            look_closely(item, f"{path}{step(key)}", warn, around)
+            look_closely(item, f"{path}{step(key)}", warn, around, nan=nan)
     elif isinstance(value, list | tuple):
         _note_kind(value, list, path, warn)
         around |= {id(value)}
         for index, item in enumerate(value):
-            look_closely(item, f"{path}[{index}]", warn, around)
+            look_closely(item, f"{path}[{index}]", warn, around, nan=nan)
     elif type(value) is str:
         check_unicode(value, path)
     elif type(value) is float:
-        if not math.isfinite(value):
-            raise StateEncodeError(path, f"{value} is not a JSON number; keep None instead, or str(x)")
+        if not nan and not math.isfinite(value):
+            raise StateEncodeError(path, f"{value} is not a JSON number; {_NO_NUMBER}")
     elif type(value) not in SURE:
         if (plain := scalar(value)) is value:
             raise StateEncodeError(path, _advice(value))
-        look_closely(plain, path, warn, around)
+        look_closely(plain, path, warn, around, nan=nan)
         if warn is not None:
             warn(scalar_comes_back(value, plain, path))
 
@@ -233,14 +239,15 @@ def scalar_comes_back(value: Any, plain: Any, path: str) -> str:
     return f"a {_kind(value)} will come back as a plain {type(plain).__name__}{_FIRST_AT}{path}"
 
 
-def accepted(value: Any, path: str, around: frozenset[int]) -> Any:
+def accepted(value: Any, path: str, around: frozenset[int], *, nan: bool) -> Any:
     """*value* as a collection takes it, where :func:`is_good` is not sure. Raises what :func:`look_closely` raises."""
-    look_closely(value, path, None, around)
+    look_closely(value, path, None, around, nan=nan)
     return scalar(value)
 
 
 # -- what to do instead -----------------------------------------------------------------------------------------------
 
+_NO_NUMBER = "keep None instead, or give nan='allow': checkpointed(..., nan='allow')"
 _TYPED = "give a typed state: checkpointed(..., state=MyState)"
 _HINTS = {
     "set": "use sorted(...) or cp.set(name)",
@@ -354,3 +361,65 @@ def encode(value: Any, path: str = "$") -> bytes:
 
 
 decode: Callable[[bytes], Any] = msgspec.json.Decoder().decode
+
+
+# -- NaN and the infinities -------------------------------------------------------------------------------------------
+
+SPELLED = "$float"
+"""What spells a number that JSON has not: ``{"$float": "nan"}``, ``"inf"`` or ``"-inf"``.
+
+Only what says so itself holds such: a document in ``resumable.nonfinite``, a journal record in ``nonfinite``. A dict of
+the program's own with that key and no other gets one more ``$`` there.
+"""
+_NUMBERS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def encode_spelled(value: Any, path: str = "$") -> bytes:
+    """*value* as compact JSON, the numbers spelled that JSON has not. Raises what :func:`encode` raises."""
+    if is_plain(value):
+        raw = encode(value, path)
+        if b'$float"' not in raw:
+            return raw
+    return encode(_spelled(value), path)
+
+
+def _spelled(value: Any) -> Any:
+    value = scalar(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {SPELLED: str(float(value))}
+    if isinstance(value, dict):
+        return {_moved(key, len(value), "$"): _spelled(item) for key, item in value.items()}
+    return list(map(_spelled, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _moved(key: str, count: int, more: str) -> str:
+    is_alike = count == 1 and key.endswith(SPELLED) and key.lstrip("$") == "float"
+    return more + key if is_alike else key
+
+
+def unspelled(value: Any) -> Any:
+    """What :func:`encode_spelled` was given, out of its decoded JSON.
+
+    Raises:
+        ValueError: Something is spelled that is no such number, or it is nested too deeply.
+    """
+    try:
+        return _unspelled(value)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _unspelled(value: Any) -> Any:
+    if isinstance(value, list):
+        return list(map(_unspelled, value))
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        key, item = next(iter(value.items()))
+        if key == SPELLED:
+            if not isinstance(item, str) or item not in _NUMBERS:
+                raise ValueError(f"it spells a number as {item!r:.40}")
+            return _NUMBERS[item]
+        if _moved(key, 1, "$") != key:
+            return {key[1:]: _unspelled(item)}
+    return {key: _unspelled(item) for key, item in value.items()}

@@ -76,6 +76,8 @@ class checkpointed(
         when_done: ``"restart"``: an operation that has finished is done anew when it runs again. ``"skip"``: it stays
             done, until it is removed or run with ``resume=False``: a block keeps its state, its loops give nothing out,
             and :attr:`Checkpoint.is_done` is True; a decorated function keeps only its result, and returns it.
+        nan: ``"allow"`` keeps NaN and the infinities in a plain state and in collections, as ``{"$float": "nan"}`` in
+            the file. They are refused by default, as JSON has no such numbers. Typed states may always hold them.
 
     Raises:
         TypeError, ValueError: An option is not what it should be.
@@ -106,6 +108,7 @@ class checkpointed(
         budget: Mapping[str, Amount] | None = None,
         on_save_error: Literal["raise", "warn"] = "raise",
         when_done: Literal["restart", "skip"] = "restart",
+        nan: Literal["refuse", "allow"] = "refuse",
     ) -> None:
         check_operation_id(operation_id)
         from .._engine.options import Options
@@ -136,6 +139,7 @@ class checkpointed(
             budget=budget,
             on_save_error=on_save_error,
             when_done=when_done,
+            nan=nan,
             clock=manager.clock if manager is not None else system_clock,
         )
         self._open: list[Any] = []

@@ -132,6 +132,7 @@ def resumable(
     budget: Mapping[str, Amount] | None = ...,
     on_save_error: Literal["raise", "warn"] = ...,
     when_done: Literal["restart", "skip"] = ...,
+    nan: Literal["refuse", "allow"] = ...,
 ) -> ResumableDecorator: ...
 @explained
 def resumable(
@@ -156,6 +157,7 @@ def resumable(
     budget: Mapping[str, Amount] | None = None,
     on_save_error: Literal["raise", "warn"] = "raise",
     when_done: Literal["restart", "skip"] = "restart",
+    nan: Literal["refuse", "allow"] = "refuse",
 ) -> Any:
     """Make each call of a function an operation that is resumed if it was interrupted.
 
@@ -214,6 +216,7 @@ def resumable(
             "budget": budget,
             "on_save_error": on_save_error,
             "when_done": when_done,
+            "nan": nan,
         },
     )
     if function is not None:

@@ -7,7 +7,7 @@ from itertools import chain
 from operator import is_
 from typing import Any, TypeVar
 
-from .._json import LEAVES, encode, is_scalar, step
+from .._json import LEAVES, encode_spelled, is_scalar, step
 from .._runtime.interpreter import ALONE, COUNTS_ARE_TRUE, reference_counts
 from .frozen import IMMUTABLE
 
@@ -45,7 +45,7 @@ class Aliases(dict[K, Any]):
         self.update(moved)
         self.drop(free)
         for key, value in moved.items():
-            if value != frozen[key] and encode(value) != encode(frozen[key]):
+            if value != frozen[key] and encode_spelled(value) != encode_spelled(frozen[key]):
                 self[key] = value  # Another thread changed it while it was copied.
 
     def drop(self, keys: Iterable[K]) -> None:
@@ -80,7 +80,7 @@ def _differing(keys: list[K], values: list[Any], saved: list[Any], path: str) ->
     if not _are_certainly_same(values, saved):
         for key, value, before in zip(keys, values, saved, strict=True):
             where = f"{path}{step(key)}" if isinstance(key, str) else f"{path}[{key}]"
-            if encode(value, where) != encode(before):
+            if encode_spelled(value, where) != encode_spelled(before):
                 changed[key] = value
     return changed
 

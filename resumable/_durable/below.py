@@ -89,13 +89,13 @@ def _is_changed(value: Any, is_last: bool) -> bool:
     return any(_is_changed(item, is_last) for item in inner if type(item) in _FROZEN)
 
 
-def accept(value: Any, path: str) -> None:
+def accept(value: Any, path: str, *, nan: bool) -> None:
     """Freeze what C code has put into a frozen *value*: it is what it holds now.
 
     Raises:
         StateEncodeError: JSON cannot hold it. Nothing was changed.
     """
-    check(value, path)
+    check(value, path, nan=nan)
     _refreeze(value)
 
 

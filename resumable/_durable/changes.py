@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from .._json import encode, to_json
+from msgspec import Raw
+
+from .._json import encode, encode_spelled, is_plain, to_json
 from .._runtime.interpreter import untracker
 
 CHUNK = 1000
@@ -35,6 +37,7 @@ class Snapshot:
     def __init__(self, entries: dict[str, Any] | list[Any], *, path: str = "$") -> None:
         self._entries = entries
         self._path = path
+        self._spells = False
         untracker()(entries)
 
     def __len__(self) -> int:
@@ -46,9 +49,22 @@ class Snapshot:
         kind, opening, closing = (list, b"[", b"]") if isinstance(self._entries, list) else (dict, b"{", b"}")
         entries = iter(self._members())
         while piece := kind(islice(entries, CHUNK)):
-            yield opening + encode(piece, self._path)[1:-1]
+            yield opening + self._encoded(piece)[1:-1]
             opening = b","
         yield closing if opening == b"," else opening + closing
+
+    def spell(self) -> Snapshot:
+        """Have each entry spell the numbers that JSON has not."""
+        self._spells = True
+        return self
+
+    def _encoded(self, piece: Any) -> bytes:
+        if not self._spells or (is_plain(piece) and b'$float"' not in (raw := encode(piece, self._path))):
+            return raw if self._spells else encode(piece, self._path)
+        # One by one: what is alone in a piece is not alone in the collection.
+        if isinstance(piece, dict):
+            return to_json({key: Raw(encode_spelled(entry, self._path)) for key, entry in piece.items()})
+        return to_json([Raw(encode_spelled(entry, self._path)) for entry in piece])
 
     def _members(self) -> Iterable[Any]:
         return self._entries if isinstance(self._entries, list) else self._entries.items()

@@ -26,7 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 FREEZE_AT_LEAST = 1000  # loaded values, at each save
 
-DURABLE_SLOTS = ("_at", "_boundary", "_given", "_lock", "_path", "_pending", "_seen", "_ticks")
+DURABLE_SLOTS = ("_at", "_boundary", "_given", "_lock", "_nan", "_path", "_pending", "_seen", "_ticks")
 """The attributes of :class:`Durable`, for the classes that use it."""
 
 _KINDS: dict[str, Callable[..., Durable]] = {}
@@ -54,6 +54,7 @@ class Durable(Noting):
 
     _path: str
     _lock: threading.RLock
+    _nan: bool  # Whether it takes NaN and the infinities.
     _given: Any  # Typed values that the program has got; None for a collection of plain ones.
     _dirty: Any  # What changed since the last save began.
     _pending: Any  # The change of the save that has begun; None between saves, falsy if nothing changed.
@@ -71,13 +72,17 @@ class Durable(Noting):
             found, wanted = type(loaded).__name__, plain.__name__
             raise TypeError(f"{path} holds a {found}, not a {wanted}; give the {self.kind} another name")
         self._path = path
-        self._pending = self._given = None
+        self._pending, self._given, self._nan = None, None, False
         self.attach(Boundary())
         return plain() if loaded is None else loaded
 
     def attach(self, boundary: Boundary) -> None:
         super().attach(boundary)
         self._lock = boundary.lock
+
+    def allow_nan(self) -> None:
+        """Take NaN and the infinities from now on; whoever encodes them must spell them."""
+        self._nan = True
 
     # -- typed values
 

@@ -100,7 +100,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         if type(key) is not str or not key.isascii():
             key = text_key(key, self._path)
         if not is_good(value):
-            value = accepted(value, f"{self._path}{step(key)}", frozenset({id(self)}))
+            value = accepted(value, f"{self._path}{step(key)}", frozenset({id(self)}), nan=self._nan)
         if (now := self._ticks.__length_hint__()) != (seen := self._seen):
             # Written out, as in _touch: calling that takes a third as long as all of this.
             if seen is not None and now < seen:
@@ -126,7 +126,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
             key = text_key(key, self._path)
         if key not in self:
             if not is_good(default):
-                default = accepted(default, f"{self._path}{step(key)}", frozenset({id(self)}))
+                default = accepted(default, f"{self._path}{step(key)}", frozenset({id(self)}), nan=self._nan)
             if self._boundary.shared:
                 self._write_shared(key, default)
             else:
@@ -225,7 +225,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
                 self._aliases.drop(chain(pending.originals, pending.deleted))
                 self._aliases.move_changed(pending.originals, self._at_rest, self._path)
             pending.frozen, pending.is_flat = freeze_checked(
-                pending.originals, lambda: check(pending.originals, self._path)
+                pending.originals, lambda: check(pending.originals, self._path, nan=self._nan)
             )
         except BaseException:
             self._take_back(pending)
@@ -246,7 +246,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
             where = f"{self._path}{step(key)}"
             if key in self._aliases:
                 raise refuse_both(where)
-            accept(values[key], where)
+            accept(values[key], where, nan=self._nan)
             pending.originals[key] = values[key]
         turns.is_last = False
 
@@ -323,7 +323,7 @@ class _LoadedDict(Loaded, DurableDict[Any]):
         if type(key) is not str or not key.isascii():
             key = text_key(key, self._path)
         if not is_good(value):
-            value = accepted(value, f"{self._path}{step(key)}", frozenset({id(self)}))
+            value = accepted(value, f"{self._path}{step(key)}", frozenset({id(self)}), nan=self._nan)
         if self._boundary.shared:
             self._write_shared(key, value)
             return

@@ -175,7 +175,7 @@ class DurableLog(Durable, list[V], kind="log"):
             self._aliases.move_changed(changed, self._kept.__getitem__, self._path)
         entries |= changed | replaced
         try:
-            frozen, flat = freeze_checked(entries, lambda: _check_entries(entries, self._path))
+            frozen, flat = freeze_checked(entries, lambda: _check_entries(entries, self._path, nan=self._nan))
         except BaseException:
             self._aliases.update(changed)
             raise
@@ -215,7 +215,7 @@ class DurableLog(Durable, list[V], kind="log"):
         if self._is_nested:
             for index in changed_below(dict(enumerate(kept, start)), is_last=self._is_last):
                 self._check_alone(index)
-                accept(kept[index - start], f"{self._path}[{index}]")
+                accept(kept[index - start], f"{self._path}[{index}]", nan=self._nan)
                 self._dirty.add(index)
         for index in replaced:
             self._check_alone(index)
@@ -271,7 +271,7 @@ class _LoadedLog(Loaded, DurableLog[Any]):
             self.__class__ = DurableLog  # type: ignore[assignment]
 
 
-def _check_entries(entries: dict[int, Any], path: str) -> None:
+def _check_entries(entries: dict[int, Any], path: str, *, nan: bool) -> None:
     if not is_plain(list(entries.values())):
         for index, entry in entries.items():
-            check(entry, f"{path}[{index}]")
+            check(entry, f"{path}[{index}]", nan=nan)

@@ -39,7 +39,7 @@ class DurableSet(Keyed, set[V], kind="set"):
     @mutator
     def add(self, member: V, /) -> None:
         if type(member) is not str or not member.isascii():  # type: ignore[attr-defined]
-            member = _checked(member, self._path)
+            member = _checked(member, self._path, nan=self._nan)
         if self._boundary.shared:
             self._write_shared(member, True)
         elif member not in self:
@@ -168,7 +168,7 @@ class DurableSet(Keyed, set[V], kind="set"):
         return Snapshot(members, path=self._path)
 
 
-def _checked(member: Any, path: str) -> Any:
+def _checked(member: Any, path: str, *, nan: bool) -> Any:
     member = scalar(member)
     if type(member) is str:
         check_unicode(member, path)
@@ -176,5 +176,9 @@ def _checked(member: Any, path: str) -> Any:
         kind = type(member).__name__
         raise StateEncodeError(path, f"the member {member!r} is a {kind}; use strings, numbers, booleans, None")
     if type(member) is float and not math.isfinite(member):
-        raise StateEncodeError(path, f"{member} is not a JSON number; use None instead, or str(x)")
+        if nan:
+            return math.nan if math.isnan(member) else member  # one for all, so that it is found again
+        raise StateEncodeError(
+            path, f"{member} is not a JSON number; use None instead, or checkpointed(..., nan='allow')"
+        )
     return member

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from .._errors import StateEncodeError
-from .._json import check, decode, encode, step
+from .._json import check, decode, encode_spelled, step, unspelled
 
 _MOST = 64
 """So many moments are kept at most; the second one goes first."""
@@ -177,8 +177,8 @@ def _encoded(form: _Form, name: str) -> msgspec.Raw:
     where = f"$.tracked{step(name)}"
     try:
         state = form.read()
-        check(state, where)
-        return msgspec.Raw(encode(state, where))
+        check(state, where, nan=True)
+        return msgspec.Raw(encode_spelled(state, where))
     except StateEncodeError as error:
         raise StateEncodeError(error.path, f"{error.reason}. {_ADVICE}") from None
     except NotImplementedError as error:  # random.SystemRandom
@@ -187,6 +187,6 @@ def _encoded(form: _Form, name: str) -> msgspec.Raw:
 
 def _set(form: _Form, name: str, saved: Any) -> None:
     try:
-        form.write(decode(bytes(saved)) if isinstance(saved, msgspec.Raw) else saved)
+        form.write(unspelled(decode(bytes(saved)) if isinstance(saved, msgspec.Raw) else saved))
     except Exception as error:
         raise ValueError(f"the saved state of {name!r} does not fit it: {error}") from error

@@ -20,7 +20,7 @@ from .._format import typed
 from .._format.restore import Restored
 from .._format.sections import Finished, Sections
 from .._format.values import Values
-from .._json import Checker, check, encode, step, to_json, warn_once_per_path
+from .._json import SPELLED, Checker, check, encode, encode_spelled, is_plain, step, to_json, warn_once_per_path
 from .._loops.map.map_loop import Failed
 from .._loops.registry import LoopRegistry, opening
 from .._models import CheckpointMetadata, as_stored, check_metadata
@@ -173,7 +173,7 @@ class Parts:
 
     @cached_property
     def _checker(self) -> Checker:
-        return Checker(self._warn)
+        return Checker(self._warn, nan=self._typed is not None or self._options.nan == "allow")
 
     def release(self) -> None:
         """Let go of the output files."""
@@ -207,7 +207,7 @@ class Parts:
         value = self.state.get(name)
         if not isinstance(value, Durable):
             if value is not None:
-                check(value, f"$.state.{name}")
+                check(value, f"$.state.{name}", nan=self._options.nan == "allow")
             value = self.state[name] = self._made(kind, value, name)
         if value.kind != kind:
             raise TypeError(f"$.state.{name} is a durable {value.kind}, not a {kind}; give this one another name")
@@ -217,6 +217,8 @@ class Parts:
 
     def _made(self, kind: str, value: Any, name: str) -> Durable:
         collection = make(kind, value, f"$.state.{name}")
+        if self._options.nan == "allow":
+            collection.allow_nan()
         self.cut.add(collection)
         return collection
 
@@ -267,7 +269,8 @@ class Parts:
         # Copies, for other threads may add to it meanwhile.
         is_dict = type(self.state) is dict and self._typed is None
         state = {} if self._is_marker else self.state.copy() if is_dict else self._plain_state(wholly=wholly)
-        parts, collections = encode_state(state, self._checker, wholly=wholly)
+        spells = self._options.nan == "allow" if self._typed is None else not is_plain(state)
+        parts, collections = encode_state(state, self._checker, wholly=wholly, spells=spells)
         self.is_proven = self.is_proven or self.has_done
         if is_last:
             for collection in collections.values():
@@ -287,6 +290,7 @@ class Parts:
             effects=None if self.known_effects is None or self._is_marker else self.known_effects.capture(),
             first=self.sinks.syncs() if self.sinks.opened and not self._is_marker else (),
             is_last=is_last,
+            spells=spells,
         )
 
     def mark_finished(self, finished: Finished | None, *, is_marker: bool) -> None:
@@ -359,7 +363,7 @@ def checked_values(metadata: CheckpointMetadata, save_count: int, reason: str) -
 
 
 def encode_state(
-    state: dict[str, Any], checker: Checker, *, wholly: bool = False
+    state: dict[str, Any], checker: Checker, *, wholly: bool = False, spells: bool = False
 ) -> tuple[dict[str, Part], dict[str, Durable]]:
     """Each top-level value as bytes, but for durable collections; and these.
 
@@ -381,7 +385,7 @@ def encode_state(
         checker.check(plain, "$.state", wholly=wholly)
     for name, value in plain.items():
         try:
-            parts[name] = to_json(value)
+            parts[name] = encode_spelled(value) if spells else to_json(value)
         except Exception:
             parts[name] = encode(value, f"$.state{step(name)}")  # raises, and says where
     return parts, collections
@@ -442,7 +446,9 @@ class Baseline:
         changes = {}
         for name, collection in self.collections.items():
             if (change := collection.begin()) is not None:
-                changes[name] = change
+                changes[name] = msgspec.Raw(encode_spelled(change)) if save.spells else change
+        if save.spells:
+            record["nonfinite"] = SPELLED
         if changes:
             record["collections"] = changes
         if save.loops.changes:

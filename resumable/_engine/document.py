@@ -11,7 +11,7 @@ import msgspec
 from .._durable import Durable, Snapshot
 from .._format import journal
 from .._format.document import INDENT_UP_TO, VERSION, indented, object_chunks, sign
-from .._json import encode
+from .._json import SPELLED, encode
 from .capture import raw
 from .moment import Save
 
@@ -45,6 +45,9 @@ class Document:
         if save.effects is not None:
             self._sections["once"] = save.effects.whole()
         copies = _copies(save.collections, begins)
+        if save.spells:
+            self._sections["nonfinite"] = SPELLED
+            copies = {name: copy.spell() for name, copy in copies.items()}
         self._state: Iterable[tuple[str, bytes | Snapshot]] = [
             (name, part if isinstance(part, bytes) else copies[name]) for name, part in save.parts.items()
         ]

@@ -75,6 +75,7 @@ class Save(msgspec.Struct, kw_only=True):
         seconds: What it cost the loop, and the disk.
         sent_at: When it was sent, in monotonic seconds.
         before: What the session needs if the save fails in flight.
+        spells: Whether it spells the numbers that JSON has not.
         position: Where the journal stands after its record.
     """
 
@@ -96,6 +97,7 @@ class Save(msgspec.Struct, kw_only=True):
     sent_at: float = 0.0
     before: Before | None = None
     position: journal.Position | None = None
+    spells: bool = False
 
     def commit_collections(self) -> None:
         """What was begun in the collections is on its way to the disk. Any thread may call this."""

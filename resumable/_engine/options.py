@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 OnSaveError = Literal["raise", "warn"]
 WhenDone = Literal["restart", "skip"]
+Nan = Literal["refuse", "allow"]
 
 
 class Ticker(Protocol):
@@ -67,6 +68,7 @@ class Options:
     budget: Mapping[str, Amount] | None = None
     on_save_error: OnSaveError = "raise"
     when_done: WhenDone = "restart"
+    nan: Nan = "refuse"
 
     def __post_init__(self) -> None:
         if isinstance(self.strategy, type) or not callable(getattr(self.strategy, "should_save", None)):
@@ -93,6 +95,8 @@ class Options:
             raise ValueError(f"on_save_error must be 'raise' or 'warn', not {self.on_save_error!r}")
         if self.when_done not in ("restart", "skip"):
             raise ValueError(f"when_done must be 'restart' or 'skip', not {self.when_done!r}")
+        if self.nan not in ("refuse", "allow"):
+            raise ValueError(f"nan must be 'refuse' or 'allow', not {self.nan!r}")
         if self.arguments is not None:
             self.arguments = self._hidden(_as_they_come_back(self.arguments))
 

@@ -5,6 +5,10 @@ object begins ``{"seq":N,"after":C``: N is the save's sequence number, C the CRC
 after a snapshot goes on from the CRC that the snapshot notes. So each line is checked by itself, and the chain shows
 lines that were lost, moved or repeated, also over several snapshots.
 
+A record of an operation with ``nan="allow"``, or of a typed state with such a number, says ``"nonfinite":"$float"``: in
+its ``set`` and ``collections`` ``{"$float":"nan"}`` (or ``"inf"``, ``"-inf"``) stands for that number, and a dict whose
+only key is ``$float`` has one more ``$`` in it. So does a snapshot, in its section ``resumable``, of its state.
+
 This is format 2. Format 1 is only read: its first line is a header, each of its CRCs goes on from the one before, and
 a record may hold a ``fold`` marker, from which on the journal also fits the snapshot of that generation.
 """

@@ -14,7 +14,7 @@ import msgspec
 
 from .._durable.changes import Replay
 from .._errors import CheckpointCorruptError
-from .._json import LEAVES
+from .._json import LEAVES, unspelled
 from .._loops.by_key import merged
 from .._loops.view import FIELDS
 from .._models import CheckpointData, CheckpointMetadata, check_metadata
@@ -91,6 +91,8 @@ def _from_snapshot(raw: bytes, operation_id: str, now: datetime, beside: Beside 
     if not (type(state) is type(metadata) is type(internal) is dict):
         raise ValueError("its 'state', 'metadata' or 'resumable' is not a JSON object")
     check_metadata(metadata)
+    if internal.pop("nonfinite", None) is not None:
+        state = _unspelled_state(state, internal.get("collections"))
     generation = internal.pop("generation", 0)
     if type(generation) is not int or generation < 0:
         raise ValueError(f"its generation is {generation!r}")
@@ -105,6 +107,16 @@ def _from_snapshot(raw: bytes, operation_id: str, now: datetime, beside: Beside 
         internal=internal,
     )
     return Restored(data, snapshot, len(raw), position=position_after(None, snapshot, 0), newest=generation)
+
+
+def _unspelled_state(state: dict[str, Any], collections: Any) -> dict[str, Any]:
+    """The entries of a collection are spelled one by one; any other value as a whole."""
+    for name, value in state.items():
+        if isinstance(collections, dict) and name in collections and isinstance(value, dict):
+            state[name] = {key: unspelled(entry) for key, entry in value.items()}
+        else:
+            state[name] = unspelled(value)
+    return state
 
 
 def _check_sections(restored: Restored) -> None:
@@ -146,6 +158,7 @@ class _Save(msgspec.Struct):
     resumable: dict[str, Any] = {}
     loops: dict[str, dict[str, Any]] = {}
     once: dict[str, dict[str, Any] | None] = {}
+    nonfinite: str = ""
 
 
 def _replay(restored: Restored, raw: bytes) -> None:
@@ -186,6 +199,9 @@ def _apply_all(data: CheckpointData, saves: list[_Save]) -> None:
 
 def _apply(data: CheckpointData, save: _Save, replays: dict[str, Replay]) -> None:
     state = data.state
+    if save.nonfinite:
+        save.set = {name: unspelled(value) for name, value in save.set.items()}
+        save.collections = {name: unspelled(change) for name, change in save.collections.items()}
     for name in save.deleted:
         state.pop(name, None)
         replays.pop(name, None)

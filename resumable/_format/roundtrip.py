@@ -286,8 +286,9 @@ def _cure(kind: type) -> str:
 
 
 def _same_float(one: float, other: float) -> bool:
-    same = one == other or (math.isnan(one) and math.isnan(other))
-    return same and math.copysign(1, one) == math.copysign(1, other)
+    if math.isnan(one) and math.isnan(other):
+        return True  # whatever its sign, which is an accident
+    return one == other and math.copysign(1, one) == math.copysign(1, other)
 
 
 def _instants(one: Any, other: Any, path: str) -> Iterator[Difference]:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from .._errors import InputChangedError, StateEncodeError
-from .._json import check, decode, encode, encode_scalar, scalar
+from .._json import check, decode, encode, encode_scalar, encode_spelled, is_plain, scalar, unspelled
 from .._runtime.interpreter import collector_paused
 from .._text import command_for
 from .roundtrip import differences
@@ -103,7 +103,9 @@ class TypedState:
             return True
         else:
             again = plain(self._kind, back)
-        return bool(again == value or _in_one_order(again) == _in_one_order(value))
+        if again == value or _in_one_order(again) == _in_one_order(value):
+            return True
+        return encode_spelled(again) == encode_spelled(value)  # NaN is not equal to itself
 
 
 _DECLARE = "put in what its type declares, or declare what you put in"
@@ -263,10 +265,7 @@ def restored(operation_id: str, kind: type[Any], saved: Mapping[str, Any] | None
     if saved is None:
         return _made(kind)
     try:
-        if hasattr(kind, "model_validate_json"):
-            state = kind.model_validate_json(encode(saved))
-        else:
-            state = msgspec.convert(saved, kind, dec_hook=decode_hook, str_keys=True)
+        state = converted(kind, saved)
     except (msgspec.ValidationError, ValueError) as error:
         raise misfit(operation_id, kind, [str(error)]) from None
     # A field that was renamed would begin anew, and what it held would be gone with the next save.
@@ -337,8 +336,15 @@ def _names_of_field(name: str, field: Any, *, by_name: bool) -> list[str]:
 
 def converted(kind: type[Any], saved: Mapping[str, Any]) -> Any:
     if hasattr(kind, "model_validate_json"):
-        return kind.model_validate_json(encode(saved))
+        return kind.model_validate_json(encode(saved) if is_plain(saved) else _with_constants(saved))
     return msgspec.convert(saved, kind, dec_hook=decode_hook, str_keys=True)
+
+
+def _with_constants(saved: Mapping[str, Any]) -> str:
+    """JSON with ``NaN`` and ``Infinity``, which pydantic reads whatever a model says of how to write them."""
+    import json  # seldom needed
+
+    return json.dumps(saved)
 
 
 def misfit(operation_id: str, kind: type[Any], reasons: list[str]) -> InputChangedError:
@@ -367,9 +373,10 @@ def plain(kind: type[Any], state: Any) -> dict[str, Any]:
             value = _dumped(state)
         else:
             value = msgspec.to_builtins(state, enc_hook=_encode, str_keys=True)
-        # What JSON would change silently, such as NaN, shows only in the plain form.
-        check(value, "$.state")
-        value = decode(encode(value))  # a tuple is a list there, and the type makes it one again
+        # What JSON would change silently, such as a key, shows only in the plain form.
+        check(value, "$.state", nan=True)
+        # A tuple is a list there, and the type makes it one again.
+        value = decode(encode(value)) if is_plain(value) else unspelled(decode(encode_spelled(value)))
     except UnicodeDecodeError as error:
         raise StateEncodeError("$.state", f"{error}; {BYTES_IN_PYDANTIC}") from error
     except (TypeError, NotImplementedError, ValueError, RecursionError) as error:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import msgspec
 
+from .._json import encode, encode_spelled, is_plain
 from .._report import frames
 from .._report.contents import plain_document
 from .._report.reading import CheckpointView, held_in, table_in, tables_of, view_of
@@ -56,7 +57,7 @@ def export_command(
 
     json is the whole checkpoint, journal included, as one plain document of version 2.0, which any program can load
     that knows the format. It is not encrypted. It holds the state and the metadata, but not what only this library
-    needs: the places of loops and the history of runs.
+    needs: the places of loops and the history of runs. NaN and infinity stand there as {"$float": "nan"} and "inf".
 
     jsonl, csv and parquet are a mapping, log or set: a row for each entry. --of may be left out if there is only one; a
     dict or list in the plain state will do. Records, that is dicts, have a column for each field; other values stand
@@ -112,7 +113,7 @@ def _pieces(view: CheckpointView, format_: str, of: str | None, key_column: str 
 
 
 def _as_json(value: Any) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    return msgspec.json.format(encode(value) if is_plain(value) else encode_spelled(value), indent=2) + b"\n"
 
 
 def _write(output: Path, pieces: Iterable[bytes]) -> int:

@@ -242,8 +242,6 @@ def test_a_state_that_no_longer_fits_is_refused_and_left_alone(kind: type[Any], 
 @pytest.mark.parametrize(
     "value",
     [
-        pytest.param(float("nan"), id="NaN"),
-        pytest.param(float("inf"), id="infinity"),
         pytest.param(object(), id="object"),
     ],
 )
@@ -268,9 +266,10 @@ def test_a_nan_in_a_pydantic_model_does_not_become_none(manager: CheckpointManag
     """In JSON mode pydantic turns it into null, which would not come back."""
     with checkpointed("job", manager=manager, state=Measured) as cp:
         cp.state.value = float("nan")
-        with pytest.raises(StateEncodeError):
-            cp.tick()
-        cp.state.value = 0.0
+        cp.tick()
+        cp.keep()
+    with checkpointed("job", manager=manager, state=Measured) as cp:
+        assert cp.state.value != cp.state.value
 
 
 def test_durable_collections_have_no_room_in_a_typed_state(manager: CheckpointManager) -> None:
