@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,6 +37,7 @@ def _repository() -> Path:
     if (ROOT / ".git").exists():
         return ROOT
     place = Path(tempfile.mkdtemp(prefix="resumable-example-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
     who = {f"GIT_{role}_{what}": text for role in ("AUTHOR", "COMMITTER") for what, text in _SIGNED.items()}
     for arguments in (["init", "-q"], ["add", "resumable", "tests", "examples"], ["commit", "-q", "-m", "all files"]):
         command = ["git", f"--git-dir={place}/.git", f"--work-tree={ROOT}", *arguments]
