@@ -206,9 +206,9 @@ def test_a_run_that_ended_well_but_for_some_items_was_not_killed(fill: int) -> N
 
 
 def test_it_is_finished_once_they_are_done() -> None:
-    run_map()
+    run_map(name="numbers")
     with checkpointed("job", auto_cleanup=False) as cp:
-        assert len(list(cp.map(abs, range(1, 9), on_error="skip", retry_failed=True))) == 2
+        assert len(list(cp.map(abs, range(1, 9), on_error="skip", retry_failed=True, name="numbers"))) == 2
 
     row = document("list")["checkpoints"][0]
 
