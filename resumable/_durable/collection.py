@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
+from .._json import encode
 from .._runtime.boundary import Boundary, Noting
 from .._runtime.interpreter import has_gil
 from .changes import Snapshot, about_bytes
@@ -149,6 +150,11 @@ class Durable(Noting):
         """About how many bytes of JSON :meth:`begin` would return, estimated from a few changes."""
         with self._lock:
             return about_bytes(len(self._dirty), self._dirty.items()) if self._dirty else 0
+
+    def look_closely(self, change: dict[str, Any]) -> None:
+        """Raise StateEncodeError, with the path, if JSON cannot hold *change*, with which the save has begun."""
+        for part in change.values():
+            encode(part, self._path)
 
     # -- what differs between the kinds; each is called under the lock
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
 import msgspec
 
 from .._errors import StateEncodeError
-from .._json import LEAVES, check, is_plain
+from .._json import LEAVES, check, encode, is_plain
 from .aliases import Aliases
 from .below import accept, changed_below, refuse_both, refuse_removal
 from .changes import Snapshot, about_bytes
@@ -159,6 +159,11 @@ class DurableLog(Durable, list[V], kind="log"):
         new = self._entries(pending.start, pending.end)
         put = [[index, list.__getitem__(self, index)] for index in sorted(pending.changed)]
         return {"append": new, "put": put} if put else {"append": new}
+
+    def look_closely(self, change: dict[str, Any]) -> None:
+        entries = [*enumerate(change.get("append", ()), self._pending.start), *change.get("put", ())]
+        for index, entry in entries:
+            encode(entry, f"{self._path}[{index}]")
 
     def _copied(self) -> Snapshot:
         # Entries that came after the save began are written by the next one, and must not be there twice.

@@ -463,8 +463,15 @@ class Baseline:
         try:
             return to_json(record)  # once for all of it: a collection may have changed much
         except Exception:
-            _find_out_where(record)
+            self._find_out_where(record)
             raise
+
+    def _find_out_where(self, record: dict[str, Any]) -> None:
+        """Raise the StateEncodeError that names the place in the state, where a record has it somewhere else."""
+        encode(record["metadata"], "$.metadata")
+        for name, change in record.get("collections", {}).items():
+            self.collections[name].look_closely(change)
+        encode(record, "$.resumable")
 
 
 def _are_same(some: Mapping[str, Durable], others: Mapping[str, Durable]) -> bool:
@@ -474,12 +481,3 @@ def _are_same(some: Mapping[str, Durable], others: Mapping[str, Durable]) -> boo
 def raw(parts: Mapping[str, bytes]) -> dict[str, Any]:
     """*parts*, to be put into JSON unchanged."""
     return dict(zip(parts, map(msgspec.Raw, parts.values()), strict=True))
-
-
-def _find_out_where(record: dict[str, Any]) -> None:
-    """Raise the StateEncodeError that names the place in the state, where a record has it somewhere else."""
-    encode(record["metadata"], "$.metadata")
-    for name, change in record.get("collections", {}).items():
-        for part in change.values():
-            encode(part, f"$.state{step(name)}")
-    encode(record, "$.resumable")

@@ -21,7 +21,7 @@ from .._format import journal
 from .._format.journal import Position
 from .._format.restore import Restored, restore
 from .._format.sections import summary_of
-from .._json import encode, step
+from .._json import encode
 from .._models import CheckpointMetadata
 from .._runtime.steps import Steps
 from ..stores import CheckpointStore, Holder, Lease
@@ -213,9 +213,8 @@ class Writer:
             try:
                 save.record = self._record(save) if is_free else None
                 if save.record is None and (is_free or wholly):
-                    for name, collection in save.collections.items():
-                        for part in (collection.begin() or {}).values():
-                            encode(part, f"$.state{step(name)}")
+                    for collection in save.collections.values():
+                        collection.look_closely(collection.begin() or {})
                     encode(save.values, "$.metadata")
                     save.rollback()
                     save.document = Document(self.operation_id, save, begins=True) if is_free else None

@@ -83,3 +83,14 @@ def test_a_loaded_entry_is_frozen_however_it_is_read(read: Callable[[DurableLog]
     log = DurableLog([{"n": 1}])
 
     assert type(read(log)) is FrozenDict
+
+
+def test_a_later_entry_that_is_not_unicode_is_told_by_its_own_number() -> None:
+    """The save writes only what is new, in which it is the first."""
+    log = DurableLog([{"text": "good"}] * 5, path="$.state.rows")
+    log.append({"text": "\udcff"})
+    change = log.begin()
+
+    assert change is not None
+    with pytest.raises(StateEncodeError, match=r"\$\.state\.rows\[5\]\.text"):
+        log.look_closely(change)

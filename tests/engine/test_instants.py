@@ -138,7 +138,7 @@ def test_a_loop_that_begins_anew_during_the_write_is_not_taken_for_saved(
         deque(islice(begun[0], 5), maxlen=0)
         cp.save()
 
-        place = saved(tmp_path).internal["loops"]["loop"]
+        place = saved(tmp_path).internal["loops"]["loop/1"]  # the second one of that name
         assert place["position"] == 4 if key is None else place["keys"] == ["100", "101", "102", "103"]
 
 
