@@ -9,7 +9,7 @@ room's own docstring leads on.
 
 from typing import TYPE_CHECKING
 
-from ._api import Checkpoint, CheckpointManager, checkpointed, current_checkpoint, stop
+from ._api import Checkpoint, CheckpointManager, checkpointed, current_checkpoint, loop, stop
 from ._errors import (
     BudgetExhausted,
     CheckpointBusyError,
@@ -76,6 +76,7 @@ __all__ = [
     "checkpointed",
     "current_checkpoint",
     "every",
+    "loop",
     "open_store",
     "rate_limit_below",
     "read",

@@ -3,14 +3,15 @@
 Read ``checkpointed`` first, the block around a loop, then ``base``, ``checkpoint`` and ``async_checkpoint``, what
 ``as cp`` gives; ``holding`` is the part of it for collections, generators and what else a program holds. ``decorator``
 is ``@resumable``: ``signature`` finds the parameter that takes the checkpoint, ``operation_id`` names the operation,
-and ``call`` makes the attempts. ``manager`` is the specification's manager, ``hints`` tells what to write instead of an
-argument that is not there.
+and ``call`` makes the attempts. ``loop`` is a block and a loop in one. ``manager`` is the specification's manager,
+``hints`` tells what to write instead of an argument that is not there.
 """
 
 from typing import TYPE_CHECKING
 
 from .checkpoint import Checkpoint
 from .checkpointed import checkpointed, current_checkpoint, stop
+from .loop import loop
 from .manager import CheckpointManager
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "CheckpointManager",
     "checkpointed",
     "current_checkpoint",
+    "loop",
     "resumable",
     "stop",
 ]

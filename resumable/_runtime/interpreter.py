@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from itertools import islice
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
@@ -198,3 +198,35 @@ def untracker() -> Callable[[Any], None]:
     untrack.argtypes = [ctypes.py_object]
     untrack.restype = None
     return untrack
+
+
+# -- who leaves a loop ------------------------------------------------------------------------------------------------
+
+
+def error_passing() -> BaseException | None:
+    """For a generator that is dropped: the error that leaves the frame which went through it; None if it is none.
+
+    Where the interpreter does not show it, a RuntimeError stands for it.
+    """
+    from opcode import opname  # seldom needed
+
+    frame = sys._getframe(1).f_back
+    if frame is None or opname[frame.f_code.co_code[frame.f_lasti]] in _DROPS:
+        return None
+    for trace in gc.get_referrers(frame):
+        if isinstance(trace, TracebackType) and trace.tb_lasti == frame.f_lasti:
+            errors = (one for one in gc.get_referrers(trace) if isinstance(one, BaseException))
+            return next(errors, RuntimeError("the body of the loop raised an error").with_traceback(trace))
+    return None
+
+
+_DROPS = frozenset({"POP_TOP", "END_FOR", "POP_ITER", "DELETE_FAST", "DELETE_NAME", "STORE_FAST", "STORE_NAME"})
+"""What lets go of the iterator of a ``for`` that no error leaves."""
+
+
+def interrupt_soon(stop: KeyboardInterrupt | SystemExit) -> None:
+    """Have the main thread stop as *stop* says, once it runs the program's own code again."""
+    import _thread
+
+    number = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else int(stop.code or 0) - 128
+    threading.Timer(0.01, _thread.interrupt_main, (number,)).start()

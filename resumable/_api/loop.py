@@ -1,0 +1,114 @@
+"""``loop``: the small form, where a position is all that is saved. A ``for`` loop, and no ``with`` around it.
+
+A ``for`` drops what it goes through when it is left: at its end, by ``break`` or ``return``, and while an error passes.
+CPython does so at once, and with that the block ends. What else refers to the iterator puts that off, to the end of the
+program at the latest.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+from collections.abc import Generator, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Generic
+from weakref import WeakSet
+
+from .._runtime.interpreter import error_passing, interrupt_soon
+from .base import KeyOf, T
+from .checkpointed import checkpointed
+
+if TYPE_CHECKING:
+    from .._loops.by_position import Fingerprint
+
+_log = logging.getLogger("resumable")
+_NAME = "loop"
+
+
+class LoopOver(Generic[T]):
+    """What :func:`loop` returns, for one ``for``."""
+
+    def __init__(self, items: Any, block: checkpointed[Any], options: dict[str, Any]) -> None:
+        self._items, self._block, self._options = items, block, options
+        self._has_begun = False
+
+    def __repr__(self) -> str:
+        return f"<loop in {self._block!r}>"
+
+    def __iter__(self) -> Iterator[T]:
+        self._begin()
+        steps = self._steps()
+        _open.add(steps)
+        return steps
+
+    def _begin(self) -> None:
+        if self._has_begun:
+            raise RuntimeError("this loop was gone through already; call resumable.loop() again")
+        self._has_begun = True
+
+    def _steps(self) -> Generator[T, None, None]:
+        block = self._block
+        cp = block.__enter__()
+        try:
+            yield from cp.remaining(self._items, name=_NAME, **self._options)
+        except GeneratorExit:
+            _leave(block, error_passing())
+            raise
+        except BaseException as error:
+            block.__exit__(type(error), error, error.__traceback__)
+            raise
+        block.__exit__(None, None, None)
+
+
+def _leave(block: checkpointed[Any], error: BaseException | None) -> None:
+    """End the *block* of a loop that was left at an item. Nobody can be told of errors but by the log."""
+    try:
+        block.__exit__(type(error), error, None)
+    except (KeyboardInterrupt, SystemExit) as stop:  # came at the last moment
+        interrupt_soon(stop)
+    for note in getattr(error, "__notes__", ()) if type(error) is RuntimeError else ():
+        _log.warning("%s", note.removeprefix("resumable: "))
+
+
+_open: WeakSet[Generator[Any, None, None]] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """End the loops that something still refers to."""
+    for steps in list(_open):
+        steps.close()
+
+
+def loop(
+    items: Iterable[T],
+    operation_id: str,
+    *,
+    key: KeyOf = None,
+    fingerprint: Fingerprint = "sampled",
+    limit: int | None = None,
+    **options: Any,
+) -> LoopOver[T]:
+    """The *items* that are not done yet, for one ``for`` loop that needs no ``with``. In async code take the block.
+
+    It is a :class:`checkpointed` block around ``cp.remaining``, which begins with the first item and ends with the
+    loop: after the last item the checkpoint is removed. It is kept, and saved, when the loop is left by ``break``,
+    ``return``, an error in its body, Ctrl-C or SIGTERM; the item at which it was left is done again.
+
+    On CPython it ends at once, before an ``except`` around the loop runs. On other Pythons it ends a little later, at
+    the end of the program at the latest; so it does where something else refers to what the ``for`` goes through, such
+    as ``it = iter(loop(...))``. Results belong into files of your own, or take the block:
+    ``with checkpointed(...) as cp`` saves a state, too. ``current_checkpoint()`` gives its checkpoint in the body.
+
+    Args:
+        items: The input, as for :meth:`Checkpoint.remaining`; so are *key*, *fingerprint* and *limit*.
+        operation_id: Names the operation: any text, one and the same in every run.
+        options: Those of :class:`checkpointed`, such as ``progress=True``.
+
+    Raises:
+        TypeError, ValueError: An option is not what it should be.
+        CheckpointBusyError, CheckpointCorruptError, InputChangedError: When the ``for`` begins, as a block's entry.
+        RuntimeError: A second ``for`` goes through it.
+    """
+    return LoopOver(
+        items, checkpointed(operation_id, **options), {"key": key, "fingerprint": fingerprint, "limit": limit}
+    )
