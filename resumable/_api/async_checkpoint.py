@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from .._runtime import signals
 from .._runtime.steps import exchange_async, run_async, to_its_end
-from .base import ALWAYS, BaseCheckpoint, KeyOf, R, S, T
+from .base import ALWAYS, SEEKABLE, BaseCheckpoint, KeyOf, R, S, T
 from .hints import explained
 
 if TYPE_CHECKING:
@@ -112,10 +112,17 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         Tasks that share items get them by :meth:`amap`. Take no items ahead of the work, as a batching or prefetching
         iterator would: they count as done before they are. Make batches first, and loop over those that remain.
         """
+        items, failures = self._to_do(items), self._failures(retry_failed)
+        if key is None and limit is None and not failures and type(items) in SEEKABLE and fingerprint == "sampled":
+            from .._loops.small import AsyncSmallRemaining
+
+            small = self._operation.parts.loops.again(self, items, None, name, AsyncSmallRemaining)
+            if small is not None:
+                self._is_total_old = True
+                return cast("AsyncRemaining[T]", small)
         from .._loops.remaining import remaining_async
 
-        items = self._to_do(items)
-        options: Any = {"key": key, "fingerprint": fingerprint, "limit": limit} | self._failures(retry_failed)
+        options: Any = {"key": key, "fingerprint": fingerprint, "limit": limit} | failures
         return self._begin(name, lambda name, saved: remaining_async(items, self, name=name, saved=saved, **options))
 
     @explained

@@ -40,6 +40,8 @@ KeyOf = Callable[[Any], str | int] | str | None
 
 ALWAYS = -1
 """A limit that every count has reached."""
+SEEKABLE = frozenset({list, tuple, range})
+"""Types of items that a small loop may go through."""
 count_lock = threading.Lock()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from .._runtime.interpreter import has_gil, is_held_here
 from .._runtime.steps import exchange, run
-from .base import ALWAYS, BaseCheckpoint, KeyOf, R, S, T, count_lock
+from .base import ALWAYS, SEEKABLE, BaseCheckpoint, KeyOf, R, S, T, count_lock
 from .hints import explained
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from .._loops.map.results import OnError
     from .._loops.pages import ItemsOf
     from .._loops.remaining import Remaining
-
-_SEEKABLE = frozenset({list, tuple, range})
 
 
 class Checkpoint(BaseCheckpoint[S]):
@@ -161,7 +159,7 @@ class Checkpoint(BaseCheckpoint[S]):
             ValueError: *limit* is below 1, or given inside a map.
         """
         items, failures = self._to_do(items), self._failures(retry_failed)
-        if limit is None and not failures and type(items) in _SEEKABLE and fingerprint == "sampled":
+        if limit is None and not failures and type(items) in SEEKABLE and fingerprint == "sampled":
             small = self._operation.parts.loops.again(self, items, key, name)
             if small is not None:
                 self._is_total_old = True

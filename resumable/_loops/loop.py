@@ -96,7 +96,7 @@ class Loop(ABC, Generic[T]):
 
     def __repr__(self) -> str:
         """``<Remaining 'loop-1': 21 of 60 done>``"""
-        kind = type(self).__name__.removeprefix("Passing").removeprefix("Stepping").removeprefix("Small")
+        kind = type(self).__name__.removeprefix("Passing").removeprefix("Stepping").replace("Small", "")
         of = "" if self.total is None else f" of {self.total:,}"
         return f"<{kind} {self.name!r}: {self.position:,}{of} done>"
 

@@ -18,7 +18,7 @@ from .loop import Loop, mapped_item
 from .running import Around, Opening, RunningLoops, is_alive, running_here
 from .running import opening as opening
 from .sites import KEPT, Level, Site, has_ended
-from .small import MOST, SmallRemaining
+from .small import MOST, AsyncSmallRemaining, SmallRemaining
 from .values import ValuelessError
 from .view import LoopView
 
@@ -258,7 +258,14 @@ class LoopRegistry:
             stop = None if around is None else around.frame
             self._spots.note(frame, site.key, stop, is_suspended=around is not None and around.is_suspended)
 
-    def again(self, owner: Any, items: Any, key: Any, name: str | None) -> Loop[Any] | None:
+    def again(
+        self,
+        owner: Any,
+        items: Any,
+        key: Any,
+        name: str | None,
+        kind: type[SmallRemaining[Any] | AsyncSmallRemaining[Any]] = SmallRemaining,
+    ) -> Loop[Any] | None:
         """A small loop that begins anew where one was made before and has ended; None if :meth:`begin` must make it."""
         thread, context = get_ident(), self.running.main_context
         if len(items) > MOST or mapped_item.get() is not None or not self._is_quick:
@@ -283,7 +290,7 @@ class LoopRegistry:
         view = self._view_again(level, site)
         if view is None:
             return None
-        loop: Loop[Any] = SmallRemaining(items, owner, view.name, ends, key, thread)
+        loop: Loop[Any] = kind(items, owner, view.name, ends, key, thread)
         self._show_again(level, site, view, loop)
         site.context = context
         return loop

@@ -303,7 +303,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
             if sources.is_dead(self._source):
                 raise consumers.cut_short()
             self._owner.register(self)
-        holder = _AsyncPass(self.__anext__)
+        holder = AsyncPass(self.__anext__)
         self.keep_by(holder)
         return holder
 
@@ -363,7 +363,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
             await self._owner.check_in()
 
 
-class _AsyncPass(AsyncIterator[T]):
+class AsyncPass(AsyncIterator[T]):
     """What one ``async for`` goes through."""
 
     __slots__ = ("__weakref__", "_next")

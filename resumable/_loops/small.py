@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Generator, Iterator
 from functools import cached_property
 from types import FrameType
 from typing import Any, Protocol, TypeVar
@@ -10,15 +10,16 @@ from typing import Any, Protocol, TypeVar
 from . import consumers, place
 from .by_key import KeyLedger
 from .by_position import ItemKey, PositionLedger
-from .loop import Ends, LoopOwner
-from .remaining import OrderedLedger, Remaining
+from .loop import Ends, Items_co, LoopOwner
+from .remaining import AsyncPass, AsyncRemaining, OrderedLedger, Remaining
+from .running import running_here
 
 T = TypeVar("T")
 MOST = 64
 """A loop over more items is not small: it is worth to pass them in C."""
 
 
-class SmallOwner(LoopOwner[int], Protocol):
+class SmallOwner(LoopOwner[Items_co], Protocol[Items_co]):
     """What a small loop needs of its checkpoint, besides."""
 
     def may_pass(self, items: int) -> bool:
@@ -45,7 +46,7 @@ class SmallRemaining(Remaining[T]):
     _was_left = _is_dead = _is_settled = False
 
     def __init__(  # not that of the class before, which prepares what few items do not need
-        self, items: Any, owner: SmallOwner, name: str, ends: Ends | None, key: Any, thread: int
+        self, items: Any, owner: SmallOwner[int], name: str, ends: Ends | None, key: Any, thread: int
     ) -> None:
         self.name = name
         self.flags = [True]
@@ -61,9 +62,7 @@ class SmallRemaining(Remaining[T]):
 
     @cached_property
     def _ledger(self) -> OrderedLedger:  # type: ignore[override]
-        ledger = PositionLedger(self._owner.operation_id, self._items, None, "sampled")
-        ledger.see_ahead(self._as_made, 0, len(self._as_made))
-        return ledger
+        return _ledger_of(self._owner.operation_id, self._items, self._as_made)
 
     @property
     def _is_by_key(self) -> bool:
@@ -167,3 +166,101 @@ class SmallRemaining(Remaining[T]):
             self._is_dead = True
             raise
         self.end()
+
+
+class AsyncSmallRemaining(AsyncRemaining[T]):
+    """A few items by position for one ``async for``, in the task that has opened the checkpoint; nothing is prepared.
+
+    The items must be ones that nothing can change: samples are taken when they are asked for.
+    """
+
+    is_finished = False
+
+    _feed: Iterator[T] | None = None
+    _check_left_out = _worker = _holder = None  # within a worker's item, loops are made in the other way
+    _done = _left = 0
+    _is_out = False
+
+    def __init__(  # not that of the class before, which prepares what few items do not need
+        self, items: Any, owner: SmallOwner[Awaitable[int]], name: str, ends: Ends | None, key: None, thread: int
+    ) -> None:
+        self.name = name
+        self.flags = [True]
+        self._items = items
+        self._owner = self._granting = owner
+        self._boundary = owner.boundary
+        self._task = running_here()
+        self._ahead = []
+        self.ends = ends
+        self._as_made = items[:]
+
+    @cached_property
+    def _ledger(self) -> OrderedLedger:  # type: ignore[override]
+        return _ledger_of(self._owner.operation_id, self._items, self._as_made)
+
+    # -- where it stands
+
+    @property
+    def position(self) -> int:
+        return self._done
+
+    def current_item(self) -> ItemKey:
+        return self._done
+
+    def has_done(self, item: ItemKey) -> bool:
+        return isinstance(item, int) and item < self._done
+
+    @property
+    def is_left(self) -> bool:
+        # Before the first item, nothing can be inside one.
+        return not (self._is_out or self._done) or super().is_left
+
+    # -- who goes through it
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        if self._feed is None:
+            self._begin_feed(is_here=running_here() is self._task)
+        elif not (self.is_finished or self.is_halted):
+            self._owner.register(self)
+        holder = AsyncPass(self.__anext__)
+        self.keep_by(holder)
+        return holder
+
+    def _begin_feed(self, *, is_here: bool) -> None:
+        self._feed = iter(self._items)
+        if is_here:
+            self._granting.register_from(self, place.users_frame())
+        else:
+            self._owner.register(self)
+        if self._granting.may_pass(len(self._items)):
+            self._left = len(self._items)
+
+    async def __anext__(self) -> T:
+        if self.is_halted or self.is_finished:
+            raise StopAsyncIteration
+        if self._feed is None:
+            self._begin_feed(is_here=False)
+        if self._is_out:  # the loop asks for an item, so the one before is done
+            next(self._boundary.ticks)
+            self._is_out, self._done, self._left = False, self._done + 1, self._left - 1
+        ahead = self._ahead
+        if not ahead:
+            assert self._feed is not None
+            for item in self._feed:
+                ahead.append(item)
+                break
+            else:
+                self.end()
+                raise StopAsyncIteration
+        while self._left <= 0 or not self.flags:
+            self._left, self.flags = 0, [True]  # if the owner raises, it is asked again
+            self._left = max(1, await self._owner.check_in())
+        self._is_out = True
+        next(self._boundary.ticks)
+        return ahead.pop()
+
+
+def _ledger_of(operation_id: str, items: Any, as_made: Any) -> PositionLedger:
+    ledger = PositionLedger(operation_id, items, None, "sampled")
+    ledger.see_ahead(as_made, 0, len(as_made))
+    return ledger

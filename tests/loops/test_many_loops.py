@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from resumable import Checkpoint, InputChangedError, checkpointed, every
+from resumable import AsyncCheckpoint, Checkpoint, InputChangedError, StoreError, checkpointed, every
 from resumable.testing import FaultyStore, MemoryStore
 
 MANY = 300
@@ -329,3 +330,125 @@ def test_a_list_that_is_used_again_is_still_the_same_input(change: Callable[[lis
         with contextlib.suppress(Stop), checkpointed("job", store=store) as cp:
             program(cp)
     assert len(done) == 81
+
+
+# -- under async for --------------------------------------------------------------------------------------------------
+
+
+async def plain_async(cp: AsyncCheckpoint, did: Callable[..., None]) -> None:
+    for number in range(MANY):
+        async for item in cp.remaining((1, 2, 3)):
+            did(number, item)
+
+
+async def nested_async(cp: AsyncCheckpoint, did: Callable[..., None]) -> None:
+    async for number in cp.remaining(range(MANY)):
+        async for item in cp.remaining([number, 2, 3]):
+            await asyncio.sleep(0)
+            did(number, item)
+
+
+async def left_async(cp: AsyncCheckpoint, did: Callable[..., None]) -> None:
+    async for number in cp.remaining(range(MANY // 4)):
+        async for item in cp.remaining((1, 2, 3), name="some"):
+            if item == 1 + number % 3:
+                break
+            did(number, item)
+        did(number, [item async for item in cp.remaining(["ab"])])
+
+
+async def run_async(program: Callable[..., Any], store: Any, stop_at: int | None, strategy: Any) -> list[Any]:
+    done: list[Any] = []
+
+    def did(*what: Any) -> None:
+        if len(done) == stop_at:
+            raise Stop
+        done.append(what)
+
+    with contextlib.suppress(Stop):
+        async with checkpointed("job", strategy, store=store, auto_cleanup=False) as cp:
+            await program(cp, did)
+    return done
+
+
+@pytest.mark.parametrize("program", [plain_async, nested_async])
+@pytest.mark.parametrize("strategy", [None, every(items=7)], ids=["auto", "every 7 items"])
+async def test_interrupted_anywhere_each_async_item_is_done_once(program: Callable[..., Any], strategy: Any) -> None:
+    whole = await run_async(program, MemoryStore(), None, strategy)
+    assert len(whole) == 3 * MANY
+    for stop_at in (0, 1, 2, 13, len(whole) // 2, len(whole) // 2 + 1, len(whole) - 1):
+        store = MemoryStore()
+        done = [await run_async(program, store, at, strategy) for at in (stop_at, 20, None, None)]
+        assert done[0] + done[1] + done[2] == whole, stop_at
+        assert done[3] == []
+
+
+@pytest.mark.parametrize("program", [plain_async, nested_async, left_async])
+@pytest.mark.parametrize("kill_at", [5, 50, 120])
+async def test_killed_anywhere_no_async_item_is_lost(program: Callable[..., Any], kill_at: int) -> None:
+    whole = await run_async(program, MemoryStore(), None, None)
+    memory = MemoryStore()
+    store = FaultyStore(memory)
+    done: list[Any] = []
+
+    def did(*what: Any) -> None:
+        if len(done) == kill_at:
+            store.fail_next("write", times=99)
+            raise Stop
+        done.append(what)
+
+    with contextlib.suppress(Stop):
+        async with checkpointed("job", every(items=10), store=store) as cp:
+            await program(cp, did)
+    rest = await run_async(program, memory, None, None)
+
+    missing = [one for one in whole if one not in done and one not in rest]
+    assert missing == []
+    assert len(done) + len(rest) <= len(whole) + 20
+
+
+async def test_small_async_loops_are_small_in_the_main_task_only() -> None:
+    async with checkpointed("job", store=MemoryStore()) as cp:
+
+        async def kinds() -> list[str]:
+            found = []
+            for _ in range(7):
+                loop = cp.remaining((1, 2))
+                found.append(type(loop).__name__)
+                assert [item async for item in loop] == [1, 2]
+                assert (loop.is_finished, loop.position, loop.total, len(loop)) == (True, 2, 2, 0)
+            return found
+
+        assert (await kinds())[-2:] == ["AsyncSmallRemaining"] * 2
+        assert set(await asyncio.create_task(kinds())) == {"AsyncRemaining"}
+        assert cp.processed_items == 28
+
+
+async def test_a_save_that_fails_before_an_item_of_a_small_async_loop_loses_none() -> None:
+    store = FaultyStore(MemoryStore())
+    async with checkpointed("job", every(items=1), store=store, auto_cleanup=False) as cp:
+        for number in range(9):
+            loop = cp.remaining((1, 2, 3))
+            done = [await anext(loop)]
+            if number == 8:
+                store.fail_next("write", times=1)
+                with contextlib.suppress(StoreError):
+                    while True:
+                        done.append(await anext(loop))
+            done += [item async for item in loop]
+            assert done == [1, 2, 3]
+            assert repr(loop) == f"<AsyncRemaining '{loop.name}': 3 of 3 done>"
+
+
+async def test_a_small_async_loop_may_be_handed_to_another_task() -> None:
+    async with checkpointed("job", every(items=1), store=MemoryStore(), auto_cleanup=False) as cp:
+
+        async def work(loop: Any) -> list[int]:
+            return [item async for item in loop]
+
+        for _ in range(9):
+            loop = cp.remaining((1, 2, 3))
+            working = asyncio.create_task(work(loop))
+            assert [item async for item in cp.remaining(("a", "b"))] == ["a", "b"]
+            assert await working == [1, 2, 3]
+        assert cp._operation.parts.loops.unfinished() == []
