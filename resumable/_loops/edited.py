@@ -15,6 +15,8 @@ from .sites import Level, Site
 
 _log = logging.getLogger("resumable")
 _ALIKE = 0.5
+_TRIES_AGAIN = "'retry_failed'"
+"""A call with that word means a loop of before."""
 
 
 class _Others(NamedTuple):
@@ -80,7 +82,8 @@ def moved_from(
         return None
     others = _others(level, where, frame, outside)
     if may_be_only_one and not (others.loops or others.routes(unmet[0].key, where)):
-        if _is_over(unmet[0]) and place.likeness(unmet[0].key, where) < _ALIKE:
+        is_unlike = place.likeness(unmet[0].key, where) < _ALIKE and _TRIES_AGAIN not in place.names_of(where)
+        if is_unlike and _is_over(unmet[0]):
             raise _doubt(operation_id, where, unmet)  # to take its place would leave out all items
         return _told(unmet[0], where)
     if not gone:

@@ -34,11 +34,16 @@ def _stands(call: str, frame: FrameType, outside: place.Stack) -> bool:
 
 def codes_of(function: str, frame: FrameType) -> Iterator[CodeType]:
     """The code of each function with that qualified name: on the stack, in the module of *frame*, in other modules."""
-    yield from (here.f_code for here in place.frames(frame) if here.f_code.co_qualname == function)
-    modules = [vars(module) for module in list(sys.modules.values()) if hasattr(module, "__dict__")]
-    for scope in (place.scope_of(frame), *modules):
-        if (code := _code_in(scope, function.split("."))) is not None:
+    yield from _near(function, frame)
+    for module in list(sys.modules.values()):
+        if hasattr(module, "__dict__") and (code := _code_in(vars(module), function.split("."))) is not None:
             yield code
+
+
+def _near(function: str, frame: FrameType) -> Iterator[CodeType]:
+    yield from (here.f_code for here in place.frames(frame) if here.f_code.co_qualname == function)
+    if (code := _code_in(place.scope_of(frame), function.split("."))) is not None:
+        yield code
 
 
 def _code_in(scope: Mapping[str, Any], steps: list[str]) -> CodeType | None:
@@ -79,7 +84,9 @@ def functions_of_block(frame: FrameType, outside: place.Stack, others: Iterable[
     """
     steps = [*_on_stack(frame, outside)]
     own = place.scope_of(frame)
-    steps += [(code, own, None) for function in sorted(set(others)) for code in codes_of(function, frame)]
+    for function in sorted(set(others)):
+        # Where it is at hand, one of that name in another module is another one.
+        steps += [(code, own, None) for code in list(_near(function, frame)) or codes_of(function, frame)]
     found: dict[CodeType, place.FunctionCalls] = {}
     indexes: dict[int, dict[str, list[FunctionType]]] = {}
     package = str(own.get("__name__", "")).partition(".")[0]
