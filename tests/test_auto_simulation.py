@@ -64,6 +64,7 @@ def test_the_total_time_is_within_5_percent_of_the_optimum_wherever_the_bounds_a
     assert mean_time(AutoStrategy(), between, save) <= 1.05 * expected_total(1, best, save, between)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("between", "save"), cells(are_many_lives_long))
 def test_without_bounds_the_formulas_alone_come_within_5_percent(between: float, save: float) -> None:
     best = optimal_interval(save, between)

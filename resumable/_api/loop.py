@@ -99,6 +99,14 @@ def loop(
     as ``it = iter(loop(...))``. Results belong into files of your own, or take the block:
     ``with checkpointed(...) as cp`` saves a state, too. ``current_checkpoint()`` gives its checkpoint in the body.
 
+    Example:
+        >>> from resumable import loop
+        >>> for number in loop(range(3), "squares"):
+        ...     print(number * number)
+        0
+        1
+        4
+
     Args:
         items: The input, as for :meth:`Checkpoint.remaining`; so are *key*, *fingerprint* and *limit*.
         operation_id: Names the operation: any text, one and the same in every run.

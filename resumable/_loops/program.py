@@ -84,9 +84,8 @@ def functions_of_block(frame: FrameType, outside: place.Stack, others: Iterable[
     """
     steps = [*_on_stack(frame, outside)]
     own = place.scope_of(frame)
-    for function in sorted(set(others)):
-        # Where it is at hand, one of that name in another module is another one.
-        steps += [(code, own, None) for code in list(_near(function, frame)) or codes_of(function, frame)]
+    # One of that name in another module is another one, unless a name leads there.
+    steps += [(code, own, None) for function in sorted(set(others)) for code in _near(function, frame)]
     found: dict[CodeType, place.FunctionCalls] = {}
     indexes: dict[int, dict[str, list[FunctionType]]] = {}
     package = str(own.get("__name__", "")).partition(".")[0]

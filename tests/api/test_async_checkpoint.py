@@ -431,6 +431,7 @@ async def test_a_cancelled_loop_repeats_the_item_that_was_under_way_and_no_other
     assert begun == [0, 1, 2, 3, 3, 4, 5]
 
 
+@pytest.mark.slow
 async def test_a_wait_for_the_quota_is_on_the_managers_clock(manager: CheckpointManager) -> None:
     clock = manager.clock
     began, turns = clock.now(), 0

@@ -200,6 +200,7 @@ def numbers_in_jsonl(text: str) -> list[int]:
     return [json.loads(line)["number"] for line in text.splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("format_", "numbers"), [("csv", numbers_in_csv), ("jsonl", numbers_in_jsonl)])
 def test_while_the_job_runs_an_export_is_one_whole_save(
     format_: str,

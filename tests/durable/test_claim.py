@@ -89,6 +89,7 @@ def test_an_operation_that_was_given_up_lets_others_go_on(here: Path) -> None:
     assert lines()[-12:] == rows_of("tue", "mon")[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [0, 3])
 def test_whatever_item_it_is_killed_at_each_row_is_there_once(at: int, here: Path) -> None:
     kill("mon", at)

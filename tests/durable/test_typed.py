@@ -359,6 +359,7 @@ def test_older_values_get_the_defaults_of_new_fields() -> None:
     run(body)
 
 
+@pytest.mark.slow
 def test_all_can_be_read_between_two_saves() -> None:
     """More than are remembered."""
     run(lambda cp: cp.mapping("files").update({f"{n}": {"path": "a", "size": n} for n in range(10_000)}))

@@ -330,6 +330,7 @@ def exit_code(path: Path, body: str) -> tuple[int | None, str]:
     return done.returncode, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "item", "says"),
     [

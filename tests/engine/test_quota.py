@@ -390,6 +390,7 @@ def test_a_source_that_is_gone_through_again_sends_its_requests_after_the_wait(
     assert min(asked) >= 3600
 
 
+@pytest.mark.slow
 async def test_an_async_source_that_is_gone_through_again_sends_its_requests_after_the_wait(
     manager: CheckpointManager, clock: ManualClock
 ) -> None:

@@ -107,6 +107,7 @@ class RefusesOnce:
         return SimpleNamespace(status_code=200, url=f"https://{FAST}/", headers={})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 4])
 def test_a_map_waits_though_answers_that_were_out_come_in(workers: int) -> None:
     server = RefusesOnce()
@@ -123,6 +124,7 @@ def test_a_map_waits_though_answers_that_were_out_come_in(workers: int) -> None:
     assert server.early < workers
 
 
+@pytest.mark.slow
 async def test_an_amap_waits_though_answers_that_were_out_come_in() -> None:
     server = RefusesOnce()
 

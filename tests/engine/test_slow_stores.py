@@ -68,6 +68,7 @@ def begin(cp: Checkpoint[dict[str, Any]], change: Callable[..., None]) -> None:
     cp.save()
 
 
+@pytest.mark.slow
 def test_saves_at_every_item_lie_at_most_a_second_behind(tmp_path: Path) -> None:
     """Each write takes longer than that: what is not stored is what two of them would bring."""
     store = SlowStore(tmp_path)
@@ -85,6 +86,7 @@ def test_saves_at_every_item_lie_at_most_a_second_behind(tmp_path: Path) -> None
     assert stored_items(tmp_path) == 300
 
 
+@pytest.mark.slow
 @changes
 @pytest.mark.parametrize("strategy", [every(items=1), every(seconds=0.01) | auto()])
 def test_a_loop_waits_for_a_store_that_does_not_answer(
@@ -106,6 +108,7 @@ def test_a_loop_waits_for_a_store_that_does_not_answer(
     assert stored_items(tmp_path) == done
 
 
+@pytest.mark.slow
 @changes
 def test_auto_lets_the_loop_go_on_meanwhile(tmp_path: Path, change: Callable[..., None]) -> None:
     """It saves as often as pays: to wait would cost more."""

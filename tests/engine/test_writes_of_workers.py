@@ -83,6 +83,7 @@ plain() if way == "threads" else asyncio.run(tasks())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["threads", "tasks"])
 @pytest.mark.parametrize("seed", range(3))
 def test_after_kills_and_errors_all_is_there_once(way: str, seed: int, tmp_path: Path) -> None:

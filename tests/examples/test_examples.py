@@ -97,6 +97,7 @@ def digests_in(directory: Path, operation: str, shards: int) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_an_array_job_goes_on_in_the_shards_that_were_killed(tmp_path: Path, jobs: list[Job]) -> None:
     job = Job("many_shards.py", tmp_path, "--items", "400", "--seconds", "0.1", "--workers", "2")
     jobs.append(job)

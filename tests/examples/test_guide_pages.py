@@ -124,6 +124,7 @@ def test_githubs_rest_api(github: GitHubServer) -> None:
     assert len(found) == COUNT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", ["httpx", "requests", "aiohttp"])
 def test_many_windows_are_waited_for_and_nothing_is_refused(client: str, tmp_path: Path) -> None:
     begun: list[str] = []

@@ -88,6 +88,7 @@ def flipped(raw: bytes, positions: Iterator[int] | range) -> Iterator[tuple[int,
 # -- bits -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_bit_of_a_small_snapshot(small: bytes, figure: Figure) -> None:
     good = content_of(small)
     assert good is not None
@@ -251,6 +252,7 @@ def test_a_document_without_digest_with_any_content(document: Any) -> None:
     use(Image(json.dumps(document).encode()))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=2000 if WHOLE else 300)
 @given(st.lists(records, min_size=1, max_size=3), st.booleans())
 @example([{"del": 5}], True)

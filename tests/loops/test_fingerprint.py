@@ -45,6 +45,7 @@ class Unfriendly:
         raise RuntimeError("no repr")
 
 
+@pytest.mark.slow
 @given(json_values, json_values)
 def test_digests_are_equal_just_when_values_are(one: Any, other: Any) -> None:
     # repr as well, because 1 == True.

@@ -134,6 +134,7 @@ def run_once(program: Callable[..., None], store: Any, stop_at: int | None, stra
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("strategy", [None, every(items=7)], ids=["auto", "every 7 items"])
 def test_interrupted_anywhere_each_item_is_done_once(program: Callable[..., None], strategy: Any) -> None:
@@ -371,6 +372,7 @@ async def run_async(program: Callable[..., Any], store: Any, stop_at: int | None
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", [plain_async, nested_async])
 @pytest.mark.parametrize("strategy", [None, every(items=7)], ids=["auto", "every 7 items"])
 async def test_interrupted_anywhere_each_async_item_is_done_once(program: Callable[..., Any], strategy: Any) -> None:

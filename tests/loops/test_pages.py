@@ -592,6 +592,7 @@ def test_link_headers_are_read(link: str, target: str | None) -> None:
 # -- the quota --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_used_up_quota_is_waited_for_before_the_next_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
 
@@ -647,6 +648,7 @@ async def test_what_an_async_fetch_observes_itself_is_no_request_of_an_item() ->
         assert [item async for item in cp.pages(fetch)] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_refused_page_is_asked_for_again_once_there_is_quota() -> None:
     answers = iter([response({}, status=429, headers={"Retry-After": "1"}), response([1, 2])])
     with checkpointed("crawl", store="ck") as cp:

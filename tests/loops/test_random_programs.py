@@ -197,6 +197,7 @@ def outcome(seed: int, *, has_edits: bool) -> tuple[str, int]:
     return ("lost" if lost else "good"), (0 if every_ else len(done) - len(set(done)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(3))
 def test_without_edits_each_item_is_done_once(block: int) -> None:
     results = [outcome(seed, has_edits=False) for seed in range(20 * block, 20 * block + 20)]
@@ -204,6 +205,7 @@ def test_without_edits_each_item_is_done_once(block: int) -> None:
     assert Counter(results) == {("good", 0): 20}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(3))
 def test_after_edits_each_item_is_done_or_the_run_is_refused(block: int) -> None:
     results = Counter(outcome(seed, has_edits=True)[0] for seed in range(20 * block, 20 * block + 20))

@@ -56,6 +56,7 @@ followed = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @both_ways
 @followed
 @pytest.mark.parametrize("source", ["list", "generator", "own class"])

@@ -136,6 +136,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @fuzzed
 @given(body=json_values)
 def test_no_body_makes_a_reader_raise(body: object) -> None:

@@ -118,6 +118,7 @@ def test_a_typed_collection_is_read_as_plain_json() -> None:
 # -- while others write
 
 
+@pytest.mark.slow
 def test_while_the_job_runs_each_reading_is_one_whole_save(place: Path) -> None:
     steps = []
     with running_job(place, fold_after=3000) as job:

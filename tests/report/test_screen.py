@@ -71,6 +71,7 @@ REST = [*((way, 80) for way in WAYS), *((way, 50) for way in WAYS if "log" in wa
 EACH = [FAST, *(pytest.param(*one, marks=pytest.mark.slow) for one in REST if one != FAST)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("way", "width"), EACH)
 def test_each_line_of_the_program_stands_whole_above_the_bar(way: str, width: int, tmp_path: Path) -> None:
     setup, say, line = WAYS[way]
@@ -233,6 +234,7 @@ def percentages(ended: Finished) -> list[int]:
     return [int(number) for number in re.findall(r" (\d+)%", ended.written)]
 
 
+@pytest.mark.slow
 def test_two_loops_are_named_each_with_its_count(tmp_path: Path) -> None:
     ended = run(TWO, tmp_path)
 

@@ -37,6 +37,7 @@ def test_a_job_of_oar_began_when_its_nodes_were_listed(tmp_path: Path) -> None:
     assert end == pytest.approx(nodes.stat().st_mtime + 60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("walltime", ["3600", "1:00:00", "01:00:00"])
 def test_a_length_counts_from_the_jobs_shell(walltime: str) -> None:
     """A program that is started late in its job has what is left of it."""

@@ -208,6 +208,7 @@ def test_async_programs_go_on_after_signals_and_do_nothing_again_that_was_done(
     assert sorted(done(tmp_path)) == list(range(100))
 
 
+@pytest.mark.slow
 @each_signal
 def test_semantics_8_the_second_signal_raises_at_once(
     number: int, exit_code: int, reason: str, children: Any, tmp_path: Path
@@ -239,6 +240,7 @@ def test_semantics_8_the_second_signal_raises_at_once(
     assert document(tmp_path)["metadata"]["last_save_reason"] == reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_the_same_wish_that_comes_twice_at_once_lets_the_item_end(second: int, children: Any, tmp_path: Path) -> None:
     """A terminal sends Ctrl-C to the whole group, and a supervisor passes it on to its child."""
@@ -343,6 +345,7 @@ def test_stop_in_the_main_thread_is_a_sigterm(tmp_path: Path) -> None:
     assert json.loads((tmp_path / ".checkpoint_job.json").read_text())["metadata"]["processed_items"] == 3
 
 
+@pytest.mark.slow
 def test_sigterm_ends_the_wait_of_an_async_item_that_does_not_end(children: Any, tmp_path: Path) -> None:
     child = children(
         """

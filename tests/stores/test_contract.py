@@ -528,6 +528,7 @@ def test_deleting_one_id_leaves_the_others(store: CheckpointStore) -> None:
     assert manager.list_checkpoints() == []
 
 
+@pytest.mark.slow
 @on_any_text
 @given(ids=st.lists(any_text, unique=True, max_size=5), data=st.data())
 @pytest.mark.parametrize("kind", STORES)
@@ -600,6 +601,7 @@ def test_another_thread_is_another_owner(store: CheckpointStore) -> None:
     assert isinstance(outcome[0], CheckpointBusyError)
 
 
+@pytest.mark.slow
 @look_alike
 def test_ids_that_look_alike_have_owners_of_their_own(store: CheckpointStore, one: str, other: str) -> None:
     """Also before the first save, when no file tells yet whose name it is."""
@@ -682,6 +684,7 @@ def other_process(directory: Path, operation_id: str) -> Iterator[subprocess.Pop
         yield process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation_id", ["crawl", "long " * 2000, "\N{FOX FACE}" * 500])
 def test_the_second_process_is_told_who_holds_it(tmp_path: Path, operation_id: str) -> None:
     with other_process(tmp_path, operation_id) as process:

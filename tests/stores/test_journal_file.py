@@ -199,6 +199,7 @@ def test_a_forked_child_cuts_nothing_off(path: Path, lease: Lease) -> None:
     assert path.read_bytes() == b"one\ntwo\nthree\n"
 
 
+@pytest.mark.slow
 def test_a_bit_that_flips_in_a_save_is_noticed_and_in_the_room_costs_none(path: Path) -> None:
     first, at = _journal.line(b'{"n":1}', 1, 7)
     second, _ = _journal.line('{"n":2,"text":"\x7f \u07bf \u4fff \U0010ffff"}'.encode(), 2, at.crc)

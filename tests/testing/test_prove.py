@@ -379,6 +379,7 @@ def test_a_job_without_a_checkpoint_is_refused() -> None:
         prove_resumable(lambda: 1)
 
 
+@pytest.mark.slow
 def test_swallowing_the_kill_does_not_help() -> None:
     def job() -> int:
         total = 0
@@ -402,6 +403,7 @@ def long_job() -> int:
         return int(cp.state["total"])
 
 
+@pytest.mark.slow
 def test_a_budget_bounds_the_cases() -> None:
     proof = prove_resumable(long_job, max_cases=5, seed=3)
     assert proof.cases == 5
@@ -432,6 +434,7 @@ def test_only_what_no_save_knows_of_may_come_again() -> None:
     assert judged([{"a": 1}], [{"a": 1}, {"a": 1}], [{"a": 1}]) == set()
 
 
+@pytest.mark.slow
 def test_effects_may_be_told_by_a_function(tmp_path: Path) -> None:
     table: dict[str, int] = {}
 
@@ -443,6 +446,7 @@ def test_effects_may_be_told_by_a_function(tmp_path: Path) -> None:
     assert prove_resumable(job, effects=lambda: dict(table), reset=table.clear)
 
 
+@pytest.mark.slow
 def test_the_library_is_as_it_was_afterwards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from resumable._runtime import disk, observer
 

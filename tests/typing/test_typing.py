@@ -31,6 +31,7 @@ def checked(command: list[str], directory: Path) -> dict[Path, list[int]]:
     return errors
 
 
+@pytest.mark.slow
 def test_mypy_sees_the_arguments_without_the_checkpoint(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     settings = ["--strict", f"--cache-dir={tmp_path}", "--follow-imports=silent"]

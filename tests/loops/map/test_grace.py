@@ -113,6 +113,7 @@ def note_and_stop(directory: Path, parent: int, item: int) -> int:
     return item * item
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [True, False], ids=["given", "factory"])
 @pytest.mark.parametrize("pool", [ProcessPoolExecutor, loky.ProcessPoolExecutor], ids=["processes", "loky"])
 def test_what_is_under_way_in_processes_may_end(pool: Any, given: bool, store: MemoryStore, tmp_path: Path) -> None:
@@ -143,6 +144,7 @@ class Slow(Work):
         return page
 
 
+@pytest.mark.slow
 def test_after_the_grace_the_rest_is_let_go(store: MemoryStore) -> None:
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
         with pytest.raises(SystemExit), opened(store) as cp:
@@ -167,6 +169,7 @@ def test_without_any_grace_what_has_ended_is_not_lost(store: MemoryStore) -> Non
         cp.keep()
 
 
+@pytest.mark.slow
 def test_the_second_interrupt_ends_at_once(store: MemoryStore) -> None:
     def ask_twice() -> None:
         interrupt(signal.SIGINT)
@@ -286,6 +289,7 @@ def test_what_is_under_way_in_tasks_may_end(ask: Any, error: Any, store: MemoryS
     assert first.ended + second.ended == Counter(range(ITEMS))
 
 
+@pytest.mark.slow
 def test_a_stop_does_not_wait_for_an_input_that_blocks(store: MemoryStore) -> None:
     first, second = AsyncWork(stop_at=10, ask=partial(interrupt, signal.SIGTERM)), AsyncWork(stop_at=10**9)
     with pytest.raises(SystemExit):
