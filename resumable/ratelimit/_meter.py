@@ -79,8 +79,10 @@ class Meter:
         if len(self._hosts) >= _MOST_HOSTS:
             self._hosts.clear()
         known = self._hosts.setdefault((parts.place, account), KnownHost())
-        buckets = ((limit.resource, self._budget.bucket(key_of(limit))) for limit in told if not is_refusal(limit))
-        known.learn(parts, {resource: bucket for resource, bucket in buckets if bucket is not None})
+        buckets = ((limit, self._budget.bucket(key_of(limit))) for limit in told if not is_refusal(limit))
+        # While another end of the window is kept, which an earlier answer told, this one's words are not those of it.
+        kept = {one.resource: each for one, each in buckets if each and each.told.reset_at == one.reset_at}
+        known.learn(parts, kept)
 
     def _named(self, account: str) -> str:
         """What *account* is called in what is stored and shown."""

@@ -197,3 +197,17 @@ def test_a_known_host_costs_three_look_ups() -> None:
         looks.append(between - began)
 
     assert statistics.median(costs) <= 3 * statistics.median(looks)
+
+
+@by_client
+def test_a_window_that_ends_a_second_later_than_was_told_is_waited_for(make: Any) -> None:
+    """Another server answers for that host, or the server rounds otherwise: what is left says whose end counts."""
+    meter = Meter()
+    meter.observe(make(200, github(39, 600), "a.example", b""), now=NOW)
+    for left in range(59, -1, -1):
+        meter.observe(make(200, github(left, 601), "a.example", b""), now=NOW)
+
+    exhausted = meter.exhausted(NOW)
+
+    assert exhausted is not None
+    assert exhausted.reset_at == NOW + 601
