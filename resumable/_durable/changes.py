@@ -59,8 +59,10 @@ class Snapshot:
         return self
 
     def _encoded(self, piece: Any) -> bytes:
-        if not self._spells or (is_plain(piece) and b'$float"' not in (raw := encode(piece, self._path))):
-            return raw if self._spells else encode(piece, self._path)
+        if not self._spells:
+            return encode(piece, self._path)
+        if is_plain(piece) and b'$float"' not in (raw := encode(piece, self._path)):
+            return raw
         # One by one: what is alone in a piece is not alone in the collection.
         if isinstance(piece, dict):
             return to_json({key: Raw(encode_spelled(entry, self._path)) for key, entry in piece.items()})
