@@ -27,6 +27,7 @@ from tests.support.servers import make_repository
 
 ROOT = Path(__file__).parents[2]
 COUNT = 23
+MORE_THAN_A_PIPE_HOLDS = 4000
 
 
 class Died(BaseException):
@@ -191,16 +192,21 @@ def test_since_id(api: Api) -> None:
     assert go_through(api.url, lambda client: keyset(client, "/since", limit=5)) == api.items
 
 
-def test_the_program_goes_on_where_it_was_killed(github: GitHubServer, tmp_path: Path) -> None:
-    """It prints before a commit counts as done: the one at which it was killed is there twice."""
-    command = [sys.executable, "-B", "-m", "examples.guide.pages", "a/b", "--limit", "20", "--url", github.url]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "CHECKPOINT_DIR": str(tmp_path)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path)
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.terminate()
-    process.communicate()
-    printed = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path)
+def test_the_program_goes_on_where_it_was_killed(tmp_path: Path) -> None:
+    """What it prints is more than a pipe holds: it cannot be done before it is killed."""
+    repository = make_repository(tmp_path / "repository", files=5, commits=MORE_THAN_A_PIPE_HOLDS)
+    with GitHubServer(repository) as server:
+        program = [sys.executable, "-B", "-m", "examples.guide.pages", "a/b"]
+        command = [*program, "--limit", str(MORE_THAN_A_PIPE_HOLDS), "--url", server.url]
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "CHECKPOINT_DIR": str(tmp_path)}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path)
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.terminate()
+        first += process.communicate()[0]
+        second = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path)
 
-    assert 0 < len(printed.stdout.splitlines()) <= 20
+    seen = [line.partition(" ")[0] for line in (first + second.stdout).splitlines()]
+    assert 0 < len(first.splitlines()) < MORE_THAN_A_PIPE_HOLDS
+    assert len(seen) == len(set(seen)) == MORE_THAN_A_PIPE_HOLDS
     assert list(tmp_path.glob(".checkpoint_*")) == []
