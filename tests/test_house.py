@@ -27,12 +27,12 @@ SHORT_STILL = {"stores._open"}
 
 BUDGET = {
     # At most so many calls, in so many files. The aims: a save 110 in 12, an idle tick 1 in 1, an opening 160 in 20.
-    "save, state": (87, 15),
-    "save, mapping": (106, 21),
+    "save, state": (86, 13),
+    "save, mapping": (105, 19),
     "idle tick, state": (1, 1),
     "idle tick, mapping": (1, 1),
-    "opening, state": (101, 26),
-    "opening, mapping": (161, 30),
+    "opening, state": (98, 24),
+    "opening, mapping": (158, 29),
 }
 """Counted by ``python -m tests.support.budget``; with ``-v`` it lists the calls."""
 

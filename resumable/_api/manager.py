@@ -135,8 +135,7 @@ class CheckpointManager:
         return known.writer.location
 
     def _write(self, known: _Known, state: dict[str, Any], metadata: CheckpointMetadata) -> None:
-        from .._engine.capture import checked_values, encode_state
-        from .._engine.moment import NO_LOOPS, Save
+        from .._engine.capture import NO_LOOPS, Save, checked_values, encode_state
         from .._engine.session import Decision, Standing
         from .._runtime.steps import run
 

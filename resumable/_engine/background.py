@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
+from .capture import Save
 from .document import Document
-from .moment import Save
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,349 +1,300 @@
-"""What one operation saves, and one save of it: encoded or copied at one instant, so that the loop may go on."""
+"""One save: what it holds of one instant, encoded or copied so that the loop may go on, and what it adds to the last.
+
+That instant is the end of the last done item: what the unfinished one has written is left out.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from .._durable import Durable, Sinks, make
-from .._durable.sink import Mode, Sink
-from .._durable.sink_file import Existing
-from .._durable.typed import make_typed
-from .._errors import CheckpointCorruptError, StateEncodeError
-from .._format import typed
-from .._format.restore import Restored
-from .._format.sections import Finished, Sections
-from .._format.values import Values
-from .._json import SPELLED, Checker, check, encode, encode_spelled, is_plain, step, to_json, warn_once_per_path
-from .._loops.map.map_loop import Failed
-from .._loops.registry import LoopRegistry, opening
+from .._durable import Durable
+from .._errors import StateEncodeError
+from .._format import journal
+from .._json import SPELLED, Checker, check, encode, encode_spelled, is_plain, step, to_json
+from .._loops.loop import Loop
+from .._loops.registry import LoopRegistry
+from .._loops.view import LoopView
 from .._models import CheckpointMetadata, as_stored, check_metadata
-from .._runtime.clock import Instant
-from .history import History
-from .limits import limits_for
-from .moment import NO_LOOPS, Cut, Part, Save
-from .options import Options, Ticker
-from .quota import Quota
-from .session import Decision, Session
+from .._runtime.boundary import Boundary, Noting
+from .options import Ticker
+from .session import Before, Decision, Session
 
 if TYPE_CHECKING:
-    from .._durable.once import Effects
-    from .._durable.tracked import Tracked
-    from .._loops.loop import Loop
+    from .._durable.once import CapturedEffects
+    from .document import Document
+    from .parts import Parts
 
 _REMEMBER_UP_TO = 65536
 """Encoded values up to this many bytes are kept, to see whether they changed."""
 
+# -- the instant ------------------------------------------------------------------------------------------------------
 
-class Parts:
-    """All that is saved of one operation, restored or new.
 
-    Args:
-        restored: What is stored; None if the operation is new.
-        damaged: Makes the error for what this library cannot have saved, from what is wrong with it.
+class CapturedLoops:
+    """The places of all loops at one instant.
 
-    Attributes:
-        state: What the user holds: a dict, or a value of the type that was asked for.
-        items_before: Items that earlier runs have ticked.
-        last_run: The run before this one; None if there was none.
-        is_proven: Whether a state with an item of this run in it was looked at wholly.
-        tracked: The objects that go with it, once there is one.
-        hooks: What to call before each save, each with the attempt that it is of.
-        attempt: How many times a decorated function or an item was begun, so that names may be taken again.
-        known_effects: Its effects, once there is one.
-        history: What is told of this run and those before it.
-        pace: Gives what the reporter learned of the pace; None if nobody watches.
-        finished: That, and when, the operation has finished; None if it has not.
+    Captured before the state: what another thread has finished by then, the state has. It may have more, which is then
+    done again.
     """
 
-    def __init__(
-        self,
-        options: Options,
-        restored: Restored | None,
-        damaged: Callable[[str], CheckpointCorruptError],
-        ticker: Ticker,
-        *,
-        at: Instant,
-    ) -> None:
-        data = restored.data if restored is not None else None
-        saved = self.saved = restored.sections if restored is not None else Sections()
-        self._is_marker = False
-        if saved.arguments:
-            options.check_arguments(saved.arguments)
-        self._options, self._damaged = options, damaged
-        self._warn = warn_once_per_path()
-        self._typed = typed.TypedState(options.state_type, self._warn) if options.state_type is not None else None
-        self.metadata = data.metadata if data is not None else CheckpointMetadata()
-        self.created_at = data.created_at if data is not None else at.utc
-        self.cut = Cut(ticker, has_ticked=self.metadata.processed_items > 0 and not saved.loops)
-        if (finished := saved.finished) is not None:
-            saved.loops = {}  # all of them had come to their end, and give nothing out
-        self.finished = finished
-        self.collections: dict[str, Durable] = {}
-        self.is_proven = False
-        self.state: Any = self._restored_state(options, data.state if data is not None else None)
-        self.items_before = self.metadata.processed_items
-        if options.total is not None:
-            self.metadata.total_items = options.total
-        # A resume counts as an interruption, whatever ended the run before.
-        self.costs = dataclasses.replace(saved.costs, restores=saved.costs.restores + 1) if saved.costs else None
-        self.pace: Callable[[], dict[str, Any] | None] | None = None
-        self.last_run = saved.history[-1] if saved.history else None
-        self.run_number = (self.last_run.run or len(saved.history)) + 1 if self.last_run is not None else 1
-        self._opening = opening()
-        self.history = History(saved, self.items_before, at.utc, self.run_number)
-        saved.arguments = dict(options.arguments or saved.arguments)
-        is_limited = options.max_runtime is not None or options.budget or saved.spent
-        self.limits = limits_for(options, saved.spent, began=at) if is_limited else None
-        self.tracked: Tracked | None = None
-        self.hooks: list[tuple[Callable[[], object], int]] = []
-        self.attempt = 1
-        self.known_effects: Effects | None = None
-        if saved.once:
-            self.known_effects = self.effects
-        self._sections: dict[str, bytes] = {}
+    def __init__(self, views: Mapping[str, LoopView]) -> None:
+        self.changes: dict[str, dict[str, Any]] = {}
+        self._committers: dict[str, Callable[[Mapping[str, Any]], None]] = {}
+        self._places: dict[str, Callable[[], dict[str, Any] | None]] = {}
+        for name, view in list(views.items()):
+            self._committers[name] = view.committer()
+            if (change := view.changes()) is not None:
+                self.changes[name] = change
+            self._places[name] = view.as_now()
 
-    # Made when they are first asked for: most operations need but one or two of them.
+    def places(self) -> dict[str, Any]:
+        """The whole place of each that is kept."""
+        return {name: form for name, place in self._places.items() if (form := place()) is not None}
 
-    @cached_property
-    def loops(self) -> LoopRegistry:
-        return LoopRegistry(
-            self.saved.loops,
-            self._damaged,
-            opened=self._opening,
-            operation_id=self._options.operation_id,
-            has_failures=lambda name: self.failed.is_known(name),
-        )
+    def commit(self) -> None:
+        """What changed is safely stored."""
+        for name, change in self.changes.items():
+            self._committers[name](change)
 
-    @cached_property
-    def failed(self) -> Failed:
-        return Failed(self.saved.failed)
 
-    @cached_property
-    def quota(self) -> Quota:
-        return Quota(self.saved.budget)
+NO_LOOPS = CapturedLoops({})
 
-    @cached_property
-    def sinks(self) -> Sinks:
-        return Sinks(self._options.owner(), self.saved.sinks)
 
-    @cached_property
-    def effects(self) -> Effects:
-        from .._durable.once import Effects
+Part = bytes | Durable
+"""A top-level value of the state: encoded, or a collection that knows what changed in it."""
 
-        saved, self.saved.once = self.saved.once, {}  # a document and a record say them by themselves
-        self.known_effects = Effects(saved, self._options.clock.utc)
-        return self.known_effects
 
-    # -- what the program holds
+class Save(msgspec.Struct, kw_only=True):
+    """One save, from the decision to the disk.
 
-    def tracking(self) -> Tracked:
-        """Its tracked objects, from now on."""
-        from .._durable.tracked import Tracked
+    Attributes:
+        decision: Why it is made, and where the operation stood.
+        values: The metadata, as it will be once this save stands.
+        parts: The user's values, encoded or as collections.
+        sections: The library's own, each encoded.
+        first: Each is called before the save is written: it brings an output file to the disk.
+        is_last: Whether nothing is saved after this in this run.
+        record: What goes to the journal; None if a whole document is to be written.
+        document: The whole, instead of the record or as a compaction after it.
+        seconds: What it cost the loop, and the disk.
+        sent_at: When it was sent, in monotonic seconds.
+        before: What the session needs if the save fails in flight.
+        spells: Whether it spells the numbers that JSON has not.
+        position: Where the journal stands after its record.
+    """
 
-        self.tracked = self.tracked or Tracked(self.saved.tracked)
-        return self.tracked
+    decision: Decision
+    values: dict[str, Any]
+    created_at: datetime
+    at: datetime
+    parts: dict[str, Part]
+    collections: dict[str, Durable]
+    sections: dict[str, bytes]
+    loops: CapturedLoops
+    effects: CapturedEffects | None = None
+    first: Sequence[Callable[[], None]] = ()
+    is_last: bool = False
+    record: bytes | None = None
+    document: Document | None = None
+    status: Literal["captured", "sent", "stored", "failed"] = "captured"
+    seconds: float = 0.0
+    sent_at: float = 0.0
+    before: Before | None = None
+    position: journal.Position | None = None
+    spells: bool = False
 
-    def note_tracked(self) -> None:
-        """An item has ended, if anything is tracked."""
-        if self.tracked is not None:
-            loops = self.loops.unfinished()
-            name, position = (loops[-1].name, loops[-1].position) if loops else ("", self.metadata.processed_items)
-            self.tracked.note(name, position, len(loops) or 1)
+    def commit_collections(self) -> None:
+        """What was begun in the collections is on its way to the disk. Any thread may call this."""
+        for collection in self.collections.values():
+            collection.commit()
 
-    def note_end_of(self, loop: Loop[Any]) -> None:
-        """*loop* has come to its end, if anything is tracked."""
-        if self.tracked is not None:
-            self.tracked.note_end(loop.name, len(self.loops.unfinished()) + 1)
+    def commit(self) -> None:
+        """What this save took is safely stored, or whatever follows will say it again."""
+        self.commit_collections()
+        self.loops.commit()
+        if self.effects is not None:
+            self.effects.commit()
 
-    def add_hook(self, fn: Callable[[], object]) -> None:
-        """Call *fn* before each save; that of an earlier attempt, made by one and the same code, no longer."""
-        code = getattr(fn, "__code__", fn)
-        self.hooks = [
-            one for one in self.hooks if one[1] == self.attempt or getattr(one[0], "__code__", one[0]) != code
-        ]
-        if not any(known is fn for known, _ in self.hooks):
-            self.hooks.append((fn, self.attempt))
+    def rollback(self) -> None:
+        """What this save took was not stored: the next one takes it again."""
+        for collection in self.collections.values():
+            collection.rollback()
 
-    @cached_property
-    def _checker(self) -> Checker:
-        return Checker(self._warn, nan=self._typed is not None or self._options.nan == "allow")
 
-    def release(self) -> None:
-        """Let go of the output files."""
-        if "sinks" in self.__dict__:
-            self.sinks.release()
+_TRIES = 4
+"""So often places are captured again, because a loop in another thread went on meanwhile. If it always does, what its
+items have written by then counts, too."""
 
-    def _restored_state(self, options: Options, values: dict[str, Any] | None) -> Any:
-        if options.state_type is not None:
-            return typed.restored(options.operation_id, options.state_type, values)
-        state = values if values is not None else {}
-        kinds = self.saved.collections
-        for name in kinds.keys() & state.keys():
-            self.collections[name] = state[name] = self._made(kinds[name], state[name], name)
-        return state
 
-    def collection(self, name: str, kind: str, of: type[Any] | None = None) -> Any:
-        """The durable collection ``state[name]``, made of what is there; its values are of the class *of*.
+class Cut(msgspec.Struct):
+    """Where the unfinished item began: a save leaves out what was written after that.
 
-        Raises:
-            InputChangedError: A loaded value does not fit the class.
-            TypeError: There is something else, the state is no dict, *name* no str, or *of* no class that comes back.
-        """
-        if type(name) is not str:
-            raise TypeError(f"the name of a durable collection must be a str, not {name!r:.80}")
-        if not isinstance(self.state, dict):
-            kind_of_state = type(self.state).__name__
-            raise TypeError(
-                f"durable collections need a dict state: {name!r} has no place in a {kind_of_state}; "
-                f"with state={kind_of_state} use its own fields"
-            )
-        value = self.state.get(name)
-        if not isinstance(value, Durable):
-            if value is not None:
-                check(value, f"$.state.{name}", nan=self._options.nan == "allow")
-            value = self.state[name] = self._made(kind, value, name)
-        if value.kind != kind:
-            raise TypeError(f"$.state.{name} is a durable {value.kind}, not a {kind}; give this one another name")
-        if of is not None:
-            make_typed(value, Values(of, f"$.state.{name}", self._options.operation_id, self._warn))
-        return value
+    While in the block of it, whoever writes to a collection or a sink in another thread waits.
 
-    def _made(self, kind: str, value: Any, name: str) -> Durable:
-        collection = make(kind, value, f"$.state.{name}")
-        if self._options.nan == "allow":
-            collection.allow_nan()
-        self.cut.add(collection)
-        return collection
+    Attributes:
+        ticker: Who ticks by hand: an item is what comes between two ticks, from the first one on.
+        has_ticked: Whether an earlier run has ticked by hand, so that this one begins within an item.
+        boundary: Counts the items that are handed out.
+        is_at_end: Whether the program has come to its end, so that the last tick stands for no item.
+        is_final: Whether nothing is left to do, whatever the loops say.
+    """
 
-    def open_sink(
-        self, path: str | os.PathLike[str], mode: Mode, existing: Existing, header: str | bytes | None
-    ) -> Sink[Any]:
-        """The sink that writes to *path*. See :meth:`Sinks.open`."""
-        sink = self.sinks.open(path, mode, existing, header)
-        self.cut.add(sink)
-        return sink
+    ticker: Ticker
+    has_ticked: bool
+    boundary: Boundary = msgspec.field(default_factory=Boundary)
+    is_at_end: bool = False
+    is_final: bool = False
 
-    @property
-    def is_used(self) -> bool:
-        """Whether there is anything beside the plain state that is saved."""
-        return bool(self.loops.views or self.sinks.opened or self.collections)
+    def add(self, written: Noting) -> None:
+        """From now on *written* is told where the unfinished item began. Again does no harm."""
+        if written.boundary is not self.boundary:
+            written.attach(self.boundary)
+        if not any(other is written for other in self.boundary.writers):
+            self.boundary.writers.append(written)
 
-    @property
-    def is_all_done(self) -> bool:
-        """Whether all items that the program has announced are done: no request follows."""
-        done, total = self.metadata.processed_items, self._options.total
-        if total is None:  # a number that the program has set, or an earlier run; more may have come since
-            return not self.loops.views and done == self.metadata.total_items
-        return done >= total
+    def keep_only(self, written: Sequence[Noting]) -> None:
+        """Nothing but *written* is saved."""
+        if len(written) != len(self.boundary.writers):
+            for one in written:
+                self.add(one)
+            self.boundary.writers = list(written)
 
-    @property
-    def had_all_done(self) -> bool:
-        """Whether the run before has left no item to do: what came after its loops has failed."""
-        return all(loop.get("over") for loop in self.saved.loops.values()) if self.saved.loops else self.is_all_done
+    def __enter__(self) -> None:
+        self.boundary.lock.acquire()
+        for one in self.boundary.writers:
+            one.hold()
 
-    # -- save
+    def __exit__(self, *error: object) -> None:
+        for one in self.boundary.writers:
+            one.let_go()
+        self.boundary.lock.release()
 
-    def capture(
-        self, decision: Decision, session: Session, *, at: datetime, in_flight: int, is_last: bool = False
-    ) -> Save:
-        """All that is to be saved, as it is now; what the unfinished item has written is left out.
+    def end(self, *, is_final: bool) -> None:
+        """The program has come to its end, so that the last tick stands for no item.
 
         Args:
-            in_flight: How many saves are in flight before this one.
-
-        Raises:
-            StateEncodeError: JSON cannot hold the state, or the metadata could not be read back.
+            is_final: Whether nothing is left to do, whatever the loops say.
         """
-        if self.tracked is not None and not self.loops.views and not self.has_done:
-            self.note_tracked()
-        loops = NO_LOOPS if self._is_marker else self.cut.settle(self.loops)
-        values = checked_values(self.metadata, self.metadata.save_count + in_flight + 1, decision.reason)
-        wholly = is_last or not self.is_proven
-        # Copies, for other threads may add to it meanwhile.
-        is_dict = type(self.state) is dict and self._typed is None
-        state = {} if self._is_marker else self.state.copy() if is_dict else self._plain_state(wholly=wholly)
-        spells = self._options.nan == "allow" if self._typed is None else not is_plain(state)
-        parts, collections = encode_state(state, self._checker, wholly=wholly, spells=spells)
-        self.is_proven = self.is_proven or self.has_done
-        if is_last:
-            for collection in collections.values():
-                collection.look_at_all()
-        self.cut.keep_only([*collections.values(), *self.sinks.opened.values()])
-        run = self.history.run or self.history.begin()
-        run.ended, run.items, run.reason = at.isoformat(timespec="seconds"), values["processed_items"], decision.reason
-        return Save(
-            decision=decision,
-            values=values,
-            created_at=self.created_at,
-            at=at,
-            parts=parts,
-            collections=collections,
-            sections=self._encoded_sections(decision, session),
-            loops=loops,
-            effects=None if self.known_effects is None or self._is_marker else self.known_effects.capture(),
-            first=self.sinks.syncs() if self.sinks.opened and not self._is_marker else (),
-            is_last=is_last,
-            spells=spells,
-        )
+        self.is_at_end, self.is_final = True, is_final
 
-    def mark_finished(self, finished: Finished | None, *, is_marker: bool) -> None:
-        """Save from now on that the operation has finished; None: that it goes on after all.
+    def settle(self, loops: LoopRegistry) -> CapturedLoops:
+        """Note where the unfinished item began. Returns the places of all loops at that moment."""
+        views, boundary, captured = loops.views, self.boundary, NO_LOOPS
+        for _ in range(_TRIES):
+            unfinished = [loop for loop in loops.unfinished() if not loop.is_in_worker] if views else []
+            asking = [loop for loop in unfinished if loop.must_settle()]
+            if asking or not self._is_within_item(unfinished):
+                boundary.move()
+            for loop in asking:
+                loop.note_settled()
+            now = boundary.now()
+            if views:
+                captured = CapturedLoops(views)
+            # In this order: a loop that asked for an item meanwhile may get it between the two.
+            if not any(loop.must_settle() for loop in unfinished if loop not in asking) and boundary.now() == now:
+                break
+        else:
+            now = boundary.now()
+        for one in boundary.writers:
+            one.settle(now)
+        return captured
 
-        Args:
-            is_marker: Whether nothing else of it is saved: no state, no loops, no outputs.
-        """
-        self.finished, self._is_marker = finished, is_marker
-        self._sections = {}
+    def _is_within_item(self, unfinished: Sequence[Loop[Any]]) -> bool:
+        if self.is_final:
+            return False
+        has_ticked = self.has_ticked or self.ticker.ticked > 0
+        return (has_ticked and not self.is_at_end) or any(loop.is_at_item() for loop in unfinished)
 
-    @property
-    def has_done(self) -> bool:
-        """Whether this run has done an item."""
-        return self.metadata.processed_items > self.items_before
 
-    def _plain_state(self, *, wholly: bool) -> dict[str, Any]:
-        if self._typed is not None:
-            return self._typed.plain(self.state, wholly=wholly)
-        if not isinstance(self.state, dict):
-            raise StateEncodeError("$.state", f"cp.state must stay a dict, not become a {type(self.state).__name__}")
-        return dict(self.state)
+# -- the save ---------------------------------------------------------------------------------------------------------
 
-    def _encoded_sections(self, decision: Decision, session: Session) -> dict[str, bytes]:
-        saved = self.saved
-        saved.elapsed = round(session.elapsed_time, 3)
-        saved.costs = as_stored(session.costs, charged=decision.is_charged)
-        at_risk = session.strategy.at_risk(saved.costs)
-        saved.history[-1].at_risk = at_risk and round(at_risk, 3)
-        has_more = (
-            self.loops.views or self.sinks.opened or self.quota.is_known or self.limits or self.pace or self.tracked
-        )
-        if not self._sections or has_more or self.finished is not None:
-            saved.finished = self.finished
-            saved.sinks = {} if self._is_marker else self.sinks.to_dict(settled=True)
-            if self.quota.is_known:
-                saved.budget = self.quota.to_dict()
-            if self.failed or saved.failed is not None:
-                saved.failed = self.failed.to_dict()
-            if self.limits is not None:
-                saved.spent = self.limits.spent
-            if self.pace is not None:
-                saved.pace = self.pace()
-            if self.tracked is not None:
-                saved.tracked = self.tracked.moments
-            saved.loops, saved.collections = {}, {}  # a document and a record say them by themselves
-            self._sections = saved.encoded()
-            return self._sections
-        return self._sections | {
-            "history": to_json(saved.history),
-            "elapsed": to_json(saved.elapsed),
-            "costs": to_json(saved.costs),
-        }
+
+def capture(
+    parts: Parts, decision: Decision, session: Session, *, at: datetime, in_flight: int, is_last: bool = False
+) -> Save:
+    """All of *parts* that is to be saved, as it is now; what the unfinished item has written is left out.
+
+    Args:
+        in_flight: How many saves are in flight before this one.
+
+    Raises:
+        StateEncodeError: JSON cannot hold the state, or the metadata could not be read back.
+    """
+    if parts.tracked is not None and not parts.loops.views and not parts.has_done:
+        parts.note_tracked()
+    loops = NO_LOOPS if parts.is_marker else parts.cut.settle(parts.loops)
+    values = checked_values(parts.metadata, parts.metadata.save_count + in_flight + 1, decision.reason)
+    wholly = is_last or not parts.is_proven
+    state = _plain_state(parts, wholly=wholly)
+    spells = parts.options.nan == "allow" if parts.typed is None else not is_plain(state)
+    encoded, collections = encode_state(state, parts.checker, wholly=wholly, spells=spells)
+    parts.is_proven = parts.is_proven or parts.has_done
+    if is_last:
+        for collection in collections.values():
+            collection.look_at_all()
+    parts.cut.keep_only([*collections.values(), *parts.sinks.opened.values()])
+    run = parts.history.run or parts.history.begin()
+    run.ended, run.items, run.reason = at.isoformat(timespec="seconds"), values["processed_items"], decision.reason
+    return Save(
+        decision=decision,
+        values=values,
+        created_at=parts.created_at,
+        at=at,
+        parts=encoded,
+        collections=collections,
+        sections=_encoded_sections(parts, decision, session),
+        loops=loops,
+        effects=None if parts.known_effects is None or parts.is_marker else parts.known_effects.capture(),
+        first=parts.sinks.syncs() if parts.sinks.opened and not parts.is_marker else (),
+        is_last=is_last,
+        spells=spells,
+    )
+
+
+def _plain_state(parts: Parts, *, wholly: bool) -> dict[str, Any]:
+    if parts.is_marker:
+        return {}
+    if parts.typed is not None:
+        return parts.typed.plain(parts.state, wholly=wholly)
+    if not isinstance(parts.state, dict):
+        raise StateEncodeError("$.state", f"cp.state must stay a dict, not become a {type(parts.state).__name__}")
+    return dict(parts.state)  # other threads may add to it meanwhile
+
+
+def _encoded_sections(parts: Parts, decision: Decision, session: Session) -> dict[str, bytes]:
+    saved = parts.saved
+    saved.elapsed = round(session.elapsed_time, 3)
+    saved.costs = as_stored(session.costs, charged=decision.is_charged)
+    at_risk = session.strategy.at_risk(saved.costs)
+    saved.history[-1].at_risk = at_risk and round(at_risk, 3)
+    has_more = (
+        parts.loops.views or parts.sinks.opened or parts.quota.is_known or parts.limits or parts.pace or parts.tracked
+    )
+    if not parts.encoded_sections or has_more or parts.finished is not None:
+        saved.finished = parts.finished
+        saved.sinks = {} if parts.is_marker else parts.sinks.to_dict(settled=True)
+        if parts.quota.is_known:
+            saved.budget = parts.quota.to_dict()
+        if parts.failed or saved.failed is not None:
+            saved.failed = parts.failed.to_dict()
+        if parts.limits is not None:
+            saved.spent = parts.limits.spent
+        if parts.pace is not None:
+            saved.pace = parts.pace()
+        if parts.tracked is not None:
+            saved.tracked = parts.tracked.moments
+        saved.loops, saved.collections = {}, {}  # a document and a record say them by themselves
+        parts.encoded_sections = saved.encoded()
+        return parts.encoded_sections
+    return parts.encoded_sections | {
+        "history": to_json(saved.history),
+        "elapsed": to_json(saved.elapsed),
+        "costs": to_json(saved.costs),
+    }
 
 
 def checked_values(metadata: CheckpointMetadata, save_count: int, reason: str) -> dict[str, Any]:
@@ -403,24 +354,30 @@ def _check_places(collections: dict[str, Durable]) -> None:
             raise StateEncodeError(where, f"it is the collection $.state{step(other)} itself; keep a copy of it")
 
 
-class Baseline:
-    """What the store holds already, as far as that is known; a journal record says what differs from it."""
+class Baseline(msgspec.Struct):
+    """What the store holds already, as far as that is known; a journal record says what differs from it.
 
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-        self.values: dict[str, Any] = {}
-        self.collections: dict[str, Durable] = {}
-        self._parts: dict[str, Part] = {}
-        self._sections: dict[str, bytes] = {}
+    Attributes:
+        names: Those of all values in the state.
+        values: The metadata.
+        parts: The plain values that are not too large to be kept, encoded.
+        sections: The library's own, encoded.
+    """
+
+    names: set[str] = msgspec.field(default_factory=set)
+    values: dict[str, Any] = msgspec.field(default_factory=dict)
+    collections: dict[str, Durable] = msgspec.field(default_factory=dict)
+    parts: dict[str, Part] = msgspec.field(default_factory=dict)
+    sections: dict[str, bytes] = msgspec.field(default_factory=dict)
 
     def remember(self, save: Save) -> None:
         """*save* is stored now."""
         self.names, self.values = set(save.parts), save.values
-        self.collections, self._sections = save.collections, save.sections
-        self._parts = {}
+        self.collections, self.sections = save.collections, save.sections
+        self.parts = {}
         for name, part in save.parts.items():
             if isinstance(part, bytes) and len(part) <= _REMEMBER_UP_TO:
-                self._parts[name] = part
+                self.parts[name] = part
 
     def changed(self, save: Save) -> dict[str, bytes] | None:
         """The plain values that may differ from those stored; None if the collections are others."""
@@ -428,7 +385,7 @@ class Baseline:
             return None
         changed = {}
         for name, part in save.parts.items():
-            if isinstance(part, bytes) and self._parts.get(name) != part:
+            if isinstance(part, bytes) and self.parts.get(name) != part:
                 changed[name] = part
         return changed
 
@@ -457,7 +414,7 @@ class Baseline:
             record["once"] = save.effects.changes
         news = {}
         for name, section in save.sections.items():
-            if self._sections.get(name) != section:
+            if self.sections.get(name) != section:
                 news[name] = msgspec.Raw(section)
         record["resumable"] = news
         try:

@@ -12,8 +12,7 @@ from .._durable import Durable, Snapshot
 from .._format import journal
 from .._format.document import INDENT_UP_TO, VERSION, indented, object_chunks, sign
 from .._json import SPELLED, encode
-from .capture import raw
-from .moment import Save
+from .capture import Save, raw
 
 
 class Document:

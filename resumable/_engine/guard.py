@@ -13,8 +13,8 @@ from .._durable import Durable, DurableLog
 from .._json import encode
 from .._runtime.clock import Clock
 from .._runtime.steps import Steps
-from .capture import Parts
-from .moment import Save
+from .capture import Save
+from .parts import Parts
 from .writer import Writer
 
 _SOONEST = 0.05

@@ -26,11 +26,11 @@ from .._runtime.clock import Alarm, Instant, instant
 from .._runtime.steps import Steps
 from .._strategies import NEVER, Plan
 from . import ending
-from .capture import Parts
+from .capture import Save, capture
 from .guard import Guard
 from .limits import Amount, limits_for, stop_at_limit
-from .moment import Save, bring_up_to_date
 from .options import Options, Ticker
+from .parts import Parts
 from .quota import Wait, wait_if_exhausted
 from .session import Decision, Session
 from .stops import has_grace, stop_if_asked
@@ -321,7 +321,7 @@ class Operation:
         try:
             save, options = None, {"wait": wait, "is_patient": self.session.strategy.is_patient}
             hooks, asked = self.parts.hooks, self._asked
-            if not hooks or (yield from bring_up_to_date(hooks, self.writer, **options)):
+            if not hooks or (yield from self.parts.bring_up_to_date(self.writer, **options)):
                 self._asked = asked  # a save that a hook asks for is this one
                 take = partial(self._capture, decision, is_last=is_last)
                 save = yield from self.writer.save(take, **options)
@@ -348,7 +348,7 @@ class Operation:
             self.parts.mark_finished(None, is_marker=False)
             self.writer.write_all_next()
         in_flight = len(self.writer.in_flight.saves)
-        return self.parts.capture(decision, self.session, at=self.instant.utc, in_flight=in_flight, is_last=is_last)
+        return capture(self.parts, decision, self.session, at=self.instant.utc, in_flight=in_flight, is_last=is_last)
 
     def _note_finished_saves(self) -> None:
         self.is_within = True

@@ -26,9 +26,8 @@ from .._models import CheckpointMetadata
 from .._runtime.steps import Steps
 from ..stores import CheckpointStore, Holder, Lease
 from .background import Compaction, InFlight, Job, Threads
-from .capture import Baseline
+from .capture import NO_LOOPS, Baseline, Save
 from .document import Document
-from .moment import NO_LOOPS, Save
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

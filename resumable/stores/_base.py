@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,7 +186,8 @@ class OwnedLease:
     def _lets_go(self) -> bool:
         """Whether there is something to release: not twice, and not in a forked child, whose parent goes on."""
         is_held = not self._is_released and os.getpid() == self._owner_pid
-        self._is_released |= is_held
+        if is_held:
+            self._is_released, self.next = True, sys.maxsize  # no number is left to be taken
         return is_held
 
 

@@ -21,7 +21,7 @@ from resumable._durable import sink
 from resumable._durable.aliases import Aliases
 from resumable._durable.dict import DurableDict, Pending
 from resumable._durable.log import DurableLog
-from resumable._engine.moment import CapturedLoops
+from resumable._engine.capture import CapturedLoops
 from resumable.stores import FileStore
 from resumable.stores._file import FileLease
 from resumable.testing import FaultyStore

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 
 from resumable import Checkpoint, CheckpointManager, StoreError, checkpointed, every
 from resumable._engine import background, writer
-from resumable._engine.moment import Save
+from resumable._engine.capture import Save
 from resumable._engine.operation import Operation
 from resumable._runtime import disk
 from resumable.stores import FileStore

@@ -1,0 +1,279 @@
+"""What belongs to one operation, restored or new: its state and loops, what it writes to, what is told of its runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from .._durable import Durable, Sinks, make
+from .._durable.sink import Mode, Sink
+from .._durable.sink_file import Existing
+from .._durable.typed import make_typed
+from .._errors import CheckpointCorruptError
+from .._format import typed
+from .._format.restore import Restored
+from .._format.sections import Finished, Sections
+from .._format.values import Values
+from .._json import Checker, check, warn_once_per_path
+from .._loops.map.map_loop import Failed
+from .._loops.registry import LoopRegistry, opening
+from .._models import CheckpointMetadata
+from .._runtime.clock import Instant
+from .._runtime.steps import Steps
+from .capture import Cut
+from .history import History
+from .limits import limits_for
+from .options import Options, Ticker
+from .quota import Quota
+
+if TYPE_CHECKING:
+    from .._durable.once import Effects
+    from .._durable.tracked import Tracked
+    from .._loops.loop import Loop
+    from .writer import Writer
+
+
+class Parts:
+    """All that is saved of one operation, restored or new.
+
+    Args:
+        restored: What is stored; None if the operation is new.
+        damaged: Makes the error for what this library cannot have saved, from what is wrong with it.
+
+    Attributes:
+        state: What the user holds: a dict, or a value of the type that was asked for.
+        items_before: Items that earlier runs have ticked.
+        last_run: The run before this one; None if there was none.
+        is_proven: Whether a state with an item of this run in it was looked at wholly.
+        tracked: The objects that go with it, once there is one.
+        hooks: What to call before each save, each with the attempt that it is of.
+        attempt: How many times a decorated function or an item was begun, so that names may be taken again.
+        known_effects: Its effects, once there is one.
+        history: What is told of this run and those before it.
+        pace: Gives what the reporter learned of the pace; None if nobody watches.
+        finished: That, and when, the operation has finished; None if it has not.
+        is_marker: Whether that is all that is saved.
+        typed: Reads and writes a state of a type; None for a dict.
+        encoded_sections: As they were saved last; empty if all are to be encoded anew.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        restored: Restored | None,
+        damaged: Callable[[str], CheckpointCorruptError],
+        ticker: Ticker,
+        *,
+        at: Instant,
+    ) -> None:
+        data = restored.data if restored is not None else None
+        saved = self.saved = restored.sections if restored is not None else Sections()
+        self.is_marker = False
+        if saved.arguments:
+            options.check_arguments(saved.arguments)
+        self.options, self._damaged = options, damaged
+        self.typed = typed.TypedState(options.state_type, self._warn) if options.state_type is not None else None
+        self.metadata = data.metadata if data is not None else CheckpointMetadata()
+        self.created_at = data.created_at if data is not None else at.utc
+        self.cut = Cut(ticker, has_ticked=self.metadata.processed_items > 0 and not saved.loops)
+        if (finished := saved.finished) is not None:
+            saved.loops = {}  # all of them had come to their end, and give nothing out
+        self.finished = finished
+        self.collections: dict[str, Durable] = {}
+        self.is_proven = False
+        self.state: Any = self._restored_state(options, data.state if data is not None else None)
+        self.items_before = self.metadata.processed_items
+        if options.total is not None:
+            self.metadata.total_items = options.total
+        # A resume counts as an interruption, whatever ended the run before.
+        self.costs = dataclasses.replace(saved.costs, restores=saved.costs.restores + 1) if saved.costs else None
+        self.pace: Callable[[], dict[str, Any] | None] | None = None
+        self.last_run = saved.history[-1] if saved.history else None
+        self.run_number = (self.last_run.run or len(saved.history)) + 1 if self.last_run is not None else 1
+        self._opening = opening()
+        self.history = History(saved, self.items_before, at.utc, self.run_number)
+        saved.arguments = dict(options.arguments or saved.arguments)
+        is_limited = options.max_runtime is not None or options.budget or saved.spent
+        self.limits = limits_for(options, saved.spent, began=at) if is_limited else None
+        self.tracked: Tracked | None = None
+        self.hooks: list[tuple[Callable[[], object], int]] = []
+        self.attempt = 1
+        self.known_effects: Effects | None = None
+        if saved.once:
+            self.known_effects = self.effects
+        self.encoded_sections: dict[str, bytes] = {}
+
+    # Made when they are first asked for: most operations need but one or two of them.
+
+    @cached_property
+    def loops(self) -> LoopRegistry:
+        return LoopRegistry(
+            self.saved.loops,
+            self._damaged,
+            opened=self._opening,
+            operation_id=self.options.operation_id,
+            has_failures=lambda name: self.failed.is_known(name),
+        )
+
+    @cached_property
+    def failed(self) -> Failed:
+        return Failed(self.saved.failed)
+
+    @cached_property
+    def quota(self) -> Quota:
+        return Quota(self.saved.budget)
+
+    @cached_property
+    def sinks(self) -> Sinks:
+        return Sinks(self.options.owner(), self.saved.sinks)
+
+    @cached_property
+    def effects(self) -> Effects:
+        from .._durable.once import Effects
+
+        saved, self.saved.once = self.saved.once, {}  # a document and a record say them by themselves
+        self.known_effects = Effects(saved, self.options.clock.utc)
+        return self.known_effects
+
+    # -- what the program holds
+
+    def tracking(self) -> Tracked:
+        """Its tracked objects, from now on."""
+        from .._durable.tracked import Tracked
+
+        self.tracked = self.tracked or Tracked(self.saved.tracked)
+        return self.tracked
+
+    def note_tracked(self) -> None:
+        """An item has ended, if anything is tracked."""
+        if self.tracked is not None:
+            loops = self.loops.unfinished()
+            name, position = (loops[-1].name, loops[-1].position) if loops else ("", self.metadata.processed_items)
+            self.tracked.note(name, position, len(loops) or 1)
+
+    def note_end_of(self, loop: Loop[Any]) -> None:
+        """*loop* has come to its end, if anything is tracked."""
+        if self.tracked is not None:
+            self.tracked.note_end(loop.name, len(self.loops.unfinished()) + 1)
+
+    def add_hook(self, fn: Callable[[], object]) -> None:
+        """Call *fn* before each save; that of an earlier attempt, made by one and the same code, no longer."""
+        code = getattr(fn, "__code__", fn)
+        self.hooks = [
+            one for one in self.hooks if one[1] == self.attempt or getattr(one[0], "__code__", one[0]) != code
+        ]
+        if not any(known is fn for known, _ in self.hooks):
+            self.hooks.append((fn, self.attempt))
+
+    def bring_up_to_date(self, writer: Writer, *, wait: bool, is_patient: bool) -> Steps[bool]:
+        """Call what is to be called before a save, once nothing stands in the way of that save.
+
+        Returns:
+            Whether that was done; False if the save is put off, as :meth:`Writer.save` would.
+        """
+        if writer.job is not None or writer.compaction is not None:
+            if not wait and (is_patient or writer.in_flight.seconds_left > 0):
+                writer.in_flight.put_off()
+                return False
+            yield from writer.wait()
+        for hook, _ in self.hooks:
+            hook()
+        return True
+
+    @cached_property
+    def _warn(self) -> Callable[[str], None]:
+        return warn_once_per_path()
+
+    @cached_property
+    def checker(self) -> Checker:
+        return Checker(self._warn, nan=self.typed is not None or self.options.nan == "allow")
+
+    def release(self) -> None:
+        """Let go of the output files."""
+        if "sinks" in self.__dict__:
+            self.sinks.release()
+
+    def _restored_state(self, options: Options, values: dict[str, Any] | None) -> Any:
+        if options.state_type is not None:
+            return typed.restored(options.operation_id, options.state_type, values)
+        state = values if values is not None else {}
+        kinds = self.saved.collections
+        for name in kinds.keys() & state.keys():
+            self.collections[name] = state[name] = self._made(kinds[name], state[name], name)
+        return state
+
+    def collection(self, name: str, kind: str, of: type[Any] | None = None) -> Any:
+        """The durable collection ``state[name]``, made of what is there; its values are of the class *of*.
+
+        Raises:
+            InputChangedError: A loaded value does not fit the class.
+            TypeError: There is something else, the state is no dict, *name* no str, or *of* no class that comes back.
+        """
+        if type(name) is not str:
+            raise TypeError(f"the name of a durable collection must be a str, not {name!r:.80}")
+        if not isinstance(self.state, dict):
+            kind_of_state = type(self.state).__name__
+            raise TypeError(
+                f"durable collections need a dict state: {name!r} has no place in a {kind_of_state}; "
+                f"with state={kind_of_state} use its own fields"
+            )
+        value = self.state.get(name)
+        if not isinstance(value, Durable):
+            if value is not None:
+                check(value, f"$.state.{name}", nan=self.options.nan == "allow")
+            value = self.state[name] = self._made(kind, value, name)
+        if value.kind != kind:
+            raise TypeError(f"$.state.{name} is a durable {value.kind}, not a {kind}; give this one another name")
+        if of is not None:
+            make_typed(value, Values(of, f"$.state.{name}", self.options.operation_id, self._warn))
+        return value
+
+    def _made(self, kind: str, value: Any, name: str) -> Durable:
+        collection = make(kind, value, f"$.state.{name}")
+        if self.options.nan == "allow":
+            collection.allow_nan()
+        self.cut.add(collection)
+        return collection
+
+    def open_sink(
+        self, path: str | os.PathLike[str], mode: Mode, existing: Existing, header: str | bytes | None
+    ) -> Sink[Any]:
+        """The sink that writes to *path*. See :meth:`Sinks.open`."""
+        sink = self.sinks.open(path, mode, existing, header)
+        self.cut.add(sink)
+        return sink
+
+    @property
+    def is_used(self) -> bool:
+        """Whether there is anything beside the plain state that is saved."""
+        return bool(self.loops.views or self.sinks.opened or self.collections)
+
+    @property
+    def is_all_done(self) -> bool:
+        """Whether all items that the program has announced are done: no request follows."""
+        done, total = self.metadata.processed_items, self.options.total
+        if total is None:  # a number that the program has set, or an earlier run; more may have come since
+            return not self.loops.views and done == self.metadata.total_items
+        return done >= total
+
+    @property
+    def had_all_done(self) -> bool:
+        """Whether the run before has left no item to do: what came after its loops has failed."""
+        return all(loop.get("over") for loop in self.saved.loops.values()) if self.saved.loops else self.is_all_done
+
+    def mark_finished(self, finished: Finished | None, *, is_marker: bool) -> None:
+        """Save from now on that the operation has finished; None: that it goes on after all.
+
+        Args:
+            is_marker: Whether nothing else of it is saved: no state, no loops, no outputs.
+        """
+        self.finished, self.is_marker = finished, is_marker
+        self.encoded_sections = {}
+
+    @property
+    def has_done(self) -> bool:
+        """Whether this run has done an item."""
+        return self.metadata.processed_items > self.items_before
