@@ -8,8 +8,8 @@ from pathlib import Path
 
 from .._errors import StoreError
 from .._runtime import disk
+from .._runtime.disk import without_room
 from ..stores import FileStore
-from ..stores._journal_file import without_room
 from ..stores._names import PREFIX, SUFFIX, names_for, operation_id_in
 from . import journal
 from .document import UnknownFormatError

@@ -1,7 +1,7 @@
 """The machine below, and the only room that knows tricks of the interpreter.
 
 Read ``steps`` first: code for sync and async callers alike, written once. ``clock`` tells the time and wakes,
-``signals`` asks a loop to stop, ``disk`` replaces files whole or not at all. ``current`` is the checkpoint of this
+``signals`` asks a loop to stop, ``disk`` replaces files whole or adds to them. ``current`` is the checkpoint of this
 thread or task, ``observer`` is how others watch all operations, ``boundary`` tells done items from the unfinished one,
 ``interpreter`` is what is true of CPython only, ``jobs`` asks when the batch system ends this job.
 """

@@ -1,8 +1,13 @@
-"""Writing a file so that it is old or new, whatever dies when.
+"""Files that hold what was acknowledged, whatever dies when: replaced whole, or added to.
 
 A new file is written through to the disk beside the old one, and then takes its name; the directory is synced before
 the write is acknowledged. A failed fsync is never tried again on the same file, because the kernel may have dropped the
 pages (fsyncgate, 2018): every attempt writes a new file.
+
+A file that is added to has room made ahead: ``fdatasync`` of a file that has grown brings its new length through as
+well, which takes longer than the bytes of a small save do. So the saves overwrite room that was filled and synced
+before, as they do in SQLite's write-ahead log (https://sqlite.org/wal.html). What fills it is in no UTF-8 text, and is
+not what lost blocks read as. It is cut off when the file is closed; a run that is killed leaves it there.
 """
 
 from __future__ import annotations
@@ -34,6 +39,13 @@ _PIECE = 1 << 20
 _SYNC_FILE_RANGE_WRITE = 2
 LARGEST = 6 << 30
 """More is no file of ours (4 GiB, and that in base64); a sparse one of terabytes would take all memory."""
+ROOM = b"\xff"
+"""What fills a file that is added to."""
+_LEAST_ROOM = 1 << 16
+_MOST_ROOM = 1 << 20
+_SAVES_AHEAD = 48
+
+# -- replaced whole ---------------------------------------------------------------------------------------------------
 
 
 def replace(path: Path, chunks: Iterable[bytes]) -> None:
@@ -175,6 +187,9 @@ def _link_or_copy(path: Path, spare: Path) -> None:
             write_new(spare, [data])
 
 
+# -- through to the disk ----------------------------------------------------------------------------------------------
+
+
 _replaced: list[Callable[[int], object]] = []  # what `sync_data` was before each block without syncs
 
 
@@ -205,42 +220,6 @@ def sync(descriptor: int) -> None:
 
 sync_data: Callable[[int], object] = os.fdatasync if sys.platform == "linux" else sync
 """Brings a file's contents and length through to the disk, and no more, where the system tells them apart."""
-
-
-_owned: dict[int, tuple[int, int]] = {}
-"""Device and inode of each file that this process owns, by descriptor."""
-
-
-def own(descriptor: int) -> None:
-    """Own an open file against other writers that ask, of this process and of others, until :func:`disown`.
-
-    Raises:
-        BlockingIOError: Somebody else does.
-    """
-    status = os.fstat(descriptor)
-    identity = (status.st_dev, status.st_ino)
-    if identity in _owned.values():
-        raise BlockingIOError(errno.EAGAIN, "this process writes it already")
-    with contextlib.suppress(ImportError):
-        import fcntl
-
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise
-        except OSError as error:  # no locks there: then only this process is looked at
-            _log.debug("cannot lock an output file: %s", error)
-    _owned[descriptor] = identity
-
-
-def disown(descriptor: int) -> None:
-    """Let go of an open file, and close it."""
-    if _owned.pop(descriptor, None) is not None:
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may have it open as well
-    os.close(descriptor)
 
 
 def begin_sync(descriptor: int, offset: int, length: int) -> None:
@@ -279,6 +258,48 @@ def sync_directory(directory: Path) -> None:
 @functools.cache
 def _say_unsynced(directory: str) -> None:
     _log.warning("the file system of %s cannot sync a directory: a power cut may lose the newest save", directory)
+
+
+# -- owned ------------------------------------------------------------------------------------------------------------
+
+
+_owned: dict[int, tuple[int, int]] = {}
+"""Device and inode of each file that this process owns, by descriptor."""
+
+
+def own(descriptor: int) -> None:
+    """Own an open file against other writers that ask, of this process and of others, until :func:`disown`.
+
+    Raises:
+        BlockingIOError: Somebody else does.
+    """
+    status = os.fstat(descriptor)
+    identity = (status.st_dev, status.st_ino)
+    if identity in _owned.values():
+        raise BlockingIOError(errno.EAGAIN, "this process writes it already")
+    with contextlib.suppress(ImportError):
+        import fcntl
+
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError as error:  # no locks there: then only this process is looked at
+            _log.debug("cannot lock an output file: %s", error)
+    _owned[descriptor] = identity
+
+
+def disown(descriptor: int) -> None:
+    """Let go of an open file, and close it."""
+    if _owned.pop(descriptor, None) is not None:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may have it open as well
+    os.close(descriptor)
+
+
+# -- read, and looked at ----------------------------------------------------------------------------------------------
 
 
 def read(path: Path, limit: int = -1) -> bytes | None:
@@ -368,3 +389,89 @@ def stamp(path: Path) -> tuple[int, int, int] | None:
     """Differs whenever *path* was written; None if there is no file."""
     status = _status(path)
     return None if status is None else (status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+# -- added to ---------------------------------------------------------------------------------------------------------
+
+
+class JournalFile:
+    """A journal that is open at *end*; what stood behind that is cut off.
+
+    Raises:
+        OSError: It cannot be opened, or is shorter than that.
+    """
+
+    def __init__(self, path: Path, end: int) -> None:
+        self.path = path
+        self.end = end
+        self._room_ends = end
+        self._owner_pid = os.getpid()
+        self._descriptor = os.open(path, WRITE | os.O_CREAT, 0o600)
+        try:
+            size = os.fstat(self._descriptor).st_size
+            if size < end:
+                raise OSError("it is shorter than it was; somebody else wrote to it or removed it")
+            if size > end:
+                # Else a power cut might leave what is written next mixed with what was cut off.
+                os.ftruncate(self._descriptor, end)
+                sync_data(self._descriptor)
+            os.lseek(self._descriptor, end, os.SEEK_SET)
+            sync_directory(path.parent)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether this is still the file that has its name, and nobody else has written to it."""
+        status = os.fstat(self._descriptor)
+        size = self._room_ends if self._room_ends < sys.maxsize else self.end
+        return (status.st_dev, status.st_ino) == identity(self.path) and status.st_size == size
+
+    def append(self, data: bytes, meanwhile: Callable[[], None] | None = None) -> None:
+        """Add *data*; it is safe on the disk when this returns.
+
+        Args:
+            meanwhile: Called while the disk writes.
+
+        Raises:
+            OSError: That failed; nothing was added, and the journal is closed. As when *meanwhile* raises.
+        """
+        end = self.end + len(data)
+        try:
+            write_all(self._descriptor, data)
+            if end >= self._room_ends:
+                self._make_room(end, len(data))
+            if meanwhile is not None:
+                begin_sync(self._descriptor, self.end, len(data))
+                meanwhile()
+            sync_data(self._descriptor)
+        except BaseException:
+            # What failed may be read back though it never got to the disk: the next run must not build upon it.
+            self._room_ends = end
+            self.close()
+            raise
+        self.end = end
+
+    def close(self) -> None:
+        """Cut off the room. A forked child lets it be: the parent goes on."""
+        with contextlib.suppress(OSError):
+            if self._room_ends > self.end and os.getpid() == self._owner_pid:
+                os.ftruncate(self._descriptor, self.end)
+        with contextlib.suppress(OSError):
+            os.close(self._descriptor)
+
+    def _make_room(self, end: int, length: int) -> None:
+        room = min(max(_SAVES_AHEAD * length, _LEAST_ROOM), _MOST_ROOM)
+        self._room_ends = end + room
+        try:
+            write_all(self._descriptor, ROOM * room)
+        except OSError:  # a full disk: what is left of it is for others, and for the saves themselves
+            os.ftruncate(self._descriptor, end)
+            self._room_ends = sys.maxsize
+        os.lseek(self._descriptor, end, os.SEEK_SET)
+
+
+def without_room(raw: bytes) -> bytes:
+    """A journal as read, without the room; within a save that was cut off, it reads as the zeros of lost blocks."""
+    return raw.rstrip(ROOM).replace(ROOM, b"\0")

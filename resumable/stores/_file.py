@@ -15,9 +15,9 @@ from typing import NoReturn
 
 from .._errors import CheckpointBusyError, StaleCheckpointError, StoreError
 from .._runtime import disk
+from .._runtime.disk import JournalFile, without_room
 from . import _lock
 from ._base import Entry, Holder, Meanwhile, OwnedLease, Stored, Traits
-from ._journal_file import ROOM, JournalFile, without_room
 from ._names import PREFIX, SUFFIX, Files, file_name, files_at, files_of, is_of, operation_id_in
 
 _REMEMBERED = 4096
@@ -257,7 +257,7 @@ class FileLease(OwnedLease):
 
     def _read_journal(self) -> bytes:
         journal = disk.read(self._at.journal) or b""
-        if ROOM in journal:
+        if disk.ROOM in journal:
             journal = without_room(journal)
         if self._journal is None:
             self._end = len(journal)

@@ -14,10 +14,10 @@ import pytest
 from resumable import Checkpoint, CheckpointManager, StoreError, checkpointed, every
 from resumable._engine.document import Document
 from resumable._format.journal import Position
+from resumable._runtime.disk import without_room
 from resumable._runtime.steps import run
 from resumable.stores import FileStore, Traits
 from resumable.stores._file import FileLease
-from resumable.stores._journal_file import without_room
 
 PADDING = {f"{number}": "x" * 90 for number in range(120)}
 JOURNAL = ".checkpoint_crawl.journal"

@@ -20,9 +20,9 @@ import pytest
 from resumable import CheckpointManager
 from resumable._format import journal
 from resumable._runtime import disk as _disk
+from resumable._runtime.disk import JournalFile, without_room
 from resumable.stores import FileStore
 from resumable.stores._file import FileLease
-from resumable.stores._journal_file import JournalFile, without_room
 from tests.conftest import Figure
 from tests.faults import operations
 from tests.faults.injection import WHOLE, scratch

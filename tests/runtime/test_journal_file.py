@@ -13,8 +13,8 @@ import pytest
 from resumable import StoreError
 from resumable._format import journal as _journal
 from resumable._runtime import disk
+from resumable._runtime.disk import JournalFile, without_room
 from resumable.stores import FileStore, Lease
-from resumable.stores._journal_file import JournalFile, without_room
 from tests.support.stores import claimed
 
 
