@@ -57,7 +57,9 @@ __all__ = [
     "CheckpointView",
     "CompositeStrategy",
     "CursorExpiredError",
+    "Event",
     "InputChangedError",
+    "OpenTelemetry",
     "ProgressBasedStrategy",
     "RateLimitAwareStrategy",
     "RateLimitExhausted",
@@ -87,12 +89,15 @@ __all__ = [
 
 if TYPE_CHECKING:
     from ._api import AsyncCheckpoint, resumable
+    from ._report.events import Event
+    from ._report.otel import OpenTelemetry
     from ._report.reading import CheckpointView, read
     from .ratelimit import wait_rate_limit
 else:
     # Loaded with their first use: what they stand on takes longer to load than all the rest.
     _LATER = {"AsyncCheckpoint": "_api", "resumable": "_api", "wait_rate_limit": "ratelimit"}
-    _LATER |= {"CheckpointView": "_report.reading", "read": "_report.reading"}
+    _LATER |= {"CheckpointView": "_report.reading", "read": "_report.reading", "Event": "_report.events"}
+    _LATER |= {"OpenTelemetry": "_report.otel"}
 
     def __getattr__(name):
         from importlib import import_module

@@ -129,6 +129,8 @@ EXTRAS = (
     "github",
     "githubkit",
     "httpx",
+    "opentelemetry",
+    "platformdirs",
     "pydantic",
     "pytest",
     "requests",

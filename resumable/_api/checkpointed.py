@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .._engine.limits import Amount, MaxRuntime
     from .._engine.quota import OnExhausted
     from .._report.bar import ProgressView
+    from .._report.events import OnEvent
     from .async_checkpoint import AsyncCheckpoint
     from .manager import CheckpointManager
 
@@ -78,6 +79,8 @@ class checkpointed(
             and :attr:`Checkpoint.is_done` is True; a decorated function keeps only its result, and returns it.
         nan: ``"allow"`` keeps NaN and the infinities in a plain state and in collections, as ``{"$float": "nan"}`` in
             the file. They are refused by default, as JSON has no such numbers. Typed states may always hold them.
+        on_event: A function, or several, each called with every :class:`Event` in a thread of its own. What it raises
+            is told in the log; one that hangs holds up nothing but the end of a plain block, for at most 5 seconds.
 
     Raises:
         TypeError, ValueError: An option is not what it should be.
@@ -109,6 +112,7 @@ class checkpointed(
         on_save_error: Literal["raise", "warn"] = "raise",
         when_done: Literal["restart", "skip"] = "restart",
         nan: Literal["refuse", "allow"] = "refuse",
+        on_event: OnEvent | Iterable[OnEvent] | None = None,
     ) -> None:
         check_operation_id(operation_id)
         from .._engine.options import Options
@@ -140,6 +144,7 @@ class checkpointed(
             on_save_error=on_save_error,
             when_done=when_done,
             nan=nan,
+            on_event=on_event,
             clock=manager.clock if manager is not None else system_clock,
         )
         self._open: list[Any] = []

@@ -23,6 +23,7 @@ from .manager import CheckpointManager
 if TYPE_CHECKING:
     from .._engine.limits import Amount, MaxRuntime
     from .._engine.quota import OnExhausted
+    from .._report.events import OnEvent
     from .call import CalledOperation, Settings
     from .operation_id import OperationId
 
@@ -133,6 +134,7 @@ def resumable(
     on_save_error: Literal["raise", "warn"] = ...,
     when_done: Literal["restart", "skip"] = ...,
     nan: Literal["refuse", "allow"] = ...,
+    on_event: OnEvent | Iterable[OnEvent] | None = ...,
 ) -> ResumableDecorator: ...
 @explained
 def resumable(
@@ -158,6 +160,7 @@ def resumable(
     on_save_error: Literal["raise", "warn"] = "raise",
     when_done: Literal["restart", "skip"] = "restart",
     nan: Literal["refuse", "allow"] = "refuse",
+    on_event: OnEvent | Iterable[OnEvent] | None = None,
 ) -> Any:
     """Make each call of a function an operation that is resumed if it was interrupted.
 
@@ -217,6 +220,7 @@ def resumable(
             "on_save_error": on_save_error,
             "when_done": when_done,
             "nan": nan,
+            "on_event": on_event,
         },
     )
     if function is not None:

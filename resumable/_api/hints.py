@@ -32,6 +32,9 @@ WRITE = {
     **dict.fromkeys(("errors", "skip_errors", "raise_errors", "return_exceptions"), 'on_error="skip"'),
     **dict.fromkeys(("id_of", "key_func", "by"), "key=..."),
     **dict.fromkeys(("cursor", "first", "page", "since"), "start=..."),
+    **dict.fromkeys(
+        ("callback", "callbacks", "on_save", "on_done", "on_error_event", "hooks", "notify"), "on_event=..."
+    ),
     **dict.fromkeys(("timeout", "time_limit", "max_time"), "max_runtime=..."),
 }
 """By the name that was given; of those that the called function does not have."""

@@ -32,6 +32,7 @@ class History(msgspec.Struct):
         began: When this run began (UTC).
         number: Of this run, from 1.
         run: This run's entry, None before its first save.
+        notes: Texts that observers save with this run, by name.
     """
 
     sections: Sections
@@ -39,6 +40,7 @@ class History(msgspec.Struct):
     began: datetime
     number: int
     run: Run | None = None
+    notes: dict[str, str] = {}
 
     def begin(self) -> Run:
         """This run's entry, new in the history."""
@@ -46,6 +48,7 @@ class History(msgspec.Struct):
             run=self.number,
             began=self.began.isoformat(timespec="seconds"),
             items_before=self.items_before,
+            notes=self.notes,
             host=HOST,
             pid=os.getpid(),
             command=resume_command(sys.orig_argv, is_windows=sys.platform == "win32") or None,

@@ -17,6 +17,7 @@ from .options import Options, Ticker
 from .writer import Writer
 
 _log = logging.getLogger("resumable")
+_events = logging.getLogger("resumable.events")
 
 
 def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker) -> Steps[Operation]:
@@ -29,6 +30,10 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
         ResumableError: That cannot be done. Nothing is owned then, and nothing was written.
     """
     observers = tuple(observer.INSTALLED)
+    if options.on_event or _events.isEnabledFor(logging.DEBUG):
+        from .._report.events import Events  # most operations tell nobody
+
+        observers += (Events(options.on_event or (), is_async=ticker.is_async),)
     for each in observers:
         options = each.configure(options)
     writer = Writer(

@@ -60,6 +60,7 @@ class Operation:
         is_reopened: Whether this run has saved all the same, as it ticked.
         stopped_by: What has stopped a loop in a thread: the block must not take the work for done.
         observers: Those that are told what happens; a reporter is the last.
+        notes: Texts that observers save with this run.
         owner_pid: The process that opened it; no other one may write.
         is_ending: Whether the block has ended: who still waits for a quota has the turn that is needed to close.
         is_within: Whether a save is under way, into which a signal handler must not come.
@@ -107,7 +108,9 @@ class Operation:
         self.is_done, self.is_reopened = parts.finished is not None, False
         self.is_finalized = self.is_within = False
         self.observers = (*observers, self.reporter)
-        self._watching = tuple(each for each in self.observers if not each.is_quiet)
+        told = self._told = [each for each in self.observers if each.hears_saves or not each.is_quiet]
+        self._watching = [each for each in told if not each.is_quiet] if told else told
+        self.notes, parts.on_failure = parts.history.notes, self._tell_failure
         self.wake = wake
         self.ticker = ticker
         self._alarm: Alarm | None = None
@@ -314,7 +317,7 @@ class Operation:
 
     def _save(self, decision: Decision, *, wait: bool, is_last: bool = False) -> Steps[bool]:
         """Whether it was made, or is in flight; if not, it was put off until a thread wakes the loop."""
-        for each in self._watching:
+        for each in self._told:
             each.saving(self, decision.reason)
         began = self.instant.monotonic
         self.is_within = True
@@ -326,7 +329,7 @@ class Operation:
                 take = partial(self._capture, decision, is_last=is_last)
                 save = yield from self.writer.save(take, **options)
         except BaseException as error:
-            for each in self._watching:
+            for each in self._told:
                 each.failed(self, error)
             raise
         finally:
@@ -365,8 +368,12 @@ class Operation:
         _log.debug("%s: saved (%s)", self.operation_id, save.decision.reason)
         if self.session.saves == 2:
             ending.say_what_is_lost(self)
-        for each in self._watching:
+        for each in self._told:
             each.saved(self, save.decision.reason, save.seconds)
+
+    def _tell_failure(self, loop: str, key: str | int, text: str) -> None:
+        for each in self.observers:
+            each.failed_item(self, loop, key, text)
 
     def _note_failed(self, saves: Sequence[Save]) -> None:
         self.session.failed([save.before for save in saves if save.before is not None])

@@ -44,6 +44,7 @@ class Options:
     """See :class:`checkpointed`; all defaults are filled in.
 
     Attributes:
+        on_event: Functions that are told what happens, or one; then a tuple of them. None for none.
         works_beside: Whether threads may write while the loop goes on; False for a proof that stops it anywhere.
 
     Raises:
@@ -69,6 +70,7 @@ class Options:
     on_save_error: OnSaveError = "raise"
     when_done: WhenDone = "restart"
     nan: Nan = "refuse"
+    on_event: Any = None
 
     def __post_init__(self) -> None:
         if isinstance(self.strategy, type) or not callable(getattr(self.strategy, "should_save", None)):
@@ -87,6 +89,10 @@ class Options:
 
             _retry.check_policy(self.retry)
         check_policy(self.on_exhausted)
+        if self.on_event is not None:
+            from .._report.events import checked_functions
+
+            self.on_event = checked_functions(self.on_event)
         if self.max_runtime is not None:
             check_max_runtime(self.max_runtime)
         if self.budget is not None:

@@ -53,6 +53,7 @@ class Parts:
         attempt: How many times a decorated function or an item was begun, so that names may be taken again.
         known_effects: Its effects, once there is one.
         history: What is told of this run and those before it.
+        on_failure: Called when an item has failed, with its loop, its key and the text of the error.
         pace: Gives what the reporter learned of the pace; None if nobody watches.
         finished: That, and when, the operation has finished; None if it has not.
         is_marker: Whether that is all that is saved.
@@ -102,6 +103,7 @@ class Parts:
         self.hooks: list[tuple[Callable[[], object], int]] = []
         self.attempt = 1
         self.known_effects: Effects | None = None
+        self.on_failure: Callable[[str, str | int, str], None]
         if saved.once:
             self.known_effects = self.effects
         self.encoded_sections: dict[str, bytes] = {}
@@ -120,7 +122,7 @@ class Parts:
 
     @cached_property
     def failed(self) -> Failed:
-        return Failed(self.saved.failed)
+        return Failed(self.saved.failed, self.on_failure)
 
     @cached_property
     def quota(self) -> Quota:

@@ -25,6 +25,7 @@ class Run(msgspec.Struct, omit_defaults=True):
         error: The text of the exception that ended it.
         place: Where in the program that was raised: ``job.py:12``.
         stopped_at: The loop, and the item in it, at which an exception ended it.
+        notes: Texts that observers have saved with it, such as the id of its trace.
         at_risk: Seconds of work that a kill after its last save loses, at most; None if unknown.
     """
 
@@ -41,6 +42,7 @@ class Run(msgspec.Struct, omit_defaults=True):
     place: str | None = None
     at_risk: float | None = None
     stopped_at: tuple[str, str | int] | None = None
+    notes: dict[str, str] = {}
 
 
 class SinkPlace(TypedDict):

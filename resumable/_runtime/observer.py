@@ -37,6 +37,7 @@ class Observed(Protocol):
         location: Where the checkpoint lies, or will.
         elapsed_before: Seconds that earlier runs took.
         directory: Where a command must look for the checkpoint; "" if it looks there by itself.
+        notes: Texts that are saved with this run, by name; observers may add some.
     """
 
     @property
@@ -71,6 +72,8 @@ class Observed(Protocol):
     def elapsed_before(self) -> float: ...
     @property
     def directory(self) -> str: ...
+    @property
+    def notes(self) -> dict[str, str]: ...
 
     def seconds_since_save(self) -> float | None:
         """Seconds since this run has saved; None if it has not."""
@@ -97,7 +100,9 @@ class Observer:
     """
 
     is_quiet = False
-    """True: it does not hear of check-ins and saves."""
+    """True: it does not hear of check-ins, and of saves only if it says so."""
+    hears_saves = False
+    """True: it hears of saves, though it is quiet."""
 
     def configure(self, options: Options) -> Options:
         """Return the options to open an operation with: *options*, or a changed copy.
@@ -127,6 +132,9 @@ class Observer:
 
     def failed(self, operation: Observed, error: BaseException) -> None:
         """A save failed; the checkpoint before it stands. Called in the thread that *error* is raised in."""
+
+    def failed_item(self, operation: Observed, loop: str, key: str | int, error: str) -> None:
+        """An item was given up, or noted as failed. Called in the thread that noted it; *error* has no secrets."""
 
     def waiting(self, operation: Observed, seconds: float, whom: str) -> None:
         """Everything is saved, and the operation waits for a quota. Called before each nap, by the waiting thread.

@@ -22,9 +22,19 @@ _LONGEST_TEXT = 5000
 
 
 class Failed:
-    """The items that were given up, by loop and key, each with the text of its error."""
+    """The items that were given up, by loop and key, each with the text of its error.
 
-    def __init__(self, saved: Mapping[str, Iterable[tuple[ItemKey, str]]] | None = None) -> None:
+    Args:
+        saved: The saved form.
+        on_failure: Called with loop, key and text when an item is given up.
+    """
+
+    def __init__(
+        self,
+        saved: Mapping[str, Iterable[tuple[ItemKey, str]]] | None = None,
+        on_failure: Callable[[str, ItemKey, str], object] = lambda loop, key, text: None,
+    ) -> None:
+        self._on_failure = on_failure
         self._lock = threading.RLock()  # a signal handler that saves may come in between
         self._by_loop: dict[str, dict[ItemKey, str]] = {name: dict(pairs) for name, pairs in (saved or {}).items()}
 
@@ -57,6 +67,7 @@ class Failed:
         """An item was given up."""
         with self._lock:
             self._by_loop.setdefault(loop, {})[key] = text
+        self._on_failure(loop, key, text)
 
     def discard(self, loop: str, key: ItemKey) -> None:
         """An item is done after all."""

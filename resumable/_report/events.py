@@ -1,0 +1,284 @@
+"""Events: what happens to an operation, told to functions of the program and to the log, and never to its harm."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextvars
+import dataclasses
+import inspect
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from .._errors import RateLimitExhausted
+from .._loops.map.map_loop import error_text
+from .._runtime.observer import Observed, Observer
+
+EventName = Literal["opened", "resumed", "saved", "save_failed", "waiting", "failed_item", "stopping", "done"]
+OnEvent = Callable[["Event"], object]
+
+_log = logging.getLogger("resumable")
+records = logging.getLogger("resumable.events")
+"""Gets one record for each event, at level DEBUG."""
+_TEXTS: dict[str, str] = {
+    "opened": "operation opened",
+    "resumed": "operation resumed",
+    "saved": "checkpoint saved",
+    "save_failed": "checkpoint not saved",
+    "waiting": "operation waits",
+    "failed_item": "item failed",
+    "stopping": "run stopped",
+    "done": "operation done",
+}
+_PATIENCE_SECONDS = 5.0
+"""So long, at most, the end of a block waits for functions that are still being told."""
+_MOST_WAITING = 1000
+"""Once so many events wait for a function, it is told of no more saves until it has caught up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened to an operation: what ``on_event=`` functions are given.
+
+    Example:
+        >>> def note(event: Event):
+        ...     if event.name in ("opened", "done"):
+        ...         print(event.operation_id, event.name, event.processed_items)
+        >>> with checkpointed("told", on_event=note) as cp:
+        ...     for number in cp.remaining(range(3)):
+        ...         pass
+        told opened 0
+        told done 3
+
+    Attributes:
+        name: ``opened``, a new operation begins; ``resumed``, one goes on; ``saved``; ``save_failed``; ``waiting``, for
+            a quota; ``failed_item``; ``stopping``, the run has ended before its work; ``done``, all is done.
+        at: When (UTC).
+        run: Number of the run, from 1.
+        processed_items: Items done over all runs.
+        total_items: Of how many; None if unknown.
+        failed_items: Items that have failed, and were not done since.
+        errors: Errors that were counted over all runs.
+        location: Where the checkpoint lies.
+        reason: Why it was saved last; of ``stopping``, why the run has ended.
+        seconds: Of ``saved``, how long the save took; of ``waiting``, how long it will wait.
+        whom: Of ``waiting``, the host or resource it waits for.
+        loop, key: Of ``failed_item``, the loop and the item's key or position.
+        error: Of ``failed_item``, ``save_failed`` and ``stopping``: the error as text, without secrets.
+        again_at: Of ``stopping`` by a used-up quota: when it is fresh, in seconds since the epoch.
+        requests_remaining, requests_limit: What is known of the API's quota.
+        notes: Of this run: texts that are saved with it. A function with ``is_direct = True`` may add some.
+        notes_before: Those of the run before.
+    """
+
+    name: EventName
+    operation_id: str
+    at: datetime
+    run: int
+    processed_items: int
+    total_items: int | None = None
+    failed_items: int = 0
+    errors: int = 0
+    location: str = ""
+    reason: str = ""
+    seconds: float | None = None
+    whom: str = ""
+    loop: str = ""
+    key: str | int | None = None
+    error: str = ""
+    again_at: float | None = None
+    requests_remaining: int | None = None
+    requests_limit: int | None = None
+    notes: dict[str, str] = dataclasses.field(default_factory=dict)
+    notes_before: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON can hold of it; what says nothing is left out."""
+        told = dataclasses.asdict(self) | {"at": self.at.isoformat(timespec="milliseconds")}
+        del told["notes"], told["notes_before"]
+        return {name: value for name, value in told.items() if value not in (None, "")}
+
+
+def checked_functions(on_event: OnEvent | Iterable[OnEvent] | None) -> tuple[OnEvent, ...]:
+    """What ``on_event=`` names: one function, or several.
+
+    Raises:
+        TypeError: Something is no function.
+    """
+    if on_event is None:
+        return ()
+    functions = (
+        (on_event,) if callable(on_event) else tuple(on_event) if isinstance(on_event, Iterable) else (on_event,)
+    )
+    for function in functions:
+        if not callable(function):
+            raise TypeError(f"on_event must be a function, or several, that take an event, not {function!r:.80}")
+    return functions
+
+
+class Events(Observer):
+    """Tells *functions* what happens to one operation, and the log. Their errors never reach the operation.
+
+    Each function has a thread of its own, so that one that hangs holds nobody up. One with ``is_direct = True``
+    promises to be quick, and is called at once.
+
+    Args:
+        is_async: Whether the operation is one of async code, whose end must not block the event loop.
+    """
+
+    is_quiet, hears_saves = True, True
+
+    def __init__(self, functions: Iterable[OnEvent], *, is_async: bool = False) -> None:
+        self._tellers = [_Direct(one) if getattr(one, "is_direct", False) else _Courier(one) for one in functions]
+        self._is_async = is_async
+        self._is_waiting = self._is_finished = False
+        self._error: BaseException | None = None
+
+    def opened(self, operation: Observed) -> None:
+        self._tell(operation, "resumed" if operation.resumed else "opened")
+
+    def saved(self, operation: Observed | None, reason: str, seconds: float) -> None:
+        if operation is not None:
+            self._tell(operation, "saved", reason=reason, seconds=round(seconds, 6))
+
+    def failed(self, operation: Observed, error: BaseException) -> None:
+        if isinstance(error, Exception):
+            self._tell(operation, "save_failed", error=error_text(error))
+
+    def waiting(self, operation: Observed, seconds: float, whom: str) -> None:
+        if not self._is_waiting:
+            self._is_waiting = True
+            self._tell(operation, "waiting", seconds=round(seconds, 3), whom=whom)
+
+    def resumed(self, operation: Observed) -> None:
+        self._is_waiting = False
+
+    def failed_item(self, operation: Observed, loop: str, key: str | int, error: str) -> None:
+        self._tell(operation, "failed_item", loop=loop, key=key, error=error)
+
+    def closing(self, operation: Observed, error: BaseException | None) -> None:
+        self._error = error
+
+    def finalizing(self, operation: Observed | None) -> None:
+        self._is_finished = True
+
+    def closed(self, operation: Observed) -> None:
+        error, self._error = self._error, None
+        if error is None and (self._is_finished or operation.done_at is not None):
+            self._tell(operation, "done")
+        else:
+            again_at = error.reset_at if isinstance(error, RateLimitExhausted) else None
+            text = error_text(error) if error is not None else ""
+            reason = operation.metadata.last_save_reason or ""
+            self._tell(operation, "stopping", reason=reason, error=text, again_at=again_at)
+        for teller in self._tellers:
+            teller.end()
+        if not self._is_async:
+            _wait_for(self._tellers)
+
+    def _tell(self, operation: Observed, name: EventName, **facts: Any) -> None:
+        metadata, last = operation.metadata, operation.last_run
+        event = Event(
+            name=name,
+            operation_id=operation.operation_id,
+            at=operation.instant.utc,
+            run=operation.run_number,
+            processed_items=operation.processed_items,
+            total_items=metadata.total_items,
+            failed_items=operation.failed_items(),
+            errors=metadata.error_count,
+            location=str(operation.location),
+            requests_remaining=metadata.rate_limit_remaining,
+            requests_limit=metadata.rate_limit_total,
+            notes=operation.notes,
+            notes_before=dict(last.notes) if last is not None else {},
+            **facts,
+        )
+        if records.isEnabledFor(logging.DEBUG):
+            extra = {f"resumable.{key}": value for key, value in event.to_dict().items()}
+            records.debug("%s", _TEXTS[name], extra={"event": f"resumable.{name}", **extra})
+        for teller in self._tellers:
+            teller.tell(event)
+
+
+class _Direct:
+    """Tells one function in the thread in which things happen."""
+
+    def __init__(self, function: OnEvent) -> None:
+        self.function = function
+        self._has_warned = False
+
+    def tell(self, event: Event) -> None:
+        try:
+            told: Any = self.function(event)
+            if inspect.iscoroutine(told):
+                asyncio.run(told)
+        except BaseException as error:
+            if not self._has_warned:
+                self._has_warned = True
+                name = getattr(self.function, "__qualname__", type(self.function).__name__)
+                _log.warning("%s: on_event %s failed: %s", event.operation_id, name, error_text(error))
+
+    def end(self) -> None:
+        """Nothing more will be told."""
+
+    def wait(self, seconds: float) -> bool:
+        """Whether all is told."""
+        return True
+
+
+class _Courier(_Direct):
+    """Tells one function in a thread of its own, which begins with the first event and ends with the operation."""
+
+    def __init__(self, function: OnEvent) -> None:
+        super().__init__(function)
+        self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def tell(self, event: Event) -> None:
+        if self._thread is None:
+            context = contextvars.copy_context()
+            self._thread = threading.Thread(target=context.run, args=(self._run,), name="resumable-events", daemon=True)
+            self._thread.start()
+        if event.name != "saved" or self._queue.qsize() < _MOST_WAITING:
+            self._queue.put(event)
+
+    def _run(self) -> None:
+        while (event := self._queue.get()) is not None:
+            super().tell(event)
+
+    def end(self) -> None:
+        self._queue.put(None)
+        if self._thread is not None:
+            _ending.append(self)
+
+    def wait(self, seconds: float) -> bool:
+        if self._thread is not None:
+            self._thread.join(seconds)
+        return self._thread is None or not self._thread.is_alive()
+
+
+_ending: list[_Courier] = []
+"""Those whose operation has ended, and who may still have something to tell."""
+
+
+def _wait_for(tellers: Iterable[_Direct]) -> None:
+    until = time.monotonic() + _PATIENCE_SECONDS
+    for teller in tellers:
+        is_told = teller.wait(max(until - time.monotonic(), 0.0))
+        if teller in _ending:
+            _ending.remove(teller)
+        if not is_told:
+            name = getattr(teller.function, "__qualname__", type(teller.function).__name__)
+            _log.warning("on_event %s has not returned for %g s; it is left alone", name, _PATIENCE_SECONDS)
+
+
+@atexit.register
+def _wait_at_exit() -> None:
+    _wait_for(list(_ending))
