@@ -204,7 +204,8 @@ def look_closely(
         check_unicode(value, path)
     elif type(value) is float:
         if not nan and not math.isfinite(value):
-            raise StateEncodeError(path, f"{value} is not a JSON number; {_NO_NUMBER}")
+            cure = _NO_NUMBER if path.startswith("$.state") else "keep None instead"
+            raise StateEncodeError(path, f"{value} is not a JSON number; {cure}")
     elif type(value) not in SURE:
         if (plain := scalar(value)) is value:
             raise StateEncodeError(path, _advice(value))
@@ -376,11 +377,24 @@ _NUMBERS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 def encode_spelled(value: Any, path: str = "$") -> bytes:
     """*value* as compact JSON, the numbers spelled that JSON has not. Raises what :func:`encode` raises."""
-    if is_plain(value):
-        raw = encode(value, path)
-        if b'$float"' not in raw:
-            return raw
-    return encode(_spelled(value), path)
+    raw = encode(value, path)
+    return raw if is_exact(raw) else encode(_spelled(value), path)
+
+
+def to_exact_json(value: Any) -> bytes:
+    """*value* as compact JSON, spelled only where it holds a number that JSON has not: for other programs."""
+    raw = encode(value)
+    return raw if b"null" not in raw or is_plain(value) else encode(_spelled(value))
+
+
+def is_exact(raw: bytes) -> bool:
+    """Whether *raw*, compact JSON of any value, is surely what :func:`encode_spelled` would give: NaN is ``null``."""
+    return b"null" not in raw and b'$float"' not in raw
+
+
+def decode_spelled(raw: bytes) -> Any:
+    """What :func:`encode_spelled` was given. Raises what :func:`unspelled` raises."""
+    return unspelled(decode(raw)) if b'$float"' in raw else decode(raw)
 
 
 def _spelled(value: Any) -> Any:

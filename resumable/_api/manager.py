@@ -44,6 +44,7 @@ class _Known:
     metadata: CheckpointMetadata
     created_at: datetime
     sections: dict[str, bytes]
+    spells: bool = False  # What holds NaN already may hold it.
     stamp: object = None
 
 
@@ -140,7 +141,7 @@ class CheckpointManager:
         from .._runtime.steps import run
 
         reason = metadata.last_save_reason or ""
-        parts, collections = encode_state(state, known.checker)
+        parts, collections = encode_state(state, known.checker, spells=known.spells)
         save = Save(
             decision=Decision(Standing(0.0, metadata.processed_items), reason, False),
             values=checked_values(metadata, metadata.save_count, reason),
@@ -150,6 +151,7 @@ class CheckpointManager:
             collections=collections,
             sections=known.sections,
             loops=NO_LOOPS,
+            spells=known.spells,
         )
         for each in observer.INSTALLED:
             each.saving(None, reason)
@@ -280,7 +282,8 @@ class CheckpointManager:
             return _Known(writer, Checker(self._warn), CheckpointMetadata(), now, {})
         sections = restored.sections
         sections.collections = {}  # what is written is a plain dict
-        return _Known(writer, Checker(self._warn), restored.data.metadata, restored.data.created_at, sections.encoded())
+        checker, data, spells = Checker(self._warn, nan=restored.spells), restored.data, restored.spells
+        return _Known(writer, checker, data.metadata, data.created_at, sections.encoded(), spells)
 
 
 _NUMBERS = ("processed_items", "total_items", "rate_limit_remaining", "rate_limit_total", "error_count")

@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from .._json import encode, encode_spelled, is_plain, to_json
+from .._json import encode, encode_spelled, is_exact, to_json
 from .._runtime.interpreter import untracker
 
 CHUNK = 1000
@@ -59,9 +59,8 @@ class Snapshot:
         return self
 
     def _encoded(self, piece: Any) -> bytes:
-        if not self._spells:
-            return encode(piece, self._path)
-        if is_plain(piece) and b'$float"' not in (raw := encode(piece, self._path)):
+        raw = encode(piece, self._path)
+        if not self._spells or is_exact(raw):
             return raw
         # One by one: what is alone in a piece is not alone in the collection.
         if isinstance(piece, dict):

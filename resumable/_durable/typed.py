@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Generic, Protocol, SupportsIndex, TypeVar, overload
 
 from .._errors import StateEncodeError
-from .._json import LEAVES, encode, step, text_key
+from .._json import LEAVES, encode_spelled, step, text_key
 from .changes import Snapshot
 from .collection import Durable, mutator
 from .dict import ABSENT, DurableDict
@@ -31,8 +31,8 @@ class Form(Protocol[V]):
 
     kind: type[V]
     path: str
-    to_json: Callable[[Any], bytes]
 
+    def to_json(self, value: V) -> bytes: ...
     def encoded(self, value: V, where: Callable[[Any], str], key: Any) -> tuple[bytes, Any]: ...
     def compare(self, values: list[V], raws: list[bytes], where: Callable[[int], str]) -> None: ...
     def value(self, plain: Any, where: str) -> V: ...
@@ -85,7 +85,7 @@ class Given(Generic[K, V]):
         for key in keys:
             value = self.values[key]
             raw = self.form.to_json(value)
-            if raw != encode(newer[key] if key in newer else self._plain(key)):
+            if raw != encode_spelled(newer[key] if key in newer else self._plain(key)):
                 raw, changed[key] = self.form.encoded(value, self.where, key)
                 fresh.append((key, value, raw))
             elif key in self.fresh:
@@ -104,7 +104,7 @@ class Given(Generic[K, V]):
         return [
             key
             for key, value in values
-            if key not in self.fresh and self.form.to_json(value) == encode(self._plain(key))
+            if key not in self.fresh and self.form.to_json(value) == encode_spelled(self._plain(key))
         ]
 
     def _drop_unheld(self, keys: list[K]) -> None:
@@ -325,6 +325,7 @@ def make_typed(collection: Durable, form: Form[Any]) -> None:
             old, new = collection.given.form.kind.__name__, form.kind.__name__
             raise TypeError(f"{form.path} has values of the class {old}, not {new}; give this one another name")
         return
+    collection.allow_nan()
     if isinstance(collection, DurableSet):
 
         def where(member: Any) -> str:

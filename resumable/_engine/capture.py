@@ -230,7 +230,7 @@ def capture(
     values = checked_values(parts.metadata, parts.metadata.save_count + in_flight + 1, decision.reason)
     wholly = is_last or not parts.is_proven
     state = _plain_state(parts, wholly=wholly)
-    spells = parts.options.nan == "allow" if parts.typed is None else not is_plain(state)
+    spells = parts.spells or (parts.typed is not None and not is_plain(state))
     encoded, collections = encode_state(state, parts.checker, wholly=wholly, spells=spells)
     parts.is_proven = parts.is_proven or parts.has_done
     if is_last:

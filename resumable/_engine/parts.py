@@ -57,6 +57,7 @@ class Parts:
         pace: Gives what the reporter learned of the pace; None if nobody watches.
         finished: That, and when, the operation has finished; None if it has not.
         is_marker: Whether that is all that is saved.
+        spells: Whether a save spells the numbers that JSON has not.
         typed: Reads and writes a state of a type; None for a dict.
         encoded_sections: As they were saved last; empty if all are to be encoded anew.
     """
@@ -73,6 +74,8 @@ class Parts:
         data = restored.data if restored is not None else None
         saved = self.saved = restored.sections if restored is not None else Sections()
         self.is_marker = False
+        # What was spelled once may be in a collection that this run never asks for. Values of a class may hold it.
+        self.spells = options.nan == "allow" or (restored is not None and restored.spells)
         if saved.arguments:
             options.check_arguments(saved.arguments)
         self.options, self._damaged = options, damaged
@@ -231,6 +234,7 @@ class Parts:
             raise TypeError(f"$.state.{name} is a durable {value.kind}, not a {kind}; give this one another name")
         if of is not None:
             make_typed(value, Values(of, f"$.state.{name}", self.options.operation_id, self._warn))
+            self.spells = True
         return value
 
     def _made(self, kind: str, value: Any, name: str) -> Durable:

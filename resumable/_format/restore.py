@@ -41,6 +41,7 @@ class Restored(msgspec.Struct):
         position: Where the next journal line goes on; None if the next save must be a whole snapshot.
         newest: The highest number that a save or a snapshot was given.
         journal_bytes: How much of the journal goes on from this snapshot.
+        spells: Whether it spells numbers that JSON has not.
     """
 
     data: CheckpointData
@@ -51,6 +52,7 @@ class Restored(msgspec.Struct):
     newest: int = 0
     journal_bytes: int = 0
     location: Path | str = ""
+    spells: bool = False
 
 
 def put_together(
@@ -91,7 +93,8 @@ def _from_snapshot(raw: bytes, operation_id: str, now: datetime, beside: Beside 
     if not (type(state) is type(metadata) is type(internal) is dict):
         raise ValueError("its 'state', 'metadata' or 'resumable' is not a JSON object")
     check_metadata(metadata)
-    if internal.pop("nonfinite", None) is not None:
+    spells = internal.pop("nonfinite", None) is not None
+    if spells:
         state = _unspelled_state(state, internal.get("collections"))
     generation = internal.pop("generation", 0)
     if type(generation) is not int or generation < 0:
@@ -106,7 +109,8 @@ def _from_snapshot(raw: bytes, operation_id: str, now: datetime, beside: Beside 
         last_updated=instant(document.get("last_updated")),
         internal=internal,
     )
-    return Restored(data, snapshot, len(raw), position=position_after(None, snapshot, 0), newest=generation)
+    position = position_after(None, snapshot, 0)
+    return Restored(data, snapshot, len(raw), position=position, newest=generation, spells=spells)
 
 
 def _unspelled_state(state: dict[str, Any], collections: Any) -> dict[str, Any]:
@@ -166,7 +170,9 @@ def _replay(restored: Restored, raw: bytes) -> None:
     saves = saves_for(content, restored.snapshot) if content is not None else []
     if saves:
         try:
-            _apply_all(restored.data, msgspec.convert(saves, list[_Save]))
+            records = msgspec.convert(saves, list[_Save])
+            _apply_all(restored.data, records)
+            restored.spells |= any(map(attrgetter("nonfinite"), records))
         except (msgspec.ValidationError, TypeError, AttributeError, LookupError) as error:
             raise ValueError(f"a save in its journal is malformed ({error})") from error
     restored.position = position_after(content, restored.snapshot, len(raw))

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from .._errors import InputChangedError, StateEncodeError
-from .._json import check, decode, encode, encode_scalar, encode_spelled, is_plain, scalar, unspelled
+from .._json import check, decode_spelled, encode, encode_scalar, encode_spelled, is_plain, scalar
 from .._runtime.interpreter import collector_paused
 from .._text import command_for
 from .roundtrip import differences
@@ -369,14 +369,11 @@ def plain(kind: type[Any], state: Any) -> dict[str, Any]:
         StateEncodeError: It is none of the kinds above, or JSON cannot hold what is in it.
     """
     try:
-        if hasattr(state, "model_dump"):
-            value = _dumped(state)
-        else:
-            value = msgspec.to_builtins(state, enc_hook=_encode, str_keys=True)
+        value = builtins(state)
         # What JSON would change silently, such as a key, shows only in the plain form.
         check(value, "$.state", nan=True)
         # A tuple is a list there, and the type makes it one again.
-        value = decode(encode(value)) if is_plain(value) else unspelled(decode(encode_spelled(value)))
+        value = decode_spelled(encode_spelled(value))
     except UnicodeDecodeError as error:
         raise StateEncodeError("$.state", f"{error}; {BYTES_IN_PYDANTIC}") from error
     except (TypeError, NotImplementedError, ValueError, RecursionError) as error:
@@ -384,6 +381,13 @@ def plain(kind: type[Any], state: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise StateEncodeError("$.state", f"a {kind.__name__} is not saved as a JSON object")
     return value
+
+
+def builtins(value: Any) -> Any:
+    """*value* as dicts, lists and leaves; tuples may be left, and NaN."""
+    if hasattr(value, "model_dump"):
+        return _dumped(value)
+    return msgspec.to_builtins(value, enc_hook=_encode, str_keys=True)
 
 
 def _dumped(state: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 
 from .._errors import StateEncodeError
-from .._json import LEAVES, decode, encode
+from .._json import LEAVES, decode_spelled, encode_spelled, is_exact
 from .._runtime.interpreter import ALONE, COUNTS_ARE_TRUE, parts_of, reference_counts
 from . import typed
 from .roundtrip import differences, is_value
@@ -40,7 +40,16 @@ class Values(Generic[V]):
         is_model = hasattr(kind, "model_validate_json")
         decoder = None if is_model else msgspec.json.Decoder(kind, dec_hook=typed.decode_hook)
         self._decode: Callable[[bytes], Any] = kind.model_validate_json if decoder is None else decoder.decode  # type: ignore[attr-defined]
-        self.to_json: Callable[[Any], bytes] = _model_to_json if is_model else typed.to_json
+        self._to_json: Callable[[Any], bytes] = _model_to_json if is_model else typed.to_json
+
+    def to_json(self, value: V) -> bytes:
+        """*value* as JSON; NaN and the infinities are spelled, see :func:`encode_spelled`."""
+        raw = self._to_json(value)
+        return raw if is_exact(raw) and not _has_constants(raw) else encode_spelled(typed.builtins(value))
+
+    def _back(self, raw: bytes) -> V:
+        back = typed.converted(self.kind, decode_spelled(raw)) if b'$float"' in raw else self._decode(raw)
+        return cast("V", back)
 
     def encoded(self, value: V, where: Callable[[Any], str], key: Any) -> tuple[bytes, Any]:
         """*value*, which belongs to *key*, as JSON and as the plain value that stands for it.
@@ -56,13 +65,13 @@ class Values(Generic[V]):
             raise TypeError(f"{where(key)} takes {self.kind.__name__}, not {type(value).__name__}")
         try:
             raw = self.to_json(value)
-            plain = decode(raw)
+            plain = decode_spelled(raw)
         except UnicodeDecodeError as error:
             raise StateEncodeError(where(key), f"{error}; {typed.BYTES_IN_PYDANTIC}") from error
         except (*typed.UNDECODABLE, msgspec.MsgspecError) as error:
             raise StateEncodeError(where(key), str(error)) from error
         try:
-            back = self._decode(raw)
+            back = self._back(raw)
         except (*typed.UNDECODABLE, msgspec.MsgspecError) as error:
             place, reason = typed.place_and_reason(error)
             inner = place.removeprefix("$.state")
@@ -77,7 +86,7 @@ class Values(Generic[V]):
         Raises:
             StateEncodeError: One does not.
         """
-        backs = list(map(self._decode, raws))
+        backs = list(map(self._back, raws))
         for wrong in differences(values, backs, "", lambda place: None):
             index, _, rest = wrong.path.removeprefix("[").partition("]")
             place = f"{where(int(index))}{rest}"
@@ -95,7 +104,7 @@ class Values(Generic[V]):
             value = typed.converted(self.kind, plain)
         except (*typed.UNDECODABLE, msgspec.MsgspecError) as error:
             raise typed.misfit(self._operation_id, self.kind, [f"{error} in {where}"]) from None
-        if isinstance(plain, dict) and self.to_json(value) != encode(plain):
+        if isinstance(plain, dict) and self.to_json(value) != encode_spelled(plain):
             lost = list(islice(typed.unknown_fields(plain, value, ""), 5))
             if lost:
                 reasons = [f"it has no field {name!r}, which {where} has" for name in sorted(lost)]
@@ -116,6 +125,11 @@ class Values(Generic[V]):
             (may_change and count > ALONE) or _is_held_inside(value)
             for value, count in zip(values, counts, strict=True)
         ]
+
+
+def _has_constants(raw: bytes) -> bool:
+    """Whether a model may write numbers in its own way that JSON has not."""
+    return b"NaN" in raw or b"Infinity" in raw
 
 
 def _model_to_json(value: Any) -> bytes:

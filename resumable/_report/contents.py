@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .._format.document import VERSION
+from .._format.document import VERSION, object_chunks, sign
 from .._format.sections import ListedSections, Run, Sections
-from .._json import encode
+from .._json import SPELLED, encode, encode_spelled, is_plain
 from .._loops.by_key import count_in_ranges
 from .._loops.map.map_loop import Failed
 from .._models import CheckpointData
@@ -123,13 +123,18 @@ def state_keys_in(state: Mapping[str, Any], sections: Sections) -> list[StateKey
     ]
 
 
-def plain_document(data: CheckpointData) -> dict[str, Any]:
-    """The v2.0 document that any reader understands: without the section that only this library reads."""
-    return {
-        "version": VERSION,
-        "operation_id": data.operation_id,
-        "state": data.state,
+def plain_document(data: CheckpointData) -> bytes:
+    """The v2.0 document that any reader understands: without the section that only this library reads.
+
+    One that holds NaN or an infinity has that section after all, for it says how they are spelled.
+    """
+    head = {"version": VERSION, "operation_id": data.operation_id}
+    tail: dict[str, Any] = {
         "metadata": data.metadata.to_dict(),
         "created_at": data.created_at.isoformat(),
         "last_updated": data.last_updated.isoformat(),
     }
+    if is_plain(data.state):
+        return encode(head | {"state": data.state} | tail)
+    state = object_chunks((name, encode_spelled(value)) for name, value in data.state.items())
+    return b"".join(sign(head, state, tail | {"resumable": {"generation": 0, "nonfinite": SPELLED}}))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from .._json import is_exact, to_exact_json
 from .table import Kind, ListOf, Record, Table, as_text, fitted, kind_of
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ def _type_of(plain: dict[str, Any], list_of: Callable[[Any], Any], record: Calla
 def csv_pieces(table: Table) -> Iterator[bytes]:
     """A CSV file in pieces: UTF-8, a line of names, then a line for each row. None is an empty cell.
 
-    Texts and numbers stand there as they are; true and false, lists and dicts as JSON.
+    Texts and numbers stand there as they are, also ``NaN``, ``inf`` and ``-inf``; true and false, lists and dicts as
+    JSON.
     """
     yield _csv([table.fields])
     for some in _some_at_a_time(zip(*table.columns().values(), strict=True)):
@@ -125,14 +127,18 @@ class _Lines:
 
 
 def _cell(value: Any) -> Any:
-    return as_text(value) if isinstance(value, bool | list | dict) else value
+    return as_text(value) if isinstance(value, bool | list | dict) or value != value else value
 
 
 def jsonl_pieces(table: Table) -> Iterator[bytes]:
-    """Lines of JSON in pieces: an object for each row, without the fields that it lacks."""
+    """Lines of JSON in pieces: an object for each row, without the fields that it lacks.
+
+    NaN and the infinities are ``{"$float": "nan"}``, ``"inf"`` and ``"-inf"``.
+    """
     encoder = msgspec.json.Encoder()
     for some in _some_at_a_time(table.rows()):
-        yield encoder.encode_lines(some)
+        lines = encoder.encode_lines(some)
+        yield lines if is_exact(lines) else b"".join(to_exact_json(row) + b"\n" for row in some)
 
 
 def _some_at_a_time(rows: Iterator[T]) -> Iterator[list[T]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal
 
-from .._json import encode
+from .._json import to_exact_json
 
 KEY, VALUE = "key", "value"
 """The columns of a mapping's keys, and of values that are no records."""
@@ -104,10 +105,12 @@ def _values_of(collection: Collection[Any]) -> list[Any]:
 
 
 def _place(member: Any) -> tuple[Any, ...]:
-    """Where a member of a set stands: None, then false and true, numbers, texts."""
+    """Where a member of a set stands: None, then false and true, numbers, NaN, texts."""
     if member is None:
         return (0,)
-    return (1, member) if isinstance(member, bool) else (3, member) if isinstance(member, str) else (2, member)
+    if isinstance(member, bool | str):
+        return (1, member) if isinstance(member, bool) else (4, member)
+    return (3,) if member != member else (2, member)
 
 
 def _are_records(values: Sequence[Any]) -> bool:
@@ -161,8 +164,12 @@ def _kind_of_dicts(records: Sequence[dict[str, Any]]) -> Kind:
 
 
 def as_text(value: Any) -> str | None:
-    """A text and None as they are, all else as JSON."""
-    return value if value is None or isinstance(value, str) else encode(value).decode()
+    """A text and None as they are, ``NaN``, ``inf`` and ``-inf``, all else as JSON, in which such are spelled."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else str(value)
+    return to_exact_json(value).decode()
 
 
 def fitted(value: Any, kind: Kind) -> Any:

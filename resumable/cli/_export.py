@@ -11,7 +11,7 @@ from typing import Any
 import click
 import msgspec
 
-from .._json import encode, encode_spelled, is_plain
+from .._json import to_exact_json
 from .._report import frames
 from .._report.contents import plain_document
 from .._report.reading import CheckpointView, held_in, table_in, tables_of, view_of
@@ -57,14 +57,16 @@ def export_command(
 
     json is the whole checkpoint, journal included, as one plain document of version 2.0, which any program can load
     that knows the format. It is not encrypted. It holds the state and the metadata, but not what only this library
-    needs: the places of loops and the history of runs. NaN and infinity stand there as {"$float": "nan"} and "inf".
+    needs: the places of loops and the history of runs. NaN and infinity stand there as {"$float": "nan"} and "inf", and
+    the document says so, so that it is loaded as it was.
 
     jsonl, csv and parquet are a mapping, log or set: a row for each entry. --of may be left out if there is only one; a
     dict or list in the plain state will do. Records, that is dicts, have a column for each field; other values stand
     in a column 'value'. The keys of a mapping stand in a column 'key'. parquet needs pyarrow.
 
-    A cell of csv is the text or number as it is, nothing for null; true and false, lists and dicts are JSON. A
-    spreadsheet takes a text that begins with = + - or @ for a formula: import strangers' data as text.
+    A cell of csv is the text or number as it is, NaN and inf too, and nothing for null; true and false, lists and dicts
+    are JSON. In jsonl NaN is {"$float": "nan"}, in parquet it is NaN. A spreadsheet takes a text that begins with
+    = + - or @ for a formula: import strangers' data as text.
 
     \b
     resumable export crawl | jq .state
@@ -85,7 +87,7 @@ def export_command(
     if restored is None:
         raise click.ClickException(not_found(store, operation_id))
     if format_ == "json" and of is None:
-        pieces: Iterable[bytes] = [_as_json(plain_document(restored.data))]
+        pieces: Iterable[bytes] = [msgspec.json.format(plain_document(restored.data), indent=2), b"\n"]
     else:
         pieces = _pieces(view_of(restored), format_, of, KEY if key_column is None else key_column or None)
     if output is None or not to_file:
@@ -113,7 +115,7 @@ def _pieces(view: CheckpointView, format_: str, of: str | None, key_column: str 
 
 
 def _as_json(value: Any) -> bytes:
-    return msgspec.json.format(encode(value) if is_plain(value) else encode_spelled(value), indent=2) + b"\n"
+    return msgspec.json.format(to_exact_json(value), indent=2) + b"\n"
 
 
 def _write(output: Path, pieces: Iterable[bytes]) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from resumable import CheckpointManager, StateEncodeError, checkpointed, every
+from resumable import CheckpointManager, StateEncodeError, checkpointed, every, read
 from resumable._json import encode_spelled, unspelled
 
 NAN, INF = math.nan, math.inf
@@ -183,6 +183,71 @@ def test_typed_states_hold_them_in_any_case(name: str, filling: int, tmp_path: P
             assert alike(cp.state.losses[:4], [NAN, INF, 0.5, NAN])
             assert cp.state.more == {"$float": "nan"}
             assert cp.state.maybe == INF
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("nan", ["refuse", "allow"])
+@pytest.mark.parametrize("filling", [0, 1000])
+def test_values_of_a_class_hold_them_in_any_case(name: str, nan: str, filling: int, tmp_path: Path) -> None:
+    kind = KINDS[name]()
+
+    def body(cp: Any, number: int) -> None:
+        best = [NAN, INF, -INF, 1.5][number % 4]
+        values, rows = cp.mapping("values", kind), cp.log("rows", kind)
+        values[f"n{number}"] = kind(best=best, losses=[NAN, *([1.5] * filling)], more={"$float": "nan"}, maybe=best)
+        values["n0"].losses.append(best)  # in place
+        rows.append(kind(best=best, maybe=None))
+        cp.set("numbers", float).add(best)
+
+    stopped(tmp_path, body, nan=nan)
+    with again(tmp_path) as cp:
+        cp.state["other"] = "a save by a run that asks for none of them"
+    for _ in range(2):
+        with again(tmp_path) as cp:
+            values, rows = cp.mapping("values", kind), cp.log("rows", kind)
+            assert alike([values[f"n{n}"].best for n in range(5)], [NAN, INF, -INF, 1.5, NAN])
+            assert alike(values["n0"].losses[1 + filling :], [NAN, INF, -INF, 1.5, NAN])
+            assert alike(values["n1"].losses[:1], [NAN])
+            assert values["n1"].more == {"$float": "nan"}
+            assert alike([row.best for row in rows], [NAN, INF, -INF, 1.5, NAN])
+            assert rows[0].maybe is None
+            assert alike(sorted(n for n in cp.set("numbers", float) if n == n), [-INF, 1.5, INF])
+
+
+def test_a_run_that_takes_none_keeps_those_of_the_run_before(tmp_path: Path) -> None:
+    """In a collection that it never asks for, they became None with its first whole save."""
+
+    def body(cp: Any, number: int) -> None:
+        cp.mapping("mapping")["a"] = {"b": NAN}
+        cp.log("log").append(INF)
+        cp.set("set").add(-INF)
+
+    stopped(tmp_path, body, items=2, nan="allow")
+    with again(tmp_path) as cp:
+        cp.state["other"] = 1
+        with pytest.raises(StateEncodeError, match="not a JSON number"):
+            cp.mapping("mapping")["b"] = NAN
+    manager = CheckpointManager(checkpoint_dir=tmp_path)
+    loaded = manager.load_checkpoint("job")
+    assert loaded is not None
+    manager.create_checkpoint("job", loaded.state | {"by hand": [NAN]})
+    view = read("job", tmp_path)
+    assert alike(view.state["mapping"], {"a": {"b": NAN}})
+    assert (view.state["log"], view.state["set"]) == ([INF], [-INF])
+    assert alike(view.state["by hand"], [NAN])
+
+
+def test_an_exported_document_is_loaded_as_it_was(tmp_path: Path) -> None:
+    testing = pytest.importorskip("click.testing")
+    from resumable.cli._commands import commands
+
+    held = {"values": [NAN, {"$float": "nan"}, None], "$float": NAN}
+    stopped(tmp_path / "one", lambda cp, number: cp.state.update(held), nan="allow")
+    (tmp_path / "other").mkdir()
+    copy = tmp_path / "other" / ".checkpoint_job.json"
+    result = testing.CliRunner().invoke(commands, ["export", "job", "--dir", str(tmp_path / "one"), "-o", str(copy)])
+    assert result.exit_code == 0, result.output
+    assert alike(read("job", tmp_path / "other").state, held)
 
 
 def test_a_spelled_number_that_is_none_is_damage() -> None:

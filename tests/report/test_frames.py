@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from resumable._json import unspelled
 from resumable._report.frames import csv_pieces, jsonl_pieces, to_pandas, to_parquet, to_polars
 from resumable._report.table import Table, as_text, kind_of
 
@@ -205,6 +207,42 @@ def test_lines_of_json_hold_what_each_entry_holds() -> None:
     assert [json.loads(line) for line in lines] == [{"key": key, **(record or {})} for key, record in WITH_GAPS.items()]
     assert b"".join(jsonl_pieces(Table(["a\nb", None]))) == b'{"value":"a\\nb"}\n{"value":null}\n'
     assert b"".join(jsonl_pieces(Table([]))) == b""
+
+
+NAN, INF = math.nan, math.inf
+FLOATS: dict[str, Any] = {
+    "a": {"score": NAN, "odd": "x", "deep": [NAN, {"b": -INF}]},
+    "b": {"score": INF, "odd": NAN, "deep": None},
+    "c": {"score": -0.5, "odd": -INF},
+}
+
+
+def test_numbers_that_json_has_not_are_in_every_format() -> None:
+    table = Table(FLOATS)
+    lines = b"".join(jsonl_pieces(table)).splitlines()
+
+    assert [json.loads(line).get("score") for line in lines] == [{"$float": "nan"}, {"$float": "inf"}, -0.5]
+    assert repr([unspelled(json.loads(line)) for line in lines]) == repr([{"key": k, **v} for k, v in FLOATS.items()])
+    assert csv_of(FLOATS).splitlines() == [
+        "key,score,odd,deep",
+        'a,NaN,x,"[{""$float"":""nan""},{""b"":{""$float"":""-inf""}}]"',
+        "b,inf,NaN,",
+        "c,-0.5,-inf,",
+    ]
+    assert repr(Table({NAN, INF, -INF, 1, "a", None}).members()) == "[None, -inf, 1, inf, nan, 'a']"
+
+
+def test_numbers_that_json_has_not_are_in_frames_and_parquet() -> None:
+    polars, parquet = pytest.importorskip("polars"), pytest.importorskip("pyarrow.parquet")
+    table = Table(FLOATS)
+    frames = [to_polars(table).to_dicts(), parquet.read_table(io.BytesIO(to_parquet(table))).to_pylist()]
+
+    for rows in frames:
+        assert repr([row["score"] for row in rows]) == "[nan, inf, -0.5]"
+        assert [row["odd"] for row in rows] == ["x", "NaN", "-inf"]
+    assert polars.read_csv(io.BytesIO(csv_of(FLOATS).encode()))["score"].dtype == polars.Float64
+    pytest.importorskip("pandas")
+    assert repr(to_pandas(table)["score"].tolist()) == "[nan, inf, -0.5]"
 
 
 @pytest.mark.parametrize("count", [4095, 4096, 4097, 9000])
