@@ -103,10 +103,17 @@ class ResumableFunction:
     def operation(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CalledOperation:
         """The operation that a call with these arguments works on."""
         receivers = () if instance is None or self.is_bound else (instance,)
+        if instance is None and self._lacks_class(args):
+            receivers = (_AnyClass(self.name),)
         bound = self.signatures.bind((*receivers, *args), kwargs, self.name)
         asked, ignore, options = self.settings.operation_id, self.settings.ignore, self.settings.options
         operation_id = operation_id_for(asked, bound, name=self.name, ignore=ignore)
         return CalledOperation(operation_id, options["manager"] or CheckpointManager(store=options["store"]))
+
+    def _lacks_class(self, args: tuple[Any, ...]) -> bool:
+        """Whether a class method was asked without its class: from 3.13 on, ``@classmethod`` does not tell it."""
+        first = next(iter(self.signatures.public.parameters), "")
+        return first == "cls" and "." in self.name and not (args and inspect.isclass(args[0]))
 
     def _run(self, block: checkpointed[Any], call: _Call) -> Any:
         with contextlib.ExitStack() as stack:
@@ -125,6 +132,27 @@ class ResumableFunction:
                 return checkpoint.kept_result()
             started = call.start(checkpoint)
             return call.ended(checkpoint, await started if inspect.isawaitable(started) else started)
+
+
+class _AnyClass:
+    """Stands for the class of a class method where an operation's id does not depend on it."""
+
+    def __init__(self, name: str) -> None:
+        object.__setattr__(self, "_name", name)
+
+    def __getattribute__(self, attribute: str) -> Any:
+        if attribute == "__class__":
+            return _AnyClass
+        name = object.__getattribute__(self, "_name")
+        raise TypeError(
+            f"{name}.operation(): which class it is for cannot be told on this release of Python; "
+            f"write {name}.__func__.operation(THE_CLASS, ...)"
+        )
+
+    def __format__(self, spec: str) -> str:
+        return str(vars(self))  # raises
+
+    __str__ = __repr__ = lambda self: str(vars(self))
 
 
 class CalledOperation:

@@ -431,7 +431,8 @@ class Operation:
             seconds = min(seconds, max(self.guard.looks_at - self.instant.monotonic, 0.0))
         if seconds < _FOR_EVER:
             self._alarm = self._alarm or Alarm(self.clock, self.wake)
-            self._alarm.ring_within(seconds)
+            if not self._alarm.ring_within(seconds):
+                return 1
         return int(max(1, min(items, _MOST_ITEMS))) if self.parts.is_proven and self.parts.tracked is None else 1
 
     def _seconds_to_turn(self) -> float:

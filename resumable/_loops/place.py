@@ -115,7 +115,12 @@ def _block(code: CodeType, instructions: list[dis.Instruction], opened: int | No
     """Tell whether an offset is in the block of the ``with`` that is entered at *opened*; all are if there is none."""
     entries = sorted(getattr(dis.Bytecode(code), "exception_entries", ()), key=lambda entry: entry.start)
     ends = {one.offset for one in instructions if one.opname == "WITH_EXCEPT_START"}
-    entry = next((one for one in entries if opened is not None and one.start > opened), None)
+    thrown = {one.offset for one in instructions if one.opname == "CLEANUP_THROW"}  # into an await; from 3.12 on
+    entry = None
+    if opened is not None:
+        around = [one.target for one in entries if one.start <= opened < one.end]
+        behind = [one for one in entries if one.start > opened and one.target not in {*thrown, *around}]
+        entry = next(iter(behind), None)
     if opened is None or entry is None or ends.isdisjoint(range(entry.target, entry.target + 8)):
         return lambda offset: True
     between = [one.opname for one in instructions if opened < one.offset < entry.start]

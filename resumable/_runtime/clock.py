@@ -85,8 +85,9 @@ class _Alarms:
         with self._changed:
             heapq.heappush(self._heap, (when, next(self._ids), entry))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="resumable-alarm", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="resumable-alarm", daemon=True)
+                thread.start()  # a RuntimeError from 3.12 on, once the main thread has ended
+                self._thread = thread
             elif self._heap[0][2] is entry:
                 self._changed.notify()
         return entry.clear
@@ -128,14 +129,22 @@ class Alarm:
         self._ring = ring
         self._set: tuple[float, Callable[[], None]] | None = None
 
-    def ring_within(self, seconds: float) -> None:
-        """Ring in *seconds* at the latest. If the alarm is set to an earlier time, that stays."""
+    def ring_within(self, seconds: float) -> bool:
+        """Ring in *seconds* at the latest. If the alarm is set to an earlier time, that stays.
+
+        Returns:
+            Whether that is sure; False where the process is ending, and starts no thread any more.
+        """
         if seconds == float("inf"):
-            return
+            return True
         when = self._clock.now() + max(seconds, 0.0)
         if self._set is None or when < self._set[0]:  # a new entry at each call would pile up in the heap
             self.cancel()
-            self._set = when, self._clock.call_at(when, self._rings)
+            try:
+                self._set = when, self._clock.call_at(when, self._rings)
+            except RuntimeError:
+                return False
+        return True
 
     def _rings(self) -> None:
         self._set = None

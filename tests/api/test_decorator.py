@@ -606,4 +606,25 @@ def test_methods_have_operations_too(tmp_path: Path) -> None:
 
     assert crawler.method.operation(1).operation_id == "m_zed_1"
     assert crawler.of_class.operation(2).operation_id == "c_2"
+    assert Crawler.of_class.operation(page=2).operation_id == "c_2"  # type: ignore[attr-defined]
     assert crawler.static.operation(page=3).operation_id == "s_3"
+
+
+def test_a_class_method_is_asked_with_its_class_where_the_id_names_it(tmp_path: Path) -> None:
+    """From 3.13 on, @classmethod does not bind what it wraps: any class would be a guess."""
+
+    class Crawler:
+        name = "zed"
+
+        @classmethod
+        @resumable(operation_id="{cls.name}_{page}", store=tmp_path)
+        def crawl(cls, cp: Checkpoint, page: int = 1) -> None: ...
+
+    crawl: Any = Crawler.crawl
+
+    if sys.version_info < (3, 13):
+        assert crawl.operation(2).operation_id == "zed_2"
+    else:
+        with pytest.raises(TypeError, match=r"__func__\.operation"):
+            crawl.operation(2)
+        assert crawl.__func__.operation(Crawler, 2).operation_id == "zed_2"
