@@ -31,8 +31,8 @@ BUDGET = {
     "save, mapping": (105, 18),
     "idle tick, state": (1, 1),
     "idle tick, mapping": (1, 1),
-    "opening, state": (98, 24),
-    "opening, mapping": (158, 29),
+    "opening, state": (97, 22),
+    "opening, mapping": (157, 27),
 }
 """Counted by ``python -m tests.support.budget``; with ``-v`` it lists the calls."""
 
@@ -96,7 +96,7 @@ FOREIGN = {
     "_loops.running": {"asyncio._get_running_loop"},  # what asyncio itself asks: the public one raises, in 1 us
     "_loops.map.clusters": {"executor._client", "executor._kwargs"},  # distributed's ClientExecutor
     "_loops.map.executors": {"executor._initializer", "executor._initargs"},  # concurrent.futures and loky
-    "_runtime.interpreter": {"lock._is_owned", "sys._getframe"},
+    "_runtime.interpreter": {"asyncio._get_running_loop", "lock._is_owned", "sys._getframe"},
 }
 """Private names of other libraries. ``os._exit`` is none: it has no other name."""
 TRICKS = {"ctypes", "gc", "faulthandler", "_thread"}

@@ -19,9 +19,10 @@ from .._format.sections import Finished, Sections
 from .._format.values import Values
 from .._json import Checker, check, warn_once_per_path
 from .._loops.map.map_loop import Failed
-from .._loops.registry import LoopRegistry, opening
+from .._loops.registry import LoopRegistry
 from .._models import CheckpointMetadata
 from .._runtime.clock import Instant
+from .._runtime.interpreter import running_here, stack
 from .._runtime.steps import Steps
 from .capture import Cut
 from .history import History
@@ -97,7 +98,7 @@ class Parts:
         self.pace: Callable[[], dict[str, Any] | None] | None = None
         self.last_run = saved.history[-1] if saved.history else None
         self.run_number = (self.last_run.run or len(saved.history)) + 1 if self.last_run is not None else 1
-        self._opening = opening()
+        self._opening = running_here(), stack()
         self.history = History(saved, self.items_before, at.utc, self.run_number)
         saved.arguments = dict(options.arguments or saved.arguments)
         is_limited = options.max_runtime is not None or options.budget or saved.spent

@@ -247,15 +247,6 @@ def frames(frame: FrameType) -> Iterator[FrameType]:
         here = here.f_back
 
 
-def stack() -> Stack:
-    """The frames that are under way now."""
-    found, here = {}, sys._getframe(1)
-    while here is not None:
-        found[id(here), id(here.f_code)] = here.f_lasti
-        here = here.f_back  # type: ignore[assignment]
-    return found
-
-
 def users_frame() -> FrameType:
     """The innermost frame outside of this library; :func:`caller` leaves out those of others, too."""
     frame: FrameType = sys._getframe(2)

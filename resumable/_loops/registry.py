@@ -10,13 +10,12 @@ from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .._runtime.interpreter import has_gil
+from .._runtime.interpreter import has_gil, is_alive, running_here, stack
 from . import place, sources
 from .by_position import ItemKey
 from .edited import moved_from
 from .loop import Loop, mapped_item
-from .running import Around, Opening, RunningLoops, is_alive, running_here
-from .running import opening as opening
+from .running import Around, Opening, RunningLoops
 from .sites import KEPT, Level, Site, has_ended
 from .small import MOST, AsyncSmallRemaining, SmallRemaining
 from .values import ValuelessError
@@ -72,7 +71,7 @@ class LoopRegistry:
         self._root = Level()
         self._levels: dict[LoopView, dict[ItemKey, Level]] = {}
         self._purge_at = _MANY_LEVELS
-        main_context, self._outside = opened or opening()
+        main_context, self._outside = opened or (running_here(), stack())
         self.running = RunningLoops(self.views, main_context)
         self._spots = place.Spots(self._outside)
         self._is_quick = has_gil()  # else counts could be read half-way

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from .._runtime.interpreter import is_alive, running_here
 from . import place
 from .by_position import ItemKey
 from .loop import Loop, mapped_item
@@ -162,21 +163,3 @@ class RunningLoops:
         for running in list(self._by_context.values()):
             for one in running[:]:
                 one.loop.wake()
-
-
-def opening() -> Opening:
-    """Note who opens a checkpoint, and where; it is called as it is opened."""
-    return running_here(), place.stack()
-
-
-def running_here() -> object:
-    """The asyncio task that runs, or else the thread. Their numbers are used again."""
-    asyncio = sys.modules.get("asyncio")  # where nobody has loaded it, no task runs
-    if asyncio and asyncio._get_running_loop() is not None and (task := asyncio.current_task()) is not None:
-        return task
-    return threading.current_thread()
-
-
-def is_alive(context: object) -> bool:
-    """Whether that thread or task has not ended."""
-    return context.is_alive() if isinstance(context, threading.Thread) else not context.done()  # type: ignore[attr-defined]

@@ -7,12 +7,12 @@ from functools import cached_property
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
+from .._runtime.interpreter import running_here
 from . import consumers, place
 from .by_key import KeyLedger
 from .by_position import ItemKey, PositionLedger
 from .loop import Ends, Items_co, LoopOwner
 from .remaining import AsyncPass, AsyncRemaining, OrderedLedger, Remaining
-from .running import running_here
 
 T = TypeVar("T")
 MOST = 64

@@ -1,4 +1,4 @@
-"""What the library knows about the interpreter it runs on: its lock, its reference counts, who sees its streams."""
+"""What the library knows about the interpreter it runs on: its lock, frames, tasks, reference counts and streams."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _show_and_exit(show: Callable[..., object], kind: type[BaseException], error
             raise SystemExit(code)  # which Python heeds in this hook
 
 
-# -- frames -----------------------------------------------------------------------------------------------------------
+# -- frames, threads and tasks ----------------------------------------------------------------------------------------
 
 
 def frames() -> Iterator[FrameType]:
@@ -80,6 +80,28 @@ def frames() -> Iterator[FrameType]:
     while frame is not None:
         yield frame
         frame = frame.f_back
+
+
+def stack() -> dict[tuple[int, int], int]:
+    """The frames that are under way now: the bytecode offset of each, by its address and that of its code."""
+    found, here = {}, sys._getframe(1)
+    while here is not None:
+        found[id(here), id(here.f_code)] = here.f_lasti
+        here = here.f_back  # type: ignore[assignment]
+    return found
+
+
+def running_here() -> object:
+    """The asyncio task that runs, or else the thread. Their numbers are used again."""
+    asyncio = sys.modules.get("asyncio")  # where nobody has loaded it, no task runs
+    if asyncio and asyncio._get_running_loop() is not None and (task := asyncio.current_task()) is not None:
+        return task
+    return threading.current_thread()
+
+
+def is_alive(context: object) -> bool:
+    """Whether that thread or task has not ended."""
+    return context.is_alive() if isinstance(context, threading.Thread) else not context.done()  # type: ignore[attr-defined]
 
 
 def references_to(thing: object) -> int:

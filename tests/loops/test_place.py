@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from resumable._loops import place, program
+from resumable._runtime.interpreter import stack
 
 OTHER_PYTHONS = ("3.11", "3.12", "3.13")
 
@@ -24,7 +25,7 @@ class Places:
 
     def __init__(self, around: tuple[int, int] | None = None) -> None:
         self.seen: list[str] = []
-        self.outside = place.stack()
+        self.outside = stack()
         self.around = around
 
     def remaining(self, items: Any = (), **_: object) -> Any:

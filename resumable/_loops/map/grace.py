@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..._runtime.clock import Clock
+from ..._runtime.interpreter import running_here
 from ..loop import mapped_item
-from ..running import running_here
 
 
 class Grace:
