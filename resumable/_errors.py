@@ -4,7 +4,8 @@ ResumableError
 ├── StoreError                    the store cannot read or write; what it held before still stands
 │   ├── CheckpointCorruptError    stored bytes are not a checkpoint; they were left untouched
 │   ├── CheckpointBusyError       another process owns the operation
-│   └── StaleCheckpointError      this owner lost its lease and may not write
+│   ├── StaleCheckpointError      this owner lost its lease and may not write
+│   └── StoreBehindError          the store has lost saves that it had acknowledged
 ├── CheckpointNotFoundError       there is nothing to read of this operation
 ├── InputChangedError             the checkpoint belongs to other input; nothing was skipped
 │   └── CursorExpiredError        a server no longer takes the cursor at which its pages were left
@@ -35,7 +36,16 @@ class ResumableError(Exception):
 
 
 class StoreError(ResumableError):
-    """The store could not read or write. The checkpoint that it held before still stands."""
+    """The store could not read or write. The checkpoint that it held before still stands.
+
+    Attributes:
+        is_transient: Whether it may pass: a time-out, a connection that was lost. Whether a write was made is not known
+            then; to repeat it with the same bytes is safe.
+    """
+
+    def __init__(self, *facts: object, is_transient: bool = False) -> None:
+        super().__init__(*facts)
+        self.is_transient = is_transient
 
 
 class CheckpointCorruptError(StoreError):
@@ -75,15 +85,32 @@ class CheckpointBusyError(StoreError):
         pid: The owner's process id, 0 if unknown.
         since: When it became the owner (UTC, ISO 8601), "" if unknown.
         opened_at: File and line, if this very process is the owner; else "".
+        lease_left: Seconds until its lease ends, unless it renews it; None where leases do not end by themselves.
+        silent_for: Seconds since it has renewed its lease, None if unknown.
+        lease: What differs after each renewal; "" if unknown.
     """
 
-    def __init__(self, operation_id: str, host: str = "", pid: int = 0, since: str = "", opened_at: str = "") -> None:
+    def __init__(
+        self,
+        operation_id: str,
+        host: str = "",
+        pid: int = 0,
+        since: str = "",
+        opened_at: str = "",
+        *,
+        lease_left: float | None = None,
+        silent_for: float | None = None,
+        lease: str = "",
+    ) -> None:
         super().__init__(operation_id, host, pid, since, opened_at)
         self.operation_id = operation_id
         self.host = host
         self.pid = pid
         self.since = since
         self.opened_at = opened_at
+        self.lease_left = lease_left
+        self.silent_for = silent_for
+        self.lease = lease
 
     def __str__(self) -> str:
         if self.opened_at:
@@ -93,11 +120,41 @@ class CheckpointBusyError(StoreError):
             )
         holder = f"process {self.pid} on {self.host} since {self.since}" if self.pid else "another process"
         ways_out = "wait for it, stop it, or use another operation_id"
+        if self.lease_left is not None:
+            ways_out += "; take_over=True takes the operation from it, whatever it does"
         return f"{self.operation_id!r} is being worked on by {holder}. Nothing was touched: {ways_out}."
 
 
 class StaleCheckpointError(StoreError):
-    """This process lost its ownership of the operation; the newer owner's checkpoint stands."""
+    """This process lost its ownership of the operation; the newer owner's checkpoint stands.
+
+    Attributes:
+        host: The new owner's machine, "" if unknown.
+        pid: The new owner's process id, 0 if unknown.
+        since: When it became the owner (UTC, ISO 8601), "" if unknown.
+    """
+
+    def __init__(self, operation_id: str, host: str = "", pid: int = 0, since: str = "") -> None:
+        super().__init__(operation_id, host, pid, since)
+        self.operation_id = operation_id
+        self.host = host
+        self.pid = pid
+        self.since = since
+
+    def __str__(self) -> str:
+        other = f"process {self.pid} on {self.host}" if self.pid else "another process"
+        since = f" at {self.since}" if self.since else ""
+        return (
+            f"{other} has taken over {self.operation_id!r}{since}; this one may no longer save. "
+            "The other one's checkpoint stands. Stop this process."
+        )
+
+
+class StoreBehindError(StoreError):
+    """The store has lost saves that it had acknowledged: a server failed over, or a backup was restored.
+
+    Nothing in memory is lost. The loop goes on: it owns the operation anew, and its next save writes everything.
+    """
 
     def __init__(self, operation_id: str) -> None:
         super().__init__(operation_id)
@@ -105,8 +162,8 @@ class StaleCheckpointError(StoreError):
 
     def __str__(self) -> str:
         return (
-            f"another process has taken over {self.operation_id!r}; this one may no longer save. "
-            "The other one's checkpoint stands. Stop this process."
+            f"the store has lost saves of {self.operation_id!r} that it had acknowledged: was a backup restored, or a "
+            "server replaced by one that was behind? What is in memory is not lost."
         )
 
 

@@ -52,7 +52,8 @@ class checkpointed(
     Args:
         operation_id: Names the operation: any text, one and the same in every run.
         strategy: When to save; by default as often as costs at most 1% of the time.
-        store: A directory, a URL or a store; else ``$CHECKPOINT_DIR``, else the current directory.
+        store: A directory, a URL (see :func:`open_store`) or a store; else ``$CHECKPOINT_STORE``, ``$CHECKPOINT_DIR``,
+            or the current directory.
         manager: Gives the store, the clock, and what *strategy* and *auto_cleanup* leave open.
         resume: False starts over; the old checkpoint stands until the first save.
         total: How many items there are, where the loop cannot tell.
@@ -74,6 +75,12 @@ class checkpointed(
         budget: What all runs together may spend, such as ``{"usd": 5}``. See :meth:`Checkpoint.spend`.
         on_save_error: ``"warn"``: a save between items that the store refuses, as a full disk does, is told in the log,
             and the loop goes on; each save that is due tries again. The last save's error is raised all the same.
+        on_store_error: What a store that stays away for longer than *patience*, as a database may, does to the loop:
+            ``"raise"`` StoreError at the next tick, or ``"continue"``: it goes on, is told in the log each five
+            minutes, and saves once the store is back. The last save's error is raised all the same.
+        patience: Seconds for which a store that does not answer is tried again while the loop goes on, and at its ends.
+        take_over: Where an owner's lease ends by itself (databases, Redis, object stores): True does not wait for its
+            end, but shuts the owner out at once, whatever it does.
         when_done: ``"restart"``: an operation that has finished is done anew when it runs again. ``"skip"``: it stays
             done, until it is removed or run with ``resume=False``: a block keeps its state, its loops give nothing out,
             and :attr:`Checkpoint.is_done` is True; a decorated function keeps only its result, and returns it.
@@ -110,6 +117,9 @@ class checkpointed(
         max_runtime: MaxRuntime | None = None,
         budget: Mapping[str, Amount] | None = None,
         on_save_error: Literal["raise", "warn"] = "raise",
+        on_store_error: Literal["raise", "continue"] = "raise",
+        patience: float = 60.0,
+        take_over: bool = False,
         when_done: Literal["restart", "skip"] = "restart",
         nan: Literal["refuse", "allow"] = "refuse",
         on_event: OnEvent | Iterable[OnEvent] | None = None,
@@ -142,6 +152,9 @@ class checkpointed(
             max_runtime=max_runtime,
             budget=budget,
             on_save_error=on_save_error,
+            on_store_error=on_store_error,
+            patience=patience,
+            take_over=take_over,
             when_done=when_done,
             nan=nan,
             on_event=on_event,

@@ -59,7 +59,8 @@ class CheckpointManager:
         >>> manager.finalize("job")
 
     Args:
-        checkpoint_dir: Where the files lie; else ``$CHECKPOINT_DIR``, else the current directory.
+        checkpoint_dir: Where the files lie, or a URL; else ``$CHECKPOINT_STORE``, ``$CHECKPOINT_DIR``, or the current
+            directory.
         save_strategy: When to save; every 300 seconds by default.
         auto_cleanup: Whether :meth:`finalize` deletes; else ``$CHECKPOINT_AUTO_CLEANUP``, else True.
         store: A directory, URL or store, in place of *checkpoint_dir*.

@@ -37,6 +37,8 @@ _log = logging.getLogger("resumable")
 _MANY_STOPS = 3
 _LONG_SECONDS = 1.0
 """A block that took longer has done work that was worth saving."""
+_WARN_EACH_SECONDS = 300.0
+"""So often it is told that a store is away, where the loop goes on without it."""
 _SAY_HOW_TO_GO_ON = (InputChangedError, RateLimitExhausted, RunAgain, StateEncodeError, UnknownOutcomeError)
 """Running again at once would raise these again; their text says what to do first."""
 _ENDED_WELL = ("Finished", "Kept", "Stopped: ", "Failed items: ")
@@ -185,6 +187,8 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
         return True
     if isinstance(error, KeyboardInterrupt):
         end_traceback_at_user(error)
+    if isinstance(error, StaleCheckpointError) and error.operation_id == operation_id:
+        return False  # nothing may be written any more
     try:
         items = yield from _save_what_can_be(operation, error)
     except Exception as failure:  # the user's own error is what must be seen
@@ -268,10 +272,12 @@ def _missing_state(operation: Operation, ticked: int) -> str:
 def outlives(operation: Operation, error: StoreError) -> bool:
     """Whether the loop goes on though a save failed. It is told once, until a save stands again."""
     is_final = isinstance(error, CheckpointBusyError | CheckpointCorruptError | StaleCheckpointError)
-    if is_final or operation.options.on_save_error == "raise":
+    options, now = operation.options, operation.instant.monotonic
+    if is_final or (options.on_save_error == "raise" and options.on_store_error == "raise"):
         return False
-    if not operation.has_warned:
-        operation.has_warned = True
+    is_long_ago = options.on_store_error == "continue" and now - operation.warned_at >= _WARN_EACH_SECONDS
+    if not operation.has_warned or is_long_ago:
+        operation.has_warned, operation.warned_at = True, now
         _log.warning(
             "%s: cannot be saved: %s. The loop goes on, and tries again at each save that is due; a kill now loses "
             "what was done since the last one",

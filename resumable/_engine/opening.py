@@ -14,6 +14,7 @@ from .._text import argument
 from .ending import name_directory, say_what_stops
 from .operation import Operation
 from .options import Options, Ticker
+from .owning import claim
 from .writer import Writer
 
 _log = logging.getLogger("resumable")
@@ -43,7 +44,10 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
         wake=wake,
     )
     try:
-        yield writer.claim
+        if options.store.traits.leases_end:
+            yield from claim(writer, patience=options.patience, take_over=options.take_over)
+        else:
+            yield writer.claim
         at, restored = Instant(options.clock.now(), options.clock.utc()), None
         if options.resume:
             restored = yield lambda: writer.load(now=at.utc)

@@ -30,6 +30,7 @@ from .capture import Save, capture
 from .guard import Guard
 from .limits import Amount, limits_for, stop_at_limit
 from .options import Options, Ticker
+from .owning import forked, is_away
 from .parts import Parts
 from .quota import Wait, wait_if_exhausted
 from .session import Decision, Session
@@ -53,7 +54,7 @@ class Operation:
         resumed: Whether an earlier run's checkpoint was restored.
         instant: When it was looked at last.
         ticker: Counts the items that are ticked by hand in this run.
-        has_warned: Whether the program was told that saves fail, and that it goes on without.
+        has_warned: Whether the program was told that saves fail, and that it goes on without; at ``warned_at`` last.
         is_advised: Whether the program was told already that its results do not get into the checkpoint.
         result: What the decorated function returned, for the next run; None if there is none.
         is_done: Whether an earlier run has finished the operation, and it is to be skipped.
@@ -123,6 +124,7 @@ class Operation:
         self.stopped_by: BaseException | None = None
         self.graces: Graces | None = None
         self.is_asked_to_stop = self.is_listening = self.has_read_count = self.has_warned = False
+        self.warned_at = at.monotonic
         self.is_advised = self._is_postponed = self.is_ending = self._is_closed = False
         writer.adopt(parts.collections, parts.cut)
         writer.on_stored, writer.on_failed = self._note_stored, self._note_failed
@@ -189,11 +191,7 @@ class Operation:
             ValueError: The operation is released. Nothing was written.
         """
         if not self.is_owner():
-            raise StoreError(
-                f"the checkpoint of {self.operation_id!r} belongs to process {self.owner_pid}, from which this one was "
-                "forked; only that one may tick and save. Open the checkpoint after the fork, or give results back; "
-                "a daemon must become one before the block"
-            )
+            raise forked(self.operation_id, self.owner_pid)
         if self._is_closed:
             raise ValueError(
                 f"the checkpoint of {self.operation_id!r} is closed, for the block that it belongs to has ended; "
@@ -255,6 +253,8 @@ class Operation:
         ):
             yield from stop_if_asked(self)
         decision, self._is_postponed = None, False
+        if self.writer.ending is not None:
+            yield from is_away(self.writer.ending)  # raises if the lease is lost
         try:
             if self.writer.job is not None or self.writer.compaction is not None:
                 self._note_finished_saves()

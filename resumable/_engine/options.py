@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import tenacity
 
 OnSaveError = Literal["raise", "warn"]
+OnStoreError = Literal["raise", "continue"]
 WhenDone = Literal["restart", "skip"]
 Nan = Literal["refuse", "allow"]
 
@@ -68,6 +69,9 @@ class Options:
     max_runtime: MaxRuntime | None = None
     budget: Mapping[str, Amount] | None = None
     on_save_error: OnSaveError = "raise"
+    on_store_error: OnStoreError = "raise"
+    patience: float = 60.0
+    take_over: bool = False
     when_done: WhenDone = "restart"
     nan: Nan = "refuse"
     on_event: Any = None
@@ -75,7 +79,7 @@ class Options:
     def __post_init__(self) -> None:
         if isinstance(self.strategy, type) or not callable(getattr(self.strategy, "should_save", None)):
             raise TypeError(f"strategy must be one such as every(minutes=5), not {self.strategy!r:.80}")
-        for name in ("auto_cleanup", "resume"):
+        for name in ("auto_cleanup", "resume", "take_over"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r:.80}")
         if self.total is not None and type(self.total) is not int:
@@ -99,6 +103,10 @@ class Options:
             self.budget = checked_budget(self.budget)
         if self.on_save_error not in ("raise", "warn"):
             raise ValueError(f"on_save_error must be 'raise' or 'warn', not {self.on_save_error!r}")
+        if self.on_store_error not in ("raise", "continue"):
+            raise ValueError(f"on_store_error must be 'raise' or 'continue', not {self.on_store_error!r}")
+        if not isinstance(self.patience, int | float) or not self.patience >= 0:
+            raise ValueError(f"patience must be a number of seconds, 0 or more, not {self.patience!r:.80}")
         if self.when_done not in ("restart", "skip"):
             raise ValueError(f"when_done must be 'restart' or 'skip', not {self.when_done!r}")
         if self.nan not in ("refuse", "allow"):

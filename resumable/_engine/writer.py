@@ -24,10 +24,11 @@ from .._format.sections import summary_of
 from .._json import encode
 from .._models import CheckpointMetadata
 from .._runtime.steps import Steps
-from ..stores import CheckpointStore, Holder, Lease
+from ..stores import CheckpointStore, EndingLease, Holder, Lease
 from .background import Compaction, InFlight, Job, Threads
 from .capture import NO_LOOPS, Baseline, Save
 from .document import Document
+from .owning import is_away, is_behind
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -57,6 +58,7 @@ class Writer:
 
     Attributes:
         kept: What was good after the last save, ready to be written.
+        ending: The lease, if it ends by itself.
         on_stored: Called in the loop's thread for each save in flight that is safely stored, oldest first.
         on_failed: Called there with all saves in flight when one of them has failed.
     """
@@ -82,6 +84,7 @@ class Writer:
         self.on_stored: Callable[[Save], None] = lambda save: None
         self.on_failed: Callable[[Sequence[Save]], None] = lambda saves: None
         self._lease: Lease | None = None
+        self.ending: EndingLease | None = None
         self._position = Position(0, 0)
         self._next = self._size = self._journal_size = 0
         self._compact_from = store.traits.fold_after
@@ -100,15 +103,13 @@ class Writer:
 
     # -- own, load, delete
 
-    def claim(self) -> None:
-        """Own the operation until :meth:`release`.
-
-        Raises:
-            CheckpointBusyError: Somebody else does.
-            StoreError: The store cannot be used.
-        """
-        self._lease = self.store.claim(self.operation_id, Holder.me())
+    def claim(self, *, patience: float = 60.0, take_over: bool = False) -> None:
+        """Own the operation until :meth:`release`, now or not at all. See :meth:`CheckpointStore.claim`."""
+        self._lease = self.store.claim(self.operation_id, Holder.me(), take_over=take_over)
         self._next = self._lease.next
+        if self._traits.leases_end and isinstance(self._lease, EndingLease):
+            self.ending = self._lease
+            self.ending.keep(self._wake, patience)
 
     @property
     def _owned(self) -> Lease:
@@ -172,6 +173,8 @@ class Writer:
             StateEncodeError: JSON cannot hold the state; nothing was written.
             StoreError: The store failed; nothing counts as saved.
         """
+        if self.ending is not None:
+            is_patient |= yield from is_away(self.ending)  # before sinks are brought to their files
         if self.job is not None:
             if is_patient and not wait and self.in_flight.is_behind:
                 return None
@@ -193,6 +196,8 @@ class Writer:
             self._must_write_all = must_write_all if isinstance(error, StateEncodeError) else True
             save.status = "failed"
             save.rollback()
+            if is_behind(error):
+                return (yield from self.save(take, wait=wait, is_patient=is_patient))
             raise
         if save.is_last:
             yield from self.wait()  # nothing may be written once the operation is let go
@@ -470,7 +475,9 @@ class Writer:
         if not self.in_flight.saves and isinstance(error, StoreError):
             return False  # a compaction: the old journal still says everything
         self._drop_in_flight()
-        raise error
+        if not is_behind(error):
+            raise error
+        return False
 
     def _drop_in_flight(self) -> None:
         if self.in_flight.saves:

@@ -43,8 +43,9 @@ def read(
         7
 
     Args:
-        store: A directory, a URL or a store; else ``$CHECKPOINT_DIR``, the one that pyproject.toml names, or the
-            current directory. A checkpoint that is encrypted needs its :class:`~resumable.stores.EncryptedStore`.
+        store: A directory, a URL or a store; else ``$CHECKPOINT_STORE``, ``$CHECKPOINT_DIR``, the one that
+            pyproject.toml names, or the current directory. A checkpoint that is encrypted needs its
+            :class:`~resumable.stores.EncryptedStore`.
 
     Raises:
         CheckpointNotFoundError: There is none: the operation never began, has not saved yet, or has finished. It names

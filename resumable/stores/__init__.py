@@ -5,7 +5,7 @@ do it. :class:`EncryptedStore` is a layer over another one, and :class:`SimpleSt
 needs. :func:`open_store` finds the store for a directory or URL; ``defaults`` says which one it is if none is named.
 """
 
-from ._base import CheckpointStore, Entry, Holder, Lease, SimpleStore, Stored, Traits
+from ._base import CheckpointStore, EndingLease, Entry, Holder, Lease, SimpleStore, Stored, Traits
 from ._encrypted import EncryptedStore
 from ._file import FileStore
 from ._memory import MemoryStore
@@ -14,6 +14,7 @@ from ._open import open_store
 __all__ = [
     "CheckpointStore",
     "EncryptedStore",
+    "EndingLease",
     "Entry",
     "FileStore",
     "Holder",

@@ -25,6 +25,8 @@ class Traits:
         least_interval: Seconds between two saves, at least.
         fold_after: From so many bytes of journal on, a new snapshot pays.
         survives: What an acknowledged save outlives: the end of the ``"process"``, or that of the ``"machine"``.
+        leases_end: A lease that is not renewed ends by itself. Its lease has the verbs of :class:`EndingLease`, too.
+        saves_renew: Each save renews the lease.
     """
 
     is_remote: bool = False
@@ -34,15 +36,24 @@ class Traits:
     least_interval: float = 0.0
     fold_after: int = 1 << 19
     survives: Literal["process", "machine"] = "machine"
+    leases_end: bool = False
+    saves_renew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who owns an operation: machine ("" if unknown), process id (0), and since when (UTC, ISO 8601; "")."""
+    """Who owns an operation: machine ("" if unknown), process id (0), and since when (UTC, ISO 8601; "").
+
+    Attributes:
+        process: What no other process of any machine has, so that it is known when it has ended; "" if unknown.
+        nonce: What no other claim has; "" if that is not needed.
+    """
 
     host: str
     pid: int
     since: str
+    process: str = ""
+    nonce: str = ""
 
     @classmethod
     def me(cls) -> Holder:
@@ -148,6 +159,36 @@ class Lease(Protocol):
         """Let go of the operation and of what was staged and not committed. Never raises."""
 
 
+@runtime_checkable
+class EndingLease(Lease, Protocol):
+    """A lease that ends by itself unless it is renewed, which a thread does until the release."""
+
+    def keep(self, on_lost: Callable[[], None], patience: float) -> None:
+        """Say how it is kept.
+
+        Args:
+            on_lost: Called, from any thread, when another owner was found to have taken the operation.
+            patience: Seconds for which a verb is tried again while the store is away.
+        """
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the store did not answer last, and is tried again."""
+        ...
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether :meth:`make_sure` has something to ask, or to raise."""
+        ...
+
+    def make_sure(self) -> None:
+        """Ask the store whether the lease is still held, if it may have ended: this process may have been stopped.
+
+        Raises:
+            StaleCheckpointError: Another owner has taken the operation.
+        """
+
+
 class OwnedLease:
     """What the leases of this package share: each ends with its release, or with its process."""
 
@@ -200,12 +241,13 @@ class CheckpointStore(Protocol):
         """Facts of the medium."""
         ...
 
-    def claim(self, key: str, me: Holder, *, ttl: float = 30.0, take_over: bool = False) -> Lease:
+    def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> Lease:
         """Own the operation *key* until the lease is released.
 
         Args:
             me: Who is shown to others as the owner.
-            ttl: Seconds that the lease lasts without being renewed, where leases end by themselves.
+            ttl: Seconds that the lease lasts without being renewed, where leases end by themselves; None for what the
+                store's URL says, or what suits the medium.
             take_over: Take the operation from its owner, where the medium can; the owner may no longer write then.
 
         Raises:

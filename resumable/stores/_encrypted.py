@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .._errors import CheckpointCorruptError, StoreError
-from ._base import CheckpointStore, Entry, Holder, Lease, Meanwhile, SimpleStore, Stored, Traits
+from ._base import CheckpointStore, EndingLease, Entry, Holder, Lease, Meanwhile, SimpleStore, Stored, Traits
 from ._open import open_store
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class EncryptedStore:
         """A new random key, as text that fits an environment variable."""
         return base64.urlsafe_b64encode(os.urandom(_KEY_BYTES)).decode()
 
-    def claim(self, key: str, me: Holder, *, ttl: float = 30.0, take_over: bool = False) -> EncryptedLease:
+    def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> EncryptedLease:
         """Own *key* until the lease is released. See :meth:`CheckpointStore.claim`."""
         return EncryptedLease(self, self._store.claim(key, me, ttl=ttl, take_over=take_over), key)
 
@@ -176,6 +176,18 @@ class EncryptedLease:
         self.renew: Callable[[], None] = lease.renew
         self.delete: Callable[[], bool] = lease.delete
         self.release: Callable[[], None] = lease.release
+        if isinstance(lease, EndingLease):
+            self.keep, self.make_sure = lease.keep, lease.make_sure
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the store did not answer last, and is tried again."""
+        return isinstance(self._lease, EndingLease) and self._lease.is_away
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the lease may have ended by now, or is lost."""
+        return isinstance(self._lease, EndingLease) and self._lease.is_overdue
 
     @property
     def next(self) -> int:

@@ -59,7 +59,7 @@ class FileStore:
         with _failing(f"cannot look into {self.directory}"):
             return home if disk.stamp(home.snapshot) is not None else next(_under_older_names(others, key), home)
 
-    def claim(self, key: str, me: Holder, *, ttl: float = 30.0, take_over: bool = False) -> FileLease:
+    def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> FileLease:
         """Own *key* until the lease is released, or this process ends: its lock is the operating system's.
 
         *ttl* and *take_over* are not used: nobody can take it from a process that lives.

@@ -31,7 +31,7 @@ _opened_at: dict[str, str] = {}
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
-def _user_line() -> str:
+def user_line() -> str:
     """File and line of the code outside of this library that runs now."""
     for frame in frames():
         file = frame.f_code.co_filename
@@ -75,7 +75,7 @@ def holding(path: Path, operation_id: str, me: Holder) -> Iterator[int]:
         # The lock file goes with the checkpoint; the clock knows of the terms before.
         term = max(told_by(path).term + 1, time.time_ns())
         _tell(path, Told(me.host, me.pid, me.since, term, operation_id[:200]))
-        _opened_at[os.path.abspath(path)] = _user_line()
+        _opened_at[os.path.abspath(path)] = user_line()
         yield term
     finally:
         _opened_at.pop(os.path.abspath(path), None)

@@ -52,7 +52,7 @@ class MemoryStore:
     def __repr__(self) -> str:
         return "MemoryStore()"
 
-    def claim(self, key: str, me: Holder, *, ttl: float = 30.0, take_over: bool = False) -> MemoryLease:
+    def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> MemoryLease:
         """Own *key* until the lease is released; *ttl* is not used.
 
         Args:

@@ -1,40 +1,53 @@
-"""From what a user writes to a store."""
+"""From what a user writes to a store: a directory, a URL, an object."""
 
 from __future__ import annotations
 
 import os
 import re
+from importlib import import_module
+from typing import Any
 
+from .._text import hidden
 from ._base import CheckpointStore, SimpleStore
 from ._file import FileStore
 from ._memory import MemoryStore
 from ._simple import AdaptedStore
 
-_memory_stores: dict[str, MemoryStore] = {}
+MEDIA = {
+    "sqlite": "_sql",
+    "postgresql": "_sql",
+    "postgres": "_sql",
+    "mysql": "_sql",
+    "mariadb": "_sql",
+}
+"""Which module of this room knows a scheme: one with ``open_url(url: str, parameters: Parameters) -> Medium``."""
+EXTRAS = {"_sql": "sql"}
+"""What is to be installed for it."""
+_OWN = ("lease", "table_prefix", "compress")
+
+_opened: dict[str, CheckpointStore] = {}
+"""By URL: all that name one share its connections."""
 
 
 def open_store(where: str | os.PathLike[str] | CheckpointStore | SimpleStore) -> CheckpointStore:
-    """The store that *where* names: a directory, ``memory://name``, or a store, which is returned as it is.
+    """The store that *where* names: a directory, a URL, or a store, which is returned as it is.
 
-    A ``memory://`` name stands for one store as long as the process lives. A simple store of your own, with get, put,
-    delete, keys and close, is wrapped.
+    A URL stands for one store as long as the process lives. A simple store of your own, with get, put, delete, keys and
+    close, is wrapped. What a URL says to us, and not to a driver, is ``lease=30`` (seconds that an operation stays
+    owned when its owner falls silent), ``table_prefix=resumable_`` and ``compress=zstd``.
 
     Example:
         >>> with checkpointed("in memory", store=open_store("memory://tests")) as cp:
         ...     cp.tick()
 
     Raises:
-        ValueError: If no store has that scheme.
-        TypeError: If it is none of these.
+        ValueError: No store has that scheme, or the URL has a part that cannot be used.
+        ImportError: The package for that scheme is missing. Says what to install.
+        TypeError: It is none of these.
     """
     if isinstance(where, str):
         match = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", where)
-        scheme = match.group(1).lower() if match is not None else ""
-        if scheme == "memory":
-            return _memory_stores.setdefault(where, MemoryStore())
-        if scheme not in ("", "file"):
-            raise ValueError(f"no store for {scheme}:// in this version; use a directory or memory://name")
-        return FileStore(where[match.end() :] if match is not None else where)
+        return _by_url(where, match.group(1).lower()) if match is not None else FileStore(where)
     if isinstance(where, os.PathLike):
         return FileStore(where)
     if isinstance(where, CheckpointStore):
@@ -42,3 +55,81 @@ def open_store(where: str | os.PathLike[str] | CheckpointStore | SimpleStore) ->
     if isinstance(where, SimpleStore):
         return AdaptedStore(where)
     raise TypeError(f"a store is a directory, a URL or an object with get, put, delete, keys and close, not {where!r}")
+
+
+def _by_url(url: str, scheme: str) -> CheckpointStore:
+    if scheme == "file":
+        return FileStore(url.partition("://")[2])
+    # A forked child must not use connections of its parent.
+    key = url if scheme == "memory" else f"{os.getpid()} {url}"
+    if key not in _opened:
+        _opened.setdefault(key, MemoryStore() if scheme == "memory" else _leased(url, scheme))
+    return _opened[key]
+
+
+def _leased(url: str, scheme: str) -> CheckpointStore:
+    dialect = scheme.partition("+")[0]
+    if dialect not in MEDIA:
+        schemes = ", ".join(f"{name}://" for name in ("memory", *MEDIA))
+        raise ValueError(f"no store for {scheme}:// in this version; use a directory or one of {schemes}")
+    from ._lease import LeasedStore
+    from ._medium import Parameters
+
+    bare, own = without_own(url)
+    parameters = Parameters(_seconds(own.get("lease")), _prefix(own.get("table_prefix", "")), own.get("compress", ""))
+    if parameters.compress not in ("", "zstd"):
+        raise ValueError(f"compress must be zstd, not {parameters.compress!r}")
+    medium = _module(MEDIA[dialect], scheme).open_url(bare, parameters)
+    return LeasedStore(medium, parameters.lease)
+
+
+def _module(name: str, scheme: str) -> Any:
+    try:
+        return import_module(f".{name}", __package__)
+    except ImportError as error:
+        if (error.name or "").startswith("resumable"):
+            raise
+        missing = error.name or "a package"
+        raise ImportError(
+            f"{scheme}:// needs {missing}, which is not installed:  pip install 'resumable-loops[{EXTRAS[name]}]'",
+            name=error.name,
+        ) from None
+
+
+def without_own(url: str) -> tuple[str, dict[str, str]]:
+    """*url* as a driver takes it, and our own parameters, which it must not see.
+
+    Raises:
+        ValueError: One of them stands there twice.
+    """
+    from urllib.parse import unquote_plus
+
+    base, mark, query = url.partition("?")
+    rest, own = [], dict[str, str]()
+    for part in query.split("&") if mark else ():
+        name, _, value = part.partition("=")
+        if name not in _OWN:
+            rest.append(part)
+        elif name in own:
+            raise ValueError(f"{hidden(base)}: {name} is given twice")
+        else:
+            own[name] = unquote_plus(value)
+    return base + ("?" + "&".join(rest) if rest else ""), own
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise ValueError(f"lease must be a number of seconds, not {text!r}") from None
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"lease must be a number of seconds above 0, not {text!r}")
+    return seconds
+
+
+def _prefix(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_]{0,40}", text):
+        raise ValueError(f"table_prefix must be made of letters, digits and _, 40 at most, not {text!r}")
+    return text

@@ -35,7 +35,7 @@ class AdaptedStore:
     def __repr__(self) -> str:
         return repr(self.store)
 
-    def claim(self, key: str, me: Holder, *, ttl: float = 30.0, take_over: bool = False) -> AdaptedLease:
+    def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> AdaptedLease:
         """Own *key* until the lease is released, or this process ends; *ttl* and *take_over* are not used.
 
         Raises:

@@ -9,15 +9,16 @@ _YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no"
 
 
 def default_place() -> str | Path:
-    """``$CHECKPOINT_DIR``, else ``[tool.resumable] dir`` in the nearest pyproject.toml that has it, else ``.``.
+    """``$CHECKPOINT_STORE``, ``$CHECKPOINT_DIR``, ``[tool.resumable] dir`` of the nearest pyproject.toml, else ``.``.
 
     Returns:
-        What :func:`~resumable.open_store` takes: a directory, or the text of the variable, which may be a URL.
+        What :func:`~resumable.open_store` takes: a directory, or the text of a variable, which may be a URL.
 
     Raises:
         ValueError: A pyproject.toml on the way has a section for us that cannot be used.
     """
-    return os.environ.get("CHECKPOINT_DIR") or configured_directory(Path.cwd()) or Path(".")
+    given = os.environ.get("CHECKPOINT_STORE") or os.environ.get("CHECKPOINT_DIR")
+    return given or configured_directory(Path.cwd()) or Path(".")
 
 
 def configured_directory(start: Path) -> Path | None:

@@ -128,7 +128,7 @@ class FaultyStore:
         fault = error if error is not None else StoreError(f"{verb} failed, as the test wished")
         self._next[_checked(verb)].extend([fault] * times)
 
-    def claim(self, key: str, me: Holder, *, ttl: float = 30.0, take_over: bool = False) -> FaultyLease:
+    def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> FaultyLease:
         self.call("claim")
         return FaultyLease(self, self.store.claim(key, me, ttl=ttl, take_over=take_over))
 

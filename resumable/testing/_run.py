@@ -94,7 +94,7 @@ class Trial:
     def _watched(self, probe: Probe) -> Outcome:
         result, problem, has_ended = None, "", False
         try:
-            with installed(probe), _environment("CHECKPOINT_DIR", str(self._checkpoints)):
+            with installed(probe), _environment("CHECKPOINT_STORE", str(self._checkpoints)):
                 returned = _ended(self.job(self._files) if self.takes_directory else self.job())
             result = _copied(self.result() if self.result is not None else returned)
             has_ended = True

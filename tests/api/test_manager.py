@@ -374,7 +374,7 @@ class SummariesKept(MemoryStore):
         super().__init__()
         self.summaries: list[SavedSummary | None] = []
 
-    def claim(self, key: str, me: Holder, *, ttl: float = 30.0, take_over: bool = False) -> Any:
+    def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> Any:
         lease = super().claim(key, me, ttl=ttl, take_over=take_over)
         stage = lease.stage
 

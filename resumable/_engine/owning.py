@@ -1,0 +1,88 @@
+"""How an operation is owned: claimed, perhaps after its silent owner's lease has ended, and made sure of."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from .._errors import CheckpointBusyError, StoreBehindError, StoreError
+from .._runtime.clock import system_clock
+from .._runtime.steps import Pause, Steps
+from .._text import duration
+from ..stores import EndingLease
+
+if TYPE_CHECKING:
+    from .writer import Writer
+
+_log = logging.getLogger("resumable")
+_LEAST_SECONDS, _LOOK_SECONDS = 0.05, 2.0
+"""So long it takes until somebody is looked after again who holds an operation, or a store that is away."""
+
+
+def claim(writer: Writer, *, patience: float, take_over: bool) -> Steps[None]:
+    """Own the operation. Where the owner is silent, its lease is waited for; where the store is away, the store.
+
+    Raises:
+        CheckpointBusyError: The owner lives.
+        StoreError: The store cannot be used.
+    """
+    seen, began, is_told = "", system_clock.now(), False
+    while True:
+        try:
+            yield lambda: writer.claim(patience=patience, take_over=take_over)
+            return
+        except CheckpointBusyError as error:
+            # A lease of this process, or one that was renewed meanwhile, is that of an owner who lives.
+            if error.lease_left is None or error.opened_at or seen not in ("", error.lease):
+                raise
+            if not seen:
+                _say_who_has_it(error)
+            seen = error.lease
+            seconds = min(error.lease_left + _LEAST_SECONDS, _LOOK_SECONDS)
+        except StoreError as error:
+            if not error.is_transient or system_clock.now() - began > patience:
+                raise
+            seconds = _LOOK_SECONDS
+            if not is_told:
+                _log.warning("%s: %s It is tried again for %s", writer.operation_id, error, duration(patience))
+            is_told = True
+        yield Pause(seconds, system_clock)
+
+
+def _say_who_has_it(error: CheckpointBusyError) -> None:
+    _log.warning(
+        "%s: held by host %s, pid %s, silent for %s; takes over in %s unless it answers; take_over=True: now",
+        error.operation_id,
+        error.host,
+        error.pid,
+        duration(error.silent_for or 0.0),
+        duration(error.lease_left or 0.0),
+    )
+
+
+def is_away(lease: EndingLease) -> Steps[bool]:
+    """Whether the store does not answer, so that the loop goes on without it. Makes sure of the lease before that.
+
+    Raises:
+        StaleCheckpointError: The lease is lost: nothing may be written any more, sinks included.
+    """
+    if lease.is_overdue:
+        yield lease.make_sure
+    return lease.is_away
+
+
+def is_behind(error: BaseException) -> bool:
+    """Whether the store has lost saves: all is written anew, and nobody need be stopped by *error*."""
+    if isinstance(error, StoreBehindError):
+        _log.error("%s The next save writes everything anew.", error)
+        return True
+    return False
+
+
+def forked(operation_id: str, owner_pid: int) -> StoreError:
+    """What to tell a child that was forked from the owner, process *owner_pid*."""
+    return StoreError(
+        f"the checkpoint of {operation_id!r} belongs to process {owner_pid}, from which this one was forked; only that "
+        "one may tick and save. Open the checkpoint after the fork, or give results back; a daemon must become one "
+        "before the block"
+    )

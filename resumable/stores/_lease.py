@@ -1,0 +1,334 @@
+"""Stores whose leases end by themselves: what was lost on the way is repeated, leases are renewed, the dead replaced.
+
+A :class:`LeasedStore` does for all media what is not theirs: see ``_medium`` for what they do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from .._errors import CheckpointBusyError, StaleCheckpointError, StoreBehindError, StoreError
+from .._runtime.processes import has_ended, identity_of, passed_seconds
+from ._base import Entry, Holder, Meanwhile, OwnedLease, Stored, Traits
+from ._lock import user_line
+from ._medium import HeldError, Medium, MediumLease, Staged
+from ._names import check_operation_id
+from ._renewal import RENEWALS
+
+if TYPE_CHECKING:
+    import tenacity
+
+_log = logging.getLogger("resumable")
+R = TypeVar("R")
+LEASE_SECONDS = 30.0
+_LEAST_LEASE_SECONDS = 0.1
+PATIENCE_SECONDS = 60.0
+"""So long is a verb tried again while the store is away."""
+_LOOK_SECONDS = 5.0
+"""So long, where only somebody looks."""
+_FIRST_SECONDS, _LONGEST_SECONDS = 0.05, 2.0
+_TOLD_FROM = 5
+"""Tries after which it is told that the store is away."""
+_PIECE = 1 << 20
+
+_opened_at: dict[str, str] = {}
+"""Where this process has made each claim that it holds, by its nonce."""
+
+
+class LeasedStore:
+    """A :class:`CheckpointStore` on a *medium*, whose leases end unless they are renewed.
+
+    Args:
+        ttl: Seconds that a lease lasts.
+    """
+
+    def __init__(self, medium: Medium, ttl: float | None = None) -> None:
+        if ttl is not None and not ttl >= _LEAST_LEASE_SECONDS:
+            raise ValueError(f"a lease must last {_LEAST_LEASE_SECONDS:g} s or longer, not {ttl!r}")
+        self._medium = medium
+        self._ttl = ttl if ttl is not None else LEASE_SECONDS
+        self.traits: Traits = dataclasses.replace(medium.traits, leases_end=True)
+
+    def __repr__(self) -> str:
+        return repr(self._medium)
+
+    def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> KeptLease:
+        """Own *key* until the lease is released, or was not renewed for *ttl* seconds and another one has taken it.
+
+        An owner that has ended on this machine is replaced at once.
+
+        Args:
+            take_over: Take it from its owner, who may no longer write then.
+
+        Raises:
+            CheckpointBusyError: Another owner has it. Names that owner, and says how long its lease lasts yet.
+            StoreError: The store cannot be reached.
+        """
+        check_operation_id(key)
+        seconds = ttl if ttl is not None else self._ttl
+        me = dataclasses.replace(me, process=identity_of(os.getpid()), nonce=os.urandom(12).hex())
+        lease = self._claimed(key, me, seconds, take_over)
+        return KeptLease(self._medium, key, lease, me, seconds)
+
+    def _claimed(self, key: str, me: Holder, ttl: float, take_over: bool | Holder) -> MediumLease:
+        try:
+            return again(lambda: self._medium.claim(key, me, ttl=ttl, take_over=take_over), _LOOK_SECONDS)
+        except HeldError as held:
+            other = held.holder
+            if not take_over and has_ended(other.pid, other.process):
+                return self._claimed(key, me, ttl, other)
+            raise CheckpointBusyError(
+                key,
+                *(other.host, other.pid, other.since, _opened_at.get(other.nonce, "")),
+                lease_left=held.lease_left,
+                silent_for=held.silent_for,
+                lease=held.lease,
+            ) from None
+
+    def read(self, key: str, *, previous: bool = False) -> Stored | None:
+        """One consistent state of *key*, None if there is none."""
+        check_operation_id(key)
+        return again(lambda: self._medium.read(key, previous=previous), _LOOK_SECONDS)
+
+    def list(self, pattern: str = "*") -> Iterator[Entry]:
+        """The operations whose id matches *pattern* (see :mod:`fnmatch`)."""
+        return iter(again(lambda: [*self._medium.list(pattern)], _LOOK_SECONDS))
+
+    def describe(self, key: str | None = None) -> str:
+        """Where *key* lies, or the store as a whole, without credentials."""
+        return self._medium.describe(key)
+
+    def close(self) -> None:
+        """Let go of connections. The store may be used again."""
+        self._medium.close()
+
+
+class KeptLease(OwnedLease):
+    """See :class:`~resumable.stores.EndingLease`. Made by :meth:`LeasedStore.claim`."""
+
+    next: int
+
+    def __init__(self, medium: Medium, key: str, lease: MediumLease, me: Holder, ttl: float) -> None:
+        super().__init__(key, lease.term, lease.next)
+        self.ttl = ttl
+        self._medium = medium
+        self._lease = lease
+        self._me = me
+        self._patience = PATIENCE_SECONDS
+        self.is_away = False
+        self._on_lost: Callable[[], None] = lambda: None
+        self._lost: StaleCheckpointError | None = None
+        self._unsure: tuple[int, bytes] | None = None
+        self._acknowledged: int | None = None
+        self._snapshot = -1
+        self._committed: set[Staged] = set()
+        self.renewed_at = passed_seconds()
+        _opened_at[me.nonce] = user_line()
+        RENEWALS.add(self)
+
+    def keep(self, on_lost: Callable[[], None], patience: float) -> None:
+        """Say how it is kept. See :meth:`EndingLease.keep`."""
+        self._on_lost, self._patience = on_lost, patience
+
+    def read(self) -> Stored | None:
+        """What is stored, None if nothing is."""
+        self._check()
+        return again(self._lease.read, self._patience)
+
+    def append(self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Meanwhile = None) -> None:
+        """Add *data* to the journal as save *sequence*. See :meth:`Lease.append`."""
+        if self._unsure == (sequence, data):
+            self._check()
+        elif self._stands(sequence, data):
+            return
+        if meanwhile is not None:
+            meanwhile()
+        data = bytes(data)
+        self.next, self._last, self._unsure = sequence + 1, None, (sequence, data)
+        self._do(lambda: self._lease.append(sequence, self._acknowledged, data, summary))
+        self._last, self._unsure, self._acknowledged = (sequence, data), None, sequence
+        self._note_save()
+
+    def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
+        """Write *pieces* as a new snapshot that nobody sees yet. See :meth:`Lease.stage`."""
+        self._check()
+        name = f"{self._me.nonce[:8]}{os.urandom(8).hex()}"
+        count = size = 0
+        for block in _blocks(pieces, self._medium.traits.largest_piece or _PIECE):
+            self._do(partial(self._lease.put_piece, name, count, block))
+            count, size = count + 1, size + len(block)
+        return partial(self._commit, Staged(name, sequence, count, size))
+
+    def _commit(self, staged: Staged, summary: bytes) -> None:
+        self._check()
+        if staged in self._committed:
+            return
+        if staged.sequence < self._snapshot:
+            raise StaleCheckpointError(self._key)
+        is_whole = staged.sequence >= self.next
+        if is_whole:
+            self.next, self._last, self._unsure = staged.sequence + 1, None, None
+        last = self._acknowledged
+        self._do(lambda: self._lease.commit(staged, last, summary))
+        self._committed.add(staged)
+        self._snapshot = staged.sequence
+        if last is None or staged.sequence > last:
+            self._acknowledged = staged.sequence
+        self._note_save()
+
+    def delete(self) -> bool:
+        """Remove the checkpoint; returns whether there was one."""
+        found = self._do(self._lease.delete)
+        self._acknowledged = self._last = self._unsure = None
+        return found
+
+    def renew(self) -> None:
+        """Keep the lease for another while.
+
+        Raises:
+            StaleCheckpointError: It is lost.
+        """
+        self._check()
+        with self._noting():
+            self._lease.renew()
+        self.renewed_at = passed_seconds()
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the lease may have ended by now, or is lost."""
+        return self._lost is not None or passed_seconds() - self.renewed_at > self.ttl
+
+    def make_sure(self) -> None:
+        """Ask whether the lease is still held, if it may have ended. See :meth:`EndingLease.make_sure`."""
+        self._check()
+        if self.is_overdue:
+            with contextlib.suppress(StoreBehindError):  # it is claimed anew
+                self._do(self._lease.renew)
+            self.renewed_at = passed_seconds()
+
+    def release(self) -> None:
+        """Let go of the operation. Never raises."""
+        if not self._lets_go():
+            return
+        RENEWALS.remove(self)
+        _opened_at.pop(self._me.nonce, None)
+        if self._lost is None:
+            with contextlib.suppress(Exception):  # the user's own error must not be replaced
+                again(self._lease.release, min(self._patience, _LOOK_SECONDS))
+
+    # -- what may happen on the way
+
+    def _do(self, verb: Callable[[], R]) -> R:
+        """Do it, again and again while the store is away."""
+        self._check()
+        with self._noting():
+            done = again(verb, self._patience, self._check_again)
+        self.is_away = False
+        return done
+
+    def _check_again(self) -> None:
+        self.is_away = True
+        self._check()
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except StaleCheckpointError as error:
+            self._lose(error)
+            raise
+        except StoreBehindError:
+            self._claim_anew()
+            raise
+
+    def _lose(self, error: StaleCheckpointError) -> None:
+        if self._lost is None:
+            self._lost = error
+            RENEWALS.remove(self)
+            _log.error("%s", error)
+            self._on_lost()
+
+    def _claim_anew(self) -> None:
+        """The store knows less than it has acknowledged: own the operation anew, so that the next save may come."""
+        self._me = dataclasses.replace(self._me, nonce=os.urandom(12).hex())
+        before = self._lease
+        try:
+            lease = again(lambda: self._medium.claim(self._key, self._me, ttl=self.ttl), self._patience)
+        except HeldError as held:
+            error = StaleCheckpointError(self._key, held.holder.host, held.holder.pid, held.holder.since)
+            self._lose(error)
+            raise error from None
+        self._lease, self.term = lease, max(lease.term, before.term)
+        self.next = max(self.next, lease.next)
+        self._acknowledged = self._last = self._unsure = None
+
+    def _check(self) -> None:
+        super()._check()
+        if self._lost is not None:
+            raise self._lost
+
+    def _note_save(self) -> None:
+        if self._medium.traits.saves_renew:
+            self.renewed_at = passed_seconds()
+
+
+def _blocks(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """*pieces*, joined and cut into blocks of *size* bytes; the last one may be shorter. At least one."""
+    waiting, count = bytearray(), 0
+    for piece in pieces:
+        waiting += piece
+        while len(waiting) >= size:
+            yield bytes(waiting[:size])
+            del waiting[:size]
+            count += 1
+    if waiting or not count:
+        yield bytes(waiting)
+
+
+# -- one policy: the same call with the same bytes, again
+
+
+def again(call: Callable[[], R], patience: float, check: Callable[[], None] = lambda: None) -> R:
+    """What *call* returns, which is repeated while it fails in a way that may pass.
+
+    Args:
+        patience: Seconds after which it is not repeated any more.
+        check: Called before each repetition; what it raises ends them.
+
+    Raises:
+        StoreError: The last one, which may be transient still.
+    """
+    try:
+        return call()
+    except StoreError as error:
+        if not error.is_transient or patience <= 0:
+            raise
+    return _repeated(call, patience, check)
+
+
+def _repeated(call: Callable[[], R], patience: float, check: Callable[[], None]) -> R:
+    import tenacity  # heavy, and most calls do not fail
+
+    def checked() -> R:
+        check()
+        return call()
+
+    policy = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(lambda error: isinstance(error, StoreError) and error.is_transient),
+        wait=tenacity.wait_exponential_jitter(_FIRST_SECONDS, _LONGEST_SECONDS, jitter=_FIRST_SECONDS),
+        stop=tenacity.stop_after_delay(patience),
+        before_sleep=_tell,
+        reraise=True,
+    )
+    return policy(checked)
+
+
+def _tell(state: tenacity.RetryCallState) -> None:
+    if state.attempt_number == _TOLD_FROM and state.outcome is not None:
+        _log.warning("%s It is tried again.", state.outcome.exception())
