@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 
 from .._format.restore import good_previous
@@ -35,6 +36,10 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
         from .._report.events import Events  # most operations tell nobody
 
         observers += (Events(options.on_event or (), is_async=ticker.is_async),)
+    if "RESUMABLE_RUN_EVENTS" in os.environ:
+        from .._report.supervised import Supervised
+
+        observers += (Supervised(),)
     for each in observers:
         options = each.configure(options)
     writer = Writer(

@@ -61,7 +61,7 @@ class Operation:
         is_reopened: Whether this run has saved all the same, as it ticked.
         stopped_by: What has stopped a loop in a thread: the block must not take the work for done.
         observers: Those that are told what happens; a reporter is the last.
-        notes: Texts that observers save with this run.
+        history: What is told of this run and those before it.
         owner_pid: The process that opened it; no other one may write.
         is_ending: Whether the block has ended: who still waits for a quota has the turn that is needed to close.
         is_within: Whether a save is under way, into which a signal handler must not come.
@@ -111,7 +111,7 @@ class Operation:
         self.observers = (*observers, self.reporter)
         told = self._told = [each for each in self.observers if each.hears_saves or not each.is_quiet]
         self._watching = [each for each in told if not each.is_quiet] if told else told
-        self.notes, parts.on_failure = parts.history.notes, self._tell_failure
+        self.history, parts.on_failure = parts.history, self._tell_failure
         self.wake = wake
         self.ticker = ticker
         self._alarm: Alarm | None = None

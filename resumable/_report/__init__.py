@@ -3,9 +3,10 @@
 A run: ``reporter`` observes it, ``forecast`` estimates the time left, and ``progress`` shows lines of ``bar``, on a
 terminal by ``screen``, below what the program writes. ``messages`` holds the sentences, ``telling`` brings them to
 people once. ``events`` tells functions of the program and the log what happens, ``otel`` is such a function for
-OpenTelemetry. Stored checkpoints: ``scan`` reads them, ``summary``, ``shards`` and ``contents`` say how they stand and
-what they hold, and ``wording`` puts it in words. Other programs get it by ``reading``: ``table`` makes rows and
-columns of a collection, and ``frames`` hands those to pandas, polars, Parquet, CSV and JSON lines.
+OpenTelemetry, and ``supervised`` tells ``resumable run``. Stored checkpoints: ``scan`` reads them, ``summary``,
+``shards`` and ``contents`` say how they stand and what they hold, and ``wording`` puts it in words. Other programs get
+it by ``reading``: ``table`` makes rows and columns of a collection, and ``frames`` hands those to pandas, polars,
+Parquet, CSV and JSON lines.
 """
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "screen",
     "shards",
     "summary",
+    "supervised",
     "table",
     "telling",
     "wording",

@@ -69,7 +69,8 @@ class Event:
         reason: Why it was saved last; of ``stopping``, why the run has ended.
         seconds: Of ``saved``, how long the save took; of ``waiting``, how long it will wait.
         whom: Of ``waiting``, the host or resource it waits for.
-        loop, key: Of ``failed_item``, the loop and the item's key or position.
+        loop, key: Of ``failed_item``, the loop and the item's key or position; of ``stopping``, those of the item at
+            which an exception has ended the run.
         error: Of ``failed_item``, ``save_failed`` and ``stopping``: the error as text, without secrets.
         again_at: Of ``stopping`` by a used-up quota: when it is fresh, in seconds since the epoch.
         requests_remaining, requests_limit: What is known of the API's quota.
@@ -176,7 +177,10 @@ class Events(Observer):
             again_at = error.reset_at if isinstance(error, RateLimitExhausted) else None
             text = error_text(error) if error is not None else ""
             reason = operation.metadata.last_save_reason or ""
-            self._tell(operation, "stopping", reason=reason, error=text, again_at=again_at)
+            run = operation.history.run
+            loop, key = run.stopped_at if run is not None and run.stopped_at is not None else ("", None)
+            told = {"reason": reason, "error": text, "again_at": again_at, "loop": loop, "key": key}
+            self._tell(operation, "stopping", **told)
         for teller in self._tellers:
             teller.end()
         if not self._is_async:
@@ -196,7 +200,7 @@ class Events(Observer):
             location=str(operation.location),
             requests_remaining=metadata.rate_limit_remaining,
             requests_limit=metadata.rate_limit_total,
-            notes=operation.notes,
+            notes=operation.history.notes,
             notes_before=dict(last.notes) if last is not None else {},
             **facts,
         )

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from .clock import Instant
 
 
+class ThisRun(Protocol):
+    """A run as the history knows it: *notes* that observers may add to, and its entry, None before its first save."""
+
+    @property
+    def notes(self) -> dict[str, str]: ...
+    @property
+    def run(self) -> Run | None: ...
+
+
 class Observed(Protocol):
     """An open operation, as its observers see it. All values are for reading only.
 
@@ -37,7 +46,7 @@ class Observed(Protocol):
         location: Where the checkpoint lies, or will.
         elapsed_before: Seconds that earlier runs took.
         directory: Where a command must look for the checkpoint; "" if it looks there by itself.
-        notes: Texts that are saved with this run, by name; observers may add some.
+        history: This run's notes, which are texts that are saved with it by name, and its entry.
     """
 
     @property
@@ -73,7 +82,7 @@ class Observed(Protocol):
     @property
     def directory(self) -> str: ...
     @property
-    def notes(self) -> dict[str, str]: ...
+    def history(self) -> ThisRun: ...
 
     def seconds_since_save(self) -> float | None:
         """Seconds since this run has saved; None if it has not."""

@@ -1,8 +1,8 @@
-"""The command line: ``resumable list | show | rm | export | verify | repair | completion``.
+"""The command line: ``resumable list | show | rm | export | verify | repair | run | completion``.
 
 ``_commands``, ``_export``, ``_removal`` and ``_verify_commands`` are the commands, ``_options`` what they share: the
 store, and the key of an encrypted one. ``_screens`` and ``_show`` are what they print. ``_plain`` stands in for them
-where click or rich is not installed.
+where click or rich is not installed. ``_run`` is ``run``: ``_supervise`` a job, or a command for ``_each`` item.
 """
 
 from __future__ import annotations

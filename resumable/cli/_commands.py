@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,21 @@ from ._screens import as_json_object, make_console, print_json, print_list, prin
 from ._show import details, print_show
 from ._verify_commands import repair_command, verify_command
 
+_ON_DEMAND = {"run": ("_run", "run_command")}
+"""Commands that are loaded when they are called: by name, where they are."""
+
 
 class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_ON_DEMAND})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _ON_DEMAND:
+            return super().get_command(ctx, cmd_name)
+        module, name = _ON_DEMAND[cmd_name]
+        found: click.Command = getattr(import_module(f".{module}", __package__), name)
+        return found
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -40,6 +54,7 @@ def commands() -> None:
     resumable list                        all operations here
     resumable show crawl                  one of them, and how to go on
     resumable rm crawl                    start it over
+    resumable run -- python job.py        run a job until it is done
     """
 
 

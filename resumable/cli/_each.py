@@ -1,0 +1,185 @@
+"""``resumable run --items FILE -- COMMAND``: runs a command for each line of a file, many at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import tenacity
+
+from .._api.checkpointed import checkpointed
+from .._errors import TooManyFailedError
+from .._text import command_for, printable
+
+_HEADER = "item\tbegan\tseconds\texit\tcommand\n"
+_IN_MEMORY = 1 << 20
+_LONGEST_TAIL = 300
+_GRACE_SECONDS = 5.0
+
+
+class CommandError(Exception):
+    """A command failed for one item: its exit *code*, negative for a signal, and how its stderr ended."""
+
+    def __init__(self, code: int, tail: str = "", row: tuple[str, ...] = ()) -> None:
+        super().__init__(code, tail, row)
+        self.code, self.tail, self.row = code, tail, row
+
+    def __str__(self) -> str:
+        how = f"exit code {self.code}" if self.code >= 0 else f"ended by signal {-self.code}"
+        return f"{how}: {self.tail}" if self.tail else how
+
+
+@dataclass
+class Each:
+    """Runs a command for each of some items.
+
+    Args:
+        command: Each ``{}`` in it is the item; without any, the item is its last argument.
+        is_shell: Whether it is one text for the shell, in which the item is quoted.
+        jobs: How many run at a time.
+        joblog: Gets a line for each item that has ended.
+        retries: How often a command is tried, at most.
+    """
+
+    command: Sequence[str]
+    is_shell: bool = False
+    jobs: int = 1
+    joblog: Path | None = None
+    retries: int = 1
+    max_failed: float | None = None
+    retry_failed: bool = False
+
+    def __post_init__(self) -> None:
+        self._alive: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+
+    def run(self, items: list[str], operation_id: str, **options: Any) -> int:
+        """Run it for all that are not done yet. Returns the exit code: 0, or 1 if any failed."""
+        retry = None
+        if self.retries > 1:
+            wait = tenacity.wait_random_exponential(max=60)
+            retry = tenacity.Retrying(stop=tenacity.stop_after_attempt(self.retries), wait=wait, reraise=True)
+        try:
+            with checkpointed(operation_id, **options) as cp:
+                log = cp.sink(self.joblog, header=_HEADER) if self.joblog is not None else None
+                ended = cp.map(
+                    self._run_one,
+                    items,
+                    executor=lambda: ThreadPoolExecutor(self.jobs),
+                    max_in_flight=self.jobs,
+                    on_error="collect",
+                    max_failed=self.max_failed,
+                    retry_failed=self.retry_failed,
+                    retry=retry,
+                )
+                for item, result in ended:
+                    if log is not None:
+                        row = result.row if isinstance(result, CommandError) else result
+                        row = row if isinstance(row, tuple) and row else _row(item, datetime.now(UTC), 0.0, str(result))
+                        log.write("\t".join(map(_cell, (*row, shlex.join(self._filled(item))))) + "\n")
+                failed = len(cp.failed)
+        except TooManyFailedError as error:
+            print(f"resumable run: {printable(str(error))}", file=sys.stderr)
+            return 1
+        finally:
+            self._end_all()
+        if failed:
+            look, again = command_for("show", operation_id), "--retry-failed tries those again"
+            print(f"resumable run: {failed:,} of {len(items):,} failed: {look}; {again}", file=sys.stderr)
+        return 1 if failed else 0
+
+    def _filled(self, item: str) -> list[str]:
+        if self.is_shell:
+            text = " ".join(self.command)
+            return [text.replace("{}", shlex.quote(item)) if "{}" in text else f"{text} {shlex.quote(item)}"]
+        if not any("{}" in part for part in self.command):
+            return [*self.command, item]
+        return [part.replace("{}", item) for part in self.command]
+
+    def _run_one(self, item: str) -> tuple[str, ...]:
+        filled, began, since = self._filled(item), datetime.now(UTC), time.monotonic()
+        alone: dict[str, Any] = {"process_group": 0} if os.name == "posix" else {}  # Ctrl-C is for us to act upon
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as output, tempfile.TemporaryFile() as errors:
+            output.rollover()
+            child = subprocess.Popen(
+                filled[0] if self.is_shell else filled,
+                shell=self.is_shell,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                **alone,
+            )
+            self._alive.add(child)
+            try:
+                code = child.wait()
+            finally:
+                self._alive.discard(child)
+            with self._lock:
+                _pass_on(output, sys.stdout)
+                tail = _pass_on(errors, sys.stderr)
+        row = _row(item, began, time.monotonic() - since, str(code))
+        if code:
+            raise CommandError(code, tail, row)
+        return row
+
+    def _end_all(self) -> None:
+        """Nobody waits any more for what still runs."""
+        for number in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
+            for child in list(self._alive):
+                with contextlib.suppress(OSError):
+                    os.killpg(child.pid, number) if os.name == "posix" else child.terminate()
+            until = time.monotonic() + _GRACE_SECONDS
+            while self._alive and time.monotonic() < until:
+                time.sleep(0.01)
+
+
+def _row(item: str, began: datetime, seconds: float, code: str) -> tuple[str, ...]:
+    return item, began.isoformat(timespec="milliseconds"), f"{seconds:.3f}", code
+
+
+def _cell(text: str) -> str:
+    return text.replace("\t", " ").replace("\n", " ").replace("\r", " ")
+
+
+def _pass_on(file: IO[bytes], stream: Any) -> str:
+    """Write what *file* holds to *stream*, as it is; returns how it ends."""
+    file.seek(0, os.SEEK_END)
+    length = file.tell()
+    file.seek(0)
+    with contextlib.suppress(BrokenPipeError):  # nobody reads it any more; the command did its work
+        if length and stream.isatty():
+            stream.write(file.read().decode(errors="replace"))  # above the bar
+        elif length:
+            stream.flush()
+            shutil.copyfileobj(file, stream.buffer)
+            stream.buffer.flush()
+    file.seek(max(length - _LONGEST_TAIL, 0))
+    return file.read().decode(errors="replace").strip()
+
+
+def read_items(path: str) -> list[str]:
+    """The lines of a file that are not blank; ``-`` is standard input. Raises OSError."""
+    raw = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    return [line for line in raw.decode(errors="surrogateescape").splitlines() if line.strip()]
+
+
+def id_for(items: str, command: Sequence[str]) -> str:
+    """The operation's id where nobody gives one: the command's name, the file's, and a digest of both in full."""
+    digest = hashlib.sha256("\0".join([os.path.abspath(items), *command]).encode(errors="surrogateescape")).hexdigest()
+    name = os.path.basename(command[0].split()[0] if command[0].strip() else command[0])
+    return f"run-{name}-{Path(items).stem or 'stdin'}-{digest[:8]}"

@@ -1,0 +1,256 @@
+"""``resumable run -- COMMAND``: runs a job again and again until it is done, or until it gets no further."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from .._errors import RUN_AGAIN
+from .._report.supervised import CAREFUL, FILE, Told, ToldEvent, read_told
+from .._runtime.jobs import end_of_job
+from .._text import duration, printable, shortened
+
+GAVE_UP = 1
+_MOST_BACKOFF_SECONDS = 300.0
+_MARGIN_SECONDS = 1.0
+"""Clocks differ: a quota is asked for so much later than it is said to be fresh."""
+_NAP_SECONDS = 0.1
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+_FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+_ASK_TO_STOP = frozenset({"SIGINT", "SIGTERM", "SIGHUP"})
+_HOPELESS = ("InputChangedError", "StateEncodeError", "BudgetExhausted", "TooManyFailedError")
+"""Errors that come again however often the job runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do after a run: *seconds* from now run it ``again``, it is ``done``, ``stopped``, or ``given up``."""
+
+    what: Literal["again", "done", "stopped", "given up"]
+    why: str = ""
+    seconds: float = 0.0
+    code: int = 0
+
+
+@dataclass(slots=True)
+class Judge:
+    """Decides after each run of a job, without clock or process.
+
+    Args:
+        tries: So many runs without progress, or ended by one and the same item, one after the other, are enough.
+        backoff: Seconds before the job is run again; twice as long each time that it makes no progress.
+        is_in_job: Whether a batch system ends this job at a certain time, and can run it again.
+
+    Attributes:
+        items: The most items that each operation has had.
+        without_progress: How many runs, up to now, did not add to them.
+        is_careful: Whether the next run is to save after each item, so that it is known which one kills it.
+    """
+
+    tries: int = 3
+    backoff: float = 1.0
+    is_in_job: bool = False
+    items: dict[str, int] = field(default_factory=dict)
+    without_progress: int = 0
+    is_careful: bool = False
+    _at_item: tuple[tuple[str, str, str | int] | None, int] = (None, 0)
+
+    def after(self, code: int, told: Told, *, now: float, asked_to_stop: str | None = None) -> Verdict:
+        """What to do after a run that ended with exit *code*, negative for a signal.
+
+        Args:
+            now: Seconds since the epoch.
+            asked_to_stop: The signal that asked the supervisor itself to stop.
+        """
+        self._note(code, told)
+        if code == 0 and not any(one.reason.startswith("Stopped: ") for one in told.ended):
+            return Verdict("done")
+        if asked_to_stop is not None:
+            is_interrupt = asked_to_stop == "SIGINT"
+            return Verdict("stopped", f"stopped by {asked_to_stop}", code=130 if is_interrupt else RUN_AGAIN)
+        if (hopeless := _hopeless(told)) is not None:
+            gave_up = RUN_AGAIN if hopeless.error.startswith("BudgetExhausted") else GAVE_UP
+            return Verdict("given up", printable(hopeless.error), code=gave_up)
+        if told.again_at is not None:
+            wait = max(told.again_at + _MARGIN_SECONDS - now, 0.0)
+            return Verdict("again", "the quota is used up", wait)
+        if code == RUN_AGAIN and self.is_in_job:
+            return Verdict("stopped", "its time is over; run it again", code=RUN_AGAIN)
+        why = how_it_ended(code)
+        if self._at_item[1] >= self.tries:
+            return Verdict("given up", f"{self.tries} runs were ended by {self._item(told)}; {why}", code=_kept(code))
+        if self.without_progress >= self.tries:
+            where = self._place(told)
+            return Verdict("given up", f"{self.tries} runs made no progress{where}; {why}", code=_kept(code))
+        if self.without_progress == 0 and code in (0, RUN_AGAIN):
+            return Verdict("again", why)
+        wait = self.backoff * 2.0 ** max(self.without_progress - 1, 0)
+        return Verdict("again", why, min(wait, _MOST_BACKOFF_SECONDS))
+
+    def _note(self, code: int, told: Told) -> None:
+        has_progress = False
+        for name, count in told.items.items():
+            has_progress |= count > self.items.get(name, 0)
+            self.items[name] = max(count, self.items.get(name, 0))
+        is_waiting = told.again_at is not None
+        self.without_progress = 0 if has_progress else self.without_progress + (not is_waiting)
+        item, count = self._at_item
+        self._at_item = (told.item, count + 1 if told.item == item else 1) if told.item is not None else (None, 0)
+        self.is_careful = self.is_careful or (code < 0 and self.without_progress > 0)
+
+    def _item(self, told: Told) -> str:
+        assert told.item is not None
+        operation_id, loop, key = told.item
+        error = next(one.error for one in reversed(told.ended) if one.key is not None)
+        shown = shortened(key, 80) if isinstance(key, str) else f"{key:,}"
+        return f"item {shown} of {printable(loop)} in {printable(operation_id)}: {printable(error)}"
+
+    def _place(self, told: Told) -> str:
+        last = told.newest
+        if last is None:
+            return "" if self.items else " that anybody told of"
+        done, of = self.items[last.operation_id], "" if last.total_items is None else f" of {last.total_items:,}"
+        where = f": {printable(last.operation_id)} ends at item {done + 1:,}{of}"
+        return f"{where}, {printable(last.error)}" if last.error else where
+
+
+def _hopeless(told: Told) -> ToldEvent | None:
+    return next((one for one in told.ended if one.error.startswith(_HOPELESS)), None)
+
+
+def _kept(code: int) -> int:
+    """The exit code of who gives up: the job's own, but never one that means something else here."""
+    return code if 0 < code < 126 and code != RUN_AGAIN else GAVE_UP
+
+
+def how_it_ended(code: int) -> str:
+    """What an exit code means: ``killed by SIGKILL, perhaps for want of memory``."""
+    if code in (0, RUN_AGAIN):
+        return "it ended with items to go"
+    number = -code if code < 0 else code - 128
+    try:
+        name = signal.Signals(number).name if code < 0 or number > 0 else ""
+    except ValueError:
+        name = ""
+    if name == "SIGKILL":
+        return "it was killed by SIGKILL, perhaps for want of memory"
+    return f"it was ended by {name}" if name else f"it failed with exit code {code}"
+
+
+class Supervisor:
+    """Runs *command* until a judge says that it is over.
+
+    Args:
+        hooks: Shell commands to run at the end, by what has come of it: ``done`` or ``given up``.
+    """
+
+    def __init__(self, command: Sequence[str], judge: Judge, hooks: Mapping[str, str | None]) -> None:
+        self._command, self._judge, self._hooks = list(command), judge, hooks
+        self._child: subprocess.Popen[bytes] | None = None
+        self._asked: str | None = None
+
+    def run(self) -> int:
+        """Run it to its end. Returns the exit code for this program."""
+        before = {name: signal.signal(getattr(signal, name), self._on_signal) for name in _known(_FORWARDED)}
+        try:
+            with tempfile.TemporaryDirectory(prefix="resumable-run-") as directory:
+                return self._run(Path(directory) / "events.jsonl")
+        finally:
+            for name, handler in before.items():
+                signal.signal(getattr(signal, name), handler)
+
+    def _run(self, path: Path) -> int:
+        path.touch(0o600)
+        offset, runs = 0, 0
+        while True:
+            runs += 1
+            try:
+                code = self._run_once(path)
+            except OSError as error:
+                _say(f"cannot run {printable(self._command[0])}: {error.strerror or error}")
+                return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
+            told, offset = read_told(path, offset)
+            verdict = self._judge.after(code, told, now=time.time(), asked_to_stop=self._asked)
+            if verdict.what == "again":
+                _say(f"run {runs:,}: {verdict.why}{_position(told)}; again {_in(verdict.seconds)}")
+                self._sleep(verdict.seconds)
+                if self._asked is None:
+                    continue
+                verdict = self._judge.after(code, Told({}, {}), now=time.time(), asked_to_stop=self._asked)
+            return self._end(verdict, told, runs)
+
+    def _run_once(self, path: Path) -> int:
+        environment = os.environ | {FILE: str(path)} | ({CAREFUL: "1"} if self._judge.is_careful else {})
+        self._child = subprocess.Popen(self._command, env=environment)
+        try:
+            if self._asked is not None:  # it came while the job was being started
+                self._child.send_signal(getattr(signal, self._asked))
+            return self._child.wait()
+        finally:
+            self._child = None
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        name = signal.Signals(number).name
+        if name in _ASK_TO_STOP:
+            self._asked = name
+        if self._child is not None and not (name == "SIGINT" and _has_terminal()):
+            self._child.send_signal(number)
+
+    def _sleep(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while self._asked is None and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _NAP_SECONDS))
+
+    def _end(self, verdict: Verdict, told: Told, runs: int) -> int:
+        if verdict.what != "done" or runs > 1:
+            after = f" after {runs:,} runs" if runs > 1 else ""
+            _say(f"{verdict.what}{after}{': ' if verdict.why else ''}{verdict.why}")
+        if hook := self._hooks.get(verdict.what):
+            facts = {"RESUMABLE_WHAT": verdict.what, "RESUMABLE_WHY": verdict.why, "RESUMABLE_RUNS": str(runs)}
+            last = told.newest
+            facts |= {"RESUMABLE_ID": last.operation_id if last else "", "RESUMABLE_COMMAND": " ".join(self._command)}
+            code = subprocess.run(hook, shell=True, env=os.environ | facts).returncode
+            if code:
+                _say(f"the command for {verdict.what!r} failed with exit code {code}")
+        return verdict.code
+
+
+def _known(names: Sequence[str]) -> list[str]:
+    return [name for name in names if hasattr(signal, name)]
+
+
+def _has_terminal() -> bool:
+    """Whether Ctrl-C comes from a terminal, which sends it to the job as well."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def _position(told: Told) -> str:
+    last = told.newest
+    if last is None:
+        return ""
+    of = "" if last.total_items is None else f" of {last.total_items:,}"
+    return f", at {told.items.get(last.operation_id, 0):,}{of}"
+
+
+def _in(seconds: float) -> str:
+    return f"in {duration(seconds)}" if seconds >= 1 else "at once"
+
+
+def _say(text: str) -> None:
+    print(f"resumable run: {text}", file=sys.stderr, flush=True)
+
+
+def supervise(
+    command: Sequence[str], *, tries: int, backoff: float, on_done: str | None = None, on_fail: str | None = None
+) -> int:
+    """Run *command* until it is done or gets no further. Returns the exit code for this program."""
+    judge = Judge(tries=tries, backoff=backoff, is_in_job=end_of_job(os.environ) is not None)
+    return Supervisor(command, judge, {"done": on_done, "given up": on_fail}).run()

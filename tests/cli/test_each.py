@@ -1,0 +1,127 @@
+"""``resumable run --items``: each line once, many at a time, whatever dies when."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from resumable.cli._commands import commands
+from resumable.cli._each import id_for, read_items
+
+REPOSITORY = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the commands are of a POSIX shell")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "items").write_text("".join(f"{number}\n" for number in range(1, 21)))
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    options = ("run", "--items", "items", "--no-progress", "--id", "each")
+    return CliRunner().invoke(commands, [*options, *arguments], catch_exceptions=False)
+
+
+def rows(path: str) -> list[list[str]]:
+    return [line.split("\t") for line in Path(path).read_text().splitlines()[1:]]
+
+
+def test_each_line_is_done_once_and_logged(here: Path) -> None:
+    result = run("-j4", "--joblog", "log.tsv", "--", "sh", "-c", "echo $0 >> done")
+
+    assert result.exit_code == 0, result.output
+    assert sorted(map(int, Path("done").read_text().split())) == list(range(1, 21))
+    assert sorted(int(row[0]) for row in rows("log.tsv")) == list(range(1, 21))
+    assert {(row[3], row[4]) for row in rows("log.tsv") if row[0] == "7"} == {("0", "sh -c 'echo $0 >> done' 7")}
+    assert not list(here.glob(".checkpoint_*"))
+
+
+def test_what_fails_is_kept_and_tried_again_when_asked_for() -> None:
+    command = ("--", "sh", "-c", "echo $0 >> tried; test -e good || test $0 != 7 || { echo seven >&2; exit 4; }")
+    first = run("-j2", "--joblog", "log.tsv", *command)
+    again = run("-j2", "--joblog", "log.tsv", *command)
+    Path("good").touch()
+    last = run("-j2", "--joblog", "log.tsv", "--retry-failed", *command)
+
+    assert [first.exit_code, again.exit_code, last.exit_code] == [1, 1, 0]
+    assert "1 of 20 failed: resumable show each; --retry-failed tries those again" in first.output
+    assert Path("tried").read_text().split().count("7") == 2
+    assert [row[3] for row in rows("log.tsv") if row[0] == "7"] == ["4", "0"]
+
+
+def test_too_many_failures_end_it() -> None:
+    result = run("--max-failed", "2", "--", "sh", "-c", "exit 3")
+
+    assert result.exit_code == 1
+    assert "3 of 3 items of 'each' have failed" in result.output
+    assert run("--max-failed", "x", "--", "true").exit_code == 2
+
+
+def test_a_command_is_tried_again_as_often_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("items").write_text("one\n")
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
+
+    result = run("--retries", "3", "--", "sh", "-c", 'echo x >> tries; test "$(wc -l < tries)" -ge 3')
+
+    assert result.exit_code == 0
+    assert Path("tries").read_text().count("x") == 3
+
+
+def test_a_text_for_the_shell_gets_its_item_quoted() -> None:
+    Path("items").write_text("a b; echo no\n")
+
+    result = run("--shell", "--", "printf '%s' {} | wc -c > length")
+
+    assert result.exit_code == 0, result.output
+    assert Path("length").read_text().strip() == "12"
+
+
+def test_items_keep_their_bytes_and_blank_lines_are_none() -> None:
+    Path("items").write_bytes(b"a\n\n  \n\xff\xfe\n")
+
+    assert read_items("items") == ["a", "\udcff\udcfe"]
+    assert run("--", "sh", "-c", 'printf "%s" "$0" >> bytes').exit_code == 0
+    assert sorted(Path("bytes").read_bytes()) == sorted(b"a\xff\xfe")
+
+
+def test_an_id_is_made_of_both_names() -> None:
+    assert id_for("urls.txt", ["curl -s {}"]).startswith("run-curl-urls-")
+    assert id_for("urls.txt", ["curl"]) != id_for("urls.txt", ["curl", "-s"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_and_run_again_it_goes_on(number: int, here: Path) -> None:
+    command = [sys.executable, "-m", "resumable", "run", "-j2", "--items", "items", "--no-progress", "--id", "each"]
+    command += [
+        "--joblog",
+        "log.tsv",
+        "--",
+        "sh",
+        "-c",
+        "touch begun; test -e go || test $0 -lt 9 || sleep 0.2; echo $0",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+    until = time.monotonic() + 60
+    while not Path("begun").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    child.send_signal(number)
+    child.communicate(timeout=60)
+    assert child.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 75, signal.SIGINT: 130}[signal.Signals(number)]
+
+    Path("go").touch()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    assert sorted(int(row[0]) for row in rows("log.tsv")) == list(range(1, 21))

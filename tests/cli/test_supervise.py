@@ -1,0 +1,218 @@
+"""What ``resumable run`` decides after each run of a job, and what it does with real ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from resumable._report.supervised import Told, ToldEvent, read_told
+from resumable.cli._supervise import Judge, how_it_ended
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def told(items: int, name: str = "stopping", **facts: object) -> Told:
+    event = ToldEvent(name=name, operation_id="job", processed_items=items, total_items=10, **facts)  # type: ignore[arg-type]
+    return Told({"job": items}, {"job": event})
+
+
+def test_a_job_that_ends_well_is_done() -> None:
+    assert Judge().after(0, told(10, "done"), now=0).what == "done"
+    assert Judge().after(0, Told({}, {}), now=0).what == "done"
+
+
+def test_a_job_that_ended_with_items_to_go_runs_again_at_once() -> None:
+    verdict = Judge().after(0, told(5, reason="Stopped: limit 5"), now=0)
+
+    assert (verdict.what, verdict.seconds) == ("again", 0)
+
+
+def test_the_wait_doubles_as_long_as_nothing_is_gained() -> None:
+    judge = Judge(tries=20, backoff=2)
+    waits = [judge.after(1, told(3), now=0).seconds for _ in range(11)]
+
+    assert waits == [2, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+    assert judge.after(1, told(4), now=0).seconds == 2
+
+
+@pytest.mark.parametrize("code", [-signal.SIGKILL, 3, -signal.SIGSEGV, 143])
+def test_three_runs_without_progress_are_enough_and_the_place_is_named(code: int) -> None:
+    judge = Judge()
+    first = judge.after(code, told(3), now=0)
+    verdicts = [judge.after(code, told(3), now=0) for _ in range(3)]
+
+    assert [one.what for one in (first, *verdicts)] == ["again", "again", "again", "given up"]
+    assert "job ends at item 4 of 10" in verdicts[-1].why
+    assert verdicts[-1].code == (3 if code == 3 else 1)
+    assert judge.is_careful == (code < 0)
+
+
+def test_one_item_that_ends_three_runs_is_enough_though_others_get_done() -> None:
+    judge = Judge()
+    verdicts = [
+        judge.after(1, told(items, loop="urls", key="bad", error="ValueError: no"), now=0) for items in (1, 2, 3)
+    ]
+
+    assert [one.what for one in verdicts] == ["again", "again", "given up"]
+    assert verdicts[-1].why.startswith("3 runs were ended by item 'bad' of urls in job: ValueError: no")
+
+
+def test_a_used_up_quota_is_waited_for_and_counts_against_nothing() -> None:
+    judge = Judge()
+    verdicts = [judge.after(75, told(3, again_at=1000.0, error="RateLimitExhausted: x"), now=400) for _ in range(5)]
+
+    assert {(one.what, one.seconds) for one in verdicts} == {("again", 601.0)}
+
+
+def test_the_end_of_a_batch_job_is_left_to_the_batch_system() -> None:
+    assert Judge(is_in_job=True).after(75, told(3, error="RunAgain: x"), now=0).code == 75
+    assert Judge().after(75, told(3, error="RunAgain: x"), now=0).what == "again"
+
+
+@pytest.mark.parametrize(("error", "code"), [("InputChangedError: x", 1), ("BudgetExhausted: usd", 75)])
+def test_what_would_come_again_is_given_up_at_once(error: str, code: int) -> None:
+    verdict = Judge().after(75, told(3, error=error), now=0)
+
+    assert (verdict.what, verdict.code, verdict.why) == ("given up", code, error)
+
+
+def test_who_is_asked_to_stop_stops() -> None:
+    assert Judge().after(143, told(3), now=0, asked_to_stop="SIGTERM").code == 75
+    assert Judge().after(130, told(3), now=0, asked_to_stop="SIGINT").code == 130
+    assert Judge().after(0, told(10, "done"), now=0, asked_to_stop="SIGTERM").what == "done"
+
+
+def test_how_a_run_ended_reads_well() -> None:
+    assert how_it_ended(-9) == "it was killed by SIGKILL, perhaps for want of memory"
+    assert how_it_ended(143) == "it was ended by SIGTERM"
+    assert how_it_ended(-64) == "it was ended by SIGRTMAX"
+    assert how_it_ended(-99) == "it failed with exit code -99"
+    assert how_it_ended(2) == "it failed with exit code 2"
+
+
+def test_a_line_that_a_kill_has_cut_in_two_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    whole = json.dumps({"name": "saved", "operation_id": "job", "processed_items": 7, "later": 1})
+    path.write_text(f'{whole}\n{{"name": "saved", "oper')
+
+    first, offset = read_told(path, 0)
+
+    assert first.items == {"job": 7}
+    assert read_told(path, offset)[0].items == {}
+
+
+# -- real jobs --------------------------------------------------------------------------------------------------------
+
+HARD = """
+import os, pathlib, resource, signal, sys, time
+from resumable import RateLimitExhausted, checkpointed, every
+count = pathlib.Path("count")
+run = int(count.read_text()) if count.exists() else 0
+count.write_text(str(run + 1))
+with checkpointed("hard", every(items=1)) as cp:
+    out = cp.sink("out.txt")
+    for number in cp.remaining(range(60)):
+        out.write(f"{number}\\n")
+        if number != 4 * run + 3:
+            continue
+        if run < 10:
+            os._exit(3)
+        if run == 10:
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+            bytearray(4 << 30)
+        if run < 13:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if run == 13:
+            raise RateLimitExhausted(time.time() + 0.5, "api")
+"""
+POISON = """
+import os
+from resumable import checkpointed
+with checkpointed("poison") as cp:
+    for number in cp.remaining(range(100)):
+        if number == 57:
+            os.abort()
+"""
+
+
+def run(here: Path, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    if text:
+        (here / "job.py").write_text(text)
+    return subprocess.run(
+        [sys.executable, "-m", "resumable", "run", *arguments],
+        cwd=here,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+JOB: Sequence[str] = ("--backoff", "0.05", "--", sys.executable, "job.py")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits its memory as Linux does")
+def test_a_job_that_crashes_runs_out_of_memory_is_preempted_and_limited_gets_done(tmp_path: Path) -> None:
+    done = run(tmp_path, "--on-done", 'echo "$RESUMABLE_WHAT after $RESUMABLE_RUNS of $RESUMABLE_ID"', *JOB, text=HARD)
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.txt").read_text().split() == [str(number) for number in range(60)]
+    assert "done after 15 of hard" in done.stdout
+    assert "resumable run: done after 15 runs" in done.stderr
+    assert "MemoryError" in done.stderr
+
+
+@pytest.mark.slow
+def test_an_item_that_kills_is_named(tmp_path: Path) -> None:
+    done = run(tmp_path, "--on-fail", 'echo "$RESUMABLE_WHY"', *JOB, text=POISON)
+
+    assert done.returncode == 1
+    assert "3 runs made no progress: poison ends at item 58 of 100; it was ended by SIGABRT" in done.stdout
+
+
+def test_a_command_that_is_not_there_is_not_tried_again(tmp_path: Path) -> None:
+    done = run(tmp_path, "--", "no-such-command")
+
+    assert done.returncode == 127
+    assert "cannot run no-such-command" in done.stderr
+
+
+WAITS = """
+import pathlib, time
+from resumable import checkpointed
+with checkpointed("waits") as cp:
+    for number in cp.remaining(range(100000)):
+        pathlib.Path("here").touch()
+        time.sleep(0.01)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGTERM")
+def test_a_signal_is_passed_on_and_ends_it_with_75(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text(WAITS)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "resumable", "run", *JOB],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 60
+    while not (tmp_path / "here").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGTERM)
+    _, errors = child.communicate(timeout=60)
+
+    assert child.returncode == 75, errors
+    assert "stopped: stopped by SIGTERM" in errors
+    assert (tmp_path / ".checkpoint_waits.json").exists()
