@@ -7,6 +7,7 @@ at the end, as one table.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 import pytest
 
-from resumable.stores import FileStore, Traits
+from resumable.stores import FileStore
 
 try:
     import uvloop
@@ -55,7 +56,8 @@ _ASSERTED = (
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_rows] = []
-    FileStore.traits = Traits(fold_after=0)  # so that the small checkpoints of tests see folds
+    # So that the small checkpoints of tests see folds.
+    FileStore.traits = dataclasses.replace(FileStore.traits, fold_after=0)
     # A shell lets what it starts in the background ignore Ctrl-C, and so would every process that a test interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -112,13 +112,19 @@ def temporary_for(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.urandom(4).hex()}.tmp")
 
 
-def remove_leftovers(directory: Path, names: Container[str]) -> None:
-    """Remove what writers of these files left behind when they were killed. Nobody may be writing them now."""
+def remove_leftovers(directory: Path, names: Container[str]) -> list[str]:
+    """Remove what writers of these files left behind when they were killed. Nobody may be writing them now.
+
+    Returns what was in *directory*; nothing if it cannot be looked into.
+    """
+    found: list[str] = []
     with contextlib.suppress(OSError):
-        for name in os.listdir(directory):
+        found = os.listdir(directory)
+        for name in found:
             match = re.fullmatch(_TEMPORARY, name)
             if match is not None and match.group(1) in names:
                 unlink(directory / name)
+    return found
 
 
 def make_directory(directory: Path) -> None:

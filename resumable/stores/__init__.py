@@ -3,15 +3,30 @@
 :class:`CheckpointStore` and :class:`Lease` say what every medium must do; :class:`FileStore` and :class:`MemoryStore`
 do it. :class:`EncryptedStore` is a layer over another one, and :class:`SimpleStore` the little that a store of your own
 needs. :func:`open_store` finds the store for a directory or URL; ``defaults`` says which one it is if none is named.
+:class:`ArtifactStore` and :class:`ArtifactLease` are for the files that go with a checkpoint; ``packing`` makes one
+stream of bytes of them, and back.
 """
 
-from ._base import CheckpointStore, EndingLease, Entry, Holder, Lease, SimpleStore, Stored, Traits
+from ._base import (
+    ArtifactLease,
+    ArtifactStore,
+    CheckpointStore,
+    EndingLease,
+    Entry,
+    Holder,
+    Lease,
+    SimpleStore,
+    Stored,
+    Traits,
+)
 from ._encrypted import EncryptedStore
 from ._file import FileStore
 from ._memory import MemoryStore
 from ._open import open_store
 
 __all__ = [
+    "ArtifactLease",
+    "ArtifactStore",
     "CheckpointStore",
     "EncryptedStore",
     "EndingLease",

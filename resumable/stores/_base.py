@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -27,6 +27,8 @@ class Traits:
         survives: What an acknowledged save outlives: the end of the ``"process"``, or that of the ``"machine"``.
         leases_end: A lease that is not renewed ends by itself. Its lease has the verbs of :class:`EndingLease`, too.
         saves_renew: Each save renews the lease.
+        keeps_artifacts: Files may go with a checkpoint: it is an :class:`ArtifactStore`, its leases are
+            :class:`ArtifactLease`.
     """
 
     is_remote: bool = False
@@ -38,6 +40,7 @@ class Traits:
     survives: Literal["process", "machine"] = "machine"
     leases_end: bool = False
     saves_renew: bool = False
+    keeps_artifacts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +192,46 @@ class EndingLease(Lease, Protocol):
         """
 
 
+class ArtifactLease(Lease, Protocol):
+    """A lease whose operation may have artifacts: bytes under names that are used once and never written again.
+
+    A name is that of one version: 1 to 80 ASCII letters, digits, ``-``, ``_`` and ``.``, the first one a letter or a
+    digit. An artifact counts for nothing until a save names it, and the store does not know which ones are named:
+    whoever saves tells it what to keep. :meth:`Lease.delete` removes all of them, after the checkpoint. Writes are
+    refused where those of a save are.
+    """
+
+    @property
+    def has_artifacts(self) -> bool:
+        """Whether the claim has found any. False, too, where it would have had to ask for that."""
+        ...
+
+    def put_artifact(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Store *pieces*, one after the other, as the artifact *name*; it is safe on the medium when this returns.
+
+        If it raises, or *pieces* does, there may be a part of it: only :meth:`keep_artifacts` knows of it then. Other
+        threads may save meanwhile.
+        """
+
+    def artifact_place(self, name: str) -> Path | None:
+        """The directory that is the artifact *name*, to be written and read there; None if there is no such place.
+
+        A medium of local files gives one, so that nothing is copied. It is made if it is missing. What was stored by
+        :meth:`put_artifact` has no such place.
+        """
+        ...
+
+    def seal_artifact(self, name: str) -> None:
+        """Bring through to the disk what was written at :meth:`artifact_place`, and its name.
+
+        Raises:
+            ValueError: There is something that is neither a file nor a directory.
+        """
+
+    def keep_artifacts(self, names: Collection[str]) -> None:
+        """Remove all artifacts but those with these *names*. Some may be missing."""
+
+
 class OwnedLease:
     """What the leases of this package share: each ends with its release, or with its process."""
 
@@ -272,6 +315,24 @@ class CheckpointStore(Protocol):
 
     def close(self) -> None:
         """Let go of connections and files. The store may be used again."""
+
+
+class ArtifactStore(CheckpointStore, Protocol):
+    """A store that keeps artifacts, too; see :class:`ArtifactLease`."""
+
+    def read_artifact(self, key: str, name: str) -> Iterator[bytes]:
+        """The bytes of an artifact, in pieces. Needs no ownership.
+
+        One that was written at its :meth:`ArtifactLease.artifact_place` is given as a tar of that directory.
+
+        Raises:
+            StoreError: There is none, or the medium fails; at the first piece at the latest.
+        """
+        ...
+
+    def list_artifacts(self, key: str) -> Iterator[tuple[str, int]]:
+        """Name and size, in bytes, of each artifact of the operation *key*, in no order."""
+        ...
 
 
 @runtime_checkable

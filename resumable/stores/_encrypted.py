@@ -11,7 +11,7 @@ import binascii
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,8 @@ _KEY_BYTES, _NONCE_BYTES, _TAG_BYTES = 32, 12, 16
 _SEALED, _END = b',"aes-256-gcm":"', b'"}\n'
 _REPAIR = "The save before it opens with this key; resumable repair takes it from --key-file FILE or $RESUMABLE_KEY"
 _PIECE = 3 << 18  # of base64, whose groups take three bytes
+_ARTIFACT_PIECE = 1 << 20
+_ARTIFACT_HEAD = b"resumable encrypted artifact 1\n"
 
 
 class WrongKeyError(ValueError):
@@ -38,8 +40,10 @@ class WrongKeyError(ValueError):
 class EncryptedStore:
     """What is put into *store* is encrypted first, and what comes out of it is authenticated.
 
-    It can what *store* can, but for a journal: each save writes everything. Who can write to the medium cannot make a
-    checkpoint, change one or give it to another operation, but can put an older one of the same operation back.
+    It can what *store* can, but for a journal: each save writes everything. Artifacts are encrypted, too; what programs
+    write and read of them lies in a private directory of this machine while they run. Who can write to the medium
+    cannot make a checkpoint, change one or give it to another operation, but can put an older one of the same operation
+    back.
 
     Example:
         >>> store = EncryptedStore("checkpoints", EncryptedStore.new_key())
@@ -114,6 +118,20 @@ class EncryptedStore:
         """The operations whose id matches *pattern* (see :mod:`fnmatch`); ids are not secret."""
         return self._store.list(pattern)
 
+    def read_artifact(self, key: str, name: str) -> Iterator[bytes]:
+        """The bytes of an artifact, decrypted piece by piece. See :meth:`ArtifactStore.read_artifact`.
+
+        Raises:
+            StoreError: There is none, it was not written with this key, or it is damaged.
+        """
+        store: Any = self._store
+        yield from self._opened_artifact(key, name, store.read_artifact(key, name))
+
+    def list_artifacts(self, key: str) -> Iterator[tuple[str, int]]:
+        """Name and size, encrypted, of each artifact of *key*."""
+        store: Any = self._store
+        return iter(store.list_artifacts(key))
+
     def describe(self, key: str | None = None) -> Path | str:
         """Where the encrypted checkpoint of *key* lies, or would."""
         return self._store.describe(key)
@@ -163,6 +181,27 @@ class EncryptedStore:
         except InvalidTag:
             raise WrongKeyError("it was encrypted with another key than this one, or its bytes are damaged") from None
 
+    def sealed_artifact(self, key: str, name: str, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """*pieces* as they are stored: each MiB is encrypted by itself, bound to its place in this artifact."""
+        cipher = _aesgcm(self._key)
+        yield _ARTIFACT_HEAD
+        for number, (piece, is_last) in enumerate(_told_last(_of_size(pieces, _ARTIFACT_PIECE))):
+            nonce = os.urandom(_NONCE_BYTES)
+            yield nonce + cipher.encrypt(nonce, piece, _place(key, name, number, is_last))
+
+    def _opened_artifact(self, key: str, name: str, stored: Iterable[bytes]) -> Iterator[bytes]:
+        from cryptography.exceptions import InvalidTag
+
+        cipher, failed = _aesgcm(self._key), f"cannot decrypt the artifact {name} of {key!r}"
+        pieces = _of_size(stored, _NONCE_BYTES + _ARTIFACT_PIECE + _TAG_BYTES, first=len(_ARTIFACT_HEAD))
+        if next(pieces) != _ARTIFACT_HEAD:
+            raise StoreError(f"{failed}: it is not encrypted, and a store with a key takes nothing else")
+        for number, (piece, is_last) in enumerate(_told_last(pieces)):
+            try:
+                yield cipher.decrypt(piece[:_NONCE_BYTES], piece[_NONCE_BYTES:], _place(key, name, number, is_last))
+            except (InvalidTag, ValueError):
+                raise StoreError(f"{failed}: it was encrypted with another key, or its bytes are damaged") from None
+
 
 class EncryptedLease:
     """See :class:`~resumable.stores.Lease`. Made by :meth:`EncryptedStore.claim`."""
@@ -202,6 +241,28 @@ class EncryptedLease:
         """Refused: a document is encrypted as a whole."""
         raise StoreError("an encrypted checkpoint has no journal; every save is a whole snapshot")
 
+    @property
+    def has_artifacts(self) -> bool:
+        """Whether the claim has found any."""
+        lease: Any = self._lease
+        return bool(lease.has_artifacts)
+
+    def put_artifact(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Encrypt *pieces* as the artifact *name*. See :meth:`ArtifactLease.put_artifact`."""
+        lease: Any = self._lease
+        lease.put_artifact(name, self._store.sealed_artifact(self._key, name, pieces))
+
+    def artifact_place(self, name: str) -> None:
+        """None: what is written there would lie in the clear."""
+
+    def seal_artifact(self, name: str) -> None:
+        """Never called, for there is no place to write at."""
+
+    def keep_artifacts(self, names: Collection[str]) -> None:
+        """Remove all artifacts but those with these *names*."""
+        lease: Any = self._lease
+        lease.keep_artifacts(names)
+
     def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
         """Encrypt *pieces* as a new snapshot. See :meth:`Lease.stage`."""
         commit = self._lease.stage(sequence, self._store.seal(self._key, pieces))
@@ -215,6 +276,39 @@ def _ciphers() -> Any:
     except ImportError as error:
         raise ImportError("encryption needs a package:  pip install 'resumable-loops[crypto]'") from error
     return ciphers
+
+
+def _aesgcm(key: bytes) -> Any:
+    _ciphers()
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    return AESGCM(key)
+
+
+def _place(key: str, name: str, number: int, is_last: bool) -> bytes:
+    """Where a piece stands: it opens nowhere else, and what is cut off is missed."""
+    return msgspec.json.encode([key, name, number, is_last])
+
+
+def _of_size(pieces: Iterable[bytes], size: int, *, first: int | None = None) -> Iterator[bytes]:
+    """The bytes of *pieces* in pieces of *size*, but for the *first* one and the last, which may be empty."""
+    waiting, wanted = bytearray(), size if first is None else first
+    for piece in pieces:
+        waiting += piece
+        while len(waiting) > wanted:
+            yield bytes(waiting[:wanted])
+            del waiting[:wanted]
+            wanted = size
+    yield bytes(waiting)
+
+
+def _told_last(pieces: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Each of *pieces*, and whether it is the last one."""
+    last = next(pieces, None)
+    while last is not None:
+        piece = next(pieces, None)
+        yield last, piece is None
+        last = piece
 
 
 def _key_from(key: str | bytes) -> bytes:

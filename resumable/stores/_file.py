@@ -6,9 +6,9 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import NoReturn
@@ -17,6 +17,7 @@ from .._errors import CheckpointBusyError, StaleCheckpointError, StoreError
 from .._runtime import disk
 from .._runtime.disk import JournalFile, without_room
 from . import _lock
+from ._artifact_files import ArtifactFiles
 from ._base import Entry, Holder, Meanwhile, OwnedLease, Stored, Traits
 from ._names import PREFIX, SUFFIX, Files, file_name, files_at, files_of, is_of, operation_id_in
 
@@ -29,9 +30,9 @@ class FileStore:
     """One file for each checkpoint, ``.checkpoint_{id}.json``, replaced whole or not at all.
 
     Beside it, as needed: ``.json.prev`` (the checkpoint before), ``.journal`` (saves since the snapshot),
-    ``.journal.prev`` (those of the checkpoint before), ``.lock``. An id of which a character had to be replaced, or
-    that is too long for a file name, gets a short hash appended. A checkpoint that an older release, or another tool,
-    left under another name is found there; the first save moves it.
+    ``.journal.prev`` (those of the checkpoint before), ``.files/`` (its artifacts), ``.lock``. An id of which a
+    character had to be replaced, or that is too long for a file name, gets a short hash appended. A checkpoint that an
+    older release, or another tool, left under another name is found there; the first save moves it.
 
     Example:
         >>> with checkpointed("job", store=FileStore("checkpoints")) as cp:
@@ -42,7 +43,7 @@ class FileStore:
             from now on: it does not follow ``os.chdir``.
     """
 
-    traits: Traits = Traits()
+    traits: Traits = Traits(keeps_artifacts=True)
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory: Path = Path(os.path.abspath(os.path.expanduser(directory)))
@@ -77,10 +78,13 @@ class FileStore:
                 at = older[0] if older and disk.stamp(home.snapshot) is None else home
                 for files in older:  # a process of an older release may work there
                     locks.enter_context(_lock.holding(files.lock, key, me))
-                disk.remove_leftovers(self.directory, {*map(os.path.basename, chain(home, *older))})
+                lying = disk.remove_leftovers(self.directory, {*map(os.path.basename, chain(home, *older))})
             except OSError as error:
                 raise _store_error(f"cannot use {self.directory}", error) from error
-            return FileLease(key, home, older, at, term, locks.pop_all())
+            has_artifacts = home.artifacts.name in lying or bool(
+                older and any(one.artifacts.name in lying for one in older)
+            )
+            return FileLease(key, home, older, at, term, locks.pop_all(), has_artifacts=has_artifacts)
 
     def read(self, key: str, *, previous: bool = False) -> Stored | None:
         """One consistent state of *key*, None if there is none, while others may be writing it.
@@ -111,6 +115,19 @@ class FileStore:
                 lock, size = files_at(path).lock, os.stat(path, follow_symlinks=False).st_size
                 yield Entry(key, path, b"", size, _lock.told_by(lock).term, _lock.holder_of(lock), None)
 
+    def read_artifact(self, key: str, name: str) -> Iterator[bytes]:
+        """The bytes of an artifact, in pieces. See :meth:`ArtifactStore.read_artifact`."""
+        with _failing(f"cannot read the artifact {name} of {key!r}"):
+            yield from self._artifacts(key).read(name)
+
+    def list_artifacts(self, key: str) -> Iterator[tuple[str, int]]:
+        """Name and size of each artifact of *key*, in no order."""
+        with _failing(f"cannot list the artifacts of {key!r}"):
+            yield from self._artifacts(key).list()
+
+    def _artifacts(self, key: str) -> ArtifactFiles:
+        return ArtifactFiles([files.artifacts for files in files_of(self.directory, key)])
+
     def describe(self, key: str | None = None) -> Path:
         """Where the checkpoint of *key* lies, or would; the directory without a *key*."""
         return self.directory if key is None else self.locate(key)
@@ -127,12 +144,21 @@ class FileLease(OwnedLease):
         older: Checkpoints of the operation under older names, removed once a snapshot was written at *home*.
         at: Where the last snapshot lies: one of these.
         locks: What is held until the release.
+        has_artifacts: Whether there is a directory of them.
     """
 
     next: int
 
     def __init__(
-        self, key: str, home: Files, older: Sequence[Files], at: Files, term: int, locks: contextlib.ExitStack
+        self,
+        key: str,
+        home: Files,
+        older: Sequence[Files],
+        at: Files,
+        term: int,
+        locks: contextlib.ExitStack,
+        *,
+        has_artifacts: bool = False,
     ) -> None:
         # Numbers rise over a delete, of which nothing is left that could be asked.
         super().__init__(key, term, first=time.time_ns() // 1_000_000)
@@ -146,6 +172,7 @@ class FileLease(OwnedLease):
         self._ends: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
         self._snapshot = -1
         self._staged: set[Path] = set()
+        self.has_artifacts: bool = has_artifacts
         try:
             self._seen = {path: disk.identity(path) for path in (home.lock, at.snapshot)}
         except OSError as error:
@@ -169,6 +196,9 @@ class FileLease(OwnedLease):
         with _failing(f"cannot delete {self._at.snapshot}"):
             try:
                 found = [_remove(files) for files in (*self._older, self._home)]
+                if self.has_artifacts:
+                    self._artifacts.keep(())
+                    self.has_artifacts = False
             finally:
                 for files in (self._at, self._home):
                     self._seen[files.snapshot] = disk.identity(files.snapshot)
@@ -188,6 +218,40 @@ class FileLease(OwnedLease):
                     os.unlink(files.lock)
         with contextlib.suppress(Exception):
             self._locks.close()
+
+    # -- artifacts
+
+    @cached_property
+    def _artifacts(self) -> ArtifactFiles:
+        return ArtifactFiles([files.artifacts for files in self._places])
+
+    def put_artifact(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Store *pieces* as the artifact *name*. See :meth:`ArtifactLease.put_artifact`."""
+        with self._writing_artifact(name):
+            self._artifacts.put(name, pieces)
+
+    def artifact_place(self, name: str) -> Path | None:
+        """The directory that is the artifact *name*; None if it was put as bytes."""
+        with self._writing_artifact(name):
+            return self._artifacts.place(name)
+
+    def seal_artifact(self, name: str) -> None:
+        """Bring what was written at :meth:`artifact_place` through to the disk."""
+        with self._writing_artifact(name):
+            self._artifacts.seal(name)
+
+    def keep_artifacts(self, names: Collection[str]) -> None:
+        """Remove all artifacts but those with these *names*."""
+        self._check()
+        with _failing(f"cannot remove artifacts of {self._key!r}"):
+            self._artifacts.keep(names)
+
+    @contextlib.contextmanager
+    def _writing_artifact(self, name: str) -> Iterator[None]:
+        self._check()
+        self.has_artifacts = True
+        with _failing(f"cannot write the artifact {name} of {self._key!r}"):
+            yield
 
     # -- the journal
 
@@ -296,6 +360,9 @@ class FileLease(OwnedLease):
         if sequence < self._snapshot:
             raise StaleCheckpointError(self._key)
         self._look_again(self._home.lock)
+        if self._at != self._home and self.has_artifacts:
+            with _failing(f"cannot move the artifacts of {self._key!r}"):
+                self._artifacts.bring_home()
         if sequence < self.next:
             self._fold(new, sequence)
         else:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
 
 from .._errors import CheckpointBusyError, StaleCheckpointError, StoreError
 from ._base import Entry, Holder, Meanwhile, OwnedLease, Stored, Traits
-from ._names import check_operation_id
+from ._names import check_artifact_name, check_operation_id
 
 
 @dataclass(slots=True)
@@ -33,6 +33,7 @@ class _Operation:
     holder: Holder | None = None
     current: _Generation | None = None
     previous: _Generation | None = None
+    artifacts: dict[str, bytes] = field(default_factory=dict)
 
 
 class MemoryStore:
@@ -43,7 +44,7 @@ class MemoryStore:
         ...     cp.tick()
     """
 
-    traits: Traits = Traits(survives="process")
+    traits: Traits = Traits(survives="process", keeps_artifacts=True)
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -88,6 +89,21 @@ class MemoryStore:
                 if known.current is not None and fnmatchcase(key, pattern)
             ]
         return iter(found)
+
+    def read_artifact(self, key: str, name: str) -> Iterator[bytes]:
+        """The bytes of an artifact. See :meth:`ArtifactStore.read_artifact`."""
+        check_artifact_name(name)
+        with self._lock:
+            found = self._operations.get(key, _Operation()).artifacts.get(name)
+        if found is None:
+            raise StoreError(f"{key!r} has no artifact {name}")
+        yield found
+
+    def list_artifacts(self, key: str) -> Iterator[tuple[str, int]]:
+        """Name and size of each artifact of *key*."""
+        with self._lock:
+            found = self._operations.get(key, _Operation()).artifacts
+            return iter([(name, len(data)) for name, data in found.items()])
 
     def describe(self, key: str | None = None) -> str:
         """``memory:{key}``."""
@@ -153,7 +169,36 @@ class MemoryLease(OwnedLease):
             self._check()
             found = self._operation.current is not None
             self._operation.current = self._operation.previous = self._last = None
+            self._operation.artifacts.clear()
             return found
+
+    @property
+    def has_artifacts(self) -> bool:
+        """Whether there is any."""
+        return bool(self._operation.artifacts)
+
+    def put_artifact(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Keep *pieces* as the artifact *name*. See :meth:`ArtifactLease.put_artifact`."""
+        check_artifact_name(name)
+        self._check()
+        data = b"".join(pieces)
+        with self._lock:
+            self._check()
+            self._operation.artifacts[name] = data
+
+    def artifact_place(self, name: str) -> None:
+        """None: memory has no directories."""
+        check_artifact_name(name)
+
+    def seal_artifact(self, name: str) -> None:
+        """Never called, for there is no place to write at."""
+
+    def keep_artifacts(self, names: Collection[str]) -> None:
+        """Remove all artifacts but those with these *names*."""
+        with self._lock:
+            self._check()
+            for name in self._operation.artifacts.keys() - set(names):
+                del self._operation.artifacts[name]
 
     def release(self) -> None:
         """Let go of the operation, if the lease is not lost. Never raises."""

@@ -16,6 +16,7 @@ _MAX_BYTES = 180
 _UNSAFE = frozenset('<>:"\\|?*')
 _ID_IN_HEAD = rb'\A\s*\{\s*"version"\s*:\s*"[^"]*"\s*,\s*"operation_id"\s*:\s*("(?:[^"\\]|\\.)*")'
 _HEAD = 8192
+_ARTIFACT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 def check_operation_id(operation_id: object) -> None:
@@ -31,6 +32,16 @@ def check_operation_id(operation_id: object) -> None:
         operation_id.encode()
     except UnicodeEncodeError:
         raise ValueError(f"operation_id {operation_id!r} is not valid Unicode (a lone surrogate)") from None
+
+
+def check_artifact_name(name: str) -> None:
+    """Refuse what a medium may not be able to hold as a name.
+
+    Raises:
+        ValueError: It is none of 1 to 80 ASCII letters, digits, ``-``, ``_`` and ``.`` that begins with the first two.
+    """
+    if _ARTIFACT_NAME.fullmatch(name) is None:
+        raise ValueError(f"{name!r:.90} is no name of an artifact's version")
 
 
 # -- from an id to names ----------------------------------------------------------------------------------------------
@@ -79,6 +90,7 @@ class Files(NamedTuple):
     journal: Path
     previous_journal: Path
     lock: Path
+    artifacts: Path
 
     @property
     def but_the_lock(self) -> tuple[Path, ...]:
@@ -96,7 +108,7 @@ def files_of(directory: Path, operation_id: str) -> tuple[Files, ...]:
 def files_at(snapshot: Path) -> Files:
     """The files of the checkpoint whose snapshot has that path."""
     stem = snapshot.name.removesuffix(SUFFIX)
-    suffixes = (f"{SUFFIX}.prev", ".journal", ".journal.prev", ".lock")
+    suffixes = (f"{SUFFIX}.prev", ".journal", ".journal.prev", ".lock", ".files")
     return Files(snapshot, *[snapshot.with_name(stem + suffix) for suffix in suffixes])
 
 

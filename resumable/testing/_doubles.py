@@ -8,13 +8,25 @@ import itertools
 import os
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from .._errors import StoreError
-from ..stores import CheckpointStore, Entry, Holder, Lease, SimpleStore, Stored, Traits, open_store
+from ..stores import (
+    ArtifactLease,
+    ArtifactStore,
+    CheckpointStore,
+    Entry,
+    Holder,
+    Lease,
+    SimpleStore,
+    Stored,
+    Traits,
+    open_store,
+)
 
 
 class ManualClock:
@@ -90,7 +102,8 @@ class ManualClock:
 
 
 _VERBS = frozenset({"claim", "read", "list", "append", "stage", "commit", "write", "renew", "delete", "close"})
-_CHANGING = frozenset({"append", "stage", "commit", "delete"})
+_VERBS |= {"put_artifact", "read_artifact", "keep_artifacts"}
+_CHANGING = frozenset({"append", "stage", "commit", "delete", "put_artifact"})
 
 
 class FaultyStore:
@@ -98,7 +111,8 @@ class FaultyStore:
 
     The verbs are those of a store and its lease: ``"claim"``, ``"read"``, ``"list"``, ``"append"`` (a save to the
     journal), ``"stage"`` and ``"commit"`` (a save of the whole), ``"renew"``, ``"delete"``, ``"close"``. ``"write"``
-    stands for the beginning of any save: an append or a stage.
+    stands for the beginning of any save: an append or a stage. Those of artifacts are ``"put_artifact"`` (also where it
+    is written in place), ``"read_artifact"`` and ``"keep_artifacts"``.
 
     Args:
         fails_on: By verb, what each call of it raises. May be changed at any time through the attribute of that name.
@@ -139,6 +153,17 @@ class FaultyStore:
     def list(self, pattern: str = "*") -> Iterator[Entry]:
         self.call("list")
         return self.store.list(pattern)
+
+    def read_artifact(self, key: str, name: str) -> Iterator[bytes]:
+        self.call("read_artifact")
+        return self._keeping.read_artifact(key, name)
+
+    def list_artifacts(self, key: str) -> Iterator[tuple[str, int]]:
+        return self._keeping.list_artifacts(key)
+
+    @property
+    def _keeping(self) -> ArtifactStore:
+        return cast("ArtifactStore", self.store)
 
     def close(self) -> None:
         self.call("close")
@@ -194,6 +219,29 @@ class FaultyLease:
     def delete(self) -> bool:
         self._store.call("delete")
         return self._lease.delete()
+
+    @property
+    def has_artifacts(self) -> bool:
+        return self._keeping.has_artifacts
+
+    def put_artifact(self, name: str, pieces: Iterable[bytes]) -> None:
+        self._store.call("put_artifact")
+        self._keeping.put_artifact(name, pieces)
+
+    def artifact_place(self, name: str) -> Path | None:
+        return self._keeping.artifact_place(name)
+
+    def seal_artifact(self, name: str) -> None:
+        self._store.call("put_artifact")
+        self._keeping.seal_artifact(name)
+
+    def keep_artifacts(self, names: Collection[str]) -> None:
+        self._store.call("keep_artifacts")
+        self._keeping.keep_artifacts(names)
+
+    @property
+    def _keeping(self) -> ArtifactLease:
+        return cast("ArtifactLease", self._lease)
 
 
 def _checked(verb: str) -> str:

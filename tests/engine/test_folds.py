@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,7 @@ from resumable._engine.document import Document
 from resumable._format.journal import Position
 from resumable._runtime.disk import without_room
 from resumable._runtime.steps import run
-from resumable.stores import FileStore, Traits
+from resumable.stores import FileStore
 from resumable.stores._file import FileLease
 
 PADDING = {f"{number}": "x" * 90 for number in range(120)}
@@ -95,7 +96,7 @@ def test_a_journal_is_folded_once_it_outgrows_the_snapshot_and_is_worth_it(
     least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fold takes several syncs, however little there is to fold."""
-    monkeypatch.setattr(FileStore, "traits", Traits(fold_after=least))
+    monkeypatch.setattr(FileStore, "traits", dataclasses.replace(FileStore.traits, fold_after=least))
     snapshot, journal = (tmp_path / f".checkpoint_job.{kind}" for kind in ("json", "journal"))
     longest, written = 0, set()
     with checkpointed("job", every(hours=9), store=tmp_path, auto_cleanup=False) as cp:

@@ -9,6 +9,7 @@ it may die at any moment from its first system call on, and thousands die in a m
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import random
@@ -23,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from resumable import CheckpointData, CheckpointManager, checkpointed, every
-from resumable.stores import FileStore, Traits
+from resumable.stores import FileStore
 
-FileStore.traits = Traits(fold_after=0)  # so that small checkpoints see folds
+FileStore.traits = dataclasses.replace(FileStore.traits, fold_after=0)  # so that small checkpoints see folds
 ITEMS = 3000
 SAVE_EVERY = 7
 ASK_EVERY = 40

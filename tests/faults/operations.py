@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import json
 import os
 import signal
@@ -24,12 +25,12 @@ from typing import Any
 from resumable import Checkpoint, CheckpointManager, ResumableError, checkpointed, every
 from resumable._engine import background
 from resumable._format.repair import repair
-from resumable.stores import FileStore, Traits
+from resumable.stores import FileStore
 from resumable.stores._names import file_name, plain_name
 from tests.faults.api_jobs import JOBS
 from tests.faults.hostile import in_format_1
 
-FileStore.traits = Traits(fold_after=0)  # so that small checkpoints see folds
+FileStore.traits = dataclasses.replace(FileStore.traits, fold_after=0)  # so that small checkpoints see folds
 ID = "job"
 OLD_ID = "old job"
 """An earlier release kept its files under the plain name."""

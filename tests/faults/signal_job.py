@@ -9,6 +9,7 @@ is tried.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
@@ -25,9 +26,9 @@ from typing import Any
 
 import resumable
 from resumable import CheckpointManager, checkpointed, every
-from resumable.stores import FileStore, Traits
+from resumable.stores import FileStore
 
-FileStore.traits = Traits(fold_after=0)  # so that small checkpoints see folds
+FileStore.traits = dataclasses.replace(FileStore.traits, fold_after=0)  # so that small checkpoints see folds
 PACKAGE = str(Path(resumable.__file__).parent)
 ITEMS, BEFORE, SAVE_EVERY = 6, 2, 2
 PATIENCE_SECONDS = 20

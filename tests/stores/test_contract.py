@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +20,19 @@ from hypothesis import strategies as st
 
 from resumable import CheckpointBusyError, CheckpointManager, StoreError, open_store
 from resumable._errors import StaleCheckpointError
-from resumable.stores import CheckpointStore, EncryptedStore, FileStore, Holder, Lease, MemoryStore, Stored, Traits
+from resumable.stores import (
+    ArtifactLease,
+    ArtifactStore,
+    CheckpointStore,
+    EncryptedStore,
+    FileStore,
+    Holder,
+    Lease,
+    MemoryStore,
+    Stored,
+    Traits,
+)
+from resumable.stores.packing import pack, unpack
 from tests.support.stores import DictStore, claimed, delete, document, journal, keys, put
 
 KEY = EncryptedStore.new_key()
@@ -707,3 +720,158 @@ def test_a_killed_owner_owns_nothing(tmp_path: Path) -> None:
         process.wait()
         with claimed(FileStore(tmp_path), "crawl"):
             pass
+
+
+# -- artifacts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def keeper(store: CheckpointStore, lease: Lease) -> tuple[ArtifactStore, ArtifactLease]:
+    if not store.traits.keeps_artifacts:
+        pytest.skip("this store keeps no artifacts")
+    return cast("ArtifactStore", store), cast("ArtifactLease", lease)
+
+
+Keeper = tuple[ArtifactStore, ArtifactLease]
+
+
+def artifact(store: ArtifactStore, name: str) -> bytes:
+    return b"".join(store.read_artifact("crawl", name))
+
+
+def artifacts(store: ArtifactStore) -> list[str]:
+    return sorted(name for name, _ in store.list_artifacts("crawl"))
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([], id="none"),
+        pytest.param([b""], id="one that is empty"),
+        pytest.param([b"x"], id="a byte"),
+        pytest.param([b"ab" * 300_000, b"", b"c" * 1_000_000, b"d"], id="some MiB"),
+        pytest.param([b"e" * (1 << 20), b"f" * (1 << 20)], id="whole MiB"),
+        pytest.param([bytes(range(256)) * 10] * 1000, id="many"),
+    ],
+)
+def test_an_artifact_comes_back_byte_for_byte(keeper: Keeper, pieces: list[bytes]) -> None:
+    store, lease = keeper
+    lease.put_artifact("0123abcd", iter(pieces))
+
+    assert artifact(store, "0123abcd") == b"".join(pieces)
+    assert artifacts(store) == ["0123abcd"]
+    assert sum(size for _, size in store.list_artifacts("crawl")) >= sum(map(len, pieces))
+
+
+def test_an_artifact_that_is_missing_is_an_error(keeper: Keeper) -> None:
+    store, lease = keeper
+    lease.put_artifact("0123abcd", [b"x"])
+
+    with pytest.raises(StoreError):
+        artifact(store, "another")
+    with pytest.raises(StoreError):
+        list(store.read_artifact("another operation", "0123abcd"))
+    assert list(store.list_artifacts("another operation")) == []
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\\b", "\0", "é", "-x", ".x", "x" * 81])
+def test_the_name_of_an_artifact_is_one_that_every_medium_can_hold(keeper: Keeper, name: str) -> None:
+    store, lease = keeper
+    with pytest.raises(ValueError, match="no name"):
+        lease.put_artifact(name, [b"x"])
+    with pytest.raises(ValueError, match="no name"):
+        list(store.read_artifact("crawl", name))
+
+
+def test_artifacts_of_ids_that_look_alike_are_apart(keeper: Keeper, store: CheckpointStore) -> None:
+    for one, other in LOOKALIKES:
+        if not one or not other:
+            continue
+        with claimed(store, one) as lease:
+            cast("ArtifactLease", lease).put_artifact("v", [one.encode()])
+        with claimed(store, other) as lease:
+            assert list(keeper[0].list_artifacts(other)) == []
+            cast("ArtifactLease", lease).put_artifact("v", [other.encode()])
+        assert b"".join(keeper[0].read_artifact(one, "v")) == one.encode()
+        delete(store, one)
+        assert b"".join(keeper[0].read_artifact(other, "v")) == other.encode()
+        delete(store, other)
+
+
+def test_what_is_not_kept_is_removed(keeper: Keeper) -> None:
+    store, lease = keeper
+    save(lease, b"x")
+    for name in ("a", "b", "c"):
+        lease.put_artifact(name, [name.encode()])
+    lease.keep_artifacts(["b", "missing"])
+
+    assert artifacts(store) == ["b"]
+    assert artifact(store, "b") == b"b"
+    lease.keep_artifacts([])
+    assert artifacts(store) == []
+    assert document(store, "crawl") == b"x"
+
+
+def test_artifacts_stay_over_saves_and_claims_and_go_with_the_checkpoint(keeper: Keeper) -> None:
+    store, lease = keeper
+    assert lease.has_artifacts is False
+    lease.put_artifact("a", [b"1"])
+    save(lease, b"x")
+    save(lease, b"y")
+    lease.release()
+    with claimed(store, "crawl") as again:
+        assert artifact(store, "a") == b"1"
+        again.delete()
+        assert artifacts(store) == []
+    with claimed(store, "crawl") as again:
+        assert cast("ArtifactLease", again).has_artifacts is False
+
+
+def test_pieces_that_fail_leave_the_other_artifacts(keeper: Keeper) -> None:
+    store, lease = keeper
+
+    def pieces() -> Iterator[bytes]:
+        yield b"half"
+        raise RuntimeError("mine")
+
+    lease.put_artifact("a", [b"1"])
+    with pytest.raises(RuntimeError, match="mine"):
+        lease.put_artifact("b", pieces())
+
+    lease.keep_artifacts(["a"])
+    assert artifacts(store) == ["a"]
+    assert artifact(store, "a") == b"1"
+
+
+def test_a_place_is_read_as_the_tar_of_what_was_written_there(keeper: Keeper, tmp_path: Path) -> None:
+    store, lease = keeper
+    place = lease.artifact_place("a")
+    if place is None:
+        pytest.skip("nothing can be written in place")
+    (place / "one").write_bytes(b"1" * 2_000_000)
+    (place / "inner" / "deep").mkdir(parents=True)
+    (place / "inner" / "deep" / "two").write_bytes(b"2")
+    lease.seal_artifact("a")
+    tar = artifact(store, "a")
+    lease.put_artifact("b", [tar])
+    (tmp_path / "out").mkdir()
+    unpack([tar], tmp_path / "out")
+
+    assert lease.artifact_place("a") == place
+    assert lease.artifact_place("b") is None
+    assert (tmp_path / "out" / "one").read_bytes() == b"1" * 2_000_000
+    assert (tmp_path / "out" / "inner" / "deep" / "two").read_bytes() == b"2"
+    assert b"".join(pack(tmp_path / "out")) == tar == artifact(store, "b")
+
+
+def test_a_lease_that_was_released_writes_no_artifact(keeper: Keeper) -> None:
+    store, lease = keeper
+    save(lease, b"x")
+    lease.put_artifact("a", [b"1"])
+    lease.release()
+
+    with pytest.raises(StaleCheckpointError):
+        lease.put_artifact("b", [b"2"])
+    with pytest.raises(StaleCheckpointError):
+        lease.keep_artifacts([])
+    assert artifacts(store) == ["a"]

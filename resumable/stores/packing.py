@@ -1,0 +1,107 @@
+"""A directory as one stream of bytes: a tar that any tar program reads, and that says nothing but names and contents.
+
+One directory always gives the same bytes: owners, times and modes are left out.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .._runtime import disk, trees
+
+_PIECE = 1 << 20
+_END = bytes(2 * tarfile.BLOCKSIZE)
+_ILLEGAL = frozenset(("", ".", ".."))
+
+
+def pack(directory: Path) -> Iterator[bytes]:
+    """The tar of *directory*, in pieces of 1 MiB at most.
+
+    Raises:
+        ValueError: There is something in it that is neither a file nor a directory.
+        OSError: It cannot be read, or changes meanwhile.
+    """
+    for entry in trees.entries(directory):
+        yield _head(entry)
+        if entry.size:
+            yield from _content(entry.path, entry.size)
+            yield bytes(-entry.size % tarfile.BLOCKSIZE)
+    yield _END
+
+
+def _head(entry: trees.Entry) -> bytes:
+    info = tarfile.TarInfo(entry.name)
+    info.type = tarfile.DIRTYPE if entry.size is None else tarfile.REGTYPE
+    info.mode = 0o700 if entry.size is None else 0o600
+    info.size = entry.size or 0
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def _content(path: Path, size: int) -> Iterator[bytes]:
+    left = size
+    with open(os.open(path, disk.READ), "rb", buffering=0) as file:
+        while left and (piece := file.read(min(left, _PIECE))):
+            left -= len(piece)
+            yield piece
+    if left:
+        raise OSError(f"{path} became shorter while it was read")
+
+
+def unpack(pieces: Iterable[bytes], directory: Path) -> None:
+    """Make of a tar that :func:`pack` gave the files and directories in *directory*, which is there.
+
+    Raises:
+        ValueError: It is no such tar, or holds something else. Some of it may have been made.
+        OSError: It cannot be written.
+    """
+    source: Any = _Stream(pieces)
+    try:
+        with tarfile.open(fileobj=source, mode="r|", bufsize=_PIECE) as archive:
+            for member in archive:
+                _make(archive, member, directory)
+    except (tarfile.TarError, EOFError) as error:
+        raise ValueError(f"it is no tar ({error})") from None
+
+
+def _make(archive: tarfile.TarFile, member: tarfile.TarInfo, directory: Path) -> None:
+    parts = member.name.split("/")
+    if _ILLEGAL.intersection(parts) or any(os.path.basename(part) != part or "\0" in part for part in parts):
+        raise ValueError(f"it names {member.name!r}, which is no place in it")
+    path = directory.joinpath(*parts)
+    if member.isdir():
+        os.mkdir(path)
+        return
+    content = archive.extractfile(member) if member.isreg() else None
+    if content is None:
+        raise ValueError(f"it holds {member.name!r}, which is neither a file nor a directory")
+    with open(path, "xb") as file:
+        while piece := content.read(_PIECE):
+            file.write(piece)
+    if os.path.getsize(path) != member.size:
+        raise ValueError(f"it ends within {member.name!r}")
+
+
+class _Stream:
+    """Pieces of bytes as a file to read."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._piece = memoryview(b"")
+
+    def read(self, size: int) -> bytes:
+        """*size* bytes, fewer only at the end."""
+        found = bytearray()
+        while len(found) < size:
+            if not self._piece:
+                piece = next(self._pieces, None)
+                if piece is None:
+                    break
+                self._piece = memoryview(piece)
+            taken = self._piece[: size - len(found)]
+            found += taken
+            self._piece = self._piece[len(taken) :]
+        return bytes(found)
