@@ -64,7 +64,14 @@ GROUND_FLOOR = 20
 PURE = (
     *("_errors", "_json", "_models", "_strategies", "_engine.session", "_text.secrets", "_text.words"),
     *("_durable.changes", "_durable.frozen", "_report.forecast", "_report.messages"),
-    *("_format.document", "_format.journal", "_format.migrations", "_format.sections", "_format.typed"),
+    *(
+        "_format.document",
+        "_format.journal",
+        "_format.migrations",
+        "_format.sections",
+        "_format.trail",
+        "_format.typed",
+    ),
     *(
         "_loops.by_key",
         "_loops.by_page",

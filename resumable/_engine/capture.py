@@ -14,6 +14,7 @@ import msgspec
 from .._durable import Durable
 from .._errors import StateEncodeError
 from .._format import journal
+from .._format.trail import Point
 from .._json import SPELLED, Checker, check, encode, encode_spelled, is_plain, step, to_json
 from .._loops.loop import Loop
 from .._loops.registry import LoopRegistry
@@ -239,6 +240,8 @@ def capture(
     parts.cut.keep_only([*collections.values(), *parts.sinks.opened.values()])
     run = parts.history.run or parts.history.begin()
     run.ended, run.items, run.reason = at.isoformat(timespec="seconds"), values["processed_items"], decision.reason
+    if is_last or at.timestamp() >= parts.history.due_at:
+        parts.history.note(_point(parts, session, values, at))
     return Save(
         decision=decision,
         values=values,
@@ -263,6 +266,26 @@ def _plain_state(parts: Parts, *, wholly: bool) -> dict[str, Any]:
     if not isinstance(parts.state, dict):
         raise StateEncodeError("$.state", f"cp.state must stay a dict, not become a {type(parts.state).__name__}")
     return dict(parts.state)  # other threads may add to it meanwhile
+
+
+def _point(parts: Parts, session: Session, values: Mapping[str, Any], at: datetime) -> Point:
+    """Where the operation stands, for its reports."""
+    costs, metadata = session.costs, parts.metadata
+    at_risk = session.strategy.at_risk(costs)
+    return Point(
+        at=round(at.timestamp(), 1),
+        items=values["processed_items"],
+        run=parts.run_number,
+        elapsed=round(session.elapsed_time, 1),
+        saves=values["save_count"],
+        save_seconds=costs.average_seconds and round(costs.average_seconds, 5),
+        charged=round(costs.charged_seconds, 3),
+        at_risk=at_risk and round(at_risk, 1),
+        remaining=metadata.rate_limit_remaining,
+        limit=metadata.rate_limit_total,
+        failed=len(parts.failed),
+        total=metadata.total_items,
+    )
 
 
 def _encoded_sections(parts: Parts, decision: Decision, session: Session) -> dict[str, bytes]:
@@ -292,6 +315,7 @@ def _encoded_sections(parts: Parts, decision: Decision, session: Session) -> dic
         return parts.encoded_sections
     return parts.encoded_sections | {
         "history": to_json(saved.history),
+        "trail": to_json(saved.trail),
         "elapsed": to_json(saved.elapsed),
         "costs": to_json(saved.costs),
     }

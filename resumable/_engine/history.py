@@ -1,4 +1,4 @@
-"""What a checkpoint tells of the runs of its operation: when each began, what it reached, how it ended."""
+"""What a checkpoint tells of the runs of its operation: when each began, where it stood, how it ended."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from .._format.sections import Run, Sections
+from .._format.trail import Point, RunMark, Trail, WaitMark
 from .._loops.by_position import ItemKey
 from .._loops.map.map_loop import error_text
 from .._runtime.interpreter import HOST
@@ -33,6 +34,7 @@ class History(msgspec.Struct):
         number: Of this run, from 1.
         run: This run's entry, None before its first save.
         notes: Texts that observers save with this run, by name.
+        due_at: From then on, in seconds since the epoch, a save is to be noted in the trail.
     """
 
     sections: Sections
@@ -41,6 +43,7 @@ class History(msgspec.Struct):
     number: int
     run: Run | None = None
     notes: dict[str, str] = {}
+    due_at: float = float("-inf")
 
     def begin(self) -> Run:
         """This run's entry, new in the history."""
@@ -57,6 +60,27 @@ class History(msgspec.Struct):
             earlier.command = hidden_in_line(earlier.command) if earlier.command else None
         self.sections.history = [*self.sections.history[-_RUNS_KEPT:], run]
         return run
+
+    @property
+    def trail(self) -> Trail:
+        """Where the operation stood from time to time, over all runs."""
+        trail = self.sections.trail = self.sections.trail or Trail()
+        return trail
+
+    def note(self, point: Point) -> None:
+        """A save is made at *point*; whether it is the last one of this run is not known."""
+        run, trail = self.run or self.begin(), self.trail
+        if not trail.runs or trail.runs[-1].run != self.number:
+            trail.add_run(
+                RunMark(self.number, _short(self.began.timestamp()), point.at, self.items_before, point.items)
+            )
+        trail.add_point(point)
+        trail.end_run(point, (run.reason or "").rpartition(" | ")[2], run.error or "")
+        self.due_at = point.at + trail.every
+
+    def note_wait(self, began: float, ended: float, whom: str) -> None:
+        """A wait is over, of which both ends are given in seconds since the epoch."""
+        self.trail.add_wait(WaitMark(_short(began), _short(ended), whom))
 
     def left_by(self, error: BaseException, item: tuple[str, ItemKey] | None) -> None:
         """*error* ends this run at *item* of a loop: its text, and its place in the program, without secrets."""
@@ -79,3 +103,7 @@ def _place_of(error: BaseException) -> str | None:
         return None
     file, line = (own or frames)[-1]
     return f"{hidden(file)}:{line}".encode("utf-8", "replace").decode()
+
+
+def _short(seconds: float) -> float:
+    return round(seconds, 1)

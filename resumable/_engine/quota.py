@@ -223,6 +223,7 @@ class Wait:
         self._must_look = asked is not None
         self._saved_for: RateLimit | None = None
         self._has_begun = False
+        self._began_at, self._whom = 0.0, ""
 
     def nap(self) -> Steps[float]:
         """How many seconds to sleep before this is to be called again; 0.0 once there is nothing to wait for.
@@ -252,8 +253,10 @@ class Wait:
             left = (limit.reset_at or 0.0) + quota.margin_seconds - now
             yield from stop_at_limit(operation, left)
             self._has_begun = True
+            self._began_at = self._began_at or now
+            self._whom = limit.host or limit.resource
             for each in operation.observers:
-                each.waiting(operation, left, limit.host or limit.resource)
+                each.waiting(operation, left, self._whom)
             return max(min(left, _POLL_SECONDS), _LEAST_NAP_SECONDS)
         return 0.0
 
@@ -287,6 +290,7 @@ class Wait:
         operation = self._operation
         operation.instant = instant(operation.clock)
         operation.session.waited(now=operation.instant.monotonic)
+        operation.history.note_wait(self._began_at, operation.instant.epoch, self._whom)
         for each in operation.observers:
             each.resumed(operation)
 

@@ -1,10 +1,10 @@
 """The bytes of a checkpoint: how they are written, read, checked, mended and migrated.
 
 Read ``document`` first, the snapshot, then ``journal``, the saves since, and ``sections``, what of them is the
-library's own. ``restore`` makes a checkpoint of them again; ``migrations`` brings old documents up to date, and
-``typed`` gives the state the user's types, and ``values`` those of a collection, where ``roundtrip`` finds what would
-come back as something else. For damage: ``files`` finds what lies there, ``verify`` says what is still good, ``repair``
-goes back to it.
+library's own, with the ``trail`` that reports are made from. ``restore`` makes a checkpoint of them again;
+``migrations`` brings old documents up to date, and ``typed`` gives the state the user's types, and ``values`` those of
+a collection, where ``roundtrip`` finds what would come back as something else. For damage: ``files`` finds what lies
+there, ``verify`` says what is still good, ``repair`` goes back to it.
 """
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "restore",
     "roundtrip",
     "sections",
+    "trail",
     "typed",
     "values",
     "verify",

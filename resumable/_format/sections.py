@@ -10,6 +10,7 @@ import msgspec
 from .._durable.tracked import Moment
 from .._json import encode
 from .._models import CheckpointMetadata, SaveCosts
+from .trail import Trail
 
 _LONGEST_REASON = 120
 
@@ -96,6 +97,7 @@ class Sections(ListedSections):
         spent: What all runs have spent, by what it is counted in.
         sinks: How far each output file goes, by the name that the user gave it.
         pace: What a forecast is made from.
+        trail: Where it stood from time to time, for reports.
         arguments: Of the call that the operation is.
         others: Sections that this release does not know; they are kept.
         loops: Where each loop stands, by name.
@@ -109,6 +111,7 @@ class Sections(ListedSections):
     spent: dict[str, Annotated[float, msgspec.Meta(ge=0)]] = {}
     sinks: dict[str, SinkPlace] = {}
     pace: dict[str, Any] | None = None
+    trail: Trail | None = None
     costs: SaveCosts | None = None
     arguments: dict[str, Any] = {}
     others: dict[str, Any] = msgspec.field(default_factory=dict, name="")
@@ -140,6 +143,7 @@ _WRITTEN_FIRST = (
     "failed",
     "sinks",
     "pace",
+    "trail",
     "elapsed",
     "costs",
     "arguments",
