@@ -1,0 +1,429 @@
+"""Checkpoints in a database: SQLite, PostgreSQL, MySQL and MariaDB.
+
+Three tables hold any number of operations. A save is one row in ``segments``, written by one statement that also checks
+that the operation is still owned: its primary key lets a number be used once, and a shared lock on the row of the
+operation, held for the moment of that statement, keeps others from taking it over within. A snapshot is rows in
+``pieces`` under a name that is used once, and stands when the row in ``operations`` names it. No transaction has more
+than one statement, so that a process that is stopped in between locks nobody out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple, NoReturn
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from .._errors import CheckpointCorruptError, StaleCheckpointError, StoreBehindError, StoreError
+from ._base import Entry, Holder, Stored, Traits
+from ._medium import HeldError, Parameters, Staged, Unchanged, decoded, encoded, row_key, stale
+from ._sql_dialect import Database, NoTablesError, Tables, parsed
+
+_log = logging.getLogger("resumable")
+_PIECE = 1 << 20
+"""Servers take so much in one statement, whatever their settings."""
+_LARGEST_SEGMENT = _PIECE
+"""A larger one is written in pieces first."""
+_TRIES = 20
+
+
+def open_url(url: str, parameters: Parameters) -> SQLStore:
+    """The store in the database that *url* names.
+
+    Raises:
+        ValueError: It is no URL of a database.
+        ImportError: Its driver is missing.
+    """
+    return SQLStore(Database(parsed(url)), Tables(parameters.table_prefix))
+
+
+class _Row(NamedTuple):
+    """What ``operations`` says of one."""
+
+    term: int
+    nonce: str
+    holder: str
+    ttl: float
+    lease_left: float
+    renewals: int
+    least: int
+    snapshot: str | None
+    base: int
+    pieces: int
+    previous: str | None
+    previous_base: int
+    previous_end: int
+
+
+class SQLStore:
+    """A :class:`~resumable.stores._medium.Medium` in a database."""
+
+    def __init__(self, database: Database, tables: Tables) -> None:
+        self.database = database
+        self.tables = tables
+        self._unchanged = Unchanged()
+        self.traits = Traits(is_remote=database.has_clock, keeps_summary=True, largest_piece=_PIECE)
+
+    def __repr__(self) -> str:
+        return f"SQLStore({self.database.address!r})"
+
+    def claim(self, key: str, me: Holder, *, ttl: float, take_over: bool | Holder = False) -> SQLLease:
+        """Own *key*. See :meth:`Medium.claim`."""
+        try:
+            return self._claimed(key, me, ttl, take_over)
+        except NoTablesError:
+            self.database.make(self.tables)
+            return self._claimed(key, me, ttl, take_over)
+
+    def _claimed(self, key: str, me: Holder, ttl: float, take_over: bool | Holder) -> SQLLease:
+        operation = row_key(key)
+        for _ in range(_TRIES):  # as often as others come in between
+            row = self.row(operation)
+            if row is None:
+                self._insert(operation, key, me, ttl)
+            elif row.nonce == me.nonce:
+                return self._lease(key, operation, row, me, ttl)
+            else:
+                self._take(key, operation, row, me, ttl, take_over)
+        raise StoreError(f"{self.describe(key)} changes hands all the time", is_transient=True)
+
+    def _insert(self, operation: str, key: str, me: Holder, ttl: float) -> None:
+        """A row that is owned. Its numbers begin beyond those of any row that was removed."""
+        now = self.database.now()
+        millis, micros = (self.database.whole(f"{number} * {now}") for number in (1000, 1000000))
+        with contextlib.suppress(IntegrityError):  # another one was first
+            self.database.run(
+                f"INSERT INTO {self.tables.operations} (id, name, term, renewals, least, base, size, pieces, "
+                "previous_base, previous_end, ttl, lease_until, nonce, holder, summary) "
+                f"VALUES (?, ?, {micros}, 0, {millis}, 0, 0, 0, 0, 0, ?, {now} + ?, ?, ?, ?)",
+                *(operation, key.encode(), ttl, ttl, me.nonce, encoded(me), b""),
+            )
+
+    def _take(self, key: str, operation: str, row: _Row, me: Holder, ttl: float, take_over: bool | Holder) -> None:
+        """Take the operation from who has it in *row*, if nobody has, or its lease has ended. The caller looks again.
+
+        Raises:
+            HeldError: Somebody has it.
+        """
+        holder, now = decoded(row.holder), self.database.now()
+        is_free = not row.nonce or take_over is True
+        is_free |= isinstance(take_over, Holder) and take_over.nonce == row.nonce
+        if not is_free:
+            lease, left = f"{row.nonce} {row.renewals}", row.lease_left
+            if not self.database.has_clock:
+                left = row.ttl - self._unchanged.seconds(key, lease)
+            if left > 0:
+                raise HeldError(holder, left, row.ttl - left, lease)
+        micros = self.database.whole(f"1000000 * {self.database.now()}")
+        self.database.run(
+            f"UPDATE {self.tables.operations} "
+            f"SET term = CASE WHEN term + 1 > {micros} THEN term + 1 ELSE {micros} END, "
+            f"nonce = ?, holder = ?, ttl = ?, lease_until = {now} + ?, renewals = 0 "
+            "WHERE id = ? AND nonce = ? AND renewals = ?",
+            *(me.nonce, encoded(me), ttl, ttl, operation, row.nonce, row.renewals),
+        )
+
+    def _lease(self, key: str, operation: str, row: _Row, me: Holder, ttl: float) -> SQLLease:
+        ((last,),) = self.database.rows(f"SELECT max(seq) FROM {self.tables.segments} WHERE operation = ?", operation)
+        first = max(row.least, row.base + 1, (last or 0) + 1)
+        self.remove_staged(operation, row)
+        return SQLLease(self, key, operation, row.term, first, me, ttl)
+
+    def remove_staged(self, operation: str, row: _Row) -> None:
+        """Remove pieces that nothing names: their writer has ended."""
+        kept = [name for name in (row.snapshot, row.previous) if name is not None]
+        self.database.run(
+            f"DELETE FROM {self.tables.pieces} WHERE operation = ? {'AND name <> ? ' * len(kept)}"
+            f"AND name NOT IN (SELECT pieces FROM {self.tables.segments} WHERE operation = ? AND pieces IS NOT NULL)",
+            *(operation, *kept, operation),
+        )
+
+    def row(self, operation: str) -> _Row | None:
+        """What is known of *operation*, None if nothing is."""
+        rows = self.database.rows(
+            f"SELECT term, nonce, holder, ttl, lease_until - {self.database.now()}, renewals, least, snapshot, base, "
+            f"pieces, previous, previous_base, previous_end FROM {self.tables.operations} WHERE id = ?",
+            operation,
+        )
+        return _Row(*rows[0]) if rows else None
+
+    def read(self, key: str, *, previous: bool = False) -> Stored | None:
+        """One consistent state of *key*, None if there is none. See :meth:`Medium.read`."""
+        with contextlib.suppress(NoTablesError):
+            return self._read(key, row_key(key), previous=previous)
+        return None
+
+    def _read(self, key: str, operation: str, *, previous: bool) -> Stored | None:
+        problem = ""
+        for _ in range(_TRIES):
+            row = self.row(operation)
+            name = row and (row.previous if previous else row.snapshot)
+            if row is None or name is None:
+                return None
+            base, end = (row.previous_base, row.previous_end) if previous else (row.base, None)
+            snapshot, journal = self._pieces(operation, name), self._journal(operation, base, end)
+            again = self.row(operation)
+            if again is not None and name == (again.previous if previous else again.snapshot):
+                if previous or len(snapshot) == row.pieces:
+                    return Stored(b"".join(snapshot), journal, self.describe(key))
+                problem = f"{row.pieces - len(snapshot)} of its {row.pieces} pieces are missing"
+                break
+        if not problem:
+            raise StoreError(f"{self.describe(key)} changes all the time", is_transient=True)
+        raise CheckpointCorruptError(key, self.describe(key), problem)
+
+    def _pieces(self, operation: str, name: str) -> list[bytes]:
+        query = f"SELECT data FROM {self.tables.pieces} WHERE operation = ? AND name = ? ORDER BY number"
+        return [bytes(data) for (data,) in self.database.rows(query, operation, name)]
+
+    def _journal(self, operation: str, base: int, end: int | None) -> bytes:
+        query = f"SELECT data, pieces FROM {self.tables.segments} WHERE operation = ? AND seq > ? "
+        query += "ORDER BY seq" if end is None else "AND seq <= ? ORDER BY seq"
+        rows = self.database.rows(query, operation, base, *(() if end is None else (end,)))
+        return b"".join([bytes(data) if name is None else self.segment(operation, name) for data, name in rows])
+
+    def segment(self, operation: str, name: str) -> bytes:
+        """A segment that was too large for a row."""
+        return b"".join(self._pieces(operation, name))
+
+    def list(self, pattern: str = "*") -> Iterator[Entry]:
+        """The operations whose id matches *pattern*, by one query."""
+        rows = []
+        with contextlib.suppress(NoTablesError):
+            rows = self.database.rows(
+                f"SELECT o.name, o.size, o.term, o.nonce, o.holder, o.lease_until - {self.database.now()}, o.summary, "
+                f"(SELECT s.summary FROM {self.tables.segments} s WHERE s.operation = o.id AND s.seq > o.base "
+                f"ORDER BY s.seq DESC LIMIT 1) FROM {self.tables.operations} o WHERE o.snapshot IS NOT NULL"
+            )
+        for name, size, term, nonce, holder, left, older, newer in rows:
+            key = bytes(name).decode()
+            if fnmatchcase(key, pattern):
+                is_held = bool(nonce) and left > 0
+                summary = bytes(older if newer is None else newer)
+                who = decoded(holder) if is_held else None
+                yield Entry(key, self.describe(key), summary, size, term, who, left if is_held else None)
+
+    def describe(self, key: str | None = None) -> str:
+        """The database, and the id in it."""
+        return self.database.address if key is None else f"{self.database.address}#{key}"
+
+    def close(self) -> None:
+        """Let go of the connections that nobody uses."""
+        self.database.close()
+
+
+class SQLLease:
+    """A :class:`~resumable.stores._medium.MediumLease` in a database.
+
+    Saves go through one connection that is held; all else takes one out of the pool, so that it never waits for a save.
+    """
+
+    def __init__(
+        self, store: SQLStore, key: str, operation: str, term: int, first: int, me: Holder, ttl: float
+    ) -> None:
+        self.term = term
+        self.next = first
+        self._store = store
+        self._database = store.database
+        self._key = key
+        self._operation = operation
+        self._nonce = me.nonce
+        self._ttl = ttl
+        self._connection: Connection | None = None
+        self._large: dict[int, str] = {}
+        tables, share = store.tables, self._database.share
+        stands = f"(o.base >= ? OR EXISTS (SELECT 1 FROM {tables.segments} s WHERE s.operation = ? AND s.seq = ?))"
+        self._append = self._database.sql(
+            f"INSERT INTO {tables.segments} (operation, seq, nonce, data, pieces, summary) "
+            f"SELECT o.id, ?, ?, ?, ?, ? FROM {tables.operations} o "
+            f"WHERE o.id = ? AND o.nonce = ? AND o.snapshot IS NOT NULL AND {stands} {share}"
+        )
+
+    def read(self) -> Stored | None:
+        """What is stored."""
+        return self._store.read(self._key)
+
+    # -- saves
+
+    def append(self, sequence: int, last: int | None, data: bytes, summary: bytes) -> None:
+        """Add save *sequence* to the journal, by one statement. See :meth:`MediumLease.append`."""
+        name, row = None, data
+        if len(data) > _LARGEST_SEGMENT:
+            name, row = self._put_large(sequence, data), b""
+        known = last if last is not None else -1
+        stands = (self._operation, self._nonce, known, self._operation, known)
+        values = (sequence, self._nonce, row, name, summary, *stands)
+        try:
+            if self._run_held(self._append, values) == 1:
+                return
+        except IntegrityError:
+            pass  # perhaps an earlier attempt of our own
+        self._look(sequence, last, row, name)
+
+    def _run_held(self, statement: str, values: Sequence[Any]) -> int:
+        try:
+            self._connection = self._connection or self._database.connection()
+            return self._database.run_on(self._connection, statement, values)
+        except StoreError:
+            self._let_go()
+            raise
+
+    def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.close()
+
+    def _put_large(self, sequence: int, data: bytes) -> str:
+        """Write a segment in pieces, beside the rows. Returns the name of the pieces."""
+        name = self._large.setdefault(sequence, f"large-{os.urandom(12).hex()}")
+        for number, start in enumerate(range(0, len(data), _PIECE)):
+            self.put_piece(name, number, data[start : start + _PIECE])
+        return name
+
+    def _look(self, sequence: int, last: int | None, data: bytes, name: str | None) -> None:
+        """Save *sequence* was not added: return if it stands already, else raise why."""
+        rows = self._database.rows(
+            f"SELECT nonce, data, pieces FROM {self._store.tables.segments} WHERE operation = ? AND seq = ?",
+            *(self._operation, sequence),
+        )
+        if rows and (rows[0][0], bytes(rows[0][1]), rows[0][2]) == (self._nonce, data, name):
+            return
+        row = self._owned()
+        if row.snapshot is None and last is None:
+            raise StoreError(f"{self._key!r} has no snapshot that a save could be added to")
+        if rows:  # another save has this number
+            raise StaleCheckpointError(self._key)
+        raise StoreBehindError(self._key)
+
+    def _owned(self) -> _Row:
+        """The operation's row, which says that it is owned by this lease.
+
+        Raises:
+            StaleCheckpointError: It says that another one owns it, or has done so.
+            StoreBehindError: It does not know of this claim any more.
+        """
+        row = self._store.row(self._operation)
+        if row is None or row.term < self.term:
+            raise StoreBehindError(self._key)
+        if row.nonce != self._nonce:
+            self._refuse(row)
+        return row
+
+    def _refuse(self, row: _Row) -> NoReturn:
+        raise stale(self._key, decoded(row.holder))
+
+    # -- snapshots
+
+    def put_piece(self, name: str, number: int, data: bytes) -> None:
+        """Write a piece. See :meth:`MediumLease.put_piece`."""
+        with contextlib.suppress(IntegrityError):  # an earlier attempt
+            self._database.run(
+                f"INSERT INTO {self._store.tables.pieces} (operation, name, number, data) VALUES (?, ?, ?, ?)",
+                *(self._operation, name, number, data),
+            )
+
+    def commit(self, staged: Staged, last: int | None, summary: bytes) -> None:
+        """Make *staged* the snapshot, by one statement. See :meth:`MediumLease.commit`."""
+        is_fold = last is not None and staged.sequence <= last
+        end = last if is_fold else staged.sequence
+        before = self._owned()
+        if before.snapshot != staged.name:
+            self._check_last(before, last if is_fold else None)
+            self._put_in_place(staged, end, summary, keeps_summary=is_fold and not summary)
+            before_last = before.previous
+        else:
+            before_last = None
+        with contextlib.suppress(StoreError):  # what stays is removed by the next owner
+            self._remove_older(before_last)
+
+    def _check_last(self, row: _Row, last: int | None) -> None:
+        """Make sure that what stays behind a new snapshot is all there; nobody else can change it meanwhile."""
+        if last is None or row.base >= last:
+            return
+        query = f"SELECT 1 FROM {self._store.tables.segments} WHERE operation = ? AND seq = ?"
+        if not self._database.rows(query, self._operation, last):
+            raise StoreBehindError(self._key)
+
+    def _put_in_place(self, staged: Staged, end: int | None, summary: bytes, *, keeps_summary: bool) -> None:
+        tables = self._store.tables
+        told = "" if keeps_summary else ", summary = ?"
+        # In this order: MySQL assigns from left to right.
+        done = self._database.run(
+            f"UPDATE {tables.operations} SET previous = snapshot, previous_base = base, previous_end = ?, "
+            f"snapshot = ?, base = ?, pieces = ?, size = ?{told} WHERE id = ? AND nonce = ? "
+            f"AND (SELECT count(*) FROM {tables.pieces} WHERE operation = ? AND name = ?) = ? "
+            "AND (snapshot IS NULL OR snapshot <> ?)",
+            *(end, staged.name, staged.sequence, staged.pieces, staged.size),
+            *(() if keeps_summary else (summary,)),
+            *(self._operation, self._nonce, self._operation, staged.name, staged.pieces, staged.name),
+        )
+        if done != 1 and self._owned().snapshot != staged.name:
+            raise StoreBehindError(self._key)  # some of its pieces are lost
+
+    def _remove_older(self, name: str | None) -> None:
+        """Remove what neither the snapshot nor the one before needs; *name* was the one before that."""
+        tables, row = self._store.tables, self._owned()
+        large = f"SELECT pieces FROM {tables.segments} WHERE operation = ? AND seq <= ? AND pieces IS NOT NULL"
+        names = [one for (one,) in self._database.rows(large, self._operation, row.previous_base)]
+        for one in {*names, name} - {None, row.snapshot, row.previous}:
+            self._database.run(f"DELETE FROM {tables.pieces} WHERE operation = ? AND name = ?", self._operation, one)
+        self._large = {number: one for number, one in self._large.items() if number > row.previous_base}
+        self._database.run(
+            f"DELETE FROM {tables.segments} WHERE operation = ? AND seq <= ?", self._operation, row.previous_base
+        )
+
+    # -- the claim
+
+    def renew(self) -> None:
+        """Let the lease last another ttl. See :meth:`MediumLease.renew`."""
+        done = self._database.run(
+            f"UPDATE {self._store.tables.operations} SET lease_until = {self._database.now()} + ?, "
+            "renewals = renewals + 1 WHERE id = ? AND nonce = ?",
+            *(self._ttl, self._operation, self._nonce),
+        )
+        if done != 1:
+            self._owned()
+
+    def delete(self) -> bool:
+        """Remove all but the claim. Whether there was a snapshot."""
+        tables, row = self._store.tables, self._owned()
+        done = self._database.run(
+            f"UPDATE {tables.operations} SET least = ?, snapshot = NULL, previous = NULL, base = 0, previous_base = 0, "
+            "previous_end = 0, size = 0, pieces = 0 WHERE id = ? AND nonce = ?",
+            *(self._least(row), self._operation, self._nonce),
+        )
+        if done != 1:
+            self._owned()
+        for table in (tables.segments, tables.pieces):
+            self._database.run(f"DELETE FROM {table} WHERE operation = ?", self._operation)
+        return row.snapshot is not None
+
+    def _least(self, row: _Row) -> int:
+        """One more than any number that was used."""
+        query = f"SELECT max(seq) FROM {self._store.tables.segments} WHERE operation = ?"
+        ((last,),) = self._database.rows(query, self._operation)
+        return max(row.least, row.base + 1, (last or 0) + 1, self.next)
+
+    def release(self) -> None:
+        """End the claim; an operation of which nothing is stored leaves nothing behind."""
+        self._let_go()
+        tables, row = self._store.tables, self._store.row(self._operation)
+        if row is None or row.nonce != self._nonce:
+            return
+        self._store.remove_staged(self._operation, row)
+        if row.snapshot is None:
+            self._database.run(
+                f"DELETE FROM {tables.operations} WHERE id = ? AND nonce = ? AND snapshot IS NULL",
+                *(self._operation, self._nonce),
+            )
+        else:
+            self._database.run(
+                f"UPDATE {tables.operations} SET nonce = '', lease_until = 0 WHERE id = ? AND nonce = ?",
+                *(self._operation, self._nonce),
+            )

@@ -1,0 +1,324 @@
+"""What differs between the databases that a store may lie in: addresses, tables, clocks, words, errors, connections."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+from .._errors import StoreError
+from .._text import HIDDEN, hidden
+
+_log = logging.getLogger("resumable")
+_DRIVERS = {
+    "sqlite": "sqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mysql+pymysql",
+}
+CONNECT_SECONDS, REQUEST_SECONDS = 5, 10
+_LONGEST_NAME = 64
+_LEAST_SECRET = 3
+_MISSING_TABLE = ("42P01", "1146", "no such table")
+_EXISTS = ("42P07", "23505", "1050", "already exists")
+_FINAL_STATES = ("28", "3D", "42", "22", "23", "0A", "54")
+"""Classes of SQLSTATE that do not pass: who may not enter, what is not there, what is nonsense."""
+_FINAL_NUMBERS = frozenset({1044, 1045, 1049, 1064, 1054, 1142, 1146, 1153, 1406})
+_FINAL_WORDS = (
+    *("authentication failed", "does not exist", "pg_hba.conf", "no such table", "unable to open", "readonly"),
+    *("not a database", "disk is full", "malformed", "disk I/O", "no password supplied", "too big"),
+)
+
+
+def parsed(url: str) -> sa.URL:
+    """*url* as SQLAlchemy takes it, with our choice of a driver where it names none.
+
+    Raises:
+        ValueError: It cannot be one of a store. The text shows nothing of it that is secret.
+    """
+    scheme, _, rest = url.partition("://")
+    try:
+        found = sa.make_url(f"{_DRIVERS.get(scheme.lower(), scheme)}://{rest}")
+        found = found.set(port=found.port)
+    except (sa.exc.ArgumentError, ValueError):
+        raise ValueError(f"{hidden(url)} is no URL of a database") from None
+    if found.get_backend_name() != "sqlite":
+        if not found.database:
+            raise ValueError(f"{address(found)} names no database: {scheme}://user@host/database")
+        return found
+    if not found.database or found.database == ":memory:":
+        raise ValueError("sqlite:// needs a file, sqlite:///file.db; to keep checkpoints in memory, use memory://name")
+    return found.set(database=os.path.abspath(os.path.expanduser(found.database)))
+
+
+def address(url: sa.URL) -> str:
+    """Where the database is, without user, password and options."""
+    if url.get_backend_name() == "sqlite":
+        return f"sqlite:///{url.database}"
+    host = url.host or url.query.get("host") or url.query.get("unix_socket") or ""
+    host = ",".join(host) if isinstance(host, tuple) else host
+    host = f"[{host}]" if ":" in host else host
+    port = f":{url.port}" if url.port else ""
+    return f"{url.get_backend_name()}://{host}{port}/{url.database}"
+
+
+class Tables:
+    """The three tables of a store, which are made when they are missing."""
+
+    def __init__(self, prefix: str) -> None:
+        prefix = prefix or "resumable_"
+        self.operations, self.segments, self.pieces = (
+            f"{prefix}{name}" for name in ("operations", "segments", "pieces")
+        )
+        self.metadata = sa.MetaData()
+        # Tables of MySQL compare without case and trailing spaces by default, and utf8 has three bytes there.
+        options: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
+        data = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
+        name, number = sa.String(_LONGEST_NAME), sa.BigInteger
+        sa.Table(
+            self.operations,
+            self.metadata,
+            sa.Column("id", name, primary_key=True),
+            sa.Column("name", data, nullable=False),
+            *(sa.Column(each, number, nullable=False) for each in ("term", "renewals", "least", "base", "size")),
+            *(sa.Column(each, number, nullable=False) for each in ("pieces", "previous_base", "previous_end")),
+            *(sa.Column(each, sa.Float(53), nullable=False) for each in ("ttl", "lease_until")),
+            *(sa.Column(each, name) for each in ("snapshot", "previous")),
+            sa.Column("nonce", name, nullable=False),
+            sa.Column("holder", sa.Text, nullable=False),
+            sa.Column("summary", data, nullable=False),
+            **options,
+        )
+        sa.Table(
+            self.segments,
+            self.metadata,
+            sa.Column("operation", name, primary_key=True),
+            sa.Column("seq", number, primary_key=True, autoincrement=False),
+            sa.Column("nonce", name, nullable=False),
+            sa.Column("data", data, nullable=False),
+            sa.Column("pieces", name),
+            sa.Column("summary", data, nullable=False),
+            **options,
+        )
+        sa.Table(
+            self.pieces,
+            self.metadata,
+            sa.Column("operation", name, primary_key=True),
+            sa.Column("name", name, primary_key=True),
+            sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("data", data, nullable=False),
+            **options,
+        )
+
+
+class Database:
+    """Connections to one database. Each statement is a transaction of its own: a process that is stopped locks nothing.
+
+    Attributes:
+        address: Where it is, for people.
+        has_clock: Whether it has a clock that all its users share.
+        share: What a SELECT ends with that keeps others from changing the rows it has read until the statement ends.
+    """
+
+    def __init__(self, url: sa.URL) -> None:
+        self.address = address(url)
+        self._secrets = [str(text) for text in (url.password, *_secrets_in(url)) if text]
+        self.dialect = url.get_backend_name()
+        self.has_clock = self.dialect != "sqlite"
+        self.share = {"postgresql": "FOR SHARE OF o", "mysql": "LOCK IN SHARE MODE"}.get(self.dialect, "")
+        self._mark = "?" if self.dialect == "sqlite" else "%s"
+        self._file = Path(url.database or "") if self.dialect == "sqlite" else None
+        self._pid = os.getpid()
+        self._making = threading.Lock()
+        self._engine = self._made(url)
+
+    def _made(self, url: sa.URL) -> sa.Engine:
+        arguments: dict[str, Any] = {}
+        if self.dialect == "postgresql":
+            # Prepared statements do not go through a pooler.
+            arguments = {"prepare_threshold": None, "connect_timeout": CONNECT_SECONDS}
+            arguments |= {"keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 3}
+            arguments |= {"tcp_user_timeout": REQUEST_SECONDS * 1000}
+            arguments = {name: value for name, value in arguments.items() if name not in url.query}
+        elif self.dialect == "mysql":
+            arguments = {"connect_timeout": CONNECT_SECONDS, "charset": "utf8mb4"}
+            arguments |= {"read_timeout": REQUEST_SECONDS, "write_timeout": REQUEST_SECONDS}
+        elif self.dialect == "sqlite":
+            arguments = {"timeout": REQUEST_SECONDS, "check_same_thread": False}
+        engine = sa.create_engine(
+            url,
+            isolation_level="AUTOCOMMIT",
+            pool_size=2,
+            max_overflow=-1,
+            pool_reset_on_return=None,
+            hide_parameters=True,
+            connect_args=arguments,
+        )
+        if self.dialect == "sqlite":
+            sa.event.listen(engine, "connect", _prepare_sqlite)
+        return engine
+
+    def now(self) -> str:
+        """An expression for the time of the database in seconds; without a clock of its own, that of this machine."""
+        if self.dialect == "postgresql":
+            return "extract(epoch from clock_timestamp())::float8"
+        if self.dialect == "mysql":
+            return "(0e0 + unix_timestamp(now(6)))"
+        import time
+
+        return f"{time.time():.6f}"
+
+    def whole(self, number: str) -> str:
+        """An expression for *number* without its fraction."""
+        return f"cast({number} as {'signed' if self.dialect == 'mysql' else 'bigint'})"
+
+    def sql(self, text: str) -> str:
+        """*text*, whose parameters are ``?``, as the driver takes it."""
+        return text.replace("?", self._mark)
+
+    # -- connections
+
+    def connection(self) -> sa.Connection:
+        """A connection out of the pool.
+
+        Raises:
+            StoreError: The database cannot be reached, or this process was forked from the one that opened it.
+        """
+        if os.getpid() != self._pid:
+            raise StoreError(
+                f"{self.address} was opened by process {self._pid}, from which this one was forked; connections cannot "
+                "be shared. Open the store after the fork, or start processes by spawn or forkserver"
+            )
+        with self.failing():
+            if self._file is not None:
+                _make_file(self._file)
+            return self._engine.connect()
+
+    def run(self, text: str, *values: Any) -> int:
+        """Run a statement that writes. Returns how many rows it has touched.
+
+        Raises:
+            StoreError: It failed; that it is transient says that it may have been done all the same.
+            sqlalchemy.exc.IntegrityError: There is such a row already.
+        """
+        with self.connection() as connection:
+            return self.run_on(connection, self.sql(text), values)
+
+    def run_on(self, connection: sa.Connection, statement: str, values: Sequence[Any]) -> int:
+        """Run on *connection* a statement that :meth:`sql` has made. Returns how many rows it has touched."""
+        with self.failing(connection):
+            return connection.exec_driver_sql(statement, tuple(values)).rowcount
+
+    def rows(self, text: str, *values: Any) -> list[Any]:
+        """The rows of a query."""
+        with self.connection() as connection, self.failing(connection):
+            return [*connection.exec_driver_sql(self.sql(text), values).all()]
+
+    def make(self, tables: Tables) -> None:
+        """Make those of *tables* that are missing, while others may be doing the same."""
+        with self._making:
+            for attempt in range(10):
+                try:
+                    with self.connection() as connection:
+                        tables.metadata.create_all(connection)
+                    return
+                except sa.exc.DBAPIError as error:
+                    if attempt == 9 or not _says(error, _EXISTS):  # PostgreSQL lets two of them collide
+                        raise self._translated(error) from None
+
+    def close(self) -> None:
+        """Let go of all connections that nobody uses."""
+        if os.getpid() == self._pid:
+            self._engine.dispose()
+
+    # -- errors
+
+    @contextlib.contextmanager
+    def failing(self, connection: sa.Connection | None = None) -> Iterator[None]:
+        """Turn what goes wrong into a StoreError; a connection in doubt is used no more."""
+        try:
+            yield
+        except sa.exc.IntegrityError:
+            raise
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            self._drop(connection, error)
+            raise self._translated(error) from None
+        except Exception as error:
+            # What happens at a checkout is not always wrapped.
+            if not isinstance(error, self._engine.dialect.loaded_dbapi.Error):
+                raise
+            self._drop(connection, error)
+            raise self._translated(error) from None
+
+    def _drop(self, connection: sa.Connection | None, error: BaseException) -> None:
+        if connection is not None and not _says(error, _MISSING_TABLE):
+            with contextlib.suppress(Exception):
+                connection.invalidate()
+
+    def _translated(self, error: BaseException) -> StoreError:
+        original = getattr(error, "orig", None) or error
+        text = " ".join(str(original).split())
+        for secret in self._secrets:
+            if len(secret) >= _LEAST_SECRET:
+                text = text.replace(secret, HIDDEN)
+        if _says(error, _MISSING_TABLE):
+            return NoTablesError(f"{self.address} has no tables of checkpoints")
+        is_transient = _may_pass(original)
+        stands = "" if is_transient else " What was saved before still stands."
+        return StoreError(f"{self.address}: {hidden(text)[:300]}.{stands}", is_transient=is_transient)
+
+
+class NoTablesError(StoreError):
+    """Nothing was saved in this database yet."""
+
+
+def _secrets_in(url: sa.URL) -> Iterator[str]:
+    for name, value in url.query.items():
+        if "pass" in name or "key" in name or "token" in name or "secret" in name:
+            yield from (value,) if isinstance(value, str) else value
+
+
+def _codes(error: BaseException) -> tuple[str, str]:
+    """SQLSTATE, and the number of an error of MySQL; "" where there is none."""
+    original = getattr(error, "orig", None) or error
+    number = original.args[0] if original.args and isinstance(original.args[0], int) else ""
+    return getattr(original, "sqlstate", None) or "", str(number)
+
+
+def _says(error: BaseException, what: Sequence[str]) -> bool:
+    return not {*_codes(error)}.isdisjoint(what) or any(" " in one and one in str(error) for one in what)
+
+
+def _may_pass(error: BaseException) -> bool:
+    state, number = _codes(error)
+    if state:
+        return not state.startswith(_FINAL_STATES)
+    if number:
+        return int(number) not in _FINAL_NUMBERS
+    return not any(word in str(error) for word in _FINAL_WORDS)
+
+
+# -- SQLite
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.close()
+
+
+def _make_file(path: Path) -> None:
+    """Make the file, for its owner only, with the folder that it lies in."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
