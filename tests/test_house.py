@@ -124,6 +124,7 @@ WHO_KNOWS = {
     "cryptography": {"stores._encrypted"},
     "filelock": {"stores._lock"},
     "gc": {"_runtime.interpreter"},
+    "sqlalchemy": {"stores._sql", "stores._sql_dialect"},
     "wrapt": {"_api.decorator"},
 }
 """Packages that are one module's affair."""
@@ -142,6 +143,7 @@ EXTRAS = (
     "pytest",
     "requests",
     "rich",
+    "sqlalchemy",
 )
 
 

@@ -9,16 +9,17 @@ import contextlib
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from itertools import count
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from .._errors import CheckpointBusyError, StaleCheckpointError, StoreBehindError, StoreError
 from .._runtime.processes import has_ended, identity_of, passed_seconds
 from ._base import Entry, Holder, Meanwhile, OwnedLease, Stored, Traits
 from ._lock import user_line
-from ._medium import HeldError, Medium, MediumLease, Staged
-from ._names import check_operation_id
+from ._medium import ArtifactMedium, ArtifactMediumLease, HeldError, Medium, MediumLease, Staged
+from ._names import check_artifact_name, check_operation_id
 from ._renewal import RENEWALS
 
 if TYPE_CHECKING:
@@ -100,6 +101,27 @@ class LeasedStore:
         """The operations whose id matches *pattern* (see :mod:`fnmatch`)."""
         return iter(again(lambda: [*self._medium.list(pattern)], _LOOK_SECONDS))
 
+    def read_artifact(self, key: str, name: str) -> Iterator[bytes]:
+        """The bytes of an artifact, in pieces. See :meth:`ArtifactStore.read_artifact`."""
+        check_operation_id(key)
+        check_artifact_name(name)
+        for number in count():
+            piece = again(partial(self._artifacts.artifact_piece, key, name, number), _LOOK_SECONDS)
+            if piece is None and not number:
+                raise StoreError(f"{key!r} has no artifact {name}")
+            if piece is None:
+                return
+            yield piece
+
+    def list_artifacts(self, key: str) -> Iterator[tuple[str, int]]:
+        """Name and size of each artifact of *key*, in no order."""
+        check_operation_id(key)
+        return iter(again(lambda: [*self._artifacts.list_artifacts(key)], _LOOK_SECONDS))
+
+    @property
+    def _artifacts(self) -> ArtifactMedium:
+        return cast("ArtifactMedium", self._medium)
+
     def describe(self, key: str | None = None) -> str:
         """Where *key* lies, or the store as a whole, without credentials."""
         return self._medium.describe(key)
@@ -128,6 +150,7 @@ class KeptLease(OwnedLease):
         self._acknowledged: int | None = None
         self._snapshot = -1
         self._committed: set[Staged] = set()
+        self._has_artifacts = medium.traits.keeps_artifacts and self._artifacts.has_artifacts
         self.renewed_at = passed_seconds()
         _opened_at[me.nonce] = user_line()
         RENEWALS.add(self)
@@ -159,11 +182,11 @@ class KeptLease(OwnedLease):
         """Write *pieces* as a new snapshot that nobody sees yet. See :meth:`Lease.stage`."""
         self._check()
         name = f"{self._me.nonce[:8]}{os.urandom(8).hex()}"
-        count = size = 0
+        number = size = 0
         for block in _blocks(pieces, self._medium.traits.largest_piece or _PIECE):
-            self._do(partial(self._lease.put_piece, name, count, block))
-            count, size = count + 1, size + len(block)
-        return partial(self._commit, Staged(name, sequence, count, size))
+            self._do(partial(self._lease.put_piece, name, number, block))
+            number, size = number + 1, size + len(block)
+        return partial(self._commit, Staged(name, sequence, number, size))
 
     def _commit(self, staged: Staged, summary: bytes) -> None:
         self._check()
@@ -186,7 +209,40 @@ class KeptLease(OwnedLease):
         """Remove the checkpoint; returns whether there was one."""
         found = self._do(self._lease.delete)
         self._acknowledged = self._last = self._unsure = None
+        self._has_artifacts = False
         return found
+
+    # -- artifacts, where the medium keeps them
+
+    @property
+    def _artifacts(self) -> ArtifactMediumLease:
+        return cast("ArtifactMediumLease", self._lease)
+
+    @property
+    def has_artifacts(self) -> bool:
+        """Whether there are any."""
+        return self._has_artifacts
+
+    def put_artifact(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Store *pieces* as the artifact *name*. See :meth:`ArtifactLease.put_artifact`."""
+        check_artifact_name(name)
+        self._check()
+        self._has_artifacts = True
+        for number, block in enumerate(_blocks(pieces, self._medium.traits.largest_piece or _PIECE)):
+            self._do(partial(self._artifacts.put_artifact_piece, name, number, block))
+
+    def artifact_place(self, name: str) -> None:
+        """None: there is no directory of this machine that would be the artifact."""
+        check_artifact_name(name)
+
+    def seal_artifact(self, name: str) -> None:
+        """Never called, for there is no place to write at."""
+
+    def keep_artifacts(self, names: Collection[str]) -> None:
+        """Remove all artifacts but those with these *names*."""
+        self._do(lambda: self._artifacts.keep_artifacts(names))
+
+    # -- the claim
 
     def renew(self) -> None:
         """Keep the lease for another while.
@@ -280,14 +336,14 @@ class KeptLease(OwnedLease):
 
 def _blocks(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
     """*pieces*, joined and cut into blocks of *size* bytes; the last one may be shorter. At least one."""
-    waiting, count = bytearray(), 0
+    waiting, has_given = bytearray(), False
     for piece in pieces:
         waiting += piece
         while len(waiting) >= size:
             yield bytes(waiting[:size])
             del waiting[:size]
-            count += 1
-    if waiting or not count:
+            has_given = True
+    if waiting or not has_given:
         yield bytes(waiting)
 
 

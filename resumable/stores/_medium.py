@@ -12,7 +12,7 @@ before: a refusal, as of a key that exists, is looked into and never believed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -90,6 +90,20 @@ class Medium(Protocol):
         """Let go of the connections. The next verb makes new ones."""
 
 
+class ArtifactMedium(Medium, Protocol):
+    """One that keeps artifacts, too, and says so by its trait; its leases are :class:`ArtifactMediumLease`.
+
+    An artifact is its pieces, numbered from 0. It may have been written halfway only.
+    """
+
+    def artifact_piece(self, key: str, name: str, number: int) -> bytes | None:
+        """A piece of an artifact; None if there is none of that number."""
+
+    def list_artifacts(self, key: str) -> Iterator[tuple[str, int]]:
+        """Name and size of each artifact of *key*."""
+        ...
+
+
 class MediumLease(Protocol):
     """An operation that is owned. Each verb takes effect only if its term and nonce are still the store's.
 
@@ -136,6 +150,21 @@ class MediumLease(Protocol):
 
     def release(self) -> None:
         """End the claim, and remove what was staged and not committed; terms and numbers go on."""
+
+
+class ArtifactMediumLease(MediumLease, Protocol):
+    """An operation whose artifacts may be written."""
+
+    @property
+    def has_artifacts(self) -> bool:
+        """Whether the claim has found any."""
+        ...
+
+    def put_artifact_piece(self, name: str, number: int, data: bytes) -> None:
+        """Write a piece of an artifact; it may have been written before."""
+
+    def keep_artifacts(self, names: Collection[str]) -> None:
+        """Remove all artifacts but those with these *names*. :meth:`delete` removes all of them."""
 
 
 # -- what media share -------------------------------------------------------------------------------------------------

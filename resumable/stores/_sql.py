@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, NoReturn
 
@@ -67,7 +67,9 @@ class SQLStore:
         self.database = database
         self.tables = tables
         self._unchanged = Unchanged()
-        self.traits = Traits(is_remote=database.has_clock, keeps_summary=True, largest_piece=_PIECE)
+        self.traits = Traits(
+            is_remote=database.has_clock, keeps_summary=True, largest_piece=_PIECE, keeps_artifacts=True
+        )
 
     def __repr__(self) -> str:
         return f"SQLStore({self.database.address!r})"
@@ -129,10 +131,16 @@ class SQLStore:
         )
 
     def _lease(self, key: str, operation: str, row: _Row, me: Holder, ttl: float) -> SQLLease:
-        ((last,),) = self.database.rows(f"SELECT max(seq) FROM {self.tables.segments} WHERE operation = ?", operation)
+        ((last, has_artifacts),) = self.database.rows(
+            f"SELECT max(seq), EXISTS (SELECT 1 FROM {self.tables.artifacts} WHERE operation = ?) "
+            f"FROM {self.tables.segments} WHERE operation = ?",
+            *(operation, operation),
+        )
         first = max(row.least, row.base + 1, (last or 0) + 1)
         self.remove_staged(operation, row)
-        return SQLLease(self, key, operation, row.term, first, me, ttl)
+        lease = SQLLease(self, key, operation, row.term, first, me, ttl)
+        lease.has_artifacts = bool(has_artifacts)
+        return lease
 
     def remove_staged(self, operation: str, row: _Row) -> None:
         """Remove pieces that nothing names: their writer has ended."""
@@ -208,6 +216,20 @@ class SQLStore:
                 who = decoded(holder) if is_held else None
                 yield Entry(key, self.describe(key), summary, size, term, who, left if is_held else None)
 
+    def artifact_piece(self, key: str, name: str, number: int) -> bytes | None:
+        """A piece of an artifact; None if there is none of that number."""
+        query = f"SELECT data FROM {self.tables.artifacts} WHERE operation = ? AND name = ? AND number = ?"
+        with contextlib.suppress(NoTablesError):
+            for (data,) in self.database.rows(query, row_key(key), name, number):
+                return bytes(data)
+        return None
+
+    def list_artifacts(self, key: str) -> Iterator[tuple[str, int]]:
+        """Name and size of each artifact of *key*."""
+        query = f"SELECT name, sum(length(data)) FROM {self.tables.artifacts} WHERE operation = ? GROUP BY name"
+        with contextlib.suppress(NoTablesError):
+            yield from [(name, int(size)) for name, size in self.database.rows(query, row_key(key))]
+
     def describe(self, key: str | None = None) -> str:
         """The database, and the id in it."""
         return self.database.address if key is None else f"{self.database.address}#{key}"
@@ -236,6 +258,7 @@ class SQLLease:
         self._ttl = ttl
         self._connection: Connection | None = None
         self._large: dict[int, str] = {}
+        self.has_artifacts = False
         tables, share = store.tables, self._database.share
         stands = f"(o.base >= ? OR EXISTS (SELECT 1 FROM {tables.segments} s WHERE s.operation = ? AND s.seq = ?))"
         self._append = self._database.sql(
@@ -328,6 +351,26 @@ class SQLLease:
                 *(self._operation, name, number, data),
             )
 
+    def put_artifact_piece(self, name: str, number: int, data: bytes) -> None:
+        """Write a piece of an artifact. See :meth:`ArtifactMediumLease.put_artifact_piece`."""
+        self._owned()
+        with contextlib.suppress(IntegrityError):  # an earlier attempt
+            self._database.run(
+                f"INSERT INTO {self._store.tables.artifacts} (operation, name, number, data) VALUES (?, ?, ?, ?)",
+                *(self._operation, name, number, data),
+            )
+
+    def keep_artifacts(self, names: Collection[str]) -> None:
+        """Remove all artifacts but those with these *names*."""
+        self._owned()
+        query = f"SELECT DISTINCT name FROM {self._store.tables.artifacts} WHERE operation = ?"
+        for (name,) in self._database.rows(query, self._operation):
+            if name not in names:
+                self._database.run(
+                    f"DELETE FROM {self._store.tables.artifacts} WHERE operation = ? AND name = ?",
+                    *(self._operation, name),
+                )
+
     def commit(self, staged: Staged, last: int | None, summary: bytes) -> None:
         """Make *staged* the snapshot, by one statement. See :meth:`MediumLease.commit`."""
         is_fold = last is not None and staged.sequence <= last
@@ -400,7 +443,7 @@ class SQLLease:
         )
         if done != 1:
             self._owned()
-        for table in (tables.segments, tables.pieces):
+        for table in (tables.segments, tables.pieces, tables.artifacts):
             self._database.run(f"DELETE FROM {table} WHERE operation = ?", self._operation)
         return row.snapshot is not None
 

@@ -25,7 +25,7 @@ _DRIVERS = {
     "mariadb": "mysql+pymysql",
 }
 CONNECT_SECONDS, REQUEST_SECONDS = 5, 10
-_LONGEST_NAME = 64
+_LONGEST_NAME, _LONGEST_ARTIFACT_NAME = 64, 80
 _LEAST_SECRET = 3
 _MISSING_TABLE = ("42P01", "1146", "no such table")
 _EXISTS = ("42P07", "23505", "1050", "already exists")
@@ -71,13 +71,12 @@ def address(url: sa.URL) -> str:
 
 
 class Tables:
-    """The three tables of a store, which are made when they are missing."""
+    """The tables of a store, which are made when they are missing."""
 
     def __init__(self, prefix: str) -> None:
         prefix = prefix or "resumable_"
-        self.operations, self.segments, self.pieces = (
-            f"{prefix}{name}" for name in ("operations", "segments", "pieces")
-        )
+        self.operations, self.segments = f"{prefix}operations", f"{prefix}segments"
+        self.pieces, self.artifacts = f"{prefix}pieces", f"{prefix}artifacts"
         self.metadata = sa.MetaData()
         # Tables of MySQL compare without case and trailing spaces by default, and utf8 has three bytes there.
         options: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
@@ -108,15 +107,16 @@ class Tables:
             sa.Column("summary", data, nullable=False),
             **options,
         )
-        sa.Table(
-            self.pieces,
-            self.metadata,
-            sa.Column("operation", name, primary_key=True),
-            sa.Column("name", name, primary_key=True),
-            sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-            sa.Column("data", data, nullable=False),
-            **options,
-        )
+        for table, kind in ((self.pieces, name), (self.artifacts, sa.String(_LONGEST_ARTIFACT_NAME))):
+            sa.Table(
+                table,
+                self.metadata,
+                sa.Column("operation", name, primary_key=True),
+                sa.Column("name", kind, primary_key=True),
+                sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+                sa.Column("data", data, nullable=False),
+                **options,
+            )
 
 
 class Database:

@@ -40,6 +40,7 @@ STORES: dict[str, Callable[[Path], CheckpointStore]] = {
     "files": lambda directory: FileStore(directory / "store"),
     "memory": lambda directory: MemoryStore(),
     "a simple one": lambda directory: open_store(DictStore()),
+    "sqlite": lambda directory: open_store(f"sqlite:///{directory}/store.db"),
     "encrypted files": lambda directory: EncryptedStore(FileStore(directory / "store"), KEY),
     "encrypted memory": lambda directory: EncryptedStore(MemoryStore(), KEY),
     "encrypted simple one": lambda directory: EncryptedStore(DictStore(), KEY),
@@ -64,8 +65,8 @@ IDS = sorted({operation_id for pair in LOOKALIKES for operation_id in pair} | {"
 any_text = st.text() | st.text("ab/_ .\\:-A", max_size=6)
 on_any_text = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 look_alike = pytest.mark.parametrize(("one", "other"), LOOKALIKES, ids=lambda text: ascii(text)[:12])
-journaling = pytest.mark.parametrize("store", ["files", "memory"], indirect=True)
-keeping = pytest.mark.parametrize("store", ["files", "memory", "encrypted files", "encrypted memory"], indirect=True)
+journaling = pytest.mark.parametrize("store", ["files", "memory", "sqlite"], indirect=True)
+keeping = pytest.mark.parametrize("store", ["files", "memory", "sqlite", "encrypted files", "encrypted memory"], indirect=True)
 
 
 @pytest.fixture(params=STORES)
