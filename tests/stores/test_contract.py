@@ -66,7 +66,8 @@ any_text = st.text() | st.text("ab/_ .\\:-A", max_size=6)
 on_any_text = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 look_alike = pytest.mark.parametrize(("one", "other"), LOOKALIKES, ids=lambda text: ascii(text)[:12])
 journaling = pytest.mark.parametrize("store", ["files", "memory", "sqlite"], indirect=True)
-keeping = pytest.mark.parametrize("store", ["files", "memory", "sqlite", "encrypted files", "encrypted memory"], indirect=True)
+LASTING = ["files", "memory", "sqlite", "encrypted files", "encrypted memory"]
+keeping = pytest.mark.parametrize("store", LASTING, indirect=True)
 
 
 @pytest.fixture(params=STORES)
