@@ -27,6 +27,7 @@ class Traits:
         survives: What an acknowledged save outlives: the end of the ``"process"``, or that of the ``"machine"``.
         leases_end: A lease that is not renewed ends by itself. Its lease has the verbs of :class:`EndingLease`, too.
         saves_renew: Each save renews the lease.
+        lease_seconds: How long a lease lasts, unless somebody says otherwise.
         keeps_artifacts: Files may go with a checkpoint: it is an :class:`ArtifactStore`, its leases are
             :class:`ArtifactLease`.
     """
@@ -40,6 +41,7 @@ class Traits:
     survives: Literal["process", "machine"] = "machine"
     leases_end: bool = False
     saves_renew: bool = False
+    lease_seconds: float = 30.0
     keeps_artifacts: bool = False
 
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("resumable")
 R = TypeVar("R")
-LEASE_SECONDS = 30.0
 _LEAST_LEASE_SECONDS = 0.1
 PATIENCE_SECONDS = 60.0
 """So long is a verb tried again while the store is away."""
@@ -53,7 +52,7 @@ class LeasedStore:
         if ttl is not None and not ttl >= _LEAST_LEASE_SECONDS:
             raise ValueError(f"a lease must last {_LEAST_LEASE_SECONDS:g} s or longer, not {ttl!r}")
         self._medium = medium
-        self._ttl = ttl if ttl is not None else LEASE_SECONDS
+        self._ttl = ttl if ttl is not None else medium.traits.lease_seconds
         self.traits: Traits = dataclasses.replace(medium.traits, leases_end=True)
 
     def __repr__(self) -> str:

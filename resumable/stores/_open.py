@@ -19,9 +19,17 @@ MEDIA = {
     "postgres": "_sql",
     "mysql": "_sql",
     "mariadb": "_sql",
+    "redis": "_redis",
+    "rediss": "_redis",
+    "valkey": "_redis",
+    "valkeys": "_redis",
+    "unix": "_redis",
+    "s3": "_objects",
+    "gs": "_objects",
+    "az": "_objects",
 }
 """Which module of this room knows a scheme: one with ``open_url(url: str, parameters: Parameters) -> Medium``."""
-EXTRAS = {"_sql": "sql"}
+EXTRAS = {"_sql": "sql", "_redis": "redis", "_objects": "s3"}
 """What is to be installed for it."""
 _OWN = ("lease", "table_prefix", "compress")
 

@@ -33,6 +33,7 @@ from resumable.stores import (
     Traits,
 )
 from resumable.stores.packing import pack, unpack
+from tests.support.media import place_in
 from tests.support.stores import DictStore, claimed, delete, document, journal, keys, put
 
 KEY = EncryptedStore.new_key()
@@ -45,6 +46,10 @@ STORES: dict[str, Callable[[Path], CheckpointStore]] = {
     "encrypted memory": lambda directory: EncryptedStore(MemoryStore(), KEY),
     "encrypted simple one": lambda directory: EncryptedStore(DictStore(), KEY),
 }
+SERVED = ("redis", "valkey", "moto", "seaweed", "azurite")
+STORES |= {name: lambda directory, name=name: open_store(place_in(name, directory)) for name in SERVED}  # type: ignore[misc]
+QUICK = ("redis",)
+LOCAL = ("files", "memory", "sqlite", "encrypted files", "encrypted memory")
 # Each pair would share a file name, a table row or a key under some careless rule.
 LOOKALIKES = [
     ("a/b", "a_b"),
@@ -65,12 +70,21 @@ IDS = sorted({operation_id for pair in LOOKALIKES for operation_id in pair} | {"
 any_text = st.text() | st.text("ab/_ .\\:-A", max_size=6)
 on_any_text = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 look_alike = pytest.mark.parametrize(("one", "other"), LOOKALIKES, ids=lambda text: ascii(text)[:12])
-journaling = pytest.mark.parametrize("store", ["files", "memory", "sqlite"], indirect=True)
-LASTING = ["files", "memory", "sqlite", "encrypted files", "encrypted memory"]
-keeping = pytest.mark.parametrize("store", LASTING, indirect=True)
 
 
-@pytest.fixture(params=STORES)
+def on(*names: str) -> list[object]:
+    """The stores of these names, as parameters; those on servers that are not quick are slow."""
+    slow = {*SERVED} - {*QUICK}
+    return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in names]
+
+
+journaling = pytest.mark.parametrize("store", on("files", "memory", "sqlite", *SERVED), indirect=True)
+keeping = pytest.mark.parametrize("store", on(*LOCAL, *SERVED), indirect=True)
+leasing = pytest.mark.parametrize("store", on("memory", "sqlite", *SERVED), indirect=True)
+"""Those of which an operation can be taken from an owner that lives."""
+
+
+@pytest.fixture(params=on(*STORES))
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CheckpointStore]:
     store = STORES[request.param](tmp_path)
     yield store
@@ -639,8 +653,8 @@ def test_a_lease_that_was_released_writes_nothing(store: CheckpointStore) -> Non
     assert document(store, "crawl") == b"x"
 
 
-def test_an_owner_whose_lease_was_taken_over_writes_nothing() -> None:
-    store = MemoryStore()
+@leasing
+def test_an_owner_whose_lease_was_taken_over_writes_nothing(store: CheckpointStore) -> None:
     with claimed(store, "crawl") as old:
         save(old, b"old")
         commit = old.stage(old.next, [b"late"])

@@ -1,0 +1,276 @@
+"""A bucket of an object store as obstore reaches it: objects read, put, replaced on a condition, listed, removed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    GenericError,
+    NotFoundError,
+    NotModifiedError,
+    PreconditionError,
+)
+from obstore.store import AzureStore, GCSStore, S3Store
+
+from .._errors import StoreError
+from .._runtime.processes import passed_seconds
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_TIMEOUT, _BULK_TIMEOUT, _CONNECT_TIMEOUT = "10s", "120s", "5s"
+_WRITES_APART = 1.1
+"""Seconds between two writes of one object, which Google allows once a second."""
+_CLOCK_MARGIN = 2.0
+"""Seconds: the times of objects are cut to whole ones."""
+_MAY_PASS = {"408", "409", "429"}
+
+
+class Version(NamedTuple):
+    """Which write of an object it is.
+
+    Attributes:
+        modified: When, by the store's clock, in seconds since the epoch; 0 if unknown.
+    """
+
+    e_tag: str | None
+    version: str | None
+    modified: float = 0.0
+
+
+class Missing(Exception):
+    """There is no such object."""
+
+
+class Refused(Exception):
+    """The condition of a write does not hold, or that of an earlier attempt has made it so."""
+
+
+class Bucket:
+    """A bucket, or what begins with a prefix in it.
+
+    Args:
+        url: ``s3://bucket/prefix``, ``gs://…`` or ``az://container/prefix``. Its parameters are obstore's, such as
+            ``endpoint`` and ``region``; what is not given is looked for where the service's own tools look.
+        folder: One more part of the prefix.
+
+    Raises:
+        ValueError: It is no such URL.
+    """
+
+    def __init__(self, url: str, folder: str = "") -> None:
+        parts = urlsplit(url)
+        self._scheme = parts.scheme.lower()
+        self._name, path = unquote(parts.netloc.rpartition("@")[2]), unquote(parts.path).strip("/")
+        self._prefix = "/".join(filter(None, (path, folder)))
+        if not self._name:
+            raise ValueError(f"{self._scheme}:// needs the name of a bucket")
+        self._config = dict(parse_qsl(parts.query))
+        self._allow_http = self._config.pop("allow_http", "").lower() in ("1", "true", "yes")
+        self._allow_http |= urlsplit(self._config.get("endpoint", "")).hostname in _LOOPBACK
+        self.place: str = "/".join(filter(None, (f"{self._scheme}://{self._name}", self._prefix)))
+        self._clients: dict[str, Any] = {}
+        self._written: dict[str, float] = {}
+        self._clock: tuple[float, float] | None = None
+        self._client(_TIMEOUT)
+
+    # -- objects
+
+    def get(self, path: str, most: int | None = None) -> tuple[bytes, Version]:
+        """The first *most* bytes of an object, or all.
+
+        Raises:
+            Missing: There is none. The error's text is *path*.
+        """
+        options = {"range": (0, most)} if most is not None else None
+        with self._failing(path):
+            found = obstore.get(self._client(_BULK_TIMEOUT), path, options=options)  # type: ignore[arg-type]
+            return bytes(found.bytes()), _version(found.meta)
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write an object, whatever is there."""
+        with self._failing(path):
+            obstore.put(self._client(_BULK_TIMEOUT), path, data, use_multipart=False)
+
+    def replace(self, path: str, data: bytes, version: Version | None) -> Version:
+        """Write an object in the place of *version*, or as a new one.
+
+        Raises:
+            Refused: Something else is there.
+        """
+        self._wait_for_turn(path)
+        mode: Any = (
+            "create" if version is None else {k: v for k, v in version._asdict().items() if v and k != "modified"}
+        )
+        try:
+            with self._failing(path):
+                try:
+                    return _version(obstore.put(self._client(_TIMEOUT), path, data, mode=mode, use_multipart=False))
+                except (AlreadyExistsError, PreconditionError, NotModifiedError):
+                    raise Refused(path) from None
+        except Missing:
+            raise Refused(path) from None
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove objects; those that are not there do not matter."""
+        for start in range(0, len(paths), 1000):
+            with contextlib.suppress(Missing), self._failing(paths[start]):
+                obstore.delete(self._client(_TIMEOUT), paths[start : start + 1000])
+
+    def folders(self) -> list[str]:
+        """What stands before the first slash of the objects' names."""
+        with self._failing(""):
+            return sorted(obstore.list_with_delimiter(self._client(_TIMEOUT))["common_prefixes"])
+
+    def names(self, folder: str) -> list[str]:
+        """The objects in *folder*, without its name."""
+        with self._failing(folder):
+            found = [one["path"] for some in obstore.list(self._client(_TIMEOUT), folder) for one in some]
+        return [path.removeprefix(f"{folder}/") for path in found]
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._clients.clear()
+
+    # -- what the service can
+
+    def try_conditions(self) -> None:
+        """Make sure that a write takes place only if its condition holds.
+
+        Raises:
+            StoreError: The service does not see to that; says what it did.
+        """
+        path = f"probe-{os.urandom(8).hex()}"
+        try:
+            first = self._tried(path, None, "refused to make a new object (If-None-Match)")
+            self._must_refuse(
+                path, None, "wrote over an object that was to be made only if there is none (If-None-Match)"
+            )
+            self._tried(path, first, "refused to replace an object whose version was named (If-Match)")
+            self._must_refuse(path, first, "wrote over an object though another version of it was named (If-Match)")
+            self._clock = self.get(path)[1].modified, passed_seconds()
+        finally:
+            with contextlib.suppress(StoreError):
+                self.remove([path])
+
+    def _tried(self, path: str, version: Version | None, otherwise: str) -> Version:
+        try:
+            return self.replace(path, b"0" if version is None else b"1", version)
+        except Refused:
+            there_is_none = version is None and not self._is_there(path)
+            raise self._useless("has no such bucket" if there_is_none else otherwise) from None
+        except StoreError as error:
+            if error.is_transient:
+                raise
+            raise self._useless(f"answered: {error}") from None
+
+    def _must_refuse(self, path: str, version: Version | None, otherwise: str) -> None:
+        try:
+            self.replace(path, b"2", version)
+        except Refused:
+            return
+        raise self._useless(otherwise)
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            self.get(path)
+        except Missing:
+            return False
+        return True
+
+    def _useless(self, what: str) -> StoreError:
+        return StoreError(f"{self.place} cannot hold checkpoints: its service {what}. Nothing was saved.")
+
+    def seconds_since(self, version: Version) -> float:
+        """How long ago *version* was written, by the store's clock alone; rather too few, 0 if it does not tell."""
+        if self._clock is None:
+            path = f"probe-{os.urandom(8).hex()}"
+            with contextlib.suppress(StoreError, Missing):
+                self.put(path, b"0")
+                self._clock = self.get(path)[1].modified, passed_seconds()
+                self.remove([path])
+        if self._clock is None:
+            return 0.0
+        at_first, then = self._clock
+        return max(at_first + passed_seconds() - then - version.modified - _CLOCK_MARGIN, 0.0)
+
+    # -- the client
+
+    def _client(self, timeout: str) -> Any:
+        _check_process(self.place)
+        if timeout not in self._clients:
+            self._clients[timeout] = _make_client(
+                self._scheme, self._name, self._prefix, self._config, timeout=timeout, allow_http=self._allow_http
+            )
+        return self._clients[timeout]
+
+    def _wait_for_turn(self, path: str) -> None:
+        if self._scheme == "gs":
+            time.sleep(max(0.0, self._written.get(path, 0.0) + _WRITES_APART - time.monotonic()))
+            self._written[path] = time.monotonic()
+
+    @contextlib.contextmanager
+    def _failing(self, path: str) -> Iterator[None]:
+        """Turn an error of the client into a StoreError, or Missing."""
+        try:
+            yield
+        except (NotFoundError, FileNotFoundError):
+            raise Missing(path) from None
+        except (BaseError, OSError) as error:
+            text = _without_secrets(str(error))
+            status = re.search(r"status code: (\d+)", text)
+            passes = isinstance(error, GenericError) and (
+                status is None or status[1] in _MAY_PASS or (status[1][0] == "5" and status[1] != "501")
+            )
+            # The error itself shows the whole request, in which there may be a secret.
+            raise StoreError(f"{self.place}: {text}", is_transient=passes) from None
+
+
+_pid: int | None = None
+
+
+def _check_process(place: str) -> None:
+    """Its threads do not outlive a fork: in the child every call would hang for ever."""
+    global _pid
+    if _pid is None:
+        _pid = os.getpid()
+    elif _pid != os.getpid():
+        raise StoreError(
+            f"{place} cannot be used in a process that was forked from one that has used an object store: its client "
+            "would hang. Start workers by multiprocessing's spawn or forkserver."
+        )
+
+
+def _make_client(
+    scheme: str, name: str, prefix: str, config: Mapping[str, str], *, timeout: str, allow_http: bool
+) -> Any:
+    kinds: dict[str, Any] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
+    try:
+        return kinds[scheme](
+            name,
+            prefix=prefix or None,
+            config=dict(config),
+            client_options={"timeout": timeout, "connect_timeout": _CONNECT_TIMEOUT, "allow_http": allow_http},
+            # Whether to try again is decided above, once.
+            retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=1)},
+        )
+    except BaseError as error:
+        raise ValueError(f"{scheme}://{name}: {_without_secrets(str(error))}") from None
+
+
+def _version(told: Mapping[str, Any]) -> Version:
+    modified = told.get("last_modified")
+    return Version(told.get("e_tag"), told.get("version"), modified.timestamp() if modified is not None else 0.0)
+
+
+def _without_secrets(text: str) -> str:
+    """The first line of an error, without the parameters of a request, which may be a signature."""
+    return re.sub(r"\?\S+", "?***", text.strip().split("\n")[0])[:400]

@@ -1,0 +1,360 @@
+"""Checkpoints in Redis or Valkey.
+
+All keys of an operation have one hash tag, so that one node of a cluster has them all, and one script sees and changes
+them at once:
+
+=============  ====================================================================================================
+``…:op``       a hash: id, term and nonce of the owner, next number, what the snapshot stands for, summary
+``…:lease``    who owns it; it ends by itself
+``…:log``      a stream of segments, each under its number, from the previous snapshot on
+``…:snap``     a hash of pieces; ``…:prev`` is the snapshot before, ``…:new:…`` one that is not committed
+=============  ====================================================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import redis
+from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from .._errors import StoreBehindError, StoreError
+from ._base import Entry, Holder, Stored, Traits
+from ._medium import HeldError, Parameters, Staged, decoded, encoded, row_key, stale
+
+_log = logging.getLogger("resumable")
+_TOMBSTONE = 7 * 86400
+_STAGED = 86400
+_SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
+_WORDS_THAT_PASS = ("LOADING", "BUSY ", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "NOREPLICAS", "MISCONF")
+"""Of a server that starts, fails over or has no room on its disk just now."""
+
+# KEYS: op, lease, log, snap, prev, staged. ARGV: nonce, term, holder, ttl in ms, then those of the verb.
+# An owner is shut out by a term that is not lower than its own. A lower one, or none, is that of a server which has
+# lost what it had acknowledged.
+_OWNED = """
+local known = redis.call('HMGET', KEYS[1], 'nonce', 'term', 'next', 'base', 'name')
+local is_mine, next = known[1] == ARGV[1], tonumber(known[3] or '1')
+if not is_mine and known[2] and tonumber(known[2]) >= tonumber(ARGV[2]) then
+  return {'stale', redis.call('GET', KEYS[2])}
+end
+"""
+_RENEW = """
+local now = redis.call('TIME')
+redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
+redis.call('HSET', KEYS[1], 'renewed', string.format('%d.%06d', now[1], now[2]))
+"""
+_SCRIPTS = {
+    "claim": """
+local term, nonce = unpack(redis.call('HMGET', KEYS[1], 'term', 'nonce'))
+local held = redis.call('GET', KEYS[2])
+if nonce ~= ARGV[1] then
+  if held and ARGV[2] ~= 'any' and ARGV[2] ~= nonce then
+    local now = redis.call('TIME')
+    now = string.format('%d.%06d', now[1], now[2])
+    return {'busy', held, redis.call('PTTL', KEYS[2]), redis.call('HGET', KEYS[1], 'renewed'), now}
+  end
+  term = redis.call('HINCRBY', KEYS[1], 'term', 1)
+  redis.call('HSET', KEYS[1], 'nonce', ARGV[1], 'id', ARGV[5])
+end
+redis.call('PERSIST', KEYS[1])
+"""
+    + _RENEW
+    + "return {'done', term, redis.call('HGET', KEYS[1], 'next') or '1'}",
+    # Of the verb: sequence, the number behind it, the last one that was acknowledged, data, summary.
+    "append": _OWNED
+    + """
+if not is_mine or next <= tonumber(ARGV[7]) then return {'behind'} end
+if tonumber(ARGV[5]) < next then
+  local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
+  if last and last[1] == ARGV[5] .. '-0' and last[2][2] == ARGV[8] then return {'done'} end
+  return {'stale', false}
+end
+if not known[4] then return {'bare'} end
+redis.call('XADD', KEYS[3], ARGV[5] .. '-0', 'd', ARGV[8])
+redis.call('HSET', KEYS[1], 'next', ARGV[6], 'summary', ARGV[9])
+"""
+    + _RENEW
+    + "return {'done'}",
+    # Of the verb: sequence, the number behind it, the last one that was acknowledged, name, pieces, size, summary, id.
+    "commit": _OWNED
+    + """
+local sequence, last = tonumber(ARGV[5]), tonumber(ARGV[7])
+if is_mine and known[5] == ARGV[8] then return {'done'} end
+if is_mine and known[4] and sequence < tonumber(known[4]) then return {'stale', false} end
+if sequence <= last and next <= last then return {'behind'} end
+if redis.call('HLEN', KEYS[6]) ~= tonumber(ARGV[9]) then return {'gone'} end
+if known[4] then
+  redis.call('XTRIM', KEYS[3], 'MINID', '=', known[4] .. '-1')
+  redis.call('HSET', KEYS[1], 'previous', known[4], 'previous_next', known[3])
+  if redis.call('EXISTS', KEYS[4]) == 1 then redis.call('RENAME', KEYS[4], KEYS[5]) end
+else
+  redis.call('DEL', KEYS[3], KEYS[5])
+end
+redis.call('RENAME', KEYS[6], KEYS[4])
+redis.call('PERSIST', KEYS[4])
+redis.call('HSET', KEYS[1], 'nonce', ARGV[1], 'term', ARGV[2], 'id', ARGV[12])
+redis.call('HSET', KEYS[1], 'base', ARGV[5], 'name', ARGV[8], 'size', ARGV[10])
+if sequence >= next then redis.call('HSET', KEYS[1], 'next', ARGV[6]) end
+if ARGV[11] ~= '' then redis.call('HSET', KEYS[1], 'summary', ARGV[11]) end
+"""
+    + _RENEW
+    + "return {'done'}",
+    "renew": _OWNED + "if not is_mine then return {'behind'} end\n" + _RENEW + "return {'done'}",
+    "delete": _OWNED
+    + """
+if not is_mine then return {'behind'} end
+redis.call('DEL', KEYS[3], KEYS[4], KEYS[5])
+redis.call('HDEL', KEYS[1], 'base', 'name', 'size', 'summary', 'previous', 'previous_next')
+"""
+    + _RENEW
+    + "return {'done', known[4]}",
+    "release": """
+if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then return {'done'} end
+redis.call('DEL', KEYS[2])
+if redis.call('HEXISTS', KEYS[1], 'base') == 0 then redis.call('EXPIRE', KEYS[1], ARGV[5]) end
+return {'done'}
+""",
+}
+_KEYS = {
+    "claim": ("op", "lease"),
+    "append": ("op", "lease", "log"),
+    "commit": ("op", "lease", "log", "snap", "prev"),
+    "renew": ("op", "lease"),
+    "delete": ("op", "lease", "log", "snap", "prev"),
+    "release": ("op", "lease"),
+}
+
+
+def open_url(url: str, parameters: Parameters) -> RedisMedium:
+    """The server at *url*, see :class:`RedisMedium`."""
+    return RedisMedium(url, parameters)
+
+
+class RedisMedium:
+    """A Redis or Valkey server, which keeps checkpoints as well as it keeps its data.
+
+    At the first claim it is asked: one that evicts keys, or writes to its disk only now and then, is warned of; a
+    replica is refused.
+
+    Args:
+        url: As redis-py has it; also with ``valkey://`` and ``valkeys://``.
+
+    Raises:
+        ValueError: It is no such URL.
+    """
+
+    traits: Traits = Traits(
+        is_remote=True, keeps_summary=True, largest_piece=1 << 20, leases_end=True, saves_renew=True
+    )
+
+    def __init__(self, url: str, parameters: Parameters) -> None:
+        self.client = _client(url)
+        self._place = _without_secrets(url)
+        self._prefix = parameters.table_prefix or "resumable"
+        self._scripts = {name: self.client.register_script(text) for name, text in _SCRIPTS.items()}
+        self._is_examined = False
+
+    @property
+    def index(self) -> str:
+        """The key of the set of all ids."""
+        return f"{self._prefix}:ids"
+
+    def key(self, operation_id: str, name: str) -> str:
+        """The key of a part of an operation."""
+        return f"{self._prefix}:{{{row_key(operation_id)[:32]}}}:{name}"
+
+    def run(self, verb: str, operation_id: str, *arguments: bytes | str | int, more: Iterable[str] = ()) -> list[Any]:
+        """What the script of *verb* answers.
+
+        Raises:
+            StoreError: The server cannot be reached, or refuses.
+        """
+        keys = [self.key(operation_id, name) for name in (*_KEYS[verb], *more)]
+        with self.failing():
+            answer: list[Any] = self._scripts[verb](keys=keys, args=arguments)
+            return answer
+
+    @contextlib.contextmanager
+    def failing(self) -> Iterator[None]:
+        """Turn an error of the client into a StoreError."""
+        try:
+            yield
+        except (exceptions.RedisError, OSError) as error:
+            refused = isinstance(error, exceptions.ResponseError | exceptions.AuthenticationError)
+            passes = not refused or str(error).startswith(_WORDS_THAT_PASS)
+            raise StoreError(f"{self._place}: {error or type(error).__name__}", is_transient=passes) from error
+
+    def claim(self, key: str, me: Holder, *, ttl: float, take_over: bool | Holder = False) -> RedisLease:
+        """Own *key*. See :meth:`Medium.claim`."""
+        self._examine()
+        from_whom = take_over.nonce if isinstance(take_over, Holder) else "any" if take_over else ""
+        milliseconds = int(ttl * 1000)
+        answer = self.run("claim", key, me.nonce, from_whom, encoded(me), milliseconds, key.encode())
+        if answer[0] == b"busy":
+            left, renewed = max(answer[2], 0) / 1000, answer[3] or answer[4]
+            silent_for = float(answer[4]) - float(renewed)
+            raise HeldError(decoded(answer[1]), left, silent_for, renewed.decode())
+        return RedisLease(self, key, (me.nonce, int(answer[1]), encoded(me), milliseconds), int(answer[2]))
+
+    def read(self, key: str, *, previous: bool = False) -> Stored | None:
+        """One consistent state. See :meth:`CheckpointStore.read`."""
+        with self.failing():
+            pipeline = self.client.pipeline(transaction=True)
+            pipeline.hmget(self.key(key, "op"), "base", "previous", "previous_next")
+            pipeline.hgetall(self.key(key, "prev" if previous else "snap"))
+            pipeline.xrange(self.key(key, "log"))
+            (base, before, end), pieces, segments = pipeline.execute()
+        first = before if previous else base
+        if first is None or not pieces:
+            return None
+        numbered = [(int(name.partition(b"-")[0]), fields[b"d"]) for name, fields in segments]
+        last = int(end) if previous else numbered[-1][0] + 1 if numbered else 0
+        journal = [data for number, data in numbered if int(first) < number < last]
+        return Stored(b"".join(map(pieces.get, sorted(pieces, key=int))), b"".join(journal), self.describe(key))
+
+    def list(self, pattern: str = "*") -> Iterator[Entry]:
+        """The operations whose id matches *pattern* (see :mod:`fnmatch`), as they are now."""
+        with self.failing():
+            ids = sorted(name.decode() for name in self.client.smembers(self.index))
+            found = [key for key in ids if fnmatchcase(key, pattern)]
+            pipeline = self.client.pipeline(transaction=False)
+            for key in found:
+                pipeline.hmget(self.key(key, "op"), "base", "term", "size", "summary")
+                pipeline.get(self.key(key, "lease"))
+                pipeline.pttl(self.key(key, "lease"))
+            answers: Iterator[Any] = iter(pipeline.execute() if found else ())
+        for key in found:
+            (base, term, size, summary), held, left = next(answers), next(answers), next(answers)
+            if base is not None:
+                holder = decoded(held) if held is not None else None
+                lease_left = max(left, 0) / 1000 if holder is not None else None
+                yield Entry(key, self.describe(key), summary or b"", int(size), int(term), holder, lease_left)
+
+    def describe(self, key: str | None = None) -> str:
+        """The URL without credentials, and the id."""
+        return self._place if key is None else f"{self._place}#{key}"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+    def _examine(self) -> None:
+        if self._is_examined:
+            return
+        with self.failing():
+            told = self.client.info()
+        if told.get("role") in ("slave", "replica"):
+            raise StoreError(f"{self._place} is a replica, which takes no saves. Name its master.")
+        version = str(told.get("redis_version", "6.2"))
+        if tuple(map(int, version.split(".")[:2])) < (6, 2):
+            raise StoreError(f"{self._place} is of version {version}; checkpoints need 6.2 or later.")
+        self._is_examined = True
+        for fact in _what_it_may_lose(told):
+            _log.warning("%s %s", self._place, fact)
+
+
+class RedisLease:
+    """An operation that is owned. See :class:`MediumLease`."""
+
+    def __init__(self, medium: RedisMedium, key: str, owner: tuple[str, int, str, int], first: int) -> None:
+        self._medium = medium
+        self._key = key
+        self._owner = owner
+        self._staged: set[str] = set()
+        self.term: int = owner[1]
+        self.next: int = first
+
+    def read(self) -> Stored | None:
+        """What is stored."""
+        return self._medium.read(self._key)
+
+    def append(self, sequence: int, last: int | None, data: bytes, summary: bytes) -> None:
+        """Add save *sequence* to the journal. See :meth:`MediumLease.append`."""
+        self._run("append", sequence, sequence + 1, last or 0, data, summary)
+
+    def put_piece(self, name: str, number: int, data: bytes) -> None:
+        """Write a piece of a snapshot. See :meth:`MediumLease.put_piece`."""
+        self._staged.add(name)
+        key = self._medium.key(self._key, f"new:{name}")
+        with self._medium.failing():
+            pipeline = self._medium.client.pipeline(transaction=True)
+            pipeline.hset(key, str(number), data)
+            pipeline.expire(key, _STAGED)
+            pipeline.execute()
+
+    def commit(self, staged: Staged, last: int | None, summary: bytes) -> None:
+        """Make *staged* the snapshot. See :meth:`MediumLease.commit`."""
+        name, sequence, pieces, size = staged
+        # The set is of all operations: no script can change it together with one of them. A name too many is harmless.
+        with self._medium.failing():
+            self._medium.client.sadd(self._medium.index, self._key.encode())
+        numbers = (sequence, sequence + 1, last or 0, name, pieces, size)
+        self._run("commit", *numbers, summary, self._key.encode(), more=(f"new:{name}",))
+        self._staged.discard(name)
+
+    def renew(self) -> None:
+        """Let the lease last another ttl from now."""
+        self._run("renew")
+
+    def delete(self) -> bool:
+        """Remove all but the claim. Whether there was a snapshot."""
+        return self._run("delete")[1] is not None
+
+    def release(self) -> None:
+        """End the claim. See :meth:`MediumLease.release`."""
+        self._run("release", _TOMBSTONE)
+        if self._staged:
+            with self._medium.failing():
+                self._medium.client.unlink(*[self._medium.key(self._key, f"new:{name}") for name in self._staged])
+
+    def _run(self, verb: str, *arguments: bytes | str | int, more: Iterable[str] = ()) -> list[Any]:
+        answer = self._medium.run(verb, self._key, *self._owner, *arguments, more=more)
+        match answer[0]:
+            case b"done":
+                return answer
+            case b"stale":
+                raise stale(self._key, decoded(answer[1]))
+            case b"behind":
+                raise StoreBehindError(self._key)
+            case b"bare":
+                raise StoreError(f"{self._key!r} has no snapshot that a save could be added to")
+            case _:
+                raise StoreError(f"{self._medium.describe(self._key)}: the new snapshot has vanished from the server")
+
+
+def _client(url: str) -> Any:
+    parts = urlsplit(url)
+    scheme = _SCHEMES.get(parts.scheme, parts.scheme)
+    # Whether to try again is decided above, once.
+    return redis.Redis.from_url(
+        urlunsplit(parts._replace(scheme=scheme)),
+        socket_timeout=10,
+        socket_connect_timeout=5,
+        socket_keepalive=True,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def _without_secrets(url: str) -> str:
+    """*url* without what may be a credential: user, password, all parameters."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _what_it_may_lose(told: Mapping[str, Any]) -> Iterator[str]:
+    policy = told.get("maxmemory_policy", "noeviction")
+    if told.get("maxmemory", 0) and policy != "noeviction":
+        yield f"evicts keys when its memory is full (maxmemory-policy {policy}), and may evict checkpoints."
+    if not told.get("aof_enabled", 1):
+        yield (
+            "has no append-only file: if it is killed or its machine stops, the saves since it last wrote its whole "
+            "memory to disk are lost. To keep them:  redis-cli config set appendonly yes"
+        )
