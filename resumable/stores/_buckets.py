@@ -45,6 +45,10 @@ class Version(NamedTuple):
     version: str | None
     modified: float = 0.0
 
+    def condition(self) -> dict[str, str]:
+        """What names it in a write that is to replace it."""
+        return {name: told for name, told in (("e_tag", self.e_tag), ("version", self.version)) if told}
+
 
 class Missing(Exception):
     """There is no such object."""
@@ -107,9 +111,7 @@ class Bucket:
             Refused: Something else is there.
         """
         self._wait_for_turn(path)
-        mode: Any = (
-            "create" if version is None else {k: v for k, v in version._asdict().items() if v and k != "modified"}
-        )
+        mode: Any = "create" if version is None else version.condition()
         try:
             with self._failing(path):
                 try:

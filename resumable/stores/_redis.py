@@ -331,11 +331,10 @@ class RedisLease:
 
 
 def _client(url: str) -> Any:
-    parts = urlsplit(url)
-    scheme = _SCHEMES.get(parts.scheme, parts.scheme)
+    scheme, _, rest = url.partition("://")
     # Whether to try again is decided above, once.
     return redis.Redis.from_url(
-        urlunsplit(parts._replace(scheme=scheme)),
+        f"{_SCHEMES.get(scheme, scheme)}://{rest}",
         socket_timeout=10,
         socket_connect_timeout=5,
         socket_keepalive=True,

@@ -72,7 +72,9 @@ class Medium:
         until = time.monotonic() + 60
         while not self._is_up():
             if self.process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError((self.place / "log").read_text(errors="replace")[-2000:])
+                told = (self.place / "log").read_text(errors="replace")
+                self.__exit__(None, None, None)
+                raise RuntimeError(told[-2000:])
             time.sleep(0.05)
 
     def kill(self) -> None:
@@ -145,6 +147,11 @@ def valkey(*options: str) -> Medium:
     return _keys(str(program), "valkey", options or ALWAYS)
 
 
+def forgetful() -> Medium:
+    """Redis as Debian starts it, but for its saving now and then: killed, it has forgotten what it acknowledged."""
+    return redis("--appendonly", "no")
+
+
 def moto() -> Medium:
     """An S3 in memory, with a bucket ``bucket``."""
     port = free_port()
@@ -173,7 +180,15 @@ def seaweed() -> Medium:
     def command(place: Path) -> list[str]:
         (place / "data").mkdir()
         (place / "s3.json").write_text(json.dumps({"identities": [identity]}))
-        fixed = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.port.iceberg=0", "-volume.max=20"]
+        fixed = [
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            "-filer",
+            "-s3",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-volume.max=20",
+        ]
         more = ["-master.telemetry=false", "-master.volumeSizeLimitMB=64", f"-s3.config={place / 's3.json'}"]
         return [program, "server", f"-dir={place / 'data'}", *fixed, *more, *(f"{n}={p}" for n, p in ports.items())]
 
@@ -214,7 +229,8 @@ def _has_bucket(endpoint: str) -> bool:
     names = {"aws_access_key_id": ACCESS["AWS_ACCESS_KEY_ID"], "aws_secret_access_key": ACCESS["AWS_SECRET_ACCESS_KEY"]}
     try:
         client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **names)
-        client.create_bucket(Bucket="bucket")
+        with contextlib.suppress(client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou):
+            client.create_bucket(Bucket="bucket")
         client.put_object(Bucket="bucket", Key="is-up", Body=b"yes")
     except (BotoCoreError, ClientError):
         return False
@@ -235,7 +251,14 @@ def _make_container(url: str) -> None:
 
 # -- one of each for a whole test run ---------------------------------------------------------------------------------
 
-SERVERS = {"redis": redis, "valkey": valkey, "moto": moto, "seaweed": seaweed, "azurite": azurite}
+SERVERS = {
+    "redis": redis,
+    "valkey": valkey,
+    "moto": moto,
+    "seaweed": seaweed,
+    "azurite": azurite,
+    "forgetful": forgetful,
+}
 _running: dict[str, Medium] = {}
 
 
@@ -256,6 +279,6 @@ def place_in(name: str, apart: object) -> str:
     """The URL of a place in that server where only those store that name the same *apart*."""
     address, _, query = shared(name).url.partition("?")
     mine = hashlib.sha256(str(apart).encode()).hexdigest()[:16]
-    if name in ("redis", "valkey"):
+    if name in ("redis", "valkey", "forgetful"):
         return f"{address}?table_prefix=t{mine}"
     return f"{address}/{mine}?{query}"
