@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ F = TypeVar("F", bound=Callable[[], object])
 class Holding:
     """Durable collections, tracked objects, functions that bring the state up to date. For both checkpoints."""
 
+    is_async = False
     _operation: Operation
 
     # -- durable collections
@@ -130,3 +133,27 @@ class Holding:
 
     def _wake(self) -> None:
         raise NotImplementedError
+
+    # -- its report
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write the report of the operation to the file *path*: one HTML page with charts, which needs no network.
+
+        It shows items over time with the stops, speed, quota and waits, what saves cost and what was at risk, the time
+        left as it was promised, errors and failed items. In plain code it saves first; in async code
+        ``await cp.save()`` before it.
+
+        Example:
+            >>> cp.report("run.html")
+
+        Raises:
+            CheckpointNotFoundError: Nothing was saved yet, in async code.
+            StoreError, StateEncodeError: It cannot be saved or read.
+            OSError: The file cannot be written; what was there stands.
+        """
+        from .._report.page import write_report
+
+        if not self.is_async:
+            saver: Any = self
+            saver.save("Report")
+        write_report(self._operation.options.store, self._operation.operation_id, Path(path))

@@ -1,8 +1,9 @@
-"""The command line: ``resumable list | show | rm | export | verify | repair | run | completion``.
+"""The command line: ``resumable list | show | rm | export | verify | repair | report | run | completion``.
 
 ``_commands``, ``_export``, ``_removal`` and ``_verify_commands`` are the commands, ``_options`` what they share: the
 store, and the key of an encrypted one. ``_screens`` and ``_show`` are what they print. ``_plain`` stands in for them
-where click or rich is not installed. ``_run`` is ``run``: ``_supervise`` a job, or a command for ``_each`` item.
+where click or rich is not installed. ``_run`` is ``run``: ``_supervise`` a job, or a command for ``_each``
+item. ``_report`` writes reports.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from ._screens import as_json_object, make_console, print_json, print_list, prin
 from ._show import details, print_show
 from ._verify_commands import repair_command, verify_command
 
-_ON_DEMAND = {"run": ("_run", "run_command")}
+_ON_DEMAND = {"report": ("_report", "report_command"), "run": ("_run", "run_command")}
 """Commands that are loaded when they are called: by name, where they are."""
 
 

@@ -18,7 +18,7 @@ from .._text import command_for, printable
 from ..stores import CheckpointStore, open_store
 from ..stores.defaults import default_place
 
-_NEEDS_MORE = ("run", "export", "verify", "repair", "completion")
+_NEEDS_MORE = ("run", "report", "export", "verify", "repair", "completion")
 _MORE = "tables, --json, rm --older-than, export, verify, repair, completion:  pip install 'resumable-loops[cli]'"
 
 

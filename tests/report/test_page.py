@@ -1,0 +1,281 @@
+"""The report: what it tells, that it needs nothing else, and that whatever a checkpoint holds is text in it."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from resumable import CheckpointManager, CheckpointNotFoundError, checkpointed, every
+from resumable._format.sections import Run, Sections
+from resumable._format.trail import MOST_RUNS, Point, RunMark, Trail, WaitMark
+from resumable._report.charts import text, ticks, time_text, time_ticks
+from resumable._report.course import course_of
+from resumable._report.page import found, report_of, whole_page, write_report
+from resumable.cli._commands import commands
+from resumable.stores import FileStore
+from resumable.testing import ManualClock
+
+HOSTILE = "</title><script>alert(1)</script><img src=x onerror=alert(2)>\x1b[31m\"'&"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class Page(HTMLParser):
+    """The tags and texts of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def crawl(operation_id: str = "crawl") -> None:
+    """Three runs: one ended by an error, one by Ctrl-C, one by waits and failed items."""
+    clock = ManualClock(datetime(2026, 11, 20, 8, tzinfo=UTC))
+    manager = CheckpointManager("ck", every(items=25), auto_cleanup=False, clock=clock)
+    for stop, error in ((100, ConnectionError(HOSTILE)), (250, KeyboardInterrupt()), (400, None)):
+        try:
+            with checkpointed(operation_id, manager=manager, arguments={"repo": HOSTILE}) as cp:
+                for number in cp.remaining(range(400)):
+                    clock.advance(2)
+                    if number == stop and error is not None:
+                        raise error
+                    if number == 300:
+                        fresh = clock.utc().timestamp() + 500
+                        cp.observe(remaining=0, limit=5000, reset_at=fresh, host=HOSTILE)
+                    if number == 350:
+                        cp.fail(number, HOSTILE)
+        except (ConnectionError, KeyboardInterrupt):
+            clock.advance(36_000)
+
+
+def page_of(operation_id: str = "crawl") -> str:
+    write_report(FileStore("ck"), operation_id, Path("run.html"))
+    return Path("run.html").read_text()
+
+
+def test_it_tells_of_items_stops_waits_costs_failures_and_settings() -> None:
+    crawl()
+    page = Page(page_of())
+
+    for told in (
+        "400 items in 22 min. 2 stops, marked by lines; the 20h00m in between are left out.",
+        "Speed",
+        "1 wait, shaded",
+        "Time left",
+        "Failed items",
+        "argument repo",
+        "ConnectionError",
+        "Ctrl-C",
+    ):
+        assert told in page.text
+    charts = [attributes for tag, attributes in page.tags if tag == "svg"]
+    assert len(charts) >= 4
+    assert all(chart["role"] == "img" and chart["aria-label"] for chart in charts)
+
+
+def test_it_is_one_file_without_script_or_network() -> None:
+    crawl()
+    written = page_of()
+    page = Page(written)
+
+    assert {tag for tag, _ in page.tags} & {"script", "img", "link", "iframe", "object"} == set()
+    assert not [
+        name for _, attributes in page.tags for name in attributes if name in ("src", "href") or name[:2] == "on"
+    ]
+    assert "url(" not in written
+    assert "@import" not in written
+    (policy,) = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+
+
+def test_whatever_it_holds_is_text() -> None:
+    crawl(HOSTILE)
+    page = Page(page_of(HOSTILE))
+
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert page.text.count("<script>alert(1)</script>") >= 4
+    assert "\x1b" not in page.text
+    assert text("a\u202eb\ud800<") == "a\\u202eb\\ud800&lt;"
+
+
+def test_ten_million_items_in_two_hundred_runs_are_shown_within_a_second() -> None:
+    crawl()
+    summary, restored = found(FileStore("ck"), "crawl")
+    trail, at, elapsed = Trail(), 1_790_000_000.0, 0.0
+    for run in range(1, MOST_RUNS + 1):
+        trail.add_run(
+            RunMark(run, at, at + 500, (run - 1) * 50_000, run * 50_000, "Interrupted: OSError", "OSError: x")
+        )
+        for _ in range(10):
+            at, elapsed = at + 50, elapsed + 50
+            trail.add_point(Point(at, int(elapsed * 100), run, elapsed, run, 0.01, 1.0, 3.0, 10, 5000, 3, 10**7))
+        trail.add_wait(WaitMark(at - 20, at - 10, "api"))
+        at += 3600
+    restored.sections.trail = trail
+
+    began = time.perf_counter()
+    page = whole_page("crawl", report_of(summary, restored))
+
+    assert time.perf_counter() - began < 1
+    assert len(page) < 300_000
+    assert "199 stops" in page
+    assert "Cost of a save" in page
+
+
+def test_a_checkpoint_of_an_older_release_has_its_runs() -> None:
+    runs = [
+        Run(run=1, began="2026-01-01T00:00:00+00:00", ended="2026-01-01T01:00:00+00:00", items=60, items_before=0),
+        Run(run=2, began="2026-01-02T00:00:00+00:00", ended="2026-01-02T01:00:00+00:00", items=90, items_before=60),
+        Run(run=3, began="no time", ended=""),
+    ]
+
+    course = course_of(Sections(history=runs))
+
+    assert [(point.elapsed, point.items) for point in course.points] == [(0, 0), (3600, 60), (3600, 60), (7200, 90)]
+    assert [(stop.x, stop.seconds, stop.how) for stop in course.stops] == [(3600, 82_800, "a kill")]
+
+
+def test_a_checkpoint_that_was_made_by_hand_has_a_report() -> None:
+    CheckpointManager("ck").create_checkpoint("hand", {"a": 1}, {"processed_items": 3})
+
+    assert "The report has charts once" in page_of("hand")
+
+
+def test_points_lie_where_the_work_was_done() -> None:
+    trail = Trail(
+        points=[Point(1000.0, 10, 1, 100.0), Point(5050.0, 30, 2, 250.0)],
+        runs=[RunMark(1, 900.0, 1100.0, 0, 20, "Interrupted: SIGTERM"), RunMark(2, 5000.0, 5050.0, 20, 30, "Finished")],
+        waits=[WaitMark(1050.0, 1080.0, "api"), WaitMark(5000.0, 5020.0)],
+    )
+
+    course = course_of(Sections(trail=trail))
+
+    assert [(point.elapsed, point.items) for point in course.points] == [
+        (0.0, 0),
+        (100.0, 10),
+        (200.0, 20),
+        (200.0, 20),
+        (250.0, 30),
+    ]
+    assert [(wait.x, wait.end) for wait in course.waits] == [(150.0, 180.0), (200.0, 220.0)]
+    assert [(stop.x, stop.run, stop.seconds, stop.how) for stop in course.stops] == [(200.0, 2, 3900.0, "SIGTERM")]
+
+
+def test_axes_have_round_numbers() -> None:
+    assert ticks(26_000) == [0, 10_000, 20_000, 30_000]
+    assert ticks(0) == [0, 1]
+    assert ticks(float("inf")) == [0, 1]
+    assert [time_text(step) for step in time_ticks(17_000)] == ["0", "1 h", "2 h", "3 h", "4 h"]
+    assert [time_text(step) for step in time_ticks(7)] == ["0", "2 s", "4 s", "6 s"]
+    assert len(time_ticks(1e12)) <= 6
+
+
+def test_cp_report_saves_first_and_writes_what_is_done() -> None:
+    with checkpointed("job", every(hours=1)) as cp:
+        for number in cp.remaining(range(10)):
+            if number == 7:
+                cp.report("run.html")
+
+    assert "7 of 10" in Path("run.html").read_text()
+    assert "Report" in Path("run.html").read_text()
+
+
+async def test_an_async_block_reports_its_last_save() -> None:
+    async with checkpointed("job", every(hours=1)) as cp:
+        with pytest.raises(CheckpointNotFoundError):
+            cp.report("run.html")
+        async for number in cp.remaining(range(10)):
+            if number == 7:
+                await cp.save()
+                cp.report("run.html")
+
+    assert "7 of 10" in Path("run.html").read_text()
+
+
+def test_a_report_that_cannot_be_written_leaves_what_was_there() -> None:
+    Path("dir").mkdir()
+    with checkpointed("job") as cp, pytest.raises(OSError, match="dir"):
+        cp.report("dir")
+    assert Path("dir").is_dir()
+
+
+def resumable(*arguments: str) -> Any:
+    return CliRunner().invoke(commands, [*arguments, "--dir", "ck"], catch_exceptions=False)
+
+
+def test_the_command_writes_html_or_a_picture() -> None:
+    crawl("a/b")
+
+    assert resumable("report", "a/b").exit_code == 0
+    assert "<svg" in Path("a_b.html").read_text()
+    assert '"bytes"' in resumable("report", "-o", "x.html", "--json").output
+    assert resumable("report", "none").exit_code == 1
+    assert "cannot write" in resumable("report", "-o", "no/x.html").output
+
+    pytest.importorskip("matplotlib")
+    assert resumable("report", "--png").exit_code == 0
+    assert Path("a_b.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [360, 768, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_browser_shows_it_at_any_width(width: int, scheme: Any, here: Path) -> None:
+    browsers = pytest.importorskip("playwright.sync_api")
+    if not Path("/usr/bin/chromium").exists():
+        pytest.skip("needs Chromium")
+    crawl(HOSTILE)
+    page_of(HOSTILE)
+    with browsers.sync_playwright() as player:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = player.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
+        page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        asked, said = [], []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("dialog", lambda dialog: said.append(dialog.message))
+        page.goto((here / "run.html").as_uri())
+        overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        shown = page.evaluate(
+            "[...document.querySelectorAll('svg .line')].map(each => each.getBoundingClientRect().width)"
+        )
+        browser.close()
+
+    assert overflow <= 0
+    assert min(shown) > width / 3
+    assert (len(asked), said) == (1, [])
+
+
+def test_its_colours_have_contrast() -> None:
+    from resumable._report.style import STYLE
+
+    def luminance(colour: str) -> float:
+        full = "".join(c * 2 for c in colour) if len(colour) == 3 else colour
+        parts = [int(full[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for root in re.findall(r":root\{(.*?)\}", STYLE, re.DOTALL)[:2]:
+        colours = dict(re.findall(r"--(\w+):#(\w+)", root))
+        for name in ("text", "dim", "main", "second", "warn", "good", "bad"):
+            light, dark = sorted((luminance(colours[name]), luminance(colours["back"])), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, name
