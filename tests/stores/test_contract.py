@@ -33,6 +33,7 @@ from resumable.stores import (
     Traits,
 )
 from resumable.stores.packing import pack, unpack
+from tests.support import databases  # noqa: F401 - which place_in finds by their names
 from tests.support.media import place_in
 from tests.support.stores import DictStore, claimed, delete, document, journal, keys, put
 
@@ -46,7 +47,7 @@ STORES: dict[str, Callable[[Path], CheckpointStore]] = {
     "encrypted memory": lambda directory: EncryptedStore(MemoryStore(), KEY),
     "encrypted simple one": lambda directory: EncryptedStore(DictStore(), KEY),
 }
-SERVED = ("redis", "valkey", "moto", "seaweed", "azurite")
+SERVED = ("postgresql", "mariadb", "redis", "valkey", "moto", "seaweed", "azurite")
 STORES |= {name: lambda directory, name=name: open_store(place_in(name, directory)) for name in SERVED}  # type: ignore[misc]
 QUICK = ("redis",)
 LOCAL = ("files", "memory", "sqlite", "encrypted files", "encrypted memory")

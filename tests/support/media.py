@@ -279,6 +279,6 @@ def place_in(name: str, apart: object) -> str:
     """The URL of a place in that server where only those store that name the same *apart*."""
     address, _, query = shared(name).url.partition("?")
     mine = hashlib.sha256(str(apart).encode()).hexdigest()[:16]
-    if name in ("redis", "valkey", "forgetful"):
-        return f"{address}?table_prefix=t{mine}"
-    return f"{address}/{mine}?{query}"
+    if query:  # a bucket's
+        return f"{address}/{mine}?{query}"
+    return f"{address}?table_prefix=t{mine}_"
