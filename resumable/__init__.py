@@ -58,6 +58,9 @@ __all__ = [
     "CheckpointView",
     "CompositeStrategy",
     "CursorExpiredError",
+    "DurableDict",
+    "DurableLog",
+    "DurableSet",
     "Event",
     "InputChangedError",
     "OpenTelemetry",
@@ -68,6 +71,7 @@ __all__ = [
     "RunAgain",
     "SaveDecision",
     "SaveStrategy",
+    "Sink",
     "StaleCheckpointError",
     "StateEncodeError",
     "StoreBehindError",
@@ -91,6 +95,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from ._api import AsyncCheckpoint, resumable
+    from ._durable import DurableDict, DurableLog, DurableSet, Sink
     from ._report.events import Event
     from ._report.otel import OpenTelemetry
     from ._report.reading import CheckpointView, read
@@ -100,6 +105,7 @@ else:
     _LATER = {"AsyncCheckpoint": "_api", "resumable": "_api", "wait_rate_limit": "ratelimit"}
     _LATER |= {"CheckpointView": "_report.reading", "read": "_report.reading", "Event": "_report.events"}
     _LATER |= {"OpenTelemetry": "_report.otel"}
+    _LATER |= dict.fromkeys(("DurableDict", "DurableLog", "DurableSet", "Sink"), "_durable")
 
     def __getattr__(name):
         from importlib import import_module

@@ -43,7 +43,7 @@ class Work:
 
 
 def run(block: str) -> None:
-    exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
+    exec(compile(block, "README.md", "exec", dont_inherit=True), {"__name__": "__main__"})
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ class BaseCheckpoint(Holding, Generic[S]):
 
     @state.setter
     def state(self, state: S) -> None:
-        self._operation.parts.state = state
+        self._operation.parts.replace_state(state)
 
     @property
     def operation_id(self) -> str:

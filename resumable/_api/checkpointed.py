@@ -58,7 +58,7 @@ class checkpointed(
         resume: False starts over; the old checkpoint stands until the first save.
         total: How many items there are, where the loop cannot tell.
         state: The type of ``cp.state``, which can be made without arguments: a dataclass, ``msgspec.Struct`` or
-            pydantic model. A dict by default.
+            pydantic model. A dict by default. Its fields may be :class:`DurableDict`, ``DurableLog``, ``DurableSet``.
         auto_cleanup: Whether a clean exit removes the checkpoint; else ``$CHECKPOINT_AUTO_CLEANUP``, else True.
         arguments: Plain JSON that must not change between runs. Secrets among it are not written down, and may change.
         on_exhausted: What to do when the API's quota, as :meth:`Checkpoint.observe` knows it, is used up: save and
@@ -85,7 +85,8 @@ class checkpointed(
             done, until it is removed or run with ``resume=False``: a block keeps its state, its loops give nothing out,
             and :attr:`Checkpoint.is_done` is True; a decorated function keeps only its result, and returns it.
         nan: ``"allow"`` keeps NaN and the infinities in a plain state and in collections, as ``{"$float": "nan"}`` in
-            the file. They are refused by default, as JSON has no such numbers. Typed states may always hold them.
+            the file. They are refused by default, as JSON has no such numbers. Typed states and values of a class may
+            always hold them.
         on_event: A function, or several, each called with every :class:`Event` in a thread of its own. What it raises
             is told in the log; one that hangs holds up nothing but the end of a plain block, for at most 5 seconds.
 

@@ -43,8 +43,8 @@ class Holding:
         Raises:
             InputChangedError: A saved value does not fit *of*. Those that are not looked at here raise when they are
                 read.
-            TypeError: The state holds something else under that name, or values of another class; ``state=`` asked for
-                a type of its own; or values of this class never come back.
+            TypeError: The state holds something else under that name, or values of another class; a typed state has no
+                field of that name; or values of this class never come back.
         """
         return cast("DurableDict[Any]", self._operation.parts.collection(name, "mapping", of))
 

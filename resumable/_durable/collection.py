@@ -67,6 +67,17 @@ class Durable(Noting):
             cls.kind = kind
             _KINDS[kind] = cls
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """How a field of a pydantic model takes it: as it is. Out of JSON it is made of plain values."""
+        from pydantic_core import core_schema
+
+        plain = core_schema.dict_schema() if issubclass(cls, dict) else core_schema.list_schema()
+        return core_schema.json_or_python_schema(
+            json_schema=core_schema.no_info_after_validator_function(cls, plain),
+            python_schema=core_schema.is_instance_schema(cls),
+        )
+
     def _set_up(self, loaded: Any, plain: type[Any], path: str) -> Any:
         """Set what all collections have. Returns what was *loaded*, which must be a *plain*; a new one for None."""
         if loaded is not None and type(loaded) is not plain:

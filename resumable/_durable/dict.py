@@ -69,6 +69,12 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
       not compared.
     - Other Pythons and free threading do not tell who holds an object. There, every object counts as held.
 
+    Example:
+        >>> files = cp.mapping("files")  # a DurableDict
+        >>> files["a.py"] = {"size": 1}
+        >>> files.get("a.py")
+        {'size': 1}
+
     Any thread may change it while another saves. What a worker of ``cp.map`` writes is there at once, is saved once its
     item is done, and is taken back if the item fails. The order of keys is kept, with one exception: a key that is
     deleted and assigned again between two saves may come back at its old place.

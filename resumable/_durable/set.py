@@ -20,6 +20,12 @@ class DurableSet(Keyed, set[V], kind="set"):
     checkpoint it is a JSON array. Any thread may change it while another saves. What a worker of ``cp.map`` adds is
     there at once, is saved once its item is done, and is taken back if the item fails.
 
+    Example:
+        >>> seen = cp.set("seen")  # a DurableSet
+        >>> seen.add("https://example.org/")
+        >>> "https://example.org/" in seen
+        True
+
     Args:
         loaded: The plain list that a checkpoint held.
         path: Where it stands in the checkpoint, for messages.

@@ -36,6 +36,10 @@ class Sink(Noting, Generic[Row]):
 
     Use it as a file: ``write``, ``writelines``, ``print(..., file=sink)``. The checkpoint flushes and closes it.
 
+    Example:
+        >>> rows = cp.sink("rows.csv", header="number,square\\n")  # a Sink
+        >>> print("3,9", file=rows)
+
     Attributes:
         path: The file, from the root on, with all links resolved.
         mode: ``"t"`` for text, ``"b"`` for bytes.

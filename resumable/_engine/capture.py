@@ -231,7 +231,9 @@ def capture(
     values = checked_values(parts.metadata, parts.metadata.save_count + in_flight + 1, decision.reason)
     wholly = is_last or not parts.is_proven
     state = _plain_state(parts, wholly=wholly)
-    spells = parts.spells or (parts.typed is not None and not is_plain(state))
+    spells = parts.spells
+    if parts.typed is not None and not spells:
+        spells = not is_plain([value for value in state.values() if not isinstance(value, Durable)])
     encoded, collections = encode_state(state, parts.checker, wholly=wholly, spells=spells)
     parts.is_proven = parts.is_proven or parts.has_done
     if is_last:
@@ -262,7 +264,7 @@ def _plain_state(parts: Parts, *, wholly: bool) -> dict[str, Any]:
     if parts.is_marker:
         return {}
     if parts.typed is not None:
-        return parts.typed.plain(parts.state, wholly=wholly)
+        return parts.plain_state(parts.typed, wholly=wholly)
     if not isinstance(parts.state, dict):
         raise StateEncodeError("$.state", f"cp.state must stay a dict, not become a {type(parts.state).__name__}")
     return dict(parts.state)  # other threads may add to it meanwhile

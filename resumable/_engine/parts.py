@@ -12,10 +12,12 @@ from .._durable import Durable, Sinks, make
 from .._durable.sink import Mode, Sink
 from .._durable.sink_file import Existing
 from .._durable.typed import make_typed
-from .._errors import CheckpointCorruptError
+from .._errors import CheckpointCorruptError, StateEncodeError
 from .._format import typed
+from .._format.fields import Field, blanked, set_field
 from .._format.restore import Restored
 from .._format.sections import Finished, Sections
+from .._format.typed import TypedState
 from .._format.values import Values
 from .._json import Checker, check, warn_once_per_path
 from .._loops.map.map_loop import Failed
@@ -60,6 +62,7 @@ class Parts:
         is_marker: Whether that is all that is saved.
         spells: Whether a save spells the numbers that JSON has not.
         typed: Reads and writes a state of a type; None for a dict.
+        held: The collections in its fields, by the name of the field.
         encoded_sections: As they were saved last; empty if all are to be encoded anew.
     """
 
@@ -80,7 +83,7 @@ class Parts:
         if saved.arguments:
             options.check_arguments(saved.arguments)
         self.options, self._damaged = options, damaged
-        self.typed = typed.TypedState(options.state_type, self._warn) if options.state_type is not None else None
+        self.typed = TypedState(options.state_type, self._warn) if options.state_type is not None else None
         self.metadata = data.metadata if data is not None else CheckpointMetadata()
         self.created_at = data.created_at if data is not None else at.utc
         self.cut = Cut(ticker, has_ticked=self.metadata.processed_items > 0 and not saved.loops)
@@ -88,6 +91,7 @@ class Parts:
             saved.loops = {}  # all of them had come to their end, and give nothing out
         self.finished = finished
         self.collections: dict[str, Durable] = {}
+        self.held: dict[str, Durable] = {}
         self.is_proven = False
         self.state: Any = self._restored_state(options, data.state if data is not None else None)
         self.items_before = self.metadata.processed_items
@@ -204,7 +208,7 @@ class Parts:
 
     def _restored_state(self, options: Options, values: dict[str, Any] | None) -> Any:
         if options.state_type is not None:
-            return typed.restored(options.operation_id, options.state_type, values)
+            return self._restored_object(options.state_type, values)
         state = values if values is not None else {}
         kinds = self.saved.collections
         for name in kinds.keys() & state.keys():
@@ -220,12 +224,8 @@ class Parts:
         """
         if type(name) is not str:
             raise TypeError(f"the name of a durable collection must be a str, not {name!r:.80}")
-        if not isinstance(self.state, dict):
-            kind_of_state = type(self.state).__name__
-            raise TypeError(
-                f"durable collections need a dict state: {name!r} has no place in a {kind_of_state}; "
-                f"with state={kind_of_state} use its own fields"
-            )
+        if self.typed is not None:
+            return self._collection_in_field(self.typed, name, kind, of)
         value = self.state.get(name)
         if not isinstance(value, Durable):
             if value is not None:
@@ -233,10 +233,94 @@ class Parts:
             value = self.state[name] = self._made(kind, value, name)
         if value.kind != kind:
             raise TypeError(f"$.state.{name} is a durable {value.kind}, not a {kind}; give this one another name")
-        if of is not None:
-            make_typed(value, Values(of, f"$.state.{name}", self.options.operation_id, self._warn))
-            self.spells = True
+        self._make_typed(value, name, of)
         return value
+
+    def _make_typed(self, collection: Durable, name: str, of: type[Any] | None) -> None:
+        if of is not None:
+            make_typed(collection, Values(of, f"$.state.{name}", self.options.operation_id, self._warn))
+            self.spells = True
+
+    # -- collections in the fields of a typed state
+
+    def _restored_object(self, kind: type[Any], values: dict[str, Any] | None) -> Any:
+        """A state of that *kind*; what its fields were, or are declared to be, are collections."""
+        assert self.typed is not None
+        saved: dict[str, Any] = {}
+        for field in self.typed.fields.values():
+            if values and field.key in values and (field.is_declared or field.key in self.saved.collections):
+                saved[field.name], values[field.key] = values[field.key], [] if field.kind != "mapping" else {}
+        state = typed.restored(self.options.operation_id, kind, values)
+        for name, value in saved.items():
+            field = self.typed.fields[name]
+            collection = self._put_in_field(state, field, self._made(field.kind, value, field.key))
+            if self.saved.collections.get(field.key) == field.kind:
+                self.collections[field.key] = collection
+        self._hold_declared(state)
+        return state
+
+    def replace_state(self, state: Any) -> None:
+        """The program assigns a *state*. Its collections are others from now on, with what it holds in their fields."""
+        if self.typed is not None and isinstance(state, self.typed.kind):
+            self.held = {}
+            self._hold_declared(state)
+        self.state = state
+
+    def _hold_declared(self, state: Any) -> None:
+        assert self.typed is not None
+        for field in self.typed.fields.values():
+            if field.is_declared and field.name not in self.held:
+                self._hold(state, field, field.of)
+
+    def _hold(self, state: Any, field: Field, of: type[Any] | None) -> Durable:
+        """Make a collection of what the *field* holds."""
+        value = getattr(state, field.name)
+        collection = self._put_in_field(state, field, self._made(field.kind, None, field.key), of)
+        if value:
+            put: Callable[[Any], None] = getattr(collection, "extend" if field.kind == "log" else "update")
+            put(value)
+        return collection
+
+    def _put_in_field(self, state: Any, field: Field, collection: Durable, of: type[Any] | None = None) -> Durable:
+        self._make_typed(collection, field.key, of or field.of)
+        set_field(state, field.name, collection)
+        self.held[field.name] = collection
+        return collection
+
+    def _collection_in_field(self, state: TypedState, name: str, kind: str, of: type[Any] | None) -> Durable:
+        field = state.fields.get(name)
+        if field is None or field.kind != kind:
+            of_kind = f"state={state.kind.__name__}"
+            what = "no such field" if field is None else f"a {field.kind} there"
+            wanted = {"mapping": "DurableDict", "log": "DurableLog", "set": "DurableSet"}[kind]
+            raise TypeError(
+                f"the durable {kind} {name!r} needs a field in {of_kind}, which has {what}; "
+                f"declare it:  {name}: {wanted} = field(default_factory={wanted})"
+            )
+        if field.refusal:
+            raise TypeError(field.refusal)
+        if field.name not in self.held:
+            return self._hold(self.state, field, of)
+        self._make_typed(self.held[field.name], field.key, of)
+        return self.held[field.name]
+
+    def plain_state(self, state: TypedState, *, wholly: bool) -> dict[str, Any]:
+        """The typed state as plain JSON, but for the collections in its fields.
+
+        Raises:
+            StateEncodeError: It would not come back, or a collection was replaced.
+        """
+        if not isinstance(self.state, state.kind):
+            return state.plain(self.state, wholly=wholly)  # which refuses it
+        fields = [state.fields[name] for name in self.held]
+        for field in fields:
+            if getattr(self.state, field.name) is not self.held[field.name]:
+                how = "change the one that is there, by its methods"
+                raise StateEncodeError(
+                    f"$.state.{field.name}", f"another object stands where the collection was; {how}"
+                )
+        values = state.plain(blanked(self.state, fields), wholly=wholly)
+        return values | {field.key: self.held[field.name] for field in fields}
 
     def _made(self, kind: str, value: Any, name: str) -> Durable:
         collection = make(kind, value, f"$.state.{name}")

@@ -9,17 +9,19 @@ import copy
 import dataclasses
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import PurePath
-from typing import Any
+from typing import Any, get_origin
 
 import msgspec
 
+from .._durable import Durable
 from .._errors import InputChangedError, StateEncodeError
 from .._json import check, decode_spelled, encode, encode_scalar, encode_spelled, is_plain, scalar
 from .._runtime.interpreter import collector_paused
 from .._text import command_for
+from .fields import fields_of, set_field
 from .roundtrip import differences
 
 BYTES_IN_PYDANTIC = (
@@ -43,13 +45,18 @@ class TypedState:
     Args:
         warn: Called with what will come back otherwise, and is still right.
 
+    Attributes:
+        kind: The class of the state.
+        fields: Those that can hold a durable collection, by name.
+
     Raises:
         TypeError: No state of this kind could come back.
     """
 
     def __init__(self, kind: type[Any], warn: Callable[[str], None]) -> None:
-        refuse_impossible(kind)
-        self._kind = kind
+        self.fields = fields_of(kind)
+        refuse_impossible(kind, collections=[one.name for one in self.fields.values() if one.is_declared])
+        self.kind = kind
         self._warn = warn
         self._turn = 0
 
@@ -60,7 +67,7 @@ class TypedState:
             StateEncodeError: It would not come back as it is; the text says where and what to do.
         """
         with collector_paused():  # it would go through all that is built here, several times
-            value = plain(self._kind, state)
+            value = plain(self.kind, state)
             if wholly:
                 self._try(state, value)
             else:
@@ -71,19 +78,19 @@ class TypedState:
         self._turn += 1
         part = _part(state, self._turn)
         try:
-            value = plain(self._kind, part)
+            value = plain(self.kind, part)
             if self._turn % (1 + len(encode(value)) // _MOST_AT_ONCE) == 0:
                 self._try(part, value)
         except StateEncodeError:
             # A class may demand that its fields fit together, which parts of them do not: the whole counts.
-            self._try(state, plain(self._kind, state))
+            self._try(state, plain(self.kind, state))
 
     def _try(self, state: Any, value: dict[str, Any]) -> None:
-        if type(state) is not self._kind:
-            reason = f"a {type(state).__name__} would come back as a {self._kind.__name__}; give state= its own class"
+        if type(state) is not self.kind:
+            reason = f"a {type(state).__name__} would come back as a {self.kind.__name__}; give state= its own class"
             raise StateEncodeError("$.state", reason)
         try:
-            back = converted(self._kind, value)
+            back = converted(self.kind, value)
         except UNDECODABLE as error:
             path, reason = place_and_reason(error)
             raise StateEncodeError(path, f"it could not be loaded again: {reason}; {_DECLARE}") from None
@@ -97,12 +104,12 @@ class TypedState:
             raise StateEncodeError("$.state", "once loaded and saved again, it is another one; look at its serializers")
 
     def _is_encoded_alike(self, back: Any, state: Any, value: Any) -> bool:
-        if hasattr(self._kind, "model_dump_json"):
-            again = plain(self._kind, back)
+        if hasattr(self.kind, "model_dump_json"):
+            again = plain(self.kind, back)
         elif to_json(back) == to_json(state):
             return True
         else:
-            again = plain(self._kind, back)
+            again = plain(self.kind, back)
         if again == value or _in_one_order(again) == _in_one_order(value):
             return True
         return encode_spelled(again) == encode_spelled(value)  # NaN is not equal to itself
@@ -127,7 +134,7 @@ def _part(value: Any, turn: int, depth: int = 3) -> Any:
         return value
     result = copy.copy(value)
     for name, part in changed.items():
-        _set_field(result, name, part)
+        set_field(result, name, part)
     return result
 
 
@@ -138,15 +145,6 @@ def _share(value: Any, turn: int) -> Any:
     if isinstance(value, list):
         return [*value[begin:end], *value[max(end, len(value) - _NEWEST) :]]
     return set(islice(value, begin, end))
-
-
-def _set_field(value: Any, name: str, part: Any) -> None:
-    if hasattr(type(value), "__struct_fields__"):
-        msgspec.structs.force_setattr(value, name, part)
-    elif hasattr(value, "__dict__"):
-        value.__dict__[name] = part  # past frozen classes and validators
-    else:
-        object.__setattr__(value, name, part)
 
 
 def _names_of(kind: Any) -> Iterable[str]:
@@ -176,11 +174,12 @@ def place_and_reason(error: Any) -> tuple[str, str]:
 # -- what no save can mend --------------------------------------------------------------------------------------------
 
 
-def refuse_impossible(kind: type[Any], what: str = "") -> None:
+def refuse_impossible(kind: type[Any], what: str = "", collections: Collection[str] = ()) -> None:
     """Refuse a type that can never come back, before any work is done.
 
     Args:
         what: What is of this type, for the message.
+        collections: The fields that may be durable collections.
 
     Raises:
         TypeError: It names the field, where it is known.
@@ -196,7 +195,8 @@ def refuse_impossible(kind: type[Any], what: str = "") -> None:
         reason = " ".join(str(error).split())
         raise TypeError(f"{what} could not be loaded again: {reason}") from None
     for path, custom in _foreign(info, kind.__name__, set()):
-        if not (isinstance(custom, type) and issubclass(custom, PurePath)):
+        is_held = path.removeprefix(f"{kind.__name__}.") in collections and issubclass(custom, Durable)
+        if not is_held and not (isinstance(custom, type) and issubclass(custom, PurePath)):
             name = str(getattr(custom, "__name__", custom))
             raise TypeError(
                 f"{what} could not be loaded again: {path} is a {name}, which has no form in JSON; "
@@ -211,6 +211,7 @@ _INSTEAD = {
     "deque": "use list",
     "complex": "use tuple[float, float]",
     "ZoneInfo": "keep its name, a str",
+    **dict.fromkeys(("DurableDict", "DurableLog", "DurableSet"), "only a field of the state itself can be one"),
 }
 
 
@@ -427,4 +428,6 @@ def _encode(value: Any) -> Any:
 def decode_hook(kind: type[Any], value: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, PurePath):
         return kind(value)
+    if isinstance(collection := get_origin(kind) or kind, type) and issubclass(collection, Durable):
+        return collection(value)  # type: ignore[call-arg]
     raise NotImplementedError(f"a {kind.__name__} cannot be restored")

@@ -272,10 +272,12 @@ def test_a_nan_in_a_pydantic_model_does_not_become_none(manager: CheckpointManag
         assert cp.state.value != cp.state.value
 
 
-def test_durable_collections_have_no_room_in_a_typed_state(manager: CheckpointManager) -> None:
+def test_durable_collections_need_fields_of_a_typed_state(manager: CheckpointManager) -> None:
     with checkpointed("job", manager=manager, state=Point) as cp:
         for collection in (cp.mapping, cp.set, cp.log):
-            with pytest.raises(TypeError, match=r"need a dict state: 'files' .* with state=Point use its own fields"):
+            with pytest.raises(
+                TypeError, match=r"'files' needs a field in state=Point, .* declare it:  files: Durable"
+            ):
                 collection("files")
 
 
