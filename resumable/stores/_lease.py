@@ -376,7 +376,7 @@ def _repeated(call: Callable[[], R], patience: float, check: Callable[[], None])
 
     policy = tenacity.Retrying(
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, StoreError) and error.is_transient),
-        wait=tenacity.wait_exponential_jitter(_FIRST_SECONDS, _LONGEST_SECONDS, jitter=_FIRST_SECONDS),
+        wait=tenacity.wait_exponential(_FIRST_SECONDS, _LONGEST_SECONDS) + tenacity.wait_random(0, _FIRST_SECONDS),
         stop=tenacity.stop_after_delay(patience),
         before_sleep=_tell,
         reraise=True,
