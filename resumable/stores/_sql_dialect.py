@@ -209,7 +209,7 @@ class Database:
             StoreError: It failed; that it is transient says that it may have been done all the same.
             sqlalchemy.exc.IntegrityError: There is such a row already.
         """
-        with self.connection() as connection:
+        with self.failing(), self.connection() as connection:  # which may be lost at its end, too
             return self.run_on(connection, self.sql(text), values)
 
     def run_on(self, connection: sa.Connection, statement: str, values: Sequence[Any]) -> int:
@@ -219,7 +219,7 @@ class Database:
 
     def rows(self, text: str, *values: Any) -> list[Any]:
         """The rows of a query."""
-        with self.connection() as connection, self.failing(connection):
+        with self.failing(), self.connection() as connection, self.failing(connection):
             return [*connection.exec_driver_sql(self.sql(text), values).all()]
 
     def make(self, tables: Tables) -> None:
