@@ -26,13 +26,13 @@ SEVERAL = 3
 SHORT_STILL: set[str] = set()
 
 BUDGET = {
-    # At most so many calls, in so many files. The aims: a save 110 in 12, an idle tick 1 in 1, an opening 160 in 20.
+    # At most so many calls, in so many files.
     "save, state": (86, 12),
     "save, mapping": (105, 18),
     "idle tick, state": (1, 1),
     "idle tick, mapping": (1, 1),
-    "opening, state": (97, 22),
-    "opening, mapping": (157, 27),
+    "opening, state": (96, 20),
+    "opening, mapping": (157, 26),
 }
 """Counted by ``python -m tests.support.budget``; with ``-v`` it lists the calls."""
 

@@ -86,7 +86,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             if self._is_total_old:
                 self._note_total()
             items = await run_async(self._operation.check_in(waits=waits))
-            self._limit, self._granted = self.ticked + items, self._operation.parts.cut.boundary.now() - items
+            self._limit, self._granted = self.ticked + items, self._count() - items
             if self._was_woken:
                 self._limit, self._granted = ALWAYS, inf
             return items

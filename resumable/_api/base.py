@@ -69,9 +69,10 @@ class BaseCheckpoint(Holding, Generic[S]):
         self.ticked: int = 0
         self._has_observed = False
         self._move: Callable[[], object] = _not_opened
+        self._count: Callable[[], int] = lambda: 0
         self._limit: float = ALWAYS
         self._was_woken = False
-        # The count of the boundary down to which items may be handed out before the next check-in.
+        # The count of the boundary, which falls, down to which items may be handed out before the next check-in.
         self._granted = inf
         self._is_total_old = False
         self._total: int | None = None
@@ -283,7 +284,8 @@ class BaseCheckpoint(Holding, Generic[S]):
         from .._engine.opening import open_operation  # loads all the rest: `import resumable` stays light
 
         self._operation = yield from open_operation(self._options, wake=self._wake, ticker=self)
-        self._move = self._operation.parts.cut.boundary.ticks.__next__
+        ticks = self._operation.parts.cut.boundary.ticks
+        self._move, self._count = ticks.__next__, ticks.__length_hint__
         yield from self._operation.begin(self)
 
     def _wake(self) -> None:
@@ -381,7 +383,7 @@ class BaseCheckpoint(Holding, Generic[S]):
     def may_pass(self, items: int) -> bool:
         """For small loops: whether so many items may pass before the next check-in."""
         operation = self._operation
-        is_granted: bool = operation.parts.cut.boundary.now() - items > self._granted
+        is_granted: bool = self._count() - items > self._granted
         return is_granted and os.getpid() == operation.owner_pid
 
     def register_from(self, loop: Loop[Any], frame: FrameType) -> None:

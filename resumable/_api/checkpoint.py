@@ -83,7 +83,7 @@ class Checkpoint(BaseCheckpoint[S]):
             if self._is_total_old:
                 self._note_total()
             items = run(self._operation.check_in(waits=waits))
-            self._limit, self._granted = self.ticked + items, self._operation.parts.cut.boundary.now() - items
+            self._limit, self._granted = self.ticked + items, self._count() - items
             if self._was_woken:
                 self._limit, self._granted = ALWAYS, inf
             return items

@@ -51,7 +51,7 @@ class Keyed(Durable):
 
     def _cross(self) -> None:
         while True:
-            now, seen = self._boundary.now(), self._seen
+            now, seen = self._boundary.ticks.__length_hint__(), self._seen
             if seen is None:
                 self._wait()
                 continue
@@ -200,7 +200,7 @@ class Keyed(Durable):
                 break
             self._seen = None  # a signal handler has written meanwhile; or nobody has held the writers off
         if not is_held:
-            self._seen = self._boundary.now()
+            self._seen = self._boundary.ticks.__length_hint__()
         return taken
 
     def _untake(self, taken: dict[Any, Any]) -> None:

@@ -143,7 +143,7 @@ class Sink(Noting, Generic[Row]):
 
     def _cross(self) -> None:
         while True:
-            now, seen = self._boundary.now(), self._seen
+            now, seen = self._boundary.ticks.__length_hint__(), self._seen
             if seen is None:
                 self._check_usable()
                 self._wait()

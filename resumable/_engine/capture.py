@@ -185,6 +185,7 @@ class Cut(msgspec.Struct):
     def settle(self, loops: LoopRegistry) -> CapturedLoops:
         """Note where the unfinished item began. Returns the places of all loops at that moment."""
         views, boundary, captured = loops.views, self.boundary, NO_LOOPS
+        count = boundary.ticks.__length_hint__
         for _ in range(_TRIES):
             unfinished = [loop for loop in loops.unfinished() if not loop.is_in_worker] if views else []
             asking = [loop for loop in unfinished if loop.must_settle()]
@@ -192,14 +193,14 @@ class Cut(msgspec.Struct):
                 boundary.move()
             for loop in asking:
                 loop.note_settled()
-            now = boundary.now()
+            now = count()
             if views:
                 captured = CapturedLoops(views)
             # In this order: a loop that asked for an item meanwhile may get it between the two.
-            if not any(loop.must_settle() for loop in unfinished if loop not in asking) and boundary.now() == now:
+            if not any(loop.must_settle() for loop in unfinished if loop not in asking) and count() == now:
                 break
         else:
-            now = boundary.now()
+            now = count()
         for one in boundary.writers:
             one.settle(now)
         return captured

@@ -47,7 +47,30 @@ _AT_ITEM = "resumable: at item "
 """A map has said which one."""
 
 
-def finish(operation: Operation) -> Steps[bool]:
+def end(operation: Operation) -> Steps[bool]:
+    """The block was left without an error. Whether nothing is left to do.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: A signal came, and no tick saw it; or a loop in a thread was stopped.
+        StateEncodeError, StoreError: What is kept cannot be saved, or the checkpoint not be removed.
+    """
+    operation.sync()
+    operation.session.count_work(now=operation.instant.monotonic)
+    if operation.stopped_by is not None:
+        yield from interrupt(operation, operation.stopped_by)
+        raise operation.stopped_by
+    if operation.is_listening and (number := signals.take()) is not None:
+        # No tick saw it. The program does not get to what comes after the block, so the next run must be able to.
+        error = signals.error_for(number)
+        yield from interrupt(operation, error)
+        raise error
+    is_final = yield from _finish(operation)
+    if operation.is_listening:
+        signals.act()
+    return is_final
+
+
+def _finish(operation: Operation) -> Steps[bool]:
     """The block ended well: finalize. Whether it did; it does not while a loop has items to go.
 
     Raises:

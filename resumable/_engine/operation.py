@@ -456,27 +456,10 @@ class Operation:
         self._cancel_alarm()
         ending.say_what_is_lost(self, at_end=error is None)
         try:
-            return (yield from self._end() if error is None else ending.interrupt(self, error))
+            return (yield from ending.end(self) if error is None else ending.interrupt(self, error))
         finally:
             self._is_closed = True
             self.wake()
-
-    def _end(self) -> Steps[bool]:
-        """The block was left without an error. Whether nothing is left to do."""
-        self.sync()
-        self.session.count_work(now=self.instant.monotonic)
-        if self.stopped_by is not None:
-            yield from ending.interrupt(self, self.stopped_by)
-            raise self.stopped_by
-        if self.is_listening and (number := signals.take()) is not None:
-            # No tick saw it. The program does not get to what comes after the block, so the next run must be able to.
-            error = signals.error_for(number)
-            yield from ending.interrupt(self, error)
-            raise error
-        is_final = yield from ending.finish(self)
-        if self.is_listening:
-            signals.act()
-        return is_final
 
     def _cancel_alarm(self) -> None:
         if self._alarm is not None:

@@ -24,12 +24,13 @@ from .document import VERSION, Beside, UnknownFormatError, decode_document, is_n
 from .journal import Position, SnapshotFacts, noted_crc, position_after, saves_for
 from .journal import read as read_journal
 from .migrations import is_legacy, migrate
-from .sections import Sections, read_sections
+from .sections import Sections
 
 _COLLECT_LATER_FROM = 1 << 16
 """While so many bytes are parsed, the garbage collector would only look in vain."""
 _BESIDE_FROM = 1 << 22
 """The digest of so many bytes is worth a thread."""
+_KNOWN = frozenset(Sections.__struct_fields__) - {"others"}
 
 
 class Restored(msgspec.Struct):
@@ -133,6 +134,21 @@ def _check_sections(restored: Restored) -> None:
             raise ValueError(f"$.state.{name} is no {kind}, but a {type(value).__name__}")
         if kind == "set" and not set(map(type, value or ())) <= LEAVES:
             raise ValueError(f"$.state.{name} is no set: a member is an array or an object")
+
+
+def read_sections(internal: dict[str, Any]) -> Sections:
+    """The sections in a decoded ``resumable``, without what tells of the document itself.
+
+    Raises:
+        ValueError: One is not what it should be. With the reason, for a person.
+    """
+    try:
+        sections = msgspec.convert(internal, Sections)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"its 'resumable' section is malformed ({error})") from None
+    if not internal.keys() <= _KNOWN:
+        sections.others = {name: section for name, section in internal.items() if name not in _KNOWN}
+    return sections
 
 
 def instant(text: Any) -> datetime:

@@ -150,22 +150,6 @@ _WRITTEN_FIRST = (
     "tracked",
 )
 _LEFT_OUT_IF_EMPTY = frozenset({"history", "spent", "sinks", "arguments", "loops", "collections", "once", "tracked"})
-_KNOWN = frozenset(Sections.__struct_fields__) - {"others"}
-
-
-def read_sections(internal: dict[str, Any]) -> Sections:
-    """The sections in a decoded ``resumable``, without what tells of the document itself.
-
-    Raises:
-        ValueError: One is not what it should be. With the reason, for a person.
-    """
-    try:
-        sections = msgspec.convert(internal, Sections)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"its 'resumable' section is malformed ({error})") from None
-    if not internal.keys() <= _KNOWN:
-        sections.others = {name: section for name, section in internal.items() if name not in _KNOWN}
-    return sections
 
 
 # -- what a store may keep beside a save ------------------------------------------------------------------------------

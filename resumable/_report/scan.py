@@ -11,8 +11,8 @@ import msgspec
 
 from .._format import document as documents
 from .._format import journal
-from .._format.restore import Restored, instant, restore, restored_from
-from .._format.sections import ListedSections, read_sections
+from .._format.restore import Restored, instant, read_sections, restore, restored_from
+from .._format.sections import ListedSections
 from .._models import CheckpointMetadata, check_metadata
 from .._runtime.interpreter import collector_paused
 from ..stores import CheckpointStore, Entry, Stored

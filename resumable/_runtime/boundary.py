@@ -10,29 +10,31 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from functools import partial
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import msgspec
 
-class Boundary:
+
+class Boundary(msgspec.Struct, eq=False):
     """Counts the items that the loops of one checkpoint hand out.
 
     Attributes:
         ticks: Gives True for each item; what is left of it is the count.
-        now: Gives the count. It falls.
         lock: A save holds it while it takes what was written.
         writers: What is saved, and written to.
         shared: How many maps run whose workers can write here.
     """
 
-    __slots__ = ("lock", "now", "shared", "ticks", "writers")
+    ticks: repeat[bool] = msgspec.field(default_factory=partial(repeat, True, (1 << 60) - 1))
+    lock: threading.RLock = msgspec.field(default_factory=threading.RLock)
+    writers: list[Noting] = msgspec.field(default_factory=list)
+    shared: int = 0
 
-    def __init__(self) -> None:
-        self.ticks: repeat[bool] = repeat(True, (1 << 60) - 1)
-        self.now: Callable[[], int] = self.ticks.__length_hint__
-        self.lock: threading.RLock = threading.RLock()
-        self.writers: list[Noting] = []
-        self.shared: int = 0
+    def now(self) -> int:
+        """The count. It falls."""
+        return self.ticks.__length_hint__()
 
     def move(self) -> None:
         """All that was written until now belongs to done items."""

@@ -12,14 +12,17 @@ from resumable import checkpointed, every
 class Looks:
     """Counts the looks at the boundary, and has the loop take its next item at one of them."""
 
-    def __init__(self, boundary: Any, loop: Any, at: int) -> None:
-        self._now, self._loop, self._left = boundary.now, loop, at
+    def __init__(self, ticks: Any, loop: Any, at: int) -> None:
+        self._ticks, self._loop, self._left = ticks, loop, at
 
-    def __call__(self) -> int:
+    def __next__(self) -> bool:
+        return bool(next(self._ticks))
+
+    def __length_hint__(self) -> int:
         self._left -= 1
         if self._left == 0:
             next(self._loop)
-        return int(self._now())
+        return int(self._ticks.__length_hint__())
 
 
 @pytest.mark.parametrize("at", range(1, 9))
@@ -32,7 +35,7 @@ def test_at_whatever_look_the_loop_goes_on_rows_and_places_agree(at: int) -> Non
             counts[f"{item}"] = item
             members.add(item)
         cut, boundary = cp._operation.parts.cut, cp._operation.parts.cut.boundary
-        boundary.now = Looks(boundary, loop, at)  # type: ignore[assignment]
+        boundary.ticks = Looks(boundary.ticks, loop, at)  # type: ignore[assignment]
 
         with cut:
             captured = cut.settle(cp._operation.parts.loops)
