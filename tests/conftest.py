@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ except ModuleNotFoundError:  # there is none for Windows
 else:
     LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 FAULTS = Path(__file__).parent / "faults"
+os.environ["RESUMABLE_INDEX"] = "off"  # no test, and nothing that one starts, writes to the user's state directory
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -411,6 +411,7 @@ class BaseCheckpoint(Holding, Generic[S]):
 
     def _failures(self, retry_failed: bool) -> dict[str, Any]:
         parts = self._operation.parts
+        retry_failed = retry_failed or parts.retries_failed
         is_needed = retry_failed or parts.saved.failed
         return {"failed": parts.failed, "retry_failed": retry_failed} if is_needed else {}
 
@@ -427,7 +428,9 @@ class BaseCheckpoint(Holding, Generic[S]):
         from .._loops.map.map_loop import map_loop
 
         items = self._to_do(items)
-        options |= {"owner": self, "failed": self._operation.parts.failed, "is_async": self.is_async}
+        parts = self._operation.parts
+        options |= {"owner": self, "failed": parts.failed, "is_async": self.is_async}
+        options["retry_failed"] |= parts.retries_failed
         return self._begin(name, lambda name, saved: map_loop(items, name=name, saved=saved, **options))
 
     def _once(self, key: str | int, fn: Callable[[], Any], unknown: Unknown, new_lock: Callable[[], Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -262,6 +263,22 @@ def _how_to_go_on(operation: Operation) -> str:
         "; run again to go on. Its loops had come to their end, so all items count as done: "
         "if they were only handed out (list(), pool.submit), use cp.map"
     )
+
+
+def note_early_save(operation: Operation) -> None:
+    """A save of this run stands, one of the first two: others may watch it from then on."""
+    if operation.session.saves == 2:
+        say_what_is_lost(operation)
+    elif operation.options.works_beside and os.environ.get("RESUMABLE_INDEX", "").lower() not in ("off", "0", "no"):
+        from .presence import appear
+
+        appear(operation)
+
+
+def tell_failure(operation: Operation, loop: str, key: str | int, text: str) -> None:
+    """An item has failed."""
+    for each in operation.observers:
+        each.failed_item(operation, loop, key, text)
 
 
 def say_what_is_lost(operation: Operation, *, at_end: bool = False) -> None:

@@ -16,6 +16,7 @@ from .ending import name_directory, say_what_stops
 from .operation import Operation
 from .options import Options, Ticker
 from .owning import claim
+from .presence import asks_to_retry
 from .writer import Writer
 
 _log = logging.getLogger("resumable")
@@ -67,6 +68,8 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
                     restored.data.last_updated.isoformat()
                 )
         operation = Operation(options, writer, restored, observers, wake, ticker, at)
+        if restored is not None and restored.sections.failed:
+            operation.parts.retries_failed = yield lambda: asks_to_retry(options.store, options.operation_id)
         if restored is not None and (runs := restored.sections.history) and runs[-1].stopped_at is not None:
             say_what_stops(operation)
         return operation

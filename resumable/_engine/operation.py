@@ -61,12 +61,14 @@ class Operation:
         is_reopened: Whether this run has saved all the same, as it ticked.
         stopped_by: What has stopped a loop in a thread: the block must not take the work for done.
         observers: Those that are told what happens; a reporter is the last.
+        told: Those of them that hear of saves.
         history: What is told of this run and those before it.
         owner_pid: The process that opened it; no other one may write.
         is_ending: Whether the block has ended: who still waits for a quota has the turn that is needed to close.
         is_within: Whether a save is under way, into which a signal handler must not come.
         is_listening: Whether signals reach it.
         is_asked_to_stop: Whether the program asks for it, by ``cp.stop()``.
+        is_asked_to_pause: Whether somebody does.
         acted_on: The signal that it has stopped for.
         graces: Of the maps that have begun; None before the first one.
     """
@@ -109,9 +111,9 @@ class Operation:
         self.is_done, self.is_reopened = parts.finished is not None, False
         self.is_finalized = self.is_within = False
         self.observers = (*observers, self.reporter)
-        told = self._told = [each for each in self.observers if each.hears_saves or not each.is_quiet]
-        self._watching = [each for each in told if not each.is_quiet] if told else told
-        self.history, parts.on_failure = parts.history, self._tell_failure
+        told = self.told = [each for each in self.observers if each.hears_saves or not each.is_quiet]
+        self._watching = [each for each in told if not each.is_quiet] if told else []
+        self.history, parts.on_failure = parts.history, partial(ending.tell_failure, self)
         self.wake = wake
         self.ticker = ticker
         self._alarm: Alarm | None = None
@@ -123,7 +125,9 @@ class Operation:
         self.acted_on: int | None = None
         self.stopped_by: BaseException | None = None
         self.graces: Graces | None = None
-        self.is_asked_to_stop = self.is_listening = self.has_read_count = self.has_warned = False
+        self.is_asked_to_stop = self.is_asked_to_pause = self.is_listening = self.has_read_count = self.has_warned = (
+            False
+        )
         self.warned_at = at.monotonic
         self.is_advised = self._is_postponed = self.is_ending = self._is_closed = False
         writer.adopt(parts.collections, parts.cut)
@@ -248,6 +252,7 @@ class Operation:
             each.checking_in(self)
         if (
             self.is_asked_to_stop
+            or self.is_asked_to_pause
             or self.acted_on is not None
             or (self.is_listening and signals.wish.number is not None)
         ):
@@ -317,7 +322,7 @@ class Operation:
 
     def _save(self, decision: Decision, *, wait: bool, is_last: bool = False) -> Steps[bool]:
         """Whether it was made, or is in flight; if not, it was put off until a thread wakes the loop."""
-        for each in self._told:
+        for each in self.told:
             each.saving(self, decision.reason)
         began = self.instant.monotonic
         self.is_within = True
@@ -329,7 +334,7 @@ class Operation:
                 take = partial(self._capture, decision, is_last=is_last)
                 save = yield from self.writer.save(take, **options)
         except BaseException as error:
-            for each in self._told:
+            for each in self.told:
                 each.failed(self, error)
             raise
         finally:
@@ -366,14 +371,10 @@ class Operation:
         self.has_warned = False
         self.session.stored(save.decision, save.seconds, was_sent=save.before is not None)
         _log.debug("%s: saved (%s)", self.operation_id, save.decision.reason)
-        if self.session.saves == 2:
-            ending.say_what_is_lost(self)
-        for each in self._told:
+        if self.session.saves < 3:
+            ending.note_early_save(self)
+        for each in self.told:
             each.saved(self, save.decision.reason, save.seconds)
-
-    def _tell_failure(self, loop: str, key: str | int, text: str) -> None:
-        for each in self.observers:
-            each.failed_item(self, loop, key, text)
 
     def _note_failed(self, saves: Sequence[Save]) -> None:
         self.session.failed([save.before for save in saves if save.before is not None])

@@ -56,6 +56,7 @@ class Parts:
         attempt: How many times a decorated function or an item was begun, so that names may be taken again.
         known_effects: Its effects, once there is one.
         history: What is told of this run and those before it.
+        retries_failed: Whether somebody has asked that loops try again what has failed.
         on_failure: Called when an item has failed, with its loop, its key and the text of the error.
         pace: Gives what the reporter learned of the pace; None if nobody watches.
         finished: That, and when, the operation has finished; None if it has not.
@@ -111,6 +112,7 @@ class Parts:
         self.hooks: list[tuple[Callable[[], object], int]] = []
         self.attempt = 1
         self.known_effects: Effects | None = None
+        self.retries_failed = False
         self.on_failure: Callable[[str, str | int, str], None]
         if saved.once:
             self.known_effects = self.effects

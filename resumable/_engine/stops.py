@@ -1,4 +1,4 @@
-"""Whether an operation stops because of a signal, or of ``cp.stop()``, and what may still end then."""
+"""Whether an operation pauses or stops, as a signal, a person or ``cp.stop()`` asks, and what may still end then."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .._errors import StateEncodeError, StoreError
 from .._runtime import signals
 from .._runtime.steps import Steps
+from .presence import pause
 
 if TYPE_CHECKING:
     from .._loops.map.grace import Grace
@@ -29,6 +30,8 @@ def stop_if_asked(operation: Operation) -> Steps[None]:
     Raises:
         KeyboardInterrupt, SystemExit: It does.
     """
+    if operation.is_asked_to_pause:
+        yield from pause(operation, lambda: is_stopping(operation))
     if operation.graces is not None and is_stopping(operation) and (yield from goes_on(operation)):
         return
     is_main = threading.current_thread() is threading.main_thread()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import contextvars
 import dataclasses
@@ -20,7 +19,9 @@ from .._errors import RateLimitExhausted
 from .._loops.map.map_loop import error_text
 from .._runtime.observer import Observed, Observer
 
-EventName = Literal["opened", "resumed", "saved", "save_failed", "waiting", "failed_item", "stopping", "done"]
+EventName = Literal[
+    "opened", "resumed", "saved", "save_failed", "waiting", "paused", "going_on", "failed_item", "stopping", "done"
+]
 OnEvent = Callable[["Event"], object]
 
 _log = logging.getLogger("resumable")
@@ -32,6 +33,8 @@ _TEXTS: dict[str, str] = {
     "saved": "checkpoint saved",
     "save_failed": "checkpoint not saved",
     "waiting": "operation waits",
+    "paused": "operation paused",
+    "going_on": "operation goes on",
     "failed_item": "item failed",
     "stopping": "run stopped",
     "done": "operation done",
@@ -58,7 +61,8 @@ class Event:
 
     Attributes:
         name: ``opened``, a new operation begins; ``resumed``, one goes on; ``saved``; ``save_failed``; ``waiting``, for
-            a quota; ``failed_item``; ``stopping``, the run has ended before its work; ``done``, all is done.
+            a quota; ``paused``, as somebody has asked for it; ``going_on``, after either; ``failed_item``;
+            ``stopping``, the run has ended before its work; ``done``, all is done.
         at: When (UTC).
         run: Number of the run, from 1.
         processed_items: Items done over all runs.
@@ -157,8 +161,14 @@ class Events(Observer):
             self._is_waiting = True
             self._tell(operation, "waiting", seconds=round(seconds, 3), whom=whom)
 
+    def paused(self, operation: Observed) -> None:
+        self._is_waiting = True
+        self._tell(operation, "paused")
+
     def resumed(self, operation: Observed) -> None:
-        self._is_waiting = False
+        if self._is_waiting:
+            self._is_waiting = False
+            self._tell(operation, "going_on")
 
     def failed_item(self, operation: Observed, loop: str, key: str | int, error: str) -> None:
         self._tell(operation, "failed_item", loop=loop, key=key, error=error)
@@ -222,6 +232,8 @@ class _Direct:
         try:
             told: Any = self.function(event)
             if inspect.iscoroutine(told):
+                import asyncio  # most functions are plain
+
                 asyncio.run(told)
         except BaseException as error:
             if not self._has_warned:

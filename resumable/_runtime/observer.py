@@ -156,6 +156,9 @@ class Observer:
     def resumed(self, operation: Observed) -> None:
         """The wait is over or was broken off. Called in the thread that waited."""
 
+    def paused(self, operation: Observed) -> None:
+        """Somebody asks it to pause, and everything is saved. :meth:`resumed` follows. Called in the loop's thread."""
+
     def closing(self, operation: Observed, error: BaseException | None) -> None:
         """The block ended, well or by *error*; the last save or the removal follows. Called in the closing thread."""
 

@@ -20,7 +20,17 @@ from ._screens import as_json_object, make_console, print_json, print_list, prin
 from ._show import details, print_show
 from ._verify_commands import repair_command, verify_command
 
-_ON_DEMAND = {"report": ("_report", "report_command"), "run": ("_run", "run_command")}
+_ON_DEMAND = {
+    "diff": ("_diff", "diff_command"),
+    "pause": ("_control", "pause_command"),
+    "report": ("_report", "report_command"),
+    "resume": ("_control", "resume_command"),
+    "retry-failed": ("_control", "retry_failed_command"),
+    "run": ("_run", "run_command"),
+    "stop": ("_control", "stop_command"),
+    "tail": ("_watch", "tail_command"),
+    "watch": ("_watch", "watch_command"),
+}
 """Commands that are loaded when they are called: by name, where they are."""
 
 
@@ -60,11 +70,19 @@ def commands() -> None:
 
 @commands.command("list", short_help="List operations: how far each is, and when it was saved.")
 @click.argument("patterns", metavar="[ID|PATTERN]…", nargs=-1, shell_complete=ids_for_the_shell)
+@click.option("--all", "is_all", is_flag=True, help="All places that your programs have saved to on this machine.")
+@click.option("--watch", "is_watched", is_flag=True, help="Show it anew every second, until Ctrl-C.")
 @click.option("--sum", "as_sums", is_flag=True, help="Leave out what is in a sum.")
 @with_options
 @with_key
 def list_command(
-    patterns: tuple[str, ...], as_sums: bool, where: str | None, as_json: bool, key_file: Path | None
+    patterns: tuple[str, ...],
+    is_all: bool,
+    is_watched: bool,
+    as_sums: bool,
+    where: str | None,
+    as_json: bool,
+    key_file: Path | None,
 ) -> None:
     """Show operations: how far each one is, and when it was saved last; then the sums of those that are shards.
 
@@ -78,6 +96,7 @@ def list_command(
     \b
     resumable list
     resumable list 'shard-*' --sum
+    resumable list --all
 
     \b
     --json: {"store": text, "checkpoints": [one object each], "sums": [one object each]}, a checkpoint with
@@ -97,8 +116,20 @@ def list_command(
       missing          numbers in between that have no checkpoint
     What is not known is null.
     """
+
+    def is_chosen(operation_id: str) -> bool:
+        return not patterns or any(matches(operation_id, pattern) for pattern in patterns)
+
+    if is_all or is_watched:
+        from . import _watch
+
+        if is_watched:
+            _watch.watch_list(opened(where, key_file), is_chosen, is_all=is_all)
+        else:
+            _watch.print_everywhere(as_json, is_chosen)
+        return
     store = opened(where, key_file)
-    chosen = [one for one in summaries(store) if not patterns or any(matches(one.operation_id, p) for p in patterns)]
+    chosen = [one for one in summaries(store) if is_chosen(one.operation_id)]
     found, sums = chosen, sums_of(chosen, patterns)
     if as_sums:
         summed = {operation_id for one in sums for operation_id in one.operation_ids}

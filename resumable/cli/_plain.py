@@ -18,7 +18,10 @@ from .._text import command_for, printable
 from ..stores import CheckpointStore, open_store
 from ..stores.defaults import default_place
 
-_NEEDS_MORE = ("run", "report", "export", "verify", "repair", "completion")
+_NEEDS_MORE = frozenset(
+    {"run", "report", "watch", "tail", "diff", "pause", "stop", "resume", "retry-failed"}
+    | {"export", "verify", "repair", "completion"}
+)
 _MORE = "tables, --json, rm --older-than, export, verify, repair, completion:  pip install 'resumable-loops[cli]'"
 
 

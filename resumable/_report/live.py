@@ -1,0 +1,125 @@
+"""How an operation stands right now: its last save, and what its run tells meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .._errors import StoreError
+from .._text import ago, clock_time, countdown, duration, printable, speed
+from ..stores import CheckpointStore, open_store
+from .places import Pulse, forget_place, places, pulse_of
+from .summary import Summary, percent_of, summaries, summary_of
+
+_SILENT_SECONDS = 15.0
+"""A run that has told nothing for so long cannot tell anything: it is suspended, or holds the interpreter."""
+_STUCK_SECONDS, _STUCK_ITEMS = 60.0, 20
+"""An item that takes longer than this, and than so many others on average, is stuck."""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """One operation, as of its last save and of its run's last pulse.
+
+    Attributes:
+        pulse: None if no run works on this machine that tells of itself.
+        now: Seconds since the epoch.
+    """
+
+    summary: Summary
+    pulse: Pulse | None
+    now: float
+
+    @property
+    def state(self) -> str:
+        """That of the summary; of a run that works: ``running``, ``waiting``, ``paused``, ``stuck`` or ``silent``."""
+        pulse = self.pulse
+        if pulse is None:
+            return self.summary.state
+        if self.now - pulse.at > _SILENT_SECONDS:
+            return "silent"
+        if pulse.does != "works":
+            return "paused" if pulse.does == "paused" else "waiting"
+        return "stuck" if self.idle_seconds > max(_STUCK_SECONDS, _STUCK_ITEMS * pulse.item_seconds) else "running"
+
+    @property
+    def idle_seconds(self) -> float:
+        """Since the last item was done, as far as is known."""
+        return max(self.now - self.pulse.since, 0.0) if self.pulse is not None else 0.0
+
+    @property
+    def shown(self) -> Summary:
+        """The summary, with the items that were done since the last save."""
+        pulse = self.pulse
+        if pulse is None:
+            return self.summary
+        total = pulse.total if pulse.total is not None else self.summary.total_items
+        left = None if total is None else round(max(total - pulse.items, 0) * pulse.item_seconds, 1) or None
+        return replace(
+            self.summary,
+            processed_items=pulse.items,
+            total_items=total,
+            percent=percent_of(pulse.items, total),
+            left_seconds=left if left is not None else self.summary.left_seconds,
+        )
+
+    @property
+    def rate(self) -> str:
+        """``19.8/s``; "" if that is not known."""
+        pulse = self.pulse
+        return speed(1 / pulse.item_seconds) if pulse is not None and pulse.item_seconds > 0 else ""
+
+    @property
+    def says(self) -> str:
+        """A sentence for people: what it does, or what keeps it from doing so; "" if nothing is to be said."""
+        pulse, state = self.pulse, self.state
+        if pulse is None:
+            return ""
+        if state == "silent":
+            return f"no sign of life since {_clock(pulse.at)}: suspended, or busy in code that lets nothing else run"
+        if state == "stuck":
+            return f"stuck since {_clock(pulse.since)}: no item for {duration(self.idle_seconds)}"
+        if state == "paused":
+            return f"paused since {_clock(pulse.since)}"
+        if state == "waiting":
+            left = max((pulse.until or self.now) - self.now, 0.0)
+            return f"waits {countdown(left)} for {printable(pulse.whom) or 'its quota'}"
+        return f"last item {ago(self.idle_seconds)}"
+
+
+def _clock(moment: float) -> str:
+    from datetime import datetime
+
+    return clock_time(datetime.fromtimestamp(moment).astimezone(), datetime.now().astimezone(), seconds=True)
+
+
+def live(store: CheckpointStore, summary: Summary) -> Live:
+    """How the operation of *summary* stands right now."""
+    pulse = pulse_of(store, summary.operation_id) if summary.state == "running" else None
+    return Live(summary, pulse, time.time())
+
+
+def live_of(store: CheckpointStore, operation_id: str) -> Live | None:
+    """How *operation_id* stands right now; None if it has no checkpoint."""
+    summary = summary_of(store, operation_id)
+    return None if summary is None else live(store, summary)
+
+
+def everywhere() -> Iterator[tuple[str, CheckpointStore, list[Summary]]]:
+    """All places that this user's programs have saved to, each with its store and its operations.
+
+    What cannot be opened is left out; a directory that is gone is forgotten.
+    """
+    for place in places():
+        if "://" not in place and not Path(place).is_dir():
+            forget_place(place)
+            continue
+        try:
+            store = open_store(place)
+            found = summaries(store)
+        except (StoreError, ValueError, ImportError, OSError):
+            continue
+        if found:
+            yield place, store, found

@@ -1,0 +1,240 @@
+"""Places that this user's programs have saved to, and what their runs tell of themselves, in the state directory.
+
+A small file for each place, for each run that works now, and for the events of each operation. They help people to find
+and to watch their jobs; nothing depends on them, and whatever goes wrong with them is left unsaid.
+``$RESUMABLE_INDEX`` names another directory, or is ``off``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from .._errors import StoreError
+from .._runtime import disk
+from ..stores import CheckpointStore
+
+VARIABLE = "RESUMABLE_INDEX"
+_OFF = frozenset({"off", "0", "no", "false"})
+_DAY = 86400
+_MOST_EVENTS = 1 << 18
+"""Bytes of events that are kept of an operation; of more, the older half goes."""
+
+Ask = Literal["pause", "stop", "retry-failed"]
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Place(msgspec.Struct):
+    """Where a program has saved: a directory or a URL, and when last (seconds since the epoch), to a day."""
+
+    place: str
+    at: float
+
+
+class Pulse(msgspec.Struct, omit_defaults=True):
+    """What a run that works now tells of itself every two seconds.
+
+    Attributes:
+        at: When it told this, in seconds since the epoch.
+        since: When the number of items has changed last.
+        item_seconds: What an item takes, on average; 0 if unknown.
+        does: ``works``, ``waits`` for *whom*, or is ``paused``.
+        until: When a wait will be over.
+    """
+
+    operation_id: str
+    place: str
+    host: str
+    pid: int
+    run: int
+    at: float
+    since: float
+    items: int
+    total: int | None = None
+    item_seconds: float = 0.0
+    does: Literal["works", "waits", "paused"] = "works"
+    whom: str = ""
+    until: float | None = None
+
+
+class Asked(msgspec.Struct):
+    """What somebody asks of a run."""
+
+    ask: Ask
+    at: float
+
+
+def directory() -> Path | None:
+    """The state directory of this user; None if the index is off."""
+    told = os.environ.get(VARIABLE, "").strip()
+    if told.lower() in _OFF:
+        return None
+    return Path(told) if told else _default()
+
+
+@functools.cache
+def _default() -> Path:
+    import platformdirs  # needed once a run has saved
+
+    return platformdirs.user_state_path("resumable", appauthor=False)
+
+
+def place_of(store: CheckpointStore) -> str | None:
+    """What opens *store* again, without credentials; None if nothing does."""
+    try:
+        where = store.describe()
+    except StoreError:
+        return None
+    if isinstance(where, Path):
+        return str(where.absolute())
+    return None if where.startswith("memory:") or "://" not in where else where
+
+
+def name_for(place: str, operation_id: str = "") -> str:
+    """The name that files about an operation, or a place, have in the state directory."""
+    return hashlib.sha256(f"{place}\0{operation_id}".encode("utf-8", "replace")).hexdigest()[:24]
+
+
+# -- places -----------------------------------------------------------------------------------------------------------
+
+
+def note_place(home: Path, place: str) -> None:
+    """Note that checkpoints lie in *place*, unless that was noted today."""
+    path, now = home / "places" / f"{name_for(place)}.json", time.time()
+    with contextlib.suppress(OSError):
+        if now - os.stat(path).st_mtime < _DAY:
+            return
+    write(path, Place(place, round(now)))
+
+
+def places() -> list[str]:
+    """All places that were noted, the newest first."""
+    home = directory()
+    found = _all(home / "places", Place) if home is not None else ()
+    return [place.place for place, _ in sorted(found, key=lambda each: -each[0].at)]
+
+
+def forget_place(place: str) -> None:
+    """Nothing is there any more."""
+    if (home := directory()) is not None:
+        remove(home / "places" / f"{name_for(place)}.json")
+
+
+# -- runs, events -----------------------------------------------------------------------------------------------------
+
+
+def pulse_of(store: CheckpointStore, operation_id: str) -> Pulse | None:
+    """What the run of *operation_id* that works now told last; None if it tells nothing on this machine."""
+    home, place = directory(), place_of(store)
+    return None if home is None or place is None else read(pulse_path(home, place, operation_id), Pulse)
+
+
+def pulse_path(home: Path, place: str, operation_id: str) -> Path:
+    """Where a run tells its pulse."""
+    return home / "runs" / f"{name_for(place, operation_id)}.json"
+
+
+def events_path(home: Path, place: str, operation_id: str) -> Path:
+    """Where the events of an operation are."""
+    return home / "events" / f"{name_for(place, operation_id)}.jsonl"
+
+
+def add_events(path: Path, lines: bytes) -> None:
+    """Add *lines* to the events of an operation."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if path.exists() and path.stat().st_size > _MOST_EVENTS:
+            kept = path.read_bytes()[-_MOST_EVENTS // 2 :].partition(b"\n")[2]
+            _replace(path, kept)
+        descriptor = os.open(path, disk.WRITE | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, lines)
+        finally:
+            os.close(descriptor)
+
+
+def events_of(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """The events from *offset* on, and where the next ones will begin."""
+    raw = b""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        offset = 0 if os.fstat(file.fileno()).st_size < offset else offset
+        file.seek(offset)
+        raw = file.read()
+    raw = raw[: raw.rfind(b"\n") + 1]
+    found = []
+    for line in raw.splitlines():
+        with contextlib.suppress(msgspec.MsgspecError):
+            found.append(msgspec.json.decode(line, type=dict[str, Any]))
+    return found, offset + len(raw)
+
+
+# -- what is asked of a run -------------------------------------------------------------------------------------------
+
+
+def ask_path(store: CheckpointStore, operation_id: str) -> Path | None:
+    """Where to ask something of a run: beside its checkpoint, where that is a file; else on this machine only."""
+    try:
+        where = store.describe(operation_id)
+    except StoreError:
+        return None
+    if isinstance(where, Path):
+        return where.with_suffix(".ask")
+    home, place = directory(), place_of(store)
+    return None if home is None or place is None else home / "asks" / f"{name_for(place, operation_id)}.json"
+
+
+def ask(path: Path, what: Ask) -> None:
+    """Ask the run for *what*, in place of what was asked before. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _replace(path, msgspec.json.encode(Asked(what, time.time())))
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def read(path: Path, kind: type[T]) -> T | None:
+    """What *path* holds; None if it is not there, or damaged."""
+    try:
+        return msgspec.json.decode(disk.read(path, 1 << 16) or b"", type=kind)
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def write(path: Path, value: msgspec.Struct) -> None:
+    """Replace *path* by *value*; not through to the disk, as it does not matter after a power cut."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _replace(path, msgspec.json.encode(value))
+
+
+def remove(path: Path) -> None:
+    """Remove *path*, if it is there."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = disk.temporary_for(path)
+    with disk.removed_on_error(temporary):
+        descriptor = os.open(temporary, disk.WRITE | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+
+
+def _all(folder: Path, kind: type[T]) -> Iterator[tuple[T, Path]]:
+    names: Callable[[], list[str]] = lambda: sorted(os.listdir(folder))  # noqa: E731
+    with contextlib.suppress(OSError):
+        for name in names():
+            if name.endswith(".json") and (value := read(folder / name, kind)) is not None:
+                yield value, folder / name

@@ -1,0 +1,272 @@
+"""``resumable watch`` and ``tail``, and what ``list --all`` and ``--watch`` show: how jobs stand right now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.live import Live as Screen
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from .._report.live import Live, everywhere, live, live_of
+from .._report.places import VARIABLE, directory, events_of, events_path, place_of
+from .._report.summary import Summary, summaries
+from .._report.wording import items_failed, last_save_of, left_text, number, percent_text, position_of
+from .._text import clock_time, printable
+from ..stores import CheckpointStore
+from ._options import ids_for_the_shell, not_found, opened, the_only_one, with_options
+from ._screens import as_json_object, make_console, make_table, print_json, state_text
+
+_STYLES = {"waiting": "yellow", "paused": "yellow", "stuck": "bold red", "silent": "bold red"}
+_MARKS = {"waiting": "…", "paused": "=", "stuck": "!", "silent": "!"}
+_BAR_WIDTH = 40
+
+
+def state_of(console: Console, one: Live) -> Text:
+    """``▶ running``, ``! stuck``."""
+    state = one.state
+    if state not in _STYLES:
+        return state_text(console, one.summary.state)
+    mark = "~" if console.options.ascii_only and state == "waiting" else _MARKS[state]
+    return Text(f"{mark} {state}", style=_STYLES[state])
+
+
+# -- list --all, --watch ----------------------------------------------------------------------------------------------
+
+
+def print_everywhere(as_json: bool, matching: Callable[[str], bool]) -> None:
+    """All operations of this user on this machine that match, with the place of each."""
+    if directory() is None:
+        raise click.ClickException(f"there is no list of all places: ${VARIABLE} is off")
+    found = [
+        (place, live(store, one)) for place, store, some in everywhere() for one in some if matching(one.operation_id)
+    ]
+    if as_json:
+        rows = [as_json_object(one.shown) | {"state": one.state, "store": place} for place, one in found]
+        print_json({"checkpoints": rows})
+    elif found:
+        console = make_console()
+        console.print(_all_table(console, found))
+    else:
+        click.echo("no checkpoints in any place that is known on this machine")
+
+
+def _all_table(console: Console, found: Iterable[tuple[str, Live]]) -> Table:
+    table = make_table("OPERATION", "STATE", ">DONE", ">", ">LEFT", ">LAST SAVE", "PLACE")
+    for place, one in found:
+        table.add_row(*_row(console, one), Text(printable(place)))
+    return table
+
+
+def _row(console: Console, one: Live) -> tuple[Text | str, ...]:
+    shown = one.shown
+    total = "" if shown.total_items is None else f"/{shown.total_items:,}"
+    done = f"{number(shown.processed_items)}{total}"
+    name = Text(printable(shown.operation_id))
+    return name, state_of(console, one), done, percent_text(shown), left_text(shown), last_save_of(shown)
+
+
+def watch_list(store: CheckpointStore, matching: Callable[[str], bool], *, is_all: bool) -> None:
+    """Show the list, and show it anew every second, until Ctrl-C."""
+    console = make_console()
+    if not console.is_terminal:
+        raise click.UsageError("--watch needs a terminal; there is watch ID, which prints lines elsewhere")
+
+    def table() -> RenderableType:
+        if is_all:
+            return _all_table(console, _found_everywhere(matching))
+        made = make_table("OPERATION", "STATE", ">DONE", ">", ">LEFT", ">LAST SAVE", "")
+        for one in summaries(store):
+            if matching(one.operation_id):
+                now = live(store, one)
+                made.add_row(*_row(console, now), Text(now.says))
+        return made
+
+    _show(console, table, lambda: False)
+
+
+def _found_everywhere(matching: Callable[[str], bool]) -> list[tuple[str, Live]]:
+    return [
+        (place, live(store, one)) for place, store, some in everywhere() for one in some if matching(one.operation_id)
+    ]
+
+
+def _show(
+    console: Console, made: Callable[[], RenderableType], is_over: Callable[[], bool], every: float = 1.0
+) -> None:
+    with Screen(made(), console=console, auto_refresh=False, transient=False) as screen:
+        try:
+            while not is_over():
+                time.sleep(every)
+                screen.update(made(), refresh=True)
+        except KeyboardInterrupt:
+            return
+
+
+# -- watch ------------------------------------------------------------------------------------------------------------
+
+
+@click.command("watch", short_help="Watch one operation as it works.")
+@click.argument("operation_id", metavar="[ID]", required=False, shell_complete=ids_for_the_shell)
+@click.option("--every", type=click.FloatRange(0.1), default=1.0, help="Seconds between two looks: 1.")
+@with_options
+def watch_command(operation_id: str | None, every: float, where: str | None, as_json: bool) -> None:
+    """Watch one operation until its run has ended: how far it is, by what the run tells every two seconds, not by its
+    saves; what it waits for; and since when it is stuck, if an item takes longer than twenty others and a minute.
+
+    In a terminal it stays in place, until Ctrl-C. Elsewhere it prints a line at each change.
+
+    \b
+    resumable watch crawl
+
+    \b
+    --json: a line with a JSON object at each change: the keys of `list`, state also as waiting, paused, stuck or
+      silent, and says
+    """
+    store = opened(where)
+    operation_id = operation_id if operation_id is not None else the_only_one(store).operation_id
+    watched = _Watched(store, operation_id)
+    if watched.one is None:
+        raise click.ClickException(not_found(store, operation_id))
+    console = make_console()
+    if console.is_terminal and not as_json:
+        _show(console, lambda: _card(console, watched.look(), watched), lambda: watched.is_over, every)
+        return
+    try:
+        _print_changes(watched, every, as_json)
+    except KeyboardInterrupt:
+        return
+
+
+class _Watched:
+    def __init__(self, store: CheckpointStore, operation_id: str) -> None:
+        self.operation_id, self._store = operation_id, store
+        self.one = live_of(store, operation_id)
+        self.is_over = False
+
+    def look(self) -> Live | None:
+        """How it stands now; None once there is no checkpoint of it."""
+        found = live_of(self._store, self.operation_id)
+        self.one = found or self.one
+        self.is_over = found is None or found.summary.state != "running"
+        return found
+
+    def ending(self) -> str:
+        """What ended it, as its events tell."""
+        home, place = directory(), place_of(self._store)
+        if home is None or place is None:
+            return "it has finished, or was removed"
+        events, _ = events_of(events_path(home, place, self.operation_id))
+        is_done = bool(events) and events[-1].get("name") == "done"
+        return f"done, {events[-1].get('processed_items', 0):,} items" if is_done else "it has finished, or was removed"
+
+
+def _print_changes(watched: _Watched, every: float, as_json: bool) -> None:
+    before: Any = None
+    while True:
+        one = watched.look()
+        told = None if one is None else (one.state, one.shown.processed_items, one.summary.save_count)
+        if told != before and one is not None:
+            if as_json:
+                click.echo(_as_line(as_json_object(one.shown) | {"state": one.state, "says": one.says}))
+            else:
+                click.echo(
+                    f"{printable(one.shown.operation_id)}  {one.state}  {position_of(one.shown)}  {one.says}".rstrip()
+                )
+            before = told
+        if watched.is_over:
+            if one is None and not as_json:
+                click.echo(f"{printable(watched.operation_id)}: {watched.ending()}")
+            return
+        time.sleep(every)
+
+
+def _as_line(value: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(value, default=datetime.isoformat)
+
+
+def _card(console: Console, one: Live | None, watched: _Watched) -> RenderableType:
+    if one is None:
+        return Text(f"{printable(watched.operation_id)}: {watched.ending()}")
+    shown = one.shown
+    lines: list[RenderableType] = [
+        Text.assemble((printable(shown.operation_id), "bold"), "  ", state_of(console, one), "  ", position_of(shown))
+    ]
+    if shown.percent is not None and shown.total_items:
+        lines.append(ProgressBar(shown.total_items, shown.processed_items or 0, width=min(_BAR_WIDTH, console.width)))
+    said = [one.says, one.rate, f"saved {last_save_of(shown)}", _whose(one.summary)]
+    lines.append(Text("  ".join(filter(None, said)), style="dim" if one.state == "running" else ""))
+    if shown.failed_items:
+        lines.append(Text(items_failed(shown.failed_items), style="yellow"))
+    return Group(*lines)
+
+
+def _whose(summary: Summary) -> str:
+    run = summary.history[-1] if summary.history else None
+    if run is None or not run.pid:
+        return ""
+    return f"run {run.run:,}, process {run.pid}{f' on {printable(run.host)}' if run.host else ''}"
+
+
+# -- tail -------------------------------------------------------------------------------------------------------------
+
+
+@click.command("tail", short_help="Print the last events of an operation.")
+@click.argument("operation_id", metavar="[ID]", required=False, shell_complete=ids_for_the_shell)
+@click.option("-n", "count", type=click.IntRange(0), default=20, help="How many: 20.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with those that come, until Ctrl-C.")
+@with_options
+def tail_command(operation_id: str | None, count: int, follow: bool, where: str | None, as_json: bool) -> None:
+    """Print what has happened to an operation on this machine, also after it has finished: runs, saves, waits,
+    failed items. Of saves there is at most one each second.
+
+    \b
+    --json: one JSON object in each line: name, operation_id, at, run, processed_items and more
+    """
+    store = opened(where)
+    operation_id = operation_id if operation_id is not None else the_only_one(store).operation_id
+    home, place = directory(), place_of(store)
+    if home is None or place is None:
+        raise click.ClickException(
+            f"no events are kept: ${VARIABLE} is off" if home is None else "no events are kept here"
+        )
+    path = events_path(home, place, operation_id)
+    events, offset = events_of(path)
+    if not events and not follow:
+        raise click.ClickException(f"no events of {printable(operation_id)} on this machine")
+    _print_events(events[-count:] if count else [], as_json)
+    try:
+        while follow:
+            time.sleep(0.5)
+            events, offset = events_of(path, offset)
+            _print_events(events, as_json)
+    except KeyboardInterrupt:
+        return
+
+
+def _print_events(events: Sequence[dict[str, Any]], as_json: bool) -> None:
+    for event in events:
+        click.echo(_as_line(event) if as_json else event_line(event))
+
+
+def event_line(event: dict[str, Any]) -> str:
+    """``14:05:11  failed_item  5 of 400  loop-1 7: ValueError: no``."""
+    try:
+        moment = datetime.fromisoformat(str(event.get("at"))).astimezone()
+        at = clock_time(moment, datetime.now().astimezone(), seconds=True)
+    except ValueError:
+        at = "?"
+    done, total = event.get("processed_items"), event.get("total_items")
+    position = f"{done} of {total}" if total is not None else f"{done}"
+    item = f"{event.get('loop')} {event.get('key')}:" if event.get("key") is not None else ""
+    facts = [item, event.get("whom"), event.get("error") or event.get("reason")]
+    about = printable(" ".join(str(fact) for fact in facts if fact))
+    return printable(f"{at}  {event.get('name')!s:<11}  {position:<15}  {about}".rstrip())

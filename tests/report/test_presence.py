@@ -1,0 +1,322 @@
+"""What a run tells others while it works, and what it hears from them; all in a state directory of the test's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resumable import Checkpoint, checkpointed, every
+from resumable._report import places, presence
+from resumable._report.live import Live, everywhere, live_of
+from resumable._report.places import Pulse, add_events, ask, ask_path, events_of, events_path, pulse_of
+from resumable._report.summary import Summary
+from resumable.stores import FileStore, open_store
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RESUMABLE_INDEX", str(tmp_path / "state"))
+    monkeypatch.setattr(presence, "_BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(presence, "_PULSE_SECONDS", 0.0)
+    return tmp_path / "state"
+
+
+def until(fact: Callable[[], Any]) -> Any:
+    """What *fact* says once that is true."""
+    end = time.monotonic() + 20
+    while not (found := fact()):
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.01)
+    return found
+
+
+def store() -> FileStore:
+    return FileStore("ck")
+
+
+def work(cp: Checkpoint[Any], until_: Callable[[int], Any], items: int = 100_000) -> None:
+    """Go through items until something is true at the tenth."""
+    cp.save()
+    for number in cp.remaining(range(items)):
+        if number == 10:
+            until(lambda: until_(10))
+            break
+
+
+def test_a_run_tells_how_far_it_is_between_its_saves(home: Path) -> None:
+    with checkpointed("job", every(hours=1), store="ck") as cp:
+        work(cp, lambda _: (pulse := pulse_of(store(), "job")) and pulse.items == 10)
+        pulse = pulse_of(store(), "job")
+        one = live_of(store(), "job")
+
+    assert pulse is not None
+    assert (pulse.operation_id, pulse.pid, pulse.total, pulse.run) == ("job", os.getpid(), 100_000, 1)
+    assert one is not None
+    assert (one.state, one.summary.processed_items, one.shown.processed_items) == ("running", 0, 10)
+    assert pulse_of(store(), "job") is None
+    assert places.places() == [str(Path("ck").absolute())]
+    assert [path.stat().st_mode & 0o777 for path in home.rglob("*.json")] == [0o600]
+
+
+def test_its_events_can_be_read_after_it_has_finished(home: Path) -> None:
+    with checkpointed("job", every(hours=1), store="ck") as cp:
+        work(cp, lambda _: pulse_of(store(), "job"), items=11)
+        cp.finalize()
+    events, _ = events_of(events_path(home, str(Path("ck").absolute()), "job"))
+
+    assert [event["name"] for event in events] == ["opened", "saved", "done"]
+
+
+def test_a_run_that_is_over_at_once_tells_only_its_place(home: Path) -> None:
+    with checkpointed("job", every(items=1), store="ck", auto_cleanup=False) as cp:
+        for _ in cp.remaining(range(2)):
+            pass
+
+    assert [path.parent.name for path in home.rglob("*.json*")] == ["places"]
+
+
+def test_a_run_pauses_goes_on_and_stops_as_it_is_asked() -> None:
+    path = ask_path(store(), "job")
+    assert path is not None
+    seen: list[int] = []
+
+    def ask_it() -> None:
+        until(lambda: len(seen) > 5)
+        ask(path, "pause")
+        until(lambda: (one := live_of(store(), "job")) and one.state == "paused")
+        before = len(seen)
+        time.sleep(0.1)
+        assert len(seen) == before
+        one = live_of(store(), "job")
+        assert one is not None
+        assert one.summary.processed_items == before
+        path.unlink()
+        until(lambda: len(seen) > before + 5)
+        ask(path, "stop")
+
+    errors: list[BaseException] = []
+    asking = threading.Thread(target=_noting(ask_it, errors))
+    with pytest.raises(SystemExit) as stopped, checkpointed("job", every(hours=1), store="ck") as cp:  # noqa: PT012
+        cp.save()
+        asking.start()
+        for number in cp.remaining(range(100_000)):
+            seen.append(number)
+            time.sleep(0.005)
+    asking.join()
+
+    assert errors == []
+    assert stopped.value.code == 143
+    assert not path.exists()
+
+
+def _noting(work: Callable[[], None], errors: list[BaseException]) -> Callable[[], None]:
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+
+    return run
+
+
+async def test_an_async_run_pauses_as_well() -> None:
+    import asyncio
+
+    path = ask_path(store(), "job")
+    assert path is not None
+    async with checkpointed("job", every(hours=1), store="ck") as cp:
+        await cp.save()
+        ask(path, "pause")
+        ticks = 0
+
+        async def beside() -> None:
+            nonlocal ticks
+            while (one := live_of(store(), "job")) is None or one.state != "paused":
+                await asyncio.sleep(0.01)
+            ticks = 1
+            path.unlink()
+
+        other = asyncio.create_task(beside())
+        async for number in cp.remaining(range(100_000)):
+            await asyncio.sleep(0.005)
+            if ticks:
+                assert number
+                break
+        await other
+
+
+def test_a_paused_run_can_be_stopped_by_a_signal() -> None:
+    path = ask_path(store(), "job")
+    assert path is not None
+
+    def stop() -> None:
+        until(lambda: (one := live_of(store(), "job")) and one.state == "paused")
+        from resumable import stop as stop_all
+
+        stop_all()
+
+    asking = threading.Thread(target=stop)
+    with pytest.raises(SystemExit), checkpointed("job", every(hours=1), store="ck") as cp:  # noqa: PT012
+        cp.save()
+        ask(path, "pause")
+        asking.start()
+        for _ in cp.remaining(range(100_000)):
+            time.sleep(0.005)
+    asking.join()
+    assert not path.exists()  # else the next run would pause
+
+
+def test_failed_items_are_tried_again_by_the_next_run_if_asked_for() -> None:
+    path = ask_path(store(), "job")
+    assert path is not None
+
+    def run() -> list[int]:
+        done = []
+        with checkpointed("job", store="ck") as cp:
+            for number in cp.remaining(range(5)):
+                done.append(number)
+                if number == 3 and len(done) > 1:
+                    cp.fail(number, "no")
+        return done
+
+    assert run() == [0, 1, 2, 3, 4]
+    assert run() == []
+    ask(path, "retry-failed")
+    assert run() == [3]
+    assert not path.exists()
+
+
+def test_a_map_tries_them_again_as_well() -> None:
+    path = ask_path(store(), "job")
+    assert path is not None
+    tried: list[int] = []
+
+    def run(fails: bool) -> None:
+        def halve(number: int) -> int:
+            tried.append(number)
+            if fails and number == 3:
+                raise ValueError(number)
+            return number
+
+        with checkpointed("job", store="ck") as cp:
+            for _ in cp.map(halve, range(5), on_error="skip"):
+                pass
+
+    run(fails=True)
+    ask(path, "retry-failed")
+    tried.clear()
+    run(fails=False)
+    assert tried == [3]
+
+
+def test_it_can_be_turned_off(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    monkeypatch.setenv("RESUMABLE_INDEX", "off")
+    with checkpointed("job", every(items=1), store="ck", auto_cleanup=False) as cp:
+        for _ in cp.remaining(range(3)):
+            time.sleep(0.05)
+
+    assert not home.exists()
+    assert list(everywhere()) == []
+    assert "resumable-presence" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_state_directory_that_cannot_be_written_does_no_harm(home: Path) -> None:
+    home.write_text("a file is in its place")
+
+    with checkpointed("job", every(items=1), store="ck") as cp:
+        for _ in cp.remaining(range(5)):
+            time.sleep(0.02)
+
+
+def test_damaged_files_are_left_out(home: Path) -> None:
+    (home / "places").mkdir(parents=True)
+    (home / "places" / "a.json").write_bytes(b"\xff{")
+    (home / "places" / "b.json").write_text('{"place": 7, "at": "x"}')
+    places.note_place(home, "/no/such/directory")
+
+    assert list(everywhere()) == []
+    assert places.places() == []
+
+
+def test_events_take_a_bounded_size(home: Path) -> None:
+    path = home / "events" / "x.jsonl"
+    line = b'{"name":"saved"}\n' * 1000
+    for _ in range(100):
+        add_events(path, line)
+
+    assert path.stat().st_size < 2 * places._MOST_EVENTS
+    assert {event["name"] for event in events_of(path)[0]} == {"saved"}
+
+
+def test_a_forked_child_tells_nothing(home: Path) -> None:
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+    program = f"""
+import os, sys, time
+sys.path.insert(0, {str(REPOSITORY)!r})
+from resumable import checkpointed, every
+from resumable._report import presence
+presence._BEAT_SECONDS = 0.02
+with checkpointed("job", every(items=1), store="ck") as cp:
+    for number in cp.remaining(range(3)):
+        time.sleep(0.1)
+        if number == 1 and not os.fork():
+            import threading
+            os._exit(len([t for t in threading.enumerate() if t.name == "resumable-presence"]))
+    print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
+
+
+def test_other_stores_are_asked_on_this_machine(home: Path) -> None:
+    path = ask_path(open_store(f"sqlite:///{home.parent}/jobs.db"), "job")
+
+    assert path is not None
+    assert path.is_relative_to(home / "asks")
+
+
+# -- how it reads -----------------------------------------------------------------------------------------------------
+
+SUMMARY = Summary(operation_id="job", state="running", processed_items=3, total_items=10)
+
+
+def pulse(**facts: Any) -> Pulse:
+    told: dict[str, Any] = {"at": 1000.0, "since": 1000.0, "items": 4, "total": 10, "item_seconds": 2.0} | facts
+    return Pulse(operation_id="job", place="/x", host="h", pid=1, run=1, **told)
+
+
+@pytest.mark.parametrize(
+    ("told", "now", "state", "says"),
+    [
+        (pulse(), 1002.0, "running", "last item 2 s ago"),
+        (pulse(), 1020.0, "silent", "no sign of life since"),
+        (pulse(at=1100.0), 1100.0, "stuck", "no item for 2 min"),
+        (pulse(at=1100.0, item_seconds=10.0), 1100.0, "running", "last item 2 min ago"),
+        (pulse(does="paused"), 1001.0, "paused", "paused since"),
+        (pulse(does="waits", whom="api\x1b", until=1065.0), 1001.0, "waiting", "waits 1:04 for api\\x1b"),
+        (None, 1001.0, "running", ""),
+    ],
+)
+def test_how_a_run_stands_is_said(told: Pulse | None, now: float, state: str, says: str) -> None:
+    one = Live(SUMMARY, told, now)
+
+    assert one.state == state
+    assert says in one.says
+
+
+def test_what_is_shown_is_newer_than_the_save() -> None:
+    shown = Live(SUMMARY, pulse(), 1001.0).shown
+
+    assert (shown.processed_items, shown.percent, shown.left_seconds) == (4, 40, 12.0)
