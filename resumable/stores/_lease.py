@@ -311,10 +311,10 @@ class KeptLease(OwnedLease):
 
     def _claim_anew(self) -> None:
         """The store knows less than it has acknowledged: own the operation anew, so that the next save may come."""
-        self._me = dataclasses.replace(self._me, nonce=os.urandom(12).hex())
-        before = self._lease
+        before, old = self._lease, self._me
+        me = self._me = dataclasses.replace(old, nonce=os.urandom(12).hex())
         try:
-            lease = again(lambda: self._medium.claim(self._key, self._me, ttl=self.ttl), self._patience)
+            lease = again(lambda: self._medium.claim(self._key, me, ttl=self.ttl, take_over=old), self._patience)
         except HeldError as held:
             error = StaleCheckpointError(self._key, held.holder.host, held.holder.pid, held.holder.since)
             self._lose(error)

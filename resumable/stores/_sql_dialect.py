@@ -27,6 +27,7 @@ _DRIVERS = {
 CONNECT_SECONDS, REQUEST_SECONDS = 5, 10
 _LONGEST_NAME, _LONGEST_ARTIFACT_NAME = 64, 80
 _LEAST_SECRET = 3
+_TRIES = 10
 _MISSING_TABLE = ("42P01", "1146", "no such table")
 _EXISTS = ("42P07", "23505", "1050", "already exists")
 _FINAL_STATES = ("28", "3D", "42", "22", "23", "0A", "54")
@@ -159,6 +160,7 @@ class Database:
             pool_size=2,
             max_overflow=-1,
             pool_reset_on_return=None,
+            skip_autocommit_rollback=True,
             hide_parameters=True,
             connect_args=arguments,
         )
@@ -202,6 +204,17 @@ class Database:
                 _make_file(self._file)
             return self._engine.connect()
 
+    @contextlib.contextmanager
+    def _used(self) -> Iterator[sa.Connection]:
+        """A connection for one statement."""
+        connection = self.connection()
+        try:
+            with self.failing(connection):
+                yield connection
+        finally:
+            with contextlib.suppress(Exception):  # what it was used for is done, or has failed
+                connection.close()
+
     def run(self, text: str, *values: Any) -> int:
         """Run a statement that writes. Returns how many rows it has touched.
 
@@ -209,8 +222,8 @@ class Database:
             StoreError: It failed; that it is transient says that it may have been done all the same.
             sqlalchemy.exc.IntegrityError: There is such a row already.
         """
-        with self.failing(), self.connection() as connection:  # which may be lost at its end, too
-            return self.run_on(connection, self.sql(text), values)
+        with self._used() as connection:
+            return connection.exec_driver_sql(self.sql(text), values).rowcount
 
     def run_on(self, connection: sa.Connection, statement: str, values: Sequence[Any]) -> int:
         """Run on *connection* a statement that :meth:`sql` has made. Returns how many rows it has touched."""
@@ -219,20 +232,20 @@ class Database:
 
     def rows(self, text: str, *values: Any) -> list[Any]:
         """The rows of a query."""
-        with self.failing(), self.connection() as connection, self.failing(connection):
+        with self._used() as connection:
             return [*connection.exec_driver_sql(self.sql(text), values).all()]
 
     def make(self, tables: Tables) -> None:
         """Make those of *tables* that are missing, while others may be doing the same."""
         with self._making:
-            for attempt in range(10):
+            for attempt in range(_TRIES):
                 try:
-                    with self.connection() as connection:
+                    with self._used() as connection:
                         tables.metadata.create_all(connection)
                     return
-                except sa.exc.DBAPIError as error:
-                    if attempt == 9 or not _says(error, _EXISTS):  # PostgreSQL lets two of them collide
-                        raise self._translated(error) from None
+                except (StoreError, sa.exc.IntegrityError) as error:  # PostgreSQL lets two of them collide
+                    if attempt == _TRIES - 1 or not _says(error, _EXISTS):
+                        raise
 
     def close(self) -> None:
         """Let go of all connections that nobody uses."""

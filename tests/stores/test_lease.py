@@ -1,0 +1,471 @@
+"""Leases that end by themselves: waited for, taken over, lost; and stores that are away, or behind what they said."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resumable import (
+    CheckpointBusyError,
+    StaleCheckpointError,
+    StoreBehindError,
+    StoreError,
+    checkpointed,
+    every,
+    open_store,
+)
+from resumable.stores import EndingLease, Holder
+from resumable.stores._lease import LeasedStore
+from resumable.stores._medium import Parameters
+from resumable.stores._sql import open_url
+from tests.support.stores import claimed, document, journal
+
+ELSEWHERE = Holder("elsewhere", 7, "2026-01-01T00:00:00+00:00", nonce="theirs")
+"""An owner that never renews its lease."""
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/store.db"
+
+
+def left_behind(url: str, seconds: float) -> None:
+    """An owner of "job" has fallen silent, whose lease lasts so many seconds."""
+    open_url(url, Parameters()).claim("job", ELSEWHERE, ttl=seconds)
+
+
+HOLD = """
+import sys
+from resumable.stores import Holder, open_store
+lease = open_store(sys.argv[1]).claim("job", Holder.me())
+print("owned", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def other_process(url: str) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(
+        [sys.executable, "-B", "-c", HOLD, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"owned\n"
+        yield process
+
+
+# -- who has it -------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_waits_for_the_rest_of_a_silent_owners_lease(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    left_behind(url, 0.7)
+    began = time.monotonic()
+    with checkpointed("job", store=url) as cp:
+        cp.tick()
+
+    assert time.monotonic() - began >= 0.6
+    (told,) = [record.getMessage() for record in caplog.records if "held by" in record.getMessage()]
+    assert "held by host elsewhere, pid 7, silent for" in told
+    assert "take_over=True: now" in told
+
+
+async def test_async_code_waits_without_holding_up_its_loop(url: str) -> None:
+    import asyncio
+
+    left_behind(url, 0.7)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0.01)
+
+    counting = asyncio.create_task(count())
+    async with checkpointed("job", store=url):
+        counting.cancel()
+
+    assert turns > 10
+
+
+def test_a_run_does_not_wait_if_it_takes_over(url: str) -> None:
+    left_behind(url, 600)
+    began = time.monotonic()
+    with checkpointed("job", store=url, take_over=True) as cp:
+        cp.tick()
+
+    assert time.monotonic() - began < 60
+
+
+def test_an_owner_that_answers_is_not_replaced(url: str) -> None:
+    url += "?lease=0.9"
+    with other_process(url) as process:
+        with pytest.raises(CheckpointBusyError) as caught, checkpointed("job", store=url):
+            pass
+        assert caught.value.pid == process.pid
+        assert "take_over=True" in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells whether it is that process")
+def test_a_killed_owner_of_this_machine_is_replaced_at_once(url: str) -> None:
+    url += "?lease=600"
+    with other_process(url) as process:
+        with pytest.raises(CheckpointBusyError) as caught:
+            open_store(url).claim("job", Holder.me())
+        assert caught.value.lease_left is not None
+        process.kill()
+        process.wait()
+        with claimed(open_store(url), "job"):
+            pass
+
+
+def test_an_owner_in_this_process_is_told_by_its_line(url: str) -> None:
+    with claimed(open_store(url), "job"):
+        with pytest.raises(CheckpointBusyError) as caught, checkpointed("job", store=url):
+            pass
+        assert "this very process" in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_lease_is_renewed_while_nothing_is_saved(url: str) -> None:
+    with claimed(open_store(url + "?lease=0.3"), "job"):
+        time.sleep(1)
+        (row,) = sqlite3.connect(url.removeprefix("sqlite:///")).execute("SELECT renewals FROM resumable_operations")
+        assert row[0] >= 3
+        with pytest.raises(CheckpointBusyError):
+            open_store(url).claim("job", Holder.me())
+
+
+# -- an owner that was shut out ---------------------------------------------------------------------------------------
+
+
+def rob(url: str) -> None:
+    """Take "job" from whoever has it, and save something."""
+    lease = open_store(url + "?lease=60").claim("job", Holder.me(), take_over=True)
+    lease.stage(lease.next, [b'{"version": "2.0", "operation_id": "job", "state": {"whose": "theirs"}}'])(b"")
+    lease.release()
+
+
+def test_an_owner_that_was_shut_out_is_told_at_the_next_save_and_writes_nothing(url: str, tmp_path: Path) -> None:
+    def run() -> None:
+        with checkpointed("job", every(items=1), store=url) as cp:
+            sink = cp.sink(tmp_path / "rows")
+            sink.write("one\n")
+            cp.save()
+            rob(url)
+            sink.write("two\n")
+            with pytest.raises(StaleCheckpointError):
+                cp.save()
+            cp.tick()
+
+    with pytest.raises(StaleCheckpointError) as caught:
+        run()
+
+    assert caught.value.pid == os.getpid()
+    assert not getattr(caught.value, "__notes__", [])
+    assert b"theirs" in (document(open_store(url), "job") or b"")
+
+
+def test_a_loop_that_saves_seldom_is_told_at_its_next_tick(url: str) -> None:
+    """By the thread that renews."""
+
+    def run() -> None:
+        with checkpointed("job", every(hours=1), store=url + "?lease=0.3") as cp:
+            cp.tick()
+            cp.save()
+            rob(url)
+            until = time.monotonic() + 30
+            while time.monotonic() < until:
+                time.sleep(0.01)
+                cp.tick()
+
+    with pytest.raises(StaleCheckpointError):
+        run()
+
+
+def test_all_verbs_of_a_lost_lease_are_refused(url: str) -> None:
+    with claimed(open_store(url), "job") as lease:
+        lease.stage(lease.next, [b"x"])(b"")
+        staged = lease.stage(lease.next, [b"late"])
+        rob(url)
+        verbs: list[Callable[[], object]] = [
+            lambda: lease.append(lease.next, b"late"),
+            lambda: staged(b""),
+            lease.renew,
+            lease.delete,
+        ]
+        for verb in verbs:
+            with pytest.raises(StaleCheckpointError):
+                verb()
+        assert isinstance(lease, EndingLease)
+        assert lease.is_overdue
+
+    assert b"theirs" in (document(open_store(url), "job") or b"")
+
+
+# -- what is lost on the way ------------------------------------------------------------------------------------------
+
+
+class Flaky:
+    """A medium whose verbs fail as *plan* says: a number of tries for which it is away, before or after it did them."""
+
+    def __init__(self, inner: Any, plan: Callable[[str], str]) -> None:
+        self._inner, self._plan = inner, plan
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if not callable(found) or name in ("describe", "close"):
+            return found
+
+        def verb(*args: Any, **kwargs: Any) -> Any:
+            how = self._plan(name)
+            if how == "before":
+                raise StoreError("it is away.", is_transient=True)
+            done = found(*args, **kwargs)
+            if how == "after":
+                raise StoreError("its answer is lost.", is_transient=True)
+            return Flaky(done, self._plan) if name == "claim" else done
+
+        return verb
+
+
+def flaky(url: str, plan: Callable[[str], str]) -> LeasedStore:
+    return LeasedStore(Flaky(open_url(url, Parameters()), plan))
+
+
+@pytest.mark.parametrize("how", ["before", "after"])
+def test_each_answer_may_be_lost_once(url: str, how: str) -> None:
+    turns = itertools.count()
+    store = flaky(url, lambda verb: how if next(turns) % 2 == 0 else "")
+    for first, last in ((0, 40), (40, 60)):
+        with checkpointed("job", every(items=1), store=store, auto_cleanup=False) as cp:
+            log, pages = cp.log("log"), cp.mapping("pages")
+            assert [*log] == [*range(first)]
+            for number in cp.remaining(range(last)):
+                log.append(number)
+                pages[str(number)] = "x" * 500
+                if number % 10 == 0:
+                    cp.save()
+    with checkpointed("job", store=url) as cp:
+        assert [*cp.log("log")] == [*range(60)]
+        assert len(cp.mapping("pages")) == 60
+
+
+def test_the_same_save_is_sent_again_and_no_other_under_its_number(url: str) -> None:
+    fails: list[str] = []
+    store = flaky(url, lambda verb: fails.pop() if verb == "append" and fails else "")
+    with claimed(store, "job") as lease:
+        assert isinstance(lease, EndingLease)
+        lease.keep(lambda: None, 0)
+        lease.stage(lease.next, [b"x"])(b"")
+        number = lease.next
+        for how in ("before", "after"):
+            fails.append(how)
+            with pytest.raises(StoreError):
+                lease.append(number, b"1")
+        with pytest.raises(StaleCheckpointError):
+            lease.append(number, b"other")
+        lease.append(number, b"1")
+        lease.append(lease.next, b"2")
+
+    assert journal(store, "job") == b"12"
+
+
+class Away:
+    """Whether the store is away, from now on or no more."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+
+    def __call__(self, verb: str) -> str:
+        return "before" if self.is_away else ""
+
+
+def test_the_loop_goes_on_while_the_store_is_away_and_saves_when_it_is_back(url: str) -> None:
+    away = Away()
+    with checkpointed("job", every(items=1), store=remote(url, away), auto_cleanup=False) as cp:
+        pages = cp.mapping("pages")
+        pages["0"] = 0
+        cp.save()
+        away.is_away = True
+        threading.Timer(2.5, setattr, (away, "is_away", False)).start()
+        longest = 0.0
+        while away.is_away:
+            began = time.monotonic()
+            time.sleep(0.01)
+            pages[f"{len(pages)}"] = 0
+            cp.tick()
+            longest = max(longest, time.monotonic() - began)
+        count = len(pages)
+    with checkpointed("job", store=url) as cp:
+        assert len(cp.mapping("pages")) == count
+
+    assert count > 20
+    assert longest < 1
+
+
+def remote(url: str, plan: Callable[[str], str]) -> LeasedStore:
+    """A store that is written to beside the loop."""
+    import dataclasses
+
+    store = flaky(url, plan)
+    store.traits = dataclasses.replace(store.traits, is_remote=True)
+    return store
+
+
+def test_a_store_that_stays_away_ends_the_loop_after_its_patience(url: str) -> None:
+    away = Away()
+
+    def run() -> None:
+        with checkpointed("job", every(items=1), store=remote(url, away), patience=0.3) as cp:
+            cp.state["n"] = 0
+            cp.save()
+            away.is_away = True
+            until = time.monotonic() + 30
+            while time.monotonic() < until:
+                time.sleep(0.01)
+                cp.state["n"] += 1
+                cp.tick()
+
+    with pytest.raises(StoreError, match="away") as caught:
+        run()
+
+    assert any("could not be saved" in note for note in caught.value.__notes__)
+
+
+def test_a_loop_may_go_on_without_its_store_for_as_long_as_that_takes(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    away = Away()
+    options: dict[str, Any] = {"on_store_error": "continue", "patience": 0.1, "auto_cleanup": False}
+    with checkpointed("job", every(items=1), store=remote(url, away), **options) as cp:
+        cp.state["n"] = 0
+        cp.save()
+        away.is_away = True
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            time.sleep(0.01)
+            cp.state["n"] += 1
+            cp.tick()
+        away.is_away = False
+        count = cp.state["n"]
+    with checkpointed("job", store=url) as cp:
+        assert cp.state["n"] == count
+
+    told = [record for record in caplog.records if "cannot be saved" in record.getMessage()]
+    assert [record.levelno for record in told] == [logging.WARNING]  # each five minutes
+
+
+# -- a store that has lost what it had acknowledged -------------------------------------------------------------------
+
+
+def roll_back(url: str, saved: list[str]) -> None:
+    """Restore a backup: all tables as *saved*, which is empty for a new database."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+        for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            database.execute(f"DELETE FROM {name}")
+        for line in saved:
+            if line.startswith("INSERT"):
+                database.execute(line)
+        database.commit()
+
+
+def backup(url: str) -> list[str]:
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+        return [*database.iterdump()]
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["an empty one", "a backup"])
+def test_saves_that_the_store_has_lost_are_written_anew(
+    url: str, is_new: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved: list[str] = []
+    with checkpointed("job", every(items=1), store=url, auto_cleanup=False) as cp:
+        log, state = cp.log("log"), cp.mapping("state")
+        state.update({f"{number}": "x" * 100 for number in range(200)})
+        for number in cp.remaining(range(100)):
+            log.append(number)
+            state["last"] = number
+            if number == 30:
+                saved = [] if is_new else backup(url)
+            if number == 60:
+                roll_back(url, saved)
+    with checkpointed("job", store=url) as cp:
+        assert [*cp.log("log")] == [*range(100)]
+        assert cp.mapping("state")["last"] == 99
+
+    assert any("has lost saves" in record.getMessage() for record in caplog.records)
+
+
+def test_a_lease_that_the_store_has_forgotten_is_claimed_anew(url: str) -> None:
+    with claimed(open_store(url), "job") as lease:
+        lease.stage(lease.next, [b"x"])(b"")
+        lease.append(lease.next, b"1")
+        before = lease.term
+        roll_back(url, [])
+        with pytest.raises(StoreBehindError):
+            lease.append(lease.next, b"2")
+        lease.stage(lease.where(), [b"all"])(b"")
+        lease.append(lease.next, b"3")
+
+        assert lease.term >= before
+    assert (document(open_store(url), "job"), journal(open_store(url), "job")) == (b"all", b"3")
+
+
+# -- processes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_opens_a_store_of_its_own(url: str) -> None:
+    store = open_store(url)
+    with claimed(store, "other") as lease:
+        lease.stage(lease.next, [b"x"])(b"")
+        child = os.fork()
+        if child == 0:
+            code = 0
+            try:
+                with claimed(open_store(url), "job") as mine:
+                    mine.stage(mine.next, [b"child"])(b"")
+            except BaseException:
+                code = 1
+            try:
+                store.read("other")
+                code = 2
+            except StoreError as error:
+                code = code or (0 if "forked" in str(error) else 3)
+            os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert document(store, "job") == b"child"
+
+
+def test_a_run_that_was_killed_goes_on_where_it_was(url: str) -> None:
+    program = """
+import os, signal, sys
+from resumable import checkpointed, every
+with checkpointed("job", every(items=1), store=sys.argv[1]) as cp:
+    for number in cp.remaining(range(10)):
+        cp.mapping("done")[str(number)] = os.getpid()
+        if number == 5 and not cp.resumed:
+            os.kill(os.getpid(), signal.SIGKILL)
+    print(len(cp.mapping("done")), len(set(cp.mapping("done").values())))
+"""
+    command = [sys.executable, "-B", "-c", program, url]
+    assert subprocess.run(command).returncode == -signal.SIGKILL
+    began = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert done.stdout == "10 2\n"
+    assert time.monotonic() - began < 25  # nobody has waited for the lease of the dead
