@@ -121,7 +121,7 @@ def test_a_map_waits_though_answers_that_were_out_come_in(workers: int) -> None:
         pool = ThreadPoolExecutor(workers)
         assert len(list(cp.map(work, range(30), executor=pool, max_in_flight=workers))) == 30
 
-    assert server.early < workers
+    assert server.early < 3 * workers  # each that was at work may begin another one before the refusal is read
 
 
 @pytest.mark.slow
