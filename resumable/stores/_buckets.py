@@ -132,11 +132,11 @@ class Bucket:
         with self._failing(""):
             return sorted(obstore.list_with_delimiter(self._client(_TIMEOUT))["common_prefixes"])
 
-    def names(self, folder: str) -> list[str]:
-        """The objects in *folder*, without its name."""
+    def objects(self, folder: str) -> dict[str, int]:
+        """The sizes of the objects in *folder*, by their names without its own."""
         with self._failing(folder):
-            found = [one["path"] for some in obstore.list(self._client(_TIMEOUT), folder) for one in some]
-        return [path.removeprefix(f"{folder}/") for path in found]
+            found = [one for some in obstore.list(self._client(_TIMEOUT), folder) for one in some]
+        return {one["path"].removeprefix(f"{folder}/"): one["size"] for one in found}
 
     def close(self) -> None:
         """Let go of the connections."""

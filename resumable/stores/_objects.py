@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -27,6 +27,7 @@ _SPILL_FROM = 1 << 18
 _PIECE = 1 << 24
 _HEAD = 4096
 _AT_ONCE = 8
+_ARTIFACT = re.compile(r"art-(?P<term>\d+)-(?P<name>.+)-\d+")
 
 
 def open_url(url: str, parameters: Parameters) -> ObjectMedium:
@@ -47,6 +48,7 @@ class ObjectMedium:
         least_interval=30.0,
         fold_after=1 << 22,
         leases_end=True,
+        keeps_artifacts=True,
         saves_renew=True,
         lease_seconds=120.0,  # a renewal is a request that is paid for: with a save each 30 s there are none
     )
@@ -151,6 +153,29 @@ class ObjectMedium:
         with self._understanding(folder):
             return msgspec.json.decode(data.partition(b"\n")[0], type=Shown), version
 
+    # -- artifacts
+
+    def artifact_piece(self, key: str, name: str, number: int) -> bytes | None:
+        """A piece of an artifact; None if there is none of that number."""
+        stem = self.artifacts(key).get(name)
+        try:
+            return self.bucket.get(object_name(key, piece_name(stem, number)))[0] if stem is not None else None
+        except Missing:
+            return None
+
+    def artifacts(self, key: str) -> dict[str, str]:
+        """What the objects of each artifact of *key* are called, but for their numbers, by the artifact's name."""
+        found = sorted(filter(None, map(_ARTIFACT.fullmatch, self.bucket.objects(folder_of(key)))), key=_term)
+        return {match["name"]: f"art-{match['term']}-{match['name']}" for match in found}
+
+    def list_artifacts(self, key: str) -> Iterator[tuple[str, int]]:
+        """Name and size of each artifact of *key*."""
+        sizes: dict[str, int] = {}
+        for path, size in self.bucket.objects(folder_of(key)).items():
+            if match := _ARTIFACT.fullmatch(path):
+                sizes[match["name"]] = sizes.get(match["name"], 0) + size
+        return iter(sizes.items())
+
     def describe(self, key: str | None = None) -> str:
         """The bucket and its prefix, and the operation's folder in it."""
         return self.bucket.place if key is None else f"{self.bucket.place}/{folder_of(key)}"
@@ -187,6 +212,7 @@ class ObjectLease:
         self._staged: set[str] = set()
         self.term: int = head.shown.term
         self.next: int = head.next
+        self.has_artifacts: bool = False
 
     def read(self) -> Stored | None:
         """What is stored."""
@@ -252,6 +278,7 @@ class ObjectLease:
             shown = msgspec.structs.replace(head.shown, size=None, summary=b"")
             self._write(replace(head, shown=shown, current=None, previous=None, spilled=(), tail=()))
         self._remove(head.objects())
+        self.keep_artifacts(())
         was_there, self._was_there = self._was_there, False
         return was_there
 
@@ -261,6 +288,26 @@ class ObjectLease:
             head = self._known(None)
             self._write(replace(head, shown=msgspec.structs.replace(head.shown, holder=None)))
         self._remove(self._staged)
+
+    # -- artifacts
+
+    def put_artifact_piece(self, name: str, number: int, data: bytes) -> None:
+        """Write a piece of an artifact. See :meth:`ArtifactMediumLease.put_artifact_piece`."""
+        self._make_sure()
+        # A later owner's have another name: one that was shut out just now can harm nothing.
+        path = piece_name(f"art-{self.term:08d}-{name}", number)
+        self._bucket.put(object_name(self._key, path), data)
+
+    def keep_artifacts(self, names: Collection[str]) -> None:
+        """Remove all artifacts but those with these *names*; those of a later owner are let be."""
+        self._make_sure()
+        found = filter(None, map(_ARTIFACT.fullmatch, self._bucket.objects(folder_of(self._key))))
+        self._remove([one[0] for one in found if one["name"] not in names and _term(one) <= self.term])
+
+    def _make_sure(self) -> None:
+        """Read the head, for what is written now is in no head."""
+        with self._lock:
+            self._look()
 
     # -- the head
 
@@ -319,11 +366,9 @@ class ObjectLease:
 
     def remove_leftovers(self) -> None:
         """Remove what owners before this one have left; what a later one may have written has a higher term."""
-        with contextlib.suppress(StoreError):
-            kept = self._head.objects() | {"head"}
-            self._remove(
-                [name for name in self._bucket.names(folder_of(self._key)) if name not in kept and self._is_older(name)]
-            )
+        found, kept = self._bucket.objects(folder_of(self._key)), self._head.objects()
+        self.has_artifacts = any(map(_ARTIFACT.fullmatch, found))
+        self._remove([name for name in found if name not in kept and self._is_older(name)])
 
     def _is_older(self, name: str) -> bool:
         match = re.match(r"(?:log-)?(\d+)-", name)
@@ -335,6 +380,10 @@ class ObjectLease:
         if paths:
             with contextlib.suppress(StoreError):
                 self._bucket.remove(paths)
+
+
+def _term(match: re.Match[str]) -> int:
+    return int(match["term"])
 
 
 def folder_of(key: str) -> str:

@@ -8,6 +8,7 @@ them at once:
 ``…:lease``    who owns it; it ends by itself
 ``…:log``      a stream of segments, each under its number, from the previous snapshot on
 ``…:snap``     a hash of pieces; ``…:prev`` is the snapshot before, ``…:new:…`` one that is not committed
+``…:art:…``    a hash of pieces: an artifact; ``…:arts`` is the set of their names
 =============  ====================================================================================================
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -67,7 +68,7 @@ end
 redis.call('PERSIST', KEYS[1])
 """
     + _RENEW
-    + "return {'done', term, redis.call('HGET', KEYS[1], 'next') or '1'}",
+    + "return {'done', term, redis.call('HGET', KEYS[1], 'next') or '1', redis.call('EXISTS', KEYS[3])}",
     # Of the verb: sequence, the number behind it, the last one that was acknowledged, data, summary.
     "append": _OWNED
     + """
@@ -111,11 +112,26 @@ if ARGV[11] ~= '' then redis.call('HSET', KEYS[1], 'summary', ARGV[11]) end
     "delete": _OWNED
     + """
 if not is_mine then return {'behind'} end
-redis.call('DEL', KEYS[3], KEYS[4], KEYS[5])
+redis.call('DEL', unpack(KEYS, 3))
 redis.call('HDEL', KEYS[1], 'base', 'name', 'size', 'summary', 'previous', 'previous_next')
 """
     + _RENEW
     + "return {'done', known[4]}",
+    # Of the verb: name, number, data.
+    "put": _OWNED
+    + """
+if not is_mine then return {'behind'} end
+redis.call('HSET', KEYS[4], ARGV[6], ARGV[7])
+redis.call('SADD', KEYS[3], ARGV[5])
+return {'done'}
+""",
+    "drop": _OWNED
+    + """
+if not is_mine then return {'behind'} end
+redis.call('DEL', KEYS[4])
+redis.call('SREM', KEYS[3], ARGV[5])
+return {'done'}
+""",
     "release": """
 if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then return {'done'} end
 redis.call('DEL', KEYS[2])
@@ -124,11 +140,13 @@ return {'done'}
 """,
 }
 _KEYS = {
-    "claim": ("op", "lease"),
+    "claim": ("op", "lease", "arts"),
     "append": ("op", "lease", "log"),
     "commit": ("op", "lease", "log", "snap", "prev"),
     "renew": ("op", "lease"),
-    "delete": ("op", "lease", "log", "snap", "prev"),
+    "delete": ("op", "lease", "log", "snap", "prev", "arts"),
+    "put": ("op", "lease", "arts"),
+    "drop": ("op", "lease", "arts"),
     "release": ("op", "lease"),
 }
 
@@ -152,7 +170,12 @@ class RedisMedium:
     """
 
     traits: Traits = Traits(
-        is_remote=True, keeps_summary=True, largest_piece=1 << 20, leases_end=True, saves_renew=True
+        is_remote=True,
+        keeps_summary=True,
+        keeps_artifacts=True,
+        largest_piece=1 << 20,
+        leases_end=True,
+        saves_renew=True,
     )
 
     def __init__(self, url: str, parameters: Parameters) -> None:
@@ -202,7 +225,8 @@ class RedisMedium:
             left, renewed = max(answer[2], 0) / 1000, answer[3] or answer[4]
             silent_for = float(answer[4]) - float(renewed)
             raise HeldError(decoded(answer[1]), left, silent_for, renewed.decode())
-        return RedisLease(self, key, (me.nonce, int(answer[1]), encoded(me), milliseconds), int(answer[2]))
+        owner = (me.nonce, int(answer[1]), encoded(me), milliseconds)
+        return RedisLease(self, key, owner, int(answer[2]), has_artifacts=bool(answer[3]))
 
     def read(self, key: str, *, previous: bool = False) -> Stored | None:
         """One consistent state. See :meth:`CheckpointStore.read`."""
@@ -238,6 +262,28 @@ class RedisMedium:
                 lease_left = max(left, 0) / 1000 if holder is not None else None
                 yield Entry(key, self.describe(key), summary or b"", int(size), int(term), holder, lease_left)
 
+    def artifacts(self, key: str) -> set[str]:
+        """The names of the artifacts of *key*."""
+        with self.failing():
+            return {name.decode() for name in self.client.smembers(self.key(key, "arts"))}
+
+    def artifact_piece(self, key: str, name: str, number: int) -> bytes | None:
+        """A piece of an artifact; None if there is none of that number."""
+        with self.failing():
+            piece: bytes | None = self.client.hget(self.key(key, _artifact(name)), str(number))
+            return piece
+
+    def list_artifacts(self, key: str) -> Iterator[tuple[str, int]]:
+        """Name and size of each artifact of *key*."""
+        for name in self.artifacts(key):
+            with self.failing():
+                path = self.key(key, _artifact(name))
+                pipeline = self.client.pipeline(transaction=False)
+                for number in self.client.hkeys(path):
+                    pipeline.hstrlen(path, number)
+                sizes = pipeline.execute()
+            yield name, sum(sizes)
+
     def describe(self, key: str | None = None) -> str:
         """The URL without credentials, and the id."""
         return self._place if key is None else f"{self._place}#{key}"
@@ -264,13 +310,16 @@ class RedisMedium:
 class RedisLease:
     """An operation that is owned. See :class:`MediumLease`."""
 
-    def __init__(self, medium: RedisMedium, key: str, owner: tuple[str, int, str, int], first: int) -> None:
+    def __init__(
+        self, medium: RedisMedium, key: str, owner: tuple[str, int, str, int], first: int, *, has_artifacts: bool
+    ) -> None:
         self._medium = medium
         self._key = key
         self._owner = owner
         self._staged: set[str] = set()
         self.term: int = owner[1]
         self.next: int = first
+        self.has_artifacts: bool = has_artifacts
 
     def read(self) -> Stored | None:
         """What is stored."""
@@ -300,13 +349,22 @@ class RedisLease:
         self._run("commit", *numbers, summary, self._key.encode(), more=(f"new:{name}",))
         self._staged.discard(name)
 
+    def put_artifact_piece(self, name: str, number: int, data: bytes) -> None:
+        """Write a piece of an artifact. See :meth:`ArtifactMediumLease.put_artifact_piece`."""
+        self._run("put", name, str(number), data, more=(_artifact(name),))
+
+    def keep_artifacts(self, names: Collection[str]) -> None:
+        """Remove all artifacts but those with these *names*."""
+        for name in self._medium.artifacts(self._key).difference(names):
+            self._run("drop", name, more=(_artifact(name),))
+
     def renew(self) -> None:
         """Let the lease last another ttl from now."""
         self._run("renew")
 
     def delete(self) -> bool:
         """Remove all but the claim. Whether there was a snapshot."""
-        return self._run("delete")[1] is not None
+        return self._run("delete", more=map(_artifact, self._medium.artifacts(self._key)))[1] is not None
 
     def release(self) -> None:
         """End the claim. See :meth:`MediumLease.release`."""
@@ -328,6 +386,11 @@ class RedisLease:
                 raise StoreError(f"{self._key!r} has no snapshot that a save could be added to")
             case _:
                 raise StoreError(f"{self._medium.describe(self._key)}: the new snapshot has vanished from the server")
+
+
+def _artifact(name: str) -> str:
+    """The part of an operation that is the artifact *name*."""
+    return f"art:{name}"
 
 
 def _client(url: str) -> Any:
