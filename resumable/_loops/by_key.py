@@ -33,11 +33,12 @@ class KeyLedger(Ledger):
         self._items = items
         # Append-only, so that a save in another thread can copy it at any moment.
         self._order = keys_from(opened(operation_id, saved, "key"))
-        # Whether this run has met an item with that key: a key that is met twice stands at two items.
-        self._met: dict[ItemKey, bool] = dict.fromkeys(self._order, False)
+        self._known = set(self._order)
+        # Those of them that this run has met no item of yet: a key that is met twice stands at two items.
+        self._unmet: dict[ItemKey, None] = dict.fromkeys(self._order)
         self._operation_id = operation_id
         self._has_told = False
-        if len(self._met) < len(self._order):
+        if len(self._known) < len(self._order):
             raise ValueError("a saved key stands twice")
         self._handed: set[ItemKey] = set()
         self.start = self._committed = len(self._order)
@@ -52,7 +53,8 @@ class KeyLedger(Ledger):
         return any(True for _ in self.offered((item,)))
 
     def offered(self, items: Iterable[T]) -> Generator[T]:
-        met, find, append = self._met, self._met.get, self._order.append
+        known, know, append = self._known, self._known.add, self._order.append
+        unmet, meet = self._unmet, self._unmet.pop
         key_of, again = self._key_of, self._key_of
         of_other_kinds: tuple[type[Exception], ...] = ()
         for item in items:
@@ -63,26 +65,25 @@ class KeyLedger(Ledger):
             except of_other_kinds:  # a mapping among objects, or the other way round
                 key = again(item)
             kind = type(key)
-            if kind is not int and (kind is not str or not key.isascii()):
+            if kind is not str and kind is not int:
                 key = _plain_key(key)
-            was_met = find(key)
-            if was_met is None:
-                met[key] = True
-                append(key)
-                yield item
-            elif was_met:
+            if unmet and meet(key, self) is None:
+                continue
+            if kind is str and not key.isascii():
+                key = _plain_key(key)
+            if key in known:
                 self._tell_of_duplicate(key)
             else:
-                met[key] = True
+                know(key)
+                append(key)
+                yield item
 
     def hand_out(self, item: Any) -> ItemKey | None:
         """Give the key of an *item* that is to be worked on; None if it is done, or handed out already."""
         key = self._key(item)
-        was_met = self._met.get(key)
-        if was_met is False:
-            self._met[key] = True
+        if self._unmet.pop(key, self) is None:
             return None
-        if was_met or key in self._handed:
+        if key in self._known or key in self._handed:
             self._tell_of_duplicate(key)
             return None
         self._handed.add(key)
@@ -100,8 +101,8 @@ class KeyLedger(Ledger):
 
     def add(self, key: ItemKey) -> None:
         """The item with *key*, which was handed out, is done."""
-        if key not in self._met:
-            self._met[key] = True
+        if key not in self._known:
+            self._known.add(key)
             self._order.append(key)
 
     def keys(self, position: int) -> list[ItemKey]:
@@ -122,7 +123,7 @@ class KeyLedger(Ledger):
         return self._key(item)
 
     def has_done(self, item: ItemKey, position: int) -> bool:
-        return item in self._met and item not in self._order[position:]
+        return item in self._known and item not in self._order[position:]
 
     def count_left(self, position: int) -> int | None:
         if not isinstance(self._items, Collection):

@@ -140,12 +140,19 @@ class Remaining(Loop[T], Iterator[T]):
             self._ledger.check_passing(chain.from_iterable(self._watched()))
 
     def _watched(self) -> Generator[Iterator[T]]:
-        """The source, cut where the loop is woken: one that sends requests may have to wait between them."""
+        """The source, cut where the loop is woken: one that sends requests may have to wait between them.
+
+        Another one is cut now and then.
+        """
+        is_quick = type(self._items) in sources.SEEKABLE
         is_out: list[bool] = []
         source = chain(self._source, chain.from_iterable(_noted(is_out)))
         self._owner.check_in()
         while not is_out:
-            yield map(itemgetter(1), zip(self.flags, source, strict=False))
+            if is_quick:
+                yield islice(source, _LONGEST_ROUND)
+            else:
+                yield map(itemgetter(1), zip(self.flags, source, strict=False))
             if not self.flags:
                 self.flags = [True] * _FIRST_ROUND
                 self._owner.check_in()
