@@ -27,7 +27,11 @@ Mode = Literal["t", "b"]
 Row = TypeVar("Row", str, bytes)
 
 _BUFFER = 1 << 16
-"""Characters that a sink gathers before it writes them."""
+"""Bytes that a sink gathers before it writes them."""
+_MOST_ROWS, _LARGE = 1000, 4096
+"""So many rows are joined at a time; one with so many characters is at once."""
+_LATE = 64
+"""A row of another thread may stand behind rows of later items; so many rows, at the end, are looked at."""
 _opened: WeakSet[Sink[Any]] = WeakSet()
 
 
@@ -54,7 +58,7 @@ class Sink(Noting, Generic[Row]):
         return f"<Sink {str(self.path)!r}: {'closed' if self.closed else 'open'}>"
 
     def __init__(self, target: Target, mode: Mode, saved: Mapping[str, Any] | None, existing: Existing) -> None:
-        # The extent ends with what waits; before that, rows lie in a list, which has room for so many characters more.
+        # The extent ends with what waits. Rows that came later lie in a list, with the count at which each was written.
         self._file: int | None
         self._file, self._extent, self._claim = open_file(target, saved, existing)
         self._waiting = bytearray()
@@ -63,10 +67,11 @@ class Sink(Noting, Generic[Row]):
             self._waiting += target.header
             self._extent = grown(self._extent, target.header)
         self._rows: list[Any] = []
-        self._room = _BUFFER
-        # Where the unfinished item began: the list had so much room; None if it is the extent noted here.
-        self._cut_room: int | None = None
-        self._cut = self._extent
+        self._counts: list[int] = []
+        self._most_rows = _MOST_ROWS  # 0 to have each row wait, or be held back
+        self._is_held = False
+        # The rows behind the cut were written by one item, which was begun at that count.
+        self._cut, self._cut_count = self._extent, 0
         self._end: int | None = None  # Where the run's last save cuts the file.
         self.path: Path = target.path
         self.mode = mode
@@ -83,8 +88,13 @@ class Sink(Noting, Generic[Row]):
 
     def attach(self, boundary: Boundary) -> None:
         super().attach(boundary)
+        self._cut_count = boundary.ticks.__length_hint__()
         if not has_gil():
             self._lock = boundary.lock
+
+    def attend(self) -> None:
+        self._ticks = self._boundary.ticks
+        self._most_rows = 0 if self._is_held or self._boundary.shared else _MOST_ROWS
 
     # -- writing
 
@@ -97,41 +107,54 @@ class Sink(Noting, Generic[Row]):
             ValueError: The sink is closed.
             StoreError: The disk refuses, or this is a forked child. The row was not added.
         """
-        if type(row) is not self._type:
-            row = self._as_row(row)
-        if not row.isascii() and isinstance(row, str):
-            _check_unicode(row, self.path)  # raises where it is written, not where it is saved
-        size = len(row)
-        if size > self._room:
-            self._make_room(size)
-        if (now := self._ticks.__length_hint__()) != (seen := self._seen):
-            # Written out, as in _cross: calling that takes as long as all of this.
-            if seen is not None and now < seen:
-                self._cut_room, self._seen = self._room, now
-            elif (held_back := self._boundary.held_back()) is not None:
-                self._check_usable()
-                held_back.append((self.write, row))
+        if type(row) is not self._type or not row.isascii():
+            row = self._as_row(row)  # raises where it is written, not where it is saved
+        size, rows = len(row), self._rows
+        try:
+            self._counts.append(self._ticks.__length_hint__())
+            if (len(rows) >= self._most_rows or size > _LARGE) and self._stand_by(row, size):
                 return size
-            else:
-                self._cross()
-        # No call from here on but the one that adds the row.
-        self._room -= size
-        self._rows.append(row)
+            # No call from here on but the one that adds the row.
+            rows.append(row)
+        except BaseException:
+            del self._counts[len(rows) :]  # a row that was not added has none
+            raise
         return size
 
     def _as_row(self, row: object) -> Any:
         if self.mode == "t" and isinstance(row, str):
+            _check_unicode(row, self.path)
             return str.__str__(row)
         if self.mode == "b" and isinstance(row, bytes | bytearray | memoryview):
             return bytes(row)
         raise TypeError(f"this sink takes {'str' if self.mode == 't' else 'bytes'}, not {type(row).__name__}")
 
-    def _make_room(self, size: int) -> None:
+    def _stand_by(self, row: Any, size: int) -> bool:
+        """Before the row of that *size* is added, make room, and wait for a save. Whether it was held back instead."""
+        self._counts.pop()
         self._check_usable()
-        with self._lock, self._as_store_error("Of this row, nothing was written."):
-            self._drain()
-            if len(self._waiting) + size > _BUFFER:
-                self._flush()
+        if (held_back := self._boundary.held_back()) is not None:
+            held_back.append((self.write, row))
+            return True
+        if len(self._rows) >= _MOST_ROWS or size > _LARGE:
+            with self._lock, self._as_store_error("Of this row, nothing was written."):
+                self._drain()
+                if len(self._waiting) + size > _BUFFER:
+                    self._flush()
+        self._cross()
+        return False
+
+    def _cross(self) -> None:
+        while True:
+            self._counts.append(self._ticks.__length_hint__())
+            if not self._is_held:  # No call from here on.
+                return
+            self._counts.pop()
+            self._check_usable()
+            self._wait()
+
+    def _note(self) -> None:
+        self._cut = self._extent
 
     def _check_usable(self) -> None:
         if self._is_forked():
@@ -141,23 +164,10 @@ class Sink(Noting, Generic[Row]):
         if self.closed:
             raise ValueError(f"{self.path} is closed: close() was called, or the block of its checkpoint has ended")
 
-    def _cross(self) -> None:
-        while True:
-            now, seen = self._boundary.ticks.__length_hint__(), self._seen
-            if seen is None:
-                self._check_usable()
-                self._wait()
-                self._check_usable()
-                continue
-            # No call from here on.
-            if now < seen:
-                self._cut_room, self._seen = self._room, now
-            return
-
-    def _note(self) -> None:
-        with self._lock:
-            self._drain()
-            self._cut, self._cut_room = self._extent, None
+    def _wait(self) -> None:
+        with self._boundary.lock:
+            if self._is_held:  # a signal handler within a save
+                self.let_go()
 
     def writelines(self, rows: Iterable[Row]) -> None:
         """Add each of *rows*. Raises what :meth:`write` raises."""
@@ -199,23 +209,30 @@ class Sink(Noting, Generic[Row]):
 
     def _drain(self) -> None:
         """Turn the rows into bytes that wait. An exception from a signal handler in between tears nothing."""
-        is_done = not self._rows
-        while not is_done:
-            rows, cut_room = self._rows, self._cut_room
+        rows, counts = self._rows, self._counts
+        while rows:
+            before, cut, at = self._extent, self._cut, self._cut_count
+            first = 0
             stop = len(rows)
-            joined = ("" if self._type is str else b"").join(rows[:stop])
-            size, cut_size = len(joined), 0 if cut_room is None else _BUFFER - cut_room
-            counts, rest = _as_bytes(joined[:cut_size]), _as_bytes(joined[cut_size:])
-            extent = grown(self._extent, counts)
-            cut = self._cut if cut_room is None else extent
-            extent, data = grown(extent, rest), counts + rest
+            window = max(0, stop - _LATE)
+            last = min(counts[window:stop], default=at)
+            is_other = last < at
+            if is_other:  # another item than that behind the cut has written last
+                first, at = counts.index(last, window if counts[window] > last else 0), last
+            done, rest = self._joined(rows[:first]), self._joined(rows[first:stop])
+            extent = grown(before, done) if done else before
+            if is_other:
+                cut = extent
+            extent = grown(extent, rest)
             # No call from here on: other threads go on writing.
-            if self._cut_room == cut_room:
-                self._rows = rows[stop:]
-                self._room += size
-                self._cut_room, self._cut, self._extent = None, cut, extent
-                self._waiting += data
-                is_done = True
+            if self._extent is before:
+                del rows[:stop], counts[:stop]
+                self._cut, self._cut_count, self._extent = cut, at, extent
+                self._waiting += done
+                self._waiting += rest
+
+    def _joined(self, rows: list[Any]) -> bytes:
+        return "".join(rows).encode() if self._type is str else b"".join(rows)
 
     def _flush(self) -> None:
         if self._file is not None and self._waiting:
@@ -255,17 +272,28 @@ class Sink(Noting, Generic[Row]):
         """A sink that goes on with this one's file, which was closed, perhaps within the unfinished item."""
         sink: Sink[Any] = Sink(target, mode, self.to_dict() | {"closed": True}, "append")
         sink.attach(self._boundary)
-        sink.go_on_from(self._at, self._cut)
+        sink.go_on_from(self._cut_count, self._cut)
         sink.is_announced = self.is_announced
         return sink
 
-    def go_on_from(self, at: int | None, cut: Extent) -> None:
+    def go_on_from(self, at: int, cut: Extent) -> None:
         """The unfinished item began *at* that count, when the file ended at *cut*."""
-        self._seen, self._cut = at, cut
+        self._cut_count, self._cut = at, cut
+
+    def hold(self) -> None:
+        self._is_held, self._most_rows = True, 0
+
+    def settle(self, now: int) -> None:
+        with self._lock:
+            self._drain()
+            if self._cut_count != now:  # that item is done
+                self._note()
+            self._cut_count = now
 
     def let_go(self) -> None:
         if not self.closed:
-            super().let_go()
+            self._is_held = False
+            self.attend()
 
     def is_busy_here(self) -> bool:
         """Whether this thread is in the middle of what a save must not interrupt. A signal handler asks."""
@@ -363,10 +391,6 @@ def _header_bytes(header: str | bytes | None, mode: Mode, path: str) -> bytes:
         raise ValueError(f"the header must end with a newline of its own, as rows do: header={f'{header}{chr(10)}'!r}")
     _check_unicode(header, Path(path))
     return header.encode()
-
-
-def _as_bytes(data: Any) -> bytes:
-    return data.encode() if isinstance(data, str) else data
 
 
 def _refuse_in_child() -> None:
