@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from .._format.restore import Restored, instant, read_sections, restore, restore
 from .._format.sections import ListedSections
 from .._models import CheckpointMetadata, check_metadata
 from .._runtime.interpreter import collector_paused
+from .._text import printable
 from ..stores import CheckpointStore, Entry, Stored
 
 _SCAN_FROM = 1 << 16
@@ -72,6 +74,24 @@ def read_all(store: CheckpointStore, operation_id: str) -> Restored | None:
 def entry_of(store: CheckpointStore, operation_id: str) -> Entry | None:
     """The entry of one operation in the store's list, None if it has none."""
     return next((one for one in store.list(glob.escape(operation_id)) if one.key == operation_id), None)
+
+
+def name_of(store: CheckpointStore) -> str:
+    """Where *store* is, for people."""
+    place = store.describe()
+    return str(place.absolute()) if isinstance(place, Path) else place
+
+
+def is_missing(store: CheckpointStore) -> bool:
+    """Whether *store* is a directory that is not there."""
+    place = store.describe()
+    return isinstance(place, Path) and not place.exists()
+
+
+def nothing_in(store: CheckpointStore) -> str:
+    """What to say of a *store* without any checkpoint."""
+    place = printable(name_of(store))
+    return f"no checkpoints in {place}{', which is not there' if is_missing(store) else ''}"
 
 
 def ids_in(store: CheckpointStore) -> list[str]:

@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from .._errors import ResumableError
-from .._report.scan import read_all
+from .._report.scan import is_missing, name_of, nothing_in, read_all
 from .._report.shards import matches, sums_of
 from .._report.summary import summaries
 from .._text import printable
 from ._export import export_command
-from ._options import ids_for_the_shell, known, name_of, not_found, opened, the_only_one, with_key, with_options
+from ._options import ids_for_the_shell, known, not_found, opened, the_only_one, with_key, with_options
 from ._removal import rm_command
 from ._screens import as_json_object, make_console, print_json, print_list, print_sealed, print_sums
 from ._show import details, print_show
@@ -129,6 +129,8 @@ def list_command(
             _watch.print_everywhere(as_json, is_chosen)
         return
     store = opened(where, key_file)
+    if where is not None and is_missing(store):
+        raise click.ClickException(f"there is no directory {printable(name_of(store))}")
     chosen = [one for one in summaries(store) if is_chosen(one.operation_id)]
     found, sums = chosen, sums_of(chosen, patterns)
     if as_sums:
@@ -147,7 +149,7 @@ def list_command(
     if not found and not sums:
         if patterns:
             raise click.ClickException(not_found(store, " ".join(patterns)))
-        click.echo(f"no checkpoints in {printable(name_of(store))}")
+        click.echo(nothing_in(store))
 
 
 @commands.command("show", short_help="Show one operation: its runs, failures, state, and how to go on.")

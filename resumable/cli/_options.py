@@ -15,7 +15,7 @@ from .._errors import CheckpointBusyError, CheckpointCorruptError, StoreError
 from .._format.document import is_encrypted
 from .._format.restore import good_previous
 from .._format.verify import Unseal
-from .._report.scan import ids_in
+from .._report.scan import ids_in, name_of
 from .._report.summary import SealedError, Summary, summary_of
 from .._text import close_to, printable
 from ..stores import CheckpointStore, EncryptedStore, Holder, MemoryStore, Stored, open_store
@@ -115,12 +115,6 @@ class OpenedStore:
 def opened(where: str | None, key_file: Path | None = None) -> CheckpointStore:
     """The store that *where* names, read with the key that was given, if any. Raises :class:`click.UsageError`."""
     return OpenedStore(chosen_store(where), unseal_by(key_file))
-
-
-def name_of(store: CheckpointStore) -> str:
-    """Where *store* is, for people."""
-    place = store.describe()
-    return str(place.absolute()) if isinstance(place, Path) else place
 
 
 def known(store: CheckpointStore, operation_id: str) -> Summary:

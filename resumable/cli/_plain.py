@@ -10,7 +10,7 @@ from .._api.manager import CheckpointManager
 from .._errors import ResumableError
 from .._models import __version__
 from .._report.contents import failed_in
-from .._report.scan import read_all
+from .._report.scan import is_missing, name_of, nothing_in, read_all
 from .._report.shards import matches
 from .._report.summary import Summary, summaries
 from .._report.wording import error_of, last_save_of, position_of
@@ -53,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _answer(asked: argparse.Namespace) -> int:
     store = open_store(asked.where or default_place())
+    if asked.where is not None and is_missing(store):
+        print(f"Error: there is no directory {printable(name_of(store))}", file=sys.stderr)
+        return 1
     everything = summaries(store)
     chosen = [one for one in everything if not asked.ids or any(matches(one.operation_id, name) for name in asked.ids)]
     unknown = [name for name in asked.ids if not any(matches(one.operation_id, name) for one in everything)]
@@ -65,7 +68,7 @@ def _answer(asked: argparse.Namespace) -> int:
     for one in chosen:
         _show(store, one) if asked.verb == "show" else print(_line(one))
     if not chosen:
-        print(f"no checkpoints in {printable(str(store.describe()))}")
+        print(nothing_in(store))
     return 0
 
 

@@ -188,6 +188,21 @@ def test_a_list_of_nothing_says_where_it_looked(place: Path) -> None:
     assert document("list") == {"store": str(place), "checkpoints": [], "sums": []}
 
 
+def test_a_directory_that_is_not_there_is_told(
+    place: Path, monkeypatch: pytest.MonkeyPatch, bare: Callable[..., tuple[int, str, str]]
+) -> None:
+    """A misspelled --dir looked as if all jobs had ended."""
+    missing = place / "missing"
+    for arguments in (["list"], ["list", "--json"], ["list", "a"]):
+        result = resumable(*arguments, "--dir", str(missing))
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert f"there is no directory {missing}" in result.stderr
+    assert bare("list", "--dir", str(missing)) == (1, "", f"Error: there is no directory {missing}\n")
+    monkeypatch.setenv("CHECKPOINT_DIR", str(missing))  # the first job will make it
+    result = resumable("list")
+    assert (result.exit_code, result.stdout) == (0, f"no checkpoints in {missing}, which is not there\n")
+
+
 @pytest.mark.parametrize(
     "content",
     [
