@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -469,10 +470,15 @@ def test_a_plain_block_loads_nothing_that_takes_long_but_the_lock(tmp_path: Path
 
 
 @pytest.fixture(scope="module")
-def costs() -> dict[str, list[int]]:
-    """Counted in a process of its own, in which no test has changed anything."""
+def costs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[int]]:
+    """Counted in a process of its own, in which no test has changed anything, and which tells others of itself."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.budget"], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+        [sys.executable, "-m", "tests.support.budget"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=PACKAGE.parent,
+        env=os.environ | {"RESUMABLE_INDEX": str(tmp_path_factory.mktemp("index"))},
     )
     found: dict[str, list[int]] = json.loads(done.stdout)
     return found

@@ -57,7 +57,8 @@ class History(msgspec.Struct):
             command=resume_command(sys.orig_argv, is_windows=sys.platform == "win32") or None,
         )
         for earlier in self.sections.history:
-            earlier.command = hidden_in_line(earlier.command) if earlier.command else None
+            if earlier.command and earlier.command != run.command:  # an earlier release may have written a secret down
+                earlier.command = hidden_in_line(earlier.command)
         self.sections.history = [*self.sections.history[-_RUNS_KEPT:], run]
         return run
 

@@ -65,6 +65,7 @@ class Operation:
         history: What is told of this run and those before it.
         owner_pid: The process that opened it; no other one may write.
         is_ending: Whether the block has ended: who still waits for a quota has the turn that is needed to close.
+        save_seconds: What the last save took that stands.
         is_within: Whether a save is under way, into which a signal handler must not come.
         is_listening: Whether signals reach it.
         is_asked_to_stop: Whether the program asks for it, by ``cp.stop()``.
@@ -109,7 +110,7 @@ class Operation:
         self.keep_reason: str | None = None
         self.result: Finished | None = None
         self.is_done, self.is_reopened = parts.finished is not None, False
-        self.is_finalized = self.is_within = False
+        self.is_finalized, self.is_within, self.save_seconds = False, False, 0.0
         self.observers = (*observers, self.reporter)
         told = self.told = [each for each in self.observers if each.hears_saves or not each.is_quiet]
         self._watching = [each for each in told if not each.is_quiet] if told else []
@@ -334,7 +335,7 @@ class Operation:
                 take = partial(self._capture, decision, is_last=is_last)
                 save = yield from self.writer.save(take, **options)
         except BaseException as error:
-            for each in self.told:
+            for each in self.observers:
                 each.failed(self, error)
             raise
         finally:
@@ -369,6 +370,7 @@ class Operation:
         metadata = self.metadata
         metadata.save_count, metadata.last_save_reason = save.values["save_count"], save.decision.reason
         self.has_warned = False
+        self.save_seconds = save.seconds
         self.session.stored(save.decision, save.seconds, was_sent=save.before is not None)
         _log.debug("%s: saved (%s)", self.operation_id, save.decision.reason)
         if self.session.saves < 3:

@@ -31,7 +31,6 @@ def appear(operation: Operation) -> None:
 
     presence = Presence(operation, operation.options.store, operation, lambda: items_done(operation), retry_failed)
     operation.observers = (*operation.observers, presence)
-    operation.told.append(presence)
 
 
 def items_done(operation: Operation) -> int:

@@ -197,28 +197,33 @@ class Events(Observer):
             _wait_for(self._tellers)
 
     def _tell(self, operation: Observed, name: EventName, **facts: Any) -> None:
-        metadata, last = operation.metadata, operation.last_run
-        event = Event(
-            name=name,
-            operation_id=operation.operation_id,
-            at=operation.instant.utc,
-            run=operation.run_number,
-            processed_items=operation.processed_items,
-            total_items=metadata.total_items,
-            failed_items=operation.failed_items(),
-            errors=metadata.error_count,
-            location=str(operation.location),
-            requests_remaining=metadata.rate_limit_remaining,
-            requests_limit=metadata.rate_limit_total,
-            notes=operation.history.notes,
-            notes_before=dict(last.notes) if last is not None else {},
-            **facts,
-        )
+        event = event_of(operation, name, operation.processed_items, **facts)
         if records.isEnabledFor(logging.DEBUG):
             extra = {f"resumable.{key}": value for key, value in event.to_dict().items()}
             records.debug("%s", _TEXTS[name], extra={"event": f"resumable.{name}", **extra})
         for teller in self._tellers:
             teller.tell(event)
+
+
+def event_of(operation: Observed, name: EventName, items: int, **facts: Any) -> Event:
+    """What happens to *operation* now, with so many *items* done; *facts* are what only this kind of event tells."""
+    metadata, last = operation.metadata, operation.last_run
+    return Event(
+        name=name,
+        operation_id=operation.operation_id,
+        at=operation.instant.utc,
+        run=operation.run_number,
+        processed_items=items,
+        total_items=metadata.total_items,
+        failed_items=operation.failed_items(),
+        errors=metadata.error_count,
+        location=str(operation.location),
+        requests_remaining=metadata.rate_limit_remaining,
+        requests_limit=metadata.rate_limit_total,
+        notes=operation.history.notes,
+        notes_before=dict(last.notes) if last is not None else {},
+        **facts,
+    )
 
 
 class _Direct:

@@ -11,14 +11,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from .._runtime.interpreter import HOST
 from .._runtime.observer import Observed
 from ..stores import CheckpointStore
-from .events import Event, Events
+from .events import Event, EventName, Events, event_of
 from .places import (
     Asked,
     Pulse,
@@ -36,8 +36,6 @@ from .places import read as read_file
 
 _BEAT_SECONDS = 1.0
 _PULSE_SECONDS = 2.0
-_LEAST_BETWEEN_SAVES = 1.0
-"""Seconds between two saves that are noted as events."""
 
 
 class Commanded(Protocol):
@@ -45,25 +43,17 @@ class Commanded(Protocol):
 
     Attributes:
         is_asked_to_stop, is_asked_to_pause: Looked at between two items, after a wake.
+        save_seconds: What the last save took that stands.
     """
 
+    save_seconds: float
     is_asked_to_stop: bool
     is_asked_to_pause: bool
     wake: Callable[[], None]
 
 
-class _Note:
-    is_direct = True
-
-    def __init__(self, presence: Presence) -> None:
-        self._presence = presence
-
-    def __call__(self, event: Event) -> None:
-        self._presence.note(event)
-
-
 class Presence(Events):
-    """One run, from its first save on.
+    """One run, from its first save on. Its thread finds out about saves, so that none takes longer for it.
 
     Args:
         count: How many items are done; called in another thread than the loop's.
@@ -78,14 +68,15 @@ class Presence(Events):
         count: Callable[[], int],
         retry_failed: Callable[[], None],
     ) -> None:
-        super().__init__([_Note(self)])
+        super().__init__(())
         self._operation, self._commanded = operation, commanded
         self._count, self._retry_failed = count, retry_failed
         self._home, self._place = directory(), place_of(store)
         self._asks = ask_path(store, operation.operation_id)
-        self._lines: deque[bytes] = deque(maxlen=1000)
+        self._events: deque[Event] = deque(maxlen=1000)
+        self._saves = operation.metadata.save_count - 1  # it begins with the first save of a run
         self._items, self._since = operation.processed_items, time.time()
-        self._has_told, self._told_at, self._saved_at = False, 0.0, float("-inf")
+        self._has_told, self._told_at = False, 0.0
         self._does: tuple[str, str, float | None] = ("works", "", None)
         self.opened(operation)
         _heart.add(self)
@@ -96,16 +87,11 @@ class Presence(Events):
             return None
         return pulse_path(self._home, self._place, self._operation.operation_id)
 
-    def note(self, event: Event) -> None:
-        """Keep *event* for those who look later."""
-        self._lines.append(msgspec.json.encode(event.to_dict()) + b"\n")
-
     # -- what happens, in the loop's thread
 
-    def saved(self, operation: Observed | None, reason: str, seconds: float) -> None:
-        if operation is not None and operation.instant.monotonic - self._saved_at >= _LEAST_BETWEEN_SAVES:
-            self._saved_at = operation.instant.monotonic
-            super().saved(operation, reason, seconds)
+    def _tell(self, operation: Observed, name: EventName, **facts: Any) -> None:
+        """Keep what happens for those who look later."""
+        self._events.append(event_of(operation, name, operation.processed_items, **facts))
 
     def waiting(self, operation: Observed, seconds: float, whom: str) -> None:
         self._does = ("waits", whom, operation.instant.epoch + seconds)
@@ -120,7 +106,9 @@ class Presence(Events):
         super().paused(operation)
 
     def closed(self, operation: Observed) -> None:
-        super().closed(operation)
+        if self._has_told:
+            self._note_save(operation.processed_items)
+            super().closed(operation)
         _heart.remove(self)
         if self._home is not None and self._place is not None:
             note_place(self._home, self._place)
@@ -138,6 +126,7 @@ class Presence(Events):
         now = time.time()
         if (items := self._count()) != self._items:
             self._items, self._since = items, now
+        self._note_save(items)
         self._listen()
         if self._home is None or self._place is None or self._pulse is None:
             return
@@ -166,9 +155,18 @@ class Presence(Events):
             until=until,
         )
 
+    def _note_save(self, items: int) -> None:
+        """Keep the last save as an event, if it is not kept yet: at most one in a beat."""
+        metadata = self._operation.metadata
+        if metadata.save_count != self._saves:
+            self._saves = metadata.save_count
+            facts = {"reason": metadata.last_save_reason, "seconds": round(self._commanded.save_seconds, 6)}
+            self._events.append(event_of(self._operation, "saved", items, **facts))
+
     def _write_events(self) -> None:
-        if self._lines and self._home is not None and self._place is not None:
-            lines = b"".join([self._lines.popleft() for _ in range(len(self._lines))])
+        if self._events and self._home is not None and self._place is not None:
+            events = [self._events.popleft() for _ in range(len(self._events))]
+            lines = b"".join(msgspec.json.encode(event.to_dict()) + b"\n" for event in events)
             add_events(events_path(self._home, self._place, self._operation.operation_id), lines)
 
     def _listen(self) -> None:
