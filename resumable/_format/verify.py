@@ -43,6 +43,7 @@ class Verified:
     Attributes:
         path: Where its checkpoint lies, or should.
         problem: Why it cannot be loaded as it is, "" if it can.
+        place: Where that is, if it is no file.
         best: The last good save; None if there is none.
     """
 
@@ -51,6 +52,12 @@ class Verified:
     files: list[FileFound] = field(default_factory=list)
     problem: str = ""
     best: Recoverable | None = None
+    place: str = ""
+
+    @property
+    def location(self) -> str:
+        """Where it lies, for people."""
+        return self.place or str(self.path)
 
     @property
     def is_unknown(self) -> bool:

@@ -137,7 +137,7 @@ def command_for(verb: str, operation_id: str, directory: str = "") -> str:
     Args:
         directory: Where the checkpoint lies; "" if the command looks there by itself.
     """
-    place = f" --dir {quoted(directory)}" if directory else ""
+    place = f" --dir {quoted(hidden(directory))}" if directory else ""
     return f"resumable {verb}{place} {argument(operation_id)}"
 
 

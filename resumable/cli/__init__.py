@@ -2,9 +2,9 @@
 
 ``_commands``, ``_export``, ``_removal`` and ``_verify_commands`` are the commands, ``_options`` what they share: the
 store, and the key of an encrypted one. ``_screens`` and ``_show`` are what they print. ``_plain`` stands in for them
-where click or rich is not installed. ``_run`` is ``run``: ``_supervise`` a job, or a command for ``_each``
-item. ``_report`` writes reports, ``_watch`` shows what runs, ``_control`` asks something of it, and ``_diff``
-compares.
+where click or rich is not installed. ``_run`` is ``run``: ``_supervise`` a job, or a command for ``_each`` item.
+``_copy`` brings them elsewhere, ``_report`` writes reports, ``_watch`` shows what runs, ``_control`` asks something of
+it, and ``_diff`` compares.
 """
 
 from __future__ import annotations

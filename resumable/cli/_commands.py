@@ -21,6 +21,7 @@ from ._show import details, print_show
 from ._verify_commands import repair_command, verify_command
 
 _ON_DEMAND = {
+    "copy": ("_copy", "copy_command"),
     "diff": ("_diff", "diff_command"),
     "pause": ("_control", "pause_command"),
     "report": ("_report", "report_command"),

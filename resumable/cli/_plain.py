@@ -20,7 +20,7 @@ from ..stores.defaults import default_place
 
 _NEEDS_MORE = frozenset(
     {"run", "report", "watch", "tail", "diff", "pause", "stop", "resume", "retry-failed"}
-    | {"export", "verify", "repair", "completion"}
+    | {"copy", "export", "verify", "repair", "completion"}
 )
 _MORE = "tables, --json, rm --older-than, export, verify, repair, completion:  pip install 'resumable-loops[cli]'"
 

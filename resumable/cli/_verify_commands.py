@@ -3,30 +3,49 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from .._errors import ResumableError
+from .._format.anywhere import repair_in, verify_in
 from .._format.document import is_encrypted
 from .._format.files import FileFound, files_of, operation_id_of, operations_at
 from .._format.repair import Repaired, repair
-from .._format.verify import Recoverable, Verified, verify
+from .._format.verify import Recoverable, Unseal, Verified, verify
+from .._report.scan import ids_in
 from .._report.shards import matches
 from .._text import argument, printable
-from ..stores import FileStore
-from ._options import chosen_store, unseal_by, with_key, with_options
+from ..stores import CheckpointStore, FileStore
+from ._options import chosen_store, name_of, unseal_by, with_key, with_options
 from ._screens import print_json
 
 
-def _found(targets: tuple[str, ...], where: str | None) -> list[Path]:
-    store = chosen_store(where)
-    if not isinstance(store, FileStore):
-        raise click.UsageError("only checkpoints in a directory can be verified and repaired")
-    paths = [path for target in targets or (str(store.directory),) for path in _operations_of(target, store)]
-    return list(dict.fromkeys(paths))
+def _found(
+    targets: tuple[str, ...], where: str | None, unseal: Unseal | None
+) -> list[tuple[Callable[[], Verified], Callable[[], Repaired]]]:
+    """What verifies and what repairs each operation that is meant."""
+    store, now = chosen_store(where), datetime.now(UTC)
+    options: dict[str, Any] = {"now": now, "unseal": unseal}
+    if isinstance(store, FileStore):
+        paths = [path for target in targets or (str(store.directory),) for path in _operations_of(target, store)]
+        return [(partial(verify, path, **options), partial(repair, path, **options)) for path in dict.fromkeys(paths)]
+    return [
+        (partial(verify_in, store, one, **options), partial(repair_in, store, one, **options))
+        for one in _ids_of(targets, store)
+    ]
+
+
+def _ids_of(targets: tuple[str, ...], store: CheckpointStore) -> list[str]:
+    ids = ids_in(store)
+    for target in targets:
+        if not any(matches(one, target) for one in ids):
+            raise click.ClickException(f"no checkpoint of {printable(target)} in {printable(name_of(store))}")
+    return [one for one in ids if not targets or any(matches(one, target) for target in targets)]
 
 
 def _operations_of(target: str, store: FileStore) -> list[Path]:
@@ -62,8 +81,7 @@ def verify_command(
       recoverable      {processed_items, last_updated, saves, from}, or null
       files            [{path, kind, role, verdict, problem, notes, saves, records}]
     """
-    now, unseal = datetime.now(UTC), unseal_by(key_file)
-    found = [verify(path, now=now, unseal=unseal) for path in _found(targets, where)]
+    found = [look() for look, _ in _found(targets, where, unseal_by(key_file))]
     if as_json:
         print_json({"checkpoints": list(map(_to_dict, found))})
     else:
@@ -90,7 +108,7 @@ def _file_as_text(file: FileFound) -> str:
 
 
 def _way_out(found: Verified) -> str:
-    best, path = found.best, argument(str(found.path))
+    best, path = found.best, argument((found.place and found.operation_id) or str(found.path))
     if best is None and any(is_encrypted(file.raw) for file in found.files):
         return f"  nothing opens: the key is wrong, or {path} is damaged. Try the right key first, and change nothing"
     if best is None:
@@ -110,7 +128,7 @@ def _told(best: Recoverable) -> str:
 def _to_dict(found: Verified) -> dict[str, Any]:
     return {
         "operation_id": found.operation_id,
-        "location": str(found.path),
+        "location": found.location,
         "verdict": found.verdict,
         "problem": found.problem or None,
         "recoverable": None if found.best is None else _best_to_dict(found.best),
@@ -147,11 +165,10 @@ def repair_command(targets: tuple[str, ...], where: str | None, as_json: bool, k
       problem          what was wrong; null if nothing was done
       failed           why others could not be repaired; the exit code is 1 then
     """
-    now, unseal = datetime.now(UTC), unseal_by(key_file)
     done, failed = list[Repaired](), list[str]()
-    for path in _found(targets, where):
+    for _, mend in _found(targets, where, unseal_by(key_file)):
         try:
-            done.append(repair(path, now=now, unseal=unseal))
+            done.append(mend())
         except ResumableError as error:
             failed.append(str(error))
     if as_json:

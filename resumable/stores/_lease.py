@@ -30,7 +30,7 @@ R = TypeVar("R")
 _LEAST_LEASE_SECONDS = 0.1
 PATIENCE_SECONDS = 60.0
 """So long is a verb tried again while the store is away."""
-_LOOK_SECONDS = 5.0
+_LOOK_SECONDS = 3.0
 """So long, where only somebody looks."""
 _FIRST_SECONDS, _LONGEST_SECONDS = 0.05, 2.0
 _TOLD_FROM = 5

@@ -1,0 +1,193 @@
+"""Checkpoints of any store looked at as files, mended, and brought into another store."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import cast
+
+from .._errors import CheckpointCorruptError, StoreError
+from .._runtime import disk
+from ..stores import ArtifactLease, ArtifactStore, CheckpointStore, FileStore, Holder, Lease, Stored
+from .repair import Repaired
+from .restore import Restored, put_together
+from .sections import summary_of
+from .verify import Unseal, Verified, verify
+
+
+def verify_in(store: CheckpointStore, operation_id: str, *, now: datetime, unseal: Unseal | None = None) -> Verified:
+    """Look at what *store* holds of *operation_id*: the snapshot, the one before, and their journals.
+
+    Raises:
+        StoreError: It cannot be read.
+    """
+    problem = ""
+    with tempfile.TemporaryDirectory(prefix="resumable-") as directory:
+        path = FileStore(directory).locate(operation_id)
+        for previous in (False, True):
+            try:
+                _write(path, store.read(operation_id, previous=previous), ".prev" if previous else "")
+            except CheckpointCorruptError as error:
+                problem = problem or ("" if previous else error.reason)
+        found = verify(path, now=now, unseal=unseal)
+    found.operation_id, found.problem = operation_id, problem or found.problem
+    found.place = str(store.describe(operation_id))
+    return found
+
+
+def _write(path: Path, stored: Stored | None, suffix: str) -> None:
+    if stored is not None:
+        disk.replace(path.with_name(path.name + suffix), [stored.snapshot])
+        if stored.journal:
+            disk.replace(path.with_name(path.with_suffix(".journal").name + suffix), [stored.journal])
+
+
+def repair_in(store: CheckpointStore, operation_id: str, *, now: datetime, unseal: Unseal | None = None) -> Repaired:
+    """Make the last good save of *operation_id* the current one, while nobody works on it.
+
+    What is damaged becomes the save before it. A checkpoint that is good is left as it is.
+
+    Raises:
+        CheckpointCorruptError: There is no good save, or nobody can tell. Nothing was changed.
+        CheckpointBusyError: A process works on the operation.
+        StoreError: The store fails.
+    """
+    location = str(store.describe(operation_id))
+    with owned(store, operation_id) as lease:
+        found = verify_in(store, operation_id, now=now, unseal=unseal)
+        if found.is_unknown or found.best is None:
+            raise CheckpointCorruptError(operation_id, location, found.problem or "there is no good save")
+        if found.problem:
+            data = found.best.restored.data
+            summary = summary_of(data.metadata, at=data.last_updated)
+            _put(lease, found.best.snapshot.raw, found.best.journal, summary)
+        return Repaired(operation_id, found.path, found.problem, found.best)
+
+
+@contextlib.contextmanager
+def owned(store: CheckpointStore, operation_id: str) -> Iterator[Lease]:
+    """Own *operation_id* for the block."""
+    lease = store.claim(operation_id, Holder.me())
+    try:
+        yield lease
+    finally:
+        lease.release()
+
+
+def _put(lease: Lease, snapshot: bytes, journal: bytes, summary: bytes) -> None:
+    """Replace what is stored."""
+    lease.stage(lease.next, [snapshot])(summary)
+    if journal:
+        lease.append(lease.next, journal, summary)
+
+
+# -- from one store to another ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What was done.
+
+    Attributes:
+        location: Where it lies now.
+        size: Bytes of the snapshot and its journal.
+        artifacts: How many went with it.
+        is_moved: Whether it is gone from where it was.
+    """
+
+    operation_id: str
+    location: str
+    size: int
+    artifacts: int
+    is_moved: bool
+
+
+def copy(
+    source: CheckpointStore,
+    target: CheckpointStore,
+    operation_id: str,
+    *,
+    now: datetime,
+    move: bool = False,
+    is_forced: bool = False,
+) -> Copied:
+    """Bring the checkpoint of *operation_id* from *source* into *target*, byte for byte, and compare digests.
+
+    Args:
+        move: Own it in *source* meanwhile, and remove it there once it stands in *target*.
+        is_forced: Replace a newer checkpoint in *target*, too.
+
+    Raises:
+        StoreError: There is none, it cannot be read, or *target* has a newer one, or cannot hold it. *source* stands.
+        CheckpointBusyError: A process works on it in *target*; or, if it is to be moved, in *source*.
+    """
+    with contextlib.ExitStack() as stack:
+        ours = stack.enter_context(owned(source, operation_id)) if move else None
+        lease = stack.enter_context(owned(target, operation_id))
+        stored = source.read(operation_id)
+        if stored is None:
+            raise StoreError(f"there is no checkpoint of {operation_id!r} in {source.describe()}")
+        data = _read(operation_id, stored, now).data
+        if not is_forced:
+            _refuse_newer(target, operation_id, data.last_updated, now)
+        if stored.journal and not target.traits.takes_journal:
+            raise StoreError(
+                f"{target.describe()} takes whole snapshots only, and {operation_id!r} has a journal. A store with "
+                "another layer, such as ?compress=zstd, takes it"
+            )
+        artifacts = _copy_artifacts(source, target, lease, operation_id)
+        _put(lease, stored.snapshot, stored.journal, summary_of(data.metadata, at=data.last_updated))
+        _compare(stored, lease.read(), str(target.describe(operation_id)))
+        if ours is not None:
+            ours.delete()
+        size = len(stored.snapshot) + len(stored.journal)
+        return Copied(operation_id, str(target.describe(operation_id)), size, artifacts, move)
+
+
+def _read(operation_id: str, stored: Stored, now: datetime) -> Restored:
+    try:
+        return put_together(stored.snapshot, stored.journal, operation_id, now)
+    except ValueError as error:
+        raise CheckpointCorruptError(operation_id, str(stored.location), str(error)) from None
+
+
+def _refuse_newer(target: CheckpointStore, operation_id: str, saved_at: datetime, now: datetime) -> None:
+    there = target.read(operation_id)
+    if there is not None and (other := _read(operation_id, there, now).data.last_updated) > saved_at:
+        raise StoreError(
+            f"the checkpoint of {operation_id!r} in {target.describe()} is newer: it was saved at "
+            f"{other.isoformat(timespec='seconds')}. --force replaces it"
+        )
+
+
+def _copy_artifacts(source: CheckpointStore, target: CheckpointStore, lease: Lease, operation_id: str) -> int:
+    if not source.traits.keeps_artifacts:
+        return 0
+    origin = cast("ArtifactStore", source)
+    names = [name for name, _ in origin.list_artifacts(operation_id)]
+    if names and not target.traits.keeps_artifacts:
+        raise StoreError(f"{target.describe()} keeps no artifacts, and {operation_id!r} has {len(names):,}")
+    there = {name for name, _ in cast("ArtifactStore", target).list_artifacts(operation_id)} if names else set()
+    for name in names:
+        if name not in there:
+            cast("ArtifactLease", lease).put_artifact(name, origin.read_artifact(operation_id, name))
+    return len(names)
+
+
+def _compare(stored: Stored, there: Stored | None, location: str) -> None:
+    digests = [_digest(one) for one in (stored, there)]
+    if digests[0] != digests[1]:
+        raise StoreError(f"what {location} gives back is not what was copied to it: digests differ. The source stands.")
+
+
+def _digest(stored: Stored | None) -> str:
+    digest = hashlib.sha256()
+    for part in (stored.snapshot, stored.journal) if stored is not None else ():
+        digest.update(b"%d:" % len(part))
+        digest.update(part)
+    return digest.hexdigest()

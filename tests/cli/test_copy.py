@@ -1,0 +1,83 @@
+"""``resumable copy``, and the other commands on stores that are no directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resumable import checkpointed, every, open_store
+from tests.cli.test_cli import place, resumable  # noqa: F401
+from tests.support.stores import keys
+
+PASSWORD = "pw-that-nobody-sees"
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/store.db"
+
+
+def keep(store: str, *ids: str) -> None:
+    for operation_id in ids:
+        with checkpointed(operation_id, every(items=2), store=store, auto_cleanup=False) as cp:
+            cp.mapping("files").update({f"{number}": "x" * 300 for number in range(60)})
+            for number in cp.remaining(range(10)):
+                cp.mapping("files")[f"{number}"] = number
+
+
+def told(*arguments: str, code: int = 0) -> Any:
+    result = resumable(*arguments, "--json")
+    assert result.exit_code == code, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_operations_are_copied_and_moved_by_their_ids(url: str, tmp_path: Path) -> None:
+    keep(url, "shard-0", "shard-1", "other")
+    assert resumable("copy", url, str(tmp_path / "a"), "shard-*").exit_code == 0
+    assert keys(open_store(tmp_path / "a")) == ["shard-0", "shard-1"]
+
+    found = told("copy", url, str(tmp_path / "b"), "--move")
+    assert sorted(one["operation_id"] for one in found["copied"]) == ["other", "shard-0", "shard-1"]
+    assert keys(open_store(url)) == []
+    assert keys(open_store(tmp_path / "b")) == ["other", "shard-0", "shard-1"]
+
+
+def test_what_was_not_copied_is_told(url: str, tmp_path: Path) -> None:
+    keep(url, "job")
+    assert "no checkpoint of missing" in resumable("copy", url, str(tmp_path), "missing").stderr
+    keep(str(tmp_path / "a"), "job")
+    found = told("copy", url, str(tmp_path / "a"), code=1)
+
+    assert found["copied"] == []
+    assert "--force" in found["failed"][0]["problem"]
+    assert told("copy", url, str(tmp_path / "a"), "--force")["failed"] == []
+
+
+def test_all_commands_work_on_a_database(url: str) -> None:
+    keep(url, "job")
+    with checkpointed("running", store=url) as cp:
+        cp.tick()
+        cp.save()
+        states = {one["operation_id"]: one["state"] for one in told("list", "--store", url)["checkpoints"]}
+        assert states["running"] == "running"
+    assert told("show", "job", "--store", url)["processed_items"] == 10
+    assert [one["verdict"] for one in told("verify", "--store", url)["checkpoints"]] == ["good"]
+    assert told("repair", "job", "--store", url)["repaired"][0]["problem"] is None
+    assert len(json.loads(resumable("export", "job", "--store", url, "--of", "files").stdout)) == 60
+    assert told("rm", "job", "-y", "--store", url)["removed"] == ["job"]
+    assert told("list", "--store", url)["checkpoints"] == []
+
+
+@pytest.mark.slow
+def test_a_command_that_is_told_shows_no_password() -> None:
+    away = f"postgresql://user:{PASSWORD}@127.0.0.1:1/none"
+    for arguments in (["list"], ["show", "job"], ["rm", "job", "-y"]):
+        result = resumable(*arguments, "--store", away)
+        assert result.exit_code == 1
+        assert "127.0.0.1" in result.stderr
+        assert PASSWORD not in result.stderr + result.stdout
+    result = resumable("copy", away, away)
+    assert PASSWORD not in result.stderr + result.stdout

@@ -1,0 +1,161 @@
+"""Checkpoints in any store: verified, repaired, and copied from one to another."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from resumable import CheckpointBusyError, CheckpointCorruptError, StoreError, checkpointed, every, open_store
+from resumable._format.anywhere import copy, repair_in, verify_in
+from resumable.stores import CheckpointStore, EncryptedStore, FileStore
+from tests.support.stores import DictStore, claimed, document, journal, keys, put
+
+NOW = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CheckpointStore:
+    return open_store(f"sqlite:///{tmp_path}/store.db")
+
+
+def run(store: CheckpointStore, upto: int = 60) -> list[int]:
+    """A job that has a snapshot, and a journal since; returns what it found done."""
+    with checkpointed("job", every(items=5), store=store, auto_cleanup=False) as cp:
+        log, pages = cp.log("log"), cp.mapping("pages")
+        before = list(log)
+        for number in cp.remaining(range(upto)):
+            log.append(number)
+            pages[str(number)] = "x" * 400
+    return before
+
+
+def stores(place: Path) -> dict[str, CheckpointStore]:
+    return {
+        "files": FileStore(place / "files"),
+        "memory": open_store(f"memory://{place}"),
+        "a database": open_store(f"sqlite:///{place}/other.db"),
+    }
+
+
+@pytest.mark.parametrize("source", ["files", "memory", "a database"])
+@pytest.mark.parametrize("target", ["files", "memory", "a database"])
+def test_a_copy_goes_on_where_the_original_was(source: str, target: str, tmp_path: Path) -> None:
+    one, other = stores(tmp_path / "from")[source], stores(tmp_path / "to")[target]
+    run(one)
+    done = copy(one, other, "job", now=NOW)
+
+    assert (document(other, "job"), journal(other, "job")) == (document(one, "job"), journal(one, "job"))
+    assert journal(one, "job") != b""
+    assert done.location == str(other.describe("job"))
+    for each in (one, other):
+        assert run(each, 80) == [*range(60)]
+        assert run(each, 80) == [*range(80)]
+
+
+def test_what_was_moved_is_gone_where_it_was(store: CheckpointStore, tmp_path: Path) -> None:
+    run(store)
+    other = FileStore(tmp_path / "files")
+    with claimed(store, "job"), pytest.raises(CheckpointBusyError):
+        copy(store, other, "job", now=NOW, move=True)
+    assert keys(other) == []
+
+    assert copy(store, other, "job", now=NOW, move=True).is_moved
+    assert keys(store) == []
+    assert run(other) == [*range(60)]
+
+
+def test_a_newer_one_is_replaced_by_force_only(store: CheckpointStore, tmp_path: Path) -> None:
+    other = FileStore(tmp_path / "files")
+    run(store)
+    run(other, 70)
+    with pytest.raises(StoreError, match="newer"):
+        copy(store, other, "job", now=NOW)
+    assert run(other, 70) == [*range(70)]
+
+    copy(store, other, "job", now=NOW, is_forced=True)
+    assert run(other) == [*range(60)]
+
+
+def test_what_cannot_be_copied_is_said(store: CheckpointStore) -> None:
+    with pytest.raises(StoreError, match="no checkpoint of 'job'"):
+        copy(store, open_store(DictStore()), "job", now=NOW)
+    run(store)
+    with pytest.raises(StoreError, match="whole snapshots only"):
+        copy(store, open_store(DictStore()), "job", now=NOW)
+    put(store, "job", b"{}")
+    with pytest.raises(CheckpointCorruptError):
+        copy(store, open_store("memory://"), "job", now=NOW)
+
+
+def test_artifacts_go_with_it(store: CheckpointStore, tmp_path: Path) -> None:
+    run(store)
+    with claimed(store, "job") as lease:
+        lease.put_artifact("v1", [b"abc", b"def"])  # type: ignore[attr-defined]
+    other = FileStore(tmp_path / "files")
+
+    assert copy(store, other, "job", now=NOW).artifacts == 1
+    assert b"".join(other.read_artifact("job", "v1")) == b"abcdef"
+    with checkpointed("job", store=other, auto_cleanup=False) as cp:
+        cp.state.clear()  # all of it is written anew
+    with pytest.raises(StoreError, match=r"keeps no artifacts|whole snapshots"):
+        copy(other, EncryptedStore(DictStore(), EncryptedStore.new_key()), "job", now=NOW)
+
+
+def test_a_good_one_is_good(store: CheckpointStore) -> None:
+    run(store)
+    found = verify_in(store, "job", now=NOW)
+
+    assert (found.verdict, found.problem, found.location) == ("good", "", store.describe("job"))
+    assert repair_in(store, "job", now=NOW).problem == ""
+
+
+def damage(tmp_path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(tmp_path / "store.db")) as database:
+        assert database.execute(statement).rowcount
+        database.commit()
+
+
+LAST = "(SELECT max(seq) FROM resumable_segments)"
+
+
+@pytest.mark.parametrize(
+    ("statement", "left"),
+    [
+        pytest.param(
+            f"UPDATE resumable_segments SET data = x'64616d616765640a' WHERE seq = {LAST} - 1", 50, id="a segment"
+        ),
+        pytest.param(f"DELETE FROM resumable_segments WHERE seq = {LAST} - 1", 50, id="a missing segment"),
+    ],
+)
+def test_the_last_good_save_is_gone_back_to(store: CheckpointStore, tmp_path: Path, statement: str, left: int) -> None:
+    run(store)
+    damage(tmp_path, statement)
+    found = verify_in(store, "job", now=NOW)
+    assert found.verdict == "damaged"
+    with pytest.raises(CheckpointCorruptError):
+        run(store)
+    with claimed(store, "job"), pytest.raises(CheckpointBusyError):
+        repair_in(store, "job", now=NOW)
+
+    assert repair_in(store, "job", now=NOW).problem
+    before = run(store)
+    assert before == [*range(len(before))]
+    assert len(before) >= left
+    assert run(store) == [*range(60)]
+
+
+def test_a_snapshot_without_its_pieces_is_damaged(store: CheckpointStore, tmp_path: Path) -> None:
+    run(store)
+    name = "(SELECT snapshot FROM resumable_operations)"
+    damage(tmp_path, f"DELETE FROM resumable_pieces WHERE name = {name}")
+
+    found = verify_in(store, "job", now=NOW)
+    assert (found.verdict, found.problem) == ("damaged", "1 of its 1 pieces are missing")
+    with pytest.raises(CheckpointCorruptError, match="pieces are missing"):
+        run(store)
+    repair_in(store, "job", now=NOW)
+    assert run(store) != []
