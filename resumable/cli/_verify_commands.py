@@ -17,11 +17,11 @@ from .._format.document import is_encrypted
 from .._format.files import FileFound, files_of, operation_id_of, operations_at
 from .._format.repair import Repaired, repair
 from .._format.verify import Recoverable, Unseal, Verified, verify
-from .._report.scan import ids_in
+from .._report.scan import ids_in, name_of
 from .._report.shards import matches
 from .._text import argument, printable
 from ..stores import CheckpointStore, FileStore
-from ._options import chosen_store, name_of, unseal_by, with_key, with_options
+from ._options import chosen_store, unseal_by, with_key, with_options
 from ._screens import print_json
 
 
