@@ -35,8 +35,6 @@ class SaveDecision(NamedTuple):
 
 
 NOT_DUE = SaveDecision(False)
-
-
 NEVER = -1.0
 
 
@@ -80,15 +78,16 @@ class SaveStrategy(ABC):
         """Say whether a save is due where *context* stands, and why, for people."""
 
     def plan(self, context: CheckpointContext) -> Plan:
-        """How long the answer surely stays "not due", so that a loop need not ask at each item.
-
-        A plan may promise too little, never too much. By default it promises nothing beyond the next item.
-        """
+        """How long the answer surely stays "not due"; it may promise too little. By default: nothing beyond an item."""
         return Plan(1, inf)
 
     def at_risk(self, costs: SaveCosts) -> float | None:
         """How many seconds of work a kill loses, at most, if items and saves take as long as before; None: unknown."""
         return None
+
+    def spaced(self, seconds: float) -> SaveStrategy:
+        """What decides where a store asks for so long between saves; by default, this is obeyed as written."""
+        return self
 
     def __or__(self, other: SaveStrategy) -> CompositeStrategy:
         return _join(self, other, "OR")
@@ -275,6 +274,10 @@ class CompositeStrategy(_Counting):
             return max(known) if len(known) == len(found) else None
         return min(known, default=None)
 
+    def spaced(self, seconds: float) -> SaveStrategy:
+        spaced = [strategy.spaced(seconds) for strategy in self.strategies]
+        return CompositeStrategy(spaced, self.operator) if type(self) is CompositeStrategy else self
+
     def _with_history(self, context: CheckpointContext) -> CheckpointContext:
         """Fill in the history, so that no operand uses its own count. An AND that is not due would use it up."""
         if context.last_save_items is not None:
@@ -321,6 +324,8 @@ class AutoStrategy(SaveStrategy):
         max_interval_seconds: The longest time between saves, in seconds of work.
         max_loss_seconds: About the most work, in seconds, that a kill should lose. None: 1 s where saves are cheap,
             else so much that they take half of *max_overhead*, and 0.5% of the time at most.
+        least_interval_seconds: The shortest time between saves, if neither bound above is shorter. None: what the store
+            asks for, which is 30 s where each save is a request that is paid for.
 
     Raises:
         ValueError: If a number is out of range.
@@ -333,6 +338,7 @@ class AutoStrategy(SaveStrategy):
     max_overhead: float = 0.01
     max_interval_seconds: float = 300
     max_loss_seconds: float | None = None
+    least_interval_seconds: float | None = None
 
     def __post_init__(self) -> None:
         _check_number("max_overhead", self.max_overhead, most=1)
@@ -341,6 +347,12 @@ class AutoStrategy(SaveStrategy):
         _check_number("max_interval_seconds", self.max_interval_seconds)
         if self.max_loss_seconds is not None:
             _check_number("max_loss_seconds", self.max_loss_seconds)
+        if self.least_interval_seconds is not None:
+            _check_number("least_interval_seconds", self.least_interval_seconds)
+
+    def spaced(self, seconds: float) -> SaveStrategy:
+        is_told = type(self) is not AutoStrategy or self.least_interval_seconds is not None
+        return self if is_told else replace(self, least_interval_seconds=seconds)
 
     def should_save(self, context: CheckpointContext) -> SaveDecision:
         costs = context.save_costs
@@ -365,7 +377,9 @@ class AutoStrategy(SaveStrategy):
         """The best interval between saves, in seconds of work, before the bound on the overhead is applied."""
         between = (_PRIOR_SECONDS + costs.active_seconds) / (1 + costs.restores)
         cost = _expected(costs)
-        return min(best_interval(cost, between), self._loss_seconds(costs, cost), self.max_interval_seconds)
+        least = 0.0 if self.max_loss_seconds is not None else self.least_interval_seconds or 0.0
+        best = min(best_interval(cost, between), self._loss_seconds(costs, cost))
+        return min(max(best, least), self.max_interval_seconds)
 
     def _loss_seconds(self, costs: SaveCosts, cost: float) -> float:
         if self.max_loss_seconds is not None:
@@ -454,7 +468,10 @@ def rate_limit_below(fraction: float) -> RateLimitAwareStrategy:
 
 
 def auto(
-    max_overhead: float = 0.01, max_interval_seconds: float = 300, max_loss_seconds: float | None = None
+    max_overhead: float = 0.01,
+    max_interval_seconds: float = 300,
+    max_loss_seconds: float | None = None,
+    least_interval_seconds: float | None = None,
 ) -> AutoStrategy:
     """Save as often as pays, and about each second where that is cheap.
 
@@ -463,7 +480,7 @@ def auto(
     Example:
         >>> strategy = auto(max_interval_seconds=60)
     """
-    return AutoStrategy(max_overhead, max_interval_seconds, max_loss_seconds)
+    return AutoStrategy(max_overhead, max_interval_seconds, max_loss_seconds, least_interval_seconds)
 
 
 def _check_number(name: str, value: float, *, most: float = inf) -> float:

@@ -377,4 +377,22 @@ def test_what_is_no_number_is_refused(arguments: dict[str, Any]) -> None:
 
 def test_it_is_a_value() -> None:
     assert pickle.loads(pickle.dumps(auto(0.02, 60))) == AutoStrategy(max_overhead=0.02, max_interval_seconds=60)
-    assert repr(auto()) == "AutoStrategy(max_overhead=0.01, max_interval_seconds=300, max_loss_seconds=None)"
+    assert repr(auto(least_interval_seconds=9)) == (
+        "AutoStrategy(max_overhead=0.01, max_interval_seconds=300, max_loss_seconds=None, least_interval_seconds=9)"
+    )
+
+
+def test_auto_keeps_the_distance_that_a_store_asks_for_unless_it_was_told_another() -> None:
+    """In an object store each save is a request that is paid for."""
+    cheap = SaveCosts(active_seconds=1000, save_seconds=0.01, average_seconds=0.01, charged_seconds=0.1)
+
+    assert auto().interval_seconds(cheap) < 30
+    assert auto().spaced(30).interval_seconds(cheap) == 30  # type: ignore[attr-defined]
+    assert auto(max_interval_seconds=10).spaced(30).interval_seconds(cheap) == 10  # type: ignore[attr-defined]
+    for told in (auto(least_interval_seconds=0), auto(max_loss_seconds=2)):
+        assert told.spaced(30).interval_seconds(cheap) == told.interval_seconds(cheap)  # type: ignore[attr-defined]
+
+
+def test_what_is_said_in_so_many_words_is_obeyed_in_any_store() -> None:
+    assert every(seconds=5).spaced(30) == every(seconds=5)
+    assert (every(seconds=5) | auto()).spaced(30) == every(seconds=5) | auto(least_interval_seconds=30)

@@ -95,8 +95,9 @@ class Operation:
         self.elapsed_before = parts.saved.elapsed or 0.0
         self.failed_items = lambda: len(parts.failed)
         self.standings = lambda: standings(parts.loops.views.values())
+        least = options.store.traits.least_interval
         self.session = Session(
-            options.strategy,
+            options.strategy.spaced(least) if least else options.strategy,
             parts.metadata,
             now=at.monotonic,
             elapsed_time=self.elapsed_before,

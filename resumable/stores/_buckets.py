@@ -79,7 +79,13 @@ class Bucket:
             raise ValueError(f"{self._scheme}:// needs the name of a bucket")
         self._config = dict(parse_qsl(parts.query))
         self._allow_http = self._config.pop("allow_http", "").lower() in ("1", "true", "yes")
-        self._allow_http |= urlsplit(self._config.get("endpoint", "")).hostname in _LOOPBACK
+        endpoint = urlsplit(self._config.get("endpoint", ""))
+        self._allow_http |= endpoint.hostname in _LOOPBACK
+        if endpoint.scheme == "http" and not self._allow_http:
+            raise ValueError(
+                f"the endpoint {endpoint.hostname} would be sent all that is saved in the clear; to have that, add "
+                "allow_http=true"
+            )
         self.place: str = "/".join(filter(None, (f"{self._scheme}://{self._name}", self._prefix)))
         self._clients: dict[str, Any] = {}
         self._written: dict[str, float] = {}

@@ -91,7 +91,7 @@ local sequence, last = tonumber(ARGV[5]), tonumber(ARGV[7])
 if is_mine and known[5] == ARGV[8] then return {'done'} end
 if is_mine and known[4] and sequence < tonumber(known[4]) then return {'stale', false} end
 if sequence <= last and next <= last then return {'behind'} end
-if redis.call('HLEN', KEYS[6]) ~= tonumber(ARGV[9]) then return {'gone'} end
+if redis.call('HLEN', KEYS[6]) ~= tonumber(ARGV[9]) then return {'behind'} end
 if known[4] then
   redis.call('XTRIM', KEYS[3], 'MINID', '=', known[4] .. '-1')
   redis.call('HSET', KEYS[1], 'previous', known[4], 'previous_next', known[3])
@@ -380,12 +380,10 @@ class RedisLease:
                 return answer
             case b"stale":
                 raise stale(self._key, decoded(answer[1]))
-            case b"behind":
-                raise StoreBehindError(self._key)
             case b"bare":
                 raise StoreError(f"{self._key!r} has no snapshot that a save could be added to")
             case _:
-                raise StoreError(f"{self._medium.describe(self._key)}: the new snapshot has vanished from the server")
+                raise StoreBehindError(self._key)
 
 
 def _artifact(name: str) -> str:

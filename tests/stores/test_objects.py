@@ -1,0 +1,183 @@
+"""Object stores: what a service must see to, what a save costs there, and what is removed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from resumable import StoreError, open_store
+from resumable.stores import Holder, Lease
+from tests.support.media import ACCESS, place_in, shared
+from tests.support.proxy import Proxy
+from tests.support.stores import claimed, document, journal, put
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return place_in("moto", tmp_path)
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    found = re.search(r"127\.0\.0\.1:(\d+)", shared("moto").url)
+    assert found is not None
+    with Proxy(int(found[1])) as proxy:
+        yield proxy
+
+
+def objects(url: str) -> list[str]:
+    """The names of all objects of that place."""
+    import obstore
+    from obstore.store import S3Store
+
+    place, _, query = url.partition("?")
+    options = dict(one.split("=", 1) for one in query.split("&"))
+    store = S3Store.from_url(place, **options, client_options={"allow_http": True})  # type: ignore[arg-type]
+    return sorted(found["path"] for some in obstore.list(store) for found in some)
+
+
+def append(lease: Lease, *segments: bytes) -> None:
+    for segment in segments:
+        lease.append(lease.next, segment)
+
+
+# -- what a service must see to ---------------------------------------------------------------------------------------
+
+
+def without(*headers: bytes) -> Callable[[bytes], bytes]:
+    """A service that does not know these headers."""
+
+    def rewritten(request: bytes) -> bytes:
+        for header in headers:
+            request = re.sub(header + b":", b"x" * len(header) + b":", request, flags=re.IGNORECASE)
+        return request
+
+    return rewritten
+
+
+@pytest.mark.parametrize(
+    ("headers", "what"),
+    [
+        pytest.param((b"If-None-Match",), "only if there is none .If-None-Match.", id="create"),
+        pytest.param((b"If-Match",), "another version of it was named .If-Match.", id="replace"),
+    ],
+)
+def test_a_service_that_ignores_conditions_is_refused_with_what_it_did(
+    headers: tuple[bytes, ...], what: str, url: str, proxy: Proxy
+) -> None:
+    proxy.rewrite = without(*headers)
+    with pytest.raises(StoreError, match=f"wrote over an object .*{what}"):
+        put(open_store(proxy.url(url)), "crawl", b"x")
+
+    assert objects(url) == []
+
+
+def test_a_bucket_that_is_not_there_is_named(url: str) -> None:
+    with pytest.raises(StoreError, match=r"s3://nowhere.* has no such bucket"):
+        put(open_store(url.replace("s3://bucket/", "s3://nowhere/")), "crawl", b"x")
+
+
+def test_plain_http_to_another_machine_must_be_asked_for() -> None:
+    place = "s3://bucket/there?endpoint=http://192.0.2.1&region=us-east-1"
+    with pytest.raises(ValueError, match="allow_http=true"):
+        open_store(place)
+    open_store(f"{place}&allow_http=true")
+
+
+def test_no_credential_is_told(url: str) -> None:
+    """The client's own words show the whole request."""
+    store = open_store(url.replace("?", "?access_key_id=of-a-secret&secret_access_key=very-secret&"))
+    for text in (repr(store), str(store.describe()), str(store.describe("crawl"))):
+        assert "secret" not in text
+    away = open_store("s3://bucket/x?endpoint=http://127.0.0.1:9&region=a&secret_access_key=very-secret")
+    with pytest.raises(StoreError) as caught:
+        away.read("crawl")
+    assert "very-secret" not in str(caught.value)
+    assert ACCESS["AWS_SECRET_ACCESS_KEY"] not in str(caught.value)
+
+
+FORK = """
+import os, sys
+from resumable import StoreError, open_store
+store = open_store(sys.argv[1])
+store.read("crawl")
+child = os.fork()
+if child == 0:
+    refused = 0
+    for verb in (lambda: store.read("crawl"), lambda: open_store(sys.argv[1]).read("crawl")):
+        try:
+            verb()
+        except StoreError as error:
+            refused += "forkserver" in str(error)
+    os._exit(refused)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_child_is_refused_and_does_not_hang(url: str) -> None:
+    assert subprocess.run([sys.executable, "-B", "-c", FORK, url], timeout=60).returncode == 2
+
+
+# -- what a save costs ------------------------------------------------------------------------------------------------
+
+
+def test_a_save_is_one_request_and_now_and_then_a_second_one(url: str, proxy: Proxy) -> None:
+    with claimed(open_store(proxy.url(url)), "crawl") as lease:
+        lease.stage(lease.next, [b"x"])(b"")
+        before = proxy.answers
+        append(lease, *(b"%d" % number * 20_000 for number in range(50)))
+
+        assert 50 <= proxy.answers - before <= 56
+
+
+def test_auto_saves_each_thirty_seconds_there(url: str) -> None:
+    assert open_store(url).traits.least_interval == 30
+
+
+# -- what is kept, and what is removed --------------------------------------------------------------------------------
+
+
+def test_a_long_journal_has_objects_of_its_own_and_comes_back_whole(url: str) -> None:
+    segments = [bytes([65 + number]) * 100_000 for number in range(12)]
+    with claimed(open_store(url), "crawl") as lease:
+        lease.stage(lease.next, [b"x"])(b"")
+        append(lease, *segments)
+
+    assert journal(open_store(url), "crawl") == b"".join(segments)
+    assert sum("log-" in name for name in objects(url)) == 3
+
+
+def test_what_two_folds_have_made_needless_is_removed(url: str) -> None:
+    store = open_store(url)
+    with claimed(store, "crawl") as lease:
+        lease.stage(lease.next, [b"0"])(b"")
+        for fold in range(1, 5):
+            append(lease, *[b"x" * 100_000] * 6)
+            lease.stage(lease.next - 1, [b"%d" % fold])(b"")
+    left = objects(url)
+
+    assert document(store, "crawl") == b"4"
+    assert sum(name.endswith("-00000") for name in left) == 2
+    assert sum("log-" in name for name in left) <= 3
+    with claimed(store, "crawl") as lease:
+        lease.delete()
+    assert [name.rpartition("/")[2] for name in objects(url)] == ["head"]
+
+
+def test_what_an_owner_has_staged_and_not_committed_is_removed_by_the_next(url: str) -> None:
+    store = open_store(url)
+    lease = store.claim("crawl", Holder.me())
+    lease.stage(lease.next, [b"kept"])(b"")
+    lease.stage(lease.next, [b"staged"])
+    taken = store.claim("crawl", Holder.me(), take_over=True)
+
+    assert len(objects(url)) == 2
+    assert document(store, "crawl") == b"kept"
+    taken.release()
