@@ -43,6 +43,8 @@ from ._strategies import (
 from .stores import CheckpointStore, open_store
 
 __all__ = [
+    "Artifact",
+    "AsyncArtifact",
     "AsyncCheckpoint",
     "AutoStrategy",
     "BudgetExhausted",
@@ -95,6 +97,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from ._api import AsyncCheckpoint, resumable
+    from ._api.artifact import Artifact, AsyncArtifact
     from ._durable import DurableDict, DurableLog, DurableSet, Sink
     from ._report.events import Event
     from ._report.otel import OpenTelemetry
@@ -106,6 +109,7 @@ else:
     _LATER |= {"CheckpointView": "_report.reading", "read": "_report.reading", "Event": "_report.events"}
     _LATER |= {"OpenTelemetry": "_report.otel"}
     _LATER |= dict.fromkeys(("DurableDict", "DurableLog", "DurableSet", "Sink"), "_durable")
+    _LATER |= {"Artifact": "_api.artifact", "AsyncArtifact": "_api.artifact"}
 
     def __getattr__(name):
         from importlib import import_module

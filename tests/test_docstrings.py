@@ -19,7 +19,21 @@ import resumable
 import resumable.stores
 
 FACES = ("resumable", "resumable.stores", "resumable.ratelimit", "resumable.testing")
-METHODS = ("tick", "save", "remaining", "pages", "once", "map", "sink", "retrying", "mapping", "set", "log", "observe")
+METHODS = (
+    "tick",
+    "save",
+    "remaining",
+    "pages",
+    "once",
+    "map",
+    "sink",
+    "artifact",
+    "retrying",
+    "mapping",
+    "set",
+    "log",
+    "observe",
+)
 
 
 def public() -> Iterator[tuple[str, Any]]:

@@ -1,10 +1,10 @@
 """What a user writes. Each of these is a thin layer: options are checked here, and the engine does the work.
 
 Read ``checkpointed`` first, the block around a loop, then ``base``, ``checkpoint`` and ``async_checkpoint``, what
-``as cp`` gives; ``holding`` is the part of it for collections, generators and what else a program holds. ``decorator``
-is ``@resumable``: ``signature`` finds the parameter that takes the checkpoint, ``operation_id`` names the operation,
-and ``call`` makes the attempts. ``loop`` is a block and a loop in one. ``manager`` is the specification's manager,
-``hints`` tells what to write instead of an argument that is not there.
+``as cp`` gives; ``holding`` is the part of it for collections, generators and what else a program holds, ``files`` and
+``artifact`` are for files. ``decorator`` is ``@resumable``: ``signature`` finds the parameter that takes the
+checkpoint, ``operation_id`` names the operation, and ``call`` makes the attempts. ``loop`` is a block and a loop in
+one. ``manager`` is the specification's manager, ``hints`` tells what to write instead of an argument that is not there.
 """
 
 from typing import TYPE_CHECKING

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .._loops.map.results import OnError
     from .._loops.pages import ItemsOf
     from .._loops.remaining import AsyncRemaining
+    from .artifact import AsyncArtifact
 
 _CANCEL_SECONDS = 2.0
 """How long after SIGTERM an item may still end by itself; then the task that waits for it is cancelled."""
@@ -223,6 +224,16 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         """An output file that goes with the checkpoint. See :meth:`Checkpoint.sink`."""
         async with self._turn:
             return await run_async(self._operation.open_sink(path, mode, existing, header))
+
+    async def artifact(self, name: str) -> AsyncArtifact:
+        """A file or directory that belongs to the checkpoint. See :meth:`Checkpoint.artifact`."""
+        from .._engine.artifacts import workshop
+        from .artifact import AsyncArtifact
+
+        async with self._turn:
+            shop = workshop(self._operation)
+            await run_async(shop.open(name))
+        return AsyncArtifact(shop, name)
 
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.AsyncRetrying:
         """``tenacity.AsyncRetrying(**policy)`` that saves before each sleep. See :meth:`Checkpoint.retrying`."""

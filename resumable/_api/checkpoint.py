@@ -6,19 +6,18 @@ import os
 import threading
 from collections.abc import Callable, Generator, Iterable
 from math import inf
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, cast
 
 from .._runtime.interpreter import has_gil, is_held_here
 from .._runtime.steps import exchange, run
 from .base import ALWAYS, SEEKABLE, BaseCheckpoint, KeyOf, R, S, T, count_lock
+from .files import Files
 from .hints import explained
 
 if TYPE_CHECKING:
     import tenacity
 
-    from .._durable import Sink
     from .._durable.once import Unknown
-    from .._durable.sink_file import Existing
     from .._engine.options import Options
     from .._engine.quota import Wait
     from .._loops.by_page import Changed
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from .._loops.remaining import Remaining
 
 
-class Checkpoint(BaseCheckpoint[S]):
+class Checkpoint(Files, BaseCheckpoint[S]):
     """One operation's state, for as long as the ``with`` block runs.
 
     Example:
@@ -322,61 +321,6 @@ class Checkpoint(BaseCheckpoint[S]):
         )
         loop = self._begin_map(items, name, key=key, retry_failed=retry_failed)
         return start(self, loop, fn, executor, settings)
-
-    @overload
-    def sink(
-        self,
-        path: str | os.PathLike[str],
-        mode: Literal["t"] = ...,
-        *,
-        existing: Existing = ...,
-        header: str | None = ...,
-    ) -> Sink[str]: ...
-    @overload
-    def sink(
-        self,
-        path: str | os.PathLike[str],
-        mode: Literal["b"],
-        *,
-        existing: Existing = ...,
-        header: bytes | None = ...,
-    ) -> Sink[bytes]: ...
-    def sink(
-        self,
-        path: str | os.PathLike[str],
-        mode: Literal["t", "b"] = "t",
-        *,
-        existing: Existing = "append",
-        header: str | bytes | None = None,
-    ) -> Sink[Any]:
-        """An output file that goes with the checkpoint: after a resume it holds each row that counts, once.
-
-        A resume compares the file's length, and its first and last 4096 bytes, with what the last run left. Rows that a
-        killed run wrote after its last save are cut off, with a warning in the log.
-
-        Example:
-            >>> rows = cp.sink("rows.csv", header="name,size\\n")
-            >>> print("a,1", file=rows)
-
-        Args:
-            path: One file has one sink, however its path is spelled.
-            mode: ``"t"`` takes str, written as UTF-8; ``"b"`` takes bytes.
-            existing: What to do with a file that is there when the operation is new: ``"append"`` writes after its
-                end, ``"replace"`` empties it, ``"refuse"`` raises. A run that starts over, with ``resume=False`` or
-                after ``resumable rm``, is new, too.
-            header: What the file begins with, such as ``"name,size\\n"``; bytes with ``mode="b"``. It is written to an
-                empty file, once over all runs and operations.
-
-        Raises:
-            InputChangedError: The file is not as the last run left it, is refused, begins with something else than
-                *header*, or has rows of an operation that was killed and will cut it. It was not touched.
-            StateEncodeError: The *header* is no valid Unicode.
-            StoreError: The file cannot be opened, or the save that makes its rows count failed.
-            TypeError: The file is open in the other mode, or *header* is not of the type that *mode* takes.
-            ValueError: A *header* of text does not end with a newline, or the file is open with another one.
-        """
-        with self._lock:
-            return run(self._operation.open_sink(path, mode, existing, header))
 
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.Retrying:
         """``tenacity.Retrying(**policy)`` that saves before each sleep, and then runs the policy's ``before_sleep``.

@@ -5,7 +5,8 @@ Read ``collection`` first: a save begins with each collection's change, then com
 how they are written and put onto the last snapshot. ``sink`` is an output file, brought to the disk before the save;
 ``sink_file`` opens it where the checkpoint says, unless the ``claim`` of another operation stands. ``keyed`` is how
 dict and set leave out what an unfinished item wrote; ``typed`` gives collections values of a class. ``once`` knows
-which effects have happened, ``tracked`` the states of generators and loaders at the end of each item.
+which effects have happened, ``tracked`` the states of generators and loaders at the end of each item. ``artifact``
+knows which version of each file a save names, and which none can; ``publishing`` gives one a name elsewhere.
 """
 
 from .changes import Replay, Snapshot

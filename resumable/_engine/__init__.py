@@ -7,10 +7,11 @@ long the run may take and what it may spend, ``stops`` whether it is to stop, ``
 ask; ``ending`` says how the block ends, and ``history`` what is told of the runs. A save goes from ``capture``, one
 instant encoded or copied, the end of the last done item, to ``writer``, which makes it a line of the journal or a
 whole ``document``, perhaps in a thread (``background``). ``guard`` keeps the last good one between two saves, for when
-a value comes that cannot be saved.
+a value comes that cannot be saved. ``artifacts`` writes the files that saves name, and sweeps those that none can.
 """
 
 __all__ = [
+    "artifacts",
     "background",
     "capture",
     "document",

@@ -25,6 +25,7 @@ from .options import Ticker
 from .session import Before, Decision, Session
 
 if TYPE_CHECKING:
+    from .._durable.artifact import Versions
     from .._durable.once import CapturedEffects
     from .document import Document
     from .parts import Parts
@@ -85,6 +86,7 @@ class Save(msgspec.Struct, kw_only=True):
         sent_at: When it was sent, in monotonic seconds.
         before: What the session needs if the save fails in flight.
         spells: Whether it spells the numbers that JSON has not.
+        artifacts: The versions that it names, if this run has any.
         position: Where the journal stands after its record.
     """
 
@@ -107,6 +109,7 @@ class Save(msgspec.Struct, kw_only=True):
     before: Before | None = None
     position: journal.Position | None = None
     spells: bool = False
+    artifacts: Versions | None = None
 
     def commit_collections(self) -> None:
         """What was begun in the collections is on its way to the disk. Any thread may call this."""
@@ -240,7 +243,9 @@ def capture(
     if is_last:
         for collection in collections.values():
             collection.look_at_all()
-    parts.cut.keep_only([*collections.values(), *parts.sinks.opened.values()])
+    artifacts = parts.workshop.versions if parts.workshop is not None else None
+    more = () if artifacts is None else (artifacts,)
+    parts.cut.keep_only([*collections.values(), *parts.sinks.opened.values(), *more])
     run = parts.history.run or parts.history.begin()
     run.ended, run.items, run.reason = at.isoformat(timespec="seconds"), values["processed_items"], decision.reason
     if is_last or at.timestamp() >= parts.history.due_at:
@@ -258,6 +263,7 @@ def capture(
         first=parts.sinks.syncs() if parts.sinks.opened and not parts.is_marker else (),
         is_last=is_last,
         spells=spells,
+        artifacts=artifacts.settled() if artifacts is not None else None,
     )
 
 
@@ -300,7 +306,7 @@ def _encoded_sections(parts: Parts, decision: Decision, session: Session) -> dic
     has_more = (
         parts.loops.views or parts.sinks.opened or parts.quota.is_known or parts.limits or parts.pace or parts.tracked
     )
-    if not parts.encoded_sections or has_more or parts.finished is not None:
+    if not parts.encoded_sections or has_more or parts.workshop or parts.finished is not None:
         saved.finished = parts.finished
         saved.sinks = {} if parts.is_marker else parts.sinks.to_dict(settled=True)
         if parts.quota.is_known:
@@ -313,6 +319,10 @@ def _encoded_sections(parts: Parts, decision: Decision, session: Session) -> dic
             saved.pace = parts.pace()
         if parts.tracked is not None:
             saved.tracked = parts.tracked.moments
+        if parts.is_marker:
+            saved.artifacts, saved.artifacts_before = {}, []
+        elif parts.workshop is not None:
+            saved.artifacts, saved.artifacts_before = parts.workshop.versions.to_save()
         saved.loops, saved.collections = {}, {}  # a document and a record say them by themselves
         parts.encoded_sections = saved.encoded()
         return parts.encoded_sections

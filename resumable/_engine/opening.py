@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 
 from .._format.restore import good_previous
 from .._format.sections import Finished
@@ -70,6 +71,11 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
         operation = Operation(options, writer, restored, observers, wake, ticker, at)
         if restored is not None and restored.sections.failed:
             operation.parts.retries_failed = yield lambda: asks_to_retry(options.store, options.operation_id)
+        if getattr(writer.lease, "has_artifacts", False):
+            from .artifacts import sweep
+
+            sections = operation.parts.saved
+            sections.artifacts_before = yield partial(sweep, writer, sections if restored is not None else None)
         if restored is not None and (runs := restored.sections.history) and runs[-1].stopped_at is not None:
             say_what_stops(operation)
         return operation

@@ -116,8 +116,7 @@ class Operation:
         told = self.told = [each for each in self.observers if each.hears_saves or not each.is_quiet]
         self._watching = [each for each in told if not each.is_quiet] if told else []
         self.history, parts.on_failure = parts.history, partial(ending.tell_failure, self)
-        self.wake = wake
-        self.ticker = ticker
+        self.wake, self.ticker = wake, ticker
         self._alarm: Alarm | None = None
         self._stack = contextlib.ExitStack()
         self._stack.callback(writer.release)
@@ -373,6 +372,8 @@ class Operation:
         self.has_warned = False
         self.save_seconds = save.seconds
         self.session.stored(save.decision, save.seconds, was_sent=save.before is not None)
+        if save.artifacts is not None and self.parts.workshop is not None:
+            self.parts.workshop.stored(save)
         _log.debug("%s: saved (%s)", self.operation_id, save.decision.reason)
         if self.session.saves < 3:
             ending.note_early_save(self)

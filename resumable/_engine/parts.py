@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .._durable.once import Effects
     from .._durable.tracked import Tracked
     from .._loops.loop import Loop
+    from .artifacts import Workshop
     from .writer import Writer
 
 
@@ -55,6 +56,7 @@ class Parts:
         hooks: What to call before each save, each with the attempt that it is of.
         attempt: How many times a decorated function or an item was begun, so that names may be taken again.
         known_effects: Its effects, once there is one.
+        workshop: Its artifacts, once there is one.
         history: What is told of this run and those before it.
         retries_failed: Whether somebody has asked that loops try again what has failed.
         on_failure: Called when an item has failed, with its loop, its key and the text of the error.
@@ -111,6 +113,7 @@ class Parts:
         self.tracked: Tracked | None = None
         self.hooks: list[tuple[Callable[[], object], int]] = []
         self.attempt = 1
+        self.workshop: Workshop | None = None
         self.known_effects: Effects | None = None
         self.retries_failed = False
         self.on_failure: Callable[[str, str | int, str], None]
@@ -204,9 +207,11 @@ class Parts:
         return Checker(self._warn, nan=self.typed is not None or self.options.nan == "allow")
 
     def release(self) -> None:
-        """Let go of the output files."""
+        """Let go of the output files, and of what lies outside of the store."""
         if "sinks" in self.__dict__:
             self.sinks.release()
+        if self.workshop is not None:
+            self.workshop.release()
 
     def _restored_state(self, options: Options, values: dict[str, Any] | None) -> Any:
         if options.state_type is not None:
@@ -342,7 +347,7 @@ class Parts:
     @property
     def is_used(self) -> bool:
         """Whether there is anything beside the plain state that is saved."""
-        return bool(self.loops.views or self.sinks.opened or self.collections)
+        return bool(self.loops.views or self.sinks.opened or self.collections or self.workshop)
 
     @property
     def is_all_done(self) -> bool:
@@ -365,6 +370,8 @@ class Parts:
         """
         self.finished, self.is_marker = finished, is_marker
         self.encoded_sections = {}
+        if is_marker and self.workshop is not None:
+            self.workshop.versions.clear()
 
     @property
     def has_done(self) -> bool:

@@ -58,7 +58,7 @@ class Writer:
 
     Attributes:
         kept: What was good after the last save, ready to be written.
-        ending: The lease, if it ends by itself.
+        lease, ending: What owns the operation, once it is claimed; and again, if it ends by itself.
         on_stored: Called in the loop's thread for each save in flight that is safely stored, oldest first.
         on_failed: Called there with all saves in flight when one of them has failed.
     """
@@ -83,7 +83,7 @@ class Writer:
         self._held: AbstractContextManager[None] = nullcontext()
         self.on_stored: Callable[[Save], None] = lambda save: None
         self.on_failed: Callable[[Sequence[Save]], None] = lambda saves: None
-        self._lease: Lease | None = None
+        self.lease: Lease | None = None
         self.ending: EndingLease | None = None
         self._position = Position(0, 0)
         self._next = self._size = self._journal_size = 0
@@ -105,20 +105,20 @@ class Writer:
 
     def claim(self, *, patience: float = 60.0, take_over: bool = False) -> None:
         """Own the operation until :meth:`release`, now or not at all. See :meth:`CheckpointStore.claim`."""
-        self._lease = self.store.claim(self.operation_id, Holder.me(), take_over=take_over)
-        self._next = self._lease.next
-        if self._traits.leases_end and isinstance(self._lease, EndingLease):
-            self.ending = self._lease
+        self.lease = self.store.claim(self.operation_id, Holder.me(), take_over=take_over)
+        self._next = self.lease.next
+        if self._traits.leases_end and isinstance(self.lease, EndingLease):
+            self.ending = self.lease
             self.ending.keep(self._wake, patience)
 
     @property
     def _owned(self) -> Lease:
-        assert self._lease is not None, "the operation is not claimed"
-        return self._lease
+        assert self.lease is not None, "the operation is not claimed"
+        return self.lease
 
     def load(self, *, now: datetime) -> Restored | None:
         """What is stored, None if nothing; saves from now on build upon it. See :func:`restore`."""
-        restored = restore(self.store, self.operation_id, now=now, lease=self._lease)
+        restored = restore(self.store, self.operation_id, now=now, lease=self.lease)
         if restored is not None:
             last = restored.position
             self._size, self._journal_size = restored.size, restored.journal_bytes
@@ -151,8 +151,8 @@ class Writer:
         """Let go of the operation and the threads. Nothing may be under way."""
         if self._threads is not None:
             self._threads.close()
-        if self._lease is not None:
-            self._lease.release()
+        if self.lease is not None:
+            self.lease.release()
 
     # -- save
 
@@ -322,7 +322,7 @@ class Writer:
     def _append(
         self, saves: Sequence[Save], position: Position, meanwhile: Callable[[], None] | None = None
     ) -> Position:
-        lease, keeps_summary = self._lease, self._traits.keeps_summary
+        lease, keeps_summary = self.lease, self._traits.keeps_summary
         assert lease is not None, "the operation is not claimed"
         for save in saves:
             assert save.record is not None

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 
+from .._durable.artifact import Version
 from .._durable.tracked import Moment
 from .._json import encode
 from .._models import CheckpointMetadata, SaveCosts
@@ -103,6 +104,8 @@ class Sections(ListedSections):
         loops: Where each loop stands, by name.
         collections: The kind of each durable collection in the state.
         tracked: What tracked objects were where each loop stands, outer ones first.
+        artifacts: The version of each artifact, by its name.
+        artifacts_before: Versions that older saves name which may yet be gone back to.
         once: Effects that must not happen twice, by key. They are saved at once, and so may be ahead of the loops.
     """
 
@@ -119,6 +122,8 @@ class Sections(ListedSections):
     collections: dict[str, Literal["mapping", "set", "log"]] = {}
     once: dict[str, OnceEntry] = {}
     tracked: list[Moment] = []
+    artifacts: dict[str, Version] = {}
+    artifacts_before: list[str] = []
 
     def encoded(self) -> dict[str, bytes]:
         """Each section as JSON, in the order in which a document holds them. Those that hold nothing are left out.
@@ -148,8 +153,11 @@ _WRITTEN_FIRST = (
     "costs",
     "arguments",
     "tracked",
+    "artifacts",
+    "artifacts_before",
 )
 _LEFT_OUT_IF_EMPTY = frozenset({"history", "spent", "sinks", "arguments", "loops", "collections", "once", "tracked"})
+_LEFT_OUT_IF_EMPTY |= {"artifacts", "artifacts_before"}
 
 
 # -- what a store may keep beside a save ------------------------------------------------------------------------------

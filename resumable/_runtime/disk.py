@@ -37,6 +37,7 @@ _PATIENCE_SECONDS = 2.0
 _log = logging.getLogger("resumable")
 _PIECE = 1 << 20
 _SYNC_FILE_RANGE_WRITE = 2
+_AT_CWD, _RENAME_EXCHANGE = -100, 2  # man 2 renameat2
 LARGEST = 6 << 30
 """More is no file of ours (4 GiB, and that in base64); a sparse one of terabytes would take all memory."""
 ROOM = b"\xff"
@@ -244,6 +245,19 @@ def _sync_file_range() -> Callable[[int, int, int, int], object]:
     except (ImportError, OSError, AttributeError, TypeError):
         return lambda *_: None
     return function
+
+
+def exchange(path: Path, other: Path) -> bool:
+    """Exchange two names at once, whatever they name; False if the system cannot, and nothing was done."""
+    try:
+        import ctypes
+
+        function = ctypes.CDLL(None, use_errno=True).renameat2
+        function.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+    except (ImportError, OSError, AttributeError, TypeError):
+        return False
+    done: int = function(_AT_CWD, os.fsencode(path), _AT_CWD, os.fsencode(other), _RENAME_EXCHANGE)
+    return done == 0
 
 
 def sync_directory(directory: Path) -> None:

@@ -68,11 +68,12 @@ def sync(root: Path) -> None:
         if entry.size is None:
             disk.sync_directory(entry.path)
         else:
-            _sync_file(entry.path)
+            sync_file(entry.path)
     disk.sync_directory(root)
 
 
-def _sync_file(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Bring what a file holds through to the disk. Raises OSError if the disk refuses."""
     descriptor = os.open(path, disk.READ if sys.platform != "win32" else os.O_RDWR)
     try:
         disk.sync(descriptor)

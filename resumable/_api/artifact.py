@@ -1,0 +1,214 @@
+"""``Artifact``: a file or directory that belongs to a checkpoint; and the one of async code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from .._runtime.steps import Steps, run, run_async
+
+if TYPE_CHECKING:
+    from .._engine.artifacts import Workshop
+
+
+class _Artifact:
+    """What both share. Not made by users: ``cp.artifact(name)`` hands it out.
+
+    Attributes:
+        name: What it is called.
+    """
+
+    def __init__(self, workshop: Workshop, name: str) -> None:
+        self._workshop = workshop
+        self.name: str = name
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}: {self._workshop.path(self.name) or 'no version yet'}>"
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a version of it: restored, or written in this run."""
+        return self._workshop.path(self.name) is not None
+
+    @property
+    def path(self) -> Path:
+        """Where it lies, to be read: the version of the checkpoint, or the one that this run has written since.
+
+        It is the file or directory that was written, with the suffix that a library may have added. Where several were
+        written, it is the beginning of their names. Do not change what is there: write a new version. The place is
+        another one after each write, and is gone once the checkpoint is removed.
+
+        Raises:
+            FileNotFoundError: There is no version yet; see :attr:`exists`.
+        """
+        path = self._workshop.path(self.name)
+        if path is None:
+            raise FileNotFoundError(2, "there is no version yet of the artifact", self.name)
+        return path
+
+    def _open(self, path: Path, mode: str, options: dict[str, Any]) -> IO[Any]:
+        return open(path, mode.replace("w", "x"), **options)
+
+    def _publishing(self, target: str | os.PathLike[str]) -> tuple[Path, Steps[None]]:
+        path = Path(os.path.abspath(os.path.expanduser(target)))
+        return path, self._workshop.publish(self.name, path)
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in ("wb", "w", "wt", "rb", "r", "rt"):
+        raise ValueError(f"mode must be 'wb', 'w', 'rb' or 'r', not {mode!r}; to change a part, write all of it anew")
+
+
+class Artifact(_Artifact):
+    """A file or directory that belongs to the checkpoint: what is written counts with the next save.
+
+    Example:
+        >>> model = cp.artifact("model")
+        >>> with model.write() as path:
+        ...     written = path.write_text("weights")
+        >>> model.path.read_text()
+        'weights'
+
+    Attributes:
+        name: What it is called.
+    """
+
+    def write(self) -> AbstractContextManager[Path]:
+        """Write a new version: gives the path at which to make a file or a directory, by any library.
+
+        At the end of the block it is brought to the disk, and it counts with the next save, at the end of its item. The
+        version before stays until that save stands. If an exception leaves the block, nothing has changed.
+
+        Example:
+            >>> with cp.artifact("table").write() as path:
+            ...     written = path.write_text("a,b")
+
+        Raises:
+            ValueError: Nothing was written there, or a link or pipe. The version before stays.
+            StoreError: The store cannot take it, or this is a forked child. The version before stays.
+        """
+        return self._write()
+
+    @contextmanager
+    def _write(self) -> Iterator[Path]:
+        version, path = run(self._workshop.begin(self.name))
+        try:
+            yield path
+        except BaseException:
+            self._workshop.give_up(version)
+            raise
+        run(self._workshop.end(self.name, version))
+
+    def open(self, mode: str = "wb", **options: Any) -> AbstractContextManager[IO[Any]]:
+        """Write a new version as one file, ``"wb"`` or ``"w"``, or read the present one, ``"rb"`` or ``"r"``.
+
+        Use it in a ``with``: what is written counts as for :meth:`write`, and if an exception leaves the block, nothing
+        has changed.
+
+        Example:
+            >>> with cp.artifact("notes").open("w") as file:
+            ...     print("first line", file=file)
+
+        Args:
+            options: What the function ``open`` takes: ``encoding``, ``newline``, ``errors``, ``buffering``.
+
+        Raises:
+            ValueError: Another *mode*.
+            FileNotFoundError: There is nothing to read yet.
+            StoreError: The store cannot take it. The version before stays.
+        """
+        _check_mode(mode)
+        return self._opened(mode, options)
+
+    @contextmanager
+    def _opened(self, mode: str, options: dict[str, Any]) -> Iterator[IO[Any]]:
+        if "r" in mode:
+            with open(self.path, mode, **options) as file:
+                yield file
+            return
+        with self._write() as path, self._open(path, mode, options) as file:
+            yield file
+
+    def publish(self, target: str | os.PathLike[str]) -> Path:
+        """Give the newest version a name of its own outside of the checkpoint, at the end of the work.
+
+        *target* is replaced whole or not at all, also on another file system, and is safe on the disk then. With
+        ``auto_cleanup`` the checkpoint goes at the end of the block, so that this moves the file, and copies it only
+        where it must. A run that is killed after this publishes again.
+
+        Example:
+            >>> with cp.artifact("result").open("w") as file:
+            ...     written = file.write("42")
+            >>> cp.artifact("result").publish("result.txt").read_text()
+            '42'
+
+        Args:
+            target: The file or directory. A leading ``~`` is the home folder. What is missing above it is made.
+
+        Returns:
+            Where it is, from the root on.
+
+        Raises:
+            FileNotFoundError: There is no version.
+            StoreError: *target* cannot be written, or is a directory where this is a file. It is as it was, and the
+                artifact stays.
+        """
+        path, steps = self._publishing(target)
+        run(steps)
+        return path
+
+
+class AsyncArtifact(_Artifact):
+    """A file or directory that belongs to an async checkpoint. The event loop goes on while the disk works.
+
+    Example:
+        >>> async def write() -> str:
+        ...     async with checkpointed("job") as cp:
+        ...         model = await cp.artifact("model")
+        ...         async with model.open("w") as file:
+        ...             written = file.write("weights")
+        ...         return model.path.read_text()
+        >>> asyncio.run(write())
+        'weights'
+
+    Attributes:
+        name: What it is called.
+    """
+
+    def write(self) -> AbstractAsyncContextManager[Path]:
+        """Write a new version, in ``async with``. See :meth:`Artifact.write`."""
+        return self._write()
+
+    @asynccontextmanager
+    async def _write(self) -> AsyncIterator[Path]:
+        version, path = await run_async(self._workshop.begin(self.name))
+        try:
+            yield path
+        except BaseException:
+            self._workshop.give_up(version)
+            raise
+        await run_async(self._workshop.end(self.name, version))
+
+    def open(self, mode: str = "wb", **options: Any) -> AbstractAsyncContextManager[IO[Any]]:
+        """Write a new version as one file, or read the present one, in ``async with``. See :meth:`Artifact.open`."""
+        _check_mode(mode)
+        return self._opened(mode, options)
+
+    @asynccontextmanager
+    async def _opened(self, mode: str, options: dict[str, Any]) -> AsyncIterator[IO[Any]]:
+        if "r" in mode:
+            with open(self.path, mode, **options) as file:
+                yield file
+            return
+        async with self._write() as path:
+            with self._open(path, mode, options) as file:
+                yield file
+
+    async def publish(self, target: str | os.PathLike[str]) -> Path:
+        """Give the newest version a name of its own outside of the checkpoint. See :meth:`Artifact.publish`."""
+        path, steps = self._publishing(target)
+        await run_async(steps)
+        return path

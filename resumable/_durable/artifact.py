@@ -1,0 +1,243 @@
+"""Which version of each artifact a save names: files that belong to the checkpoint, and count with the next save.
+
+A version is written once, under a name that is never used again, before a save may name it. So a crash at any moment
+leaves the version that the checkpoint names. What no save can name any more is removed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+
+from .._json import check_unicode
+from .._runtime import trees
+from .._runtime.boundary import Boundary, Noting
+
+_LONGEST_BYTES = 120
+_UNSAFE = re.compile(r"[^\w.+=@-]+|^[.-]", re.ASCII)
+_PIECE = 1 << 20
+
+
+class Version(msgspec.Struct, frozen=True):
+    """One version of an artifact, as the checkpoint names it.
+
+    Attributes:
+        version: Its name in the store.
+        size: Bytes of all its files.
+        sha256: Of the file; of several, or of a directory, that of their list, as :func:`digest_of` makes it.
+    """
+
+    version: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
+    size: Annotated[int, msgspec.Meta(ge=0)]
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+Versions = Mapping[str, Version]
+"""By the name of the artifact. Never changed: another one takes its place."""
+
+
+class Artifacts(Noting):
+    """The versions of all artifacts of one operation. Any thread may write.
+
+    Args:
+        saved: Those that the stored checkpoint names.
+        before: Versions that the checkpoint before it names, or that nobody may say of whether it does.
+        is_new: Whether it is not known what is stored: of a run that starts over, while the old checkpoint stands.
+        remove: Called when some can be removed: has the store keep those that are :meth:`needed`, now or soon.
+
+    Attributes:
+        sweeping: Held while versions are removed, so that none is begun meanwhile.
+    """
+
+    def __init__(self, saved: Versions, before: Iterable[str], remove: Callable[[], object], *, is_new: bool) -> None:
+        self.sweeping = threading.RLock()
+        self._now = self._cut = saved
+        self._newest = dict(saved)
+        self._stored = set(before) if is_new else _names_of(saved)
+        self._before = set(before)
+        self._tried: list[Versions] = []
+        self._writing: set[str] = set()
+        self._lying = self._stored | self._before
+        self._remove = remove
+        self.attach(Boundary())
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("an artifact belongs to the process that opened its checkpoint: write it in the loop's body")
+
+    def get(self, name: str) -> Version | None:
+        """The newest version that the program has written, or that was restored; None if there is none."""
+        return self._newest.get(name)
+
+    # -- written
+
+    def begin(self) -> str:
+        """The name of a new version, which is to be written now."""
+        version = os.urandom(12).hex()
+        with self.sweeping, self._boundary.lock:
+            self._writing.add(version)
+            self._lying.add(version)
+        return version
+
+    def give_up(self, version: str) -> None:
+        """It could not be written."""
+        self._writing.discard(version)
+
+    def written(self, name: str, version: Version) -> None:
+        """*version* is safe in the store: it counts with the next save. What a worker writes belongs to its item."""
+        with self._boundary.lock:
+            self._newest[name] = version
+            held_back = self._boundary.held_back()
+            if held_back is not None:
+                held_back.append((self._take, (name, version)))
+            else:
+                self._take((name, version))
+
+    def _take(self, written: tuple[str, Version]) -> None:
+        name, version = written
+        with self._boundary.lock:
+            if self._ticks.__length_hint__() != self._seen:
+                self._cross()
+            # Another dict, for a save may hold this one.
+            self._now = {**self._now, name: version}
+            self._writing.discard(version.version)
+
+    def _cross(self) -> None:
+        if self._seen is None:
+            self._wait()
+        now = self._boundary.now()
+        if self._seen is not None and now < self._seen:
+            self._note()
+            self._seen = now
+
+    def _note(self) -> None:
+        self._cut = self._now
+
+    # -- saved
+
+    def settled(self) -> Versions:
+        """Those as the unfinished item began; a save is to name them. See :meth:`settle`."""
+        with self._boundary.lock:
+            if not self._tried or self._tried[-1] is not self._cut:
+                self._tried.append(self._cut)
+            return self._cut
+
+    def to_save(self) -> tuple[dict[str, Version], list[str]]:
+        """What a save is to hold: those of :meth:`settled`, and older versions that may yet be gone back to."""
+        return dict(self._cut), sorted((self._before | self._stored) - _names_of(self._cut))
+
+    def stored(self, versions: Versions, *, begins_generation: bool) -> None:
+        """A save that names *versions* stands.
+
+        Args:
+            begins_generation: Whether it was a whole document, so that the store keeps the save before it.
+        """
+        with self._boundary.lock:
+            while self._tried and self._tried[0] is not versions:
+                del self._tried[0]  # nothing can bring these back
+            if begins_generation:
+                self._before = self._stored
+            self._stored = _names_of(versions)
+        self.tidy()
+
+    def clear(self) -> None:
+        """No save names any version from now on."""
+        with self._boundary.lock:
+            self._now = self._cut = self._newest = {}
+
+    def needed(self) -> set[str]:
+        """The versions that a save names or may yet name."""
+        with self._boundary.lock:
+            needed = self._before | self._stored | self._writing | _names_of(self._cut) | _names_of(self._now)
+            for versions in self._tried:  # whether one that has failed stands, nobody knows
+                needed |= _names_of(versions)
+            return needed
+
+    def tidy(self) -> None:
+        """Remove the versions that no save names, and none can. Failures are left to the next opening."""
+        with self._boundary.lock:
+            needed = self.needed()
+            if self._lying <= needed:
+                return
+            self._lying &= needed
+        self._remove()
+
+
+def _names_of(versions: Versions) -> set[str]:
+    return {version.version for version in versions.values()}
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def check_name(name: object) -> None:
+    """Refuse what no artifact can be called.
+
+    Raises:
+        TypeError: It is no str.
+        StateEncodeError: It is no valid Unicode.
+        ValueError: It is empty.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"the name of an artifact must be a str, not {name!r:.80}")
+    if not name:
+        raise ValueError("the name of an artifact must not be empty")
+    check_unicode(name, "the name of an artifact", "choose another one")
+
+
+def file_name(name: str) -> str:
+    """The name of the file or directory that the program is to write: as much of *name* as any disk can hold."""
+    safe = _UNSAFE.sub("_", name)
+    return safe if len(safe) <= _LONGEST_BYTES else f"{safe[: _LONGEST_BYTES - 20]}_{safe[-19:]}"
+
+
+def content_of(directory: Path, name: str) -> Path:
+    """What is in the *directory* of a version: the file or directory there, whatever its suffix.
+
+    Libraries add suffixes of their own (``np.savez``), or write several files whose names begin with the given one.
+    That beginning is returned then.
+    """
+    found = os.listdir(directory)
+    return directory / (found[0] if len(found) == 1 else file_name(name))
+
+
+def digest_of(directory: Path) -> tuple[int, str]:
+    """Size and SHA-256 of what is in the *directory* of a version.
+
+    Of one file it is that of the file. Else that of a text with one line for each file, ``{sha256}  {path}``, and each
+    directory, ``directory  {path}/``, in the order of their names.
+
+    Raises:
+        FileNotFoundError: There is nothing.
+        ValueError: There is something that is neither a file nor a directory.
+        OSError: It cannot be read.
+    """
+    import hashlib
+
+    found = [*trees.entries(directory)]
+    if not found:
+        raise FileNotFoundError(2, "there is nothing", str(directory))
+    if len(found) == 1 and found[0].size is not None:
+        return found[0].size, _sha256_of(found[0].path)
+    total = hashlib.sha256()
+    for entry in found:
+        line = f"directory  {entry.name}/" if entry.size is None else f"{_sha256_of(entry.path)}  {entry.name}"
+        total.update(f"{line}\n".encode(errors="surrogateescape"))
+    return sum(entry.size or 0 for entry in found), total.hexdigest()
+
+
+def _sha256_of(path: Path) -> str:
+    import hashlib
+
+    digest: Any = hashlib.sha256()
+    buffer = bytearray(_PIECE)
+    view = memoryview(buffer)
+    with open(path, "rb", buffering=0) as file:
+        while size := file.readinto(buffer):
+            digest.update(view[:size])
+    return str(digest.hexdigest())

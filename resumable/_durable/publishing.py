@@ -1,0 +1,97 @@
+"""A file or directory given a name of its own elsewhere: all of it or nothing, also on another file system."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+from pathlib import Path
+
+from .._errors import StoreError
+from .._runtime import disk, trees
+
+_CANNOT_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS})
+_SPARE = re.compile(r"(?s)(.+)\.[0-9a-f]{8}\.tmp")
+
+
+def publish(source: Path, target: Path, *, may_link: bool) -> None:
+    """Have *target* hold what *source* does, in place of what it held; it is safe on the disk when this returns.
+
+    A crash leaves *target* as it was, or as it is to be. Only a directory that replaces another one may be missing for
+    a moment, where the system cannot exchange two names.
+
+    Args:
+        may_link: Whether *target* may be *source* under a second name, as *source* is to be removed.
+
+    Raises:
+        StoreError: It cannot be written. *target* is as it was.
+    """
+    if source.is_file() and target.is_dir():
+        raise StoreError(f"cannot publish to {target}: it is a directory; name the file: {target / source.name}")
+    spare = disk.temporary_for(target)
+    try:
+        disk.make_directory(target.parent)
+        _remove_spares(target)
+        try:
+            _copy(source, spare, may_link=may_link)
+            _put_in_place(spare, target)
+        finally:
+            with contextlib.suppress(OSError):
+                trees.remove(spare)
+        disk.sync_directory(target.parent)
+    except OSError as error:
+        raise StoreError(
+            f"cannot publish to {target}: {error.strerror or error}. The artifact stays with its checkpoint."
+        ) from error
+
+
+def _remove_spares(target: Path) -> None:
+    """Remove what was left when this was killed."""
+    for name in os.listdir(target.parent):
+        match = _SPARE.fullmatch(name)
+        if match is not None and match[1] == target.name:
+            trees.remove(target.parent / name)
+
+
+def _copy(source: Path, spare: Path, *, may_link: bool) -> None:
+    if source.is_file():
+        _copy_file(source, spare, may_link=may_link)
+        return
+    os.mkdir(spare)
+    for entry in trees.entries(source):
+        if entry.size is None:
+            os.mkdir(spare / entry.name)
+        else:
+            _copy_file(entry.path, spare / entry.name, may_link=may_link)
+    trees.sync(spare)
+
+
+def _copy_file(source: Path, spare: Path, *, may_link: bool) -> None:
+    if may_link:
+        try:
+            os.link(source, spare, follow_symlinks=False)
+            return
+        except NotImplementedError:
+            pass
+        except OSError as error:
+            if error.errno not in _CANNOT_LINK:
+                raise
+    shutil.copyfile(source, spare, follow_symlinks=False)
+    shutil.copymode(source, spare, follow_symlinks=False)
+    trees.sync_file(spare)
+
+
+def _put_in_place(spare: Path, target: Path) -> None:
+    if not os.path.lexists(target) or (spare.is_file() and not target.is_dir()):
+        disk.rename(spare, target)
+    elif not disk.exchange(spare, target):
+        aside = disk.temporary_for(target)
+        disk.rename(target, aside)
+        try:
+            disk.rename(spare, target)
+        except BaseException:
+            disk.rename(aside, target)
+            raise
+        trees.remove(aside)

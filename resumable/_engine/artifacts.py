@@ -1,0 +1,279 @@
+"""The artifacts of an open operation: opened and checked, written, published, and swept of what no save names.
+
+Told as steps (see ``_runtime.steps``), so that plain and async code share it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from .._durable.artifact import Artifacts, Version, check_name, content_of, digest_of, file_name
+from .._errors import CheckpointCorruptError, StoreError
+from .._runtime import trees
+from .._runtime.steps import Steps
+from ..stores import ArtifactLease, ArtifactStore
+from ..stores.packing import pack, unpack
+from .background import Threads
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from .._format.sections import Sections
+    from .capture import Save
+    from .operation import Operation
+    from .writer import Writer
+
+_log = logging.getLogger("resumable")
+
+
+def sweep(writer: Writer, sections: Sections | None) -> list[str]:
+    """Remove what a run that was killed has left. Nobody has written in this run yet.
+
+    Args:
+        sections: Of the stored checkpoint; None if it was not read, or there is none.
+
+    Returns:
+        The versions that may be gone back to.
+    """
+    lease, store = cast("ArtifactLease", writer.lease), cast("ArtifactStore", writer.store)
+    key = writer.operation_id
+    if sections is None and (store.read(key) is not None or store.read(key, previous=True) is not None):
+        return [name for name, _ in store.list_artifacts(key)]
+    before = sections.artifacts_before if sections is not None else []
+    named = [one.version for one in sections.artifacts.values()] if sections is not None else []
+    try:
+        lease.keep_artifacts([*named, *before])
+    except StoreError as error:
+        _log.debug("%s: left-overs stay: %s", key, error)
+    return before
+
+
+def workshop(operation: Operation) -> Workshop:
+    """The one of *operation*, made when it is first asked for.
+
+    Raises:
+        StoreError: The store keeps no artifacts.
+    """
+    parts = operation.parts
+    if parts.workshop is None:
+        parts.workshop = Workshop(operation)
+        parts.cut.add(parts.workshop.versions)
+    return parts.workshop
+
+
+class Workshop:
+    """Where artifacts are written and read: in their place in the store, or else in a private directory.
+
+    Attributes:
+        versions: Which version of each counts.
+    """
+
+    def __init__(self, operation: Operation) -> None:
+        store = operation.writer.store
+        if not store.traits.keeps_artifacts:
+            raise StoreError(f"{store!r} keeps no artifacts; use a directory or a database, or keep files by yourself")
+        self._operation = operation
+        self._lease = cast("ArtifactLease", operation.writer.lease)
+        self._store = cast("ArtifactStore", store)
+        saved = operation.parts.saved
+        self.versions = Artifacts(saved.artifacts, saved.artifacts_before, self._remove, is_new=not operation.resumed)
+        self._private: Path | None = None
+        self._places: dict[str, Path] = {}
+        self._threads = Threads(lambda: None)
+        self._removal: Future[tuple[None, float]] | None = None
+
+    # -- read
+
+    def open(self, name: str) -> Steps[None]:
+        """Make sure that what is saved of the artifact *name* is there, unchanged.
+
+        Raises:
+            CheckpointCorruptError: It is not.
+            StoreError: The store fails.
+        """
+        self._operation.check_open()
+        check_name(name)
+        version = self.versions.get(name)
+        if version is not None and version.version not in self._places:
+            self._places[version.version] = yield lambda: self._checked(name, version)
+
+    def path(self, name: str) -> Path | None:
+        """The newest version of the artifact *name*; None if there is none."""
+        version = self.versions.get(name)
+        return None if version is None else content_of(self._places[version.version], name)
+
+    def _checked(self, name: str, version: Version) -> Path:
+        place = self._lease.artifact_place(version.version)
+        try:
+            if place is None:
+                place = self._fetched(version)
+            found = digest_of(place)
+        except FileNotFoundError:
+            raise self._damaged(name, "is missing") from None
+        except ValueError as error:
+            raise self._damaged(name, f"cannot be read: {error}") from None
+        except OSError as error:
+            raise StoreError(f"cannot read the artifact {name!r}: {error.strerror or error}") from error
+        if found[0] != version.size:
+            raise self._damaged(name, f"has {found[0]:,} bytes, not {version.size:,}")
+        if found[1] != version.sha256:
+            raise self._damaged(name, "was changed: its SHA-256 is not the one that was saved")
+        return place
+
+    def _fetched(self, version: Version) -> Path:
+        key = self._operation.operation_id
+        if version.version not in dict(self._store.list_artifacts(key)):
+            raise FileNotFoundError
+        place = self._private_place(version.version)
+        try:
+            unpack(self._store.read_artifact(key, version.version), place)
+        except BaseException:
+            trees.remove(place)
+            raise
+        return place
+
+    def _private_place(self, version: str) -> Path:
+        with self.versions.sweeping:  # one for all threads
+            self._private = self._private or _private_directory(self._operation)
+        place = self._private / version
+        place.mkdir(exist_ok=True)
+        return place
+
+    def _damaged(self, name: str, what: str) -> CheckpointCorruptError:
+        operation = self._operation
+        return CheckpointCorruptError(operation.operation_id, str(operation.location), f"its artifact {name!r} {what}")
+
+    # -- write
+
+    def begin(self, name: str) -> Steps[tuple[str, Path]]:
+        """A new version, and the path at which the program is to write it."""
+        self._operation.check_open()
+        version: str = yield self.versions.begin
+        place: Path = yield lambda: self._new_place(version)
+        self._places[version] = place
+        return version, place / file_name(name)
+
+    def _new_place(self, version: str) -> Path:
+        return self._lease.artifact_place(version) or self._private_place(version)
+
+    def end(self, name: str, version: str) -> Steps[None]:
+        """The program has written *version*: it counts with the next save.
+
+        Raises:
+            ValueError: It has written nothing, or something that is neither a file nor a directory.
+            StoreError: The store cannot take it. The version before stays.
+        """
+        try:
+            self._operation.check_open()
+            size, sha256 = yield lambda: self._kept(name, version)
+        except BaseException:
+            yield lambda: self.give_up(version)
+            raise
+        self.versions.written(name, Version(version, size, sha256))
+        yield self.versions.tidy
+
+    def _kept(self, name: str, version: str) -> tuple[int, str]:
+        place = self._places[version]
+        digest = self._threads.start(lambda: digest_of(place))  # meanwhile, the disk has its part to do
+        try:
+            try:
+                if place.parent == self._private:
+                    self._lease.put_artifact(version, pack(place))
+                else:
+                    self._lease.seal_artifact(version)
+            finally:
+                digest.exception()  # waits
+            return digest.result()[0]
+        except FileNotFoundError:
+            raise ValueError(f"nothing was written to {place / file_name(name)}; the artifact {name!r} stays") from None
+        except OSError as error:
+            raise StoreError(f"cannot keep the artifact {name!r}: {error.strerror or error}") from error
+
+    def give_up(self, version: str) -> None:
+        """What is there of *version* counts for nothing: remove it. Never raises."""
+        place = self._places.pop(version, None)
+        with contextlib.suppress(OSError, StoreError):
+            if place is not None and self._operation.is_owner():
+                trees.remove(place)
+        self.versions.give_up(version)
+        if self._operation.is_owner():
+            self.versions.tidy()
+
+    # -- publish
+
+    def publish(self, name: str, target: Path) -> Steps[None]:
+        """Have *target* hold the newest version of the artifact *name*. See ``publishing``.
+
+        Raises:
+            FileNotFoundError: There is no version.
+            StoreError: It cannot be written; the artifact stays.
+        """
+        self._operation.check_open()
+        from .._durable.publishing import publish
+
+        version = self.versions.get(name)
+        if version is None:
+            raise FileNotFoundError(2, "there is no version yet of the artifact", name)
+        place = self._places[version.version]
+        source = content_of(place, name)
+        whole = source if os.path.lexists(source) else place
+        yield lambda: publish(whole, target, may_link=self._operation.options.auto_cleanup)
+
+    # -- saved
+
+    def stored(self, save: Save) -> None:
+        """*save* stands: what it has replaced is removed, but for what the store keeps of the save before."""
+        if save.artifacts is not None:
+            self.versions.stored(save.artifacts, begins_generation=save.document is not None)
+
+    def _remove(self) -> None:
+        """Keep none but those that are needed; a store that is far away is not waited for."""
+        if not self._store.traits.is_remote:
+            self._sweep()
+            return
+        self._wait()
+        self._removal = self._threads.start(self._sweep)
+
+    def _sweep(self) -> None:
+        with self.versions.sweeping:
+            needed = self.versions.needed()
+            for version in set(self._places) - needed:
+                place = self._places.pop(version)
+                if place.parent == self._private:
+                    with contextlib.suppress(OSError):
+                        trees.remove(place)
+            try:
+                self._lease.keep_artifacts(needed)
+            except (StoreError, OSError) as error:
+                _log.debug("%s: an older artifact stays: %s", self._operation.operation_id, error)
+
+    def _wait(self) -> None:
+        if self._removal is not None:
+            self._removal.exception()
+
+    def release(self) -> None:
+        """Remove what lies outside of the store. Nothing may be written any more."""
+        self._wait()
+        self._threads.close()
+        if self._private is not None:
+            with contextlib.suppress(OSError):
+                trees.remove(self._private)
+
+
+def _private_directory(operation: Operation) -> Path:
+    """A new directory of this user. Those that killed runs of the operation have left on this machine are removed."""
+    writer = operation.writer
+    whose = hashlib.sha256(f"{writer.store.describe(operation.operation_id)}".encode(errors="surrogateescape"))
+    prefix = f"resumable-{whose.hexdigest()[:16]}-"
+    if writer.store.traits.survives == "machine":  # else another process may have one of that name, too
+        for name in os.listdir(tempfile.gettempdir()):
+            if name.startswith(prefix):
+                with contextlib.suppress(OSError):
+                    trees.remove(Path(tempfile.gettempdir()) / name)
+    return Path(tempfile.mkdtemp(prefix=prefix))
