@@ -83,6 +83,16 @@ class BaseCheckpoint(Holding, Generic[S]):
         stands = "not open" if self._operation is None else self._operation.reporter.standing(self._operation)
         return f"<{type(self).__name__} {self.operation_id!r}: {stands}>"
 
+    def _repr_html_(self) -> str:
+        """A card for notebooks, which tells how it stood also when the kernel is gone."""
+        from .._report.card import card_of_run
+
+        if self._operation is None:
+            return card_of_run(self.operation_id, None, "not open")
+        self._operation.sync()
+        stands = self._operation.reporter.standing(self._operation)
+        return card_of_run(self.operation_id, self._operation, stands)
+
     def __dir__(self) -> list[str]:
         """What is for users: not what says that it is for loops, maps or the engine."""
         return [name for name in super().__dir__() if name not in ("is_async", "ticked") and not _is_inner(self, name)]

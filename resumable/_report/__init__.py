@@ -6,13 +6,14 @@ people once. ``events`` tells functions of the program and the log what happens,
 OpenTelemetry, and ``supervised`` tells ``resumable run``. ``presence`` tells other processes that it works, by files
 in ``places``, and ``live`` is what they see. Stored checkpoints: ``scan`` reads them, ``summary``, ``shards`` and
 ``contents`` say how they stand and what they hold, and ``wording`` puts it in words. A report: ``course`` is what it
-tells, ``charts`` draws that, ``page`` is the HTML with the ``style`` of all pages, and ``png`` a picture. Other
-programs get it by ``reading``: ``table`` makes rows and columns of a collection, and ``frames`` hands those to pandas,
-polars, Parquet, CSV and JSON lines.
+tells, ``charts`` draws that, ``page`` is the HTML with the ``style`` of all pages, ``png`` a picture, ``site`` the
+pages of ``resumable serve``, ``card`` what a notebook shows. Other programs get it by ``reading``: ``table`` makes
+rows and columns of a collection, and ``frames`` hands those to pandas, polars, Parquet, CSV and JSON lines.
 """
 
 __all__ = [
     "bar",
+    "card",
     "charts",
     "contents",
     "course",
@@ -32,6 +33,7 @@ __all__ = [
     "scan",
     "screen",
     "shards",
+    "site",
     "style",
     "summary",
     "supervised",

@@ -22,7 +22,7 @@ from .summary import Summary, age_of, summary_of
 from .wording import error_of, last_save_of, number, position_of, size
 
 _MOST_ROWS = 200
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'"
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'"
 
 
 def write_report(store: CheckpointStore, operation_id: str, path: Path) -> int:
@@ -48,11 +48,12 @@ def found(store: CheckpointStore, operation_id: str) -> tuple[Summary, Restored]
     return summary, restored
 
 
-def whole_page(title: str, body: str, *, head: str = "") -> str:
+def whole_page(title: str, body: str, *, head: str = "", has_forms: bool = False) -> str:
     """An HTML page around *body*, which is HTML, with all that it needs in itself; so is *head*."""
+    forms = "'self'" if has_forms else "'none'"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}; form-action {forms}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta name="color-scheme" content="light dark">{head}'
         f"<title>{text(title)}</title><style>{STYLE}</style></head><body><main>{body}</main></body></html>\n"

@@ -116,6 +116,13 @@ class CheckpointView:
             f"saved {self.last_updated:%Y-%m-%d %H:%M:%S} UTC{f'; {holds}' if holds else ''}>"
         )
 
+    def _repr_html_(self) -> str:
+        """A card for notebooks, which tells how it stood also when the kernel is gone."""
+        from .card import card_of_save
+
+        held = {name: f"{_KIND_OF[type(each)]} of {len(each):,}" for name, each in self.collections.items()}
+        return card_of_save(self.operation_id, self.metadata, self.last_updated, self.history, self.failed, held)
+
     def to_pandas(self, name: str | None = None, *, key_column: str | None = KEY) -> pandas.DataFrame:
         """A mapping, log or set of the checkpoint as a DataFrame of pandas: a row for each entry.
 

@@ -4,7 +4,7 @@
 store, and the key of an encrypted one. ``_screens`` and ``_show`` are what they print. ``_plain`` stands in for them
 where click or rich is not installed. ``_run`` is ``run``: ``_supervise`` a job, or a command for ``_each`` item.
 ``_copy`` brings them elsewhere, ``_report`` writes reports, ``_watch`` shows what runs, ``_control`` asks something of
-it, and ``_diff`` compares.
+it, ``_diff`` compares, and ``_serve`` shows all in a browser.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ _ON_DEMAND = {
     "resume": ("_control", "resume_command"),
     "retry-failed": ("_control", "retry_failed_command"),
     "run": ("_run", "run_command"),
+    "serve": ("_serve", "serve_command"),
     "stop": ("_control", "stop_command"),
     "tail": ("_watch", "tail_command"),
     "watch": ("_watch", "watch_command"),

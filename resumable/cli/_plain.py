@@ -19,7 +19,7 @@ from ..stores import CheckpointStore, open_store
 from ..stores.defaults import default_place
 
 _NEEDS_MORE = frozenset(
-    {"run", "report", "watch", "tail", "diff", "pause", "stop", "resume", "retry-failed"}
+    {"run", "report", "serve", "watch", "tail", "diff", "pause", "stop", "resume", "retry-failed"}
     | {"copy", "export", "verify", "repair", "completion"}
 )
 _MORE = "tables, --json, rm --older-than, export, verify, repair, completion:  pip install 'resumable-loops[cli]'"

@@ -1,0 +1,127 @@
+"""The pages of ``resumable serve``: all jobs, and one of them, as they stand right now. HTML without script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from .._errors import ResumableError
+from .._format.restore import Restored
+from ..stores import CheckpointStore
+from .charts import text
+from .live import Live
+from .page import facts, header, report_of, table, whole_page
+from .places import directory, events_of, events_path, name_for, place_of
+from .scan import read_all
+from .wording import last_save_of, left_text, number, percent_text
+
+_REFRESH_SECONDS = 5
+_MOST_EVENTS = 30
+REFRESH = f'<meta http-equiv="refresh" content="{_REFRESH_SECONDS}">'
+ASKS = {"pause": "Pause", "resume": "Go on", "stop": "Stop", "retry-failed": "Try failed items again"}
+"""What can be asked for, and what is written on the button."""
+
+
+def path_for(place: str, operation_id: str) -> str:
+    """The path of a job's page: its place is a digest, its id is written out."""
+    return f"/job/{name_for(place)}/{quote(operation_id, safe='')}"
+
+
+def jobs_page(found: Sequence[tuple[str, Live]], title: str) -> str:
+    """All jobs, the newest first in each place."""
+    rows = "".join(map(_job_row, found))
+    heads = ("operation", "state", "done", "", "left", "last save", "place")
+    head = "".join(f'<th scope="col">{text(one)}</th>' for one in heads)
+    body = (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Jobs"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+        if found
+        else "<p>No checkpoints are known here.</p>"
+    )
+    return whole_page(title, f"<header><h1>{text(title)}</h1></header>{body}", head=REFRESH)
+
+
+def _job_row(each: tuple[str, Live]) -> str:
+    place, one = each
+    shown = one.shown
+    total = "" if shown.total_items is None else f"/{shown.total_items:,}"
+    cells = [
+        f'<a href="{text(path_for(place, shown.operation_id))}">{text(shown.operation_id)}</a>',
+        f'<span class="state {one.state}">{text(one.state)}</span>',
+        *map(text, (f"{number(shown.processed_items)}{total}", percent_text(shown), left_text(shown))),
+        *map(text, (last_save_of(shown), place)),
+    ]
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def job_page(store: CheckpointStore, one: Live, token: str | None) -> str:
+    """One job: how it stands, what has happened to it, its report.
+
+    Args:
+        token: Lets a form ask something of it; None shows no forms.
+    """
+    summary = one.shown
+    parts = ['<p><a href="/">All jobs</a></p>']
+    if one.says:
+        parts.append(f'<p role="status"><span class="state {one.state}">{text(one.state)}</span> {text(one.says)}</p>')
+    if token is not None:
+        parts.append(_forms(one, token))
+    try:
+        restored = read_all(store, summary.operation_id) if summary.is_readable else None
+        parts.append(_report(one, restored))
+    except (ResumableError, ValueError) as error:  # it is being replaced, or damaged
+        parts += [header(summary), f"<p>{text(error)}</p>"]
+    parts.append(_events(store, summary.operation_id))
+    return whole_page(summary.operation_id, "".join(parts), head=REFRESH, has_forms=token is not None)
+
+
+def _report(one: Live, restored: Restored | None) -> str:
+    if restored is None:
+        return header(one.shown) + facts([("problem", one.summary.problem or "")])
+    return report_of(one.shown, restored)
+
+
+def _forms(one: Live, token: str) -> str:
+    wanted = _asks_for(one)
+    buttons = "".join(
+        f'<form method="post"><input type="hidden" name="token" value="{text(token)}">'
+        f'<button name="ask" value="{name}">{ASKS[name]}</button></form> '
+        for name in wanted
+    )
+    return f"<p>{buttons}</p>" if buttons else ""
+
+
+def _asks_for(one: Live) -> Iterable[str]:
+    if one.summary.state == "running":
+        yield from ("resume" if one.state == "paused" else "pause", "stop")
+    if one.summary.failed_items:
+        yield "retry-failed"
+
+
+def _events(store: CheckpointStore, operation_id: str) -> str:
+    home, place = directory(), place_of(store)
+    if home is None or place is None:
+        return ""
+    events, _ = events_of(events_path(home, place, operation_id))
+    rows = [_event_row(event) for event in reversed(events[-_MOST_EVENTS:])]
+    return table("Events", ("at", "event", ">done", "about"), rows)
+
+
+def _event_row(event: dict[str, Any]) -> tuple[str, str, str, str]:
+    about = " ".join(str(event[name]) for name in ("loop", "key", "whom", "error", "reason") if event.get(name))
+    at = str(event.get("at", "")).replace("T", " ")[:19]
+    return at, str(event.get("name", "")), str(event.get("processed_items", "")), about
+
+
+def problem_page(title: str, told: str) -> str:
+    """What went wrong with a request."""
+    return whole_page(
+        title, f'<header><h1>{text(title)}</h1></header><p>{text(told)}</p><p><a href="/">All jobs</a></p>'
+    )
+
+
+def title_for(where: Path | str | None) -> str:
+    """What the page of all jobs is called."""
+    return "Jobs on this machine" if where is None else f"Jobs in {where}"

@@ -1,0 +1,223 @@
+"""``resumable serve``: all jobs in a browser, on this machine only, by the server of the standard library."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from http.cookies import CookieError, SimpleCookie
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import click
+
+from .._errors import StoreError
+from .._report.live import Live, everywhere, live, live_of
+from .._report.places import Asked, ask, ask_path, name_for, place_of, read, remove
+from .._report.site import ASKS, job_page, jobs_page, problem_page, title_for
+from .._report.summary import summaries
+from .._text import printable
+from ..stores import CheckpointStore
+from ._options import name_of, opened
+
+_COOKIE = "resumable_token"
+_LONGEST_FORM = 4096
+_HEADERS = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Site:
+    """What is served.
+
+    Args:
+        store: The only place that is shown; None shows all that are known.
+        allows_control: Whether a job may be paused and stopped.
+
+    Attributes:
+        token: Who has it may look; it is part of the address that is printed.
+    """
+
+    def __init__(self, store: CheckpointStore | None, *, allows_control: bool = False) -> None:
+        self.token = secrets.token_urlsafe(24)
+        self._store, self._allows_control = store, allows_control
+        self._lock = threading.Lock()  # connections of stores are for one thread at a time
+
+    def answer(self, path: str) -> tuple[int, str]:
+        """Status and page for a GET of *path*."""
+        with self._lock:
+            if path == "/":
+                where = None if self._store is None else name_of(self._store)
+                found_here = [(place, one) for place, _, one in self._jobs()]
+                found_here.sort(key=lambda each: each[1].summary.state != "running")  # those that work come first
+                return 200, jobs_page(found_here, title_for(where))
+            found = self._job(path)
+            if found is None:
+                return 404, problem_page("Not here", "There is no such job; it may have finished.")
+            store, one = found
+            return 200, job_page(store, one, self.token if self._allows_control else None)
+
+    def ask(self, path: str, what: str) -> tuple[int, str]:
+        """Ask the job at *path* for something. Status and page; 303 sends the browser back to the job."""
+        if not self._allows_control or what not in ASKS:
+            return 403, problem_page("Not allowed", "Jobs are only shown here; start it with --allow-control.")
+        with self._lock:
+            found = self._job(path)
+            asks = None if found is None else ask_path(found[0], found[1].summary.operation_id)
+            if asks is None:
+                return 404, problem_page("Not here", "There is no such job; it may have finished.")
+            try:
+                if what != "resume":
+                    ask(asks, what)  # type: ignore[arg-type]
+                elif (asked := read(asks, Asked)) is not None and asked.ask == "pause":
+                    remove(asks)
+            except OSError as error:
+                return 500, problem_page("It could not be asked", str(error))
+        return 303, ""
+
+    def _jobs(self) -> Iterator[tuple[str, CheckpointStore, Live]]:
+        if self._store is not None:
+            for one in summaries(self._store):
+                yield place_of(self._store) or "", self._store, live(self._store, one)
+            return
+        for place, store, found in everywhere():
+            for one in found:
+                yield place, store, live(store, one)
+
+    def _job(self, path: str) -> tuple[CheckpointStore, Live] | None:
+        _, kind, digest, operation_id = (*path.split("/", 3), "", "", "")[:4]
+        if kind != "job":
+            return None
+        operation_id = unquote(operation_id)
+        for place, store in self._places():
+            if name_for(place) == digest:
+                one = live_of(store, operation_id)
+                return None if one is None else (store, one)
+        return None
+
+    def _places(self) -> Iterator[tuple[str, CheckpointStore]]:
+        if self._store is not None:
+            yield place_of(self._store) or "", self._store
+        else:
+            yield from ((place, store) for place, store, _ in everywhere())
+
+
+def handler_for(site: Site, hosts: Callable[[], set[str]]) -> type[BaseHTTPRequestHandler]:
+    """A request handler that shows *site* to who has its token, at one of *hosts*."""
+
+    class Handler(BaseHTTPRequestHandler):
+        server_version, sys_version = "resumable", ""
+        timeout = 10
+
+        def do_GET(self) -> None:
+            asked = urlsplit(self.path)
+            token = parse_qs(asked.query).get("token", [""])[0]
+            if not self._is_for_us():
+                return
+            if token and _is_same(token, site.token):
+                self._send(303, "", {"Location": asked.path or "/", "Set-Cookie": _cookie(site.token)})
+            elif not _is_same(self._token(), site.token):
+                self._refuse()
+            else:
+                self._try(lambda: site.answer(asked.path))
+
+        def do_POST(self) -> None:
+            length = self.headers.get("Content-Length", "")
+            if not self._is_for_us() or not _is_same(self._token(), site.token):
+                self._refuse()
+                return
+            if not length.isdigit() or int(length) > _LONGEST_FORM:
+                self._send(413, problem_page("Too long", "That is no form of this page."))
+                return
+            form = parse_qs(self.rfile.read(int(length)).decode("utf-8", "replace"))
+            if not _is_same(form.get("token", [""])[0], site.token):  # another page may have sent it
+                self._refuse()
+                return
+            path = urlsplit(self.path).path
+            self._try(lambda: site.ask(path, form.get("ask", [""])[0]), {"Location": path})
+
+        def _is_for_us(self) -> bool:
+            """Whether the browser asks for this very address, and not for a name that somebody has led here."""
+            if self.headers.get("Host", "") in hosts():
+                return True
+            self._send(421, problem_page("Another address", "Use the address that was printed."))
+            return False
+
+        def _token(self) -> str:
+            try:
+                found = SimpleCookie(self.headers.get("Cookie", "")).get(_COOKIE)
+            except CookieError:
+                return ""
+            return found.value if found is not None else ""
+
+        def _refuse(self) -> None:
+            self._send(403, problem_page("Not allowed", "Use the address that was printed; it ends in a token."))
+
+        def _try(self, work: Callable[[], tuple[int, str]], more: dict[str, str] | None = None) -> None:
+            try:
+                status, page = work()
+            except (StoreError, ValueError, OSError) as error:
+                status, page = 500, problem_page("It cannot be read", printable(str(error)))
+            self._send(status, page, more if status == 303 else None)
+
+        def _send(self, status: int, page: str, more: dict[str, str] | None = None) -> None:
+            body = page.encode("utf-8", "replace")
+            self.send_response(status)
+            for name, value in (_HEADERS | {"Content-Length": str(len(body))} | (more or {})).items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            """Nothing: the address holds the token."""
+
+    return Handler
+
+
+def _is_same(given: str, token: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
+
+
+def _cookie(token: str) -> str:
+    return f"{_COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict"
+
+
+def make_server(site: Site, port: int) -> ThreadingHTTPServer:
+    """A server for *site* on 127.0.0.1, which listens already; 0 takes any port. Raises OSError."""
+    names: set[str] = set()
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler_for(site, lambda: names))
+    server.daemon_threads = True
+    names |= {f"{host}:{server.server_address[1]}" for host in ("127.0.0.1", "localhost")}
+    if server.server_address[1] == 80:
+        names |= {"127.0.0.1", "localhost"}
+    return server
+
+
+@click.command("serve", short_help="Show all jobs in a browser, on this machine only.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8788, help="0 takes a free one: 8788.")
+@click.option("--allow-control", is_flag=True, help="Let who has the address pause, stop and retry jobs.")
+@click.option("--dir", "--store", "where", metavar="DIR", help="Only this place; else all that are known.")
+def serve_command(port: int, allow_control: bool, where: str | None) -> None:
+    """Show all jobs of this user, or those of one place, in a browser: how they stand right now, their events, their
+    reports. It listens on 127.0.0.1 only, and shows them to who has the address that is printed, which ends in a
+    token. Nothing can be changed, unless --allow-control is given. Ctrl-C ends it.
+    """
+    site = Site(opened(where) if where is not None else None, allows_control=allow_control)
+    try:
+        server = make_server(site, port)
+    except OSError as error:
+        raise click.ClickException(f"cannot listen on port {port}: {error.strerror or error}; try --port 0") from None
+    click.echo(f"http://127.0.0.1:{server.server_address[1]}/?token={site.token}")
+    with server:
+        try:
+            server.serve_forever(poll_interval=0.2)
+        except KeyboardInterrupt:
+            click.echo("", err=True)

@@ -1,0 +1,225 @@
+"""``resumable serve``: shown to who has its address, changed by nobody else, and whatever jobs hold is text."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from resumable import CheckpointManager, checkpointed, every
+from resumable._report.places import Asked, ask_path, read
+from resumable._report.site import path_for
+from resumable.cli._serve import Site, make_server
+from resumable.stores import FileStore
+
+HOSTILE = "</td><script>alert(1)</script><img src=x onerror=alert(2)>\x1b[31m\"'&/../%2e"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RESUMABLE_INDEX", str(tmp_path / "state"))
+    return tmp_path
+
+
+Answer = tuple[int, str, http.client.HTTPMessage]
+
+
+class Served:
+    def __init__(self, site: Site) -> None:
+        self.site, self.server = site, make_server(site, 0)
+        self.port = int(self.server.server_address[1])
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def ask(self, method: str, path: str, body: str | None = None, **headers: str) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        told = {"Cookie": f"resumable_token={self.site.token}"} | {n.replace("_", "-"): v for n, v in headers.items()}
+        connection.request(method, path, body, told)
+        answer = connection.getresponse()
+        page = answer.read().decode()
+        connection.close()
+        return answer.status, page, answer.headers
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.ask("GET", path, **headers)
+
+    def post(self, path: str, token: str | None = None, **form: str) -> Answer:
+        return self.ask("POST", path, urlencode({"token": self.site.token if token is None else token} | form))
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Served]]:
+    running: list[Served] = []
+
+    def start(store: FileStore | None = None, **options: Any) -> Served:
+        running.append(Served(Site(store, **options)))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.server.shutdown()
+        one.server.server_close()
+
+
+def crawl(operation_id: str = "crawl", store: str = "ck") -> str:
+    with pytest.raises(ConnectionError), checkpointed(operation_id, every(items=2), store=store) as cp:  # noqa: PT012
+        for number in cp.remaining(range(10)):
+            cp.state[HOSTILE] = HOSTILE
+            if number == 3:
+                cp.fail(number, HOSTILE)
+            if number == 7:
+                raise ConnectionError(HOSTILE)
+    return path_for(str(Path(store).absolute()), operation_id)
+
+
+def test_all_jobs_of_the_machine_and_each_of_them_are_shown(serve: Callable[..., Served]) -> None:
+    path, _ = crawl(), crawl("other", "there")
+    served = serve()
+
+    status, page, headers = served.get("/")
+    assert status == 200
+    assert "Jobs on this machine" in page
+    assert f'href="{path}"' in page
+    assert str(Path("there").absolute()) in page
+    assert headers["Cache-Control"] == "no-store"
+    status, page, _ = served.get(path)
+    assert status == 200
+    for told in ("Failed items", "ConnectionError", "7 of 10", "Settings"):
+        assert told in page
+
+
+def test_one_place_is_shown_if_asked_for(serve: Callable[..., Served]) -> None:
+    crawl(), crawl("other", "there")
+
+    page = serve(FileStore("there")).get("/")[1]
+
+    assert "other" in page
+    assert ">crawl<" not in page
+
+
+def test_whatever_jobs_hold_is_text(serve: Callable[..., Served]) -> None:
+    path = crawl(HOSTILE)
+    served = serve(allows_control=True)
+
+    for page in (served.get("/")[1], served.get(path)[1]):
+        assert "<script" not in page
+        assert "<img" not in page
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_without_the_token_nothing_is_shown(serve: Callable[..., Served]) -> None:
+    path = crawl()
+    served = serve()
+
+    for cookie in ("", "resumable_token=x", "resumable_token=\xff", "a=b; resumable_token"):
+        for asked in ("/", path, "/?token=no"):
+            status, page, _ = served.get(asked, Cookie=cookie)
+            assert status == 403
+            assert "crawl" not in page
+
+
+def test_the_token_of_the_address_becomes_a_cookie(serve: Callable[..., Served]) -> None:
+    served = serve()
+
+    status, _, headers = served.get(f"/?token={served.site.token}", Cookie="")
+
+    assert (status, headers["Location"]) == (303, "/")
+    assert headers["Set-Cookie"].endswith("; Path=/; HttpOnly; SameSite=Strict")
+
+
+def test_a_name_that_somebody_has_led_here_is_refused(serve: Callable[..., Served]) -> None:
+    served = serve()
+
+    assert served.get("/", Host="evil.example.org")[0] == 421
+    assert served.get("/", Host=f"localhost:{served.port}")[0] == 200
+
+
+def test_nothing_can_be_asked_of_a_job_unless_allowed(serve: Callable[..., Served]) -> None:
+    path = crawl()
+    served = serve()
+
+    assert served.post(path, ask="retry-failed")[0] == 403
+    assert "<form" not in served.get(path)[1]
+    assert not list(Path("ck").glob("*.ask"))
+
+
+def test_who_is_allowed_asks_by_a_form_with_the_token(serve: Callable[..., Served]) -> None:
+    path = crawl()
+    served = serve(allows_control=True)
+    asks = ask_path(FileStore("ck"), "crawl")
+    assert asks is not None
+
+    assert 'value="retry-failed"' in served.get(path)[1]
+    assert served.post(path, token="wrong", ask="stop")[0] == 403
+    assert served.post(path, ask="rm -rf")[0] == 403
+    assert served.post("/job/none/crawl", ask="stop")[0] == 404
+    assert served.ask("POST", path, "x" * 5000)[0] == 413
+    assert not asks.exists()
+    for what in ("retry-failed", "pause", "stop"):
+        status, _, headers = served.post(path, ask=what)
+        assert (status, headers["Location"]) == (303, path)
+        found = read(asks, Asked)
+        assert found is not None
+        assert found.ask == what
+    served.post(path, ask="pause")
+    served.post(path, ask="resume")
+    assert not asks.exists()
+
+
+@pytest.mark.parametrize("path", ["/x", "/job", "/job/", "/job/a", "/job/a/b", "/job/a/%ff%00", "/../../etc/passwd"])
+def test_what_is_not_there_is_not_found(path: str, serve: Callable[..., Served]) -> None:
+    assert serve().get(path)[0] == 404
+
+
+def test_a_damaged_checkpoint_is_shown_as_damaged(serve: Callable[..., Served]) -> None:
+    path = crawl()
+    (file,) = Path("ck").glob("*.json")
+    file.write_bytes(file.read_bytes().replace(b"crawl", b"crawX"))
+
+    status, page, _ = serve().get(path)
+    assert status in (200, 404)
+    status, page, _ = serve(FileStore("ck")).get("/")
+    assert status == 200
+    assert "damaged" in page
+
+
+def test_a_checkpoint_made_by_hand_is_shown(serve: Callable[..., Served]) -> None:
+    CheckpointManager("ck").create_checkpoint("hand", {"a": 1}, {"processed_items": 3})
+
+    status, page, _ = serve(FileStore("ck")).get(path_for(str(Path("ck").absolute()), "hand"))
+
+    assert status == 200
+    assert "saved" in page
+
+
+@pytest.mark.slow
+def test_a_browser_shows_it_and_its_forms_work(serve: Callable[..., Served]) -> None:
+    browsers = pytest.importorskip("playwright.sync_api")
+    if not Path("/usr/bin/chromium").exists():
+        pytest.skip("needs Chromium")
+    crawl(HOSTILE)
+    served = serve(allows_control=True)
+    with browsers.sync_playwright() as player:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = player.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
+        page = browser.new_page(viewport={"width": 400, "height": 800})
+        said, logged = [], []
+        page.on("dialog", lambda dialog: said.append(dialog.message))
+        page.on("console", lambda message: logged.append(message.text))
+        page.goto(f"http://127.0.0.1:{served.port}/?token={served.site.token}")
+        page.click("td a")
+        title = page.title()
+        page.click("text=Try failed items again")
+        page.wait_for_load_state()
+        overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        browser.close()
+
+    assert title.startswith("</td><script>")
+    assert list(Path("ck").glob("*.ask"))
+    assert (said, overflow) == ([], 0)
+    assert [text for text in logged if "favicon" not in text and "404" not in text] == []
