@@ -16,11 +16,12 @@ import click
 from .._errors import StoreError
 from .._report.live import Live, everywhere, live, live_of
 from .._report.places import Asked, ask, ask_path, name_for, place_of, read, remove
+from .._report.scan import name_of
 from .._report.site import ASKS, job_page, jobs_page, problem_page, title_for
 from .._report.summary import summaries
 from .._text import printable
 from ..stores import CheckpointStore
-from ._options import name_of, opened
+from ._options import opened
 
 _COOKIE = "resumable_token"
 _LONGEST_FORM = 4096
