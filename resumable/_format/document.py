@@ -126,6 +126,8 @@ def _parse(raw: bytes, parser: Callable[[bytes], Any]) -> Any:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except ValueError as error:
+        if raw.startswith(_COMPRESSED):
+            raise ValueError("it is compressed; add ?compress=zstd to the URL of its store") from None
         raise ValueError(f"it is not valid JSON ({error})") from None
 
 
@@ -162,6 +164,7 @@ def _check_digest(document: Any) -> None:
 
 _VERSION_IN_HEAD = re.compile(rb'\A\s*\{\s*"version"\s*:\s*"?([^",}]{1,40})')
 _ENCRYPTED = "encrypted"
+_COMPRESSED = b"RZS1"
 
 
 class UnknownFormatError(ValueError):

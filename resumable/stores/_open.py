@@ -88,7 +88,12 @@ def _leased(url: str, scheme: str) -> CheckpointStore:
     if parameters.compress not in ("", "zstd"):
         raise ValueError(f"compress must be zstd, not {parameters.compress!r}")
     medium = _module(MEDIA[dialect], scheme).open_url(bare, parameters)
-    return LeasedStore(medium, parameters.lease)
+    store = LeasedStore(medium, parameters.lease)
+    if not parameters.compress:
+        return store
+    from ._compressed import CompressedStore
+
+    return CompressedStore(store)
 
 
 def _module(name: str, scheme: str) -> Any:

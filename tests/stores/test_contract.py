@@ -43,6 +43,7 @@ STORES: dict[str, Callable[[Path], CheckpointStore]] = {
     "memory": lambda directory: MemoryStore(),
     "a simple one": lambda directory: open_store(DictStore()),
     "sqlite": lambda directory: open_store(f"sqlite:///{directory}/store.db"),
+    "compressed": lambda directory: open_store(f"sqlite:///{directory}/store.db?compress=zstd"),
     "encrypted files": lambda directory: EncryptedStore(FileStore(directory / "store"), KEY),
     "encrypted memory": lambda directory: EncryptedStore(MemoryStore(), KEY),
     "encrypted simple one": lambda directory: EncryptedStore(DictStore(), KEY),
@@ -50,7 +51,7 @@ STORES: dict[str, Callable[[Path], CheckpointStore]] = {
 SERVED = ("postgresql", "mariadb", "redis", "valkey", "moto", "seaweed", "azurite")
 STORES |= {name: lambda directory, name=name: open_store(place_in(name, directory)) for name in SERVED}  # type: ignore[misc]
 QUICK = ("redis",)
-LOCAL = ("files", "memory", "sqlite", "encrypted files", "encrypted memory")
+LOCAL = ("files", "memory", "sqlite", "compressed", "encrypted files", "encrypted memory")
 # Each pair would share a file name, a table row or a key under some careless rule.
 LOOKALIKES = [
     ("a/b", "a_b"),
@@ -79,9 +80,9 @@ def on(*names: str) -> list[object]:
     return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in names]
 
 
-journaling = pytest.mark.parametrize("store", on("files", "memory", "sqlite", *SERVED), indirect=True)
+journaling = pytest.mark.parametrize("store", on("files", "memory", "sqlite", "compressed", *SERVED), indirect=True)
 keeping = pytest.mark.parametrize("store", on(*LOCAL, *SERVED), indirect=True)
-leasing = pytest.mark.parametrize("store", on("memory", "sqlite", *SERVED), indirect=True)
+leasing = pytest.mark.parametrize("store", on("memory", "sqlite", "compressed", *SERVED), indirect=True)
 """Those of which an operation can be taken from an owner that lives."""
 
 

@@ -1,0 +1,240 @@
+"""Checkpoints that take less room, and less of the network: each piece and each save is compressed by itself by zstd.
+
+A frame is ``RZS1``, four bytes of length, and that many bytes of zstd. What was stored before without is read as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, cast
+
+from ._base import (
+    ArtifactLease,
+    ArtifactStore,
+    CheckpointStore,
+    EndingLease,
+    Entry,
+    Holder,
+    Lease,
+    Meanwhile,
+    Stored,
+    Traits,
+)
+
+MARK = b"RZS1"
+_HEAD = len(MARK) + 4
+_LEVEL = 1
+"""More takes longer than it saves."""
+_PIECE = 1 << 20
+_LARGEST = 1 << 32
+"""A frame that claims to hold more is damaged."""
+
+
+class CompressedStore:
+    """What is put into *store* is compressed first. What it holds uncompressed is read, too.
+
+    Raises:
+        ImportError: There is no zstd.
+    """
+
+    def __init__(self, store: CheckpointStore) -> None:
+        _zstd()
+        self._store = store
+        self.traits: Traits = store.traits
+
+    def __repr__(self) -> str:
+        return f"CompressedStore({self._store!r})"
+
+    def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> CompressedLease:
+        """Own *key*. See :meth:`CheckpointStore.claim`."""
+        return CompressedLease(self._store.claim(key, me, ttl=ttl, take_over=take_over))
+
+    def read(self, key: str, *, previous: bool = False) -> Stored | None:
+        """What was saved under *key*, None if nothing was."""
+        return expanded(self._store.read(key, previous=previous))
+
+    def list(self, pattern: str = "*") -> Iterator[Entry]:
+        """The operations whose id matches *pattern* (see :mod:`fnmatch`). Sizes are those of what is stored."""
+        return self._store.list(pattern)
+
+    def read_artifact(self, key: str, name: str) -> Iterator[bytes]:
+        """The bytes of an artifact, in pieces. See :meth:`ArtifactStore.read_artifact`."""
+        return cast("ArtifactStore", self._store).read_artifact(key, name)
+
+    def list_artifacts(self, key: str) -> Iterator[tuple[str, int]]:
+        """Name and size of each artifact of *key*, in no order."""
+        return cast("ArtifactStore", self._store).list_artifacts(key)
+
+    def describe(self, key: str | None = None) -> Any:
+        """Where *key* lies, or the store as a whole."""
+        return self._store.describe(key)
+
+    def close(self) -> None:
+        """Close the store inside."""
+        self._store.close()
+
+
+class CompressedLease:
+    """See :class:`~resumable.stores.Lease`. Made by :meth:`CompressedStore.claim`."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self._ending = cast("EndingLease", lease)
+        self._artifacts = cast("ArtifactLease", lease)
+
+    @property
+    def term(self) -> int:
+        """The number of this claim."""
+        return self._lease.term
+
+    @property
+    def next(self) -> int:
+        """The least sequence number that the next save may take."""
+        return self._lease.next
+
+    def read(self) -> Stored | None:
+        """What is stored, None if nothing is."""
+        return expanded(self._lease.read())
+
+    def append(self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Meanwhile = None) -> None:
+        """Add *data*, compressed, to the journal. See :meth:`Lease.append`."""
+        self._lease.append(sequence, frame(data), summary, meanwhile)
+
+    def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
+        """Write *pieces*, compressed, as a new snapshot. See :meth:`Lease.stage`."""
+        return self._lease.stage(sequence, map(frame, _blocks(pieces)))
+
+    def where(self) -> int:
+        """The sequence number that is safe to use after a write whose outcome is unknown."""
+        return self._lease.where()
+
+    def renew(self) -> None:
+        """Keep the lease for another while."""
+        self._lease.renew()
+
+    def delete(self) -> bool:
+        """Remove the checkpoint; returns whether there was one."""
+        return self._lease.delete()
+
+    def release(self) -> None:
+        """Let go of the operation. Never raises."""
+        self._lease.release()
+
+    # -- where leases end by themselves
+
+    def keep(self, on_lost: Callable[[], None], patience: float) -> None:
+        """Say how it is kept. See :meth:`EndingLease.keep`."""
+        self._ending.keep(on_lost, patience)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the store did not answer last, and is tried again."""
+        return self._ending.is_away
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the lease may have ended by now, or is lost."""
+        return self._ending.is_overdue
+
+    def make_sure(self) -> None:
+        """Ask whether the lease is still held, if it may have ended. See :meth:`EndingLease.make_sure`."""
+        self._ending.make_sure()
+
+    # -- artifacts, which are compressed by whoever makes them, or not at all
+
+    @property
+    def has_artifacts(self) -> bool:
+        """Whether the claim has found any."""
+        return self._artifacts.has_artifacts
+
+    def put_artifact(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Store *pieces* as the artifact *name*. See :meth:`ArtifactLease.put_artifact`."""
+        self._artifacts.put_artifact(name, pieces)
+
+    def artifact_place(self, name: str) -> Any:
+        """The directory that is the artifact *name*; None if there is no such place."""
+        return self._artifacts.artifact_place(name)
+
+    def seal_artifact(self, name: str) -> None:
+        """Bring what was written at :meth:`artifact_place` through to the disk."""
+        self._artifacts.seal_artifact(name)
+
+    def keep_artifacts(self, names: Collection[str]) -> None:
+        """Remove all artifacts but those with these *names*."""
+        self._artifacts.keep_artifacts(names)
+
+
+# -- frames -----------------------------------------------------------------------------------------------------------
+
+
+def frame(data: bytes) -> bytes:
+    """*data*, compressed; empty if it is. One input always gives the same bytes."""
+    if not data:
+        return b""
+    packed: bytes = _zstd().compress(data, _LEVEL)
+    return MARK + len(packed).to_bytes(4) + packed
+
+
+def expanded(stored: Stored | None) -> Stored | None:
+    """*stored* as it was before it was compressed. Damaged bytes stay as they are, for whoever tells of damage."""
+    if stored is None:
+        return None
+    snapshot, journal = (b"".join(_unframed(raw)) for raw in (stored.snapshot, stored.journal))
+    return dataclasses.replace(stored, snapshot=snapshot, journal=journal)
+
+
+def _unframed(raw: bytes) -> Iterator[bytes]:
+    """What the frames of *raw* hold, and what lines stand uncompressed among them."""
+    at = 0
+    while at < len(raw):
+        if not raw.startswith(MARK, at):
+            end = raw.find(b"\n", at) + 1 or len(raw)
+            yield raw[at:end]
+        else:
+            start = at + _HEAD
+            end = start + int.from_bytes(raw[at + len(MARK) : start])
+            data = _unpacked(raw[start:end]) if end <= len(raw) else None
+            if data is None:
+                yield raw[at:]
+                return
+            yield data
+        at = end
+
+
+def _unpacked(packed: bytes) -> bytes | None:
+    """What was compressed; None if it is damaged."""
+    zstd = _zstd()
+    try:
+        if (zstd.get_frame_info(packed).decompressed_size or 0) > _LARGEST:
+            return None
+        data: bytes = zstd.decompress(packed)
+    except zstd.ZstdError:
+        return None
+    return data
+
+
+def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """*pieces*, joined to blocks that are worth compressing."""
+    waiting = bytearray()
+    for piece in pieces:
+        waiting += piece
+        while len(waiting) >= _PIECE:
+            yield bytes(waiting[:_PIECE])
+            del waiting[:_PIECE]
+    yield bytes(waiting)
+
+
+def _zstd() -> Any:
+    try:
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+
+            return zstd
+        from backports import zstd as backport
+    except ImportError:
+        raise ImportError(
+            "compress=zstd needs the package backports.zstd:  pip install 'resumable-loops[zstd]'"
+        ) from None
+    return backport
