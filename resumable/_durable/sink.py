@@ -416,7 +416,7 @@ class Sinks:
         have_ended: Whether a save holds the final end of each file, or the checkpoint is removed.
     """
 
-    def __init__(self, owner: Owner, saved: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, owner: Callable[[], Owner], saved: Mapping[str, Mapping[str, Any]]) -> None:
         self._owner = owner
         self._saved = dict(saved)
         self.opened: dict[str, Sink[Any]] = {}
@@ -439,7 +439,7 @@ class Sinks:
         if existing not in get_args(Existing):
             raise ValueError(f"existing must be 'append', 'replace' or 'refuse', not {existing!r}")
         given = os.fspath(path)
-        target = Target(self._owner, given, Path(os.path.realpath(given)), _header_bytes(header, mode, given))
+        target = Target(self._owner(), given, Path(os.path.realpath(given)), _header_bytes(header, mode, given))
         known = self.opened.get(target.text)
         if known is None:
             known = self._open_first(target, mode, existing)

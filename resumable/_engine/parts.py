@@ -143,7 +143,7 @@ class Parts:
 
     @cached_property
     def sinks(self) -> Sinks:
-        return Sinks(self.options.owner(), self.saved.sinks)
+        return Sinks(self.options.owner, self.saved.sinks)
 
     @cached_property
     def effects(self) -> Effects:

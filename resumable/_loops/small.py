@@ -64,10 +64,6 @@ class SmallRemaining(Remaining[T]):
     def _ledger(self) -> OrderedLedger:  # type: ignore[override]
         return _ledger_of(self._owner.operation_id, self._items, self._as_made)
 
-    @property
-    def _is_by_key(self) -> bool:
-        return self.ends is None
-
     # -- where it stands
 
     def done(self) -> int:

@@ -44,9 +44,11 @@ class Commanded(Protocol):
     Attributes:
         is_asked_to_stop, is_asked_to_pause: Looked at between two items, after a wake.
         save_seconds: What the last save took that stands.
+        is_ending: Whether its block has ended, so that nothing can be asked of it any more.
     """
 
     save_seconds: float
+    is_ending: bool
     is_asked_to_stop: bool
     is_asked_to_pause: bool
     wake: Callable[[], None]
@@ -79,7 +81,8 @@ class Presence(Events):
         self._has_told, self._told_at = False, 0.0
         self._does: tuple[str, str, float | None] = ("works", "", None)
         self.opened(operation)
-        _heart.add(self)
+        if not commanded.is_ending:
+            _heart.add(self)
 
     @property
     def _pulse(self) -> Path | None:

@@ -109,6 +109,8 @@ def _retry_after(fields: dict[str, str], now: float | None) -> float | None:
     if 0 <= milliseconds <= YEAR * 1000:
         return milliseconds / 1000
     text, date = fields.get("retry-after", ""), fields.get("date")
+    if not text:
+        return None
     if now is None:
         now = read_stamp(date or text) or 0.0
     after = read_after(text, now=now, skew=read_offset(date, now))
