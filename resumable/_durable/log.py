@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
 import msgspec
 
 from .._errors import StateEncodeError
-from .._json import LEAVES, check, encode, is_plain
+from .._json import LEAVES, check, encode, is_good, is_plain
 from .aliases import Aliases
 from .below import accept, changed_below, refuse_both, refuse_removal
 from .changes import Snapshot, about_bytes
@@ -40,7 +40,7 @@ class DurableLog(Durable, list[V], kind="log"):
     """A list that only grows, and whose saves cost what was appended.
 
     It is a list: ``append``, ``extend``, ``+=``; reading is a list's own, at its speed. All else raises
-    ``TypeError``. Entries are plain JSON. The next save writes an entry as it is then, and replaces it by a frozen
+    ``TypeError``. Entries are plain JSON; one that is not is refused, and nothing is added. The next save writes an entry as it is then, and replaces it by a frozen
     copy; changing the copy raises ``TypeError``. The program may still hold the object that it appended: each save
     compares it with the copy, and writes the entry again if they differ.
 
@@ -55,7 +55,7 @@ class DurableLog(Durable, list[V], kind="log"):
         path: Where it stands in the checkpoint, for messages.
 
     Raises:
-        StateEncodeError: At the save, if JSON cannot hold an entry.
+        StateEncodeError: JSON cannot hold an entry: where it is appended, or at the save if it was changed since.
     """
 
     __slots__ = (
@@ -90,20 +90,27 @@ class DurableLog(Durable, list[V], kind="log"):
 
     @mutator
     def append(self, entry: V, /) -> None:
+        kind = type(entry)
+        if kind is not int and (kind is not str or not entry.isascii()) and not is_good(entry):  # type: ignore[attr-defined]
+            check(entry, f"{self._path}[{len(self)}]", nan=self._nan)
         cut = len(self)
         if (now := self._ticks.__length_hint__()) != (seen := self._seen):
             # No call from here on, as in _cross: calling that takes as long as all the rest.
             if seen is not None and now < seen:
                 self._cut, self._seen = cut, now
             elif (held_back := self._boundary.held_back()) is not None:
-                held_back.append((self.append, entry))
+                held_back.append((self._extend_by, [entry]))
                 return
             else:
                 self._cross()
         _append(self, entry)
 
     def extend(self, entries: Iterable[V], /) -> None:
-        self._extend_by(list(entries))
+        new = list(entries)
+        if not is_good(new):
+            for index, entry in enumerate(new, len(self)):
+                check(entry, f"{self._path}[{index}]", nan=self._nan)
+        self._extend_by(new)
 
     @mutator
     def _extend_by(self, entries: list[Any]) -> None:

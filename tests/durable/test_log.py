@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from resumable import checkpointed, every
 from resumable._durable.frozen import FrozenDict
 from resumable._durable.log import DurableLog
 from resumable._errors import StateEncodeError
@@ -56,11 +58,50 @@ def test_a_log_only_grows() -> None:
 
 def test_an_entry_that_json_cannot_hold_is_named_by_its_place() -> None:
     log = DurableLog([1, 2], path="$.state.log")
-    log.append({"x": {3}})
+    entry: dict[str, object] = {"x": 3}
+    log.append(entry)
+    entry["x"] = {3}
 
     for _ in range(2):  # no save begins
         with pytest.raises(StateEncodeError, match=r"\$\.state\.log\[2\]\.x"):
             log.begin()
+
+
+@pytest.mark.parametrize("bad", [{3}, float("nan"), "\ud800", {1: 2}, {"x": [1, {3}]}, [float("inf")], b"x"])
+def test_an_entry_that_json_cannot_hold_is_refused_where_it_is_appended(bad: object) -> None:
+    log: DurableLog[Any] = DurableLog([1], path="$.state.log")
+
+    with pytest.raises(StateEncodeError, match=r"^\$\.state\.log\[1\]"):
+        log.append(bad)
+    with pytest.raises(StateEncodeError, match=r"^\$\.state\.log\[2\]"):
+        log.extend([2, bad, 3])
+
+    assert log == [1]
+
+
+def test_good_entries_are_appended_as_they_are() -> None:
+    log: DurableLog[Any] = DurableLog(path="$.state.log")
+    good: list[Any] = [1, 1 << 70, None, True, 0.5, "text", "\xe4", {"a": [1]}, [{}]]
+
+    for entry in good:
+        log.append(entry)
+    log.extend(good)
+
+    assert all(one is other for one, other in zip(log, good + good, strict=True))
+
+
+def test_a_bad_entry_of_a_log_is_reported_at_its_item(tmp_path: Path) -> None:
+    done = []
+    with pytest.raises(StateEncodeError, match="rows"), checkpointed("a", every(hours=1), store=tmp_path) as cp:
+        rows = cp.log("rows")
+        for item in cp.remaining(range(1000)):
+            rows.append({"item": item, "what": {1} if item == 700 else 1})
+            done.append(item)
+
+    assert done == list(range(700))
+    with checkpointed("a", store=tmp_path) as cp:
+        assert [row["item"] for row in cp.log("rows")] == done
+        assert next(iter(cp.remaining(range(1000)))) == 700
 
 
 @pytest.mark.parametrize(
