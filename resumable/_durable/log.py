@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
 import msgspec
 
 from .._errors import StateEncodeError
-from .._json import LEAVES, check, encode, is_good, is_plain
+from .._json import LEAVES, check, encode, is_good, is_plain, look_closely
 from .aliases import Aliases
 from .below import accept, changed_below, refuse_both, refuse_removal
 from .changes import Snapshot, about_bytes
@@ -40,15 +40,10 @@ class DurableLog(Durable, list[V], kind="log"):
     """A list that only grows, and whose saves cost what was appended.
 
     It is a list: ``append``, ``extend``, ``+=``; reading is a list's own, at its speed. All else raises
-    ``TypeError``. Entries are plain JSON; one that is not is refused, and nothing is added. The next save writes an entry as it is then, and replaces it by a frozen
-    copy; changing the copy raises ``TypeError``. The program may still hold the object that it appended: each save
-    compares it with the copy, and writes the entry again if they differ.
-
-    Example:
-        >>> rows = cp.log("rows")  # a DurableLog
-        >>> rows.append({"size": 1})
-        >>> rows[-1]
-        {'size': 1}
+    ``TypeError``. Entries are plain JSON; one that is not is refused, and nothing is added. The next save writes an
+    entry as it is then, and replaces it by a frozen copy; changing the copy raises ``TypeError``. The program may
+    still hold the object that it appended: each save compares it with the copy, and writes the entry again if they
+    differ.
 
     Args:
         loaded: The plain list that a checkpoint held. Its entries now belong to the log.
@@ -92,7 +87,7 @@ class DurableLog(Durable, list[V], kind="log"):
     def append(self, entry: V, /) -> None:
         kind = type(entry)
         if kind is not int and (kind is not str or not entry.isascii()) and not is_good(entry):  # type: ignore[attr-defined]
-            check(entry, f"{self._path}[{len(self)}]", nan=self._nan)
+            look_closely(entry, f"{self._path}[{len(self)}]", nan=self._nan)
         cut = len(self)
         if (now := self._ticks.__length_hint__()) != (seen := self._seen):
             # No call from here on, as in _cross: calling that takes as long as all the rest.
@@ -109,7 +104,7 @@ class DurableLog(Durable, list[V], kind="log"):
         new = list(entries)
         if not is_good(new):
             for index, entry in enumerate(new, len(self)):
-                check(entry, f"{self._path}[{index}]", nan=self._nan)
+                look_closely(entry, f"{self._path}[{index}]", nan=self._nan)
         self._extend_by(new)
 
     @mutator

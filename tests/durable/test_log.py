@@ -92,11 +92,16 @@ def test_good_entries_are_appended_as_they_are() -> None:
 
 def test_a_bad_entry_of_a_log_is_reported_at_its_item(tmp_path: Path) -> None:
     done = []
-    with pytest.raises(StateEncodeError, match="rows"), checkpointed("a", every(hours=1), store=tmp_path) as cp:
-        rows = cp.log("rows")
-        for item in cp.remaining(range(1000)):
-            rows.append({"item": item, "what": {1} if item == 700 else 1})
-            done.append(item)
+
+    def run() -> None:
+        with checkpointed("a", every(hours=1), store=tmp_path) as cp:
+            rows = cp.log("rows")
+            for item in cp.remaining(range(1000)):
+                rows.append({"item": item, "what": {1} if item == 700 else 1})
+                done.append(item)
+
+    with pytest.raises(StateEncodeError, match="rows"):
+        run()
 
     assert done == list(range(700))
     with checkpointed("a", store=tmp_path) as cp:
@@ -129,7 +134,9 @@ def test_a_loaded_entry_is_frozen_however_it_is_read(read: Callable[[DurableLog]
 def test_a_later_entry_that_is_not_unicode_is_told_by_its_own_number() -> None:
     """The save writes only what is new, in which it is the first."""
     log = DurableLog([{"text": "good"}] * 5, path="$.state.rows")
-    log.append({"text": "\udcff"})
+    entry = {"text": ""}
+    log.append(entry)
+    entry["text"] = "\udcff"
     change = log.begin()
 
     assert change is not None
