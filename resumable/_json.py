@@ -250,11 +250,12 @@ def accepted(value: Any, path: str, around: frozenset[int], *, nan: bool) -> Any
 
 _NO_NUMBER = "keep None instead, or give nan='allow': checkpointed(..., nan='allow')"
 _TYPED = "give a typed state: checkpointed(..., state=MyState)"
+_FILE = "what is large, write into a file that goes with the checkpoint: cp.artifact(name)"
 _HINTS = {
     "set": "use sorted(...) or cp.set(name)",
     "frozenset": "use sorted(...)",
-    "bytes": "decode it to str, or keep x.hex()",
-    "bytearray": "keep x.hex()",
+    "bytes": f"decode it to str, or keep x.hex(); {_FILE}",
+    "bytearray": f"keep x.hex(); {_FILE}",
     "complex": "keep [x.real, x.imag]",
     "datetime.datetime": f"keep x.isoformat(), or {_TYPED}",
     "datetime.date": f"keep x.isoformat(), or {_TYPED}",
@@ -265,7 +266,6 @@ _HINTS = {
     "pathlib.WindowsPath": f"keep str(x), or {_TYPED}",
 }
 _PLAINLY = f"keep plain JSON in the state, or {_TYPED}"
-_FILE = "what is large belongs into a file of your own"
 _HINTS_BY_NAME = {
     ("numpy", "ndarray"): f"keep x.tolist(), which gives plain numbers and lists; {_FILE}",
     ("numpy", "longdouble"): "keep float(x), which is less exact, or str(x)",

@@ -18,7 +18,7 @@ from .._json import check, decode, encode_spelled, step, unspelled
 _MOST = 64
 """So many moments are kept at most; the second one goes first."""
 _AT_END = -1
-_ADVICE = "cp.track takes objects whose state is plain JSON; keep what is large, or a tensor, in a file of your own"
+_ADVICE = "cp.track takes plain JSON only; for what is large, or a tensor, use an artifact: cp.artifact(name)"
 
 
 class Moment(msgspec.Struct, array_like=True):

@@ -85,6 +85,7 @@ class Workshop:
         self.versions = Artifacts(saved.artifacts, saved.artifacts_before, self._remove, is_new=not operation.resumed)
         self._private: Path | None = None
         self._places: dict[str, Path] = {}
+        self._contents: dict[str, Path] = {}
         self._threads = Threads(lambda: None)
         self._removal: Future[tuple[None, float]] | None = None
 
@@ -100,20 +101,20 @@ class Workshop:
         self._operation.check_open()
         check_name(name)
         version = self.versions.get(name)
-        if version is not None and version.version not in self._places:
-            self._places[version.version] = yield lambda: self._checked(name, version)
+        if version is not None and version.version not in self._contents:
+            yield lambda: self._check(name, version)
 
     def path(self, name: str) -> Path | None:
         """The newest version of the artifact *name*; None if there is none."""
         version = self.versions.get(name)
-        return None if version is None else content_of(self._places[version.version], name)
+        return None if version is None else self._contents[version.version]
 
-    def _checked(self, name: str, version: Version) -> Path:
+    def _check(self, name: str, version: Version) -> None:
         place = self._lease.artifact_place(version.version)
         try:
             if place is None:
                 place = self._fetched(version)
-            found = digest_of(place)
+            found, content = digest_of(place), content_of(place, name)
         except FileNotFoundError:
             raise self._damaged(name, "is missing") from None
         except ValueError as error:
@@ -124,7 +125,7 @@ class Workshop:
             raise self._damaged(name, f"has {found[0]:,} bytes, not {version.size:,}")
         if found[1] != version.sha256:
             raise self._damaged(name, "was changed: its SHA-256 is not the one that was saved")
-        return place
+        self._places[version.version], self._contents[version.version] = place, content
 
     def _fetched(self, version: Version) -> Path:
         key = self._operation.operation_id
@@ -189,7 +190,9 @@ class Workshop:
                     self._lease.seal_artifact(version)
             finally:
                 digest.exception()  # waits
-            return digest.result()[0]
+            found = digest.result()[0]
+            self._contents[version] = content_of(place, name)
+            return found
         except FileNotFoundError:
             raise ValueError(f"nothing was written to {place / file_name(name)}; the artifact {name!r} stays") from None
         except OSError as error:
@@ -221,9 +224,9 @@ class Workshop:
         if version is None:
             raise FileNotFoundError(2, "there is no version yet of the artifact", name)
         place = self._places[version.version]
-        source = content_of(place, name)
-        whole = source if os.path.lexists(source) else place
-        yield lambda: publish(whole, target, may_link=self._operation.options.auto_cleanup)
+        source = self._contents[version.version]
+        may_link = self._operation.options.auto_cleanup
+        yield lambda: publish(source if os.path.lexists(source) else place, target, may_link=may_link)
 
     # -- saved
 

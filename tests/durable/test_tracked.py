@@ -175,7 +175,7 @@ def test_what_has_a_state_dict_goes_on(tmp_path: Path) -> None:
 
 def test_a_state_that_is_no_json_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with checkpointed("job", store=tmp_path) as cp:
-        with pytest.raises(StateEncodeError, match=r"\$\.tracked\.Loader\.weights.*file of your own"):
+        with pytest.raises(StateEncodeError, match=r"\$\.tracked\.Loader\.weights.*use an artifact"):
             cp.track(Loader(weights={1, 2}))
         with pytest.raises(TypeError, match="SystemRandom has no state"):
             cp.track(random.SystemRandom())

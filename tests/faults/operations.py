@@ -40,7 +40,7 @@ NEVER = every(hours=1000)
 PADDING = {f"{number}": "x" * 90 for number in range(120)}
 PREPARED = 4
 """Steps that lie in the journal before a fold, a rewrite or an end."""
-SMALL = ("first", "replace", "move", "manager", "sink", "repair")
+SMALL = ("first", "replace", "move", "manager", "sink", "artifact", "repair")
 """These keep a list in a small state; the others fill a mapping and a log."""
 MENDED = 2
 """The step of the save before the damaged one, which is that of the clean end."""
@@ -159,10 +159,43 @@ def rows_in(directory: Path) -> Path:
     return directory / "rows.txt"
 
 
+def model(step: int) -> str:
+    """What an artifact holds after *step* steps."""
+    return "" if not step else f"model {step} {'m' * 700}"
+
+
+def write_model(cp: Checkpoint, step: int) -> None:
+    """Write the artifact as a program does that knows nothing of the library."""
+    data = model(step).encode()
+    try:
+        with cp.artifact("model").write() as path:
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                os.write(file, data[:100])
+                os.write(file, data[100:])
+            finally:
+                os.close(file)
+    except OSError as error:
+        raise ResumableError(f"the job's own: {error}") from error
+
+
+def model_in(cp: Checkpoint) -> str:
+    """What the artifact holds."""
+    artifact = cp.artifact("model")
+    try:
+        return artifact.path.read_text() if artifact.exists else ""
+    except OSError as error:
+        raise ResumableError(f"the job's own: {error}") from error
+
+
 def save_steps(name: str, directory: Path, count: int, tell: Callable[[str], None]) -> None:
     with opened(name, directory) as cp:
+        if name == "artifact":
+            assert model_in(cp) == model(cp.state.get("step", 0))
         sink = cp.sink(rows_in(directory)) if name == "sink" else None
         for _ in range(count):
+            if name == "artifact":  # work first, then one assignment: an error on the way saves the state as it is
+                write_model(cp, cp.state.get("step", 0) + 1)
             number = step(cp, name)
             if sink is not None:
                 sink.write(rows(number).removeprefix(rows(number - 1)))
@@ -212,7 +245,7 @@ def prepare(name: str, directory: Path) -> None:
         file_of(name, directory).write_text(json.dumps(V1))
     elif name == "manager":
         save_by_manager(directory, lambda text: None)
-    elif name in ("replace", "move", "sink"):
+    elif name in ("replace", "move", "sink", "artifact"):
         save_steps(name, directory, 2, lambda text: None)
     elif name == "repair":
         save_steps("replace", directory, MENDED, lambda text: None)
@@ -253,10 +286,10 @@ def act(name: str, directory: Path, tell: Callable[[str], None]) -> None:
         save_steps(name, directory, COUNTS.get(name, 1), tell)
 
 
-COUNTS = {"append": 2, "format 1": 2, "fold": 7, "move": 2, "move journal": 7, "sink": 2}
+COUNTS = {"append": 2, "format 1": 2, "fold": 7, "move": 2, "move journal": 7, "sink": 2, "artifact": 3}
 """So many steps are saved; a fold ends before the last one."""
 CHANGING = ("first", "replace", "append", "rewrite", "fold", "finalize", "migrate", "format 1", "move", "move journal")
-WRITING = (*CHANGING, "manager", "sink")
+WRITING = (*CHANGING, "manager", "sink", "artifact")
 NAMES = (*WRITING, "load", "repair")
 
 

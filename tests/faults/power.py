@@ -78,6 +78,7 @@ class Disk:
     moving: list[Names] = field(default_factory=list)
     written: dict[int, list[Data | Length]] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
+    directories: set[str] = field(default_factory=set)
     _first: tuple[dict[str, int], dict[int, bytes]] | None = None
 
     def first(self) -> Disk:
@@ -88,9 +89,11 @@ class Disk:
     def take(self, event: Event) -> None:
         if self._first is None:
             self._first = dict(self.names), dict(self.contents)
+            self.directories.update(name for name, inode in self.names.items() if inode == DIRECTORY)
         match event:
             case Names():
                 self.moving.append(event)
+                self.directories.update(name for name, inode in event.changes.items() if inode == DIRECTORY)
             case Data() | Length():
                 self.written.setdefault(event.inode, []).append(event)
             case Synced(int() as inode):
@@ -132,10 +135,11 @@ class Disk:
                 }
 
     def _can_be_reached(self, name: str, names: dict[str, int]) -> bool:
-        """A file whose directory was never made is lost with it."""
+        """A file whose directory was never made, or is gone, is lost with it."""
         parent = os.path.dirname(name)
-        is_known = any(parent in change.changes for change in self.moving)
-        return not is_known or parent in names
+        if parent not in self.directories:
+            return True
+        return parent in names and self._can_be_reached(parent, names)
 
     def _torn(self, inode: int, whole: bool) -> list[bytes]:
         """What may be in the file: the writes up to any, the last of them perhaps in part, one of the others lost."""

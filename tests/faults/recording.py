@@ -109,6 +109,8 @@ class Recorder:
 
     remove = unlink
 
+    rmdir = unlink
+
     def mkdir(self, result: None, path: Any, *rest: Any, **options: Any) -> None:
         if self._is_ours(path):
             self._rename({str(path): DIRECTORY})
@@ -128,6 +130,7 @@ _CALLS = [
     "unlink",
     "remove",
     "mkdir",
+    "rmdir",
 ]
 
 

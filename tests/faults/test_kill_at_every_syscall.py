@@ -80,6 +80,10 @@ class Directory:
             if self.name == "sink":
                 cp.sink(operations.rows_in(directory))
                 assert operations.rows_in(directory).read_text() == operations.rows(before or 0)
+            if self.name == "artifact":
+                assert operations.model_in(cp) == operations.model(before or 0)
+                assert len([*directory.glob(".checkpoint_*.files/*")]) <= 3  # what is kept of the two saves before, too
+                operations.write_model(cp, (before or 0) + 1)
             number = operations.step(cp, self.name) if self.name != "finalize" else None
             cp.save()
             assert number is None or self.step_in(directory) == number

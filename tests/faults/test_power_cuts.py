@@ -18,8 +18,10 @@ from typing import Any
 import pytest
 
 from resumable import CheckpointManager
+from resumable._durable.artifact import Artifacts
 from resumable._format import journal
 from resumable._runtime import disk as _disk
+from resumable._runtime import trees
 from resumable._runtime.disk import JournalFile, without_room
 from resumable.stores import FileStore
 from resumable.stores._file import FileLease
@@ -98,7 +100,7 @@ class Trial:
             lay_out(view, self.root)
             try:
                 found[self.check(disk)] += 1
-                if number % GO_ON_AFTER == 0 or self.scenario == "sink":
+                if number % GO_ON_AFTER == 0 or self.scenario in ("sink", "artifact"):
                     self.go_on()
             except Exception as error:
                 sizes = {os.path.basename(name): len(data) for name, data in view.items() if data is not None}
@@ -132,6 +134,8 @@ class Trial:
             if self.scenario == "sink":
                 cp.sink(operations.rows_in(directory))
                 assert operations.rows_in(directory).read_text() == operations.rows(before or 0)
+            elif self.scenario == "artifact":
+                assert operations.model_in(cp) == operations.model(before or 0)
             elif self.scenario != "finalize":
                 number = operations.step(cp, kind_of(self.scenario))
                 cp.save()
@@ -278,6 +282,11 @@ def journal_forgotten(lease: Any, new: Path, sequence: int) -> None:
     lease._begin_journal()
 
 
+def only_the_newest(artifacts: Any) -> set[str]:
+    """Removes the version that is stored before another one is."""
+    return {version.version for version in artifacts._now.values()} | artifacts._writing
+
+
 CARELESS = [
     (_disk, "sync", nothing, "first"),
     (_disk, "sync", nothing, "replace"),
@@ -291,6 +300,9 @@ CARELESS = [
     (_disk, "sync_directory", nothing, "move journal"),
     (_disk, "sync_data", nothing, "append"),
     (_disk, "sync_data", nothing, "sink"),
+    (trees, "sync_file", nothing, "artifact"),
+    (_disk, "sync_directory", nothing, "artifact"),
+    (Artifacts, "needed", only_the_newest, "artifact"),
     (_disk, "put_in_place", in_place, "replace"),
     (FileLease, "_fold", journal_first, "fold"),
     (FileLease, "_fold", journal_last, "move journal"),
