@@ -80,7 +80,12 @@ class CheckpointMetadata:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CheckpointMetadata:
-        """Metadata with the known names of *values* as fields, and all others in ``extra``."""
+        """Metadata with the known names of *values* as fields, and all others in ``extra``.
+
+        Example:
+            >>> CheckpointMetadata.from_dict({"total_items": 40, "colour": "red"}).extra
+            {'colour': 'red'}
+        """
         extra, known = dict(values), {}
         for name in _METADATA_FIELDS:
             value = extra.pop(name, None)
@@ -89,16 +94,30 @@ class CheckpointMetadata:
         return cls(**known, extra=extra)
 
     def to_dict(self) -> dict[str, Any]:
-        """One flat dict, as the document holds it: fields that are not None, and all of ``extra``."""
+        """One flat dict, as the document holds it: fields that are not None, and all of ``extra``.
+
+        Example:
+            >>> CheckpointMetadata.from_dict({"total_items": 40, "colour": "red"}).to_dict()["colour"]
+            'red'
+        """
         known = zip(_METADATA_FIELDS, _values_of(self), strict=True)
         return {name: value for name, value in known if value is not None} | self.extra
 
     def copy(self) -> CheckpointMetadata:
-        """A copy. The values in ``extra`` are shared, not copied."""
+        """A copy. The values in ``extra`` are shared, not copied.
+
+        Example:
+            >>> before = cp.metadata.copy()
+        """
         return CheckpointMetadata(**dict(zip(_METADATA_FIELDS, _values_of(self), strict=True)), extra=dict(self.extra))
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The value of a field or of an extra key, else *default*."""
+        """The value of a field or of an extra key, else *default*.
+
+        Example:
+            >>> cp.metadata.get("colour", "none")
+            'none'
+        """
         return self.to_dict().get(name, default)
 
     def __getitem__(self, name: str) -> Any:

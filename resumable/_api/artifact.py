@@ -179,7 +179,13 @@ class AsyncArtifact(_Artifact):
     """
 
     def write(self) -> AbstractAsyncContextManager[Path]:
-        """Write a new version, in ``async with``. See :meth:`Artifact.write`."""
+        """Write a new version, in ``async with``. See :meth:`Artifact.write`.
+
+        Example:
+            >>> table = await cp.artifact("table")
+            >>> async with table.write() as path:
+            ...     written = path.write_text("a,b")
+        """
         return self._write()
 
     @asynccontextmanager
@@ -193,7 +199,13 @@ class AsyncArtifact(_Artifact):
         await run_async(self._workshop.end(self.name, version))
 
     def open(self, mode: str = "wb", **options: Any) -> AbstractAsyncContextManager[IO[Any]]:
-        """Write a new version as one file, or read the present one, in ``async with``. See :meth:`Artifact.open`."""
+        """Write a new version as one file, or read the present one, in ``async with``. See :meth:`Artifact.open`.
+
+        Example:
+            >>> notes = await cp.artifact("notes")
+            >>> async with notes.open("w") as file:
+            ...     print("first line", file=file)
+        """
         _check_mode(mode)
         return self._opened(mode, options)
 
@@ -208,7 +220,15 @@ class AsyncArtifact(_Artifact):
                 yield file
 
     async def publish(self, target: str | os.PathLike[str]) -> Path:
-        """Give the newest version a name of its own outside of the checkpoint. See :meth:`Artifact.publish`."""
+        """Give the newest version a name of its own outside of the checkpoint. See :meth:`Artifact.publish`.
+
+        Example:
+            >>> result = await cp.artifact("result")
+            >>> async with result.open("w") as file:
+            ...     written = file.write("42")
+            >>> (await result.publish("result.txt")).read_text()
+            '42'
+        """
         path, steps = self._publishing(target)
         await run_async(steps)
         return path

@@ -71,6 +71,11 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
     async def tick(self, items: int = 1) -> None:
         """*items* are done: save, if one is due. See :meth:`Checkpoint.tick`.
 
+        Example:
+            >>> for number in range(cp.state.get("next", 0), 5):
+            ...     cp.state["next"] = number + 1
+            ...     await cp.tick()
+
         Raises:
             asyncio.CancelledError: The task was cancelled meanwhile. The save is complete; cancelling waited for it.
         """
@@ -93,7 +98,11 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             return items
 
     async def save(self, reason: str = "Requested") -> None:
-        """Save now; returns once the save is safely stored. See :meth:`Checkpoint.save`."""
+        """Save now; returns once the save is safely stored. See :meth:`Checkpoint.save`.
+
+        Example:
+            >>> await cp.save("Before the risky part")
+        """
         async with self._turn:
             await run_async(self._operation.save(reason))
 
@@ -112,6 +121,10 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
 
         Tasks that share items get them by :meth:`amap`. Take no items ahead of the work, as a batching or prefetching
         iterator would: they count as done before they are. Make batches first, and loop over those that remain.
+
+        Example:
+            >>> async for number in cp.remaining(range(5)):
+            ...     cp.state["sum"] = cp.state.get("sum", 0) + number
         """
         items, failures = self._to_do(items), self._failures(retry_failed)
         if key is None and limit is None and not failures and type(items) in SEEKABLE and fingerprint == "sampled":
@@ -140,6 +153,12 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         """The items of all pages of a server that are not done yet, for one ``async for`` in one task.
 
         *fetch* is an async function, and so may *items* be. See :meth:`Checkpoint.pages`.
+
+        Example:
+            >>> async def fetch(cursor):
+            ...     return ["a", "b"], None
+            >>> [item async for item in cp.pages(fetch)]
+            ['a', 'b']
         """
         from .._loops.pages import pages_async
 
@@ -153,6 +172,12 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
 
         A task that is cancelled within *fn* leaves it unknown whether it has happened. A function as *unknown* may be
         async. See :meth:`Checkpoint.once`.
+
+        Example:
+            >>> async def send():
+            ...     return {"sent": True}
+            >>> await cp.once("mail", send)
+            {'sent': True}
         """
         return cast("R", await exchange_async(self._once(key, fn, unknown, asyncio.Lock)))
 
@@ -221,12 +246,23 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         existing: Existing = "append",
         header: str | bytes | None = None,
     ) -> Sink[Any]:
-        """An output file that goes with the checkpoint. See :meth:`Checkpoint.sink`."""
+        """An output file that goes with the checkpoint. See :meth:`Checkpoint.sink`.
+
+        Example:
+            >>> rows = await cp.sink("rows.csv", header="number,square\\n")
+            >>> print("3,9", file=rows)
+        """
         async with self._turn:
             return await run_async(self._operation.open_sink(path, mode, existing, header))
 
     async def artifact(self, name: str) -> AsyncArtifact:
-        """A file or directory that belongs to the checkpoint. See :meth:`Checkpoint.artifact`."""
+        """A file or directory that belongs to the checkpoint. See :meth:`Checkpoint.artifact`.
+
+        Example:
+            >>> model = await cp.artifact("model")
+            >>> model.exists
+            False
+        """
         from .._engine.artifacts import workshop
         from .artifact import AsyncArtifact
 
@@ -236,7 +272,13 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         return AsyncArtifact(shop, name)
 
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.AsyncRetrying:
-        """``tenacity.AsyncRetrying(**policy)`` that saves before each sleep. See :meth:`Checkpoint.retrying`."""
+        """``tenacity.AsyncRetrying(**policy)`` that saves before each sleep. See :meth:`Checkpoint.retrying`.
+
+        Example:
+            >>> async for attempt in cp.retrying(stop=tenacity.stop_after_attempt(3), reraise=True):
+            ...     with attempt:
+            ...         cp.state["answer"] = 42
+        """
         import tenacity
 
         return cast("tenacity.AsyncRetrying", self._retrying(tenacity.AsyncRetrying, policy, reset_on_progress))
@@ -247,15 +289,27 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         """Wait here while a quota is used up: for code that asks many times. See :meth:`Checkpoint.wait_if_exhausted`.
 
         Other tasks go on meanwhile.
+
+        Example:
+            >>> await cp.wait_if_exhausted()
         """
         await self._sleep_through(self._wait_for())
 
     async def wait_for(self, host: str = "", *, account: str = "", resource: str = "") -> None:
-        """Say what the next request asks, and wait only if that is used up. See :meth:`Checkpoint.wait_for`."""
+        """Say what the next request asks, and wait only if that is used up. See :meth:`Checkpoint.wait_for`.
+
+        Example:
+            >>> await cp.wait_for("https://api.github.com/", account="A")
+        """
         await self._sleep_through(self._wait_for(host, account, resource))
 
     async def ready_account(self, host: str, accounts: Iterable[str] = ()) -> str:
-        """The account of *host* that has most of its quota left. See :meth:`Checkpoint.ready_account`."""
+        """The account of *host* that has most of its quota left. See :meth:`Checkpoint.ready_account`.
+
+        Example:
+            >>> await cp.ready_account("api.github.com", ["A", "B"])
+            'A'
+        """
         wait = self._wait_for(host, accounts=accounts)
         await self._sleep_through(wait)
         return wait.ready_account()

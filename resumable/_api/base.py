@@ -192,7 +192,13 @@ class BaseCheckpoint(Holding, Generic[S]):
         self._operation.observe(response, account)
 
     def error(self) -> None:
-        """Count an error that the loop survived."""
+        """Count an error that the loop survived.
+
+        Example:
+            >>> cp.error()
+            >>> cp.metadata.error_count
+            1
+        """
         with count_lock:
             self._operation.session.metadata.error_count += 1
 
@@ -222,6 +228,10 @@ class BaseCheckpoint(Holding, Generic[S]):
         While any item stands there, a clean exit keeps the checkpoint; ``remaining(..., retry_failed=True)`` tries it
         again. What the item has written to collections and outputs counts.
 
+        Example:
+            >>> for number in cp.remaining(range(3)):
+            ...     cp.fail(number, "the server said no")
+
         Args:
             item: The item of the loop, or of one around it; what is no such item stands for the innermost loop's.
             error: What is kept as text, without secrets, with the place where it was raised.
@@ -237,13 +247,20 @@ class BaseCheckpoint(Holding, Generic[S]):
         self.error()
 
     def finalize(self) -> None:
-        """Call the operation done, though a loop has items to go: a clean exit will remove the checkpoint."""
+        """Call the operation done, though a loop has items to go: a clean exit will remove the checkpoint.
+
+        Example:
+            >>> cp.finalize()  # what is left is not worth a run
+        """
         self._operation.is_finalized = True
 
     def keep(self, reason: str = "") -> None:
         """Keep the checkpoint at a clean exit, so that the next run goes on from here.
 
         The last save's reason is ``Kept``, or ``Kept: `` and *reason*.
+
+        Example:
+            >>> cp.keep("the report reads it")
         """
         self._operation.keep_reason = f"Kept: {reason}" if reason else "Kept"
 
@@ -251,6 +268,10 @@ class BaseCheckpoint(Holding, Generic[S]):
         """Ask the loop to stop after its current item, as SIGTERM would: it saves, then raises ``SystemExit(143)``.
 
         From any thread; for programs whose loop is not in the main one. ``resumable.stop()`` asks all loops.
+
+        Example:
+            >>> def on_shutdown():  # called by a framework, in any thread
+            ...     cp.stop()
         """
         self._operation.is_asked_to_stop = True
         self._wake()
@@ -260,6 +281,10 @@ class BaseCheckpoint(Holding, Generic[S]):
 
         Another operation has other keys. One that begins anew under its old id has the old ones, and the server takes
         what it does for repeated: put the month, or what else makes it another one, into the operation_id.
+
+        Example:
+            >>> cp.idempotency_key(7) == cp.idempotency_key(7) != cp.idempotency_key(8)
+            True
 
         Args:
             item: Its key, a str or int; or the item itself, which is then known by its value.

@@ -346,6 +346,9 @@ class Checkpoint(Files, BaseCheckpoint[S]):
 
         What is ticked is saved first. With ``on_exhausted="raise"`` it raises; a callable is asked.
 
+        Example:
+            >>> cp.wait_if_exhausted()
+
         Raises:
             RateLimitExhausted: The quota is used up, and ``on_exhausted`` wants no wait; everything ticked is saved.
             KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came meanwhile; everything ticked is saved.
@@ -372,6 +375,10 @@ class Checkpoint(Files, BaseCheckpoint[S]):
         """The account of *host* that has most of its quota left; while none has any, wait for the first.
 
         Like :meth:`wait_for`, it says what the next request asks, and raises what that raises.
+
+        Example:
+            >>> cp.ready_account("api.github.com", ["A", "B"])
+            'A'
 
         Args:
             host: Whom the request asks; a URL will do.

@@ -91,6 +91,12 @@ class Holding:
         sets it to what it was at its own place. Reading takes some 20 microseconds an item for a random generator. Draw
         from it in the loop's thread only.
 
+        Example:
+            >>> import random
+            >>> rng = cp.track(random.Random(1))
+            >>> for number in cp.remaining(range(3)):
+            ...     sample = rng.random()
+
         Args:
             obj: ``random.Random`` or the module ``random``; a ``Generator``, ``RandomState`` or bit generator of numpy,
                 or ``numpy.random``; a ``torch.Generator``, or ``torch``; or what has ``state_dict()`` and
@@ -116,6 +122,12 @@ class Holding:
         It is called at an item's end; if an error, a retry or ``cp.save()`` saves within an item, then there, and sees
         the work as it is at that moment: do the work first, and change what *fn* reads by one assignment. Its time
         counts as part of what the save costs. What it raises is the save's failure: nothing is written.
+
+        Example:
+            >>> totals = {"words": 0}
+            >>> @cp.before_save
+            ... def keep_totals():
+            ...     cp.state["totals"] = dict(totals)
 
         Args:
             fn: A plain function; also with an async checkpoint. It may write to the state and to collections.

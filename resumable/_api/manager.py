@@ -107,6 +107,10 @@ class CheckpointManager:
     ) -> Path | str:
         """Write a checkpoint, replacing any earlier one. Returns where it lies, as :meth:`checkpoint_path` does.
 
+        Example:
+            >>> manager = CheckpointManager("checkpoints")
+            >>> path = manager.create_checkpoint("job", {"page": 7}, {"total_items": 40})
+
         Args:
             state: Plain JSON with string keys.
             metadata: Fields of :class:`CheckpointMetadata`, or others, to set; what is not named is kept.
@@ -161,12 +165,22 @@ class CheckpointManager:
             each.saved(None, reason, 0.0)
 
     def checkpoint_path(self, operation_id: str) -> Path | str:
-        """Where the checkpoint of *operation_id* lies, or would: a path for files, a text for other stores."""
+        """Where the checkpoint of *operation_id* lies, or would: a path for files, a text for other stores.
+
+        Example:
+            >>> CheckpointManager("checkpoints").checkpoint_path("job").name
+            '.checkpoint_job.json'
+        """
         check_operation_id(operation_id)
         return self.store.describe(operation_id)
 
     def load_checkpoint(self, operation_id: str) -> CheckpointData | None:
         """The checkpoint of *operation_id*, None if there is none. Nothing is changed.
+
+        Example:
+            >>> manager = CheckpointManager("checkpoints")
+            >>> checkpoint = manager.load_checkpoint("job")
+            >>> page = checkpoint.state["page"] if checkpoint else 1
 
         Raises:
             CheckpointCorruptError: What is stored is no checkpoint of this operation.
@@ -184,6 +198,10 @@ class CheckpointManager:
     def delete_checkpoint(self, operation_id: str) -> bool:
         """Remove the checkpoint of *operation_id*, good or corrupt; returns whether there was one.
 
+        Example:
+            >>> CheckpointManager("checkpoints").delete_checkpoint("job")
+            False
+
         Raises:
             StoreError: It cannot be removed; it stands.
             CheckpointBusyError: Another process works on this operation.
@@ -197,7 +215,11 @@ class CheckpointManager:
             lease.release()
 
     def finalize(self, operation_id: str) -> None:
-        """The operation ended well: remove its checkpoint, if ``auto_cleanup``."""
+        """The operation ended well: remove its checkpoint, if ``auto_cleanup``.
+
+        Example:
+            >>> CheckpointManager("checkpoints").finalize("job")
+        """
         for each in observer.INSTALLED:
             each.finalizing(None)
         if self.auto_cleanup:
@@ -206,11 +228,22 @@ class CheckpointManager:
             each.finalized(self)
 
     def list_checkpoints(self) -> list[str]:
-        """The ids of all operations that have a checkpoint, sorted."""
+        """The ids of all operations that have a checkpoint, sorted.
+
+        Example:
+            >>> CheckpointManager("checkpoints").list_checkpoints()
+            []
+        """
         return sorted(entry.key for entry in self.store.list())
 
     def should_save(self, context: CheckpointContext) -> SaveDecision:
-        """Ask the strategy. The numbers in *context* stand; what was left out is filled in."""
+        """Ask the strategy. The numbers in *context* stand; what was left out is filled in.
+
+        Example:
+            >>> manager = CheckpointManager("checkpoints", save_strategy=every(items=100))
+            >>> manager.should_save(CheckpointContext(processed_items=100))
+            SaveDecision(should_save=True, reason='Progress-based: 100 items processed')
+        """
         completed = self._completed(context)
         decision = SaveDecision(*self.save_strategy.should_save(completed))
         # A copy, for the caller may go on with it.

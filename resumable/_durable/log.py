@@ -45,6 +45,12 @@ class DurableLog(Durable, list[V], kind="log"):
     still hold the object that it appended: each save compares it with the copy, and writes the entry again if they
     differ.
 
+    Example:
+        >>> rows = cp.log("rows")  # a DurableLog
+        >>> rows.append({"size": 1})
+        >>> rows[-1]
+        {'size': 1}
+
     Args:
         loaded: The plain list that a checkpoint held. Its entries now belong to the log.
         path: Where it stands in the checkpoint, for messages.

@@ -104,7 +104,13 @@ class Event:
     notes_before: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold of it; what says nothing is left out."""
+        """What JSON can hold of it; what says nothing is left out.
+
+        Example:
+            >>> def tell(event):
+            ...     print(event.to_dict()["kind"])
+            >>> block = checkpointed("told", on_event=tell)
+        """
         told = dataclasses.asdict(self) | {"at": self.at.isoformat(timespec="milliseconds")}
         del told["notes"], told["notes_before"]
         return {name: value for name, value in told.items() if value not in (None, "")}

@@ -138,6 +138,12 @@ class CheckpointView:
         Whole numbers are ``int64``, or ``Int64`` where some are missing; with others among them they are ``float64``.
         True and false are ``bool`` or ``boolean``, texts what pandas makes of them; all else are objects.
 
+        Example:
+            >>> cp.mapping("files")["a.py"] = {"size": 1}
+            >>> cp.save()
+            >>> read("example").to_pandas("files").shape
+            (1, 2)
+
         Args:
             name: Which one; a dict or list in the plain state will do. May be left out if there is only one.
             key_column: The name of the column of keys; None leaves it out.
@@ -157,6 +163,12 @@ class CheckpointView:
         Columns are those of :meth:`to_pandas`: ``key`` of a mapping; the fields of records, or ``value``.
         ``{"a": {"size": 1, "tags": ["x"]}}`` has ``key`` (String), ``size`` (Int64) and ``tags`` (List of String);
         a dict in a field is a Struct. Values without a common type are a String: texts as they are, others as JSON.
+
+        Example:
+            >>> cp.mapping("files")["a.py"] = {"size": 1}
+            >>> cp.save()
+            >>> read("example").to_polars("files").row(0)
+            ('a.py', 1)
 
         Args:
             name: Which one; a dict or list in the plain state will do. May be left out if there is only one.

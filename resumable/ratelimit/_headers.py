@@ -58,6 +58,11 @@ class _Reading(NamedTuple):
 def read_headers(headers: Mapping[str, str], *, status: int | None = None, now: float) -> list[RateLimit]:
     """All quotas that *headers* tell of, in any family's way. Upper and lower case do not matter.
 
+    Example:
+        >>> [quota] = read_headers({"X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "7"}, now=time.time())
+        >>> quota.remaining
+        7
+
     Args:
         status: The answer's status. A 403, 429 or 503 with ``Retry-After`` counts as a quota that is used up.
         now: Epoch seconds on our clock. The server's ``Date`` says how far its clock is off.
@@ -76,6 +81,10 @@ def read_retry_after(headers: Mapping[str, str], *, now: float | None) -> float 
 
     A date in it is compared with the server's own ``Date``, else with *now* (epoch seconds on our clock). Without
     *now* the number means nothing, only that there is one.
+
+    Example:
+        >>> read_retry_after({"Retry-After": "30"}, now=None)
+        30.0
     """
     return _retry_after(wanted(headers), now)
 

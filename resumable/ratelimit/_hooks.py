@@ -23,6 +23,9 @@ def hooks(client: C, *, account: str = "") -> C:
     of a GraphQL answer. PyGithub and githubkit sleep and retry within a call, and hide that and the refusals. To have
     both seen, give PyGithub ``retry=None``, and githubkit ``auto_retry=False``.
 
+    Example:
+        >>> client = hooks(requests.Session())
+
     Args:
         client: An ``httpx.Client`` or ``AsyncClient``, ``requests.Session``, ``aiohttp.ClientSession``,
             ``github.Github`` (PyGithub) or ``githubkit.GitHub``. It is returned. Hooking one twice does no harm.

@@ -17,6 +17,10 @@ CALM_SECONDS = 3600.0
 class RateLimit:
     """One quota, as one answer told it.
 
+    Example:
+        >>> RateLimit("core", limit=5000, remaining=0, reset_at=time.time() + 60, host="api.github.com").remaining
+        0
+
     Attributes:
         resource: Which of the server's quotas, such as ``core`` or ``tokens``; "" if it has only one.
         limit: Units in a full window, None if unknown.

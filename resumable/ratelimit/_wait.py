@@ -144,6 +144,9 @@ class retry_if_rate_limited(retry_base):
 
     Such are a 429, a 403 or 400 that gives this reason, a 503 with ``Retry-After``, and an answer whose body has an
     error such as GraphQL's ``RATE_LIMITED`` or ``THROTTLED``, or MediaWiki's ``maxlag``.
+
+    Example:
+        >>> policy = tenacity.Retrying(retry=retry_if_rate_limited(), wait=wait_rate_limit())
     """
 
     def __call__(self, retry_state: RetryCallState) -> bool:

@@ -71,7 +71,12 @@ class EncryptedStore:
 
     @staticmethod
     def new_key() -> str:
-        """A new random key, as text that fits an environment variable."""
+        """A new random key, as text that fits an environment variable.
+
+        Example:
+            >>> len(EncryptedStore.new_key())
+            44
+        """
         return base64.urlsafe_b64encode(os.urandom(_KEY_BYTES)).decode()
 
     def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> EncryptedLease:

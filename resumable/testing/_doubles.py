@@ -34,6 +34,13 @@ class ManualClock:
 
     Any thread may use it. Alarms go off in the thread that lets the time pass.
 
+    Example:
+        >>> clock = ManualClock()
+        >>> manager = CheckpointManager(save_strategy=every(minutes=5), store="memory://clock", clock=clock)
+        >>> with checkpointed("job", manager=manager) as cp:
+        ...     clock.advance(301)
+        ...     cp.tick()  # saves
+
     Args:
         start: What the wall clock shows at first.
     """
@@ -47,32 +54,64 @@ class ManualClock:
         self._ids = itertools.count()
 
     def now(self) -> float:
-        """Monotonic seconds; only differences mean anything."""
+        """Monotonic seconds; only differences mean anything.
+
+        Example:
+            >>> clock = ManualClock()
+            >>> clock.now()
+            1000.0
+        """
         return self._now
 
     def utc(self) -> datetime:
-        """What the wall clock shows."""
+        """What the wall clock shows.
+
+        Example:
+            >>> ManualClock().utc().year
+            2026
+        """
         with self._lock:
             return self._wall + timedelta(seconds=self._now)
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call *callback* when :meth:`advance` reaches *when*, or next, if that is past; returns what cancels it."""
+        """Call *callback* when :meth:`advance` reaches *when*, or next, if that is past; returns what cancels it.
+
+        Example:
+            >>> clock = ManualClock()
+            >>> cancel = clock.call_at(clock.now() + 5, lambda: print("five seconds"))
+            >>> clock.advance(6)
+            five seconds
+        """
         alarm = [callback]
         with self._lock:
             heapq.heappush(self._alarms, (when, next(self._ids), alarm))
         return alarm.clear
 
     def sleep(self, seconds: float) -> None:
-        """Let *seconds* pass at once."""
+        """Let *seconds* pass at once.
+
+        Example:
+            >>> ManualClock().sleep(3600)  # takes no time
+        """
         self.advance(seconds)
 
     async def sleep_async(self, seconds: float) -> None:
-        """Let *seconds* pass at once; other tasks get their turn."""
+        """Let *seconds* pass at once; other tasks get their turn.
+
+        Example:
+            >>> await ManualClock().sleep_async(3600)
+        """
         self.advance(seconds)
         await asyncio.sleep(0)
 
     def advance(self, seconds: float) -> None:
         """Let *seconds* pass. Alarms that are due go off in their order, each at its own time.
+
+        Example:
+            >>> clock = ManualClock()
+            >>> clock.advance(60)
+            >>> clock.now()
+            1060.0
 
         Raises:
             ValueError: If *seconds* is negative. See :meth:`jump`.
@@ -88,7 +127,14 @@ class ManualClock:
                 self._now = max(self._now, end)
 
     def jump(self, seconds: float) -> None:
-        """Move the wall clock alone, forward or back, as an administrator or NTP does."""
+        """Move the wall clock alone, forward or back, as an administrator or NTP does.
+
+        Example:
+            >>> clock = ManualClock()
+            >>> clock.jump(-3600)
+            >>> clock.utc().hour
+            23
+        """
         with self._lock:
             self._wall += timedelta(seconds=seconds)
 
@@ -114,6 +160,13 @@ class FaultyStore:
     stands for the beginning of any save: an append or a stage. Those of artifacts are ``"put_artifact"`` (also where it
     is written in place), ``"read_artifact"`` and ``"keep_artifacts"``.
 
+    Example:
+        >>> store = FaultyStore("memory://faulty")
+        >>> store.fails = StoreError("the disk is full")
+        >>> with checkpointed("job", store=store, on_save_error="warn") as cp:
+        ...     cp.tick()  # goes on
+        ...     store.fails = None
+
     Args:
         fails_on: By verb, what each call of it raises. May be changed at any time through the attribute of that name.
 
@@ -135,6 +188,10 @@ class FaultyStore:
 
     def fail_next(self, verb: str, times: int = 1, error: BaseException | None = None) -> None:
         """The next *times* calls of *verb* raise *error*, a StoreError by default.
+
+        Example:
+            >>> store = FaultyStore("memory://faulty")
+            >>> store.fail_next("write", times=2)
 
         Raises:
             ValueError: If there is no such verb.

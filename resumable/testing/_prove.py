@@ -38,6 +38,17 @@ def prove_resumable(
     Checkpoints go to a fresh directory for each case, whatever store and strategy the job names. What the job does
     after its block is not stopped: the operation is done by then, and run again it begins anew.
 
+    Example:
+        >>> def job():
+        ...     with checkpointed("doubles") as cp:
+        ...         doubles = cp.mapping("doubles")
+        ...         for number in cp.remaining(range(3)):
+        ...             doubles[str(number)] = 2 * number
+        ...         return dict(doubles)
+        >>> proof = prove_resumable(job, max_cases=20)
+        >>> proof.findings
+        []
+
     Args:
         job: Runs the loop; may be async. Called without arguments, or, if it takes one, with a fresh directory for its
             files; what these hold in the end are effects, too.
