@@ -16,13 +16,13 @@ from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, NoReturn
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from .._errors import CheckpointCorruptError, StaleCheckpointError, StoreBehindError, StoreError
+from .._runtime.processes import passed_seconds
 from ._base import Entry, Holder, Stored, Traits
 from ._medium import HeldError, Parameters, Staged, Unchanged, decoded, encoded, row_key, stale
-from ._sql_dialect import Database, NoTablesError, Tables, parsed
+from ._sql_dialect import Database, Held, NoTablesError, Tables, parsed
 
 _log = logging.getLogger("resumable")
 _PIECE = 1 << 20
@@ -30,6 +30,9 @@ _PIECE = 1 << 20
 _LARGEST_SEGMENT = _PIECE
 """A larger one is written in pieces first."""
 _TRIES = 20
+_LOOK_SECONDS = 1.0
+"""So often, and on each new connection, a save looks whether the one before it still stands: a server that fails over
+ends connections, and a backup that is restored under a live one is found out that soon."""
 
 
 def open_url(url: str, parameters: Parameters) -> SQLStore:
@@ -256,16 +259,19 @@ class SQLLease:
         self._operation = operation
         self._nonce = me.nonce
         self._ttl = ttl
-        self._connection: Connection | None = None
+        self._held: Held | None = None
         self._large: dict[int, str] = {}
         self.has_artifacts = False
         tables, share = store.tables, self._database.share
         stands = f"(o.base >= ? OR EXISTS (SELECT 1 FROM {tables.segments} s WHERE s.operation = ? AND s.seq = ?))"
-        self._append = self._database.sql(
+        insert = (
             f"INSERT INTO {tables.segments} (operation, seq, nonce, data, pieces, summary) "
             f"SELECT o.id, ?, ?, ?, ?, ? FROM {tables.operations} o "
-            f"WHERE o.id = ? AND o.nonce = ? AND o.snapshot IS NOT NULL AND {stands} {share}"
+            "WHERE o.id = ? AND o.nonce = ? AND o.snapshot IS NOT NULL"
         )
+        self._append = self._database.sql(f"{insert} {share}")
+        self._append_behind = self._database.sql(f"{insert} AND {stands} {share}")
+        self._looked_at = float("-inf")
 
     def read(self) -> Stored | None:
         """What is stored."""
@@ -279,10 +285,14 @@ class SQLLease:
         if len(data) > _LARGEST_SEGMENT:
             name, row = self._put_large(sequence, data), b""
         known = last if last is not None else -1
-        stands = (self._operation, self._nonce, known, self._operation, known)
-        values = (sequence, self._nonce, row, name, summary, *stands)
+        values: tuple[Any, ...] = (sequence, self._nonce, row, name, summary, self._operation, self._nonce)
+        now = passed_seconds()
+        statement, looks = self._append, self._held is None or now - self._looked_at > _LOOK_SECONDS
+        if looks or not self._database.has_clock:
+            statement, values = self._append_behind, (*values, known, self._operation, known)
         try:
-            if self._run_held(self._append, values) == 1:
+            if self._run_held(statement, values) == 1:
+                self._looked_at = now if looks else self._looked_at
                 return
         except IntegrityError:
             pass  # perhaps an earlier attempt of our own
@@ -290,17 +300,17 @@ class SQLLease:
 
     def _run_held(self, statement: str, values: Sequence[Any]) -> int:
         try:
-            self._connection = self._connection or self._database.connection()
-            return self._database.run_on(self._connection, statement, values)
+            self._held = self._held or self._database.held()
+            return self._database.run_held(self._held, statement, values)
         except StoreError:
             self._let_go()
             raise
 
     def _let_go(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        held, self._held = self._held, None
+        if held is not None:
             with contextlib.suppress(Exception):
-                connection.close()
+                held.connection.close()
 
     def _put_large(self, sequence: int, data: bytes) -> str:
         """Write a segment in pieces, beside the rows. Returns the name of the pieces."""

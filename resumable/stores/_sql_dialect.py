@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
@@ -120,6 +120,13 @@ class Tables:
             )
 
 
+class Held(NamedTuple):
+    """A connection that one user holds, and a cursor on it."""
+
+    connection: sa.Connection
+    cursor: Any
+
+
 class Database:
     """Connections to one database. Each statement is a transaction of its own: a process that is stopped locks nothing.
 
@@ -225,10 +232,20 @@ class Database:
         with self._used() as connection:
             return connection.exec_driver_sql(self.sql(text), values).rowcount
 
-    def run_on(self, connection: sa.Connection, statement: str, values: Sequence[Any]) -> int:
-        """Run on *connection* a statement that :meth:`sql` has made. Returns how many rows it has touched."""
+    def run_held(self, held: Held, statement: str, values: Sequence[Any]) -> int:
+        """Run a statement that :meth:`sql` has made on a *held* connection. Returns how many rows it touched."""
+        with self.failing(held.connection):
+            try:
+                held.cursor.execute(statement, values)
+            except self._driver.IntegrityError as error:
+                raise sa.exc.IntegrityError(statement, None, error) from None
+            return int(held.cursor.rowcount)
+
+    def held(self) -> Held:
+        """A connection to be held. The driver's own cursor takes half of the time that a pool and its wrappers do."""
+        connection = self.connection()
         with self.failing(connection):
-            return connection.exec_driver_sql(statement, tuple(values)).rowcount
+            return Held(connection, connection.connection.cursor())
 
     def rows(self, text: str, *values: Any) -> list[Any]:
         """The rows of a query."""
@@ -252,6 +269,10 @@ class Database:
         if os.getpid() == self._pid:
             self._engine.dispose()
 
+    @property
+    def _driver(self) -> Any:
+        return self._engine.dialect.loaded_dbapi
+
     # -- errors
 
     @contextlib.contextmanager
@@ -266,7 +287,7 @@ class Database:
             raise self._translated(error) from None
         except Exception as error:
             # What happens at a checkout is not always wrapped.
-            if not isinstance(error, self._engine.dialect.loaded_dbapi.Error):
+            if not isinstance(error, self._driver.Error):
                 raise
             self._drop(connection, error)
             raise self._translated(error) from None
