@@ -115,8 +115,10 @@ class Total:
 def test_so_in_a_typed_state() -> None:
     def put(state: Total, number: int) -> None:
         state.values.append("no int" if number == BAD_AT else number)  # type: ignore[arg-type]
+        if number == ERROR_AT:
+            raise ConnectionError("reset by peer")
 
-    with pytest.raises(StateEncodeError):
+    with pytest.raises((ConnectionError, StateEncodeError)):
         loop(put, state=Total)
 
     with checkpointed("job", every(minutes=5), store="ck", state=Total) as cp:
