@@ -16,11 +16,14 @@ from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
+from statistics import median
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "resumable"
 LONGEST = 500
+MEDIAN_LINES = 6
+"""So many lines has the function in the middle, its signature and docstring included."""
 SHORTEST = 60
 """A shorter file is worth opening only if several others import it."""
 SEVERAL = 3
@@ -363,6 +366,24 @@ def test_a_file_is_read_in_one_sitting(module: str) -> None:
     lines = FILES[module].read_text().count("\n")
 
     assert lines <= LONGEST
+
+
+def test_functions_are_read_at_a_glance() -> None:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    functions = [node for module in FILES for node in ast.walk(tree_of(module)) if isinstance(node, kinds)]
+    lines = [(node.end_lineno or node.lineno) - node.lineno + 1 for node in functions]
+
+    assert median(lines) <= MEDIAN_LINES
+
+
+def test_tests_mirror_the_rooms() -> None:
+    """A person finds the test of a module by its path."""
+    tests = PACKAGE.parent / "tests"
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    beside = {"bench", "examples", "faults", "support", "typing"}
+
+    folders = {path.name for path in tests.iterdir() if any(path.glob("*.py"))}
+    assert folders - beside == {room.lstrip("_") for room in rooms}
 
 
 def test_a_short_file_has_several_readers() -> None:

@@ -112,7 +112,7 @@ class Operation:
         self.result: Finished | None = None
         self.is_done, self.is_reopened = parts.finished is not None, False
         self.is_finalized, self.is_within, self.save_seconds = False, False, 0.0
-        self.observers = (*observers, self.reporter)
+        self.observers: tuple[observer.Observer, ...] = (*observers, self.reporter)
         told = self.told = [each for each in self.observers if each.hears_saves or not each.is_quiet]
         self._watching = [each for each in told if not each.is_quiet] if told else []
         self.history, parts.on_failure = parts.history, partial(ending.tell_failure, self)

@@ -291,7 +291,7 @@ class _Courier(_Direct):
         return self._thread is None or not self._thread.is_alive()
 
 
-_ending: list[_Courier] = []
+_ending: list[_Direct] = []
 """Those whose operation has ended, and who may still have something to tell."""
 
 
