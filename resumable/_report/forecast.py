@@ -171,8 +171,9 @@ def _full_window(budget: BudgetView, item_seconds: float) -> tuple[float, float]
 
 
 def _stretch(items: float, seconds: float, item_seconds: float, margin: float) -> tuple[float, float]:
-    if items * item_seconds < seconds + (margin if items <= 0 else 0):
-        return items, seconds - items * item_seconds + margin
+    work = items * item_seconds if item_seconds else 0.0  # infinitely many items that take no time take none
+    if work < seconds + (margin if items <= 0 else 0):
+        return items, seconds - work + margin
     return seconds / item_seconds, 0.0
 
 

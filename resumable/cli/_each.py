@@ -65,7 +65,7 @@ class Each:
     retry_failed: bool = False
 
     def __post_init__(self) -> None:
-        self._alive: set[subprocess.Popen[bytes]] = set()
+        self._alive: set[subprocess.Popen[Any]] = set()
         self._lock = threading.Lock()
 
     def run(self, items: list[str], operation_id: str, **options: Any) -> int:

@@ -201,7 +201,9 @@ def _card(console: Console, one: Live | None, watched: _Watched) -> RenderableTy
         Text.assemble((printable(shown.operation_id), "bold"), "  ", state_of(console, one), "  ", position_of(shown))
     ]
     if shown.percent is not None and shown.total_items:
-        lines.append(ProgressBar(shown.total_items, shown.processed_items or 0, width=min(_BAR_WIDTH, console.width)))
+        bar = Table.grid()
+        bar.add_row(ProgressBar(shown.total_items, shown.processed_items or 0, width=min(_BAR_WIDTH, console.width)))
+        lines.append(bar)
     said = [one.says, one.rate, f"saved {last_save_of(shown)}", _whose(one.summary)]
     lines.append(Text("  ".join(filter(None, said)), style="dim" if one.state == "running" else ""))
     if shown.failed_items:
