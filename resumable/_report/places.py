@@ -27,6 +27,8 @@ _OFF = frozenset({"off", "0", "no", "false"})
 _DAY = 86400
 _MOST_EVENTS = 1 << 18
 """Bytes of events that are kept of an operation; of more, the older half goes."""
+_MOST_OPERATIONS = 1000
+"""Operations of which events are kept; of more, the half that has been silent for longest goes."""
 
 Ask = Literal["pause", "stop", "retry-failed"]
 T = TypeVar("T", bound=msgspec.Struct)
@@ -151,7 +153,9 @@ def add_events(path: Path, lines: bytes) -> None:
     """Add *lines* to the events of an operation."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if path.exists() and path.stat().st_size > _MOST_EVENTS:
+        if not path.exists():
+            _make_room(path.parent)
+        elif path.stat().st_size > _MOST_EVENTS:
             kept = path.read_bytes()[-_MOST_EVENTS // 2 :].partition(b"\n")[2]
             _replace(path, kept)
         descriptor = os.open(path, disk.WRITE | os.O_APPEND | os.O_CREAT, 0o600)
@@ -159,6 +163,18 @@ def add_events(path: Path, lines: bytes) -> None:
             os.write(descriptor, lines)
         finally:
             os.close(descriptor)
+
+
+def _make_room(folder: Path) -> None:
+    """Remove the older half of the files in *folder*, if they are too many."""
+    with os.scandir(folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.stat().st_mtime) if _are_many(folder) else []
+    for entry in found[: len(found) // 2]:
+        remove(folder / entry.name)
+
+
+def _are_many(folder: Path) -> bool:
+    return len(os.listdir(folder)) >= _MOST_OPERATIONS
 
 
 def events_of(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:

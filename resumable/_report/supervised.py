@@ -26,7 +26,10 @@ FILE, CAREFUL = "RESUMABLE_RUN_EVENTS", "RESUMABLE_RUN_CAREFUL"
 
 def _tell(event: Event) -> None:
     line = msgspec.json.encode(event.to_dict()) + b"\n"
-    descriptor = os.open(os.environ[FILE], disk.WRITE | os.O_APPEND)
+    try:
+        descriptor = os.open(os.environ[FILE], disk.WRITE | os.O_APPEND)
+    except (OSError, KeyError):  # the supervisor is gone, and nobody listens
+        return
     try:
         os.write(descriptor, line)
     finally:

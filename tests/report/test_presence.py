@@ -259,6 +259,18 @@ def test_events_take_a_bounded_size(home: Path) -> None:
     assert {event["name"] for event in events_of(path)[0]} == {"saved"}
 
 
+def test_events_of_many_operations_take_a_bounded_number_of_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "_MOST_OPERATIONS", 10)
+    for number in range(25):
+        path = home / "events" / f"{number}.jsonl"
+        add_events(path, b"{}\n")
+        os.utime(path, (number, number))
+
+    names = [int(path.stem) for path in (home / "events").iterdir()]
+    assert len(names) <= 10
+    assert max(names) == 24
+
+
 def test_a_forked_child_tells_nothing(home: Path) -> None:
     if not hasattr(os, "fork"):
         pytest.skip("needs fork")
