@@ -472,7 +472,7 @@ def test_opening_a_checkpoint_loads_no_extra(tmp_path: Path) -> None:
 
 
 LATER = {"asyncio", "concurrent.futures", "filelock", "http.client", "multiprocessing", "socket", "sqlite3", "ssl"}
-LATER |= {"tenacity", "unittest", "urllib.request", "wrapt", "xml"}
+LATER |= {"tarfile", "tenacity", "unittest", "urllib.request", "wrapt", "xml"}
 
 
 def test_importing_the_package_loads_nothing_that_takes_long() -> None:

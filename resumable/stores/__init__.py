@@ -7,6 +7,8 @@ needs. :func:`open_store` finds the store for a directory or URL; ``defaults`` s
 stream of bytes of them, and back.
 """
 
+from typing import TYPE_CHECKING
+
 from ._base import (
     ArtifactLease,
     ArtifactStore,
@@ -19,9 +21,7 @@ from ._base import (
     Stored,
     Traits,
 )
-from ._encrypted import EncryptedStore
 from ._file import FileStore
-from ._memory import MemoryStore
 from ._open import open_store
 
 __all__ = [
@@ -40,3 +40,21 @@ __all__ = [
     "Traits",
     "open_store",
 ]
+
+if TYPE_CHECKING:
+    from ._encrypted import EncryptedStore
+    from ._memory import MemoryStore
+else:
+    # Loaded with their first use: `import resumable` stays light.
+    _HOMES = {"EncryptedStore": "_encrypted", "MemoryStore": "_memory"}
+
+    def __getattr__(name):
+        from importlib import import_module
+
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return found
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

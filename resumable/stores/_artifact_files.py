@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from .._runtime import disk, trees
-from . import packing
 from ._names import check_artifact_name
 
 _PIECE = 1 << 20
@@ -60,6 +59,8 @@ class ArtifactFiles:
         if found is None:
             raise FileNotFoundError(2, "there is no such artifact", str(self._home / name))
         if _is_directory(found):
+            from . import packing  # tarfile takes long to load
+
             yield from packing.pack(found)
             return
         with open(os.open(found, disk.READ), "rb", buffering=0) as file:

@@ -10,8 +10,6 @@ from typing import Any
 from .._text import hidden
 from ._base import CheckpointStore, SimpleStore
 from ._file import FileStore
-from ._memory import MemoryStore
-from ._simple import AdaptedStore
 
 MEDIA = {
     "sqlite": "_sql",
@@ -61,6 +59,8 @@ def open_store(where: str | os.PathLike[str] | CheckpointStore | SimpleStore) ->
     if isinstance(where, CheckpointStore):
         return where
     if isinstance(where, SimpleStore):
+        from ._simple import AdaptedStore
+
         return AdaptedStore(where)
     raise TypeError(f"a store is a directory, a URL or an object with get, put, delete, keys and close, not {where!r}")
 
@@ -71,8 +71,14 @@ def _by_url(url: str, scheme: str) -> CheckpointStore:
     # A forked child must not use connections of its parent.
     key = url if scheme == "memory" else f"{os.getpid()} {url}"
     if key not in _opened:
-        _opened.setdefault(key, MemoryStore() if scheme == "memory" else _leased(url, scheme))
+        _opened.setdefault(key, _in_memory() if scheme == "memory" else _leased(url, scheme))
     return _opened[key]
+
+
+def _in_memory() -> CheckpointStore:
+    from ._memory import MemoryStore
+
+    return MemoryStore()
 
 
 def _leased(url: str, scheme: str) -> CheckpointStore:
