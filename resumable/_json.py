@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 import warnings
 from collections.abc import Callable, Hashable, Iterable
@@ -251,6 +252,7 @@ def accepted(value: Any, path: str, around: frozenset[int], *, nan: bool) -> Any
 _NO_NUMBER = "keep None instead, or give nan='allow': checkpointed(..., nan='allow')"
 _TYPED = "give a typed state: checkpointed(..., state=MyState)"
 _FILE = "what is large, write into a file that goes with the checkpoint: cp.artifact(name)"
+_TRACK = "let it go with the checkpoint: cp.track(x)"
 _HINTS = {
     "set": "use sorted(...) or cp.set(name)",
     "frozenset": "use sorted(...)",
@@ -259,15 +261,26 @@ _HINTS = {
     "complex": "keep [x.real, x.imag]",
     "datetime.datetime": f"keep x.isoformat(), or {_TYPED}",
     "datetime.date": f"keep x.isoformat(), or {_TYPED}",
+    "datetime.time": f"keep x.isoformat(), or {_TYPED}",
     "datetime.timedelta": f"keep x.total_seconds(), or {_TYPED}",
     "decimal.Decimal": f"keep str(x), or {_TYPED}",
     "uuid.UUID": f"keep str(x), or {_TYPED}",
     "pathlib.PosixPath": f"keep str(x), or {_TYPED}",
     "pathlib.WindowsPath": f"keep str(x), or {_TYPED}",
+    "collections.deque": "keep list(x)",
+    "range": "keep list(x), or [x.start, x.stop, x.step]",
+    "generator": "keep what it gives: list(x)",
+    "re.Pattern": "keep x.pattern",
+    "function": "keep its name",
+    "random.Random": _TRACK,
+    "_io.TextIOWrapper": "write to cp.sink(path), which goes with the checkpoint",
+    "_io.BufferedWriter": "write to cp.sink(path, 'b'), which goes with the checkpoint",
 }
 _PLAINLY = f"keep plain JSON in the state, or {_TYPED}"
 _HINTS_BY_NAME = {
     ("numpy", "ndarray"): f"keep x.tolist(), which gives plain numbers and lists; {_FILE}",
+    ("numpy", "Generator"): _TRACK,
+    ("numpy", "RandomState"): _TRACK,
     ("numpy", "longdouble"): "keep float(x), which is less exact, or str(x)",
     ("numpy", "complex64"): "keep [float(x.real), float(x.imag)]",
     ("numpy", "complex128"): "keep [float(x.real), float(x.imag)]",
@@ -281,6 +294,7 @@ _HINTS_BY_NAME = {
     ("pandas", "NaTType"): "keep None instead",
     ("polars", "DataFrame"): f"keep x.to_dicts(); {_FILE}",
     ("polars", "Series"): f"keep x.to_list(); {_FILE}",
+    ("torch", "Generator"): _TRACK,
 }
 _HINTS_BY_PACKAGE = {
     "numpy": "keep x.tolist(), which gives plain numbers and lists",
@@ -293,8 +307,20 @@ _HINTS_BY_PACKAGE = {
 def _advice(value: Any) -> str:
     kind = _kind(value)
     package, name = kind.partition(".")[0], type(value).__name__
-    hint = _HINTS.get(kind) or _HINTS_BY_NAME.get((package, name)) or _HINTS_BY_PACKAGE.get(package, _PLAINLY)
+    hint = _HINTS.get(kind) or _HINTS_BY_NAME.get((package, name)) or _hint_by_form(value)
+    hint = hint or _HINTS_BY_PACKAGE.get(package, _PLAINLY)
     return f"{shortened(value)} is of type {kind}, which JSON cannot hold exactly; {hint}"
+
+
+def _hint_by_form(value: Any) -> str:
+    """What to do with values of the program's own classes."""
+    kind = type(value)
+    if isinstance(value, enum.Enum):
+        return f"keep x.name, or {_TYPED}"
+    fields = ("__dataclass_fields__", "__struct_fields__", "__pydantic_fields__")
+    if any(hasattr(kind, name) for name in fields):
+        return f"{_TYPED}; or keep many of them by key: cp.mapping(name, {kind.__name__})"
+    return f"{_TRACK}, if its state_dict() is plain JSON; {_FILE}" if hasattr(kind, "load_state_dict") else ""
 
 
 def _kind(value: Any) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import atexit
 import logging
 from collections.abc import Generator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
 from weakref import WeakSet
 
 from .._runtime.interpreter import error_passing, interrupt_soon
@@ -27,9 +27,12 @@ _NAME = "loop"
 class LoopOver(Generic[T]):
     """What :func:`loop` returns, for one ``for``."""
 
-    def __init__(self, items: Any, block: checkpointed[Any], options: dict[str, Any]) -> None:
+    def __init__(self, items: Any, operation_id: str, block: checkpointed[Any], options: dict[str, Any]) -> None:
+        self._id = operation_id
         self._items, self._block, self._options = items, block, options
         self._has_begun = False
+        if hasattr(items, "__aiter__") and not hasattr(items, "__iter__"):
+            self.__aiter__()
 
     def __repr__(self) -> str:
         return f"<loop in {self._block!r}>"
@@ -39,6 +42,14 @@ class LoopOver(Generic[T]):
         steps = self._steps()
         _open.add(steps)
         return steps
+
+    def __aiter__(self) -> NoReturn:
+        """Refuse: an ``async for`` does not end what it goes through when it is left, so nothing would be saved."""
+        raise TypeError(
+            "resumable.loop is for a plain `for`: what an `async for` goes through does not end when it is left, so "
+            f"that `break` or an error would not save. Take the block:  async with checkpointed({self._id!r}) as cp:  "
+            "async for item in cp.remaining(items)"
+        )
 
     def _begin(self) -> None:
         if self._has_begun:
@@ -88,7 +99,9 @@ def loop(
     limit: int | None = None,
     **options: Any,
 ) -> LoopOver[T]:
-    """The *items* that are not done yet, for one ``for`` loop that needs no ``with``. In async code take the block.
+    """The *items* that are not done yet, for one ``for`` loop that needs no ``with``.
+
+    In async code take the block: an ``async for`` does not end what it goes through when it is left, and is refused.
 
     It is a :class:`checkpointed` block around ``cp.remaining``, which begins with the first item and ends with the
     loop: after the last item the checkpoint is removed. It is kept, and saved, when the loop is left by ``break``,
@@ -113,10 +126,9 @@ def loop(
         options: Those of :class:`checkpointed`, such as ``progress=True``.
 
     Raises:
-        TypeError, ValueError: An option is not what it should be.
+        TypeError, ValueError: An option is not what it should be; *items* are for ``async for``.
         CheckpointBusyError, CheckpointCorruptError, InputChangedError: When the ``for`` begins, as a block's entry.
         RuntimeError: A second ``for`` goes through it.
     """
-    return LoopOver(
-        items, checkpointed(operation_id, **options), {"key": key, "fingerprint": fingerprint, "limit": limit}
-    )
+    how = {"key": key, "fingerprint": fingerprint, "limit": limit}
+    return LoopOver(items, operation_id, checkpointed(operation_id, **options), how)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +47,19 @@ def test_nothing_happens_before_the_for_and_only_one_may_go_through_it(tmp_path:
     assert list(loop) == [0, 1, 2]
     with pytest.raises(RuntimeError, match="gone through already"):
         iter(loop)
+
+
+async def items_to_come() -> AsyncIterator[int]:
+    yield 1
+
+
+async def test_an_async_for_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    """What it goes through does not end when it is left: a break would not save."""
+    way_out = r"async with checkpointed\('job'\) as cp:  async for item in cp\.remaining\(items\)"
+    loop: Any = resumable.loop(range(3), "job", store=tmp_path)
+    with pytest.raises(TypeError, match=way_out):
+        async for _ in loop:
+            pass
+    with pytest.raises(TypeError, match=way_out):
+        resumable.loop(items_to_come(), "job", store=tmp_path)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import dataclasses
+import datetime
+import enum
+import random
+import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,6 +139,15 @@ def test_a_typed_state_takes_scalars_into_fields_of_numbers(kind: Any, tmp_path:
     assert len(said) == len({str(one.message).split(",")[0] for one in said}) <= 4
 
 
+@dataclasses.dataclass
+class Kept:
+    size: int
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
 @pytest.mark.parametrize(
     ("value", "cure"),
     [
@@ -143,6 +158,14 @@ def test_a_typed_state_takes_scalars_into_fields_of_numbers(kind: Any, tmp_path:
         (np.datetime64("2020-01-01T00:00:00.000000000"), "str(x)"),
         (np.float64("nan"), "keep None instead"),
         ({np.int64(1): 1}, "str(key)"),
+        (np.random.default_rng(1), "cp.track(x)"),
+        (random.Random(1), "cp.track(x)"),
+        (collections.deque([1]), "list(x)"),
+        (range(3), "list(x)"),
+        (re.compile("x"), "x.pattern"),
+        (datetime.time(1), "x.isoformat()"),
+        (Kept(1), "cp.mapping(name, Kept)"),
+        (Colour.RED, "x.name"),
     ],
     ids=lambda value: type(value).__name__,
 )
