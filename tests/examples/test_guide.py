@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,17 @@ from pathlib import Path
 import pytest
 
 from examples.github_server import GitHubServer
-from examples.guide import failures, logs, nested_loops, output_files, rate_limits, retries, shards, start_over
+from examples.guide import (
+    failures,
+    logs,
+    nested_loops,
+    output_files,
+    rate_limits,
+    retries,
+    shards,
+    start_over,
+    training,
+)
 from examples.guide.testing_a_loop import test_word_lengths_survive_any_stop as test_the_page_on_tests
 from resumable import CheckpointManager
 from tests.support.servers import make_repository
@@ -70,6 +82,39 @@ def test_nested_loops() -> None:
 
     steps = [f"epoch {epoch}, step {step}" for epoch in range(3) for step in range(5)]
     assert done == [*steps, "short report", "long report"]
+
+
+AT_RANDOM = """
+import signal, sys
+from examples.guide import training
+signal.signal(signal.SIGALRM, signal.SIG_DFL)
+signal.setitimer(signal.ITIMER_REAL, float(sys.argv[1]))
+print(training.main())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
+def test_training_ends_bit_by_bit_as_if_nobody_had_stopped_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed 20 times; a run that comes to its end before that is compared, and begins anew."""
+    losses = training.main()
+    weights = (here / "weights.npz").read_bytes()
+    (here / "killed").mkdir()
+    monkeypatch.chdir(here / "killed")
+    chance, kills, ends = random.Random(3), 0, 0
+
+    while kills < 20 or ends == 0:
+        seconds = chance.uniform(0.02, 0.5) if kills < 20 else 60
+        command = [sys.executable, "-c", AT_RANDOM, f"{seconds}"]
+        done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, timeout=90)
+        if done.returncode == 0:
+            ends += 1
+            assert done.stdout.decode().strip() == f"{losses}"
+            assert Path("weights.npz").read_bytes() == weights
+            assert [path.name for path in Path().iterdir()] == ["weights.npz"]
+        else:
+            assert done.returncode == -signal.SIGALRM, done.stderr
+            kills += 1
 
 
 def test_failures(monkeypatch: pytest.MonkeyPatch) -> None:
