@@ -8,8 +8,12 @@ from datetime import datetime
 from .._format.sections import Run
 from .._models import CheckpointMetadata
 from .._runtime.observer import Observed
+from .._text import command_for
+from .bar import ProgressView, lower_line, progress_line, waiting_line
 from .charts import text
+from .messages import amount
 
+_COLUMNS = 200
 _CARD = (
     "border:1px solid rgba(128,128,128,.45);border-radius:.5rem;padding:.6rem .9rem;max-width:36rem;"
     "font-family:system-ui,sans-serif;font-size:.95rem;line-height:1.5;overflow-wrap:anywhere"
@@ -38,6 +42,16 @@ def _bar(share: float) -> str:
     percent = f"{share * 100:.1f}"
     fill = f"background:#3b7ddd;border-radius:.3rem;height:100%;width:{percent}%"
     return f'<div style="{_TRACK}" role="img" aria-label="{percent}%"><div style="{fill}"></div></div>'
+
+
+def card_of_progress(view: ProgressView) -> str:
+    """The card of a run that works; should its kernel die, it tells until when it was true, and what to do then."""
+    position = progress_line(view, _COLUMNS).tail.strip() or amount(view.done, view.total, view.loops)
+    if view.is_last:
+        return card(view.operation_id, position, view.share, [view.last_words])
+    dead = f"as of {_moment(view.at)}; if the kernel dies, run the cell again: it goes on"
+    lines = waiting_line(view) or lower_line(view), dead, f"look: {command_for('show', view.operation_id)}"
+    return card(view.operation_id, position, view.share, lines)
 
 
 def card_of_run(operation_id: str, operation: Observed | None, stands: str) -> str:

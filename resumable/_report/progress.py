@@ -209,22 +209,24 @@ class TerminalProgress:
 
 
 class NotebookProgress:
-    """Shows one text in the output of the cell, and changes it in place."""
+    """Shows one card in the output of the cell, or a text where there is no HTML, and changes it in place."""
 
     def __init__(self) -> None:
         self._handle: Any = None
 
     def start(self, view: ProgressView, *, now: float) -> None:
         lines = [str(progress_line(view, _NOTEBOOK_COLUMNS)), waiting_line(view) or lower_line(view)]
-        self._show("\n".join(filter(None, lines)))
+        self._show("\n".join(filter(None, lines)), view)
 
     update = wait = start
 
     def stop(self, view: ProgressView, *, now: float) -> None:
-        self._show(view.last_words or str(progress_line(view, _NOTEBOOK_COLUMNS)))
+        self._show(view.last_words or str(progress_line(view, _NOTEBOOK_COLUMNS)), view)
 
-    def _show(self, text: str) -> None:
-        shown = {"text/plain": text}
+    def _show(self, text: str, view: ProgressView) -> None:
+        from .card import card_of_progress  # in notebooks only
+
+        shown = {"text/plain": text, "text/html": card_of_progress(view)}
         if self._handle is None:
             display = sys.modules["IPython.display"].display
             self._handle = display(shown, raw=True, display_id=True)

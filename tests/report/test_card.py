@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ import pytest
 
 import resumable
 from resumable import checkpointed, every
+from resumable._report.bar import ProgressView
+from resumable._report.card import card_of_progress
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\"'&"
 
@@ -63,6 +67,18 @@ def test_a_view_shows_what_was_saved_and_how_to_go_on() -> None:
     assert "\x1b" not in told
 
 
+def test_the_card_of_a_run_tells_what_to_do_should_its_kernel_die() -> None:
+    view = ProgressView(operation_id=HOSTILE, at=datetime.now().astimezone(), done=21, total=60, rate=2.0)
+    told = text_of(card_of_progress(view))
+
+    assert "21/60 2/s" in told
+    assert "if the kernel dies, run the cell again: it goes on" in told
+    assert "\x1b" not in told
+    last = card_of_progress(replace(view, is_last=True, last_words="60 of 60 in 3 s"))
+    assert "if the kernel dies" not in last
+    assert "60 of 60 in 3 s" in last
+
+
 # -- a real kernel ----------------------------------------------------------------------------------------------------
 
 SETUP = """
@@ -70,7 +86,7 @@ import time, resumable
 from resumable import checkpointed, every
 def run(seconds):
     global cp
-    with checkpointed("nb", every(seconds=0.1)) as cp:
+    with checkpointed("nb", every(seconds=0.1), progress=True) as cp:
         for number in cp.remaining(range(60)):
             print("item", number, flush=True)
             time.sleep(seconds)
@@ -101,7 +117,7 @@ class Kernel:
             if message["parent_header"].get("msg_id") != self._asked:
                 continue
             content: Any = message["content"]
-            if message["msg_type"] in ("execute_result", "display_data"):
+            if message["msg_type"] in ("execute_result", "display_data", "update_display_data"):
                 shown += content["data"].get("text/html", content["data"].get("text/plain", ""))
             elif message["msg_type"] == "stream":
                 shown += content["text"]
@@ -136,7 +152,8 @@ def test_a_kernel_is_interrupted_and_killed_and_the_next_one_goes_on(kernels: li
     card = first.run("cp")
     assert "resumable-card" in card
     assert "of 60" in card
-    first.run("run(0.5)", until="item")
+    alive = first.run("run(0.5)", until="if the kernel dies, run the cell again")
+    assert "resumable-card" in alive
     first.manager.shutdown_kernel(now=True)
 
     kernels.append(second := Kernel())
