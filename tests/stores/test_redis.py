@@ -80,6 +80,7 @@ def test_a_loop_goes_on_though_its_server_has_forgotten_all(
         for page in cp.remaining(range(40)):
             log.append([page, "x" * 1000])
             if page == 20:
+                cp.save()
                 forgetting.restart()
     with checkpointed("crawl", store=forgetting.url, when_done="skip") as cp:
         assert [page for page, _ in cp.log("pages")] == [*range(40)]
