@@ -46,9 +46,9 @@ class InFlight(msgspec.Struct):
         self.saves.append(save)
         self.bytes += len(save.record or b"")
 
-    def batch(self) -> list[Save]:
-        """Those that a thread writes next."""
-        return [*islice(self.saves, _TOGETHER)]
+    def batch(self, *, is_one: bool) -> list[Save]:
+        """Those that a thread writes next; *is_one*: as one write, so that there may be more of them."""
+        return [*islice(self.saves, _MOST_SAVES if is_one else _TOGETHER)]
 
     def stored(self, save: Save) -> None:
         """*save*, the oldest, is stored."""

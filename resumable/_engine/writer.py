@@ -46,6 +46,7 @@ _FRAME = 64
 """About what a journal line adds to a record."""
 
 R = TypeVar("R")
+Meanwhile = Callable[[], None] | None
 
 
 class Writer:
@@ -319,18 +320,17 @@ class Writer:
 
     # -- journal records
 
-    def _append(
-        self, saves: Sequence[Save], position: Position, meanwhile: Callable[[], None] | None = None
-    ) -> Position:
-        lease, keeps_summary = self.lease, self._traits.keeps_summary
+    def _append(self, saves: Sequence[Save], position: Position, meanwhile: Meanwhile = None) -> Position:
+        lease, traits, waiting = self.lease, self._traits, b""
         assert lease is not None, "the operation is not claimed"
         for save in saves:
-            assert save.record is not None
-            # One save at a time: what a crash leaves of several could not be told from damage.
-            line, position = journal.line(save.record, max(self._next, position.sequence + 1), position.crc)
-            summary = self._summary(save.values, save.at) if keeps_summary else b""
-            lease.append(position.sequence, line, summary, meanwhile)
-            save.position = position
+            line, position = journal.line(save.record or b"", max(self._next, position.sequence + 1), position.crc)
+            save.position, waiting = position, waiting + line
+            # A server takes several as one. On a disk, what a crash leaves of them could not be told from damage.
+            if not traits.is_remote or save is saves[-1]:
+                told = self._summary(save.values, save.at) if traits.keeps_summary else b""
+                lease.append(position.sequence, waiting, told, meanwhile)
+                waiting = b""
         return position
 
     def _appended(self, saves: Sequence[Save], end: Position) -> None:
@@ -341,7 +341,7 @@ class Writer:
                 self._compact(save)
 
     def _start_batch(self) -> None:
-        saves = self.in_flight.batch()
+        saves = self.in_flight.batch(is_one=self._traits.is_remote)
         self._start(partial(self._append, saves, self._position), partial(self._appended, saves), saves)
 
     # -- documents

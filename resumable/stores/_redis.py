@@ -334,17 +334,16 @@ class RedisLease:
         self._staged.add(name)
         key = self._medium.key(self._key, f"new:{name}")
         with self._medium.failing():
-            pipeline = self._medium.client.pipeline(transaction=True)
+            pipeline = self._medium.client.pipeline(transaction=False)
             pipeline.hset(key, str(number), data)
             pipeline.expire(key, _STAGED)
+            # The set is of all operations: no script can change it together with one of them. One too many is harmless.
+            pipeline.sadd(self._medium.index, self._key.encode())
             pipeline.execute()
 
     def commit(self, staged: Staged, last: int | None, summary: bytes) -> None:
         """Make *staged* the snapshot. See :meth:`MediumLease.commit`."""
         name, sequence, pieces, size = staged
-        # The set is of all operations: no script can change it together with one of them. A name too many is harmless.
-        with self._medium.failing():
-            self._medium.client.sadd(self._medium.index, self._key.encode())
         numbers = (sequence, sequence + 1, last or 0, name, pieces, size)
         self._run("commit", *numbers, summary, self._key.encode(), more=(f"new:{name}",))
         self._staged.discard(name)

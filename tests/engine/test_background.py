@@ -7,10 +7,14 @@ and after it.
 from __future__ import annotations
 
 import copy
+import re
 import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +29,16 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from resumable import Checkpoint, CheckpointManager, StoreError, checkpointed, every
+from resumable import Checkpoint, CheckpointManager, StoreError, auto, checkpointed, every, open_store
 from resumable._engine import background, writer
 from resumable._engine.capture import Save
 from resumable._engine.operation import Operation
 from resumable._runtime import disk
-from resumable.stores import FileStore
+from resumable.stores import FileStore, Holder, MemoryStore
+from resumable.stores._memory import MemoryLease
 from tests.support.loops import end_item
+from tests.support.media import place_in
+from tests.support.proxy import Proxy
 from tests.support.stores import claimed
 
 PADDING = {f"{number}": "x" * 90 for number in range(120)}
@@ -342,3 +349,66 @@ def test_what_an_interruption_left_to_be_sent_is_not_put_over_what_is_newer(
     found = CheckpointManager(tmp_path).load_checkpoint("job")
     assert found is not None
     assert found.state["files"]["new"] == "third"
+
+
+@pytest.mark.slow
+def test_a_loop_does_not_wait_for_a_store_that_answers_late(tmp_path: Path) -> None:
+    """One item that waited for an answer would take longer than they all may."""
+    place, late = place_in("redis", tmp_path), 3.0
+    found = re.search(r"127\.0\.0\.1:(\d+)", place)
+    assert found is not None
+    with Proxy(int(found[1])) as proxy:
+        store = open_store(proxy.url(place))
+        with checkpointed("far away", auto(max_loss_seconds=0.01), store=store) as cp:
+            sizes, seen, lines = cp.mapping("sizes"), cp.set("seen"), cp.log("lines")
+            proxy.delay, began = late, time.monotonic()
+            for number in cp.remaining(range(200)):
+                sizes[str(number)] = number
+                seen.add(number)
+                lines.append([number, "x" * 100])
+                time.sleep(0.001)
+            took = time.monotonic() - began
+            asked, proxy.delay = proxy.answers, 0.0
+        store.close()
+
+    assert took < late
+    assert proxy.answers > asked
+
+
+class Appends(MemoryStore):
+    """Memory behind a network, which is told of each append."""
+
+    traits = replace(MemoryStore.traits, is_remote=True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.appends: list[bytes] = []
+        self.gate = threading.Event()
+
+    def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> MemoryLease:
+        lease = super().claim(key, me, ttl=ttl, take_over=take_over)
+        append = lease.append
+
+        def noted(sequence: int, data: bytes, summary: bytes = b"", meanwhile: Any = None) -> None:
+            self.gate.wait(30)
+            self.appends.append(data)
+            append(sequence, data, summary, meanwhile)
+
+        lease.append = noted  # type: ignore[method-assign]
+        return lease
+
+
+def test_saves_that_wait_for_a_network_go_together() -> None:
+    store = Appends()
+    with checkpointed("crawl", every(items=1), store=store, auto_cleanup=False) as cp:
+        sizes = cp.mapping("sizes")
+        sizes.update({f"{number}": "x" * 100 for number in range(500)})
+        cp.save()
+        for number in range(10):
+            sizes[str(number)] = "y"
+            cp.tick()
+        store.gate.set()
+    with checkpointed("crawl", store=store) as cp:
+        assert [cp.mapping("sizes")[str(number)] for number in range(12)] == ["y"] * 10 + ["x" * 100] * 2
+
+    assert max(data.count(b"\n") for data in store.appends) > 1
