@@ -25,6 +25,8 @@ _TOKEN = re.compile(r"\x1b\[([0-9;?]*)([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|
 _WINDOWS_SIGNS = ("WT_SESSION", "TERM", "ANSICON", "ConEmuANSI", "TERM_PROGRAM")
 """One of these tells of a console that understands escape sequences."""
 _MOST_ROWS = 200
+_ROOM = 3
+"""Cells that stay free at a line's end: for the ``^C`` of a terminal, which would go on in a line of its own."""
 
 
 class Shown(NamedTuple):
@@ -147,8 +149,8 @@ class Screen:
         return len(text)
 
     def write_now(self, text: bytes) -> None:
-        """Write *text* above, from a signal handler; within another write, after that."""
-        self._write(text)
+        """Write *text* above, from a signal handler; within another write, after that. A line begins with it."""
+        self._write(text if self._text.is_at_start else b"\n" + text)
 
     def _write(self, text: bytes, write: Callable[[bytes], Any] | None = None) -> None:
         """Write *text* above the lines, and then these anew."""
@@ -176,7 +178,10 @@ class Screen:
 
     def _lines(self, width: int) -> list[Shown]:
         if self._rendered is None or self._rendered[0] != width:
-            self._rendered = width, [line for render in list(self._owners.values()) for line in render(width - 1)]
+            self._rendered = (
+                width,
+                [line for render in list(self._owners.values()) for line in render(max(width - _ROOM, 1))],
+            )
         shown = self._rendered[1]
         if self.is_plain:
             return [] if self._text.column else shown[-1:]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import select
 import signal
+import struct
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -533,6 +536,32 @@ def test_an_unfinished_line_goes_on_where_it_was(tty: tuple[Tty, int]) -> None:
     screen.drop("one")
 
     assert shown_on(outer) == ["99% done"]
+
+
+def test_the_echo_of_ctrl_c_is_taken_away_with_the_line_that_it_ends(tty: tuple[Tty, int]) -> None:
+    """Where it did not fit, the terminal went on in the next line, and a copy of the bar stayed above."""
+    stream, outer = tty
+    fcntl.ioctl(outer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 50, 0, 0))
+    screen = screen_of(stream)
+
+    screen.put("one", lambda width: [Shown("=" * width, width)])
+    os.write(stream.fileno(), b"^C")  # as the terminal itself does
+    screen.write_now(b"stopping\n")
+    screen.drop("one")
+
+    assert shown_on(outer, 50) == ["stopping"]
+
+
+def test_what_a_signal_handler_says_begins_a_line(tty: tuple[Tty, int]) -> None:
+    stream, outer = tty
+    screen = screen_of(stream)
+    screen.put("one", line("bar"))
+    stream.write("half a li")
+
+    screen.write_now(b"stopping\n")
+    screen.drop("one")
+
+    assert shown_on(outer) == ["half a li", "stopping"]
 
 
 def test_streams_are_as_before_once_nothing_stands(tty: tuple[Tty, int]) -> None:
