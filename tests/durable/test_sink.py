@@ -14,11 +14,13 @@ import sys
 import time
 from array import array
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from resumable import CheckpointCorruptError, InputChangedError, StateEncodeError, StoreError, checkpointed, every
+from resumable._durable.sink import Sink
 from resumable.stores import MemoryStore
 from tests.faults.hostile import signed
 from tests.support.stores import DictStore, put
@@ -290,3 +292,40 @@ def test_text_that_is_not_unicode_costs_one_row(here: Path) -> None:
     assert (here / "rows.txt").read_text() == "".join(f"row {number}\n" for number in range(10))
     with checkpointed("job", auto_cleanup=False) as cp:
         assert cp.processed_items == 10
+
+
+@pytest.mark.parametrize("nth", range(1, 8))
+def test_a_signal_that_raises_within_a_write_moves_no_other_row_to_another_item(tmp_path: Path, nth: int) -> None:
+    """It raises at the nth line of one write, and the program goes on; the next item is left half-way."""
+    path, lines = tmp_path / "rows", 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal lines
+        if frame.f_code is not Sink.write.__code__:
+            return None
+        lines += event == "line"
+        if lines == nth:
+            raise TimeoutError
+        return trace
+
+    def run() -> None:
+        with checkpointed("a", every(hours=1), store=tmp_path) as cp:
+            sink = cp.sink(path)
+            for item in cp.remaining(range(4)):
+                before = sys.gettrace()
+                sys.settrace(trace if item == 1 and not lines else before)
+                try:
+                    sink.write(f"{item}\n")
+                except TimeoutError:
+                    pass
+                finally:
+                    sys.settrace(before)
+                if item == 2 and lines < 100:
+                    raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run()
+    lines = 100
+    run()
+
+    assert path.read_text().split() in (["0", "2", "3"], ["0", "1", "2", "3"])
