@@ -135,6 +135,22 @@ def is_good(value: Any) -> bool:
         return value.isascii() or _is_unicode(value)
     if kind is dict:
         items = value.values()
+        try:
+            for one in items:  # the usual record: texts in ASCII, and numbers
+                one_kind = type(one)
+                if one_kind is str:
+                    if not one.isascii():
+                        break
+                elif one_kind is float:
+                    if not -_INFINITE < one < _INFINITE:
+                        break
+                elif one_kind not in SURE:
+                    break
+            else:
+                if "".join(value).isascii():
+                    return True
+        except (RuntimeError, TypeError):  # another thread adds to it, or a key is no str
+            pass
         if not SURE.issuperset(map(type, items)):
             if not LEAVES.issuperset(map(type, items)):
                 return is_plain([value]) and _is_unicode(value)

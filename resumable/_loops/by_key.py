@@ -69,7 +69,7 @@ class KeyLedger(Ledger):
                 key = _plain_key(key)
             if unmet and meet(key, self) is None:
                 continue
-            if kind is str and not key.isascii():
+            if kind is str and not key.isascii():  # pyright: ignore[reportAttributeAccessIssue]
                 key = _plain_key(key)
             if key in known:
                 self._tell_of_duplicate(key)
