@@ -212,7 +212,8 @@ class Supervisor:
     def _end(self, verdict: Verdict, told: Told, runs: int) -> int:
         if verdict.what != "done" or runs > 1:
             after = f" after {runs:,} runs" if runs > 1 else ""
-            _say(f"{verdict.what}{after}{': ' if verdict.why else ''}{verdict.why}")
+            why = f": {verdict.why}" if verdict.why else ""
+            _say(f"{verdict.why}{after}" if verdict.what == "stopped" else f"{verdict.what}{after}{why}")
         if hook := self._hooks.get(verdict.what):
             facts = {"RESUMABLE_WHAT": verdict.what, "RESUMABLE_WHY": verdict.why, "RESUMABLE_RUNS": str(runs)}
             last = told.newest

@@ -214,5 +214,5 @@ def test_a_signal_is_passed_on_and_ends_it_with_75(tmp_path: Path) -> None:
     _, errors = child.communicate(timeout=60)
 
     assert child.returncode == 75, errors
-    assert "stopped: stopped by SIGTERM" in errors
+    assert "resumable run: stopped by SIGTERM" in errors
     assert (tmp_path / ".checkpoint_waits.json").exists()

@@ -150,9 +150,9 @@ def test_saves_do_not_pile_up_for_a_function_that_is_slow(monkeypatch: pytest.Mo
         told.append(event)
 
     with checkpointed("job", every(items=1), on_event=slow) as cp:
-        for number in cp.remaining(range(50)):
+        for number in cp.remaining(range(30)):
             cp.save()
-            if number == 49:
+            if number == 29:
                 gate.set()
     assert names(told)[0] == "opened"
     assert names(told)[-1] == "done"

@@ -78,7 +78,8 @@ def test_its_events_can_be_read_after_it_has_finished(home: Path) -> None:
     assert [event["name"] for event in events] == ["opened", "saved", "done"]
 
 
-def test_a_run_that_is_over_at_once_tells_only_its_place(home: Path) -> None:
+def test_a_run_that_is_over_at_once_tells_only_its_place(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "_BEAT_SECONDS", 60.0)
     with checkpointed("job", every(items=1), store="ck", auto_cleanup=False) as cp:
         for _ in cp.remaining(range(2)):
             pass
