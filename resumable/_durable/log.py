@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from operator import is_
 from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
 
@@ -10,6 +11,7 @@ import msgspec
 
 from .._errors import StateEncodeError
 from .._json import LEAVES, check, encode, is_good, is_plain, look_closely
+from .._runtime.boundary import Where, give_up_long
 from .aliases import Aliases
 from .below import accept, changed_below, refuse_both, refuse_removal
 from .changes import Snapshot, about_bytes
@@ -102,6 +104,8 @@ class DurableLog(Durable, list[V], kind="log"):
             elif (held_back := self._boundary.held_back()) is not None:
                 held_back.append((self._extend_by, [entry]))
                 return
+            elif self._boundary.has(self, entry):
+                return
             else:
                 self._cross()
         _append(self, entry)
@@ -119,6 +123,8 @@ class DurableLog(Durable, list[V], kind="log"):
             if (held_back := self._boundary.held_back()) is not None:
                 held_back.append((self._extend_by, entries))
                 return
+            if self._boundary.again is not None:
+                entries = [entry for entry in entries if not self._boundary.has(self, entry)]
             self._cross()
         _extend(self, entries)
 
@@ -142,6 +148,24 @@ class DurableLog(Durable, list[V], kind="log"):
 
     def _note(self) -> None:
         self._cut = len(self)
+
+    # -- rows that are written again
+
+    @property
+    def known_as(self) -> str:
+        return self._path
+
+    def written_since(self, now: int) -> tuple[int, int] | None:
+        return (self._cut, len(self)) if self._last_seen == now and len(self) > self._cut else None
+
+    def is_there(self, row: Any, where: Where, /) -> bool:
+        for number, (start, stop) in enumerate(where):
+            with suppress(ValueError):
+                found = list.index(self, row, start, stop)
+                where[: number + 1] = [(found + 1, stop)]
+                return True
+        give_up_long(where)
+        return False
 
     # -- saves, see Durable
 

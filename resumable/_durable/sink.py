@@ -10,18 +10,17 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar
 from weakref import WeakSet
 
 from .._errors import StoreError
 from .._json import check_unicode
 from .._runtime import disk
-from .._runtime.boundary import Boundary, Noting
+from .._runtime.boundary import Boundary, Noting, Where, give_up_long
 from .._runtime.interpreter import has_gil, is_held_here
-from .claim import Owner
-from .sink_file import Existing, Extent, Target, as_saved, grown, open_file, text_of
+from .sink_file import Existing, Extent, Target, as_saved, find_row, grown, open_file
 
 Mode = Literal["t", "b"]
 Row = TypeVar("Row", str, bytes)
@@ -68,7 +67,8 @@ class Sink(Noting, Generic[Row]):
             self._extent = grown(self._extent, target.header)
         self._rows: list[Any] = []
         self._counts: list[int] = []
-        self._most_rows = _MOST_ROWS  # 0 to have each row wait, or be held back
+        self._most_rows = _MOST_ROWS  # 0 to have each row wait, be held back, or be looked for
+        self._pieces: list[Any] = []  # of a row that is looked for
         self._is_held = False
         # The rows behind the cut were written by one item, which was begun at that count.
         self._cut, self._cut_count = self._extent, 0
@@ -94,7 +94,10 @@ class Sink(Noting, Generic[Row]):
 
     def attend(self) -> None:
         self._ticks = self._boundary.ticks
-        self._most_rows = 0 if self._is_held or self._boundary.shared else _MOST_ROWS
+        if self._pieces:
+            self._put_pieces()
+        boundary = self._boundary
+        self._most_rows = 0 if self._is_held or boundary.shared or boundary.again is not None else _MOST_ROWS
 
     # -- writing
 
@@ -123,18 +126,20 @@ class Sink(Noting, Generic[Row]):
 
     def _as_row(self, row: object) -> Any:
         if self.mode == "t" and isinstance(row, str):
-            _check_unicode(row, self.path)
+            check_row(row, self.path)
             return str.__str__(row)
         if self.mode == "b" and isinstance(row, bytes | bytearray | memoryview):
             return bytes(row)
         raise TypeError(f"this sink takes {'str' if self.mode == 't' else 'bytes'}, not {type(row).__name__}")
 
     def _stand_by(self, row: Any, size: int) -> bool:
-        """Before the row of that *size* is added, make room, and wait for a save. Whether it was held back instead."""
+        """Before the row of that *size* is added, make room, and wait for a save. Whether it is not to be added now."""
         self._counts.pop()
         self._check_usable()
         if (held_back := self._boundary.held_back()) is not None:
             held_back.append((self.write, row))
+            return True
+        if self._boundary.has(self, row):
             return True
         if len(self._rows) >= _MOST_ROWS or size > _LARGE:
             with self._lock, self._as_store_error("Of this row, nothing was written."):
@@ -209,6 +214,8 @@ class Sink(Noting, Generic[Row]):
 
     def _drain(self) -> None:
         """Turn the rows into bytes that wait. An exception from a signal handler in between tears nothing."""
+        if self._pieces:
+            self._put_pieces()
         rows, counts = self._rows, self._counts
         while rows:
             before, cut, at = self._extent, self._cut, self._cut_count
@@ -230,6 +237,43 @@ class Sink(Noting, Generic[Row]):
                 self._cut, self._cut_count, self._extent = cut, at, extent
                 self._waiting += done
                 self._waiting += rest
+
+    # -- rows that are written again
+
+    @property
+    def known_as(self) -> str:
+        return self._text
+
+    def written_since(self, now: int) -> tuple[int, int] | None:
+        last = self._counts[-1] if self._counts else self._cut_count
+        if last != now and not self._pieces:
+            return None
+        with self._lock:
+            self._drain()
+            start, stop = self._cut[0], self._extent[0]
+            return (start, stop) if self._cut_count == now and stop > start else None
+
+    def is_there(self, row: Any, where: Where, /) -> bool:
+        if self.mode == "t" and not row.endswith("\n"):  # print() writes a row in pieces
+            self._pieces.append(row)
+            return True
+        pieces, self._pieces = self._pieces, []
+        whole = self._joined([*pieces, row])
+        self.flush()
+        for number, (start, stop) in enumerate(where):
+            if (found := find_row(self.path, whole, start, stop)) is not None:
+                where[: number + 1] = [(found + len(whole), stop)]
+                return True
+        give_up_long(where)
+        self._pieces = pieces
+        self._put_pieces()
+        return False
+
+    def _put_pieces(self) -> None:
+        pieces, self._pieces = self._pieces, []
+        for piece in pieces:
+            self._counts.append(self._boundary.now())
+            self._rows.append(piece)
 
     def _joined(self, rows: list[Any]) -> bytes:
         return "".join(rows).encode() if self._type is str else b"".join(rows)
@@ -371,26 +415,13 @@ class Sink(Noting, Generic[Row]):
             self.hold()
 
 
-def _check_unicode(row: str, path: Path) -> None:
+def check_row(row: str, path: Path) -> None:
+    """Raise the StateEncodeError that says where *row* is no valid Unicode."""
     try:
         row.encode()
     except UnicodeEncodeError:
         check_unicode(row, str(path), "row.encode('utf-8', 'replace').decode() replaces it")
         raise
-
-
-def _header_bytes(header: str | bytes | None, mode: Mode, path: str) -> bytes:
-    if header is None:
-        return b""
-    if mode == "b" and isinstance(header, bytes):
-        return header
-    if mode == "b" or not isinstance(header, str):
-        wanted = "str" if mode == "t" else "bytes"
-        raise TypeError(f"with mode={mode!r} the header must be {wanted}, not {type(header).__name__}")
-    if header and not header.endswith("\n"):
-        raise ValueError(f"the header must end with a newline of its own, as rows do: header={f'{header}{chr(10)}'!r}")
-    _check_unicode(header, Path(path))
-    return header.encode()
 
 
 def _refuse_in_child() -> None:
@@ -400,97 +431,3 @@ def _refuse_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_refuse_in_child)
-
-
-class Sinks:
-    """All sinks of one operation.
-
-    A run knows a file by its absolute path, with all links resolved. The checkpoint keeps the name that the user gave,
-    so that a directory may be moved together with its checkpoint.
-
-    Args:
-        saved: Where each file ended at the last save, by name.
-
-    Attributes:
-        opened: Each sink of this run, by its path.
-        have_ended: Whether a save holds the final end of each file, or the checkpoint is removed.
-    """
-
-    def __init__(self, owner: Callable[[], Owner], saved: Mapping[str, Mapping[str, Any]]) -> None:
-        self._owner = owner
-        self._saved = dict(saved)
-        self.opened: dict[str, Sink[Any]] = {}
-        self.have_ended = False
-        self._names: dict[str, str] = {}
-
-    def open(
-        self, path: str | os.PathLike[str], mode: Mode, existing: Existing, header: str | bytes | None = None
-    ) -> Sink[Any]:
-        """The sink that writes to *path*; opens the file if it is not open. Raises what :func:`open_file` raises, too.
-
-        Raises:
-            StateEncodeError: The *header* is no valid Unicode.
-            TypeError: The file is open in the other mode, or the *header* is not of the mode's type.
-            ValueError: There is no such *mode*, or no such *existing*; a header of text has no newline at its end, or
-                the file is open with another one.
-        """
-        if mode not in get_args(Mode):
-            raise ValueError(f"mode must be 't' or 'b', not {mode!r}")
-        if existing not in get_args(Existing):
-            raise ValueError(f"existing must be 'append', 'replace' or 'refuse', not {existing!r}")
-        given = os.fspath(path)
-        target = Target(self._owner(), given, Path(os.path.realpath(given)), _header_bytes(header, mode, given))
-        known = self.opened.get(target.text)
-        if known is None:
-            known = self._open_first(target, mode, existing)
-        elif known.closed:
-            known = known.opened_again(target, mode)
-        elif known.mode != mode:
-            raise TypeError(
-                f"{known.path} is open with mode={known.mode!r}; it cannot be written with {mode!r} as well"
-            )
-        elif target.header and known.header != target.header:
-            raise ValueError(f"{known.path} is open already, with the header {known.header!r}, not {target.header!r}")
-        self.opened[target.text] = known
-        return known
-
-    def _open_first(self, target: Target, mode: Mode, existing: Existing) -> Sink[Any]:
-        names = self._saved_names(target)
-        sink: Sink[Any] = Sink(target, mode, self._saved[names[0]] if names else None, existing)
-        for name in names:
-            self._saved.pop(name, None)
-        is_free = target.given not in self._saved and target.given not in self._names.values()
-        self._names[target.text] = target.given if is_free else target.text
-        return sink
-
-    def _saved_names(self, target: Target) -> list[str]:
-        """The names under which the checkpoint has the file; the first one is right."""
-        # Checkpoints of earlier releases do not say where the file lay: take its name as a path.
-        paths = {name: sink.get("path") or text_of(os.path.realpath(name)) for name, sink in self._saved.items()}
-        names = [name for name, path in paths.items() if path == target.text]
-        if target.given in self._saved and (target.given in names or not names):
-            names.insert(0, target.given)
-        return names
-
-    def to_dict(self, *, settled: bool = False) -> dict[str, Any]:
-        """Where each file ends now, by name. See :meth:`Sink.to_dict`."""
-        opened = {self._names[path]: sink.to_dict(settled=settled) for path, sink in self.opened.items()}
-        return {**self._saved, **opened}
-
-    def syncs(self) -> list[Callable[[], None]]:
-        """Functions that bring each sink to the disk; each may block, and raises what :meth:`Sink.sync` raises."""
-        return [sink.sync for sink in self.opened.values()]
-
-    def is_busy_here(self) -> bool:
-        """Whether this thread is in the middle of a write to any sink. A signal handler asks before it saves."""
-        return any(map(Sink.is_busy_here, list(self.opened.values())))
-
-    def seal(self) -> None:
-        """Take no more rows in any sink."""
-        for sink in self.opened.values():
-            sink.seal()
-
-    def release(self) -> None:
-        """Close all files without a sync."""
-        for sink in self.opened.values():
-            sink.release(has_ended=self.have_ended)

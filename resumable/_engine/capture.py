@@ -193,6 +193,8 @@ class Cut(msgspec.Struct):
             unfinished = [loop for loop in loops.unfinished() if not loop.is_in_worker] if views else []
             asking = [loop for loop in unfinished if loop.must_settle()]
             if asking or not self._is_within_item(unfinished):
+                if views and not unfinished:
+                    loops.running.again.outside()
                 boundary.move()
             for loop in asking:
                 loop.note_settled()

@@ -119,19 +119,23 @@ class Parts:
         self.on_failure: Callable[[str, str | int, str], None]
         if saved.once:
             self.known_effects = self.effects
+        if saved.loops and any("wrote" in form for form in saved.loops.values()):
+            _ = self.loops  # what is written before the first loop may be written again
         self.encoded_sections: dict[str, bytes] = {}
 
     # Made when they are first asked for: most operations need but one or two of them.
 
     @cached_property
     def loops(self) -> LoopRegistry:
-        return LoopRegistry(
+        loops = LoopRegistry(
             self.saved.loops,
             self._damaged,
             opened=self._opening,
             operation_id=self.options.operation_id,
             has_failures=lambda name: self.failed.is_known(name),
         )
+        loops.running.again.attach(self.cut.boundary, loops.views.values())
+        return loops
 
     @cached_property
     def failed(self) -> Failed:

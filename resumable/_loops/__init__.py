@@ -3,7 +3,8 @@
 Read ``remaining`` first: it iterates, and knows at every moment which items are done; ``small`` does so for few
 items; ``consumers`` may go through it. ``loop`` is what it tells that to, as one of four kinds: ``by_position``,
 ``by_key``, ``by_page``, ``out_of_order``. ``pages`` fetches what is in the pages of a server. ``registry`` holds the
-loops of a checkpoint, ``running`` knows which runs inside which; a ``view`` is one of them as a save sees it,
+loops of a checkpoint, ``running`` knows which runs inside which, and
+``again`` what is written again when they go on; a ``view`` is one of them as a save sees it,
 ``sites`` are where they are made, ``place`` reads from the bytecode where that is, ``edited`` finds them again after
 an edit, ``program`` says what is in it now. ``sources`` says what can be iterated over again, ``fingerprint`` whether
 it is still the same input, ``values`` what an item is worth that JSON cannot hold. ``failing`` are items that failed,
@@ -11,6 +12,7 @@ and are given out again. ``standing`` tells people how they stand. ``map`` is th
 """
 
 __all__ = [
+    "again",
     "by_key",
     "by_page",
     "by_position",

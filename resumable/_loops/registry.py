@@ -184,7 +184,7 @@ class LoopRegistry:
         self._made += 1
         identity = site.identity(level.within, run)
         site.count = run
-        view.site = site
+        view.site, view.folded_wrote = site, site.wrote
         view.begin(loop, saved, identity, level.outer, context, self._made)
         self._done_before += done  # after that: a save of another thread's in between must count nothing twice
         self.views[view.name] = site.runs[run] = view
@@ -302,6 +302,7 @@ class LoopRegistry:
             self._total_before = None if total is None else self._total_before + total
         if inner := self._levels.get(view):
             self._keep_one(inner)
+        site.keep_written(view)
         if site.count:
             count = partial(site.next_run, before, has_begun=view.has_begun)
             del site.runs[site.count]

@@ -57,7 +57,7 @@ class Remaining(Loop[T], Iterator[T]):
         self._passing: Iterator[T] | None = None
         # While one of these runs, or has ended, the loop has asked for its next item.
         self._witnesses: tuple[GeneratorType[Any, Any, Any], ...] = ()
-        self._is_settled = False
+        self._settled_at = 0
         self._thread = threading.get_ident()
         self._again: GeneratorType[T, None, None] | None = None
 
@@ -80,10 +80,10 @@ class Remaining(Loop[T], Iterator[T]):
         if not self._count_given() or self.is_halted or self._has_all_witnesses():
             return False
         # One that has died asks no more, but it need not say so for ever.
-        return not (self._is_settled and any(map(sources.is_dead, self._witnesses)))
+        return not (self._settled_at == self._count_given() and any(map(sources.is_dead, self._witnesses)))
 
     def note_settled(self) -> None:
-        self._is_settled = True
+        self._settled_at = self._count_given()
 
     def _has_all_witnesses(self) -> bool:
         """Whether the loop has not asked for its next item."""

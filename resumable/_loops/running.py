@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -12,6 +12,7 @@ import msgspec
 
 from .._runtime.interpreter import is_alive, running_here
 from . import place
+from .again import LevelKey, WrittenAgain
 from .by_position import ItemKey
 from .loop import Loop, mapped_item
 from .view import LoopView
@@ -61,6 +62,7 @@ class RunningLoops:
 
     Attributes:
         main_context: That one.
+        again: What is written again.
     """
 
     def __init__(self, views: Mapping[str, LoopView], main_context: object) -> None:
@@ -68,6 +70,28 @@ class RunningLoops:
         self.main_context = main_context
         self._main_thread = main_context.ident if isinstance(main_context, threading.Thread) else None
         self._by_context: dict[object, list[Running]] = {}
+        self._just_left: list[Running] = []
+        self.again = WrittenAgain(self.here, self._has_done)
+
+    def here(self) -> LevelKey:
+        """The item that the calling thread or task is inside."""
+        mapped = mapped_item.get()
+        for one in reversed(self._by_context.get(running_here(), ())):
+            if mapped is not None and one.loop is mapped[0]:
+                break
+            if self._is_at_item(one):
+                return one.view.name, one.loop.current_item()
+        return (None, 0) if mapped is None else (mapped[0].name, mapped[1])
+
+    def _has_done(self, level: LevelKey) -> bool:
+        view = None if level[0] is None else self._views.get(level[0])
+        return view is not None and view.has_done(level[1])
+
+    def _left(self, running: Iterable[Running]) -> list[LoopView]:
+        """Those of *running* that were left at an item."""
+        running, self._just_left = [*running, *self._just_left], []
+        here = [(one.view, one.loop) for one in running if one.view.loop is one.loop and not one.view.is_gone]
+        return [view for view, loop in here if loop.is_left and not loop.is_finished and loop.is_at_item()]
 
     def around(self, frame: FrameType, context: object) -> Around | None:
         """The innermost item that a loop is inside, which *frame* makes in that thread or task."""
@@ -115,15 +139,17 @@ class RunningLoops:
                 if not one.is_suspended and one.frame[0] != id(frame) and not place.is_under_way(frame, one.frame):
                     return self.around(frame, self.main_context)
                 return Around(one.view, one.loop.current_item(), one.frame, False, one.is_suspended)
-            running.pop()  # it takes itself up again when it goes on
+            self._just_left.append(running.pop())  # it takes itself up again when it goes on
         return None
 
     def begun_in(self, loop: Loop[Any], frame: FrameType, view: LoopView) -> None:
         """*loop*, which *view* shows, gives out its first item to *frame*, in the main thread."""
-        view.has_begun = True
         code = frame.f_code
         running = self._by_context.setdefault(self.main_context, [])
+        self.again.begins(view, self._left(running) if running or self._just_left else ())
+        view.has_begun = True
         running.append(Running(loop, view, (id(frame), id(code)), bool(code.co_flags & _SUSPENDS)))
+        self.again.attend()
 
     def begun(self, loop: Loop[Any]) -> None:
         """*loop* gives out its first item, or goes on after it was left.
@@ -138,11 +164,13 @@ class RunningLoops:
         view = self._views.get(loop.name)
         if view is None or view.loop is not loop:
             return
-        view.has_begun = True
         frame, context = place.caller(), running_here()
+        self.again.begins(view, self._left(self._by_context.get(context, ())))
+        view.has_begun = True
         running = [one for one in self._by_context.get(context, ()) if one.loop is not loop and self._is_at_item(one)]
         is_suspended = bool(frame.f_code.co_flags & _SUSPENDS)
         self._by_context[context] = [*running, Running(loop, view, place.address(frame), is_suspended)]
+        self.again.attend()
         for other in [other for other in list(self._by_context) if not is_alive(other)]:
             del self._by_context[other]
 
@@ -151,12 +179,14 @@ class RunningLoops:
         mine = self._by_context.get(self.main_context)
         if mine and mine[-1].loop is loop:
             mine.pop()
+            self.again.attend()
             return
         for context, running in list(self._by_context.items()):
             if any(one.loop is loop for one in running):
                 running[:] = [one for one in running if one.loop is not loop]
             if not running:
                 self._by_context.pop(context, None)
+        self.again.attend()
 
     def wake(self) -> None:
         """Have each running loop check in before its next item."""

@@ -12,9 +12,11 @@ from typing import Any
 from zlib import crc32
 
 from .._errors import InputChangedError
+from .._runtime.boundary import Where
 from .._runtime.interpreter import references_to
 from .._text import command_for
 from . import fingerprint, place
+from .again import spanned
 from .by_position import ItemKey
 from .loop import Loop
 from .view import NEVER_BEGUN, Identity, LoopView, read, written
@@ -39,14 +41,19 @@ class Site:
         runs: The others, by their number.
         context: The thread or task that made the newest one.
         spare: A view that showed a run of an item before.
+        wrote: What was written before the folded ones were begun.
     """
 
-    __slots__ = ("_crc", "_early", "_passed", "context", "count", "folded", "is_named", "key", "left", "runs", "spare")
+    __slots__ = (
+        *("_crc", "_early", "_passed", "context", "count", "folded", "is_named", "key", "left", "runs", "spare"),
+        "wrote",
+    )
 
     def __init__(self, key: str) -> None:
         self.rename(key)
         self.context: object = None
         self.spare: LoopView | None = None
+        self.wrote: dict[str, Where] = {}
         self.restart()
 
     def restart(self) -> None:
@@ -57,6 +64,13 @@ class Site:
         self._early: dict[str, str] = {}
         self._crc: int | None = 0
         self._passed: tuple[int, int] | None = (0, 0)
+        if self.wrote:
+            self.wrote.clear()
+
+    def keep_written(self, view: LoopView) -> None:
+        """The run that *view* shows is folded."""
+        if view.wrote.before:
+            self.wrote.update(spanned(self.wrote, view.wrote.before))
 
     def rename(self, key: str) -> None:
         """Know it by *key* from now on."""
@@ -66,6 +80,7 @@ class Site:
         """*view* is one of its runs, read from a checkpoint."""
         identity = view.identity
         self.runs[identity.run] = view
+        self.wrote.update(spanned(self.wrote, view.wrote.folded))
         if identity.folded and identity.folded == self.folded:  # what was made again since stands in one of them only
             left = read(identity.left)
             self.left = {run: max(at, left[run]) for run, at in self.left.items() if run in left}
@@ -121,6 +136,7 @@ class Site:
         if run > self.folded + 1 or view.loop is None or is_kept(view) or not has_ended(view):
             return None
         self.fold_run(run, view.loop, has_begun=view.has_begun)
+        self.keep_written(view)
         del self.runs[run]
         return view
 

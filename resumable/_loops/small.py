@@ -42,8 +42,8 @@ class SmallRemaining(Remaining[T]):
     _feed: Iterator[T] | None = None
     _own: Iterator[T] | None = None
     _check_left_out = _worker = None  # within a worker's item, loops are made in the other way
-    _given = _done = 0
-    _was_left = _is_dead = _is_settled = False
+    _given = _done = _settled_at = 0
+    _was_left = _is_dead = False
 
     def __init__(  # not that of the class before, which prepares what few items do not need
         self, items: Any, owner: SmallOwner[int], name: str, ends: Ends | None, key: Any, thread: int
@@ -90,7 +90,7 @@ class SmallRemaining(Remaining[T]):
     def must_settle(self) -> bool:
         if not self._given or self._given != self._done or self.is_halted:
             return False
-        return not (self._is_settled and self._is_dead)
+        return not (self._settled_at == self._given and self._is_dead)
 
     @property
     def is_left(self) -> bool:

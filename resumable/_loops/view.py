@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
+from .._runtime.boundary import Where
 from . import place
+from .again import NOTHING, Wrote, merged
 from .by_position import ItemKey
 from .loop import Loop
 
@@ -39,7 +41,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
         return {"within": None, **form}
 
 
-FIELDS = frozenset(Identity.__struct_fields__)
+FIELDS = frozenset((*Identity.__struct_fields__, "wrote"))
 
 
 def identity_of(saved: Mapping[str, Any]) -> Identity:
@@ -48,7 +50,8 @@ def identity_of(saved: Mapping[str, Any]) -> Identity:
     Raises:
         ValueError: It is malformed.
     """
-    identity = msgspec.convert({name: saved[name] for name in FIELDS & saved.keys()}, Identity)
+    fields = FIELDS & saved.keys() - {"wrote"}
+    identity = msgspec.convert({name: saved[name] for name in fields}, Identity)
     left = read(identity.left)
     if any(run > identity.folded for run in left):
         raise ValueError(f"run {max(left)} cannot have been left before run {identity.folded}")
@@ -109,6 +112,8 @@ class LoopView:
         context: The thread or task that made it.
         number: How many loops this run had made by then.
         made_at: The file and the line that made it.
+        wrote: What is written again when it goes on.
+        folded_wrote: What was written before runs at its place that were folded.
         has_begun: Whether an item was asked for.
         is_abandoned: A retry gave it up; the loop that is made here next continues at its position.
         is_dropped: Nothing of it is kept: another loop has its place, or the item around is done.
@@ -119,6 +124,8 @@ class LoopView:
         self._identity: Identity | None = Identity() if saved is None else identity_of(saved)
         self._identify: Callable[[], Identity] = Identity
         self.within = self.identity.within
+        self.wrote = msgspec.convert((saved or {}).get("wrote", {}), Wrote)
+        self.folded_wrote: Mapping[str, Where] = self.wrote.folded
         self._saved = {} if saved is None else {key: saved[key] for key in saved.keys() - FIELDS}
         self._is_stored = saved is not None
         self._is_new = self._is_settled = False
@@ -224,6 +231,8 @@ class LoopView:
         number: int,
     ) -> None:
         """Show *loop*, which was made from *saved*, from now on."""
+        if saved is None:
+            self.wrote = NOTHING
         # The store holds *saved* itself only if it came from the checkpoint that was loaded.
         self._is_new = saved is None or self.loop is not None
         self._saved = {}  # a second loop that takes this view starts from its first item
@@ -250,6 +259,8 @@ class LoopView:
             identify: Gives its identity, if that is asked for before another loop takes its place.
         """
         self._saved, self._committed, self._is_new, self._is_settled = {}, None, True, False
+        if self.wrote is not NOTHING:
+            self.wrote = NOTHING
         self.loop = loop
         count()
         self._identity, self._identify, self.within, self.number = None, identify, within, number
@@ -260,11 +271,44 @@ class LoopView:
         """How many items its loop has done in this run."""
         return self.loop.done() if self.loop is not None else 0
 
+    # -- what is written again
+
+    def note_before(self, found: Mapping[str, Where]) -> None:
+        """*found* was written before it was begun; what an earlier run has written there stays."""
+        first = {name: where[0][0] for name, where in found.items()}
+        before = {
+            name: [one for one in where if one[1] <= first.get(name, one[1])]
+            for name, where in self.wrote.before.items()
+        }
+        self.wrote = msgspec.structs.replace(self.wrote, before=merged(before, found))
+
+    def note_rest(self, found: Mapping[str, Where]) -> None:
+        """*found* was written since it came to the item that it was left at."""
+        if self.loop is not None:
+            item = self.loop.current_item()
+            rest = merged(self.wrote.rest, found) if self.wrote.item == item else dict(found)
+            self.wrote, self._is_settled = msgspec.structs.replace(self.wrote, item=item, rest=rest), False
+
+    def note_after(self, found: Mapping[str, Where]) -> None:
+        """*found* was written after it."""
+        self.wrote, self._is_settled = msgspec.structs.replace(self.wrote, after=dict(found)), False
+
+    def _about_writes(self) -> dict[str, Any]:
+        wrote = self.wrote
+        is_done = self.loop is not None and wrote.item is not None and wrote.item != self.loop.current_item()
+        if is_done:
+            wrote = self.wrote = msgspec.structs.replace(wrote, item=None, rest={})
+        if wrote.folded != self.folded_wrote:
+            wrote = msgspec.structs.replace(wrote, folded=dict(self.folded_wrote))
+        return {"wrote": msgspec.to_builtins(wrote)} if wrote else {}
+
     # -- what is saved
 
     def _about(self, *, is_over: bool) -> dict[str, Any]:
         about = self.identity.to_dict()
         about.pop("over", None)
+        if self.wrote is not NOTHING or self.folded_wrote:
+            about |= self._about_writes()
         return about | {"over": True} if is_over else about
 
     def as_now(self) -> Callable[[], dict[str, Any] | None]:

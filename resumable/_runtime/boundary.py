@@ -25,12 +25,14 @@ class Boundary(msgspec.Struct, eq=False):
         lock: A save holds it while it takes what was written.
         writers: What is saved, and written to.
         shared: How many maps run whose workers can write here.
+        again: Knows what is written again, where that may be now.
     """
 
     ticks: repeat[bool] = msgspec.field(default_factory=partial(repeat, True, (1 << 60) - 1))
     lock: threading.RLock = msgspec.field(default_factory=threading.RLock)
     writers: list[Noting] = msgspec.field(default_factory=list)
     shared: int = 0
+    again: Again | None = None
 
     def now(self) -> int:
         """The count. It falls."""
@@ -48,6 +50,10 @@ class Boundary(msgspec.Struct, eq=False):
                 writer.attend()
                 if not self.shared:
                     writer.end_sharing()
+
+    def has(self, writer: Noting, row: Any) -> bool:
+        """Whether *writer* has that *row* already, and is given it again."""
+        return self.again is not None and self.again.has(writer, row)
 
     def held_back(self) -> HeldBack | None:
         """Where to put what a worker writes here; None for whoever is no worker."""
@@ -96,6 +102,25 @@ class HeldBack(list[tuple[Callable[[Any], object], Any]]):
         """The item has failed: nothing of it counts."""
         for writer in self.keepers:
             writer.take_back(self)
+
+
+Where = list[tuple[int, int]]
+"""Stretches of what was written, each from its start to its stop, in their order."""
+
+
+_LONG = 10_000
+
+
+def give_up_long(where: Where) -> None:
+    """A row was not found in *where*: expect nothing more of it, if each such search takes long."""
+    if sum(stop - start for start, stop in where) > _LONG:
+        where.clear()
+
+
+class Again(Protocol):
+    """Knows what is written again when loops go on."""
+
+    def has(self, writer: Noting, row: Any, /) -> bool: ...
 
 
 class Keeping(Protocol):
@@ -151,7 +176,8 @@ class Noting:
 
     def attend(self) -> None:
         """Look at the boundary at each write that comes first in its item; at each of all, where workers can write."""
-        self._ticks = _MORE_THAN_ANY if self._boundary.shared else self._boundary.ticks
+        is_asked = self._boundary.shared or self._boundary.again is not None
+        self._ticks = _MORE_THAN_ANY if is_asked else self._boundary.ticks
 
     def end_sharing(self) -> None:
         """No worker can write to it any more."""
@@ -160,6 +186,26 @@ class Noting:
     def boundary(self) -> Boundary:
         """What it was attached to."""
         return self._boundary
+
+    # -- rows that are written again
+
+    @property
+    def known_as(self) -> str:
+        """Tells it from others in the checkpoint; "" if writing to it again does no harm."""
+        return ""
+
+    def written_since(self, now: int) -> tuple[int, int] | None:
+        """Where that stands which was written since the count was *now*; None if nothing was."""
+        return None
+
+    def is_there(self, row: Any, where: Where, /) -> bool:
+        """Whether *row* is what stands next in *where*, or soon after; what lies before is taken off then."""
+        return False
+
+    @property
+    def _last_seen(self) -> int | None:
+        """The count at the last write, also while a save holds the writers off."""
+        return self._at if self._seen is None else self._seen
 
     # -- for saves, which hold the boundary's lock
 

@@ -83,12 +83,12 @@ class _Alarms:
     def set(self, when: float, callback: Callable[[], None]) -> Callable[[], None]:
         entry = [callback]
         with self._changed:
-            heapq.heappush(self._heap, (when, next(self._ids), entry))
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="resumable-alarm", daemon=True)
                 thread.start()  # a RuntimeError from 3.12 on, once the main thread has ended
                 self._thread = thread
-            elif self._heap[0][2] is entry:
+            heapq.heappush(self._heap, (when, next(self._ids), entry))
+            if self._heap[0][2] is entry:
                 self._changed.notify()
         return entry.clear
 

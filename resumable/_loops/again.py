@@ -1,0 +1,177 @@
+"""Rows that are written again: those outside of all items, of an outer item before its inner loop, of an item left.
+
+They count as soon as the next item is handed out, yet the code that wrote them runs again when the loops go on: the
+program begins anew, and so does the body of an outer item. So it is noted where they stand, and who writes an equal
+row there again writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .._runtime.boundary import Boundary, Noting, Where
+from .by_position import ItemKey
+
+if TYPE_CHECKING:
+    from .view import LoopView
+
+LevelKey = tuple[str | None, ItemKey]
+"""The name of a loop, and the item of it that something is inside; ``(None, 0)`` outside of all."""
+_OUTSIDE: LevelKey = (None, 0)
+_MOST_STRETCHES = 16
+
+
+class Wrote(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where that stands which is written again when a loop goes on: stretches, by what they were written to.
+
+    Attributes:
+        before: Written before the loop was begun, by the item around it.
+        folded: Before runs that were folded.
+        after: Written after it outside of all loops.
+        item: The item that it was left at.
+        rest: Written by that.
+    """
+
+    before: dict[str, Where] = {}
+    folded: dict[str, Where] = {}
+    after: dict[str, Where] = {}
+    item: ItemKey | None = None
+    rest: dict[str, Where] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.before or self.folded or self.after or self.rest)
+
+
+NOTHING = Wrote()
+
+
+def merged(some: Mapping[str, Where], others: Mapping[str, Where]) -> dict[str, Where]:
+    """Both, with stretches that touch as one."""
+    both: dict[str, Where] = {}
+    for name in {**some, **others}:
+        where: Where = both.setdefault(name, [])
+        for start, stop in sorted([*some.get(name, ()), *others.get(name, ())]):
+            if where and start <= where[-1][1]:
+                where[-1] = where[-1][0], max(stop, where[-1][1])
+            else:
+                where.append((start, stop))
+        if len(where) > _MOST_STRETCHES:  # what lies between is looked through as well
+            where[: 1 - _MOST_STRETCHES] = [(where[0][0], where[-_MOST_STRETCHES][1])]
+    return both
+
+
+def spanned(some: Mapping[str, Where], others: Mapping[str, Where]) -> dict[str, Where]:
+    """Both, each as one stretch, with what lies between."""
+    both = merged(some, others)
+    return {name: [(where[0][0], where[-1][1])] for name, where in both.items()}
+
+
+class WrittenAgain:
+    """Knows what was written where it is written again when the loops go on.
+
+    Args:
+        here: Gives the item that the calling thread or task is inside.
+        is_done: Whether an item is done.
+
+    Attributes:
+        boundary: That of the checkpoint; nothing is noted before it is known.
+    """
+
+    def __init__(self, here: Callable[[], LevelKey], is_done: Callable[[LevelKey], bool]) -> None:
+        self._here, self._is_done = here, is_done
+        self.boundary: Boundary | None = None
+        self._expected: dict[LevelKey, dict[str, Where]] = {}
+        self._open: dict[str, Where] = {}
+        self._last: LoopView | None = None
+
+    def attach(self, boundary: Boundary, views: Iterable[LoopView]) -> None:
+        """Expect what an earlier run has noted at its loops."""
+        self.boundary = boundary
+        for view in views:
+            level = _level_of(view)
+            self._expect(level, view.wrote.folded)
+            self._expect(level, view.wrote.before)
+            self._expect(_OUTSIDE, view.wrote.after)
+            if view.wrote.item is not None:
+                self._expect((view.name, view.wrote.item), view.wrote.rest)
+            self._open = merged(self._open, view.wrote.after)
+        self.attend()
+
+    def _expect(self, level: LevelKey, wrote: Mapping[str, Where]) -> None:
+        if wrote:
+            self._expected[level] = merged(self._expected.get(level, {}), wrote)
+
+    # -- what is noted
+
+    def begins(self, view: LoopView, left: Iterable[LoopView]) -> None:
+        """*view* is gone through from now on; those of *left* were left at an item."""
+        found = self._found()
+        level = _level_of(view)
+        if self._expected and (expected := self._expected.get(level)):
+            _pass_by(expected, view.wrote.before)
+        if found:
+            for other in left:
+                other.note_rest(found)
+        if level == _OUTSIDE:
+            if self._open and not view.wrote.before:
+                found = merged(self._open, found)
+                self._open = {}
+                if self._last is not None:
+                    self._last.note_after({})
+            self._last = view
+        if found:
+            view.note_before(found)
+
+    def outside(self) -> None:
+        """What was written is about to count, and no loop is at an item."""
+        if found := self._found():
+            self._open = merged(self._open, found)
+            if self._last is not None and not self._last.is_dropped:
+                self._last.note_after(self._open)
+
+    def _found(self) -> dict[str, Where]:
+        if self.boundary is None:
+            return {}
+        now, found = self.boundary.now(), {}
+        for writer in self.boundary.writers:
+            if (where := writer.written_since(now)) is not None:
+                found[writer.known_as] = [where]
+        return found
+
+    # -- what is written again
+
+    def attend(self) -> None:
+        """Look at each write from now on, if some may be written again here; else at none."""
+        boundary = self.boundary
+        if boundary is None or not (self._expected or boundary.again):
+            return
+        for level in [level for level in self._expected if self._is_done(level)]:
+            del self._expected[level]
+        name = self._here()[0]
+        is_on = any(level[0] == name for level in self._expected)  # which item comes next, a map knows later
+        if is_on != (boundary.again is not None):
+            with boundary.lock:
+                boundary.again = self if is_on else None
+                for writer in boundary.writers:
+                    writer.attend()
+
+    def has(self, writer: Noting, row: Any) -> bool:
+        """Whether *writer* has that *row* already, where it is written again."""
+        expected = self._expected.get(self._here())
+        where = expected.get(writer.known_as) if expected else None
+        return where is not None and len(where) > 0 and writer.is_there(row, where)
+
+
+def _level_of(view: LoopView) -> LevelKey:
+    return _OUTSIDE if view.within is None else view.within
+
+
+def _pass_by(expected: dict[str, Where], wrote: Mapping[str, Where]) -> None:
+    """Expect nothing more of *wrote*, nor of what was written before it."""
+    for name, where in wrote.items():
+        if where and (left := expected.get(name)):
+            end = where[-1][1]
+            left[:] = [(max(start, end), stop) for start, stop in left if stop > end]

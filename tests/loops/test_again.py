@@ -1,0 +1,205 @@
+"""Rows that are written outside of items, by outer items, or in an item that was left, are there once in the end."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resumable import checkpointed, every
+from resumable.testing import prove_resumable
+
+Job = Callable[[Path], Any]
+
+
+def opened(**options: Any) -> Any:
+    return checkpointed("job", every(items=1), **options)
+
+
+def a_header_for_each_outer_item(directory: Path) -> list[Any]:
+    with opened() as cp:
+        rows, log = cp.sink(directory / "rows.txt"), cp.log("log")
+        for chapter in cp.remaining(["a", "b"]):
+            rows.write(f"# {chapter}\n")
+            log.append({"chapter": chapter})
+            for page in cp.remaining(range(2)):
+                rows.write(f"{chapter}{page}\n")
+                log.append(page)
+            rows.write("---\n")
+        return list(log)
+
+
+def around_the_loops(directory: Path) -> list[Any]:
+    with opened() as cp:
+        rows, log = cp.sink(directory / "rows.txt", header="n\n"), cp.log("log")
+        for item in cp.remaining(range(2)):
+            rows.write(f"{item}\n")
+        print("between", 1, file=rows)
+        log.extend(["between", "too"])
+        for item in cp.remaining(range(2, 4)):
+            rows.write(f"{item}\n")
+            log.append(item)
+        rows.write("last\n")
+        log.append("last")
+        return list(log)
+
+
+def before_the_first_loop(directory: Path) -> list[Any]:
+    with opened() as cp:
+        rows, log = cp.sink(directory / "rows.txt", header="n\n"), cp.log("log")
+        print("first", 1, file=rows)
+        log.append("first")
+        for item in cp.remaining(range(2)):
+            rows.write(f"{item}\n")
+            log.append(item)
+        return list(log)
+
+
+def under_a_plain_loop(directory: Path) -> None:
+    with opened() as cp:
+        rows = csv.writer(cp.sink(directory / "rows.txt"))
+        for chapter in range(7):
+            rows.writerow(["chapter", chapter])
+            for page in cp.remaining([f"{chapter}.0"]):
+                rows.writerow([page])
+
+
+def of_bytes(directory: Path) -> None:
+    with opened() as cp:
+        rows = cp.sink(directory / "rows.bin", "b")
+        for chapter in cp.remaining([1, 2]):
+            rows.write(b"HEAD" + bytes([chapter]))
+            for page in cp.remaining(range(2)):
+                rows.write(bytes([page]))
+
+
+def three_deep(directory: Path) -> None:
+    with opened() as cp:
+        rows = cp.sink(directory / "rows.txt")
+        for part in cp.remaining(["x", "y"], key=str):
+            rows.write(f"# {part}\n")
+            for chapter in cp.remaining(range(2)):
+                rows.write(f"## {part}{chapter}\n")
+                for page in cp.remaining(range(2)):
+                    rows.write(f"{part}{chapter}{page}\n")
+                rows.write(f"end of {part}{chapter}\n")
+
+
+def in_the_body_of_a_map(directory: Path) -> None:
+    with opened() as cp:
+        rows = cp.sink(directory / "rows.txt")
+        for chapter, _ in cp.map(str.upper, ["a", "b"]):
+            rows.write(f"# {chapter}\n")
+            for page in cp.remaining(range(2)):
+                rows.write(f"{chapter}{page}\n")
+
+
+def in_the_function_of_a_map(directory: Path) -> None:
+    with opened() as cp:
+        rows = cp.sink(directory / "rows.txt")
+
+        def write(chapter: str) -> None:
+            rows.write(f"# {chapter}\n")
+            for page in cp.remaining(range(2)):
+                rows.write(f"{chapter}{page}\n")
+
+        for chapter, _ in cp.map(write, ["a", "b"]):
+            rows.write(f"end of {chapter}\n")
+
+
+async def in_async_loops(directory: Path) -> None:
+    async with opened() as cp:
+        rows = await cp.sink(directory / "rows.txt")
+        rows.write("first\n")
+        async for chapter in cp.remaining(_async(["a", "b"])):
+            rows.write(f"# {chapter}\n")
+            async for page in cp.remaining(range(2)):
+                rows.write(f"{chapter}{page}\n")
+        rows.write("between\n")
+        async for page in cp.remaining(range(2, 4)):
+            rows.write(f"{page}\n")
+
+
+async def _async(items: list[str]) -> AsyncIterator[str]:
+    for item in items:
+        yield item
+
+
+def after_a_break(directory: Path) -> list[Any]:
+    with opened() as cp:
+        rows, log = cp.sink(directory / "rows.txt"), cp.log("log")
+        for item in cp.remaining(range(9), name="nine"):
+            rows.write(f"{item}\n")
+            log.append(item)
+            if item == 2:
+                break
+        for item in cp.remaining(["a", "b", "c"]):
+            rows.write(f"{item}\n")
+            log.append(item)
+        found = list(log)
+        cp.finalize()
+        return found
+
+
+def after_a_return(directory: Path) -> None:
+    with opened() as cp:
+        rows = cp.sink(directory / "rows.txt")
+
+        def some() -> None:
+            for chapter in cp.remaining(["a", "b", "c"]):
+                rows.write(f"# {chapter}\n")
+                for page in cp.remaining(range(3)):
+                    rows.write(f"{chapter}{page}\n")
+                    if (chapter, page) == ("b", 1):
+                        return
+
+        some()
+        for item in cp.remaining(range(2)):
+            rows.write(f"{item}\n")
+        cp.finalize()
+
+
+PROGRAMS: list[Job] = [
+    a_header_for_each_outer_item,
+    around_the_loops,
+    under_a_plain_loop,
+    of_bytes,
+    three_deep,
+    in_the_body_of_a_map,
+    in_the_function_of_a_map,
+    in_async_loops,
+    after_a_break,
+    after_a_return,
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", PROGRAMS)
+def test_each_row_is_there_once_whatever_stops_the_program(job: Job) -> None:
+    prove_resumable(job, save_every=(1, 3), max_cases=60)
+
+
+@pytest.mark.parametrize("job", [before_the_first_loop, a_header_for_each_outer_item])
+def test_a_row_before_a_loop_is_there_once_after_a_kill(job: Job) -> None:
+    """An error before the first loop may leave it twice: no loop tells that the program begins anew."""
+    prove_resumable(job, save_every=(1,), max_cases=20, mid_item_errors=False)
+
+
+def test_what_is_not_equal_is_written(tmp_path: Path) -> None:
+    """A line for each run must not be taken for one that is written again."""
+    for run in range(3):
+        with contextlib.suppress(LookupError), opened(store=tmp_path) as cp:
+            log = cp.log("log")
+            log.append("the beginning")
+            log.append(f"run {run}")
+            for item in cp.remaining(range(9)):
+                log.append(item)
+                if item == run:
+                    raise LookupError
+            raise AssertionError
+
+    assert list(log) == ["the beginning", "run 0", "run 1", 0, "run 2", 1, 2]
