@@ -257,7 +257,8 @@ class Sink(Noting, Generic[Row]):
         if self.mode == "t" and not row.endswith("\n"):  # print() writes a row in pieces
             self._pieces.append(row)
             return True
-        pieces, self._pieces = self._pieces, []
+        pieces: list[Any] = self._pieces
+        self._pieces = []
         whole = self._joined([*pieces, row])
         self.flush()
         for number, (start, stop) in enumerate(where):
@@ -270,7 +271,8 @@ class Sink(Noting, Generic[Row]):
         return False
 
     def _put_pieces(self) -> None:
-        pieces, self._pieces = self._pieces, []
+        pieces: list[Any] = self._pieces
+        self._pieces = []
         for piece in pieces:
             self._counts.append(self._boundary.now())
             self._rows.append(piece)
