@@ -25,7 +25,7 @@ from .._format.sections import Finished
 from .._json import check
 from .._loops.standing import where_it_is
 from .._runtime import signals
-from .._runtime.interpreter import end_traceback_at_user
+from .._runtime.interpreter import end_traceback_at_user, kept_in_variables_only
 from .._runtime.steps import Steps
 from .._text import command_for, shortened
 from ..stores.defaults import directory_to_name
@@ -300,13 +300,21 @@ def say_what_is_lost(operation: Operation, *, at_end: bool = False) -> None:
 def _missing_state(operation: Operation, ticked: int) -> str:
     """Why what was *ticked* is not in the state, where it should be; "" if it is, or need not be."""
     parts = operation.parts
-    if not ticked or parts.state or operation.options.state_type is not None or parts.is_used:
+    if type(parts.state) is not dict or operation.options.state_type is not None:
         return ""
-    return (
-        f"cp.state is empty after {ticked:,} items: only their number is saved. Put what is done into it, "
-        'done = cp.state.setdefault("done", []), and not cp.state.get("done", []) or cp.state or {...}; or loop '
-        "over cp.remaining(items)"
-    )
+    if ticked and not parts.state and not parts.is_used:
+        return (
+            f"cp.state is empty after {ticked:,} items: only their number is saved. Put what is done into it, "
+            'done = cp.state.setdefault("done", []), and not cp.state.get("done", []) or cp.state or {...}; or loop '
+            "over cp.remaining(items)"
+        )
+    if unkept := kept_in_variables_only("state", "get") - parts.state.keys():
+        name = min(unkept)
+        return (
+            f"cp.state has no {name!r}: what cp.state.get({name!r}, ...) gave is in a variable only, and what is put "
+            f"into it is not saved; write cp.state.setdefault({name!r}, ...)"
+        )
+    return ""
 
 
 def outlives(operation: Operation, error: StoreError) -> bool:

@@ -18,6 +18,8 @@ _POOLS = frozenset(
 _NUMBERING = frozenset(("enumerate", "zip"))
 _AHEAD = frozenset(("batched", "chunked", "groupby", "pairwise", "peekable", "sliding_window", "tee", "windowed"))
 _CALL = re.compile(r"(?:\w+\.)*(\w+)\(")
+_CHUNK = re.compile(r"(?:\w+\.)*(?:deque|frozenset|list|set|sorted|tuple)\((?:\w+\.)*islice\(")
+_ISLICE = frozenset(("islice",))
 
 
 def refuse_pools() -> None:
@@ -48,6 +50,37 @@ def look_at_call(operation_id: str, position: int) -> None:
             name,
             name,
         )
+
+
+def look_at_pull(operation_id: str) -> None:
+    """The first item is asked for by whoever asks what calls this: warn of chunks that are taken ahead of the work."""
+    text = running_text(3, _AHEAD | _ISLICE)
+    call = _CALL.match(text)
+    if call is not None and call[1] in _AHEAD:
+        _say_ahead(operation_id, call[1])
+    elif _CHUNK.match(text):
+        _say_chunks(operation_id)
+
+
+@functools.lru_cache(maxsize=256)
+def _say_chunks(operation_id: str) -> None:
+    _log.warning(
+        "%s: list(islice(...)) takes items off the loop ahead of the work, and all but the last count as done; make "
+        "the batches first: cp.remaining(list(batched(items, 3)))",
+        operation_id,
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def say_grown(operation_id: str, name: str) -> None:
+    """Say once that the list which a loop goes through has grown meanwhile."""
+    _log.warning(
+        "%s: the list that %r goes through grew while it was looped over; what was put in is not saved with it, and is "
+        'gone when the program begins anew. Keep the list in the checkpoint: todo = cp.log("todo"), filled once, and '
+        "cp.remaining(todo)",
+        operation_id,
+        name,
+    )
 
 
 @functools.lru_cache(maxsize=256)

@@ -239,13 +239,24 @@ class Loop(ABC, Generic[T]):
 
     def as_now(self) -> Callable[[], dict[str, Any]]:
         """A function that gives the saved form of this moment later, whatever is done meanwhile."""
-        self._ledger.total = self.total
+        self._note_total()
         return self._ledger.as_now(self.position)
 
     def changes(self) -> dict[str, Any]:
         """What has changed since the last :meth:`commit`; :func:`~.by_key.merged` puts it on top of a saved form."""
-        self._ledger.total = self.total
+        self._note_total()
         return self._ledger.changes(self.position)
+
+    def _note_total(self) -> None:
+        before, total = self.ends[0] if self.ends is not None else self._ledger.total, self.total
+        if before is not None and total is not None and total > before and type(self._items) is list:
+            self._say_grown()
+        self._ledger.total = total
+
+    def _say_grown(self) -> None:
+        state = getattr(self._owner, "state", None)
+        if type(state) is not dict or not any(value is self._items for value in state.values()):
+            consumers.say_grown(self._owner.operation_id, self.name)
 
     def commit(self, changes: Saved) -> None:
         """*changes* are safely stored. Until then :meth:`changes` repeats them."""

@@ -209,6 +209,7 @@ class PassingRemaining(Remaining[T]):
         ``flags`` is asked before ``quota``: once a wake has emptied it, the round ends with the quota untouched.
         """
         longest, ticks = _FIRST_ROUND, self._boundary.ticks
+        consumers.look_at_pull(self._owner.operation_id)
         while True:
             flags = self.flags
             if len(flags) < longest:
@@ -278,6 +279,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
         self._is_out = False
         self._has_begun = False
         self._ahead: list[T] = []
+        self._asked: list[T] = []
         is_indexed = sources.is_indexed(items)
         is_async = isinstance(items, AsyncIterable) and not is_indexed
         self._source = sources.steady_async(items if is_async else _source(cast(Iterable[T], items), ledger))
@@ -343,13 +345,21 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
             await self._skip()
         if self._check_left_out is not None and not self.is_finished:
             self._note_left_out(len([one async for one in self._source if self._ledger.offer(one)]))
-        async for item in self._source:
-            if self._ledger.offer(item):
-                self._ahead.append(item)
+        while self._asked or await self._ask():
+            if self._ledger.offer(self._asked[0]):  # if the key's function raises, it is asked again
+                self._ahead.append(self._asked.pop())
                 return
+            self._asked.pop()
             await self._check_in_if_woken()
         self.end()
         raise StopAsyncIteration
+
+    async def _ask(self) -> bool:
+        """Take an item off the input. Whether there was one."""
+        async for item in self._source:
+            self._asked.append(item)
+            return True
+        return False
 
     async def _skip(self) -> None:
         ledger = cast(PositionLedger, self._ledger)

@@ -136,6 +136,8 @@ class SmallRemaining(Remaining[T]):
     def _steps(self) -> Generator[T, None, None]:
         assert self._feed is not None
         consumers.check_thread(self._thread)
+        if not self._given:
+            consumers.look_at_pull(self._owner.operation_id)
         move, check_in = self._boundary.ticks.__next__, self._owner.check_in
         done = self._done = self._given
         left = len(self._items)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
@@ -17,6 +18,7 @@ from typing import Any
 NAMED = (FunctionType, BuiltinFunctionType, MethodType, ModuleType, type)
 """What is known by its name."""
 _ADDRESS = " at 0x"
+_WORD = re.compile(r"\w+")
 
 
 class ValuelessError(TypeError):
@@ -57,9 +59,18 @@ def stable_repr(item: object) -> str:
         text = repr(item)
     except Exception:
         raise ValuelessError(_name_of(type(item))) from None
-    if _ADDRESS in text:
+    if _ADDRESS in text or _tells_class_only(text, item):
         raise ValuelessError(_name_of(type(item)))
     return text
+
+
+def _tells_class_only(text: str, item: object) -> bool:
+    """Whether a repr, such as ``<Row>``, has nothing but the name of the class, though *item* holds something."""
+    if not getattr(item, "__dict__", None):
+        return False
+    kind = type(item)
+    names = {"object", "instance", *_WORD.findall(f"{kind.__module__}.{kind.__qualname__}".lower())}
+    return names.issuperset(_WORD.findall(text.lower()))
 
 
 def _name_of(thing: Any) -> str:

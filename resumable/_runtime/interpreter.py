@@ -138,6 +138,29 @@ def running_text(depth: int, names: frozenset[str]) -> str:
     return linecache.getline(frame.f_code.co_filename, line).encode()[column:].decode(errors="replace")
 
 
+def kept_in_variables_only(attribute: str, method: str) -> set[str]:
+    """The keys of calls such as ``x = y.attribute.method("key", [])`` in the functions that are under way.
+
+    What a new list or dict is put into there is in the variable only, unless the key is assigned as well.
+    """
+    import dis  # it is slow to import
+
+    found: set[str] = set()
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        is_users = not code.co_filename.startswith(_HERE) and "-packages" not in code.co_filename
+        if is_users and attribute in code.co_names and method in code.co_names:
+            steps = [one for one in dis.get_instructions(code) if one.opname not in ("CACHE", "PRECALL", "PUSH_NULL")]
+            for one in zip(*(steps[number:] for number in range(6)), strict=False):
+                is_got = one[0].argval == attribute and one[1].argval == method and isinstance(one[2].argval, str)
+                is_new = one[3].opname in ("BUILD_LIST", "BUILD_MAP") and one[3].arg == 0
+                if is_got and is_new and one[4].opname == "CALL" and one[5].opname.startswith("STORE_"):
+                    found.add(one[2].argval)
+        frame = frame.f_back
+    return found
+
+
 def end_traceback_at_user(error: BaseException) -> None:
     """Cut off the end of the traceback of *error* that is in this library, below the last frame of the user's code."""
     traces = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import threading
 import time
@@ -541,3 +542,24 @@ def test_other_event_loops_are_told_what_is_needed(manager: CheckpointManager) -
         job().send(None)
 
     assert not list(manager.store.list())
+
+
+async def test_an_item_whose_key_cannot_be_made_is_not_lost(manager: CheckpointManager) -> None:
+    """Taken up again, the loop asks for its key again."""
+    done, failures = [], [3]
+
+    def key(item: int) -> str:
+        if item in failures:
+            failures.remove(item)
+            raise ConnectionError
+        return str(item)
+
+    async with checkpointed("job", manager=manager) as cp:
+        loop = cp.remaining(range(6), key=key)
+        with pytest.raises(ConnectionError):
+            done.extend([item async for item in loop])
+        with contextlib.suppress(StopAsyncIteration):
+            while True:
+                done.append(await anext(loop))
+
+    assert done[-3:] == [3, 4, 5]

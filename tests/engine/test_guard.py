@@ -234,3 +234,20 @@ def test_a_block_that_ticks_nothing_is_told_of_both_ways(
     told = [text for text in caplog.messages if "nothing was ticked" in text]
     assert len(told) == count
     assert all("cp.remaining(items)" in text and 'setdefault("done", [])' in text for text in told)
+
+
+@pytest.mark.parametrize("is_in_loop", [False, True], ids=["ticks", "remaining"])
+def test_what_is_in_a_variable_only_is_told_beside_other_keys(
+    is_in_loop: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("WARNING"), checkpointed("job", every(items=2), store=tmp_path) as cp:
+        done = cp.state.get("done", [])
+        kept = cp.state["kept"] = cp.state.get("kept", [])
+        for item in cp.remaining(range(9)) if is_in_loop else range(9):
+            done.append(item)
+            kept.append(item)
+            if not is_in_loop:
+                cp.tick()
+
+    (told,) = caplog.messages
+    assert "cp.state.setdefault('done', ...)" in told

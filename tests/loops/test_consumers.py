@@ -96,3 +96,63 @@ def test_inside_of_a_loop_they_are_no_trouble(caplog: pytest.LogCaptureFixture) 
 
     assert found == list(itertools.pairwise(range(5)))
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize("items", [7, 100], ids=["few", "many"])
+def test_chunks_that_are_taken_ahead_are_told_once(items: int, caplog: pytest.LogCaptureFixture) -> None:
+    def chunks(loop: Any) -> Iterator[list[int]]:
+        taken = iter(loop)
+        while chunk := list(itertools.islice(taken, 3)):
+            yield chunk
+
+    with caplog.at_level(logging.WARNING, logger="resumable"), checkpointed(f"chunks of {items}") as cp:
+        assert sum(map(len, chunks(cp.remaining(range(items))))) == items
+
+    (told,) = caplog.messages
+    assert "make the batches first: cp.remaining(list(batched(items, 3)))" in told
+
+
+def test_the_first_few_items_are_no_chunk(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="resumable"), checkpointed("few") as cp:
+        assert sum(1 for _ in itertools.islice(cp.remaining(range(9)), 3)) == 3
+        cp.finalize()
+
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("more", [2, 100], ids=["few", "many"])
+def test_a_list_that_grows_meanwhile_is_told_of(more: int, caplog: pytest.LogCaptureFixture) -> None:
+    todo = list(range(more))
+    with caplog.at_level(logging.WARNING, logger="resumable"), checkpointed(f"grow {more}", every(items=1)) as cp:
+        for item in cp.remaining(todo):
+            if item < 2:
+                todo.append(item + 200)
+
+    (told,) = caplog.messages
+    assert 'todo = cp.log("todo")' in told
+
+
+def test_a_list_of_the_checkpoint_may_grow_meanwhile(caplog: pytest.LogCaptureFixture) -> None:
+    """What a run has put in is there when the next one goes on."""
+    done: list[int] = []
+
+    def run(stop: int) -> None:
+        with checkpointed("crawl", every(items=1)) as cp:
+            todo = cp.log("todo")
+            if not todo:
+                todo.extend([1, 2, 3])
+            for item in cp.remaining(todo):
+                if item == stop:
+                    raise ConnectionError
+                done.append(item)
+                if item < 10:
+                    todo.append(item * 10)
+
+    with caplog.at_level(logging.WARNING, logger="resumable"):
+        for stop in 2, 3, 20:
+            with pytest.raises(ConnectionError):
+                run(stop)
+        run(0)
+
+    assert done == [1, 2, 3, 10, 20, 30]
+    assert caplog.messages == []

@@ -362,3 +362,20 @@ def test_a_key_that_is_not_unicode_is_refused_at_once_and_by_name(name: str) -> 
 
 def test_a_key_in_another_script_is_taken() -> None:
     assert list(loop_over(["é", "日本", "𝄞"], key=str)) == ["é", "日本", "𝄞"]
+
+
+class Called:
+    """Its repr is its name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
+def test_an_object_of_which_the_repr_tells_the_class_only_has_no_digest() -> None:
+    """All of them would be equal."""
+    with pytest.raises(ValuelessError, match="Called"):
+        digest(Called("Called object"))
+    assert digest(Called("a")) != digest(Called("b"))
