@@ -28,6 +28,7 @@ class FileFound:
         raw: What lies there; of a journal, without the room for more saves that a killed run left behind its end.
         room: How many bytes of that there are.
         content: The same, decrypted where it is encrypted.
+        sealed: Of a journal that was encrypted, what lies there; *raw* is decrypted.
         problem: What is wrong with it; "" if nothing.
         is_unknown: Whether it may well be good: a newer release wrote it, or a key is needed.
         notes: What it holds, for people.
@@ -42,6 +43,7 @@ class FileFound:
     raw: bytes = b""
     room: int = 0
     content: bytes = b""
+    sealed: bytes = b""
     problem: str = ""
     is_unknown: bool = False
     notes: str = ""

@@ -89,6 +89,8 @@ def verify(path: Path, *, now: datetime, unseal: Unseal | None = None) -> Verifi
     for snapshot in snapshots:
         _open(snapshot, operation_id, unseal)
     for journal in journals:
+        if unseal is not None and journal.raw and any(is_encrypted(snapshot.raw) for snapshot in snapshots):
+            journal.sealed, journal.raw = journal.raw, unseal(operation_id, journal.raw)
         if journal.is_readable:
             _look_into(journal, operation_id)
     good = [snapshot for snapshot in snapshots if not snapshot.problem]

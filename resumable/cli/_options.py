@@ -96,7 +96,8 @@ class OpenedStore:
         if self._unseal is None:
             raise SealedError(key, location, f"encrypted; give the key with --key-file FILE or in ${_KEY_VARIABLE}")
         try:
-            return dataclasses.replace(stored, snapshot=self._unseal(key, stored.snapshot), journal=b"")
+            journal = self._unseal(key, stored.journal) if stored.journal else b""
+            return dataclasses.replace(stored, snapshot=self._unseal(key, stored.snapshot), journal=journal)
         except ValueError as error:
             older = None if previous else self._opened_previous(key)
             # Where the save before it opens, the key is not what is wrong.

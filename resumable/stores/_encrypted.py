@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 VERSION = "2.0 encrypted"
 _KEY_BYTES, _NONCE_BYTES, _TAG_BYTES = 32, 12, 16
+_SEGMENT = b"aes-256-gcm "
 _SEALED, _END = b',"aes-256-gcm":"', b'"}\n'
 _REPAIR = "The save before it opens with this key; resumable repair takes it from --key-file FILE or $RESUMABLE_KEY"
 _PIECE = 3 << 18  # of base64, whose groups take three bytes
@@ -40,10 +41,10 @@ class WrongKeyError(ValueError):
 class EncryptedStore:
     """What is put into *store* is encrypted first, and what comes out of it is authenticated.
 
-    It can what *store* can, but for a journal: each save writes everything. Artifacts are encrypted, too; what programs
-    write and read of them lies in a private directory of this machine while they run. Who can write to the medium
-    cannot make a checkpoint, change one or give it to another operation, but can put an older one of the same operation
-    back.
+    It can what *store* can; on a server a save costs what has changed, while in files and in memory each one writes
+    everything. Artifacts are encrypted, too; what programs write and read of them lies in a private directory of this
+    machine while they run. Who can write to the medium cannot make a checkpoint, change one, give it to another
+    operation or put one save in the place of another, but can put an older state of the same operation back.
 
     Example:
         >>> store = EncryptedStore("checkpoints", EncryptedStore.new_key())
@@ -63,8 +64,10 @@ class EncryptedStore:
         _ciphers()
         self._store = open_store(store)
         self._key = _key_from(key)
+        inner = self._store.traits
         # What a save says about itself would stand there in the clear.
-        self.traits: Traits = dataclasses.replace(self._store.traits, takes_journal=False, keeps_summary=False)
+        takes_journal = inner.takes_journal and inner.is_remote
+        self.traits: Traits = dataclasses.replace(inner, takes_journal=takes_journal, keeps_summary=False)
 
     def __repr__(self) -> str:
         return f"EncryptedStore({self._store!r})"
@@ -101,7 +104,9 @@ class EncryptedStore:
         return None
 
     def _unsealed(self, key: str, sealed: Stored | None) -> Stored | None:
-        return sealed and Stored(self.unseal(key, sealed.snapshot), b"", sealed.location)
+        if sealed is None:
+            return None
+        return Stored(self.unseal(key, sealed.snapshot), self._opened_journal(key, sealed.journal), sealed.location)
 
     def opened(self, key: str, sealed: Stored | None) -> Stored | None:
         """*sealed* as it was before it was encrypted.
@@ -169,7 +174,7 @@ class EncryptedStore:
         yield _END
 
     def unseal(self, key: str, document: bytes) -> bytes:
-        """What was sealed into *document* for the operation *key*.
+        """What was sealed into *document*, or into a journal, for the operation *key*.
 
         Raises:
             WrongKeyError: This key does not open it.
@@ -177,6 +182,8 @@ class EncryptedStore:
         """
         from cryptography.exceptions import InvalidTag
 
+        if document.startswith(_SEGMENT):
+            return self._opened_journal(key, document)
         sealed = _sealed_in(document, key)
         nonce, tag = sealed[:_NONCE_BYTES], sealed[-_TAG_BYTES:]
         decryptor = self._cipher(_ciphers().modes.GCM(nonce, tag)).decryptor()
@@ -185,6 +192,28 @@ class EncryptedStore:
             return decryptor.update(sealed[_NONCE_BYTES:-_TAG_BYTES]) + decryptor.finalize()
         except InvalidTag:
             raise WrongKeyError("it was encrypted with another key than this one, or its bytes are damaged") from None
+
+    def sealed_segment(self, key: str, sequence: int, data: bytes) -> bytes:
+        """A segment of a journal as it is stored: a line, which opens under its number only."""
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed = nonce + _aesgcm(self._key).encrypt(nonce, data, _segment_place(key, sequence))
+        return b"%s%d %s\n" % (_SEGMENT, sequence, base64.b64encode(sealed))
+
+    def _opened_journal(self, key: str, journal: bytes) -> bytes:
+        """The segments that :meth:`sealed_segment` has made; what does not open stays, and is found to be damaged."""
+        return b"".join([self._opened_segment(key, line) for line in journal.splitlines(keepends=True)])
+
+    def _opened_segment(self, key: str, line: bytes) -> bytes:
+        from cryptography.exceptions import InvalidTag
+
+        number, _, text = line.removeprefix(_SEGMENT).partition(b" ")
+        try:
+            sealed = binascii.a2b_base64(text.rstrip(b"\n"), strict_mode=True)
+            nonce, place = sealed[:_NONCE_BYTES], _segment_place(key, int(number))
+            opened: bytes = _aesgcm(self._key).decrypt(nonce, sealed[_NONCE_BYTES:], place)
+        except (InvalidTag, ValueError):
+            return line
+        return opened
 
     def sealed_artifact(self, key: str, name: str, pieces: Iterable[bytes]) -> Iterator[bytes]:
         """*pieces* as they are stored: each MiB is encrypted by itself, bound to its place in this artifact."""
@@ -215,6 +244,7 @@ class EncryptedLease:
         self._store = store
         self._lease = lease
         self._key = key
+        self._last: tuple[int, bytes, bytes] = (0, b"", b"")
         self.term: int = lease.term
         self.where: Callable[[], int] = lease.where
         self.renew: Callable[[], None] = lease.renew
@@ -243,8 +273,16 @@ class EncryptedLease:
         return self._store.opened(self._key, self._lease.read())
 
     def append(self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Meanwhile = None) -> None:
-        """Refused: a document is encrypted as a whole."""
-        raise StoreError("an encrypted checkpoint has no journal; every save is a whole snapshot")
+        """Encrypt *data* as save *sequence*. See :meth:`Lease.append`.
+
+        Raises:
+            StoreError: What is in files or in memory has no journal: every save is a whole snapshot.
+        """
+        if not self._store.traits.takes_journal:
+            raise StoreError("an encrypted checkpoint has no journal here; every save is a whole snapshot")
+        if self._last[:2] != (sequence, data):  # repeated, it must have the same bytes
+            self._last = sequence, bytes(data), self._store.sealed_segment(self._key, sequence, data)
+        self._lease.append(sequence, self._last[2], b"", meanwhile)
 
     @property
     def has_artifacts(self) -> bool:
@@ -288,6 +326,11 @@ def _aesgcm(key: bytes) -> Any:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     return AESGCM(key)
+
+
+def _segment_place(key: str, sequence: int) -> bytes:
+    """Which save of which operation a segment is: it opens as no other one."""
+    return msgspec.json.encode([key, "segment", sequence])
 
 
 def _place(key: str, name: str, number: int, is_last: bool) -> bytes:

@@ -50,8 +50,9 @@ STORES: dict[str, Callable[[Path], CheckpointStore]] = {
 }
 SERVED = ("postgresql", "mariadb", "redis", "valkey", "moto", "seaweed", "azurite")
 STORES |= {name: lambda directory, name=name: open_store(place_in(name, directory)) for name in SERVED}  # type: ignore[misc]
+STORES["encrypted redis"] = lambda directory: EncryptedStore(place_in("redis", directory), KEY)
 QUICK = ("redis",)
-LOCAL = ("files", "memory", "sqlite", "compressed", "encrypted files", "encrypted memory")
+LOCAL = ("encrypted redis", "files", "memory", "sqlite", "compressed", "encrypted files", "encrypted memory")
 # Each pair would share a file name, a table row or a key under some careless rule.
 LOOKALIKES = [
     ("a/b", "a_b"),
@@ -80,7 +81,9 @@ def on(*names: str) -> list[object]:
     return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in names]
 
 
-journaling = pytest.mark.parametrize("store", on("files", "memory", "sqlite", "compressed", *SERVED), indirect=True)
+journaling = pytest.mark.parametrize(
+    "store", on("files", "memory", "sqlite", "compressed", "encrypted redis", *SERVED), indirect=True
+)
 keeping = pytest.mark.parametrize("store", on(*LOCAL, *SERVED), indirect=True)
 leasing = pytest.mark.parametrize("store", on("memory", "sqlite", "compressed", *SERVED), indirect=True)
 """Those of which an operation can be taken from an owner that lives."""

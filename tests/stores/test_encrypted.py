@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from resumable import CheckpointCorruptError, CheckpointManager, checkpointed, every
-from resumable.stores import EncryptedStore, FileStore, MemoryStore
+from resumable import CheckpointCorruptError, CheckpointManager, checkpointed, every, open_store
+from resumable._format.anywhere import repair_in, verify_in
+from resumable.stores import EncryptedStore, FileStore, Holder, MemoryStore
 from tests.support.stores import claimed, document, put
 
 KEY = EncryptedStore.new_key()
@@ -140,3 +143,90 @@ def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
     with pytest.raises(ImportError, match=r"pip install 'resumable-loops\[crypto\]'"):
         EncryptedStore(MemoryStore(), KEY)
+
+
+# -- a journal, on a server -------------------------------------------------------------------------------------------
+
+
+class Server(MemoryStore):
+    """Memory that says it is behind a network."""
+
+    traits = replace(MemoryStore.traits, is_remote=True)
+
+
+def job() -> Server:
+    """A loop whose saves are segments; returns what lies there, encrypted."""
+    inner = Server()
+    sealed = EncryptedStore(inner, KEY)
+    with checkpointed("job", every(items=1), store=sealed, auto_cleanup=False) as cp:
+        sizes = cp.mapping("sizes")
+        sizes.update({f"secret-{number}": "x" * 100 for number in range(500)})
+        cp.save()
+        for number in range(5):
+            sizes[f"secret-{number}"] = "y"
+            cp.save()
+    return inner
+
+
+def test_a_save_on_a_server_costs_what_has_changed_and_nothing_is_in_the_clear() -> None:
+    inner = job()
+    found = inner.read("job")
+
+    assert found is not None
+    assert found.journal.count(b"\n") == 6
+    assert len(found.journal) < len(found.snapshot) // 10
+    assert b"secret" not in found.snapshot + found.journal
+    with checkpointed("job", store=EncryptedStore(inner, KEY), when_done="skip") as cp:
+        assert [cp.mapping("sizes")[f"secret-{number}"] for number in (0, 4, 5)] == ["y", "y", "x" * 100]
+
+
+@pytest.mark.parametrize("order", [(1, 0, 2), (0, 0, 2), (0, 2)], ids=["swapped", "repeated", "left out"])
+def test_a_save_does_not_open_in_the_place_of_another(order: tuple[int, ...]) -> None:
+    inner = job()
+    lease = inner.claim("job", Holder.me(), take_over=True)
+    found = lease.read()
+    assert found is not None
+    lines = found.journal.splitlines(keepends=True)
+    lease.stage(lease.next, [found.snapshot])(b"")
+    for place in (*order, *range(3, len(lines))):
+        lease.append(lease.next, lines[place])
+    lease.release()
+    with (
+        pytest.raises(CheckpointCorruptError),
+        checkpointed("job", store=EncryptedStore(inner, KEY), when_done="skip") as cp,
+    ):
+        pytest.fail(f"it was opened with {len(cp.mapping('sizes'))} entries")
+
+
+def test_an_append_that_is_repeated_has_the_same_bytes() -> None:
+    inner = Server()
+    with claimed(EncryptedStore(inner, KEY), "job") as lease:
+        lease.stage(lease.next, [b"x"])(b"")
+        number = lease.next
+        for _ in range(2):
+            lease.append(number, b"1\n")
+    found = inner.read("job")
+
+    assert found is not None
+    assert found.journal.count(b"\n") == 1
+
+
+def test_the_command_line_verifies_and_mends_it_with_the_key(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    inner = job()
+    found = inner.read("job")
+    assert found is not None
+    lines = found.journal.splitlines(keepends=True)
+    with claimed(open_store(url), "job") as lease:
+        lease.stage(lease.next, [found.snapshot])(b"")
+        for line in (*lines[:3], lines[4]):
+            lease.append(lease.next, line)
+    unseal = EncryptedStore(MemoryStore(), KEY).unseal
+    now = datetime.now(UTC)
+
+    assert verify_in(open_store(url), "job", now=now, unseal=unseal).verdict == "damaged"
+    assert repair_in(open_store(url), "job", now=now, unseal=unseal).best.saves == 3
+    assert verify_in(open_store(url), "job", now=now, unseal=unseal).verdict == "good"
+    stored = open_store(url).read("job")
+    assert stored is not None
+    assert stored.journal == b"".join(lines[:3])
