@@ -147,8 +147,15 @@ class Workshop:
         return place
 
     def _damaged(self, name: str, what: str) -> CheckpointCorruptError:
-        operation = self._operation
-        return CheckpointCorruptError(operation.operation_id, str(operation.location), f"its artifact {name!r} {what}")
+        from .._format.verify import verify  # most operations are not damaged
+
+        operation, location = self._operation, self._operation.location
+        previous = None
+        with contextlib.suppress(StoreError, OSError):
+            best = verify(location, now=operation.clock.utc()).best if isinstance(location, Path) else None
+            previous = str(best.snapshot.path) if best is not None else None
+        reason = f"its artifact {name!r} {what}"
+        return CheckpointCorruptError(operation.operation_id, str(location), reason, previous)
 
     # -- write
 

@@ -207,7 +207,7 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
         total = operation.metadata.total_items
         of = f" of {total:,}" if total else ""
         _log.warning("%s %s%s items are done", error, f"{operation.processed_items:,}", of)
-    if _stays_done(operation):
+    if _stays_done(operation) or _is_damaged(operation, error):
         return True
     if isinstance(error, KeyboardInterrupt):
         end_traceback_at_user(error)
@@ -229,6 +229,15 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
     how = "" if isinstance(error, _SAY_HOW_TO_GO_ON) else _how_to_go_on(operation)
     error.add_note(f"resumable: {operation_id!r} is saved at item {items:,}{how}")
     return True
+
+
+def _is_damaged(operation: Operation, error: BaseException) -> bool:
+    """Whether *error* says that what was saved is damaged, before this run has done anything.
+
+    A save would put the damaged one in the place of the one before it, to which the user may go back.
+    """
+    is_ours = isinstance(error, CheckpointCorruptError) and error.operation_id == operation.operation_id
+    return is_ours and not operation.parts.has_done
 
 
 def _item_of(operation: Operation, error: BaseException) -> tuple[str, str | int] | None:

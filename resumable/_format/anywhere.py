@@ -14,6 +14,7 @@ from typing import cast
 from .._errors import CheckpointCorruptError, StoreError
 from .._runtime import disk
 from ..stores import ArtifactLease, ArtifactStore, CheckpointStore, FileStore, Holder, Lease, Stored
+from .artifacts import in_store
 from .repair import Repaired
 from .restore import Restored, put_together
 from .sections import summary_of
@@ -34,7 +35,8 @@ def verify_in(store: CheckpointStore, operation_id: str, *, now: datetime, unsea
                 _write(path, store.read(operation_id, previous=previous), ".prev" if previous else "")
             except CheckpointCorruptError as error:
                 problem = problem or ("" if previous else error.reason)
-        found = verify(path, now=now, unseal=unseal)
+        artifacts = in_store(store, operation_id) if store.traits.keeps_artifacts else None
+        found = verify(path, now=now, unseal=unseal, artifacts=artifacts)
     found.operation_id, found.problem = operation_id, problem or found.problem
     found.place = str(store.describe(operation_id))
     return found

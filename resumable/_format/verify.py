@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from . import journal as _journal
+from .artifacts import Look, in_directory
 from .document import is_encrypted
 from .files import FileFound, files_of, operation_id_of, read
 from .restore import Restored, put_together
@@ -70,11 +71,12 @@ class Verified:
         return "unknown" if self.is_unknown else "damaged" if self.problem else "good"
 
 
-def verify(path: Path, *, now: datetime, unseal: Unseal | None = None) -> Verified:
+def verify(path: Path, *, now: datetime, unseal: Unseal | None = None, artifacts: Look | None = None) -> Verified:
     """Look at all files of the checkpoint at *path*; of encrypted ones without *unseal*, nothing can be told.
 
     Args:
         now: Stands in for time stamps that old documents lack.
+        artifacts: Looks at the artifacts; by default, those beside *path*.
 
     Raises:
         StoreError: They cannot be read.
@@ -94,8 +96,10 @@ def verify(path: Path, *, now: datetime, unseal: Unseal | None = None) -> Verifi
         if journal.is_readable:
             _look_into(journal, operation_id)
     good = [snapshot for snapshot in snapshots if not snapshot.problem]
-    found.best = _best([each for snapshot in good for each in _candidates(snapshot, journals, operation_id, now)])
-    found.problem = _problem(found, snapshots, journals, now)
+    artifacts = artifacts or in_directory(path.with_suffix(".files"))
+    candidates = [each for snapshot in good for each in _candidates(snapshot, journals, operation_id, now)]
+    found.best = _best([each for each in candidates if not artifacts(each.restored.sections)])
+    found.problem = _problem(found, snapshots, journals, now, artifacts)
     return found
 
 
@@ -217,7 +221,9 @@ def _best(candidates: list[Recoverable]) -> Recoverable | None:
     return max(current or candidates, key=newness, default=None)
 
 
-def _problem(found: Verified, snapshots: list[FileFound], journals: list[FileFound], now: datetime) -> str:
+def _problem(
+    found: Verified, snapshots: list[FileFound], journals: list[FileFound], now: datetime, artifacts: Look
+) -> str:
     """Why it cannot be loaded as it is; "" if it can."""
     current = next((file for file in snapshots if file.role == "current"), None)
     if current is None:
@@ -232,9 +238,9 @@ def _problem(found: Verified, snapshots: list[FileFound], journals: list[FileFou
         if journal is not None and not journal.is_readable:
             alone = put_together(current.content, b"", found.operation_id, now)
             return journal.problem if alone.snapshot.generation else ""
-        put_together(current.content, journal.raw if journal is not None else b"", found.operation_id, now)
+        restored = put_together(current.content, journal.raw if journal is not None else b"", found.operation_id, now)
+        return artifacts(restored.sections)
     except ValueError as error:
         if journal is not None and not journal.problem:
             journal.fails(error)
         return str(error)
-    return ""

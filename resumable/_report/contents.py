@@ -57,6 +57,20 @@ class StateKey:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class ArtifactKept:
+    """A file or directory that goes with the checkpoint: its size in bytes, and the SHA-256 of what it holds."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+def artifacts_in(sections: Sections) -> list[ArtifactKept]:
+    """Its artifacts, in the order in which they were first written."""
+    return [ArtifactKept(name, one.size, one.sha256) for name, one in sections.artifacts.items()]
+
+
 def loops_in(sections: Sections) -> list[LoopPlace]:
     """Its loops, in the order in which they began; a ValueError if they are not what this version writes."""
     try:

@@ -176,6 +176,7 @@ def show_command(operation_id: str | None, where: str | None, as_json: bool, key
       failed           [{loop, key, error}], of which map(..., retry_failed=True) tries again
       once             how many effects happened, and the keys of those that are unknown
       state_keys       [{name, kind, entries, bytes}]
+      artifacts        [{name, bytes, sha256}]
       history          [{run, began, ended, items, reason, host, pid, …}]
     """
     store = opened(where, key_file)

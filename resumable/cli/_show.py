@@ -13,10 +13,12 @@ from rich.text import Text
 from .._format.restore import Restored, instant
 from .._format.sections import Run, Sections
 from .._report.contents import (
+    ArtifactKept,
     FailedItem,
     LoopPlace,
     PagesPlace,
     StateKey,
+    artifacts_in,
     effects_in,
     failed_in,
     loops_in,
@@ -44,6 +46,7 @@ def details(summary: Summary, restored: Restored | None) -> dict[str, Any]:
         "failed": msgspec.to_builtins(failed_in(sections)),
         "once": {"happened": happened, "unknown": unknown},
         "state_keys": msgspec.to_builtins(state_keys_in(restored.data.state if restored else {}, sections)),
+        "artifacts": msgspec.to_builtins(artifacts_in(sections)),
         "history": msgspec.to_builtins(summary.history),
     }
 
@@ -59,6 +62,7 @@ def print_show(console: Console, summary: Summary, restored: Restored | None, wh
         _print_loops(console, loops)
         _print_failed(console, failed_in(restored.sections))
         _print_state_keys(console, state_keys_in(restored.data.state, restored.sections))
+        _print_artifacts(console, artifacts_in(restored.sections))
 
 
 def _facts(summary: Summary, restored: Restored | None, where: str | None) -> list[tuple[str, str]]:
@@ -159,6 +163,13 @@ def _print_state_keys(console: Console, keys: Sequence[StateKey]) -> None:
     for key in keys:
         entries = "" if key.entries is None else f"{key.entries:,}"
         table.add_row(Text(printable(key.name)), key.kind, entries, size(key.bytes))
+    _print_part(console, table)
+
+
+def _print_artifacts(console: Console, artifacts: Sequence[ArtifactKept]) -> None:
+    table = make_table("ARTIFACT", ">SIZE", "SHA-256")
+    for one in artifacts:
+        table.add_row(Text(printable(one.name)), size(one.bytes), one.sha256)
     _print_part(console, table)
 
 
