@@ -34,6 +34,7 @@ STORES: dict[str, Callable[[Path], CheckpointStore]] = {
     "files": lambda directory: FileStore(directory / "store"),
     "memory": lambda directory: MemoryStore(),
     "encrypted files": lambda directory: EncryptedStore(FileStore(directory / "store"), KEY),
+    "SQLite": lambda directory: open_store(f"sqlite:///{directory}/store.db"),
 }
 
 
