@@ -6,11 +6,13 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy import event, exc
 from sqlalchemy.dialects import mysql
 
 from .._errors import StoreError
@@ -49,7 +51,7 @@ def parsed(url: str) -> sa.URL:
     try:
         found = sa.make_url(f"{_DRIVERS.get(scheme.lower(), scheme)}://{rest}")
         found = found.set(port=found.port)
-    except (sa.exc.ArgumentError, ValueError):
+    except (exc.ArgumentError, ValueError):
         raise ValueError(f"{hidden(url)} is no URL of a database") from None
     if found.get_backend_name() != "sqlite":
         if not found.database:
@@ -172,7 +174,9 @@ class Database:
             connect_args=arguments,
         )
         if self.dialect == "sqlite":
-            sa.event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "connect", _prepare_sqlite)
+        elif engine.dialect.driver == "psycopg":
+            event.listen(engine, "do_connect", _impatient_connect())
         return engine
 
     def now(self) -> str:
@@ -181,8 +185,6 @@ class Database:
             return "extract(epoch from clock_timestamp())::float8"
         if self.dialect == "mysql":
             return "(0e0 + unix_timestamp(now(6)))"
-        import time
-
         return f"{time.time():.6f}"
 
     def whole(self, number: str) -> str:
@@ -238,7 +240,7 @@ class Database:
             try:
                 held.cursor.execute(statement, values)
             except self._driver.IntegrityError as error:
-                raise sa.exc.IntegrityError(statement, None, error) from None
+                raise exc.IntegrityError(statement, None, error) from None
             return int(held.cursor.rowcount)
 
     def held(self) -> Held:
@@ -260,7 +262,7 @@ class Database:
                     with self._used() as connection:
                         tables.metadata.create_all(connection)
                     return
-                except (StoreError, sa.exc.IntegrityError) as error:  # PostgreSQL lets two of them collide
+                except (StoreError, exc.IntegrityError) as error:  # PostgreSQL lets two of them collide
                     if attempt == _TRIES - 1 or not _says(error, _EXISTS):
                         raise
 
@@ -280,9 +282,9 @@ class Database:
         """Turn what goes wrong into a StoreError; a connection in doubt is used no more."""
         try:
             yield
-        except sa.exc.IntegrityError:
+        except exc.IntegrityError:
             raise
-        except (sa.exc.SQLAlchemyError, OSError) as error:
+        except (exc.SQLAlchemyError, OSError) as error:
             self._drop(connection, error)
             raise self._translated(error) from None
         except Exception as error:
@@ -338,6 +340,43 @@ def _may_pass(error: BaseException) -> bool:
     if number:
         return int(number) not in _FINAL_NUMBERS
     return not any(word in str(error) for word in _FINAL_WORDS)
+
+
+# -- PostgreSQL
+#
+# libpq waits for ever for a server that hangs while its machine answers. Neither a save nor the renewal of a lease may
+# wait so long. A time limit of the server's own would have to be set in each session, which does not go through a
+# pooler, and a server that hangs keeps none.
+
+
+def _impatient_connect() -> Callable[..., Any]:
+    """What SQLAlchemy's event ``do_connect`` takes: it makes connections that give up on a server that says nothing."""
+    import psycopg
+
+    class ImpatientConnection(psycopg.Connection[Any]):
+        """Raises psycopg.OperationalError when the server says nothing for :data:`REQUEST_SECONDS`."""
+
+        def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+            """Go through *gen*, which yields what it waits for."""
+            return super().wait(_impatient(gen, psycopg.OperationalError), *args, **kwargs)
+
+    return lambda dialect, record, arguments, options: ImpatientConnection.connect(*arguments, **options)
+
+
+def _impatient(steps: Generator[Any, Any, Any], error: type[Exception]) -> Generator[Any, Any, Any]:
+    """*steps*, into which is sent what is ready, or nothing after a while; *error* if that takes too long."""
+    try:
+        awaited, heard_at = next(steps), time.monotonic()
+        while True:
+            ready = yield awaited
+            if ready:
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > REQUEST_SECONDS:
+                steps.close()
+                raise error(f"the server has not answered for {REQUEST_SECONDS:g} s")
+            awaited = steps.send(ready)
+    except StopIteration as stop:
+        return stop.value
 
 
 # -- SQLite

@@ -1,0 +1,223 @@
+"""Databases as stores: servers that hang, end connections or start late; large saves; addresses; tables."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from resumable import StoreError, checkpointed, every, open_store
+from resumable.stores import Holder
+from resumable.stores._sql_dialect import Database, address, parsed
+from tests.support import databases
+from tests.support.media import place_in, shared
+from tests.support.proxy import Proxy
+from tests.support.stores import claimed, document, journal, keys
+
+SERVERS = ("postgresql", "mariadb")
+on_each_server = pytest.mark.parametrize("server", SERVERS)
+
+
+@pytest.fixture
+def proxy(server: str) -> Iterator[Proxy]:
+    found = re.search(r"127\.0\.0\.1:(\d+)", shared(server).url)
+    assert found is not None
+    with Proxy(int(found[1])) as proxy:
+        yield proxy
+
+
+@pytest.mark.slow
+@on_each_server
+def test_a_server_that_says_nothing_is_given_up(
+    server: str, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resumable.stores._sql_dialect.REQUEST_SECONDS", 1)
+    monkeypatch.setattr("resumable.stores._lease._LOOK_SECONDS", 0.1)
+    store = open_store(proxy.url(place_in(server, tmp_path)))
+    with claimed(store, "job") as lease:
+        lease.keep(lambda: None, 0)  # type: ignore[attr-defined]
+        lease.stage(lease.next, [b"x"])(b"")
+        proxy.delay = 5
+        began = time.monotonic()
+        with pytest.raises(StoreError) as caught:
+            lease.append(lease.next, b"1")
+        assert caught.value.is_transient
+        assert time.monotonic() - began < 4
+        proxy.delay = 0
+        lease.stage(lease.where(), [b"all"])(b"")
+    assert document(store, "job") == b"all"
+
+
+def connections_ended(server: str, url: str) -> int:
+    """As a cloud ends those that are idle; how many."""
+    engine = sa.create_engine(parsed(url.partition("?")[0]), isolation_level="AUTOCOMMIT")
+    query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = user"
+    with engine.connect() as connection:
+        if server == "postgresql":
+            ended = len(connection.exec_driver_sql(query).all())
+        else:
+            mine = "SELECT id FROM information_schema.processlist WHERE id <> connection_id()"
+            ids = [one for (one,) in connection.exec_driver_sql(mine)]
+            for one in ids:
+                connection.exec_driver_sql(f"KILL {one}")
+            ended = len(ids)
+    engine.dispose()
+    return ended
+
+
+@pytest.mark.slow
+@on_each_server
+def test_connections_that_are_ended_between_saves_are_made_anew(server: str, tmp_path: Path) -> None:
+    url, ended = place_in(server, tmp_path), 0
+    with checkpointed("job", every(items=1), store=url, auto_cleanup=False) as cp:
+        log = cp.log("log")
+        for number in cp.remaining(range(20)):
+            log.append([number, "x" * 500])
+            cp.save()
+            if number % 5 == 0:
+                ended += connections_ended(server, url)
+    with checkpointed("job", store=url) as cp:
+        assert [number for number, _ in cp.log("log")] == [*range(20)]
+
+    assert ended >= 4
+
+
+@pytest.mark.slow
+@on_each_server
+def test_a_run_waits_for_a_server_that_starts(server: str) -> None:
+    with databases.SERVERS[server]() as own:
+        own.kill()
+        started = threading.Timer(2, own.restart)
+        started.start()
+        with checkpointed("job", store=own.url) as cp:
+            cp.tick()
+        started.join()
+
+
+@pytest.mark.slow
+@on_each_server
+def test_many_processes_may_make_the_tables_at_once(server: str, tmp_path: Path) -> None:
+    url, problems = place_in(server, tmp_path), list[BaseException]()
+
+    def claim(number: int) -> None:
+        try:
+            store = open_store(f"{url}&lease={30 + number}")  # a store, and connections, of its own
+            with claimed(store, f"job-{number}") as lease:
+                lease.stage(lease.next, [b"x"])(b"")
+        except BaseException as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=claim, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert problems == []
+    assert len(keys(open_store(url))) == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", [*SERVERS, "sqlite"])
+def test_a_save_may_be_larger_than_what_a_server_takes_at_once(server: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db" if server == "sqlite" else place_in(server, tmp_path)
+    store, large = open_store(url), bytes(range(256)) * 80_000
+    with claimed(store, "job") as lease:
+        lease.stage(lease.next, [large, large])(b"")
+        lease.append(lease.next, large)
+        lease.append(lease.next, b"end")
+        assert document(store, "job") == large + large
+        assert journal(store, "job") == large + b"end"
+        lease.stage(lease.next, [b"small"])(b"")
+        lease.stage(lease.next, [b"smaller"])(b"")
+    assert left_in(url) == ["smaller", "small"]
+
+
+def left_in(url: str) -> list[str]:
+    """The pieces that are still there, if they are short."""
+    bare, _, query = url.partition("?")
+    prefix = query.removeprefix("table_prefix=") or "resumable_"
+    engine = sa.create_engine(parsed(bare))
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql(f"SELECT data FROM {prefix}pieces ORDER BY length(data) DESC")
+        left = [bytes(data).decode() for (data,) in rows]
+    engine.dispose()
+    return left
+
+
+def test_what_was_staged_and_never_committed_leaves_nothing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    with claimed(open_store(url), "job") as lease:
+        lease.stage(lease.next, [b"x"])(b"")
+        lease.stage(lease.next, [b"never"])
+    assert left_in(url) == ["x"]
+    Database(parsed(url)).run("UPDATE resumable_operations SET snapshot = NULL")
+    with claimed(open_store(url), "job"):
+        assert left_in(url) == []
+
+
+def test_an_operation_that_saved_nothing_leaves_no_row(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    with claimed(open_store(url), "job"):
+        pass
+    assert Database(parsed(url)).rows("SELECT count(*) FROM resumable_operations") == [(0,)]
+
+
+def test_a_database_is_made_for_its_owner_only(tmp_path: Path) -> None:
+    with claimed(open_store(f"sqlite:///{tmp_path}/new/store.db"), "job"):
+        assert (tmp_path / "new" / "store.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_to_look_makes_no_tables(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    store = open_store(url)
+    assert store.read("job") is None
+    assert [*store.list()] == []
+    with sa.create_engine(parsed(url)).connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar() == 0
+
+
+def test_a_relative_file_is_found_from_where_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = open_store("sqlite:///here.db")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with claimed(store, "job") as lease:
+        lease.stage(lease.next, [b"x"])(b"")
+
+    assert (tmp_path / "here.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgres://user:pw@host:5433/db?sslmode=require", "postgresql://host:5433/db"),
+        ("postgresql:///db?host=/var/run/postgresql", "postgresql:///var/run/postgresql/db"),
+        ("mariadb://user:pw@[::1]/db", "mysql://[::1]/db"),
+        ("mysql+pymysql://host/db", "mysql://host/db"),
+    ],
+)
+def test_an_address_says_where_and_nothing_else(url: str, told: str) -> None:
+    assert address(parsed(url)) == told
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "postgresql://host", "mysql://user@host/"])
+def test_a_url_without_a_database_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"needs a file|names no database"):
+        open_store(url)
+
+
+def test_two_urls_are_two_stores_and_one_is_one(tmp_path: Path) -> None:
+    url: Any = f"sqlite:///{tmp_path}/store.db"
+    assert open_store(url) is open_store(url)
+    one, other = open_store(f"{url}?table_prefix=a_"), open_store(f"{url}?table_prefix=b_")
+    with claimed(one, "job") as lease:
+        lease.stage(lease.next, [b"x"])(b"")
+        assert [*other.list()] == []
+        other.claim("job", Holder.me()).release()
