@@ -79,6 +79,19 @@ class DecoratedMethod(Protocol[T, P, R_co]):  # pyright: ignore[reportInvalidTyp
     def __get__(self, instance: object, owner: Any, /) -> Self: ...
 
 
+class DecoratedAlone(Protocol[F]):
+    """A decorated function that takes no checkpoint, as type checkers see it: it is called as before."""
+
+    __call__: F
+    __name__: str
+    __qualname__: str
+    __wrapped__: Callable[..., Any]
+
+    def operation(self, *args: Any, **kwargs: Any) -> CalledOperation:
+        """The operation of a call with these arguments: its ``operation_id``, ``status()`` and ``forget()``."""
+        ...
+
+
 class ResumableDecorator(Protocol):
     """What ``@resumable(...)`` returns: a decorator that takes the checkpoint off the signature."""
 
@@ -93,9 +106,9 @@ class ResumableDecorator(Protocol):
         self, function: Callable[Concatenate[T, AsyncCheckpoint[Any], P], Coroutine[Any, Any, R]], /
     ) -> DecoratedMethod[T, P, Coroutine[Any, Any, R]]: ...
     @overload
-    def __call__(self, function: Callable[Concatenate[T, Checkpoint[Any], P], R], /) -> DecoratedMethod[T, P, R]: ...
+    def __call__(self, function: Callable[Concatenate[T, Checkpoint[Any], P], R], /) -> DecoratedMethod[T, P, R]: ...  # type: ignore[overload-overlap]
     @overload
-    def __call__(self, function: F, /) -> F: ...
+    def __call__(self, function: F, /) -> DecoratedAlone[F]: ...
 
 
 @overload
@@ -109,9 +122,9 @@ def resumable(
     function: Callable[Concatenate[T, AsyncCheckpoint[Any], P], Coroutine[Any, Any, R]], /
 ) -> DecoratedMethod[T, P, Coroutine[Any, Any, R]]: ...
 @overload
-def resumable(function: Callable[Concatenate[T, Checkpoint[Any], P], R], /) -> DecoratedMethod[T, P, R]: ...
+def resumable(function: Callable[Concatenate[T, Checkpoint[Any], P], R], /) -> DecoratedMethod[T, P, R]: ...  # type: ignore[overload-overlap]
 @overload
-def resumable(function: F, /) -> F: ...
+def resumable(function: F, /) -> DecoratedAlone[F]: ...
 @overload
 def resumable(
     *,

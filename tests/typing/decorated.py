@@ -38,6 +38,11 @@ def without(a: int) -> str:
     return str(a)
 
 
+@resumable(operation_id="x")
+async def without_options(a: str) -> str:
+    return a
+
+
 @resumable
 def vague(cp: Checkpoint, config: dict, more: list[Any], last: Any = None) -> dict:  # type: ignore[type-arg]
     return {}
@@ -97,6 +102,7 @@ def fits() -> None:
     _ = assert_type(bare_async(1), Coroutine[Any, Any, list[int]])
     _ = assert_type(given_async(1), Coroutine[Any, Any, list[int]])
     assert_type(without(a=1), str)
+    _ = without_options(a="")
     vague({}, [], last=1)
     assert_type(typed(1), int)
     assert_type(client.bare(1), str)
@@ -121,6 +127,9 @@ def operations() -> None:
     given.operation(1).status()
     given_async.operation(1).forget()
     typed.operation(1).forget()
+    without.operation(1).forget()
+    without_options.operation(a="").forget()
+    assert_type(without.operation(1).operation_id, str)
     client.bare.operation(1).forget()
     client.given_async.operation(a=1).forget()
     assert_type(bare.operation(1).operation_id, str)
