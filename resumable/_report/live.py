@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,6 +17,7 @@ from .summary import Summary, percent_of, summaries, summary_of
 
 _SILENT_SECONDS = 15.0
 """A run that has told nothing for so long cannot tell anything: it is suspended, or holds the interpreter."""
+_PATIENCE_SECONDS = 3.0
 _STUCK_SECONDS, _STUCK_ITEMS = 60.0, 20
 """An item that takes longer than this, and than so many others on average, is stuck."""
 
@@ -110,16 +113,35 @@ def live_of(store: CheckpointStore, operation_id: str) -> Live | None:
 def everywhere() -> Iterator[tuple[str, CheckpointStore, list[Summary]]]:
     """All places that this user's programs have saved to, each with its store and its operations.
 
-    What cannot be opened is left out; a directory that is gone is forgotten.
+    What cannot be opened, or does not answer within three seconds, is left out; a directory or a file of SQLite that is
+    gone is forgotten.
     """
-    for place in places():
-        if "://" not in place and not Path(place).is_dir():
-            forget_place(place)
-            continue
-        try:
-            store = open_store(place)
-            found = summaries(store)
-        except (StoreError, ValueError, ImportError, OSError):
-            continue
-        if found:
-            yield place, store, found
+    known = [place for place in places() if _is_there(place)]
+    found: dict[str, tuple[CheckpointStore, list[Summary]]] = {}
+    asking = [threading.Thread(target=_look, args=(place, found), daemon=True) for place in known if "://" in place]
+    for thread in asking:
+        thread.start()
+    for place in known:
+        if "://" not in place:
+            _look(place, found)
+    until = time.monotonic() + _PATIENCE_SECONDS
+    for thread in asking:
+        thread.join(max(until - time.monotonic(), 0.0))
+    for place in known:
+        if place in found:
+            yield place, *found[place]
+
+
+def _is_there(place: str) -> bool:
+    file = place.removeprefix("sqlite:///")
+    is_gone = not Path(file).exists() if file != place else "://" not in place and not Path(place).is_dir()
+    if is_gone:
+        forget_place(place)
+    return not is_gone
+
+
+def _look(place: str, found: dict[str, tuple[CheckpointStore, list[Summary]]]) -> None:
+    with contextlib.suppress(StoreError, ValueError, ImportError, OSError):
+        store = open_store(place)
+        if some := summaries(store):
+            found[place] = store, some

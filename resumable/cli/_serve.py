@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -211,6 +212,7 @@ def serve_command(port: int, allow_control: bool, where: str | None) -> None:
     reports. It listens on 127.0.0.1 only, and shows them to who has the address that is printed, which ends in a
     token. Nothing can be changed, unless --allow-control is given. Ctrl-C ends it.
     """
+    logging.getLogger("resumable").setLevel(logging.CRITICAL)  # pages say what cannot be read
     site = Site(opened(where) if where is not None else None, allows_control=allow_control)
     try:
         server = make_server(site, port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -44,9 +45,7 @@ def print_everywhere(as_json: bool, matching: Callable[[str], bool]) -> None:
     """All operations of this user on this machine that match, with the place of each."""
     if directory() is None:
         raise click.ClickException(f"there is no list of all places: ${VARIABLE} is off")
-    found = [
-        (place, live(store, one)) for place, store, some in everywhere() for one in some if matching(one.operation_id)
-    ]
+    found = _found_everywhere(matching)
     if as_json:
         rows = [as_json_object(one.shown) | {"state": one.state, "store": place} for place, one in found]
         print_json({"checkpoints": rows})
@@ -91,7 +90,13 @@ def watch_list(store: CheckpointStore, matching: Callable[[str], bool], *, is_al
     _show(console, table, lambda: False)
 
 
+def _quietly() -> None:
+    """A server that does not answer is left out, not told of at each try."""
+    logging.getLogger("resumable").setLevel(logging.CRITICAL)
+
+
 def _found_everywhere(matching: Callable[[str], bool]) -> list[tuple[str, Live]]:
+    _quietly()
     return [
         (place, live(store, one)) for place, store, some in everywhere() for one in some if matching(one.operation_id)
     ]

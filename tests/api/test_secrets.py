@@ -48,7 +48,7 @@ job(
 
 def run(path: Path, secret: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *(words or (str(path / "job.py"), "--token", secret, f"--api-key={secret}"))]
-    env = {"PYTHONPATH": str(Path(__file__).parents[2]), **environment}
+    env = {"PYTHONPATH": str(Path(__file__).parents[2]), "RESUMABLE_INDEX": str(path / "state"), **environment}
     return subprocess.run(command, capture_output=True, text=True, cwd=path, env=env, check=False)
 
 

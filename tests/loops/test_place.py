@@ -232,7 +232,7 @@ def printed(executable: str, seed: int = 0) -> str:
         [executable, "-c", program],
         capture_output=True,
         text=True,
-        env={"PYTHONHASHSEED": str(seed)},
+        env={"PYTHONHASHSEED": str(seed), "RESUMABLE_INDEX": "off"},
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from resumable import Checkpoint, checkpointed, every
-from resumable._report import places, presence
+from resumable._report import live, places, presence
 from resumable._report.live import Live, everywhere, live_of
 from resumable._report.places import Pulse, add_events, ask, ask_path, events_of, events_path, pulse_of
 from resumable._report.summary import Summary
@@ -248,6 +248,22 @@ def test_damaged_files_are_left_out(home: Path) -> None:
 
     assert list(everywhere()) == []
     assert places.places() == []
+
+
+def test_a_place_that_does_not_answer_holds_up_nobody(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+
+    def look(place: str, found: Any) -> None:
+        gate.wait(60)
+
+    monkeypatch.setattr(live, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(live, "_look", look)
+    places.note_place(home, "redis://10.255.255.1:6379/0")
+    places.note_place(home, f"sqlite:///{home}/gone.db")
+
+    assert list(everywhere()) == []
+    assert places.places() == ["redis://10.255.255.1:6379/0"]
+    gate.set()
 
 
 def test_events_take_a_bounded_size(home: Path) -> None:

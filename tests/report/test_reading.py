@@ -311,7 +311,11 @@ def test_to_read_loads_nothing_that_takes_long() -> None:
     code = "import sys, resumable; resumable.read('job'); print(*sys.modules)"
 
     found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(REPOSITORY)}
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(REPOSITORY), "RESUMABLE_INDEX": "off"},
     )
 
     late = {"asyncio", "csv", "filelock", "numpy", "pandas", "polars", "pyarrow", "tenacity", "wrapt"}
