@@ -69,12 +69,15 @@ class CheckpointCorruptError(StoreError):
             f"the checkpoint of {self.operation_id!r} at {self.location} cannot be used: {self.reason}. "
             "Nothing was changed."
         )
-        if self.previous is not None:
-            import shlex
+        import shlex
 
+        is_file = "://" not in self.location
+        if self.previous is not None:
             which = "the last good save in it" if self.previous == self.location else "the save before it"
-            text += f"\n  go on from {which}:  resumable repair {shlex.quote(self.previous)}"
-        return text + f"\n  start over:  move {self.location} away"
+            target = self.previous if is_file else self.operation_id
+            text += f"\n  go on from {which}:  resumable repair {shlex.quote(target)}"
+        way = f"move {self.location} away" if is_file else f"resumable rm {shlex.quote(self.operation_id)}"
+        return f"{text}\n  start over:  {way}"
 
 
 class CheckpointBusyError(StoreError):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from resumable import StoreError, checkpointed, every, open_store
+from resumable import CheckpointCorruptError, StoreError, checkpointed, every, open_store
 from resumable.stores import Holder
 from resumable.stores._sql_dialect import Database, address, parsed
 from tests.support import databases
@@ -221,3 +221,14 @@ def test_two_urls_are_two_stores_and_one_is_one(tmp_path: Path) -> None:
         lease.stage(lease.next, [b"x"])(b"")
         assert [*other.list()] == []
         other.claim("job", Holder.me()).release()
+
+
+def test_what_is_damaged_tells_commands_and_not_files(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    with claimed(open_store(url), "a job") as lease:
+        lease.stage(lease.next, [b"damaged"])(b"")
+    with (
+        pytest.raises(CheckpointCorruptError, match="start over:  resumable rm 'a job'"),
+        checkpointed("a job", store=url),
+    ):
+        pass
