@@ -63,7 +63,7 @@ def fields_of(kind: type[Any]) -> dict[str, Field]:
 
 def _field(name: str, key: str, origin: Any, annotation: Any, *, is_declared: bool) -> Field:
     values = get_args(annotation)[-1:]
-    value = values[0] if values else Any
+    value: Any = values[0] if values else Any
     refusal = ""
     if not isinstance(value, type) and not _is_plain(value):
         refusal = f"the field {name!r} needs a class for its values, such as a dataclass, not {value!r:.80}"

@@ -101,6 +101,8 @@ def test_artifacts_go_with_it(store: CheckpointStore, tmp_path: Path) -> None:
     assert b"".join(other.read_artifact("job", "v1")) == b"abcdef"
     with checkpointed("job", store=other, auto_cleanup=False) as cp:
         cp.state.clear()  # all of it is written anew
+        with cp.artifact("model").open("wb") as file:
+            file.write(b"abc")
     with pytest.raises(StoreError, match=r"keeps no artifacts|whole snapshots"):
         copy(other, EncryptedStore(DictStore(), EncryptedStore.new_key()), "job", now=NOW)
 
