@@ -278,7 +278,12 @@ def note_early_save(operation: Operation) -> None:
     """A save of this run stands, one of the first two: others may watch it from then on."""
     if operation.session.saves == 2:
         say_what_is_lost(operation)
-    elif operation.options.works_beside and os.environ.get("RESUMABLE_INDEX", "").lower() not in ("off", "0", "no"):
+    elif operation.options.works_beside and os.environ.get("RESUMABLE_INDEX", "").lower() not in (
+        "off",
+        "0",
+        "no",
+        "false",
+    ):
         from .presence import appear
 
         appear(operation)
