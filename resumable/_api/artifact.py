@@ -21,8 +21,8 @@ class _Artifact:
         name: What it is called.
     """
 
-    def __init__(self, workshop: Workshop, name: str) -> None:
-        self._workshop = workshop
+    def __init__(self, workshop: Any, name: str) -> None:  # Any: types of the engine are no public ones
+        self._workshop: Workshop = workshop
         self.name: str = name
 
     def __repr__(self) -> str:

@@ -251,7 +251,8 @@ class EncryptedLease:
         self.delete: Callable[[], bool] = lease.delete
         self.release: Callable[[], None] = lease.release
         if isinstance(lease, EndingLease):
-            self.keep, self.make_sure = lease.keep, lease.make_sure
+            self.keep: Callable[[Callable[[], None], float], None] = lease.keep
+            self.make_sure: Callable[[], None] = lease.make_sure
 
     @property
     def is_away(self) -> bool:
