@@ -23,7 +23,7 @@ Existing = Literal["append", "replace", "refuse"]
 _SAMPLE = 4096
 """Bytes at the beginning and before the end that tell whether it is still the same file."""
 
-_LOOKED_THROUGH = 1 << 24
+_LOOKED_THROUGH_FIRST, _LOOKED_THROUGH = 1 << 14, 1 << 24
 """So many bytes of what was written are looked through for a row that is written again."""
 Extent = tuple[int, bytes, bytes]
 """Where a file ends, its first bytes, and the last ones before its end. A plain tuple: each row makes a new one."""
@@ -224,12 +224,19 @@ def _how_to_put_back(target: Target, saved: Mapping[str, Any]) -> list[str]:
 
 def find_row(path: Path, row: bytes, start: int, stop: int) -> int | None:
     """Where *row* stands in a stretch of the file, at its beginning or as a line of its own; None if it does not."""
-    with path.open("rb") as file:
-        file.seek(start)
-        data = file.read(min(stop - start, _LOOKED_THROUGH))
-    if data.startswith(row):
-        return start
-    if not row.endswith(b"\n"):
-        return None
-    found = data.find(b"\n" + row)
-    return None if found < 0 else start + found + 1
+    for most in (_LOOKED_THROUGH_FIRST, _LOOKED_THROUGH):
+        size = min(stop - start, most)
+        try:
+            with path.open("rb") as file:
+                file.seek(start)
+                data = file.read(size)
+        except OSError:  # whoever has removed it is told at the next save
+            return None
+        if data.startswith(row):
+            return start
+        found = data.find(b"\n" + row) if row.endswith(b"\n") else -1
+        if found >= 0:
+            return start + found + 1
+        if size < most:
+            return None
+    return None

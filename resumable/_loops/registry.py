@@ -302,8 +302,8 @@ class LoopRegistry:
             self._total_before = None if total is None else self._total_before + total
         if inner := self._levels.get(view):
             self._keep_one(inner)
-        site.keep_written(view)
         if site.count:
+            site.keep_written(view)
             count = partial(site.next_run, before, has_begun=view.has_begun)
             del site.runs[site.count]
         else:

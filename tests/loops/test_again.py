@@ -163,7 +163,24 @@ def after_a_return(directory: Path) -> None:
         cp.finalize()
 
 
+def equal_lines_everywhere(directory: Path) -> list[Any]:
+    with opened() as cp:
+        rows, log = cp.sink(directory / "rows.txt"), cp.log("log")
+        for chapter in cp.remaining(range(3)):
+            for part in range(2):
+                rows.write("----\n")
+                log.append("----")
+                for page in cp.remaining(range(2)):
+                    rows.write(f"{chapter}{part}{page}\n")
+                    log.append(page)
+            rows.write("----\n")
+            for page in cp.remaining(range(2)):
+                log.append(page)
+        return list(log)
+
+
 PROGRAMS: list[Job] = [
+    equal_lines_everywhere,
     a_header_for_each_outer_item,
     around_the_loops,
     under_a_plain_loop,
