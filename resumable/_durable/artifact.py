@@ -38,7 +38,23 @@ class Version(msgspec.Struct, frozen=True):
     sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
-Versions = Mapping[str, Version]
+class Written:
+    """A version that is safe in the store, and whose digest is being computed: the next save waits for it.
+
+    Args:
+        digest: Gives its size and SHA-256, once they are known; raises StoreError if it cannot be read.
+    """
+
+    def __init__(self, version: str, digest: Callable[[], tuple[int, str]]) -> None:
+        self.version = version
+        self._digest = digest
+
+    def told(self) -> Version:
+        """The form that a save holds. Raises StoreError if it cannot be read."""
+        return Version(self.version, *self._digest())
+
+
+Versions = Mapping[str, "Version | Written"]
 """By the name of the artifact. Never changed: another one takes its place."""
 
 
@@ -58,7 +74,7 @@ class Artifacts(Noting):
     def __init__(self, saved: Versions, before: Iterable[str], remove: Callable[[], object], *, is_new: bool) -> None:
         self.sweeping = threading.RLock()
         self._now = self._cut = saved
-        self._newest = dict(saved)
+        self._newest: dict[str, Version | Written] = dict(saved)
         self._stored = set(before) if is_new else _names_of(saved)
         self._before = set(before)
         self._tried: list[Versions] = []
@@ -70,7 +86,7 @@ class Artifacts(Noting):
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("an artifact belongs to the process that opened its checkpoint: write it in the loop's body")
 
-    def get(self, name: str) -> Version | None:
+    def get(self, name: str) -> Version | Written | None:
         """The newest version that the program has written, or that was restored; None if there is none."""
         return self._newest.get(name)
 
@@ -88,7 +104,7 @@ class Artifacts(Noting):
         """It could not be written."""
         self._writing.discard(version)
 
-    def written(self, name: str, version: Version) -> None:
+    def written(self, name: str, version: Written) -> None:
         """*version* is safe in the store: it counts with the next save. What a worker writes belongs to its item."""
         with self._boundary.lock:
             self._newest[name] = version
@@ -98,7 +114,7 @@ class Artifacts(Noting):
             else:
                 self._take((name, version))
 
-    def _take(self, written: tuple[str, Version]) -> None:
+    def _take(self, written: tuple[str, Written]) -> None:
         name, version = written
         with self._boundary.lock:
             if self._ticks.__length_hint__() != self._seen:
@@ -128,8 +144,13 @@ class Artifacts(Noting):
             return self._cut
 
     def to_save(self) -> tuple[dict[str, Version], list[str]]:
-        """What a save is to hold: those of :meth:`settled`, and older versions that may yet be gone back to."""
-        return dict(self._cut), sorted((self._before | self._stored) - _names_of(self._cut))
+        """What a save is to hold: those of :meth:`settled`, and older versions that may yet be gone back to.
+
+        Raises:
+            StoreError: One that was written cannot be read.
+        """
+        told = {name: one.told() if isinstance(one, Written) else one for name, one in self._cut.items()}
+        return told, sorted((self._before | self._stored) - _names_of(self._cut))
 
     def stored(self, versions: Versions, *, begins_generation: bool) -> None:
         """A save that names *versions* stands.

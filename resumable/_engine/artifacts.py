@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from .._durable.artifact import Artifacts, Version, check_name, content_of, digest_of, file_name
+from .._durable.artifact import Artifacts, Version, Written, check_name, content_of, digest_of, file_name
 from .._errors import CheckpointCorruptError, StoreError
 from .._runtime import trees
 from .._runtime.steps import Steps
@@ -101,7 +101,7 @@ class Workshop:
         self._operation.check_open()
         check_name(name)
         version = self.versions.get(name)
-        if version is not None and version.version not in self._contents:
+        if isinstance(version, Version) and version.version not in self._contents:
             yield lambda: self._check(name, version)
 
     def path(self, name: str) -> Path | None:
@@ -179,31 +179,38 @@ class Workshop:
         """
         try:
             self._operation.check_open()
-            size, sha256 = yield lambda: self._kept(name, version)
+            written: Written = yield lambda: self._kept(name, version)
+            if self._operation.ticker.is_async:  # there, nothing is to wait for it in the event loop
+                yield written.told
         except BaseException:
             yield lambda: self.give_up(version)
             raise
-        self.versions.written(name, Version(version, size, sha256))
+        self.versions.written(name, written)
         yield self.versions.tidy
 
-    def _kept(self, name: str, version: str) -> tuple[int, str]:
+    def _kept(self, name: str, version: str) -> Written:
         place = self._places[version]
-        digest = self._threads.start(lambda: digest_of(place))  # meanwhile, the disk has its part to do
         try:
-            try:
-                if place.parent == self._private:
-                    self._lease.put_artifact(version, pack(place))
-                else:
-                    self._lease.seal_artifact(version)
-            finally:
-                digest.exception()  # waits
-            found = digest.result()[0]
+            if not os.listdir(place):
+                raise ValueError(f"nothing was written to {place / file_name(name)}; the artifact {name!r} stays")
+            digest = self._threads.start(lambda: digest_of(place))  # meanwhile, the disk has its part to do
+            if place.parent == self._private:
+                self._lease.put_artifact(version, pack(place))
+            else:
+                self._lease.seal_artifact(version)
             self._contents[version] = content_of(place, name)
-            return found
-        except FileNotFoundError:
-            raise ValueError(f"nothing was written to {place / file_name(name)}; the artifact {name!r} stays") from None
         except OSError as error:
             raise StoreError(f"cannot keep the artifact {name!r}: {error.strerror or error}") from error
+
+        def told() -> tuple[int, str]:
+            with contextlib.suppress(OSError, ValueError):
+                return digest.result()[0]
+            try:
+                return digest_of(place)  # what has failed once may be had now
+            except (OSError, ValueError) as error:
+                raise StoreError(f"cannot read the artifact {name!r}: {error}") from error
+
+        return Written(version, told)
 
     def give_up(self, version: str) -> None:
         """What is there of *version* counts for nothing: remove it. Never raises."""

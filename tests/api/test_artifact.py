@@ -24,6 +24,7 @@ from resumable import (
     every,
     open_store,
 )
+from resumable._engine import artifacts
 from resumable.stores import CheckpointStore, EncryptedStore, FileStore, MemoryStore
 from resumable.testing import FaultyStore
 from tests.support.stores import DictStore
@@ -503,3 +504,21 @@ def test_a_kill_while_it_is_written_leaves_the_version_of_the_checkpoint(tmp_pat
         assert done.returncode == 9
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), "99"], check=True)
     assert [*tmp_path.iterdir()] == []
+
+
+def test_a_digest_that_could_not_be_taken_is_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is taken beside the loop: an error there is that of the save, and the next save may stand."""
+    real = artifacts.digest_of
+
+    def fails(directory: Path) -> tuple[int, str]:
+        raise OSError("as the test wishes")
+
+    with checkpointed("job", NEVER, store=tmp_path) as cp:
+        monkeypatch.setattr(artifacts, "digest_of", fails)
+        put(cp, "model", "weights")
+        with pytest.raises(StoreError, match="cannot read the artifact"):
+            cp.save()
+        monkeypatch.setattr(artifacts, "digest_of", real)
+        cp.keep()
+    with checkpointed("job", NEVER, store=tmp_path) as cp:
+        assert text_of(cp, "model") == "weights"

@@ -1,8 +1,8 @@
 """What an artifact costs beside writing the file by hand: ``python -m tests.bench.bench_artifact [MB]``.
 
 By hand is ``write`` and ``fsync`` of a new file that then takes the name of the old one, with an fsync of the
-directory. An artifact does that, and takes a SHA-256 meanwhile. Both in turns, on the same disk; medians. Then what
-``cp.save()`` costs with an artifact that has not changed, and without one.
+directory. An artifact does that; its SHA-256 is taken beside the loop, and the next save waits for it. Both in turns,
+on the same disk; medians. Then what ``cp.save()`` costs with an artifact that has not changed, and without one.
 """
 
 from __future__ import annotations
