@@ -28,7 +28,7 @@ FACES = ("resumable", "resumable.stores", "resumable.ratelimit", "resumable.test
 CONTRACT = {"CheckpointStore", "Lease", "SimpleStore", "ArtifactStore", "ArtifactLease", "EndingLease"}
 """What a store must do, for those who write one; what those of ours do by it, has no example for each verb."""
 INNER = {"at_risk", "interval_seconds", "plan", "spaced", "should_save", "locate", "opened", "seal", "unseal"}
-INNER |= {"sealed_artifact", "call", *dir(tuple)}
+INNER |= {"sealed_artifact", "sealed_segment", "call", *dir(tuple)}
 """Between parts of the library, or of a tuple."""
 VALUES = {"Entry", "Holder", "Stored", "Traits", "Finding", "Proof"}
 """Handed out, never made by users."""
