@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from .summary import Summary, percent_of, summaries, summary_of
 _SILENT_SECONDS = 15.0
 """A run that has told nothing for so long cannot tell anything: it is suspended, or holds the interpreter."""
 _PATIENCE_SECONDS = 3.0
+_Found = tuple[CheckpointStore, list[Summary]] | Exception
 _STUCK_SECONDS, _STUCK_ITEMS = 60.0, 20
 """An item that takes longer than this, and than so many others on average, is stuck."""
 
@@ -110,14 +110,19 @@ def live_of(store: CheckpointStore, operation_id: str) -> Live | None:
     return None if summary is None else live(store, summary)
 
 
-def everywhere() -> Iterator[tuple[str, CheckpointStore, list[Summary]]]:
+def everywhere(
+    unreached: Callable[[str, Exception], None] = lambda place, error: None,
+) -> Iterator[tuple[str, CheckpointStore, list[Summary]]]:
     """All places that this user's programs have saved to, each with its store and its operations.
 
     What cannot be opened, or does not answer within three seconds, is left out; a directory or a file of SQLite that is
     gone is forgotten.
+
+    Args:
+        unreached: Called with each place that is left out, and why.
     """
     known = [place for place in places() if _is_there(place)]
-    found: dict[str, tuple[CheckpointStore, list[Summary]]] = {}
+    found: dict[str, _Found] = {}
     asking = [threading.Thread(target=_look, args=(place, found), daemon=True) for place in known if "://" in place]
     for thread in asking:
         thread.start()
@@ -128,8 +133,11 @@ def everywhere() -> Iterator[tuple[str, CheckpointStore, list[Summary]]]:
     for thread in asking:
         thread.join(max(until - time.monotonic(), 0.0))
     for place in known:
-        if place in found:
-            yield place, *found[place]
+        answer = found.get(place) or TimeoutError(f"it has not answered within {_PATIENCE_SECONDS:g} s")
+        if isinstance(answer, Exception):
+            unreached(place, answer)
+        elif answer[1]:
+            yield place, *answer
 
 
 def _is_there(place: str) -> bool:
@@ -140,8 +148,9 @@ def _is_there(place: str) -> bool:
     return not is_gone
 
 
-def _look(place: str, found: dict[str, tuple[CheckpointStore, list[Summary]]]) -> None:
-    with contextlib.suppress(StoreError, ValueError, ImportError, OSError):
+def _look(place: str, found: dict[str, _Found]) -> None:
+    try:
         store = open_store(place)
-        if some := summaries(store):
-            found[place] = store, some
+        found[place] = store, summaries(store)
+    except (StoreError, ValueError, ImportError, OSError) as error:
+        found[place] = error

@@ -116,6 +116,7 @@ def list_command(
       states           how many are in which state
       processed_items, total_items, failed_items, percent, left_seconds, last_updated
       missing          numbers in between that have no checkpoint
+    with --all: {"checkpoints": [with store], "unreached": [{"store": text, "problem": text}]}.
     What is not known is null.
     """
 

@@ -45,15 +45,26 @@ def print_everywhere(as_json: bool, matching: Callable[[str], bool]) -> None:
     """All operations of this user on this machine that match, with the place of each."""
     if directory() is None:
         raise click.ClickException(f"there is no list of all places: ${VARIABLE} is off")
-    found = _found_everywhere(matching)
+    unreached: list[tuple[str, Exception]] = []
+    found = _found_everywhere(matching, lambda *one: unreached.append(one))
     if as_json:
         rows = [as_json_object(one.shown) | {"state": one.state, "store": place} for place, one in found]
-        print_json({"checkpoints": rows})
+        problems = [{"store": place, "problem": str(error)} for place, error in unreached]
+        print_json({"checkpoints": rows, "unreached": problems})
     elif found:
         console = make_console()
         console.print(_all_table(console, found))
     else:
         click.echo("no checkpoints in any place that is known on this machine")
+    if not as_json:
+        for place, error in unreached:
+            click.echo(f"not reached: {printable(place)} ({printable(_reason(place, error))})", err=True)
+
+
+def _reason(place: str, error: Exception) -> str:
+    """Its first line, without the place, in 100 characters at most."""
+    line = str(error).removeprefix(f"{place}: ").split("\n", 1)[0]
+    return line if len(line) <= 100 else f"{line[:97]}..."
 
 
 def _all_table(console: Console, found: Iterable[tuple[str, Live]]) -> Table:
@@ -95,10 +106,15 @@ def _quietly() -> None:
     logging.getLogger("resumable").setLevel(logging.CRITICAL)
 
 
-def _found_everywhere(matching: Callable[[str], bool]) -> list[tuple[str, Live]]:
+def _found_everywhere(
+    matching: Callable[[str], bool], unreached: Callable[[str, Exception], None] = lambda place, error: None
+) -> list[tuple[str, Live]]:
     _quietly()
     return [
-        (place, live(store, one)) for place, store, some in everywhere() for one in some if matching(one.operation_id)
+        (place, live(store, one))
+        for place, store, some in everywhere(unreached)
+        for one in some
+        if matching(one.operation_id)
     ]
 
 

@@ -378,7 +378,7 @@ def _repeated(call: Callable[[], R], patience: float, check: Callable[[], None])
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, StoreError) and error.is_transient),
         wait=tenacity.wait_exponential(_FIRST_SECONDS, _LONGEST_SECONDS) + tenacity.wait_random(0, _FIRST_SECONDS),
         stop=tenacity.stop_after_delay(patience),
-        before_sleep=_tell,
+        before_sleep=_tell if patience > _LOOK_SECONDS else None,  # who only looks hears at once that it failed
         reraise=True,
     )
     return policy(checked)

@@ -15,9 +15,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from resumable import checkpointed, every
-from resumable._report import presence
+from resumable._report import places, presence
 from resumable.cli._commands import commands
 from resumable.cli._watch import event_line
+from tests.support.media import free_port
 
 REPOSITORY = Path(__file__).parents[2]
 JOB = """
@@ -134,6 +135,22 @@ def test_all_places_are_listed() -> None:
     assert str(Path("here").absolute()) in shown
     assert str(Path("there").absolute()) in shown
     assert "two" not in resumable("list", "--all", "on*").output
+
+
+def test_servers_that_are_gone_cost_as_long_as_one_and_are_named(home: Path) -> None:
+    keep("one", "here", 3)
+    gone = [f"redis://127.0.0.1:{free_port()}/0" for _ in range(8)]
+    for place in gone:
+        places.note_place(places.directory() or home, place)
+
+    began = time.monotonic()
+    result = resumable("list", "--all")
+    assert time.monotonic() - began < 20  # one after the other they take 8 times 3 seconds
+    assert "one" in result.output
+    assert [place for place in gone if f"not reached: {place} (" not in result.stderr] == []
+    assert "tried again" not in result.stderr
+    told = json.loads(resumable("list", "--all", "--json").stdout)
+    assert sorted(one["store"] for one in told["unreached"]) == sorted(gone)
 
 
 def test_without_an_index_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
