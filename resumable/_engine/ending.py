@@ -28,7 +28,7 @@ from .._runtime import signals
 from .._runtime.interpreter import end_traceback_at_user, kept_in_variables_only
 from .._runtime.steps import Steps
 from .._text import command_for, shortened
-from ..stores.defaults import directory_to_name
+from ..stores.defaults import place_to_name
 
 if TYPE_CHECKING:
     from .operation import Operation
@@ -369,9 +369,9 @@ def _save_what_can_be(operation: Operation, error: BaseException) -> Steps[int]:
 
 
 def directory_of(writer: Writer) -> str:
-    """What a command must be told to find the checkpoint; "" for nothing."""
+    """What a command must be told to find the checkpoint, a directory or a URL; "" for nothing."""
     try:
-        return directory_to_name(writer.location)
+        return place_to_name(writer.store, writer.operation_id)
     except StoreError:
         return ""
 

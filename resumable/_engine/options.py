@@ -16,7 +16,7 @@ from .._runtime.clock import Clock, system_clock
 from .._strategies import SaveStrategy
 from .._text import command_for, hide, is_digest, shortened
 from ..stores import CheckpointStore
-from ..stores.defaults import directory_to_name
+from ..stores.defaults import place_to_name
 from .limits import Amount, MaxRuntime, check_max_runtime, checked_budget
 from .quota import OnExhausted, check_policy
 
@@ -124,7 +124,7 @@ class Options:
         if str(location).startswith("memory:"):
             return Owner(operation_id)
         file = os.fsencode(location) if isinstance(location, Path) else b""
-        return Owner(operation_id, text_of(str(location)), file, text_of(directory_to_name(location)))
+        return Owner(operation_id, text_of(str(location)), file, text_of(place_to_name(self.store, self.operation_id)))
 
     def check_arguments(self, saved: Mapping[str, Any]) -> None:
         """Compare the arguments with the *saved* ones, as far as both are known.

@@ -53,6 +53,14 @@ def stopped(operation_id: str, done: int, total: int | None, command: str, direc
     )
 
 
+def stopped_in_memory(operation_id: str, done: int, total: int | None) -> str:
+    """Where an operation stopped whose checkpoint goes with the process."""
+    return (
+        f"{printable(operation_id)}: stopped at {_of(done, total)}. Its checkpoint is in memory: "
+        "it goes on in this process; with the process, it is lost."
+    )
+
+
 def beginning(operation_id: str, location: str) -> str:
     """Say that an operation is new, and where its checkpoint will lie."""
     return f"{printable(operation_id)}: a new operation; its checkpoint will lie in {printable(location)}."

@@ -27,6 +27,7 @@ from .messages import (
     limited,
     standing,
     stopped,
+    stopped_in_memory,
     waiting,
 )
 
@@ -271,6 +272,8 @@ def _going_on(operation: Observed) -> str:
 def _stopped(operation: Observed) -> str:
     command = resume_command(sys.orig_argv, is_windows=sys.platform == "win32")
     done, total = operation.processed_items, operation.metadata.total_items
+    if str(operation.location).startswith("memory:"):
+        return stopped_in_memory(operation.operation_id, done, total)
     return stopped(operation.operation_id, done, total, command, operation.directory)
 
 

@@ -135,9 +135,10 @@ def command_for(verb: str, operation_id: str, directory: str = "") -> str:
     """The command that a person types about an operation: ``resumable rm --dir checkpoints job``.
 
     Args:
-        directory: Where the checkpoint lies; "" if the command looks there by itself.
+        directory: Where the checkpoint lies, a directory or a URL; "" if the command looks there by itself.
     """
-    place = f" --dir {quoted(hidden(directory))}" if directory else ""
+    option = "--store" if "://" in directory else "--dir"
+    place = f" {option} {quoted(hidden(directory))}" if directory else ""
     return f"resumable {verb}{place} {argument(operation_id)}"
 
 

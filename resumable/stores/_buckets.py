@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import obstore
 from obstore.exceptions import (
@@ -24,7 +24,10 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from .._errors import StoreError
 from .._runtime.processes import passed_seconds
+from .._text import hidden
 
+_NO_SECRETS = ("endpoint", "region", "allow_http")
+"""What of a URL's query is told to people, too."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _TIMEOUT, _BULK_TIMEOUT, _CONNECT_TIMEOUT = "10s", "120s", "5s"
 _WRITES_APART = 1.1
@@ -87,6 +90,8 @@ class Bucket:
                 "allow_http=true"
             )
         self.place: str = "/".join(filter(None, (f"{self._scheme}://{self._name}", self._prefix)))
+        told = [(name, value) for name, value in parse_qsl(parts.query) if name in _NO_SECRETS]
+        self.address = hidden(f"{self.place}?{urlencode(told, safe=':/@')}") if told else self.place
         self._clients: dict[str, Any] = {}
         self._written: dict[str, float] = {}
         self._clock: tuple[float, float] | None = None

@@ -97,8 +97,8 @@ class LeasedStore:
         return again(lambda: self._medium.read(key, previous=previous), _LOOK_SECONDS)
 
     def list(self, pattern: str = "*") -> Iterator[Entry]:
-        """The operations whose id matches *pattern* (see :mod:`fnmatch`)."""
-        return iter(again(lambda: [*self._medium.list(pattern)], _LOOK_SECONDS))
+        """The operations whose id matches *pattern* (see :mod:`fnmatch`). An owner that has ended here is none."""
+        return map(_without_ended, again(lambda: [*self._medium.list(pattern)], _LOOK_SECONDS))
 
     def read_artifact(self, key: str, name: str) -> Iterator[bytes]:
         """The bytes of an artifact, in pieces. See :meth:`ArtifactStore.read_artifact`."""
@@ -128,6 +128,13 @@ class LeasedStore:
     def close(self) -> None:
         """Let go of connections. The store may be used again."""
         self._medium.close()
+
+
+def _without_ended(entry: Entry) -> Entry:
+    holder = entry.holder
+    if holder is None or not has_ended(holder.pid, holder.process):
+        return entry
+    return dataclasses.replace(entry, holder=None, lease_left=None)
 
 
 class KeptLease(OwnedLease):

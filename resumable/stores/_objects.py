@@ -177,8 +177,8 @@ class ObjectMedium:
         return iter(sizes.items())
 
     def describe(self, key: str | None = None) -> str:
-        """The bucket and its prefix, and the operation's folder in it."""
-        return self.bucket.place if key is None else f"{self.bucket.place}/{folder_of(key)}"
+        """The operation's folder; or the bucket and its prefix, with what is needed to find it."""
+        return self.bucket.address if key is None else f"{self.bucket.place}/{folder_of(key)}"
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ._base import CheckpointStore
+from ._open import open_store
+
 _YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 
@@ -54,11 +57,27 @@ def _section(path: Path) -> dict[str, object]:
     return section if isinstance(section, dict) else {}
 
 
-def directory_to_name(location: Path | str) -> str:
-    """The directory of the checkpoint at *location*; "" if commands look there by themselves, or it is in none."""
-    if not isinstance(location, Path):
+def place_to_name(store: CheckpointStore, operation_id: str) -> str:
+    """The directory or URL in which *store* keeps an operation; "" if commands look there by themselves, or cannot.
+
+    Raises:
+        StoreError: *store* cannot say it.
+    """
+    location = store.describe(operation_id)
+    return _directory_to_name(location.parent) if isinstance(location, Path) else _url_to_name(str(store.describe()))
+
+
+def _url_to_name(url: str) -> str:
+    default = str(default_place())
+    if "://" not in url:
         return ""
-    directory = location.parent
+    try:
+        return "" if "://" in default and open_store(default).describe() == url else url
+    except (ValueError, ImportError):  # that of another program
+        return url
+
+
+def _directory_to_name(directory: Path) -> str:
     try:
         is_default = directory.resolve() == Path(default_place()).expanduser().resolve()
     except (OSError, ValueError, RuntimeError):

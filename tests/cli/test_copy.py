@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,13 @@ def keep(store: str, *ids: str) -> None:
             cp.mapping("files").update({f"{number}": "x" * 300 for number in range(60)})
             for number in cp.remaining(range(10)):
                 cp.mapping("files")[f"{number}"] = number
+
+
+def stop(store: str) -> None:
+    """A run that Ctrl-C ends."""
+    with checkpointed("job", store=store, progress=True) as cp:
+        for _ in cp.remaining(range(3)):
+            raise KeyboardInterrupt
 
 
 def told(*arguments: str, code: int = 0) -> Any:
@@ -69,6 +80,42 @@ def test_all_commands_work_on_a_database(url: str) -> None:
     assert len(json.loads(resumable("export", "job", "--store", url, "--of", "files").stdout)) == 60
     assert told("rm", "job", "-y", "--store", url)["removed"] == ["job"]
     assert told("list", "--store", url)["checkpoints"] == []
+
+
+def test_an_owner_that_was_killed_is_not_listed_as_running(url: str) -> None:
+    killed = """
+import os, signal, sys
+from resumable import checkpointed
+with checkpointed("job", store=sys.argv[1]) as cp:
+    cp.tick()
+    cp.save()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    assert subprocess.run([sys.executable, "-c", killed, url], env=environment, check=False).returncode == -9
+    assert [one["state"] for one in told("list", "--store", url)["checkpoints"]] == ["killed"]
+
+
+@pytest.mark.parametrize("is_default", [False, True])
+def test_the_commands_that_a_stopped_run_names_find_it(
+    url: str, is_default: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if is_default:
+        monkeypatch.setenv("CHECKPOINT_STORE", url)
+    with pytest.raises(KeyboardInterrupt):
+        stop(url)
+    (look,) = [line for line in capsys.readouterr().err.splitlines() if "  look  " in line]
+    command = shlex.split(look)[2:]
+    assert ("--store" in command) is not is_default
+    assert resumable(*command).exit_code == 0
+
+
+def test_a_checkpoint_in_memory_is_not_called_safe(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        stop("memory://stopped")
+    says = capsys.readouterr().err
+    assert "with the process, it is lost" in says
+    assert "Saved" not in says
 
 
 @pytest.mark.slow

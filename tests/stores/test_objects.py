@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from resumable import StoreError, open_store
+from resumable import StoreError, checkpointed, open_store
 from resumable.stores import Holder, Lease
 from tests.support.media import ACCESS, place_in, shared
 from tests.support.proxy import Proxy
@@ -89,6 +89,15 @@ def test_plain_http_to_another_machine_must_be_asked_for() -> None:
     with pytest.raises(ValueError, match="allow_http=true"):
         open_store(place)
     open_store(f"{place}&allow_http=true")
+
+
+def test_what_it_says_of_itself_opens_it_again(url: str) -> None:
+    with checkpointed("crawl", store=url, auto_cleanup=False) as cp:
+        cp.tick()
+
+    assert [entry.key for entry in open_store(str(open_store(url).describe())).list()] == ["crawl"]
+    secret = open_store("s3://b/x?region=a&endpoint=https://user:very-secret@s3.test")
+    assert "very-secret" not in str(secret.describe())
 
 
 def test_no_credential_is_told(url: str) -> None:
