@@ -145,7 +145,7 @@ def list_command(
         return
     console = make_console()
     if found:
-        print_list(console, found)
+        print_list(console, found, store)
     if sums:
         print_sums(console, sums, is_first=not found)
     print_sealed(console, chosen)

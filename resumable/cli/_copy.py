@@ -9,7 +9,7 @@ import click
 
 from .._errors import ResumableError
 from .._format.anywhere import Copied, copy
-from .._report.scan import ids_in
+from .._report.scan import ids_in, is_missing, nothing_in
 from .._report.shards import matches
 from .._text import printable
 from ._options import chosen_store
@@ -38,7 +38,10 @@ def copy_command(source: str, target: str, patterns: tuple[str, ...], move: bool
     """
     origin, goal, now = chosen_store(source), chosen_store(target), datetime.now(UTC)
     done, failed = list[Copied](), dict[str, str]()
-    for operation_id in _chosen(ids_in(origin), patterns, str(origin.describe())):
+    ids = _chosen(ids_in(origin), patterns, str(origin.describe()))
+    if is_missing(origin):
+        raise click.ClickException(nothing_in(origin))
+    for operation_id in ids:
         try:
             done.append(copy(origin, goal, operation_id, now=now, move=move, is_forced=force))
         except (ResumableError, ValueError) as error:
@@ -47,6 +50,8 @@ def copy_command(source: str, target: str, patterns: tuple[str, ...], move: bool
         print_json({"copied": [*map(_to_dict, done)], "failed": [_failure(*one) for one in failed.items()]})
     for one in () if as_json else done:
         click.echo(f"{'moved' if move else 'copied'} {printable(one.operation_id)}, {one.size:,} bytes")
+    if not ids and not as_json:
+        click.echo(nothing_in(origin))
     for text in () if as_json else failed.values():
         click.echo(f"Error: {printable(text)}", err=True)
     if failed:

@@ -15,10 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from .._loops.by_key import to_ranges
+from .._report.live import Live, live
 from .._report.shards import Sum
 from .._report.summary import State, Summary
 from .._report.wording import done_of, items_failed, last_save_of, left_text, number, percent_text
 from .._text import printable
+from ..stores import CheckpointStore
 
 _LOOKS: dict[State, tuple[str, str, str]] = {
     "running": ("▶", ">", "green"),
@@ -33,6 +35,8 @@ _LOOKS: dict[State, tuple[str, str, str]] = {
     "encrypted": ("?", "?", "yellow"),
 }
 """Mark, mark for output that takes only ASCII, style."""
+_LIVE_STYLES = {"waiting": "yellow", "paused": "yellow", "stuck": "bold red", "silent": "bold red"}
+_LIVE_MARKS = {"waiting": "…", "paused": "=", "stuck": "!", "silent": "!"}
 _NARROW, _VERY_NARROW = 72, 52
 _MOST_RANGES = 8
 _MOST_IDS = 3
@@ -57,14 +61,18 @@ def as_json_object(one: Summary | Sum) -> dict[str, Any]:
     return {field.name: getattr(one, field.name) for field in fields(one) if field.name != "history"}
 
 
-def print_list(console: Console, summaries: Sequence[Summary]) -> None:
-    """Print one row for each operation; a narrow terminal gets the first columns only."""
+def print_list(console: Console, summaries: Sequence[Summary], store: CheckpointStore) -> None:
+    """Print one row for each operation of *store*; a narrow terminal gets the first columns only."""
     columns = "OPERATION", "STATE", ">DONE", ">", ">LEFT", ">LAST SAVE", ">RUNS"
     rows = [
-        (Text(printable(one.operation_id)), standing(console, one), *_numbers(one), number(one.runs))
+        (Text(printable(one.operation_id)), _standing_now(console, one, store), *_numbers(one), number(one.runs))
         for one in summaries
     ]
     console.print(_fitting(console, columns, rows))
+
+
+def _standing_now(console: Console, one: Summary, store: CheckpointStore) -> Text:
+    return state_of(console, live(store, one)) if one.state == "running" else standing(console, one)
 
 
 def print_sums(console: Console, sums: Sequence[Sum], *, is_first: bool) -> None:
@@ -134,6 +142,15 @@ def make_table(*headings: str, folded: int = 1) -> Table:
             overflow="fold" if may_fold else "ellipsis",
         )
     return table
+
+
+def state_of(console: Console, one: Live) -> Text:
+    """``▶ running``, ``! stuck``."""
+    state = one.state
+    if state not in _LIVE_STYLES:
+        return state_text(console, one.summary.state)
+    mark = "~" if console.options.ascii_only and state == "waiting" else _LIVE_MARKS[state]
+    return Text(f"{mark} {state}", style=_LIVE_STYLES[state])
 
 
 def state_text(console: Console, state: State) -> Text:

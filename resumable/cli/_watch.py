@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -22,20 +21,9 @@ from .._report.wording import items_failed, last_save_of, left_text, number, per
 from .._text import clock_time, printable
 from ..stores import CheckpointStore
 from ._options import ids_for_the_shell, not_found, opened, the_only_one, with_options
-from ._screens import as_json_object, make_console, make_table, print_json, state_text
+from ._screens import as_json_object, make_console, make_table, print_json, state_of
 
-_STYLES = {"waiting": "yellow", "paused": "yellow", "stuck": "bold red", "silent": "bold red"}
-_MARKS = {"waiting": "…", "paused": "=", "stuck": "!", "silent": "!"}
 _BAR_WIDTH = 40
-
-
-def state_of(console: Console, one: Live) -> Text:
-    """``▶ running``, ``! stuck``."""
-    state = one.state
-    if state not in _STYLES:
-        return state_text(console, one.summary.state)
-    mark = "~" if console.options.ascii_only and state == "waiting" else _MARKS[state]
-    return Text(f"{mark} {state}", style=_STYLES[state])
 
 
 # -- list --all, --watch ----------------------------------------------------------------------------------------------
@@ -101,15 +89,9 @@ def watch_list(store: CheckpointStore, matching: Callable[[str], bool], *, is_al
     _show(console, table, lambda: False)
 
 
-def _quietly() -> None:
-    """A server that does not answer is left out, not told of at each try."""
-    logging.getLogger("resumable").setLevel(logging.CRITICAL)
-
-
 def _found_everywhere(
     matching: Callable[[str], bool], unreached: Callable[[str, Exception], None] = lambda place, error: None
 ) -> list[tuple[str, Live]]:
-    _quietly()
     return [
         (place, live(store, one))
         for place, store, some in everywhere(unreached)

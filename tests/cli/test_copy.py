@@ -67,6 +67,13 @@ def test_what_was_not_copied_is_told(url: str, tmp_path: Path) -> None:
     assert told("copy", url, str(tmp_path / "a"), "--force")["failed"] == []
 
 
+def test_a_place_without_checkpoints_is_told(url: str) -> None:
+    missing = resumable("copy", "no-such-directory", url)
+    assert missing.exit_code == 1
+    assert "no-such-directory, which is not there" in missing.stderr
+    assert "no checkpoints in" in resumable("copy", url, "there").stdout
+
+
 def test_all_commands_work_on_a_database(url: str) -> None:
     keep(url, "job")
     with checkpointed("running", store=url) as cp:

@@ -81,6 +81,7 @@ def test_a_job_is_paused_resumed_and_stopped_from_outside(job: subprocess.Popen[
     assert resumable("pause", "job").exit_code == 0
     until(lambda: state() == "paused")
     assert "= paused" in resumable("list", "--all").output
+    assert "= paused" in resumable("list").output
 
     assert "goes on" in resumable("resume", "job").output
     until(lambda: state() == "running")
