@@ -82,7 +82,7 @@ def _facts(summary: Summary, restored: Restored | None, where: str | None) -> li
         ("older copy", f"{printable(summary.previous)} is good" if summary.previous else ""),
         ("go on", printable(command) if command and state != "running" else ""),
         ("when run", _when_run(restored) if restored else ""),
-        ("try again", "what failed: map(..., retry_failed=True)" if summary.failed_items else ""),
+        ("try again", "what failed: retry_failed=True, in remaining or map" if summary.failed_items else ""),
         ("start over", removal),
     ]
     return [(name, value) for name, value in facts if value]
