@@ -78,7 +78,8 @@ class checkpointed(
         on_store_error: What a store that stays away for longer than *patience*, as a database may, does to the loop:
             ``"raise"`` StoreError at the next tick, or ``"continue"``: it goes on, is told in the log each five
             minutes, and saves once the store is back. The last save's error is raised all the same.
-        patience: Seconds for which a store that does not answer is tried again while the loop goes on, and at its ends.
+        patience: Seconds for which a store that does not answer is tried again while the loop goes on, and at its end;
+            at its beginning, too, with ``on_store_error="continue"``. Else a run that cannot reach it ends at once.
         take_over: Where an owner's lease ends by itself (databases, Redis, object stores): True does not wait for its
             end, but shuts the owner out at once, whatever it does.
         when_done: ``"restart"``: an operation that has finished is done anew when it runs again. ``"skip"``: it stays

@@ -52,7 +52,8 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
     )
     try:
         if options.store.traits.leases_end:
-            yield from claim(writer, patience=options.patience, take_over=options.take_over)
+            waits = options.patience if options.on_store_error == "continue" else 0.0
+            yield from claim(writer, patience=options.patience, waits=waits, take_over=options.take_over)
         else:
             yield writer.claim
         at, restored = Instant(options.clock.now(), options.clock.utc()), None

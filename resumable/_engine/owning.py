@@ -19,8 +19,12 @@ _LEAST_SECONDS, _LOOK_SECONDS = 0.05, 2.0
 """So long it takes until somebody is looked after again who holds an operation, or a store that is away."""
 
 
-def claim(writer: Writer, *, patience: float, take_over: bool) -> Steps[None]:
-    """Own the operation. Where the owner is silent, its lease is waited for; where the store is away, the store.
+def claim(writer: Writer, *, patience: float, waits: float, take_over: bool) -> Steps[None]:
+    """Own the operation. Where the owner is silent, its lease is waited for.
+
+    Args:
+        patience: What the lease is to have, once it is held.
+        waits: Seconds for which a store that is away is waited for; a wrong address looks like one.
 
     Raises:
         CheckpointBusyError: The owner lives.
@@ -40,11 +44,11 @@ def claim(writer: Writer, *, patience: float, take_over: bool) -> Steps[None]:
             seen = error.lease
             seconds = min(error.lease_left + _LEAST_SECONDS, _LOOK_SECONDS)
         except StoreError as error:
-            if not error.is_transient or system_clock.now() - began > patience:
+            if not error.is_transient or system_clock.now() - began >= waits:
                 raise
             seconds = _LOOK_SECONDS
             if not is_told:
-                _log.warning("%s: %s It is tried again for %s", writer.operation_id, error, duration(patience))
+                _log.warning("%s: %s It is tried again for %s", writer.operation_id, error, duration(waits))
             is_told = True
         yield Pause(seconds, system_clock)
 

@@ -95,9 +95,18 @@ def test_a_run_waits_for_a_server_that_starts(server: str) -> None:
         own.kill()
         started = threading.Timer(2, own.restart)
         started.start()
-        with checkpointed("job", store=own.url) as cp:
+        with checkpointed("job", store=own.url, on_store_error="continue") as cp:
             cp.tick()
         started.join()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "postgresql://127.0.0.1:1/x", "mysql://127.0.0.1:1/x"])
+def test_a_wrong_address_ends_the_run_within_seconds(url: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(StoreError, match=r"127\.0\.0\.1"), checkpointed("job", store=url):
+        pass
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.slow
