@@ -339,6 +339,8 @@ def read_together(path: Path, other: Path) -> tuple[bytes | None, bytes | None]:
     while (descriptor := _opened(path)) is not None:
         with open(descriptor, "rb", buffering=0) as file:
             found = file.read(), read(other)
+            while b"\0" in without_room(found[1] or b"") and found[1] != (again := read(other)):
+                found = found[0], again  # a save was just being written, or its room made
             # As long as it is open, no other file gets its inode.
             status = _status(path)
             if status is not None and os.path.samestat(status, os.fstat(descriptor)):
