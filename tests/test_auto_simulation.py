@@ -54,6 +54,7 @@ def mean_time(strategy: AutoStrategy, between: float, save: float) -> float:
     return sum(outcome.total / outcome.work for outcome in outcomes) / len(outcomes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("between", "save"), cells(is_within_reach))
 def test_the_total_time_is_within_5_percent_of_the_optimum_wherever_the_bounds_allow_it(
     between: float, save: float

@@ -150,6 +150,7 @@ def test_a_short_loop_is_stopped_as_often(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["resumable: 1 functions were stopped, 30 times in all"])
 
 
+@pytest.mark.slow
 def test_the_stops_of_all_processes_are_counted(pytester: pytest.Pytester) -> None:
     tests = """
     @pytest.mark.parametrize("number", range(4))

@@ -197,6 +197,7 @@ def test_a_plan_is_empty_only_if_the_strategy_or_a_part_of_it_is_due(
         assert min(strategy.plan(asked)) > 0
 
 
+@pytest.mark.slow
 @given(any_strategy, contexts)
 def test_with_a_history_asking_twice_gives_the_same_answer(strategy: SaveStrategy, context: CheckpointContext) -> None:
     asked = replace(context, last_save_items=50)

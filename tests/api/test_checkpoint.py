@@ -924,6 +924,7 @@ def test_a_thread_held_up_in_observe_does_not_undo_what_another_observed(
         assert cp.metadata.rate_limit_remaining == 39
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_busy_threads")
 def test_threads_may_add_to_the_state_while_another_saves(tmp_path: Path) -> None:
     manager = CheckpointManager(tmp_path, save_strategy=every(items=1))

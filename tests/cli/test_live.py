@@ -138,6 +138,7 @@ def test_all_places_are_listed() -> None:
     assert "two" not in resumable("list", "--all", "on*").output
 
 
+@pytest.mark.slow
 def test_servers_that_are_gone_cost_as_long_as_one_and_are_named(home: Path) -> None:
     keep("one", "here", 3)
     gone = [f"redis://127.0.0.1:{free_port()}/0" for _ in range(8)]

@@ -239,6 +239,7 @@ def test_one_quota_of_a_host(cp: Checkpoint, clock: ManualClock) -> None:
 # -- waits of the program's own
 
 
+@pytest.mark.slow
 def test_an_item_that_asks_many_times_may_wait_between(manager: CheckpointManager, clock: ManualClock) -> None:
     with checkpointed("job", manager=manager) as cp:
         for item in cp.remaining(range(2)):

@@ -151,6 +151,7 @@ def test_output_files(is_killed: bool, here: Path) -> None:
     assert (here / "squares.csv").read_text().splitlines() == ["number,square", *rows]
 
 
+@pytest.mark.slow
 def test_shards() -> None:
     killed("shards", "main(0, 3)")
 

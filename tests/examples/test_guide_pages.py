@@ -192,6 +192,7 @@ def test_since_id(api: Api) -> None:
     assert go_through(api.url, lambda client: keyset(client, "/since", limit=5)) == api.items
 
 
+@pytest.mark.slow
 def test_the_program_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     """What it prints is more than a pipe holds: it cannot be done before it is killed."""
     repository = make_repository(tmp_path / "repository", files=5, commits=MORE_THAN_A_PIPE_HOLDS)

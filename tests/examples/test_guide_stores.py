@@ -23,6 +23,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_tasks_of_an_array_share_a_database() -> None:
     killed("array_job", "main(1, 3)")
     sums: dict[int, int] = {}

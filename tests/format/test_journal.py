@@ -127,6 +127,7 @@ plain = st.recursive(
 names = st.text().filter(lambda name: name not in ("seq", "after"))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.dictionaries(names, plain, max_size=4), min_size=1, max_size=5), st.integers(0, 2**32 - 1))
 def test_what_line_makes_read_gives_back(records: list[Record], crc: int) -> None:

@@ -106,6 +106,7 @@ def test_every_bit_of_a_journal(large: tuple[bytes, bytes, list[CheckpointData]]
     figure("every bit of a journal", 8 * len(journal), "0 accepted")
 
 
+@pytest.mark.slow
 def test_every_bit_of_a_snapshot_with_a_journal(
     large: tuple[bytes, bytes, list[CheckpointData]], figure: Figure
 ) -> None:
@@ -246,6 +247,7 @@ def test_a_signed_document_with_any_content(document: dict[str, Any], internal: 
     use(Image(b"".join(sign(head, [encode(document["state"])], tail))))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=2000 if WHOLE else 300)
 @given(documents | junk | st.dictionaries(st.sampled_from(["files_data", "processed_files", "version"]), junk))
 def test_a_document_without_digest_with_any_content(document: Any) -> None:

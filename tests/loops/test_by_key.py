@@ -121,6 +121,7 @@ def test_a_key_that_comes_or_goes_is_told(before: dict[str, Any], now: dict[str,
 # Only what changed is saved
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), options=st.sampled_from([{}, {"fingerprint": "full"}, {"key": int}, {"key": str}]))
 def test_changes_on_top_of_each_other_give_the_whole(data: st.DataObject, options: dict[str, Any]) -> None:

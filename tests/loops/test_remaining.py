@@ -57,6 +57,7 @@ def test_at_each_item_those_before_it_are_done(data: st.DataObject, source: str,
     assert next(iter(loop_over(SOURCES[source](count), saved=saved(loop)))) == stop
 
 
+@pytest.mark.slow
 @both_ways
 @settings(max_examples=300, deadline=None)
 @given(data=st.data(), source=sources)

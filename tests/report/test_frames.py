@@ -133,6 +133,7 @@ def without_gaps(value: Any) -> Any:
     return list(map(without_gaps, value)) if isinstance(value, list) else value
 
 
+@pytest.mark.slow
 @given(st.lists(st.dictionaries(NAMES, NESTED | NUMBERS | ALIKE, max_size=4), max_size=5) | st.lists(ALIKE, max_size=5))
 @settings(max_examples=150, deadline=None)
 def test_every_value_comes_back_from_polars_and_parquet(log: list[Any]) -> None:

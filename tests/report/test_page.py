@@ -223,6 +223,7 @@ def resumable(*arguments: str) -> Any:
     return CliRunner().invoke(commands, [*arguments, "--dir", "ck"], catch_exceptions=False)
 
 
+@pytest.mark.slow
 def test_the_command_writes_html_or_a_picture() -> None:
     crawl("a/b")
 

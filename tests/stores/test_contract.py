@@ -52,7 +52,7 @@ STORES: dict[str, Callable[[Path], CheckpointStore]] = {
 SERVED = ("postgresql", "mariadb", "redis", "valkey", "moto", "seaweed", "azurite")
 STORES |= {name: lambda directory, name=name: open_store(place_in(name, directory)) for name in SERVED}  # type: ignore[misc]
 STORES["encrypted redis"] = lambda directory: EncryptedStore(place_in("redis", directory), KEY)
-QUICK = ("redis",)
+SLOW = {*SERVED, "compressed", "encrypted redis", "encrypted memory"} - {"redis"}
 LOCAL = ("encrypted redis", "files", "memory", "sqlite", "compressed", "encrypted files", "encrypted memory")
 # Each pair would share a file name, a table row or a key under some careless rule.
 LOOKALIKES = [
@@ -77,9 +77,8 @@ look_alike = pytest.mark.parametrize(("one", "other"), LOOKALIKES, ids=lambda te
 
 
 def on(*names: str) -> list[object]:
-    """The stores of these names, as parameters; those on servers that are not quick are slow."""
-    slow = {*SERVED} - {*QUICK}
-    return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in names]
+    """The stores of these names, as parameters."""
+    return [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in names]
 
 
 journaling = pytest.mark.parametrize(
@@ -470,6 +469,7 @@ def last_number(found: Stored | None) -> int:
     return number + len(behind)
 
 
+@pytest.mark.slow
 @journaling
 def test_readers_see_one_state_while_a_writer_folds_all_the_time(store: CheckpointStore, lease: Lease) -> None:
     base = save(lease, b"0")
@@ -510,6 +510,7 @@ while last < 400:
 """
 
 
+@pytest.mark.slow
 def test_another_process_sees_one_state_while_a_writer_folds_all_the_time(tmp_path: Path) -> None:
     with claimed(FileStore(tmp_path), "crawl") as lease:
         base = save(lease, b"0")

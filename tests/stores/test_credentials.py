@@ -45,6 +45,7 @@ def told_by(work: Callable[[], object]) -> str:
     return "\n".join([*traceback.format_exception(caught.value), repr(caught.value), str(again), repr(again)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", URLS)
 def test_a_store_that_cannot_be_reached_shows_none(
     url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

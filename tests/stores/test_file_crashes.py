@@ -109,6 +109,7 @@ def go_on(directory: Path) -> None:
     assert os.listdir(directory) == []
 
 
+@pytest.mark.slow
 @forking
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("deed", DEEDS)

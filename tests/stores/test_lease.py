@@ -69,6 +69,7 @@ def other_process(url: str) -> Iterator[subprocess.Popen[bytes]]:
 # -- who has it -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_waits_for_the_rest_of_a_silent_owners_lease(url: str, caplog: pytest.LogCaptureFixture) -> None:
     left_behind(url, 0.7)
     began = time.monotonic()
@@ -81,6 +82,7 @@ def test_a_run_waits_for_the_rest_of_a_silent_owners_lease(url: str, caplog: pyt
     assert "take_over=True: now" in told
 
 
+@pytest.mark.slow
 async def test_async_code_waits_without_holding_up_its_loop(url: str) -> None:
     import asyncio
 
@@ -109,6 +111,7 @@ def test_a_run_does_not_wait_if_it_takes_over(url: str) -> None:
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.slow
 def test_an_owner_that_answers_is_not_replaced(url: str) -> None:
     url += "?lease=0.9"
     with other_process(url) as process:
@@ -293,6 +296,7 @@ class Away:
         return "before" if self.is_away else ""
 
 
+@pytest.mark.slow
 def test_the_loop_goes_on_while_the_store_is_away_and_saves_when_it_is_back(url: str) -> None:
     away = Away()
     with checkpointed("job", every(items=1), store=remote(url, away), auto_cleanup=False) as cp:
@@ -325,6 +329,7 @@ def remote(url: str, plan: Callable[[str], str]) -> LeasedStore:
     return store
 
 
+@pytest.mark.slow
 def test_a_store_that_stays_away_ends_the_loop_after_its_patience(url: str) -> None:
     away = Away()
 
@@ -345,6 +350,7 @@ def test_a_store_that_stays_away_ends_the_loop_after_its_patience(url: str) -> N
     assert any("could not be saved" in note for note in caught.value.__notes__)
 
 
+@pytest.mark.slow
 def test_a_loop_may_go_on_without_its_store_for_as_long_as_that_takes(
     url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -451,6 +457,7 @@ def test_a_forked_child_opens_a_store_of_its_own(url: str) -> None:
     assert document(store, "job") == b"child"
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_where_it_was(url: str) -> None:
     program = """
 import os, signal, sys

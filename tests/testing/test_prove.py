@@ -345,6 +345,7 @@ def test_the_failure_names_the_effect_that_is_missing() -> None:
     assert finding.place.items == 1
 
 
+@pytest.mark.slow
 def test_a_second_run_that_raises_is_told_with_its_error() -> None:
     def job() -> None:
         with checkpointed("job") as cp:
@@ -356,6 +357,7 @@ def test_a_second_run_that_raises_is_told_with_its_error() -> None:
     assert "ValueError: no such file" in str(failure_of(job))
 
 
+@pytest.mark.slow
 def test_a_job_that_makes_no_progress_is_found() -> None:
     def job() -> None:
         with checkpointed("job", resume=False) as cp:
@@ -412,6 +414,7 @@ def test_a_budget_bounds_the_cases() -> None:
     assert "(seed 3)" in str(proof)
 
 
+@pytest.mark.slow
 def test_the_whole_is_tried_without_a_budget() -> None:
     proof = prove_resumable(total_in_the_state, effects=sent, max_cases=None)
     assert (proof.items, proof.saves) == (5, 4)  # the end of the last item finalizes
@@ -505,9 +508,11 @@ def test_what_changes_at_the_end_or_in_collections_stands_such_an_error(job: Cal
     assert prove_resumable(job, effects=sent, max_cases=None)
 
 
+@pytest.mark.slow
 def test_a_job_that_catches_the_error_is_not_judged_by_it() -> None:
     assert prove_resumable(error_that_is_caught, max_cases=None)
 
 
+@pytest.mark.slow
 def test_without_such_errors_the_wrong_job_passes() -> None:
     assert prove_resumable(counted_before_the_work, effects=sent, mid_item_errors=False)
