@@ -22,7 +22,6 @@ from .._runtime.observer import Observed, Observer
 EventName = Literal[
     "opened", "resumed", "saved", "save_failed", "waiting", "paused", "going_on", "failed_item", "stopping", "done"
 ]
-OnEvent = Callable[["Event"], object]
 
 _log = logging.getLogger("resumable")
 records = logging.getLogger("resumable.events")
@@ -114,6 +113,9 @@ class Event:
         told = dataclasses.asdict(self) | {"at": self.at.isoformat(timespec="milliseconds")}
         del told["notes"], told["notes_before"]
         return {name: value for name, value in told.items() if value not in (None, "")}
+
+
+OnEvent = Callable[[Event], object]
 
 
 def checked_functions(on_event: OnEvent | Iterable[OnEvent] | None) -> tuple[OnEvent, ...]:

@@ -16,6 +16,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
 
+if TYPE_CHECKING:
+    Ticks = repeat[bool]
+else:
+    Ticks = repeat
+
 
 class Boundary(msgspec.Struct, eq=False):
     """Counts the items that the loops of one checkpoint hand out.
@@ -28,7 +33,7 @@ class Boundary(msgspec.Struct, eq=False):
         again: Knows what is written again, where that may be now.
     """
 
-    ticks: repeat[bool] = msgspec.field(default_factory=partial(repeat, True, (1 << 60) - 1))
+    ticks: Ticks = msgspec.field(default_factory=partial(repeat, True, (1 << 60) - 1))
     lock: threading.RLock = msgspec.field(default_factory=threading.RLock)
     writers: list[Noting] = msgspec.field(default_factory=list)
     shared: int = 0
@@ -164,7 +169,7 @@ class Noting:
         return [name for name in super().__dir__() if name.startswith("_") or name in self._for_users]
 
     _boundary: Boundary
-    _ticks: repeat[bool]
+    _ticks: Ticks
     _seen: int | None  # The count at the last write; None while a save holds the writers off.
     _at: int | None  # What it was before the save.
 

@@ -35,6 +35,7 @@ class Target:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        os.environ["CHECKPOINT_DIR"] = str(directory)  # else a hint looks for a pyproject.toml
         self.guard = hostile.Guard(directory)
         self.valid = hostile.seeds()
         hostile.load_modules()
