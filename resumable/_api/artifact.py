@@ -28,6 +28,9 @@ class _Artifact:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}: {self._workshop.path(self.name) or 'no version yet'}>"
 
+    def __reduce__(self) -> str:
+        raise TypeError(f"the artifact {self.name!r} belongs to this process; give others its path")
+
     @property
     def exists(self) -> bool:
         """Whether there is a version of it: restored, or written in this run."""

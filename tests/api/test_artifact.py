@@ -414,7 +414,7 @@ def test_a_forked_child_writes_none(tmp_path: Path) -> None:
 def test_it_is_not_sent_to_another_process(tmp_path: Path) -> None:
     import pickle
 
-    with checkpointed("job", NEVER, store=tmp_path) as cp, pytest.raises(TypeError):
+    with checkpointed("job", NEVER, store=tmp_path) as cp, pytest.raises(TypeError, match="its path"):
         pickle.dumps(cp.artifact("model"))
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import random
 import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from tests.faults.hostile import Guard, framed, load, load_modules, records_of, seeds, signed, use
 from tests.faults.injection import scratch
@@ -103,7 +105,10 @@ def fuzz(count: int, seed: int = 0) -> tuple[Counter[str], float]:
     Raises:
         AssertionError: A foreign exception came out, or something was done to the world; the text holds the input.
     """
-    with scratch() as directory:
+    with (
+        scratch() as directory,
+        mock.patch.dict(os.environ, CHECKPOINT_DIR=str(directory)),
+    ):
         return _fuzz(count, random.Random(seed), Guard(directory))
 
 
