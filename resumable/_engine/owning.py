@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("resumable")
 _LEAST_SECONDS, _LOOK_SECONDS = 0.05, 2.0
-"""So long it takes until somebody is looked after again who holds an operation, or a store that is away."""
+"""Between two looks at an owner who is silent, or at a store that is away: at least, and at most."""
 
 
 def claim(writer: Writer, *, patience: float, waits: float, take_over: bool) -> Steps[None]:
     """Own the operation. Where the owner is silent, its lease is waited for.
 
     Args:
-        patience: What the lease is to have, once it is held.
+        patience: Seconds for which the lease, once held, tries again where the store is away.
         waits: Seconds for which a store that is away is waited for; a wrong address looks like one.
 
     Raises:
