@@ -152,8 +152,7 @@ def _points_in(log: str) -> Iterator[Point]:
         match = re.match(r"\d+\s+((\w+)\(.*)", line)
         if match is not None:
             counts[match.group(2)] += 1
-            if not match.group(1).startswith("write(1,"):
-                yield Point(match.group(2), counts[match.group(2)], match.group(1)[:90])
+            yield Point(match.group(2), counts[match.group(2)], match.group(1)[:90])
 
 
 class Servers:

@@ -37,7 +37,9 @@ OLD_ID = "old job"
 PR_SET_PTRACER = 0x59616D61
 """Lets a process that is no ancestor trace this one (Linux, ``ptrace_scope`` 1)."""
 NEVER = every(hours=1000)
-PADDING = {f"{number}": "x" * 90 for number in range(120)}
+PADDING = {f"{number}": "x" * 90 for number in range(228)}
+STEP = 3000
+"""Bytes that a step adds: far more than what is measured varies by, so that a fold always begins with one step."""
 PREPARED = 4
 """Steps that lie in the journal before a fold, a rewrite or an end."""
 SMALL = ("first", "replace", "move", "manager", "sink", "artifact", "repair")
@@ -124,7 +126,7 @@ def expected(name: str, step: int) -> dict[str, Any]:
 
 def text(name: str, number: int) -> str:
     """What one step adds; to ``rewrite`` it is more than the journal takes, so that all is written anew."""
-    return "y" * (20_000 if name == "rewrite" and number > PREPARED else 1500)
+    return "y" * (40_000 if name == "rewrite" and number > PREPARED else STEP)
 
 
 def step(cp: Checkpoint, name: str) -> int:
@@ -294,7 +296,7 @@ NAMES = (*WRITING, "load", "repair")
 
 
 def tell(text: str) -> None:
-    os.write(1, f"{text}\n".encode())
+    os.pwritev(1, [f"{text}\n".encode()], 0)  # appends; not a call that faults are injected into
 
 
 def warm_up(name: str) -> None:
@@ -321,7 +323,7 @@ def child(name: str, directory: Path, output: str) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(-1))
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
