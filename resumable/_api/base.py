@@ -179,7 +179,7 @@ class BaseCheckpoint(Holding, Generic[S]):
             limit: Requests in a full window.
             reset_at: When the quota is fresh, in seconds since the epoch.
             resource: The quota's name, if the API has several.
-            host: Whose quota it is; a response tells that itself.
+            host: Whose quota it is, or a URL; a response tells that itself. Other ports are other hosts.
             account: Whose token asked, where the program uses several: a name for it, not the token itself; of what
                 looks like one, or is longer than 24 characters, only a digest is kept. A loop waits for a host once
                 all its accounts are empty.

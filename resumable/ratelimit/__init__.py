@@ -31,7 +31,8 @@ Google               ``RetryInfo.retryDelay`` in the body [21]_                 
 MediaWiki            ``Retry-After`` with a 200 whose error is ``maxlag`` [22]_   seconds
 ===================  ===========================================================  ==============================
 
-A number from 1e12 on is read as epoch milliseconds, from 1e9 on as epoch seconds, a smaller one as a distance.
+A number from 1e15 on is read as epoch microseconds, from 1e12 on as milliseconds, from 1e9 on as seconds, a smaller one
+as a distance. Other names that count: ``Rate-Limit-*``, ``X-Rate-Limit-*``, ``-ResetTime``, ``x-ms-retry-after-ms``.
 Epochs and dates are corrected by the server's own ``Date``. A header that was sent twice is read with care: fewest
 remaining, latest reset. A value that is broken, negative or more than a year off is ignored. ``Age`` tells that the
 numbers come out of a cache: they are ignored, a refusal is not.
@@ -50,9 +51,10 @@ unknown    with ``Retry-After``, or if it says so
 others     never, whatever ``Retry-After`` they carry
 =========  =============================================================================================
 
-It holds until the time that it names; without one for a minute, which doubles while refusals go on, to an hour at most.
-Where that time is over already, it is a second that doubles, to a minute at most. A success of the same host, account
-and resource ends it. A body counts only if it was read; hooks read that of an error that no header explains.
+It holds until the time that it names: by ``Retry-After``, its body, a quota that is empty, or a reset that comes alone;
+without one for a minute, which doubles while refusals go on, to an hour at most. Where that time is over already, it is
+a second that doubles, to a minute at most. A success of the same host, account and resource ends it. A body counts only
+if it was read; hooks read that of an error that no header explains.
 
 .. [1] RFC 9110, section 10.2.3, Retry-After
 .. [2] draft-ietf-httpapi-ratelimit-headers-11, sections 3 and 4

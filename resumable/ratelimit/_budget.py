@@ -34,10 +34,19 @@ def is_same_window(reset_at: float | None, other: float | None) -> bool:
     return abs(reset_at - other) <= SAME_WINDOW_SECONDS
 
 
+def without_port(host: str) -> str:
+    """The server's name alone. Servers on other ports of it have quotas of their own; a name alone is all of them."""
+    name, colon, port = host.rpartition(":")
+    if not colon or not port.isdigit() or (":" in name and not name.endswith("]")):
+        return host
+    return name.strip("[]")
+
+
 class Asked(NamedTuple):
     """What the next request asks; "" and an empty tuple leave that open.
 
     Attributes:
+        host: Without a port, each of its ports.
         accounts: All that the program has, if it says so: one that no answer has told of counts as full.
         spared: Hosts that are no matter.
     """
@@ -50,11 +59,13 @@ class Asked(NamedTuple):
 
     def concerns(self, limit: RateLimit) -> bool:
         """Whether the request would use *limit*'s quota."""
-        if (self.host and limit.host != self.host) or (self.account and limit.account != self.account):
+        if self.account and limit.account != self.account:
+            return False
+        if self.host and limit.host != self.host and without_port(limit.host) != self.host:
             return False
         if self.resource and limit.resource != self.resource and not is_refusal(limit):
             return False
-        return limit.host not in self.spared
+        return not self.spared or self.spared.isdisjoint((limit.host, without_port(limit.host)))
 
 
 ANYTHING = Asked()

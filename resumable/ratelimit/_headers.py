@@ -26,9 +26,10 @@ from ._values import (
 
 _MOST_LIMITS = 16
 _LONGEST_NAME = 64
-_PREFIXES = ("x-ratelimit", "ratelimit", "x-rate-limit")
+PREFIXES = ("x-ratelimit", "ratelimit", "x-rate-limit", "rate-limit")
+MILLISECONDS_FIELDS = ("retry-after-ms", "x-ms-retry-after-ms")
 _OTHER_FIELDS = frozenset(
-    {"date", "retry-after", "retry-after-ms", "x-shopify-shop-api-call-limit", "mediawiki-api-error"}
+    {"date", "retry-after", *MILLISECONDS_FIELDS, "x-shopify-shop-api-call-limit", "mediawiki-api-error"}
 )
 SUFFIXED = re.compile(r"x-ratelimit-(?P<number>limit|remaining|reset)-(?!after$)(?P<resource>[a-z0-9_.-]{1,64})")
 _ANTHROPIC = re.compile(r"anthropic-ratelimit-(?P<resource>[a-z0-9_-]{1,64})-(?P<number>limit|remaining|reset)")
@@ -49,6 +50,11 @@ class _Reading(NamedTuple):
         # Names are shown on terminals: keep out what could steer one.
         name = "".join(filter(str.isprintable, resource[:_LONGEST_NAME]))
         return RateLimit(name, limit, remaining, reset_at)
+
+    def reset(self, prefix: str) -> str | None:
+        """When the quota is fresh, by the headers that begin with *prefix*."""
+        found = (self.fields.get(f"{prefix}-{name}") for name in ("reset-after", "reset", "resettime"))
+        return next(filter(None, found), None)
 
     def limit_of(self, resource: str, numbers: Mapping[str, str]) -> RateLimit:
         limit, remaining = read_limit(numbers.get("limit")), read_count(numbers.get("remaining"))
@@ -89,6 +95,14 @@ def read_retry_after(headers: Mapping[str, str], *, now: float | None) -> float 
     return _retry_after(wanted(headers), now)
 
 
+def read_reset(headers: Mapping[str, str], *, now: float) -> float | None:
+    """Seconds until a quota is fresh of which *headers* tell no more than that; None if they do not."""
+    fields = wanted(headers)
+    resets = filter(None, map(_Reading(fields, now, 0.0).reset, PREFIXES))
+    afters = (read_after(reset, now=now, skew=read_skew(fields.get("date"), now)) for reset in resets)
+    return max((after for after in afters if after is not None), default=None)
+
+
 def named_resource(limits: list[RateLimit]) -> str:
     """The one of a server's quotas that an answer was about; "" if it has not said."""
     return limits[0].resource if len(limits) == 1 else ""
@@ -114,9 +128,10 @@ def wanted(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _retry_after(fields: dict[str, str], now: float | None) -> float | None:
-    milliseconds = max(read_numbers(fields.get("retry-after-ms", "")), default=-1.0)
-    if 0 <= milliseconds <= YEAR * 1000:
-        return milliseconds / 1000
+    for name in MILLISECONDS_FIELDS:
+        milliseconds = max(read_numbers(fields.get(name, "")), default=-1.0)
+        if 0 <= milliseconds <= YEAR * 1000:
+            return milliseconds / 1000
     text, date = fields.get("retry-after", ""), fields.get("date")
     if not text:
         return None
@@ -128,17 +143,17 @@ def _retry_after(fields: dict[str, str], now: float | None) -> float | None:
 
 def _plain(reading: _Reading) -> Iterator[RateLimit]:
     """``X-RateLimit-Limit``, ``-Remaining``, ``-Reset`` and kin: GitHub, GitLab, Discord, Reddit, old drafts."""
-    for prefix in _PREFIXES:
+    for prefix in PREFIXES:
         if not {f"{prefix}-limit", f"{prefix}-remaining"} & reading.fields.keys():
             continue
-        limit, remaining, used, reset, reset_after, *names = (
+        limit, remaining, used, *names = (
             reading.fields.get(f"{prefix}-{name}")
-            for name in ("limit", "remaining", "used", "reset", "reset-after", "resource", "bucket", "name")
+            for name in ("limit", "remaining", "used", "resource", "bucket", "name")
         )
         left, spent, full = read_limit(remaining), read_count(used), read_limit(limit)
         if full is None and left is not None and spent is not None:
             full = left + spent
-        reset = reset_after or reset
+        reset = reading.reset(prefix)
         if reset is None and left == 0 and (window := _WINDOW.search(remaining or "")):
             reset = window[1]  # Docker Hub tells no more than that: 0;w=21600
         yield reading.limit(next(filter(None, names), ""), full, left, reset)
@@ -159,7 +174,10 @@ def _structured(reading: _Reading) -> Iterator[RateLimit]:
     limits, policies = (_by_name(reading.fields.get(name, "")) for name in ("ratelimit", "ratelimit-policy"))
     for name in limits | policies:
         full, left = policies.get(name, {}), limits.get(name, {})
-        yield reading.limit(name, read_limit(full.get("q")), read_count(left.get("r")), left.get("t"))
+        remaining = read_count(left.get("r"))
+        # Without a time, the window is the longest that it may take.
+        reset = left.get("t") or (full.get("w") if remaining == 0 else None)
+        yield reading.limit(name, read_limit(full.get("q")), remaining, reset)
 
 
 def _by_name(text: str) -> dict[str, dict[str, str]]:

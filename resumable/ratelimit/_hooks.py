@@ -8,7 +8,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, TypeVar
 
-from ._response import seen_in
+from ._response import host_of_requester, seen_in
 
 C = TypeVar("C")
 
@@ -150,7 +150,7 @@ def _hook_pygithub(github: Any, account: str) -> None:
 def _observe_pygithub(requester: Any, account: str, status: int, headers: dict[str, Any], output: str) -> None:
     type(requester).DEBUG_ON_RESPONSE(requester, status, headers, output)
     body = output.encode() if status != 200 or "rateLimit" in output or '"errors"' in output else b""
-    observe_current(seen_in(status, headers, requester.hostname or "", body), account)
+    observe_current(seen_in(status, headers, host_of_requester(requester), body), account)
 
 
 def _hook_githubkit(github: Any, account: str) -> None:

@@ -11,13 +11,12 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ._budget import SAME_WINDOW_SECONDS, Bucket
-from ._headers import SUFFIXED, is_wanted
+from ._headers import PREFIXES, SUFFIXED, is_wanted
 from ._limits import RateLimit
 from ._response import Seen, may_refuse, may_tell
 from ._values import read_after, read_limit, read_text
 
 _MOST_NAMES, _MOST_LINES = 500, 64
-_PREFIXES = ("x-ratelimit", "ratelimit", "x-rate-limit")
 _IDLE_NAMES = frozenset({"date"})
 """They matter only to numbers that are read with care."""
 _NEVER = frozenset({"age"})
@@ -151,7 +150,7 @@ class KnownHost:
         """The names that rows tell all of; none if others tell something besides."""
         rows: list[_Row] = []
         covered: set[str] = set()
-        for prefix in _PREFIXES:
+        for prefix in PREFIXES:
             if f"{prefix}-remaining" in names:
                 rows.append(_Row(names, prefix))
                 kinds = ("limit", "remaining", "used", "observed", "reset", "reset-after", "resettime")
@@ -233,7 +232,7 @@ def _of_httpx(response: Any) -> Parts | None:
     if "hishel_from_cache" in response.extensions or getattr(response, "from_cache", False):
         return None
     raw = response.headers.raw
-    return Parts(response.url.host, response.status_code, dict(raw), raw, getattr(response, "_content", None))
+    return Parts(response.url.netloc, response.status_code, dict(raw), raw, getattr(response, "_content", None))
 
 
 def _of_requests(response: Any) -> Parts | None:

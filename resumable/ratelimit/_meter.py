@@ -12,7 +12,7 @@ from .._text import hidden
 from ._budget import ANYTHING, Asked, Budget, Key, is_same_window, key_of
 from ._known import KnownHost, Parts, parts_of
 from ._limits import RateLimit, is_refusal
-from ._response import host_of, read_response
+from ._response import host_named, read_response
 
 Answer = Literal["wait", "raise"] | None
 _MOST_HOSTS = 256
@@ -50,6 +50,8 @@ class Meter:
         """
         if type(response) is RateLimit:
             limit = replace(response, account=self._named(account)) if account else response
+            if "/" in limit.host:
+                limit = replace(limit, host=host_named(limit.host))
             bucket = self._budget.bucket(key_of(limit))
             if bucket is not None and limit.remaining is not None and bucket.is_told_again(limit, now):
                 return bucket.lower(limit.remaining, line)
@@ -95,8 +97,7 @@ class Meter:
 
     def asked(self, host: str = "", account: str = "", resource: str = "", accounts: Iterable[str] = ()) -> Asked:
         """What a request asks, from what a program calls it. *host* may be a URL."""
-        host = host_of(host if "/" in host else f"//{host}")
-        return Asked(host, account and self._named(account), resource, tuple(map(self._named, accounts)))
+        return Asked(host_named(host), account and self._named(account), resource, tuple(map(self._named, accounts)))
 
     def spare(self, host: str) -> None:
         """The program itself says when it asks *host*: nobody else waits for it."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ._bodies import is_refused, read_body_after, read_graphql
-from ._headers import named_resource, read_headers, read_retry_after, wanted
+from ._headers import MILLISECONDS_FIELDS, named_resource, read_headers, read_reset, read_retry_after, wanted
 from ._limits import RateLimit, refused
 from ._values import read_number
 
@@ -62,10 +62,13 @@ def read_refusal(headers: Mapping[str, str], body: Any, limits: list[RateLimit],
         after = told.reset_at - now
     if after is not None:
         return refused(now + after, resource)
-    resets = [limit.reset_at for limit in limits if limit.remaining == 0 and limit.reset_at is not None]
-    if not resets:
-        return refused(None, resource)
-    return refused(max(resets), resource) if max(resets) <= now else None
+    empty = [limit for limit in limits if limit.remaining == 0] or [one for one in limits if one.remaining is None]
+    reset_at = max((limit.reset_at for limit in empty if limit.reset_at is not None), default=None)
+    if reset_at is None and not limits and (after := read_reset(headers, now=now)) is not None:
+        reset_at = now + after
+    if reset_at is not None and reset_at > now and any(limit.remaining == 0 and limit.limit != 0 for limit in empty):
+        return None
+    return refused(reset_at, resource)
 
 
 def read_wish(status: int | None, headers: Mapping[str, str], *, now: float) -> float | None:
@@ -77,4 +80,4 @@ def is_exact(headers: Mapping[str, str]) -> bool:
     """Whether *headers* tell a time to wait in fractions of a second, so that it is not rounded."""
     fields = wanted(headers)
     number = read_number(fields.get("retry-after", ""))
-    return "retry-after-ms" in fields or (number is not None and number % 1 != 0)
+    return not fields.keys().isdisjoint(MILLISECONDS_FIELDS) or (number is not None and number % 1 != 0)

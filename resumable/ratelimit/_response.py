@@ -31,6 +31,7 @@ _ERROR_MARK = b'"error'
 _BODY_NAMES = ("data", "errors", "error", "parameters")
 _LET_PASS = frozenset({404, 410})
 _DEEPEST = 5
+_OWN_PORTS = {"http": (80,), "https": (443,), "": (80, 443)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,7 @@ def _told(source: object) -> tuple[RateLimit, ...]:
 def _read_pygithub(source: object) -> Seen | None:
     """PyGithub's objects keep the headers they came with. Their public attributes would ask the server."""
     requester = _get(source, "_requester") or _get(source, "requester") or source
-    host, pair = read_text(_get(requester, "hostname")), _get(requester, "rate_limiting")
+    host, pair = host_of_requester(requester), _get(requester, "rate_limiting")
     if not (isinstance(pair, tuple) and len(pair) == 2 and all(map(_is_int, pair))):
         return None
     if isinstance(headers := _get(source, "_headers"), Mapping):
@@ -243,10 +244,24 @@ def _host(source: object) -> str:
     return host_of(str(url or ""))
 
 
+def host_of_requester(requester: object) -> str:
+    """Whom PyGithub's requester asks."""
+    return host_of(read_text(_get(requester, "base_url"))) or read_text(_get(requester, "hostname"))
+
+
+def host_named(name: str) -> str:
+    """The host that a program calls *name*: a host, also with a port, or a URL."""
+    return host_of(name if "/" in name else f"//{name}")
+
+
 def host_of(url: str) -> str:
-    """The host of *url*; "" if there is none."""
+    """The host of *url*, with its port unless that is the scheme's own; "" if there is none."""
     with suppress(Exception):
-        return "".join(filter(str.isprintable, urlsplit(url).hostname or ""))
+        parts = urlsplit(url)
+        host = "".join(filter(str.isprintable, parts.hostname or ""))
+        if parts.port is None or parts.port in _OWN_PORTS.get(parts.scheme, ()):
+            return host
+        return f"[{host}]:{parts.port}" if ":" in host else f"{host}:{parts.port}"
     return ""
 
 

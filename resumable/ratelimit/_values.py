@@ -11,7 +11,7 @@ YEAR = 366 * 86400.0
 """Seconds. No quota is renewed later than this: a longer time is a mistake or an attack."""
 _LARGEST_COUNT = 10**15
 _LONGEST_VALUE = 4096
-_EPOCH_FROM, _MILLISECONDS_FROM = 1e9, 1e12  # smaller numbers are distances
+_EPOCH_FROM, _MILLISECONDS_FROM, _MICROSECONDS_FROM = 1e9, 1e12, 1e15  # smaller numbers are distances
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{0,18})?(?:[eE][+-]?[0-9]{1,2})?")
 _SPAN = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ns|us|µs|ms|s|m|h|d)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -64,7 +64,8 @@ def read_span(text: str) -> float | None:
 
 
 def read_stamp(text: str) -> float | None:
-    """Epoch seconds on the writer's clock, from an RFC 3339 time or an HTTP date."""
+    """Epoch seconds on the writer's clock, from an RFC 3339 time, an HTTP date, or Ruby's text of a time."""
+    text = text.removesuffix(" UTC") if text[:4].isdigit() else text
     for parse in (datetime.fromisoformat, parsedate_to_datetime):
         with suppress(Exception):  # the standard parsers raise anything
             stamp = parse(text)
@@ -93,10 +94,17 @@ def read_after(text: str, *, now: float, skew: float = 0.0) -> float | None:
     elif number < _EPOCH_FROM:
         after, stamp = number if number >= 0 else None, None
     else:
-        after, stamp = None, number / 1000 if number >= _MILLISECONDS_FROM else number
+        after, stamp = None, number / _per_second(number)
     if after is None and stamp is not None:
         after = stamp + skew - now
     return after if after is not None and abs(after) <= YEAR else None
+
+
+def _per_second(epoch: float) -> float:
+    """In how many parts of a second *epoch* is counted."""
+    if epoch >= _MICROSECONDS_FROM:
+        return 1e6
+    return 1e3 if epoch >= _MILLISECONDS_FROM else 1.0
 
 
 def read_items(text: str) -> list[tuple[str, dict[str, str]]]:

@@ -395,9 +395,36 @@ def test_an_account_that_no_answer_has_told_of_is_full() -> None:
     assert budget.ready_account(NOW, Asked("api.github.com", accounts=("A", "B"))) == "B"
 
 
-@pytest.mark.parametrize("host", ["API.example", "api.example:8443", "https://api.example:8443/items?page=2"])
-def test_a_host_may_be_told_with_its_port_or_as_an_address(host: str) -> None:
-    assert Meter().asked(host).host == "api.example"
+@pytest.mark.parametrize(
+    ("told", "host"),
+    [
+        ("API.example", "api.example"),
+        ("api.example:443", "api.example"),
+        ("https://api.example:443/items?page=2", "api.example"),
+        ("http://api.example:443/", "api.example:443"),
+        ("api.example:8443", "api.example:8443"),
+        ("https://api.example:8443/items?page=2", "api.example:8443"),
+        ("http://[::1]:8080/", "[::1]:8080"),
+        ("http://[::1]/", "::1"),
+        ("https://api.example:many/", ""),
+    ],
+)
+def test_a_host_may_be_told_with_its_port_or_as_an_address(told: str, host: str) -> None:
+    assert Meter().asked(told).host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "[::1]:8080", "api.example:8080"])
+def test_servers_on_other_ports_have_quotas_of_their_own(host: str) -> None:
+    name = host.rpartition(":")[0].strip("[]")
+    meter = Meter()
+    meter.observe(RateLimit("core", 60, 0, RESET, f"http://{host}/items"), now=NOW)
+
+    assert meter.exhausted(NOW, asked=meter.asked(f"http://{host}/")) == RateLimit("core", 60, 0, RESET, host)
+    assert meter.exhausted(NOW, asked=meter.asked(host[:-1] + "1")) is None, "another port"
+    assert meter.exhausted(NOW, asked=meter.asked(f"http://[{name}]/" if ":" in name else name)), "any port"
+
+    meter.spare(meter.asked(host).host)
+    assert meter.exhausted(NOW, asked=meter.anything) is None
 
 
 def test_the_account_that_has_most_left_is_ready() -> None:

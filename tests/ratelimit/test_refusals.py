@@ -10,9 +10,10 @@ from email.utils import format_datetime
 import pytest
 
 from resumable.ratelimit import RateLimit, read_headers, read_retry_after
+from resumable.ratelimit._budget import Budget
 from resumable.ratelimit._limits import refused, succeeded
 from resumable.ratelimit._refusals import is_rate_limited
-from resumable.ratelimit._response import read_response
+from resumable.ratelimit._response import read_response, seen_in
 
 NOW = 1_790_000_000.0
 
@@ -45,6 +46,44 @@ def http_date(stamp: float) -> str:
 )
 def test_retry_after_is_seconds_to_wait(headers: dict[str, str], seconds: float | None) -> None:
     assert read_retry_after(headers, now=NOW) == seconds
+
+
+def end_of_refusal(headers: dict[str, str]) -> float | None:
+    """Until when a 429 with *headers* keeps a budget waiting."""
+    budget = Budget()
+    budget.observe(seen_in(429, headers, "api.example", b"").tells(NOW), NOW)
+    empty = budget.exhausted(NOW)
+    return empty and empty.reset_at
+
+
+RESET_ONLY = [
+    {"X-RateLimit-Reset": str(int(NOW) + 40)},
+    {"X-RateLimit-Reset": str(int(NOW + 40) * 1_000_000)},
+    {"X-RateLimit-Reset": str(int(NOW) + 340), "Date": http_date(NOW + 300)},
+    {"X-RateLimit-Reset-After": "40"},
+    {"RateLimit-Reset": "40"},
+    {"Rate-Limit-Reset": "40"},
+    {"RateLimit-ResetTime": str(datetime.fromtimestamp(NOW + 40, UTC))[:19] + " UTC"},
+    {"X-RateLimit-Limit": "60", "X-RateLimit-Reset": "40"},
+    {"X-RateLimit-Limit": "0", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "40"},
+    {"x-ms-retry-after-ms": "40000"},
+]
+
+
+@pytest.mark.parametrize("headers", RESET_ONLY, ids=str)
+def test_a_refusal_that_tells_a_reset_and_no_rest_holds_until_then(headers: dict[str, str]) -> None:
+    assert end_of_refusal(headers) == NOW + 40
+
+
+def test_a_reset_does_not_count_while_something_is_left() -> None:
+    """GitHub's secondary limit comes with the hour of the primary one."""
+    headers = {"X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "4000", "X-RateLimit-Reset": str(int(NOW) + 3000)}
+    assert end_of_refusal(headers) == NOW + 60
+
+
+def test_a_policy_tells_how_long_its_window_is() -> None:
+    headers = {"RateLimit": '"p";r=0', "RateLimit-Policy": '"p";q=100;w=60'}
+    assert read_headers(headers, now=NOW) == [RateLimit("p", 100, 0, NOW + 60)]
 
 
 @pytest.mark.parametrize("status", [403, 429, 503])
