@@ -55,14 +55,18 @@ class CheckpointCorruptError(StoreError):
         location: Where the bytes lie, as the store names it.
         reason: What is wrong with them, for a person.
         previous: Where a good checkpoint lies, or None: an older one, or, if only its journal is damaged, this one.
+        store: What commands must be told to find it, "" for nothing.
     """
 
-    def __init__(self, operation_id: str, location: str, reason: str, previous: str | None = None) -> None:
-        super().__init__(operation_id, location, reason, previous)
+    def __init__(
+        self, operation_id: str, location: str, reason: str, previous: str | None = None, store: str = ""
+    ) -> None:
+        super().__init__(operation_id, location, reason, previous, store)
         self.operation_id = operation_id
         self.location = location
         self.reason = reason
         self.previous = previous
+        self.store = store
 
     def __str__(self) -> str:
         text = (
@@ -72,11 +76,12 @@ class CheckpointCorruptError(StoreError):
         import shlex
 
         is_file = "://" not in self.location
+        operation = f"--store {shlex.quote(self.store)} " * bool(self.store) + shlex.quote(self.operation_id)
         if self.previous is not None:
             which = "the last good save in it" if self.previous == self.location else "the save before it"
-            target = self.previous if is_file else self.operation_id
-            text += f"\n  go on from {which}:  resumable repair {shlex.quote(target)}"
-        way = f"move {self.location} away" if is_file else f"resumable rm {shlex.quote(self.operation_id)}"
+            target = shlex.quote(self.previous) if is_file else operation
+            text += f"\n  go on from {which}:  resumable repair {target}"
+        way = f"move {self.location} away" if is_file else f"resumable rm {operation}"
         return f"{text}\n  start over:  {way}"
 
 

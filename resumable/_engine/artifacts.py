@@ -155,7 +155,8 @@ class Workshop:
             best = verify(location, now=operation.clock.utc()).best if isinstance(location, Path) else None
             previous = str(best.snapshot.path) if best is not None else None
         reason = f"its artifact {name!r} {what}"
-        return CheckpointCorruptError(operation.operation_id, str(location), reason, previous)
+        place = "" if isinstance(location, Path) else operation.directory
+        return CheckpointCorruptError(operation.operation_id, str(location), reason, previous, place)
 
     # -- write
 

@@ -204,7 +204,10 @@ class Operation:
             )
 
     def _damaged(self, reason: str) -> CheckpointCorruptError:
-        return CheckpointCorruptError(self.operation_id, str(self.writer.location), reason)
+        where = self.writer.location
+        return CheckpointCorruptError(
+            self.operation_id, str(where), reason, store="" if isinstance(where, Path) else self.directory
+        )
 
     # -- begin
 

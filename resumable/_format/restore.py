@@ -20,6 +20,7 @@ from .._loops.view import FIELDS
 from .._models import CheckpointData, CheckpointMetadata, check_metadata
 from .._runtime.interpreter import collector_paused
 from ..stores import CheckpointStore, Lease, Stored
+from ..stores.defaults import place_to_name
 from .document import VERSION, Beside, UnknownFormatError, decode_document, is_newer, newer, refuse_unknown
 from .journal import Position, SnapshotFacts, noted_crc, position_after, saves_for
 from .journal import read as read_journal
@@ -284,7 +285,8 @@ def restored_from(stored: Stored, store: CheckpointStore, operation_id: str, *, 
         # What may be good is not to be replaced by an older one.
         is_unknown = isinstance(error, UnknownFormatError)
         previous = None if is_unknown else _way_back(stored, store, operation_id, now)
-        raise CheckpointCorruptError(operation_id, str(stored.location), str(error), previous) from None
+        place = "" if isinstance(stored.location, Path) else place_to_name(store, operation_id)
+        raise CheckpointCorruptError(operation_id, str(stored.location), str(error), previous, place) from None
     restored.location = stored.location
     return restored
 

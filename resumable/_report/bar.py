@@ -41,6 +41,7 @@ class ProgressView:
         failed_items: Items that ``map`` gave up, over all runs.
         is_last: Whether this is the last view of this run.
         last_words: With the last view: the sentence that stays, "" for none.
+        directory: What commands must be told to find the checkpoint, a directory or a URL; "" for nothing.
     """
 
     operation_id: str
@@ -65,6 +66,7 @@ class ProgressView:
     failed_items: int = 0
     is_last: bool = False
     last_words: str = ""
+    directory: str = ""
 
     @property
     def is_waiting(self) -> bool:

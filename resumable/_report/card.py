@@ -50,7 +50,8 @@ def card_of_progress(view: ProgressView) -> str:
     if view.is_last:
         return card(view.operation_id, position, view.share, [view.last_words])
     dead = f"as of {_moment(view.at)}; if the kernel dies, run the cell again: it goes on"
-    lines = waiting_line(view) or lower_line(view), dead, f"look: {command_for('show', view.operation_id)}"
+    look = command_for("show", view.operation_id, view.directory)
+    lines = waiting_line(view) or lower_line(view), dead, f"look: {look}"
     return card(view.operation_id, position, view.share, lines)
 
 

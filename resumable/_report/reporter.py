@@ -62,6 +62,7 @@ class Reporter(Observer):
         self._countdown: Screen | None = None
         self._error: BaseException | None = None
         self._saves_before = float("inf")
+        self._directory: str | None = None
         self.is_quiet = how is False
         if how is not False:
             from .progress import show  # nobody who does not watch pays for this
@@ -214,6 +215,8 @@ class Reporter(Observer):
 
         forecaster, metadata, now = self._forecaster, operation.metadata, operation.instant.epoch
         assert forecaster is not None
+        if self._directory is None:
+            self._directory = operation.directory
         done = operation.processed_items
         forecaster.look(done, operation.costs.active_seconds, operation.quota_looks(now), now=now)
         loops = operation.standings()
@@ -242,6 +245,7 @@ class Reporter(Observer):
             least_share=self._least_share,
             elapsed_seconds=operation.elapsed_before + operation.instant.monotonic - self._opened_at,
             failed_items=operation.failed_items(),
+            directory=self._directory,
         )
         self._least_share = max(self._least_share, view.share or 0.0)
         return view

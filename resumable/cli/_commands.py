@@ -59,8 +59,10 @@ class _Commands(click.Group):
 def commands() -> None:
     """Look at the checkpoints of resumable loops, and remove or export them.
 
-    They are looked for in --dir, else in $CHECKPOINT_DIR, else in the directory that `dir` in [tool.resumable] of the
-    nearest pyproject.toml names, else here. Exit codes: 0 done, 1 not done (stderr says why), 2 called wrongly.
+    They are looked for in --dir, a directory or a URL, else in $CHECKPOINT_STORE or $CHECKPOINT_DIR, else where `dir`
+    in [tool.resumable] of the nearest pyproject.toml says, else here.
+
+    Exit codes: 0 done, 1 not done (stderr says why), 2 called wrongly.
 
     \b
     resumable list                        all operations here

@@ -25,6 +25,7 @@ import tenacity
 from .._api.checkpointed import checkpointed
 from .._errors import TooManyFailedError
 from .._text import command_for, printable
+from ..stores.defaults import without_password
 
 _HEADER = "item\tbegan\tseconds\texit\tcommand\n"
 _IN_MEMORY = 1 << 20
@@ -99,7 +100,8 @@ class Each:
         finally:
             self._end_all()
         if failed:
-            look, again = command_for("show", operation_id), "--retry-failed tries those again"
+            place = without_password(options["store"])
+            look, again = command_for("show", operation_id, place), "--retry-failed tries those again"
             print(f"resumable run: {failed:,} of {len(items):,} failed: {look}; {again}", file=sys.stderr)
         return 1 if failed else 0
 

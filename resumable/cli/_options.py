@@ -20,7 +20,7 @@ from .._report.summary import SealedError, Summary, summary_of
 from .._text import close_to, printable
 from ..stores import CheckpointStore, EncryptedStore, Holder, MemoryStore, Stored, open_store
 from ..stores._encrypted import WrongKeyError
-from ..stores.defaults import default_place
+from ..stores.defaults import default_place, place_to_open
 
 F = TypeVar("F", bound=Callable[..., Any])
 _KEY_VARIABLE = "RESUMABLE_KEY"
@@ -47,7 +47,7 @@ def chosen_store(where: str | None) -> CheckpointStore:
         click.UsageError: The scheme of the URL is unknown, or pyproject.toml is not usable.
     """
     try:
-        return open_store(where or default_place())
+        return open_store(place_to_open(where) if where else default_place())
     except ValueError as error:
         raise click.UsageError(printable(str(error))) from None
 

@@ -16,7 +16,7 @@ from .._report.summary import Summary, summaries
 from .._report.wording import error_of, last_save_of, position_of
 from .._text import command_for, printable
 from ..stores import CheckpointStore, open_store
-from ..stores.defaults import default_place
+from ..stores.defaults import default_place, place_to_open, without_password
 
 _NEEDS_MORE = frozenset(
     {"run", "report", "serve", "watch", "tail", "diff", "pause", "stop", "resume", "retry-failed"}
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _answer(asked: argparse.Namespace) -> int:
-    store = open_store(asked.where or default_place())
+    store = open_store(place_to_open(asked.where) if asked.where else default_place())
     if asked.where is not None and is_missing(store):
         print(f"Error: there is no directory {printable(name_of(store))}", file=sys.stderr)
         return 1
@@ -66,7 +66,7 @@ def _answer(asked: argparse.Namespace) -> int:
     if asked.verb == "rm":
         return _remove(store, chosen, is_sure=asked.yes or not sys.stdin.isatty())
     for one in chosen:
-        _show(store, one) if asked.verb == "show" else print(_line(one))
+        _show(store, one, asked.where) if asked.verb == "show" else print(_line(one))
     if not chosen:
         print(nothing_in(store))
     return 0
@@ -77,14 +77,14 @@ def _line(one: Summary) -> str:
     return f"{printable(one.operation_id)}  {one.state}  {position}  {last_save_of(one)}"
 
 
-def _show(store: CheckpointStore, one: Summary) -> None:
+def _show(store: CheckpointStore, one: Summary, where: str | None) -> None:
     print(_line(one))
     command = one.history[-1].command if one.history else None
     facts = {
         "ended by": error_of(one),
         "file": one.location,
         "go on": command,
-        "start over": command_for("rm", one.operation_id),
+        "start over": command_for("rm", one.operation_id, without_password(where)),
     }
     for name, value in facts.items():
         if value:

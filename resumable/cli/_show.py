@@ -27,6 +27,7 @@ from .._report.contents import (
 from .._report.summary import Summary, ending_of
 from .._report.wording import UNKNOWN, error_of, last_save_of, number, position_of, size
 from .._text import at_most, command_for, duration, printable
+from ..stores.defaults import without_password
 from ._screens import make_table, standing, state_text
 
 _MOST_FAILED = 20
@@ -68,7 +69,8 @@ def print_show(console: Console, summary: Summary, restored: Restored | None, wh
 def _facts(summary: Summary, restored: Restored | None, where: str | None) -> list[tuple[str, str]]:
     state, took, runs, errors = summary.state, summary.elapsed_time, summary.runs or 1, summary.error_count
     command = summary.history[-1].command if summary.history else None
-    removal = "" if state in ("running", "encrypted") else command_for("rm", summary.operation_id, where or "")
+    start_over = command_for("rm", summary.operation_id, without_password(where))
+    removal = "" if state in ("running", "encrypted") else start_over
     facts = [
         ("done", position_of(summary) if restored else ""),
         ("saves", _saves_of(summary) if restored else ""),

@@ -22,6 +22,7 @@ from ._base import (
     Stored,
     Traits,
 )
+from ._medium import with_parameter
 
 MARK = b"RZS1"
 _HEAD = len(MARK) + 4
@@ -69,7 +70,10 @@ class CompressedStore:
 
     def describe(self, key: str | None = None) -> Any:
         """Where *key* lies, or the store as a whole."""
-        return self._store.describe(key)
+        place = self._store.describe(key)
+        if key is None and isinstance(place, str) and "://" in place:
+            return with_parameter(place, "compress", "zstd")
+        return place
 
     def close(self) -> None:
         """Close the store inside."""

@@ -37,6 +37,10 @@ class Parameters:
     table_prefix: str = ""
     compress: str = ""
 
+    def added_to(self, address: str) -> str:
+        """*address* and in which of its tables, or keys, the store is: without that, another one would be found."""
+        return with_parameter(address, "table_prefix", self.table_prefix) if self.table_prefix else address
+
 
 class Staged(NamedTuple):
     """A snapshot that was written in pieces under a name that was never used before.
@@ -83,7 +87,7 @@ class Medium(Protocol):
         ...
 
     def describe(self, key: str | None = None) -> str:
-        """Where it is, without user, password, or any secret."""
+        """Where it is, without password or any secret."""
         ...
 
     def close(self) -> None:
@@ -168,6 +172,11 @@ class ArtifactMediumLease(MediumLease, Protocol):
 
 
 # -- what media share -------------------------------------------------------------------------------------------------
+
+
+def with_parameter(address: str, name: str, value: str) -> str:
+    """*address* with one more parameter of its own."""
+    return f"{address}{'&' if '?' in address else '?'}{name}={value}"
 
 
 def row_key(key: str) -> str:

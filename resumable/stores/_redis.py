@@ -19,7 +19,7 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import redis
 from redis import exceptions
@@ -180,7 +180,7 @@ class RedisMedium:
 
     def __init__(self, url: str, parameters: Parameters) -> None:
         self.client = _client(url)
-        self._place = _without_secrets(url)
+        self._place = parameters.added_to(_without_secrets(url))
         self._prefix = parameters.table_prefix or "resumable"
         self._scripts = {name: self.client.register_script(text) for name, text in _SCRIPTS.items()}
         self._is_examined = False
@@ -403,9 +403,10 @@ def _client(url: str) -> Any:
 
 
 def _without_secrets(url: str) -> str:
-    """*url* without what may be a credential: user, password, all parameters."""
+    """*url* without what may be a credential: user, password, and parameters but the number of the database."""
     parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    number = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name == "db"])
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{number and f'?{number}'}"
 
 
 def _what_it_may_lose(told: Mapping[str, Any]) -> Iterator[str]:

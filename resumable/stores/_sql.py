@@ -22,7 +22,7 @@ from .._errors import CheckpointCorruptError, StaleCheckpointError, StoreBehindE
 from .._runtime.processes import passed_seconds
 from ._base import Entry, Holder, Stored, Traits
 from ._medium import HeldError, Parameters, Staged, Unchanged, decoded, encoded, row_key, stale
-from ._sql_dialect import Database, Held, NoTablesError, Tables, parsed
+from ._sql_dialect import Database, Held, NoTablesError, Tables, address_to_open, parsed
 
 _log = logging.getLogger("resumable")
 _PIECE = 1 << 20
@@ -42,7 +42,9 @@ def open_url(url: str, parameters: Parameters) -> SQLStore:
         ValueError: It is no URL of a database.
         ImportError: Its driver is missing.
     """
-    return SQLStore(Database(parsed(url)), Tables(parameters.table_prefix))
+    found = parsed(url)
+    database, place = Database(found), parameters.added_to(address_to_open(found))
+    return SQLStore(database, Tables(parameters.table_prefix), place, parameters.added_to(database.address))
 
 
 class _Row(NamedTuple):
@@ -64,18 +66,24 @@ class _Row(NamedTuple):
 
 
 class SQLStore:
-    """A :class:`~resumable.stores._medium.Medium` in a database."""
+    """A :class:`~resumable.stores._medium.Medium` in a database.
 
-    def __init__(self, database: Database, tables: Tables) -> None:
+    Args:
+        place: What opens it again, but for a password.
+        site: Where it is, whoever looks at it.
+    """
+
+    def __init__(self, database: Database, tables: Tables, place: str, site: str) -> None:
         self.database = database
         self.tables = tables
+        self._place, self._site = place, site
         self._unchanged = Unchanged()
         self.traits = Traits(
             is_remote=database.has_clock, keeps_summary=True, largest_piece=_PIECE, keeps_artifacts=True
         )
 
     def __repr__(self) -> str:
-        return f"SQLStore({self.database.address!r})"
+        return f"SQLStore({self._place!r})"
 
     def claim(self, key: str, me: Holder, *, ttl: float, take_over: bool | Holder = False) -> SQLLease:
         """Own *key*. See :meth:`Medium.claim`."""
@@ -186,7 +194,7 @@ class SQLStore:
                 break
         if not problem:
             raise StoreError(f"{self.describe(key)} changes all the time", is_transient=True)
-        raise CheckpointCorruptError(key, self.describe(key), problem)
+        raise CheckpointCorruptError(key, self.describe(key), problem, store=self._place)
 
     def _pieces(self, operation: str, name: str) -> list[bytes]:
         query = f"SELECT data FROM {self.tables.pieces} WHERE operation = ? AND name = ? ORDER BY number"
@@ -234,8 +242,8 @@ class SQLStore:
             yield from [(name, int(size)) for name, size in self.database.rows(query, row_key(key))]
 
     def describe(self, key: str | None = None) -> str:
-        """The database, and the id in it."""
-        return self.database.address if key is None else f"{self.database.address}#{key}"
+        """What opens the database again, but for a password; or where in it the operation is, whoever looks at it."""
+        return self._place if key is None else f"{self._site}#{key}"
 
     def close(self) -> None:
         """Let go of the connections that nobody uses."""

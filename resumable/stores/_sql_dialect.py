@@ -27,6 +27,8 @@ _DRIVERS = {
     "mariadb": "mysql+pymysql",
 }
 CONNECT_SECONDS, REQUEST_SECONDS = 5, 10
+_TELL_WHERE = ("host", "hostaddr", "port", "service", "sslmode", "unix_socket", "target_session_attrs")
+"""What of a URL's query is told to people, too."""
 _LONGEST_NAME, _LONGEST_ARTIFACT_NAME = 64, 80
 _LEAST_SECRET = 3
 _TRIES = 10
@@ -71,6 +73,16 @@ def address(url: sa.URL) -> str:
     host = f"[{host}]" if ":" in host else host
     port = f":{url.port}" if url.port else ""
     return f"{url.get_backend_name()}://{host}{port}/{url.database}"
+
+
+def address_to_open(url: sa.URL) -> str:
+    """What opens the database again, but for a password: with the user, and the options that say where it is."""
+    if url.get_backend_name() == "sqlite":
+        return address(url)
+    told = {name: value for name, value in url.query.items() if name in _TELL_WHERE}
+    driver = url.get_backend_name() if url.drivername in _DRIVERS.values() else url.drivername
+    shown = sa.URL.create(driver, url.username, None, url.host, url.port, url.database, told)
+    return hidden(shown.render_as_string())
 
 
 class Tables:

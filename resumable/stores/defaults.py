@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -21,11 +22,11 @@ def default_place() -> str | Path:
         ValueError: A pyproject.toml on the way has a section for us that cannot be used.
     """
     given = os.environ.get("CHECKPOINT_STORE") or os.environ.get("CHECKPOINT_DIR")
-    return given or configured_directory(Path.cwd()) or Path(".")
+    return given or configured_place(Path.cwd()) or Path(".")
 
 
-def configured_directory(start: Path) -> Path | None:
-    """``[tool.resumable] dir`` from *start* upward; a relative one is relative to its pyproject.toml.
+def configured_place(start: Path) -> str | Path | None:
+    """``[tool.resumable] dir`` from *start* upward, a directory or a URL; a relative one goes from its pyproject.toml.
 
     Raises:
         ValueError: A pyproject.toml on the way cannot be read, or its ``dir`` is no text.
@@ -37,8 +38,17 @@ def configured_directory(start: Path) -> Path | None:
             where = section["dir"]
             if not isinstance(where, str) or not where:
                 raise ValueError(f"{directory / 'pyproject.toml'}: [tool.resumable] dir must be a text, not {where!r}")
-            return directory / Path(where).expanduser()
+            return _below(directory, where) if "://" in where else directory / Path(where).expanduser()
     return None
+
+
+def _below(directory: Path, url: str) -> str:
+    """*url*; if it names a file in a relative way, that of *directory*."""
+    scheme, _, rest = url.partition("://")
+    file = rest.removeprefix("/")
+    if scheme.partition("+")[0] != "sqlite" or file.startswith(("/", "~", ":")) or not file:
+        return url
+    return f"{scheme}:///{directory}/{file}"
 
 
 def _section(path: Path) -> dict[str, object]:
@@ -55,6 +65,23 @@ def _section(path: Path) -> dict[str, object]:
     except (ValueError, AttributeError) as error:
         raise ValueError(f"cannot read {path}: {error}") from None
     return section if isinstance(section, dict) else {}
+
+
+def place_to_open(named: str) -> str | Path:
+    """*named*, as a person types it; or the default place, if that is the same one and its URL tells the password, too.
+
+    Raises:
+        ValueError: See :func:`default_place`.
+    """
+    if "://" in named and "@" in (default := str(default_place())):
+        with contextlib.suppress(ValueError, ImportError):  # that of another program
+            return default if open_store(default).describe() == named else named
+    return named
+
+
+def without_password(where: str | None) -> str:
+    """*where*, as a person has typed it, for a command that is shown; "" for None."""
+    return str(open_store(where).describe()) if where and "://" in where else where or ""
 
 
 def place_to_name(store: CheckpointStore, operation_id: str) -> str:

@@ -26,7 +26,7 @@ from resumable._report.wording import size
 from resumable.cli import _removal, main
 from resumable.cli._commands import commands
 from resumable.stores import Entry, FileStore, Holder, MemoryStore, Stored
-from resumable.stores.defaults import configured_directory
+from resumable.stores.defaults import configured_place
 from tests.support import stores
 
 REPOSITORY = Path(__file__).parents[2]
@@ -727,7 +727,7 @@ def test_a_pyproject_that_makes_no_sense_is_named(content: str, place: Path) -> 
     assert result.exit_code == 2
     assert str(place / "pyproject.toml") in result.stderr
     with pytest.raises(ValueError, match="pyproject"):
-        configured_directory(place)
+        configured_place(place)
 
 
 def test_a_store_that_this_version_lacks_is_a_wrong_call() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shlex
 import subprocess
 import sys
@@ -12,8 +13,11 @@ from typing import Any
 
 import pytest
 
-from resumable import checkpointed, every, open_store
+from resumable import CheckpointCorruptError, checkpointed, every, open_store
+from resumable.stores import Holder
 from tests.cli.test_cli import place, resumable  # noqa: F401
+from tests.support import databases
+from tests.support.media import place_in
 from tests.support.stores import keys
 
 PASSWORD = "pw-that-nobody-sees"
@@ -103,10 +107,12 @@ with checkpointed("job", store=sys.argv[1]) as cp:
     assert [one["state"] for one in told("list", "--store", url)["checkpoints"]] == ["killed"]
 
 
+@pytest.mark.parametrize("more", ["", "?table_prefix=other_", "?compress=zstd&lease=20&table_prefix=x"])
 @pytest.mark.parametrize("is_default", [False, True])
 def test_the_commands_that_a_stopped_run_names_find_it(
-    url: str, is_default: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    url: str, more: str, is_default: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    url += more
     if is_default:
         monkeypatch.setenv("CHECKPOINT_STORE", url)
     with pytest.raises(KeyboardInterrupt):
@@ -115,6 +121,48 @@ def test_the_commands_that_a_stopped_run_names_find_it(
     command = shlex.split(look)[2:]
     assert ("--store" in command) is not is_default
     assert resumable(*command).exit_code == 0
+
+
+def test_a_damaged_one_names_the_store_in_what_to_type(url: str) -> None:
+    keep(url := f"{url}?table_prefix=other_", "job")
+    lease = open_store(url).claim("job", Holder.me())
+    lease.stage(lease.next, [b"{}"])(b"")
+    lease.release()
+    with pytest.raises(CheckpointCorruptError) as caught:
+        checkpointed("job", store=url).__enter__()
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+    command = shlex.split(str(caught.value).partition("start over:")[2])
+    assert resumable(*command[1:], "-y").exit_code == 0
+    assert keys(open_store(url)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_command_on_a_server_asks_nothing_more_if_the_password_is_known(
+    is_known: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is never shown. It may stand in the URL of $CHECKPOINT_STORE, or where PostgreSQL's own tools look for it."""
+    url = place_in("postgresql", tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        stop(url)
+    (look,) = [line for line in capsys.readouterr().err.splitlines() if "  look  " in line]
+    assert databases.PASSWORD not in look
+    monkeypatch.setenv(*(("PGPASSWORD", databases.PASSWORD) if is_known else ("CHECKPOINT_STORE", url)))
+    result = resumable(*shlex.split(look)[2:])
+    assert (result.exit_code, databases.PASSWORD in result.stdout) == (0, False), result.stderr
+
+
+def test_a_url_in_pyproject_is_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that names a file in a relative way goes from there, as a directory does."""
+    (tmp_path / "pyproject.toml").write_text('[tool.resumable]\ndir = "sqlite:///kept.db?table_prefix=p_"\n')
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    with checkpointed("job", auto_cleanup=False) as cp:
+        cp.tick()
+    assert [one["operation_id"] for one in told("list")["checkpoints"]] == ["job"]
+    assert keys(open_store(f"sqlite:///{tmp_path}/kept.db?table_prefix=p_")) == ["job"]
+    assert os.listdir() == []
 
 
 def test_a_checkpoint_in_memory_is_not_called_safe(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ Every save that was acknowledged is noted in a file, and looked for at the end. 
 for it, or one of yours::
 
     python -m tests.faults.fight redis --kill
+    python -m tests.faults.fight sqlite
     python -m tests.faults.fight redis://127.0.0.1:6379/0 --seconds 300
 """
 
@@ -200,15 +201,23 @@ def with_lease(url: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Many processes fight for one operation in a store.")
-    parser.add_argument("place", help=f"the URL of an empty place, or a server that is started: {', '.join(SERVERS)}")
+    names = f"a server that is started: {', '.join(SERVERS)}; or sqlite"
+    parser.add_argument("place", help=f"the URL of an empty place, or {names}")
     parser.add_argument("--kill", action="store_true", help="kill that server five times")
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--processes", type=int, default=20)
     options = parser.parse_args()
-    is_ours = options.place in SERVERS
-    url = with_lease(place_in(options.place, "fight") if is_ours else options.place)
-    restart = shared(options.place).restart if options.kill else None
-    outcome = fight(lambda: open_store(url), options.seconds, options.processes, restart)
+    with tempfile.TemporaryDirectory() as directory:
+        if options.place in SERVERS:
+            url = place_in(options.place, "fight")
+        elif options.place == "sqlite":
+            url = f"sqlite:///{directory}/fight.db"
+        else:
+            url = options.place
+        if options.kill and options.place not in SERVERS:
+            parser.error("--kill needs a server that is started")
+        restart = shared(options.place).restart if options.kill else None
+        outcome = fight(lambda: open_store(with_lease(url)), options.seconds, options.processes, restart)
     print(outcome)
     return 1 if outcome.lost or outcome.shared or not outcome.saves else 0
 
