@@ -237,7 +237,7 @@ def test_what_is_damaged_tells_commands_and_not_files(tmp_path: Path) -> None:
     with claimed(open_store(url), "a job") as lease:
         lease.stage(lease.next, [b"damaged"])(b"")
     with (
-        pytest.raises(CheckpointCorruptError, match="start over:  resumable rm 'a job'"),
+        pytest.raises(CheckpointCorruptError, match=r"start over:  resumable rm --store \S+store\.db 'a job'"),
         checkpointed("a job", store=url),
     ):
         pass
