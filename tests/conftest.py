@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import pytest
+from hypothesis import settings
 
 from resumable.stores import FileStore
 
@@ -27,6 +28,8 @@ else:
     LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 FAULTS = Path(__file__).parent / "faults"
 LOGGER = logging.getLogger("resumable")
+settings.register_profile("any speed", deadline=None)  # a loaded machine is no fault of the example
+settings.load_profile("any speed")
 os.environ["RESUMABLE_INDEX"] = "off"  # no test, and nothing that one starts, writes to the user's state directory
 
 

@@ -28,7 +28,8 @@ from .bar import (
     text_line,
     waiting_line,
 )
-from .screen import Shown, screen_of
+from .drawing import Shown
+from .screen import screen_of
 from .telling import log_elsewhere
 
 _log = logging.getLogger("resumable.progress")

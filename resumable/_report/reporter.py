@@ -93,7 +93,7 @@ class Reporter(Observer):
             telling.tell(_done(operation), is_wanted=True)
         elif operation.resumed:
             self._tell(_going_on, operation)
-        elif self._was_watched:
+        elif self._was_watched and _is_first_in(os.path.dirname(str(operation.location))):
             self._tell(_beginning, operation)
         elif _log.isEnabledFor(logging.INFO):
             _log.info("%s", _beginning(operation))
@@ -195,7 +195,8 @@ class Reporter(Observer):
 
     def _count_down(self, text: str) -> None:
         from .bar import cells, cut
-        from .screen import Shown, screen_of
+        from .drawing import Shown
+        from .screen import screen_of
 
         if not self._is_waiting:
             telling.log_elsewhere(text) if is_terminal(sys.stderr) else telling.tell(text, is_wanted=True)
@@ -249,6 +250,16 @@ class Reporter(Observer):
         )
         self._least_share = max(self._least_share, view.share or 0.0)
         return view
+
+
+_told_places: set[str] = set()
+
+
+def _is_first_in(place: str) -> bool:
+    """Whether no person was told of *place* yet: where an operation has many inside of it, one sentence is enough."""
+    is_first = place not in _told_places
+    _told_places.add(place)
+    return is_first
 
 
 def _beginning(operation: Observed) -> str:

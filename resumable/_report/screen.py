@@ -6,84 +6,25 @@ handlers of ``logging``, warnings, tracebacks, other bars. So that is where they
 
 from __future__ import annotations
 
-import contextlib
-import math
 import mmap
 import os
-import re
 import shutil
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from .._runtime import signals
-from .._runtime.interpreter import is_terminal, standard_streams
-from .bar import cells
+from .._runtime.interpreter import standard_streams
+from .._runtime.terminal import ERASE_BELOW, raw_of, understands_escapes, write_all
+from .drawing import Below, Cursor, Drawing, InOneRow, Shown
 
-_TOKEN = re.compile(r"\x1b\[([0-9;?]*)([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[^\[\]]|[\r\n]")
-_WINDOWS_SIGNS = ("WT_SESSION", "TERM", "ANSICON", "ConEmuANSI", "TERM_PROGRAM")
-"""One of these tells of a console that understands escape sequences."""
-_MOST_ROWS = 200
-_ROOM = 3
-"""Cells that stay free at a line's end: for the ``^C`` of a terminal, which would go on in a line of its own."""
-
-
-class Shown(NamedTuple):
-    """One line: its text with its colours, and how wide it is."""
-
-    text: str
-    cells: int
+_ROOM = 1
+"""Cells that stay free at a line's end: terminals differ in what follows a full line."""
 
 
 Render = Callable[[int], list[Shown]]
 """Gives lines of at most so many cells."""
-
-
-class _Cursor:
-    """Where the program's own text stands: in which column, and with how many of its rows below."""
-
-    def __init__(self) -> None:
-        self.column = self.below = 0
-
-    @property
-    def is_at_start(self) -> bool:
-        return not self.column and not self.below
-
-    def follow(self, text: str, width: int) -> None:
-        """*text* was written."""
-        if "\x1b" not in text and not self.below:
-            line = text.rpartition("\n")
-            if line[1]:
-                self.column = 0
-            self._to_the_right(line[2], width)
-            return
-        end = 0
-        for token in _TOKEN.finditer(text):
-            self._to_the_right(text[end : token.start()], width)
-            end = token.end()
-            self._move(token)
-        self._to_the_right(text[end:], width)
-
-    def _move(self, token: re.Match[str]) -> None:
-        number = int(token[1]) if token[1] and token[1].isdigit() else 1
-        match token[2] or token[0]:
-            case "\n" | "B":
-                self.below = max(0, self.below - number)
-                self.column = 0 if token[0] == "\n" else self.column
-            case "\r":
-                self.column = 0
-            case "A":
-                self.below = min(self.below + number, _MOST_ROWS)
-            case "G":
-                self.column = number - 1
-            case "H" | "f":
-                self.column = self.below = 0
-
-    def _to_the_right(self, text: str, width: int) -> None:
-        _, returned, rest = text.rpartition("\r")
-        column = (0 if returned else self.column) + cells(rest)
-        self.column = column if column <= width else (column - 1) % width + 1
 
 
 class Screen:
@@ -101,11 +42,10 @@ class Screen:
         self._lock = threading.RLock()
         self._owners: dict[object, Render] = {}
         self._rendered: tuple[int, list[Shown]] | None = None  # for a width
-        self._text = _Cursor()
-        self._drawn: list[int] = []  # cells of each line that stands
-        self._offset = 0  # rows from the program's text to the first of them
+        self._text = Cursor()
+        self._drawing: Drawing = InOneRow() if is_plain else Below()
         self._is_busy = False
-        self._late: list[bytes] = []
+        self._late: list[tuple[bytes, bool]] = []
         self._hooks: list[_Hook] = []
         self.pid = os.getpid()
         self._is_childs_line_open = False
@@ -134,8 +74,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Write *text*, if there is any, as lines above."""
-        start = "" if self._text.is_at_start else "\n"
-        self._write(self._encoded(f"{start}{text}\n") if text else b"")
+        self._write(self._encoded(f"{text}\n") if text else b"", begins_line=True)
 
     # -- what is written
 
@@ -150,31 +89,37 @@ class Screen:
 
     def write_now(self, text: bytes) -> None:
         """Write *text* above, from a signal handler; within another write, after that. A line begins with it."""
-        self._write(text if self._text.is_at_start else b"\n" + text)
+        self._write(text, begins_line=True)
 
-    def _write(self, text: bytes, write: Callable[[bytes], Any] | None = None) -> None:
+    def _write(self, text: bytes, write: Callable[[bytes], Any] | None = None, *, begins_line: bool = False) -> None:
         """Write *text* above the lines, and then these anew."""
         with self._lock:
             if self._is_busy:  # a signal handler, within this very method
-                self._late.append(text)
+                self._late.append((text, begins_line))
                 return
             self._is_busy = True
             try:
-                _all(write or self._own_write, self._with_lines(text))
+                write_all(write or self._own_write, self._with_lines(text, begins_line))
             finally:
                 self._is_busy = False
                 late, self._late = self._late, []
-            for each in late:
-                self._write(each, write)
+            for each, begins in late:
+                self._write(each, write, begins_line=begins)
 
-    def _with_lines(self, text: bytes) -> bytes:
+    def _with_lines(self, text: bytes, begins_line: bool) -> bytes:
         width = self._width()
-        lines = self._lines(width)
-        if not text and len(lines) == len(self._drawn) and max(self._drawn, default=0) < width and lines:
-            return self._encoded(self._over(lines))
-        erased = self._erased(width)
+        if not text and (lines := self._lines(width)):
+            return self._encoded(self._drawn(lines, width))
+        before = self._drawing.erase(self._text, width)
+        if begins_line and (before or not self._text.is_at_start) and (text or self._text.is_at_start):
+            before += self._drawing.new_line(self._text, width)
+            self._text = Cursor()
         self._text.follow(text.decode("utf-8", "replace"), width)
-        return self._encoded(erased) + text + self._encoded(self._placed(self._lines(width)))
+        return self._encoded(before) + text + self._encoded(self._drawn(self._lines(width), width))
+
+    def _drawn(self, lines: list[Shown], width: int) -> str:
+        self._tell_children(is_shown=bool(lines))
+        return self._drawing.draw(lines, self._text, width) if lines else ""
 
     def _lines(self, width: int) -> list[Shown]:
         if self._rendered is None or self._rendered[0] != width:
@@ -187,36 +132,6 @@ class Screen:
             return [] if self._text.column else shown[-1:]
         rows = max(1, self._height() // 2)
         return shown[-rows:]
-
-    def _over(self, lines: list[Shown]) -> str:
-        """Write *lines* over those that stand."""
-        if self.is_plain:
-            (line,) = lines
-            text = f"\r{line.text}{' ' * (self._drawn[0] - line.cells)}"
-        else:
-            text = "\r" + "\x1b[K\r\n".join(line.text for line in lines) + "\x1b[K" + _back(lines)
-        self._drawn = [line.cells for line in lines]
-        return text
-
-    def _erased(self, width: int) -> str:
-        """Take the lines away; the cursor is then where the program's text ends."""
-        if not self._drawn:
-            return ""
-        drawn, self._drawn = self._drawn, []
-        if self.is_plain:
-            return "\r" + " " * drawn[0] + "\r"
-        rows = max(1, math.ceil(drawn[0] / width))  # more than one if the terminal was made narrower
-        column = f"\x1b[{self._text.column + 1}G" if self._text.column else ""
-        return "\r" + _up(rows - 1) + "\x1b[J" + _up(self._offset) + column
-
-    def _placed(self, lines: list[Shown]) -> str:
-        if not lines:
-            self._tell_children(is_shown=False)
-            return ""
-        self._offset = 0 if self._text.is_at_start else self._text.below + 1
-        self._drawn = [line.cells for line in lines]
-        self._tell_children(is_shown=True)
-        return "\r\n" * self._offset + "\r\n".join(line.text for line in lines) + _back(lines)
 
     def _encoded(self, text: str) -> bytes:
         return text.encode(getattr(self._stream, "encoding", None) or "utf-8", "replace")
@@ -274,9 +189,9 @@ class Screen:
     def _write_in_child(self, text: bytes, write: Callable[[bytes], Any]) -> None:
         """Write *text* in place of the lines, which the parent then draws below."""
         if text and not self._is_childs_line_open and self._flag_for_children and self._flag_for_children[0]:
-            text = b"\r\x1b[J" + text
+            text = ERASE_BELOW.encode() + text
         self._is_childs_line_open = bool(text) and not text.endswith(b"\n")
-        _all(write, text)
+        write_all(write, text)
 
 
 class _Hook:
@@ -330,26 +245,6 @@ def _tell_at_once(text: bytes) -> bool:
 signals.tell_at_once.append(_tell_at_once)
 
 
-def understands_escapes() -> bool:
-    """Whether a terminal of this system takes escape sequences."""
-    if os.name == "nt":
-        return any(map(os.environ.get, _WINDOWS_SIGNS))
-    return bool(os.environ.get("TERM"))
-
-
-def raw_of(stream: Any) -> Any:
-    """The raw file that *stream* ends in, None if it is no terminal or its writes cannot be caught."""
-    if not is_terminal(stream):
-        return None
-    with contextlib.suppress(Exception):
-        buffer = stream.buffer
-        raw = getattr(buffer, "raw", buffer)
-        raw.fileno()
-        vars(raw)
-        return raw
-    return None
-
-
 def columns(stream: Any) -> int:
     """Width of the terminal behind *stream*; 80 if it is unknown."""
     try:
@@ -361,22 +256,3 @@ def columns(stream: Any) -> int:
 def _is_same(raw: Any, other: Any) -> bool:
     """Whether both are one terminal."""
     return raw is other or os.fstat(raw.fileno()).st_rdev == os.fstat(other.fileno()).st_rdev
-
-
-def _back(lines: list[Shown]) -> str:
-    """Put the cursor at the end of the first of *lines*.
-
-    What another program writes then stands there and below: to draw the lines anew never takes it away.
-    """
-    return f"{_up(len(lines) - 1)}\x1b[{lines[0].cells + 1}G" if len(lines) > 1 else ""
-
-
-def _up(rows: int) -> str:
-    return f"\x1b[{rows}A" if rows > 0 else ""
-
-
-def _all(write: Callable[[bytes], Any], data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        written = write(bytes(view))
-        view = view[written if isinstance(written, int) else len(view) :]  # None: it takes no more now

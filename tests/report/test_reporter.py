@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,8 +92,8 @@ class Display:
 @pytest.fixture
 def stderr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     """Makes stderr a terminal; gives what was written there since the last call, that of the end included."""
-    for module in ("reporter", "telling", "screen"):
-        monkeypatch.setattr(f"resumable._report.{module}.is_terminal", lambda stream: stream is sys.stderr)
+    for module in ("_report.reporter", "_report.telling", "_runtime.terminal"):
+        monkeypatch.setattr(f"resumable.{module}.is_terminal", lambda stream: stream is sys.stderr)
 
     def written() -> str:
         telling._say_all()
@@ -127,6 +128,13 @@ def test_a_new_run_says_nothing(stderr: Callable[[], str]) -> None:
     Reporter(False).opened(Run(resumed=False))
 
     assert stderr() == ""
+
+
+def test_where_new_checkpoints_lie_is_told_once(stderr: Callable[[], str], tmp_path: Path) -> None:
+    for _ in range(2):
+        Reporter(True).opened(Run(resumed=False, location=str(tmp_path / "job")))
+
+    assert stderr() == f"stars: a new operation; its checkpoint will lie in {tmp_path / 'job'}.\n"
 
 
 def test_a_history_that_cannot_be_read_is_left_out(stderr: Callable[[], str]) -> None:

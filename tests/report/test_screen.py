@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from resumable._report.screen import Shown, screen_of
-from tests.support.terminal import Finished, run
+from resumable._report.drawing import Shown
+from resumable._report.screen import screen_of
+from tests.support.terminal import ROWS, Finished, run
 
 widths = pytest.mark.parametrize("width", [50, 80, 120])
 
@@ -280,27 +281,30 @@ with checkpointed("outer", every(items=10), store=".", progress=True) as cp:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are forked")
-@pytest.mark.parametrize("unbuffered", [None, "1"])
+@pytest.mark.parametrize(
+    ("method", "unbuffered"), [("fork", None), ("fork", "1"), ("spawn", None), ("forkserver", None)]
+)
 @pytest.mark.slow
-def test_what_workers_print_stands_above(unbuffered: str | None, tmp_path: Path) -> None:
-    program = """
+def test_what_workers_print_stands_above(method: str, unbuffered: str | None, tmp_path: Path) -> None:
+    program = f"""
 import multiprocessing, time
 from concurrent.futures import ProcessPoolExecutor
 from resumable import checkpointed, every
 def work(x):
     time.sleep(0.03)
     if x % 5 == 0:
-        print("worker", x, flush=True)
+        print("worker", x, "\\nand on", x)
     return x
 if __name__ == "__main__":
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("{method}")
     with checkpointed("pool", every(items=10), store=".", progress=True) as cp:
         for x, y in cp.map(work, range(40), executor=lambda: ProcessPoolExecutor(1, mp_context=context)):
             pass
 """
     ended = run(program, tmp_path, environ={"PYTHONUNBUFFERED": unbuffered})
 
-    assert [one for one in ended.screen if "worker" in one] == [f"worker {x}" for x in range(0, 40, 5)]
+    told = [f"{words} {x}" for x in range(0, 40, 5) for words in ("worker", "and on")]
+    assert ended.screen[:-1] == told
     assert ended.screen[-1].startswith("pool: 40 of 40 in ")
 
 
@@ -521,7 +525,7 @@ def test_owners_stand_below_each_other_and_the_text_above(tty: tuple[Tty, int]) 
     screen.drop("two", "the end of two")
     stream.write("more\n")
 
-    assert shown_on(outer) == ["text", "the end of two", "more", "first"]
+    assert shown_on(outer) == ["text", "the end of two", "more", "", "first"]
 
 
 def test_an_unfinished_line_goes_on_where_it_was(tty: tuple[Tty, int]) -> None:
@@ -538,8 +542,7 @@ def test_an_unfinished_line_goes_on_where_it_was(tty: tuple[Tty, int]) -> None:
     assert shown_on(outer) == ["99% done"]
 
 
-def test_the_echo_of_ctrl_c_is_taken_away_with_the_line_that_it_ends(tty: tuple[Tty, int]) -> None:
-    """Where it did not fit, the terminal went on in the next line, and a copy of the bar stayed above."""
+def test_the_echo_of_ctrl_c_has_a_line_of_its_own(tty: tuple[Tty, int]) -> None:
     stream, outer = tty
     fcntl.ioctl(outer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 50, 0, 0))
     screen = screen_of(stream)
@@ -549,7 +552,42 @@ def test_the_echo_of_ctrl_c_is_taken_away_with_the_line_that_it_ends(tty: tuple[
     screen.write_now(b"stopping\n")
     screen.drop("one")
 
-    assert shown_on(outer, 50) == ["stopping"]
+    assert shown_on(outer, 50) == ["^C", "stopping"]
+
+
+@pytest.mark.parametrize("rows_above", [0, 20, ROWS])
+def test_what_others_write_begins_above_and_stays(rows_above: int, tty: tuple[Tty, int]) -> None:
+    """Another program, a prompt, and what a person types: none of it passes through this process."""
+    stream, outer = tty
+    screen = screen_of(stream)
+    stream.write("above\n" * rows_above)
+    bar: Callable[[int], list[Shown]] = lambda width: [Shown("=" * width, width), Shown("below", 5)]  # noqa: E731
+
+    screen.put("one", bar)
+    os.write(stream.fileno(), b"from another program\r\n")
+    screen.put("one", bar)
+    os.write(stream.fileno(), b"your name? ")
+    screen.put("one", bar)
+    os.write(stream.fileno(), b"Ann\r\n")
+    stream.write("hello\n")
+    screen.put("one", bar)
+    screen.drop("one", "the end")
+
+    told = ["from another program", "your name? Ann", "hello", "the end"]
+    assert shown_on(outer) == ["above"] * rows_above + told
+
+
+def test_a_row_that_the_program_writes_over_stays(tty: tuple[Tty, int]) -> None:
+    stream, outer = tty
+    screen = screen_of(stream)
+    screen.put("one", line("bar"))
+
+    for percent in (98, 99, 100):
+        stream.write(f"at {percent}%\r")
+        screen.put("one", line("bar"))
+    screen.drop("one", "the end")
+
+    assert shown_on(outer) == ["at 100%", "the end"]
 
 
 def test_what_a_signal_handler_says_begins_a_line(tty: tuple[Tty, int]) -> None:

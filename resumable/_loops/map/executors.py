@@ -18,6 +18,7 @@ from typing import Any
 from tenacity import RetryCallState
 
 from ..._runtime.interpreter import die_with_parent
+from ..._runtime.terminal import write_above_lines
 from ..by_position import ItemKey
 from .calls import Call, MappedFunction, call_batch_remotely, call_remotely
 from .clusters import as_executor, is_ray
@@ -168,11 +169,11 @@ def bound_to_this_process(executor: Any) -> Any:
 
 
 def take_interrupts_from(executor: Any) -> bool:
-    """Have the workers of a process pool ignore Ctrl-C, if none has started: what is under way may end.
+    """Have the workers of a process pool leave Ctrl-C and the bar to the parent, if none has started.
 
     Returns whether that was possible.
     """
-    return _begin_workers_with(executor, ignore_interrupts)
+    return _begin_workers_with(executor, begin_worker)
 
 
 def _begin_workers_with(executor: Any, first: Callable[[Callable[[], None] | None], None]) -> bool:
@@ -190,19 +191,20 @@ def _is_pool(executor: Any) -> bool:
     return isinstance(executor, ProcessPoolExecutor) or type(executor).__module__.startswith("loky")
 
 
-def ignore_interrupts(then: Callable[[], None] | None = None) -> None:
-    """Have this worker, which starts, ignore Ctrl-C; call *then*.
+def begin_worker(then: Callable[[], None] | None = None) -> None:
+    """Have this worker, which starts, ignore Ctrl-C, and write above the parent's bar; call *then*.
 
-    Ctrl-C reaches every process of a terminal; the coordinator alone decides what follows.
+    Ctrl-C reaches every process of a terminal; the coordinator alone decides what follows: what is under way may end.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    write_above_lines()
     if then is not None:
         then()
 
 
 def die_with(coordinator: int, then: Callable[[], None] | None = None) -> None:
-    """Have this worker, which starts, be killed when the process *coordinator* ends, and ignore Ctrl-C; call *then*."""
-    ignore_interrupts()
+    """Have this worker, which starts, be killed when the process *coordinator* ends, and begin; call *then*."""
+    begin_worker()
     die_with_parent()
     if os.getppid() == 1 != coordinator:
         os._exit(1)  # it died before the line above

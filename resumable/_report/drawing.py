@@ -1,0 +1,157 @@
+"""How lines are drawn below the program's own text and taken away again, with escape sequences or without.
+
+The cursor stays where the program's text ends, above the lines. So a prompt, what a person types and what another
+program writes begin there. Lines that are drawn anew begin below the cursor, wherever it has been moved to.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple, Protocol
+
+from .._runtime.terminal import ERASE_BELOW
+from .bar import cells
+
+_TOKEN = re.compile(r"\x1b\[([0-9;?]*)([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[^\[\]]|[\r\n]")
+_MOST_ROWS = 200
+_DOWN_OR_SCROLL, _KEEP, _RETURN = "\x1bD", "\x1b7", "\x1b8"
+_ERASE_RIGHT = "\x1b[K"
+
+
+class Shown(NamedTuple):
+    """One line: its text with its colours, and how wide it is."""
+
+    text: str
+    cells: int
+
+
+class Cursor:
+    """Where the program's own text stands: in which column, and with how many of its rows below."""
+
+    def __init__(self) -> None:
+        self.column = self.below = 0
+        self._end = 0  # of what stands in the lowest row
+
+    @property
+    def is_at_start(self) -> bool:
+        """Whether it is in an empty row, the lowest one."""
+        return not self.column and not self.below and not self._end
+
+    def is_at_end(self, width: int) -> bool:
+        """Whether nothing of the program stands to the right or below, and a character fits into its row."""
+        return not self.below and self._end <= self.column < width
+
+    def follow(self, text: str, width: int) -> None:
+        """*text* was written."""
+        if "\x1b" not in text and not self.below:
+            line = text.rpartition("\n")
+            if line[1]:
+                self.column = self._end = 0
+            self._to_the_right(line[2], width)
+            return
+        end = 0
+        for token in _TOKEN.finditer(text):
+            self._to_the_right(text[end : token.start()], width)
+            end = token.end()
+            self._move(token)
+        self._to_the_right(text[end:], width)
+
+    def _move(self, token: re.Match[str]) -> None:
+        number = int(token[1]) if token[1] and token[1].isdigit() else 1
+        match token[2] or token[0]:
+            case "\n":
+                self._end = self._end if self.below else 0
+                self.column, self.below = 0, max(0, self.below - 1)
+            case "B":
+                self.below = max(0, self.below - number)
+            case "\r":
+                self.column = 0
+            case "A":
+                self.below = min(self.below + number, _MOST_ROWS)
+            case "G":
+                self.column = number - 1
+            case "H" | "f":
+                self.column = self.below = self._end = 0
+            case "J" | "K" if not self.below:
+                self._end = 0 if token[1] == "2" else min(self._end, self.column)
+
+    def _to_the_right(self, text: str, width: int) -> None:
+        for number, part in enumerate(text.split("\r")):
+            column = (0 if number else self.column) + cells(part)
+            if column > width:
+                column = self._end = (column - 1) % width + 1
+            self.column = column
+            if not self.below:
+                self._end = max(self._end, column)
+
+
+class Drawing(Protocol):
+    """Draws lines, and takes them away."""
+
+    def draw(self, lines: list[Shown], text: Cursor, width: int) -> str:
+        """What shows *lines* in place of those that stand, while *text* is where it was. At least one."""
+
+    def erase(self, text: Cursor, width: int) -> str:
+        """What takes the lines away; the cursor is then where the program's text ends."""
+
+    def new_line(self, text: Cursor, width: int) -> str:
+        """What begins a line, after :meth:`erase`; nothing that stands is written over."""
+
+
+class Below:
+    """Draws by escape sequences."""
+
+    def __init__(self) -> None:
+        self._stands = False
+
+    def draw(self, lines: list[Shown], text: Cursor, width: int) -> str:
+        self._stands = True
+        rows = text.below + len(lines)
+        # When another program has moved the cursor into a line, the rest of that line is no text.
+        rest = _ERASE_RIGHT if text.is_at_end(width) else ""
+        below = f"{_ERASE_RIGHT}\r\n".join(line.text for line in lines)
+        return (
+            f"{rest}{_DOWN_OR_SCROLL * rows}{_up(rows)}{_KEEP}"
+            f"{_down(text.below + 1)}\r{below}{_ERASE_RIGHT}{ERASE_BELOW}{_RETURN}"
+        )
+
+    def erase(self, text: Cursor, width: int) -> str:
+        if not self._stands:
+            return ""
+        self._stands = False
+        if text.is_at_end(width):
+            return ERASE_BELOW
+        return f"{_KEEP}{_down(text.below + 1)}\r{ERASE_BELOW}{_RETURN}"
+
+    def new_line(self, text: Cursor, width: int) -> str:
+        if not text.is_at_start:
+            return "\n"
+        # Where the cursor is in the first column after all, these fill its row. Else they go on in the next one.
+        return f"{' ' * width}\r{ERASE_BELOW}"
+
+
+class InOneRow:
+    """Draws without escape sequences: one line, in an empty row, written over by the next."""
+
+    def __init__(self) -> None:
+        self._cells = 0
+
+    def draw(self, lines: list[Shown], text: Cursor, width: int) -> str:
+        line = lines[-1]
+        before, self._cells = self._cells, line.cells
+        return f"\r{line.text}{' ' * (before - line.cells)}"
+
+    def erase(self, text: Cursor, width: int) -> str:
+        before, self._cells = self._cells, 0
+        return f"\r{' ' * before}\r" if before else ""
+
+    def new_line(self, text: Cursor, width: int) -> str:
+        return "" if text.is_at_start else "\n"
+
+
+def _up(rows: int) -> str:
+    return f"\x1b[{rows}A" if rows > 0 else ""
+
+
+def _down(rows: int) -> str:
+    return f"\x1b[{rows}B" if rows > 0 else ""
