@@ -316,7 +316,7 @@ class RateLimitExhausted(ResumableError):
     """The API's quota is used up. The checkpoint is saved; run again once the quota is fresh.
 
     Attributes:
-        reset_at: When the quota is fresh again, in seconds since the epoch (UTC), or None if unknown.
+        reset_at: When the next run finds the quota fresh, in seconds since the epoch (UTC), or None if unknown.
         resource: Which quota, such as ``core``, or "".
     """
 

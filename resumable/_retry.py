@@ -90,7 +90,7 @@ def retrying(
     chained = chain_async if is_async else chain
     give_up = None if on_give_up is None else lambda state: on_give_up()
     return base.copy(
-        sleep=_ended_by_signals(base.sleep),
+        sleep=ended_by_a_stop(base.sleep),
         retry=_unless_final(base.retry, is_async),
         before=chained(cp.continuing(), attempts.before, base.before),
         after=chained(attempts.after, base.after),
@@ -106,10 +106,12 @@ def save_before_sleep(cp: Saver, *, is_async: bool = False) -> Hook:
     """A ``before_sleep`` hook that saves *cp*. It never raises: that would hide the error that is retried."""
 
     def before_sleep(retry_state: RetryCallState) -> None:
+        _let_stop_end_sleep(retry_state)
         with _failure_noted(cp, retry_state):
             cp.save(reason(retry_state))
 
     async def before_sleep_async(retry_state: RetryCallState) -> None:
+        _let_stop_end_sleep(retry_state)
         await save_async(cp, retry_state, reason(retry_state))
 
     return before_sleep_async if is_async else before_sleep
@@ -133,6 +135,11 @@ def prepare_sleep(retry_state: RetryCallState) -> None:
         return
     if hasattr(checkpoint, "save_before_sleep"):
         checkpoint.save_before_sleep(retry_state)
+    _let_stop_end_sleep(retry_state)
+
+
+def _let_stop_end_sleep(retry_state: RetryCallState) -> None:
+    policy: Any = retry_state.retry_object
     if policy.sleep is nap.sleep:
         policy.sleep = _sleep
     elif policy.sleep is AsyncRetrying().sleep:
@@ -247,8 +254,8 @@ def _statistics_copied(source: Any, target: Any) -> Iterator[None]:
         target.statistics.update(copied)
 
 
-def _ended_by_signals(sleep: Callable[[float], Any]) -> Callable[[float], Any]:
-    """tenacity's own *sleep* made to end on a signal; a sleep of the user's stays as it is."""
+def ended_by_a_stop(sleep: Callable[[float], Any]) -> Callable[[float], Any]:
+    """tenacity's own *sleep* made to end when the program is to stop; a sleep of the user's stays as it is."""
     if sleep is nap.sleep:
         return _sleep
     return _sleep_async if sleep is AsyncRetrying().sleep else sleep
@@ -270,11 +277,12 @@ async def _nap_async(seconds: float) -> None:
 
 
 def _parts_of(seconds: float) -> Iterator[float]:
-    """Short sleeps that make *seconds* in all. Before and after each, a signal that came is raised."""
-    _stop_if_asked()
+    """Short sleeps that make *seconds* in all. Before and after each, a stop that was asked for is raised."""
+    ends_at = time.monotonic() + seconds
+    _stop_if_asked(seconds)
     for part in _short_parts_of(seconds):
         yield part
-        _stop_if_asked()
+        _stop_if_asked(ends_at - time.monotonic())
 
 
 def _short_parts_of(seconds: float) -> Iterator[float]:
@@ -286,8 +294,12 @@ def _short_parts_of(seconds: float) -> Iterator[float]:
         seconds -= max(part, time.monotonic() - began, time.time() - at)
 
 
-def _stop_if_asked() -> None:
-    if threading.current_thread() is threading.main_thread() and (number := signals.take()) is not None:
+def _stop_if_asked(seconds_left: float) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        checkpoint = current_checkpoint_or_none()
+        if hasattr(checkpoint, "end_sleep_if_asked"):
+            checkpoint.end_sleep_if_asked(seconds_left)
+    elif (number := signals.take()) is not None:
         raise signals.error_for(number)
 
 

@@ -365,6 +365,12 @@ class BaseCheckpoint(Holding, Generic[S]):
 
         return is_stopping(self._operation)
 
+    def end_sleep_if_asked(self, seconds: float) -> None:
+        """For retries: a thread beside the main one would sleep for *seconds*; raise if the program stops before."""
+        from .._engine.stops import end_sleep_if_asked
+
+        end_sleep_if_asked(self._operation, seconds)
+
     def open_grace(self, seconds: float) -> Grace:
         """For maps: one begins here, and gives so many *seconds* to what is under way when a stop is asked for."""
         from .._engine.stops import open_grace

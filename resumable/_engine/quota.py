@@ -248,7 +248,8 @@ class Wait:
             yield from self._save_for(limit)
             if answer == "raise":
                 end_with(RUN_AGAIN, RateLimitExhausted)
-                raise RateLimitExhausted(limit.reset_at, limit.resource)
+                # The next run knows no shorter margin: one that begins a moment earlier would raise again.
+                raise RateLimitExhausted(limit.reset_at and limit.reset_at + _MARGIN_SECONDS, limit.resource)
             yield from stop_if_asked(operation)
             left = (limit.reset_at or 0.0) + quota.margin_seconds - now
             yield from stop_at_limit(operation, left)

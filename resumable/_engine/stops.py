@@ -54,6 +54,24 @@ def stop_if_asked(operation: Operation) -> Steps[None]:
     raise error
 
 
+def end_sleep_if_asked(operation: Operation, seconds: float) -> None:
+    """A thread beside the main one would sleep for so many *seconds* more. End that, if the program stops before.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: It does. Whoever waits for this thread sees to what is saved.
+    """
+    if not is_stopping(operation):
+        return
+    grace = operation.graces.here() if operation.graces is not None else None
+    if grace is not None:
+        grace.begin()
+        if seconds < grace.left:
+            return
+    error = signals.error_for(operation.acted_on or signals.wish.number or signal.SIGTERM)
+    operation.stopped_by = error
+    raise error
+
+
 # -- what may still end
 
 

@@ -226,7 +226,7 @@ def test_raise_saves_and_says_when_to_come_back(manager: CheckpointManager, quot
     with pytest.raises(RateLimitExhausted) as raised:
         fetch_all(manager, quota, on_exhausted="raise")
 
-    assert raised.value.reset_at == pytest.approx(quota.reset_at, abs=1)
+    assert raised.value.reset_at == pytest.approx(quota.reset_at + MARGIN, abs=1)
     assert raised.value.resource == "core"
     assert saved(manager).metadata.processed_items == 10
 
@@ -242,6 +242,17 @@ def test_raise_raises_again_until_the_quota_is_fresh_and_then_goes_on(
 
     assert fetch_all(manager, quota, count=15, on_exhausted="raise") == list(range(10, 15))
     assert quota.refused == 0
+
+
+def test_a_run_that_begins_when_it_was_told_to_goes_on(
+    manager: CheckpointManager, quota: Quota, clock: ManualClock
+) -> None:
+    with pytest.raises(RateLimitExhausted) as raised:
+        fetch_all(manager, quota, count=15, on_exhausted="raise")
+    assert raised.value.reset_at is not None
+    clock.advance(raised.value.reset_at - clock.utc().timestamp())
+
+    assert fetch_all(manager, quota, count=15, on_exhausted="raise") == list(range(10, 15))
 
 
 # -- ask --------------------------------------------------------------------------------------------------------------

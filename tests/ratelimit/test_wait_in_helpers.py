@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +148,62 @@ def test_a_sleep_follows_the_wall_clock(cp: Checkpoint, monkeypatch: pytest.Monk
     tenacity.Retrying(wait=wait_rate_limit(jitter=0))(Server().ask)
 
     assert len(naps) == 3
+
+
+def mapped(how: str, wait: Any, cp: Checkpoint, fn: Any, pool: ThreadPoolExecutor) -> list[Any]:
+    """The results of *fn* for two items in threads, tried again by the map's policy or by one of the function's own."""
+    policy = tenacity.Retrying(wait=wait, before_sleep=cp.before_sleep if how == "hook" else None)
+    if how == "map":
+        return list(cp.map(fn, range(2), executor=pool, retry=policy))
+    return list(cp.map(lambda item: policy.copy()(fn, item), range(2), executor=pool))
+
+
+@pytest.mark.parametrize(
+    ("how", "wait"),
+    [
+        ("map", wait_rate_limit()),
+        ("map", tenacity.wait_fixed(600)),
+        ("own", wait_rate_limit()),
+        ("hook", tenacity.wait_fixed(600)),
+    ],
+)
+def test_a_stop_ends_the_sleep_of_a_mapped_call(how: str, wait: Any, store: DictStore) -> None:
+    """A pool waits for its threads at its end: a sleep of an hour would keep the program for that long."""
+
+    def ask(item: int) -> None:
+        cp.stop()
+        raise Refused(600)
+
+    with (
+        pytest.raises(SystemExit),
+        checkpointed("job", every(hours=1), store=store) as cp,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        mapped(how, wait, cp, ask, pool)
+
+    with checkpointed("job", store=store) as cp, ThreadPoolExecutor(2) as pool:
+        assert not cp.failed
+        assert len(mapped(how, wait, cp, str, pool)) == 2
+
+
+def test_a_sleep_that_ends_within_the_grace_of_a_stop_goes_on(store: DictStore) -> None:
+    asked: list[int] = []
+
+    def ask(item: int) -> int:
+        asked.append(item)
+        if asked.count(item) == 1:
+            while len(asked) < 2:
+                time.sleep(0.001)
+            cp.stop()
+            raise Refused(0)
+        return item
+
+    with (
+        pytest.raises(SystemExit),
+        checkpointed("job", every(hours=1), store=store) as cp,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        mapped("map", tenacity.wait_fixed(0.2), cp, ask, pool)
+
+    with checkpointed("job", store=store) as cp, ThreadPoolExecutor(2) as pool:
+        assert mapped("map", tenacity.wait_fixed(0.2), cp, ask, pool) == []

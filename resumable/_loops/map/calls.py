@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import tenacity
 
-from ..._retry import chain
+from ..._retry import chain, ended_by_a_stop
 from ..._runtime.current import CHECKPOINT, reset_current
 
 if TYPE_CHECKING:
@@ -88,10 +88,11 @@ class MappedFunction:
         return self.fn(item) if self.settings is None else tenacity.Retrying(**self.settings)(self.fn, item)
 
     def with_hook(self, hook: Callable[[tenacity.RetryCallState], None]) -> MappedFunction:
-        """A copy that calls *hook* before each sleep, and then the policy's own hook."""
+        """A copy that calls *hook* before each sleep, and then the policy's own hook; a stop ends the sleep."""
         if self.settings is None:
             return self
-        return MappedFunction(self.fn, {**self.settings, "before_sleep": chain(hook, self.settings["before_sleep"])})
+        before_sleep, sleep = chain(hook, self.settings["before_sleep"]), ended_by_a_stop(self.settings["sleep"])
+        return MappedFunction(self.fn, {**self.settings, "before_sleep": before_sleep, "sleep": sleep})
 
     def for_one(self) -> Callable[[Any], Any]:
         """The fastest function that does it for one item."""

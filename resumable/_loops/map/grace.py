@@ -35,6 +35,11 @@ class Grace:
         """Whether it has begun, and the seconds have passed."""
         return self.until is not None and self._clock.now() >= self.until
 
+    @property
+    def left(self) -> float:
+        """How many seconds are left of it, 0.0 or less once it is over."""
+        return self._seconds if self.until is None else self.until - self._clock.now()
+
 
 class Graces:
     """The graces of all maps that run on executors or in tasks, of one operation."""
