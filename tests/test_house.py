@@ -125,7 +125,7 @@ HARMLESS = {"_text.words": {"subprocess"}}
 """It quotes as ``subprocess`` does, and starts nothing."""
 PURE_OS = {"PathLike", "fspath", "name", "path", "sep"}
 WHO_KNOWS = {
-    "cryptography": {"stores._encrypted"},
+    "cryptography": {"stores._sealing"},
     "filelock": {"stores._lock"},
     "gc": {"_runtime.interpreter"},
     "sqlalchemy": {"stores._sql", "stores._sql_dialect"},

@@ -18,7 +18,7 @@ from .artifacts import in_store
 from .repair import Repaired
 from .restore import Restored, put_together
 from .sections import summary_of
-from .verify import Recoverable, Unseal, Verified, verify
+from .verify import Unseal, Verified, verify
 
 
 def verify_in(store: CheckpointStore, operation_id: str, *, now: datetime, unseal: Unseal | None = None) -> Verified:
@@ -67,21 +67,8 @@ def repair_in(store: CheckpointStore, operation_id: str, *, now: datetime, unsea
         if found.problem:
             data = found.best.restored.data
             summary = summary_of(data.metadata, at=data.last_updated)
-            _put(lease, found.best.snapshot.raw, _as_stored(found.best, operation_id, unseal), summary)
+            _put(lease, found.best.snapshot.raw, found.best.as_stored(unseal), summary)
         return Repaired(operation_id, found.path, found.problem, found.best)
-
-
-def _as_stored(best: Recoverable, operation_id: str, unseal: Unseal | None) -> bytes:
-    """The good part of a journal, encrypted where it was: as many whole segments as it has."""
-    sealed = b"".join([journal.sealed for journal in best.journals])
-    if not sealed or unseal is None:
-        return best.journal
-    kept, size = b"", 0
-    for line in sealed.splitlines(keepends=True):
-        if size >= len(best.journal):
-            break
-        kept, size = kept + line, size + len(unseal(operation_id, line))
-    return kept
 
 
 @contextlib.contextmanager

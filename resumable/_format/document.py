@@ -164,6 +164,8 @@ def _check_digest(document: Any) -> None:
 
 _VERSION_IN_HEAD = re.compile(rb'\A\s*\{\s*"version"\s*:\s*"?([^",}]{1,40})')
 _ENCRYPTED = "encrypted"
+ENCRYPTED = "it is encrypted; open it with EncryptedStore and its key (the command line takes --key-file)"
+"""What is said of what only a key opens."""
 _COMPRESSED = b"RZS1"
 
 
@@ -180,9 +182,7 @@ def refuse_unknown(raw: bytes) -> None:
     if version == VERSION:
         return
     if version.endswith(_ENCRYPTED):
-        raise UnknownFormatError(
-            "it is encrypted; open it with EncryptedStore and its key (the command line takes --key-file)"
-        )
+        raise UnknownFormatError(ENCRYPTED)
     if is_newer(version) and not _is_ours(raw[: match.start(1)] + VERSION.encode() + raw[match.end(1) :]):
         raise UnknownFormatError(newer("version", version, f"{VERSION} and 1.0"))
 

@@ -54,7 +54,7 @@ def repair(path: Path, *, now: datetime, unseal: Unseal | None = None) -> Repair
         repaired = Repaired(operation_id, path, found.problem, found.best)
         if found.problem:
             try:
-                _repair(found, repaired, f".corrupt-{now:%Y%m%dT%H%M%SZ}")
+                _repair(found, repaired, f".corrupt-{now:%Y%m%dT%H%M%SZ}", found.best.as_stored(unseal))
             except OSError as error:
                 raise StoreError(f"cannot repair {path}: {error.strerror or error}") from error
         return repaired
@@ -79,7 +79,7 @@ def _others(found: Verified) -> str:
     return f"nobody can tell whether {unknown.path.name} is good: {unknown.problem}"
 
 
-def _repair(found: Verified, repaired: Repaired, suffix: str) -> None:
+def _repair(found: Verified, repaired: Repaired, suffix: str, good_journal: bytes) -> None:
     """First the copies, then the journal, the checkpoint last: until that stands, this can be done again."""
     best, path = repaired.best, found.path
     for file in found.files:
@@ -90,8 +90,8 @@ def _repair(found: Verified, repaired: Repaired, suffix: str) -> None:
         elif file.role == "current" and (file.kind == "journal" or best.snapshot is not file):
             repaired.kept.append(_keep(file.path, suffix))
     journal = path.with_suffix(".journal")
-    if best.journal:
-        disk.replace(journal, [best.journal])
+    if good_journal:
+        disk.replace(journal, [good_journal])
     else:
         disk.unlink(journal)
     if best.snapshot.role != "current":

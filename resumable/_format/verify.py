@@ -11,12 +11,14 @@ import msgspec
 
 from . import journal as _journal
 from .artifacts import Look, in_directory
-from .document import is_encrypted
+from .document import ENCRYPTED, UnknownFormatError, is_encrypted
 from .files import FileFound, files_of, operation_id_of, read
 from .restore import Restored, put_together
 
 Unseal = Callable[[str, bytes], bytes]
 """Opens what an operation's encrypted file holds; raises ValueError if it cannot."""
+_SEALED = b"aes-256-gcm"
+"""How a line of an encrypted journal begins."""
 
 
 @dataclass(slots=True)
@@ -35,6 +37,19 @@ class Recoverable:
     journal: bytes = b""
     saves: int = 0
     lost_bytes: int = 0
+
+    def as_stored(self, unseal: Unseal | None) -> bytes:
+        """What is good of the journals, encrypted where they are: as many whole segments as there are."""
+        sealed = b"".join([journal.sealed for journal in self.journals])
+        if not sealed or unseal is None:
+            return self.journal
+        kept, at = [], 0
+        for line in sealed.splitlines(keepends=True):
+            segment = unseal(self.restored.data.operation_id, line)
+            if segment and self.journal.startswith(segment, at):  # else the journal before has it, too
+                kept.append(line)
+                at += len(segment)
+        return b"".join(kept)
 
 
 @dataclass(slots=True)
@@ -113,6 +128,9 @@ def _open(snapshot: FileFound, operation_id: str, unseal: Unseal | None) -> None
 
 
 def _look_into(journal: FileFound, operation_id: str) -> None:
+    if journal.raw.startswith(_SEALED):
+        journal.fails(UnknownFormatError(ENCRYPTED))
+        return
     content = _journal.read(journal.raw)
     if content is None:
         journal.notes = f"it holds no save{_zeros(journal.raw)}"

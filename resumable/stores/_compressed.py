@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, cast
 
+from .._errors import StoreError
 from ._base import (
     ArtifactLease,
     ArtifactStore,
@@ -23,6 +24,7 @@ from ._base import (
     Traits,
 )
 from ._medium import with_parameter
+from ._pieces import Stream, blocks
 
 MARK = b"RZS1"
 _HEAD = len(MARK) + 4
@@ -36,21 +38,30 @@ _LARGEST = 1 << 32
 class CompressedStore:
     """What is put into *store* is compressed first. What it holds uncompressed is read, too.
 
+    Args:
+        only_reads: What is put is stored as it comes, for a layer above has compressed it.
+
     Raises:
         ImportError: There is no zstd.
     """
 
-    def __init__(self, store: CheckpointStore) -> None:
+    def __init__(self, store: CheckpointStore, *, only_reads: bool = False) -> None:
         _zstd()
         self._store = store
+        self._only_reads = only_reads
         self.traits: Traits = store.traits
 
     def __repr__(self) -> str:
         return f"CompressedStore({self._store!r})"
 
+    def only_reading(self) -> CompressedStore:
+        """One over the store inside that compresses nothing, and reads what is compressed."""
+        return CompressedStore(self._store, only_reads=True)
+
     def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> CompressedLease:
         """Own *key*. See :meth:`CheckpointStore.claim`."""
-        return CompressedLease(self._store.claim(key, me, ttl=ttl, take_over=take_over))
+        lease = self._store.claim(key, me, ttl=ttl, take_over=take_over)
+        return CompressedLease(lease, bytes if self._only_reads else frame)
 
     def read(self, key: str, *, previous: bool = False) -> Stored | None:
         """What was saved under *key*, None if nothing was."""
@@ -61,8 +72,12 @@ class CompressedStore:
         return self._store.list(pattern)
 
     def read_artifact(self, key: str, name: str) -> Iterator[bytes]:
-        """The bytes of an artifact, in pieces. See :meth:`ArtifactStore.read_artifact`."""
-        return cast("ArtifactStore", self._store).read_artifact(key, name)
+        """The bytes of an artifact, in pieces. See :meth:`ArtifactStore.read_artifact`.
+
+        Raises:
+            StoreError: There is none, or it is damaged.
+        """
+        return _expanded(cast("ArtifactStore", self._store).read_artifact(key, name))
 
     def list_artifacts(self, key: str) -> Iterator[tuple[str, int]]:
         """Name and size of each artifact of *key*, in no order."""
@@ -83,8 +98,9 @@ class CompressedStore:
 class CompressedLease:
     """See :class:`~resumable.stores.Lease`. Made by :meth:`CompressedStore.claim`."""
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, lease: Lease, frame: Callable[[bytes], bytes]) -> None:
         self._lease = lease
+        self._frame = frame
         self._ending = cast("EndingLease", lease)
         self._artifacts = cast("ArtifactLease", lease)
 
@@ -104,11 +120,11 @@ class CompressedLease:
 
     def append(self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Meanwhile = None) -> None:
         """Add *data*, compressed, to the journal. See :meth:`Lease.append`."""
-        self._lease.append(sequence, frame(data), summary, meanwhile)
+        self._lease.append(sequence, self._frame(data), summary, meanwhile)
 
     def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
         """Write *pieces*, compressed, as a new snapshot. See :meth:`Lease.stage`."""
-        return self._lease.stage(sequence, map(frame, _blocks(pieces)))
+        return self._lease.stage(sequence, map(self._frame, blocks(pieces, _PIECE)))
 
     def where(self) -> int:
         """The sequence number that is safe to use after a write whose outcome is unknown."""
@@ -146,7 +162,7 @@ class CompressedLease:
         """Ask whether the lease is still held, if it may have ended. See :meth:`EndingLease.make_sure`."""
         self._ending.make_sure()
 
-    # -- artifacts, which are compressed by whoever makes them, or not at all
+    # -- artifacts
 
     @property
     def has_artifacts(self) -> bool:
@@ -154,8 +170,8 @@ class CompressedLease:
         return self._artifacts.has_artifacts
 
     def put_artifact(self, name: str, pieces: Iterable[bytes]) -> None:
-        """Store *pieces* as the artifact *name*. See :meth:`ArtifactLease.put_artifact`."""
-        self._artifacts.put_artifact(name, pieces)
+        """Store *pieces*, compressed, as the artifact *name*. See :meth:`ArtifactLease.put_artifact`."""
+        self._artifacts.put_artifact(name, map(self._frame, blocks(pieces, _PIECE)))
 
     def artifact_place(self, name: str) -> Any:
         """The directory that is the artifact *name*; None if there is no such place."""
@@ -177,8 +193,8 @@ def frame(data: bytes) -> bytes:
     """*data*, compressed; empty if it is. One input always gives the same bytes."""
     if not data:
         return b""
-    packed: bytes = _zstd().compress(data, _LEVEL)
-    return MARK + len(packed).to_bytes(4) + packed
+    small = packed(data)
+    return MARK + len(small).to_bytes(4) + small
 
 
 def expanded(stored: Stored | None) -> Stored | None:
@@ -199,7 +215,7 @@ def _unframed(raw: bytes) -> Iterator[bytes]:
         else:
             start = at + _HEAD
             end = start + int.from_bytes(raw[at + len(MARK) : start])
-            data = _unpacked(raw[start:end]) if end <= len(raw) else None
+            data = unpacked(raw[start:end]) if end <= len(raw) else None
             if data is None:
                 yield raw[at:]
                 return
@@ -207,27 +223,39 @@ def _unframed(raw: bytes) -> Iterator[bytes]:
         at = end
 
 
-def _unpacked(packed: bytes) -> bytes | None:
+def _expanded(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """What a stream of frames holds; one without frames as it is."""
+    stream = Stream(pieces)
+    head = stream.read(_HEAD)
+    if not head.startswith(MARK):
+        yield head
+        while piece := stream.read(_PIECE):
+            yield piece
+    while head.startswith(MARK):
+        size = int.from_bytes(head[len(MARK) :])
+        data = unpacked(stream.read(size)) if len(head) == _HEAD and size <= 2 * _PIECE else None
+        head = stream.read(_HEAD)
+        if data is None or (head and not head.startswith(MARK)):
+            raise StoreError("its compressed bytes are damaged")
+        yield data
+
+
+def packed(data: bytes) -> bytes:
+    """*data*, compressed by zstd. Raises ImportError if there is none."""
+    small: bytes = _zstd().compress(data, _LEVEL)
+    return small
+
+
+def unpacked(small: bytes) -> bytes | None:
     """What was compressed; None if it is damaged."""
     zstd = _zstd()
     try:
-        if (zstd.get_frame_info(packed).decompressed_size or 0) > _LARGEST:
+        if (zstd.get_frame_info(small).decompressed_size or 0) > _LARGEST:
             return None
-        data: bytes = zstd.decompress(packed)
+        data: bytes = zstd.decompress(small)
     except zstd.ZstdError:
         return None
     return data
-
-
-def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """*pieces*, joined to blocks that are worth compressing."""
-    waiting = bytearray()
-    for piece in pieces:
-        waiting += piece
-        while len(waiting) >= _PIECE:
-            yield bytes(waiting[:_PIECE])
-            del waiting[:_PIECE]
-    yield bytes(waiting)
 
 
 def _zstd() -> Any:

@@ -20,6 +20,7 @@ from ._base import Entry, Holder, Meanwhile, OwnedLease, Stored, Traits
 from ._lock import user_line
 from ._medium import ArtifactMedium, ArtifactMediumLease, HeldError, Medium, MediumLease, Staged
 from ._names import check_artifact_name, check_operation_id
+from ._pieces import blocks
 from ._renewal import RENEWALS
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ class KeptLease(OwnedLease):
         self._check()
         name = f"{self._me.nonce[:8]}{os.urandom(8).hex()}"
         number = size = 0
-        for block in _blocks(pieces, self._medium.traits.largest_piece or _PIECE):
+        for block in blocks(pieces, self._medium.traits.largest_piece or _PIECE):
             self._do(partial(self._lease.put_piece, name, number, block))
             number, size = number + 1, size + len(block)
         return partial(self._commit, Staged(name, sequence, number, size))
@@ -234,7 +235,7 @@ class KeptLease(OwnedLease):
         check_artifact_name(name)
         self._check()
         self._has_artifacts = True
-        for number, block in enumerate(_blocks(pieces, self._medium.traits.largest_piece or _PIECE)):
+        for number, block in enumerate(blocks(pieces, self._medium.traits.largest_piece or _PIECE)):
             self._do(partial(self._artifacts.put_artifact_piece, name, number, block))
 
     def artifact_place(self, name: str) -> None:
@@ -338,19 +339,6 @@ class KeptLease(OwnedLease):
     def _note_save(self) -> None:
         if self._medium.traits.saves_renew:
             self.renewed_at = passed_seconds()
-
-
-def _blocks(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """*pieces*, joined and cut into blocks of *size* bytes; the last one may be shorter. At least one."""
-    waiting, has_given = bytearray(), False
-    for piece in pieces:
-        waiting += piece
-        while len(waiting) >= size:
-            yield bytes(waiting[:size])
-            del waiting[:size]
-            has_given = True
-    if waiting or not has_given:
-        yield bytes(waiting)
 
 
 # -- one policy: the same call with the same bytes, again

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .._runtime import disk, trees
+from ._pieces import Stream
 
 _PIECE = 1 << 20
 _END = bytes(2 * tarfile.BLOCKSIZE)
@@ -58,7 +59,7 @@ def unpack(pieces: Iterable[bytes], directory: Path) -> None:
         ValueError: It is no such tar, or holds something else. Some of it may have been made.
         OSError: It cannot be written.
     """
-    source: Any = _Stream(pieces)
+    source: Any = Stream(pieces)
     try:
         with tarfile.open(fileobj=source, mode="r|", bufsize=_PIECE) as archive:
             for member in archive:
@@ -83,25 +84,3 @@ def _make(archive: tarfile.TarFile, member: tarfile.TarInfo, directory: Path) ->
             file.write(piece)
     if os.path.getsize(path) != member.size:
         raise ValueError(f"it ends within {member.name!r}")
-
-
-class _Stream:
-    """Pieces of bytes as a file to read."""
-
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._pieces = iter(pieces)
-        self._piece = memoryview(b"")
-
-    def read(self, size: int) -> bytes:
-        """*size* bytes, fewer only at the end."""
-        found = bytearray()
-        while len(found) < size:
-            if not self._piece:
-                piece = next(self._pieces, None)
-                if piece is None:
-                    break
-                self._piece = memoryview(piece)
-            taken = self._piece[: size - len(found)]
-            found += taken
-            self._piece = self._piece[len(taken) :]
-        return bytes(found)
