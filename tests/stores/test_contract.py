@@ -33,6 +33,7 @@ from resumable.stores import (
     Stored,
     Traits,
 )
+from resumable.stores._compressed import CompressedStore
 from resumable.stores.packing import pack, unpack
 from tests.support import databases  # noqa: F401 - which place_in finds by their names
 from tests.support.media import place_in
@@ -783,7 +784,8 @@ def test_an_artifact_comes_back_byte_for_byte(keeper: Keeper, pieces: list[bytes
 
     assert artifact(store, "0123abcd") == b"".join(pieces)
     assert artifacts(store) == ["0123abcd"]
-    assert sum(size for _, size in store.list_artifacts("crawl")) >= sum(map(len, pieces))
+    size = sum(size for _, size in store.list_artifacts("crawl"))
+    assert size >= sum(map(len, pieces)) or isinstance(store, CompressedStore)
 
 
 @keeping
