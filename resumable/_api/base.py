@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
+from .._runtime import processes
 from .._runtime.steps import Steps
 from .holding import Holding
 
@@ -417,15 +417,14 @@ class BaseCheckpoint(Holding, Generic[S]):
 
     def unregister(self, loop: Loop[Any]) -> None:
         """For loops: *loop* came to its end."""
-        self._operation.parts.loops.running.ended(loop)
-        if self._operation.parts.tracked is not None:
-            self._operation.parts.note_end_of(loop)
+        parts = self._operation.parts
+        parts.loops.running.ended(loop)
+        if parts.tracked is not None:
+            parts.note_end_of(loop)
 
     def may_pass(self, items: int) -> bool:
         """For small loops: whether so many items may pass before the next check-in."""
-        operation = self._operation
-        is_granted: bool = self._count() - items > self._granted
-        return is_granted and os.getpid() == operation.owner_pid
+        return self._count() - items > self._granted and processes.number() == self._operation.owner_pid
 
     def register_from(self, loop: Loop[Any], frame: FrameType) -> None:
         """For small loops: *loop* begins, and *frame* goes through it."""

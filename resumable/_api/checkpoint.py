@@ -157,12 +157,15 @@ class Checkpoint(Files, BaseCheckpoint[S]):
             RuntimeError: Another thread than the one that made the loop asks for its items.
             ValueError: *limit* is below 1, or given inside a map.
         """
+        if limit is None and not retry_failed and type(items) in SEEKABLE and fingerprint == "sampled":
+            operation = self._operation
+            parts = operation.parts
+            if not (operation.is_done or parts.retries_failed or parts.saved.failed):
+                small = parts.loops.again(self, items, key, name)
+                if small is not None:
+                    self._is_total_old = True
+                    return cast("Remaining[T]", small)
         items, failures = self._to_do(items), self._failures(retry_failed)
-        if limit is None and not failures and type(items) in SEEKABLE and fingerprint == "sampled":
-            small = self._operation.parts.loops.again(self, items, key, name)
-            if small is not None:
-                self._is_total_old = True
-                return cast("Remaining[T]", small)
         from .._loops.remaining import remaining
 
         options: Any = {"key": key, "fingerprint": fingerprint, "limit": limit} | failures

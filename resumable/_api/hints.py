@@ -60,7 +60,7 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        if not kwargs.keys() <= known.keys():
+        if kwargs and not kwargs.keys() <= known.keys():
             raise unknown_argument(name, kwargs, known)
         return function(*args, **kwargs)
 

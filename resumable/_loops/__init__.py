@@ -3,7 +3,7 @@
 Read ``remaining`` first: it iterates, and knows at every moment which items are done; ``small`` does so for few
 items; ``consumers`` may go through it. ``loop`` is what it tells that to, as one of four kinds: ``by_position``,
 ``by_key``, ``by_page``, ``out_of_order``. ``pages`` fetches what is in the pages of a server. ``registry`` holds the
-loops of a checkpoint, ``running`` knows which runs inside which, and
+loops of a checkpoint, ``levels`` which items have loops inside them, ``running`` knows which runs inside which, and
 ``again`` what is written again when they go on; a ``view`` is one of them as a save sees it,
 ``sites`` are where they are made, ``place`` reads from the bytecode where that is, ``edited`` finds them again after
 an edit, ``program`` says what is in it now. ``sources`` says what can be iterated over again, ``fingerprint`` whether
@@ -20,6 +20,7 @@ __all__ = [
     "edited",
     "failing",
     "fingerprint",
+    "levels",
     "loop",
     "map",
     "out_of_order",

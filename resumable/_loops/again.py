@@ -106,14 +106,19 @@ class WrittenAgain:
 
     # -- what is noted
 
-    def begins(self, view: LoopView, left: Iterable[LoopView]) -> None:
-        """*view* is gone through from now on; those of *left* were left at an item."""
+    def begins(self, view: LoopView, left: Callable[[], Iterable[LoopView]]) -> None:
+        """*view* is gone through from now on; those that *left* gives were left at an item."""
+        boundary = self.boundary
+        if not (self._open or self._expected or (boundary is not None and boundary.writers)):
+            if view.within is None:
+                self._last = view
+            return
         found = self._found()
         level = _level_of(view)
         if self._expected and (expected := self._expected.get(level)):
             _pass_by(expected, view.wrote.before)
         if found:
-            for other in left:
+            for other in left():
                 other.note_rest(found)
         if level == _OUTSIDE:
             if self._open and not view.wrote.before:

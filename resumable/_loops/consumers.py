@@ -6,8 +6,9 @@ import functools
 import logging
 import re
 import threading
+from types import CodeType
 
-from .._runtime.interpreter import package_of, running_text
+from .._runtime.interpreter import code_of, package_of, running_text
 
 _log = logging.getLogger("resumable")
 
@@ -19,7 +20,7 @@ _NUMBERING = frozenset(("enumerate", "zip"))
 _AHEAD = frozenset(("batched", "chunked", "groupby", "pairwise", "peekable", "sliding_window", "tee", "windowed"))
 _CALL = re.compile(r"(?:\w+\.)*(\w+)\(")
 _CHUNK = re.compile(r"(?:\w+\.)*(?:deque|frozenset|list|set|sorted|tuple)\((?:\w+\.)*islice\(")
-_ISLICE = frozenset(("islice",))
+_AHEAD_OR_ISLICE = _AHEAD | {"islice"}
 
 
 def refuse_pools() -> None:
@@ -52,14 +53,22 @@ def look_at_call(operation_id: str, position: int) -> None:
         )
 
 
-def look_at_pull(operation_id: str) -> None:
-    """The first item is asked for by whoever asks what calls this: warn of chunks that are taken ahead of the work."""
-    text = running_text(3, _AHEAD | _ISLICE)
+def look_at_pull(operation_id: str) -> CodeType | None:
+    """The first item is asked for by whoever asks what calls this: warn of chunks that are taken ahead of the work.
+
+    Returns:
+        The code that asks, if nothing in it takes items ahead, and it is no pool's.
+    """
+    code = code_of(3)
+    if _AHEAD_OR_ISLICE.isdisjoint(code.co_names):
+        return None if package_of(3) in _POOLS else code
+    text = running_text(3, _AHEAD_OR_ISLICE)
     call = _CALL.match(text)
     if call is not None and call[1] in _AHEAD:
         _say_ahead(operation_id, call[1])
     elif _CHUNK.match(text):
         _say_chunks(operation_id)
+    return None
 
 
 @functools.lru_cache(maxsize=256)

@@ -162,6 +162,10 @@ class Loop(ABC, Generic[T]):
         """Whether *item* is done. Seen from another thread it may be late."""
         return item != self._at_again and self._ledger.has_done(item, self.position)
 
+    def has_passed(self, item: ItemKey, at: ItemKey) -> bool:
+        """Whether *item* is done, now that the loop is at the item *at*."""
+        return self.has_done(item)
+
     @property
     def _at_again(self) -> ItemKey | None:
         """Which of the items that have failed is out again; None if none is."""

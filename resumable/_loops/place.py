@@ -247,12 +247,26 @@ def frames(frame: FrameType) -> Iterator[FrameType]:
         here = here.f_back
 
 
-def users_frame() -> FrameType:
-    """The innermost frame outside of this library; :func:`caller` leaves out those of others, too."""
-    frame: FrameType = sys._getframe(2)
+def users_frame(depth: int = 1) -> FrameType:
+    """The innermost frame outside of this library; :func:`caller` leaves out those of others, too.
+
+    Args:
+        depth: So many calls further out are the library's for certain.
+    """
+    frame: FrameType = sys._getframe(depth + 1)
     while frame.f_globals.get("__name__", "").startswith(_LIBRARY) and frame.f_back is not None:
         frame = frame.f_back
     return frame
+
+
+def frame_at(depth: int) -> FrameType:
+    """What runs *depth* calls further out."""
+    return sys._getframe(depth + 1)
+
+
+def runs_in(code: CodeType | None) -> bool:
+    """Whether *code* has called the function that asks."""
+    return sys._getframe(2).f_code is code
 
 
 def address(frame: FrameType) -> Frame:
@@ -384,14 +398,20 @@ class Spots:
                 self._keys.clear()
             self._keys[path] = key, codes
 
-    def find(self, frame: FrameType, around: Frame | None, *, is_suspended: bool) -> str | None:
-        """The place of the loop that *frame* makes; None if it made none there yet.
+    def find(self, frame: FrameType, around: Frame | None, is_suspended: bool) -> str | None:
+        """The place of the loop that *frame* makes; None if it made none there yet, or is the library's.
 
         Args:
             around: What goes through the loop around.
             is_suspended: Whether that may be alive without being on the stack.
         """
-        path = self._path(frame, around, is_suspended)
+        path: tuple[int, ...] | None
+        where = id(frame), id(frame.f_code)
+        is_outside = where in self._outside
+        if where == around or (is_outside and (around is None or is_suspended)):
+            path = (where[1], frame.f_lasti, where == around, is_outside)  # as most often; the other way takes longer
+        else:
+            path = self._path(frame, around, is_suspended)
         found = self._keys.get(path) if path is not None else None
         return None if found is None else found[0]
 

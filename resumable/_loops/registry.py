@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from threading import get_ident
 from types import FrameType
 from typing import Any
@@ -14,6 +13,7 @@ from .._runtime.interpreter import has_gil, is_alive, running_here, stack
 from . import place, sources
 from .by_position import ItemKey
 from .edited import moved_from
+from .levels import Levels
 from .loop import Loop, mapped_item
 from .running import Around, Opening, RunningLoops
 from .sites import KEPT, Level, Site, has_ended
@@ -23,7 +23,8 @@ from .view import LoopView
 
 Make = Callable[[str, dict[str, Any] | None], Loop[Any]]
 """Makes a loop from its name and its saved form."""
-_MANY_LEVELS = 64
+_DEPTH = 3
+"""So many calls lead from the code that asks for a loop to here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,7 @@ class LoopRegistry:
         self._operation_id = operation_id
         self._has_failures = has_failures
         self.views: dict[str, LoopView] = {}
-        self._root = Level()
-        self._levels: dict[LoopView, dict[ItemKey, Level]] = {}
-        self._purge_at = _MANY_LEVELS
+        self._levels = Levels()
         main_context, self._outside = opened or (running_here(), stack())
         self.running = RunningLoops(self.views, main_context)
         self._spots = place.Spots(self._outside)
@@ -79,7 +78,6 @@ class LoopRegistry:
         self._done_before = 0
         self._total_before: int | None = 0
         self._has_inner = False
-        self._lost: list[str] = []
         for name, form in saved.items():
             self.views[name] = self._read(name, form)
         for view in self.views.values():
@@ -103,43 +101,9 @@ class LoopRegistry:
         if key is None and not view.is_numbered:
             key = f"={view.name}"
         if key is not None:
-            level = self._level(view.outer, within[1] if within else 0)
+            level = self._levels.at(view.outer, within[1] if within else 0)
             level.is_of_this_run = False
             level.site(key).add(view)
-
-    def _level(self, outer: LoopView | None, item: ItemKey) -> Level:
-        if outer is None:
-            return self._root
-        levels = self._levels.setdefault(outer, {})
-        level = levels.get(item)
-        if level is not None and level.is_over:
-            self._lose(levels.pop(item))
-            level = None
-        if level is None:
-            if len(levels) >= self._purge_at:
-                self._purge(levels)
-            level = levels[item] = Level(outer, item)
-        return level
-
-    def _purge(self, levels: dict[ItemKey, Level]) -> None:
-        """Forget the items that are done."""
-        for item in [item for item, level in levels.items() if level.is_gone]:
-            self._lose(levels.pop(item))
-        self._purge_at = max(_MANY_LEVELS, 2 * len(levels))
-
-    def _lose(self, level: Level) -> None:
-        """Nothing in *level* is kept. Note unfinished loops that this run has not met."""
-        for site in level.sites.values():
-            for view in site.runs.values():
-                if not view.is_dropped and view.identity.within == level.within:
-                    self._drop(view)
-
-    def _drop(self, view: LoopView) -> None:
-        if view.is_unmet:
-            self._lost.append(view.told())
-        view.is_dropped = True
-        for level in self._levels.pop(view, {}).values():
-            self._lose(level)
 
     # -- a loop is made
 
@@ -152,7 +116,7 @@ class LoopRegistry:
         """
         frame, context = place.caller(), running_here()
         around = self.running.around(frame, context)
-        level = self._root if around is None else self._level(around.view, around.item)
+        level = self._levels.root if around is None else self._levels.at(around.view, around.item)
         site = self._site(level, name, frame, around)
         if around is None or not (around.frame is None or around.is_mapped):
             self._note_spot(frame, around, site)
@@ -180,7 +144,7 @@ class LoopRegistry:
             level.check_may_halt(loop)
         done = view.done()
         if saved is None:
-            self._forget_inner(view)
+            self._levels.forget(view)
         self._made += 1
         identity = site.identity(level.within, run)
         site.count = run
@@ -189,9 +153,7 @@ class LoopRegistry:
         self._done_before += done  # after that: a save of another thread's in between must count nothing twice
         self.views[view.name] = site.runs[run] = view
         self._has_inner |= level.outer is not None
-        for item, inner in list(self._levels.get(view, {}).items()):
-            if loop.has_done(item):  # what a save in another thread has left of an item that was done meanwhile
-                inner.sites.clear()
+        self._levels.forget_done(view)
         return loop
 
     def _make(self, make: Make, name: str, saved: dict[str, Any] | None) -> Loop[Any]:
@@ -205,10 +167,6 @@ class LoopRegistry:
             make(name, None)  # raises it again if the caller's arguments are wrong
             raise self._damaged(f"the place of its loop {name!r} cannot be read: {error}") from None
 
-    def _forget_inner(self, view: LoopView) -> None:
-        for level in self._levels.pop(view, {}).values():
-            self._lose(level)
-
     def _free_view(self, level: Level, site: Site) -> LoopView:
         """A view for a new loop, under a name that is free."""
         folded = site.fold(self._is_kept)
@@ -221,16 +179,13 @@ class LoopRegistry:
                 return LoopView(name)
             if view.is_gone and not self._has_failures(name):
                 if not view.is_dropped:
-                    self._drop(view)
+                    self._levels.drop(view)
                 return view
         raise AssertionError("there are more names")
 
     def _is_kept(self, view: LoopView) -> bool:
         """Whether more than its position must be kept of a loop that has ended."""
-        levels = self._levels.get(view)
-        return self._has_failures(view.name) or (
-            levels is not None and any(level.sites and not level.is_gone for level in levels.values())
-        )
+        return self._has_failures(view.name) or self._levels.is_kept(view)
 
     def _note_folded(self, level: Level, folded: LoopView) -> None:
         if level.outer is None and self._total_before is not None:
@@ -266,53 +221,51 @@ class LoopRegistry:
         kind: type[SmallRemaining[Any] | AsyncSmallRemaining[Any]] = SmallRemaining,
     ) -> Loop[Any] | None:
         """A small loop that begins anew where one was made before and has ended; None if :meth:`begin` must make it."""
-        thread, context = get_ident(), self.running.main_context
-        if len(items) > MOST or mapped_item.get() is not None or not self._is_quick:
-            return None
-        if not self.running.is_main(thread):
+        thread, running = get_ident(), self.running
+        if len(items) > MOST or mapped_item.get() is not None or not self._is_quick or not running.is_main(thread):
             return None
         ends = sources.ends(items) if key is None else None
         if ends is None and key is None:
             return None
-        frame = place.users_frame()
-        around = self.running.innermost(frame)
-        if name is not None:
-            spot: str | None = f"={name}"
-        elif around is None:
-            spot = self._spots.find(frame, None, is_suspended=False)
+        frame = place.frame_at(_DEPTH) if name is None else place.users_frame(_DEPTH)
+        around = running.innermost(frame)
+        spot: str | None
+        level: Level | None
+        if around is None:
+            level, within = self._levels.root, None
+            spot = self._spots.find(frame, None, False) if name is None else f"={name}"
         else:
-            spot = self._spots.find(frame, around.frame, is_suspended=around.is_suspended)
-        level = self._root if around is None else self._next_level(around)
+            view, within = around.view, (around.view.name, around.item)
+            spot = self._spots.find(frame, around.frame, around.is_suspended) if name is None else f"={name}"
+            level = self._levels.serving(view, around.item)
         site = level.sites.get(spot) if level is not None and spot is not None else None
-        if level is None or site is None or site.context not in (None, context):
+        if level is None or site is None or not (site.context is None or site.context is running.main_context):
             return None
-        view = self._view_again(level, site)
-        if view is None:
+        shown = self._view_again(level, site)
+        if shown is None:
             return None
-        loop: Loop[Any] = kind(items, owner, view.name, ends, key, thread)
-        self._show_again(level, site, view, loop)
-        site.context = context
+        loop: Loop[Any] = kind(items, owner, shown.name, ends, key, thread, site)
+        self._show_again(level, site, shown, loop, within)
+        site.context = running.main_context
         return loop
 
-    def _show_again(self, level: Level, site: Site, view: LoopView, loop: Loop[Any]) -> None:
-        before, done = view.loop, view.done()
+    def _show_again(
+        self, level: Level, site: Site, view: LoopView, loop: Loop[Any], within: tuple[str, ItemKey] | None
+    ) -> None:
+        before = view.loop
         assert before is not None
+        done = before.done()
         if level.outer is None and self._total_before is not None:
             total = before.total
             self._total_before = None if total is None else self._total_before + total
-        if inner := self._levels.get(view):
-            self._keep_one(inner)
+        self._levels.keep_one(view)
         if site.count:
             site.keep_written(view)
-            count = partial(site.next_run, before, has_begun=view.has_begun)
             del site.runs[site.count]
-        else:
-            count = partial(setattr, site, "count", 1)
         self._made += 1
-        run = site.count + 1
-        view.begin_again(loop, level.within, count, partial(site.identity, level.within, run), self._made)
+        view.begin_again(loop, before, site, within, self._made)
         self._done_before += done
-        site.runs[run] = view
+        site.runs[site.count] = view
         level.made += not site.is_named
 
     def _view_again(self, level: Level, site: Site) -> LoopView | None:
@@ -326,40 +279,12 @@ class LoopRegistry:
             folded = site.fold(self._is_kept, kept=2)
             if folded is None:
                 return None
-            self._drop(folded)
+            self._levels.drop(folded)
         view = site.runs.get(site.count)
-        is_next = site.folded + 1 == site.count
-        return view if view is not None and is_next and has_ended(view) and not self._is_kept(view) else None
-
-    def _next_level(self, around: Around) -> Level | None:
-        """The level of the item that is gone through; one of an item that is done serves it."""
-        levels = self._levels.get(around.view)
-        if not levels:
+        if view is None or site.folded + 1 != site.count or self._is_kept(view):
             return None
-        level = levels.get(around.item)
-        if level is not None and not level.is_over:
-            return level
-        item, spare = levels.popitem()
-        if not (spare.is_gone and spare.is_of_this_run):
-            levels[item] = spare
-            return None
-        if levels:
-            self._purge(levels)
-        spare.recycle(around.item)
-        levels[around.item] = spare
-        return spare
-
-    def _keep_one(self, levels: dict[ItemKey, Level]) -> None:
-        """The loop around begins anew: keep one of its levels, for another item to use."""
-        item, spare = levels.popitem()
-        for level in levels.values():
-            self._lose(level)
-        levels.clear()
-        spare.is_over = True
-        for site in spare.sites.values():
-            for view in site.runs.values():
-                view.is_dropped = True
-        levels[item] = spare
+        loop = view.loop
+        return view if (loop is not None and loop.is_finished) or has_ended(view) else None
 
     # -- which one it is
 
@@ -456,13 +381,13 @@ class LoopRegistry:
 
     def has_folded_left(self) -> bool:
         """Whether a run that was left before its end is kept as a number."""
-        return any(map(Site.has_left, self._sites()))
+        return any(map(Site.has_left, self._levels.sites()))
 
     def never_met(self) -> list[str]:
         """Unfinished loops of an earlier run that this one has not made, each with where it stood, for people."""
         unmet = [view for view in self.views.values() if not view.is_dropped and view.is_unmet]
-        folded = [told for site in self._root.sites.values() if (told := site.told_of_unmet())]
-        return [*self._lost, *folded, *(view.told() for view in unmet if view.outer is None or view.is_gone)]
+        folded = [told for site in self._levels.root.sites.values() if (told := site.told_of_unmet())]
+        return [*self._levels.lost, *folded, *(view.told() for view in unmet if view.outer is None or view.is_gone)]
 
     # -- retries
 
@@ -474,7 +399,7 @@ class LoopRegistry:
             first = first_attempts.get(retry_state)
             if first is None:
                 context = running_here()
-                counts = {site: site.count for site in self._sites() if site.context is context}
+                counts = {site: site.count for site in self._levels.sites() if site.context is context}
                 first_attempts[retry_state] = _FirstAttempt(context, self._made, counts)
             else:
                 self._rewind(first)
@@ -486,12 +411,6 @@ class LoopRegistry:
         for view in self.views.values():
             if view.context is first.context and view.number > first.number:
                 view.is_abandoned = True
-        for site in self._sites():
+        for site in self._levels.sites():
             if site.context is first.context:
                 site.count = first.counts.get(site, 0)
-
-    def _sites(self) -> Iterator[Site]:
-        yield from self._root.sites.values()
-        for levels in self._levels.values():
-            for level in levels.values():
-                yield from level.sites.values()

@@ -187,6 +187,16 @@ class PassingRemaining(Remaining[T]):
         upto, quota = self._round
         return upto - length_hint(quota)
 
+    def current_item(self) -> ItemKey:
+        if self.retries is not None:
+            return super().current_item()
+        return self._ledger.item_at(self._ledger.start + self.done())
+
+    def has_passed(self, item: ItemKey, at: ItemKey) -> bool:
+        if self.retries is None and type(self._ledger) is PositionLedger:
+            return item < at  # type: ignore[operator]  # both are positions
+        return self.has_done(item)
+
     def _begin(self) -> Iterator[T]:
         feed, checks = self._feed(), self._checks()
         generators = [one for one in (feed, checks, self._looked_at) if isinstance(one, GeneratorType)]

@@ -89,7 +89,7 @@ class RunningLoops:
 
     def _left(self, running: Iterable[Running]) -> list[LoopView]:
         """Those of *running* that were left at an item."""
-        running, self._just_left = [*running, *self._just_left], []
+        running = [*running, *self._just_left]
         here = [(one.view, one.loop) for one in running if one.view.loop is one.loop and not one.view.is_gone]
         return [view for view, loop in here if loop.is_left and not loop.is_finished and loop.is_at_item()]
 
@@ -135,10 +135,15 @@ class RunningLoops:
         running = self._by_context.get(self.main_context)
         while running:
             one = running[-1]
-            if self._is_at_item(one):
+            view, loop = one.view, one.loop
+            if (
+                view.loop is loop
+                and not (loop.is_finished or view.is_abandoned or loop.is_halted or loop.is_left)
+                and not (view.is_dropped if view.outer is None else view.is_gone)
+            ):  # as in _is_at_item
                 if not one.is_suspended and one.frame[0] != id(frame) and not place.is_under_way(frame, one.frame):
                     return self.around(frame, self.main_context)
-                return Around(one.view, one.loop.current_item(), one.frame, False, one.is_suspended)
+                return Around(view, loop.current_item(), one.frame, False, one.is_suspended)
             self._just_left.append(running.pop())  # it takes itself up again when it goes on
         return None
 
@@ -146,7 +151,9 @@ class RunningLoops:
         """*loop*, which *view* shows, gives out its first item to *frame*, in the main thread."""
         code = frame.f_code
         running = self._by_context.setdefault(self.main_context, [])
-        self.again.begins(view, self._left(running) if running or self._just_left else ())
+        self.again.begins(view, lambda: self._left(running))
+        if self._just_left:
+            self._just_left = []
         view.has_begun = True
         running.append(Running(loop, view, (id(frame), id(code)), bool(code.co_flags & _SUSPENDS)))
         self.again.attend()
@@ -165,7 +172,8 @@ class RunningLoops:
         if view is None or view.loop is not loop:
             return
         frame, context = place.caller(), running_here()
-        self.again.begins(view, self._left(self._by_context.get(context, ())))
+        self.again.begins(view, lambda: self._left(self._by_context.get(context, ())))
+        self._just_left = []
         view.has_begun = True
         running = [one for one in self._by_context.get(context, ()) if one.loop is not loop and self._is_at_item(one)]
         is_suspended = bool(frame.f_code.co_flags & _SUSPENDS)

@@ -6,8 +6,9 @@ through, so that a run over other items is noticed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
+from types import CodeType
 from typing import Any
 from zlib import crc32
 
@@ -18,7 +19,7 @@ from .._text import command_for
 from . import fingerprint, place
 from .again import spanned
 from .by_position import ItemKey
-from .loop import Loop
+from .loop import Ends, Loop
 from .view import NEVER_BEGUN, Identity, LoopView, read, written
 
 KEPT = 4
@@ -42,28 +43,35 @@ class Site:
         context: The thread or task that made the newest one.
         spare: A view that showed a run of an item before.
         wrote: What was written before the folded ones were begun.
+        gone_through_by: Code that has gone through a run, and takes no items ahead.
     """
 
     __slots__ = (
-        *("_crc", "_early", "_passed", "context", "count", "folded", "is_named", "key", "left", "runs", "spare"),
-        "wrote",
+        *("_early", "_passed", "_sum", "context", "count", "folded", "gone_through_by", "is_named", "key", "left"),
+        *("runs", "spare", "wrote"),
     )
 
     def __init__(self, key: str) -> None:
         self.rename(key)
         self.context: object = None
         self.spare: LoopView | None = None
+        self.gone_through_by: CodeType | None = None
         self.wrote: dict[str, Where] = {}
-        self.restart()
-
-    def restart(self) -> None:
-        """Nothing was run here."""
         self.runs: dict[int, LoopView] = {}
         self.count = self.folded = 0
         self.left: dict[int, int] = {}
         self._early: dict[str, str] = {}
-        self._crc: int | None = 0
+        self._sum: _Sum | None = (0, 0, [])
         self._passed: tuple[int, int] | None = (0, 0)
+
+    def restart(self) -> None:
+        """Nothing was run here."""
+        self.runs.clear()
+        self.count = 0
+        self._passed = 0, 0
+        if self.folded or self.left:
+            self.folded = 0
+            self.left, self._early, self._sum = {}, {}, (0, 0, [])
         if self.wrote:
             self.wrote.clear()
 
@@ -87,7 +95,8 @@ class Site:
         if identity.folded > self.folded:
             self.folded, self._early = identity.folded, dict(identity.marks)
             last = self._early.pop(str(self.folded), "")
-            self._crc = int(last, 16) if len(last) == _CRC_DIGITS else None  # older releases marked in another way
+            # Older releases marked in another way.
+            self._sum = (self.folded, int(last, 16), []) if len(last) == _CRC_DIGITS else None
             self.left = read(identity.left)
 
     def unmet(self) -> Iterator[LoopView]:
@@ -116,9 +125,19 @@ class Site:
     @property
     def marks(self) -> dict[str, str]:
         """Digests over the first runs."""
-        if not self.folded or self._crc is None:
+        if not self.folded or (summed := self._summed()) is None:
             return {}
-        return {**self._early, str(self.folded): f"{self._crc:0{_CRC_DIGITS}x}"}
+        return {**self._early, str(summed[0]): f"{summed[1]:0{_CRC_DIGITS}x}"}
+
+    def _summed(self) -> tuple[int, int] | None:
+        """How many runs are folded, and the sum over what they went through. Any thread may ask."""
+        while True:
+            folded = self.folded  # read first: what it counts is in the list that is read then
+            if self._sum is None:
+                return None
+            runs, crc, seen = self._sum
+            if runs <= folded:
+                return folded, crc32(_written_out(seen[: folded - runs]), crc)
 
     # -- folding
 
@@ -143,22 +162,35 @@ class Site:
     def fold_run(self, run: int, loop: Loop[Any], *, has_begun: bool) -> None:
         """Keep of *run*, which was *loop* and has ended, where it was left, and a digest of its input."""
         if loop.is_finished:
-            self.left.pop(run, None)
+            if self.left:
+                self.left.pop(run, None)
         else:
             self.left[run] = loop.position if has_begun else NEVER_BEGUN
             loop.is_folded = True
         if run <= self.folded:  # made again
             return
-        if self._crc is not None:
-            self._crc = crc32(_seen(loop), self._crc)
-            if run <= _LAST_MARK and not run & (run - 1):
-                self._early[str(run)] = f"{self._crc:0{_CRC_DIGITS}x}"
+        if self._sum is not None:
+            seen = self._sum[2]
+            seen.append(_seen(loop) if loop.ends is None else loop.ends)
+            self.folded = run
+            if run <= _LAST_MARK or len(seen) >= _LAST_MARK:
+                self._sum_up(run)
         self.folded = run
 
-    def next_run(self, loop: Loop[Any], *, has_begun: bool) -> None:
-        """Another run begins; the one before, which was *loop*, is folded."""
-        self.count += 1  # first: of a run that is neither folded nor whole, a save knows nothing, and it is done again
-        self.fold_run(self.count - 1, loop, has_begun=has_begun)
+    def _sum_up(self, run: int) -> None:
+        summed = self._summed()
+        assert summed is not None
+        self._sum = (*summed, [])
+        if run <= _LAST_MARK and not run & (run - 1):
+            self._early[str(run)] = f"{summed[1]:0{_CRC_DIGITS}x}"
+
+    def next_run(self, loop: Loop[Any], *, has_begun: bool) -> int:
+        """Another run begins; the one before, which was *loop*, is folded if it was of these. Returns its number."""
+        # First: of a run that is neither folded nor whole, a save knows nothing, and it is done again.
+        self.count = run = self.count + 1
+        if run > 1:
+            self.fold_run(run - 1, loop, has_begun=has_begun)
+        return run
 
     def is_other_input(self, run: int, loop: Loop[Any]) -> bool:
         """Whether a folded *run*, which is made again as *loop*, goes through other items than it did.
@@ -171,7 +203,8 @@ class Site:
             self._passed = None  # they did not come in order: nothing can be said any more
             return False
         self._passed = run, crc32(_seen(loop), self._passed[1])
-        mark = self._crc if run == self.folded else self._early.get(str(run))
+        summed = self._summed()
+        mark = (summed and summed[1]) if run == self.folded else self._early.get(str(run))
         return mark is not None and mark not in (self._passed[1], f"{self._passed[1]:0{_CRC_DIGITS}x}")
 
     def other_input(self, operation_id: str, run: int) -> InputChangedError:
@@ -196,6 +229,16 @@ def has_ended(view: LoopView) -> bool:
     if view.has_begun:
         return loop.is_left
     return not loop.position and references_to(loop) <= _NOBODY_ELSE
+
+
+_Sum = tuple[int, int, list[Ends | bytes]]
+"""So many runs, the checksum over what they went through, and what the next ones went through."""
+
+
+def _written_out(seen: Sequence[Ends | bytes]) -> bytes:
+    if bytes in set(map(type, seen)):
+        return b"".join(one if isinstance(one, bytes) else fingerprint.canonical(one) for one in seen)
+    return fingerprint.canonical_all(seen)
 
 
 def _seen(loop: Loop[Any]) -> bytes:
@@ -239,8 +282,8 @@ class Level:
         """Serve another *item* of the loop around: nothing was made in it."""
         self.item, self.made, self.is_over = item, 0, False
         for site in self.sites.values():
-            if site.runs:
-                site.spare = site.runs[max(site.runs)]
+            if runs := site.runs:
+                site.spare = runs[max(runs)] if len(runs) > 1 else next(iter(runs.values()))
             site.restart()
 
     @property

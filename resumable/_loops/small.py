@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Generator, Iterator
 from functools import cached_property
+from threading import get_ident
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
@@ -13,6 +14,7 @@ from .by_key import KeyLedger
 from .by_position import ItemKey, PositionLedger
 from .loop import Ends, Items_co, LoopOwner
 from .remaining import AsyncPass, AsyncRemaining, OrderedLedger, Remaining
+from .sites import Site
 
 T = TypeVar("T")
 MOST = 64
@@ -39,6 +41,7 @@ class SmallRemaining(Remaining[T]):
 
     is_finished = False
 
+    _owner: SmallOwner[int]
     _feed: Iterator[T] | None = None
     _own: Iterator[T] | None = None
     _check_left_out = _worker = None  # within a worker's item, loops are made in the other way
@@ -46,17 +49,18 @@ class SmallRemaining(Remaining[T]):
     _was_left = _is_dead = False
 
     def __init__(  # not that of the class before, which prepares what few items do not need
-        self, items: Any, owner: SmallOwner[int], name: str, ends: Ends | None, key: Any, thread: int
+        self, items: Any, owner: SmallOwner[int], name: str, ends: Ends | None, key: Any, thread: int, site: Site
     ) -> None:
         self.name = name
         self.flags = [True]
         self._items = items
-        self._owner = self._granting = owner
+        self._owner = owner
         self._boundary = owner.boundary
         self._thread = thread
+        self._site = site
         if key is None:
             self.ends = ends
-            self._as_made = items[:]
+            self._as_made = items[:] if type(items) is list else items
         else:
             self._ledger = KeyLedger(owner.operation_id, items, None, key)  # pyright: ignore
 
@@ -100,10 +104,13 @@ class SmallRemaining(Remaining[T]):
     # -- who goes through it
 
     def __iter__(self) -> Iterator[T]:
-        consumers.refuse_pools()
+        frame = place.frame_at(1)
+        if self._site.gone_through_by is not frame.f_code:
+            consumers.refuse_pools()
+            frame = place.users_frame()
         if self._feed is None:
             self._begin_feed()
-            self._granting.register_from(self, place.users_frame())
+            self._owner.register_from(self, frame)
         elif self.is_finished or self.is_halted:
             return iter(())
         elif self._is_dead:
@@ -135,13 +142,15 @@ class SmallRemaining(Remaining[T]):
 
     def _steps(self) -> Generator[T, None, None]:
         assert self._feed is not None
-        consumers.check_thread(self._thread)
-        if not self._given:
-            consumers.look_at_pull(self._owner.operation_id)
-        move, check_in = self._boundary.ticks.__next__, self._owner.check_in
+        if get_ident() != self._thread:
+            consumers.check_thread(self._thread)  # raises
+        owner = self._owner
+        if not (self._given or place.runs_in(self._site.gone_through_by)):
+            self._site.gone_through_by = consumers.look_at_pull(owner.operation_id)
+        move, check_in = self._boundary.ticks.__next__, owner.check_in
         done = self._done = self._given
         left = len(self._items)
-        if not self._granting.may_pass(left):
+        if not owner.may_pass(left):
             left = 0
         try:
             for item in self._feed:
@@ -174,23 +183,31 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
 
     is_finished = False
 
+    _owner: SmallOwner[Awaitable[int]]
     _feed: Iterator[T] | None = None
     _check_left_out = _worker = _holder = None  # within a worker's item, loops are made in the other way
     _done = _left = 0
     _is_out = False
 
     def __init__(  # not that of the class before, which prepares what few items do not need
-        self, items: Any, owner: SmallOwner[Awaitable[int]], name: str, ends: Ends | None, key: None, thread: int
+        self,
+        items: Any,
+        owner: SmallOwner[Awaitable[int]],
+        name: str,
+        ends: Ends | None,
+        key: None,
+        thread: int,
+        site: Site,
     ) -> None:
         self.name = name
         self.flags = [True]
         self._items = items
-        self._owner = self._granting = owner
+        self._owner = owner
         self._boundary = owner.boundary
         self._task = running_here()
         self._ahead = []
         self.ends = ends
-        self._as_made = items[:]
+        self._as_made = items[:] if type(items) is list else items
 
     @cached_property
     def _ledger(self) -> OrderedLedger:  # type: ignore[override]
@@ -227,10 +244,10 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
     def _begin_feed(self, *, is_here: bool) -> None:
         self._feed = iter(self._items)
         if is_here:
-            self._granting.register_from(self, place.users_frame())
+            self._owner.register_from(self, place.users_frame())
         else:
             self._owner.register(self)
-        if self._granting.may_pass(len(self._items)):
+        if self._owner.may_pass(len(self._items)):
             self._left = len(self._items)
 
     async def __anext__(self) -> T:

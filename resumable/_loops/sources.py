@@ -71,7 +71,7 @@ def refuse(items: object, *, has_key: bool, is_async: bool = False) -> None:
 def length(items: object) -> int | None:
     """How many *items* there are; None if that is not known."""
     try:
-        return len(cast(Sequence[Any], items))
+        return len(items)  # type: ignore[arg-type]
     except (TypeError, OverflowError):
         return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -100,6 +100,18 @@ def read(text: str) -> dict[int, int]:
     return left
 
 
+class RunsAtOnePlace(Protocol):
+    """Where a loop is made, again and again."""
+
+    def next_run(self, loop: Loop[Any], /, *, has_begun: bool) -> int:
+        """Another run begins, after that which was *loop*. Returns its number."""
+        ...
+
+    def identity(self, within: tuple[str, ItemKey] | None, run: int, /) -> Identity:
+        """Of a *run* that is made now."""
+        ...
+
+
 class LoopView:
     """One loop, whether it has begun in this run or not.
 
@@ -122,7 +134,7 @@ class LoopView:
     def __init__(self, name: str, saved: Mapping[str, Any] | None = None) -> None:
         self.name = name
         self._identity: Identity | None = Identity() if saved is None else identity_of(saved)
-        self._identify: Callable[[], Identity] = Identity
+        self._run = 1
         self.within = self.identity.within
         self.wrote = msgspec.convert((saved or {}).get("wrote", {}), Wrote)
         self.folded_wrote: Mapping[str, Where] = self.wrote.folded
@@ -134,7 +146,7 @@ class LoopView:
         self._kept_form: Callable[[], dict[str, Any] | None] = lambda: None
         self._kept_changes: dict[str, Any] | None = None
         self.outer: LoopView | None = None
-        self.site: object = None
+        self.site: RunsAtOnePlace | None = None
         self.loop: Loop[Any] | None = None
         self.context: object = None
         self.number = 0
@@ -144,9 +156,11 @@ class LoopView:
     @property
     def identity(self) -> Identity:
         """Which loop it is."""
-        if self._identity is None:
-            self._identity = self._identify()
-        return self._identity
+        identity = self._identity
+        if identity is None:
+            assert self.site is not None
+            identity = self._identity = self.site.identity(self.within, self._run)
+        return identity
 
     def line(self) -> Iterator[LoopView]:
         """It, and the loops around it, from the inside out."""
@@ -166,6 +180,10 @@ class LoopView:
     def has_done(self, item: ItemKey) -> bool:
         """Whether *item* of it is done; False as long as this run has not come to it."""
         return self.loop is not None and self.loop.has_done(item)
+
+    def has_passed(self, item: ItemKey, at: ItemKey) -> bool:
+        """Whether *item* of it is done, now that it is at the item *at*."""
+        return self.loop is not None and self.loop.has_passed(item, at)
 
     @property
     def is_finished(self) -> bool:
@@ -245,27 +263,17 @@ class LoopView:
             self._kept_form, self._kept_changes = lambda: whole, None
 
     def begin_again(
-        self,
-        loop: Loop[Any],
-        within: tuple[str, ItemKey] | None,
-        count: Callable[[], None],
-        identify: Callable[[], Identity],
-        number: int,
+        self, loop: Loop[Any], before: Loop[Any], site: RunsAtOnePlace, within: tuple[str, ItemKey] | None, number: int
     ) -> None:
-        """Show *loop*, which is made where one was made before, and begins anew.
-
-        Args:
-            count: Called once a save that comes in between takes *loop* for the one before: that repeats it at worst.
-            identify: Gives its identity, if that is asked for before another loop takes its place.
-        """
+        """Show *loop*, which is made at *site* where one was made *before*, and begins anew."""
         self._saved, self._committed, self._is_new, self._is_settled = {}, None, True, False
         if self.wrote is not NOTHING:
             self.wrote = NOTHING
         self.loop = loop
-        count()
-        self._identity, self._identify, self.within, self.number = None, identify, within, number
-        self.is_abandoned = self.is_dropped = False
-        self.has_begun = False
+        # A save that comes in between takes it for the one before: that repeats it at worst.
+        self._run = site.next_run(before, has_begun=self.has_begun)
+        self._identity, self.within, self.number = None, within, number
+        self.has_begun = self.is_abandoned = self.is_dropped = False
 
     def done(self) -> int:
         """How many items its loop has done in this run."""

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from itertools import islice
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
@@ -116,6 +116,11 @@ def raised_at(error: BaseException) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return "" if trace is None else f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+
+
+def code_of(depth: int) -> CodeType:
+    """The code that runs *depth* calls further out."""
+    return sys._getframe(depth).f_code
 
 
 def package_of(depth: int) -> str:

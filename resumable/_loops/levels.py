@@ -1,0 +1,119 @@
+"""Which items of loops have loops inside them, and which of those items are done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .by_position import ItemKey
+from .sites import Level, Site
+from .view import LoopView
+
+_MANY_LEVELS = 64
+
+
+class Levels:
+    """What is made within the items of loops.
+
+    Attributes:
+        root: What is made outside of all loops.
+        lost: Unfinished loops that this run has not met, of items that are done: each with where it stood, for people.
+    """
+
+    def __init__(self) -> None:
+        self.root = Level()
+        self.lost: list[str] = []
+        self._of: dict[LoopView, dict[ItemKey, Level]] = {}
+        self._purge_at = _MANY_LEVELS
+
+    def at(self, outer: LoopView | None, item: ItemKey) -> Level:
+        """The level of an *item* of *outer*, made if there is none."""
+        if outer is None:
+            return self.root
+        levels = self._of.setdefault(outer, {})
+        level = levels.get(item)
+        if level is not None and level.is_over:
+            self._lose(levels.pop(item))
+            level = None
+        if level is None:
+            if len(levels) >= self._purge_at:
+                self._purge(levels)
+            level = levels[item] = Level(outer, item)
+        return level
+
+    def _purge(self, levels: dict[ItemKey, Level]) -> None:
+        """Forget the items that are done."""
+        for item in [item for item, level in levels.items() if level.is_gone]:
+            self._lose(levels.pop(item))
+        self._purge_at = max(_MANY_LEVELS, 2 * len(levels))
+
+    def _lose(self, level: Level) -> None:
+        """Nothing in *level* is kept. Note unfinished loops that this run has not met."""
+        for site in level.sites.values():
+            for view in site.runs.values():
+                if not view.is_dropped and view.identity.within == level.within:
+                    self.drop(view)
+
+    def drop(self, view: LoopView) -> None:
+        """Nothing of *view* is kept, nor of what is inside it."""
+        if view.is_unmet:
+            self.lost.append(view.told())
+        view.is_dropped = True
+        self.forget(view)
+
+    def forget(self, outer: LoopView) -> None:
+        """*outer* begins anew: nothing is inside it."""
+        for level in self._of.pop(outer, {}).values():
+            self._lose(level)
+
+    def forget_done(self, outer: LoopView) -> None:
+        """*outer* goes on: forget what a save in another thread has left of an item that was done meanwhile."""
+        for item, level in list(self._of.get(outer, {}).items()):
+            if outer.has_done(item):
+                level.sites.clear()
+
+    def is_kept(self, outer: LoopView) -> bool:
+        """Whether there are loops in items of *outer* that are not done."""
+        levels = self._of.get(outer)
+        return levels is not None and any(level.sites and not level.is_gone for level in levels.values())
+
+    def sites(self) -> Iterator[Site]:
+        """All places where loops were made."""
+        yield from self.root.sites.values()
+        for levels in self._of.values():
+            for level in levels.values():
+                yield from level.sites.values()
+
+    # -- one that serves many items
+
+    def serving(self, outer: LoopView, item: ItemKey) -> Level | None:
+        """The level of the *item* that *outer* is at; one of an item that is done serves it. None if there is none."""
+        levels = self._of.get(outer)
+        if not levels:
+            return None
+        level = levels.get(item)
+        if level is not None and not level.is_over:
+            return level
+        before, spare = levels.popitem()
+        if not (spare.is_of_this_run and (spare.is_over or outer.has_passed(before, item))):
+            levels[before] = spare
+            return None
+        if levels:
+            self._purge(levels)
+        spare.recycle(item)
+        levels[item] = spare
+        return spare
+
+    def keep_one(self, outer: LoopView) -> None:
+        """*outer* begins anew: keep one of its levels, for another item to use."""
+        levels = self._of.get(outer)
+        if not levels:
+            return
+        item, spare = levels.popitem()
+        for level in levels.values():
+            self._lose(level)
+        levels.clear()
+        spare.is_over = True
+        for site in spare.sites.values():
+            for view in site.runs.values():
+                view.is_dropped = True
+        levels[item] = spare
