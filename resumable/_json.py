@@ -134,9 +134,10 @@ def is_good(value: Any) -> bool:
     if kind is str:
         return value.isascii() or _is_unicode(value)
     if kind is dict:
-        items = value.values()
         try:
-            for one in items:  # the usual record: texts in ASCII, and numbers
+            for key, one in value.items():  # the usual record: texts in ASCII, and numbers
+                if type(key) is not str or not key.isascii():
+                    break
                 one_kind = type(one)
                 if one_kind is str:
                     if not one.isascii():
@@ -147,10 +148,10 @@ def is_good(value: Any) -> bool:
                 elif one_kind not in SURE:
                     break
             else:
-                if "".join(value).isascii():
-                    return True
-        except (RuntimeError, TypeError):  # another thread adds to it, or a key is no str
+                return True
+        except RuntimeError:  # another thread adds to it
             pass
+        items = value.values()
         if not SURE.issuperset(map(type, items)):
             if not LEAVES.issuperset(map(type, items)):
                 return is_plain([value]) and _is_unicode(value)

@@ -12,6 +12,8 @@ from .changes import Snapshot
 from .collection import V, mutator
 from .keyed import KEYED_SLOTS, Keyed
 
+_add = set.add
+
 
 class DurableSet(Keyed, set[V], kind="set"):
     """A set whose saves cost what changed, not what it holds.
@@ -46,12 +48,24 @@ class DurableSet(Keyed, set[V], kind="set"):
     def add(self, member: V, /) -> None:
         if type(member) is not str or not member.isascii():  # type: ignore[attr-defined]
             member = _checked(member, self._path, nan=self._nan)
-        if self._boundary.shared:
-            self._write_shared(member, True)
-        elif member not in self:
-            self._touch(member, False)
-            self._dirty[member] = True
-            set.add(self, member)
+        if member in self and not self._boundary.shared:
+            return
+        if (now := self._ticks.__length_hint__()) != (seen := self._seen):
+            # Written out, as in _touch: calling that takes a third as long as all of this.
+            if seen is not None and now < seen:
+                self._before, self._was_dirty, self._seen = {}, {}, now
+            elif self._boundary.shared:
+                self._write_shared(member, True)
+                return
+            else:
+                self._cross()
+        before, dirty = self._before, self._dirty
+        if member not in before:
+            before[member] = False
+            if member in dirty:
+                self._was_dirty[member] = dirty[member]
+        dirty[member] = True
+        _add(self, member)
 
     @mutator
     def discard(self, member: Any, /) -> None:
