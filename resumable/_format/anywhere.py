@@ -15,6 +15,7 @@ from .._errors import CheckpointCorruptError, StoreError
 from .._runtime import disk
 from ..stores import ArtifactLease, ArtifactStore, CheckpointStore, FileStore, Holder, Lease, Stored
 from .artifacts import in_store
+from .document import begun_copy, is_begun_copy
 from .repair import Repaired
 from .restore import Restored, put_together
 from .sections import summary_of
@@ -82,10 +83,13 @@ def owned(store: CheckpointStore, operation_id: str) -> Iterator[Lease]:
 
 
 def _put(lease: Lease, snapshot: bytes, journal: bytes, summary: bytes) -> None:
-    """Replace what is stored."""
-    lease.stage(lease.next, [snapshot])(summary)
+    """Replace what is stored, which nobody may take for a checkpoint if there is a *journal*, by one commit."""
+    sequence = lease.next
+    commit = lease.stage(sequence, [snapshot])
     if journal:
-        lease.append(lease.next, journal, summary)
+        # Behind what is there, for now. What stands behind a snapshot's number stays when it is committed.
+        lease.append(sequence + 1, journal)
+    commit(summary)
 
 
 # -- from one store to another ----------------------------------------------------------------------------------------
@@ -135,6 +139,8 @@ def copy(
         if stored is None:
             raise StoreError(f"there is no checkpoint of {operation_id!r} in {source.describe()}")
         data = _read(operation_id, stored, now).data
+        there = target.read(operation_id)
+        is_begun = there is not None and is_begun_copy(there.snapshot)
         if not is_forced:
             _refuse_newer(target, operation_id, data.last_updated, now)
         if stored.journal and not target.traits.takes_journal:
@@ -143,6 +149,8 @@ def copy(
                 "another layer, such as ?compress=zstd, takes it"
             )
         artifacts = _copy_artifacts(source, target, lease, operation_id)
+        if stored.journal and not is_begun:  # until all of it is here, nobody may go on from the snapshot alone
+            lease.stage(lease.next, [begun_copy(operation_id, str(source.describe()))])(b"")
         _put(lease, stored.snapshot, stored.journal, summary_of(data.metadata, at=data.last_updated))
         _compare(stored, lease.read(), str(target.describe(operation_id)))
         if ours is not None:
@@ -160,6 +168,11 @@ def _read(operation_id: str, stored: Stored, now: datetime) -> Restored:
 
 def _refuse_newer(target: CheckpointStore, operation_id: str, saved_at: datetime, now: datetime) -> None:
     there = target.read(operation_id)
+    if there is not None and is_begun_copy(there.snapshot):
+        with contextlib.suppress(CheckpointCorruptError):
+            there = target.read(operation_id, previous=True)
+        if there is None or is_begun_copy(there.snapshot):
+            return
     if there is not None and (other := _read(operation_id, there, now).data.last_updated) > saved_at:
         raise StoreError(
             f"the checkpoint of {operation_id!r} in {target.describe()} is newer: it was saved at "
@@ -175,10 +188,25 @@ def _copy_artifacts(source: CheckpointStore, target: CheckpointStore, lease: Lea
     if names and not target.traits.keeps_artifacts:
         raise StoreError(f"{target.describe()} keeps no artifacts, and {operation_id!r} has {len(names):,}")
     there = {name for name, _ in cast("ArtifactStore", target).list_artifacts(operation_id)} if names else set()
+    keeper, goal = cast("ArtifactLease", lease), cast("ArtifactStore", target)
     for name in names:
-        if name not in there:
-            cast("ArtifactLease", lease).put_artifact(name, origin.read_artifact(operation_id, name))
+        if name in there and _contents_of(origin, operation_id, name) != _contents_of(goal, operation_id, name):
+            keeper.keep_artifacts(there - {name})  # a part of it, of a copy that was broken off
+        elif name in there:
+            continue
+        keeper.put_artifact(name, origin.read_artifact(operation_id, name))
     return len(names)
+
+
+def _contents_of(store: ArtifactStore, operation_id: str, name: str) -> bytes:
+    """The digest of an artifact; empty if it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        for piece in store.read_artifact(operation_id, name):
+            digest.update(piece)
+    except (StoreError, ValueError):
+        return b""
+    return digest.digest()
 
 
 def _compare(stored: Stored, there: Stored | None, location: str) -> None:

@@ -166,7 +166,29 @@ _VERSION_IN_HEAD = re.compile(rb'\A\s*\{\s*"version"\s*:\s*"?([^",}]{1,40})')
 _ENCRYPTED = "encrypted"
 ENCRYPTED = "it is encrypted; open it with EncryptedStore and its key (the command line takes --key-file)"
 """What is said of what only a key opens."""
+_COPYING = "copying"
 _COMPRESSED = b"RZS1"
+
+
+def begun_copy(operation_id: str, source: str) -> bytes:
+    """What stands in the place of a checkpoint while it is copied from *source*."""
+    return encode({"version": f"{VERSION} {_COPYING}", "operation_id": operation_id, "from": source})
+
+
+def is_begun_copy(raw: bytes) -> bool:
+    """Whether *raw* is what :func:`begun_copy` gives."""
+    match = _VERSION_IN_HEAD.match(raw)
+    return match is not None and match.group(1) == f"{VERSION} {_COPYING}".encode()
+
+
+def refuse_begun_copy(raw: bytes) -> None:
+    """Raise ValueError, with what to do, if *raw* stands for a copy that did not come to its end."""
+    if is_begun_copy(raw):
+        source = _parse(raw, decode).get("from", "")
+        raise ValueError(
+            f"it is being copied here from {source}, or that was broken off: run resumable copy again, which goes on; "
+            "or go back, by resumable repair, to a save that is still here from before"
+        )
 
 
 class UnknownFormatError(ValueError):

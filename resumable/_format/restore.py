@@ -21,7 +21,16 @@ from .._models import CheckpointData, CheckpointMetadata, check_metadata
 from .._runtime.interpreter import collector_paused
 from ..stores import CheckpointStore, Lease, Stored
 from ..stores.defaults import place_to_name
-from .document import VERSION, Beside, UnknownFormatError, decode_document, is_newer, newer, refuse_unknown
+from .document import (
+    VERSION,
+    Beside,
+    UnknownFormatError,
+    decode_document,
+    is_newer,
+    newer,
+    refuse_begun_copy,
+    refuse_unknown,
+)
 from .journal import Position, SnapshotFacts, noted_crc, position_after, saves_for
 from .journal import read as read_journal
 from .migrations import is_legacy, migrate
@@ -78,6 +87,7 @@ def put_together(
 
 def _from_snapshot(raw: bytes, operation_id: str, now: datetime, beside: Beside | None) -> Restored:
     refuse_unknown(raw)
+    refuse_begun_copy(raw)
     document = decode_document(raw, beside)
     version = document.get("version")
     if version != VERSION:

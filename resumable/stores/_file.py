@@ -195,7 +195,7 @@ class FileLease(OwnedLease):
         self._drop_staged()
         with _failing(f"cannot delete {self._at.snapshot}"):
             try:
-                found = [_remove(files) for files in (*self._older, self._home)]
+                found = [files.remove() for files in (*self._older, self._home)]
                 if self.has_artifacts:
                     self._artifacts.keep(())
                     self.has_artifacts = False
@@ -268,6 +268,8 @@ class FileLease(OwnedLease):
                 self._is_gone(journal.path)
             if journal is None:
                 journal = self._journal = JournalFile(self._at.journal, self._known_end())
+            if not self._ends:  # all that is there has a lower number
+                self._ends.append((sequence - 1, self._known_end()))
             journal.append(data, meanwhile)
         except BaseException as error:
             self._journal = self._last = None
@@ -370,7 +372,7 @@ class FileLease(OwnedLease):
         self._at = self._home
         with contextlib.suppress(OSError):
             while self._older:
-                _remove_older(self._older[-1])
+                self._older[-1].remove_what_was_moved()
                 self._older.pop()
 
     def _replace(self, new: Path, sequence: int) -> None:
@@ -457,29 +459,6 @@ def _under_older_names(places: Iterable[Files], key: str) -> Iterator[Files]:
         path = files.snapshot
         if disk.stamp(path) is not None and not disk.is_irregular(path) and is_of(path, key):
             yield files
-
-
-def _remove(files: Files) -> bool:
-    """Remove a checkpoint, and what lies beside it but its lock; whether it was there.
-
-    The checkpoint goes first, for good: what is left without it counts for nothing, but it without its journal, as a
-    power cut might leave it, would be taken for an older save.
-    """
-    found = disk.unlink(files.snapshot)
-    if found:
-        disk.sync_directory(files.snapshot.parent)
-    for path in files.but_the_lock:
-        disk.unlink(path)
-    return found
-
-
-def _remove_older(files: Files) -> None:
-    """Remove a checkpoint that was moved. Without its snapshot, the next run would not look for the rest."""
-    *beside, snapshot = files.but_the_lock
-    for path in beside:
-        disk.unlink(path)
-    disk.sync_directory(snapshot.parent)
-    disk.unlink(snapshot)
 
 
 @contextlib.contextmanager

@@ -97,6 +97,27 @@ class Files(NamedTuple):
         """The snapshot last: without it, the others count for nothing."""
         return self[3::-1]
 
+    def remove(self) -> bool:
+        """Remove the checkpoint, and what lies beside it but its lock and artifacts; whether it was there.
+
+        The checkpoint goes first, for good: what is left without it counts for nothing, but it without its journal, as
+        a power cut might leave it, would be taken for an older save.
+        """
+        found = disk.unlink(self.snapshot)
+        if found:
+            disk.sync_directory(self.snapshot.parent)
+        for path in self.but_the_lock:
+            disk.unlink(path)
+        return found
+
+    def remove_what_was_moved(self) -> None:
+        """Remove a checkpoint that stands elsewhere. Without its snapshot, the next run would not look for the rest."""
+        *beside, snapshot = self.but_the_lock
+        for path in beside:
+            disk.unlink(path)
+        disk.sync_directory(snapshot.parent)
+        disk.unlink(snapshot)
+
 
 @lru_cache(64)
 def files_of(directory: Path, operation_id: str) -> tuple[Files, ...]:

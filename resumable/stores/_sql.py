@@ -223,7 +223,7 @@ class SQLStore:
             key = bytes(name).decode()
             if fnmatchcase(key, pattern):
                 is_held = bool(nonce) and left > 0
-                summary = bytes(older if newer is None else newer)
+                summary = bytes(newer or older)  # one that is empty says nothing new
                 who = decoded(holder) if is_held else None
                 yield Entry(key, self.describe(key), summary, size, term, who, left if is_held else None)
 

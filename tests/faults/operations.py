@@ -12,6 +12,7 @@ import ctypes
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from typing import Any
 
 from resumable import Checkpoint, CheckpointManager, ResumableError, checkpointed, every
 from resumable._engine import background
+from resumable._format.anywhere import copy
 from resumable._format.repair import repair
 from resumable.stores import FileStore
 from resumable.stores._names import file_name, plain_name
@@ -46,7 +48,9 @@ SMALL = ("first", "replace", "move", "manager", "sink", "artifact", "repair")
 """These keep a list in a small state; the others fill a mapping and a log."""
 MENDED = 2
 """The step of the save before the damaged one, which is that of the clean end."""
-JOURNALED = ("append", "rewrite", "fold", "format 1", "move journal", "finalize", "load")
+COPIED = 1
+"""Steps that the checkpoint has which is copied over the one that is there, more than that one."""
+JOURNALED = ("append", "rewrite", "fold", "format 1", "move journal", "finalize", "load", "copy")
 """These begin with saves in a journal."""
 MOVED = ("move", "move journal")
 """These begin with files under a name that is not theirs any more."""
@@ -231,6 +235,18 @@ def mend(directory: Path, tell: Callable[[str], None]) -> None:
     tell(f"saved {MENDED}")
 
 
+def source_of(directory: Path) -> Path:
+    """From where a later checkpoint is copied to *directory*."""
+    return directory.with_name("source")
+
+
+def copy_here(directory: Path, tell: Callable[[str], None]) -> None:
+    """Copy a snapshot and its journal from elsewhere."""
+    tell(f"begin {PREPARED + COPIED}")
+    copy(FileStore(source_of(directory)), FileStore(directory), ID, now=NOW)
+    tell(f"saved {PREPARED + COPIED}")
+
+
 def finalize(directory: Path, tell: Callable[[str], None]) -> None:
     tell("begin end")
     with opened("finalize", directory, cleanup=True):
@@ -258,6 +274,10 @@ def prepare(name: str, directory: Path) -> None:
             cp.mapping("files").update(PADDING)
             cp.save()
         save_steps(name, directory, 1 if name == "append" else PREPARED, lambda text: None)
+    if name == "copy":
+        shutil.copytree(directory, source_of(directory))
+        save_steps(name, source_of(directory), COPIED, lambda text: None)
+        assert file_of(name, source_of(directory), ".journal").exists()
     if name in MOVED:
         for suffix in (".json", ".json.prev", ".journal", ".journal.prev"):
             with contextlib.suppress(FileNotFoundError):
@@ -284,6 +304,8 @@ def act(name: str, directory: Path, tell: Callable[[str], None]) -> None:
         load(directory, tell)
     elif name == "repair":
         mend(directory, tell)
+    elif name == "copy":
+        copy_here(directory, tell)
     else:
         save_steps(name, directory, COUNTS.get(name, 1), tell)
 
@@ -292,7 +314,7 @@ COUNTS = {"append": 2, "format 1": 2, "fold": 7, "move": 2, "move journal": 7, "
 """So many steps are saved; a fold ends before the last one."""
 CHANGING = ("first", "replace", "append", "rewrite", "fold", "finalize", "migrate", "format 1", "move", "move journal")
 WRITING = (*CHANGING, "manager", "sink", "artifact")
-NAMES = (*WRITING, "load", "repair")
+NAMES = (*WRITING, "load", "repair", "copy")
 
 
 def tell(text: str) -> None:

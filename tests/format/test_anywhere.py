@@ -6,12 +6,23 @@ import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from resumable import CheckpointBusyError, CheckpointCorruptError, StoreError, checkpointed, every, open_store
+from resumable import (
+    CheckpointBusyError,
+    CheckpointCorruptError,
+    CheckpointManager,
+    StoreError,
+    checkpointed,
+    every,
+    open_store,
+)
 from resumable._format.anywhere import copy, repair_in, verify_in
-from resumable.stores import CheckpointStore, EncryptedStore, FileStore
+from resumable._format.document import begun_copy
+from resumable._report.summary import summaries
+from resumable.stores import ArtifactLease, ArtifactStore, CheckpointStore, EncryptedStore, FileStore
 from tests.support.stores import DictStore, claimed, document, journal, keys, put
 
 NOW = datetime(2100, 1, 1, tzinfo=UTC)
@@ -105,6 +116,58 @@ def test_artifacts_go_with_it(store: CheckpointStore, tmp_path: Path) -> None:
             file.write(b"abc")
     with pytest.raises(StoreError, match=r"keeps no artifacts|whole snapshots"):
         copy(other, EncryptedStore(DictStore(), EncryptedStore.new_key()), "job", now=NOW)
+
+
+@pytest.mark.parametrize("target", ["files", "memory", "a database"])
+def test_a_copy_that_was_broken_off_is_no_checkpoint_until_it_is_made_again(target: str, tmp_path: Path) -> None:
+    """A snapshot without the saves since would be an older state that looks whole."""
+    source, goal = stores(tmp_path / "from")["a database"], stores(tmp_path / "to")[target]
+    run(source, 20)
+    copy(source, goal, "job", now=NOW)
+    run(source)
+    stored = source.read("job")
+    assert stored is not None
+    with claimed(goal, "job") as lease:  # a kill leaves it so
+        lease.stage(lease.next, [begun_copy("job", "sqlite:///store.db")])(b"")
+        lease.append(lease.next + 1, stored.journal[:1000])
+
+    with pytest.raises(CheckpointCorruptError, match=r"from sqlite:///store\.db, .*run resumable copy again"):
+        run(goal)
+    with pytest.raises(CheckpointCorruptError, match="resumable repair"):
+        CheckpointManager(store=goal).load_checkpoint("job")
+    (shown,) = summaries(goal)
+    assert (shown.state, "copy again" in (shown.problem or "")) == ("damaged", True)
+    copy(source, goal, "job", now=NOW)
+    assert (document(goal, "job"), journal(goal, "job")) == (stored.snapshot, stored.journal)
+    assert run(goal, 80) == [*range(60)]
+
+
+def test_what_a_broken_off_copy_has_replaced_can_be_had_back(store: CheckpointStore, tmp_path: Path) -> None:
+    run(other := FileStore(tmp_path / "older"), 10)
+    run(store, 20)
+    with claimed(store, "job") as lease:
+        lease.stage(lease.next, [begun_copy("job", "elsewhere")])(b"")
+        lease.append(lease.next + 1, b"saves of another snapshot\n")
+    with pytest.raises(StoreError, match="newer"):
+        copy(other, store, "job", now=NOW)
+    assert repair_in(store, "job", now=NOW).problem
+
+    assert run(store, 40) == [*range(20)]
+
+
+def test_a_part_of_an_artifact_is_copied_again(store: CheckpointStore, tmp_path: Path) -> None:
+    with checkpointed("job", store=store, auto_cleanup=False) as cp:
+        with cp.artifact("model").write() as path:
+            path.write_text("m" * 3000)
+        cp.tick()
+    ((name, _),) = cast("ArtifactStore", store).list_artifacts("job")
+    goal = FileStore(tmp_path / "goal")
+    with claimed(goal, "job") as lease:
+        cast("ArtifactLease", lease).put_artifact(name, [b"a part"])
+    copy(store, goal, "job", now=NOW)
+
+    with checkpointed("job", store=goal) as cp:
+        assert cp.artifact("model").path.read_text() == "m" * 3000
 
 
 def test_a_good_one_is_good(store: CheckpointStore) -> None:
