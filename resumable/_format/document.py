@@ -181,14 +181,12 @@ def is_begun_copy(raw: bytes) -> bool:
     return match is not None and match.group(1) == f"{VERSION} {_COPYING}".encode()
 
 
-def refuse_begun_copy(raw: bytes) -> None:
-    """Raise ValueError, with what to do, if *raw* stands for a copy that did not come to its end."""
-    if is_begun_copy(raw):
-        source = _parse(raw, decode).get("from", "")
-        raise ValueError(
-            f"it is being copied here from {source}, or that was broken off: run resumable copy again, which goes on; "
-            "or go back, by resumable repair, to a save that is still here from before"
-        )
+def broken_off(source: object) -> str:
+    """What to say of a copy from *source* that did not come to its end."""
+    return (
+        f"it is being copied here from {source}, or that was broken off: run resumable copy again, which goes on; or "
+        "go back, by resumable repair, to a save that is still here from before"
+    )
 
 
 class UnknownFormatError(ValueError):

@@ -25,10 +25,11 @@ from .document import (
     VERSION,
     Beside,
     UnknownFormatError,
+    broken_off,
     decode_document,
+    is_begun_copy,
     is_newer,
     newer,
-    refuse_begun_copy,
     refuse_unknown,
 )
 from .journal import Position, SnapshotFacts, noted_crc, position_after, saves_for
@@ -87,12 +88,13 @@ def put_together(
 
 def _from_snapshot(raw: bytes, operation_id: str, now: datetime, beside: Beside | None) -> Restored:
     refuse_unknown(raw)
-    refuse_begun_copy(raw)
     document = decode_document(raw, beside)
     version = document.get("version")
     if version != VERSION:
         if is_legacy(document):
             document = migrate(document, operation_id, modified_at=now)
+        elif is_begun_copy(raw):
+            raise ValueError(broken_off(document.get("from")))
         elif is_newer(version):  # which does not stand first in it
             raise UnknownFormatError(newer("version", version, f"{VERSION} and 1.0"))
         else:
