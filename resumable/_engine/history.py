@@ -7,6 +7,7 @@ import sys
 import sysconfig
 import traceback
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -54,7 +55,7 @@ class History(msgspec.Struct):
             notes=self.notes,
             host=HOST,
             pid=os.getpid(),
-            command=resume_command(sys.orig_argv, is_windows=sys.platform == "win32") or None,
+            command=_command(tuple(sys.orig_argv)) or None,
         )
         for earlier in self.sections.history:
             if earlier.command and earlier.command != run.command:  # an earlier release may have written a secret down
@@ -93,6 +94,11 @@ class History(msgspec.Struct):
         run = self.run or self.begin()
         run.ended, run.items, run.reason = at.isoformat(timespec="seconds"), items, reason
         return _to_json(self.sections.history)
+
+
+@lru_cache(maxsize=8)
+def _command(argv: tuple[str, ...]) -> str:
+    return resume_command(argv, is_windows=sys.platform == "win32")
 
 
 def _place_of(error: BaseException) -> str | None:

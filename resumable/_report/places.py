@@ -100,6 +100,7 @@ def place_of(store: CheckpointStore) -> str | None:
     return None if where.startswith("memory:") or "://" not in where else where
 
 
+@functools.lru_cache(maxsize=256)
 def name_for(place: str, operation_id: str = "") -> str:
     """The name that files about an operation, or a place, have in the state directory."""
     return hashlib.sha256(f"{place}\0{operation_id}".encode("utf-8", "replace")).hexdigest()[:24]
@@ -110,11 +111,11 @@ def name_for(place: str, operation_id: str = "") -> str:
 
 def note_place(home: Path, place: str) -> None:
     """Note that checkpoints lie in *place*, unless that was noted today."""
-    path, now = home / "places" / f"{name_for(place)}.json", time.time()
+    path, now = f"{home}/places/{name_for(place)}.json", time.time()
     with contextlib.suppress(OSError):
         if now - os.stat(path).st_mtime < _DAY:
             return
-    write(path, Place(place, round(now)))
+    write(Path(path), Place(place, round(now)))
 
 
 def places() -> list[str]:

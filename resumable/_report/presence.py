@@ -10,11 +10,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
+from .._runtime.clock import Alarm, system_clock
 from .._runtime.interpreter import HOST
 from .._runtime.observer import Observed
 from ..stores import CheckpointStore
@@ -60,6 +62,9 @@ class Presence(Events):
     Args:
         count: How many items are done; called in another thread than the loop's.
         retry_failed: Has loops that begin from now on try again what has failed.
+
+    Attributes:
+        is_over: Whether the run is over.
     """
 
     def __init__(
@@ -73,16 +78,25 @@ class Presence(Events):
         super().__init__(())
         self._operation, self._commanded = operation, commanded
         self._count, self._retry_failed = count, retry_failed
-        self._home, self._place = directory(), place_of(store)
-        self._asks = ask_path(store, operation.operation_id)
+        self._store, self._home = store, directory()
         self._events: deque[Event] = deque(maxlen=1000)
         self._saves = operation.metadata.save_count - 1  # it begins with the first save of a run
         self._items, self._since = operation.processed_items, time.time()
         self._has_told, self._told_at = False, 0.0
         self._does: tuple[str, str, float | None] = ("works", "", None)
+        self.is_over = False
         self.opened(operation)
+        self._alarm = Alarm(system_clock, lambda: _heart.add(self))
         if not commanded.is_ending:
-            _heart.add(self)
+            self._alarm.ring_within(_BEAT_SECONDS)
+
+    @cached_property
+    def _place(self) -> str | None:
+        return place_of(self._store)
+
+    @cached_property
+    def _asks(self) -> Path | None:
+        return ask_path(self._store, self._operation.operation_id)
 
     @property
     def _pulse(self) -> Path | None:
@@ -112,14 +126,15 @@ class Presence(Events):
         if self._has_told:
             self._note_save(operation.processed_items)
             super().closed(operation)
+        self._alarm.cancel()
         _heart.remove(self)
         if self._home is not None and self._place is not None:
             note_place(self._home, self._place)
             if self._has_told:
                 self._write_events()
-        if self._pulse is not None and self._has_told:
+        if self._has_told and self._pulse is not None:
             remove(self._pulse)
-        if self._asks is not None and (self._is_finished or self._commanded.is_asked_to_pause):
+        if (self._is_finished or self._commanded.is_asked_to_pause) and self._asks is not None:
             remove(self._asks)
 
     # -- in the thread
@@ -200,6 +215,8 @@ class _Heart:
 
     def add(self, one: Presence) -> None:
         with self._lock:
+            if one.is_over:
+                return
             self._present.append(one)
             if not self._is_running:
                 self._is_running = True
@@ -207,13 +224,13 @@ class _Heart:
 
     def remove(self, one: Presence) -> None:
         with self._lock:
+            one.is_over = True
             self._present = [other for other in self._present if other is not one]
             if not self._present:
                 self._left.set()
 
     def _run(self) -> None:
         while True:
-            self._left.wait(_BEAT_SECONDS)
             with self._lock:
                 self._left.clear()
                 present = list(self._present)
@@ -225,6 +242,7 @@ class _Heart:
                     one.beat()
                 except Exception:  # a loop that begins meanwhile: the next beat finds it whole
                     continue
+            self._left.wait(_BEAT_SECONDS)
 
 
 _heart = _Heart()
