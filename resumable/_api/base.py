@@ -113,8 +113,8 @@ class BaseCheckpoint(Holding, Generic[S]):
 
     @property
     def resumed(self) -> bool:
-        """Whether an earlier run's checkpoint was restored."""
-        return self._operation.resumed
+        """Whether this run goes on from what earlier ones have left: items, loops, state, or rows."""
+        return self._operation.parts.goes_on
 
     @property
     def is_done(self) -> bool:

@@ -21,6 +21,7 @@ from .._loops.registry import LoopRegistry
 from .._loops.view import LoopView
 from .._models import CheckpointMetadata, as_stored, check_metadata
 from .._runtime.boundary import Boundary, Noting
+from .beginning import UNASKED
 from .options import Ticker
 from .session import Before, Decision, Session
 
@@ -185,15 +186,19 @@ class Cut(msgspec.Struct):
         """
         self.is_at_end, self.is_final = True, is_final
 
-    def settle(self, loops: LoopRegistry) -> CapturedLoops:
-        """Note where the unfinished item began. Returns the places of all loops at that moment."""
+    def settle(self, loops: LoopRegistry, *, is_early: bool = False) -> CapturedLoops:
+        """Note where the unfinished item began. Returns the places of all loops at that moment.
+
+        Args:
+            is_early: Whether the run has not come to its work, so that nothing that it wrote counts.
+        """
         views, boundary, captured = loops.views, self.boundary, NO_LOOPS
         count = boundary.ticks.__length_hint__
         for _ in range(_TRIES):
             unfinished = [loop for loop in loops.unfinished() if not loop.is_in_worker] if views else []
             asking = [loop for loop in unfinished if loop.must_settle()]
-            if asking or not self._is_within_item(unfinished):
-                if views and not unfinished:
+            if asking or not (is_early or self._is_within_item(unfinished)):
+                if not unfinished:
                     loops.running.again.outside()
                 boundary.move()
             for loop in asking:
@@ -233,7 +238,8 @@ def capture(
     """
     if parts.tracked is not None and not parts.loops.views and not parts.has_done:
         parts.note_tracked()
-    loops = NO_LOOPS if parts.is_marker else parts.cut.settle(parts.loops)
+    is_early = not parts.cut.ticker.ticked and decision.reason.startswith(UNASKED) and parts.beginning.is_now()
+    loops = NO_LOOPS if parts.is_marker else parts.cut.settle(parts.loops, is_early=is_early)
     values = checked_values(parts.metadata, parts.metadata.save_count + in_flight + 1, decision.reason)
     wholly = is_last or not parts.is_proven
     state = _plain_state(parts, wholly=wholly)

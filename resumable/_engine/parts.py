@@ -26,6 +26,7 @@ from .._models import CheckpointMetadata
 from .._runtime.clock import Instant
 from .._runtime.interpreter import running_here, stack
 from .._runtime.steps import Steps
+from .beginning import Beginning, has_more, to_bytes
 from .capture import Cut
 from .history import History
 from .limits import limits_for
@@ -50,6 +51,9 @@ class Parts:
     Attributes:
         state: What the user holds: a dict, or a value of the type that was asked for.
         items_before: Items that earlier runs have ticked.
+        goes_on: Whether earlier runs have left anything to go on from.
+        opening: Who has opened the checkpoint, and where.
+        beginning: Knows whether this run has come to its work.
         last_run: The run before this one; None if there was none.
         is_proven: Whether a state with an item of this run in it was looked at wholly.
         tracked: The objects that go with it, once there is one.
@@ -93,6 +97,13 @@ class Parts:
         if (finished := saved.finished) is not None:
             saved.loops = {}  # all of them had come to their end, and give nothing out
         self.finished = finished
+        self.goes_on = restored is not None and (self.metadata.processed_items > 0 or has_more(restored))
+        self.beginning = Beginning(self)
+        if data is not None:
+            plain = dict(data.state)
+            for name in saved.collections:
+                plain.pop(name, None)
+            self.beginning.state = to_bytes(plain)
         self.collections: dict[str, Durable] = {}
         self.held: dict[str, Durable] = {}
         self.is_proven = False
@@ -105,7 +116,7 @@ class Parts:
         self.pace: Callable[[], dict[str, Any] | None] | None = None
         self.last_run = saved.history[-1] if saved.history else None
         self.run_number = (self.last_run.run or len(saved.history)) + 1 if self.last_run is not None else 1
-        self._opening = running_here(), stack()
+        self.opening = running_here(), stack()
         self.history = History(saved, self.items_before, at.utc, self.run_number)
         saved.arguments = dict(options.arguments or saved.arguments)
         is_limited = options.max_runtime is not None or options.budget or saved.spent
@@ -130,7 +141,7 @@ class Parts:
         loops = LoopRegistry(
             self.saved.loops,
             self._damaged,
-            opened=self._opening,
+            opened=self.opening,
             operation_id=self.options.operation_id,
             has_failures=lambda name: self.failed.is_known(name),
         )

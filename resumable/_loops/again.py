@@ -91,14 +91,26 @@ class WrittenAgain:
         """Expect what an earlier run has noted at its loops."""
         self.boundary = boundary
         for view in views:
-            level = _level_of(view)
-            self._expect(level, view.wrote.folded)
-            self._expect(level, view.wrote.before)
-            self._expect(_OUTSIDE, view.wrote.after)
+            self._expect_around(view)
             if view.wrote.item is not None:
                 self._expect((view.name, view.wrote.item), view.wrote.rest)
             self._open = merged(self._open, view.wrote.after)
         self.attend()
+
+    def retry(self, views: Iterable[LoopView]) -> None:
+        """A retry goes through *views* again: expect what was written around them, or before the first one."""
+        begun = [view for view in views if view.has_begun]
+        for view in begun:
+            self._expect_around(view)
+        if not begun and self._here() == _OUTSIDE:
+            self._expect(_OUTSIDE, self._found())
+        self.attend()
+
+    def _expect_around(self, view: LoopView) -> None:
+        level = _level_of(view)
+        self._expect(level, view.wrote.folded)
+        self._expect(level, view.wrote.before)
+        self._expect(_OUTSIDE, view.wrote.after)
 
     def _expect(self, level: LevelKey, wrote: Mapping[str, Where]) -> None:
         if wrote:

@@ -408,9 +408,10 @@ class LoopRegistry:
 
     def _rewind(self, first: _FirstAttempt) -> None:
         """What was begun since the *first* attempt began begins again, each loop where it stands."""
-        for view in self.views.values():
-            if view.context is first.context and view.number > first.number:
-                view.is_abandoned = True
+        left = [one for one in self.views.values() if one.context is first.context and one.number > first.number]
+        for view in left:
+            view.is_abandoned = True
+        self.running.again.retry(left)
         for site in self._levels.sites():
             if site.context is first.context:
                 site.count = first.counts.get(site, 0)

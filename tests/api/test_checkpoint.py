@@ -719,7 +719,8 @@ def test_semantics_11_any_text_is_an_id_and_no_two_share_a_checkpoint(
 
 
 def test_a_resume_with_other_arguments_is_refused_with_the_difference(manager: CheckpointManager) -> None:
-    with stopped(), checkpointed("job", manager=manager, arguments={"depth": 3, "lang": "en"}):
+    with stopped(), checkpointed("job", manager=manager, arguments={"depth": 3, "lang": "en"}) as cp:
+        cp.tick()
         raise Stop
 
     with (
@@ -748,6 +749,7 @@ def test_a_tuple_among_the_arguments_is_the_same_in_the_next_run(manager: Checkp
     for resumed in (False, True):
         with stopped(), checkpointed("job", manager=manager, arguments={"sizes": (1, 2)}) as cp:
             assert cp.resumed is resumed
+            cp.tick()
             raise Stop
 
 
