@@ -10,6 +10,7 @@ from typing import Any, Final, SupportsIndex
 import msgspec
 
 from .._json import LEAVES, accepted, check, is_good, step, text_key
+from .._runtime.interpreter import MANY, collect_young
 from .aliases import Aliases
 from .below import Turns, accept, changed_below, refuse_both
 from .changes import Snapshot
@@ -96,6 +97,8 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         self._aliases: Aliases[str] = Aliases()
         self._turns: Turns[str] | None = None  # None until there may be a frozen list.
         self._unfrozen = list(self)
+        if len(self) >= MANY:
+            collect_young()
         if self:
             self.__class__ = _LoadedDict  # pyright: ignore
 

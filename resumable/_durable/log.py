@@ -12,6 +12,7 @@ import msgspec
 from .._errors import StateEncodeError
 from .._json import LEAVES, check, encode, is_good, is_plain, look_closely
 from .._runtime.boundary import Where, give_up_long
+from .._runtime.interpreter import MANY, collect_young
 from .aliases import Aliases
 from .below import accept, changed_below, refuse_both, refuse_removal
 from .changes import Snapshot, about_bytes
@@ -88,6 +89,8 @@ class DurableLog(Durable, list[V], kind="log"):
         self._is_last, self._is_nested = False, bool(self)
         self._aliases: Aliases[int] = Aliases()
         self._unfrozen = len(self)  # So many loaded entries, the first ones, are not frozen.
+        if len(self) >= MANY:
+            collect_young()
         if self:
             self.__class__ = _LoadedLog  # pyright: ignore
 

@@ -58,8 +58,11 @@ class Bare:
         self._cursor.execute(f"INSERT INTO bare (seq, data) VALUES ({self._mark}, {self._mark})", (self._next, data))
 
     def read(self) -> None:
-        self._cursor.execute(f"SELECT data FROM bare WHERE seq > {self._mark}", (0,))
-        self._cursor.fetchall()
+        self.rows()
+
+    def rows(self) -> list[bytes]:
+        self._cursor.execute(f"SELECT data FROM bare WHERE seq > {self._mark} ORDER BY seq", (0,))
+        return [row[0] for row in self._cursor.fetchall()]
 
     def clear(self) -> None:
         self._cursor.execute("DELETE FROM bare")

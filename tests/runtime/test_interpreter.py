@@ -9,6 +9,7 @@ import pytest
 
 from resumable._runtime.interpreter import (
     ALONE,
+    collect_young,
     collector_paused,
     has_gil,
     is_held_here,
@@ -57,3 +58,25 @@ def test_the_collector_does_not_see_what_is_hidden_from_it() -> None:
     untracker()(entries)
 
     assert not gc.is_tracked(entries)
+
+
+def test_new_objects_are_collected_now_and_not_within_the_programs_loop() -> None:
+    seen: list[int] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "stop":
+            seen.append(info["generation"])
+
+    gc.callbacks.append(note)
+    try:
+        collect_young()
+        told = [*seen]
+        gc.disable()
+        seen.clear()
+        collect_young()
+    finally:
+        gc.enable()
+        gc.callbacks.remove(note)
+
+    assert 1 in told
+    assert seen == []
