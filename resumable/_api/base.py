@@ -12,8 +12,6 @@ from .._runtime.steps import Steps
 from .holding import Holding
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     import tenacity
     import typing_extensions
 
@@ -424,14 +422,7 @@ class BaseCheckpoint(Holding, Generic[S]):
 
     def may_pass(self, items: int) -> bool:
         """For small loops: whether so many items may pass before the next check-in."""
-        return self._count() - items > self._granted and processes.number() == self._operation.owner_pid
-
-    def register_from(self, loop: Loop[Any], frame: FrameType) -> None:
-        """For small loops: *loop* begins, and *frame* goes through it."""
-        loops = self._operation.parts.loops
-        view = loops.views.get(loop.name)
-        if view is not None and view.loop is loop:
-            loops.running.begun_in(loop, frame, view)
+        return self._count() - items > self._granted and processes.pid == self._operation.owner_pid
 
     def halt(self, loop: Loop[Any]) -> None:
         """For loops: *loop* has reached its limit."""

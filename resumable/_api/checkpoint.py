@@ -164,7 +164,7 @@ class Checkpoint(Files, BaseCheckpoint[S]):
                 small = parts.loops.again(self, items, key, name)
                 if small is not None:
                     self._is_total_old = True
-                    return cast("Remaining[T]", small)
+                    return small  # type: ignore[return-value]
         items, failures = self._to_do(items), self._failures(retry_failed)
         from .._loops.remaining import remaining
 

@@ -143,14 +143,14 @@ class Parts:
             self._damaged,
             opened=self.opening,
             operation_id=self.options.operation_id,
-            has_failures=lambda name: self.failed.is_known(name),
+            has_failures=self.failed.is_known,
         )
         loops.running.again.attach(self.cut.boundary, loops.views.values())
         return loops
 
     @cached_property
     def failed(self) -> Failed:
-        return Failed(self.saved.failed, self.on_failure)
+        return Failed(self.saved.failed, lambda *what: self.on_failure(*what))
 
     @cached_property
     def quota(self) -> Quota:

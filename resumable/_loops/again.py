@@ -78,11 +78,13 @@ class WrittenAgain:
 
     Attributes:
         boundary: That of the checkpoint; nothing is noted before it is known.
+        has_expected: Whether anything is written again, as far as it is known.
     """
 
     def __init__(self, here: Callable[[], LevelKey], is_done: Callable[[LevelKey], bool]) -> None:
         self._here, self._is_done = here, is_done
         self.boundary: Boundary | None = None
+        self.has_expected = False
         self._expected: dict[LevelKey, dict[str, Where]] = {}
         self._open: dict[str, Where] = {}
         self._last: LoopView | None = None
@@ -114,6 +116,7 @@ class WrittenAgain:
 
     def _expect(self, level: LevelKey, wrote: Mapping[str, Where]) -> None:
         if wrote:
+            self.has_expected = True
             self._expected[level] = merged(self._expected.get(level, {}), wrote)
 
     # -- what is noted
@@ -164,6 +167,7 @@ class WrittenAgain:
         """Look at each write from now on, if some may be written again here; else at none."""
         boundary = self.boundary
         if boundary is None or not (self._expected or boundary.again):
+            self.has_expected = False
             return
         for level in [level for level in self._expected if self._is_done(level)]:
             del self._expected[level]

@@ -16,20 +16,21 @@ class Levels:
 
     Attributes:
         root: What is made outside of all loops.
+        within: What is made within items, by the loop around.
         lost: Unfinished loops that this run has not met, of items that are done: each with where it stood, for people.
     """
 
     def __init__(self) -> None:
         self.root = Level()
         self.lost: list[str] = []
-        self._of: dict[LoopView, dict[ItemKey, Level]] = {}
+        self.within: dict[LoopView, dict[ItemKey, Level]] = {}
         self._purge_at = _MANY_LEVELS
 
     def at(self, outer: LoopView | None, item: ItemKey) -> Level:
         """The level of an *item* of *outer*, made if there is none."""
         if outer is None:
             return self.root
-        levels = self._of.setdefault(outer, {})
+        levels = self.within.setdefault(outer, {})
         level = levels.get(item)
         if level is not None and level.is_over:
             self._lose(levels.pop(item))
@@ -62,24 +63,24 @@ class Levels:
 
     def forget(self, outer: LoopView) -> None:
         """*outer* begins anew: nothing is inside it."""
-        for level in self._of.pop(outer, {}).values():
+        for level in self.within.pop(outer, {}).values():
             self._lose(level)
 
     def forget_done(self, outer: LoopView) -> None:
         """*outer* goes on: forget what a save in another thread has left of an item that was done meanwhile."""
-        for item, level in list(self._of.get(outer, {}).items()):
+        for item, level in list(self.within.get(outer, {}).items()):
             if outer.has_done(item):
                 level.sites.clear()
 
     def is_kept(self, outer: LoopView) -> bool:
         """Whether there are loops in items of *outer* that are not done."""
-        levels = self._of.get(outer)
+        levels = self.within.get(outer)
         return levels is not None and any(level.sites and not level.is_gone for level in levels.values())
 
     def sites(self) -> Iterator[Site]:
         """All places where loops were made."""
         yield from self.root.sites.values()
-        for levels in self._of.values():
+        for levels in self.within.values():
             for level in levels.values():
                 yield from level.sites.values()
 
@@ -87,14 +88,15 @@ class Levels:
 
     def serving(self, outer: LoopView, item: ItemKey) -> Level | None:
         """The level of the *item* that *outer* is at; one of an item that is done serves it. None if there is none."""
-        levels = self._of.get(outer)
+        levels = self.within.get(outer)
         if not levels:
             return None
         level = levels.get(item)
         if level is not None and not level.is_over:
             return level
         before, spare = levels.popitem()
-        if not (spare.is_of_this_run and (spare.is_over or outer.has_passed(before, item))):
+        loop = outer.loop
+        if loop is None or not (spare.is_of_this_run and (spare.is_over or loop.has_passed(before, item))):
             levels[before] = spare
             return None
         if levels:
@@ -105,7 +107,7 @@ class Levels:
 
     def keep_one(self, outer: LoopView) -> None:
         """*outer* begins anew: keep one of its levels, for another item to use."""
-        levels = self._of.get(outer)
+        levels = self.within.get(outer)
         if not levels:
             return
         item, spare = levels.popitem()

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from .._runtime.interpreter import has_gil, is_alive, running_here, stack
 from . import place, sources
+from .again import NOTHING
 from .by_position import ItemKey
 from .edited import moved_from
 from .levels import Levels
@@ -222,10 +223,11 @@ class LoopRegistry:
     ) -> Loop[Any] | None:
         """A small loop that begins anew where one was made before and has ended; None if :meth:`begin` must make it."""
         thread, running = get_ident(), self.running
+        boundary = running.again.boundary
         if len(items) > MOST or mapped_item.get() is not None or not self._is_quick or not running.is_main(thread):
             return None
         ends = sources.ends(items) if key is None else None
-        if ends is None and key is None:
+        if boundary is None or (ends is None and key is None):
             return None
         frame = place.frame_at(_DEPTH) if name is None else place.users_frame(_DEPTH)
         around = running.innermost(frame)
@@ -244,7 +246,7 @@ class LoopRegistry:
         shown = self._view_again(level, site)
         if shown is None:
             return None
-        loop: Loop[Any] = kind(items, owner, shown.name, ends, key, thread, site)
+        loop: Loop[Any] = kind(items, owner, shown.name, ends, key, thread, site, running, boundary)
         self._show_again(level, site, shown, loop, within)
         site.context = running.main_context
         return loop
@@ -258,9 +260,11 @@ class LoopRegistry:
         if level.outer is None and self._total_before is not None:
             total = before.total
             self._total_before = None if total is None else self._total_before + total
-        self._levels.keep_one(view)
+        if view in self._levels.within:
+            self._levels.keep_one(view)
         if site.count:
-            site.keep_written(view)
+            if view.wrote is not NOTHING:
+                site.keep_written(view)
             del site.runs[site.count]
         self._made += 1
         view.begin_again(loop, before, site, within, self._made)
@@ -281,7 +285,9 @@ class LoopRegistry:
                 return None
             self._levels.drop(folded)
         view = site.runs.get(site.count)
-        if view is None or site.folded + 1 != site.count or self._is_kept(view):
+        if view is None or site.folded + 1 != site.count or self._has_failures(view.name):
+            return None
+        if view in self._levels.within and self._levels.is_kept(view):
             return None
         loop = view.loop
         return view if (loop is not None and loop.is_finished) or has_ended(view) else None

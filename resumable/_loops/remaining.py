@@ -190,7 +190,11 @@ class PassingRemaining(Remaining[T]):
     def current_item(self) -> ItemKey:
         if self.retries is not None:
             return super().current_item()
-        return self._ledger.item_at(self._ledger.start + self.done())
+        upto, quota = self._round  # as in done(), which takes longer
+        given = upto - length_hint(quota)
+        if given and (self.is_held or self._has_all_witnesses()):
+            given -= 1
+        return self._ledger.item_at(self._ledger.start + given)
 
     def has_passed(self, item: ItemKey, at: ItemKey) -> bool:
         if self.retries is None and type(self._ledger) is PositionLedger:

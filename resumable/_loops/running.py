@@ -147,16 +147,19 @@ class RunningLoops:
             self._just_left.append(running.pop())  # it takes itself up again when it goes on
         return None
 
-    def begun_in(self, loop: Loop[Any], frame: FrameType, view: LoopView) -> None:
-        """*loop*, which *view* shows, gives out its first item to *frame*, in the main thread."""
-        code = frame.f_code
+    def begun_in(self, loop: Loop[Any], frame: FrameType) -> None:
+        """*loop* gives out its first item to *frame*, in the main thread."""
+        view, code = self._views.get(loop.name), frame.f_code
+        if view is None or view.loop is not loop:
+            return
         running = self._by_context.setdefault(self.main_context, [])
         self.again.begins(view, lambda: self._left(running))
         if self._just_left:
             self._just_left = []
         view.has_begun = True
         running.append(Running(loop, view, (id(frame), id(code)), bool(code.co_flags & _SUSPENDS)))
-        self.again.attend()
+        if self.again.has_expected:
+            self.again.attend()
 
     def begun(self, loop: Loop[Any]) -> None:
         """*loop* gives out its first item, or goes on after it was left.
@@ -187,7 +190,8 @@ class RunningLoops:
         mine = self._by_context.get(self.main_context)
         if mine and mine[-1].loop is loop:
             mine.pop()
-            self.again.attend()
+            if self.again.has_expected:
+                self.again.attend()
             return
         for context, running in list(self._by_context.items()):
             if any(one.loop is loop for one in running):

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Generator, Iterator
 from functools import cached_property
 from threading import get_ident
-from types import FrameType
 from typing import Any, Protocol, TypeVar
 
+from .._runtime.boundary import Boundary
 from .._runtime.interpreter import running_here
 from . import consumers, place
 from .by_key import KeyLedger
 from .by_position import ItemKey, PositionLedger
 from .loop import Ends, Items_co, LoopOwner
 from .remaining import AsyncPass, AsyncRemaining, OrderedLedger, Remaining
+from .running import RunningLoops
 from .sites import Site
 
 T = TypeVar("T")
@@ -28,9 +29,6 @@ class SmallOwner(LoopOwner[Items_co], Protocol[Items_co]):
         """Whether so many items may pass before the next check-in."""
         ...
 
-    def register_from(self, loop: Any, frame: FrameType) -> None:
-        """*loop* begins, and *frame* goes through it."""
-
 
 class SmallRemaining(Remaining[T]):
     """A few items that are all to be done; each takes a Python step, and nothing is prepared.
@@ -41,7 +39,7 @@ class SmallRemaining(Remaining[T]):
 
     is_finished = False
 
-    _owner: SmallOwner[int]
+    _granting: SmallOwner[int]
     _feed: Iterator[T] | None = None
     _own: Iterator[T] | None = None
     _check_left_out = _worker = None  # within a worker's item, loops are made in the other way
@@ -49,13 +47,23 @@ class SmallRemaining(Remaining[T]):
     _was_left = _is_dead = False
 
     def __init__(  # not that of the class before, which prepares what few items do not need
-        self, items: Any, owner: SmallOwner[int], name: str, ends: Ends | None, key: Any, thread: int, site: Site
+        self,
+        items: Any,
+        owner: SmallOwner[int],
+        name: str,
+        ends: Ends | None,
+        key: Any,
+        thread: int,
+        site: Site,
+        running: RunningLoops,
+        boundary: Boundary,
     ) -> None:
         self.name = name
         self.flags = [True]
         self._items = items
-        self._owner = owner
-        self._boundary = owner.boundary
+        self._owner = self._granting = owner
+        self._running = running
+        self._boundary = boundary
         self._thread = thread
         self._site = site
         if key is None:
@@ -109,8 +117,8 @@ class SmallRemaining(Remaining[T]):
             consumers.refuse_pools()
             frame = place.users_frame()
         if self._feed is None:
-            self._begin_feed()
-            self._owner.register_from(self, frame)
+            self._feed = iter(self._items) if self.ends is not None else self._ledger.offered(iter(self._items))
+            self._running.begun_in(self, frame)
         elif self.is_finished or self.is_halted:
             return iter(())
         elif self._is_dead:
@@ -123,7 +131,7 @@ class SmallRemaining(Remaining[T]):
     def __next__(self) -> T:
         if self._own is None or self._was_left:
             if self._feed is None:
-                self._begin_feed()
+                self._feed = iter(self._items) if self.ends is not None else self._ledger.offered(iter(self._items))
             self._was_left = False
             self._owner.register(self)
             self._own = self._steps()
@@ -134,8 +142,9 @@ class SmallRemaining(Remaining[T]):
         next(self._boundary.ticks)
         self._owner.unregister(self)
 
-    def _begin_feed(self) -> None:
-        self._feed = iter(self._items) if self.ends is not None else self._ledger.offered(iter(self._items))
+    @property
+    def total(self) -> int:
+        return len(self._items)
 
     def _begin(self) -> Iterator[T]:
         return iter(self)
@@ -150,7 +159,7 @@ class SmallRemaining(Remaining[T]):
         move, check_in = self._boundary.ticks.__next__, owner.check_in
         done = self._done = self._given
         left = len(self._items)
-        if not owner.may_pass(left):
+        if not self._granting.may_pass(left):
             left = 0
         try:
             for item in self._feed:
@@ -183,7 +192,7 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
 
     is_finished = False
 
-    _owner: SmallOwner[Awaitable[int]]
+    _granting: SmallOwner[Awaitable[int]]
     _feed: Iterator[T] | None = None
     _check_left_out = _worker = _holder = None  # within a worker's item, loops are made in the other way
     _done = _left = 0
@@ -198,12 +207,15 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
         key: None,
         thread: int,
         site: Site,
+        running: RunningLoops,
+        boundary: Boundary,
     ) -> None:
         self.name = name
         self.flags = [True]
         self._items = items
-        self._owner = owner
-        self._boundary = owner.boundary
+        self._owner = self._granting = owner
+        self._running = running
+        self._boundary = boundary
         self._task = running_here()
         self._ahead = []
         self.ends = ends
@@ -244,10 +256,10 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
     def _begin_feed(self, *, is_here: bool) -> None:
         self._feed = iter(self._items)
         if is_here:
-            self._owner.register_from(self, place.users_frame())
+            self._running.begun_in(self, place.users_frame())
         else:
             self._owner.register(self)
-        if self._owner.may_pass(len(self._items)):
+        if self._granting.may_pass(len(self._items)):
             self._left = len(self._items)
 
     async def __anext__(self) -> T:

@@ -181,10 +181,6 @@ class LoopView:
         """Whether *item* of it is done; False as long as this run has not come to it."""
         return self.loop is not None and self.loop.has_done(item)
 
-    def has_passed(self, item: ItemKey, at: ItemKey) -> bool:
-        """Whether *item* of it is done, now that it is at the item *at*."""
-        return self.loop is not None and self.loop.has_passed(item, at)
-
     @property
     def is_finished(self) -> bool:
         """Whether it came to its end: in this run, or in an earlier one if this run has not made it again."""

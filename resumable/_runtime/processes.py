@@ -13,14 +13,17 @@ _START = 18
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", None)
 
 
-_this = [os.getpid()]
+pid = os.getpid()
+"""Of this process, without asking the system."""
+
+
+def _note_pid() -> None:
+    global pid
+    pid = os.getpid()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _this.__setitem__(0, os.getpid()))
-
-
-def number() -> int:
-    """The pid of this process, without asking the system."""
-    return _this[0]
+    os.register_at_fork(after_in_child=_note_pid)
 
 
 def passed_seconds() -> float:
