@@ -14,6 +14,7 @@ import pkgutil
 import re
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -180,11 +181,15 @@ _TOUCHES = ("open", "os.", "shutil.", "tempfile.")
 
 
 class Guard:
-    """Notes whatever is executed, loaded, or touched outside of *directory*, while it is on."""
+    """Notes whatever is executed, loaded, or touched outside of *directory*, while it is on.
+
+    Threads that were there before, such as what another test left to look for a preemption, are none of its business.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = str(directory)
         self.is_on = False
+        self.others: set[int | None] = set()
         self.told: list[str] = []
         sys.addaudithook(self._hear)
 
@@ -194,6 +199,7 @@ class Guard:
         Raises:
             AssertionError: It did something to the world.
         """
+        self.others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
         self.is_on = True
         try:
             result = function()
@@ -203,7 +209,9 @@ class Guard:
         return result
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if self.is_on and (event.startswith(_EXECUTES) or (event.startswith(_TOUCHES) and self._is_outside(arguments))):
+        if not self.is_on or threading.get_ident() in self.others:
+            return
+        if event.startswith(_EXECUTES) or (event.startswith(_TOUCHES) and self._is_outside(arguments)):
             self.told.append(f"{event} {arguments!r}"[:300])
 
     def _is_outside(self, arguments: tuple[Any, ...]) -> bool:
