@@ -25,6 +25,7 @@ from .._format.sections import Finished
 from .._json import check
 from .._loops.standing import where_it_is
 from .._runtime import signals
+from .._runtime.clock import system_clock
 from .._runtime.interpreter import end_traceback_at_user, kept_in_variables_only
 from .._runtime.steps import Steps
 from .._text import command_for, shortened
@@ -44,6 +45,8 @@ _SAY_HOW_TO_GO_ON = (InputChangedError, RateLimitExhausted, RunAgain, StateEncod
 """Running again at once would raise these again; their text says what to do first."""
 _ENDED_WELL = ("Finished", "Kept", "Stopped: ", "Failed items: ")
 """How the last save of a run that ended without an error gives its reason."""
+SAYS_HOW_IT_ENDED = ("Interrupted: ", *_ENDED_WELL)
+"""How the last save of a run gives its reason, whatever has ended it; where it gives another, the run was cut off."""
 _AT_ITEM = "resumable: at item "
 """A map has said which one."""
 
@@ -65,7 +68,11 @@ def end(operation: Operation) -> Steps[bool]:
         error = signals.error_for(number)
         yield from interrupt(operation, error)
         raise error
-    is_final = yield from _finish(operation)
+    try:
+        is_final = yield from _finish(operation)
+    except StoreError as failure:
+        _note_unsaved(operation, failure, failure)
+        raise
     if operation.is_listening:
         signals.act()
     return is_final
@@ -218,6 +225,7 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
     except Exception as failure:  # the user's own error is what must be seen
         error.add_note(f"resumable: {operation_id!r} could not be saved on the way out: {failure}")
         _log.error("%s: could not be saved on the way out: %s", operation_id, failure)
+        _note_unsaved(operation, error, failure)
         if isinstance(error, RunAgain):
             error.code = 1
         return False
@@ -229,6 +237,16 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
     how = "" if isinstance(error, _SAY_HOW_TO_GO_ON) else _how_to_go_on(operation)
     error.add_note(f"resumable: {operation_id!r} is saved at item {items:,}{how}")
     return True
+
+
+def _note_unsaved(operation: Operation, error: BaseException, failure: Exception) -> None:
+    """Note beside the store that *error* has ended the run: its last save was refused with *failure*."""
+    if operation.clock is not system_clock:
+        return
+    from .._report.places import note_unsaved
+
+    run = operation.parts.history.cut_short(error, failure, at=operation.instant.utc)
+    note_unsaved(operation.options.store, operation.operation_id, run)
 
 
 def _is_damaged(operation: Operation, error: BaseException) -> bool:

@@ -17,6 +17,7 @@ from .._format.trail import Point, RunMark, Trail, WaitMark
 from .._loops.by_position import ItemKey
 from .._loops.map.map_loop import error_text
 from .._runtime.interpreter import HOST
+from .._runtime.signals import name_of
 from .._text import hidden, hidden_in_line, resume_command
 
 _RUNS_KEPT = 10
@@ -88,6 +89,15 @@ class History(msgspec.Struct):
         """*error* ends this run at *item* of a loop: its text, and its place in the program, without secrets."""
         run = self.run or self.begin()
         run.error, run.place, run.stopped_at = error_text(error), _place_of(error), item
+
+    def cut_short(self, error: BaseException, failure: Exception, *, at: datetime) -> Run:
+        """This run's entry where *error* has ended it, and its last save was refused with *failure*."""
+        run = self.run or self.begin()
+        run.ended, run.reason = at.isoformat(timespec="seconds"), f"Interrupted: {name_of(error)}"
+        run.error, run.place = error_text(error).rstrip(": "), _place_of(error)
+        if str(failure) != str(error):
+            run.error += f"; its last save failed: {error_text(failure)}"
+        return run
 
     def ended(self, reason: str, items: int, *, at: datetime) -> bytes:
         """The history as JSON, once this run has ended for *reason* with *items* done over all runs."""

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from functools import partial
 
 from .._format.restore import good_previous
-from .._format.sections import Finished
+from .._format.sections import Finished, Run
 from .._runtime import observer
 from .._runtime.clock import Instant
 from .._runtime.steps import Steps
 from .._text import argument
-from .ending import name_directory, say_what_stops
+from .ending import SAYS_HOW_IT_ENDED, name_directory, say_what_stops
 from .operation import Operation
 from .options import Options, Ticker
 from .owning import claim
@@ -69,6 +69,9 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
                 restored.sections.finished = restored.sections.finished or Finished(
                     restored.data.last_updated.isoformat()
                 )
+        runs = restored.sections.history if restored is not None else []
+        if runs and not (runs[-1].reason or "").rpartition(" | ")[2].startswith(SAYS_HOW_IT_ENDED):
+            yield partial(_ask_how_it_ended, options, runs)
         operation = Operation(options, writer, restored, observers, wake, ticker, at)
         if restored is not None and restored.sections.failed:
             operation.parts.retries_failed = yield lambda: asks_to_retry(options.store, options.operation_id)
@@ -84,6 +87,13 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
         name_directory(error, writer)
         writer.release()
         raise
+
+
+def _ask_how_it_ended(options: Options, runs: list[Run]) -> None:
+    """The last of *runs* was cut off, or its last save was refused."""
+    from .._report.places import tell_unsaved
+
+    tell_unsaved(options.store, options.operation_id, runs)
 
 
 def _say_what_remains(writer: Writer, at: Instant) -> None:

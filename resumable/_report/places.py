@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from .._errors import StoreError
+from .._format.sections import Run
 from .._runtime import disk
 from ..stores import CheckpointStore
 
@@ -191,6 +192,49 @@ def events_of(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
         with contextlib.suppress(msgspec.MsgspecError):
             found.append(msgspec.json.decode(line, type=dict[str, Any]))
     return found, offset + len(raw)
+
+
+# -- runs whose last save was refused --------------------------------------------------------------------------------
+
+_unsaved_here: dict[str, Run] = {}
+"""Those of this process, by where their checkpoint lies."""
+
+
+def note_unsaved(store: CheckpointStore, operation_id: str, run: Run) -> None:
+    """Note how *run* ended, which *store* does not take."""
+    _unsaved_here[_where(store, operation_id)] = run
+    if len(_unsaved_here) > _MOST_OPERATIONS:
+        _unsaved_here.pop(next(iter(_unsaved_here)))
+    if (path := _unsaved_path(store, operation_id)) is not None:
+        with contextlib.suppress(OSError):
+            _make_room(path.parent)
+        write(path, run)
+
+
+def unsaved_of(store: CheckpointStore, operation_id: str) -> Run | None:
+    """How a run ended that could not be saved, as far as this machine knows."""
+    path = _unsaved_path(store, operation_id)
+    return (read(path, Run) if path is not None else None) or _unsaved_here.get(_where(store, operation_id))
+
+
+def tell_unsaved(store: CheckpointStore, operation_id: str, history: list[Run]) -> None:
+    """Have the last run of *history*, which looks cut off, tell how it ended, if that was noted."""
+    noted, last = unsaved_of(store, operation_id), history[-1]
+    if noted is not None and (noted.run, noted.began, noted.pid) == (last.run, last.began, last.pid):
+        last.ended, last.reason, last.error = noted.ended, noted.reason, noted.error
+        last.place, last.stopped_at = noted.place, noted.stopped_at
+
+
+def _unsaved_path(store: CheckpointStore, operation_id: str) -> Path | None:
+    home, place = directory(), place_of(store)
+    return None if home is None or place is None else home / "unsaved" / f"{name_for(place, operation_id)}.json"
+
+
+def _where(store: CheckpointStore, operation_id: str) -> str:
+    try:
+        return str(store.describe(operation_id))
+    except StoreError:
+        return operation_id
 
 
 # -- what is asked of a run -------------------------------------------------------------------------------------------

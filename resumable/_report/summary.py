@@ -13,6 +13,7 @@ from .._format.sections import Run, read_summary
 from .._models import CheckpointMetadata
 from ..stores import CheckpointStore, Entry, Holder
 from .contents import history_in
+from .places import tell_unsaved, unsaved_of
 from .scan import Facts, entry_of, read_facts
 
 State = Literal[
@@ -92,7 +93,7 @@ class Summary:
 def summaries(store: CheckpointStore) -> list[Summary]:
     """All operations in *store*, the ones saved last first, damaged ones at the end."""
     entries = {entry.key: entry for entry in store.list()}
-    found = filter(None, (_brief(entry) or _summary(store, entry) for entry in entries.values()))
+    found = filter(None, (_brief(store, entry) or _summary(store, entry) for entry in entries.values()))
     return sorted(found, key=lambda one: (-one.last_updated.timestamp() if one.last_updated else 0.0, one.operation_id))
 
 
@@ -102,12 +103,14 @@ def summary_of(store: CheckpointStore, operation_id: str) -> Summary | None:
     return _summary(store, entry or Entry(operation_id, store.describe(operation_id), b"", 0, 0, None, None))
 
 
-def _brief(entry: Entry) -> Summary | None:
+def _brief(store: CheckpointStore, entry: Entry) -> Summary | None:
     """What the summary tells that the store keeps beside the save; None if it keeps none."""
     saved = read_summary(entry.summary) if entry.summary else None
     if saved is None:
         return None
     ended = "saved" if saved.is_by_hand else ending_of(Run(reason=saved.reason))
+    if ended == "killed" and entry.holder is None and unsaved_of(store, entry.key) is not None:
+        return None
     return Summary(
         operation_id=entry.key,
         state=ended if entry.holder is None else "running",
@@ -125,6 +128,8 @@ def _brief(entry: Entry) -> Summary | None:
 def _summary(store: CheckpointStore, entry: Entry) -> Summary | None:
     try:
         facts = read_facts(store, entry.key)
+        if facts is not None and facts.sections.history and ending_of(facts.sections.history[-1]) == "killed":
+            tell_unsaved(store, entry.key, facts.sections.history)
         return _missing(store, entry) if facts is None else summary_from(facts, entry)
     except SealedError as error:
         return Summary(operation_id=entry.key, state="encrypted", location=error.location, problem=error.reason)

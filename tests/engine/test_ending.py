@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from resumable import Checkpoint, checkpointed, every
-from resumable.stores import MemoryStore
+from resumable import Checkpoint, StoreError, checkpointed, every, read
+from resumable._report import places
+from resumable._report.summary import summaries, summary_of
+from resumable.stores import MemoryStore, open_store
+from resumable.testing import FaultyStore
 
 
 def notes(block: Callable[[Checkpoint], object]) -> list[str]:
@@ -109,3 +113,46 @@ def test_a_loop_that_nobody_went_through_has_not_come_to_its_end() -> None:
         raise ZeroDivisionError
 
     assert notes(block) == ["resumable: 'job' is saved at item 0; run again to go on"]
+
+
+# -- runs whose last save was refused ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [LookupError, KeyboardInterrupt, None])
+@pytest.mark.parametrize("url", ["ck", "sqlite:///{}/ck.db"])
+def test_a_run_whose_last_save_was_refused_is_not_called_killed(
+    url: str,
+    error: type[BaseException] | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "resumable")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RESUMABLE_INDEX", str(tmp_path / "index"))
+    pytest.importorskip("sqlalchemy")
+    url = url.format(tmp_path)
+    store = FaultyStore(open_store(url))
+    with pytest.raises(error or StoreError), checkpointed("job", every(items=1), store=store) as cp:  # noqa: PT012
+        for item in cp.remaining(range(9)):
+            if item == 3:
+                store.fails_on["write"] = StoreError("the disk is full")
+                if error is not None:
+                    raise error("the reason")
+                break
+    store.fails_on.clear()
+    places._unsaved_here.clear()  # as in another process
+
+    state = "stopped" if error is KeyboardInterrupt else "failed"
+    summary = summary_of(open_store(url), "job")
+    assert summary is not None
+    assert summary.state == state
+    assert [one.state for one in summaries(open_store(url))] == [state]
+    assert "the disk is full" in str(summary.history[-1].error)
+    with checkpointed("job", store=store) as cp:
+        for _ in cp.remaining(range(9)):
+            pass
+        cp.keep()
+    assert "cut off" not in caplog.text
+    assert f"by {'Ctrl-C' if error is KeyboardInterrupt else (error or StoreError).__name__}" in caplog.text
+    assert "the disk is full" in str(read("job", url).history[0].error)
