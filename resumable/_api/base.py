@@ -399,9 +399,12 @@ class BaseCheckpoint(Holding, Generic[S]):
     def has_observed(self, has_observed: bool) -> None:
         self._has_observed = has_observed
 
-    def observe_page(self, response: object) -> None:
-        """For pages: learn from what their own request was answered with."""
+    def observe_page(self, response: object) -> bool:
+        """For pages: learn from what their own request was answered with, and whether that is a refusal."""
+        from ..ratelimit._response import read_response
+
         self._operation.observe(response, "")
+        return read_response(response).is_rate_limited
 
     @property
     def has_to_wait(self) -> bool:

@@ -12,6 +12,7 @@ from urllib.parse import urljoin
 from .._errors import CursorExpiredError
 from .._runtime.interpreter import has_gil
 from .._runtime.steps import Exchange, exchange, exchange_async
+from .._text import shortened
 from .by_page import Changed, PageLedger
 from .by_position import Saved
 from .loop import LoopOwner
@@ -44,8 +45,9 @@ class PagesOwner(LoopOwner[Items_co], Protocol[Items_co]):
         """Save or raise, if due; wait for a quota only if a request may follow."""
         ...
 
-    def observe_page(self, response: object) -> None:
-        """Learn what is left of the quota."""
+    def observe_page(self, response: object) -> bool:
+        """Learn what is left of the quota. Whether *response* is a refusal."""
+        ...
 
     @property
     def has_to_wait(self) -> bool:
@@ -103,7 +105,7 @@ class _Pages:
                 self._owner.observe_page(error)
                 if not was_left_here or _status_of(error) not in _GONE:
                     raise
-                ledger.restart(f"{type(error).__name__}: {error}")
+                ledger.restart(f"{type(error).__name__}: {error}".partition("\n")[0])
 
     def _fetched(self) -> Exchange[Any]:
         """What ``fetch`` gives. What it observes itself, or by a client's hook, is no request of an item."""
@@ -118,12 +120,12 @@ class _Pages:
         response: Any = answer[0] if isinstance(answer, tuple) and len(answer) == 2 else answer
         if not _is_response(response):
             return False
-        self._owner.observe_page(response)
+        is_refusal = self._owner.observe_page(response)
+        if is_refusal and self._owner.has_to_wait:
+            return True
         status = _status_of(response)
         if status is None or status < 400:
             return False
-        if status in (403, 429, 503) and self._owner.has_to_wait:
-            return True
         response.raise_for_status()
         raise RuntimeError(f"the page was answered with status {status}")
 
@@ -144,7 +146,7 @@ class _Pages:
             return (yield self._items_of(response))
         content = yield response.json()
         if self._items_of is not None:
-            return content[self._items_of]
+            return _field(content, self._items_of)
         if not isinstance(content, list):
             raise TypeError(
                 f"the response's JSON is no list, but a {type(content).__name__}: say where its items are, as in "
@@ -219,8 +221,16 @@ def _check(fetch: object) -> None:
         raise TypeError(f"pages() needs a function that fetches a page, not {fetch!r:.80}")
 
 
+def _field(content: Any, name: str) -> Any:
+    """What stands in the field *name* of a response's JSON; servers write null for no items."""
+    if not isinstance(content, Mapping) or name not in content:
+        found = f"the fields {shortened([*content])}" if isinstance(content, Mapping) else type(content).__name__
+        raise TypeError(f"the response's JSON has no field {name!r}, which items= names, but is or has {found}")
+    return [] if content[name] is None else content[name]
+
+
 def _listed(items: Any) -> list[Any]:
-    if isinstance(items, (str, bytes, Mapping)):
+    if items is None or isinstance(items, (str, bytes, Mapping)):
         raise TypeError(f"a page's items must be a list of them, not a {type(items).__name__}")
     return list(items)
 

@@ -548,6 +548,17 @@ def test_json_that_is_no_list_needs_items() -> None:
         list(cp.pages(lambda cursor: response({"found": [1, 2]})))
 
 
+def test_null_is_no_items_where_the_field_is_there() -> None:
+    with checkpointed("crawl", store="ck") as cp:
+        assert list(cp.pages(lambda cursor: response({"found": None}), items="found")) == []
+
+
+@pytest.mark.parametrize("content", [{"other": [1]}, [1]], ids=repr)
+def test_a_field_that_is_missing_is_told(content: Any) -> None:
+    with pytest.raises(TypeError, match="no field 'found'"), checkpointed("crawl", store="ck") as cp:
+        list(cp.pages(lambda cursor: response(content), items="found"))
+
+
 def test_a_response_may_come_with_a_cursor() -> None:
     def fetch(cursor: int | None) -> Any:
         return response([cursor or 0], headers={"X-RateLimit-Remaining": "5", "X-RateLimit-Limit": "9"}), (
@@ -566,7 +577,9 @@ def test_a_response_with_an_error_is_no_page() -> None:
         list(cp.pages(lambda cursor: response({"message": "Not Found"}, status=404)))
 
 
-@pytest.mark.parametrize("answer", [None, [1, 2], ("abc", None), {"items": []}, ({"a": 1}, None)], ids=repr)
+@pytest.mark.parametrize(
+    "answer", [None, [1, 2], ("abc", None), (None, None), {"items": []}, ({"a": 1}, None)], ids=repr
+)
 def test_what_is_no_page_is_refused(answer: Any) -> None:
     with pytest.raises(TypeError), checkpointed("crawl", store="ck") as cp:
         list(cp.pages(lambda cursor: answer))
@@ -648,11 +661,21 @@ async def test_what_an_async_fetch_observes_itself_is_no_request_of_an_item() ->
         assert [item async for item in cp.pages(fetch)] == [1, 2]
 
 
+THROTTLED = {"errors": [{"type": "RATE_LIMITED", "message": "API rate limit exceeded"}], "retry_after": 0.1}
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        pytest.param({"content": {}, "status": 429, "headers": {"Retry-After": "1"}}, id="429"),
+        pytest.param({"content": THROTTLED}, id="GraphQL"),
+    ],
+)
 @pytest.mark.slow
-def test_a_refused_page_is_asked_for_again_once_there_is_quota() -> None:
-    answers = iter([response({}, status=429, headers={"Retry-After": "1"}), response([1, 2])])
+def test_a_refused_page_is_asked_for_again_once_there_is_quota(refusal: dict[str, Any]) -> None:
+    answers = iter([response(**refusal), response({"found": [1, 2]})])
     with checkpointed("crawl", store="ck") as cp:
-        assert list(cp.pages(lambda cursor: next(answers))) == [1, 2]
+        assert list(cp.pages(lambda cursor: next(answers), items="found")) == [1, 2]
 
 
 # -- async ------------------------------------------------------------------------------------------------------------
