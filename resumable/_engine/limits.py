@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
+from numbers import Real
 from typing import TYPE_CHECKING, Literal
 
 from .._errors import BudgetExhausted, RunAgain, StateEncodeError, StoreError
@@ -18,7 +19,7 @@ from .._models import SaveCosts
 from .._runtime.clock import Instant
 from .._runtime.jobs import end_of_job
 from .._runtime.steps import Steps
-from .._text import duration
+from .._text import duration, precise
 from .stops import goes_on
 
 if TYPE_CHECKING:
@@ -70,9 +71,9 @@ def checked_budget(given: Mapping[str, Amount] | None) -> dict[str, float]:
 def _checked(what: str, unit: object, amount: object) -> float:
     if not isinstance(unit, str):
         raise TypeError(f"{what}: {unit!r:.80} is not the name of what is counted, such as 'usd'")
-    if isinstance(amount, bool) or not isinstance(amount, int | float | Decimal | Fraction):
+    if isinstance(amount, bool) or not isinstance(amount, Real | Decimal):  # numpy's numbers are real ones, too
         raise TypeError(f"{what}: {unit} must be a number, not {amount!r:.80}")
-    if not 0 <= amount < math.inf:
+    if not 0 <= float(amount) < math.inf:
         raise ValueError(f"{what}: {unit} must be >= 0, not {amount!r}")
     return float(amount)
 
@@ -153,7 +154,7 @@ class Limits:
         left = self.ends_at - now
         margin = self._margin(session.costs, session.longest_item)
         if left <= 0 or (wait and left < wait + margin) or (has_done and left < margin):
-            return RunAgain(operation_id, f"its {duration(self._seconds)} are up")
+            return RunAgain(operation_id, f"its {precise(self._seconds)} are up")
         return None
 
 
@@ -186,6 +187,18 @@ def stop_at_limit(operation: Operation, wait: float = 0.0) -> Steps[None]:
     raise error
 
 
+def _say_unlimited(now: float) -> None:
+    ended = end_of_job(os.environ)
+    if ended is None:
+        _log.info("max_runtime='auto': no variable of a batch system says when this job ends, so it has no limit")
+        return
+    _log.warning(
+        "max_runtime='auto': by the batch system's variables the job ended %s ago; they are not of this run, which has "
+        "no limit now",
+        duration(now - ended),
+    )
+
+
 def _seconds_from(max_runtime: MaxRuntime | None, began: Instant) -> float:
     if max_runtime is None:
         return math.inf
@@ -193,8 +206,8 @@ def _seconds_from(max_runtime: MaxRuntime | None, began: Instant) -> float:
         return max_runtime.total_seconds()
     if max_runtime != "auto":
         return float(max_runtime)
-    end = end_of_job(os.environ)
+    end = end_of_job(os.environ, now=began.epoch)
     if end is None:
-        _log.info("max_runtime='auto': no variable of a batch system says when this job ends, so it has no limit")
+        _say_unlimited(began.epoch)
         return math.inf
     return max(end - began.epoch, 0.0)

@@ -16,10 +16,17 @@ _ENDS = ("SLURM_JOB_END_TIME", "COBALT_ENDTIME")
 """Seconds since the epoch."""
 
 
-def end_of_job(environment: Mapping[str, str]) -> float | None:
+_STALE_SECONDS = 60.0
+"""Who still runs so long after its end is of another job, or was given more time: the variable is old."""
+
+
+def end_of_job(environment: Mapping[str, str], *, now: float = 0.0) -> float | None:
     """When the job of this process ends, in seconds since the epoch; None if nobody says so.
 
     If several say so, the earliest counts: a job may run inside of another one.
+
+    Args:
+        now: Ends that lie well before it do not count: a shell that a job has left behind keeps its variables.
     """
     ends = [_seconds(environment.get(name)) for name in _ENDS]
     for name, began in (
@@ -29,7 +36,7 @@ def end_of_job(environment: Mapping[str, str]) -> float | None:
     ):
         if (seconds := _seconds(environment.get(name))) is not None:
             ends.append(began(environment) + seconds)
-    return min((end for end in ends if end is not None), default=None)
+    return min((end for end in ends if end is not None and end > now - _STALE_SECONDS), default=None)
 
 
 def _seconds(text: str | None) -> float | None:

@@ -147,6 +147,25 @@ def test_auto_is_no_limit_where_nobody_says_when(
             clock.advance(1e6)
 
 
+def test_auto_says_that_the_end_is_of_another_job(
+    manager: CheckpointManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(clock.utc().timestamp()) - 7200))
+
+    with checkpointed("crawl", manager=manager, max_runtime="auto") as cp:
+        for _ in cp.remaining(range(5)):
+            clock.advance(1e6)
+
+    assert "by the batch system's variables the job ended 2h00m ago" in caplog.text
+
+
+def test_numbers_of_numpy_are_spent_as_well(manager: CheckpointManager) -> None:
+    numpy = pytest.importorskip("numpy")
+    with checkpointed("crawl", manager=manager) as cp:
+        cp.spend(tokens=numpy.int64(3), usd=numpy.float32(0.5))
+        assert cp.spent == {"tokens": 3.0, "usd": 0.5}
+
+
 def test_the_time_is_up_for_maps_and_async_loops(manager: CheckpointManager, clock: ManualClock) -> None:
     async def job() -> None:
         async with checkpointed("async", manager=manager, max_runtime=100) as cp:

@@ -28,6 +28,15 @@ def test_the_end_is_read(environment: dict[str, str], end: float | None) -> None
     assert end_of_job(environment) == end
 
 
+@pytest.mark.parametrize(("late", "counts"), [(30, True), (90, False)])
+def test_an_end_that_is_long_over_is_of_another_job(late: int, counts: bool) -> None:
+    """tmux keeps the variables of the job that it was started in; and a job may be given more time."""
+    ends = {"SLURM_JOB_END_TIME": "1900000000"}
+
+    assert end_of_job(ends, now=1.9e9 + late) == (1.9e9 if counts else None)
+    assert end_of_job(ends | {"COBALT_ENDTIME": "2000000000"}, now=1.9e9 + 90) == 2e9
+
+
 def test_a_job_of_oar_began_when_its_nodes_were_listed(tmp_path: Path) -> None:
     nodes = tmp_path / "nodes"
     nodes.touch()
