@@ -401,10 +401,8 @@ class BaseCheckpoint(Holding, Generic[S]):
 
     def observe_page(self, response: object) -> bool:
         """For pages: learn from what their own request was answered with, and whether that is a refusal."""
-        from ..ratelimit._response import read_response
-
         self._operation.observe(response, "")
-        return read_response(response).is_rate_limited
+        return self._operation.parts.quota.is_refusal(response)
 
     @property
     def has_to_wait(self) -> bool:

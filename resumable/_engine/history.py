@@ -15,7 +15,7 @@ import msgspec
 from .._format.sections import Run, Sections
 from .._format.trail import Point, RunMark, Trail, WaitMark
 from .._loops.by_position import ItemKey
-from .._loops.map.map_loop import error_text
+from .._loops.failed import error_text
 from .._runtime.interpreter import HOST
 from .._runtime.signals import name_of
 from .._text import hidden, hidden_in_line, resume_command

@@ -143,14 +143,16 @@ class Parts:
             self._damaged,
             opened=self.opening,
             operation_id=self.options.operation_id,
-            has_failures=self.failed.is_known,
+            failed=self.failed,
         )
         loops.running.again.attach(self.cut.boundary, loops.views.values())
         return loops
 
     @cached_property
     def failed(self) -> Failed:
-        return Failed(self.saved.failed, lambda *what: self.on_failure(*what))
+        return Failed(
+            self.saved.failed, lambda *what: self.on_failure(*what), lambda loop: self.loops.keep_around(loop)
+        )
 
     @cached_property
     def quota(self) -> Quota:

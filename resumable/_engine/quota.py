@@ -88,6 +88,10 @@ class Quota:
                 self.tell(session, now=now)
         return matters
 
+    def is_refusal(self, response: object) -> bool:
+        """Whether *response* says that a quota is used up."""
+        return self._meter.is_refusal(response)
+
     def tell(self, session: Session, *, now: float) -> None:
         """Let the *session* know how much is left."""
         with self._lock:

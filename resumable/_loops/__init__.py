@@ -7,8 +7,9 @@ loops of a checkpoint, ``levels`` which items have loops inside them, ``running`
 ``again`` what is written again when they go on; a ``view`` is one of them as a save sees it,
 ``sites`` are where they are made, ``place`` reads from the bytecode where that is, ``edited`` finds them again after
 an edit, ``program`` says what is in it now. ``sources`` says what can be iterated over again, ``fingerprint`` whether
-it is still the same input, ``values`` what an item is worth that JSON cannot hold. ``failing`` are items that failed,
-and are given out again. ``standing`` tells people how they stand. ``map`` is the room for many items at a time.
+it is still the same input, ``values`` what an item is worth that JSON cannot hold. ``failed`` are the items that have
+failed, ``failing`` gives them out again. ``standing`` tells people how they stand. ``map`` is the room for many items
+at a time.
 """
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "by_position",
     "consumers",
     "edited",
+    "failed",
     "failing",
     "fingerprint",
     "levels",

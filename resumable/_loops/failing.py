@@ -9,8 +9,8 @@ from .._runtime.interpreter import raised_at
 from .._text import shortened
 from .by_key import KeyLedger
 from .by_position import ItemKey
+from .failed import Failed, error_text
 from .loop import Loop
-from .map.map_loop import Failed, error_text
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ def all_of(items: Any, failed: Failed | None, name: str, *, has_key: bool) -> An
     Raises:
         TypeError: They need ``async for``.
     """
-    if failed is None or not failed.is_known(name) or isinstance(items, Collection if has_key else Sequence):
+    if failed is None or not _again(failed, name) or isinstance(items, Collection if has_key else Sequence):
         return items
     if not isinstance(items, Iterable):
         raise TypeError("retry_failed=True needs items that can be had again, such as [one async for one in items]")
@@ -90,13 +90,19 @@ def retries_of(name: str, items: Any, ledger: Any, failed: Failed | None, *, is_
     for key in failed.of(name):
         if not ledger.has_done(key, ledger.start):  # its run ended within it: it is given out as it is
             failed.discard(name, key)
-    return Retries(failed, name, _retried(items, ledger, failed.of(name))) if is_wanted else None
+    return Retries(failed, name, _retried(items, ledger, _again(failed, name))) if is_wanted else None
+
+
+def _again(failed: Failed, name: str) -> frozenset[ItemKey]:
+    """The items of that loop that have failed, or in which something has."""
+    return failed.of(name) | failed.holders(name)
 
 
 def _retried(items: Any, ledger: Any, failed: Collection[ItemKey]) -> Iterator[tuple[ItemKey, Any]]:
     """Those of *items* that have *failed*, each with what identifies it."""
     if isinstance(ledger, KeyLedger):
-        found = {key: item for item in reversed([*items]) if (key := ledger.identify(item)) in failed}
+        keys = {key for key in failed if ledger.has_done(key, ledger.start)}
+        found = {key: item for item in reversed([*items]) if (key := ledger.identify(item)) in keys}
         return iter(sorted(found.items(), key=lambda entry: str(entry[0])))
-    positions = sorted(key for key in failed if isinstance(key, int) and key < len(items))
+    positions = sorted(key for key in failed if isinstance(key, int) and key < min(len(items), ledger.start))
     return ((position, items[position]) for position in positions)

@@ -69,8 +69,14 @@ class Levels:
     def forget_done(self, outer: LoopView) -> None:
         """*outer* goes on: forget what a save in another thread has left of an item that was done meanwhile."""
         for item, level in list(self.within.get(outer, {}).items()):
-            if outer.has_done(item):
+            if outer.is_through(item):
                 level.sites.clear()
+
+    def keep(self, outer: LoopView, item: ItemKey) -> None:
+        """Something inside the *item* of *outer* has failed: its level serves no other item."""
+        level = self.within.get(outer, {}).get(item)
+        if level is not None:
+            level.can_serve = False
 
     def is_kept(self, outer: LoopView) -> bool:
         """Whether there are loops in items of *outer* that are not done."""
@@ -96,7 +102,7 @@ class Levels:
             return level
         before, spare = levels.popitem()
         loop = outer.loop
-        if loop is None or not (spare.is_of_this_run and (spare.is_over or loop.has_passed(before, item))):
+        if loop is None or not (spare.can_serve and (spare.is_over or loop.has_passed(before, item))):
             levels[before] = spare
             return None
         if levels:

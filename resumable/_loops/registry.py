@@ -14,6 +14,8 @@ from . import place, sources
 from .again import NOTHING
 from .by_position import ItemKey
 from .edited import moved_from
+from .failed import Around as FailedAround
+from .failed import Failed
 from .levels import Levels
 from .loop import Loop, mapped_item
 from .running import Around, Opening, RunningLoops
@@ -47,7 +49,7 @@ class LoopRegistry:
         saved: Their saved forms, by name.
         damaged: Makes the error for a saved form that this library cannot have written; it gets what is wrong.
         opened: Who has opened the checkpoint, and where; by default, who makes this.
-        has_failures: Whether items of the loop with that name were given up; its name is not given to another loop.
+        failed: The items that have failed. A loop of which some have is kept, and its name with it.
 
     Attributes:
         views: What a save sees of them, by name.
@@ -64,11 +66,11 @@ class LoopRegistry:
         *,
         opened: Opening | None = None,
         operation_id: str = "",
-        has_failures: Callable[[str], bool] = lambda name: False,
+        failed: Failed | None = None,
     ) -> None:
         self._damaged = damaged
         self._operation_id = operation_id
-        self._has_failures = has_failures
+        self._failed = Failed() if failed is None else failed
         self.views: dict[str, LoopView] = {}
         self._levels = Levels()
         main_context, self._outside = opened or (running_here(), stack())
@@ -86,9 +88,24 @@ class LoopRegistry:
 
     def _read(self, name: str, form: Mapping[str, Any]) -> LoopView:
         try:
-            return LoopView(name, form)
+            return LoopView(name, form, self._failed.holds)
         except (ValueError, TypeError, AttributeError) as error:
             raise self._damaged(f"the place of its loop {name!r} cannot be read: {error}") from None
+
+    def keep_around(self, name: str) -> FailedAround:
+        """Something has failed in the loop with that *name*: keep the items that it is inside of, as long as it is.
+
+        Returns:
+            These items, each with its loop, from the inside out.
+        """
+        found: list[tuple[str, ItemKey]] = []
+        view = self.views.get(name)
+        while view is not None and view.within is not None and view.within not in found:
+            found.append(view.within)
+            view, item = self.views.get(view.within[0]), view.within[1]
+            if view is not None:
+                self._levels.keep(view, item)
+        return tuple(found)
 
     def _put(self, view: LoopView) -> None:
         """Put a loop of an earlier run where it belongs."""
@@ -103,7 +120,7 @@ class LoopRegistry:
             key = f"={view.name}"
         if key is not None:
             level = self._levels.at(view.outer, within[1] if within else 0)
-            level.is_of_this_run = False
+            level.can_serve = False
             level.site(key).add(view)
 
     # -- a loop is made
@@ -177,8 +194,8 @@ class LoopRegistry:
         for name in level.names(site):
             view = self.views.get(name)
             if view is None:
-                return LoopView(name)
-            if view.is_gone and not self._has_failures(name):
+                return LoopView(name, holds=self._failed.holds)
+            if view.is_gone and not self._failed.is_known(name):
                 if not view.is_dropped:
                     self._levels.drop(view)
                 return view
@@ -186,7 +203,7 @@ class LoopRegistry:
 
     def _is_kept(self, view: LoopView) -> bool:
         """Whether more than its position must be kept of a loop that has ended."""
-        return self._has_failures(view.name) or self._levels.is_kept(view)
+        return self._failed.is_known(view.name) or self._levels.is_kept(view)
 
     def _note_folded(self, level: Level, folded: LoopView) -> None:
         if level.outer is None and self._total_before is not None:
@@ -285,7 +302,7 @@ class LoopRegistry:
                 return None
             self._levels.drop(folded)
         view = site.runs.get(site.count)
-        if view is None or site.folded + 1 != site.count or self._has_failures(view.name):
+        if view is None or site.folded + 1 != site.count or self._failed.is_known(view.name):
             return None
         if view in self._levels.within and self._levels.is_kept(view):
             return None

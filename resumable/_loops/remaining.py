@@ -23,7 +23,7 @@ from .failing import Retries, all_of, retries_of
 from .loop import Loop, LoopOwner
 
 if TYPE_CHECKING:
-    from .map.map_loop import Failed
+    from .failed import Failed
 
 T = TypeVar("T")
 

@@ -264,18 +264,19 @@ class Level:
     Attributes:
         outer: The loop around; None outside of all loops.
         item: Its item.
-        is_of_this_run: Whether nothing of it comes from an earlier run of the program.
+        can_serve: Whether it may serve another item: nothing of it comes from an earlier run of the program, and
+            nothing in it has failed.
         is_over: Whether the item is done, whatever its loop says: another loop has taken the view.
         made: How many loops without a name were made here in this run: how older releases told them apart.
     """
 
-    __slots__ = ("is_of_this_run", "is_over", "item", "made", "outer", "sites")
+    __slots__ = ("can_serve", "is_over", "item", "made", "outer", "sites")
 
     def __init__(self, outer: LoopView | None = None, item: ItemKey = 0) -> None:
         self.outer = outer
         self.item = item
         self.made = 0
-        self.is_of_this_run, self.is_over = True, False
+        self.can_serve, self.is_over = True, False
         self.sites: dict[str, Site] = {}
 
     def recycle(self, item: ItemKey) -> None:
@@ -311,7 +312,7 @@ class Level:
     @property
     def is_gone(self) -> bool:
         """Whether the item is done."""
-        return self.is_over or (self.outer is not None and (self.outer.is_gone or self.outer.has_done(self.item)))
+        return self.is_over or (self.outer is not None and (self.outer.is_gone or self.outer.is_through(self.item)))
 
     def site(self, key: str) -> Site:
         """The site with that key, made if there is none."""

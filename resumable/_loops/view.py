@@ -115,6 +115,9 @@ class RunsAtOnePlace(Protocol):
 class LoopView:
     """One loop, whether it has begun in this run or not.
 
+    Args:
+        holds: Whether something has failed inside of an item of the loop with that name.
+
     Attributes:
         name: Under which it is saved.
         within: The name of the loop around, and its item.
@@ -131,8 +134,14 @@ class LoopView:
         is_dropped: Nothing of it is kept: another loop has its place, or the item around is done.
     """
 
-    def __init__(self, name: str, saved: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        saved: Mapping[str, Any] | None = None,
+        holds: Callable[[str, ItemKey], bool] = lambda name, item: False,
+    ) -> None:
         self.name = name
+        self._holds = holds
         self._identity: Identity | None = Identity() if saved is None else identity_of(saved)
         self._run = 1
         self.within = self.identity.within
@@ -175,11 +184,15 @@ class LoopView:
         if self.is_dropped or self.outer is None:
             return self.is_dropped
         assert self.within is not None
-        return self.outer.is_gone or self.outer.has_done(self.within[1])
+        return self.outer.is_gone or self.outer.is_through(self.within[1])
 
     def has_done(self, item: ItemKey) -> bool:
         """Whether *item* of it is done; False as long as this run has not come to it."""
         return self.loop is not None and self.loop.has_done(item)
+
+    def is_through(self, item: ItemKey) -> bool:
+        """Whether *item* is done, and nothing inside of it has failed: the loops inside are not needed any more."""
+        return self.has_done(item) and not self._holds(self.name, item)
 
     @property
     def is_finished(self) -> bool:

@@ -10,7 +10,7 @@ from .._format.document import VERSION, object_chunks, sign
 from .._format.sections import ListedSections, Run, Sections
 from .._json import SPELLED, encode, encode_spelled, is_plain
 from .._loops.by_key import count_in_ranges
-from .._loops.map.map_loop import Failed
+from .._loops.failed import Failed
 from .._models import CheckpointData
 from .._text import hidden, hidden_in_line, hide
 

@@ -71,6 +71,10 @@ class Meter:
             self._learn(parts, account, told)
         return matters
 
+    def is_refusal(self, response: object) -> bool:
+        """Whether *response* is one."""
+        return read_response(response).is_rate_limited
+
     def _observe(self, told: list[RateLimit], now: float, overtaken: int, line: float) -> bool | None:
         matters = self._budget.observe(told, now, overtaken=overtaken, line=line)
         self.longest = max(self.longest, *((limit.reset_at or now) - now for limit in told), 0.0)

@@ -2,92 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, TypeVar, cast
 
 from ..._runtime.boundary import HeldBack
-from ..._text import hidden, shortened
+from ..._text import shortened
 from .. import sources
 from ..by_key import KeyLedger
 from ..by_position import ItemKey, Saved
+from ..failed import Failed, error_text
 from ..loop import Loop, LoopOwner, mapped_item
 from ..out_of_order import OutOfOrderLedger
 
 AnyOrderLedger = KeyLedger | OutOfOrderLedger
-
-_LONGEST_TEXT = 5000
-"""So much of an error's text is looked at."""
-
-
-class Failed:
-    """The items that were given up, by loop and key, each with the text of its error.
-
-    Args:
-        saved: The saved form.
-        on_failure: Called with loop, key and text when an item is given up.
-    """
-
-    def __init__(
-        self,
-        saved: Mapping[str, Iterable[tuple[ItemKey, str]]] | None = None,
-        on_failure: Callable[[str, ItemKey, str], object] = lambda loop, key, text: None,
-    ) -> None:
-        self._on_failure = on_failure
-        self._lock = threading.RLock()  # a signal handler that saves may come in between
-        self._by_loop: dict[str, dict[ItemKey, str]] = {name: dict(pairs) for name, pairs in (saved or {}).items()}
-
-    def __len__(self) -> int:
-        return sum(map(len, self._by_loop.values()))
-
-    def of(self, loop: str) -> frozenset[ItemKey]:
-        """The items of one loop."""
-        return frozenset(self._by_loop.get(loop, ()))
-
-    def is_known(self, loop: str) -> bool:
-        """Whether items of that loop were given up."""
-        return bool(self._by_loop.get(loop))
-
-    def all(self) -> dict[ItemKey, str]:
-        """The items of all loops; a key that several loops have is given as ``loop/key``."""
-        with self._lock:
-            loops = Counter(key for failures in self._by_loop.values() for key in failures)
-            return {
-                key if loops[key] == 1 else f"{name}/{key}": text
-                for name, failures in self._by_loop.items()
-                for key, text in failures.items()
-            }
-
-    def text(self, loop: str, key: ItemKey) -> str | None:
-        """Why an item was given up; None if it was not."""
-        return self._by_loop.get(loop, {}).get(key)
-
-    def add(self, loop: str, key: ItemKey, text: str) -> None:
-        """An item was given up."""
-        with self._lock:
-            self._by_loop.setdefault(loop, {})[key] = text
-        self._on_failure(loop, key, text)
-
-    def discard(self, loop: str, key: ItemKey) -> None:
-        """An item is done after all."""
-        with self._lock:
-            self._by_loop.get(loop, {}).pop(key, None)
-
-    def to_dict(self) -> dict[str, list[tuple[str | int, str]]]:
-        """The saved form."""
-        with self._lock:
-            return {name: list(pairs.items()) for name, pairs in self._by_loop.items() if pairs}
-
-
-def error_text(error: BaseException) -> str:
-    """``ValueError: what it says``, on one line of at most 500 letters, without secrets; never raises."""
-    try:
-        text = f"{type(error).__name__}: {hidden(' '.join(str(error)[:_LONGEST_TEXT].split()))}"
-    except Exception:
-        text = type(error).__name__
-    return text[:500].encode("utf-8", "replace").decode()
-
 
 T = TypeVar("T")
 

@@ -13,10 +13,11 @@ from ..._errors import TooManyFailedError
 from ..._retry import Saver, check_policy, reason
 from ..._text import shortened
 from ..by_position import ItemKey
+from ..failed import error_text
 from ..loop import Items_co, LoopOwner
 from .calls import LIMITS
 from .grace import Grace
-from .map_loop import MapLoop, error_text
+from .map_loop import MapLoop
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState

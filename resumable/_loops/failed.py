@@ -1,0 +1,126 @@
+"""The items that have failed, of all loops: which, why, and which items of the loops around hold them."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+
+from .._text import hidden
+from .by_position import ItemKey
+
+Around = tuple[tuple[str, ItemKey], ...]
+"""The loops around a loop, each by its name and the item of it, from the inside out."""
+_LONGEST_TEXT = 5000
+"""So much of an error's text is looked at."""
+
+
+class Failed:
+    """The items that were given up, by loop and key, each with the text of its error.
+
+    An item of a loop around holds them: though its own body is through, the loops inside are kept as they are, so that
+    another run can give out again what has failed in them, and no more.
+
+    Args:
+        saved: The saved form.
+        on_failure: Called with loop, key and text when an item is given up.
+        around: Tells the loops around the one with that name.
+    """
+
+    def __init__(
+        self,
+        saved: Mapping[str, Iterable[tuple[ItemKey, str]]] | None = None,
+        on_failure: Callable[[str, ItemKey, str], object] = lambda loop, key, text: None,
+        around: Callable[[str], Around] = lambda loop: (),
+    ) -> None:
+        self._on_failure = on_failure
+        self._around = around
+        self._lock = threading.RLock()  # a signal handler that saves may come in between
+        self._by_loop: dict[str, dict[ItemKey, str]] = {name: dict(pairs) for name, pairs in (saved or {}).items()}
+        self._holders: dict[str, Around] = {}
+        self._held: Counter[tuple[str, ItemKey]] = Counter()
+        self._is_placed = not self._by_loop
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_loop.values()))
+
+    def of(self, loop: str) -> frozenset[ItemKey]:
+        """The items of one loop."""
+        return frozenset(self._by_loop.get(loop, ()))
+
+    def is_known(self, loop: str) -> bool:
+        """Whether items of that loop were given up."""
+        return bool(self._by_loop.get(loop))
+
+    def all(self) -> dict[ItemKey, str]:
+        """The items of all loops; a key that several loops have is given as ``loop/key``."""
+        with self._lock:
+            loops = Counter(key for failures in self._by_loop.values() for key in failures)
+            return {
+                key if loops[key] == 1 else f"{name}/{key}": text
+                for name, failures in self._by_loop.items()
+                for key, text in failures.items()
+            }
+
+    def text(self, loop: str, key: ItemKey) -> str | None:
+        """Why an item was given up; None if it was not."""
+        return self._by_loop.get(loop, {}).get(key)
+
+    def add(self, loop: str, key: ItemKey, text: str) -> None:
+        """An item was given up."""
+        with self._lock:
+            self._place()
+            self._by_loop.setdefault(loop, {})[key] = text
+            self._hold(loop)
+        self._on_failure(loop, key, text)
+
+    def discard(self, loop: str, key: ItemKey) -> None:
+        """An item is done after all."""
+        with self._lock:
+            self._place()
+            self._by_loop.get(loop, {}).pop(key, None)
+            if not self._by_loop.get(loop):
+                self._held.subtract(self._holders.pop(loop, ()))
+
+    def to_dict(self) -> dict[str, list[tuple[str | int, str]]]:
+        """The saved form."""
+        with self._lock:
+            return {name: list(pairs.items()) for name, pairs in self._by_loop.items() if pairs}
+
+    # -- loops inside of loops
+
+    def holds(self, loop: str, item: ItemKey) -> bool:
+        """Whether something has failed in the loops inside of that *item* of *loop*."""
+        if not self._by_loop:
+            return False
+        with self._lock:
+            self._place()
+            return self._held[loop, item] > 0
+
+    def holders(self, loop: str) -> frozenset[ItemKey]:
+        """The items of *loop* in which something inside has failed."""
+        with self._lock:
+            self._place()
+            return frozenset(item for (name, item), count in self._held.items() if name == loop and count > 0)
+
+    def _place(self) -> None:
+        """Find out where the failures of earlier runs are."""
+        if not self._is_placed:
+            self._is_placed = True
+            for loop, pairs in self._by_loop.items():
+                if pairs:
+                    self._hold(loop)
+
+    def _hold(self, loop: str) -> None:
+        if loop not in self._holders:
+            self._holders[loop] = around = self._around(loop)
+            self._held.update(around)
+
+
+def error_text(error: BaseException) -> str:
+    """``ValueError: what it says``, on one line of at most 500 letters, without secrets; never raises."""
+    try:
+        text = f"{type(error).__name__}: {hidden(' '.join(str(error)[:_LONGEST_TEXT].split()))}"
+    except Exception:
+        text = type(error).__name__
+    return text[:500].encode("utf-8", "replace").decode()
