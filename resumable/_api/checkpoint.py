@@ -149,8 +149,8 @@ class Checkpoint(Files, BaseCheckpoint[S]):
                 ``"full"`` all, None none. The items that are left may always change.
             limit: How many items this loop gives out in one run, at least 1. Once they are done it ends, with the loops
                 around it; the checkpoint is kept, and the next run goes on. Not inside a map.
-            retry_failed: First give out again what this loop has noted by :meth:`fail`. An input that can only be gone
-                through is read wholly for that.
+            retry_failed: First give out again what this loop has noted by :meth:`fail`, and its items in which a loop
+                inside has. An input that can only be gone through is read wholly for that.
 
         Raises:
             InputChangedError: The done items are not those of the last run.

@@ -110,7 +110,11 @@ def _say_nothing_was_left(operation: Operation) -> None:
     parts, reason = operation.parts, operation.metadata.last_save_reason or ""
     if not operation.resumed or operation.session.saves or parts.has_done or operation.is_finalized:
         return
-    if reason.startswith(_ENDED_WELL) or not any(view.was_met for view in parts.loops.views.values()):
+    if (
+        reason.startswith(_ENDED_WELL)
+        or parts.saved.failed
+        or not any(view.was_met for view in parts.loops.views.values())
+    ):
         return
     _log.warning(
         "%s: all its items count as done since the run before, so this run did none; if they had only been handed out "

@@ -38,7 +38,7 @@ class Failed:
         self._lock = threading.RLock()  # a signal handler that saves may come in between
         self._by_loop: dict[str, dict[ItemKey, str]] = {name: dict(pairs) for name, pairs in (saved or {}).items()}
         self._holders: dict[str, Around] = {}
-        self._held: Counter[tuple[str, ItemKey]] = Counter()
+        self._held: dict[str, Counter[ItemKey]] = {}
         self._is_placed = not self._by_loop
 
     def __len__(self) -> int:
@@ -80,7 +80,7 @@ class Failed:
             self._place()
             self._by_loop.get(loop, {}).pop(key, None)
             if not self._by_loop.get(loop):
-                self._held.subtract(self._holders.pop(loop, ()))
+                self._let_go(loop)
 
     def to_dict(self) -> dict[str, list[tuple[str | int, str]]]:
         """The saved form."""
@@ -95,13 +95,13 @@ class Failed:
             return False
         with self._lock:
             self._place()
-            return self._held[loop, item] > 0
+            return item in self._held.get(loop, ())
 
     def holders(self, loop: str) -> frozenset[ItemKey]:
         """The items of *loop* in which something inside has failed."""
         with self._lock:
             self._place()
-            return frozenset(item for (name, item), count in self._held.items() if name == loop and count > 0)
+            return frozenset(self._held.get(loop, ()))
 
     def _place(self) -> None:
         """Find out where the failures of earlier runs are."""
@@ -114,7 +114,14 @@ class Failed:
     def _hold(self, loop: str) -> None:
         if loop not in self._holders:
             self._holders[loop] = around = self._around(loop)
-            self._held.update(around)
+            for name, item in around:
+                self._held.setdefault(name, Counter())[item] += 1
+
+    def _let_go(self, loop: str) -> None:
+        for name, item in self._holders.pop(loop, ()):
+            self._held[name][item] -= 1
+            if not self._held[name][item]:
+                del self._held[name][item]
 
 
 def error_text(error: BaseException) -> str:

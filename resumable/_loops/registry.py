@@ -77,6 +77,7 @@ class LoopRegistry:
         self.running = RunningLoops(self.views, main_context)
         self._spots = place.Spots(self._outside)
         self._is_quick = has_gil()  # else counts could be read half-way
+        self._taken: dict[str, int] = {}
         self._made = 0
         self._done_before = 0
         self._total_before: int | None = 0
@@ -191,7 +192,7 @@ class LoopRegistry:
         if folded is not None:
             self._note_folded(level, folded)
             return folded
-        for name in level.names(site):
+        for name in level.names(site, self._taken):
             view = self.views.get(name)
             if view is None:
                 return LoopView(name, holds=self._failed.holds)

@@ -24,6 +24,8 @@ from .view import NEVER_BEGUN, Identity, LoopView, read, written
 
 KEPT = 4
 """So many runs at one place are kept whole."""
+_MOST_TRIED = 64
+"""After so many names that are taken, those are not tried again."""
 _LAST_MARK = 64
 _CRC_DIGITS = 8
 _NOBODY_ELSE = 3
@@ -292,13 +294,20 @@ class Level:
         """How its loops name it when they are saved."""
         return None if self.outer is None else (self.outer.name, self.item)
 
-    def names(self, site: Site) -> Iterator[str]:
-        """Names for a loop that is made at *site*; they are shown to people, and tell nothing."""
+    def names(self, site: Site, taken: dict[str, int]) -> Iterator[str]:
+        """Names for a loop that is made at *site*; they are shown to people, and tell nothing.
+
+        Args:
+            taken: How many numbers behind a name are not tried any more; kept up to date.
+        """
         outer = "loop-" if self.outer is None else f"{self.outer.name}/"
         if site.is_named:
             yield site.key[1:]
             outer = f"{site.key[1:]}/"
-        yield from map(f"{outer}{{}}".format, count(1))
+        for number in count(taken.get(outer, 0) + 1):
+            yield f"{outer}{number}"
+            if number % _MOST_TRIED == 0:
+                taken[outer] = number
 
     def check_may_halt(self, loop: Loop[Any]) -> None:
         """Raise ValueError if *loop*, which has a limit, cannot have the loops around it stop with it."""
