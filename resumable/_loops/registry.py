@@ -101,11 +101,11 @@ class LoopRegistry:
         """
         found: list[tuple[str, ItemKey]] = []
         view = self.views.get(name)
-        while view is not None and view.within is not None and view.within not in found:
-            found.append(view.within)
-            view, item = self.views.get(view.within[0]), view.within[1]
+        while view is not None and (within := view.within) is not None and within not in found:
+            found.append(within)
+            view = self.views.get(within[0])
             if view is not None:
-                self._levels.keep(view, item)
+                self._levels.keep(view, within[1])
         return tuple(found)
 
     def _put(self, view: LoopView) -> None:
