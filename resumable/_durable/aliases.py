@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import chain
+from itertools import chain, compress
 from operator import is_
 from typing import Any, TypeVar
 
 from .._json import LEAVES, encode_spelled, is_scalar, step
-from .._runtime.interpreter import ALONE, COUNTS_ARE_TRUE, reference_counts
+from .._runtime.interpreter import ALONE, COUNTS_ARE_TRUE, is_tracked, reference_counts
 from .frozen import IMMUTABLE
 
 K = TypeVar("K", str, int)
 
+MANY = 8192
+"""So many new values must there be, to be left as they are: copies of fewer are quickly made, and quickly read."""
 _AT_ONCE = 1000  # aliases compared by one call
 _ALONE_INSIDE = ALONE + 1
+_PLAIN: frozenset[type] = frozenset({dict, list})
 
 
 class Aliases(dict[K, Any]):
@@ -109,20 +112,66 @@ def _free(keys: list[K], values: list[Any]) -> list[K]:
     if not COUNTS_ARE_TRUE:
         return []
     counts = list(reference_counts(values))
-    free = [index for index, count in enumerate(counts) if count <= ALONE + 1 and not _is_held_inside(values[index])]
+    free = [index for index, count in enumerate(counts) if count <= ALONE + 1 and not is_held_inside(values[index])]
     if tuple in set(map(type, values)):
         free += [index for index, value in enumerate(values) if _is_constant(value)]
     return [keys[index] for index in free]
 
 
-def _is_held_inside(value: Any) -> bool:
+def is_held_inside(value: Any) -> bool:
+    """Whether the program may hold what is within *value*."""
     items = value.values() if isinstance(value, dict) else value
     if IMMUTABLE.issuperset(map(type, items)):
         return False
     inner = [item for item in items if type(item) not in IMMUTABLE and not _is_constant(item)]
-    return bool(inner) and (max(reference_counts(inner)) > _ALONE_INSIDE or any(map(_is_held_inside, inner)))
+    return bool(inner) and (max(reference_counts(inner)) > _ALONE_INSIDE or any(map(is_held_inside, inner)))
 
 
 def _is_constant(value: Any) -> bool:
     # All code that names a tuple of constants shares one object; it cannot change.
     return is_scalar(value) or (type(value) is tuple and set(map(type, value)) <= LEAVES)
+
+
+# -- many new values at once -------------------------------------------------------------------------------------------
+
+
+def held(values: list[Any], kinds: set[type], beside: int) -> list[int] | None:
+    """The indexes of those *values*, of these *kinds*, that the program may change; None if that cannot be told.
+
+    A save need not copy the others. They stay in the collection as they are, and are frozen when the program first
+    reads them, as loaded ones are: each reading must pass through the collection from now on.
+
+    Args:
+        beside: How many references to each there are that are not the program's, beside the one of *values*.
+    """
+    if not COUNTS_ARE_TRUE:
+        return None
+    found = set()
+    if max(reference_counts(values)) > ALONE + beside:
+        many = compress(range(len(values)), map((ALONE + beside).__lt__, reference_counts(values)))
+        found = {index for index in many if type(values[index]) not in IMMUTABLE}
+    if odd := kinds - IMMUTABLE - _PLAIN:
+        found.update(index for index, value in enumerate(values) if type(value) in odd)
+    if not _are_alone_inside(values, kinds):
+        found.update(index for index, value in enumerate(values) if type(value) in _PLAIN and is_held_inside(value))
+    return sorted(found)
+
+
+def _are_alone_inside(values: list[Any], kinds: set[type]) -> bool:
+    """Whether certainly nobody holds what is within *values*."""
+    # A dict that the collector does not track holds no dict and no list.
+    if list not in kinds and not any(map(is_tracked, values)):
+        return True
+    level = _inner(values)
+    while level:
+        if not set(map(type, level)) <= _PLAIN or max(reference_counts(level)) > ALONE + 1:
+            return False
+        level = _inner(level)
+    return True
+
+
+def _inner(values: Iterable[Any]) -> list[Any]:
+    """What is within the dicts and lists of *values* and may itself hold something."""
+    containers = [value for value in values if type(value) in _PLAIN]
+    items = chain.from_iterable(value.values() if type(value) is dict else value for value in containers)
+    return [item for item in items if type(item) not in IMMUTABLE and type(item) not in LEAVES]

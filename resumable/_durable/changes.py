@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from .._json import encode, encode_spelled, is_exact, to_json
+from .._json import check, encode, encode_spelled, is_exact, is_plain, step, to_json
 from .._runtime.interpreter import untracker
 
 CHUNK = 1000
@@ -37,7 +37,7 @@ class Snapshot:
     def __init__(self, entries: dict[str, Any] | list[Any], *, path: str = "$") -> None:
         self._entries = entries
         self._path = path
-        self._spells = False
+        self._spells = self._checks = self._nan = False
         untracker()(entries)
 
     def __len__(self) -> int:
@@ -47,11 +47,26 @@ class Snapshot:
         """Encode. Raises StateEncodeError if a string is not valid Unicode."""
         kind: type[Any]
         kind, opening, closing = (list, b"[", b"]") if isinstance(self._entries, list) else (dict, b"{", b"}")
-        entries = iter(self._members())
+        entries, at = iter(self._members()), 0
         while piece := kind(islice(entries, CHUNK)):
+            if self._checks:
+                self._check(piece, at)
             yield opening + self._encoded(piece)[1:-1]
-            opening = b","
+            opening, at = b",", at + CHUNK
         yield closing if opening == b"," else opening + closing
+
+    def check(self, *, nan: bool) -> Snapshot:
+        """Have each entry checked before it is encoded: iterating raises StateEncodeError for one that is not good."""
+        self._checks, self._nan = True, nan
+        return self
+
+    def _check(self, piece: Any, at: int) -> None:
+        if not is_plain(piece):
+            steps = (
+                map(step, piece) if isinstance(piece, dict) else (f"[{at + number}]" for number in range(len(piece)))
+            )
+            for where, entry in zip(steps, piece.values() if isinstance(piece, dict) else piece, strict=True):
+                check(entry, f"{self._path}{where}", nan=self._nan)
 
     def spell(self) -> Snapshot:
         """Have each entry spell the numbers that JSON has not."""

@@ -111,8 +111,12 @@ class Durable(Noting):
 
     # -- saves
 
-    def begin(self) -> dict[str, Any] | None:
+    def begin(self, *, leaves: bool = True, is_whole: bool = False) -> dict[str, Any] | None:
         """Begin a save. Returns the change since the last one, to be encoded at once; None if nothing changed.
+
+        Args:
+            leaves: See :meth:`begin_snapshot`.
+            is_whole: Whether a snapshot is written instead of the change, which is not returned then.
 
         Raises:
             StateEncodeError: JSON cannot hold the change. Nothing has begun.
@@ -122,13 +126,18 @@ class Durable(Noting):
             if self._pending:
                 raise RuntimeError("an earlier save is neither committed nor rolled back")
             self._settle_unless_held()
-            self._pending = self._collected()
-            return self._change(self._pending) if self._pending else None
+            pending = self._pending = self._collected(leaves=leaves)
+            return self._change(pending) if pending and not is_whole else None
 
-    def begin_snapshot(self) -> Snapshot:
-        """Begin a save that writes the whole collection. Raises what :meth:`begin` raises."""
+    def begin_snapshot(self, *, leaves: bool = True) -> Snapshot:
+        """Begin a save that writes the whole collection. Raises what :meth:`begin` raises.
+
+        Args:
+            leaves: Whether new values that nobody else holds may be left as they are, if they are many. The snapshot
+                checks them then. Not where the save may be rolled back and the snapshot written all the same.
+        """
         with self._lock:
-            self.begin()
+            self.begin(leaves=leaves, is_whole=True)
             return self._copied()
 
     def commit(self) -> None:
@@ -173,9 +182,24 @@ class Durable(Noting):
         if self._seen is not None:
             self._note()
 
-    def _collected(self) -> Any:
-        """Everything dirty that counts, which is clean then. Falsy if there is nothing."""
+    def _collected(self, *, leaves: bool) -> Any:
+        """Everything dirty that counts, which is clean then. Falsy if there is nothing.
+
+        Args:
+            leaves: Whether values may be left as they are; see :meth:`begin_snapshot`.
+        """
         raise NotImplementedError
+
+    def _check_left(self, check: Callable[[], None]) -> None:
+        """Have *check* raise if JSON cannot hold one of the values that were left as they are. Nothing has begun then.
+
+        They were good when they came, and may have changed since.
+        """
+        try:
+            check()
+        except BaseException:
+            self.rollback()
+            raise
 
     def _change(self, pending: Any) -> dict[str, Any]:
         """*pending* in the form that :class:`Replay` reads."""
@@ -193,7 +217,7 @@ class Durable(Noting):
 
 
 class Loaded(Durable):
-    """Mixin for a collection with loaded values that are not frozen yet.
+    """Mixin for a collection with values that are not frozen yet: they were loaded, or many were saved at once.
 
     Freezing all at once takes 1.5 to 4 times as long as decoding them. So a value is frozen when the program first
     reads it, and each save freezes some more. With the last one, the collection becomes one without this mixin.
@@ -204,7 +228,7 @@ class Loaded(Durable):
 
     def _committed(self, pending: Any) -> None:
         super()._committed(pending)
-        self._freeze_some(max(FREEZE_AT_LEAST, 4 * len(pending)))
+        self._freeze_some(max(FREEZE_AT_LEAST, 4 * (len(pending) - pending.left)))
 
     def _wholly_frozen(self) -> Self:
         with self._lock:

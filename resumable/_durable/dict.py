@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain, repeat
 from operator import is_
 from typing import Any, Final, SupportsIndex
@@ -10,7 +11,8 @@ from typing import Any, Final, SupportsIndex
 import msgspec
 
 from .._json import LEAVES, accepted, check, is_good, step, text_key
-from .._runtime.interpreter import MANY, collect_young
+from .._runtime.interpreter import MANY, collect_young, is_read_in_c
+from . import aliases
 from .aliases import Aliases
 from .below import Turns, accept, changed_below, refuse_both
 from .changes import Snapshot
@@ -35,12 +37,14 @@ class Pending(msgspec.Struct):
         frozen: Copies of the assigned values; the save writes these.
         is_flat: Whether certainly none of the values contains a dict or list.
         deleted: Deleted keys, each with a tombstone.
+        left: So many of the frozen are no copies: nobody else holds the values.
     """
 
     originals: dict[str, Any] = {}
     frozen: dict[str, Any] = {}
     is_flat: bool = False
     deleted: dict[str, Any] = {}
+    left: int = 0
 
     def __len__(self) -> int:
         return len(self.frozen) + len(self.deleted)
@@ -126,7 +130,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
             before[key] = self[key] if key in self else ABSENT  # noqa: SIM401  # get() would be a call
             if key in dirty:
                 self._was_dirty[key] = dirty[key]
-        dirty[key] = value
+        self._dirty[key] = value  # reading the old one may have been a call
         _set(self, key, value)
 
     @mutator
@@ -213,33 +217,58 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
             self._settle_unless_held()
             if self._pending is not None:
                 self._replace_originals(self._pending)
-            newer = self._collected()
+            newer = self._collected(leaves=False)
             try:
                 self._replace_originals(newer)
             finally:
                 self._take_back(newer)
             return self._copied()
 
-    def _collected(self) -> Pending:
+    def _collected(self, *, leaves: bool) -> Pending:
         pending = Pending()
         try:
             pending.originals = self._taken()
-            if any(map(is_, pending.originals.values(), repeat(TOMBSTONE))):
+            kinds = set(map(type, pending.originals.values()))
+            if type(TOMBSTONE) in kinds and any(map(is_, pending.originals.values(), repeat(TOMBSTONE))):
                 pending.separate()
+            if leaves and len(pending.originals) >= aliases.MANY:
+                self._leave(pending, kinds)
             if self._turns is not None:
                 self._look_below(pending, self._turns)
             if self._given is not None:
                 self._take_changed(pending)
             if self._aliases:
-                self._aliases.drop(chain(pending.originals, pending.deleted))
+                self._aliases.drop(chain(pending.frozen, pending.originals, pending.deleted))
                 self._aliases.move_changed(pending.originals, self._at_rest, self._path)
-            pending.frozen, pending.is_flat = freeze_checked(
-                pending.originals, lambda: check(pending.originals, self._path, nan=self._nan)
-            )
+            originals = pending.originals
+            copies, pending.is_flat = freeze_checked(originals, lambda: check(originals, self._path, nan=self._nan))
+            if pending.left:
+                pending.frozen.update(copies)
+            else:
+                pending.frozen = copies
         except BaseException:
             self._take_back(pending)
             raise
         return pending
+
+    def _leave(self, pending: Pending, kinds: set[type]) -> None:
+        """Take those values, of these *kinds*, as frozen that nobody else holds; the others stay the originals."""
+        before = type(self)
+        if before not in (DurableDict, _LoadedDict) or is_read_in_c(self, _LoadedDict):
+            return
+        keys, values = list(pending.originals), list(pending.originals.values())
+        self.__class__ = _LoadedDict  # pyright: ignore  # from now on each reading freezes
+        if (self._aliases or self._before) and not all(map(is_, values, map(partial(_get, self), keys))):
+            held = None  # what stands here is another object
+        else:
+            held = aliases.held(values, kinds, beside=2)  # here and in the originals
+        if held is None or len(held) > len(keys) // 2:
+            self.__class__ = before  # pyright: ignore
+            return
+        self._unfrozen = list(dict.fromkeys(chain(self._unfrozen, keys))) if self._unfrozen else keys
+        pending.frozen = pending.originals
+        pending.originals = {keys[index]: pending.frozen[keys[index]] for index in held}
+        pending.left = len(keys) - len(held)
 
     def look_at_all(self) -> None:
         if self._turns is not None:
@@ -249,7 +278,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         """Have the save write values that C code has changed."""
         keys = turns.take(lambda: dict.keys(self), len(pending.originals))
         values = {key: _get(self, key) for key in keys}
-        for key in chain(pending.originals, pending.deleted, list(self._dirty)):
+        for key in chain(pending.frozen, pending.originals, pending.deleted, list(self._dirty)):
             values.pop(key, None)
         for key in changed_below(values, is_last=turns.is_last):
             where = f"{self._path}{step(key)}"
@@ -267,18 +296,21 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
 
     def _take_back(self, pending: Pending) -> None:
         # An alias goes before its copy, so that the saves go on comparing it.
-        held = {key: self._aliases.get(key, value) for key, value in pending.frozen.items()}
-        self._untake({**pending.deleted, **held, **pending.originals})
+        held = {key: self._aliases[key] for key in pending.frozen.keys() & self._aliases.keys()}
+        self._untake({**pending.deleted, **pending.frozen, **held, **pending.originals})
 
     def _replace_originals(self, pending: Pending) -> None:
         """Put the frozen copies into the dict, in place of what they were copied from."""
         if pending.originals:
+            frozen = pending.frozen
+            if pending.left:
+                frozen = {key: frozen[key] for key in pending.originals}
             if pending.is_flat:
-                hide_few(pending.frozen.values())  # Not while the save begins, when the disk waits for it.
-            self._install(pending.frozen, pending.originals)
-            if not pending.is_flat and not LEAVES.issuperset(map(type, pending.frozen.values())):
+                hide_few(frozen.values())  # Not while the save begins, when the disk waits for it.
+            self._install(frozen, pending.originals)
+            if not pending.is_flat and not LEAVES.issuperset(map(type, frozen.values())):
                 self._turns = self._turns or Turns()
-            self._aliases.add(pending.originals, pending.frozen, flat=pending.is_flat)
+            self._aliases.add(pending.originals, frozen, flat=pending.is_flat)
 
     _committed = _replace_originals
 
@@ -299,6 +331,8 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
                 before[key] = value
 
     def _change(self, pending: Pending) -> dict[str, Any]:
+        if pending.left:
+            self._check_left(lambda: check(pending.frozen, self._path, nan=self._nan))
         if not pending.deleted:
             return {"set": pending.frozen}
         # Not where the unfinished item may have deleted what counts.
@@ -308,24 +342,34 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         return {"set": pending.frozen, "del": list(pending.deleted)}
 
     def _copied(self) -> Snapshot:
-        if self._pending is not None:
-            self._replace_originals(self._pending)
-        entries = self._plain()
+        pending = self._pending
+        if pending is not None:
+            self._replace_originals(pending)
+        is_all = pending is not None and pending.left and len(pending.frozen) == len(self)
+        if pending is not None and is_all and not self._dirty and not self._before:
+            entries = pending.frozen  # nobody changes it any more
+        else:
+            entries = self._plain()
         for key, value in self._before.items():
             if value is ABSENT:
                 entries.pop(key, None)
             else:
                 entries[key] = value
-        return Snapshot(entries, path=self._path)
+        snapshot = Snapshot(entries, path=self._path)
+        return snapshot.check(nan=self._nan) if pending is not None and pending.left else snapshot
 
     def _plain(self) -> dict[str, Any]:
         return dict.copy(self)  # One call, in which no other thread runs.
 
 
 class _LoadedDict(Loaded, DurableDict[Any]):
-    """A durable dict with loaded values that are not frozen yet."""
+    """A durable dict with values that are not frozen yet."""
 
     __slots__ = ()
+
+    def _plain(self) -> dict[str, Any]:
+        # dict.copy would read through __getitem__. One call, in which no other thread runs.
+        return dict(zip(dict.keys(self), dict.values(self), strict=True))
 
     @mutator
     def __setitem__(self, key: str, value: Any) -> None:

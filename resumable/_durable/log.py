@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
 import msgspec
 
 from .._errors import StateEncodeError
-from .._json import LEAVES, check, encode, is_good, is_plain, look_closely
+from .._json import LEAVES, check, encode, is_good, is_plain, look_closely, to_json
 from .._runtime.boundary import Where, give_up_long
-from .._runtime.interpreter import MANY, collect_young
+from .._runtime.interpreter import MANY, collect_young, is_read_in_c
+from . import aliases
 from .aliases import Aliases
 from .below import accept, changed_below, refuse_both, refuse_removal
 from .changes import Snapshot, about_bytes
 from .collection import DURABLE_SLOTS, Durable, Loaded, V, mutator
-from .frozen import freeze_all, freeze_checked, hide_few
+from .frozen import IMMUTABLE, freeze, freeze_all, freeze_checked, hide_few
 
 _append, _extend = list.append, list.extend
 _LOOK_AT_LEAST = 256
@@ -25,11 +26,15 @@ _LOOK_AT_LEAST = 256
 
 
 class Pending(msgspec.Struct, frozen=True):
-    """What a save writes of a list: the entries from *start* to *end*, and earlier ones that *changed* outside."""
+    """What a save writes of a list: the entries from *start* to *end*, and earlier ones that *changed* outside.
+
+    So many are *left* as they are, for nobody else holds them.
+    """
 
     start: int
     end: int
     changed: set[int]
+    left: int = 0
 
     def __len__(self) -> int:
         return self.end - self.start + len(self.changed)
@@ -88,7 +93,7 @@ class DurableLog(Durable, list[V], kind="log"):
         self._looked = 0  # So many of them were looked at in this round.
         self._is_last, self._is_nested = False, bool(self)
         self._aliases: Aliases[int] = Aliases()
-        self._unfrozen = len(self)  # So many loaded entries, the first ones, are not frozen.
+        self._unfrozen = range(len(self))  # Where entries stand that are not frozen.
         if len(self) >= MANY:
             collect_young()
         if self:
@@ -175,11 +180,11 @@ class DurableLog(Durable, list[V], kind="log"):
     def changed_bytes(self) -> int:
         return about_bytes(len(self) - self._saved, self._entries(self._saved, self._saved + 8))
 
-    def _collected(self) -> Pending:
+    def _collected(self, *, leaves: bool) -> Pending:
         if self._given is not None:
             self._refuse_changed()
-        start, end = self._saved, self._freeze_new()
-        pending = Pending(start, end, {index for index in self._dirty if index < start})
+        start, (end, left) = self._saved, self._freeze_new(leaves=leaves)
+        pending = Pending(start, end, {index for index in self._dirty if index < start}, left)
         self._dirty, self._saved = set(), end  # Both at once: no call, and so no signal handler, is in between.
         return pending
 
@@ -198,24 +203,38 @@ class DurableLog(Durable, list[V], kind="log"):
 
     def _change(self, pending: Pending) -> dict[str, Any]:
         new = self._entries(pending.start, pending.end)
+        if pending.left:
+            entries = dict(enumerate(new, pending.start))
+            self._check_left(lambda: _check_entries(entries, self._path, nan=self._nan))
         put = [[index, list.__getitem__(self, index)] for index in sorted(pending.changed)]
         return {"append": new, "put": put} if put else {"append": new}
 
     def look_closely(self, change: dict[str, Any]) -> None:
-        entries = [*enumerate(change.get("append", ()), self._pending.start), *change.get("put", ())]
-        for index, entry in entries:
-            encode(entry, f"{self._path}[{index}]")
+        try:
+            to_json(change)
+        except Exception:
+            for index, entry in [*enumerate(change.get("append", ()), self._pending.start), *change.get("put", ())]:
+                encode(entry, f"{self._path}[{index}]")
 
     def _copied(self) -> Snapshot:
         # Entries that came after the save began are written by the next one, and must not be there twice.
-        return Snapshot(self._entries(0, self._saved), path=self._path)
+        snapshot = Snapshot(self._entries(0, self._saved), path=self._path)
+        return snapshot.check(nan=self._nan) if self._pending is not None and self._pending.left else snapshot
 
-    def _freeze_new(self) -> int:
-        """Freeze the new entries, and again those that changed outside. Returns where the frozen ones end."""
+    def _freeze_new(self, *, leaves: bool) -> tuple[int, int]:
+        """Freeze the new entries, and again those that changed outside.
+
+        Returns:
+            Where the frozen ones end, and how many are left as they are, to be frozen when they are read.
+        """
         saved = self._saved
-        entries = dict(enumerate(self._entries(saved, self._cut), saved))
-        end = saved + len(entries)
-        replaced = self._look_below(len(entries))
+        new = self._entries(saved, self._cut)
+        end = saved + len(new)
+        held = self._leave(new) if leaves and len(new) >= aliases.MANY else None
+        entries = dict(enumerate(new, saved)) if held is None else {saved + index: new[index] for index in held}
+        left = len(new) - len(entries)
+        new.clear()
+        replaced = self._look_below(end - saved)
         changed: dict[int, Any] = {}
         if self._aliases:
             self._aliases.move_changed(changed, self._kept.__getitem__, self._path)
@@ -239,7 +258,28 @@ class DurableLog(Durable, list[V], kind="log"):
         for index in again:
             self._kept[index] = frozen[index]
         self._aliases.add(entries, frozen, flat=flat)
-        return end
+        return end, left
+
+    def _leave(self, new: list[Any]) -> list[int] | None:
+        """Have those of the *new* entries that nobody else holds be frozen when they are read. Returns the others.
+
+        None means that all must be frozen now.
+        """
+        before, unfrozen = type(self), self._unfrozen
+        if before not in (DurableLog, _LoadedLog) or is_read_in_c(self, _LoadedLog):
+            return None
+        if (unfrozen and unfrozen.stop < self._saved) or len(self._kept) > self._saved:
+            return None
+        start = unfrozen.start if unfrozen else self._saved
+        self._unfrozen = range(start, self._saved + len(new))
+        self.__class__ = _LoadedLog  # pyright: ignore  # from now on each reading freezes
+        held = aliases.held(new, set(map(type, new)), beside=1)  # here and in *new*
+        if held is None or len(held) > len(new) // 2:
+            self._unfrozen = unfrozen
+            self.__class__ = before  # pyright: ignore
+            return None
+        self._is_nested = True  # who knows
+        return held
 
     def _look_below(self, changes: int) -> dict[int, Any]:
         """Look for entries that C code has changed, some at each save, and all at the last one.
@@ -277,12 +317,24 @@ class DurableLog(Durable, list[V], kind="log"):
 
 
 class _LoadedLog(Loaded, DurableLog[Any]):
-    """A durable log with loaded entries that are not frozen yet: the first reading freezes all."""
+    """A durable log with entries that are not frozen yet: reading more than one freezes all."""
 
     __slots__ = ()
 
     def __getitem__(self, index: Any) -> Any:
-        return self._wholly_frozen()[index]
+        if isinstance(index, slice):
+            return self._wholly_frozen()[index]
+        entry = list.__getitem__(self, index)
+        return entry if type(entry) in IMMUTABLE else self._frozen(entry, range(len(self))[index])
+
+    def _frozen(self, entry: Any, index: int) -> Any:
+        with self._lock:
+            if index in self._unfrozen and index < self._saved and self._kept[index] is entry:
+                frozen = freeze(entry)
+                if list.__getitem__(self, index) is entry:  # and not what C code has put there
+                    list.__setitem__(self, index, frozen)
+                    self._kept[index] = frozen
+            return list.__getitem__(self, index)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._wholly_frozen())
@@ -305,15 +357,16 @@ class _LoadedLog(Loaded, DurableLog[Any]):
     __rmul__ = __mul__
 
     def _freeze_some(self, count: int) -> None:
-        start = max(0, self._unfrozen - count)
-        loaded = self._kept[start : self._unfrozen]
+        first, stop = self._unfrozen.start, min(self._unfrozen.stop, len(self._kept))
+        start = max(first, stop - count)
+        loaded = self._kept[start:stop]
         frozen = freeze_all(loaded)
-        for index, entry in enumerate(self._entries(start, self._unfrozen), start):
+        for index, entry in enumerate(self._entries(start, stop), start):
             if entry is loaded[index - start]:  # and not what C code has put there
                 list.__setitem__(self, index, frozen[index - start])
-        self._kept[start : self._unfrozen] = frozen
-        self._unfrozen = start
-        if start == 0:
+        self._kept[start:stop] = frozen
+        self._unfrozen = range(first, start)
+        if start == first:
             self.__class__ = DurableLog  # type: ignore[assignment]
 
 

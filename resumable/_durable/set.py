@@ -163,7 +163,7 @@ class DurableSet(Keyed, set[V], kind="set"):
 
     # -- saves, see Durable
 
-    def _collected(self) -> dict[Any, bool]:
+    def _collected(self, *, leaves: bool) -> dict[Any, bool]:
         return self._taken()
 
     def _take_back(self, pending: dict[Any, bool]) -> None:

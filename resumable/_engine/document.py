@@ -27,7 +27,7 @@ class Document:
         digest, size: Of what was written, once it was.
     """
 
-    def __init__(self, operation_id: str, save: Save, *, begins: bool) -> None:
+    def __init__(self, operation_id: str, save: Save, *, begins: bool = True, is_trial: bool = False) -> None:
         kinds = {name: collection.kind for name, collection in save.collections.items()}
         loops = save.loops.places()
         self._head = {"version": VERSION, "operation_id": operation_id}
@@ -43,7 +43,7 @@ class Document:
             self._sections["loops"] = msgspec.Raw(encode(loops, "$.resumable.loops"))
         if save.effects is not None:
             self._sections["once"] = save.effects.whole()
-        copies = _copies(save.collections, begins)
+        copies = _copies(save.collections, begins, leaves=not is_trial)
         if save.spells:
             self._sections["nonfinite"] = SPELLED
             copies = {name: copy.spell() for name, copy in copies.items()}
@@ -89,11 +89,11 @@ class Document:
         self._state = ()
 
 
-def _copies(collections: dict[str, Durable], begins: bool) -> dict[str, Snapshot]:
+def _copies(collections: dict[str, Durable], begins: bool, *, leaves: bool) -> dict[str, Snapshot]:
     copies: dict[str, Snapshot] = {}
     try:
         for name, collection in collections.items():
-            copies[name] = collection.begin_snapshot() if begins else collection.snapshot()
+            copies[name] = collection.begin_snapshot(leaves=leaves) if begins else collection.snapshot()
     except BaseException:
         for collection in collections.values():
             collection.rollback()

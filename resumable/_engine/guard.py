@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from .._durable import Durable, DurableLog
+from .._durable import Durable
 from .._json import encode
 from .._runtime.clock import Clock
 from .._runtime.steps import Steps
@@ -73,7 +73,9 @@ class Guard(msgspec.Struct):
         state = self.parts.state
         if type(state) is not dict:
             return True
-        return any(not isinstance(value, Durable) or isinstance(value, DurableLog) for value in state.copy().values())
+        values = [value for value in state.copy().values() if not isinstance(value, Durable) or value.kind == "log"]
+        logs = [value for value in values if isinstance(value, Durable)]
+        return bool(values) and sum(log.changed_bytes() for log in logs) <= _KEEP_UP_TO
 
     # -- look
 
@@ -86,7 +88,7 @@ class Guard(msgspec.Struct):
         began, worked_before = self.clock.now(), time.thread_time()
         self.has_looked = True
         self.looks += 1
-        save = self.writer.prepare(take, wholly=not self.parts.is_proven)
+        save = self.writer.prepare(take, wholly=not self.parts.is_proven, most=_KEEP_UP_TO)
         if (
             save is not None
             and not self.parts.hooks

@@ -206,11 +206,10 @@ class Writer:
             self.poll()
         return save
 
-    def prepare(self, take: Callable[[], Save], *, wholly: bool) -> Save | None:
-        """Encode or copy what *take* gives, and write nothing; None while something else is being written.
+    def prepare(self, take: Callable[[], Save], *, wholly: bool, most: int) -> Save | None:
+        """Encode or copy what *take* gives. None while something is being written, or for more than *most* new bytes.
 
-        Raises:
-            StateEncodeError: JSON cannot hold it. *wholly*: while something else is being written, too.
+        Raises StateEncodeError if JSON cannot hold it; *wholly*: while something is being written, too.
         """
         is_free = not self.is_saving and self.compaction is None
         with self._held:
@@ -218,11 +217,12 @@ class Writer:
             try:
                 save.record = self._record(save) if is_free else None
                 if save.record is None and (is_free or wholly):
+                    is_free &= sum(one.changed_bytes() for one in save.collections.values()) <= most
                     for collection in save.collections.values():
                         collection.look_closely(collection.begin() or {})
                     encode(save.values, "$.metadata")
                     save.rollback()
-                    save.document = Document(self.operation_id, save, begins=True) if is_free else None
+                    save.document = Document(self.operation_id, save, is_trial=True) if is_free else None
             finally:
                 save.rollback()
         return save if is_free else None
@@ -256,7 +256,7 @@ class Writer:
                 if self.compaction is not None or self.job is not None:
                     save.rollback()
                     return False
-                save.document = Document(self.operation_id, save, begins=True)
+                save.document = Document(self.operation_id, save)
             elif self._compaction_is_due(len(save.record)):
                 save.document = Document(self.operation_id, save, begins=False)
         except BaseException:

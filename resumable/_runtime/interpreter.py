@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from itertools import islice
-from types import CodeType, FrameType, TracebackType
+from types import BuiltinMethodType, CodeType, FrameType, MethodType, MethodWrapperType, TracebackType
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
@@ -211,6 +211,40 @@ reference_counts: Callable[[Iterable[object]], Iterator[int]] = partial(map, get
 COUNTS_ARE_TRUE = has_gil()
 """Whether :func:`reference_counts` tells who holds an object."""
 ALONE = max(reference_counts({"": []}.values())) if COUNTS_ARE_TRUE else 0
+
+
+is_tracked = gc.is_tracked
+"""Whether the garbage collector looks at an object. A plain dict that it does not look at holds no dict and no list."""
+
+
+def is_read_in_c(collection: Any, later: type) -> bool:
+    """Whether somebody has a view, an iterator or a method that reads a dict or list past methods that it gets *later*.
+
+    Args:
+        later: The class that it is to have, a subclass of dict or list. Methods that this does not replace do no harm.
+    """
+    for one in gc.get_referrers(collection):
+        if isinstance(one, _VIEWS):
+            return True
+        if isinstance(one, _METHODS) and one.__self__ is collection:
+            known = getattr(one, "__func__", None) or getattr(later.__mro__[-2], one.__name__, None)
+            if getattr(later, one.__name__, None) is not known:
+                return True
+    return False
+
+
+_DICT: dict[Any, Any] = {}
+_VIEWS: tuple[type, ...] = (
+    type(_DICT.values()),
+    type(_DICT.items()),
+    type(iter(_DICT.values())),
+    type(iter(_DICT.items())),
+    type(reversed(_DICT.values())),
+    type(reversed(_DICT.items())),
+    type(iter([])),
+    type(reversed([])),
+)
+_METHODS = (BuiltinMethodType, MethodType, MethodWrapperType)
 
 
 def parts_of(value: object) -> list[Any]:
