@@ -24,18 +24,22 @@ _UNSAFE = re.compile(r"[^\w.+=@-]+|^[.-]", re.ASCII)
 _PIECE = 1 << 20
 
 
-class Version(msgspec.Struct, frozen=True):
+class Version(msgspec.Struct, frozen=True, omit_defaults=True):
     """One version of an artifact, as the checkpoint names it.
 
     Attributes:
         version: Its name in the store.
         size: Bytes of all its files.
         sha256: Of the file; of several, or of a directory, that of their list, as :func:`digest_of` makes it.
+        at: When it was written (UTC, ISO 8601); "" if that is not known.
+        published: Where it was published last; None if it was not.
     """
 
     version: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
     size: Annotated[int, msgspec.Meta(ge=0)]
     sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+    at: str = ""
+    published: str | None = None
 
 
 class Written:
@@ -43,15 +47,16 @@ class Written:
 
     Args:
         digest: Gives its size and SHA-256, once they are known; raises StoreError if it cannot be read.
+        at: When it was written (UTC, ISO 8601).
     """
 
-    def __init__(self, version: str, digest: Callable[[], tuple[int, str]]) -> None:
+    def __init__(self, version: str, digest: Callable[[], tuple[int, str]], at: str) -> None:
         self.version = version
-        self._digest = digest
+        self._digest, self._at = digest, at
 
     def told(self) -> Version:
         """The form that a save holds. Raises StoreError if it cannot be read."""
-        return Version(self.version, *self._digest())
+        return Version(self.version, *self._digest(), self._at)
 
 
 Versions = Mapping[str, "Version | Written"]
@@ -80,6 +85,7 @@ class Artifacts(Noting):
         self._tried: list[Versions] = []
         self._writing: set[str] = set()
         self._lying = self._stored | self._before
+        self._published: dict[str, str] = {}
         self._remove = remove
         self.attach(Boundary())
 
@@ -113,6 +119,10 @@ class Artifacts(Noting):
                 held_back.append((self._take, (name, version)))
             else:
                 self._take((name, version))
+
+    def published(self, version: str, target: str) -> None:
+        """*version* is at *target*, too: the next save tells that."""
+        self._published[version] = target
 
     def _take(self, written: tuple[str, Written]) -> None:
         name, version = written
@@ -150,6 +160,9 @@ class Artifacts(Noting):
             StoreError: One that was written cannot be read.
         """
         told = {name: one.told() if isinstance(one, Written) else one for name, one in self._cut.items()}
+        for name, one in told.items():
+            if (target := self._published.get(one.version)) is not None:
+                told[name] = msgspec.structs.replace(one, published=target)
         return told, sorted((self._before | self._stored) - _names_of(self._cut))
 
     def stored(self, versions: Versions, *, begins_generation: bool) -> None:

@@ -211,7 +211,7 @@ class Workshop:
             except (OSError, ValueError) as error:
                 raise StoreError(f"cannot read the artifact {name!r}: {error}") from error
 
-        return Written(version, told)
+        return Written(version, told, self._operation.clock.utc().isoformat(timespec="seconds"))
 
     def give_up(self, version: str) -> None:
         """What is there of *version* counts for nothing: remove it. Never raises."""
@@ -242,6 +242,7 @@ class Workshop:
         source = self._contents[version.version]
         may_link = self._operation.options.auto_cleanup
         yield lambda: publish(source if os.path.lexists(source) else place, target, may_link=may_link)
+        self.versions.published(version.version, os.fsdecode(target))
 
     # -- saved
 

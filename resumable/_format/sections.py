@@ -84,6 +84,7 @@ class ListedSections(msgspec.Struct):
     history: list[Run] = []
     elapsed: Annotated[float, msgspec.Meta(ge=0, lt=1e15)] | None = None
     failed: dict[str, list[tuple[str | int, str]]] | None = None
+    artifacts: dict[str, Version] = {}
 
 
 class Sections(ListedSections):
@@ -122,7 +123,6 @@ class Sections(ListedSections):
     collections: dict[str, Literal["mapping", "set", "log"]] = {}
     once: dict[str, OnceEntry] = {}
     tracked: list[Moment] = []
-    artifacts: dict[str, Version] = {}
     artifacts_before: list[str] = []
 
     def encoded(self) -> dict[str, bytes]:

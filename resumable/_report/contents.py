@@ -59,16 +59,28 @@ class StateKey:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactKept:
-    """A file or directory that goes with the checkpoint: its size in bytes, and the SHA-256 of what it holds."""
+    """A file or directory that goes with the checkpoint.
+
+    Attributes:
+        bytes: Of all its files.
+        sha256: Of what it holds.
+        written_at: When (UTC, ISO 8601); None if that is not known.
+        published: Where it was published last, as of the last save; None if it was not.
+    """
 
     name: str
     bytes: int
     sha256: str
+    written_at: str | None
+    published: str | None
 
 
-def artifacts_in(sections: Sections) -> list[ArtifactKept]:
+def artifacts_in(sections: ListedSections) -> list[ArtifactKept]:
     """Its artifacts, in the order in which they were first written."""
-    return [ArtifactKept(name, one.size, one.sha256) for name, one in sections.artifacts.items()]
+    return [
+        ArtifactKept(name, one.size, one.sha256, one.at or None, one.published)
+        for name, one in sections.artifacts.items()
+    ]
 
 
 def loops_in(sections: Sections) -> list[LoopPlace]:

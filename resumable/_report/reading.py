@@ -16,7 +16,7 @@ from .._models import CheckpointMetadata
 from .._text import close_to, printable, shortened
 from ..stores import CheckpointStore, SimpleStore, open_store
 from ..stores.defaults import default_place
-from .contents import LoopPlace, failed_by_key, history_in, loops_in
+from .contents import ArtifactKept, LoopPlace, artifacts_in, failed_by_key, history_in, loops_in
 from .scan import ids_in, read_all
 from .table import KEY, Table
 
@@ -77,6 +77,8 @@ class CheckpointView:
         collections: What ``cp.mapping``, ``cp.log`` and ``cp.set`` hold, by name: a dict, a list, a set.
         loops: Where each loop stands, by name: its ``processed_items``, its ``total_items`` or None, and ``by`` what
             it is followed: ``key``, ``position``, ``scattered``, which is by position in any order, or ``pages``.
+        artifacts: The files and directories of ``cp.artifact``, by name: ``bytes``, ``sha256``, ``written_at`` (UTC,
+            ISO 8601) and ``published``, where it was published to by the time of the save, or None.
         failed: The items that were given up, as ``cp.failed`` tells them: the error by key, or by position.
         history: The last runs, oldest first: ``run``, ``began``, ``ended``, ``items``, ``reason``, ``error`` and more.
         metadata: What is known of it besides.
@@ -89,6 +91,7 @@ class CheckpointView:
     state: dict[str, Any]
     collections: dict[str, dict[str, Any] | list[Any] | set[Any]]
     loops: dict[str, LoopPlace]
+    artifacts: dict[str, ArtifactKept]
     failed: dict[str | int, str]
     history: list[Run]
     metadata: CheckpointMetadata
@@ -201,6 +204,7 @@ def view_of(restored: Restored) -> CheckpointView:
         state=data.state | {name: held for name, held in collections.items() if name in data.state},
         collections=collections,
         loops=loops,
+        artifacts={one.name: one for one in artifacts_in(sections)},
         failed=failed_by_key(sections),
         history=history_in(sections),
         metadata=data.metadata,

@@ -57,6 +57,8 @@ class Summary:
         last_updated: When it was saved last (UTC).
         problem: Why it is damaged, or cannot be opened.
         previous: Where the save before it lies, if it is damaged and that one is good.
+        artifact_count, artifact_bytes: How many files and directories go with it, and their size; None where the store
+            keeps less beside its saves.
         history: The last runs, oldest first; the one that works now is the last.
     """
 
@@ -73,6 +75,8 @@ class Summary:
     last_save_reason: str | None = None
     error_count: int | None = None
     failed_items: int | None = None
+    artifact_count: int | None = None
+    artifact_bytes: int | None = None
     runs: int | None = None
     location: str | None = None
     problem: str | None = None
@@ -170,6 +174,8 @@ def summary_from(facts: Facts, entry: Entry) -> Summary:
         last_save_reason=metadata.last_save_reason,
         error_count=metadata.error_count,
         failed_items=failed,
+        artifact_count=len(sections.artifacts),
+        artifact_bytes=sum(one.size for one in sections.artifacts.values()),
         runs=history[-1].run or len(history) if history else None,
         location=str(entry.location),
         history=tuple(history),

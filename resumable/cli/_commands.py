@@ -111,6 +111,7 @@ def list_command(
       created_at, last_updated                      UTC, ISO 8601
       save_count, last_save_reason, error_count, runs
       failed_items     that map gave up, and has not done since
+      artifact_count, artifact_bytes                how many files go with it, and their size
       problem          why it is damaged, or cannot be opened
       previous         where the save before it lies, if that one is good
     and a sum with
@@ -179,7 +180,7 @@ def show_command(operation_id: str | None, where: str | None, as_json: bool, key
       failed           [{loop, key, error}], of which map(..., retry_failed=True) tries again
       once             how many effects happened, and the keys of those that are unknown
       state_keys       [{name, kind, entries, bytes}]
-      artifacts        [{name, bytes, sha256}]
+      artifacts        [{name, bytes, sha256, written_at, published}]; published is where it was published to, or null
       history          [{run, began, ended, items, reason, host, pid, …}]
     """
     store = opened(where, key_file)

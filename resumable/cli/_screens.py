@@ -18,7 +18,7 @@ from .._loops.by_key import to_ranges
 from .._report.live import Live, live
 from .._report.shards import Sum
 from .._report.summary import State, Summary
-from .._report.wording import done_of, items_failed, last_save_of, left_text, number, percent_text
+from .._report.wording import done_of, items_failed, last_save_of, left_text, number, percent_text, size
 from .._text import printable
 from ..stores import CheckpointStore
 
@@ -63,11 +63,15 @@ def as_json_object(one: Summary | Sum) -> dict[str, Any]:
 
 def print_list(console: Console, summaries: Sequence[Summary], store: CheckpointStore) -> None:
     """Print one row for each operation of *store*; a narrow terminal gets the first columns only."""
-    columns = "OPERATION", "STATE", ">DONE", ">", ">LEFT", ">LAST SAVE", ">RUNS"
-    rows = [
-        (Text(printable(one.operation_id)), _standing_now(console, one, store), *_numbers(one), number(one.runs))
+    columns = ["OPERATION", "STATE", ">DONE", ">", ">LEFT", ">LAST SAVE", ">RUNS"]
+    rows: list[list[str | Text]] = [
+        [Text(printable(one.operation_id)), _standing_now(console, one, store), *_numbers(one), number(one.runs)]
         for one in summaries
     ]
+    if any(one.artifact_count for one in summaries):
+        columns.append(">ARTIFACTS")
+        for row, one in zip(rows, summaries, strict=True):
+            row.append(f"{one.artifact_count:,}, {size(one.artifact_bytes or 0)}" if one.artifact_count else "")
     console.print(_fitting(console, columns, rows))
 
 

@@ -32,6 +32,7 @@ from ._screens import make_table, standing, state_text
 
 _MOST_FAILED = 20
 _MOST_UNKNOWN = 5
+_DIGITS = 12
 _FOLLOWED = {"key": "by key", "position": "by position", "scattered": "by position, in any order", "pages": "by page"}
 
 
@@ -169,9 +170,11 @@ def _print_state_keys(console: Console, keys: Sequence[StateKey]) -> None:
 
 
 def _print_artifacts(console: Console, artifacts: Sequence[ArtifactKept]) -> None:
-    table = make_table("ARTIFACT", ">SIZE", "SHA-256")
+    table = make_table("ARTIFACT", ">SIZE", "WRITTEN", "PUBLISHED", "SHA-256 BEGINS", folded=5)
     for one in artifacts:
-        table.add_row(Text(printable(one.name)), size(one.bytes), one.sha256)
+        where = Text(printable(one.published) if one.published is not None else "no")
+        written = _local(one.written_at or "")
+        table.add_row(Text(printable(one.name)), size(one.bytes), written, where, one.sha256[:_DIGITS])
     _print_part(console, table)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from resumable import CheckpointCorruptError, checkpointed, every, open_store
+from resumable import CheckpointCorruptError, checkpointed, every, open_store, read
 from resumable.cli._commands import commands
 from resumable.stores import EncryptedStore
 
@@ -51,6 +53,64 @@ def test_show_tells_them() -> None:
     assert [one["name"] for one in answer("show", "train")["artifacts"]] == ["model"]
     assert answer("show", "train")["artifacts"][0]["bytes"] == 7
     assert "ARTIFACT" in call("show", "train").stdout
+
+
+def publish(name: str, target: Path) -> None:
+    with checkpointed("train", every(hours=9), store=".") as cp:
+        cp.artifact(name).publish(target)
+        cp.keep()
+
+
+def test_show_list_and_read_tell_when_each_was_written_and_where_it_was_published(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    train("weights")
+    before = answer("show", "train")["artifacts"][0]
+    publish("model", place / "out" / "model.bin")
+    after = answer("show", "train")["artifacts"][0]
+
+    assert before["published"] is None
+    assert after == before | {"published": str(place / "out" / "model.bin")}
+    assert datetime.fromisoformat(after["written_at"]).tzinfo is not None
+    kept = read("train", store=".").artifacts["model"]
+    assert (kept.bytes, kept.sha256) == (7, after["sha256"])
+    assert (kept.written_at, kept.published) == (after["written_at"], after["published"])
+    assert "model.bin" in call("show", "train").stdout
+    listed = answer("list")["checkpoints"][0]
+    assert (listed["artifact_count"], listed["artifact_bytes"]) == (1, 7)
+    assert "1, 7 B" in call("list").stdout
+
+
+def test_a_new_version_is_not_published_yet(place: Path) -> None:
+    train("1")
+    publish("model", place / "model.bin")
+    train("2")
+
+    assert read("train", store=".").artifacts["model"].published is None
+
+
+def test_a_list_without_artifacts_has_no_column_for_them() -> None:
+    with checkpointed("plain", store=".") as cp:
+        cp.keep()
+
+    assert "ARTIFACTS" not in call("list").stdout
+    assert answer("list")["checkpoints"][0]["artifact_count"] == 0
+
+
+def test_an_artifact_of_an_earlier_release_has_no_time(place: Path) -> None:
+    train("weights")
+    document = place / ".checkpoint_train.json"
+    stored = json.loads(document.read_bytes())
+    del stored["resumable"]["artifacts"]["model"]["at"]
+    del stored["resumable"]["digest"]
+    unsigned = json.dumps(stored, separators=(",", ":"), ensure_ascii=False).encode()
+    stored["resumable"]["digest"] = hashlib.sha256(unsigned).hexdigest()
+    document.write_text(json.dumps(stored))
+
+    assert read("train", store=".").artifacts["model"].written_at is None
+    assert "weights" not in call("show", "train").stdout
+    assert call("show", "train").exit_code == 0
 
 
 def test_rm_removes_them(place: Path) -> None:
