@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable
 from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
-from .._runtime.interpreter import has_gil, is_held_here
+from .._runtime.interpreter import has_gil, is_held_here, show_users_frames_only
 from .._runtime.steps import exchange, run
 from .base import ALWAYS, SEEKABLE, BaseCheckpoint, KeyOf, R, S, T, count_lock
 from .files import Files
@@ -418,7 +418,11 @@ class Checkpoint(Files, BaseCheckpoint[S]):
 
     def enter_block(self) -> None:
         """For ``checkpointed``: own the operation and restore it. If this raises, nothing is owned or written."""
-        run(self._opened())
+        try:
+            run(self._opened())
+        except KeyboardInterrupt:
+            show_users_frames_only()
+            raise
 
     def leave_block(self, error: BaseException | None) -> None:
         """For ``checkpointed``: finish, or save what *error* leaves; then let go of the operation."""
@@ -427,6 +431,9 @@ class Checkpoint(Files, BaseCheckpoint[S]):
                 self._operation.is_ending = True
                 with self._lock:  # a thread may be within a tick
                     run(self._operation.close(error))
+        except KeyboardInterrupt:
+            show_users_frames_only()
+            raise
         finally:
             self._operation.release()
 

@@ -26,7 +26,7 @@ from .._json import check
 from .._loops.standing import where_it_is
 from .._runtime import signals
 from .._runtime.clock import system_clock
-from .._runtime.interpreter import end_traceback_at_user, kept_in_variables_only
+from .._runtime.interpreter import end_traceback_at_user, kept_in_variables_only, show_users_frames_only
 from .._runtime.steps import Steps
 from .._text import command_for, shortened
 from ..stores.defaults import place_to_name
@@ -51,23 +51,29 @@ _AT_ITEM = "resumable: at item "
 """A map has said which one."""
 
 
-def end(operation: Operation) -> Steps[bool]:
+def stop_at_end(operation: Operation) -> BaseException | None:
+    """What stops the program at the end of a block that was left without an error: a signal, or a loop in a thread."""
+    if operation.stopped_by is None and operation.is_listening and (number := signals.take()) is not None:
+        return signals.error_for(number)
+    return operation.stopped_by
+
+
+def end(operation: Operation, stop: BaseException | None = None) -> Steps[bool]:
     """The block was left without an error. Whether nothing is left to do.
 
+    Args:
+        stop: From :func:`stop_at_end`. The program does not get to what comes after the block, so the next run must be
+            able to.
+
     Raises:
-        KeyboardInterrupt, SystemExit: A signal came, and no tick saw it; or a loop in a thread was stopped.
+        KeyboardInterrupt, SystemExit: *stop*, or a signal that came meanwhile.
         StateEncodeError, StoreError: What is kept cannot be saved, or the checkpoint not be removed.
     """
     operation.sync()
     operation.session.count_work(now=operation.instant.monotonic)
-    if operation.stopped_by is not None:
-        yield from interrupt(operation, operation.stopped_by)
-        raise operation.stopped_by
-    if operation.is_listening and (number := signals.take()) is not None:
-        # No tick saw it. The program does not get to what comes after the block, so the next run must be able to.
-        error = signals.error_for(number)
-        yield from interrupt(operation, error)
-        raise error
+    if stop is not None:
+        yield from interrupt(operation, stop)
+        raise stop.with_traceback(None)  # without the frames of a thread
     try:
         is_final = yield from _finish(operation)
     except StoreError as failure:
@@ -110,17 +116,21 @@ def _say_nothing_was_left(operation: Operation) -> None:
     parts, reason = operation.parts, operation.metadata.last_save_reason or ""
     if not operation.resumed or operation.session.saves or parts.has_done or operation.is_finalized:
         return
-    if (
-        reason.startswith(_ENDED_WELL)
-        or parts.saved.failed
-        or not any(view.was_met for view in parts.loops.views.values())
-    ):
+    if reason.startswith(_ENDED_WELL) or parts.saved.failed or _was_through(operation):
+        return
+    if not any(view.was_met for view in parts.loops.views.values()):
         return
     _log.warning(
         "%s: all its items count as done since the run before, so this run did none; if they had only been handed out "
         "there (list(), pool.submit), the work on them is missing: use cp.map",
         operation.operation_id,
     )
+
+
+def _was_through(operation: Operation) -> bool:
+    """Whether a signal stopped the run before at no place of the program: it had come to the end of its block."""
+    last = operation.parts.last_run
+    return last is not None and (last.reason or "").startswith("Interrupted: ") and last.place is None
 
 
 def _stays_done(operation: Operation) -> bool:
@@ -222,6 +232,7 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
         return True
     if isinstance(error, KeyboardInterrupt):
         end_traceback_at_user(error)
+        show_users_frames_only()
     if isinstance(error, StaleCheckpointError) and error.operation_id == operation_id:
         return False  # nothing may be written any more
     try:

@@ -459,12 +459,13 @@ class Operation:
             KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came, and this thread had no tick to see it at.
         """
         self.instant = instant(self.clock)
+        stop = ending.stop_at_end(self) if error is None else error
         for each in self.observers:
-            each.closing(self, error)
+            each.closing(self, stop)
         self._cancel_alarm()
-        ending.say_what_is_lost(self, at_end=error is None)
+        ending.say_what_is_lost(self, at_end=stop is None)
         try:
-            return (yield from ending.end(self) if error is None else ending.interrupt(self, error))
+            return (yield from ending.end(self, stop) if error is None else ending.interrupt(self, error))
         finally:
             self._is_closed = True
             self.wake()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .._errors import StateEncodeError, StoreError
 from .._runtime import signals
+from .._runtime.interpreter import hush_stopped_threads
 from .._runtime.steps import Steps
 from .presence import pause
 
@@ -51,6 +52,7 @@ def stop_if_asked(operation: Operation) -> Steps[None]:
     else:
         # Whoever waits for this thread may not see its error: the block must not take the work for done.
         operation.stopped_by = error
+        hush_stopped_threads()
     raise error
 
 

@@ -59,12 +59,25 @@ _exit_codes: dict[type[BaseException], int] = {}
 
 def end_with(code: int, kind: type[BaseException]) -> None:
     """Have the program end with exit code *code*, not 1, if an error of *kind* ends it. It is shown as ever."""
-    if not _exit_codes:
-        sys.excepthook = partial(_show_and_exit, sys.excepthook)
+    _hook_end()
     _exit_codes[kind] = code
 
 
+@cache
+def _hook_end() -> None:
+    sys.excepthook = partial(_show_and_exit, sys.excepthook)
+
+
+def show_users_frames_only() -> None:
+    """A Ctrl-C is on its way through this library: if it ends the program, its traceback shows the user's frames."""
+    _hook_end()
+
+
 def _show_and_exit(show: Callable[..., object], kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    if isinstance(error, KeyboardInterrupt):
+        end_traceback_at_user(error)
+        trace = _without_ours(error.__traceback__)
+        error.__traceback__ = trace
     show(kind, error, trace)
     for known, code in _exit_codes.items():
         if issubclass(kind, known):
@@ -179,6 +192,30 @@ def end_traceback_at_user(error: BaseException) -> None:
         if _is_of(files[number], (_HERE,)):
             traces[number - 1].tb_next = None
             return
+
+
+def _without_ours(trace: TracebackType | None) -> TracebackType | None:
+    if trace is None:
+        return None
+    rest = _without_ours(trace.tb_next)
+    if _is_of(trace.tb_frame.f_code.co_filename, (_HERE,)):
+        return rest
+    return TracebackType(rest, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
+
+
+@cache
+def hush_stopped_threads() -> None:
+    """A thread that this library ends by a Ctrl-C shows no traceback: the main thread does."""
+    threading.excepthook = partial(_show_in_thread, threading.excepthook)
+
+
+def _show_in_thread(show: Callable[..., object], args: threading.ExceptHookArgs) -> None:
+    trace = args.exc_traceback
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    is_ours = trace is not None and _is_of(trace.tb_frame.f_code.co_filename, (_HERE,))
+    if not (is_ours and issubclass(args.exc_type, KeyboardInterrupt)):
+        show(args)
 
 
 @cache

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 import os
 import signal
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any, Protocol
 
@@ -39,7 +40,8 @@ class Wish:
     """The signal that came and that nobody has acted upon, or None. Each tick that is due reads it, without a call."""
 
     number: int | None = None
-    came_at = 0.0
+    came_at = -math.inf
+    """When a signal came last, in monotonic seconds; also one that was acted upon since."""
     raised: int | None = None
     """The one that was raised at once, because it came again."""
 
@@ -75,7 +77,11 @@ def unlisten(wake: Callable[[], None]) -> None:
         _listeners.remove(wake)
         if not _listeners:
             _restore()
-            wish.number = wish.raised = None
+            _clear()
+
+
+def _clear() -> None:
+    wish.number, wish.came_at, wish.raised = None, -math.inf, None
 
 
 def take() -> int | None:
@@ -115,8 +121,27 @@ def _forget() -> None:
     # In a forked child: signals stop it as usual, because it has nothing to save.
     _listeners.clear()
     _restore()
-    wish.number = None
+    _clear()
     _unblock()
+
+
+@contextlib.contextmanager
+def held_back(number: int) -> Iterator[None]:
+    """While in the block, signal *number* waits; processes that are started meanwhile begin so."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def let_pass(number: int) -> None:
+    """Let signal *number* in again, in a process that was started while it was held back."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
 
 
 _masks = threading.local()
@@ -147,14 +172,15 @@ def _is_between_attempts(frame: FrameType) -> bool:
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     now = time.monotonic()
+    if now - wish.came_at < _ONE_WISH_SECONDS:
+        return
+    wish.came_at = now
     if wish.number is not None:
-        if now - wish.came_at < _ONE_WISH_SECONDS:
-            return
         wish.number, wish.raised = None, number
         raise error_for(number)
     if frame is not None and _is_between_attempts(frame):
         raise error_for(number)
-    wish.number, wish.came_at = number, now
+    wish.number = number
     for wake in list(_listeners):
         wake()
     if number == signal.SIGINT:

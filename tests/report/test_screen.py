@@ -379,6 +379,51 @@ def main():
 if __name__ == "__main__":
     main()
 """
+DECORATED = """
+import time
+import tenacity
+from resumable import Checkpoint, resumable
+@resumable(operation_id="job", progress=True, retry=tenacity.Retrying(wait=tenacity.wait_fixed(30)))
+def job(cp: Checkpoint):
+    for x in cp.remaining(range(200)):
+        if x == 10:
+            print("ready", flush=True)
+            raise ConnectionError
+job()
+"""
+SHORT_FORM = """
+import time
+import resumable
+for x in resumable.loop(range(200), "job", progress=True):
+    time.sleep(0.03)
+    if x == 10:
+        print("ready", flush=True)
+"""
+TWO_THREADS = """
+import threading, time
+from resumable import checkpointed
+with checkpointed("job", progress=True) as cp:
+    def work(name):
+        for x in cp.remaining(range(200), name=name):
+            time.sleep(0.03)
+            if x == 10 and name == "a":
+                print("ready", flush=True)
+    threads = [threading.Thread(target=work, args=name) for name in "ab"]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+"""
+LAST_MOMENT = """
+import time
+from resumable import checkpointed
+with checkpointed("job", progress=True) as cp:
+    for x in cp.remaining(range(20)):
+        pass
+    if not cp.resumed:
+        print("ready", flush=True)
+        time.sleep(3)
+"""
 PROGRAMS = {
     "loop": SYNC.replace("SETUP", ""),
     "logging": SYNC.replace("SETUP", "logging.basicConfig(level=logging.INFO)"),
@@ -386,6 +431,10 @@ PROGRAMS = {
     "amap": AMAP,
     "threads": POOL.replace("KIND", "Thread"),
     "processes": POOL.replace("KIND", "Process"),
+    "decorated": DECORATED,
+    "short form": SHORT_FORM,
+    "two threads": TWO_THREADS,
+    "last moment": LAST_MOMENT,
 }
 
 
@@ -409,6 +458,44 @@ def test_ctrl_c_ends_with_one_box_below_a_traceback_of_the_users_frames(kind: st
     assert "is saved at item" not in ended.text
     files = [one.split('"')[1] for one in ended.text.replace("\n", "").split("File ")[1:]]
     assert files[-1].endswith("job.py")
+    assert not [file for file in files if "/resumable/_" in file]
+
+
+@pytest.mark.slow
+def test_a_stop_at_the_end_of_a_block_leaves_nothing_to_warn_of(tmp_path: Path) -> None:
+    run(PROGRAMS["last moment"], tmp_path, interrupt_at="ready", key=b"\x03")
+
+    second = run(PROGRAMS["last moment"], tmp_path)
+
+    assert [one.partition(" in ")[0].partition(";")[0].partition(". ")[0] for one in second.screen] == [
+        "job: going on at 20 of 20",
+        "job: 20 of 20",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [b"\x03", b"\x03\x03"], ids=["once", "twice"])
+def test_workers_that_are_just_being_started_say_nothing_at_ctrl_c(moment: bytes, tmp_path: Path) -> None:
+    program = """
+import multiprocessing, time
+if __name__ != "__mp_main__":
+    from concurrent.futures import ProcessPoolExecutor
+    from resumable import checkpointed
+else:
+    time.sleep(1)
+def work(x):
+    return x
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    with checkpointed("job", progress=True) as cp:
+        for x, y in cp.map(work, range(50), executor=lambda: ProcessPoolExecutor(2, mp_context=context)):
+            time.sleep(1)
+"""
+    ended = run(program, tmp_path, interrupt_at=" 0/50", key=moment)
+
+    assert ended.code == -signal.SIGINT
+    assert ended.text.count("Traceback") == ended.text.count("KeyboardInterrupt") == 1
+    assert ended.text.count("stopping after this item") == ended.text.count("job: stopped at ") == 1
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from typing import Any
 
 from tenacity import RetryCallState
 
+from ..._runtime import signals
 from ..._runtime.interpreter import die_with_parent
 from ..._runtime.terminal import write_above_lines
 from ..by_position import ItemKey
@@ -183,7 +184,15 @@ def _begin_workers_with(executor: Any, first: Callable[[Callable[[], None] | Non
     initializer, arguments = executor._initializer, executor._initargs
     then = partial(initializer, *arguments) if initializer is not None else None
     executor._initializer, executor._initargs = first, (then,)
+    with contextlib.suppress(AttributeError):  # loky starts its workers otherwise
+        executor._spawn_process = partial(_started_without_interrupts, executor._spawn_process)
     return True
+
+
+def _started_without_interrupts(start: Callable[[], object]) -> None:
+    """Have a worker start with Ctrl-C blocked: until :func:`begin_worker` it would show a traceback of its imports."""
+    with signals.held_back(signal.SIGINT):
+        start()
 
 
 def _is_pool(executor: Any) -> bool:
@@ -197,6 +206,7 @@ def begin_worker(then: Callable[[], None] | None = None) -> None:
     Ctrl-C reaches every process of a terminal; the coordinator alone decides what follows: what is under way may end.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signals.let_pass(signal.SIGINT)
     write_above_lines()
     if then is not None:
         then()
