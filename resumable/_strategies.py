@@ -10,6 +10,7 @@ from numbers import Integral, Real
 from typing import NamedTuple
 
 from ._models import CheckpointContext, SaveCosts
+from ._text.hints import explained
 
 _PRIOR_SECONDS = 3600.0
 """Time between interruptions that is assumed before any was seen. It weighs as much as one interruption."""
@@ -430,6 +431,7 @@ def best_interval(save_seconds: float, between_seconds: float) -> float:
 # -- short forms
 
 
+@explained
 def every(
     *, seconds: float | None = None, minutes: float | None = None, hours: float | None = None, items: int | None = None
 ) -> SaveStrategy:

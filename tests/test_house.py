@@ -106,7 +106,9 @@ FOREIGN = {
     "_loops.place": {"sys._getframe"},
     "_loops.running": {"asyncio._get_running_loop"},  # what asyncio itself asks: the public one raises, in 1 us
     "_loops.map.clusters": {"executor._client", "executor._kwargs"},  # distributed's ClientExecutor
-    "_loops.map.executors": {"executor._initializer", "executor._initargs"},  # concurrent.futures and loky
+    "_loops.map.executors": {
+        f"executor.{name}" for name in ("_initializer", "_initargs", "_spawn_process")
+    },  # of a pool
     "_runtime.interpreter": {"asyncio._get_running_loop", "lock._is_owned", "sys._getframe"},
 }
 """Private names of other libraries. ``os._exit`` is none: it has no other name."""

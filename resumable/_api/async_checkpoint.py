@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from .._runtime import signals
 from .._runtime.steps import exchange_async, run_async, to_its_end
+from .._text.hints import explained
 from .base import ALWAYS, SEEKABLE, BaseCheckpoint, KeyOf, R, S, T
-from .hints import explained
 
 if TYPE_CHECKING:
     import tenacity

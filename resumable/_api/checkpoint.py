@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .._runtime.interpreter import has_gil, is_held_here, show_users_frames_only
 from .._runtime.steps import exchange, run
+from .._text.hints import explained
 from .base import ALWAYS, SEEKABLE, BaseCheckpoint, KeyOf, R, S, T, count_lock
 from .files import Files
-from .hints import explained
 
 if TYPE_CHECKING:
     import tenacity

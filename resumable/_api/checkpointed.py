@@ -131,6 +131,10 @@ class checkpointed(
         from .._runtime.clock import system_clock
 
         refuse_both(manager=manager, store=store)
+        if isinstance(stop_signals, str) or not isinstance(stop_signals, Iterable):
+            raise TypeError(f"stop_signals must be a list such as [signal.SIGUSR1], not {stop_signals!r:.80}")
+        if manager is not None and not hasattr(manager, "save_strategy"):
+            raise TypeError(f"manager must be a CheckpointManager, not {manager!r:.80}")
         if manager is None:
             where = open_store(store if store is not None else default_place())
             fallback: SaveStrategy = auto()
@@ -168,10 +172,24 @@ class checkpointed(
 
         def __new__(cls, *args, **kwargs):
             if not kwargs.keys() <= _ARGUMENTS.keys():
-                from .hints import unknown_argument
+                from .._text.hints import unknown_argument
 
                 raise unknown_argument("checkpointed", kwargs, _ARGUMENTS)
             return super().__new__(cls)
+
+        def __getattr__(self, name):
+            if name.startswith("_") or not hasattr(Checkpoint, name):
+                raise AttributeError(f"'checkpointed' object has no attribute {name!r}", name=name, obj=self)
+            raise AttributeError(f"write: with {self._call()} as cp: ... cp.{name}")
+
+        def __call__(self, *args, **kwargs):
+            raise TypeError(f"write: with {self._call()} as cp; above a function: @resumable(operation_id=...)")
+
+        def __iter__(self):
+            raise TypeError(f"write: with {self._call()} as cp: for item in cp.remaining(items)")
+
+        def _call(self):
+            return f"checkpointed({self._options.operation_id!r})"
 
     def __repr__(self) -> str:
         return f"<checkpointed {self._options.operation_id!r} in {self._options.store.describe()}>"

@@ -14,10 +14,10 @@ import tenacity
 import wrapt
 
 from .._strategies import SaveStrategy
+from .._text.hints import explained
 from ..stores import CheckpointStore
 from .async_checkpoint import AsyncCheckpoint
 from .checkpoint import Checkpoint
-from .hints import explained
 from .manager import CheckpointManager
 
 if TYPE_CHECKING:

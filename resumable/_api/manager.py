@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import os
 from collections.abc import Mapping
 from datetime import datetime
@@ -92,8 +93,18 @@ class CheckpointManager:
         self._last = CheckpointContext(last_save_items=0)
         self._known: dict[str, _Known] = {}
         self._warn = warn_once_per_path()
+
         for each in observer.INSTALLED:
             each.managed(self)
+
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *args, **kwargs):
+            if cls is CheckpointManager and not kwargs.keys() <= _ARGUMENTS.keys():
+                from .._text.hints import unknown_argument
+
+                raise unknown_argument("CheckpointManager", kwargs, _ARGUMENTS)
+            return super().__new__(cls)
 
     def __repr__(self) -> str:
         return f"CheckpointManager(store={self.store!r}, save_strategy={self.save_strategy!r})"
@@ -329,3 +340,8 @@ def _updated(metadata: CheckpointMetadata, given: Mapping[str, Any], yes: _Yes |
         values |= {name: number for name in _NUMBERS if (number := getattr(yes.context, name)) is not None}
         values["last_save_reason"] = yes.reason
     return CheckpointMetadata.from_dict(values | dict(given))
+
+
+_ARGUMENTS = dict(list(inspect.signature(CheckpointManager.__init__).parameters.items())[1:])
+# Else that of __new__ is shown.
+CheckpointManager.__signature__ = inspect.Signature([*_ARGUMENTS.values()])  # type: ignore[attr-defined]

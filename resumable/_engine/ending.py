@@ -29,6 +29,7 @@ from .._runtime.clock import system_clock
 from .._runtime.interpreter import end_traceback_at_user, kept_in_variables_only, show_users_frames_only
 from .._runtime.steps import Steps
 from .._text import command_for, shortened
+from .._text.hints import note_on_misuse
 from ..stores.defaults import place_to_name
 
 if TYPE_CHECKING:
@@ -238,14 +239,18 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
     try:
         items = yield from _save_what_can_be(operation, error)
     except Exception as failure:  # the user's own error is what must be seen
-        error.add_note(f"resumable: {operation_id!r} could not be saved on the way out: {failure}")
-        _log.error("%s: could not be saved on the way out: %s", operation_id, failure)
+        is_told = str(failure) == str(error)
+        why = "" if is_told else f": {failure}"
+        error.add_note(f"resumable: {operation_id!r} could not be saved on the way out{why}")
+        if not is_told:
+            _log.error("%s: could not be saved on the way out: %s", operation_id, failure)
         _note_unsaved(operation, error, failure)
         if isinstance(error, RunAgain):
             error.code = 1
         return False
     if operation.reporter.says_stop(error):
         return True
+    note_on_misuse(error)
     is_told = any(str(note).startswith(_AT_ITEM) for note in getattr(error, "__notes__", ()))
     if not is_told and (where := where_it_is(operation.parts.loops.views.values())):
         error.add_note(f"resumable: at {where}")

@@ -82,6 +82,8 @@ class Options:
         for name in ("auto_cleanup", "resume", "take_over"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r:.80}")
+        if self.arguments is not None and not isinstance(self.arguments, Mapping):
+            raise TypeError(f"arguments must be a dict such as {{'year': 2026}}, not {self.arguments!r:.80}")
         if self.total is not None and type(self.total) is not int:
             raise TypeError(f"total must be an int, not {self.total!r:.80}")
         if self.total is not None and self.total < 0:

@@ -169,8 +169,16 @@ def key_function(key: Callable[[Any], Any] | str) -> Callable[[Any], Any]:
     if callable(key):
         return key
     if isinstance(key, str):
-        return lambda item: item[key] if isinstance(item, Mapping) else getattr(item, key)
+        return lambda item: item[key] if isinstance(item, Mapping) else _attribute(item, key)
     raise TypeError(f"key must be a function or the name of a field or attribute, not {key!r}")
+
+
+def _attribute(item: Any, name: str) -> Any:
+    try:
+        return getattr(item, name)
+    except AttributeError as error:
+        error.add_note(f"resumable: key={name!r} names a field of the items; a loop's name is given as name={name!r}")
+        raise
 
 
 def getter(field: str, item: Any) -> Callable[[Any], Any]:

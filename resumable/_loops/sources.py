@@ -61,11 +61,14 @@ def refuse(items: object, *, has_key: bool, is_async: bool = False) -> None:
         raise TypeError(f"remaining() got a {type(items).__name__}: its items would be letters. Put it in a list.")
     if isinstance(items, (set, frozenset)) and not has_key:
         raise TypeError("a set has another order in every run: give key=..., or sorted(items)")
+    if isinstance(items, GeneratorType) and items.gi_frame is None:
+        raise ValueError(f"{items.__name__}: this generator has given out all that it had; call its function again")
     if is_async or isinstance(items, Iterable):
         return
     if isinstance(items, AsyncIterable):
         raise TypeError("an async iterable needs an async checkpoint: async with checkpointed(...), async for")
-    raise TypeError(f"remaining() needs an iterable, not {items!r:.80}")
+    advice = "; is it to be called? In map() the function comes first" if callable(items) else ""
+    raise TypeError(f"remaining() needs an iterable, not {items!r:.80}{advice}")
 
 
 def length(items: object) -> int | None:

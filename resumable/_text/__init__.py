@@ -1,7 +1,8 @@
 """Text for people: words, numbers and commands, and nothing in them that is a secret.
 
 ``words`` has durations, times and speeds in words, and names and commands that steer no shell or terminal. ``secrets``
-tells what must not be written down or shown, in texts, command lines and arguments.
+tells what must not be written down or shown, in texts, command lines and arguments. ``hints`` says what to write in
+place of an argument or a use that is none.
 """
 
 from .secrets import HIDDEN, hidden, hidden_in_command, hidden_in_line, hide, is_digest, names_secret

@@ -27,7 +27,7 @@ def check_operation_id(operation_id: object) -> None:
         ValueError: If it holds a lone surrogate, which no file and no database can hold.
     """
     if not isinstance(operation_id, str):
-        raise TypeError(f"operation_id must be a str, not {type(operation_id).__name__}")
+        raise TypeError(f"operation_id must be a str, not {type(operation_id).__name__}; write str(...)")
     try:
         operation_id.encode()
     except UnicodeEncodeError:

@@ -53,6 +53,8 @@ def open_store(where: str | os.PathLike[str] | CheckpointStore | SimpleStore) ->
     """
     if isinstance(where, str):
         match = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", where)
+        if match is None and (meant := re.match(r"(\w+):/+", where)) and meant[1].lower() in (*MEDIA, "memory"):
+            raise ValueError(f"a URL begins with {meant[1]}://, not {where!r}")
         return _by_url(where, match.group(1).lower()) if match is not None else FileStore(where)
     if isinstance(where, os.PathLike):
         return FileStore(where)
