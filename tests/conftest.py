@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -28,6 +29,7 @@ else:
     LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 FAULTS = Path(__file__).parent / "faults"
 LOGGER = logging.getLogger("resumable")
+os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])  # of our command
 settings.register_profile("any speed", deadline=None)  # a loaded machine is no fault of the example
 settings.load_profile("any speed")
 os.environ["RESUMABLE_INDEX"] = "off"  # no test, and nothing that one starts, writes to the user's state directory

@@ -123,7 +123,6 @@ IMPURE = frozenset(
     {"asyncio", "fcntl", "http", "io", "multiprocessing", "select", "shutil", "signal", "socket", "ssl", "subprocess"}
     | {"tempfile", "threading", "time", "urllib.request"}
 )
-HARMLESS = {"_text.words": {"subprocess"}}
 """It quotes as ``subprocess`` does, and starts nothing."""
 PURE_OS = {"PathLike", "fspath", "name", "path", "sep"}
 WHO_KNOWS = {
@@ -339,7 +338,7 @@ def test_pure_modules_know_no_clock_file_network_or_thread(module: str) -> None:
         if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "os"
     }
 
-    assert imports_of(module)[1] & IMPURE - HARMLESS.get(module, set()) == set()
+    assert imports_of(module)[1] & IMPURE == set()
     assert from_os <= PURE_OS
 
 

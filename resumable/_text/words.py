@@ -1,4 +1,4 @@
-"""Durations, times and speeds in words, and names and commands that steer no shell or terminal.
+"""Durations, times and speeds in words, and names that steer no shell or terminal.
 
 Pure: text from values. The caller gives local times.
 """
@@ -6,24 +6,16 @@ Pure: text from values. The caller gives local times.
 from __future__ import annotations
 
 import math
-import os.path
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from .secrets import hidden, hidden_in_command
+from .secrets import hidden
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _LONGEST = 365 * _DAY
-_TAKES_VALUE = "WX"
-_STARTS_PROGRAM = "cm"
-_NOT_REPEATABLE = frozenset(
-    {"ipykernel", "ipykernel_launcher", "ipython", "ipython3", "IPython", "jupyter-lab", "jupyter-notebook", "idlelib"}
-)
 _LONGEST_SECRET = 4096
 """What is shown of a text is looked at so far beyond its end: half a secret would not be known for one."""
-_CHILD = "from multiprocessing."
-"""The code of a worker process begins so."""
 
 
 # -- durations, times, speeds ------------------------------------------------------------------------------------------
@@ -126,22 +118,6 @@ def quoted(text: str) -> str:
     return "$'" + "".join(map(_escaped, text)) + "'"
 
 
-def argument(text: str) -> str:
-    """*text* as one argument of a command; if it begins with a dash, it is still no option."""
-    return f"-- {quoted(text)}" if text.startswith("-") else quoted(text)
-
-
-def command_for(verb: str, operation_id: str, directory: str = "") -> str:
-    """The command that a person types about an operation: ``resumable rm --dir checkpoints job``.
-
-    Args:
-        directory: Where the checkpoint lies, a directory or a URL; "" if the command looks there by itself.
-    """
-    option = "--store" if "://" in directory else "--dir"
-    place = f" {option} {quoted(hidden(directory))}" if directory else ""
-    return f"resumable {verb}{place} {argument(operation_id)}"
-
-
 def _escaped(character: str) -> str:
     code = ord(character)
     if character in "\\'":
@@ -151,49 +127,3 @@ def _escaped(character: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # a byte of argv that is no UTF-8
         return f"\\x{code - 0xDC00:02x}"
     return f"\\x{code:02x}" if code < 0x80 else f"\\U{code:08x}"
-
-
-def resume_command(argv: Sequence[str], *, is_windows: bool = False) -> str:
-    """The command line that runs this program again; "" if there is none, for example in a notebook.
-
-    Secrets in it are replaced by ``***``.
-
-    Args:
-        argv: ``sys.orig_argv``.
-    """
-    program = _program(argv)
-    if not program or _is_not_repeatable(program):
-        return ""
-    argv = hidden_in_command(argv)
-    if is_windows:
-        import subprocess
-
-        return subprocess.list2cmdline(argv)
-    return " ".join(map(quoted, argv))
-
-
-def _program(argv: Sequence[str]) -> str:
-    """What Python runs: a script's path, a module's name, or code; "" for none."""
-    words = iter(argv[1:])
-    for word in words:
-        if word == "-":
-            return ""
-        if not word.startswith("-"):
-            return word
-        if word.startswith("--"):
-            if word == "--check-hash-based-pycs":
-                next(words, "")
-            continue
-        flags = word[1:]
-        first = next((i for i, flag in enumerate(flags) if flag in _TAKES_VALUE + _STARTS_PROGRAM), None)
-        if first is None:
-            continue
-        value = flags[first + 1 :] or next(words, "")
-        if flags[first] in _STARTS_PROGRAM:
-            return value
-    return ""
-
-
-def _is_not_repeatable(program: str) -> bool:
-    name = os.path.basename(program).removesuffix(".py").removesuffix(".exe")
-    return name in _NOT_REPEATABLE or program.startswith(_CHILD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from datetime import datetime
 
 import pytest
@@ -11,6 +12,7 @@ from resumable._text import (
     ago,
     argument,
     clock_time,
+    commands,
     countdown,
     duration,
     printable,
@@ -127,3 +129,14 @@ def test_a_name_that_begins_with_a_dash_is_no_option() -> None:
 def test_text_that_is_printable_is_left_alone() -> None:
     assert printable("é 星") == "é 星"
     assert printable("\x1b\udc80\n") == "\\x1b\\udc80\\n"
+
+
+def test_a_command_that_the_shell_would_not_find_is_started_by_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a virtual environment that is not active, for example."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(sys, "orig_argv", [".venv/bin/python", "job.py"])
+    commands._our_command.cache_clear()
+    try:
+        assert commands.command_for("show", "a job") == ".venv/bin/python -m resumable show 'a job'"
+    finally:
+        commands._our_command.cache_clear()
