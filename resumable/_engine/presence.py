@@ -26,10 +26,7 @@ def appear(operation: Operation) -> None:
         return
     from .._report.presence import Presence  # once a run has saved
 
-    def retry_failed() -> None:
-        operation.parts.retries_failed = True
-
-    presence = Presence(operation, operation.options.store, operation, lambda: items_done(operation), retry_failed)
+    presence = Presence(operation, operation.options.store, Control(operation), lambda: items_done(operation))
     operation.observers = (*operation.observers, presence)
 
 
@@ -41,14 +38,70 @@ def items_done(operation: Operation) -> int:
 
 def asks_to_retry(store: CheckpointStore, operation_id: str) -> bool:
     """Whether somebody has asked, since the run before, to try again what has failed. It is asked for once."""
-    from .._report.places import Asked, ask_path, read, remove  # where something has failed
+    from .._report.wishes import asked_of, take_back  # where something has failed
 
-    path = ask_path(store, operation_id)
-    asked = read(path, Asked) if path is not None else None
-    if path is None or asked is None or asked.ask != "retry-failed":
-        return False
-    remove(path)
-    return True
+    with contextlib.suppress(StoreError):  # it is the next one that is asked then
+        asked = asked_of(store, operation_id)
+        if asked is not None and asked.ask == "retry-failed":
+            take_back(store, operation_id, asked)
+            return True
+    return False
+
+
+class Control:
+    """What is done to an *operation* that somebody asks something of."""
+
+    def __init__(self, operation: Operation) -> None:
+        self._operation = operation
+
+    @property
+    def term(self) -> int:
+        """The number of its claim."""
+        lease = self._operation.writer.lease
+        return lease.term if lease is not None else 0
+
+    @property
+    def save_seconds(self) -> float:
+        """What the last save took that stands."""
+        return self._operation.save_seconds
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether its block has ended, so that nothing can be asked of it any more."""
+        return self._operation.is_ending
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is to pause."""
+        return self._operation.is_asked_to_pause
+
+    @property
+    def owes_retries(self) -> bool:
+        """Whether something that has failed is still to be tried again, as somebody has asked."""
+        return self._operation.parts.failed.is_owed
+
+    def pause(self, is_wanted: bool) -> None:
+        """Have it pause after its item, or go on."""
+        self._operation.is_asked_to_pause = is_wanted
+        self._operation.wake()
+
+    def stop(self) -> None:
+        """Have it save and stop after its item."""
+        self._operation.is_asked_to_stop = True
+        self._operation.wake()
+
+    def try_failed_again(self) -> None:
+        """Have what has failed up to now tried again: by loops that go on, and by those that begin later in this run.
+
+        It may fail as a loop begins at the same time; called again, it does the same.
+        """
+        parts = self._operation.parts
+        parts.retries_failed = True
+        parts.failed.ask_again()
+        for view in list(parts.loops.views.values()):
+            if view.loop is not None:
+                view.loop.tries_again = parts.failed
+        self._operation.wake()
 
 
 def pause(operation: Operation, is_over: Callable[[], bool]) -> Steps[None]:

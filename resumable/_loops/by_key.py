@@ -89,6 +89,12 @@ class KeyLedger(Ledger):
         self._handed.add(key)
         return key
 
+    def hand_out_again(self, key: ItemKey) -> None:
+        """An item that an earlier run has given up is worked on now, though the input may not have come to it."""
+        if key not in self._handed:
+            self._handed.add(key)
+            self._unmet[key] = None
+
     def _tell_of_duplicate(self, key: ItemKey) -> None:
         if not self._has_told:
             self._has_told = True

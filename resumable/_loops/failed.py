@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from .._text import hidden
-from .by_position import ItemKey
+from .by_key import KeyLedger
+from .by_position import ItemKey, PositionLedger
+from .out_of_order import OutOfOrderLedger
 
 Around = tuple[tuple[str, ItemKey], ...]
 """The loops around a loop, each by its name and the item of it, from the inside out."""
@@ -40,6 +43,8 @@ class Failed:
         self._holders: dict[str, Around] = {}
         self._held: dict[str, Counter[ItemKey]] = {}
         self._is_placed = not self._by_loop
+        self._owed: dict[str, set[ItemKey]] = {}
+        self._given: set[tuple[str, ItemKey]] = set()
 
     def __len__(self) -> int:
         return sum(map(len, self._by_loop.values()))
@@ -72,6 +77,7 @@ class Failed:
             self._place()
             self._by_loop.setdefault(loop, {})[key] = text
             self._hold(loop)
+            self._settle(loop, key)
         self._on_failure(loop, key, text)
 
     def discard(self, loop: str, key: ItemKey) -> None:
@@ -81,11 +87,47 @@ class Failed:
             self._by_loop.get(loop, {}).pop(key, None)
             if not self._by_loop.get(loop):
                 self._let_go(loop)
+            self._settle(loop, key)
 
     def to_dict(self) -> dict[str, list[tuple[str | int, str]]]:
         """The saved form."""
         with self._lock:
             return {name: list(pairs.items()) for name, pairs in self._by_loop.items() if pairs}
+
+    # -- what somebody asks to try again
+
+    def ask_again(self) -> None:
+        """What has failed up to now is to be tried again."""
+        with self._lock:
+            self._place()
+            self._owed = {name: set(failures) for name, failures in self._by_loop.items() if failures}
+            self._given.clear()
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether something of that has neither been done nor failed again."""
+        return bool(self._owed)
+
+    def take_owed(self, loop: str, *, holders: bool = False) -> frozenset[ItemKey]:
+        """What of that is one loop's, for it to try again; not what it was given before.
+
+        Args:
+            holders: Also its items in which something inside is to be tried again.
+        """
+        with self._lock:
+            keys = set(self._owed.get(loop, ()))
+            if holders:
+                around = [one for inner in self._owed for one in self._holders.get(inner, ())]
+                keys.update(item for name, item in around if name == loop)
+            taken = frozenset(key for key in keys if (loop, key) not in self._given)
+            self._given.update((loop, key) for key in taken)
+            return taken
+
+    def _settle(self, loop: str, key: ItemKey) -> None:
+        if (owed := self._owed.get(loop)) is not None:
+            owed.discard(key)
+            if not owed:
+                del self._owed[loop]
 
     # -- loops inside of loops
 
@@ -131,3 +173,22 @@ def error_text(error: BaseException) -> str:
     except Exception:
         text = type(error).__name__
     return text[:500].encode("utf-8", "replace").decode()
+
+
+# -- where they are
+
+
+def is_there_again(items: Any, ledger: Any) -> bool:
+    """Whether each of *items* can be had again, at any time."""
+    if isinstance(ledger, KeyLedger):
+        return isinstance(items, Collection)
+    return isinstance(ledger, PositionLedger | OutOfOrderLedger) and isinstance(items, Sequence)
+
+
+def entries_of(items: Any, ledger: Any, keys: Collection[ItemKey]) -> Iterator[tuple[ItemKey, Any]]:
+    """Those of *items* that *keys* identify, each with its key."""
+    if isinstance(ledger, KeyLedger):
+        found = {key: item for item in reversed([*items]) if (key := ledger.identify(item)) in keys}
+        return iter(sorted(found.items(), key=lambda entry: str(entry[0])))
+    positions = sorted(key for key in keys if isinstance(key, int) and key < len(items))
+    return ((position, items[position]) for position in positions)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
+from .._runtime.boundary import Boundary
 from .._runtime.interpreter import raised_at
 from .._text import shortened
-from .by_key import KeyLedger
+from . import consumers
 from .by_position import ItemKey
-from .failed import Failed, error_text
-from .loop import Loop
+from .failed import Failed, entries_of, error_text, is_there_again
+from .loop import Loop, LoopOwner
 
 T = TypeVar("T")
 
@@ -90,7 +91,8 @@ def retries_of(name: str, items: Any, ledger: Any, failed: Failed | None, *, is_
     for key in failed.of(name):
         if not ledger.has_done(key, ledger.start):  # its run ended within it: it is given out as it is
             failed.discard(name, key)
-    return Retries(failed, name, _retried(items, ledger, _again(failed, name))) if is_wanted else None
+    again = {key for key in _again(failed, name) if ledger.has_done(key, ledger.start)}
+    return Retries(failed, name, entries_of(items, ledger, again)) if is_wanted else None
 
 
 def _again(failed: Failed, name: str) -> frozenset[ItemKey]:
@@ -98,11 +100,21 @@ def _again(failed: Failed, name: str) -> frozenset[ItemKey]:
     return failed.of(name) | failed.holders(name)
 
 
-def _retried(items: Any, ledger: Any, failed: Collection[ItemKey]) -> Iterator[tuple[ItemKey, Any]]:
-    """Those of *items* that have *failed*, each with what identifies it."""
-    if isinstance(ledger, KeyLedger):
-        keys = {key for key in failed if ledger.has_done(key, ledger.start)}
-        found = {key: item for item in reversed([*items]) if (key := ledger.identify(item)) in keys}
-        return iter(sorted(found.items(), key=lambda entry: str(entry[0])))
-    positions = sorted(key for key in failed if isinstance(key, int) and key < min(len(items), ledger.start))
-    return ((position, items[position]) for position in positions)
+def late_retries(failed: Failed | None, name: str, items: Any, ledger: Any) -> Retries[Any] | None:
+    """What a loop at its end gives out again, as somebody has asked for it meanwhile; None if there is nothing."""
+    if failed is None or not is_there_again(items, ledger):
+        return None
+    keys = failed.take_owed(name, holders=True)
+    return Retries(failed, name, entries_of(items, ledger, keys)) if keys else None
+
+
+def given_again(retries: Retries[T], owner: LoopOwner[int], boundary: Boundary, thread: int) -> Generator[T]:
+    """The items of *retries*, for the loop of *thread*."""
+    while (entry := retries.take()) is not None:
+        consumers.check_thread(thread)
+        owner.check_in()
+        boundary.move()
+        retries.begin(entry[0])
+        yield entry[1]
+        boundary.move()
+        retries.end()

@@ -14,6 +14,7 @@ from . import consumers, sources
 from .by_position import ItemKey, Ledger, PositionLedger, Saved
 
 if TYPE_CHECKING:
+    from .failed import Failed
     from .failing import Retries
 
 T = TypeVar("T")
@@ -66,6 +67,7 @@ class Loop(ABC, Generic[T]):
         is_folded: Whether it was left, and only its position is kept.
         can_be_held: Whether it can stop at an item that is not done.
         retries: What is given out first, though it counts as done; None if nothing is.
+        tries_again: Where to look before the end for what is to be tried again; None as long as nobody asks for it.
         flags: Empty once the loop was woken: its owner is asked before the next item.
         limit: How many items it gives out in this run at most.
         is_halted: Whether it gives out nothing more in this run, though items may be left.
@@ -76,6 +78,7 @@ class Loop(ABC, Generic[T]):
     ends: Ends | None = None
     is_folded = False
     retries: Retries[T] | None = None
+    tries_again: Failed | None = None
     limit: int | None = None
     is_halted: bool = False
     is_held: bool = False

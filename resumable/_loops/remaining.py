@@ -19,7 +19,7 @@ from . import consumers, sources
 from .by_key import KeyLedger
 from .by_page import PageLedger
 from .by_position import Fingerprint, ItemKey, PositionLedger, Saved
-from .failing import Retries, all_of, retries_of
+from .failing import Retries, all_of, given_again, late_retries, retries_of
 from .loop import Loop, LoopOwner
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Remaining(Loop[T], Iterator[T]):
 
     _owner: LoopOwner[int]
     _ledger: OrderedLedger
+    _late: Retries[T] | None = None
 
     def __init__(self, items: Iterable[T], owner: LoopOwner[int], ledger: OrderedLedger, name: str) -> None:
         super().__init__(items, owner, ledger, name)
@@ -59,21 +60,31 @@ class Remaining(Loop[T], Iterator[T]):
         self._witnesses: tuple[GeneratorType[Any, Any, Any], ...] = ()
         self._settled_at = 0
         self._thread = threading.get_ident()
-        self._again: GeneratorType[T, None, None] | None = None
+        self._again: Generator[T] | None = None
 
-    def _retry_steps(self, retries: Retries[T]) -> Generator[T]:
-        while (entry := retries.take()) is not None:
-            consumers.check_thread(self._thread)
-            self._owner.check_in()
-            self._boundary.move()
-            retries.begin(entry[0])
-            yield entry[1]
-            self._boundary.move()
-            retries.end()
+    def _given_again(self, retries: Retries[T]) -> Iterator[T]:
+        self._again = given_again(retries, self._owner, self._boundary, self._thread)
+        return self._again
+
+    def _end_pass(self) -> None:
+        """All items were given out. What has failed may be given out once more; else that is the end."""
+        is_wanted = self.tries_again is not None and self._holder is not None and not self.is_held
+        if is_wanted and (self.limit is None or self.done() < self.limit):
+            self._late = self.retries = late_retries(self.tries_again, self.name, self._items, self._ledger)
+        if self._late is None:
+            self.end()
+
+    def _passes(self, passing: Iterator[T]) -> Generator[Iterator[T]]:
+        """What one ``for`` goes through: the items pass in C, and this is dropped when the ``for`` is left."""
+        yield passing
+        while self._late is not None:
+            yield self._given_again(self._late)
+            self._late = None
+            self._end_pass()
 
     def is_at_item(self) -> bool:
         if self._again is not None and self._at_again is not None:
-            return self._again.gi_suspended
+            return cast("GeneratorType[T, None, None]", self._again).gi_suspended
         return self._count_given() > 0 and not self.is_finished and (self.is_held or self._has_all_witnesses())
 
     def must_settle(self) -> bool:
@@ -99,7 +110,7 @@ class Remaining(Loop[T], Iterator[T]):
     def __iter__(self) -> Iterator[T]:
         consumers.refuse_pools()
         consumers.look_at_call(self._owner.operation_id, self.position)
-        holder = _once(self._begun())
+        holder = self._passes(self._begun())
         self.keep_by(holder)
         return chain.from_iterable(holder)
 
@@ -112,8 +123,7 @@ class Remaining(Loop[T], Iterator[T]):
         if self._passing is None:
             passing = iter(()) if self._check_left_out is not None else self._begin()
             if self.retries is not None:
-                self._again = cast("GeneratorType[T, None, None]", self._retry_steps(self.retries))
-                passing = chain(self._again, passing)
+                passing = chain(self._given_again(self.retries), passing)
             self._owner.register(self)
             self._passing = passing
             if self._check_left_out is not None:
@@ -121,6 +131,9 @@ class Remaining(Loop[T], Iterator[T]):
                 self.end()
         elif self.is_halted:
             return iter(())
+        elif self._late is not None and self._again is not None:
+            self._owner.register(self)
+            return self._again
         elif not self.is_finished:
             if any(map(sources.is_dead, self._witnesses)):
                 raise consumers.cut_short()
@@ -215,7 +228,7 @@ class PassingRemaining(Remaining[T]):
             yield items
         else:
             yield from self._sampled.stretches(items)
-        self.end()
+        self._end_pass()
 
     def _checks(self) -> Generator[Iterator[bool]]:
         """A True for each item that may pass; the item to come was taken off the input already.
@@ -275,7 +288,7 @@ class SteppingRemaining(Remaining[T]):
                 return
             self._done += 1
             left -= 1
-        self.end()
+        self._end_pass()
 
 
 class AsyncRemaining(Loop[T], AsyncIterator[T]):
@@ -333,7 +346,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
     async def __anext__(self) -> T:
         if self.retries is not None and (entry := await self._next_again(self.retries)) is not None:
             return entry[1]
-        if self.is_halted:
+        if self.is_halted or self.is_finished:
             raise StopAsyncIteration
         if self._is_out:  # the loop asks for an item, so the one before is done
             self._boundary.move()
@@ -343,6 +356,8 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
             raise StopAsyncIteration
         if not self._ahead:
             await self._take()
+        if self.retries is not None:
+            return await self.__anext__()
         while self._left <= 0 or not self.flags:
             self._left, self.flags = 0, [True]  # if the owner raises, it is asked again
             self._left = max(1, await self._owner.check_in())
@@ -351,7 +366,10 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
         return self._ahead.pop()
 
     async def _take(self) -> None:
-        """Take the next item off the input before the owner is asked: after the last one there is nothing to save."""
+        """Take the next item off the input before the owner is asked: after the last one there is nothing to save.
+
+        At the end, some that have failed may be given out once more.
+        """
         if not self._has_begun:
             self._has_begun = True
             self.begin()
@@ -365,8 +383,10 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
                 return
             self._asked.pop()
             await self._check_in_if_woken()
-        self.end()
-        raise StopAsyncIteration
+        self.retries = late_retries(self.tries_again, self.name, self._items, self._ledger)
+        if self.retries is None:
+            self.end()
+            raise StopAsyncIteration
 
     async def _ask(self) -> bool:
         """Take an item off the input. Whether there was one."""
@@ -489,8 +509,3 @@ def _noted(is_out: list[bool]) -> Generator[tuple[()]]:
     """Nothing, but *is_out* is told when it is asked for."""
     is_out.append(True)
     yield ()
-
-
-def _once(passing: Iterator[T]) -> Generator[Iterator[T]]:
-    """What one ``for`` goes through: the items pass in C, and this is dropped when the ``for`` is left."""
-    yield passing

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Generator, Iterator
 from functools import cached_property
 from threading import get_ident
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .._runtime.boundary import Boundary
 from .._runtime.interpreter import running_here
 from . import consumers, place
 from .by_key import KeyLedger
 from .by_position import ItemKey, PositionLedger
+from .failing import late_retries
 from .loop import Ends, Items_co, LoopOwner
 from .remaining import AsyncPass, AsyncRemaining, OrderedLedger, Remaining
 from .running import RunningLoops
 from .sites import Site
+
+if TYPE_CHECKING:
+    from .failed import Failed
 
 T = TypeVar("T")
 MOST = 64
@@ -89,9 +93,13 @@ class SmallRemaining(Remaining[T]):
         return self._done
 
     def current_item(self) -> ItemKey:
+        if self._at_again is not None:
+            return self._at_again
         return self._ledger.item_at(self._done) if self.ends is None else self._done
 
     def has_done(self, item: ItemKey) -> bool:
+        if self.retries is not None and item == self._at_again:
+            return False
         if self.ends is None:
             return self._ledger.has_done(item, self._done)
         return isinstance(item, int) and item < self._done
@@ -181,7 +189,22 @@ class SmallRemaining(Remaining[T]):
         except BaseException:
             self._is_dead = True
             raise
+        if self.tries_again is not None:
+            yield from self._tried_again(self.tries_again)
         self.end()
+
+    def _tried_again(self, failed: Failed) -> Generator[T]:
+        while (retries := late_retries(failed, self.name, self._items, self._ledger)) is not None:
+            self.retries = retries
+            for item in self._given_again(retries):
+                self._given = self._done + 1
+                try:
+                    yield item
+                except GeneratorExit:
+                    self._was_left = True
+                    raise
+                finally:
+                    self._given = self._done
 
 
 class AsyncSmallRemaining(AsyncRemaining[T]):
@@ -197,6 +220,7 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
     _check_left_out = _worker = _holder = None  # within a worker's item, loops are made in the other way
     _done = _left = 0
     _is_out = False
+    _has_begun = True
 
     def __init__(  # not that of the class before, which prepares what few items do not need
         self,
@@ -232,10 +256,10 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
         return self._done
 
     def current_item(self) -> ItemKey:
-        return self._done
+        return self._done if self._at_again is None else self._at_again
 
     def has_done(self, item: ItemKey) -> bool:
-        return isinstance(item, int) and item < self._done
+        return isinstance(item, int) and item < self._done and (self.retries is None or item != self._at_again)
 
     @property
     def is_left(self) -> bool:
@@ -277,14 +301,23 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
                 ahead.append(item)
                 break
             else:
-                self.end()
-                raise StopAsyncIteration
+                return await self._at_end()
         while self._left <= 0 or not self.flags:
             self._left, self.flags = 0, [True]  # if the owner raises, it is asked again
             self._left = max(1, await self._owner.check_in())
         self._is_out = True
         next(self._boundary.ticks)
         return ahead.pop()
+
+    async def _at_end(self) -> T:
+        """Give out once more what has failed, as somebody asks for it; else this is the end."""
+        self.retries = self.retries or late_retries(self.tries_again, self.name, self._items, self._ledger)
+        while self.retries is not None:
+            if (entry := await self._next_again(self.retries)) is not None:
+                return entry[1]
+            self.retries = late_retries(self.tries_again, self.name, self._items, self._ledger)
+        self.end()
+        raise StopAsyncIteration
 
 
 def _ledger_of(operation_id: str, items: Any, as_made: Any) -> PositionLedger:

@@ -31,7 +31,6 @@ _MOST_EVENTS = 1 << 18
 _MOST_OPERATIONS = 1000
 """Operations of which events are kept; of more, the half that has been silent for longest goes."""
 
-Ask = Literal["pause", "stop", "retry-failed"]
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -66,13 +65,6 @@ class Pulse(msgspec.Struct, omit_defaults=True):
     does: Literal["works", "waits", "paused"] = "works"
     whom: str = ""
     until: float | None = None
-
-
-class Asked(msgspec.Struct):
-    """What somebody asks of a run."""
-
-    ask: Ask
-    at: float
 
 
 def directory() -> Path | None:
@@ -235,27 +227,6 @@ def _where(store: CheckpointStore, operation_id: str) -> str:
         return str(store.describe(operation_id))
     except StoreError:
         return operation_id
-
-
-# -- what is asked of a run -------------------------------------------------------------------------------------------
-
-
-def ask_path(store: CheckpointStore, operation_id: str) -> Path | None:
-    """Where to ask something of a run: beside its checkpoint, where that is a file; else on this machine only."""
-    try:
-        where = store.describe(operation_id)
-    except StoreError:
-        return None
-    if isinstance(where, Path):
-        return where.with_suffix(".ask")
-    home, place = directory(), place_of(store)
-    return None if home is None or place is None else home / "asks" / f"{name_for(place, operation_id)}.json"
-
-
-def ask(path: Path, what: Ask) -> None:
-    """Ask the run for *what*, in place of what was asked before. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _replace(path, msgspec.json.encode(Asked(what, time.time())))
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

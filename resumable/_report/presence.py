@@ -1,10 +1,12 @@
-"""A run tells others that it works, and hears what they ask of it: a thread of its own does both.
+"""A run tells others that it works, and hears what they ask of it: threads of its own do both.
 
 Nothing of it is on the way of the loop. A run that is over within a second tells only where it has saved.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import threading
 import time
@@ -16,16 +18,15 @@ from typing import Any, Protocol
 
 import msgspec
 
+from .._errors import StoreError
 from .._runtime.clock import Alarm, system_clock
 from .._runtime.interpreter import HOST
 from .._runtime.observer import Observed
 from ..stores import CheckpointStore
 from .events import Event, EventName, Events, event_of
 from .places import (
-    Asked,
     Pulse,
     add_events,
-    ask_path,
     directory,
     events_path,
     note_place,
@@ -34,26 +35,40 @@ from .places import (
     remove,
     write,
 )
-from .places import read as read_file
+from .wishes import Asked, askable, asked_of, take_back
 
 _BEAT_SECONDS = 1.0
 _PULSE_SECONDS = 2.0
+_NEAR_SECONDS = 2.0
+"""A store that may be asked so often, and is on this machine, answers at once."""
+_EARLY = 0.9
+"""A look that comes so much too early is not put off for a whole turn."""
 
 
 class Commanded(Protocol):
     """What is done to an open operation that somebody asks something of.
 
     Attributes:
-        is_asked_to_stop, is_asked_to_pause: Looked at between two items, after a wake.
+        term: The number of its claim.
         save_seconds: What the last save took that stands.
         is_ending: Whether its block has ended, so that nothing can be asked of it any more.
+        is_paused: Whether it is to pause.
+        owes_retries: Whether something that has failed is still to be tried again, as somebody has asked.
     """
 
-    save_seconds: float
-    is_ending: bool
-    is_asked_to_stop: bool
-    is_asked_to_pause: bool
-    wake: Callable[[], None]
+    @property
+    def term(self) -> int: ...
+    @property
+    def save_seconds(self) -> float: ...
+    @property
+    def is_ending(self) -> bool: ...
+    @property
+    def is_paused(self) -> bool: ...
+    @property
+    def owes_retries(self) -> bool: ...
+    def pause(self, is_wanted: bool, /) -> None: ...
+    def stop(self) -> None: ...
+    def try_failed_again(self) -> None: ...
 
 
 class Presence(Events):
@@ -61,7 +76,6 @@ class Presence(Events):
 
     Args:
         count: How many items are done; called in another thread than the loop's.
-        retry_failed: Has loops that begin from now on try again what has failed.
 
     Attributes:
         is_over: Whether the run is over.
@@ -73,12 +87,12 @@ class Presence(Events):
         store: CheckpointStore,
         commanded: Commanded,
         count: Callable[[], int],
-        retry_failed: Callable[[], None],
     ) -> None:
         super().__init__(())
         self._operation, self._commanded = operation, commanded
-        self._count, self._retry_failed = count, retry_failed
-        self._store, self._home = store, directory()
+        self._store, self._count, self._home = store, count, directory()
+        self._looked_at = -math.inf
+        self._heard: Asked | None = None
         self._events: deque[Event] = deque(maxlen=1000)
         self._saves = operation.metadata.save_count - 1  # it begins with the first save of a run
         self._items, self._since = operation.processed_items, time.time()
@@ -86,17 +100,27 @@ class Presence(Events):
         self._does: tuple[str, str, float | None] = ("works", "", None)
         self.is_over = False
         self.opened(operation)
-        self._alarm = Alarm(system_clock, lambda: _heart.add(self))
+        self._alarm = Alarm(system_clock, self._appear)
         if not commanded.is_ending:
             self._alarm.ring_within(_BEAT_SECONDS)
+
+    def _appear(self) -> None:
+        _heart.add(self)
+        if self._looks_every is not None and not self._is_near:
+            _ears.add(self)
 
     @cached_property
     def _place(self) -> str | None:
         return place_of(self._store)
 
     @cached_property
-    def _asks(self) -> Path | None:
-        return ask_path(self._store, self._operation.operation_id)
+    def _looks_every(self) -> float | None:
+        return self._store.traits.looks_every if askable(self._store) is not None else None
+
+    @property
+    def _is_near(self) -> bool:
+        """Whether the store is on this machine, and answers at once."""
+        return not self._store.traits.is_remote and (self._looks_every or 0.0) <= _NEAR_SECONDS
 
     @property
     def _pulse(self) -> Path | None:
@@ -128,14 +152,14 @@ class Presence(Events):
             super().closed(operation)
         self._alarm.cancel()
         _heart.remove(self)
+        _ears.remove(self)
         if self._home is not None and self._place is not None:
             note_place(self._home, self._place)
             if self._has_told:
                 self._write_events()
         if self._has_told and self._pulse is not None:
             remove(self._pulse)
-        if (self._is_finished or self._commanded.is_asked_to_pause) and self._asks is not None:
-            remove(self._asks)
+        self._clear()
 
     # -- in the thread
 
@@ -145,7 +169,9 @@ class Presence(Events):
         if (items := self._count()) != self._items:
             self._items, self._since = items, now
         self._note_save(items)
-        self._listen()
+        if self._is_near:
+            with contextlib.suppress(StoreError):
+                self.listen()
         if self._home is None or self._place is None or self._pulse is None:
             return
         if not self._has_told:
@@ -187,27 +213,54 @@ class Presence(Events):
             lines = b"".join(msgspec.json.encode(event.to_dict()) + b"\n" for event in events)
             add_events(events_path(self._home, self._place, self._operation.operation_id), lines)
 
-    def _listen(self) -> None:
-        path, commanded = self._asks, self._commanded
-        if path is None:
+    # -- what is asked: where a server may have to be waited for, in another thread
+
+    def listen(self) -> None:
+        """Look for what somebody asks, if that is due."""
+        now = time.monotonic()
+        if self._looks_every is None or now - self._looked_at < self._looks_every * _EARLY:
             return
-        asked = read_file(path, Asked) if os.path.exists(path) else None
+        self._looked_at = now
+        self._hear(asked_of(self._store, self._operation.operation_id))
+
+    def _hear(self, asked: Asked | None) -> None:
+        commanded, heard = self._commanded, self._heard
+        if asked is not None and not asked.is_for(commanded.term):
+            self._take_back(asked)
+            asked = None
         wants_pause = asked is not None and asked.ask == "pause"
-        if wants_pause != commanded.is_asked_to_pause:
-            commanded.is_asked_to_pause = wants_pause
-            commanded.wake()
+        if wants_pause != commanded.is_paused:
+            commanded.pause(wants_pause)
         if asked is not None and asked.ask == "retry-failed":
-            self._retry_failed()  # left there: the next run hears it as well
+            if asked != heard:
+                commanded.try_failed_again()
+            elif not commanded.owes_retries:  # else it is left there: the next run hears it, too
+                self._take_back(asked)
         if asked is not None and asked.ask == "stop":
-            remove(path)
-            commanded.is_asked_to_stop = True
-            commanded.wake()
+            commanded.stop()
+            self._take_back(asked)
+        self._heard = asked
+
+    def _take_back(self, asked: Asked) -> None:
+        with contextlib.suppress(StoreError):
+            take_back(self._store, self._operation.operation_id, asked)
+
+    def _clear(self) -> None:
+        """The run is over: what was asked of it alone is heard no more."""
+        asked = self._heard
+        if self._is_finished and self._is_near and self._looked_at > -math.inf:
+            with contextlib.suppress(StoreError):
+                asked = asked_of(self._store, self._operation.operation_id)
+        is_for_the_next = asked is not None and asked.ask == "retry-failed" and self._commanded.owes_retries
+        if asked is not None and (self._is_finished or not is_for_the_next):
+            self._take_back(asked)
 
 
-class _Heart:
-    """The thread in which all runs of this process tell and listen; it ends when none is left."""
+class _Turns:
+    """A thread in which all runs of this process have their turn, one after the other; it ends when none is left."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, turn: Callable[[Presence], None]) -> None:
+        self._name, self._turn = name, turn
         self._lock = threading.Lock()
         self._present: list[Presence] = []
         self._left = threading.Event()
@@ -220,7 +273,7 @@ class _Heart:
             self._present.append(one)
             if not self._is_running:
                 self._is_running = True
-                threading.Thread(target=self._run, name="resumable-presence", daemon=True).start()
+                threading.Thread(target=self._run, name=self._name, daemon=True).start()
 
     def remove(self, one: Presence) -> None:
         with self._lock:
@@ -239,19 +292,21 @@ class _Heart:
                     return
             for one in present:
                 try:
-                    one.beat()
-                except Exception:  # a loop that begins meanwhile: the next beat finds it whole
+                    self._turn(one)
+                except Exception:  # a loop that begins meanwhile, a store that is away: the next turn finds it whole
                     continue
             self._left.wait(_BEAT_SECONDS)
 
 
-_heart = _Heart()
+_heart = _Turns("resumable-presence", Presence.beat)
+_ears = _Turns("resumable-wishes", Presence.listen)
 
 
 def _start_anew() -> None:
-    # A forked child has no such thread, and owns none of the operations.
-    global _heart
-    _heart = _Heart()
+    # A forked child has no such threads, and owns none of the operations.
+    global _heart, _ears
+    _heart = _Turns("resumable-presence", Presence.beat)
+    _ears = _Turns("resumable-wishes", Presence.listen)
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,20 +1,23 @@
-"""``resumable pause``, ``stop``, ``resume`` and ``retry-failed``: asked of a run through a file that it sees."""
+"""``resumable pause``, ``stop``, ``resume`` and ``retry-failed``: asked of a run through the store that it saves to."""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from pathlib import Path
+from collections.abc import Iterator
 
 import click
 
-from .._report.places import Ask, Asked, ask, ask_path, read, remove
+from .._errors import StoreError
+from .._report.scan import entry_of
 from .._report.summary import Summary
-from .._text import printable
+from .._report.wishes import Ask, Asked, ask, asked_of, take_back
+from .._text import duration, printable
 from ..stores import CheckpointStore
 from ._options import ids_for_the_shell, known, opened
 
 _PATIENCE_SECONDS = 5.0
-_NAP_SECONDS = 0.1
+_NAP_SECONDS, _LONG_NAP_SECONDS = 0.1, 1.0
 
 _id = click.argument("operation_id", metavar="ID", shell_complete=ids_for_the_shell)
 _where = click.option("--dir", "--store", "where", metavar="DIR", help="Where the checkpoints lie.")
@@ -25,13 +28,14 @@ _where = click.option("--dir", "--store", "where", metavar="DIR", help="Where th
 @_where
 def stop_command(operation_id: str, where: str | None) -> None:
     """Have a job that is running save and stop after its current item, as SIGTERM would: exit code 143."""
-    summary, path = _running(operation_id, where)
-    _ask(path, "stop")
-    until = time.monotonic() + _PATIENCE_SECONDS
-    while path.exists() and time.monotonic() < until:
-        time.sleep(_NAP_SECONDS)
-    if path.exists():
-        click.echo(_unheard(summary), err=True)
+    store, summary = _running(operation_id, where)
+    _ask(store, summary, "stop")
+    seconds = _PATIENCE_SECONDS + 2 * (store.traits.looks_every or 0.0)
+    until = time.monotonic() + seconds
+    while (is_waiting := _is_asked(store, operation_id, "stop")) and time.monotonic() < until:
+        time.sleep(_LONG_NAP_SECONDS if store.traits.is_remote else _NAP_SECONDS)
+    if is_waiting:
+        click.echo(_unheard(summary, seconds), err=True)
         raise SystemExit(1)
     click.echo(f"{printable(operation_id)} stops after its item")
 
@@ -41,8 +45,8 @@ def stop_command(operation_id: str, where: str | None) -> None:
 @_where
 def pause_command(operation_id: str, where: str | None) -> None:
     """Have a job that is running save, and wait after its current item until `resume`. It can still be stopped."""
-    _, path = _running(operation_id, where)
-    _ask(path, "pause")
+    store, summary = _running(operation_id, where)
+    _ask(store, summary, "pause")
     click.echo(f"{printable(operation_id)} pauses after its item; to go on: resumable resume {printable(operation_id)}")
 
 
@@ -52,13 +56,14 @@ def pause_command(operation_id: str, where: str | None) -> None:
 def resume_command(operation_id: str, where: str | None) -> None:
     """Have a job that was paused go on. One that does not run is not started: it says how to."""
     store = opened(where)
-    summary, path = known(store, operation_id), _path(store, operation_id)
-    asked = read(path, Asked)
-    if asked is not None and asked.ask == "pause":
-        remove(path)
+    summary = known(store, operation_id)
+    asked = _asked(store, operation_id)
+    is_paused = asked is not None and asked.ask == "pause"
+    if asked is not None and is_paused:
+        with _failing():
+            take_back(store, operation_id, asked)
     if summary.state == "running":
-        goes_on = asked is not None and asked.ask == "pause"
-        click.echo(f"{printable(operation_id)} {'goes on' if goes_on else 'was not paused'}")
+        click.echo(f"{printable(operation_id)} {'goes on' if is_paused else 'was not paused'}")
         return
     command = summary.history[-1].command if summary.history else None
     how = f": {printable(command)}" if command else "; run its program again"
@@ -69,41 +74,58 @@ def resume_command(operation_id: str, where: str | None) -> None:
 @_id
 @_where
 def retry_failed_command(operation_id: str, where: str | None) -> None:
-    """Have the items that failed tried again: by loops that a running job begins from now on, or by its next run."""
+    """Have the items that failed tried again: by a job that is running, or by its next run. A map does so as soon as
+    it hears it, a loop over cp.remaining at its end; one over items that can only be gone through once leaves them to
+    the next run.
+    """
     store = opened(where)
     summary = known(store, operation_id)
     if not summary.failed_items:
         raise click.ClickException(f"{printable(operation_id)} has no failed items")
-    _ask(_path(store, operation_id), "retry-failed")
+    _ask(store, summary, "retry-failed")
     command = summary.history[-1].command if summary.history else None
-    how = "" if summary.state == "running" or not command else f": {printable(command)}"
     which = "1 failed item is" if summary.failed_items == 1 else f"{summary.failed_items:,} failed items are"
-    click.echo(f"{which} tried again by the next loop or run of {printable(operation_id)}{how}")
+    who = "the run that works on" if summary.state == "running" else "the next run of"
+    how = "" if summary.state == "running" or not command else f": {printable(command)}"
+    click.echo(f"{which} tried again by {who} {printable(operation_id)}{how}")
 
 
-def _running(operation_id: str, where: str | None) -> tuple[Summary, Path]:
+def _running(operation_id: str, where: str | None) -> tuple[CheckpointStore, Summary]:
     store = opened(where)
     summary = known(store, operation_id)
     if summary.state != "running":
         raise click.ClickException(f"{printable(operation_id)} is not running ({summary.state})")
-    return summary, _path(store, operation_id)
+    return store, summary
 
 
-def _path(store: CheckpointStore, operation_id: str) -> Path:
-    path = ask_path(store, operation_id)
-    if path is None:
-        raise click.ClickException(f"nothing can be asked of what is in {printable(str(store.describe()))}")
-    return path
+def _ask(store: CheckpointStore, summary: Summary, what: Ask) -> None:
+    with _failing():
+        entry = entry_of(store, summary.operation_id)
+        ask(store, summary.operation_id, what, term=entry.term if entry is not None else 0)
 
 
-def _ask(path: Path, what: Ask) -> None:
+def _asked(store: CheckpointStore, operation_id: str) -> Asked | None:
+    with _failing():
+        return asked_of(store, operation_id)
+
+
+def _is_asked(store: CheckpointStore, operation_id: str, what: Ask) -> bool:
+    asked = _asked(store, operation_id)
+    return asked is not None and asked.ask == what
+
+
+@contextlib.contextmanager
+def _failing() -> Iterator[None]:
     try:
-        ask(path, what)
-    except OSError as error:
-        raise click.ClickException(f"cannot write {printable(str(path))}: {error.strerror or error}") from None
+        yield
+    except StoreError as error:
+        raise click.ClickException(printable(str(error))) from None
 
 
-def _unheard(summary: Summary) -> str:
+def _unheard(summary: Summary, seconds: float) -> str:
     run = summary.history[-1] if summary.history else None
     who = f"; process {run.pid} on {printable(run.host)}" if run is not None and run.pid else ""
-    return f"asked, but {printable(summary.operation_id)} has not heard it yet{who}; it does once its item lets it"
+    return (
+        f"asked, but {printable(summary.operation_id)} has not heard it within {duration(seconds)}{who}. It does once "
+        "its item lets it; with RESUMABLE_INDEX=off, or before its first save, it hears nothing"
+    )

@@ -18,7 +18,7 @@ from .._format.verify import Unseal
 from .._report.scan import ids_in, name_of
 from .._report.summary import SealedError, Summary, summary_of
 from .._text import close_to, printable
-from ..stores import CheckpointStore, EncryptedStore, Holder, MemoryStore, Stored, open_store
+from ..stores import CheckpointStore, EncryptedStore, Holder, MemoryStore, Stored, WishStore, open_store
 from ..stores._encrypted import WrongKeyError
 from ..stores.defaults import default_place, place_to_open
 
@@ -81,6 +81,9 @@ class OpenedStore:
         self._unseal = unseal
         self.traits, self.claim, self.list = store.traits, store.claim, store.list
         self.describe, self.close = store.describe, store.close
+        wishes: Any = store
+        if isinstance(store, WishStore):
+            self.wish, self.put_wish, self.clear_wish = wishes.wish, wishes.put_wish, wishes.clear_wish
 
     def read(self, key: str, *, previous: bool = False) -> Stored | None:
         """One consistent state of *key*, decrypted.

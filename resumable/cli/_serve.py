@@ -16,10 +16,11 @@ import click
 
 from .._errors import StoreError
 from .._report.live import Live, everywhere, live, live_of
-from .._report.places import Asked, ask, ask_path, name_for, place_of, read, remove
-from .._report.scan import name_of
+from .._report.places import name_for, place_of
+from .._report.scan import entry_of, name_of
 from .._report.site import ASKS, job_page, jobs_page, problem_page, title_for
 from .._report.summary import summaries
+from .._report.wishes import ask, asked_of, take_back
 from .._text import printable
 from ..stores import CheckpointStore
 from ._options import opened
@@ -73,16 +74,19 @@ class Site:
             return 403, problem_page("Not allowed", "Jobs are only shown here; start it with --allow-control.")
         with self._lock:
             found = self._job(path)
-            asks = None if found is None else ask_path(found[0], found[1].summary.operation_id)
-            if asks is None:
+            if found is None:
                 return 404, problem_page("Not here", "There is no such job; it may have finished.")
+            store, operation_id = found[0], found[1].summary.operation_id
             try:
-                if what != "resume":
-                    ask(asks, what)  # type: ignore[arg-type]
-                elif (asked := read(asks, Asked)) is not None and asked.ask == "pause":
-                    remove(asks)
-            except OSError as error:
-                return 500, problem_page("It could not be asked", str(error))
+                if what == "resume":
+                    asked = asked_of(store, operation_id)
+                    if asked is not None and asked.ask == "pause":
+                        take_back(store, operation_id, asked)
+                else:
+                    entry = entry_of(store, operation_id)
+                    ask(store, operation_id, what, term=entry.term if entry is not None else 0)  # type: ignore[arg-type]
+            except StoreError as error:
+                return 500, problem_page("It could not be asked", printable(str(error)))
         return 303, ""
 
     def _jobs(self) -> Iterator[tuple[str, CheckpointStore, Live]]:

@@ -4,7 +4,7 @@
 do it. :class:`EncryptedStore` is a layer over another one, and :class:`SimpleStore` the little that a store of your own
 needs. :func:`open_store` finds the store for a directory or URL; ``defaults`` says which one it is if none is named.
 :class:`ArtifactStore` and :class:`ArtifactLease` are for the files that go with a checkpoint; ``packing`` makes one
-stream of bytes of them, and back.
+stream of bytes of them, and back. :class:`WishStore` is for those who ask something of an owner, such as to stop.
 """
 
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from ._base import (
     SimpleStore,
     Stored,
     Traits,
+    WishStore,
 )
 from ._file import FileStore
 from ._open import open_store
@@ -38,6 +39,7 @@ __all__ = [
     "SimpleStore",
     "Stored",
     "Traits",
+    "WishStore",
     "open_store",
 ]
 

@@ -30,6 +30,7 @@ class Traits:
         lease_seconds: How long a lease lasts, unless somebody says otherwise.
         keeps_artifacts: Files may go with a checkpoint: it is an :class:`ArtifactStore`, its leases are
             :class:`ArtifactLease`.
+        looks_every: Seconds between two looks of an owner for a wish; it is a :class:`WishStore`. None: it is none.
     """
 
     is_remote: bool = False
@@ -43,6 +44,7 @@ class Traits:
     saves_renew: bool = False
     lease_seconds: float = 30.0
     keeps_artifacts: bool = False
+    looks_every: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,13 +340,32 @@ class ArtifactStore(CheckpointStore, Protocol):
 
 
 @runtime_checkable
+class WishStore(CheckpointStore, Protocol):
+    """A store that keeps a wish beside each operation: some bytes by which anybody may ask something of its owner.
+
+    Nobody needs to own the operation for it, and it may have no checkpoint. A wish is no part of the checkpoint: it
+    stays over saves, claims and a delete until it is cleared. Verbs may be called from any thread, beside a save.
+    """
+
+    def wish(self, key: str) -> bytes | None:
+        """The wish for *key*, None if there is none."""
+
+    def put_wish(self, key: str, wish: bytes) -> None:
+        """Wish something of the owner of *key*, in place of what was wished before. It is safe when this returns."""
+
+    def clear_wish(self, key: str, wish: bytes) -> None:
+        """Forget *wish*, if it still stands; another one that has come in its place meanwhile stays."""
+
+
+@runtime_checkable
 class SimpleStore(Protocol):
     """A store of your own: bytes by operation id. Any object with these five verbs will do.
 
     ``put`` is all or nothing: a reader sees the old bytes or the new ones. Every verb raises
     :class:`~resumable.StoreError` if the medium fails. A sixth verb ``own(key)``, a context manager that raises
     :class:`~resumable.CheckpointBusyError`, keeps other processes away; without it, only this process is kept from
-    working on an operation twice.
+    working on an operation twice. No two verbs are called at the same time. What ``resumable stop`` and the like ask
+    of a running operation lies under a key of its own, ``resumable.wish.`` and the operation's id.
     """
 
     def get(self, key: str) -> bytes | None:

@@ -22,6 +22,7 @@ from ._base import (
     Meanwhile,
     Stored,
     Traits,
+    WishStore,
 )
 from ._medium import with_parameter
 from ._pieces import Stream, blocks
@@ -82,6 +83,18 @@ class CompressedStore:
     def list_artifacts(self, key: str) -> Iterator[tuple[str, int]]:
         """Name and size of each artifact of *key*, in no order."""
         return cast("ArtifactStore", self._store).list_artifacts(key)
+
+    def wish(self, key: str) -> bytes | None:
+        """The wish for *key*, as it is."""
+        return cast("WishStore", self._store).wish(key)
+
+    def put_wish(self, key: str, wish: bytes) -> None:
+        """Wish something of the owner of *key*. See :meth:`WishStore.put_wish`."""
+        cast("WishStore", self._store).put_wish(key, wish)
+
+    def clear_wish(self, key: str, wish: bytes) -> None:
+        """Forget *wish*, if it still stands."""
+        cast("WishStore", self._store).clear_wish(key, wish)
 
     def describe(self, key: str | None = None) -> Any:
         """Where *key* lies, or the store as a whole."""

@@ -7,11 +7,22 @@ import dataclasses
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from .._errors import CheckpointCorruptError
 from . import _sealing
-from ._base import CheckpointStore, EndingLease, Entry, Holder, Lease, Meanwhile, SimpleStore, Stored, Traits
+from ._base import (
+    CheckpointStore,
+    EndingLease,
+    Entry,
+    Holder,
+    Lease,
+    Meanwhile,
+    SimpleStore,
+    Stored,
+    Traits,
+    WishStore,
+)
 from ._compressed import CompressedStore
 from ._open import open_store
 from ._sealing import Sealer, WrongKeyError
@@ -136,6 +147,18 @@ class EncryptedStore:
         """Name and size, encrypted, of each artifact of *key*."""
         store: Any = self._store
         return iter(store.list_artifacts(key))
+
+    def wish(self, key: str) -> bytes | None:
+        """The wish for *key*, which lies there in the clear: it holds nothing of what is saved."""
+        return cast("WishStore", self._store).wish(key)
+
+    def put_wish(self, key: str, wish: bytes) -> None:
+        """Wish something of the owner of *key*. See :meth:`WishStore.put_wish`."""
+        cast("WishStore", self._store).put_wish(key, wish)
+
+    def clear_wish(self, key: str, wish: bytes) -> None:
+        """Forget *wish*, if it still stands."""
+        cast("WishStore", self._store).clear_wish(key, wish)
 
     def describe(self, key: str | None = None) -> Path | str:
         """Where the encrypted checkpoint of *key* lies, or would."""

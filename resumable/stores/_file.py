@@ -19,7 +19,8 @@ from .._runtime.disk import JournalFile, without_room
 from . import _lock
 from ._artifact_files import ArtifactFiles
 from ._base import Entry, Holder, Meanwhile, OwnedLease, Stored, Traits
-from ._names import PREFIX, SUFFIX, Files, file_name, files_at, files_of, is_of, operation_id_in
+from ._names import PREFIX, SUFFIX, Files, file_name, files_at, files_of, operation_id_in, under_older_names
+from ._wish_files import WishFiles
 
 _REMEMBERED = 4096
 """Of so many segments the end in the journal is known; a snapshot that is staged for longer keeps them all."""
@@ -30,9 +31,9 @@ class FileStore:
     """One file for each checkpoint, ``.checkpoint_{id}.json``, replaced whole or not at all.
 
     Beside it, as needed: ``.json.prev`` (the checkpoint before), ``.journal`` (saves since the snapshot),
-    ``.journal.prev`` (those of the checkpoint before), ``.files/`` (its artifacts), ``.lock``. An id of which a
-    character had to be replaced, or that is too long for a file name, gets a short hash appended. A checkpoint that an
-    older release, or another tool, left under another name is found there; the first save moves it.
+    ``.journal.prev`` (those of the checkpoint before), ``.files/`` (artifacts), ``.ask`` (a wish), ``.lock``. An id of
+    which a character had to be replaced, or that is too long for a file name, gets a short hash appended. A checkpoint
+    that an older release, or another tool, left under another name is found there; the first save moves it.
 
     Example:
         >>> with checkpointed("job", store=FileStore("checkpoints")) as cp:
@@ -43,10 +44,11 @@ class FileStore:
             from now on: it does not follow ``os.chdir``.
     """
 
-    traits: Traits = Traits(keeps_artifacts=True)
+    traits: Traits = Traits(keeps_artifacts=True, looks_every=1.0)
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory: Path = Path(os.path.abspath(os.path.expanduser(directory)))
+        self._wishes = WishFiles(self.directory)
 
     def __repr__(self) -> str:
         return f"FileStore({str(self.directory)!r})"
@@ -58,7 +60,7 @@ class FileStore:
     def _found(self, key: str) -> Files:
         home, *others = files_of(self.directory, key)
         with _failing(f"cannot look into {self.directory}"):
-            return home if disk.stamp(home.snapshot) is not None else next(_under_older_names(others, key), home)
+            return home if disk.stamp(home.snapshot) is not None else next(under_older_names(others, key), home)
 
     def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> FileLease:
         """Own *key* until the lease is released, or this process ends: its lock is the operating system's.
@@ -74,16 +76,14 @@ class FileStore:
             try:
                 disk.make_directory(self.directory)
                 term = locks.enter_context(_lock.holding(home.lock, key, me))
-                older = [*_under_older_names(others, key)]
+                older = [*under_older_names(others, key)]
                 at = older[0] if older and disk.stamp(home.snapshot) is None else home
                 for files in older:  # a process of an older release may work there
                     locks.enter_context(_lock.holding(files.lock, key, me))
                 lying = disk.remove_leftovers(self.directory, {*map(os.path.basename, chain(home, *older))})
             except OSError as error:
                 raise _store_error(f"cannot use {self.directory}", error) from error
-            has_artifacts = home.artifacts.name in lying or bool(
-                older and any(one.artifacts.name in lying for one in older)
-            )
+            has_artifacts = any(one.artifacts.name in lying for one in (home, *older))
             return FileLease(key, home, older, at, term, locks.pop_all(), has_artifacts=has_artifacts)
 
     def read(self, key: str, *, previous: bool = False) -> Stored | None:
@@ -127,6 +127,18 @@ class FileStore:
 
     def _artifacts(self, key: str) -> ArtifactFiles:
         return ArtifactFiles([files.artifacts for files in files_of(self.directory, key)])
+
+    def wish(self, key: str) -> bytes | None:
+        """The wish for *key*, None if there is none."""
+        return self._wishes.get(key)
+
+    def put_wish(self, key: str, wish: bytes) -> None:
+        """Wish something of the owner of *key*. See :meth:`WishStore.put_wish`."""
+        self._wishes.put(key, wish)
+
+    def clear_wish(self, key: str, wish: bytes) -> None:
+        """Forget *wish*, if it still stands."""
+        self._wishes.clear(key, wish)
 
     def describe(self, key: str | None = None) -> Path:
         """Where the checkpoint of *key* lies, or would; the directory without a *key*."""
@@ -449,16 +461,6 @@ class FileLease(OwnedLease):
                 os.unlink(path)
 
 
-def _under_older_names(places: Iterable[Files], key: str) -> Iterator[Files]:
-    """Those of *places* at which there is a checkpoint of *key*.
-
-    Raises:
-        OSError: They cannot be looked at. They must not count as absent: the operation would begin anew.
-    """
-    for files in places:
-        path = files.snapshot
-        if disk.stamp(path) is not None and not disk.is_irregular(path) and is_of(path, key):
-            yield files
 
 
 @contextlib.contextmanager

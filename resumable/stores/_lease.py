@@ -118,6 +118,21 @@ class LeasedStore:
         check_operation_id(key)
         return iter(again(lambda: [*self._artifacts.list_artifacts(key)], _LOOK_SECONDS))
 
+    def wish(self, key: str) -> bytes | None:
+        """The wish for *key*, None if there is none. A store that is away is not waited for: it is asked again."""
+        check_operation_id(key)
+        return self._medium.wish(key)
+
+    def put_wish(self, key: str, wish: bytes) -> None:
+        """Wish something of the owner of *key*. See :meth:`WishStore.put_wish`."""
+        check_operation_id(key)
+        again(lambda: self._medium.put_wish(key, wish), _LOOK_SECONDS)
+
+    def clear_wish(self, key: str, wish: bytes) -> None:
+        """Forget *wish*, if it still stands."""
+        check_operation_id(key)
+        again(lambda: self._medium.clear_wish(key, wish), _LOOK_SECONDS)
+
     @property
     def _artifacts(self) -> ArtifactMedium:
         return cast("ArtifactMedium", self._medium)

@@ -86,6 +86,15 @@ class Medium(Protocol):
         """See :meth:`CheckpointStore.list`."""
         ...
 
+    def wish(self, key: str) -> bytes | None:
+        """The wish for *key*. See :class:`WishStore`; each of its verbs may be called again if it fails."""
+
+    def put_wish(self, key: str, wish: bytes) -> None:
+        """Put *wish* in the place of what was wished before."""
+
+    def clear_wish(self, key: str, wish: bytes) -> None:
+        """Remove *wish*, but no other one."""
+
     def describe(self, key: str | None = None) -> str:
         """Where it is, without password or any secret."""
         ...

@@ -34,6 +34,7 @@ class _Operation:
     current: _Generation | None = None
     previous: _Generation | None = None
     artifacts: dict[str, bytes] = field(default_factory=dict)
+    wish: bytes | None = None
 
 
 class MemoryStore:
@@ -44,7 +45,7 @@ class MemoryStore:
         ...     cp.tick()
     """
 
-    traits: Traits = Traits(survives="process", keeps_artifacts=True)
+    traits: Traits = Traits(survives="process", keeps_artifacts=True, looks_every=1.0)
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -104,6 +105,25 @@ class MemoryStore:
         with self._lock:
             found = self._operations.get(key, _Operation()).artifacts
             return iter([(name, len(data)) for name, data in found.items()])
+
+    def wish(self, key: str) -> bytes | None:
+        """The wish for *key*, None if there is none."""
+        check_operation_id(key)
+        with self._lock:
+            return self._operations.get(key, _Operation()).wish
+
+    def put_wish(self, key: str, wish: bytes) -> None:
+        """Wish something of the owner of *key*. See :meth:`WishStore.put_wish`."""
+        check_operation_id(key)
+        with self._lock:
+            self._operations.setdefault(key, _Operation()).wish = bytes(wish)
+
+    def clear_wish(self, key: str, wish: bytes) -> None:
+        """Forget *wish*, if it still stands."""
+        with self._lock:
+            operation = self._operations.get(key)
+            if operation is not None and operation.wish == wish:
+                operation.wish = None
 
     def describe(self, key: str | None = None) -> str:
         """``memory:{key}``."""

@@ -51,6 +51,7 @@ class ObjectMedium:
         keeps_artifacts=True,
         saves_renew=True,
         lease_seconds=120.0,  # a renewal is a request that is paid for: with a save each 30 s there are none
+        looks_every=10.0,  # so is a look: 250,000 of them a month, or 10 cents
     )
 
     def __init__(self, bucket: Bucket) -> None:
@@ -175,6 +176,22 @@ class ObjectMedium:
             if match := _ARTIFACT.fullmatch(path):
                 sizes[match["name"]] = sizes.get(match["name"], 0) + size
         return iter(sizes.items())
+
+    def wish(self, key: str) -> bytes | None:
+        """The wish for *key*, None if there is none: an object of its own."""
+        try:
+            return self.bucket.get(object_name(key, "wish"))[0]
+        except Missing:
+            return None
+
+    def put_wish(self, key: str, wish: bytes) -> None:
+        """Put *wish* in the place of what was wished before."""
+        self.bucket.put(object_name(key, "wish"), wish)
+
+    def clear_wish(self, key: str, wish: bytes) -> None:
+        """Remove *wish*; no other one, unless that comes in the very moment."""
+        if self.wish(key) == wish:
+            self.bucket.remove([object_name(key, "wish")])
 
     def describe(self, key: str | None = None) -> str:
         """The operation's folder; or the bucket and its prefix, with what is needed to find it."""

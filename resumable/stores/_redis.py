@@ -9,6 +9,7 @@ them at once:
 ``…:log``      a stream of segments, each under its number, from the previous snapshot on
 ``…:snap``     a hash of pieces; ``…:prev`` is the snapshot before, ``…:new:…`` one that is not committed
 ``…:art:…``    a hash of pieces: an artifact; ``…:arts`` is the set of their names
+``…:wish``     what somebody wishes of the owner
 =============  ====================================================================================================
 """
 
@@ -132,6 +133,7 @@ redis.call('DEL', KEYS[4])
 redis.call('SREM', KEYS[3], ARGV[5])
 return {'done'}
 """,
+    "clear": "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end\nreturn {'done'}",
     "release": """
 if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then return {'done'} end
 redis.call('DEL', KEYS[2])
@@ -147,6 +149,7 @@ _KEYS = {
     "delete": ("op", "lease", "log", "snap", "prev", "arts"),
     "put": ("op", "lease", "arts"),
     "drop": ("op", "lease", "arts"),
+    "clear": ("wish",),
     "release": ("op", "lease"),
 }
 
@@ -176,6 +179,7 @@ class RedisMedium:
         largest_piece=1 << 20,
         leases_end=True,
         saves_renew=True,
+        looks_every=2.0,
     )
 
     def __init__(self, url: str, parameters: Parameters) -> None:
@@ -283,6 +287,21 @@ class RedisMedium:
                     pipeline.hstrlen(path, number)
                 sizes = pipeline.execute()
             yield name, sum(sizes)
+
+    def wish(self, key: str) -> bytes | None:
+        """The wish for *key*, None if there is none."""
+        with self.failing():
+            wish: bytes | None = self.client.get(self.key(key, "wish"))
+            return wish
+
+    def put_wish(self, key: str, wish: bytes) -> None:
+        """Put *wish* in the place of what was wished before."""
+        with self.failing():
+            self.client.set(self.key(key, "wish"), wish)
+
+    def clear_wish(self, key: str, wish: bytes) -> None:
+        """Remove *wish*, but no other one."""
+        self.run("clear", key, wish)
 
     def describe(self, key: str | None = None) -> str:
         """The URL without credentials, and the id."""

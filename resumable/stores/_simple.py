@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from fnmatch import fnmatchcase
 from functools import partial
+from weakref import WeakSet
 
 from .._errors import CheckpointBusyError, StaleCheckpointError, StoreError
 from ._base import Entry, Holder, Meanwhile, OwnedLease, SimpleStore, Stored, Traits
@@ -19,6 +21,9 @@ _terms = itertools.count(time.time_ns())
 _holders: dict[tuple[int, str], Holder] = {}
 """By identity of the simple store, which its leases keep alive, and id: two adapters of one store see each other."""
 _lock = threading.Lock()
+_WISH = "resumable.wish."
+"""What the key of a wish begins with, before the operation's id."""
+_adapted: WeakSet[AdaptedStore] = WeakSet()
 
 
 class AdaptedStore:
@@ -27,10 +32,12 @@ class AdaptedStore:
     An operation has one owner in this process; among processes only if *store* has a verb ``own(key)``.
     """
 
-    traits = Traits(takes_journal=False)
+    traits = Traits(takes_journal=False, looks_every=10.0)  # what a look costs there, nobody knows
 
     def __init__(self, store: SimpleStore) -> None:
         self.store = store
+        self.lock = threading.RLock()  # of the loop's thread and the one that looks for wishes
+        _adapted.add(self)
 
     def __repr__(self) -> str:
         return repr(self.store)
@@ -57,14 +64,34 @@ class AdaptedStore:
     def read(self, key: str, *, previous: bool = False) -> Stored | None:
         """What is stored under *key*, None if nothing is. There is no previous one."""
         check_operation_id(key)
-        blob = None if previous else self.store.get(key)
+        with self.lock:
+            blob = None if previous else self.store.get(key)
         return Stored(blob, b"", self.describe(key)) if blob is not None else None
 
     def list(self, pattern: str = "*") -> Iterator[Entry]:
         """The operations whose id matches *pattern* (see :mod:`fnmatch`)."""
-        for key in self.store.keys():  # noqa: SIM118 - a store is no mapping
-            if fnmatchcase(key, pattern):
+        with self.lock:
+            found = list(self.store.keys())
+        for key in found:
+            if fnmatchcase(key, pattern) and not key.startswith(_WISH):
                 yield Entry(key, self.describe(key), b"", 0, 0, _holders.get((id(self.store), key)), None)
+
+    def wish(self, key: str) -> bytes | None:
+        """The wish for *key*, None if there is none."""
+        with self.lock:
+            return self.store.get(_WISH + key)
+
+    def put_wish(self, key: str, wish: bytes) -> None:
+        """Wish something of the owner of *key*. See :meth:`WishStore.put_wish`."""
+        check_operation_id(key)
+        with self.lock:
+            self.store.put(_WISH + key, wish)
+
+    def clear_wish(self, key: str, wish: bytes) -> None:
+        """Forget *wish*, if it still stands."""
+        with self.lock:
+            if self.store.get(_WISH + key) == wish:
+                self.store.delete(_WISH + key)
 
     def describe(self, key: str | None = None) -> str:
         """The ``repr`` of the store, and the id."""
@@ -105,16 +132,28 @@ class AdaptedLease(OwnedLease):
         if sequence < self.next - 1:
             raise StaleCheckpointError(self._key)
         self.next = sequence + 1
-        self._store.store.put(self._key, *staged)
+        with self._store.lock:
+            self._store.store.put(self._key, *staged)
         staged.clear()
 
     def delete(self) -> bool:
         """Remove the checkpoint; returns whether there was one."""
         self._check()
-        return self._store.store.delete(self._key)
+        with self._store.lock:
+            return self._store.store.delete(self._key)
 
     def release(self) -> None:
         """Let go of the operation. Never raises."""
         if self._lets_go():
             with contextlib.suppress(Exception):  # the user's own error must not be replaced
                 self._owned.close()
+
+
+def _renew_locks() -> None:
+    # Whoever held one is no thread of a forked child.
+    for store in _adapted:
+        store.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)

@@ -1,6 +1,6 @@
 """Checkpoints in a database: SQLite, PostgreSQL, MySQL and MariaDB.
 
-Three tables hold any number of operations. A save is one row in ``segments``, written by one statement that also checks
+A few tables hold any number of operations. A save is one row in ``segments``, written by one statement that also checks
 that the operation is still owned: its primary key lets a number be used once, and a shared lock on the row of the
 operation, held for the moment of that statement, keeps others from taking it over within. A snapshot is rows in
 ``pieces`` under a name that is used once, and stands when the row in ``operations`` names it. No transaction has more
@@ -23,6 +23,7 @@ from .._runtime.processes import passed_seconds
 from ._base import Entry, Holder, Stored, Traits
 from ._medium import HeldError, Parameters, Staged, Unchanged, decoded, encoded, row_key, stale
 from ._sql_dialect import Database, Held, NoTablesError, Tables, address_to_open, parsed
+from ._sql_wishes import SQLWishes
 
 _log = logging.getLogger("resumable")
 _PIECE = 1 << 20
@@ -79,8 +80,14 @@ class SQLStore:
         self._place, self._site = place, site
         self._unchanged = Unchanged()
         self.traits = Traits(
-            is_remote=database.has_clock, keeps_summary=True, largest_piece=_PIECE, keeps_artifacts=True
+            is_remote=database.has_clock,
+            keeps_summary=True,
+            largest_piece=_PIECE,
+            keeps_artifacts=True,
+            looks_every=2.0,
         )
+        wishes = SQLWishes(database, tables)
+        self.wish, self.put_wish, self.clear_wish = wishes.get, wishes.put, wishes.clear
 
     def __repr__(self) -> str:
         return f"SQLStore({self._place!r})"

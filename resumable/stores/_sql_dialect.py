@@ -91,7 +91,7 @@ class Tables:
     def __init__(self, prefix: str) -> None:
         prefix = prefix or "resumable_"
         self.operations, self.segments = f"{prefix}operations", f"{prefix}segments"
-        self.pieces, self.artifacts = f"{prefix}pieces", f"{prefix}artifacts"
+        self.pieces, self.artifacts, self.wishes = f"{prefix}pieces", f"{prefix}artifacts", f"{prefix}wishes"
         self.metadata = sa.MetaData()
         # Tables of MySQL compare without case and trailing spaces by default, and utf8 has three bytes there.
         options: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
@@ -120,6 +120,13 @@ class Tables:
             sa.Column("data", data, nullable=False),
             sa.Column("pieces", name),
             sa.Column("summary", data, nullable=False),
+            **options,
+        )
+        sa.Table(
+            self.wishes,
+            self.metadata,
+            sa.Column("operation", name, primary_key=True),
+            sa.Column("wish", data, nullable=False),
             **options,
         )
         for table, kind in ((self.pieces, name), (self.artifacts, sa.String(_LONGEST_ARTIFACT_NAME))):
@@ -245,6 +252,13 @@ class Database:
         """
         with self._used() as connection:
             return connection.exec_driver_sql(self.sql(text), values).rowcount
+
+    def insert(self, text: str, *values: Any) -> bool:
+        """Run an INSERT as :meth:`run` does. False if there is such a row already."""
+        try:
+            return self.run(text, *values) > 0
+        except exc.IntegrityError:
+            return False
 
     def run_held(self, held: Held, statement: str, values: Sequence[Any]) -> int:
         """Run a statement that :meth:`sql` has made on a *held* connection. Returns how many rows it touched."""

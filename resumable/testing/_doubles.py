@@ -25,6 +25,7 @@ from ..stores import (
     SimpleStore,
     Stored,
     Traits,
+    WishStore,
     open_store,
 )
 
@@ -217,6 +218,15 @@ class FaultyStore:
 
     def list_artifacts(self, key: str) -> Iterator[tuple[str, int]]:
         return self._keeping.list_artifacts(key)
+
+    def wish(self, key: str) -> bytes | None:
+        return cast("WishStore", self.store).wish(key)
+
+    def put_wish(self, key: str, wish: bytes) -> None:
+        cast("WishStore", self.store).put_wish(key, wish)
+
+    def clear_wish(self, key: str, wish: bytes) -> None:
+        cast("WishStore", self.store).clear_wish(key, wish)
 
     @property
     def _keeping(self) -> ArtifactStore:

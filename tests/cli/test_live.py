@@ -18,7 +18,7 @@ from resumable import checkpointed, every
 from resumable._report import places, presence
 from resumable.cli._commands import commands
 from resumable.cli._watch import event_line
-from tests.support.media import free_port
+from tests.support.media import free_port, place_in
 
 REPOSITORY = Path(__file__).parents[2]
 JOB = """
@@ -50,7 +50,7 @@ def resumable(*arguments: str) -> Result:
 
 
 def until(fact: Callable[[], Any]) -> Any:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not (found := fact()):
         assert time.monotonic() < end, "it never came true"
         time.sleep(0.02)
@@ -93,6 +93,33 @@ def test_a_job_is_paused_resumed_and_stopped_from_outside(job: subprocess.Popen[
     assert "job  stopped" in resumable("watch", "job").output
     told = resumable("tail", "job").output
     assert [name for name in ("paused", "going_on", "failed_item", "stopping") if name not in told] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("medium", ["sqlite", "redis"])
+def test_from_another_machine_a_job_is_asked_through_its_store(medium: str, tmp_path: Path) -> None:
+    place = f"sqlite:///{tmp_path}/jobs.db" if medium == "sqlite" else place_in(medium, tmp_path)
+    program = JOB.replace("every(seconds=0.2)", "every(seconds=0.2), store=sys.argv[1]")
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "RESUMABLE_INDEX": str(tmp_path / "there")}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", program, place], env=environment, **pipes) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "begun\n"
+
+        def done() -> int:
+            (pulse,) = [json.loads(path.read_text()) for path in Path("there/runs").glob("*.json")]
+            return int(pulse["items"])
+
+        until(lambda: list(Path("there/runs").glob("*.json")))
+        assert resumable("pause", "job", "--store", place).exit_code == 0
+        until(lambda: '"paused"' in "".join(path.read_text() for path in Path("there/runs").glob("*.json")))
+        before = done()
+        assert "goes on" in resumable("resume", "job", "--store", place).output
+        until(lambda: done() > before)
+        assert "stops after its item" in resumable("stop", "job", "--store", place).output
+        assert child.wait(60) == 143
+
+        assert resumable("stop", "job", "--store", place).exit_code == 1  # it does not run
 
 
 @pytest.mark.slow

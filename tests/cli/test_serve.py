@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 import pytest
 
 from resumable import CheckpointManager, checkpointed, every
-from resumable._report.places import Asked, ask_path, read
 from resumable._report.site import path_for
+from resumable._report.wishes import asked_of
 from resumable.cli._serve import Site, make_server
 from resumable.stores import FileStore
 
@@ -151,24 +151,23 @@ def test_nothing_can_be_asked_of_a_job_unless_allowed(serve: Callable[..., Serve
 def test_who_is_allowed_asks_by_a_form_with_the_token(serve: Callable[..., Served]) -> None:
     path = crawl()
     served = serve(allows_control=True)
-    asks = ask_path(FileStore("ck"), "crawl")
-    assert asks is not None
+    store = FileStore("ck")
 
     assert 'value="retry-failed"' in served.get(path)[1]
     assert served.post(path, token="wrong", ask="stop")[0] == 403
     assert served.post(path, ask="rm -rf")[0] == 403
     assert served.post("/job/none/crawl", ask="stop")[0] == 404
     assert served.ask("POST", path, "x" * 5000)[0] == 413
-    assert not asks.exists()
+    assert store.wish("crawl") is None
     for what in ("retry-failed", "pause", "stop"):
         status, _, headers = served.post(path, ask=what)
         assert (status, headers["Location"]) == (303, path)
-        found = read(asks, Asked)
+        found = asked_of(store, "crawl")
         assert found is not None
         assert found.ask == what
     served.post(path, ask="pause")
     served.post(path, ask="resume")
-    assert not asks.exists()
+    assert store.wish("crawl") is None
 
 
 @pytest.mark.parametrize("path", ["/x", "/job", "/job/", "/job/a", "/job/a/b", "/job/a/%ff%00", "/../../etc/passwd"])

@@ -16,9 +16,10 @@ import pytest
 from resumable import Checkpoint, checkpointed, every
 from resumable._report import live, places, presence
 from resumable._report.live import Live, everywhere, live_of
-from resumable._report.places import Pulse, add_events, ask, ask_path, events_of, events_path, pulse_of
+from resumable._report.places import Pulse, add_events, events_of, events_path, pulse_of
 from resumable._report.summary import Summary
-from resumable.stores import FileStore, open_store
+from resumable._report.wishes import ask, asked_of, take_back
+from resumable.stores import FileStore
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -29,6 +30,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RESUMABLE_INDEX", str(tmp_path / "state"))
     monkeypatch.setattr(presence, "_BEAT_SECONDS", 0.02)
     monkeypatch.setattr(presence, "_PULSE_SECONDS", 0.0)
+    monkeypatch.setattr(presence, "_EARLY", 0.0)
     return tmp_path / "state"
 
 
@@ -43,6 +45,13 @@ def until(fact: Callable[[], Any]) -> Any:
 
 def store() -> FileStore:
     return FileStore("ck")
+
+
+def go_on() -> None:
+    """Take back what was asked."""
+    asked = asked_of(store(), "job")
+    assert asked is not None
+    take_back(store(), "job", asked)
 
 
 def work(cp: Checkpoint[Any], until_: Callable[[int], Any], items: int = 100_000) -> None:
@@ -88,13 +97,11 @@ def test_a_run_that_is_over_at_once_tells_only_its_place(home: Path, monkeypatch
 
 
 def test_a_run_pauses_goes_on_and_stops_as_it_is_asked() -> None:
-    path = ask_path(store(), "job")
-    assert path is not None
     seen: list[int] = []
 
     def ask_it() -> None:
         until(lambda: len(seen) > 5)
-        ask(path, "pause")
+        ask(store(), "job", "pause")
         until(lambda: (one := live_of(store(), "job")) and one.state == "paused")
         before = len(seen)
         time.sleep(0.1)
@@ -102,9 +109,9 @@ def test_a_run_pauses_goes_on_and_stops_as_it_is_asked() -> None:
         one = live_of(store(), "job")
         assert one is not None
         assert one.summary.processed_items == before
-        path.unlink()
+        go_on()
         until(lambda: len(seen) > before + 5)
-        ask(path, "stop")
+        ask(store(), "job", "stop")
 
     errors: list[BaseException] = []
     asking = threading.Thread(target=_noting(ask_it, errors))
@@ -118,7 +125,7 @@ def test_a_run_pauses_goes_on_and_stops_as_it_is_asked() -> None:
 
     assert errors == []
     assert stopped.value.code == 143
-    assert not path.exists()
+    assert store().wish("job") is None
 
 
 def _noting(work: Callable[[], None], errors: list[BaseException]) -> Callable[[], None]:
@@ -134,11 +141,9 @@ def _noting(work: Callable[[], None], errors: list[BaseException]) -> Callable[[
 async def test_an_async_run_pauses_as_well() -> None:
     import asyncio
 
-    path = ask_path(store(), "job")
-    assert path is not None
     async with checkpointed("job", every(hours=1), store="ck") as cp:
         await cp.save()
-        ask(path, "pause")
+        ask(store(), "job", "pause")
         ticks = 0
 
         async def beside() -> None:
@@ -146,7 +151,7 @@ async def test_an_async_run_pauses_as_well() -> None:
             while (one := live_of(store(), "job")) is None or one.state != "paused":
                 await asyncio.sleep(0.01)
             ticks = 1
-            path.unlink()
+            go_on()
 
         other = asyncio.create_task(beside())
         async for number in cp.remaining(range(100_000)):
@@ -158,8 +163,6 @@ async def test_an_async_run_pauses_as_well() -> None:
 
 
 def test_a_paused_run_can_be_stopped_by_a_signal() -> None:
-    path = ask_path(store(), "job")
-    assert path is not None
 
     def stop() -> None:
         until(lambda: (one := live_of(store(), "job")) and one.state == "paused")
@@ -170,17 +173,15 @@ def test_a_paused_run_can_be_stopped_by_a_signal() -> None:
     asking = threading.Thread(target=stop)
     with pytest.raises(SystemExit), checkpointed("job", every(hours=1), store="ck") as cp:  # noqa: PT012
         cp.save()
-        ask(path, "pause")
+        ask(store(), "job", "pause")
         asking.start()
         for _ in cp.remaining(range(100_000)):
             time.sleep(0.005)
     asking.join()
-    assert not path.exists()  # else the next run would pause
+    assert store().wish("job") is None  # else the next run would pause
 
 
 def test_failed_items_are_tried_again_by_the_next_run_if_asked_for() -> None:
-    path = ask_path(store(), "job")
-    assert path is not None
 
     def run() -> list[int]:
         done = []
@@ -193,14 +194,12 @@ def test_failed_items_are_tried_again_by_the_next_run_if_asked_for() -> None:
 
     assert run() == [0, 1, 2, 3, 4]
     assert run() == []
-    ask(path, "retry-failed")
+    ask(store(), "job", "retry-failed")
     assert run() == [3]
-    assert not path.exists()
+    assert store().wish("job") is None
 
 
 def test_a_map_tries_them_again_as_well() -> None:
-    path = ask_path(store(), "job")
-    assert path is not None
     tried: list[int] = []
 
     def run(fails: bool) -> None:
@@ -215,7 +214,7 @@ def test_a_map_tries_them_again_as_well() -> None:
                 pass
 
     run(fails=True)
-    ask(path, "retry-failed")
+    ask(store(), "job", "retry-failed")
     tried.clear()
     run(fails=False)
     assert tried == [3]
@@ -307,13 +306,6 @@ with checkpointed("job", every(items=1), store="ck") as cp:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
-
-
-def test_other_stores_are_asked_on_this_machine(home: Path) -> None:
-    path = ask_path(open_store(f"sqlite:///{home.parent}/jobs.db"), "job")
-
-    assert path is not None
-    assert path.is_relative_to(home / "asks")
 
 
 # -- how it reads -----------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from resumable.stores import (
     MemoryStore,
     Stored,
     Traits,
+    WishStore,
 )
 from resumable.stores._compressed import CompressedStore
 from resumable.stores.packing import pack, unpack
@@ -744,6 +745,50 @@ def test_a_killed_owner_owns_nothing(tmp_path: Path) -> None:
         process.wait()
         with claimed(FileStore(tmp_path), "crawl"):
             pass
+
+
+# -- what somebody wishes of an owner ---------------------------------------------------------------------------------
+
+
+def test_a_wish_is_heard_until_it_is_cleared(store: CheckpointStore) -> None:
+    assert isinstance(store, WishStore)
+    assert store.traits.looks_every is not None
+    assert store.wish("crawl") is None
+
+    with claimed(store, "crawl") as lease:
+        save(lease, text_of("crawl"))
+        store.put_wish("crawl", b"pause\0\xff")
+        store.put_wish("crawl", b"stop")
+        assert store.wish("crawl") == b"stop"
+        assert store.wish("other") is None
+        store.clear_wish("crawl", b"pause\0\xff")  # that one was replaced meanwhile
+        assert store.wish("crawl") == b"stop"
+        store.clear_wish("crawl", b"stop")
+        assert store.wish("crawl") is None
+        store.clear_wish("crawl", b"stop")
+
+
+def test_a_wish_is_no_part_of_the_checkpoint(store: CheckpointStore) -> None:
+    assert isinstance(store, WishStore)
+    store.put_wish("crawl", b"again")
+
+    assert keys(store) == []
+    assert document(store, "crawl") is None
+    put(store, "crawl", text_of("crawl"))
+    assert keys(store) == ["crawl"]
+    assert delete(store, "crawl") is True
+    assert store.wish("crawl") == b"again"
+
+
+@look_alike
+def test_ids_that_look_alike_have_wishes_of_their_own(store: CheckpointStore, one: str, other: str) -> None:
+    assert isinstance(store, WishStore)
+    store.put_wish(one, b"of one")
+    store.put_wish(other, b"of the other")
+
+    assert (store.wish(one), store.wish(other)) == (b"of one", b"of the other")
+    store.clear_wish(one, b"of one")
+    assert (store.wish(one), store.wish(other)) == (None, b"of the other")
 
 
 # -- artifacts --------------------------------------------------------------------------------------------------------

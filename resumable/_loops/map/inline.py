@@ -57,7 +57,7 @@ def map_inline(
     """Call *fn* for one item after the other, in the loop's own thread."""
     handler = PlainResultHandler(loop, owner, settings)
     loop.begin()
-    for key, item in loop.to_do():
+    for key, item in loop.to_do_and_again():
         handler.check_in_if_due()
         loop.give_out(key)
         try:

@@ -10,15 +10,13 @@ from ..._text import shortened
 from .. import sources
 from ..by_key import KeyLedger
 from ..by_position import ItemKey, Saved
-from ..failed import Failed, error_text
+from ..failed import Failed, entries_of, error_text, is_there_again
 from ..loop import Loop, LoopOwner, mapped_item
 from ..out_of_order import OutOfOrderLedger
 
 AnyOrderLedger = KeyLedger | OutOfOrderLedger
 
 T = TypeVar("T")
-
-
 R = TypeVar("R")
 
 
@@ -132,6 +130,26 @@ class MapLoop(Loop[T]):
         """The item failed for good."""
         self.drop(key)
         self._all_failed.add(self.name, key, error_text(error))
+
+    def to_try_again(self) -> list[tuple[ItemKey, T]]:
+        """Items that have failed, each with its key, if somebody asks for it: all that can be had again."""
+        if self.tries_again is None or not is_there_again(self._items, self._ledger):
+            return []
+        keys = self.tries_again.take_owed(self.name)
+        if not keys:
+            return []
+        self.finish = self._finish_retried
+        entries = list(entries_of(self._items, self._ledger, keys))
+        if isinstance(self._ledger, KeyLedger):
+            for key, _ in entries:
+                self._ledger.hand_out_again(key)
+        return entries
+
+    def to_do_and_again(self) -> Iterator[tuple[ItemKey, T]]:
+        """What is :meth:`to_do`, and then what is :meth:`to_try_again`."""
+        yield from self.to_do()
+        while entries := self.to_try_again():
+            yield from entries
 
     def to_do(self) -> Iterator[tuple[ItemKey, T]]:
         """The items to work on, each with its key; each counts as handed out from then on.

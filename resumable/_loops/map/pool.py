@@ -73,7 +73,7 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
                             break
                         yield from self._recover(self._crash)
                         continue
-                    launch = self._executor.launch
+                    launch, finish = self._executor.launch, loop.finish
                 future = wait()
                 if future is None:
                     self.check_in_if_due()
@@ -210,6 +210,7 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
     def _fill(self) -> None:
         """Launch as many calls as may be out."""
         in_flight, settings = self._in_flight, self.settings
+        self._again.extend(Call(*entry) for entry in self.loop.to_try_again())
         items = sum(map(len, in_flight.values()))
         while self._crash is None and len(in_flight) < self._window and not self._is_ending:
             call = self._again.popleft() if self._again else self._next()

@@ -72,6 +72,7 @@ class AsyncCoordinator(EndingHandler[AsyncMapOwner]):
         self._fn = with_retry(fn, settings.retry, self.ask_for_save)
         self._to_do: Any = loop.to_do_async() if loop.is_async else loop.to_do()
         self._held: Entry | None = None
+        self._again: deque[Entry] = deque()
         self._is_out = False
         self._cancelled: asyncio.CancelledError | None = None
         # While steady, each task that ends is followed by one new task, without further checks.
@@ -170,11 +171,16 @@ class AsyncCoordinator(EndingHandler[AsyncMapOwner]):
 
     # -- what is handed out
 
+    @property
+    def _has_more(self) -> bool:
+        return self._held is not None or bool(self._again) or not self._is_out
+
     async def _fill(self) -> None:
         """Launch as many tasks as may be out."""
         in_flight = self._in_flight
-        while not (self._is_out or self._is_ending) and len(in_flight) < self.settings.max_in_flight:
-            entry = self._held or await self._next()
+        self._again.extend(self.loop.to_try_again())
+        while self._has_more and not self._is_ending and len(in_flight) < self.settings.max_in_flight:
+            entry = self._held or (self._again.popleft() if self._again else await self._next())
             if entry is None:
                 self._is_out = True
                 self.owner.has_quota(None)
@@ -186,7 +192,7 @@ class AsyncCoordinator(EndingHandler[AsyncMapOwner]):
                 await self._check_in()  # waits
             self._held = None
             self._launch(entry)
-        is_full = not self._is_out and not self._is_ending
+        is_full = not self._is_out and not self._is_ending and not self._again
         self._is_steady = is_full and not self.loop.is_async and not self.owner.is_metered
 
     def _launch_next(self) -> None:
