@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .._loops.by_position import Fingerprint
     from .._loops.map.results import OnError
     from .._loops.pages import ItemsOf
-    from .._loops.remaining import AsyncRemaining
+    from .._loops.remaining_async import AsyncRemaining
     from .artifact import AsyncArtifact
 
 _CANCEL_SECONDS = 2.0
@@ -134,7 +134,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             if small is not None:
                 self._is_total_old = True
                 return cast("AsyncRemaining[T]", small)
-        from .._loops.remaining import remaining_async
+        from .._loops.remaining_async import remaining_async
 
         options: Any = {"key": key, "fingerprint": fingerprint, "limit": limit} | failures
         return self._begin(name, lambda name, saved: remaining_async(items, self, name=name, saved=saved, **options))

@@ -16,7 +16,8 @@ from .._text import shortened
 from .by_page import Changed, PageLedger
 from .by_position import Saved
 from .loop import LoopOwner
-from .remaining import AsyncRemaining, PassingRemaining, Remaining, SteppingRemaining
+from .remaining import PassingRemaining, Remaining, SteppingRemaining
+from .remaining_async import AsyncRemaining
 
 T = TypeVar("T")
 Items_co = TypeVar("Items_co", covariant=True)

@@ -14,7 +14,8 @@ from .by_key import KeyLedger
 from .by_position import ItemKey, PositionLedger
 from .failing import late_retries
 from .loop import Ends, Items_co, LoopOwner
-from .remaining import AsyncPass, AsyncRemaining, OrderedLedger, Remaining
+from .remaining import OrderedLedger, Remaining
+from .remaining_async import AsyncPass, AsyncRemaining
 from .running import RunningLoops
 from .sites import Site
 

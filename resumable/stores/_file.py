@@ -19,7 +19,7 @@ from .._runtime.disk import JournalFile, without_room
 from . import _lock
 from ._artifact_files import ArtifactFiles
 from ._base import Entry, Holder, Meanwhile, OwnedLease, Stored, Traits
-from ._names import PREFIX, SUFFIX, Files, file_name, files_at, files_of, operation_id_in, under_older_names
+from ._names import PREFIX, SUFFIX, Files, file_name, files_at, files_of, is_of, operation_id_in
 from ._wish_files import WishFiles
 
 _REMEMBERED = 4096
@@ -48,7 +48,6 @@ class FileStore:
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory: Path = Path(os.path.abspath(os.path.expanduser(directory)))
-        self._wishes = WishFiles(self.directory)
 
     def __repr__(self) -> str:
         return f"FileStore({str(self.directory)!r})"
@@ -60,7 +59,7 @@ class FileStore:
     def _found(self, key: str) -> Files:
         home, *others = files_of(self.directory, key)
         with _failing(f"cannot look into {self.directory}"):
-            return home if disk.stamp(home.snapshot) is not None else next(under_older_names(others, key), home)
+            return home if disk.stamp(home.snapshot) is not None else next(_under_older_names(others, key), home)
 
     def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> FileLease:
         """Own *key* until the lease is released, or this process ends: its lock is the operating system's.
@@ -76,14 +75,16 @@ class FileStore:
             try:
                 disk.make_directory(self.directory)
                 term = locks.enter_context(_lock.holding(home.lock, key, me))
-                older = [*under_older_names(others, key)]
+                older = [*_under_older_names(others, key)]
                 at = older[0] if older and disk.stamp(home.snapshot) is None else home
                 for files in older:  # a process of an older release may work there
                     locks.enter_context(_lock.holding(files.lock, key, me))
                 lying = disk.remove_leftovers(self.directory, {*map(os.path.basename, chain(home, *older))})
             except OSError as error:
                 raise _store_error(f"cannot use {self.directory}", error) from error
-            has_artifacts = any(one.artifacts.name in lying for one in (home, *older))
+            has_artifacts = home.artifacts.name in lying or bool(
+                older and any(one.artifacts.name in lying for one in older)
+            )
             return FileLease(key, home, older, at, term, locks.pop_all(), has_artifacts=has_artifacts)
 
     def read(self, key: str, *, previous: bool = False) -> Stored | None:
@@ -127,6 +128,10 @@ class FileStore:
 
     def _artifacts(self, key: str) -> ArtifactFiles:
         return ArtifactFiles([files.artifacts for files in files_of(self.directory, key)])
+
+    @cached_property
+    def _wishes(self) -> WishFiles:
+        return WishFiles(self.directory)
 
     def wish(self, key: str) -> bytes | None:
         """The wish for *key*, None if there is none."""
@@ -461,6 +466,16 @@ class FileLease(OwnedLease):
                 os.unlink(path)
 
 
+def _under_older_names(places: Iterable[Files], key: str) -> Iterator[Files]:
+    """Those of *places* at which there is a checkpoint of *key*.
+
+    Raises:
+        OSError: They cannot be looked at. They must not count as absent: the operation would begin anew.
+    """
+    for files in places:
+        path = files.snapshot
+        if disk.stamp(path) is not None and not disk.is_irregular(path) and is_of(path, key):
+            yield files
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -147,18 +146,6 @@ def is_of(path: Path, operation_id: str) -> bool:
     """
     found = _read_operation_id(path)
     return found is None or found == operation_id or path.name not in names_for(found)
-
-
-def under_older_names(places: Iterable[Files], key: str) -> Iterator[Files]:
-    """Those of *places* at which there is a checkpoint of *key*.
-
-    Raises:
-        OSError: They cannot be looked at. They must not count as absent: the operation would begin anew.
-    """
-    for files in places:
-        path = files.snapshot
-        if disk.stamp(path) is not None and not disk.is_irregular(path) and is_of(path, key):
-            yield files
 
 
 def operation_id_in(path: Path) -> str | None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from resumable._errors import InputChangedError
 from resumable._loops.by_key import merged
-from resumable._loops.remaining import PassingRemaining, SteppingRemaining, remaining_async
+from resumable._loops.remaining import PassingRemaining, SteppingRemaining
+from resumable._loops.remaining_async import remaining_async
 from tests.support.loops import SOURCES, AsyncFakeOwner, FakeOwner, loop_over, saved, stepping, stopped_at
 
 __all__ = ["stepping"]  # a fixture

@@ -1,0 +1,177 @@
+"""What is left to do, under ``async for``: each item takes a Python step."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from . import consumers, sources
+from .by_position import Fingerprint, ItemKey, PositionLedger, Saved
+from .failing import Retries, all_of, late_retries, retries_of
+from .loop import Loop, LoopOwner
+from .remaining import OrderedLedger, ledger_for, source_of
+
+if TYPE_CHECKING:
+    from .failed import Failed
+
+T = TypeVar("T")
+
+
+class AsyncRemaining(Loop[T], AsyncIterator[T]):
+    """The items that are not done, for one ``async for`` in one task. See :class:`~.remaining.Remaining`.
+
+    An error of a save loses no item: iteration may be taken up again after it.
+    """
+
+    _owner: LoopOwner[Awaitable[int]]
+    _ledger: OrderedLedger
+
+    def __init__(self, items: Any, owner: LoopOwner[Awaitable[int]], ledger: OrderedLedger, name: str) -> None:
+        super().__init__(items, owner, ledger, name)
+        self._done = self._left = 0
+        self._is_out = False
+        self._has_begun = False
+        self._ahead: list[T] = []
+        self._asked: list[T] = []
+        is_indexed = sources.is_indexed(items)
+        is_async = isinstance(items, AsyncIterable) and not is_indexed
+        self._source = sources.steady_async(items if is_async else source_of(cast(Iterable[T], items), ledger))
+        self._to_skip = ledger.start if isinstance(ledger, PositionLedger) and not is_indexed else 0
+
+    def done(self) -> int:
+        return self._done
+
+    async def _next_again(self, retries: Retries[T]) -> tuple[ItemKey, T] | None:
+        if retries.current is not None:
+            self._boundary.move()
+            retries.end()
+        entry = retries.take()
+        if entry is None:
+            self.retries = None
+            return None
+        if not self._has_begun:
+            self._has_begun = True
+            self.begin()
+        await self._owner.check_in()
+        self._boundary.move()
+        retries.begin(entry[0])
+        return entry
+
+    def is_at_item(self) -> bool:
+        return self._is_out or self._at_again is not None
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        if self._has_begun and not (self.is_finished or self.is_halted):
+            if sources.is_dead(self._source):
+                raise consumers.cut_short()
+            self._owner.register(self)
+        holder = AsyncPass(self.__anext__)
+        self.keep_by(holder)
+        return holder
+
+    async def __anext__(self) -> T:
+        if self.retries is not None and (entry := await self._next_again(self.retries)) is not None:
+            return entry[1]
+        if self.is_halted or self.is_finished:
+            raise StopAsyncIteration
+        if self._is_out:  # the loop asks for an item, so the one before is done
+            self._boundary.move()
+            self._is_out, self._done, self._left = False, self._done + 1, self._left - 1
+        if self.limit is not None and self._done >= self.limit:
+            self.end()
+            raise StopAsyncIteration
+        if not self._ahead:
+            await self._take()
+        if self.retries is not None:
+            return await self.__anext__()
+        while self._left <= 0 or not self.flags:
+            self._left, self.flags = 0, [True]  # if the owner raises, it is asked again
+            self._left = max(1, await self._owner.check_in())
+        self._is_out = True
+        self._boundary.move()
+        return self._ahead.pop()
+
+    async def _take(self) -> None:
+        """Take the next item off the input before the owner is asked: after the last one there is nothing to save.
+
+        At the end, some that have failed may be given out once more.
+        """
+        if not self._has_begun:
+            self._has_begun = True
+            self.begin()
+        if self._to_skip:
+            await self._skip()
+        if self._check_left_out is not None and not self.is_finished:
+            self._note_left_out(len([one async for one in self._source if self._ledger.offer(one)]))
+        while self._asked or await self._ask():
+            if self._ledger.offer(self._asked[0]):  # if the key's function raises, it is asked again
+                self._ahead.append(self._asked.pop())
+                return
+            self._asked.pop()
+            await self._check_in_if_woken()
+        self.retries = late_retries(self.tries_again, self.name, self._items, self._ledger)
+        if self.retries is None:
+            self.end()
+            raise StopAsyncIteration
+
+    async def _ask(self) -> bool:
+        """Take an item off the input. Whether there was one."""
+        async for item in self._source:
+            self._asked.append(item)
+            return True
+        return False
+
+    async def _skip(self) -> None:
+        ledger = cast(PositionLedger, self._ledger)
+        await self._owner.check_in()
+        async for item in self._source:
+            ledger.pass_by(item)
+            self._to_skip -= 1
+            if not self._to_skip:
+                break
+            await self._check_in_if_woken()
+        self._to_skip = 0
+        ledger.check_passed()
+
+    async def _check_in_if_woken(self) -> None:
+        """A source that sends requests may have to wait between them."""
+        if not self.flags:
+            self.flags = [True]
+            await self._owner.check_in()
+
+
+class AsyncPass(AsyncIterator[T]):
+    """What one ``async for`` goes through."""
+
+    __slots__ = ("__weakref__", "_next")
+
+    def __init__(self, step: Callable[[], Awaitable[T]]) -> None:
+        self._next = step
+
+    def __anext__(self) -> Awaitable[T]:
+        return self._next()
+
+
+def remaining_async(
+    items: Iterable[T] | AsyncIterable[T],
+    owner: LoopOwner[Awaitable[int]],
+    *,
+    name: str,
+    key: Callable[[T], object] | str | None = None,
+    fingerprint: Fingerprint = "sampled",
+    saved: Saved | None = None,
+    limit: int | None = None,
+    failed: Failed | None = None,
+    retry_failed: bool = False,
+) -> AsyncRemaining[T]:
+    """Make a loop for ``async for``, over plain or async items. See :func:`~.remaining.remaining`."""
+    items = sources.as_input(items)
+    sources.refuse(items, has_key=key is not None, is_async=True)
+    if retry_failed:
+        items = all_of(items, failed, name, has_key=key is not None)
+    ledger = ledger_for(owner, items, saved, key, fingerprint)
+    loop: AsyncRemaining[T] = AsyncRemaining(items, owner, ledger, name)
+    loop.retries = retries_of(loop.name, items, ledger, failed, is_wanted=retry_failed)
+    loop.limit = sources.checked_limit(limit)
+    loop.ends = sources.ends(items) if key is None and fingerprint == "sampled" else None
+    return loop
