@@ -94,7 +94,7 @@ class SmallRemaining(Remaining[T]):
         return self._done
 
     def current_item(self) -> ItemKey:
-        if self._at_again is not None:
+        if self.retries is not None and self._at_again is not None:
             return self._at_again
         return self._ledger.item_at(self._done) if self.ends is None else self._done
 
@@ -257,7 +257,7 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
         return self._done
 
     def current_item(self) -> ItemKey:
-        return self._done if self._at_again is None else self._at_again
+        return self._done if self.retries is None or self._at_again is None else self._at_again
 
     def has_done(self, item: ItemKey) -> bool:
         return isinstance(item, int) and item < self._done and (self.retries is None or item != self._at_again)
