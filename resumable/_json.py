@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import math
-import warnings
 from collections.abc import Callable, Collection, Hashable, Iterable
 from functools import lru_cache
 from itertools import chain, islice
@@ -13,6 +12,7 @@ from typing import Any, cast
 import msgspec
 
 from ._errors import StateEncodeError
+from ._runtime.interpreter import warn_user
 from ._text import shortened
 
 MAX_DEPTH = 200
@@ -375,7 +375,7 @@ def warn_once_per_path() -> Callable[[str], None]:
         what = text.partition(_FIRST_AT)[0]
         if what not in said:
             said.add(what)
-            warnings.warn(text, UserWarning, stacklevel=2)
+            warn_user(text)
 
     return warn
 

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from itertools import islice
@@ -121,6 +122,15 @@ def references_to(thing: object) -> int:
     """How many references to *thing* there are, with those of the caller; very many if that is not known."""
     count = getattr(sys, "getrefcount", None)
     return sys.maxsize if count is None or not has_gil() else count(thing) - 1  # that of the argument here
+
+
+def warn_user(text: str) -> None:
+    """Warn at the line of the user's code that has led here; at the one that called this in a thread without such."""
+    own = (frame for frame in frames() if not _is_of(frame.f_code.co_filename, (_HERE, *_library_folders())))
+    frame = next(own, None) or sys._getframe(1)
+    known = frame.f_globals.setdefault("__warningregistry__", {})
+    name = frame.f_globals.get("__name__")
+    warnings.warn_explicit(text, UserWarning, frame.f_code.co_filename, frame.f_lineno, module=name, registry=known)
 
 
 def raised_at(error: BaseException) -> str:

@@ -44,6 +44,8 @@ def _our_command() -> str:
 
     if shutil.which("resumable"):
         return "resumable"
+    if sys.argv and os.path.basename(sys.argv[0]).removesuffix(".exe") == "resumable":
+        return quoted(sys.argv[0])
     typed = sys.orig_argv[0] if sys.orig_argv else ""
     is_python = os.path.basename(typed).lower().startswith("python")
     return f"{quoted(typed if is_python else sys.executable)} -m resumable"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import threading
+from pathlib import Path
 
 import pytest
 
+from resumable import checkpointed
 from resumable._runtime.interpreter import (
     ALONE,
     collect_young,
@@ -80,3 +82,13 @@ def test_new_objects_are_collected_now_and_not_within_the_programs_loop() -> Non
 
     assert 1 in told
     assert seen == []
+
+
+def test_a_warning_points_at_the_users_line(tmp_path: Path) -> None:
+    """Not at the one of this library that warns."""
+    with checkpointed("job", store=tmp_path) as cp:
+        cp.state["pair"] = (1, 2)
+        with pytest.warns(UserWarning, match="is a tuple and will come back as a list") as caught:
+            cp.save()
+
+    assert [one.filename for one in caught] == [__file__]
