@@ -8,7 +8,7 @@ row there again writes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -18,6 +18,7 @@ from .by_position import ItemKey
 if TYPE_CHECKING:
     from .view import LoopView
 
+T = TypeVar("T")
 LevelKey = tuple[str | None, ItemKey]
 """The name of a loop, and the item of it that something is inside; ``(None, 0)`` outside of all."""
 _OUTSIDE: LevelKey = (None, 0)
@@ -121,8 +122,8 @@ class WrittenAgain:
 
     # -- what is noted
 
-    def begins(self, view: LoopView, left: Callable[[], Iterable[LoopView]]) -> None:
-        """*view* is gone through from now on; those that *left* gives were left at an item."""
+    def begins(self, view: LoopView, left: Callable[[Iterable[T]], Iterable[LoopView]], running: Iterable[T]) -> None:
+        """*view* is gone through from now on. Those that *left* gives of *running* were left at an item."""
         boundary = self.boundary
         if not (self._open or self._expected or (boundary is not None and boundary.writers)):
             if view.within is None:
@@ -133,7 +134,7 @@ class WrittenAgain:
         if self._expected and (expected := self._expected.get(level)):
             _pass_by(expected, view.wrote.before)
         if found:
-            for other in left():
+            for other in left(running):
                 other.note_rest(found)
         if level == _OUTSIDE:
             if self._open and not view.wrote.before:

@@ -247,13 +247,9 @@ def frames(frame: FrameType) -> Iterator[FrameType]:
         here = here.f_back
 
 
-def users_frame(depth: int = 1) -> FrameType:
-    """The innermost frame outside of this library; :func:`caller` leaves out those of others, too.
-
-    Args:
-        depth: So many calls further out are the library's for certain.
-    """
-    frame: FrameType = sys._getframe(depth + 1)
+def users_frame() -> FrameType:
+    """The innermost frame outside of this library; :func:`caller` leaves out those of others, too."""
+    frame: FrameType = sys._getframe(2)
     while frame.f_globals.get("__name__", "").startswith(_LIBRARY) and frame.f_back is not None:
         frame = frame.f_back
     return frame

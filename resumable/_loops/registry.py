@@ -247,7 +247,7 @@ class LoopRegistry:
         ends = sources.ends(items) if key is None else None
         if boundary is None or (ends is None and key is None):
             return None
-        frame = place.frame_at(_DEPTH) if name is None else place.users_frame(_DEPTH)
+        frame = place.frame_at(_DEPTH)
         around = running.innermost(frame)
         spot: str | None
         level: Level | None

@@ -153,7 +153,7 @@ class RunningLoops:
         if view is None or view.loop is not loop:
             return
         running = self._by_context.setdefault(self.main_context, [])
-        self.again.begins(view, lambda: self._left(running))
+        self.again.begins(view, self._left, running)
         if self._just_left:
             self._just_left = []
         view.has_begun = True
@@ -175,7 +175,7 @@ class RunningLoops:
         if view is None or view.loop is not loop:
             return
         frame, context = place.caller(), running_here()
-        self.again.begins(view, lambda: self._left(self._by_context.get(context, ())))
+        self.again.begins(view, self._left, self._by_context.get(context, ()))
         self._just_left = []
         view.has_begun = True
         running = [one for one in self._by_context.get(context, ()) if one.loop is not loop and self._is_at_item(one)]
