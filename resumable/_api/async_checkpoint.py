@@ -126,14 +126,15 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             >>> async for number in cp.remaining(range(5)):
             ...     cp.state["sum"] = cp.state.get("sum", 0) + number
         """
+        if key is None and limit is None and not retry_failed and type(items) in SEEKABLE and fingerprint == "sampled":
+            operation = self._operation
+            parts = operation.parts
+            if not (operation.is_done or parts.retries_failed or parts.saved.failed):
+                small = parts.loops.again(self, items, None, name, is_async=True)
+                if small is not None:
+                    self._is_total_old = True
+                    return small  # type: ignore[return-value]
         items, failures = self._to_do(items), self._failures(retry_failed)
-        if key is None and limit is None and not failures and type(items) in SEEKABLE and fingerprint == "sampled":
-            from .._loops.small import AsyncSmallRemaining
-
-            small = self._operation.parts.loops.again(self, items, None, name, AsyncSmallRemaining)
-            if small is not None:
-                self._is_total_old = True
-                return cast("AsyncRemaining[T]", small)
         from .._loops.remaining_async import remaining_async
 
         options: Any = {"key": key, "fingerprint": fingerprint, "limit": limit} | failures

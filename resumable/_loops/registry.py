@@ -231,14 +231,7 @@ class LoopRegistry:
             stop = None if around is None else around.frame
             self._spots.note(frame, site.key, stop, is_suspended=around is not None and around.is_suspended)
 
-    def again(
-        self,
-        owner: Any,
-        items: Any,
-        key: Any,
-        name: str | None,
-        kind: type[SmallRemaining[Any] | AsyncSmallRemaining[Any]] = SmallRemaining,
-    ) -> Loop[Any] | None:
+    def again(self, owner: Any, items: Any, key: Any, name: str | None, *, is_async: bool = False) -> Loop[Any] | None:
         """A small loop that begins anew where one was made before and has ended; None if :meth:`begin` must make it."""
         thread, running = get_ident(), self.running
         boundary = running.again.boundary
@@ -264,6 +257,7 @@ class LoopRegistry:
         shown = self._view_again(level, site)
         if shown is None:
             return None
+        kind: Any = AsyncSmallRemaining if is_async else SmallRemaining
         loop: Loop[Any] = kind(items, owner, shown.name, ends, key, thread, site, running, boundary)
         self._show_again(level, site, shown, loop, within)
         site.context = running.main_context

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Generator, Iterator
 from functools import cached_property
 from threading import get_ident
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .._runtime.boundary import Boundary
@@ -241,7 +242,7 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
         self._owner = self._granting = owner
         self._running = running
         self._boundary = boundary
-        self._task = running_here()
+        self._task = running.main_context
         self._ahead = []
         self.ends = ends
         self._as_made = items[:] if type(items) is list else items
@@ -271,17 +272,17 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
 
     def __aiter__(self) -> AsyncIterator[T]:
         if self._feed is None:
-            self._begin_feed(is_here=running_here() is self._task)
+            self._begin_feed(place.users_frame() if running_here() is self._task else None)
         elif not (self.is_finished or self.is_halted):
             self._owner.register(self)
         holder = AsyncPass(self.__anext__)
         self.keep_by(holder)
         return holder
 
-    def _begin_feed(self, *, is_here: bool) -> None:
+    def _begin_feed(self, frame: FrameType | None) -> None:
         self._feed = iter(self._items)
-        if is_here:
-            self._running.begun_in(self, place.users_frame())
+        if frame is not None:
+            self._running.begun_in(self, frame)
         else:
             self._owner.register(self)
         if self._granting.may_pass(len(self._items)):
@@ -291,7 +292,7 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
         if self.is_halted or self.is_finished:
             raise StopAsyncIteration
         if self._feed is None:
-            self._begin_feed(is_here=False)
+            self._begin_feed(None)
         if self._is_out:  # the loop asks for an item, so the one before is done
             next(self._boundary.ticks)
             self._is_out, self._done, self._left = False, self._done + 1, self._left - 1

@@ -7,7 +7,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -102,16 +102,29 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
     known = dict.fromkeys(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
     takes = None if code.co_flags & inspect.CO_VARARGS else code.co_argcount
 
+    takes_two = takes is None or takes > 1
+    untyped: Callable[..., Any] = function
+
     @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        if kwargs and not kwargs.keys() <= known.keys():
-            raise unknown_argument(name, kwargs, known)
+    def call(first: Any = _MISSING, second: Any = _MISSING, /, *args: Any, **kwargs: Any) -> Any:
+        has_two = takes_two and second is not _MISSING
+        if has_two and not (args or kwargs):
+            return untyped(first, second)  # as most often; packed into args, it would take twice as long
+        for given in kwargs:
+            if given not in known:
+                raise unknown_argument(name, kwargs, known)
+        if has_two and not args:
+            return untyped(first, second, **kwargs)
+        args = tuple(one for one in (first, second) if one is not _MISSING) + args
         if takes is not None and len(args) > takes:
             by_name = ", ".join(f"{one}=..." for one in list(known)[takes:])
             raise TypeError(f"{name}() takes these by name only: {by_name}")
-        return function(*args, **kwargs)
+        return untyped(*args, **kwargs)
 
-    return call
+    return cast("Callable[P, R]", call)
+
+
+_MISSING: Any = object()
 
 
 _MISUSES = {
