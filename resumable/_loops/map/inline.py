@@ -11,7 +11,7 @@ from .calls import MappedFunction, settings_of
 from .executors import check_executor
 from .map_loop import MapLoop
 from .pool import Coordinator
-from .results import MapOwner, MapSettings, PlainResultHandler
+from .results import PLAIN, MapOwner, MapSettings, PlainResultHandler
 
 if TYPE_CHECKING:
     import tenacity
@@ -58,14 +58,16 @@ def map_inline(
     handler = PlainResultHandler(loop, owner, settings)
     loop.begin()
     for key, item in loop.to_do_and_again():
-        handler.check_in_if_due()
+        if handler.left <= 0 or not loop.flags:
+            handler.check_in()
         loop.give_out(key)
         try:
             result = loop.call(fn, key, item)
         except Exception as error:
             yield from handler.give_up(key, item, error)
         else:
-            handler.observe(result)
+            if type(result) not in PLAIN:
+                handler.observe(result)
             yield item, result
             loop.finish(key)
             loop.take_back()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any, TypeVar, cast
 
 from ..._runtime.boundary import HeldBack
@@ -147,9 +148,7 @@ class MapLoop(Loop[T]):
 
     def to_do_and_again(self) -> Iterator[tuple[ItemKey, T]]:
         """What is :meth:`to_do`, and then what is :meth:`to_try_again`."""
-        yield from self.to_do()
-        while entries := self.to_try_again():
-            yield from entries
+        return chain(self.to_do(), chain.from_iterable(iter(self.to_try_again, [])))
 
     def to_do(self) -> Iterator[tuple[ItemKey, T]]:
         """The items to work on, each with its key; each counts as handed out from then on.
