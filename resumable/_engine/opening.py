@@ -50,10 +50,13 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
         works_beside=options.works_beside,
         wake=wake,
     )
+    has_taken_over = False
     try:
         if options.store.traits.leases_end:
             waits = options.patience if options.on_store_error == "continue" else 0.0
-            yield from claim(writer, patience=options.patience, waits=waits, take_over=options.take_over)
+            has_taken_over = yield from claim(
+                writer, patience=options.patience, waits=waits, take_over=options.take_over
+            )
         else:
             yield writer.claim
         at, restored = Instant(options.clock.now(), options.clock.utc()), None
@@ -70,7 +73,9 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
                     restored.data.last_updated.isoformat()
                 )
         runs = restored.sections.history if restored is not None else []
-        if runs and not (runs[-1].reason or "").rpartition(" | ")[2].startswith(SAYS_HOW_IT_ENDED):
+        if runs and has_taken_over:
+            runs[-1].reason = "Interrupted: TakenOver"
+        elif runs and not (runs[-1].reason or "").rpartition(" | ")[2].startswith(SAYS_HOW_IT_ENDED):
             yield partial(_ask_how_it_ended, options, runs)
         operation = Operation(options, writer, restored, observers, wake, ticker, at)
         if restored is not None and restored.sections.failed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .._errors import CheckpointBusyError, StoreBehindError, StoreError
@@ -19,8 +20,8 @@ _LEAST_SECONDS, _LOOK_SECONDS = 0.05, 2.0
 """Between two looks at an owner who is silent, or at a store that is away: at least, and at most."""
 
 
-def claim(writer: Writer, *, patience: float, waits: float, take_over: bool) -> Steps[None]:
-    """Own the operation. Where the owner is silent, its lease is waited for.
+def claim(writer: Writer, *, patience: float, waits: float, take_over: bool) -> Steps[bool]:
+    """Own the operation. Where the owner is silent, its lease is waited for. Whether it was taken from one who has it.
 
     Args:
         patience: Seconds for which the lease, once held, tries again where the store is away.
@@ -30,12 +31,15 @@ def claim(writer: Writer, *, patience: float, waits: float, take_over: bool) -> 
         CheckpointBusyError: The owner lives.
         StoreError: The store cannot be used.
     """
-    seen, began, is_told = "", system_clock.now(), False
+    seen, began, is_told, takes_it = "", system_clock.now(), False, False
     while True:
         try:
-            yield lambda: writer.claim(patience=patience, take_over=take_over)
-            return
+            yield partial(writer.claim, patience=patience, take_over=takes_it)
+            return takes_it
         except CheckpointBusyError as error:
+            if take_over and not takes_it:
+                takes_it = True
+                continue
             # A lease of this process, or one that was renewed meanwhile, is that of an owner who lives.
             if error.lease_left is None or error.opened_at or seen not in ("", error.lease):
                 raise

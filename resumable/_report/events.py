@@ -152,13 +152,21 @@ class Events(Observer):
         self._is_async = is_async
         self._is_waiting = self._is_finished = False
         self._error: BaseException | None = None
+        self._saved_last: tuple[str, int] | None = None
 
     def opened(self, operation: Observed) -> None:
         self._tell(operation, "resumed" if operation.resumed else "opened")
 
     def saved(self, operation: Observed | None, reason: str, seconds: float) -> None:
-        if operation is not None:
+        if operation is None:
+            return
+        if not self._was_told(reason, operation.processed_items):
             self._tell(operation, "saved", reason=reason, seconds=round(seconds, 6))
+
+    def _was_told(self, reason: str, items: int) -> bool:
+        """Whether this is what was saved last: a stop saves at once, and again as the block ends, for it may write."""
+        before, self._saved_last = self._saved_last, (reason, items)
+        return self._saved_last == before and reason.startswith("Interrupted: ")
 
     def failed(self, operation: Observed, error: BaseException) -> None:
         if isinstance(error, Exception):
@@ -263,14 +271,26 @@ class _Direct:
 
 
 class _Courier(_Direct):
-    """Tells one function in a thread of its own, which begins with the first event and ends with the operation."""
+    """Tells one function in a thread of its own, which begins with the first event and ends with the operation.
+
+    A function that has not returned to an earlier operation's is told nothing until it does: each thread more would
+    hang as well, and the end of each operation wait for it.
+    """
 
     def __init__(self, function: OnEvent) -> None:
         super().__init__(function)
+        self._is_stuck = any(other.function is function and other.is_at_work for other in _left_alone)
         self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether its thread has something to tell, or waits for the function."""
+        return self._thread is not None and self._thread.is_alive()
+
     def tell(self, event: Event) -> None:
+        if self._is_stuck:
+            return
         if self._thread is None:
             context = contextvars.copy_context()
             self._thread = threading.Thread(target=context.run, args=(self._run,), name="resumable-events", daemon=True)
@@ -293,6 +313,8 @@ class _Courier(_Direct):
         return self._thread is None or not self._thread.is_alive()
 
 
+_left_alone: list[_Courier] = []
+"""Those whose function has not returned in time."""
 _ending: list[_Direct] = []
 """Those whose operation has ended, and who may still have something to tell."""
 
@@ -303,9 +325,13 @@ def _wait_for(tellers: Iterable[_Direct]) -> None:
         is_told = teller.wait(max(until - time.monotonic(), 0.0))
         if teller in _ending:
             _ending.remove(teller)
-        if not is_told:
+        if isinstance(teller, _Courier) and not is_told:
+            _left_alone[:] = [other for other in _left_alone if other.is_at_work] + [teller]
             name = getattr(teller.function, "__qualname__", type(teller.function).__name__)
-            _log.warning("on_event %s has not returned for %g s; it is left alone", name, _PATIENCE_SECONDS)
+            _log.warning(
+                "on_event %s has not returned for %g s; it is left alone, and told nothing more until it does",
+                *(name, _PATIENCE_SECONDS),
+            )
 
 
 @atexit.register

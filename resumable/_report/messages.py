@@ -14,6 +14,7 @@ _CAUSES = {
     "RateLimitExhausted": "the rate limit",
     "RunAgain": "its time limit",
     "BudgetExhausted": "its budget",
+    "TakenOver": "take_over=True",
 }
 _ENDINGS = {
     "Finished": "finished",

@@ -1,6 +1,7 @@
 """A run tells others that it works, and hears what they ask of it: threads of its own do both.
 
-Nothing of it is on the way of the loop. A run that is over within a second tells only where it has saved.
+Nothing of it is on the way of the loop. A run that is over within a second tells only where it has saved, and what has
+happened to it if its work is not done.
 """
 
 from __future__ import annotations
@@ -147,7 +148,8 @@ class Presence(Events):
         super().paused(operation)
 
     def closed(self, operation: Observed) -> None:
-        if self._has_told:
+        is_kept = self._has_told or not self._is_finished  # of a short run that is done, nothing is to be explained
+        if is_kept:
             self._note_save(operation.processed_items)
             super().closed(operation)
         self._alarm.cancel()
@@ -155,7 +157,7 @@ class Presence(Events):
         _ears.remove(self)
         if self._home is not None and self._place is not None:
             note_place(self._home, self._place)
-            if self._has_told:
+            if is_kept:
                 self._write_events()
         if self._has_told and self._pulse is not None:
             remove(self._pulse)
@@ -204,6 +206,8 @@ class Presence(Events):
         metadata = self._operation.metadata
         if metadata.save_count != self._saves:
             self._saves = metadata.save_count
+            if self._was_told(metadata.last_save_reason or "", items):
+                return
             facts = {"reason": metadata.last_save_reason, "seconds": round(self._commanded.save_seconds, 6)}
             self._events.append(event_of(self._operation, "saved", items, **facts))
 

@@ -24,7 +24,7 @@ State = Literal[
 _ENDED = ("finished", "incomplete")
 _STOPS = (
     *("KeyboardInterrupt", "SIG", "SystemExit", "CancelledError", "GeneratorExit"),
-    *("RateLimitExhausted", "RunAgain", "BudgetExhausted"),
+    *("RateLimitExhausted", "RunAgain", "BudgetExhausted", "TakenOver"),
 )
 """Exceptions that end a run as somebody wanted it."""
 

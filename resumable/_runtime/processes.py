@@ -48,6 +48,41 @@ def has_ended(pid: int, identity: str) -> bool:
     return bool(world) and world == _world() and _start_of(pid) != start
 
 
+def memory_kills(root: Path = Path("/")) -> int | None:
+    """How many processes of this one's control group, and of those below, the system has killed for want of memory.
+
+    Args:
+        root: Where ``/proc`` and ``/sys`` are.
+
+    Returns:
+        None where the system does not tell.
+    """
+    try:
+        groups = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    for line in groups:
+        _, kinds, path = line.split(":", 2)
+        if not kinds:  # version 2
+            files = [root / f"sys/fs/cgroup{place}/memory.events" for place in (path.rstrip("/"), "")]
+        elif "memory" in kinds.split(","):
+            files = [root / f"sys/fs/cgroup/memory{place}/memory.oom_control" for place in (path.rstrip("/"), "")]
+        else:
+            continue
+        for file in files:  # in a container, the path may be that of the machine outside
+            if (count := _count_in(file)) is not None:
+                return count
+    return None
+
+
+def _count_in(file: Path) -> int | None:
+    try:
+        facts = dict(line.split(" ", 1) for line in file.read_text().splitlines())
+        return int(facts["oom_kill"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 @cache
 def _world() -> str:
     """Within which pids and start times mean something; "" if that is not known."""

@@ -71,6 +71,8 @@ def run_command(
     long each time that it makes no progress. After exit code 75 it waits until the API's quota is fresh. It gives up
     after --tries runs without progress, or that one and the same item has ended, and says which.
     After two kills each item is saved, so that it is known which one kills. Signals are passed on to the job.
+    A job that exits with 0 is done, though it may have left its loop by break; only one that a limit= has ended is run
+    again.
 
     \b
     resumable run -- python job.py

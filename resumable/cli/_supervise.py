@@ -16,6 +16,7 @@ from typing import Literal
 from .._errors import RUN_AGAIN
 from .._report.supervised import CAREFUL, FILE, Told, ToldEvent, read_told
 from .._runtime.jobs import end_of_job
+from .._runtime.processes import memory_kills
 from .._text import duration, printable, shortened
 
 GAVE_UP = 1
@@ -26,6 +27,8 @@ _NAP_SECONDS = 0.1
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 _FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 _ASK_TO_STOP = frozenset({"SIGINT", "SIGTERM", "SIGHUP"})
+_LIMITED = "Stopped: limit "
+"""Of a loop that has given out as many items as it may in one run."""
 _HOPELESS = ("InputChangedError", "StateEncodeError", "BudgetExhausted", "TooManyFailedError")
 """Errors that come again however often the job runs."""
 
@@ -63,16 +66,25 @@ class Judge:
     is_careful: bool = False
     _at_item: tuple[tuple[str, str, str | int] | None, int] = (None, 0)
 
-    def after(self, code: int, told: Told, *, now: float, asked_to_stop: str | None = None) -> Verdict:
+    def after(
+        self,
+        code: int,
+        told: Told,
+        *,
+        now: float,
+        asked_to_stop: str | None = None,
+        wanted_memory: bool | None = None,
+    ) -> Verdict:
         """What to do after a run that ended with exit *code*, negative for a signal.
 
         Args:
             now: Seconds since the epoch.
+            wanted_memory: Whether the system has killed for want of memory meanwhile; None if that is not known.
             asked_to_stop: The signal that asked the supervisor itself to stop.
         """
         self._note(code, told)
-        if code == 0 and not any(one.reason.startswith("Stopped: ") for one in told.ended):
-            return Verdict("done")
+        if code == 0 and not any(one.reason.startswith(_LIMITED) for one in told.ended):
+            return Verdict("done", _left_in(told))
         if asked_to_stop is not None:
             is_interrupt = asked_to_stop == "SIGINT"
             return Verdict("stopped", f"stopped by {asked_to_stop}", code=130 if is_interrupt else RUN_AGAIN)
@@ -84,7 +96,7 @@ class Judge:
             return Verdict("again", "the quota is used up", wait)
         if code == RUN_AGAIN and self.is_in_job:
             return Verdict("stopped", "its time is over; run it again", code=RUN_AGAIN)
-        why = how_it_ended(code)
+        why = how_it_ended(code, wanted_memory)
         if self._at_item[1] >= self.tries:
             return Verdict("given up", f"{self.tries} runs were ended by {self._item(told)}; {why}", code=_kept(code))
         if self.without_progress >= self.tries:
@@ -122,6 +134,12 @@ class Judge:
         return f"{where}, {printable(last.error)}" if last.error else where
 
 
+def _left_in(told: Told) -> str:
+    """Which operation has items to go, though the job says that it is done; "" if none has."""
+    left = next((one for one in told.ended if one.reason.startswith("Stopped: ")), None)
+    return f"it exited with 0, and has left {printable(left.operation_id)} with items to go" if left else ""
+
+
 def _hopeless(told: Told) -> ToldEvent | None:
     return next((one for one in told.ended if one.error.startswith(_HOPELESS)), None)
 
@@ -131,8 +149,8 @@ def _kept(code: int) -> int:
     return code if 0 < code < 126 and code != RUN_AGAIN else GAVE_UP
 
 
-def how_it_ended(code: int) -> str:
-    """What an exit code means: ``killed by SIGKILL, perhaps for want of memory``."""
+def how_it_ended(code: int, wanted_memory: bool | None = None) -> str:
+    """What an exit code means: ``it was killed by SIGKILL, perhaps for want of memory``."""
     if code in (0, RUN_AGAIN):
         return "it ended with items to go"
     number = -code if code < 0 else code - 128
@@ -141,7 +159,10 @@ def how_it_ended(code: int) -> str:
     except ValueError:
         name = ""
     if name == "SIGKILL":
-        return "it was killed by SIGKILL, perhaps for want of memory"
+        perhaps = "" if wanted_memory is False else ", perhaps for want of memory"
+        return (
+            "it ran out of memory: the system has killed it" if wanted_memory else f"it was killed by SIGKILL{perhaps}"
+        )
     return f"it was ended by {name}" if name else f"it failed with exit code {code}"
 
 
@@ -169,7 +190,7 @@ class Supervisor:
 
     def _run(self, path: Path) -> int:
         path.touch(0o600)
-        offset, runs = 0, 0
+        offset, runs, kills = 0, 0, memory_kills()
         while True:
             runs += 1
             try:
@@ -178,7 +199,9 @@ class Supervisor:
                 _say(f"cannot run {printable(self._command[0])}: {error.strerror or error}")
                 return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
             told, offset = read_told(path, offset)
-            verdict = self._judge.after(code, told, now=time.time(), asked_to_stop=self._asked)
+            kills, before = memory_kills(), kills
+            wanted = None if kills is None or before is None else kills > before
+            verdict = self._judge.after(code, told, now=time.time(), asked_to_stop=self._asked, wanted_memory=wanted)
             if verdict.what == "again":
                 _say(f"run {runs:,}: {verdict.why}{_position(told)}; again {_in(verdict.seconds)}")
                 self._sleep(verdict.seconds)
@@ -210,7 +233,7 @@ class Supervisor:
             time.sleep(min(left, _NAP_SECONDS))
 
     def _end(self, verdict: Verdict, told: Told, runs: int) -> int:
-        if verdict.what != "done" or runs > 1:
+        if verdict.what != "done" or runs > 1 or verdict.why:
             after = f" after {runs:,} runs" if runs > 1 else ""
             why = f": {verdict.why}" if verdict.why else ""
             _say(f"{verdict.why}{after}" if verdict.what == "stopped" else f"{verdict.what}{after}{why}")

@@ -273,7 +273,7 @@ class KeptLease(OwnedLease):
             StaleCheckpointError: It is lost.
         """
         self._check()
-        with self._noting():
+        with self._noting(is_beside=True):
             self._lease.renew()
         self.renewed_at = passed_seconds()
 
@@ -315,10 +315,14 @@ class KeptLease(OwnedLease):
         self._check()
 
     @contextlib.contextmanager
-    def _noting(self) -> Iterator[None]:
+    def _noting(self, *, is_beside: bool = False) -> Iterator[None]:
+        """Note that the lease is lost. *is_beside* the loop, which may be long in its item before it hears of it."""
         try:
             yield
         except StaleCheckpointError as error:
+            if is_beside and self._lost is None:
+                who = f"process {error.pid} on {error.host}" if error.pid else "another process"
+                _log.error("%s: taken over by %s; the loop ends at its next item", self._key, who)
             self._lose(error)
             raise
         except StoreBehindError:
@@ -329,7 +333,6 @@ class KeptLease(OwnedLease):
         if self._lost is None:
             self._lost = error
             RENEWALS.remove(self)
-            _log.error("%s", error)
             self._on_lost()
 
     def _claim_anew(self) -> None:

@@ -90,7 +90,17 @@ def test_who_is_asked_to_stop_stops() -> None:
     assert Judge().after(0, told(10, "done"), now=0, asked_to_stop="SIGTERM").what == "done"
 
 
+def test_exit_code_0_is_done_whatever_is_left_unless_a_limit_ended_it() -> None:
+    """A job that leaves its loop by break, and says that all is well, is not run again."""
+    verdict = Judge().after(0, told(5, reason="Stopped: a loop was left with items to go"), now=0)
+
+    assert (verdict.what, verdict.code) == ("done", 0)
+    assert verdict.why == "it exited with 0, and has left job with items to go"
+
+
 def test_how_a_run_ended_reads_well() -> None:
+    assert how_it_ended(-9, wanted_memory=True) == "it ran out of memory: the system has killed it"
+    assert how_it_ended(137, wanted_memory=False) == "it was killed by SIGKILL"
     assert how_it_ended(-9) == "it was killed by SIGKILL, perhaps for want of memory"
     assert how_it_ended(143) == "it was ended by SIGTERM"
     assert how_it_ended(-64) == "it was ended by SIGRTMAX"
@@ -216,3 +226,40 @@ def test_a_signal_is_passed_on_and_ends_it_with_75(tmp_path: Path) -> None:
     assert child.returncode == 75, errors
     assert "resumable run: stopped by SIGTERM" in errors
     assert (tmp_path / ".checkpoint_waits.json").exists()
+
+
+HUNGRY = """
+import os, pathlib, signal
+from resumable import checkpointed
+with checkpointed("hungry") as cp:
+    for number in cp.remaining(range(100)):
+        if number == 57:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
+def test_a_job_that_is_killed_at_one_item_is_given_up_and_said_to_be_killed(tmp_path: Path) -> None:
+    done = run(tmp_path, *JOB, text=HUNGRY)
+
+    assert done.returncode == 1
+    assert "3 runs made no progress: hungry ends at item 58 of 100; it was killed by SIGKILL" in done.stderr
+
+
+BREAKS = """
+from resumable import checkpointed
+with checkpointed("breaks") as cp:
+    for number in cp.remaining(range(100)):
+        if number == 3:
+            break
+"""
+
+
+@pytest.mark.slow
+def test_a_job_that_leaves_its_loop_and_exits_with_0_is_run_once(tmp_path: Path) -> None:
+    done = run(tmp_path, *JOB, text=BREAKS)
+
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-1] == "resumable run: done: it exited with 0, and has left breaks with items to go"
+    assert (tmp_path / ".checkpoint_breaks.json").exists()

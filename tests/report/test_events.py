@@ -141,6 +141,41 @@ def test_a_function_that_hangs_holds_up_only_the_end(
     gate.set()
 
 
+def test_a_function_that_hangs_is_waited_for_once_however_many_operations_tell_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(events, "_PATIENCE_SECONDS", 0.2)
+    gate, told = threading.Event(), list[Event]()
+
+    def tell(event: Event) -> None:
+        gate.wait(60)
+        told.append(event)
+
+    before = threading.active_count()
+    for number in range(20):
+        with checkpointed(f"job {number}", on_event=tell) as cp:
+            cp.tick()
+    assert threading.active_count() <= before + 1
+    assert caplog.text.count("has not returned") == 1
+
+    gate.set()
+    while any(other.function is tell and other.is_at_work for other in events._left_alone):
+        time.sleep(0.01)
+    with checkpointed("after", on_event=tell) as cp:
+        cp.tick()
+    assert {event.operation_id for event in told} == {"job 0", "after"}
+
+
+def test_a_stop_that_saves_at_once_and_as_the_block_ends_tells_of_one_save() -> None:
+    told: list[Event] = []
+    with pytest.raises(SystemExit), checkpointed("job", every(hours=1), on_event=told.append) as cp:  # noqa: PT012
+        for number in cp.remaining(range(100)):
+            if number == 3:
+                cp.stop()
+
+    assert names(told) == ["opened", "saved", "stopping"]
+
+
 def test_saves_do_not_pile_up_for_a_function_that_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "_MOST_WAITING", 5)
     gate, told = threading.Event(), list[Event]()

@@ -96,6 +96,19 @@ def test_a_run_that_is_over_at_once_tells_only_its_place(home: Path, monkeypatch
     assert [path.parent.name for path in home.rglob("*.json*")] == ["places"]
 
 
+def test_a_run_that_fails_at_once_leaves_its_events(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is over before it could tell anything, and is the one that is asked about."""
+    monkeypatch.setattr(presence, "_BEAT_SECONDS", 60.0)
+    with pytest.raises(ValueError, match="no"), checkpointed("job", every(items=1), store="ck") as cp:  # noqa: PT012
+        for number in cp.remaining(range(5)):
+            if number == 3:
+                raise ValueError("no")
+    events, _ = events_of(events_path(home, str(Path("ck").absolute()), "job"))
+
+    assert [event["name"] for event in events] == ["opened", "saved", "stopping"]
+    assert events[-1]["error"] == "ValueError: no"
+
+
 def test_a_run_pauses_goes_on_and_stops_as_it_is_asked() -> None:
     seen: list[int] = []
 

@@ -26,6 +26,7 @@ from resumable import (
     checkpointed,
     every,
     open_store,
+    read,
 )
 from resumable.stores import EndingLease, Holder
 from resumable.stores._lease import LeasedStore
@@ -109,6 +110,20 @@ def test_a_run_does_not_wait_if_it_takes_over(url: str) -> None:
         cp.tick()
 
     assert time.monotonic() - began < 60
+
+
+def test_who_was_taken_over_from_is_not_said_to_be_killed(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The one that lost it says so once; the history says what has ended it."""
+    with pytest.raises(StaleCheckpointError), checkpointed("job", every(items=1), store=url) as cp:  # noqa: PT012
+        for number in cp.remaining(range(5)):
+            if number == 2:
+                with pytest.raises(OSError, match="left"), checkpointed("job", store=url, take_over=True) as other:  # noqa: PT012
+                    assert other.resumed
+                    raise OSError("left")
+    runs = read("job", store=url).history
+
+    assert [run.reason for run in runs] == ["Interrupted: TakenOver", "Interrupted: OSError"]
+    assert "taken over" not in caplog.text
 
 
 @pytest.mark.slow
