@@ -1,0 +1,141 @@
+"""What a step costs here, beside DBOS and LangGraph's savers: in SQLite, and in PostgreSQL.
+
+``python -m tests.bench.bench_peers [sqlite] [postgresql]``. Each runs in a process of its own; the peers in the Python
+of ``$PEERS`` (else ``/tmp/peers/bin/python``), which keeps their packages from ours:
+
+    python -m venv /tmp/peers
+    /tmp/peers/bin/pip install dbos langgraph-checkpoint-sqlite langgraph-checkpoint-postgres 'psycopg[binary]'
+
+A step is one item of a list, whose result is a record. Ours is a loop over ``cp.remaining`` that keeps them in a
+mapping, saved by ``auto()``, and "each" saves after every item, as the peers do. At most a twentieth of theirs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+STEPS = 2000
+PEERS = os.environ.get("PEERS", "/tmp/peers/bin/python")
+WAYS = ("ours", "ours, each", "dbos", "langgraph")
+
+
+def record(number: int) -> dict[str, object]:
+    return {"sha": f"{number:040x}", "size": number, "url": f"https://api.github.com/blobs/{number}"}
+
+
+# -- one way, in a process of its own: microseconds a step -------------------------------------------------------------
+
+
+def ours(url: str, each: bool = False) -> float:
+    from resumable import auto, checkpointed, every
+
+    with checkpointed("steps", every(items=1) if each else auto(), store=url) as cp:
+        found = cp.mapping("found")
+        began = time.perf_counter()
+        for number in cp.remaining(range(STEPS)):
+            found[str(number)] = record(number)
+        cp.save()
+        return (time.perf_counter() - began) / STEPS * 1e6
+
+
+def dbos(url: str) -> float:
+    from dbos import DBOS
+
+    DBOS(config={"name": "steps", "system_database_url": url, "log_level": "ERROR"})
+
+    @DBOS.step()  # type: ignore[misc, unused-ignore]
+    def step(number: int) -> dict[str, object]:
+        return record(number)
+
+    @DBOS.workflow()  # type: ignore[misc, unused-ignore]
+    def workflow() -> float:
+        began = time.perf_counter()
+        found = {str(number): step(number) for number in range(STEPS)}
+        return (time.perf_counter() - began) / len(found) * 1e6
+
+    DBOS.launch()
+    took = workflow()
+    DBOS.destroy()
+    return float(took)
+
+
+def langgraph(url: str) -> float:
+    from langgraph.checkpoint.base import empty_checkpoint
+
+    with contextlib.ExitStack() as stack:
+        if url.startswith("sqlite"):
+            from langgraph.checkpoint.sqlite import SqliteSaver
+
+            saver = stack.enter_context(SqliteSaver.from_conn_string(url.removeprefix("sqlite:///")))
+        else:
+            from langgraph.checkpoint.postgres import PostgresSaver
+
+            saver = stack.enter_context(PostgresSaver.from_conn_string(url))
+        saver.setup()
+        config = {"configurable": {"thread_id": "1", "checkpoint_ns": ""}}
+        began = time.perf_counter()
+        for number in range(STEPS):
+            checkpoint = empty_checkpoint()
+            version = f"{number:032}.1"
+            checkpoint["channel_values"] = {"last": record(number)}
+            checkpoint["channel_versions"] = {"last": version}
+            metadata = {"source": "loop", "step": number}
+            config = saver.put(config, checkpoint, metadata, {"last": version})
+            saver.put_writes(config, [("last", record(number))], str(number))
+        return (time.perf_counter() - began) / STEPS * 1e6
+
+
+# -- all of them ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def served(name: str) -> Iterator[str]:
+    with contextlib.ExitStack() as stack:
+        if name == "sqlite":
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=".")))
+            yield f"sqlite:///{directory.absolute()}/store.db"
+        else:
+            from tests.support.databases import postgresql
+
+            yield stack.enter_context(postgresql("-c", "fsync=on")).url
+
+
+def took(way: str, url: str) -> float | None:
+    """Microseconds a step; None, and a word, where the way is not installed."""
+    python = sys.executable if way.startswith("ours") else PEERS
+    if not Path(python).exists():
+        print(f"{way} is skipped: there is no {python}, see the head of this file")
+        return None
+    done = subprocess.run([python, __file__, "run", way, url], capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"{way} is skipped: {done.stderr.strip().splitlines()[-1]}")
+        return None
+    return float(done.stdout.split()[-1])
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["run"]:
+        way, url = sys.argv[2:]
+        run = {"ours": ours, "ours, each": lambda url: ours(url, True), "dbos": dbos, "langgraph": langgraph}
+        print(run[way](url))
+        return
+    for name in [one for one in ("sqlite", "postgresql") if one in sys.argv] or ["sqlite", "postgresql"]:
+        found: dict[str, float] = {}
+        for way in WAYS:
+            with served(name) as url:
+                if (micros := took(way, url)) is not None:
+                    found[way] = micros
+        for way, micros in found.items():
+            ratio = "" if way.startswith("ours") else f"   ours is 1/{micros / found['ours']:.0f} of it"
+            print(f"{name:<11} {way:<11} {micros:9.1f} µs a step{ratio}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
