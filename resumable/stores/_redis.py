@@ -17,26 +17,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
-
-import redis
-from redis import exceptions
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from .._errors import StoreBehindError, StoreError
+from . import _redis_server as server
 from ._base import Entry, Holder, Stored, Traits
 from ._medium import HeldError, Parameters, Staged, decoded, encoded, row_key, stale
 
 _log = logging.getLogger("resumable")
 _TOMBSTONE = 7 * 86400
 _STAGED = 86400
-_SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
-_WORDS_THAT_PASS = ("LOADING", "BUSY ", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "NOREPLICAS", "MISCONF")
-"""Of a server that starts, fails over or has no room on its disk just now."""
 
 # KEYS: op, lease, log, snap, prev, staged. ARGV: nonce, term, holder, ttl in ms, then those of the verb.
 # An owner is shut out by a term that is not lower than its own. A lower one, or none, is that of a server which has
@@ -160,10 +153,10 @@ def open_url(url: str, parameters: Parameters) -> RedisMedium:
 
 
 class RedisMedium:
-    """A Redis or Valkey server, which keeps checkpoints as well as it keeps its data.
+    """A Redis or Valkey server, or a cluster of them, which keeps checkpoints as well as it keeps its data.
 
-    At the first claim it is asked: one that evicts keys, or writes to its disk only now and then, is warned of; a
-    replica is refused.
+    It is asked what it is: one that evicts keys, or writes to its disk only now and then, is warned of at the first
+    claim; a replica and a Sentinel are refused. An operation lies on one node of a cluster.
 
     Args:
         url: As redis-py has it; also with ``valkey://`` and ``valkeys://``.
@@ -183,11 +176,22 @@ class RedisMedium:
     )
 
     def __init__(self, url: str, parameters: Parameters) -> None:
-        self.client = _client(url)
-        self._place = parameters.added_to(_without_secrets(url))
+        self._url = url
+        self._one = server.client_of(url)
+        self._place = parameters.added_to(server.without_secrets(url))
         self._prefix = parameters.table_prefix or "resumable"
-        self._scripts = {name: self.client.register_script(text) for name, text in _SCRIPTS.items()}
         self._is_examined = False
+
+    @cached_property
+    def client(self) -> Any:
+        """What speaks to the server, or to the node of its cluster that has the key."""
+        told = self._one.info("server")
+        server.check(told, self._place)
+        return server.cluster_of(self._url) if server.is_cluster(told) else self._one
+
+    @cached_property
+    def _scripts(self) -> dict[str, Any]:
+        return {name: self.client.register_script(text) for name, text in _SCRIPTS.items()}
 
     @property
     def index(self) -> str:
@@ -214,10 +218,10 @@ class RedisMedium:
         """Turn an error of the client into a StoreError."""
         try:
             yield
-        except (exceptions.RedisError, OSError) as error:
-            refused = isinstance(error, exceptions.ResponseError | exceptions.AuthenticationError)
-            passes = not refused or str(error).startswith(_WORDS_THAT_PASS)
-            raise StoreError(f"{self._place}: {error or type(error).__name__}", is_transient=passes) from error
+        except server.ERRORS as error:
+            if server.has_moved(error):
+                self._look_anew()
+            raise server.translated(error, self._place) from error
 
     def claim(self, key: str, me: Holder, *, ttl: float, take_over: bool | Holder = False) -> RedisLease:
         """Own *key*. See :meth:`Medium.claim`."""
@@ -243,10 +247,13 @@ class RedisMedium:
         first = before if previous else base
         if first is None or not pieces:
             return None
-        numbered = [(int(name.partition(b"-")[0]), fields[b"d"]) for name, fields in segments]
+        pieces = _paired(pieces)
+        numbered = [(int(name.partition(b"-")[0]), _paired(fields)[b"d"]) for name, fields in segments]
         last = int(end) if previous else numbered[-1][0] + 1 if numbered else 0
         journal = [data for number, data in numbered if int(first) < number < last]
-        return Stored(b"".join(map(pieces.get, sorted(pieces, key=int))), b"".join(journal), self.describe(key))
+        return Stored(
+            b"".join(pieces[number] for number in sorted(pieces, key=int)), b"".join(journal), self.describe(key)
+        )
 
     def list(self, pattern: str = "*") -> Iterator[Entry]:
         """The operations whose id matches *pattern* (see :mod:`fnmatch`), as they are now."""
@@ -309,20 +316,23 @@ class RedisMedium:
 
     def close(self) -> None:
         """Close the connections."""
-        self.client.close()
+        self._look_anew()
+        self._one.close()
+
+    def _look_anew(self) -> None:
+        """Have the next verb connect anew, to whoever is in charge then."""
+        self._one.connection_pool.disconnect(inuse_connections=False)
+        vars(self).pop("client", None)
+        vars(self).pop("_scripts", None)
 
     def _examine(self) -> None:
         if self._is_examined:
             return
         with self.failing():
-            told = self.client.info()
-        if told.get("role") in ("slave", "replica"):
-            raise StoreError(f"{self._place} is a replica, which takes no saves. Name its master.")
-        version = str(told.get("redis_version", "6.2"))
-        if tuple(map(int, version.split(".")[:2])) < (6, 2):
-            raise StoreError(f"{self._place} is of version {version}; checkpoints need 6.2 or later.")
+            told = self._one.info()
+        server.check(told, self._place)
         self._is_examined = True
-        for fact in _what_it_may_lose(told):
+        for fact in server.what_it_may_lose(told):
             _log.warning("%s %s", self._place, fact)
 
 
@@ -404,36 +414,11 @@ class RedisLease:
                 raise StoreBehindError(self._key)
 
 
+def _paired(answer: dict[bytes, bytes] | list[bytes]) -> dict[bytes, bytes]:
+    """A hash, which the client of a cluster gives as it was sent."""
+    return dict(zip(answer[::2], answer[1::2], strict=True)) if isinstance(answer, list) else answer
+
+
 def _artifact(name: str) -> str:
     """The part of an operation that is the artifact *name*."""
     return f"art:{name}"
-
-
-def _client(url: str) -> Any:
-    scheme, _, rest = url.partition("://")
-    # Whether to try again is decided above, once.
-    return redis.Redis.from_url(
-        f"{_SCHEMES.get(scheme, scheme)}://{rest}",
-        socket_timeout=10,
-        socket_connect_timeout=5,
-        socket_keepalive=True,
-        retry=Retry(NoBackoff(), 0),
-    )
-
-
-def _without_secrets(url: str) -> str:
-    """*url* without what may be a credential: user, password, and parameters but the number of the database."""
-    parts = urlsplit(url)
-    number = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name == "db"])
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{number and f'?{number}'}"
-
-
-def _what_it_may_lose(told: Mapping[str, Any]) -> Iterator[str]:
-    policy = told.get("maxmemory_policy", "noeviction")
-    if told.get("maxmemory", 0) and policy != "noeviction":
-        yield f"evicts keys when its memory is full (maxmemory-policy {policy}), and may evict checkpoints."
-    if not told.get("aof_enabled", 1):
-        yield (
-            "has no append-only file: if it is killed or its machine stops, the saves since it last wrote its whole "
-            "memory to disk are lost. To keep them:  redis-cli config set appendonly yes"
-        )

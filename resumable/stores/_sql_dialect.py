@@ -333,6 +333,8 @@ class Database:
                 text = text.replace(secret, HIDDEN)
         if _says(error, _MISSING_TABLE):
             return NoTablesError(f"{self.address} has no tables of checkpoints")
+        if "statement pooling mode" in text:
+            text = f"{text.rstrip('.')}. Set pool_mode = transaction, or session, in PgBouncer"
         is_transient = _may_pass(original)
         stands = "" if is_transient else " What was saved before still stands."
         return StoreError(f"{self.address}: {hidden(text)[:300]}.{stands}", is_transient=is_transient)
