@@ -194,7 +194,6 @@ class EncryptedLease:
         self.term: int = lease.term
         self.where: Callable[[], int] = lease.where
         self.renew: Callable[[], None] = lease.renew
-        self.delete: Callable[[], bool] = lease.delete
         self.release: Callable[[], None] = lease.release
         if isinstance(lease, EndingLease):
             self.keep: Callable[[Callable[[], None], float], None] = lease.keep
@@ -234,16 +233,16 @@ class EncryptedLease:
 
     def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
         """Encrypt *pieces* as a new snapshot. See :meth:`Lease.stage`."""
-        goes_on = sequence < self._lease.next
-        chain = self._its_chain() if goes_on else _sealing.new_chain()
-        commit = self._lease.stage(sequence, self._sealer.snapshot(self._key, pieces, chain))
+        if self._chain is None:  # what is stored was not read: nothing goes on from it
+            self._chain = _sealing.new_chain()
+        commit = self._lease.stage(sequence, self._sealer.snapshot(self._key, pieces, self._chain))
+        return lambda summary: commit(b"")
 
-        def committed(summary: bytes) -> None:
-            commit(b"")
-            if not goes_on:
-                self._chain = chain
-
-        return committed
+    def delete(self) -> bool:
+        """Remove the checkpoint; returns whether there was one. What is saved after that begins anew."""
+        found = self._lease.delete()
+        self._chain = None
+        return found
 
     def _its_chain(self) -> str:
         """That of the snapshot which is stored."""

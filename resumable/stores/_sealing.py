@@ -1,8 +1,8 @@
 """The bytes of what is encrypted: a snapshot, its journal and artifacts, in pieces that are sealed one by one.
 
 Each piece is under AES-256-GCM with a nonce of its own, and bound to its place: to the operation, and to its number in
-one snapshot, one artifact or one journal. It opens in no other place, and one that is missing is missed. A journal is
-bound to its chain: the id that a snapshot is given when everything is written anew, and that later ones inherit.
+one snapshot, one artifact or one journal. It opens in no other place, and one that is missing is missed. A snapshot and
+its journal are bound to a chain: an id that an operation gets when it begins anew, and that later snapshots inherit.
 
 - A snapshot is a JSON document, ``{"version":"2.1 encrypted","operation_id":…,"chain":…,"snapshot":…,
   "aes-256-gcm":["…","…"]}``, with a MiB of the bytes in each text, in base64.

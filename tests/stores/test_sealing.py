@@ -149,14 +149,15 @@ def test_a_line_counts_in_its_own_place_only(journal: Journal, change: str, tmp_
     assert found.best.saves == (2 if change == "repeated" else 1)
 
 
-def test_saves_of_another_chain_do_not_count(tmp_path: Path) -> None:
-    """A snapshot that was written anew begins another journal, whatever lies in its place."""
+def test_saves_of_an_operation_that_was_deleted_do_not_count(tmp_path: Path) -> None:
+    """One that begins anew has another chain, whatever lies in its place."""
     store = files(tmp_path)
     run(store)
     older = (tmp_path / JOURNAL).read_bytes()
     with claimed(store, "job") as lease:
         stored = lease.read()
         assert stored is not None
+        assert lease.delete()
         lease.stage(lease.next, [stored.snapshot])(b"")
     (tmp_path / JOURNAL).write_bytes(older)
 
