@@ -77,7 +77,9 @@ class checkpointed(
             and the loop goes on; each save that is due tries again. The last save's error is raised all the same.
         on_store_error: What a store that stays away for longer than *patience*, as a database may, does to the loop:
             ``"raise"`` StoreError at the next tick, or ``"continue"``: it goes on, is told in the log each five
-            minutes, and saves once the store is back. The last save's error is raised all the same.
+            minutes, and saves once the store is back. The last save's error is raised all the same; what could not be
+            saved is kept in a file on this machine then, where checkpoints lie if none is named, and the next run here
+            brings it to the store, if nobody has gone on there meanwhile.
         patience: Seconds for which a store that does not answer is tried again while the loop goes on, and at its end;
             at its beginning, too, with ``on_store_error="continue"``. Else a run that cannot reach it ends at once.
         take_over: Where an owner's lease ends by itself (databases, Redis, object stores): True does not wait for its

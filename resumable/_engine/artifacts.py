@@ -276,6 +276,13 @@ class Workshop:
         if self._removal is not None:
             self._removal.exception()
 
+    def put_into(self, lease: ArtifactLease) -> None:
+        """Put the versions that are known here into another store, which names them, too."""
+        for version in self.versions.needed():
+            place = self._places.get(version)
+            if place is not None and place.is_dir():
+                lease.put_artifact(version, pack(place))
+
     def release(self) -> None:
         """Remove what lies outside of the store. Nothing may be written any more."""
         self._wait()

@@ -22,13 +22,13 @@ from .._loops.view import LoopView
 from .._models import CheckpointMetadata, as_stored, check_metadata
 from .._runtime.boundary import Boundary, Noting
 from .beginning import UNASKED
-from .options import Ticker
 from .session import Before, Decision, Session
 
 if TYPE_CHECKING:
     from .._durable.artifact import Versions
     from .._durable.once import CapturedEffects
     from .document import Document
+    from .options import Ticker
     from .parts import Parts
 
 _REMEMBER_UP_TO = 65536

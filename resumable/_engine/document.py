@@ -24,7 +24,7 @@ class Document:
 
     Attributes:
         estimate: About how many bytes it will have.
-        digest, size: Of what was written, once it was.
+        at, digest, size: Of what was written, once it was begun.
     """
 
     def __init__(self, operation_id: str, save: Save, *, begins: bool = True, is_trial: bool = False) -> None:
@@ -51,6 +51,7 @@ class Document:
             (name, part if isinstance(part, bytes) else copies[name]) for name, part in save.parts.items()
         ]
         self.estimate = sum(len(part) if isinstance(part, bytes) else part.about_bytes() for _, part in self._state)
+        self.at: journal.Position | None = None
         self.digest = ""
         self.size = 0
 
@@ -71,6 +72,7 @@ class Document:
         return [indented(document) if len(document) <= INDENT_UP_TO else document]
 
     def _chunks(self, at: journal.Position, pause: float | None) -> Iterator[bytes]:
+        self.at = at
         internal = {"generation": at.sequence, "journal": journal.note_for(at.crc), **self._sections}
         chunk = b""
         for chunk in sign(self._head, object_chunks(self._state), {**self._tail, "resumable": internal}):

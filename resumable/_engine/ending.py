@@ -31,6 +31,7 @@ from .._runtime.steps import Steps
 from .._text import command_for, shortened
 from .._text.hints import note_on_misuse
 from ..stores.defaults import place_to_name
+from .unsaved import leave
 
 if TYPE_CHECKING:
     from .operation import Operation
@@ -78,7 +79,10 @@ def end(operation: Operation, stop: BaseException | None = None) -> Steps[bool]:
     try:
         is_final = yield from _finish(operation)
     except StoreError as failure:
-        _note_unsaved(operation, failure, failure)
+        if told := (yield from leave(operation, failure, "Stopped: its store is away")):
+            failure.add_note(f"resumable: {told}")
+        else:
+            _note_unsaved(operation, failure, failure)
         raise
     if operation.is_listening:
         signals.act()
@@ -105,6 +109,8 @@ def _finish(operation: Operation) -> Steps[bool]:
         yield from _leave_marker(operation)
     elif operation.options.auto_cleanup:
         yield from operation.parts.sinks.syncs()
+        if operation.stands is not None:
+            operation.stands.deleted()
         yield from operation.writer.delete()
         operation.parts.sinks.have_ended = True
     else:
@@ -239,6 +245,9 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
     try:
         items = yield from _save_what_can_be(operation, error)
     except Exception as failure:  # the user's own error is what must be seen
+        if told := (yield from leave(operation, failure, f"Interrupted: {signals.name_of(error)}")):
+            error.add_note(f"resumable: {told}, with {operation.processed_items:,} items done")
+            return True
         is_told = str(failure) == str(error)
         why = "" if is_told else f": {failure}"
         error.add_note(f"resumable: {operation_id!r} could not be saved on the way out{why}")

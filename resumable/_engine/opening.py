@@ -18,6 +18,7 @@ from .operation import Operation
 from .options import Options, Ticker
 from .owning import claim
 from .presence import asks_to_retry
+from .unsaved import bring
 from .writer import Writer
 
 _log = logging.getLogger("resumable")
@@ -60,6 +61,8 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
         else:
             yield writer.claim
         at, restored = Instant(options.clock.now(), options.clock.utc()), None
+        if options.resume and options.local is not None:
+            yield partial(bring, writer, options, now=at.utc)
         if options.resume:
             restored = yield lambda: writer.load(now=at.utc)
             if restored is None:

@@ -35,6 +35,7 @@ from .parts import Parts
 from .quota import Wait, wait_if_exhausted
 from .session import Decision, Session
 from .stops import has_grace, stop_if_asked
+from .unsaved import Stands
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Operation:
         is_asked_to_stop: Whether the program asks for it, by ``cp.stop()``.
         is_asked_to_pause: Whether somebody does.
         acted_on: The signal that it has stopped for.
+        stands: At what its store may stand; None if nothing is kept here while that is away.
         graces: Of the maps that have begun; None before the first one.
     """
 
@@ -133,6 +135,7 @@ class Operation:
         self.is_advised = self._is_postponed = self.is_ending = self._is_closed = False
         writer.adopt(parts.collections, parts.cut)
         writer.on_stored, writer.on_failed = self._note_stored, self._note_failed
+        self.stands = Stands(restored) if options.local is not None else None
 
     # -- what is known of it
 
@@ -373,6 +376,8 @@ class Operation:
         metadata = self.metadata
         metadata.save_count, metadata.last_save_reason = save.values["save_count"], save.decision.reason
         self.has_warned = False
+        if self.stands is not None:
+            self.stands.stored(save)
         self.save_seconds = save.seconds
         self.session.stored(save.decision, save.seconds, was_sent=save.before is not None)
         if save.artifacts is not None and self.parts.workshop is not None:
@@ -385,6 +390,8 @@ class Operation:
 
     def _note_failed(self, saves: Sequence[Save]) -> None:
         self.session.failed([save.before for save in saves if save.before is not None])
+        if self.stands is not None:
+            self.stands.failed(saves)
 
     def open_sink(
         self, path: str | os.PathLike[str], mode: Mode, existing: Existing, header: str | bytes | None

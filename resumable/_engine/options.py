@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from .._runtime.clock import Clock, system_clock
 from .._strategies import SaveStrategy
 from .._text import command_for, hide, is_digest, shortened
 from ..stores import CheckpointStore
-from ..stores.defaults import place_to_name
+from ..stores.defaults import default_directory, place_to_name
 from .limits import Amount, MaxRuntime, check_max_runtime, checked_budget
 from .quota import OnExhausted, check_policy
 
@@ -46,6 +47,7 @@ class Options:
 
     Attributes:
         on_event: Functions that are told what happens, or one; then a tuple of them. None for none.
+        local: What takes the last save if a *store* that is elsewhere is away, where it may lie in a file.
         works_beside: Whether threads may write while the loop goes on; False for a proof that stops it anywhere.
 
     Raises:
@@ -75,6 +77,7 @@ class Options:
     when_done: WhenDone = "restart"
     nan: Nan = "refuse"
     on_event: Any = None
+    local: CheckpointStore | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.strategy, type) or not callable(getattr(self.strategy, "should_save", None)):
@@ -113,6 +116,9 @@ class Options:
             raise ValueError(f"when_done must be 'restart' or 'skip', not {self.when_done!r}")
         if self.nan not in ("refuse", "allow"):
             raise ValueError(f"nan must be 'refuse' or 'allow', not {self.nan!r}")
+        if self.store.traits.leases_end and (over := getattr(self.store, "over", None)) is not None:
+            with contextlib.suppress(OSError, ValueError):  # there is no such directory
+                self.local = over(default_directory())
         if self.arguments is not None:
             self.arguments = self._hidden(_as_they_come_back(self.arguments))
 

@@ -61,7 +61,7 @@ class Writer:
         kept: What was good after the last save, ready to be written.
         lease, ending: What owns the operation, once it is claimed; and again, if it ends by itself.
         on_stored: Called in the loop's thread for each save in flight that is safely stored, oldest first.
-        on_failed: Called there with all saves in flight when one of them has failed.
+        on_failed: Called there with a save that has failed, or with all in flight when one of them has.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Writer:
         if restored is not None:
             last = restored.position
             self._size, self._journal_size = restored.size, restored.journal_bytes
-            self._next = max(self._next, restored.newest + 1)
+            self._next = max(self.lease.next if self.lease is not None else 0, restored.newest + 1)
             self._position = last if last is not None else self._position
             self._must_write_all = last is None
             self._baseline.names = set(restored.data.state)
@@ -197,6 +197,7 @@ class Writer:
             self._must_write_all = must_write_all if isinstance(error, StateEncodeError) else True
             save.status = "failed"
             save.rollback()
+            self.on_failed([save])
             if is_behind(error):
                 return (yield from self.save(take, wait=wait, is_patient=is_patient))
             raise
@@ -351,12 +352,8 @@ class Writer:
         if is_beside and (document.estimate >= _WRITE_BESIDE_FROM or self._traits.is_remote):
             self._send(save)
             self._size, self._journal_size = document.estimate, 0
-            self._start(
-                lambda: self._put_beside(document, summary),
-                lambda at: self._stands(document, at),
-                [save],
-                is_short=False,
-            )
+            put, stands = partial(self._put_beside, document, summary), partial(self._stands, document)
+            self._start(put, stands, [save], is_short=False)
         else:
             at = yield lambda: self._put(document, summary)
             self._commit(save)

@@ -138,25 +138,50 @@ def copy(
         stored = source.read(operation_id)
         if stored is None:
             raise StoreError(f"there is no checkpoint of {operation_id!r} in {source.describe()}")
-        data = _read(operation_id, stored, now).data
+        restored = _read(operation_id, stored, now)
         there = target.read(operation_id)
         is_begun = there is not None and is_begun_copy(there.snapshot)
         if not is_forced:
-            _refuse_newer(target, operation_id, data.last_updated, now)
+            _refuse_newer(target, operation_id, restored.data.last_updated, now)
         if stored.journal and not target.traits.takes_journal:
             raise StoreError(
                 f"{target.describe()} takes whole snapshots only, and {operation_id!r} has a journal. A store with "
                 "another layer, such as ?compress=zstd, takes it"
             )
-        artifacts = _copy_artifacts(source, target, lease, operation_id)
-        if stored.journal and not is_begun:  # until all of it is here, nobody may go on from the snapshot alone
-            lease.stage(lease.next, [begun_copy(operation_id, str(source.describe()))])(b"")
-        _put(lease, stored.snapshot, stored.journal, summary_of(data.metadata, at=data.last_updated))
-        _compare(stored, lease.read(), str(target.describe(operation_id)))
+        artifacts = bring_over(source, target, lease, restored, stored, is_begun=is_begun)
         if ours is not None:
             ours.delete()
         size = len(stored.snapshot) + len(stored.journal)
         return Copied(operation_id, str(target.describe(operation_id)), size, artifacts, move)
+
+
+def bring_over(
+    source: CheckpointStore,
+    target: CheckpointStore,
+    lease: Lease,
+    restored: Restored,
+    stored: Stored | None,
+    *,
+    is_begun: bool,
+) -> int:
+    """Put what *source* holds, *restored* from *stored*, into *target*, which *lease* owns. How many artifacts it has.
+
+    Args:
+        is_begun: Whether that was begun before, so that nobody takes what is there for a checkpoint.
+    """
+    data, key = restored.data, restored.data.operation_id
+    assert stored is not None, "there is nothing to bring"
+    artifacts = _copy_artifacts(source, target, lease, key)
+    if stored.journal and not is_begun:  # until all of it is here, nobody may go on from the snapshot alone
+        lease.stage(lease.next, [begun_copy(key, str(source.describe()))])(b"")
+    _put(lease, stored.snapshot, stored.journal, summary_of(data.metadata, at=data.last_updated))
+    _compare(stored, lease.read(), str(target.describe(key)))
+    return artifacts
+
+
+def is_begun_from(stored: Stored, source: CheckpointStore, operation_id: str) -> bool:
+    """Whether *stored* only says that a copy from *source* was begun."""
+    return stored.snapshot == begun_copy(operation_id, str(source.describe()))
 
 
 def _read(operation_id: str, stored: Stored, now: datetime) -> Restored:

@@ -14,7 +14,7 @@ from ..stores._names import PREFIX, SUFFIX, names_for, operation_id_in
 from . import journal
 from .document import UnknownFormatError
 
-_FILE = re.compile(r"(\.checkpoint_.+)\.(json|journal)(\.prev|\.corrupt-[\w-]+)?", re.DOTALL)
+_FILE = re.compile(r"(\.checkpoint_.+)\.(json|journal)(\.prev|\.(?:corrupt|unsaved)-[\w-]+)?", re.DOTALL)
 _ROLES = ("current", "previous", "kept")
 
 

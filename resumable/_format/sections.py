@@ -78,6 +78,27 @@ class Finished(msgspec.Struct, omit_defaults=True):
     type: str = ""
 
 
+Stand = tuple[int, int] | None
+"""Where a checkpoint stands: the number of its last save, and the CRC of that; None: there is no checkpoint."""
+
+
+class Unsaved(msgspec.Struct, omit_defaults=True):
+    """That a store was away, and where it stood: this checkpoint is to be brought there.
+
+    Attributes:
+        store: Where, without credentials.
+        term, next: Of the lease that could not be written through.
+        stands: At what the store may stand: the last save that it has acknowledged, and those that it may have.
+        token: What no other such checkpoint has.
+    """
+
+    store: str
+    term: int
+    next: int
+    stands: list[Stand]
+    token: str
+
+
 class ListedSections(msgspec.Struct):
     """The sections that a list of operations is made of. None means that there is no such section."""
 
@@ -85,6 +106,7 @@ class ListedSections(msgspec.Struct):
     elapsed: Annotated[float, msgspec.Meta(ge=0, lt=1e15)] | None = None
     failed: dict[str, list[tuple[str | int, str]]] | None = None
     artifacts: dict[str, Version] = {}
+    unsaved: Unsaved | None = None
 
 
 class Sections(ListedSections):
@@ -101,6 +123,7 @@ class Sections(ListedSections):
         pace: What a forecast is made from.
         trail: Where it stood from time to time, for reports.
         arguments: Of the call that the operation is.
+        unsaved: What it lies here for, instead of in its store; there, what it was brought as.
         others: Sections that this release does not know; they are kept.
         loops: Where each loop stands, by name.
         collections: The kind of each durable collection in the state.
@@ -155,6 +178,7 @@ _WRITTEN_FIRST = (
     "tracked",
     "artifacts",
     "artifacts_before",
+    "unsaved",
 )
 _LEFT_OUT_IF_EMPTY = frozenset({"history", "spent", "sinks", "arguments", "loops", "collections", "once", "tracked"})
 _LEFT_OUT_IF_EMPTY |= {"artifacts", "artifacts_before"}

@@ -9,7 +9,7 @@ from typing import Literal
 
 from .._errors import CheckpointCorruptError, StoreError
 from .._format.restore import instant
-from .._format.sections import Run, read_summary
+from .._format.sections import ListedSections, Run, read_summary
 from .._models import CheckpointMetadata
 from ..stores import CheckpointStore, Entry, Holder
 from .contents import history_in
@@ -59,6 +59,7 @@ class Summary:
         previous: Where the save before it lies, if it is damaged and that one is good.
         artifact_count, artifact_bytes: How many files and directories go with it, and their size; None where the store
             keeps less beside its saves.
+        waits_for: The store that was away when it was saved here, to which the next run here brings it.
         history: The last runs, oldest first; the one that works now is the last.
     """
 
@@ -81,6 +82,7 @@ class Summary:
     location: str | None = None
     problem: str | None = None
     previous: str | None = None
+    waits_for: str | None = None
     history: tuple[Run, ...] = ()
 
     @property
@@ -178,8 +180,14 @@ def summary_from(facts: Facts, entry: Entry) -> Summary:
         artifact_bytes=sum(one.size for one in sections.artifacts.values()),
         runs=history[-1].run or len(history) if history else None,
         location=str(entry.location),
+        waits_for=_waits_for(sections, str(entry.location)),
         history=tuple(history),
     )
+
+
+def _waits_for(sections: ListedSections, location: str) -> str | None:
+    unsaved = sections.unsaved
+    return unsaved.store if unsaved is not None and unsaved.store != location else None
 
 
 def percent_of(processed: int | None, total: int | None) -> int | None:

@@ -16,7 +16,7 @@ from .._text import printable
 from ._export import export_command
 from ._options import ids_for_the_shell, known, not_found, opened, the_only_one, with_key, with_options
 from ._removal import rm_command
-from ._screens import as_json_object, make_console, print_json, print_list, print_sealed, print_sums
+from ._screens import as_json_object, make_console, print_json, print_list, print_sealed, print_sums, print_waiting
 from ._show import details, print_show
 from ._verify_commands import repair_command, verify_command
 
@@ -114,6 +114,7 @@ def list_command(
       artifact_count, artifact_bytes                how many files go with it, and their size
       problem          why it is damaged, or cannot be opened
       previous         where the save before it lies, if that one is good
+      waits_for        the store that was away when it was saved here; the next run brings it there
     and a sum with
       pattern, operation_ids
       states           how many are in which state
@@ -152,6 +153,7 @@ def list_command(
     if sums:
         print_sums(console, sums, is_first=not found)
     print_sealed(console, chosen)
+    print_waiting(console, chosen)
     if not found and not sums:
         if patterns:
             raise click.ClickException(not_found(store, " ".join(patterns)))

@@ -104,6 +104,20 @@ def print_sealed(console: Console, summaries: Sequence[Summary]) -> None:
         console.print(Text(f"{', '.join(ids[:_MOST_IDS])}{more}: {problem}"))
 
 
+def print_waiting(console: Console, summaries: Sequence[Summary]) -> None:
+    """Print which checkpoints lie here only until their store can be reached, if there are any."""
+    for one in summaries:
+        if one.waits_for is not None:
+            console.print(Text(f"{printable(one.operation_id)} {waits_for(one)}"), soft_wrap=True)
+
+
+def waits_for(one: Summary) -> str:
+    """That a checkpoint lies here only until its store can be reached; "" if it does not."""
+    if one.waits_for is None:
+        return ""
+    return f"could not be saved in {printable(one.waits_for)}; the next run of its program here brings it there"
+
+
 def _states(one: Sum) -> Text:
     """``16: 4 running, 1 failed, 1 incomplete, 10 finished; 3 items failed``."""
     parts = [Text(f"{count:,} {state}", style=_LOOKS[state][2]) for state, count in one.states.items()]

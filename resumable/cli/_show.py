@@ -28,7 +28,7 @@ from .._report.summary import Summary, ending_of
 from .._report.wording import UNKNOWN, error_of, last_save_of, number, position_of, size
 from .._text import at_most, command_for, duration, printable
 from ..stores.defaults import without_password
-from ._screens import make_table, standing, state_text
+from ._screens import make_table, standing, state_text, waits_for
 
 _MOST_FAILED = 20
 _MOST_UNKNOWN = 5
@@ -82,6 +82,7 @@ def _facts(summary: Summary, restored: Restored | None, where: str | None) -> li
         ("effects", _effects_of(restored.sections) if restored else ""),
         ("problem", printable(summary.problem or "")),
         ("file", printable(summary.location) + _sizes(restored) if summary.location else ""),
+        ("waits", waits_for(summary)),
         ("older copy", f"{printable(summary.previous)} is good" if summary.previous else ""),
         ("go on", printable(command) if command and state != "running" else ""),
         ("when run", _when_run(restored) if restored else ""),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 from .._errors import StoreError
@@ -58,6 +59,11 @@ class CompressedStore:
     def only_reading(self) -> CompressedStore:
         """One over the store inside that compresses nothing, and reads what is compressed."""
         return CompressedStore(self._store, only_reads=True)
+
+    def over(self, directory: Path) -> CheckpointStore:
+        """A store on this machine that may take what this one cannot while it is away; nothing is compressed there."""
+        inner: Any = self._store
+        return cast("CheckpointStore", inner.over(directory))
 
     def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> CompressedLease:
         """Own *key*. See :meth:`CheckpointStore.claim`."""

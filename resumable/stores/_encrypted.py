@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -70,6 +71,7 @@ class EncryptedStore:
         self._store = inner.only_reading() if isinstance(inner, CompressedStore) else inner
         keys: list[str | bytes] = [*key] if isinstance(key, list | tuple) else [key]
         self.sealer: Sealer = Sealer(keys, packs=is_compressed or bool(compress))
+        self._layer = partial(EncryptedStore, key=key, compress="zstd" if is_compressed or compress else "")
         # What a save says about itself would stand there in the clear.
         self.traits: Traits = dataclasses.replace(inner.traits, keeps_summary=False)
 
@@ -163,6 +165,10 @@ class EncryptedStore:
     def describe(self, key: str | None = None) -> Path | str:
         """Where the encrypted checkpoint of *key* lies, or would."""
         return self._store.describe(key)
+
+    def over(self, directory: Path) -> EncryptedStore:
+        """A store on this machine that may take what this one cannot while it is away, encrypted with the same keys."""
+        return self._layer(directory)
 
     def close(self) -> None:
         """Close the store inside."""

@@ -12,11 +12,13 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from .._errors import CheckpointBusyError, StaleCheckpointError, StoreBehindError, StoreError
 from .._runtime.processes import has_ended, identity_of, passed_seconds
-from ._base import Entry, Holder, Meanwhile, OwnedLease, Stored, Traits
+from ._base import CheckpointStore, Entry, Holder, Meanwhile, OwnedLease, Stored, Traits
+from ._file import FileStore
 from ._lock import user_line
 from ._medium import ArtifactMedium, ArtifactMediumLease, HeldError, Medium, MediumLease, Staged
 from ._names import check_artifact_name, check_operation_id
@@ -140,6 +142,10 @@ class LeasedStore:
     def describe(self, key: str | None = None) -> str:
         """Where *key* lies, or the store as a whole, without credentials."""
         return self._medium.describe(key)
+
+    def over(self, directory: Path) -> CheckpointStore:
+        """A store on this machine that may take what this one cannot while it is away."""
+        return FileStore(directory)
 
     def close(self) -> None:
         """Let go of connections. The store may be used again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -109,6 +110,21 @@ class Files(NamedTuple):
         for path in self.but_the_lock:
             disk.unlink(path)
         return found
+
+    def put_aside(self, mark: str) -> Path:
+        """Give the checkpoint, its journal and its artifacts names that end in *mark*. Returns that of the snapshot."""
+        kept, journal, artifacts = (
+            path.with_name(path.name + mark) for path in (self.snapshot, self.journal, self.artifacts)
+        )
+        # The journal has both names until the snapshot is moved, without which it counts for nothing.
+        disk.keep(self.journal, journal)
+        disk.rename(self.snapshot, kept)
+        disk.sync_directory(kept.parent)
+        for path in (self.journal, self.previous, self.previous_journal):
+            disk.unlink(path)
+        with contextlib.suppress(FileNotFoundError):
+            disk.rename(self.artifacts, artifacts)
+        return kept
 
     def remove_what_was_moved(self) -> None:
         """Remove a checkpoint that stands elsewhere. Without its snapshot, the next run would not look for the rest."""

@@ -25,6 +25,14 @@ def default_place() -> str | Path:
     return given or configured_place(Path.cwd()) or Path(".")
 
 
+def default_directory() -> Path:
+    """The directory of this machine where checkpoints lie if none is named: those places that are URLs do not count."""
+    here = Path.cwd()
+    places = (os.environ.get("CHECKPOINT_STORE"), os.environ.get("CHECKPOINT_DIR"), configured_place(here))
+    named = next((str(place) for place in places if place and "://" not in str(place)), "")
+    return Path(os.path.abspath(os.path.expanduser(named)))
+
+
 def configured_place(start: Path) -> str | Path | None:
     """``[tool.resumable] dir`` from *start* upward, a directory or a URL; a relative one goes from its pyproject.toml.
 

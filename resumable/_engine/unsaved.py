@@ -1,0 +1,198 @@
+"""What a store could not take while it was away: kept on this machine, and brought there by the next run here.
+
+A run that gives up leaves an ordinary checkpoint in a directory, which notes where the store stood. The next run that
+owns the operation brings it there, if the store still stands exactly so. Else another run has gone on meanwhile: then
+it is put aside under a name that says so, and both are named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from .._errors import CheckpointBusyError, CheckpointCorruptError, ResumableError, StaleCheckpointError, StoreError
+from .._format.restore import Restored, restore, restored_from
+from .._format.sections import Stand, Unsaved
+from .._runtime.steps import Steps
+from ..stores import ArtifactLease, CheckpointStore, Holder, Lease
+from ..stores._names import files_at
+from .capture import Save, capture
+from .writer import Writer
+
+if TYPE_CHECKING:
+    from .operation import Operation
+    from .options import Options
+
+_log = logging.getLogger("resumable")
+_MOST_STANDS = 200
+
+
+class Stands:
+    """At what the store of a run may stand: the last save that it has acknowledged, and those whose answer never came.
+
+    Attributes:
+        known: All of these, oldest first.
+    """
+
+    def __init__(self, restored: Restored | None) -> None:
+        self.known: list[Stand] = [stand_of(restored)]
+
+    def stored(self, save: Save) -> None:
+        """*save* is acknowledged: it has replaced those before."""
+        self.known = _stands_of([save])
+
+    def failed(self, saves: Sequence[Save]) -> None:
+        """Whether any of *saves* was made is not known."""
+        self.known += _stands_of(saves)
+        del self.known[1:-_MOST_STANDS]
+
+    def deleted(self) -> None:
+        """The checkpoint may be removed."""
+        self.known.append(None)
+
+
+def _stands_of(saves: Sequence[Save]) -> list[Stand]:
+    places = [save.position or (save.document.at if save.document is not None else None) for save in saves]
+    return [(place.sequence, place.crc) for place in places if place is not None]
+
+
+def stand_of(restored: Restored | None) -> Stand:
+    """Where a checkpoint stands that was read."""
+    if restored is None:
+        return None
+    position = restored.position
+    return (position.sequence, position.crc) if position is not None else (restored.newest, -1)
+
+
+# -- a run gives up ---------------------------------------------------------------------------------------------------
+
+
+def leave(operation: Operation, failure: BaseException, reason: str) -> Steps[str]:
+    """Keep here what the store could not take, as *failure* says. What to tell of it; "" if it is not kept.
+
+    Args:
+        reason: Why it is saved.
+    """
+    options, stands, lease = operation.options, operation.stands, operation.writer.lease
+    is_final = isinstance(failure, CheckpointBusyError | CheckpointCorruptError | StaleCheckpointError)
+    if is_final or not isinstance(failure, StoreError) or stands is None or lease is None or not operation.is_owner():
+        return ""
+    parts, session, at = operation.parts, operation.session, operation.instant
+    parts.saved.unsaved = Unsaved(_site(options), lease.term, lease.next, stands.known, os.urandom(8).hex())
+    parts.encoded_sections = {}  # told anew
+    decision = session.demand(reason, now=at.monotonic)
+    take = partial(capture, parts, decision, session, at=at.utc, in_flight=0, is_last=True)
+    place: Path | str | None = None
+    try:
+        for local in _places(options):
+            place = place or (yield from _saved_in(local, operation, take))
+    except (ResumableError, OSError) as error:
+        _log.warning("%s: could not be kept on this machine either: %s", operation.operation_id, error)
+    if place is None:
+        return ""
+    told = f"{operation.operation_id!r} is kept in {place}; the next run here brings it to {_site(options)}"
+    _log.error("%s: %s %s", operation.operation_id, failure, told)
+    return told
+
+
+def _saved_in(local: CheckpointStore, operation: Operation, take: Any) -> Steps[Path | str | None]:
+    """Where it lies; None if something else is there."""
+    writer = Writer(local, operation.operation_id, works_beside=False)
+    writer.adopt({}, operation.parts.cut)
+    try:
+        yield writer.claim
+        if (yield partial(local.read, operation.operation_id)) is not None:
+            return None
+        if operation.parts.workshop is not None:
+            yield partial(operation.parts.workshop.put_into, cast("ArtifactLease", writer.lease))
+        yield from writer.save(take)
+        return writer.location
+    except CheckpointBusyError:
+        return None
+    finally:
+        writer.release()
+
+
+def _places(options: Options) -> Iterator[CheckpointStore]:
+    """Where it may lie: first where a checkpoint lies that is no store's; there may be another one of that id."""
+    if options.local is None:
+        return
+    yield options.local
+    over: Any = getattr(options.store, "over")  # noqa: B009 - a store that has made the one above has it
+    directory = Path(options.local.describe())
+    yield over(directory / f"unsaved-{hashlib.sha256(_site(options).encode()).hexdigest()[:12]}")
+
+
+def _site(options: Options) -> str:
+    return str(options.store.describe(options.operation_id))
+
+
+# -- the next run -----------------------------------------------------------------------------------------------------
+
+
+def bring(writer: Writer, options: Options, *, now: datetime) -> None:
+    """Bring to the store, which *writer* owns the operation in, what an earlier run has kept here for it.
+
+    Raises:
+        StoreError: The store cannot take it. It is still here.
+        CheckpointCorruptError: What is stored there cannot be read.
+    """
+    for local in _places(options):
+        path = local.describe(options.operation_id)
+        if not os.path.lexists(path):
+            continue
+        try:
+            lease = local.claim(options.operation_id, Holder.me())
+        except CheckpointBusyError as error:
+            _log.warning("%s: %s is not looked into: %s", options.operation_id, path, error)
+            continue
+        try:
+            _bring_from(local, lease, Path(path), writer, options, now)
+        finally:
+            lease.release()
+
+
+def _bring_from(
+    local: CheckpointStore, lease: Lease, path: Path, writer: Writer, options: Options, now: datetime
+) -> None:
+    key, site = options.operation_id, _site(options)
+    try:
+        found = restore(local, key, now=now, lease=lease)
+    except CheckpointCorruptError as error:
+        _log.warning("%s: %s", key, error)
+        return
+    unsaved = found.sections.unsaved if found is not None else None
+    if found is None or unsaved is None or unsaved.store != site:
+        return  # another one, of no store, or of another
+    assert writer.lease is not None, "the operation is not claimed"
+    from .._format.anywhere import bring_over, is_begun_from
+
+    there = writer.lease.read()
+    is_begun = there is not None and is_begun_from(there, local, key)
+    known = None if there is None or is_begun else restored_from(there, writer.store, key, now=now)
+    before = known.sections.unsaved if known is not None else None
+    if known is not None and before is not None and before.token == unsaved.token and _is_older(found, known):
+        lease.delete()
+        _log.info("%s: what %s held was brought to %s before", key, path, site)
+    elif is_begun or stand_of(known) in unsaved.stands:
+        bring_over(local, writer.store, writer.lease, found, lease.read(), is_begun=is_begun)
+        lease.delete()
+        items = found.data.metadata.processed_items
+        _log.warning("%s: brought what %s held to %s: %s items are done", key, path, site, f"{items:,}")
+    else:
+        kept = files_at(path).put_aside(f".unsaved-{now:%Y%m%dT%H%M%SZ}-{unsaved.token[:6]}")
+        _log.error(
+            "%s: %s held what could not be saved in %s while that was away. Another run has gone on there meanwhile, "
+            "so this one goes on from there. What was here is kept as %s; nothing else uses it",
+            *(key, path, site, kept),
+        )
+
+
+def _is_older(here: Restored, there: Restored) -> bool:
+    return here.data.last_updated <= there.data.last_updated
