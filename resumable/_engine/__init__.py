@@ -8,7 +8,7 @@ ask; ``beginning`` knows whether it has come to its work, ``ending`` says how th
 told of the runs. A save goes from ``capture``, one instant encoded or copied, the end of the last done item, to
 ``writer``, which makes it a line of the journal or a whole ``document``, perhaps in a thread (``background``).
 ``guard`` keeps the last good one between two saves, for when a value comes that cannot be saved. ``artifacts`` writes
-the files that saves name, and sweeps those that none can.
+the files that saves name, and sweeps those that none can. ``unsaved`` keeps here what a store that is away cannot take.
 """
 
 __all__ = [
@@ -30,5 +30,6 @@ __all__ = [
     "quota",
     "session",
     "stops",
+    "unsaved",
     "writer",
 ]

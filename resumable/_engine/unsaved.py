@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from .._errors import CheckpointBusyError, CheckpointCorruptError, ResumableError, StaleCheckpointError, StoreError
+from .._format.files import put_aside
 from .._format.restore import Restored, restore, restored_from
 from .._format.sections import Stand, Unsaved
 from .._runtime.steps import Steps
 from ..stores import ArtifactLease, CheckpointStore, Holder, Lease
-from ..stores._names import files_at
 from .capture import Save, capture
 from .writer import Writer
 
@@ -186,7 +186,7 @@ def _bring_from(
         items = found.data.metadata.processed_items
         _log.warning("%s: brought what %s held to %s: %s items are done", key, path, site, f"{items:,}")
     else:
-        kept = files_at(path).put_aside(f".unsaved-{now:%Y%m%dT%H%M%SZ}-{unsaved.token[:6]}")
+        kept = put_aside(path, f".unsaved-{now:%Y%m%dT%H%M%SZ}-{unsaved.token[:6]}")
         _log.error(
             "%s: %s held what could not be saved in %s while that was away. Another run has gone on there meanwhile, "
             "so this one goes on from there. What was here is kept as %s; nothing else uses it",

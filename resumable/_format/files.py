@@ -10,7 +10,7 @@ from .._errors import StoreError
 from .._runtime import disk
 from .._runtime.disk import without_room
 from ..stores import FileStore
-from ..stores._names import PREFIX, SUFFIX, names_for, operation_id_in
+from ..stores._names import PREFIX, SUFFIX, files_at, names_for, operation_id_in
 from . import journal
 from .document import UnknownFormatError
 
@@ -100,6 +100,11 @@ def files_of(base: Path) -> list[FileFound]:
             role = "current" if suffix is None else "previous" if suffix == ".prev" else "kept"
             found.append(FileFound(path, "journal" if match.group(2) == "journal" else "checkpoint", role))
     return sorted(found, key=lambda file: (_ROLES.index(file.role), file.kind))
+
+
+def put_aside(snapshot: Path, mark: str) -> Path:
+    """Give the checkpoint *snapshot*, and what belongs to it, names that end in *mark*. Returns its new path."""
+    return files_at(snapshot).put_aside(mark)
 
 
 def read(file: FileFound) -> None:
