@@ -167,7 +167,7 @@ class EncryptedStore:
         return self._store.describe(key)
 
     def over(self, directory: Path) -> EncryptedStore:
-        """For the library: a store on this machine that may take what this one cannot while it is away, encrypted with the same keys."""
+        """For the library: a store here that may take what this one cannot while it is away, with the same keys."""
         return self._layer(directory)
 
     def close(self) -> None:
