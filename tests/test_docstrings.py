@@ -25,7 +25,7 @@ import resumable
 import resumable.stores
 
 FACES = ("resumable", "resumable.stores", "resumable.ratelimit", "resumable.testing")
-CONTRACT = {"CheckpointStore", "Lease", "SimpleStore", "ArtifactStore", "ArtifactLease", "EndingLease"}
+CONTRACT = {"CheckpointStore", "Lease", "SimpleStore", "ArtifactStore", "ArtifactLease", "EndingLease", "WishStore"}
 """What a store must do, for those who write one; what those of ours do by it, has no example for each verb."""
 INNER = {"at_risk", "interval_seconds", "plan", "spaced", "should_save", "locate", "opened", "seal", "unseal"}
 INNER |= {"sealed_artifact", "sealed_segment", "call", *dir(tuple)}

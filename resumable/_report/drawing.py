@@ -90,12 +90,15 @@ class Drawing(Protocol):
 
     def draw(self, lines: list[Shown], text: Cursor, width: int) -> str:
         """What shows *lines* in place of those that stand, while *text* is where it was. At least one."""
+        ...
 
     def erase(self, text: Cursor, width: int) -> str:
         """What takes the lines away; the cursor is then where the program's text ends."""
+        ...
 
     def new_line(self, text: Cursor, width: int) -> str:
         """What begins a line, after :meth:`erase`; nothing that stands is written over."""
+        ...
 
 
 class Below:

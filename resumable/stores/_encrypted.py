@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from .._errors import CheckpointCorruptError
 from . import _sealing
@@ -30,6 +30,8 @@ from ._sealing import Sealer, WrongKeyError
 
 __all__ = ["EncryptedLease", "EncryptedStore", "WrongKeyError"]
 _REPAIR = "The save before it opens with this key; resumable repair takes it from --key-file FILE or $RESUMABLE_KEY"
+
+Keys: TypeAlias = str | bytes | list[str] | tuple[str, ...]
 
 
 class EncryptedStore:
@@ -59,7 +61,7 @@ class EncryptedStore:
     def __init__(
         self,
         store: CheckpointStore | SimpleStore | str | os.PathLike[str],
-        key: str | bytes | list[str] | tuple[str, ...],
+        key: Keys,
         *,
         compress: Literal["", "zstd"] = "",
     ) -> None:
