@@ -185,6 +185,9 @@ class Cut(msgspec.Struct):
             is_final: Whether nothing is left to do, whatever the loops say.
         """
         self.is_at_end, self.is_final = True, is_final
+        if is_final:
+            for apart in self.boundary.apart:
+                apart.write()
 
     def settle(self, loops: LoopRegistry, *, is_early: bool = False) -> CapturedLoops:
         """Note where the unfinished item began. Returns the places of all loops at that moment.
@@ -195,7 +198,7 @@ class Cut(msgspec.Struct):
         views, boundary, captured = loops.views, self.boundary, NO_LOOPS
         count = boundary.ticks.__length_hint__
         for _ in range(_TRIES):
-            unfinished = [loop for loop in loops.unfinished() if not loop.is_in_worker] if views else []
+            unfinished = [loop for loop in loops.unfinished() if not loop.is_beside] if views else []
             asking = [loop for loop in unfinished if loop.must_settle()]
             if asking or not (is_early or self._is_within_item(unfinished)):
                 if not unfinished:

@@ -173,7 +173,8 @@ class WrittenAgain:
         for level in [level for level in self._expected if self._is_done(level)]:
             del self._expected[level]
         name = self._here()[0]
-        is_on = any(level[0] == name for level in self._expected)  # which item comes next, a map knows later
+        # Which item comes next, a map knows later; and of several tasks, which one will write.
+        is_on = any(level[0] == name for level in self._expected) or bool(boundary.apart and self._expected)
         if is_on != (boundary.again is not None):
             with boundary.lock:
                 boundary.again = self if is_on else None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from .._runtime.boundary import Boundary
 from .._runtime.interpreter import raised_at
 from .._text import shortened
 from . import consumers
@@ -108,13 +107,13 @@ def late_retries(failed: Failed | None, name: str, items: Any, ledger: Any) -> R
     return Retries(failed, name, entries_of(items, ledger, keys)) if keys else None
 
 
-def given_again(retries: Retries[T], owner: LoopOwner[int], boundary: Boundary, thread: int) -> Generator[T]:
-    """The items of *retries*, for the loop of *thread*."""
+def given_again(retries: Retries[T], owner: LoopOwner[int], move_on: Callable[[], None], thread: int) -> Generator[T]:
+    """The items of *retries*, for the loop of *thread*, which is told by *move_on* that one begins, or is done."""
     while (entry := retries.take()) is not None:
         consumers.check_thread(thread)
         owner.check_in()
-        boundary.move()
+        move_on()
         retries.begin(entry[0])
         yield entry[1]
-        boundary.move()
+        move_on()
         retries.end()

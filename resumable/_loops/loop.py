@@ -11,6 +11,7 @@ from weakref import ref
 from .._runtime.boundary import Boundary, working_for
 from .._text import shortened
 from . import consumers, sources
+from .apart import Apart
 from .by_position import ItemKey, Ledger, PositionLedger, Saved
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Loop(ABC, Generic[T]):
         ends: The length, the first and the last item of its input, where that tells it from another one.
         is_folded: Whether it was left, and only its position is kept.
         can_be_held: Whether it can stop at an item that is not done.
+        can_be_apart: Whether it takes a step of Python between two items, so that it can run apart.
+        apart: What its item has written, if it runs beside others in a thread or task of its own.
         retries: What is given out first, though it counts as done; None if nothing is.
         tries_again: Where to look before the end for what is to be tried again; None as long as nobody asks for it.
         flags: Empty once the loop was woken: its owner is asked before the next item.
@@ -75,6 +78,8 @@ class Loop(ABC, Generic[T]):
     """
 
     can_be_held = True
+    can_be_apart: bool = False
+    apart: Apart | None = None
     ends: Ends | None = None
     is_folded = False
     retries: Retries[T] | None = None
@@ -89,7 +94,7 @@ class Loop(ABC, Generic[T]):
         self.flags: list[bool] = [True]
         self._items = items
         self._owner = owner
-        self._worker = owner.boundary.held_back()
+        self._worker = owner.boundary.worker()
         # The items of a loop within a worker's item are no boundary for the loop around them all.
         self._boundary = owner.boundary if self._worker is None else Boundary()
         self._ledger = ledger
@@ -126,6 +131,22 @@ class Loop(ABC, Generic[T]):
     @abstractmethod
     def is_at_item(self) -> bool:
         """Whether an item was given out, and the next one was not asked for yet."""
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether others run beside it, and what its unfinished item writes is held back."""
+        return self._worker is not None or self.apart is not None
+
+    def run_apart(self, boundary: Boundary) -> None:
+        """The loop begins in a thread or task of its own."""
+        if self.apart is None:
+            self.apart, self._boundary = Apart(boundary, lambda: self.is_left), Boundary()
+
+    def _move_on(self) -> None:
+        """An item was done, or is given out: what was written until now belongs to what came before."""
+        self._boundary.move()
+        if self.apart is not None:
+            self.apart.begin()
 
     def must_settle(self) -> bool:
         """Whether the next item was asked for, and what the one before has written is not yet told from new writes."""
@@ -282,6 +303,8 @@ class Loop(ABC, Generic[T]):
         """All items are done, or given up; or as many as may be in this run."""
         if self.is_held:
             return
+        if self.apart is not None:
+            self.apart.end()
         if self.limit is not None and self.done() >= self.limit and self:
             self.is_halted = True
             self._boundary.move()

@@ -13,6 +13,7 @@ from .._errors import CursorExpiredError
 from .._runtime.interpreter import has_gil
 from .._runtime.steps import Exchange, exchange, exchange_async
 from .._text import shortened
+from .apart import is_apart
 from .by_page import Changed, PageLedger
 from .by_position import Saved
 from .loop import LoopOwner
@@ -196,7 +197,7 @@ def pages(
     """Make a loop over the items of all pages that *saved* does not name as done. See ``Checkpoint.pages``."""
     ledger: Any = PageLedger(owner.operation_id, saved, start=start, key=key, changed=changed)
     _check(fetch)
-    kind = PassingRemaining if has_gil() else SteppingRemaining
+    kind = PassingRemaining if has_gil() and not is_apart(owner.boundary) else SteppingRemaining
     return kind(PlainPages(fetch, owner, ledger, items), _WithinPages(owner), ledger, name)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .._runtime.interpreter import has_gil
 from . import consumers, sources
+from .apart import is_apart
 from .by_key import KeyLedger
 from .by_page import PageLedger
 from .by_position import Fingerprint, ItemKey, PositionLedger, Saved
@@ -63,7 +64,7 @@ class Remaining(Loop[T], Iterator[T]):
         self._again: Generator[T] | None = None
 
     def _given_again(self, retries: Retries[T]) -> Iterator[T]:
-        self._again = given_again(retries, self._owner, self._boundary, self._thread)
+        self._again = given_again(retries, self._owner, self._move_on, self._thread)
         return self._again
 
     def _end_pass(self) -> None:
@@ -256,7 +257,9 @@ class PassingRemaining(Remaining[T]):
 
 
 class SteppingRemaining(Remaining[T]):
-    """Each item takes a Python step: without a GIL, C's counts could be read half-way."""
+    """Each item takes a Python step: without a GIL, C's counts could be read half-way; and where it runs apart."""
+
+    can_be_apart = True
 
     def __init__(self, items: Iterable[T], owner: LoopOwner[int], ledger: OrderedLedger, name: str) -> None:
         super().__init__(items, owner, ledger, name)
@@ -282,13 +285,21 @@ class SteppingRemaining(Remaining[T]):
                 consumers.check_thread(self._thread)
                 left = max(1, self._owner.check_in())
             self._given += 1
-            self._boundary.move()
+            self._move_on()
             yield item
             if self.is_held:
                 return
-            self._done += 1
+            self._note_done()
             left -= 1
         self._end_pass()
+
+    def _note_done(self) -> None:
+        if self.apart is None:
+            self._done += 1
+            return
+        with self.apart.boundary.lock:  # a save in another thread sees both or neither
+            self.apart.write()
+            self._done += 1
 
 
 def remaining(
@@ -324,7 +335,7 @@ def remaining(
     if retry_failed:
         items = all_of(items, failed, name, has_key=key is not None)
     ledger = ledger_for(owner, items, saved, key, fingerprint)
-    kind: type[Remaining[T]] = PassingRemaining if has_gil() else SteppingRemaining
+    kind: type[Remaining[T]] = PassingRemaining if has_gil() and not is_apart(owner.boundary) else SteppingRemaining
     loop = kind(items, owner, ledger, name)
     loop.limit = sources.checked_limit(limit)
     loop.ends = sources.ends(items) if key is None and fingerprint == "sampled" else None

@@ -23,6 +23,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
     An error of a save loses no item: iteration may be taken up again after it.
     """
 
+    can_be_apart = True
     _owner: LoopOwner[Awaitable[int]]
     _ledger: OrderedLedger
 
@@ -43,7 +44,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
 
     async def _next_again(self, retries: Retries[T]) -> tuple[ItemKey, T] | None:
         if retries.current is not None:
-            self._boundary.move()
+            self._move_on()
             retries.end()
         entry = retries.take()
         if entry is None:
@@ -53,7 +54,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
             self._has_begun = True
             self.begin()
         await self._owner.check_in()
-        self._boundary.move()
+        self._move_on()
         retries.begin(entry[0])
         return entry
 
@@ -75,7 +76,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
         if self.is_halted or self.is_finished:
             raise StopAsyncIteration
         if self._is_out:  # the loop asks for an item, so the one before is done
-            self._boundary.move()
+            self._move_on()
             self._is_out, self._done, self._left = False, self._done + 1, self._left - 1
         if self.limit is not None and self._done >= self.limit:
             self.end()
@@ -88,7 +89,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
             self._left, self.flags = 0, [True]  # if the owner raises, it is asked again
             self._left = max(1, await self._owner.check_in())
         self._is_out = True
-        self._boundary.move()
+        self._move_on()
         return self._ahead.pop()
 
     async def _take(self) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from .._runtime.interpreter import is_alive, running_here
 from . import place
 from .again import LevelKey, WrittenAgain
+from .apart import Apart, of_here
 from .by_position import ItemKey
 from .loop import Loop, mapped_item
 from .view import LoopView
@@ -175,8 +176,13 @@ class RunningLoops:
         if view is None or view.loop is not loop:
             return
         frame, context = place.caller(), running_here()
+        outer = None if self.again.boundary is None else of_here(self.again.boundary)
+        if outer is not None:
+            outer.write(is_inner=True)
         self.again.begins(view, self._left, self._by_context.get(context, ()))
         self._just_left = []
+        if outer is not None or context is not self.main_context:
+            self._set_apart(loop, outer, is_main=context is self.main_context)
         view.has_begun = True
         running = [one for one in self._by_context.get(context, ()) if one.loop is not loop and self._is_at_item(one)]
         is_suspended = bool(frame.f_code.co_flags & _SUSPENDS)
@@ -184,6 +190,16 @@ class RunningLoops:
         self.again.attend()
         for other in [other for other in list(self._by_context) if not is_alive(other)]:
             del self._by_context[other]
+
+    def _set_apart(self, loop: Loop[Any], outer: Apart | None, *, is_main: bool) -> None:
+        """*loop* begins beside others, or inside the item of one that does."""
+        boundary = self.again.boundary
+        if outer is not None and boundary is not None:
+            boundary.move()
+        if loop.can_be_apart and boundary is not None and not (is_main or loop.is_in_worker):
+            loop.run_apart(boundary)
+        elif outer is not None:
+            outer.leave()
 
     def ended(self, loop: Loop[Any]) -> None:
         """*loop* came to its end."""

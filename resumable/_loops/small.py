@@ -48,6 +48,7 @@ class SmallRemaining(Remaining[T]):
     _granting: SmallOwner[int]
     _feed: Iterator[T] | None = None
     _own: Iterator[T] | None = None
+    can_be_apart = False
     _check_left_out = _worker = None  # within a worker's item, loops are made in the other way
     _given = _done = _settled_at = 0
     _was_left = _is_dead = False
@@ -219,6 +220,7 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
 
     _granting: SmallOwner[Awaitable[int]]
     _feed: Iterator[T] | None = None
+    can_be_apart = False
     _check_left_out = _worker = _holder = None  # within a worker's item, loops are made in the other way
     _done = _left = 0
     _is_out = False

@@ -31,6 +31,8 @@ class Boundary(msgspec.Struct, eq=False):
         writers: What is saved, and written to.
         shared: How many maps run whose workers can write here.
         again: Knows what is written again, where that may be now.
+        context: The thread or task that has opened the checkpoint; None if it is not known.
+        apart: What loops in other ones hold back.
     """
 
     ticks: Ticks = msgspec.field(default_factory=partial(repeat, True, (1 << 60) - 1))
@@ -38,6 +40,8 @@ class Boundary(msgspec.Struct, eq=False):
     writers: list[Noting] = msgspec.field(default_factory=list)
     shared: int = 0
     again: Again | None = None
+    context: object = None
+    apart: list[HoldingApart] = msgspec.field(default_factory=list)
 
     def now(self) -> int:
         """The count. It falls."""
@@ -61,6 +65,15 @@ class Boundary(msgspec.Struct, eq=False):
         return self.again is not None and self.again.has(writer, row)
 
     def held_back(self) -> HeldBack | None:
+        """Where to put what is written here by a worker, or in a loop that runs apart; None for others."""
+        if not self.shared:
+            return None
+        if working_for.get() is not None:
+            return self.worker()
+        apart = holding_back.get()
+        return apart.held_back() if apart is not None and apart.boundary is self else None
+
+    def worker(self) -> HeldBack | None:
         """Where to put what a worker writes here; None for whoever is no worker."""
         if not self.shared or (worker := working_for.get()) is None:
             return None
@@ -143,6 +156,21 @@ class HoldingBack(Protocol):
         ...
 
 
+class HoldingApart(Protocol):
+    """A loop in a thread or task of its own."""
+
+    boundary: Boundary
+
+    def held_back(self) -> HeldBack | None:
+        """Where to put what is written now; None where that is outside of its items."""
+        ...
+
+    def write(self) -> None:
+        """What was held back counts."""
+
+
+holding_back: ContextVar[HoldingApart | None] = ContextVar("holding_back", default=None)
+"""The loop that runs apart and whose item this is."""
 working_for: ContextVar[tuple[HoldingBack, Any] | None] = ContextVar("working_for", default=None)
 """The map and the key of its item for which the function of that map runs here."""
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from itertools import chain
 from typing import Any, TypeVar, cast
 
-from ..._runtime.boundary import HeldBack
+from ..._runtime.boundary import Boundary, HeldBack
 from ..._text import shortened
 from .. import sources
 from ..by_key import KeyLedger
@@ -66,15 +66,24 @@ class MapLoop(Loop[T]):
         self.current = key
         self._is_out = True
         self._move()
+        if self.apart is not None:
+            self.apart.begin()
         if self._held_back:
             held_back = self._held_back.pop(key, None)
             if held_back or (held_back is not None and held_back.keepers):
-                held_back.write(self._boundary.now() if self._worker is None else self._worker)
+                around = self._worker if self.apart is None else self.apart.held_back()
+                held_back.write(self._boundary.now() if around is None else around)
 
     def take_back(self) -> None:
         """The body is through with the item."""
         self._move()
+        if self.apart is not None:
+            self.apart.write()
         self._is_out = False
+
+    def run_apart(self, boundary: Boundary) -> None:
+        super().run_apart(boundary)
+        self._move = self._boundary.ticks.__next__
 
     def told_item(self) -> str:
         return shortened(self.current)

@@ -145,7 +145,8 @@ class ResultHandler(Generic[Owner]):
             return
         if self.settings.on_error == "collect":
             self.loop.drop(key)
-            self.loop.give_out(key)
+            if not (self.loop.is_at_item() and self.loop.current == key):  # what its call wrote is the item's, too
+                self.loop.give_out(key)
             yield item, error
         self.note_failure(key, error)
         self.loop.take_back()

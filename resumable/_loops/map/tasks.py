@@ -87,6 +87,7 @@ class AsyncCoordinator(EndingHandler[AsyncMapOwner]):
         event_loop = asyncio.get_running_loop()
         self._create_task, self._note_end = event_loop.create_task, self._end
         loop.on_wake = lambda: _call_soon(event_loop, self._something.set)
+        loop.can_be_apart = True
         self.open()
         loop.share(1)
         try:

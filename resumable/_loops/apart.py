@@ -1,0 +1,91 @@
+"""Loops that run at the same time, each in a thread or task of its own: what the item of one writes is held back.
+
+The boundary counts the items of all loops, and so would take what one is in the middle of for done as another goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .._runtime.boundary import Boundary, HeldBack, holding_back
+from .._runtime.interpreter import running_here
+
+
+class Apart:
+    """What the unfinished item of such a loop has written to sinks, logs, sets and mappings.
+
+    Args:
+        is_left: Whether the loop was left at an item.
+    """
+
+    def __init__(self, boundary: Boundary, is_left: Callable[[], bool]) -> None:
+        self.boundary, self._is_left = boundary, is_left
+        self._held = HeldBack()
+        self._outer = of_here(boundary)
+        self._is_over = False
+        boundary.share(1)
+        boundary.apart.append(self)
+
+    def begin(self) -> None:
+        """The loop gives out an item: what the one before has written counts."""
+        self.write()
+        holding_back.set(self)
+
+    def write(self, *, is_inner: bool = False) -> None:
+        """What was held back counts.
+
+        Args:
+            is_inner: Whether that is for a loop that begins inside the item; it moves the boundary by itself.
+        """
+        with self.boundary.lock:
+            held, self._held = self._held, HeldBack()
+            if held.is_empty:
+                return
+            token = holding_back.set(None)
+            try:
+                self.boundary.move()
+                held.write(self.boundary.now())
+                if not is_inner:
+                    self.boundary.move()
+            finally:
+                holding_back.reset(token)
+
+    def leave(self) -> None:
+        """A loop that cannot run apart begins in its item: what follows there counts at once."""
+        holding_back.set(None)
+
+    def end(self) -> None:
+        """The loop has come to its end."""
+        self.write()
+        if not self._is_over:
+            self._is_over = True
+            self.boundary.apart.remove(self)
+            self.boundary.share(-1)
+        if holding_back.get() is self:
+            holding_back.set(self._outer)
+
+    def held_back(self) -> HeldBack | None:
+        """Where to put what is written now; None where that is outside of its items."""
+        if not self._is_left():
+            return self._held
+        around = self.still_here()
+        return None if around is None else around.held_back()
+
+    def still_here(self) -> Apart | None:
+        """It, or where its loop was left, the one around it."""
+        if not self._is_left():
+            return self
+        if holding_back.get() is self:
+            holding_back.set(self._outer)
+        return None if self._outer is None else self._outer.still_here()
+
+
+def of_here(boundary: Boundary) -> Apart | None:
+    """That whose item the calling thread or task is inside."""
+    apart = holding_back.get()
+    return apart.still_here() if isinstance(apart, Apart) and apart.boundary is boundary else None
+
+
+def is_apart(boundary: Boundary) -> bool:
+    """Whether a loop that is made here is in another thread or task than that which opened the checkpoint."""
+    return boundary.context is not None and boundary.worker() is None and running_here() is not boundary.context
