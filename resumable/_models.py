@@ -228,5 +228,12 @@ def as_stored(costs: SaveCosts, *, charged: bool) -> SaveCosts:
     never be charged for any.
     """
     expected = costs.save_seconds if charged and costs.save_seconds is not None else 0.0
-    told = dataclasses.replace(costs, work_seconds=0.0, charged_seconds=costs.charged_seconds + expected)
-    return SaveCosts(**{name: (value := getattr(told, name)) and round(value, 6) for name in SaveCosts.__slots__})
+    save, average = costs.save_seconds, costs.average_seconds
+    return SaveCosts(
+        active_seconds=round(costs.active_seconds, 6),
+        item_seconds=round(costs.item_seconds, 6),
+        save_seconds=save and round(save, 6),
+        average_seconds=average and round(average, 6),
+        charged_seconds=round(costs.charged_seconds + expected, 6),
+        restores=costs.restores,
+    )

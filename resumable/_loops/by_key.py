@@ -32,7 +32,7 @@ class KeyLedger(Ledger):
         self._field = key if isinstance(key, str) else None
         self._items = items
         # Append-only, so that a save in another thread can copy it at any moment.
-        self._order = keys_from(opened(operation_id, saved, "key"))
+        self._order = [] if saved is None else keys_from(opened(operation_id, saved, "key"))
         self._known = set(self._order)
         # Those of them that this run has met no item of yet: a key that is met twice stands at two items.
         self._unmet: dict[ItemKey, None] = dict.fromkeys(self._order)
