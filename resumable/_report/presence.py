@@ -252,7 +252,7 @@ class Presence(Events):
     def _clear(self) -> None:
         """The run is over: what was asked of it alone is heard no more."""
         asked = self._heard
-        if self._is_finished and self._is_near and self._looked_at > -math.inf:
+        if self._is_finished and self._looked_at > -math.inf and self._is_near:
             with contextlib.suppress(StoreError):
                 asked = asked_of(self._store, self._operation.operation_id)
         is_for_the_next = asked is not None and asked.ask == "retry-failed" and self._commanded.owes_retries
