@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Generic, Protocol, SupportsIndex, TypeVar, overload
 
 from .._errors import StateEncodeError
-from .._json import LEAVES, encode_spelled, step, text_key
+from .._json import LEAVES, encode_spelled, scalar, step, text_key
 from .changes import Snapshot
 from .collection import Durable, mutator
 from .dict import ABSENT, DurableDict
@@ -34,6 +34,7 @@ class Form(Protocol[V]):
 
     def to_json(self, value: V) -> bytes: ...
     def encoded(self, value: V, where: Callable[[Any], str], key: Any) -> tuple[bytes, Any]: ...
+    def is_one(self, raw: bytes, other: bytes) -> bool: ...
     def compare(self, values: list[V], raws: list[bytes], where: Callable[[int], str]) -> None: ...
     def value(self, plain: Any, where: str) -> V: ...
     def held(self, values: list[V]) -> list[bool]: ...
@@ -85,7 +86,7 @@ class Given(Generic[K, V]):
         for key in keys:
             value = self.values[key]
             raw = self.form.to_json(value)
-            if raw != encode_spelled(newer[key] if key in newer else self._plain(key)):
+            if not self._is_as(raw, newer[key] if key in newer else self._plain(key)):
                 raw, changed[key] = self.form.encoded(value, self.where, key)
                 fresh.append((key, value, raw))
             elif key in self.fresh:
@@ -104,8 +105,11 @@ class Given(Generic[K, V]):
         return [
             key
             for key, value in values
-            if key not in self.fresh and self.form.to_json(value) == encode_spelled(self._plain(key))
+            if key not in self.fresh and self._is_as(self.form.to_json(value), self._plain(key))
         ]
+
+    def _is_as(self, raw: bytes, plain: Any) -> bool:
+        return raw == (before := encode_spelled(plain)) or self.form.is_one(raw, before)
 
     def _drop_unheld(self, keys: list[K]) -> None:
         for key in keys:
@@ -129,7 +133,7 @@ class TypedDict(DurableDict[V]):
 
     @mutator
     def __setitem__(self, key: str, value: V) -> None:
-        key = text_key(key, self._path)
+        key, value = text_key(key, self._path), scalar(value)
         _, plain = self._given.form.encoded(value, self._given.where, key)
         self._given.drop(key)
         if self._boundary.shared:
@@ -205,7 +209,7 @@ class TypedLog(DurableLog[V]):
         self.extend((entry,))
 
     def extend(self, entries: Iterable[V], /) -> None:
-        given, new = self._given, list(entries)
+        given, new = self._given, list(map(scalar, entries))
         plain = [given.form.encoded(entry, given.where, index)[1] for index, entry in enumerate(new, len(self))]
         self._extend_by(plain)
         for index, entry in enumerate(new, len(self) - len(new)):
@@ -279,6 +283,7 @@ class TypedSet(DurableSet[V]):
 
     @mutator
     def add(self, member: V, /) -> None:
+        member = scalar(member)
         if self._boundary.shared:
             self._plain(member)
             self._write_shared(member, True)

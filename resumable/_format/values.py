@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from functools import lru_cache
 from itertools import islice
 from pathlib import PurePath
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast, is_typeddict
 
 import msgspec
 
@@ -30,7 +30,7 @@ class Values(Generic[V]):
     """
 
     def __init__(self, kind: type[V], path: str, operation_id: str, warn: Callable[[str], None]) -> None:
-        if not isinstance(kind, type):
+        if not isinstance(kind, type) or kind is Any or is_typeddict(kind):
             raise TypeError(f"{path} needs a class for its values, such as a dataclass, not {kind!r:.80}")
         typed.refuse_impossible(kind, f"{path} of {kind.__name__}")
         self.kind = kind
@@ -79,6 +79,13 @@ class Values(Generic[V]):
         if back != value or self.to_json(back) != raw:
             self.compare([value], [raw], lambda index: where(key))
         return raw, plain
+
+    def is_one(self, raw: bytes, other: bytes) -> bool:
+        """Whether both are JSON of one value: 1 and 1.0 of a float, and a field with its default or without."""
+        try:
+            return self.to_json(self._back(raw)) == self.to_json(self._back(other))
+        except (*typed.UNDECODABLE, msgspec.MsgspecError):
+            return False
 
     def compare(self, values: list[V], raws: list[bytes], where: Callable[[int], str]) -> None:
         """Look closely whether each of *values* comes back from its JSON, types at every depth included.
