@@ -138,9 +138,10 @@ class Artifact(_Artifact):
     def publish(self, target: str | os.PathLike[str]) -> Path:
         """Give the newest version a name of its own outside of the checkpoint, at the end of the work.
 
-        *target* is replaced whole or not at all, also on another file system, and is safe on the disk then. With
-        ``auto_cleanup`` the checkpoint goes at the end of the block, so that this moves the file, and copies it only
-        where it must. A run that is killed after this publishes again.
+        *target* is replaced whole or not at all, also on another file system, and is safe on the disk then. It is a
+        copy, that may be changed. Only where the disk has no room for one, and the checkpoint goes at the end of the
+        block (``auto_cleanup``), it is the file itself under a second name. A run that is killed after this publishes
+        again.
 
         Example:
             >>> with cp.artifact("result").open("w") as file:

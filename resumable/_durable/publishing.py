@@ -12,7 +12,7 @@ from pathlib import Path
 from .._errors import StoreError
 from .._runtime import disk, trees
 
-_CANNOT_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS})
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _SPARE = re.compile(r"(?s)(.+)\.[0-9a-f]{8}\.tmp")
 
 
@@ -23,7 +23,8 @@ def publish(source: Path, target: Path, *, may_link: bool) -> None:
     a moment, where the system cannot exchange two names.
 
     Args:
-        may_link: Whether *target* may be *source* under a second name, as *source* is to be removed.
+        may_link: Whether *target* may be *source* under a second name, where the disk has no room for a copy. Whoever
+            changes the one then changes the other.
 
     Raises:
         StoreError: It cannot be written. *target* is as it was.
@@ -69,18 +70,15 @@ def _copy(source: Path, spare: Path, *, may_link: bool) -> None:
 
 
 def _copy_file(source: Path, spare: Path, *, may_link: bool) -> None:
-    if may_link:
-        try:
-            os.link(source, spare, follow_symlinks=False)
-            return
-        except NotImplementedError:
-            pass
-        except OSError as error:
-            if error.errno not in _CANNOT_LINK:
-                raise
-    shutil.copyfile(source, spare, follow_symlinks=False)
-    shutil.copymode(source, spare, follow_symlinks=False)
-    trees.sync_file(spare)
+    try:
+        shutil.copyfile(source, spare, follow_symlinks=False)
+        shutil.copymode(source, spare, follow_symlinks=False)
+        trees.sync_file(spare)
+    except OSError as error:
+        if not may_link or error.errno not in _NO_ROOM:
+            raise
+        os.unlink(spare)
+        os.link(source, spare, follow_symlinks=False)
 
 
 def _put_in_place(spare: Path, target: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def test_it_goes_to_another_file_system(source: Path, tmp_path_factory: pytest.T
 
 
 @pytest.mark.parametrize("exchanges", [True, False])
-@pytest.mark.parametrize("call", ["link", "fsync", "replace", "open", "mkdir", "listdir"])
+@pytest.mark.parametrize("call", ["fsync", "replace", "open", "mkdir", "listdir"])
 def test_an_error_leaves_what_was_there(
     source: Path, call: str, exchanges: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,7 +86,7 @@ def test_an_error_leaves_what_was_there(
         if not exchanges:
             patch.setattr(disk, "exchange", lambda path, other: False)
         try:
-            publish(source, target, may_link=call == "link")
+            publish(source, target, may_link=False)
             has_failed = False  # that call was not needed
         except StoreError:
             has_failed = True
@@ -93,6 +94,39 @@ def test_an_error_leaves_what_was_there(
     publish(source, target, may_link=True)
     assert content(target) == content(source)
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tmp"] == []
+
+
+def test_changing_what_was_published_does_not_change_the_artifact(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    before = content(source)
+    publish(source, target, may_link=True)
+    for path in [target, *target.rglob("*")]:
+        if path.is_file():
+            with path.open("a") as file:
+                file.write("more")
+
+    assert content(target) != before
+    assert content(source) == before
+
+
+@pytest.mark.parametrize("may_link", [True, False])
+def test_where_there_is_no_room_for_a_copy_it_gets_a_second_name(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, may_link: bool
+) -> None:
+    def is_full(source: Any, spare: Path, **_: Any) -> None:
+        spare.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", is_full)
+    target = tmp_path / "target"
+    if not may_link:
+        with pytest.raises(StoreError, match="No space left"):
+            publish(source, target, may_link=False)
+        assert not target.exists()
+        return
+    publish(source, target, may_link=True)
+
+    assert content(target) == content(source)
 
 
 def test_what_a_kill_has_left_is_removed(source: Path, tmp_path: Path) -> None:
