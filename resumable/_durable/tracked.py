@@ -89,6 +89,8 @@ class Tracked:
             if found is not None and self.moments[found].position == position:
                 self._set_all(self.moments[found].states)
                 return
+        elif found is not None and self.moments[found].position == position and self._is_awaited(found + 1):
+            return  # told twice of one place, as loops by key do that pass over what is done
         if found is None:
             found = len(self.moments)
             while found and self.moments[found - 1].depth > depth:
@@ -99,6 +101,10 @@ class Tracked:
         self.moments = [*self.moments[:found], Moment(loop, position, depth, states)]
         if len(self.moments) > _MOST:
             del self.moments[1]
+
+    def _is_awaited(self, start: int) -> bool:
+        """Whether a loop inside is still to begin again where it stood."""
+        return any(moment.loop in self._unmet for moment in self.moments[start:])
 
     def note_end(self, loop: str, depth: int) -> None:
         """*loop* has come to its end. See :meth:`note`."""
@@ -180,7 +186,9 @@ def _encoded(form: _Form, name: str) -> msgspec.Raw:
         check(state, where, nan=True)
         return msgspec.Raw(encode_spelled(state, where))
     except StateEncodeError as error:
-        raise StateEncodeError(error.path, f"{error.reason}. {_ADVICE}") from None
+        # Optimizers of torch have tensors there, by number.
+        reason = error.reason.removesuffix(". Use str(key)")
+        raise StateEncodeError(error.path, f"{reason}. {_ADVICE}") from None
     except NotImplementedError as error:  # random.SystemRandom
         raise TypeError(f"{name} has no state that can be saved: {error}") from None
 

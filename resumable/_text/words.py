@@ -94,8 +94,8 @@ def later(at: datetime, seconds: float) -> datetime | None:
 
 
 def shortened(value: object, limit: int = 60) -> str:
-    """How Python shows *value*, without secrets, in *limit* characters at most."""
-    text = hidden(repr(value)[: limit + _LONGEST_SECRET])
+    """How Python shows *value*, without secrets, in *limit* characters of one line at most."""
+    text = " ".join(map(str.strip, hidden(repr(value)[: limit + _LONGEST_SECRET]).split("\n")))
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 

@@ -197,6 +197,48 @@ def test_a_saved_state_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         cp.track(Loader(), name="rng")
 
 
+class Counter:
+    """Counts how many times it was asked."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def ask(self) -> int:
+        self.count += 1
+        return self.count
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.count = state["count"]
+
+
+@pytest.mark.parametrize("outer", ["by position", "by key", "a generator"])
+@pytest.mark.parametrize("stops", [[0], [4], [0, 4], [5, 1], [7, 0, 2]], ids=str)
+def test_objects_stand_where_the_inner_loop_stood(outer: str, stops: list[int], tmp_path: Path) -> None:
+    """A loop by key tells of its place twice: as it passes over what is done, and before the item that comes next."""
+
+    def run(stop: int | None) -> list[int]:
+        with checkpointed("job", every(items=1), store=tmp_path) as cp:
+            counter, numbers, done = cp.track(Counter()), cp.log("numbers"), 0
+            items = [f"item {number}" for number in range(4)]
+            given = {"by position": (range(4), None), "by key": (items, str), "a generator": (iter(items), None)}
+            for _ in cp.remaining(given[outer][0], key=given[outer][1]):
+                for _ in cp.remaining(range(3)):
+                    numbers.append(counter.ask())
+                    if done == stop:
+                        raise Stop
+                    done += 1
+            return list(numbers)
+
+    for stop in stops:
+        with contextlib.suppress(Stop):
+            run(stop)
+
+    assert run(None) == list(range(1, 13))
+
+
 def test_the_next_attempt_of_a_function_goes_on(tmp_path: Path) -> None:
     tenacity = pytest.importorskip("tenacity")
     attempts: list[int] = []
