@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
+from .._errors import CheckpointBusyError
 from .._format.restore import good_previous
 from .._format.sections import Finished, Run
 from .._runtime import observer
@@ -59,7 +60,15 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
                 writer, patience=options.patience, waits=waits, take_over=options.take_over
             )
         else:
-            yield writer.claim
+            try:
+                yield partial(writer.claim, take_over=options.take_over)
+            except CheckpointBusyError as error:
+                if error.lease_left is None:
+                    raise
+                # A directory that cannot lock files: its owner may have fallen silent.
+                has_taken_over = yield from claim(
+                    writer, patience=options.patience, waits=0.0, take_over=options.take_over
+                )
         at, restored = Instant(options.clock.now(), options.clock.utc()), None
         if options.resume and options.local is not None:
             yield partial(bring, writer, options, now=at.utc)

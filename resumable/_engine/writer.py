@@ -108,7 +108,7 @@ class Writer:
         """Own the operation until :meth:`release`, now or not at all. See :meth:`CheckpointStore.claim`."""
         self.lease = self.store.claim(self.operation_id, Holder.me(), take_over=take_over)
         self._next = self.lease.next
-        if self._traits.leases_end and isinstance(self.lease, EndingLease):
+        if (self._traits.leases_end or hasattr(self.lease, "ttl")) and isinstance(self.lease, EndingLease):
             self.ending = self.lease
             self.ending.keep(self._wake, patience)
 

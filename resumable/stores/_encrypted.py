@@ -204,6 +204,7 @@ class EncryptedLease:
         self.renew: Callable[[], None] = lease.renew
         self.release: Callable[[], None] = lease.release
         if isinstance(lease, EndingLease):
+            self.ttl: float = getattr(lease, "ttl", 0.0)
             self.keep: Callable[[Callable[[], None], float], None] = lease.keep
             self.make_sure: Callable[[], None] = lease.make_sure
 

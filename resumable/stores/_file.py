@@ -7,11 +7,11 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from fnmatch import fnmatchcase
+from contextlib import AbstractContextManager
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from .._errors import CheckpointBusyError, StaleCheckpointError, StoreError
 from .._runtime import disk
@@ -19,12 +19,13 @@ from .._runtime.disk import JournalFile, without_room
 from . import _lock
 from ._artifact_files import ArtifactFiles
 from ._base import Entry, Holder, Meanwhile, OwnedLease, Stored, Traits
-from ._names import PREFIX, SUFFIX, Files, file_name, files_at, files_of, is_of, operation_id_in
+from ._names import Files, files_at, files_of, is_of, listed
 from ._wish_files import WishFiles
 
 _REMEMBERED = 4096
 """Of so many segments the end in the journal is known; a snapshot that is staged for longer keeps them all."""
 _PIECE = 1 << 20
+_Hold = Callable[[Path, str, Holder], AbstractContextManager[int]]
 
 
 class FileStore:
@@ -42,12 +43,14 @@ class FileStore:
     Args:
         directory: Where they lie; made at the first claim. A leading ``~`` is the home folder. The place is absolute
             from now on: it does not follow ``os.chdir``.
+        lease: Seconds that an operation stays owned when its owner falls silent, where files cannot be locked.
     """
 
     traits: Traits = Traits(keeps_artifacts=True, looks_every=1.0)
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
+    def __init__(self, directory: str | os.PathLike[str], *, lease: float = 30.0, _hold: _Hold = _lock.holding) -> None:
         self.directory: Path = Path(os.path.abspath(os.path.expanduser(directory)))
+        self._lease, self._hold = lease, _hold
 
     def __repr__(self) -> str:
         return f"FileStore({str(self.directory)!r})"
@@ -64,7 +67,7 @@ class FileStore:
     def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> FileLease:
         """Own *key* until the lease is released, or this process ends: its lock is the operating system's.
 
-        *ttl* and *take_over* are not used: nobody can take it from a process that lives.
+        Where that cannot lock files, *ttl* and *take_over* are those of a lease file; else they are not used.
 
         Raises:
             CheckpointBusyError: Another owner has it. Names that owner.
@@ -74,12 +77,17 @@ class FileStore:
         with contextlib.ExitStack() as locks:
             try:
                 disk.make_directory(self.directory)
-                term = locks.enter_context(_lock.holding(home.lock, key, me))
+                term = locks.enter_context(self._hold(home.lock, key, me))
                 older = [*_under_older_names(others, key)]
                 at = older[0] if older and disk.stamp(home.snapshot) is None else home
                 for files in older:  # a process of an older release may work there
-                    locks.enter_context(_lock.holding(files.lock, key, me))
+                    locks.enter_context(self._hold(files.lock, key, me))
                 lying = disk.remove_leftovers(self.directory, {*map(os.path.basename, chain(home, *older))})
+            except _lock.NoLocksError:
+                from ._unlocked import WithoutLocks
+
+                without = WithoutLocks(ttl or self._lease, take_over=take_over)
+                return cast("FileLease", without.lease(FileStore(self.directory, _hold=without.holding).claim(key, me)))
             except OSError as error:
                 raise _store_error(f"cannot use {self.directory}", error) from error
             has_artifacts = home.artifacts.name in lying or bool(
@@ -104,14 +112,7 @@ class FileStore:
 
     def list(self, pattern: str = "*") -> Iterator[Entry]:
         """The operations whose id matches *pattern* (see :mod:`fnmatch`), sorted by file name."""
-        found: dict[str, Path] = {}
-        for path in sorted(self.directory.glob(f"{PREFIX}*{SUFFIX}")):
-            told = operation_id_in(path)
-            key = told if told is not None else path.name[len(PREFIX) : -len(SUFFIX)]
-            # A move that was cut short leaves a file under an older name, too.
-            if fnmatchcase(key, pattern) and (key not in found or path.name == file_name(key)):
-                found[key] = path
-        for key, path in found.items():
+        for key, path in listed(self.directory, pattern).items():
             with contextlib.suppress(OSError):
                 lock, size = files_at(path).lock, os.stat(path, follow_symlinks=False).st_size
                 yield Entry(key, path, b"", size, _lock.told_by(lock).term, _lock.holder_of(lock), None)
@@ -320,6 +321,8 @@ class FileLease(OwnedLease):
             self._locks.enter_context(_lock.holding(path, self._key, Holder.me()))
         except CheckpointBusyError:
             raise StaleCheckpointError(self._key) from None
+        except _lock.NoLocksError:
+            pass  # a lease file says whose it is
         self._seen[path] = disk.identity(path)
         if disk.identity(self._at.snapshot) not in (None, self._seen[self._at.snapshot]):
             self._is_gone(self._at.snapshot)  # another process may have been at work meanwhile

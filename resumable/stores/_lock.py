@@ -58,6 +58,7 @@ def holding(path: Path, operation_id: str, me: Holder) -> Iterator[int]:
 
     Raises:
         CheckpointBusyError: Somebody else holds it, in this process or another.
+        NoLocksError: There are no locks.
         StoreError: The file cannot be made or locked.
     """
     import filelock  # heavy, and not needed before the first operation opens
@@ -76,7 +77,7 @@ def holding(path: Path, operation_id: str, me: Holder) -> Iterator[int]:
     try:
         # The lock file goes with the checkpoint; the clock knows of the terms before.
         term = max(told_by(path).term + 1, time.time_ns())
-        _tell(path, Told(me.host, me.pid, me.since, term, operation_id[:200]))
+        tell(path, Told(me.host, me.pid, me.since, term, operation_id[:200]))
         _opened_at[os.path.abspath(path)] = user_line()
         yield term
     finally:
@@ -86,11 +87,12 @@ def holding(path: Path, operation_id: str, me: Holder) -> Iterator[int]:
             lock.release()
 
 
-def _acquired(path: Path, timeout: float) -> Any:
-    """The lock on *path*, taken within *timeout* seconds; filelock's own soft lock where the system offers no other.
+class NoLocksError(Exception):
+    """The file system cannot lock files."""
 
-    Raises filelock.Timeout or OSError.
-    """
+
+def _acquired(path: Path, timeout: float) -> Any:
+    """The lock on *path*, taken within *timeout* seconds. Raises filelock.Timeout, NoLocksError or OSError."""
     import filelock
 
     lock = filelock.FileLock(path, timeout, 0o600, thread_local=False, fallback_to_soft=False)
@@ -101,23 +103,20 @@ def _acquired(path: Path, timeout: float) -> Any:
         if isinstance(error, filelock.Timeout) or error.errno not in _CANNOT_LOCK:
             raise
     _say_unlocked(str(path.parent))
-    path.touch(0o600)
-    # A file of its own: who holds the lock is told by what it holds, and a dead owner is found out by that.
-    soft = filelock.SoftFileLock(f"{path}.held", timeout, 0o600, thread_local=False)
-    soft.acquire(poll_interval=max(timeout / 10, 0.01))
-    return soft
+    raise NoLocksError(path)
 
 
 @functools.cache
 def _say_unlocked(directory: str) -> None:
     _log.warning(
-        "the file system of %s cannot lock files: a file tells instead who works on an operation; "
-        "do not start one job on two machines at once",
+        "the file system of %s cannot lock files: who works on an operation is told by a file there, which its owner "
+        "changes now and then",
         directory,
     )
 
 
-def _tell(path: Path, told: Told) -> None:
+def tell(path: Path, told: Told) -> None:
+    """Write down who holds the lock *path*."""
     # Who holds it is for people; a full disk must not keep them from working.
     with contextlib.suppress(OSError), open(os.open(path, disk.WRITE), "wb", buffering=0) as file:
         text = msgspec.json.encode(told).ljust(240)
@@ -144,6 +143,10 @@ def holder_of(path: Path) -> Holder | None:
     except filelock.Timeout:
         told = told_by(path)
         return Holder(told.host, told.pid, told.since)
+    except NoLocksError:
+        from ._lease_file import holder_by  # where there is one
+
+        return holder_by(path)
     except (OSError, NotImplementedError):  # somebody else's file, or no locks here
         return None
     lock.release()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -150,6 +151,18 @@ def files_at(snapshot: Path) -> Files:
 
 
 # -- from a file to its id --------------------------------------------------------------------------------------------
+
+
+def listed(directory: Path, pattern: str) -> dict[str, Path]:
+    """The operations in *directory* whose id matches *pattern*, with their snapshots, sorted by file name."""
+    found: dict[str, Path] = {}
+    for path in sorted(directory.glob(f"{PREFIX}*{SUFFIX}")):
+        told = operation_id_in(path)
+        key = told if told is not None else path.name[len(PREFIX) : -len(SUFFIX)]
+        # A move that was cut short leaves a file under an older name, too.
+        if fnmatchcase(key, pattern) and (key not in found or path.name == file_name(key)):
+            found[key] = path
+    return found
 
 
 def is_of(path: Path, operation_id: str) -> bool:

@@ -5,12 +5,15 @@ for it, or one of yours::
 
     python -m tests.faults.fight redis --kill
     python -m tests.faults.fight sqlite
+    python -m tests.faults.fight unlocked
     python -m tests.faults.fight redis://127.0.0.1:6379/0 --seconds 300
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
+import fcntl
 import json
 import os
 import random
@@ -24,7 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from resumable import StaleCheckpointError, StoreError, open_store
-from resumable.stores import CheckpointStore, Holder, Lease, Stored
+from resumable.stores import CheckpointStore, FileStore, Holder, Lease, Stored
 from tests.support import databases  # noqa: F401 - which place_in finds by their names
 from tests.support.media import SERVERS, place_in, shared
 
@@ -212,25 +215,37 @@ def with_lease(url: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}lease={TTL}"
 
 
+def opener(place: str, directory: Path) -> Callable[[], CheckpointStore]:
+    """What opens the store that *place* names; *directory* is an empty one."""
+    if place in ("directory", "unlocked"):
+        if place == "unlocked":
+            fcntl.flock = _no_locks
+        return lambda: FileStore(directory, lease=TTL)
+    if place in SERVERS:
+        url = place_in(place, "fight")
+    else:
+        url = f"sqlite:///{directory}/fight.db" if place == "sqlite" else place
+    return lambda: open_store(with_lease(url))
+
+
+def _no_locks(*arguments: object) -> None:
+    raise OSError(errno.ENOLCK, "no locks available")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Many processes fight for one operation in a store.")
-    names = f"a server that is started: {', '.join(SERVERS)}; or sqlite"
-    parser.add_argument("place", help=f"the URL of an empty place, or {names}")
+    more = "sqlite, directory, unlocked (a directory that cannot lock files)"
+    parser.add_argument("place", help=f"the URL of an empty place, or one of {', '.join(SERVERS)}, {more}")
     parser.add_argument("--kill", action="store_true", help="kill that server five times")
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--processes", type=int, default=20)
     options = parser.parse_args()
+    if options.kill and options.place not in SERVERS:
+        parser.error("--kill needs a server that is started")
     with tempfile.TemporaryDirectory() as directory:
-        if options.place in SERVERS:
-            url = place_in(options.place, "fight")
-        elif options.place == "sqlite":
-            url = f"sqlite:///{directory}/fight.db"
-        else:
-            url = options.place
-        if options.kill and options.place not in SERVERS:
-            parser.error("--kill needs a server that is started")
+        open_ = opener(options.place, Path(directory))
         restart = shared(options.place).restart if options.kill else None
-        outcome = fight(lambda: open_store(with_lease(url)), options.seconds, options.processes, restart)
+        outcome = fight(open_, options.seconds, options.processes, restart)
     print(outcome)
     return 1 if outcome.lost or outcome.shared or outcome.saves < ENOUGH else 0
 

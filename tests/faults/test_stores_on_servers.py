@@ -50,7 +50,7 @@ def fought(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("server", [*SERVED, "sqlite"])
+@pytest.mark.parametrize("server", [*SERVED, "sqlite", "unlocked"])
 def test_each_save_has_one_writer_and_none_is_lost(server: str, figure: Figure) -> None:
     if server in SERVED:
         shared(server)  # skips where it is missing

@@ -1,0 +1,161 @@
+"""A lease of files in a directory that cannot lock them: it looks before and after each write whether it is held."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from .._runtime import disk
+from ._base import ArtifactLease, Holder, Meanwhile, Stored
+from ._lease_file import LeaseFile, claimed
+from ._lock import Told, tell, told_by
+
+
+class UnlockedLease:
+    """See :class:`~resumable.stores.EndingLease` and :class:`~resumable.stores.ArtifactLease`.
+
+    Args:
+        lease: What writes.
+        files: By which it is owned; several where the operation has several names.
+    """
+
+    is_away: bool = False
+
+    def __init__(self, lease: ArtifactLease, files: list[LeaseFile]) -> None:
+        self._lease = lease
+        self._files = files
+        self.ttl: float = files[0].ttl
+        self.term: int = lease.term
+        self.where: Callable[[], int] = lease.where
+        self.read: Callable[[], Stored | None] = lease.read
+        self.release: Callable[[], None] = lease.release
+
+    @property
+    def next(self) -> int:
+        """The least sequence number that the next save may take."""
+        return self._lease.next
+
+    def append(self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Meanwhile = None) -> None:
+        """Add *data* to the journal as save *sequence*. See :meth:`Lease.append`."""
+        with self._owning():
+            self._lease.append(sequence, data, summary, meanwhile)
+
+    def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
+        """Write *pieces* as a new snapshot beside the old one. See :meth:`Lease.stage`."""
+        self._check()
+        return partial(self._commit, self._lease.stage(sequence, pieces))
+
+    def _commit(self, commit: Callable[[bytes], None], summary: bytes) -> None:
+        with self._owning():
+            commit(summary)
+
+    def delete(self) -> bool:
+        """Remove the checkpoint with all that lies beside it; returns whether there was one."""
+        with self._owning():
+            return self._lease.delete()
+
+    # -- artifacts
+
+    @property
+    def has_artifacts(self) -> bool:
+        """Whether the claim has found any."""
+        return self._lease.has_artifacts
+
+    def put_artifact(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Store *pieces* as the artifact *name*. See :meth:`ArtifactLease.put_artifact`."""
+        with self._owning():
+            self._lease.put_artifact(name, pieces)
+
+    def artifact_place(self, name: str) -> Path | None:
+        """The directory that is the artifact *name*; None if it was put as bytes."""
+        self._check()
+        return self._lease.artifact_place(name)
+
+    def seal_artifact(self, name: str) -> None:
+        """Bring what was written at :meth:`artifact_place` through to the disk."""
+        with self._owning():
+            self._lease.seal_artifact(name)
+
+    def keep_artifacts(self, names: Collection[str]) -> None:
+        """Remove all artifacts but those with these *names*."""
+        with self._owning():
+            self._lease.keep_artifacts(names)
+
+    # -- the claim
+
+    def keep(self, on_lost: Callable[[], None], patience: float) -> None:
+        """Say how it is kept. See :meth:`EndingLease.keep`."""
+        for file in self._files:
+            file.on_lost = on_lost
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the lease may have ended by now, or is lost."""
+        return self._files[0].is_overdue
+
+    def make_sure(self) -> None:
+        """Ask whether the lease is still held, if it may have ended. See :meth:`EndingLease.make_sure`."""
+        if self.is_overdue:
+            self.renew()
+
+    def renew(self) -> None:
+        """Keep the lease for another while.
+
+        Raises:
+            StaleCheckpointError: It is lost.
+        """
+        self._lease.renew()
+        for file in self._files:
+            file.renew()
+
+    @contextlib.contextmanager
+    def _owning(self) -> Iterator[None]:
+        """What is written in the block counts only if it is owned afterwards, too."""
+        self._check()
+        try:
+            yield
+        finally:
+            self._check()
+
+    def _check(self) -> None:
+        self._lease.renew()
+        for file in self._files:
+            file.check()
+
+
+class WithoutLocks:
+    """What takes the place of locks where there are none.
+
+    Args:
+        ttl: Seconds that a lease lasts.
+        take_over: Take the operation from its owner.
+    """
+
+    def __init__(self, ttl: float, *, take_over: bool) -> None:
+        self._ttl = ttl
+        self._take_over = take_over
+        self._files: list[LeaseFile] = []
+
+    @contextlib.contextmanager
+    def holding(self, path: Path, operation_id: str, me: Holder) -> Iterator[int]:
+        """Own *operation_id* by a lease file beside *path*; gives the term. See :func:`_lock.holding`."""
+        path.touch(0o600)
+        file = claimed(path, operation_id, me, self._ttl, take_over=self._take_over)
+        self._files.append(file)
+        try:
+            term = max(told_by(path).term + 1, time.time_ns())
+            tell(path, Told(me.host, me.pid, me.since, term, operation_id[:200]))
+            # Who was shut out may have the journal open: what it adds to that one must not come into this one.
+            journal = path.with_suffix(".journal")
+            if (content := disk.read(journal)) is not None:
+                disk.replace(journal, [content])
+            yield term
+        finally:
+            file.release()
+
+    def lease(self, lease: ArtifactLease) -> UnlockedLease:
+        """*lease*, held so."""
+        return UnlockedLease(lease, self._files)
