@@ -67,6 +67,7 @@ __all__ = [
     "InputChangedError",
     "OpenTelemetry",
     "ProgressBasedStrategy",
+    "ProgressView",
     "RateLimitAwareStrategy",
     "RateLimitExhausted",
     "ResumableError",
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
     from ._api import AsyncCheckpoint, resumable
     from ._api.artifact import Artifact, AsyncArtifact
     from ._durable import DurableDict, DurableLog, DurableSet, Sink
+    from ._report.bar import ProgressView
     from ._report.events import Event
     from ._report.otel import OpenTelemetry
     from ._report.reading import CheckpointView, read
@@ -107,7 +109,7 @@ else:
     # Loaded with their first use: what they stand on takes longer to load than all the rest.
     _LATER = {"AsyncCheckpoint": "_api", "resumable": "_api", "wait_rate_limit": "ratelimit"}
     _LATER |= {"CheckpointView": "_report.reading", "read": "_report.reading", "Event": "_report.events"}
-    _LATER |= {"OpenTelemetry": "_report.otel"}
+    _LATER |= {"OpenTelemetry": "_report.otel", "ProgressView": "_report.bar"}
     _LATER |= dict.fromkeys(("DurableDict", "DurableLog", "DurableSet", "Sink"), "_durable")
     _LATER |= {"Artifact": "_api.artifact", "AsyncArtifact": "_api.artifact"}
 

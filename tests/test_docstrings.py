@@ -30,7 +30,7 @@ CONTRACT = {"CheckpointStore", "Lease", "SimpleStore", "ArtifactStore", "Artifac
 INNER = {"at_risk", "interval_seconds", "plan", "spaced", "should_save", "locate", "opened", "seal", "unseal"}
 INNER |= {"sealed_artifact", "sealed_segment", "call", *dir(tuple)}
 """Between parts of the library, or of a tuple."""
-VALUES = {"Entry", "Holder", "Stored", "Traits", "Finding", "Proof"}
+VALUES = {"Entry", "Holder", "Stored", "Traits", "Finding", "Proof", "ProgressView"}
 """Handed out, never made by users."""
 BUILTIN = {"DurableDict", "DurableLog", "DurableSet", "Sink"}
 """Their methods are those of a dict, list, set or file: the example of the class stands for them."""

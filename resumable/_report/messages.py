@@ -82,6 +82,7 @@ def going_on(
     stopped_seconds_ago: float | None = None,
     how: str = "",
     ending: str = "",
+    program: str = "",
 ) -> str:
     """``stars: going on at 3,413 of 10,000. Run 2; run 1 stopped 10 min ago by Ctrl-C.``
 
@@ -90,16 +91,18 @@ def going_on(
         stopped_seconds_ago: When the run before gave its last sign of life; None if unknown.
         how: What ended the run before, from :func:`how_it_ended`; "" if nothing did, or it was cut off.
         ending: How it ended by itself, from :func:`how_it_was_left`; "" if it did not.
+        program: The program that made the run before, if it was another one.
     """
     text = f"{printable(operation_id)}: going on at {_of(done, total)}. Run {run:,}"
     if stopped_seconds_ago is None:
         return f"{text}."
     when = ago(stopped_seconds_ago)
+    before = f"run {run - 1:,}" + (f" of another program, {printable(program)}," if program else "")
     if ending:
-        return f"{text}; run {run - 1:,} {ending} {when}."
+        return f"{text}; {before} {ending} {when}."
     if not how:
-        return f"{text}; run {run - 1:,} was cut off, its last save was {when}."
-    return f"{text}; run {run - 1:,} stopped {when} by {printable(how)}."
+        return f"{text}; {before} was cut off, its last save was {when}."
+    return f"{text}; {before} stopped {when} by {printable(how)}."
 
 
 def how_it_ended(last_save_reason: str | None) -> str:

@@ -14,7 +14,7 @@ from .._loops.standing import share_of
 from .._runtime import signals
 from .._runtime.interpreter import is_terminal
 from .._runtime.observer import Observed, Observer
-from .._text import command_for, resume_command
+from .._text import command_for, other_script, resume_command
 from . import telling
 from .messages import (
     amount,
@@ -281,6 +281,7 @@ def _going_on(operation: Observed) -> str:
         _seconds_since(last.ended, operation.instant.utc) if last else None,
         how_it_ended(last.reason if last else None),
         how_it_was_left(last.reason if last else None),
+        other_script(last.command or "", sys.orig_argv) if last else "",
     )
 
 

@@ -5,7 +5,7 @@ person types. ``secrets`` tells what must not be written down or shown, in texts
 says what to write in place of an argument or a use that is none.
 """
 
-from .commands import argument, command_for, resume_command
+from .commands import argument, command_for, other_script, resume_command
 from .secrets import HIDDEN, hidden, hidden_in_command, hidden_in_line, hide, is_digest, names_secret
 from .words import (
     ago,
@@ -39,6 +39,7 @@ __all__ = [
     "is_digest",
     "later",
     "names_secret",
+    "other_script",
     "precise",
     "printable",
     "quoted",

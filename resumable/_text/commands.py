@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -68,6 +69,15 @@ def resume_command(argv: Sequence[str], *, is_windows: bool = False) -> str:
 
         return subprocess.list2cmdline(argv)
     return " ".join(map(quoted, argv))
+
+
+def other_script(command: str, argv: Sequence[str]) -> str:
+    """The file name of the script that *command* runs, if this program, *argv*, is one of another name; else ""."""
+    try:
+        before, now = (os.path.basename(_program(words)) for words in (shlex.split(command), argv))
+    except ValueError:  # it has a quotation mark of another system
+        return ""
+    return before if before.endswith(".py") and now.endswith(".py") and before != now else ""
 
 
 def _program(argv: Sequence[str]) -> str:

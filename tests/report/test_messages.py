@@ -105,6 +105,12 @@ def test_the_last_save_tells_how_a_run_ended(reason: str | None, how: str) -> No
     assert how_it_ended(reason) == how
 
 
+def test_a_run_that_goes_on_with_what_another_program_left_says_so() -> None:
+    assert going_on("stars", 3, 10, 2, 5.0, "Ctrl-C", program="old.py") == (
+        "stars: going on at 3 of 10. Run 2; run 1 of another program, old.py, stopped 5 s ago by Ctrl-C."
+    )
+
+
 def test_an_unknown_total_has_neither_bar_nor_end() -> None:
     assert str(progress_line(UNKNOWN)) == "stars  3,418 done  3.3/s"
     assert text_line(UNKNOWN) == "stars  3,418 done  3.3/s · requests 1,582 of 5,000 left"

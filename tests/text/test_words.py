@@ -131,6 +131,21 @@ def test_text_that_is_printable_is_left_alone() -> None:
     assert printable("\x1b\udc80\n") == "\\x1b\\udc80\\n"
 
 
+@pytest.mark.parametrize(
+    ("command", "argv", "name"),
+    [
+        ("python a.py --token '***'", ["python3", "src/b.py"], "a.py"),
+        ("python a.py 1", ["python", "/home/me/a.py", "2"], ""),
+        ("python -m job", ["python", "a.py"], ""),
+        ("python -c 'x = 1'", ["python", "a.py"], ""),
+        ("python it's.py", ["python", "a.py"], ""),
+        ("", ["python", "a.py"], ""),
+    ],
+)
+def test_a_script_of_another_name_is_another_program(command: str, argv: list[str], name: str) -> None:
+    assert commands.other_script(command, argv) == name
+
+
 def test_a_command_that_the_shell_would_not_find_is_started_by_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a virtual environment that is not active, for example."""
     monkeypatch.setenv("PATH", "/nowhere")
