@@ -12,6 +12,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from .._runtime import signals
+from .._runtime.interpreter import show_users_frames_only
 from .._runtime.steps import exchange_async, run_async, to_its_end
 from .._text.hints import explained
 from .base import ALWAYS, SEEKABLE, BaseCheckpoint, KeyOf, R, S, T
@@ -358,13 +359,18 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
 
     def _seen(self, error: BaseException | None) -> BaseException | None:
         """The stop in place of the cancellation that stands for it."""
-        if not isinstance(error, asyncio.CancelledError) or self._task is None:
+        if not isinstance(error, asyncio.CancelledError):
+            return error
+        if signals.has_stopped_asyncio():
+            return KeyboardInterrupt().with_traceback(error.__traceback__)
+        if self._task is None:
             return error
         if self._was_cancelled:
             self._task.uncancel()
             return signals.error_for(signals.take() or signal.SIGTERM).with_traceback(error.__traceback__)
-        # A second Ctrl-C has stopped the event loop, which then cancels all tasks.
-        return error if signals.wish.raised is None else signals.error_for(signals.wish.raised)
+        # A stop in another task, or a second Ctrl-C, has stopped the event loop, which then cancels all tasks.
+        number = signals.wish.raised or self._operation.acted_on
+        return error if number is None else signals.error_for(number)
 
     def save_before_sleep(self, retry_state: tenacity.RetryCallState) -> None:
         """For retries that are not ours: begin a save, which goes on in the sleep. What fails is logged and noted."""
@@ -382,16 +388,21 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         """For ``checkpointed``: own the operation and restore it. If this raises, nothing is owned or written."""
         try:
             await run_async(self._opened())
-        except BaseException:
+        except BaseException as error:
+            stop = self._seen(error) or error
             # A cancellation is raised once all is open; nobody would close it.
             if self._operation is not None:
-                self._operation.release()
+                self._operation.abandon(stop)
+            if isinstance(stop, KeyboardInterrupt):
+                show_users_frames_only()
+                raise stop from None
             raise
 
     async def leave_block(self, error: BaseException | None) -> None:
         """For ``checkpointed``: finish, or save what *error* leaves; then let go of the operation."""
         cancellations: list[asyncio.CancelledError] = []
         cause, error = error, self._seen(error)
+        is_stop = error is not None and error is not cause and (self._was_cancelled or signals.has_stopped_asyncio())
         try:
             if self._operation.is_owner():
                 self._operation.is_ending = True
@@ -404,5 +415,5 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             self._operation.release()
         if cancellations:
             raise cancellations[0]
-        if error is not None and error is not cause and self._was_cancelled:
+        if error is not None and is_stop:
             raise error from None

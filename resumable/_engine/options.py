@@ -80,8 +80,6 @@ class Options:
     local: CheckpointStore | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        if not self.operation_id:
-            raise ValueError("operation_id must not be empty")
         if isinstance(self.strategy, type) or not callable(getattr(self.strategy, "should_save", None)):
             raise TypeError(f"strategy must be one such as every(minutes=5), not {self.strategy!r:.80}")
         for name in ("auto_cleanup", "resume", "take_over"):

@@ -77,8 +77,7 @@ def show_users_frames_only() -> None:
 def _show_and_exit(show: Callable[..., object], kind: type[BaseException], error: BaseException, trace: Any) -> None:
     if isinstance(error, KeyboardInterrupt):
         end_traceback_at_user(error)
-        trace = _without_ours(error.__traceback__)
-        error.__traceback__ = trace
+        error.__traceback__ = trace = _of_user(error.__traceback__)
     show(kind, error, trace)
     for known, code in _exit_codes.items():
         if issubclass(kind, known):
@@ -126,8 +125,7 @@ def references_to(thing: object) -> int:
 
 def warn_user(text: str) -> None:
     """Warn at the line of the user's code that has led here; at the one that called this in a thread without such."""
-    own = (frame for frame in frames() if not _is_of(frame.f_code.co_filename, (_HERE, *_library_folders())))
-    frame = next(own, None) or sys._getframe(1)
+    frame = next((frame for frame in frames() if not _is_in_library(frame)), None) or sys._getframe(1)
     known = frame.f_globals.setdefault("__warningregistry__", {})
     name = frame.f_globals.get("__name__")
     warnings.warn_explicit(text, UserWarning, frame.f_code.co_filename, frame.f_lineno, module=name, registry=known)
@@ -204,13 +202,18 @@ def end_traceback_at_user(error: BaseException) -> None:
             return
 
 
-def _without_ours(trace: TracebackType | None) -> TracebackType | None:
-    if trace is None:
-        return None
-    rest = _without_ours(trace.tb_next)
-    if _is_of(trace.tb_frame.f_code.co_filename, (_HERE,)):
-        return rest
-    return TracebackType(rest, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
+def _of_user(trace: TracebackType | None) -> TracebackType | None:
+    """A copy of *trace* without the frames that are in libraries, but for those at its end."""
+    if trace is None or _is_in_library(trace.tb_frame):
+        own = trace
+        while own is not None and _is_in_library(own.tb_frame):
+            own = own.tb_next
+        return trace if own is None else _of_user(own)
+    return TracebackType(_of_user(trace.tb_next), trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
+
+
+def _is_in_library(frame: FrameType) -> bool:
+    return _is_of(frame.f_code.co_filename, (_HERE, *_library_folders()))
 
 
 @cache

@@ -71,6 +71,12 @@ def _is_of_asyncio(handler: Any) -> bool:
     return isinstance(handler, functools.partial) and isinstance(getattr(handler.func, "__self__", None), runner or ())
 
 
+def has_stopped_asyncio() -> bool:
+    """Whether Ctrl-C has cancelled the main task of ``asyncio.run``, which was before anybody listened here."""
+    handler = _replaced.get(signal.SIGINT) or signal.getsignal(signal.SIGINT)
+    return _is_of_asyncio(handler) and bool(getattr(handler.func.__self__, "_interrupt_count", 0))  # type: ignore[union-attr]
+
+
 def unlisten(wake: Callable[[], None]) -> None:
     """Stop calling *wake*. After the last one, the earlier handlers are back in place."""
     if wake in _listeners:

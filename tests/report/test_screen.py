@@ -414,6 +414,19 @@ with checkpointed("job", progress=True) as cp:
     for each in threads:
         each.join()
 """
+GATHERED = """
+import asyncio
+from resumable import checkpointed
+async def main():
+    async with checkpointed("job", progress=True) as cp:
+        async def work(name):
+            async for x in cp.remaining(range(200), name=name):
+                await asyncio.sleep(0.03)
+                if x == 10 and name == "a":
+                    print("ready", flush=True)
+        await asyncio.gather(work("a"), work("b"))
+asyncio.run(main())
+"""
 LAST_MOMENT = """
 import time
 from resumable import checkpointed
@@ -434,6 +447,8 @@ PROGRAMS = {
     "decorated": DECORATED,
     "short form": SHORT_FORM,
     "two threads": TWO_THREADS,
+    "gathered": GATHERED,
+    "uvloop": GATHERED.replace("asyncio.run(", "uvloop.run(").replace("import asyncio", "import asyncio, uvloop"),
     "last moment": LAST_MOMENT,
 }
 
@@ -442,6 +457,8 @@ PROGRAMS = {
     "kind", [pytest.param(kind, marks=[] if kind == "logging" else pytest.mark.slow) for kind in PROGRAMS]
 )
 def test_ctrl_c_ends_with_one_box_below_a_traceback_of_the_users_frames(kind: str, tmp_path: Path) -> None:
+    if kind == "uvloop":
+        pytest.importorskip("uvloop")
     ended = run(PROGRAMS[kind], tmp_path, interrupt_at="ready", key=b"\x03")
 
     assert ended.code == -signal.SIGINT
@@ -459,6 +476,39 @@ def test_ctrl_c_ends_with_one_box_below_a_traceback_of_the_users_frames(kind: st
     files = [one.split('"')[1] for one in ended.text.replace("\n", "").split("File ")[1:]]
     assert files[-1].endswith("job.py")
     assert not [file for file in files if "/resumable/_" in file]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_ctrl_c_while_a_block_opens_shows_the_users_frames(kind: str, tmp_path: Path) -> None:
+    program = """
+import asyncio, time
+from resumable import checkpointed
+class Slow(dict):
+    def get(self, key):
+        print("ready", flush=True)
+        time.sleep(1)
+    def put(self, key, blob):
+        self[key] = blob
+    def delete(self, key):
+        return self.pop(key, None) is not None
+    def close(self):
+        pass
+def plain():
+    with checkpointed("job", store=Slow(), progress=True):
+        pass
+async def main():
+    async with checkpointed("job", store=Slow(), progress=True):
+        await asyncio.sleep(9)
+"""
+    ended = run(
+        program + ("plain()" if kind == "plain" else "asyncio.run(main())"), tmp_path, interrupt_at="ready", key=b"\x03"
+    )
+
+    assert ended.code == -signal.SIGINT
+    assert ended.text.count("Traceback") == ended.text.count("KeyboardInterrupt") == 1
+    assert "/resumable/_" not in ended.text.replace("\n", "")
+    assert "nothing is lost" not in ended.text
 
 
 @pytest.mark.slow
