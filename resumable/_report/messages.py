@@ -39,15 +39,24 @@ def waiting(operation_id: str, seconds: float, host: str, at: datetime | None) -
     return f"{printable(operation_id)}: waiting {countdown(seconds)}{whom}{when}. Saved: safe to stop."
 
 
-def stopped(operation_id: str, done: int, total: int | None, command: str, directory: str = "") -> str:
+def stopped(
+    operation_id: str,
+    done: int,
+    total: int | None,
+    command: str,
+    directory: str = "",
+    loops: Sequence[LoopStanding] = (),
+) -> str:
     """Four lines: where an operation stopped, and what a person can do now.
 
     Args:
         command: Runs the program again; "" if unknown.
         directory: Where the checkpoint lies; "" if the commands look there by themselves.
+        loops: How each loop stands, where there are several.
     """
+    at = amount(done, total, loops) if len(loops) > 1 else _of(done, total)
     return (
-        f"{printable(operation_id)}: stopped at {_of(done, total)}. Saved; nothing is lost.\n"
+        f"{printable(operation_id)}: stopped at {at}. Saved; nothing is lost.\n"
         f"  go on       {command or 'run it again'}\n"
         f"  look        {command_for('show', operation_id, directory)}\n"
         f"  start over  {command_for('rm', operation_id, directory)}"

@@ -290,7 +290,7 @@ def _stopped(operation: Observed) -> str:
     done, total = operation.processed_items, operation.metadata.total_items
     if str(operation.location).startswith("memory:"):
         return stopped_in_memory(operation.operation_id, done, total)
-    return stopped(operation.operation_id, done, total, command, operation.directory)
+    return stopped(operation.operation_id, done, total, command, operation.directory, operation.standings())
 
 
 def _seconds_since(stamp: str, at: datetime) -> float | None:

@@ -64,6 +64,12 @@ def test_a_run_that_stopped_says_what_can_be_done_now() -> None:
     )
 
 
+def test_where_loops_stopped_is_told_by_the_outer_one() -> None:
+    loops = [LoopStanding("epoch", 2, 4, is_around=True), LoopStanding("step", 7, 20, is_around=False)]
+
+    assert stopped("training", 47, None, "", loops=loops).startswith("training: stopped at epoch 2 of 4. Saved;")
+
+
 def test_what_is_to_be_typed_names_the_directory_where_it_is_not_looked_for() -> None:
     text = stopped("stars", 1, None, "", "my checkpoints")
 
