@@ -1,7 +1,8 @@
 """How lines are drawn below the program's own text and taken away again, with escape sequences or without.
 
 The cursor stays where the program's text ends, above the lines. So a prompt, what a person types and what another
-program writes begin there. Lines that are drawn anew begin below the cursor, wherever it has been moved to.
+program writes begin there. Lines that are drawn anew begin below the cursor, wherever it has been moved to. A row
+stays free between: the prompt of a shell stands there, below its "Killed", after a kill.
 """
 
 from __future__ import annotations
@@ -109,10 +110,10 @@ class Below:
 
     def draw(self, lines: list[Shown], text: Cursor, width: int) -> str:
         self._stands = True
-        rows = text.below + len(lines)
+        rows = text.below + 1 + len(lines)
         # When another program has moved the cursor into a line, the rest of that line is no text.
         rest = _ERASE_RIGHT if text.is_at_end(width) else ""
-        below = f"{_ERASE_RIGHT}\r\n".join(line.text for line in lines)
+        below = f"{_ERASE_RIGHT}\r\n".join(["", *(line.text for line in lines)])
         return (
             f"{rest}{_DOWN_OR_SCROLL * rows}{_up(rows)}{_KEEP}"
             f"{_down(text.below + 1)}\r{below}{_ERASE_RIGHT}{ERASE_BELOW}{_RETURN}"

@@ -662,7 +662,7 @@ def test_owners_stand_below_each_other_and_the_text_above(tty: tuple[Tty, int]) 
     screen.drop("two", "the end of two")
     stream.write("more\n")
 
-    assert shown_on(outer) == ["text", "the end of two", "more", "", "first"]
+    assert shown_on(outer) == ["text", "the end of two", "more", "", "", "first"]
 
 
 def test_an_unfinished_line_goes_on_where_it_was(tty: tuple[Tty, int]) -> None:
