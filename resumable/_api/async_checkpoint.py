@@ -392,7 +392,9 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             stop = self._seen(error) or error
             # A cancellation is raised once all is open; nobody would close it.
             if self._operation is not None:
-                self._operation.abandon(stop)
+                for each in self._operation.observers:
+                    each.closing(self._operation, stop)
+                self._operation.release()
             if isinstance(stop, KeyboardInterrupt):
                 show_users_frames_only()
                 raise stop from None

@@ -481,12 +481,6 @@ class Operation:
         if self._alarm is not None:
             self._alarm.cancel()
 
-    def abandon(self, error: BaseException) -> None:
-        """*error* has come before the block began: let go, and save nothing."""
-        for each in self.observers:
-            each.closing(self, error)
-        self.release()
-
     def release(self) -> None:
         """Let go of the operation, the signals, and the place of the current checkpoint."""
         try:
