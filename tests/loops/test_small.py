@@ -209,6 +209,26 @@ def test_small_loops_are_small() -> None:
         cp.finalize()
 
 
+@pytest.mark.parametrize("name", [None, "named"])
+def test_what_runs_went_through_is_summed_up_alike_whenever_it_is_saved(name: str | None) -> None:
+    marks = []
+    for save_at in (range(200), range(0), range(3, 200, 71)):
+        store = MemoryStore()
+        with contextlib.suppress(Stop), checkpointed("job", every(hours=1), store=store) as cp:
+            for number in range(200):
+                for _ in cp.remaining([number, "one\nline", "\udc80" if number == 150 else 2.5], name=name):
+                    pass
+                if number in save_at:
+                    cp.save()
+            raise Stop
+        stored = store.read("job")
+        assert stored is not None
+        marks.append([one["marks"] for one in json.loads(stored.snapshot)["resumable"]["loops"].values()])
+
+    assert marks[0] == marks[1] == marks[2]
+    assert set(marks[0][0]) == {"1", "2", "4", "8", "16", "32", "64", "199"}
+
+
 def test_loops_that_were_left_at_one_position_are_one_entry() -> None:
     sizes = []
     for many in (50, 5000):

@@ -244,6 +244,24 @@ def test_it_can_be_turned_off(monkeypatch: pytest.MonkeyPatch, home: Path) -> No
     assert "resumable-presence" not in {thread.name for thread in threading.enumerate()}
 
 
+def test_a_run_that_is_soon_over_starts_no_thread(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    monkeypatch.setattr(presence, "_BEAT_SECONDS", 600.0)
+    started: list[str] = []
+    start = threading.Thread.start
+
+    def noted(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", noted)
+    with checkpointed("job", every(items=1), store="ck", auto_cleanup=False) as cp:
+        for _ in cp.remaining(range(3)):
+            assert len(list(home.glob("runs/*"))) == 0
+
+    assert set(started) <= {"resumable-alarm"}
+    assert places.places() == [str(Path("ck").absolute())]
+
+
 def test_a_state_directory_that_cannot_be_written_does_no_harm(home: Path) -> None:
     home.write_text("a file is in its place")
 
