@@ -72,8 +72,8 @@ class Site:
         self.count = 0
         self._passed = 0, 0
         if self.folded or self.left:
-            self.folded = 0
             self.left, self._early, self._sum = {}, {}, (0, 0, [])
+            self.folded = 0
         if self.wrote:
             self.wrote.clear()
 
