@@ -182,6 +182,28 @@ def test_a_map_inside_too(manager: CheckpointManager) -> None:
     assert run(manager, body) == ([(repo, "y") for repo in REPOS], 0)
 
 
+@pytest.mark.parametrize("has_pool", [False, True], ids=["inline", "threads"])
+@pytest.mark.parametrize("key", [None, str], ids=["by position", "by key"])
+def test_a_map_around_too(manager: CheckpointManager, key: Any, has_pool: bool) -> None:
+    def body(cp: Checkpoint, seen: Seen, fails: bool) -> None:
+        def fetch(repo: str) -> None:
+            for file in cp.remaining(FILES, retry_failed=True):
+                seen.append((repo, file))
+                if fails and file == "y":
+                    cp.fail(file, "no")
+
+        with ThreadPoolExecutor(2) as pool:
+            list(cp.map(fetch, REPOS, executor=pool if has_pool else None, key=key, retry_failed=True))
+
+    seen, noted = run(manager, body, fails=True)
+    assert (len(seen), noted) == (9, 3)
+    seen, noted = run(manager, body, fails=True)
+    assert (sorted(seen), noted) == ([(repo, "y") for repo in REPOS], 3)
+    seen, noted = run(manager, body)
+    assert (sorted(seen), noted) == ([(repo, "y") for repo in REPOS], 0)
+    assert stores.keys(manager.store) == []
+
+
 def test_a_plain_loop_around_needs_nothing(manager: CheckpointManager) -> None:
     def body(cp: Checkpoint, seen: Seen, fails: bool) -> None:
         for repo in REPOS:

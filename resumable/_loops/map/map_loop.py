@@ -50,7 +50,11 @@ class MapLoop(Loop[T]):
         self._all_failed = failed
         known = failed.of(name)
         self._left_out = frozenset() if retry_failed else known
-        self.finish: Callable[[ItemKey], None] = self._finish_retried if known else ledger.add
+        # Items that are done, but in which a loop inside has failed.
+        again = known | failed.holders(name) if retry_failed else ()
+        self._done_again = {key for key in again if ledger.has_done(key, ledger.start)}
+        self._out_again: set[ItemKey] = set()
+        self.finish: Callable[[ItemKey], None] = self._finish_retried if known or self._done_again else ledger.add
 
     def done(self) -> int:
         return self._ledger.done - self._ledger.start
@@ -132,8 +136,14 @@ class MapLoop(Loop[T]):
         self._has_workers = maps > 0
         self._boundary.share(maps)
 
+    def has_done(self, item: ItemKey) -> bool:
+        return item not in self._out_again and super().has_done(item)
+
     def _finish_retried(self, key: ItemKey) -> None:
-        self._ledger.add(key)
+        if key in self._out_again:
+            self._out_again.discard(key)
+        else:
+            self._ledger.add(key)
         self._all_failed.discard(self.name, key)
 
     def give_up(self, key: ItemKey, error: BaseException) -> None:
@@ -168,7 +178,14 @@ class MapLoop(Loop[T]):
             self._note_left_out(len([self._ledger.add(key) for key, _ in self._entries()]))
             return iter(())
         entries = self._entries()
+        if self._done_again and is_there_again(self._items, self._ledger):
+            entries = chain(entries, self._hand_out_again())  # once it is seen that it is still the same input
         return (entry for entry in entries if entry[0] not in self._left_out) if self._left_out else entries
+
+    def _hand_out_again(self) -> Iterator[tuple[ItemKey, T]]:
+        for key, item in entries_of(self._items, self._ledger, self._done_again):
+            self._out_again.add(key)
+            yield key, item
 
     def _entries(self) -> Iterator[tuple[ItemKey, T]]:
         if isinstance(self._ledger, OutOfOrderLedger) and sources.is_indexed(self._items):
