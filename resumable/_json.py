@@ -322,12 +322,17 @@ _HINTS_BY_PACKAGE = {
 }
 
 
-def _advice(value: Any) -> str:
+def cure(value: Any) -> str:
+    """What to keep instead of *value*; "" if nothing is known for its type."""
     kind = _kind(value)
     package, name = kind.partition(".")[0], type(value).__name__
     hint = _HINTS.get(kind) or _HINTS_BY_NAME.get((package, name)) or _hint_by_form(value)
-    hint = hint or _HINTS_BY_PACKAGE.get(package, _PLAINLY)
-    return f"{shortened(value)} is of type {kind}, which JSON cannot hold exactly; {hint}"
+    return hint or _HINTS_BY_PACKAGE.get(package, "")
+
+
+def _advice(value: Any) -> str:
+    hint = cure(value) or _PLAINLY
+    return f"{shortened(value)} is of type {_kind(value)}, which JSON cannot hold exactly; {hint}"
 
 
 def _hint_by_form(value: Any) -> str:

@@ -18,7 +18,7 @@ import msgspec
 
 from .._durable import Durable
 from .._errors import InputChangedError, StateEncodeError
-from .._json import check, decode_spelled, encode, encode_scalar, encode_spelled, is_plain, scalar
+from .._json import check, cure, decode_spelled, encode, encode_scalar, encode_spelled, is_plain, scalar
 from .._runtime.interpreter import collector_paused
 from .._text import command_for
 from .fields import fields_of, set_field
@@ -422,7 +422,9 @@ def _encode(value: Any) -> Any:
         return str(value)
     if (plain := scalar(value)) is not value:
         return plain
-    raise NotImplementedError(f"a {type(value).__name__} has no form in JSON; keep plain values instead")
+    raise NotImplementedError(
+        f"a {type(value).__name__} has no form in JSON; {cure(value) or 'keep plain values instead'}"
+    )
 
 
 def decode_hook(kind: type[Any], value: Any) -> Any:

@@ -177,6 +177,32 @@ def test_what_has_no_exact_form_is_refused_with_a_cure(value: Any, cure: str, tm
         cp.mapping("mapping")["key"] = value
 
 
+@dataclasses.dataclass
+class Anything:
+    value: Any = None
+
+
+@pytest.mark.parametrize(
+    ("value", "cure"),
+    [
+        (np.arange(3), r"x\.tolist\(\).*cp\.artifact\(name\)"),
+        (np.complex128(1), r"float\(x\.real\)"),
+        (np.random.default_rng(1), r"cp\.track\(x\)"),
+        (range(3), r"list\(x\)"),
+        (object(), "keep plain values instead"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_typed_state_names_the_cure_too(value: Any, cure: str, tmp_path: Path) -> None:
+    def keep() -> None:
+        with checkpointed("job", state=Anything, store=tmp_path) as cp:
+            cp.state.value = value
+            cp.save()
+
+    with pytest.raises(StateEncodeError, match=cure):
+        keep()
+
+
 def test_frames_and_tensors_are_refused_with_their_own_cures() -> None:
     from resumable._json import check
 
