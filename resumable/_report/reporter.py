@@ -134,7 +134,7 @@ class Reporter(Observer):
         text = _stopped(operation)
         if isinstance(self._error, KeyboardInterrupt) and telling.is_interactive():
             self._error.add_note(text)
-        elif not isinstance(self._error, KeyboardInterrupt) or not is_terminal(sys.stderr):
+        elif not is_terminal(sys.stderr):
             telling.tell(text, is_wanted=True)
         else:
             telling.say_at_exit(operation.operation_id, text)

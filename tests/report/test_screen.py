@@ -558,6 +558,27 @@ def test_sigterm_says_where_it_stopped_and_how_to_go_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_sigterm_in_a_block_inside_another_ends_with_one_box(tmp_path: Path) -> None:
+    program = """
+import time
+from resumable import checkpointed
+with checkpointed("outer") as cp:
+    for x in cp.remaining(range(3)):
+        with checkpointed("inner") as inner:
+            for y in inner.remaining(range(200)):
+                time.sleep(0.03)
+                if y == 5:
+                    print("ready", flush=True)
+"""
+    ended = run(program, tmp_path, interrupt_at="ready", by=signal.SIGTERM)
+
+    assert ended.code == 143
+    assert ended.text.count("stopped at") == 2
+    assert ended.text.count("  go on ") == ended.text.count("resumable show outer") == 1
+    assert "resumable show inner" not in ended.text
+
+
+@pytest.mark.slow
 def test_a_second_ctrl_c_is_named_in_the_next_run(tmp_path: Path) -> None:
     program = """
 import asyncio, os, signal, time
