@@ -14,6 +14,7 @@ import msgspec
 from .._durable import Durable
 from .._errors import StateEncodeError
 from .._format import journal
+from .._format.shared import shared_in
 from .._format.trail import Point
 from .._json import SPELLED, Checker, check, encode, encode_spelled, is_plain, step, to_json
 from .._loops.loop import Loop
@@ -250,6 +251,8 @@ def capture(
     if parts.typed is not None and not spells:
         spells = not is_plain([value for value in state.values() if not isinstance(value, Durable)])
     encoded, collections = encode_state(state, parts.checker, wholly=wholly, spells=spells)
+    if wholly and (twice := shared_in(parts.state)):
+        parts.warn(twice)
     parts.is_proven = parts.is_proven or parts.has_done
     if is_last:
         for collection in collections.values():

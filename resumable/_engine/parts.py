@@ -90,7 +90,7 @@ class Parts:
         if saved.arguments:
             options.check_arguments(saved.arguments)
         self.options, self._damaged = options, damaged
-        self.typed = TypedState(options.state_type, self._warn) if options.state_type is not None else None
+        self.typed = TypedState(options.state_type, self.warn) if options.state_type is not None else None
         self.metadata = data.metadata if data is not None else CheckpointMetadata()
         self.created_at = data.created_at if data is not None else at.utc
         self.cut = Cut(ticker, has_ticked=self.metadata.processed_items > 0 and not saved.loops)
@@ -217,12 +217,12 @@ class Parts:
         return True
 
     @cached_property
-    def _warn(self) -> Callable[[str], None]:
+    def warn(self) -> Callable[[str], None]:
         return warn_once_per_path()
 
     @cached_property
     def checker(self) -> Checker:
-        return Checker(self._warn, nan=self.typed is not None or self.options.nan == "allow")
+        return Checker(self.warn, nan=self.typed is not None or self.options.nan == "allow")
 
     def release(self) -> None:
         """Let go of the output files, and of what lies outside of the store."""
@@ -263,7 +263,7 @@ class Parts:
 
     def _make_typed(self, collection: Durable, name: str, of: type[Any] | None) -> None:
         if of is not None:
-            make_typed(collection, Values(of, f"$.state.{name}", self.options.operation_id, self._warn))
+            make_typed(collection, Values(of, f"$.state.{name}", self.options.operation_id, self.warn))
             self.spells = True
 
     # -- collections in the fields of a typed state

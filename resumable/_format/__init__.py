@@ -4,8 +4,9 @@ Read ``document`` first, the snapshot, then ``journal``, the saves since, and ``
 library's own, with the ``trail`` that reports are made from. ``restore`` makes a checkpoint of them again;
 ``migrations`` brings old documents up to date, and ``typed`` gives the state the user's types, of which ``fields`` may
 hold collections, and ``values`` those of a collection, where ``roundtrip`` finds what would come back as something
-else. For damage: ``files`` finds what lies there, ``verify`` says what is still good, ``repair`` goes back to it;
-``anywhere`` does so in any store, and copies from one to another; ``artifacts`` looks at the files that saves name.
+else, and ``shared`` what would come back as two. For damage: ``files`` finds what lies there, ``verify`` says what is
+still good, ``repair`` goes back to it; ``anywhere`` does so in any store, and copies from one to another;
+``artifacts`` looks at the files that saves name.
 """
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "restore",
     "roundtrip",
     "sections",
+    "shared",
     "trail",
     "typed",
     "values",

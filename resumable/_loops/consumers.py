@@ -16,7 +16,7 @@ _POOLS = frozenset(
     ("billiard", "concurrent", "dask", "distributed", "joblib", "loky", "multiprocess", "multiprocessing", "ray")
 )
 """Packages whose functions hand all items out before the first result is there."""
-_NUMBERING = frozenset(("enumerate", "zip"))
+_NUMBERING = frozenset(("enumerate", "zip", "zip_longest"))
 _AHEAD = frozenset(("batched", "chunked", "groupby", "pairwise", "peekable", "sliding_window", "tee", "windowed"))
 _CALL = re.compile(r"(?:\w+\.)*(\w+)\(")
 _CHUNK = re.compile(r"(?:\w+\.)*(?:deque|frozenset|list|set|sorted|tuple)\((?:\w+\.)*islice\(")

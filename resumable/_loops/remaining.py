@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from .._runtime.interpreter import has_gil
 from . import consumers, sources
 from .apart import is_apart
+from .bodies import look_at_body
 from .by_key import KeyLedger
 from .by_page import PageLedger
 from .by_position import Fingerprint, ItemKey, PositionLedger, Saved
@@ -111,6 +112,7 @@ class Remaining(Loop[T], Iterator[T]):
     def __iter__(self) -> Iterator[T]:
         consumers.refuse_pools()
         consumers.look_at_call(self._owner.operation_id, self.position)
+        look_at_body(self._owner, self.position)
         holder = self._passes(self._begun())
         self.keep_by(holder)
         return chain.from_iterable(holder)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from . import consumers, sources
+from .bodies import look_at_body
 from .by_position import Fingerprint, ItemKey, PositionLedger, Saved
 from .failing import Retries, all_of, late_retries, retries_of
 from .loop import Loop, LoopOwner
@@ -66,6 +67,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
             if sources.is_dead(self._source):
                 raise consumers.cut_short()
             self._owner.register(self)
+        look_at_body(self._owner, self.position)
         holder = AsyncPass(self.__anext__)
         self.keep_by(holder)
         return holder

@@ -149,6 +149,21 @@ def package_of(depth: int) -> str:
     return str(sys._getframe(depth).f_globals.get("__name__", "")).partition(".")[0]
 
 
+def frame_at(depth: int) -> FrameType:
+    """The frame that runs *depth* calls further out."""
+    return sys._getframe(depth)
+
+
+def point_in(frame: FrameType) -> tuple[CodeType, int]:
+    """The code of *frame*, and the offset that it stands at."""
+    return frame.f_code, frame.f_lasti
+
+
+def variable_in(frame: FrameType, name: str) -> Any:
+    """The variable of that *name* as *frame* sees it; None if there is none."""
+    return frame.f_locals.get(name, frame.f_globals.get(name))
+
+
 def running_text(depth: int, names: frozenset[str]) -> str:
     """The source line from where the expression begins that runs *depth* calls further out; "" if not known.
 

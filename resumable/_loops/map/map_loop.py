@@ -8,7 +8,8 @@ from typing import Any, TypeVar, cast
 
 from ..._runtime.boundary import Boundary, HeldBack
 from ..._text import shortened
-from .. import sources
+from .. import place, sources
+from ..bodies import look_at_results
 from ..by_key import KeyLedger
 from ..by_position import ItemKey, Saved
 from ..failed import Failed, entries_of, error_text, is_there_again
@@ -84,6 +85,10 @@ class MapLoop(Loop[T]):
         if self.apart is not None:
             self.apart.write()
         self._is_out = False
+
+    def begin(self) -> None:
+        super().begin()
+        look_at_results(self._owner, self.position, place.caller())
 
     def run_apart(self, boundary: Boundary) -> None:
         super().run_apart(boundary)

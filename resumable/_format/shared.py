@@ -1,0 +1,64 @@
+"""One object under two names of a state: it comes back as two, of which a change in one is not in the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from .._durable import Durable
+from .._json import LEAVES, step
+
+_MOST = 10_000
+"""Objects that are looked at; in more of them, the first ones."""
+
+
+def shared_in(state: Any) -> str:
+    """``$.state.b is the same list as $.state.a …``, for the first such object in *state*; "" if there is none."""
+    seen: dict[int, tuple[int, str]] = {}  # by its number: that of what it is in, and its place in there
+    todo = [("$.state", 0, state)]
+    for place, around, value in todo:  # it grows meanwhile
+        number = id(value)
+        if number in seen and not isinstance(value, tuple):
+            first, second = _path(seen, number), _path(seen, around) + place
+            return f"{second} is the same {type(value).__name__} as {first} and will come back as another one"
+        seen[number] = around, place
+        if len(todo) < _MOST:
+            todo += [(name, number, one) for name, one in _parts(value) if type(one) not in LEAVES and _has_parts(one)]
+    return ""
+
+
+def _path(seen: dict[int, tuple[int, str]], number: int) -> str:
+    places = []
+    while number:
+        number, place = seen[number]
+        places.append(place)
+    return "".join(reversed(places))
+
+
+def _has_parts(value: Any) -> bool:
+    if isinstance(value, dict | list | tuple | set):
+        return not isinstance(value, Durable)
+    return _fields(type(value)) is not None
+
+
+def _parts(value: Any) -> Iterable[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [(step(key) if isinstance(key, str) else f"[{key!r:.80}]", one) for key, one in list(value.items())]
+    if isinstance(value, list | tuple):
+        return [(f"[{index}]", one) for index, one in enumerate(value)]
+    if isinstance(value, set):
+        return ()
+    return [(f".{name}", getattr(value, name, None)) for name in _fields(type(value)) or ()]
+
+
+def _fields(kind: type[Any]) -> Iterable[str] | None:
+    """The fields of a class of records that can be changed; None for any other class."""
+    if issubclass(kind, msgspec.Struct):
+        return None if kind.__struct_config__.frozen else kind.__struct_fields__
+    if (given := getattr(kind, "__dataclass_params__", None)) is not None:
+        return None if given.frozen else kind.__dataclass_fields__
+    if hasattr(kind, "__pydantic_core_schema__"):
+        return getattr(kind, "model_fields", None)
+    return None

@@ -1,0 +1,173 @@
+"""What the body of a loop does with variables that go with no checkpoint: results of earlier runs are not in them.
+
+Only the bytecode tells, so this is for warnings. See ``consumers`` for who goes through a loop.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import logging
+import weakref
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable
+from itertools import pairwise
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .._runtime.interpreter import frame_at, point_in, variable_in
+
+if TYPE_CHECKING:
+    from .loop import LoopOwner
+
+_log = logging.getLogger("resumable")
+_PLAIN = frozenset((list, dict, set, deque, Counter, defaultdict, OrderedDict))
+_SUMS = frozenset((int, float, str, *_PLAIN))
+_PUTS = frozenset(("add", "append", "appendleft", "extend", "insert", "setdefault", "update"))
+_TAKES = frozenset(("add", "append", "appendleft"))
+_HARMLESS = frozenset(("isinstance", "len"))
+_DOES_MORE = frozenset(("STORE_SUBSCR", "STORE_ATTR", "GET_AWAITABLE", "RAISE_VARARGS"))
+_WAITS = frozenset(("GET_ANEXT", "SEND", "YIELD_VALUE"))
+"""Where the frame of an ``async for`` stands that waits for an item."""
+_NOTHING = frozenset(("CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "PUSH_NULL", "RESUME"))
+
+
+class Body(msgspec.Struct, frozen=True):
+    """The body of one loop.
+
+    Attributes:
+        grows: Variables that it adds to, and that are looked at behind it.
+        ahead: The variable in which it only gathers the items; "" if it does more.
+    """
+
+    grows: frozenset[str] = frozenset()
+    ahead: str = ""
+
+
+_EMPTY = Body()
+_bodies: dict[tuple[int, int], tuple[Callable[[], CodeType | None], Body]] = {}
+
+
+def look_at_body(owner: LoopOwner[Any], position: int) -> None:
+    """A loop of *owner* begins at *position* for whoever asks what calls this: warn of what is lost there."""
+    frame = frame_at(3)
+    body = _body_of(*point_in(frame))
+    if body.ahead and type(gathered := variable_in(frame, body.ahead)) in _PLAIN and not _is_kept(owner, gathered):
+        _say_ahead(owner.operation_id, body.ahead)
+    elif position and body.grows:
+        _look_at_grown(owner, position, frame, body)
+
+
+def look_at_results(owner: LoopOwner[Any], position: int, frame: FrameType) -> None:
+    """A map of *owner* gives its first result of this run to *frame*, from *position* on."""
+    if position and (body := _body_of(*point_in(frame))).grows:
+        _look_at_grown(owner, position, frame, body)
+
+
+def _look_at_grown(owner: LoopOwner[Any], position: int, frame: FrameType, body: Body) -> None:
+    for name in sorted(body.grows):
+        value = variable_in(frame, name)
+        if type(value) in _SUMS and not value and not _is_kept(owner, value):
+            _say_begun_anew(owner.operation_id, name, position)
+
+
+def _is_kept(owner: LoopOwner[Any], value: object) -> bool:
+    """Whether *value* is in the plain state."""
+    state = getattr(owner, "state", None)
+    return type(state) is dict and any(one is value for one in state.values())
+
+
+@functools.lru_cache(maxsize=256)
+def _say_ahead(operation_id: str, name: str) -> None:
+    _log.warning(
+        "%s: the loop only gathers its items in %r, and they count as done before the work on them; do the work in its "
+        "body, or make batches first: cp.remaining(list(batched(items, 3)))",
+        operation_id,
+        name,
+    )
+
+
+def _say_begun_anew(operation_id: str, name: str, position: int) -> None:
+    _log.warning(
+        "%s: the loop goes on at item %s, but %r has nothing of what earlier runs put into it; keep it in the "
+        "checkpoint: cp.log(%r), cp.mapping(%r), or cp.state",
+        operation_id,
+        f"{position:,}",
+        name,
+        name,
+        name,
+    )
+
+
+# -- what the bytecode tells ------------------------------------------------------------------------------------------
+
+
+def _body_of(code: CodeType, at: int) -> Body:
+    where = id(code), at
+    known = _bodies.get(where)
+    if known is None or known[0]() is not code:
+        gone = weakref.ref(code, lambda _: _bodies.pop(where, None))
+        known = _bodies[where] = gone, _read(code, at)
+    return known[1]
+
+
+def _read(code: CodeType, at: int) -> Body:
+    steps = [one for one in dis.get_instructions(code) if one.opname not in _NOTHING]
+    first, end = _extent(steps, at)
+    body = [one for one in steps if first < one.offset < end]
+    if not body or any(one.argval == "state" for one in body):
+        return _EMPTY
+    pairs = [*pairwise(body)]
+    stored, loaded = _names_of(body, "STORE_"), _names_of(body, "LOAD_")
+    later = _names_of([one for one in steps if one.offset >= end], "LOAD_")
+    added = {name for one, after in pairs if after.argval in _PUTS for name in _names(one)[-1:]}
+    if any(one.opname == "STORE_SUBSCR" for one in body):
+        added |= loaded
+    sums = [(one, after) for one, after in pairs if one.opname == "BINARY_OP" and one.argrepr.endswith("=")]
+    summed = {name for _, after in sums if after.opname.startswith("STORE_") for name in _names(after)[:1]}
+    return Body(frozenset(((added - stored) | summed) & later), _gathered(body))
+
+
+def _extent(steps: list[dis.Instruction], at: int) -> tuple[int, int]:
+    """Where the body of the loop begins, and ends, whose iterator is made *at* that offset."""
+    here = [one for one in steps if one.offset >= at]
+    is_asked = bool(here) and here[0].opname in _WAITS
+    if is_asked or (here and here[0].opname == "GET_AITER"):
+        depth = int(is_asked)
+        for one in here:
+            depth += (one.opname == "GET_AITER") - (one.opname == "END_ASYNC_FOR")
+            if not depth:
+                return at, one.offset
+    for one in here[:3]:
+        if one.opname.startswith("FOR_ITER"):
+            return one.offset, one.argval
+        if one.offset != at and one.opname != "GET_ITER":  # of enumerate() or zip() around it
+            break
+    return 0, 0
+
+
+def _gathered(body: list[dis.Instruction]) -> str:
+    """The variable in which the items are gathered, if nothing else is done with them; "" if something is."""
+    if not body or not body[0].opname.startswith("STORE_"):
+        return ""
+    item = _names(body[0])[:1]
+    loads = [one for one in body if one.opname.startswith("LOAD_")]
+    takes = [before for before, one in pairwise(body) if one.argval in _TAKES and one.opname.startswith("LOAD_")]
+    gathers = (_names(takes[-1]) or [""])[-1] if takes else ""
+    calls = sum(one.opname.startswith("CALL") and one.opname != "CALL_INTRINSIC_1" for one in body)
+    known = len(takes) + sum(bool(_HARMLESS.intersection(_names(one))) for one in loads)
+    uses = sum(name in item for one in loads for name in _names(one))
+    does_more = any(one.opname in _DOES_MORE for one in body)
+    return gathers if gathers and calls == known and uses == 1 and not does_more else ""
+
+
+def _names_of(steps: list[dis.Instruction], kind: str) -> set[str]:
+    return {name for one in steps if one.opname.startswith(kind) for name in _names(one)}
+
+
+def _names(one: dis.Instruction) -> list[str]:
+    if one.opname.endswith("_CONST") or one.opname.startswith(("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR")):
+        return []
+    return [one.argval] if isinstance(one.argval, str) else list(one.argval) if isinstance(one.argval, tuple) else []
