@@ -30,6 +30,8 @@ _OF_OTHERS = frozenset(
 """Packages that call on behalf of others. Another release of one must change no place."""
 _MANY_SPOTS = 4096
 _LIBRARY = f"{__name__.partition('.')[0]}."
+_ONE_FRAME = 4
+"""So long is the path of a loop that is made where the loop around it, or the checkpoint, is."""
 _DEEPEST = 32
 """Deeper recursion is told apart by the order of calls."""
 _LONGEST_TEXT = 80
@@ -384,6 +386,8 @@ class Spots:
         self._outside = outside
         # With the code objects: as long as they live, their addresses are no others'.
         self._keys: dict[tuple[int, ...], tuple[str, list[CodeType]]] = {}
+        # Of paths that are one frame, which loops come from again and again, the last one at each offset.
+        self._last: dict[int, tuple[CodeType, tuple[int, Frame | None, bool], str]] = {}
 
     def note(self, frame: FrameType, key: str, around: Frame | None, *, is_suspended: bool) -> None:
         """*frame* makes a loop whose place is *key*; see :meth:`find`."""
@@ -393,6 +397,7 @@ class Spots:
             if len(self._keys) >= _MANY_SPOTS:
                 self._keys.clear()
             self._keys[path] = key, codes
+            self._last.clear()
 
     def find(self, frame: FrameType, around: Frame | None, is_suspended: bool) -> str | None:
         """The place of the loop that *frame* makes; None if it made none there yet, or is the library's.
@@ -401,15 +406,17 @@ class Spots:
             around: What goes through the loop around.
             is_suspended: Whether that may be alive without being on the stack.
         """
-        path: tuple[int, ...] | None
-        where = id(frame), id(frame.f_code)
-        is_outside = where in self._outside
-        if where == around or (is_outside and (around is None or is_suspended)):
-            path = (where[1], frame.f_lasti, where == around, is_outside)  # as most often; the other way takes longer
-        else:
-            path = self._path(frame, around, is_suspended)
+        code, offset = frame.f_code, frame.f_lasti
+        last = self._last.get(offset)
+        if last is not None and last[0] is code and last[1] == (id(frame), around, is_suspended):
+            return last[2]
+        path = self._path(frame, around, is_suspended)
         found = self._keys.get(path) if path is not None else None
-        return None if found is None else found[0]
+        if found is None:
+            return None
+        if path is not None and len(path) == _ONE_FRAME:  # of more, the others may be at another place next time
+            self._last[offset] = code, (id(frame), around, is_suspended), found[0]
+        return found[0]
 
     def _path(
         self, frame: FrameType, stop: Frame | None, is_suspended: bool, note: Callable[[CodeType], None] | None = None

@@ -153,7 +153,9 @@ class RunningLoops:
         view, code = self._views.get(loop.name), frame.f_code
         if view is None or view.loop is not loop:
             return
-        running = self._by_context.setdefault(self.main_context, [])
+        running = self._by_context.get(self.main_context)
+        if running is None:
+            running = self._by_context[self.main_context] = []
         self.again.begins(view, self._left, running)
         if self._just_left:
             self._just_left = []
