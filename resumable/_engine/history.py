@@ -18,7 +18,15 @@ from .._loops.by_position import ItemKey
 from .._loops.failed import error_text
 from .._runtime.interpreter import HOST
 from .._runtime.signals import name_of
-from .._text import hidden, hidden_in_line, resume_command
+from .._strategies import (
+    AutoStrategy,
+    CompositeStrategy,
+    ProgressBasedStrategy,
+    RateLimitAwareStrategy,
+    SaveStrategy,
+    TimeBasedStrategy,
+)
+from .._text import duration, hidden, hidden_in_line, resume_command
 
 _RUNS_KEPT = 10
 _PACKAGE = str(Path(__file__).parents[1])
@@ -36,6 +44,7 @@ class History(msgspec.Struct):
         number: Of this run, from 1.
         run: This run's entry, None before its first save.
         notes: Texts that observers save with this run, by name.
+        strategy: When it saves.
         due_at: From then on, in seconds since the epoch, a save is to be noted in the trail.
     """
 
@@ -45,6 +54,7 @@ class History(msgspec.Struct):
     number: int
     run: Run | None = None
     notes: dict[str, str] = {}
+    strategy: SaveStrategy | None = None
     due_at: float = float("-inf")
 
     def begin(self) -> Run:
@@ -57,6 +67,7 @@ class History(msgspec.Struct):
             host=HOST,
             pid=os.getpid(),
             command=_command(tuple(sys.orig_argv)) or None,
+            strategy=_told(self.strategy),
         )
         for earlier in self.sections.history:
             if earlier.command and earlier.command != run.command:  # an earlier release may have written a secret down
@@ -88,7 +99,7 @@ class History(msgspec.Struct):
     def left_by(self, error: BaseException, item: tuple[str, ItemKey] | None) -> None:
         """*error* ends this run at *item* of a loop: its text, and its place in the program, without secrets."""
         run = self.run or self.begin()
-        run.error, run.place, run.stopped_at = error_text(error), _place_of(error), item
+        run.error, run.place, run.stopped_at = error_text(error).rstrip(": "), _place_of(error), item
 
     def cut_short(self, error: BaseException, failure: Exception, *, at: datetime) -> Run:
         """This run's entry where *error* has ended it, and its last save was refused with *failure*."""
@@ -104,6 +115,23 @@ class History(msgspec.Struct):
         run = self.run or self.begin()
         run.ended, run.items, run.reason = at.isoformat(timespec="seconds"), items, reason
         return _to_json(self.sections.history)
+
+
+def _told(strategy: SaveStrategy | None) -> str:
+    """*strategy* in words: ``every 5 min or every 1,000 items``; one of the user's own by its name."""
+    match strategy:
+        case TimeBasedStrategy(interval_seconds=seconds):
+            return f"every {duration(seconds)}" if seconds >= 1 else "at each item"
+        case ProgressBasedStrategy(items_interval=items):
+            return f"every {items:,} items" if items > 1 else "at each item"
+        case RateLimitAwareStrategy(threshold_percentage=share):
+            return f"once less than {share:.0%} of the quota is left"
+        case AutoStrategy(max_overhead=share, max_interval_seconds=seconds):
+            return f"auto: saves take {share:.1%} of the time, and are {duration(seconds)} apart at most"
+        case CompositeStrategy(strategies=strategies, operator=operator):
+            return f" {operator.lower()} ".join(map(_told, strategies))
+        case _:
+            return type(strategy).__name__ if strategy is not None else ""
 
 
 @lru_cache(maxsize=8)

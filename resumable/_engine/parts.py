@@ -118,7 +118,7 @@ class Parts:
         self.run_number = (self.last_run.run or len(saved.history)) + 1 if self.last_run is not None else 1
         self.opening = running_here(), stack()
         self.cut.boundary.context = self.opening[0]
-        self.history = History(saved, self.items_before, at.utc, self.run_number)
+        self.history = History(saved, self.items_before, at.utc, self.run_number, strategy=options.strategy)
         saved.arguments = dict(options.arguments or saved.arguments)
         is_limited = options.max_runtime is not None or options.budget or saved.spent
         self.limits = limits_for(options, saved.spent, began=at) if is_limited else None

@@ -28,6 +28,7 @@ class Run(msgspec.Struct, omit_defaults=True):
         place: Where in the program that was raised: ``job.py:12``.
         stopped_at: The loop, and the item in it, at which an exception ended it.
         notes: Texts that observers have saved with it, such as the id of its trace.
+        strategy: When it saves, for people: ``every 5 min or every 1,000 items``.
         at_risk: Seconds of work that a kill after its last save loses, at most; None if unknown.
     """
 
@@ -45,6 +46,7 @@ class Run(msgspec.Struct, omit_defaults=True):
     at_risk: float | None = None
     stopped_at: tuple[str, str | int] | None = None
     notes: dict[str, str] = {}
+    strategy: str = ""
 
 
 class SinkPlace(TypedDict):

@@ -87,7 +87,7 @@ def figure(chart: Chart) -> str:
         f"<figure><figcaption><h2>{text(chart.title)}</h2><p>{text(chart.told)}</p>{key}</figcaption>"
         f'<div class="chart"><div class="y" aria-hidden="true">{_y_labels(steps, top, chart.unit)}</div>'
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" '
-        f'aria-label="{text(chart.title)}. {text(chart.told)}">{"".join(drawn)}</svg>'
+        f'aria-label="Chart: {text(chart.title)}">{"".join(drawn)}</svg>'
         f'<div class="x" aria-hidden="true">{_x_labels(end)}</div></div></figure>'
     )
 

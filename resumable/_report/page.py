@@ -170,7 +170,7 @@ def _marks(course: Course) -> list[Mark]:
     return [
         Mark(
             stop.x,
-            f"run {stop.run:,} began here; {stop.how} had ended the one before, {duration(stop.seconds)} earlier",
+            f"run {stop.run:,} began here, {duration(stop.seconds)} after the one before had ended: {stop.how}",
         )
         for stop in course.stops
     ]
@@ -222,7 +222,7 @@ def _quota(course: Course) -> Chart | None:
         return None
     limit = max((point.limit or 0 for point in course.points), default=0)
     waits = course.waits
-    told = f"{known[-1][1]:,.0f} requests were left at the last save{f' of {limit:,}' if limit else ''}."
+    told = f"{known[-1][1]:,.0f}{f' of {limit:,}' if limit else ''} requests were left at the last save."
     if waits:
         told += f" {_times(len(waits), 'wait')}, shaded."
     return Chart(
@@ -261,8 +261,9 @@ def _risk(course: Course) -> Chart | None:
         told=f"A kill would have lost {precise(max(y for _, y in known))} of work at most.",
         series=[Series("seconds of work", known, "warn")],
         end=course.seconds,
-        unit=lambda seconds: "0" if not seconds else precise(seconds),
+        unit=time_text,
         marks=_marks(course),
+        is_time=True,
     )
 
 
@@ -341,6 +342,7 @@ def _loops(restored: Restored) -> str:
 
 def _settings(summary: Summary, restored: Restored) -> str:
     sections, last = restored.sections, summary.history[-1] if summary.history else None
+    pace = sections.costs.item_seconds if sections.costs else 0.0
     told: list[tuple[str, Any]] = [
         ("file", summary.location),
         (
@@ -348,7 +350,9 @@ def _settings(summary: Summary, restored: Restored) -> str:
             size(restored.size) + (f" and {size(restored.journal_bytes)} of journal" if restored.journal_bytes else ""),
         ),
         ("first saved", f"{restored.data.created_at:%Y-%m-%d %H:%M:%S} UTC, {ago(age_of(restored.data.created_at))}"),
+        ("saves", last.strategy if last else None),
         ("last save was for", summary.last_save_reason),
+        ("pace", f"{_milliseconds(pace)} an item" if pace else None),
         ("command", last.command if last else None),
         ("machine", f"{last.host}, process {last.pid}" if last and last.host else None),
         *((f"argument {name}", shortened(value, 120)) for name, value in sections.arguments.items()),

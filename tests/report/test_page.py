@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from resumable import CheckpointManager, CheckpointNotFoundError, checkpointed, every
+from resumable import (
+    CheckpointManager,
+    CheckpointNotFoundError,
+    SaveStrategy,
+    auto,
+    checkpointed,
+    every,
+    rate_limit_below,
+)
 from resumable._format.sections import Run, Sections
 from resumable._format.trail import MOST_RUNS, Point, RunMark, Trail, WaitMark
 from resumable._report.charts import text, ticks, time_text, time_ticks
@@ -85,11 +93,31 @@ def test_it_tells_of_items_stops_waits_costs_failures_and_settings() -> None:
         "argument repo",
         "ConnectionError",
         "Ctrl-C",
+        "every 25 items",
+        " s an item",
+        "0 of 5,000 requests were left",
     ):
         assert told in page.text
     charts = [attributes for tag, attributes in page.tags if tag == "svg"]
     assert len(charts) >= 4
     assert all(chart["role"] == "img" and chart["aria-label"] for chart in charts)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "told"),
+    [
+        (every(minutes=5) | every(items=1000), "every 5 min or every 1,000 items"),
+        (every(items=1), "at each item"),
+        (every(hours=1) & rate_limit_below(0.2), "every 1h00m and once less than 20% of the quota is left"),
+        (auto(), "auto: saves take 1.0% of the time, and are 5 min apart at most"),
+    ],
+)
+def test_settings_say_when_it_saves(strategy: SaveStrategy, told: str) -> None:
+    with checkpointed("crawl", strategy, store="ck", auto_cleanup=False) as cp:
+        cp.tick()
+        cp.save()
+
+    assert told in Page(page_of()).text
 
 
 def test_it_is_one_file_without_script_or_network() -> None:
