@@ -155,7 +155,9 @@ def _row(item: str, began: datetime, seconds: float, code: str) -> tuple[str, ..
 
 
 def _cell(text: str) -> str:
-    return text.replace("\t", " ").replace("\n", " ").replace("\r", " ")
+    """*text* in one line of a table; a byte that is no UTF-8 as ``\\xe9``."""
+    known = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return known.replace("\t", " ").replace("\n", " ").replace("\r", " ")
 
 
 def _pass_on(file: IO[bytes], stream: Any) -> str:
@@ -175,9 +177,21 @@ def _pass_on(file: IO[bytes], stream: Any) -> str:
 
 
 def read_items(path: str) -> list[str]:
-    """The lines of a file that are not blank; ``-`` is standard input. Raises OSError."""
+    """The lines of a file that are not blank; ``-`` is standard input. Raises OSError.
+
+    Where it holds NUL, what stands between two of them is an item, as ``find -print0`` writes it: it may have lines.
+    """
     raw = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    return [line for line in raw.decode(errors="surrogateescape").splitlines() if line.strip()]
+    parts = raw.split(b"\0") if b"\0" in raw else [line.removesuffix(b"\r") for line in raw.split(b"\n")]
+    return [part.decode(errors="surrogateescape") for part in parts if part.strip()]
+
+
+def why_not(command: Sequence[str]) -> int:
+    """The exit code of a shell that cannot run *command*: 127, there is none, or 126; 0 if it can, or each may."""
+    name = command[0]
+    if "{}" in name or shutil.which(name) is not None:
+        return 0
+    return 126 if os.path.dirname(name) and os.path.exists(name) else 127
 
 
 def id_for(items: str, command: Sequence[str]) -> str:

@@ -78,7 +78,8 @@ def run_command(
     resumable run -- python job.py
     resumable run --on-fail 'mail -s "$RESUMABLE_WHY" me' -- python job.py
 
-    With --items it runs COMMAND for each line of FILE instead, -j at a time; {} is the line, or it comes last.
+    With --items it runs COMMAND for each line of FILE instead, -j at a time; {} is the line, or it comes last. Items
+    that find -print0 writes may have lines themselves.
     Killed and run again, it goes on with the lines that are left.
 
     \b
@@ -94,12 +95,16 @@ def run_command(
         from ._supervise import supervise
 
         sys.exit(supervise(command, tries=tries, backoff=backoff, on_done=on_done, on_fail=on_fail))
-    from ._each import Each, id_for, read_items
+    from ._each import Each, id_for, read_items, why_not
 
     try:
         lines = read_items(items)
     except OSError as error:
         raise click.ClickException(f"cannot read {printable(items)}: {error.strerror or error}") from None
+    if not is_shell and (code := why_not(command)):
+        problem = "no such command" if code == 127 else "it is not executable"
+        click.echo(f"resumable run: cannot run {printable(command[0])}: {problem}", err=True)
+        sys.exit(code)
     each = Each(command, is_shell, jobs, joblog, retries, max_failed, retry_failed)
     try:
         code = each.run(lines, operation_id or id_for(items, command), store=where, progress=not no_progress)

@@ -93,6 +93,33 @@ def test_items_keep_their_bytes_and_blank_lines_are_none() -> None:
     assert sorted(Path("bytes").read_bytes()) == sorted(b"a\xff\xfe")
 
 
+def test_only_the_end_of_a_line_ends_an_item_and_nul_does_where_there_is_one() -> None:
+    Path("odd").write_bytes("a\u2028b\x0cc\r\nd\x85\n".encode())
+    Path("null").write_bytes(b"one\ntwo\0three\0")
+
+    assert read_items("odd") == ["a\u2028b\x0cc", "d\x85"]
+    assert read_items("null") == ["one\ntwo", "three"]
+
+
+def test_an_item_with_lines_and_quotes_is_one_argument() -> None:
+    Path("items").write_bytes(b'it\'s "a"\n$(touch pwned)\0caf\xe9\0')
+    result = run("--joblog", "log.tsv", "--", "sh", "-c", 'printf "%s|" "$0" >> done')
+
+    assert result.exit_code == 0, result.output
+    assert Path("done").read_bytes() == b'it\'s "a"\n$(touch pwned)|caf\xe9|'
+    assert not Path("pwned").exists()
+    assert len(rows("log.tsv")) == 2
+
+
+def test_a_command_that_is_not_there_is_told_before_anything_is_done() -> None:
+    Path("plain").touch()
+
+    result = run("--", "no-such-command", "{}")
+    assert (result.exit_code, "cannot run no-such-command: no such command" in result.output) == (127, True)
+    assert run("--", "./plain", "{}").exit_code == 126
+    assert not list(Path().glob(".checkpoint_*"))
+
+
 def test_an_id_is_made_of_both_names() -> None:
     assert id_for("urls.txt", ["curl -s {}"]).startswith("run-curl-urls-")
     assert id_for("urls.txt", ["curl"]) != id_for("urls.txt", ["curl", "-s"])
