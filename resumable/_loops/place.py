@@ -238,6 +238,54 @@ def _is_of_others(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _OF_OTHERS
 
 
+# -- plain loops around -----------------------------------------------------------------------------------------------
+
+_turns: dict[int, tuple[Callable[[], CodeType | None], list[tuple[int, int, tuple[str, ...]]]]] = {}
+_TOLD = frozenset((bool, bytes, float, int, str))
+
+
+def turn_of(frame: FrameType, outside: Stack) -> str:
+    """In which turn of the plain ``for`` loops of the checkpoint's block *frame* is: a digest of their variables.
+
+    "" if it is in none, or their variables are no simple values.
+    """
+    found: list[Any] = []
+    for here in frames(frame):
+        opened = outside.get(address(here))
+        for start, end, names in _loops_of(here.f_code):
+            if start < here.f_lasti < end and (opened is None or start > opened):
+                found += [here.f_locals.get(name, here.f_globals.get(name)) for name in names]
+        if opened is not None:
+            break
+    if not found or not all(type(one) in _TOLD for one in found):
+        return ""
+    return hashlib.sha256(repr(found).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def _loops_of(code: CodeType) -> list[tuple[int, int, tuple[str, ...]]]:
+    """Where the body of each ``for`` begins and ends, and its variables."""
+    number = id(code)
+    known = _turns.get(number)
+    if known is None or known[0]() is not code:
+        gone = weakref.ref(code, lambda _: _turns.pop(number, None))
+        known = _turns[number] = gone, [*_read_loops(code)]
+    return known[1]
+
+
+def _read_loops(code: CodeType) -> Iterator[tuple[int, int, tuple[str, ...]]]:
+    steps = [*dis.get_instructions(code)]
+    for number, one in enumerate(steps):
+        if not one.opname.startswith("FOR_ITER"):
+            continue
+        names: list[str] = []
+        for after in steps[number + 1 :]:
+            if after.opname.startswith("STORE_"):
+                names += after.argval if isinstance(after.argval, tuple) else [str(after.argval)]
+            elif after.opname not in ("CACHE", "EXTENDED_ARG", "UNPACK_SEQUENCE"):
+                break
+        yield one.offset, one.argval, tuple(names)
+
+
 # -- places -----------------------------------------------------------------------------------------------------------
 
 

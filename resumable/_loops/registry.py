@@ -145,15 +145,18 @@ class LoopRegistry:
             loop = self._left_out(level, site, run, make)
             site.count = run
         else:
-            loop = self._begin_run(level, site, run, make, context)
+            turn = "" if around is not None else place.turn_of(frame, self._outside)
+            loop = self._begin_run(level, site, run, make, context, turn)
             site.runs[run].made_at = frame.f_code.co_filename, frame.f_lineno
         site.context = context
         level.made += name is None
         return loop
 
-    def _begin_run(self, level: Level, site: Site, run: int, make: Make, context: object) -> Loop[Any]:
+    def _begin_run(self, level: Level, site: Site, run: int, make: Make, context: object, turn: str) -> Loop[Any]:
         view = site.runs.get(run)
         saved = view.saved() if view is not None else site.saved(run)
+        if view is not None and saved is not None and turn and view.identity.turn not in ("", turn):
+            raise site.other_input(self._operation_id, run, "was made in another turn of the plain loop around it")
         is_made_again = view is None and run <= site.folded
         view = view or self._free_view(level, site)
         loop = self._make(make, view.name, saved)
@@ -165,7 +168,7 @@ class LoopRegistry:
         if saved is None:
             self._levels.forget(view)
         self._made += 1
-        identity = site.identity(level.within, run)
+        identity = site.identity(level.within, run, turn)
         site.count = run
         view.site, view.folded_wrote = site, site.wrote
         view.begin(loop, saved, identity, level.outer, context, self._made)

@@ -115,9 +115,9 @@ class Site:
         unmet = [run for run, at in self.left.items() if run > self.count and at > 0]
         return f"{len(unmet):,} runs of the loop {place.shown(self.key)} that were left" if unmet else ""
 
-    def identity(self, within: tuple[str, ItemKey] | None, run: int) -> Identity:
-        """Of a *run* that is made now."""
-        return Identity(within, self.key, run, self.folded, self.marks, left=written(self.left))
+    def identity(self, within: tuple[str, ItemKey] | None, run: int, turn: str = "") -> Identity:
+        """Of a *run* that is made now, in that *turn* of the plain loops around."""
+        return Identity(within, self.key, run, self.folded, self.marks, left=written(self.left), turn=turn)
 
     def saved(self, run: int) -> dict[str, Any] | None:
         """What a folded *run* goes on from; None if it begins anew."""
@@ -209,13 +209,16 @@ class Site:
         mark = (summed and summed[1]) if run == self.folded else self._early.get(str(run))
         return mark is not None and mark not in (self._passed[1], f"{self._passed[1]:0{_CRC_DIGITS}x}")
 
-    def other_input(self, operation_id: str, run: int) -> InputChangedError:
+    def other_input(
+        self, operation_id: str, run: int, what: str = "goes through other items than it did"
+    ) -> InputChangedError:
         """The error for that."""
         return InputChangedError(
             operation_id,
-            [f"run {run:,} of the loop {place.shown(self.key)} goes through other items than it did"],
+            [f"run {run:,} of the loop {place.shown(self.key)} {what}"],
             [
                 "put the loop around it into cp.remaining, too, so that each run belongs to an item of that",
+                'give it a name with the item in it, as name=f"pages of {repo}"',
                 f"start over:  {command_for('rm', operation_id)}",
             ],
         )

@@ -25,6 +25,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
         marks: Digests over the first 1, 2, 4, … 64 and over all of these, by their number.
         over: Whether it came to its end.
         left: Which of those were left before their end, as :func:`written` gives it; the others came to it.
+        turn: In which turn of the plain loops around it was made, as :func:`~.place.turn_of` tells it.
     """
 
     within: tuple[str, ItemKey] | None = None
@@ -34,6 +35,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
     marks: dict[str, str] = {}
     over: bool = False
     left: str = ""
+    turn: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The saved form."""

@@ -458,3 +458,42 @@ def test_loops_that_are_inside_each_other_end_nowhere() -> None:
         return {"by": "position", "position": 2, "total": 4, "samples": [], "within": [within, 1]}
 
     assert len(LoopRegistry({"a": form("b"), "b": form("a")}).never_met()) == 1
+
+
+# -- turns of a plain loop around --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [None, "pages"])
+def test_a_plain_loop_around_that_comes_in_another_order_is_refused(
+    manager: CheckpointManager, name: str | None
+) -> None:
+    done: list[str] = []
+
+    def work(repos: list[Any], stop: str | None = None) -> None:
+        with contextlib.suppress(Stop), checkpointed("job", manager=manager) as cp:
+            for number, repo in enumerate(repos):
+                for page in cp.remaining(range(3), name=name):
+                    if f"{repo}{page}" == stop:
+                        raise Stop
+                    done.append(f"{repo}{page}")
+                del number
+
+    work(["a", "b", "c"], "b1")
+    with pytest.raises(InputChangedError, match="another turn of the plain loop") as raised:
+        work(["c", "b", "a"])
+    assert any("name=f" in way for way in raised.value.ways_out)
+    work(["a", "b", "c"])
+    assert done == ["a0", "a1", "a2", "b0", "b1", "b2", "c0", "c1", "c2"]
+
+
+def test_a_plain_loop_around_over_objects_is_not_compared(manager: CheckpointManager) -> None:
+    done: list[int] = []
+    for stop in (1, None):
+        with contextlib.suppress(Stop), checkpointed("job", manager=manager) as cp:
+            for _ in [object(), object()]:
+                for page in cp.remaining(range(3)):
+                    if page == stop:
+                        raise Stop
+                    done.append(page)
+
+    assert done == [0, 1, 2, 0, 1, 2]
