@@ -31,7 +31,7 @@ from .._runtime.steps import Steps
 from .._text import command_for, shortened
 from .._text.hints import note_on_misuse
 from ..stores.defaults import place_to_name
-from .unsaved import leave
+from .unsaved import leave, take_back
 
 if TYPE_CHECKING:
     from .operation import Operation
@@ -242,10 +242,17 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
         show_users_frames_only()
     if isinstance(error, StaleCheckpointError) and error.operation_id == operation_id:
         return False  # nothing may be written any more
+    told = ""
     try:
+        if operation.writer.ending is not None and operation.writer.ending.is_away:
+            # Whoever stops this process may not wait for as long as a store that is away is waited for.
+            away = StoreError(f"{operation.location} is away.")
+            told = yield from leave(operation, away, f"Interrupted: {signals.name_of(error)}")
         items = yield from _save_what_can_be(operation, error)
+        if told:
+            yield from take_back(operation)
     except Exception as failure:  # the user's own error is what must be seen
-        if told := (yield from leave(operation, failure, f"Interrupted: {signals.name_of(error)}")):
+        if told := told or (yield from leave(operation, failure, f"Interrupted: {signals.name_of(error)}")):
             error.add_note(f"resumable: {told}, with {operation.processed_items:,} items done")
             return True
         is_told = str(failure) == str(error)

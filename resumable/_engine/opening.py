@@ -74,6 +74,8 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
             yield partial(bring, writer, options, now=at.utc)
         if options.resume:
             restored = yield lambda: writer.load(now=at.utc)
+            if restored is not None and options.local is not None:
+                restored.sections.unsaved = None  # it was brought
             if restored is None:
                 yield lambda: _say_what_remains(writer, at)
             elif restored.sections.finished is not None and options.when_done == "restart":

@@ -7,6 +7,7 @@ it is put aside under a name that says so, and both are named.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -133,6 +134,26 @@ def _site(options: Options) -> str:
     return str(options.store.describe(options.operation_id))
 
 
+def take_back(operation: Operation) -> Steps[None]:
+    """The store has come back, and has all of it: what was kept here meanwhile is removed."""
+    for local in _places(operation.options):
+        yield partial(_remove, local, operation)
+
+
+def _remove(local: CheckpointStore, operation: Operation) -> None:
+    unsaved, key = operation.parts.saved.unsaved, operation.operation_id
+    if unsaved is None or not os.path.lexists(local.describe(key)):
+        return
+    with contextlib.suppress(ResumableError):  # the next run sees that it was brought
+        lease = local.claim(key, Holder.me())
+        try:
+            found = restore(local, key, now=operation.instant.utc, lease=lease)
+            if found is not None and found.sections.unsaved == unsaved:
+                lease.delete()
+        finally:
+            lease.release()
+
+
 # -- the next run -----------------------------------------------------------------------------------------------------
 
 
@@ -177,7 +198,8 @@ def _bring_from(
     is_begun = there is not None and is_begun_from(there, local, key)
     known = None if there is None or is_begun else restored_from(there, writer.store, key, now=now)
     before = known.sections.unsaved if known is not None else None
-    if known is not None and before is not None and before.token == unsaved.token and _is_older(found, known):
+    was_brought = before is not None and before.token == unsaved.token
+    if was_brought and stand_of(known) == stand_of(found):
         lease.delete()
         _log.info("%s: what %s held was brought to %s before", key, path, site)
     elif is_begun or stand_of(known) in unsaved.stands:
@@ -189,10 +211,6 @@ def _bring_from(
         kept = put_aside(path, f".unsaved-{now:%Y%m%dT%H%M%SZ}-{unsaved.token[:6]}")
         _log.error(
             "%s: %s held what could not be saved in %s while that was away. Another run has gone on there meanwhile, "
-            "so this one goes on from there. What was here is kept as %s; nothing else uses it",
+            "or it was removed there: so this one goes on from there. What was here is kept as %s",
             *(key, path, site, kept),
         )
-
-
-def _is_older(here: Restored, there: Restored) -> bool:
-    return here.data.last_updated <= there.data.last_updated

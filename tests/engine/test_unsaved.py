@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -267,3 +268,44 @@ def test_a_run_that_is_killed_while_it_brings_it_loses_nothing(here: Path, serve
         assert [path.name for path in here.iterdir()] == []
     assert killed
     assert FileStore(here).read("job") is None
+
+
+def test_it_lies_here_before_the_store_is_waited_for_and_goes_when_that_comes_back(
+    here: Path, server: Medium, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever stops a process kills it soon after."""
+    seen: list[bool] = []
+
+    def start_later() -> None:
+        until = time.monotonic() + 30
+        while not (here / NAME).exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        seen.append((here / NAME).exists())
+        server.restart()
+
+    def job() -> None:
+        options: Any = {"on_store_error": "continue", "patience": 30, "store": url_of(server)}
+        with checkpointed("job", every(items=1), **options) as cp:
+            for number in cp.remaining(range(20)):
+                if number == 7:
+                    cp.save()
+                    server.kill()
+                    starter.start()
+                if number == 12:
+                    until = time.monotonic() + 30
+                    while "It is tried again" not in caplog.text and time.monotonic() < until:
+                        time.sleep(0.01)
+                    raise ValueError("over")
+
+    starter = threading.Thread(target=start_later)
+    with pytest.raises(ValueError, match="over"):
+        job()
+    starter.join()
+    assert seen == [True]
+    assert os.listdir(here) == []
+    assert remaining_of(server) == [*range(12, 20)]
+
+
+def remaining_of(server: Medium) -> list[int]:
+    with checkpointed("job", store=url_of(server)) as cp:
+        return [*cp.remaining(range(20))]
