@@ -263,7 +263,8 @@ class ObjectLease:
         with self._lock:
             head = self._known(last if last is None or staged.sequence <= last else None)
             old = head.current
-            if old is not None and old.name == new.name:
+            if old is not None and old.name == new.name:  # the answer to that was lost
+                self._staged.difference_update(new.objects())
                 return
             if old is not None and new.base < old.base:
                 raise stale(self._key, head.shown.holder or Holder("", 0, ""))
@@ -304,7 +305,8 @@ class ObjectLease:
         with self._lock:
             head = self._known(None)
             self._write(replace(head, shown=msgspec.structs.replace(head.shown, holder=None)))
-        self._remove(self._staged)
+        # A commit that was given up may have been made all the same.
+        self._remove(self._staged - head.objects())
 
     # -- artifacts
 

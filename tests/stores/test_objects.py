@@ -6,12 +6,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from resumable import StoreError, checkpointed, open_store
-from resumable.stores import Holder, Lease
+from resumable.stores import EndingLease, Holder, Lease
 from tests.support.media import ACCESS, place_in, shared
 from tests.support.proxy import Proxy
 from tests.support.stores import claimed, document, journal, put
@@ -190,3 +191,18 @@ def test_what_an_owner_has_staged_and_not_committed_is_removed_by_the_next(url: 
     assert len(objects(url)) == 2
     assert document(store, "crawl") == b"kept"
     taken.release()
+
+
+@pytest.mark.parametrize("patience", [60.0, 0.0], ids=["made again", "given up"])
+def test_a_commit_whose_answer_was_lost_is_not_removed_as_what_was_never_committed(
+    patience: float, url: str, proxy: Proxy
+) -> None:
+    with claimed(open_store(proxy.url(url)), "crawl") as lease:
+        assert isinstance(lease, EndingLease)
+        lease.keep(lambda: None, patience)
+        commit = lease.stage(lease.next, [b"all of it"])
+        proxy.lose = {proxy.answers}
+        with suppress(StoreError):
+            commit(b"")
+        proxy.lose = frozenset()
+    assert document(open_store(url), "crawl") == b"all of it"
