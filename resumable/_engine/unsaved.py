@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -58,7 +58,7 @@ class Stands:
         self.known.append(None)
 
 
-def _stands_of(saves: Sequence[Save]) -> list[Stand]:
+def _stands_of(saves: Iterable[Save]) -> list[Stand]:
     places = [save.position or (save.document.at if save.document is not None else None) for save in saves]
     return [(place.sequence, place.crc) for place in places if place is not None]
 
@@ -85,7 +85,9 @@ def leave(operation: Operation, failure: BaseException, reason: str) -> Steps[st
     if is_final or not isinstance(failure, StoreError) or stands is None or lease is None or not operation.is_owner():
         return ""
     parts, session, at = operation.parts, operation.session, operation.instant
-    parts.saved.unsaved = Unsaved(_site(options), lease.term, lease.next, stands.known, os.urandom(8).hex())
+    in_flight = _stands_of(operation.writer.in_flight.saves)
+    token = os.urandom(8).hex()
+    parts.saved.unsaved = Unsaved(_site(options), lease.term, lease.next, [*stands.known, *in_flight], token)
     parts.encoded_sections = {}  # told anew
     decision = session.demand(reason, now=at.monotonic)
     take = partial(capture, parts, decision, session, at=at.utc, in_flight=0, is_last=True)
@@ -97,7 +99,10 @@ def leave(operation: Operation, failure: BaseException, reason: str) -> Steps[st
         _log.warning("%s: could not be kept on this machine either: %s", operation.operation_id, error)
     if place is None:
         return ""
-    told = f"{operation.operation_id!r} is kept in {place}; the next run here brings it to {_site(options)}"
+    told = (
+        f"{operation.operation_id!r} could not be saved in {_site(options)}, and is kept in {place}: the next run here "
+    )
+    told += "brings it there"
     _log.error("%s: %s %s", operation.operation_id, failure, told)
     return told
 
@@ -138,6 +143,7 @@ def take_back(operation: Operation) -> Steps[None]:
     """The store has come back, and has all of it: what was kept here meanwhile is removed."""
     for local in _places(operation.options):
         yield partial(_remove, local, operation)
+    _log.warning("%s: %s has come back, and has all of it", operation.operation_id, _site(operation.options))
 
 
 def _remove(local: CheckpointStore, operation: Operation) -> None:
@@ -207,6 +213,9 @@ def _bring_from(
         lease.delete()
         items = found.data.metadata.processed_items
         _log.warning("%s: brought what %s held to %s: %s items are done", key, path, site, f"{items:,}")
+    elif was_brought:
+        kept = put_aside(path, f".unsaved-{now:%Y%m%dT%H%M%SZ}-{unsaved.token[:6]}")
+        _log.info("%s: %s was brought to %s before, where the run has gone on; it is kept as %s", key, path, site, kept)
     else:
         kept = put_aside(path, f".unsaved-{now:%Y%m%dT%H%M%SZ}-{unsaved.token[:6]}")
         _log.error(

@@ -191,6 +191,8 @@ class EndingLease(Lease, Protocol):
     def make_sure(self) -> None:
         """Ask the store whether the lease is still held, if it may have ended: this process may have been stopped.
 
+        A store that does not answer is not waited for: the lease is lost only once another owner has taken it.
+
         Raises:
             StaleCheckpointError: Another owner has taken the operation.
         """

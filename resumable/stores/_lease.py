@@ -279,9 +279,13 @@ class KeptLease(OwnedLease):
             StaleCheckpointError: It is lost.
         """
         self._check()
-        with self._noting(is_beside=True):
-            self._lease.renew()
-        self.renewed_at = passed_seconds()
+        try:
+            with self._noting(is_beside=True):
+                self._lease.renew()
+        except StoreError as error:
+            self.is_away |= error.is_transient
+            raise
+        self.is_away, self.renewed_at = False, passed_seconds()
 
     @property
     def is_overdue(self) -> bool:
@@ -291,10 +295,19 @@ class KeptLease(OwnedLease):
     def make_sure(self) -> None:
         """Ask whether the lease is still held, if it may have ended. See :meth:`EndingLease.make_sure`."""
         self._check()
-        if self.is_overdue:
-            with contextlib.suppress(StoreBehindError):  # it is claimed anew
-                self._do(self._lease.renew)
-            self.renewed_at = passed_seconds()
+        if not self.is_overdue or self.is_away:  # a thread asks again and again, and the loop goes on
+            return
+        try:
+            with self._noting():
+                self._lease.renew()
+        except StoreBehindError:
+            pass  # it is claimed anew
+        except StoreError as error:
+            if not error.is_transient:
+                raise
+            self.is_away = True
+            return
+        self.renewed_at = passed_seconds()
 
     def release(self) -> None:
         """Let go of the operation. Never raises."""

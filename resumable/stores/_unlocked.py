@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
+from .._errors import StoreError
 from .._runtime import disk
 from ._base import ArtifactLease, Holder, Meanwhile, Stored
 from ._lease_file import LeaseFile, claimed
@@ -99,7 +100,11 @@ class UnlockedLease:
     def make_sure(self) -> None:
         """Ask whether the lease is still held, if it may have ended. See :meth:`EndingLease.make_sure`."""
         if self.is_overdue:
-            self.renew()
+            try:
+                self.renew()
+            except StoreError as error:
+                if not error.is_transient:
+                    raise
 
     def renew(self) -> None:
         """Keep the lease for another while.

@@ -306,6 +306,30 @@ def test_it_lies_here_before_the_store_is_waited_for_and_goes_when_that_comes_ba
     assert remaining_of(server) == [*range(12, 20)]
 
 
+@pytest.mark.parametrize("patience", [0.3, 60.0])
+def test_the_loop_goes_on_though_the_store_is_away_for_longer_than_the_lease(
+    patience: float, here: Path, server: Medium
+) -> None:
+    """Nobody has taken the operation: who was silent for so long may be replaced, but was not."""
+    options: Any = {"on_store_error": "continue", "patience": patience, "store": url_of(server)}
+    with checkpointed("job", every(items=1), auto_cleanup=False, **options) as cp:
+        log, longest, began = cp.log("log"), 0.0, time.monotonic()
+        for number in cp.remaining(range(200)):
+            longest = max(longest, time.monotonic() - began)
+            log.append(number)
+            if number == 20:
+                server.kill()
+            if number == 170:
+                server.restart()
+            time.sleep(0.01)
+            began = time.monotonic()
+        assert longest < 1
+    assert os.listdir(here) == []
+    found = CheckpointManager(store=url_of(server)).load_checkpoint("job")
+    assert found is not None
+    assert found.state["log"] == [*range(200)]
+
+
 def remaining_of(server: Medium) -> list[int]:
     with checkpointed("job", store=url_of(server)) as cp:
         return [*cp.remaining(range(20))]

@@ -39,7 +39,8 @@ ELSEWHERE = Holder("elsewhere", 7, "2026-01-01T00:00:00+00:00", nonce="theirs")
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)  # where what cannot be saved is kept
     return f"sqlite:///{tmp_path}/store.db"
 
 
