@@ -15,7 +15,7 @@ from .._errors import CheckpointCorruptError, StoreError
 from .._runtime import disk
 from ..stores import ArtifactLease, ArtifactStore, CheckpointStore, FileStore, Holder, Lease, Stored
 from .artifacts import in_store
-from .document import begun_copy, is_begun_copy
+from .document import begun_copy, is_begun_copy, is_encrypted
 from .repair import Repaired
 from .restore import Restored, put_together
 from .sections import summary_of
@@ -124,6 +124,9 @@ def copy(
 ) -> Copied:
     """Bring the checkpoint of *operation_id* from *source* into *target*, byte for byte, and compare digests.
 
+    One that is encrypted is brought as it is; between two :class:`~resumable.stores.EncryptedStore`, it is decrypted
+    and encrypted on the way.
+
     Args:
         move: Own it in *source* meanwhile, and remove it there once it stands in *target*.
         is_forced: Replace a newer checkpoint in *target*, too.
@@ -138,17 +141,18 @@ def copy(
         stored = source.read(operation_id)
         if stored is None:
             raise StoreError(f"there is no checkpoint of {operation_id!r} in {source.describe()}")
-        restored = _read(operation_id, stored, now)
-        there = target.read(operation_id)
+        data = None if is_encrypted(stored.snapshot) else _read(operation_id, stored, now).data
+        there = _standing(target, operation_id, is_forced)
         is_begun = there is not None and is_begun_copy(there.snapshot)
         if not is_forced:
-            _refuse_newer(target, operation_id, restored.data.last_updated, now)
+            _refuse_newer(target, operation_id, data.last_updated if data is not None else None, now)
         if stored.journal and not target.traits.takes_journal:
             raise StoreError(
                 f"{target.describe()} takes whole snapshots only, and {operation_id!r} has a journal. A store with "
                 "another layer, such as ?compress=zstd, takes it"
             )
-        artifacts = bring_over(source, target, lease, restored, stored, is_begun=is_begun)
+        summary = summary_of(data.metadata, at=data.last_updated) if data is not None else b""
+        artifacts = _bring(source, target, lease, operation_id, stored, summary, is_begun=is_begun)
         if ours is not None:
             ours.delete()
         size = len(stored.snapshot) + len(stored.journal)
@@ -169,12 +173,25 @@ def bring_over(
     Args:
         is_begun: Whether that was begun before, so that nobody takes what is there for a checkpoint.
     """
-    data, key = restored.data, restored.data.operation_id
     assert stored is not None, "there is nothing to bring"
+    summary = summary_of(restored.data.metadata, at=restored.data.last_updated)
+    return _bring(source, target, lease, restored.data.operation_id, stored, summary, is_begun=is_begun)
+
+
+def _bring(
+    source: CheckpointStore,
+    target: CheckpointStore,
+    lease: Lease,
+    key: str,
+    stored: Stored,
+    summary: bytes,
+    *,
+    is_begun: bool,
+) -> int:
     artifacts = _copy_artifacts(source, target, lease, key)
     if stored.journal and not is_begun:  # until all of it is here, nobody may go on from the snapshot alone
         lease.stage(lease.next, [begun_copy(key, str(source.describe()))])(b"")
-    _put(lease, stored.snapshot, stored.journal, summary_of(data.metadata, at=data.last_updated))
+    _put(lease, stored.snapshot, stored.journal, summary)
     _compare(stored, lease.read(), str(target.describe(key)))
     return artifacts
 
@@ -191,14 +208,31 @@ def _read(operation_id: str, stored: Stored, now: datetime) -> Restored:
         raise CheckpointCorruptError(operation_id, str(stored.location), str(error)) from None
 
 
-def _refuse_newer(target: CheckpointStore, operation_id: str, saved_at: datetime, now: datetime) -> None:
+def _standing(target: CheckpointStore, operation_id: str, is_forced: bool) -> Stored | None:
+    """What *target* has; None, too, if it cannot be opened and is to be replaced."""
+    try:
+        return target.read(operation_id)
+    except CheckpointCorruptError:
+        if not is_forced:
+            raise
+        return None
+
+
+def _refuse_newer(target: CheckpointStore, operation_id: str, saved_at: datetime | None, now: datetime) -> None:
     there = target.read(operation_id)
     if there is not None and is_begun_copy(there.snapshot):
         with contextlib.suppress(CheckpointCorruptError):
             there = target.read(operation_id, previous=True)
-        if there is None or is_begun_copy(there.snapshot):
+        if there is not None and is_begun_copy(there.snapshot):
             return
-    if there is not None and (other := _read(operation_id, there, now).data.last_updated) > saved_at:
+    if there is None:
+        return
+    if saved_at is None:
+        raise StoreError(
+            f"{target.describe()} has a checkpoint of {operation_id!r}, and only who has the key (--key-file) can tell "
+            "which one is newer. --force replaces it"
+        )
+    if (other := _read(operation_id, there, now).data.last_updated) > saved_at:
         raise StoreError(
             f"the checkpoint of {operation_id!r} in {target.describe()} is newer: it was saved at "
             f"{other.isoformat(timespec='seconds')}. --force replaces it"

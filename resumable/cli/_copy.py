@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
-from .._errors import ResumableError
+from .._errors import ResumableError, StoreError
 from .._format.anywhere import Copied, copy
+from .._format.document import is_encrypted
 from .._report.scan import ids_in, is_missing, nothing_in
 from .._report.shards import matches
 from .._text import printable
-from ._options import chosen_store
+from ..stores import CheckpointStore, EncryptedStore
+from ._options import chosen_store, key_given, key_in, with_key
 from ._screens import print_json
 
 
@@ -22,12 +26,31 @@ from ._screens import print_json
 @click.argument("patterns", metavar="[ID|PATTERN]…", nargs=-1)
 @click.option("--move", is_flag=True, help="Remove them from FROM, once they stand in TO.")
 @click.option("--force", is_flag=True, help="Replace newer ones in TO, too.")
+@with_key
+@click.option(
+    "--new-key-file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Encrypt them in TO, with the key that FILE holds.",
+)
+@click.option("--decrypt", is_flag=True, help="Store them in TO as plain text.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def copy_command(source: str, target: str, patterns: tuple[str, ...], move: bool, force: bool, as_json: bool) -> None:
+def copy_command(
+    source: str,
+    target: str,
+    patterns: tuple[str, ...],
+    move: bool,
+    force: bool,
+    as_json: bool,
+    key_file: Path | None,
+    new_key_file: Path | None,
+    decrypt: bool,
+) -> None:
     """Copy operations from one place into another: directories and URLs, as `store=` takes them.
 
     PATTERN is quoted, such as 'shard-*'; without any, all are copied. Each is compared afterwards. One that is newer in
-    TO is left alone. With --move, one that is running is left alone, too.
+    TO is left alone. With --move, one that is running is left alone, too. What is encrypted stays so; a key goes over
+    to another one with --key-file and --new-key-file.
 
     \b
     resumable copy . postgresql://host/database crawl
@@ -37,13 +60,15 @@ def copy_command(source: str, target: str, patterns: tuple[str, ...], move: bool
     --json: {"copied": [{operation_id, location, bytes, artifacts, moved}], "failed": [{operation_id, problem}]}
     """
     origin, goal, now = chosen_store(source), chosen_store(target), datetime.now(UTC)
+    keys = _Keys(key_given(key_file), key_in(new_key_file), decrypt)
     done, failed = list[Copied](), dict[str, str]()
     ids = _chosen(ids_in(origin), patterns, str(origin.describe()))
     if is_missing(origin):
         raise click.ClickException(nothing_in(origin))
     for operation_id in ids:
         try:
-            done.append(copy(origin, goal, operation_id, now=now, move=move, is_forced=force))
+            layers = keys.over(origin, goal, operation_id)
+            done.append(copy(*layers, operation_id, now=now, move=move, is_forced=force))
         except (ResumableError, ValueError) as error:
             failed[operation_id] = str(error)
     if as_json:
@@ -56,6 +81,33 @@ def copy_command(source: str, target: str, patterns: tuple[str, ...], move: bool
         click.echo(f"Error: {printable(text)}", err=True)
     if failed:
         sys.exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """What opens the encrypted ones in FROM, and what encrypts in TO."""
+
+    old: str | None
+    new: str | None
+    decrypts: bool
+
+    def over(
+        self, origin: CheckpointStore, goal: CheckpointStore, operation_id: str
+    ) -> tuple[CheckpointStore, CheckpointStore]:
+        """The two stores with the layers between which *operation_id* is to be copied.
+
+        Raises:
+            StoreError: It is encrypted, and no key was given that one needs.
+        """
+        stored = origin.read(operation_id)
+        is_sealed = stored is not None and is_encrypted(stored.snapshot)
+        if is_sealed and self.old is None and (self.new is not None or self.decrypts):
+            raise StoreError(f"{operation_id!r} is encrypted; give its key with --key-file FILE or in $RESUMABLE_KEY")
+        new = None if self.decrypts else self.new or (self.old if is_sealed else None)
+        return (
+            EncryptedStore(origin, self.old) if is_sealed and self.old else origin,
+            EncryptedStore(goal, new) if new else goal,
+        )
 
 
 def _chosen(ids: list[str], patterns: tuple[str, ...], place: str) -> list[str]:

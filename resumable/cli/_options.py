@@ -58,12 +58,24 @@ def unseal_by(key_file: Path | None) -> Unseal | None:
     Raises:
         click.UsageError: The key cannot be read, or is none.
     """
+    key = key_given(key_file)
+    return EncryptedStore(MemoryStore(), key).unseal if key else None
+
+
+def key_in(key_file: Path | None, otherwise: str | None = None) -> str | None:
+    """The key that *key_file* holds; without a file, *otherwise*, which is ``$RESUMABLE_KEY``, or none.
+
+    Raises:
+        click.UsageError: It cannot be read, or is none.
+    """
     where = f"${_KEY_VARIABLE}" if key_file is None else str(key_file)
     try:
-        key = os.environ.get(_KEY_VARIABLE) if key_file is None else key_file.read_text(encoding="utf-8")
+        key = otherwise if key_file is None else key_file.read_text(encoding="utf-8")
         if key_file is not None and not (key or "").strip():
             raise ValueError("it is empty, and holds no key")
-        return EncryptedStore(MemoryStore(), key).unseal if key else None
+        if key:
+            EncryptedStore(MemoryStore(), key)
+        return key
     except OSError as error:
         problem = f"cannot read the key from {where}: {error.strerror or error}"
     except UnicodeDecodeError:
@@ -71,6 +83,15 @@ def unseal_by(key_file: Path | None) -> Unseal | None:
     except (ValueError, ImportError) as error:
         problem = f"{where}: {error}"
     raise click.UsageError(printable(problem))
+
+
+def key_given(key_file: Path | None) -> str | None:
+    """The key in *key_file*, else the one in ``$RESUMABLE_KEY``; None if there is neither.
+
+    Raises:
+        click.UsageError: It cannot be read, or is none.
+    """
+    return key_in(key_file, os.environ.get(_KEY_VARIABLE))
 
 
 class OpenedStore:
