@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -19,10 +20,17 @@ from .document import begun_copy, is_begun_copy, is_encrypted
 from .repair import Repaired
 from .restore import Restored, put_together
 from .sections import summary_of
-from .verify import Unseal, Verified, verify
+from .verify import Unseal, UnsealArtifact, Verified, verify
 
 
-def verify_in(store: CheckpointStore, operation_id: str, *, now: datetime, unseal: Unseal | None = None) -> Verified:
+def verify_in(
+    store: CheckpointStore,
+    operation_id: str,
+    *,
+    now: datetime,
+    unseal: Unseal | None = None,
+    unseal_artifact: UnsealArtifact | None = None,
+) -> Verified:
     """Look at what *store* holds of *operation_id*: the snapshot, the one before, and their journals.
 
     Raises:
@@ -36,7 +44,8 @@ def verify_in(store: CheckpointStore, operation_id: str, *, now: datetime, unsea
                 _write(path, store.read(operation_id, previous=previous), ".prev" if previous else "")
             except CheckpointCorruptError as error:
                 problem = problem or ("" if previous else error.reason)
-        artifacts = in_store(store, operation_id) if store.traits.keeps_artifacts else None
+        opens = partial(unseal_artifact, operation_id) if unseal_artifact is not None else None
+        artifacts = in_store(store, operation_id, opens) if store.traits.keeps_artifacts else None
         found = verify(path, now=now, unseal=unseal, artifacts=artifacts)
     found.operation_id, found.problem = operation_id, problem or found.problem
     found.place = str(store.describe(operation_id))
@@ -50,7 +59,14 @@ def _write(path: Path, stored: Stored | None, suffix: str) -> None:
             disk.replace(path.with_name(path.with_suffix(".journal").name + suffix), [stored.journal])
 
 
-def repair_in(store: CheckpointStore, operation_id: str, *, now: datetime, unseal: Unseal | None = None) -> Repaired:
+def repair_in(
+    store: CheckpointStore,
+    operation_id: str,
+    *,
+    now: datetime,
+    unseal: Unseal | None = None,
+    unseal_artifact: UnsealArtifact | None = None,
+) -> Repaired:
     """Make the last good save of *operation_id* the current one, while nobody works on it.
 
     What is damaged becomes the save before it. A checkpoint that is good is left as it is.
@@ -62,7 +78,7 @@ def repair_in(store: CheckpointStore, operation_id: str, *, now: datetime, unsea
     """
     location = str(store.describe(operation_id))
     with owned(store, operation_id) as lease:
-        found = verify_in(store, operation_id, now=now, unseal=unseal)
+        found = verify_in(store, operation_id, now=now, unseal=unseal, unseal_artifact=unseal_artifact)
         if found.is_unknown or found.best is None:
             raise CheckpointCorruptError(operation_id, location, found.problem or "there is no good save")
         if found.problem:

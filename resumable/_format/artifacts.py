@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +16,10 @@ from .sections import Sections
 
 Look = Callable[[Sections], str]
 """What is wrong with the artifacts of a save; "" if nothing."""
+Open = Callable[[str, Iterable[bytes]], Iterable[bytes]]
+"""Decrypts the version of that name; raises StoreError, at any piece, if it cannot."""
+_SEALED = b"resumable encrypted artifact "
+_PIECE = 1 << 20
 
 
 class Looker:
@@ -47,34 +52,49 @@ class Looker:
             return ""  # encrypted, perhaps
         except OSError as error:
             return f"cannot be read: {error.strerror or error}"
+        except StoreError as error:
+            return f"cannot be decrypted: {error}"
         if size != version.size:
             return f"has {size:,} bytes, not {version.size:,}"
         return "" if sha256 == version.sha256 else "was changed: its SHA-256 is not the one that was saved"
 
 
-def in_directory(directory: Path) -> Look:
-    """Looks at versions that lie in *directory*, beside a checkpoint."""
+def in_directory(directory: Path, opens: Open | None = None) -> Look:
+    """Looks at versions that lie in *directory*, beside a checkpoint; at encrypted ones if *opens* is given."""
 
     def digest(version: str) -> tuple[int, str]:
         place = directory / version
-        return digest_of(place) if place.is_dir() else _unpacked([place.read_bytes()])
+        return digest_of(place) if place.is_dir() else _unpacked(_opened(version, _pieces_of(place), opens))
 
     return Looker(digest)
 
 
-def in_store(store: CheckpointStore, operation_id: str) -> Look:
-    """Looks at those of *operation_id* in *store*."""
+def in_store(store: CheckpointStore, operation_id: str, opens: Open | None = None) -> Look:
+    """Looks at those of *operation_id* in *store*; at encrypted ones if *opens* is given."""
 
     def digest(version: str) -> tuple[int, str]:
         keeper = cast("ArtifactStore", store)
         try:
             if version not in dict(keeper.list_artifacts(operation_id)):
                 raise FileNotFoundError(version)
-            return _unpacked(keeper.read_artifact(operation_id, version))
+            return _unpacked(_opened(version, keeper.read_artifact(operation_id, version), opens))
         except StoreError as error:
             raise OSError(str(error)) from error
 
     return Looker(digest)
+
+
+def _pieces_of(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as content:
+        while piece := content.read(_PIECE):
+            yield piece
+
+
+def _opened(version: str, pieces: Iterable[bytes], opens: Open | None) -> Iterable[bytes]:
+    rest = iter(pieces)
+    first = next(rest, b"")
+    whole = chain((first,), rest)
+    return opens(version, whole) if opens is not None and first.startswith(_SEALED) else whole
 
 
 def _unpacked(pieces: Iterable[bytes]) -> tuple[int, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from .._errors import CheckpointCorruptError, StoreError
 from .._runtime import disk
 from ..stores import FileStore, Holder
-from .verify import Recoverable, Unseal, Verified, verify
+from .verify import Recoverable, Unseal, UnsealArtifact, Verified, verify
 
 
 @dataclass(slots=True)
@@ -31,7 +31,9 @@ class Repaired:
     kept: list[Path] = field(default_factory=list)
 
 
-def repair(path: Path, *, now: datetime, unseal: Unseal | None = None) -> Repaired:
+def repair(
+    path: Path, *, now: datetime, unseal: Unseal | None = None, unseal_artifact: UnsealArtifact | None = None
+) -> Repaired:
     """Make the last good save of the checkpoint at *path* the current one, while nobody works on it.
 
     The damaged files stay beside it as ``….corrupt-<now>``. A checkpoint that is good is left as it is.
@@ -43,12 +45,12 @@ def repair(path: Path, *, now: datetime, unseal: Unseal | None = None) -> Repair
         StoreError: The files cannot be read or written; what is there can still be repaired.
     """
     store = FileStore(path.parent)
-    operation_id = _judged(path, now, unseal).operation_id
+    operation_id = _judged(path, now, unseal, unseal_artifact).operation_id
     if store.locate(operation_id) != path:
         raise StoreError(f"{path} holds the operation {operation_id!r}, whose place is {store.locate(operation_id)}")
     with contextlib.ExitStack() as stack:
         stack.callback(store.claim(operation_id, Holder.me()).release)
-        found = _judged(path, now, unseal)
+        found = _judged(path, now, unseal, unseal_artifact)
         if found.best is None:
             raise CheckpointCorruptError(operation_id, str(path), f"{found.problem}, and {_others(found)}")
         repaired = Repaired(operation_id, path, found.problem, found.best)
@@ -60,13 +62,13 @@ def repair(path: Path, *, now: datetime, unseal: Unseal | None = None) -> Repair
         return repaired
 
 
-def _judged(path: Path, now: datetime, unseal: Unseal | None) -> Verified:
+def _judged(path: Path, now: datetime, unseal: Unseal | None, unseal_artifact: UnsealArtifact | None) -> Verified:
     """What is known of it.
 
     Raises:
         CheckpointCorruptError: It may well be good. To go back to an older save is no repair then.
     """
-    found = verify(path, now=now, unseal=unseal)
+    found = verify(path, now=now, unseal=unseal, unseal_artifact=unseal_artifact)
     if found.is_unknown:
         raise CheckpointCorruptError(found.operation_id, str(path), found.problem)
     return found

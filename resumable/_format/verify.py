@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,8 @@ from .restore import Restored, put_together
 
 Unseal = Callable[[str, bytes], bytes]
 """Opens what an operation's encrypted file holds; raises ValueError if it cannot."""
+UnsealArtifact = Callable[[str, str, Iterable[bytes]], Iterable[bytes]]
+"""Opens an operation's encrypted artifact of that name; raises StoreError if it cannot."""
 _SEALED = b"aes-256-gcm"
 """How a line of an encrypted journal begins."""
 
@@ -86,7 +89,14 @@ class Verified:
         return "unknown" if self.is_unknown else "damaged" if self.problem else "good"
 
 
-def verify(path: Path, *, now: datetime, unseal: Unseal | None = None, artifacts: Look | None = None) -> Verified:
+def verify(
+    path: Path,
+    *,
+    now: datetime,
+    unseal: Unseal | None = None,
+    unseal_artifact: UnsealArtifact | None = None,
+    artifacts: Look | None = None,
+) -> Verified:
     """Look at all files of the checkpoint at *path*; of encrypted ones without *unseal*, nothing can be told.
 
     Args:
@@ -111,7 +121,8 @@ def verify(path: Path, *, now: datetime, unseal: Unseal | None = None, artifacts
         if journal.is_readable:
             _look_into(journal, operation_id)
     good = [snapshot for snapshot in snapshots if not snapshot.problem]
-    artifacts = artifacts or in_directory(path.with_suffix(".files"))
+    opens = partial(unseal_artifact, operation_id) if unseal_artifact is not None else None
+    artifacts = artifacts or in_directory(path.with_suffix(".files"), opens)
     candidates = [each for snapshot in good for each in _candidates(snapshot, journals, operation_id, now)]
     found.best = _best([each for each in candidates if not artifacts(each.restored.sections)])
     found.problem = _problem(found, snapshots, journals, now, artifacts)

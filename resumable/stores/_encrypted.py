@@ -145,7 +145,7 @@ class EncryptedStore:
             StoreError: There is none, it was not written with this key, or it is damaged.
         """
         store: Any = self._store
-        yield from self.sealer.opened_artifact(key, name, store.read_artifact(key, name))
+        yield from self.unseal_artifact(key, name, store.read_artifact(key, name))
 
     def list_artifacts(self, key: str) -> Iterator[tuple[str, int]]:
         """Name and size, encrypted, of each artifact of *key*."""
@@ -187,6 +187,14 @@ class EncryptedStore:
         if stored.lstrip().startswith(b"{"):
             return self.sealer.opened_snapshot(key, stored)
         return self.sealer.opened_journal(key, stored)
+
+    def unseal_artifact(self, key: str, name: str, stored: Iterable[bytes]) -> Iterator[bytes]:
+        """What was encrypted into an artifact, in pieces.
+
+        Raises:
+            StoreError: It was not written with this key, or is damaged.
+        """
+        return self.sealer.opened_artifact(key, name, stored)
 
 
 class EncryptedLease:
