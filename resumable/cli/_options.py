@@ -58,8 +58,18 @@ def unseal_by(key_file: Path | None) -> Unseal | None:
     Raises:
         click.UsageError: The key cannot be read, or is none.
     """
+    opener = opener_by(key_file)
+    return opener.unseal if opener is not None else None
+
+
+def opener_by(key_file: Path | None) -> EncryptedStore | None:
+    """A store without anything in it, which opens what other ones hold; None if no key was given.
+
+    Raises:
+        click.UsageError: The key cannot be read, or is none.
+    """
     key = key_given(key_file)
-    return EncryptedStore(MemoryStore(), key).unseal if key else None
+    return EncryptedStore(MemoryStore(), key) if key else None
 
 
 def key_in(key_file: Path | None, otherwise: str | None = None) -> str | None:

@@ -16,21 +16,24 @@ from .._format.anywhere import repair_in, verify_in
 from .._format.document import is_encrypted
 from .._format.files import FileFound, files_of, operation_id_of, operations_at
 from .._format.repair import Repaired, repair
-from .._format.verify import Recoverable, Unseal, Verified, verify
+from .._format.verify import Recoverable, Verified, verify
 from .._report.scan import ids_in, name_of
 from .._report.shards import matches
 from .._text import argument, printable
 from ..stores import CheckpointStore, FileStore
-from ._options import chosen_store, unseal_by, with_key, with_options
+from ._options import chosen_store, opener_by, with_key, with_options
 from ._screens import print_json
 
 
 def _found(
-    targets: tuple[str, ...], where: str | None, unseal: Unseal | None
+    targets: tuple[str, ...], where: str | None, key_file: Path | None
 ) -> list[tuple[Callable[[], Verified], Callable[[], Repaired]]]:
     """What verifies and what repairs each operation that is meant."""
     store, now = chosen_store(where), datetime.now(UTC)
-    options: dict[str, Any] = {"now": now, "unseal": unseal}
+    options: dict[str, Any] = {"now": now}
+    opener = opener_by(key_file)
+    if opener is not None:
+        options |= {"unseal": opener.unseal, "unseal_artifact": opener.unseal_artifact}
     if isinstance(store, FileStore):
         paths = [path for target in targets or (str(store.directory),) for path in _operations_of(target, store)]
         return [(partial(verify, path, **options), partial(repair, path, **options)) for path in dict.fromkeys(paths)]
@@ -81,7 +84,7 @@ def verify_command(
       recoverable      {processed_items, last_updated, saves, from}, or null
       files            [{path, kind, role, verdict, problem, notes, saves, records}]
     """
-    found = [look() for look, _ in _found(targets, where, unseal_by(key_file))]
+    found = [look() for look, _ in _found(targets, where, key_file)]
     if as_json:
         print_json({"checkpoints": list(map(_to_dict, found))})
     else:
@@ -91,7 +94,7 @@ def verify_command(
 
 
 def _as_text(found: Verified, is_verbose: bool) -> str:
-    is_told_below = any(file.problem for file in found.files)
+    is_told_below = any(file.problem for file in found.files if file.role == "current")
     about = f": {printable(found.problem)}" if found.problem and not is_told_below else ""
     lines = [f"{printable(found.operation_id)}: {found.verdict}{about}"]
     for file in found.files:
@@ -109,7 +112,7 @@ def _file_as_text(file: FileFound) -> str:
 
 def _way_out(found: Verified) -> str:
     best, path = found.best, argument((found.place and found.operation_id) or str(found.path))
-    if best is None and any(is_encrypted(file.raw) for file in found.files):
+    if best is None and any(is_encrypted(file.raw) and file.problem for file in found.files):
         return f"  nothing opens: the key is wrong, or {path} is damaged. Try the right key first, and change nothing"
     if best is None:
         return f"  nothing can be had back. To start over, move {path} away"
@@ -166,7 +169,7 @@ def repair_command(targets: tuple[str, ...], where: str | None, as_json: bool, k
       failed           why others could not be repaired; the exit code is 1 then
     """
     done, failed = list[Repaired](), list[str]()
-    for _, mend in _found(targets, where, unseal_by(key_file)):
+    for _, mend in _found(targets, where, key_file):
         try:
             done.append(mend())
         except ResumableError as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from resumable import checkpointed, every, open_store, read
-from resumable.stores import CheckpointStore, EncryptedStore
+from resumable.stores import ArtifactLease, ArtifactStore, CheckpointStore, EncryptedStore
 from tests.cli.test_cli import resumable
+from tests.support.stores import claimed
 
 KEY, OTHER = EncryptedStore.new_key(), EncryptedStore.new_key()
 
@@ -115,3 +117,21 @@ def test_a_key_that_is_none_is_told(place: Path) -> None:
     told = copy("from", "to", "--new-key-file", "none", code=2)
     assert "none: the key must be 32 bytes" in told
     assert "hunter2" not in told
+
+
+@pytest.mark.parametrize("goal", ["from", "sqlite:///to.db"])
+def test_an_encrypted_artifact_is_verified_with_the_key(place: Path, goal: str) -> None:
+    if goal != "from":
+        copy("from", goal, "sealed")
+    assert resumable("verify", "--store", goal, "--key-file", "key").exit_code == 0
+    with claimed(open_store(goal), "sealed") as lease:
+        store = cast("ArtifactStore", open_store(goal))
+        [(name, _)] = store.list_artifacts("sealed")
+        raw = b"".join(store.read_artifact("sealed", name))
+        cast("ArtifactLease", lease).keep_artifacts(())
+        cast("ArtifactLease", lease).put_artifact(name, [raw[:-30] + b"x" + raw[-29:]])
+
+    assert "sealed: unknown" in resumable("verify", "--store", goal).output
+    told = resumable("verify", "--store", goal, "--key-file", "key")
+    assert told.exit_code == 1
+    assert "its artifact 'model' cannot be" in told.output
