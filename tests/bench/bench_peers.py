@@ -67,15 +67,15 @@ def dbos(url: str) -> float:
 
 
 def langgraph(url: str) -> float:
-    from langgraph.checkpoint.base import empty_checkpoint
+    from langgraph.checkpoint.base import empty_checkpoint  # pyright: ignore
 
     with contextlib.ExitStack() as stack:
         if url.startswith("sqlite"):
-            from langgraph.checkpoint.sqlite import SqliteSaver
+            from langgraph.checkpoint.sqlite import SqliteSaver  # pyright: ignore
 
             saver = stack.enter_context(SqliteSaver.from_conn_string(url.removeprefix("sqlite:///")))
         else:
-            from langgraph.checkpoint.postgres import PostgresSaver
+            from langgraph.checkpoint.postgres import PostgresSaver  # pyright: ignore
 
             saver = stack.enter_context(PostgresSaver.from_conn_string(url))
         saver.setup()

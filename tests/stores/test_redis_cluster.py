@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -117,7 +118,7 @@ def test_a_loop_goes_on_when_a_replica_takes_the_place_of_its_master(nodes: list
 def is_on(node: Medium, operation_id: str) -> bool:
     from resumable.stores._medium import row_key
 
-    slot = asked(node).execute_command("CLUSTER KEYSLOT", f"{{{row_key(operation_id)[:32]}}}")
+    slot: Any = asked(node).execute_command("CLUSTER KEYSLOT", f"{{{row_key(operation_id)[:32]}}}")
     return int(slot) < 8192
 
 
