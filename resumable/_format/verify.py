@@ -115,8 +115,9 @@ def verify(
     journals = [file for file in files if file.kind == "journal"]
     for snapshot in snapshots:
         _open(snapshot, operation_id, unseal)
+    sealed = {snapshot.role for snapshot in snapshots if is_encrypted(snapshot.raw)}
     for journal in journals:
-        if unseal is not None and journal.raw and any(is_encrypted(snapshot.raw) for snapshot in snapshots):
+        if unseal is not None and journal.raw and (journal.role in sealed or journal.raw.startswith(_SEALED)):
             journal.sealed, journal.raw = journal.raw, unseal(operation_id, journal.raw)
         if journal.is_readable:
             _look_into(journal, operation_id)

@@ -337,3 +337,18 @@ def test_an_artifact_of_version_2_0_is_read() -> None:
     stored = [b"resumable encrypted artifact 1\n", *pieces]
 
     assert b"".join(Sealer([KEY]).opened_artifact("job", "a", stored)) == b"".join(raw)
+
+
+def test_where_encryption_began_or_ended_both_are_verified_with_the_key(tmp_path: Path) -> None:
+    sealed, plain = files(tmp_path), FileStore(tmp_path)
+    run(sealed)
+    for store in (plain, sealed, plain):
+        with claimed(store, "job") as lease:
+            stored = sealed.read("job") if store is plain else plain.read("job")
+            assert stored is not None
+            lease.stage(lease.next, [stored.snapshot])(b"")
+            lease.append(lease.next, stored.journal)
+        for unseal in (sealed.unseal, None):
+            found = verify(tmp_path / NAME, now=datetime.now(UTC), unseal=unseal)
+            assert found.verdict == ("unknown" if unseal is None and store is sealed else "good"), found
+        assert found.best is None or found.best.saves == SAVES + 1
