@@ -189,7 +189,7 @@ class EncryptedStore:
         return self.sealer.opened_journal(key, stored)
 
     def unseal_artifact(self, key: str, name: str, stored: Iterable[bytes]) -> Iterator[bytes]:
-        """What was encrypted into an artifact, in pieces.
+        """For the library: what was encrypted into an artifact, in pieces.
 
         Raises:
             StoreError: It was not written with this key, or is damaged.
