@@ -45,8 +45,9 @@ def stop_if_asked(operation: Operation) -> Steps[None]:
         return
     operation.acted_on = number
     error = signals.error_for(number)
-    with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and tells
-        yield from operation.save(f"Interrupted: {signals.name_of(error)}")
+    if operation.writer.ending is None or not operation.writer.ending.is_away:  # else the exit keeps it here at once
+        with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and tells
+            yield from operation.save(f"Interrupted: {signals.name_of(error)}")
     if is_main:
         signals.take()
     else:

@@ -333,3 +333,41 @@ def test_the_loop_goes_on_though_the_store_is_away_for_longer_than_the_lease(
 def remaining_of(server: Medium) -> list[int]:
     with checkpointed("job", store=url_of(server)) as cp:
         return [*cp.remaining(range(20))]
+
+
+STOPPED = """
+import sys, time
+from resumable import checkpointed, every
+with checkpointed("job", every(items=1), store=sys.argv[1], on_store_error="continue") as cp:
+    for number in cp.remaining(range(100_000)):
+        cp.log("log").append(number)
+        if number == 5:
+            print("works", flush=True)
+        time.sleep(0.01)
+"""
+
+
+def test_a_process_that_is_told_to_stop_while_its_store_is_away_keeps_its_work_at_once(
+    here: Path, server: Medium
+) -> None:
+    """Kubernetes gives it 30 seconds; its patience has 60."""
+    command = [sys.executable, "-B", "-c", STOPPED, url_of(server)]
+    with subprocess.Popen(
+        command, env=environment(), cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as job:
+        assert job.stdout is not None
+        assert job.stderr is not None
+        assert job.stdout.readline() == "works\n"
+        server.kill()
+        assert "It is tried again" in job.stderr.readline()
+        job.send_signal(signal.SIGTERM)
+        until = time.monotonic() + 40
+        while not (here / NAME).exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        job.kill()
+    kept = CheckpointManager(here).load_checkpoint("job")
+    assert kept is not None
+    server.restart()
+    with checkpointed("job", store=url_of(server)) as cp:
+        assert list(cp.log("log")) == kept.state["log"]
+        cp.keep()
