@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import chain, compress
 from operator import is_
 from typing import Any, TypeVar
 
 from .._json import LEAVES, encode_spelled, is_scalar, step
-from .._runtime.interpreter import ALONE, COUNTS_ARE_TRUE, is_tracked, reference_counts
+from .._runtime.interpreter import ALONE, COUNTS_ARE_TRUE, reference_counts
 from .frozen import IMMUTABLE
 
 K = TypeVar("K", str, int)
@@ -135,33 +135,34 @@ def _is_constant(value: Any) -> bool:
 # -- many new values at once -------------------------------------------------------------------------------------------
 
 
-def held(values: list[Any], kinds: set[type], beside: int) -> list[int] | None:
-    """The indexes of those *values*, of these *kinds*, that the program may change; None if that cannot be told.
+def held(values: Collection[Any], beside: int, *, are_tracked: bool) -> list[int] | None:
+    """The indexes of those *values* that the program may change; None if that cannot be told.
 
     A save need not copy the others. They stay in the collection as they are, and are frozen when the program first
     reads them, as loaded ones are: each reading must pass through the collection from now on.
 
     Args:
         beside: How many references to each there are that are not the program's, beside the one of *values*.
+        are_tracked: Whether the garbage collector looks at any: it does not at a dict with neither dicts nor lists.
     """
     if not COUNTS_ARE_TRUE:
         return None
-    found = set()
+    if not are_tracked and max(reference_counts(values)) <= ALONE + beside:
+        return []
+    values, beside = list(values), beside + 1
+    found, kinds = set(), set(map(type, values))
     if max(reference_counts(values)) > ALONE + beside:
         many = compress(range(len(values)), map((ALONE + beside).__lt__, reference_counts(values)))
         found = {index for index in many if type(values[index]) not in IMMUTABLE}
     if odd := kinds - IMMUTABLE - _PLAIN:
         found.update(index for index, value in enumerate(values) if type(value) in odd)
-    if not _are_alone_inside(values, kinds):
+    if are_tracked and not _are_alone_inside(values):
         found.update(index for index, value in enumerate(values) if type(value) in _PLAIN and is_held_inside(value))
     return sorted(found)
 
 
-def _are_alone_inside(values: list[Any], kinds: set[type]) -> bool:
+def _are_alone_inside(values: list[Any]) -> bool:
     """Whether certainly nobody holds what is within *values*."""
-    # A dict that the collector does not track holds no dict and no list.
-    if list not in kinds and not any(map(is_tracked, values)):
-        return True
     level = _inner(values)
     while level:
         if not set(map(type, level)) <= _PLAIN or max(reference_counts(level)) > ALONE + 1:

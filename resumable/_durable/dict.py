@@ -11,7 +11,7 @@ from typing import Any, Final, SupportsIndex
 import msgspec
 
 from .._json import LEAVES, accepted, check, is_good, step, text_key
-from .._runtime.interpreter import MANY, collect_young, is_read_in_c
+from .._runtime.interpreter import MANY, collect_young, is_read_in_c, is_tracked
 from . import aliases
 from .aliases import Aliases
 from .below import Turns, accept, changed_below, refuse_both
@@ -228,11 +228,11 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         pending = Pending()
         try:
             pending.originals = self._taken()
-            kinds = set(map(type, pending.originals.values()))
-            if type(TOMBSTONE) in kinds and any(map(is_, pending.originals.values(), repeat(TOMBSTONE))):
+            are_tracked = any(map(is_tracked, pending.originals.values()))  # as a tombstone is
+            if are_tracked and any(map(is_, pending.originals.values(), repeat(TOMBSTONE))):
                 pending.separate()
             if leaves and len(pending.originals) >= aliases.MANY:
-                self._leave(pending, kinds)
+                self._leave(pending, are_tracked=are_tracked)
             if self._turns is not None:
                 self._look_below(pending, self._turns)
             if self._given is not None:
@@ -251,17 +251,17 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
             raise
         return pending
 
-    def _leave(self, pending: Pending, kinds: set[type]) -> None:
-        """Take those values, of these *kinds*, as frozen that nobody else holds; the others stay the originals."""
+    def _leave(self, pending: Pending, *, are_tracked: bool) -> None:
+        """Take those values as frozen that nobody else holds; the others stay the originals."""
         before = type(self)
         if before not in (DurableDict, _LoadedDict) or is_read_in_c(self, _LoadedDict):
             return
-        keys, values = list(pending.originals), list(pending.originals.values())
+        keys, values = list(pending.originals), pending.originals.values()
         self.__class__ = _LoadedDict  # pyright: ignore  # from now on each reading freezes
         if (self._aliases or self._before) and not all(map(is_, values, map(partial(_get, self), keys))):
             held = None  # what stands here is another object
         else:
-            held = aliases.held(values, kinds, beside=2)  # here and in the originals
+            held = aliases.held(values, beside=1, are_tracked=are_tracked)  # those here
         if held is None or len(held) > len(keys) // 2:
             self.__class__ = before  # pyright: ignore
             return

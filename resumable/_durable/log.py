@@ -12,7 +12,7 @@ import msgspec
 from .._errors import StateEncodeError
 from .._json import LEAVES, check, encode, is_good, is_plain, look_closely, to_json
 from .._runtime.boundary import Where, give_up_long
-from .._runtime.interpreter import MANY, collect_young, is_read_in_c
+from .._runtime.interpreter import MANY, collect_young, is_read_in_c, is_tracked
 from . import aliases
 from .aliases import Aliases
 from .below import accept, changed_below, refuse_both, refuse_removal
@@ -273,7 +273,7 @@ class DurableLog(Durable, list[V], kind="log"):
         start = unfrozen.start if unfrozen else self._saved
         self._unfrozen = range(start, self._saved + len(new))
         self.__class__ = _LoadedLog  # pyright: ignore  # from now on each reading freezes
-        held = aliases.held(new, set(map(type, new)), beside=1)  # here and in *new*
+        held = aliases.held(new, beside=1, are_tracked=any(map(is_tracked, new)))  # those here
         if held is None or len(held) > len(new) // 2:
             self._unfrozen = unfrozen
             self.__class__ = before  # pyright: ignore

@@ -278,7 +278,7 @@ COUNTS_ARE_TRUE = has_gil()
 ALONE = max(reference_counts({"": []}.values())) if COUNTS_ARE_TRUE else 0
 
 
-is_tracked = gc.is_tracked
+is_tracked: Callable[[object], bool] = getattr(gc, "is_tracked", lambda _: True)
 """Whether the garbage collector looks at an object. A plain dict that it does not look at holds no dict and no list."""
 
 
