@@ -106,8 +106,11 @@ def is_plain(value: Any) -> bool:
             return True
         if not types <= _CONTAINERS and not all(map(_is_native, types)):
             return False
-        dicts = level if types == {dict} and not leaves else [v for v in level if isinstance(v, dict)]
-        lists = [v for v in level if isinstance(v, list)] if types != {dict} else []
+        if not leaves and (types == {dict} or all(issubclass(kind, dict) for kind in types)):
+            dicts, lists = level, []
+        else:
+            dicts = [v for v in level if isinstance(v, dict)]
+            lists = [v for v in level if isinstance(v, list)] if types != {dict} else []
         # A union of many small dicts is four times faster than a chain over them; for one large dict it is slower.
         keys: Iterable[Any] = set().union(*dicts) if len(dicts) > 8 else chain.from_iterable(dicts)
         if not set(map(type, keys)) <= {str}:

@@ -26,6 +26,7 @@ else:
 F = TypeVar("F", bound=Callable[..., Any])
 
 FREEZE_AT_LEAST = 1000  # loaded values, at each save
+FREEZE_AT_READING = 32  # when one is read that is not frozen: whoever reads all soon reads at a builtin's speed
 
 DURABLE_SLOTS = ("_at", "_boundary", "_given", "_lock", "_nan", "_path", "_pending", "_seen", "_ticks")
 """The attributes of :class:`Durable`, for the classes that use it."""

@@ -16,8 +16,8 @@ from . import aliases
 from .aliases import Aliases
 from .below import Turns, accept, changed_below, refuse_both
 from .changes import Snapshot
-from .collection import Loaded, V, mutator
-from .frozen import IMMUTABLE, FrozenList, freeze, freeze_all, freeze_checked, hide_few
+from .collection import FREEZE_AT_READING, Loaded, V, mutator
+from .frozen import IMMUTABLE, FrozenList, freeze, freeze_checked, freeze_flat, hide_few
 from .keyed import KEYED_SLOTS, Keyed
 
 TOMBSTONE: Final[Any] = FrozenList()
@@ -330,6 +330,19 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
             elif key in before and before[key] is originals[key]:
                 before[key] = value
 
+    def _freeze(self, keys: list[str]) -> None:
+        """Freeze what is saved of *keys*."""
+        loaded = {key: _get(self, key) for key in keys if key not in self._dirty}
+        values = list(loaded.values())
+        frozen = freeze_flat(values)
+        if frozen is None:
+            frozen = list(map(freeze, values))
+            self._turns = self._turns or Turns()
+        else:
+            hide_few(frozen)
+        pairs = zip(loaded, frozen, strict=True)
+        self._install({key: value for key, value in pairs if value is not loaded[key]}, loaded)
+
     def _change(self, pending: Pending) -> dict[str, Any]:
         if pending.left:
             self._check_left(lambda: check(pending.frozen, self._path, nan=self._nan))
@@ -420,19 +433,18 @@ class _LoadedDict(Loaded, DurableDict[Any]):
         return super().pop(key, *default)
 
     def _frozen(self, key: str, value: Any) -> Any:
+        if key in self._dirty:
+            return value  # no save has it yet
         with self._lock:
-            frozen = freeze(value)
-            self._turns = self._turns or Turns()
+            if isinstance(self, Loaded):
+                self._freeze_some(FREEZE_AT_READING)
             if _get(self, key) is value and key not in self._dirty:
-                _set(self, key, frozen)
+                self._freeze([key])
             return _get(self, key, value)
 
     def _freeze_some(self, count: int) -> None:
         keys = self._unfrozen[-count:]
         del self._unfrozen[-count:]
-        loaded = {key: _get(self, key) for key in keys if key not in self._dirty}
-        frozen = zip(loaded, freeze_all(list(loaded.values())), strict=True)
-        self._turns = self._turns or Turns()
-        self._install({key: value for key, value in frozen if value is not loaded[key]}, loaded)
+        self._freeze(keys)
         if not self._unfrozen:
             self.__class__ = DurableDict  # type: ignore[assignment]

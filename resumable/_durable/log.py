@@ -17,7 +17,7 @@ from . import aliases
 from .aliases import Aliases
 from .below import accept, changed_below, refuse_both, refuse_removal
 from .changes import Snapshot, about_bytes
-from .collection import DURABLE_SLOTS, Durable, Loaded, V, mutator
+from .collection import DURABLE_SLOTS, FREEZE_AT_READING, Durable, Loaded, V, mutator
 from .frozen import IMMUTABLE, freeze, freeze_all, freeze_checked, hide_few
 
 _append, _extend = list.append, list.extend
@@ -273,12 +273,13 @@ class DurableLog(Durable, list[V], kind="log"):
         start = unfrozen.start if unfrozen else self._saved
         self._unfrozen = range(start, self._saved + len(new))
         self.__class__ = _LoadedLog  # pyright: ignore  # from now on each reading freezes
-        held = aliases.held(new, beside=1, are_tracked=any(map(is_tracked, new)))  # those here
+        are_tracked = any(map(is_tracked, new))
+        held = aliases.held(new, beside=1, are_tracked=are_tracked)  # those here
         if held is None or len(held) > len(new) // 2:
             self._unfrozen = unfrozen
             self.__class__ = before  # pyright: ignore
             return None
-        self._is_nested = True  # who knows
+        self._is_nested |= are_tracked
         return held
 
     def _look_below(self, changes: int) -> dict[int, Any]:
@@ -334,6 +335,8 @@ class _LoadedLog(Loaded, DurableLog[Any]):
                 if list.__getitem__(self, index) is entry:  # and not what C code has put there
                     list.__setitem__(self, index, frozen)
                     self._kept[index] = frozen
+                if isinstance(self, Loaded):
+                    self._freeze_some(FREEZE_AT_READING)
             return list.__getitem__(self, index)
 
     def __iter__(self) -> Iterator[Any]:
