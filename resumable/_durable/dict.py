@@ -11,7 +11,7 @@ from typing import Any, Final, SupportsIndex
 import msgspec
 
 from .._json import LEAVES, accepted, check, is_good, step, text_key
-from .._runtime.interpreter import MANY, collect_young, is_read_in_c, is_tracked
+from .._runtime.interpreter import MANY, collect_young, is_tracked, may_be_read_in_c
 from . import aliases
 from .aliases import Aliases
 from .below import Turns, accept, changed_below, refuse_both
@@ -253,8 +253,8 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
 
     def _leave(self, pending: Pending, *, are_tracked: bool) -> None:
         """Take those values as frozen that nobody else holds; the others stay the originals."""
-        before = type(self)
-        if before not in (DurableDict, _LoadedDict) or is_read_in_c(self, _LoadedDict):
+        before, count = type(self), len(pending.originals)
+        if before not in (DurableDict, _LoadedDict) or may_be_read_in_c(self, _LoadedDict, count):
             return
         keys, values = list(pending.originals), pending.originals.values()
         self.__class__ = _LoadedDict  # pyright: ignore  # from now on each reading freezes

@@ -12,7 +12,7 @@ import msgspec
 from .._errors import StateEncodeError
 from .._json import LEAVES, check, encode, is_good, is_plain, look_closely, to_json
 from .._runtime.boundary import Where, give_up_long
-from .._runtime.interpreter import MANY, collect_young, is_read_in_c, is_tracked
+from .._runtime.interpreter import MANY, collect_young, is_tracked, may_be_read_in_c
 from . import aliases
 from .aliases import Aliases
 from .below import accept, changed_below, refuse_both, refuse_removal
@@ -266,7 +266,7 @@ class DurableLog(Durable, list[V], kind="log"):
         None means that all must be frozen now.
         """
         before, unfrozen = type(self), self._unfrozen
-        if before not in (DurableLog, _LoadedLog) or is_read_in_c(self, _LoadedLog):
+        if before not in (DurableLog, _LoadedLog) or may_be_read_in_c(self, _LoadedLog, len(new)):
             return None
         if (unfrozen and unfrozen.stop < self._saved) or len(self._kept) > self._saved:
             return None

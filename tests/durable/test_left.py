@@ -13,6 +13,7 @@ from resumable._durable import DurableDict, DurableLog, aliases
 from resumable._durable import collection as durable_collection
 from resumable._durable.frozen import FrozenDict
 from resumable._errors import StateEncodeError
+from resumable._runtime import interpreter
 from resumable._runtime.interpreter import has_gil
 from tests.support.durable import saved, text_of
 
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.skipif(not has_gil(), reason="reference counts do not t
 @pytest.fixture(autouse=True)
 def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aliases, "MANY", 20)
+    monkeypatch.setattr(interpreter, "COPY_SECONDS", 1.0)
     monkeypatch.setattr(durable_collection, "FREEZE_AT_LEAST", 10)
 
 
@@ -179,6 +181,19 @@ def test_methods_that_give_nothing_out_may_be_held(kind: Any) -> None:
 
     assert left(collection) > 0
     assert len(held) == 3
+
+
+@KINDS
+def test_where_looking_for_readers_takes_longer_than_copies_all_are_copied(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(filled(kind))  # which takes note of how long it took
+    monkeypatch.setattr(interpreter, "COPY_SECONDS", 0.0)
+    collection = filled(kind)
+    saved(collection)
+
+    assert left(collection) == 0
+    assert type(collection) is kind
 
 
 @KINDS
