@@ -258,10 +258,11 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
             return
         keys, values = list(pending.originals), pending.originals.values()
         self.__class__ = _LoadedDict  # pyright: ignore  # from now on each reading freezes
-        if (self._aliases or self._before) and not all(map(is_, values, map(partial(_get, self), keys))):
-            held = None  # what stands here is another object
-        else:
-            held = aliases.held(values, beside=1, are_tracked=are_tracked)  # those here
+        # After a save that failed, copies may stand here for those that the program holds.
+        here = dict.values(self) if len(keys) == len(self) else map(partial(_get, self), keys)
+        are_here = all(map(is_, values, here))
+        del here
+        held = aliases.held(values, beside=1, are_tracked=are_tracked) if are_here else None
         if held is None or len(held) > len(keys) // 2:
             self.__class__ = before  # pyright: ignore
             return
@@ -430,7 +431,7 @@ class _LoadedDict(Loaded, DurableDict[Any]):
     def pop(self, key: str, *default: Any) -> Any:
         if key in self:
             self.get(key)  # A snapshot that is being encoded may have it: freeze it before it leaves.
-        return super().pop(key, *default)
+        return DurableDict.pop(self, key, *default)  # reading it may have changed the class
 
     def _frozen(self, key: str, value: Any) -> Any:
         if key in self._dirty:

@@ -8,13 +8,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
 
 from resumable._durable import DurableDict, DurableLog, aliases
 from resumable._durable import collection as durable_collection
+from resumable._durable import dict as durable_dict
 from resumable._durable.frozen import FrozenDict
 from resumable._errors import StateEncodeError
 from resumable._runtime import interpreter
 from resumable._runtime.interpreter import has_gil
+from tests.durable.test_dict import AnyUse
 from tests.support.durable import saved, text_of
 
 pytestmark = pytest.mark.skipif(not has_gil(), reason="reference counts do not tell who holds an object here")
@@ -232,6 +236,47 @@ def test_a_value_that_was_made_bad_is_named_and_the_next_save_has_all(kind: Any,
 
     assert saved(collection) is not None
     assert text_of(collection) == msgspec.json.decode(msgspec.json.encode(collection))
+
+
+@pytest.mark.slow
+def test_any_use_is_saved_where_values_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The random program of the durable dict, each save of which leaves what it can."""
+    for module, name in (
+        (aliases, "MANY"),
+        (durable_collection, "FREEZE_AT_LEAST"),
+        (durable_dict, "FREEZE_AT_READING"),
+    ):
+        monkeypatch.setattr(module, name, 1)
+    gc.freeze()  # each save looks through all that is not
+    try:
+        run_state_machine_as_test(AnyUse, settings=settings(max_examples=100, stateful_step_count=40, deadline=None))
+    finally:
+        gc.unfreeze()
+
+
+@KINDS
+def test_the_last_value_that_is_frozen_may_be_taken_out(kind: Any) -> None:
+    """Reading it makes the collection one of another class."""
+    collection = filled(kind)
+    saved(collection)
+    if kind is DurableLog:
+        assert [collection[index]["n"] for index in range(30)] == list(range(30))
+    else:
+        assert [collection.pop(f"k{number}")["n"] for number in range(30)] == list(range(30))
+    assert type(collection) is kind
+
+
+def test_a_held_value_whose_save_failed_is_saved_as_it_is_then() -> None:
+    """A copy stands in the mapping for it."""
+    files, held = DurableDict(), []
+    files.update({f"k{number}": held for number in range(30)})
+    text_of(files)
+    files.begin()
+    held.append(1)
+    files.rollback()
+
+    assert saved(files) == {"set": {f"k{number}": [1] for number in range(30)}}
+    assert text_of(files) == files == {f"k{number}": [1] for number in range(30)}
 
 
 def test_untracked_dicts_hold_no_containers() -> None:
