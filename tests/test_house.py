@@ -101,6 +101,33 @@ SIDE_DOORS: dict[str, list[str]] = {
 CODE_IN_FACE = {"cli": "main"}
 """It tells what to install where click is missing, so it stands before what needs click."""
 
+NO_TEST_OF_ITS_NAME_STILL = frozenset(
+    """
+    _api.base _api.call _api.checkpointed _api.files _api.holding _api.signature
+    _durable.artifact _durable.sinks
+    _engine.artifacts _engine.history _engine.opening _engine.operation _engine.options _engine.owning
+    _engine.presence _engine.session _engine.stops
+    _errors
+    _format.artifacts _format.fields _format.files _format.repair _format.sections _format.values
+    _loops.by_position _loops.levels _loops.loop _loops.map.calls _loops.map.clusters _loops.map.executors
+    _loops.map.inline _loops.out_of_order _loops.pages _loops.program _loops.remaining_async _loops.running
+    _loops.standing _loops.view
+    _report.bar _report.charts _report.contents _report.course _report.drawing _report.live _report.places
+    _report.png _report.scan _report.site _report.style _report.summary _report.supervised _report.telling
+    _report.wishes _report.wording
+    _runtime.boundary _runtime.terminal _runtime.trees
+    _text.commands
+    cli._commands cli._control cli._diff cli._plain cli._removal cli._report cli._run cli._screens cli._show
+    cli._verify_commands cli._watch
+    ratelimit._limits ratelimit._meter ratelimit._values
+    stores._artifact_files stores._base stores._buckets stores._head stores._lock stores._medium stores._memory
+    stores._open stores._renewal stores._sql_dialect stores._sql_wishes stores._unlocked stores._wish_files
+    stores.defaults
+    testing._findings testing._probe testing._run testing.crashes
+    """.split()
+)
+"""Modules whose tests lie in files of other names. No module may join them."""
+
 FOREIGN = {
     # Where others offer no public name for what is needed.
     "_loops.place": {"sys._getframe"},
@@ -385,6 +412,19 @@ def test_tests_mirror_the_rooms() -> None:
 
     folders = {path.name for path in tests.iterdir() if any(path.glob("*.py"))}
     assert folders - beside == {room.lstrip("_") for room in rooms}
+
+
+def test_the_test_of_a_module_has_its_name() -> None:
+    """``resumable/_loops/by_key.py`` is tested by ``tests/loops/test_by_key.py``."""
+    tests = PACKAGE.parent / "tests"
+    without = set()
+    for module, path in FILES.items():
+        *rooms, name = (part.lstrip("_") for part in module.split("."))
+        is_long = path.name not in ("__init__.py", "__main__.py") and path.read_text().count("\n") >= SHORTEST
+        if is_long and not tests.joinpath(*rooms, f"test_{name}.py").exists():
+            without.add(module)
+
+    assert without == NO_TEST_OF_ITS_NAME_STILL
 
 
 def test_a_short_file_has_several_readers() -> None:
