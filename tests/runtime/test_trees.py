@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from resumable._runtime import trees
+from resumable._runtime import disk, trees
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_what_holds_nothing_of_its_own_is_refused(
 def test_a_sync_reaches_each_file_and_directory(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     monkeypatch.setattr(trees, "sync_file", lambda path: synced.append(path.name))
-    monkeypatch.setattr(trees.disk, "sync_directory", lambda path: synced.append(path.name))
+    monkeypatch.setattr(disk, "sync_directory", lambda path: synced.append(path.name))
 
     trees.sync(tree)
 
