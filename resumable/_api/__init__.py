@@ -4,7 +4,7 @@ Read ``checkpointed`` first, the block around a loop, then ``base``, ``checkpoin
 ``as cp`` gives; ``holding`` is the part of it for collections, generators and what else a program holds, ``files`` and
 ``artifact`` are for files. ``decorator`` is ``@resumable``: ``signature`` finds the parameter that takes the
 checkpoint, ``operation_id`` names the operation, and ``call`` makes the attempts. ``loop`` is a block and a loop in
-one. ``manager`` is the specification's manager, ``hints`` tells what to write instead of an argument that is not there.
+one. ``manager`` is the specification's manager.
 """
 
 from typing import TYPE_CHECKING
