@@ -21,10 +21,10 @@ from .writer import Writer
 _SOONEST = 0.05
 """Seconds between two looks, at least, but for the first ones."""
 _FREE_SECONDS = 0.01
-"""Until so much time was spent, a look is made after a quarter more items, too: short loops are over soon."""
+"""Until looks have taken this long, a quarter more items make one due, too: short loops are over soon."""
 _FEWEST_ITEMS, _QUARTER = 16, 4
 _SHARE = 100
-"""A look that took a second is followed by so many without one."""
+"""After a look that took one second, this many seconds pass without one."""
 _WITHOUT_NEED = 0.25
 """Seconds until it is asked again whether there is anything to look at."""
 _KEEP_UP_TO = 4 << 20

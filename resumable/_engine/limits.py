@@ -35,7 +35,7 @@ Amount = int | float | Decimal | Fraction
 _LOOK_SECONDS = 1.0
 """At most so long apart are two looks at how long items take."""
 _ITEMS, _SAVES = 1.5, 4.0
-"""An item may take so many times as long as the longest of late, and the last saves as long as so many."""
+"""Leave room for an item that takes this many times the longest one of late, and for this many saves."""
 _SLACK_SHARE, _SLACK_SECONDS = 0.02, 10.0
 """This share of the time, but not more seconds, is left for what comes after the block."""
 _DUST = 1e-9

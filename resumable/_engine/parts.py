@@ -193,7 +193,7 @@ class Parts:
             self.tracked.note_end(loop.name, len(self.loops.unfinished()) + 1)
 
     def add_hook(self, fn: Callable[[], object]) -> None:
-        """Call *fn* before each save; that of an earlier attempt, made by one and the same code, no longer."""
+        """Call *fn* before each save. It replaces the function that this code gave in an earlier attempt."""
         code = getattr(fn, "__code__", fn)
         self.hooks = [
             one for one in self.hooks if one[1] == self.attempt or getattr(one[0], "__code__", one[0]) != code

@@ -93,7 +93,7 @@ class Control:
     def try_failed_again(self) -> None:
         """Have what has failed up to now tried again: by loops that go on, and by those that begin later in this run.
 
-        It may fail as a loop begins at the same time; called again, it does the same.
+        It may fail if a loop begins meanwhile. Calling it again is safe.
         """
         parts = self._operation.parts
         parts.retries_failed = True

@@ -33,7 +33,7 @@ _LEAST_NAP_SECONDS = 0.001
 _MARGIN_SECONDS = 1.0
 """Waited beyond the reset, at most: servers tell it in whole seconds, and their clocks are not ours."""
 _MARGIN_SHARE = 0.02
-"""And at most so much of the longest time to a reset that was seen: a margin must not cost a short window."""
+"""And at most this share of the longest time to a reset that was seen: a margin must not cost a short window."""
 
 
 def check_policy(policy: object) -> None:
@@ -166,7 +166,7 @@ class Quota:
         return is_left
 
     def _fits(self, requests: int, now: float) -> bool:
-        """Whether so many may be out at once where a window begins anew, of which no answer has told yet."""
+        """Whether this many *requests* may be in flight in a new window, of which no answer has told yet."""
         if not self.is_known:
             return True
         with self._lock:

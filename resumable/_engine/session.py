@@ -11,7 +11,7 @@ from .._models import CheckpointContext, CheckpointMetadata, SaveCosts, after_sa
 from .._strategies import Plan, SaveStrategy, in_this_window
 
 _FADES = 0.98
-"""So much of the longest item's time is remembered when the next one was shorter."""
+"""When the next item is shorter, this share of the longest item's time is remembered."""
 
 
 class Standing(msgspec.Struct):

@@ -58,7 +58,7 @@ def stop_if_asked(operation: Operation) -> Steps[None]:
 
 
 def end_sleep_if_asked(operation: Operation, seconds: float) -> None:
-    """A thread beside the main one would sleep for so many *seconds* more. End that, if the program stops before.
+    """End the sleep of a thread beside the main one, if the program stops before its last *seconds* have passed.
 
     Raises:
         KeyboardInterrupt, SystemExit: It does. Whoever waits for this thread sees to what is saved.
@@ -79,7 +79,7 @@ def end_sleep_if_asked(operation: Operation, seconds: float) -> None:
 
 
 def open_grace(operation: Operation, seconds: float) -> Grace:
-    """A map begins here, and gives so many *seconds* to what is under way when a stop is asked for."""
+    """A map begins here. When a stop is asked for, its calls in flight get *seconds* to end."""
     if operation.graces is None:
         from .._loops.map.grace import Graces
 

@@ -26,9 +26,9 @@ INDENT_UP_TO = 8192
 MAX_BYTES = 4 << 30
 """A larger document is refused before it is parsed."""
 MAX_UNSIGNED_BYTES = 256 << 20
-"""The same for one without a digest, which anybody may have written."""
+"""A larger document without a digest is refused: anybody may have written it."""
 MAX_UNSIGNED_CONTAINERS = 8 << 20
-"""So many arrays and objects may stand in such a one: an empty array is two bytes there, and sixty in memory."""
+"""A document without a digest may hold this many arrays and objects: an empty array is 2 bytes, and 60 in memory."""
 
 _DIGEST_HEAD = b',"digest":"'
 _SECTION = {"generation", "digest"}

@@ -38,9 +38,9 @@ from .migrations import is_legacy, migrate
 from .sections import Sections
 
 _COLLECT_LATER_FROM = 1 << 16
-"""While so many bytes are parsed, the garbage collector would only look in vain."""
+"""From this many bytes on, parse with the garbage collector off: it would find nothing."""
 _BESIDE_FROM = 1 << 22
-"""The digest of so many bytes is worth a thread."""
+"""From this many bytes on, a thread computes the digest."""
 _KNOWN = frozenset(Sections.__struct_fields__) - {"others"}
 
 

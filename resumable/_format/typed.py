@@ -30,7 +30,7 @@ BYTES_IN_PYDANTIC = (
 )
 UNDECODABLE = (msgspec.ValidationError, ValueError, TypeError, NotImplementedError, RecursionError)
 _MANY = 512
-"""Containers with so many entries are looked at in parts."""
+"""Containers with this many entries are compared in parts."""
 _NEWEST = 128
 _PARTS = 64
 _MOST_AT_ONCE = 1 << 16

@@ -20,7 +20,7 @@ T = TypeVar("T")
 Changed = Literal["raise", "again"]
 """What to do where the saved place is no longer there."""
 _KEPT_ITEMS = 512
-"""Pages are kept until so many items have followed: a save in another thread may look back."""
+"""Keep a page until this many items have followed: a save in another thread may look back."""
 
 
 @dataclass(slots=True)

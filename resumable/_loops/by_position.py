@@ -23,7 +23,7 @@ Saved = Mapping[str, Any]
 """A loop's saved form: plain JSON."""
 
 _LOOKED_AT = 10_000
-"""So many items before and behind its old place are looked at, to find the last done one again."""
+"""Search this many items before and behind its old place for the last done one."""
 
 _WAYS = {
     "key": ("by key", "with key=..."),

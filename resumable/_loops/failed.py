@@ -15,7 +15,7 @@ from .out_of_order import OutOfOrderLedger
 Around = tuple[tuple[str, ItemKey], ...]
 """The loops around a loop, each by its name and the item of it, from the inside out."""
 _LONGEST_TEXT = 5000
-"""So much of an error's text is looked at."""
+"""Characters of an error's text that are read."""
 
 
 class Failed:

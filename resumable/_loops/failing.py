@@ -108,7 +108,7 @@ def late_retries(failed: Failed | None, name: str, items: Any, ledger: Any) -> R
 
 
 def given_again(retries: Retries[T], owner: LoopOwner[int], move_on: Callable[[], None], thread: int) -> Generator[T]:
-    """The items of *retries*, for the loop of *thread*, which is told by *move_on* that one begins, or is done."""
+    """The items of *retries*, for the loop of *thread*. *move_on* tells it when one begins, and when it is done."""
     while (entry := retries.take()) is not None:
         consumers.check_thread(thread)
         owner.check_in()

@@ -23,9 +23,9 @@ from .loop import Ends, Loop
 from .view import NEVER_BEGUN, Identity, LoopView, read, written
 
 KEPT = 4
-"""So many runs at one place are kept whole."""
+"""The last runs at one place that are kept whole."""
 _MOST_TRIED = 64
-"""After so many names that are taken, those are not tried again."""
+"""After this many names that are taken, they are not tried again."""
 _LAST_MARK = 64
 _CRC_DIGITS = 8
 _NOBODY_ELSE = 3

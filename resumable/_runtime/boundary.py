@@ -52,7 +52,7 @@ class Boundary(msgspec.Struct, eq=False):
         next(self.ticks)
 
     def share(self, maps: int) -> None:
-        """So many *maps* more run, or less, whose workers can write here: each write asks whether one has made it."""
+        """Add *maps* to the maps whose workers can write here: each write asks whether one of them has made it."""
         with self.lock:
             self.shared += maps
             for writer in self.writers:

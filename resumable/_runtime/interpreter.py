@@ -342,7 +342,7 @@ class collector_paused:
 
 
 MANY = 10_000
-"""From so many new entries on, :func:`collect_young` pays."""
+"""From this many new entries on, :func:`collect_young` pays."""
 
 
 def collect_young() -> None:

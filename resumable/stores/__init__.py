@@ -2,10 +2,10 @@
 
 :class:`CheckpointStore` and :class:`Lease` say what every store must do. :class:`FileStore` and :class:`MemoryStore` do
 it; ``_lease`` does it for databases, Redis and object stores, each of which is a ``_medium``: ``_sql``, ``_redis``,
-``_objects``.
-:class:`EncryptedStore` and ``_compressed`` are layers over another store, and :class:`SimpleStore` is the little that a
-store of your own needs. :func:`open_store` finds the store for a directory or URL; ``defaults`` says which one it is if
-none is named.
+``_objects``. :class:`EncryptedStore` and ``_compressed`` are layers over another store, and :class:`SimpleStore` is the
+little that a store of your own needs. :func:`open_store` finds the store for a directory or URL; ``defaults`` says
+which one it is if none is named.
+
 :class:`ArtifactStore` and :class:`ArtifactLease` are for the files that go with a checkpoint; ``packing`` makes one
 stream of bytes of them, and back. :class:`WishStore` is for those who ask something of an owner, such as to stop.
 """

@@ -23,7 +23,7 @@ from ._names import Files, files_at, files_of, is_of, listed
 from ._wish_files import WishFiles
 
 _REMEMBERED = 4096
-"""Of so many segments the end in the journal is known; a snapshot that is staged for longer keeps them all."""
+"""Remember where this many segments end in the journal. A snapshot staged for longer keeps them all."""
 _PIECE = 1 << 20
 _Hold = Callable[[Path, str, Holder], AbstractContextManager[int]]
 

@@ -90,7 +90,7 @@ class Head:
     tail: tuple[Segment, ...] = field(default=(), repr=False)
 
     def written_anew(self) -> Head:
-        """What it is when it is written once more."""
+        """The head with a new *write*, for writing it once more."""
         return replace(self, write=os.urandom(12).hex())
 
     def encoded(self) -> bytes:

@@ -27,7 +27,7 @@ from ._sql_wishes import SQLWishes
 
 _log = logging.getLogger("resumable")
 _PIECE = 1 << 20
-"""Servers take so much in one statement, whatever their settings."""
+"""Bytes that every server takes in one statement, whatever its settings."""
 _LARGEST_SEGMENT = _PIECE
 """A larger one is written in pieces first."""
 _TRIES = 20

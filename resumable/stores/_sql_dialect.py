@@ -247,7 +247,7 @@ class Database:
         """Run a statement that writes. Returns how many rows it has touched.
 
         Raises:
-            StoreError: It failed; that it is transient says that it may have been done all the same.
+            StoreError: It failed. If the error is transient, the write may have been made.
             sqlalchemy.exc.IntegrityError: There is such a row already.
         """
         with self._used() as connection:

@@ -49,7 +49,7 @@ class Graces:
         self._open: list[Grace] = []
 
     def open(self, seconds: float) -> Grace:
-        """A map begins here, whose calls get so many *seconds*."""
+        """A map begins here. After a stop, its calls get *seconds* to end."""
         grace = Grace(seconds, self._clock)
         self._open = [*self._open, grace]
         return grace

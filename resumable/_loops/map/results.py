@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("resumable.retry")
 OnError = Literal["raise", "skip", "collect"]
 _FEW = 100
-"""Of an input without a length, a share is taken of so many items at least: the first that fails says nothing yet."""
+"""Without a length, take the share of at least this many items: the first failure says nothing yet."""
 PLAIN = frozenset({int, str, float, bool, type(None), dict, list, tuple, bytes})
 """Types of results that carry no quota."""
 
@@ -84,7 +84,7 @@ class MapOwner(LoopOwner[Items_co], Saver, Protocol[Items_co]):
         ...
 
     def open_grace(self, seconds: float) -> Grace:
-        """From now on, a stop waits so many *seconds* for what is under way in the map that begins here."""
+        """From now on, a stop waits *seconds* for the calls in flight of the map that begins here."""
         ...
 
     def close_grace(self, grace: Grace) -> None:
