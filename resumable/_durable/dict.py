@@ -56,6 +56,9 @@ class Pending(msgspec.Struct):
             del self.originals[key]
 
 
+_NUMBERS = frozenset((int, float))
+
+
 class DurableDict(Keyed, dict[str, V], kind="mapping"):
     """A dict whose saves cost what changed, not what it holds.
 
@@ -186,6 +189,13 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         return dict, (dict(self),)
+
+    def numbers_changed_since(self, now: int) -> list[str]:
+        if self._last_seen != now:
+            return []
+        before = {key: old for key, old in list(self._before.items()) if type(old) in _NUMBERS}
+        new = {key: _get(self, key) for key in before}
+        return [f"{self._path}{step(key)}" for key, one in new.items() if type(one) in _NUMBERS and one != before[key]]
 
     # -- where workers write, see Keyed
 

@@ -7,7 +7,10 @@ row there again writes nothing.
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from .view import LoopView
 
 T = TypeVar("T")
+_log = logging.getLogger("resumable")
 LevelKey = tuple[str | None, ItemKey]
 """The name of a loop, and the item of it that something is inside; ``(None, 0)`` outside of all."""
 _OUTSIDE: LevelKey = (None, 0)
@@ -145,6 +149,10 @@ class WrittenAgain:
             self._last = view
         if found:
             view.note_before(found)
+        if boundary is not None and level != _OUTSIDE and view.loop is not None and view.loop.position:
+            now = boundary.now()
+            for path in chain.from_iterable(one.numbers_changed_since(now) for one in boundary.writers):
+                _say_counted_again(path)
 
     def outside(self) -> None:
         """What was written is about to count, and no loop is at an item."""
@@ -186,6 +194,15 @@ class WrittenAgain:
         expected = self._expected.get(self._here())
         where = expected.get(writer.known_as) if expected else None
         return where is not None and len(where) > 0 and writer.is_there(row, where)
+
+
+@functools.lru_cache(maxsize=256)
+def _say_counted_again(path: str) -> None:
+    _log.warning(
+        "%s was changed before a loop that goes on in the middle of an item, and that item had done so before: if it "
+        "counts, it counts twice; count in the inner loop, or after it",
+        path,
+    )
 
 
 def _level_of(view: LoopView) -> LevelKey:

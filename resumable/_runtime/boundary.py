@@ -231,6 +231,10 @@ class Noting:
         """Where that stands which was written since the count was *now*; None if nothing was."""
         return None
 
+    def numbers_changed_since(self, now: int) -> Sequence[str]:
+        """The places of the numbers that are others since the count was *now*."""
+        return ()
+
     def is_there(self, row: Any, where: Where, /) -> bool:
         """Whether *row* is what stands next in *where*, or soon after; what lies before is taken off then."""
         return False

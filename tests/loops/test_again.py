@@ -259,6 +259,7 @@ def test_a_retry_writes_no_row_around_its_loops_again(tmp_path: Path, is_async: 
 
 def test_what_is_not_equal_is_written(tmp_path: Path) -> None:
     """A line for each run must not be taken for one that is written again."""
+    log: Any = []
     for run in range(3):
         with contextlib.suppress(LookupError), opened(store=tmp_path) as cp:
             log = cp.log("log")
@@ -271,3 +272,23 @@ def test_what_is_not_equal_is_written(tmp_path: Path) -> None:
             raise AssertionError
 
     assert list(log) == ["the beginning", "run 0", "run 1", 0, "run 2", 1, 2]
+
+
+@pytest.mark.parametrize("place", ["before", "inside", "after"])
+def test_a_counter_that_an_item_counts_twice_is_told_of(
+    place: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for stop in (1, None):
+        with contextlib.suppress(LookupError), opened(store=tmp_path) as cp:
+            counts = cp.mapping(place)
+            for chapter in cp.remaining(["a", "b"]):
+                counts["chapter"] = chapter
+                counts["all"] = counts.get("all", 0) + (place == "before")
+                for page in cp.remaining(range(3)):
+                    counts["all"] = counts["all"] + (place == "inside")
+                    if page == stop:
+                        raise LookupError
+                counts["all"] = counts["all"] + (place == "after")
+
+    told = f"$.state.{place}.all was changed before a loop that goes on"
+    assert (told in caplog.text) is (place == "before")
