@@ -99,7 +99,6 @@ class Failed:
     def ask_again(self) -> None:
         """What has failed up to now is to be tried again."""
         with self._lock:
-            self._place()
             self._owed = {name: set(failures) for name, failures in self._by_loop.items() if failures}
             self._given.clear()
 
@@ -108,18 +107,13 @@ class Failed:
         """Whether something of that has neither been done nor failed again."""
         return bool(self._owed)
 
-    def take_owed(self, loop: str, *, holders: bool = False) -> frozenset[ItemKey]:
+    def take_owed(self, loop: str) -> frozenset[ItemKey]:
         """What of that is one loop's, for it to try again; not what it was given before.
 
-        Args:
-            holders: Also its items in which something inside is to be tried again.
+        What has failed in a loop inside of a done item is left to the next run, which has that loop as it was left.
         """
         with self._lock:
-            keys = set(self._owed.get(loop, ()))
-            if holders:
-                around = [one for inner in self._owed for one in self._holders.get(inner, ())]
-                keys.update(item for name, item in around if name == loop)
-            taken = frozenset(key for key in keys if (loop, key) not in self._given)
+            taken = frozenset(key for key in self._owed.get(loop, ()) if (loop, key) not in self._given)
             self._given.update((loop, key) for key in taken)
             return taken
 

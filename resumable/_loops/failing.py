@@ -103,7 +103,7 @@ def late_retries(failed: Failed | None, name: str, items: Any, ledger: Any) -> R
     """What a loop at its end gives out again, as somebody has asked for it meanwhile; None if there is nothing."""
     if failed is None or not is_there_again(items, ledger):
         return None
-    keys = failed.take_owed(name, holders=True)
+    keys = failed.take_owed(name)
     return Retries(failed, name, entries_of(items, ledger, keys)) if keys else None
 
 

@@ -75,8 +75,8 @@ def resume_command(operation_id: str, where: str | None) -> None:
 @_where
 def retry_failed_command(operation_id: str, where: str | None) -> None:
     """Have the items that failed tried again: by a job that is running, or by its next run. A map does so as soon as
-    it hears it, a loop over cp.remaining at its end; one over items that can only be gone through once leaves them to
-    the next run.
+    it hears it, a loop over cp.remaining at its end. Left to the next run are items that can only be gone through once,
+    and those of a loop inside of an item that is done.
     """
     store = opened(where)
     summary = known(store, operation_id)

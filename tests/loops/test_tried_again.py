@@ -203,6 +203,42 @@ def test_an_item_that_is_tried_again_is_the_one_that_loops_inside_belong_to(hear
     assert {inner[item, part] for item in BAD for part in range(3)} == {2}
 
 
+@pytest.mark.parametrize("is_map", [False, True], ids=["loop", "map"])
+@pytest.mark.parametrize("count", [SMALL, LARGE], ids=["small", "large"])
+def test_what_has_failed_in_a_loop_inside_of_a_done_item_is_left_to_the_next_run(
+    heard: threading.Event, is_map: bool, count: int
+) -> None:
+    """No other item of that loop is done twice for it."""
+    store, outer, inner = MemoryStore(), Counter[int](), Counter[tuple[int, int]]()
+
+    def run() -> None:
+        def body(item: int) -> None:
+            outer[item] += 1
+            for part in cp.remaining(list(range(3)), name="inner"):
+                inner[item, part] += 1
+                if item in BAD and part == 1 and inner[item, part] == 1:
+                    cp.fail(part, "no")
+            if item == count - 1 and outer[item] == 1:
+                ask(store, "job", "retry-failed")
+                assert heard.wait(60)
+
+        with checkpointed("job", every(hours=1), store=store) as cp:
+            cp.save()
+            if is_map:
+                for _ in cp.map(body, list(range(count)), name="outer"):
+                    pass
+            else:
+                for item in cp.remaining(list(range(count)), name="outer"):
+                    body(item)
+
+    run()
+    assert set(inner.values()) == {1}
+    assert store.wish("job") is not None
+    run()
+    assert {where: times for where, times in inner.items() if times > 1} == {(item, 1): 2 for item in BAD}
+    assert stores.document(store, "job") is None
+
+
 def test_a_map_tries_again_what_an_earlier_run_gave_up_before_it_comes_to_it(heard: threading.Event) -> None:
     """By key, the input has not been gone through so far: the item is no second one of its key."""
     work = Work(MemoryStore(), heard, LARGE, fails_twice=True)
