@@ -24,8 +24,9 @@ def shared_in(state: Any) -> str:
             first, second = _path(seen, number), _path(seen, around) + place
             return f"{second} is the same {type(value).__name__} as {first} and will come back as another one"
         seen[number] = around, place
-        if len(todo) < _MOST:
-            todo += [(name, number, one) for name, one in _parts(value) if type(one) not in LEAVES and _has_parts(one)]
+        if (room := _MOST - len(todo)) > 0:
+            parts = _parts(value, room)
+            todo += [(name, number, one) for name, one in parts if type(one) not in LEAVES and _has_parts(one)]
     return ""
 
 
@@ -43,11 +44,12 @@ def _has_parts(value: Any) -> bool:
     return _fields(type(value)) is not None
 
 
-def _parts(value: Any) -> Iterable[tuple[str, Any]]:
+def _parts(value: Any, most: int) -> Iterable[tuple[str, Any]]:
     if isinstance(value, dict):
-        return [(step(key) if isinstance(key, str) else f"[{key!r:.80}]", one) for key, one in list(value.items())]
+        some = list(value.items())[:most]
+        return [(step(key) if isinstance(key, str) else f"[{key!r:.80}]", one) for key, one in some]
     if isinstance(value, list | tuple):
-        return [(f"[{index}]", one) for index, one in enumerate(value)]
+        return [(f"[{index}]", one) for index, one in enumerate(value[:most])]
     if isinstance(value, set):
         return ()
     return [(f".{name}", getattr(value, name, None)) for name in _fields(type(value)) or ()]
