@@ -15,7 +15,8 @@ from .bar import cells
 
 _TOKEN = re.compile(r"\x1b\[([0-9;?]*)([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[^\[\]]|[\r\n]")
 _MOST_ROWS = 200
-_DOWN_OR_SCROLL, _KEEP, _RETURN = "\x1bD", "\x1b7", "\x1b8"
+_DOWN_OR_SCROLL, _BACK_UP, _KEEP, _RETURN = "\x1bD", "\x1bM", "\x1b7", "\x1b8"
+"""Terminals that know none of these, know none of the others: then the cursor is where it was, too."""
 _ERASE_RIGHT = "\x1b[K"
 
 
@@ -109,23 +110,25 @@ class Below:
         self._stands = False
 
     def draw(self, lines: list[Shown], text: Cursor, width: int) -> str:
+        room = self._room(text, text.below + 1 + len(lines), width)
         self._stands = True
-        rows = text.below + 1 + len(lines)
         # When another program has moved the cursor into a line, the rest of that line is no text.
         rest = _ERASE_RIGHT if text.is_at_end(width) else ""
         below = f"{_ERASE_RIGHT}\r\n".join(["", *(line.text for line in lines)])
-        return (
-            f"{rest}{_DOWN_OR_SCROLL * rows}{_up(rows)}{_KEEP}"
-            f"{_down(text.below + 1)}\r{below}{_ERASE_RIGHT}{ERASE_BELOW}{_RETURN}"
-        )
+        return f"{rest}{room}" + _aside(text, f"{below}{_ERASE_RIGHT}{ERASE_BELOW}", len(lines))
+
+    def _room(self, text: Cursor, rows: int, width: int) -> str:
+        """What makes so many *rows* below the text, where the screen may end."""
+        if self._stands or text.column >= width:
+            # Other programs may have moved the cursor, and where a row is full, only the terminal knows where it is.
+            return _DOWN_OR_SCROLL * rows + _BACK_UP * rows
+        return "\n" * rows + _up(rows) + _to_column(text.column)
 
     def erase(self, text: Cursor, width: int) -> str:
         if not self._stands:
             return ""
         self._stands = False
-        if text.is_at_end(width):
-            return ERASE_BELOW
-        return f"{_KEEP}{_down(text.below + 1)}\r{ERASE_BELOW}{_RETURN}"
+        return ERASE_BELOW if text.is_at_end(width) else _aside(text, ERASE_BELOW, 0)
 
     def new_line(self, text: Cursor, width: int) -> str:
         if not text.is_at_start:
@@ -151,6 +154,19 @@ class InOneRow:
 
     def new_line(self, text: Cursor, width: int) -> str:
         return "" if text.is_at_start else "\n"
+
+
+def _aside(text: Cursor, what: str, rows: int) -> str:
+    """*what* is written below *text*, where it moves down by so many *rows*; the cursor is then where it was.
+
+    It is led back by its own way, too: not every terminal keeps a place.
+    """
+    down = text.below + 1
+    return f"{_KEEP}{_down(down)}\r{what}{_up(down + rows)}{_to_column(text.column)}{_RETURN}"
+
+
+def _to_column(column: int) -> str:
+    return f"\x1b[{column + 1}G"
 
 
 def _up(rows: int) -> str:

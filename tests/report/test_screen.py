@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import io
 import os
+import re
 import select
 import signal
 import struct
@@ -733,6 +734,23 @@ def test_what_others_write_begins_above_and_stays(rows_above: int, tty: tuple[Tt
 
     told = ["from another program", "your name? Ann", "hello", "the end"]
     assert shown_on(outer) == ["above"] * rows_above + told
+
+
+def test_a_terminal_that_keeps_no_place_shows_all_in_its_row(tty: tuple[Tty, int]) -> None:
+    stream, outer = tty
+    screen = screen_of(stream)
+    bar: Callable[[int], list[Shown]] = lambda width: [Shown("=" * 20, 20), Shown("below", 5)]  # noqa: E731
+
+    for number in range(40):
+        stream.write(f"line {number}\n" if number % 3 else f"line {number},")
+        screen.put("one", bar)
+        screen.put("one", bar)
+    known = re.sub(r"\x1b[^\[]", "", read_all(outer))
+    screen.drop("one")
+
+    lines = "".join(f"line {number}\n" if number % 3 else f"line {number}," for number in range(40)).splitlines()
+    shown = Finished(known, 0, 80).screen
+    assert [line for line in shown if line] == [*lines, "=" * 20, "below"]
 
 
 def test_a_row_that_the_program_writes_over_stays(tty: tuple[Tty, int]) -> None:
