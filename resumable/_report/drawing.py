@@ -7,6 +7,7 @@ stays free between: the prompt of a shell stands there, below its "Killed", afte
 
 from __future__ import annotations
 
+import os
 import re
 from typing import NamedTuple, Protocol
 
@@ -17,6 +18,7 @@ _TOKEN = re.compile(r"\x1b\[([0-9;?]*)([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|
 _MOST_ROWS = 200
 _DOWN_OR_SCROLL, _BACK_UP, _KEEP, _RETURN = "\x1bD", "\x1bM", "\x1b7", "\x1b8"
 """Terminals that know none of these, know none of the others: then the cursor is where it was, too."""
+_KNOWS_INDEX = os.name != "nt"  # Windows 10 knows all but the first
 _ERASE_RIGHT = "\x1b[K"
 
 
@@ -32,6 +34,7 @@ class Cursor:
 
     def __init__(self) -> None:
         self.column = self.below = 0
+        self.is_known = False  # what was written before may not end its line
         self._end = 0  # of what stands in the lowest row
 
     @property
@@ -49,6 +52,7 @@ class Cursor:
             line = text.rpartition("\n")
             if line[1]:
                 self.column = self._end = 0
+                self.is_known = True
             self._to_the_right(line[2], width)
             return
         end = 0
@@ -119,10 +123,10 @@ class Below:
 
     def _room(self, text: Cursor, rows: int, width: int) -> str:
         """What makes so many *rows* below the text, where the screen may end."""
-        if self._stands or text.column >= width:
-            # Other programs may have moved the cursor, and where a row is full, only the terminal knows where it is.
-            return _DOWN_OR_SCROLL * rows + _BACK_UP * rows
-        return "\n" * rows + _up(rows) + _to_column(text.column)
+        if not self._stands and (not _KNOWS_INDEX or (text.is_known and text.column < width)):
+            return "\n" * rows + _up(rows) + _to_column(text.column)
+        # Other programs may have moved the cursor, or a row is full: only the terminal knows where it is.
+        return _DOWN_OR_SCROLL * rows + _BACK_UP * rows if _KNOWS_INDEX else ""
 
     def erase(self, text: Cursor, width: int) -> str:
         if not self._stands:

@@ -714,6 +714,19 @@ def test_the_echo_of_ctrl_c_has_a_line_of_its_own(tty: tuple[Tty, int]) -> None:
     assert shown_on(outer, 50) == ["^C", "stopping"]
 
 
+def test_what_was_written_before_stays(tty: tuple[Tty, int]) -> None:
+    stream, outer = tty
+    stream.write("before, ")
+    screen = screen_of(stream)
+
+    screen.put("one", line("bar"))
+    stream.write("after\n")
+    screen.put("one", line("bar"))
+    screen.drop("one")
+
+    assert shown_on(outer) == ["before, after"]
+
+
 @pytest.mark.parametrize("rows_above", [0, 20, ROWS])
 def test_what_others_write_begins_above_and_stays(rows_above: int, tty: tuple[Tty, int]) -> None:
     """Another program, a prompt, and what a person types: none of it passes through this process."""
@@ -741,6 +754,7 @@ def test_a_terminal_that_keeps_no_place_shows_all_in_its_row(tty: tuple[Tty, int
     screen = screen_of(stream)
     bar: Callable[[int], list[Shown]] = lambda width: [Shown("=" * 20, 20), Shown("below", 5)]  # noqa: E731
 
+    screen.put("one", bar)
     for number in range(40):
         stream.write(f"line {number}\n" if number % 3 else f"line {number},")
         screen.put("one", bar)
