@@ -54,6 +54,7 @@ CHANGES: dict[str, Callable[[list[Any]], object]] = {
 @pytest.mark.parametrize("where", ["at the top", "inside", "deep inside"])
 @pytest.mark.parametrize("others", [0, MANY])
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+@pytest.mark.slow
 def test_a_queue_in_a_mapping(change: Callable[[list[Any]], object], others: int, where: str) -> None:
     def queue_of(value: Any) -> Any:
         return {"at the top": lambda: value, "inside": lambda: value["a"], "deep inside": lambda: value["a"][0]}[

@@ -76,6 +76,7 @@ def test_it_is_no_part_of_an_unfinished_item(here: Path) -> None:
 
 
 @pytest.mark.parametrize("at", range(1, 14, 3))
+@pytest.mark.slow
 def test_a_run_that_is_killed_before_anything_was_saved_leaves_one(at: int, here: Path) -> None:
     def run(at: int) -> int:
         command = [sys.executable, "-B", "-c", KILLED_AT_A_LINE, str(at)]

@@ -223,6 +223,7 @@ def bad_values() -> Iterator[Any]:
 @KINDS
 @pytest.mark.parametrize("bad", list(bad_values()), ids=["key", "nan", "set", "bytes"])
 @pytest.mark.parametrize("as_snapshot", [False, True])
+@pytest.mark.slow
 def test_a_value_that_was_made_bad_is_named_and_the_next_save_has_all(kind: Any, bad: Any, as_snapshot: bool) -> None:
     collection = filled(kind)
     where = r"\$\.state\.k7\.n" if kind is DurableDict else r"\$\.state\[7\]\.n"

@@ -76,6 +76,7 @@ def nested(cp: Any, draw: Callable[[], float], stop_at: int) -> list[Any]:
 
 @pytest.mark.parametrize("stop_at", [1, 2, 4, 5, 7])
 @pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.slow
 def test_the_stream_goes_on_bit_by_bit_in_nested_loops(name: str, stop_at: int, tmp_path: Path) -> None:
     def run(store: str, stop: int) -> list[Any]:
         generator, draw = MAKERS[name]()

@@ -188,6 +188,7 @@ def test_typed_states_hold_them_in_any_case(name: str, filling: int, tmp_path: P
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("nan", ["refuse", "allow"])
 @pytest.mark.parametrize("filling", [0, 1000])
+@pytest.mark.slow
 def test_values_of_a_class_hold_them_in_any_case(name: str, nan: str, filling: int, tmp_path: Path) -> None:
     kind = KINDS[name]()
 

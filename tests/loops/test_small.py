@@ -152,6 +152,7 @@ def test_interrupted_anywhere_each_item_is_done_once(program: Callable[..., None
 
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("kill_at", [5, 50, 333])
+@pytest.mark.slow
 def test_killed_anywhere_no_item_is_lost(program: Callable[..., None], kill_at: int) -> None:
     whole = run_once(program, MemoryStore(), None, None)
     memory = MemoryStore()
@@ -409,6 +410,7 @@ async def test_interrupted_anywhere_each_async_item_is_done_once(program: Callab
 
 @pytest.mark.parametrize("program", [plain_async, nested_async, left_async])
 @pytest.mark.parametrize("kill_at", [5, 50, 120])
+@pytest.mark.slow
 async def test_killed_anywhere_no_async_item_is_lost(program: Callable[..., Any], kill_at: int) -> None:
     whole = await run_async(program, MemoryStore(), None, None)
     memory = MemoryStore()

@@ -110,6 +110,7 @@ by_key = pytest.mark.parametrize("options", [{}, {"key": lambda item: item}], id
 @each_way
 @by_key
 @pytest.mark.parametrize("count", [SMALL, LARGE], ids=["small", "large"])
+@pytest.mark.slow
 def test_what_has_failed_is_tried_again_once_before_the_end(
     way: Callable[..., Any], options: dict[str, Any], count: int, heard: threading.Event
 ) -> None:

@@ -108,6 +108,7 @@ def test_wakes_from_other_threads_lose_no_item_and_no_count(source: str, options
 @followed
 @pytest.mark.parametrize("source", ["list", "generator", "own class"])
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs an interval timer")
+@pytest.mark.slow
 def test_a_signal_handler_reads_the_exact_count(source: str, options: dict[str, Any], count: int) -> None:
     """It runs between any two bytecodes: in the body, in the source, in a check-in, in the key's function."""
     seen: list[tuple[int, int, bool]] = []

@@ -111,6 +111,7 @@ answers = st.tuples(
 @by_client
 @settings(deadline=None)
 @given(sequence=st.lists(answers, max_size=12), line=st.sampled_from([-1.0, 0.2, 1.0]))
+@pytest.mark.slow
 def test_it_learns_what_reading_with_care_would(make: Any, sequence: list[Any], line: float) -> None:
     meter, budget, now = Meter(), Budget(), NOW
     for family, left, reset, resource, status, more, body, host, later in sequence:
