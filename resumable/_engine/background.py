@@ -141,7 +141,7 @@ class Threads:
         return future
 
     def close(self) -> None:
-        """Let the threads end. Nothing may be under way."""
+        """Let the threads end what they do."""
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None

@@ -31,6 +31,7 @@ from .._runtime.steps import Steps
 from .._text import command_for, shortened
 from .._text.hints import note_on_misuse
 from ..stores.defaults import place_to_name
+from .owning import answers
 from .unsaved import leave, take_back
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
         return False  # nothing may be written any more
     told = ""
     try:
-        if operation.writer.ending is not None and operation.writer.ending.is_away:
+        if not (yield from answers(operation.writer.ending)):
             # Whoever stops this process may not wait for as long as a store that is away is waited for.
             away = StoreError(f"{operation.location} is away.")
             told = yield from leave(operation, away, f"Interrupted: {signals.name_of(error)}")

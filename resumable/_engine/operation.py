@@ -472,7 +472,8 @@ class Operation:
         self._cancel_alarm()
         ending.say_what_is_lost(self, at_end=stop is None)
         try:
-            return (yield from ending.end(self, stop) if error is None else ending.interrupt(self, error))
+            with signals.acted_upon((error or stop) if self.is_listening else None):
+                return (yield from ending.end(self, stop) if error is None else ending.interrupt(self, error))
         finally:
             self._is_closed = True
             self.wake()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from functools import partial
 from typing import TYPE_CHECKING
@@ -77,6 +78,15 @@ def is_away(lease: EndingLease) -> Steps[bool]:
     if lease.is_overdue:
         yield lease.make_sure
     return lease.is_away
+
+
+def answers(lease: EndingLease | None) -> Steps[bool]:
+    """Whether the store answers, which is asked once: who is told to stop may have but a few seconds left."""
+    if lease is None:
+        return True
+    with contextlib.suppress(StoreError):  # what is lost, the next save says
+        yield lease.renew
+    return not lease.is_away
 
 
 def is_behind(error: BaseException) -> bool:

@@ -11,6 +11,7 @@ from .._errors import StateEncodeError, StoreError
 from .._runtime import signals
 from .._runtime.interpreter import hush_stopped_threads
 from .._runtime.steps import Steps
+from .owning import answers
 from .presence import pause
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def stop_if_asked(operation: Operation) -> Steps[None]:
         return
     operation.acted_on = number
     error = signals.error_for(number)
-    if operation.writer.ending is None or not operation.writer.ending.is_away:  # else the exit keeps it here at once
+    if (yield from answers(operation.writer.ending)):  # else the exit keeps it here at once
         with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and tells
             yield from operation.save(f"Interrupted: {signals.name_of(error)}")
     if is_main:

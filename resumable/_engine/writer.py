@@ -149,7 +149,9 @@ class Writer:
         return bool((yield self._owned.delete))
 
     def release(self) -> None:
-        """Let go of the operation and the threads. Nothing may be under way."""
+        """Let go of the operation and the threads. What is under way may not be tried again."""
+        if self.ending is not None:
+            self.ending.give_up()
         if self._threads is not None:
             self._threads.close()
         if self.lease is not None:

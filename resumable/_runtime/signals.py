@@ -96,6 +96,28 @@ def take() -> int | None:
     return number
 
 
+@contextlib.contextmanager
+def acted_upon(error: BaseException | None) -> Iterator[None]:
+    """While in the block, another signal raises at once if *error* stands for one: it is acted upon here."""
+    number = _number_of(error)
+    if number is None or not _listeners:
+        yield
+        return
+    wish.number = number
+    try:
+        yield
+    finally:
+        wish.number = None
+
+
+def _number_of(error: BaseException | None) -> int | None:
+    if isinstance(error, KeyboardInterrupt):
+        return signal.SIGINT
+    if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128:
+        return error.code - 128
+    return None
+
+
 def error_for(number: int) -> KeyboardInterrupt | SystemExit:
     """The exception for signal *number*: KeyboardInterrupt for Ctrl-C, SystemExit(128 + number) for others."""
     return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
@@ -103,9 +125,10 @@ def error_for(number: int) -> KeyboardInterrupt | SystemExit:
 
 def name_of(error: BaseException) -> str:
     """What stopped a run: the signal's name if *error* stands for one but Ctrl-C, else that of its type."""
-    if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128:
+    number = _number_of(error)
+    if number is not None and number != signal.SIGINT:
         with contextlib.suppress(ValueError):
-            return signal.Signals(error.code - 128).name
+            return signal.Signals(number).name
     return type(error).__name__
 
 

@@ -178,6 +178,9 @@ class EndingLease(Lease, Protocol):
             patience: Seconds for which a verb is tried again while the store is away.
         """
 
+    def give_up(self) -> None:
+        """Try no verb again from now on, also not the one that is under way: the program may not wait any longer."""
+
     @property
     def is_away(self) -> bool:
         """Whether the store did not answer last, and is tried again."""

@@ -167,6 +167,10 @@ class CompressedLease:
         """Say how it is kept. See :meth:`EndingLease.keep`."""
         self._ending.keep(on_lost, patience)
 
+    def give_up(self) -> None:
+        """Try nothing again from now on. See :meth:`EndingLease.give_up`."""
+        self._ending.give_up()
+
     @property
     def is_away(self) -> bool:
         """Whether the store did not answer last, and is tried again."""

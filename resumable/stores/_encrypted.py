@@ -214,6 +214,7 @@ class EncryptedLease:
         if isinstance(lease, EndingLease):
             self.ttl: float = getattr(lease, "ttl", 0.0)
             self.keep: Callable[[Callable[[], None], float], None] = lease.keep
+            self.give_up: Callable[[], None] = lease.give_up
             self.make_sure: Callable[[], None] = lease.make_sure
 
     @property

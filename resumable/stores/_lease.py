@@ -171,7 +171,7 @@ class KeptLease(OwnedLease):
         self._lease = lease
         self._me = me
         self._patience = PATIENCE_SECONDS
-        self.is_away = False
+        self.is_away = self._gives_up = False
         self._on_lost: Callable[[], None] = lambda: None
         self._lost: StaleCheckpointError | None = None
         self._unsure: tuple[int, bytes] | None = None
@@ -186,6 +186,10 @@ class KeptLease(OwnedLease):
     def keep(self, on_lost: Callable[[], None], patience: float) -> None:
         """Say how it is kept. See :meth:`EndingLease.keep`."""
         self._on_lost, self._patience = on_lost, patience
+
+    def give_up(self) -> None:
+        """Try nothing again from now on. See :meth:`EndingLease.give_up`."""
+        self._gives_up = True
 
     def read(self) -> Stored | None:
         """What is stored, None if nothing is."""
@@ -317,7 +321,7 @@ class KeptLease(OwnedLease):
         _opened_at.pop(self._me.nonce, None)
         if self._lost is None:
             with contextlib.suppress(Exception):  # the user's own error must not be replaced
-                again(self._lease.release, min(self._patience, _LOOK_SECONDS))
+                again(self._lease.release, 0 if self.is_away else min(self._patience, _LOOK_SECONDS))
 
     # -- what may happen on the way
 
@@ -332,6 +336,8 @@ class KeptLease(OwnedLease):
     def _check_again(self) -> None:
         self.is_away = True
         self._check()
+        if self._gives_up:
+            raise StoreError(f"{self._key!r} is not saved: its store is away, and is not waited for any longer.")
 
     @contextlib.contextmanager
     def _noting(self, *, is_beside: bool = False) -> Iterator[None]:

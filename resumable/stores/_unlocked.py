@@ -92,6 +92,9 @@ class UnlockedLease:
         for file in self._files:
             file.on_lost = on_lost
 
+    def give_up(self) -> None:
+        """Nothing is tried again here in any case. See :meth:`EndingLease.give_up`."""
+
     @property
     def is_overdue(self) -> bool:
         """Whether the lease may have ended by now, or is lost."""

@@ -347,6 +347,22 @@ with checkpointed("job", every(items=1), store=sys.argv[1], on_store_error="cont
 """
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_the_wait_for_a_store_that_is_away(number: int, here: Path, server: Medium) -> None:
+    command = [sys.executable, "-B", "-c", STOPPED, f"{server.url}?lease=3600"]
+    with subprocess.Popen(command, env=environment(), cwd=here, stdout=subprocess.PIPE, text=True) as job:
+        assert job.stdout is not None
+        assert job.stdout.readline() == "works\n"
+        server.kill()
+        job.send_signal(number)
+        while not (here / NAME).exists():
+            time.sleep(0.01)
+        time.sleep(1.1)  # what comes within a second is one wish
+        job.send_signal(number)
+        assert job.wait(30) == (143 if number == signal.SIGTERM else -signal.SIGINT)
+    assert (here / NAME).exists()
+
+
 def test_a_process_that_is_told_to_stop_while_its_store_is_away_keeps_its_work_at_once(
     here: Path, server: Medium
 ) -> None:
