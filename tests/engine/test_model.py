@@ -89,7 +89,8 @@ class Model(RuleBasedStateMachine):
         self.items_at_save, self.time_at_save = self.items, self.clock.now()
 
     def check_restored(self) -> None:
-        assert self.cp.resumed == (self.saved is not None)
+        # Where the run before has done nothing, there may be nothing to go on from.
+        assert self.cp.resumed is (self.saved is not None) or not self.saved_items
         assert self.cp.processed_items == self.saved_items
         if self.saved is not None:
             assert self.as_it_is() == self.saved
@@ -260,7 +261,11 @@ class Model(RuleBasedStateMachine):
         if due:
             self.note_saved()
         elif self.cp._operation.guard.looks > looks:
-            self.unsaved.clear()  # a look whether all can be saved freezes it
+            # A look whether all can be saved freezes them as they are now, or leaves them alone.
+            for name, value in self.held.items():
+                if self.files.get(name) == value:
+                    self.live["files"][name] = copy.deepcopy(value)
+            self.unsaved = {name for name in self.unsaved if self.files.get(name) is self.held.get(name)}
 
     @precondition(lambda self: self.is_open)
     @rule()
