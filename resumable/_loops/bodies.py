@@ -31,6 +31,8 @@ _HARMLESS = frozenset(("isinstance", "len"))
 _DOES_MORE = frozenset(("STORE_SUBSCR", "STORE_ATTR", "GET_AWAITABLE", "RAISE_VARARGS"))
 _WAITS = frozenset(("GET_ANEXT", "SEND", "YIELD_VALUE"))
 """Where the frame of an ``async for`` stands that waits for an item."""
+_CACHE = 2
+"""From 3.12 on, a frame that asks a generator for an item stands this far behind the instruction that asks."""
 _NOTHING = frozenset(("CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "PUSH_NULL", "RESUME"))
 
 
@@ -140,7 +142,8 @@ def _extent(steps: list[dis.Instruction], at: int) -> tuple[int, int]:
             depth += (one.opname == "GET_AITER") - (one.opname == "END_ASYNC_FOR")
             if not depth:
                 return at, one.offset
-    for one in here[:3]:
+    asked = [one for one in steps if at - _CACHE <= one.offset < at and one.opname.startswith("FOR_ITER")]
+    for one in [*asked, *here[:3]]:
         if one.opname.startswith("FOR_ITER"):
             return one.offset, one.argval
         if one.offset != at and one.opname != "GET_ITER":  # of enumerate() or zip() around it
