@@ -19,7 +19,8 @@ class Apart:
     """
 
     def __init__(self, boundary: Boundary, is_left: Callable[[], bool]) -> None:
-        self.boundary, self._is_left = boundary, is_left
+        self.boundary: Boundary = boundary
+        self._is_left = is_left
         self._held = HeldBack()
         self._outer = of_here(boundary)
         self._is_over = False
