@@ -1,6 +1,7 @@
 """Loops that run at the same time, each in a thread or task of its own: what the item of one writes is held back.
 
-The boundary counts the items of all loops, and so would take what one is in the middle of for done as another goes on.
+The boundary counts the items of all loops. Without this, each item that one loop ends would make the unfinished item of
+another count as done.
 """
 
 from __future__ import annotations

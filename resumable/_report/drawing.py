@@ -17,7 +17,7 @@ from .bar import cells
 _TOKEN = re.compile(r"\x1b\[([0-9;?]*)([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[^\[\]]|[\r\n]")
 _MOST_ROWS = 200
 _DOWN_OR_SCROLL, _BACK_UP, _KEEP, _RETURN = "\x1bD", "\x1bM", "\x1b7", "\x1b8"
-"""Terminals that know none of these, know none of the others: then the cursor is where it was, too."""
+"""A simple terminal ignores all four. The cursor is right there, too, because other moves lead it back."""
 _KNOWS_INDEX = os.name != "nt"  # Windows 10 knows all but the first
 _ERASE_RIGHT = "\x1b[K"
 
@@ -161,9 +161,9 @@ class InOneRow:
 
 
 def _aside(text: Cursor, what: str, rows: int) -> str:
-    """*what* is written below *text*, where it moves down by so many *rows*; the cursor is then where it was.
+    """What writes *what* below *text*, and leads the cursor back. Writing it moves down by *rows* rows.
 
-    It is led back by its own way, too: not every terminal keeps a place.
+    Moves lead back first, and then the kept place: not every terminal can keep one.
     """
     down = text.below + 1
     return f"{_KEEP}{_down(down)}\r{what}{_up(down + rows)}{_to_column(text.column)}{_RETURN}"
