@@ -1,14 +1,15 @@
 """One run of one operation: open it, check in between items, save, close.
 
-Read ``operation`` first: it holds the others, and says what happens when. ``options`` is what it was asked for,
-``opening`` how it restores its checkpoint, ``owning`` how it owns it, ``parts`` what belongs to it, ``session``
-decides whether a save is due. ``quota`` knows what is left of the API's and waits where nothing is, ``limits`` how
-long the run may take and what it may spend, ``stops`` whether it is to stop, ``presence`` what others see of it and
-ask; ``beginning`` knows whether it has come to its work, ``ending`` says how the block ends, and ``history`` what is
-told of the runs. A save goes from ``capture``, one instant encoded or copied, the end of the last done item, to
-``writer``, which makes it a line of the journal or a whole ``document``, perhaps in a thread (``background``).
-``guard`` keeps the last good one between two saves, for when a value comes that cannot be saved. ``artifacts`` writes
-the files that saves name, and sweeps those that none can. ``unsaved`` keeps here what a store that is away cannot take.
+Read ``operation`` first: it holds the other parts and calls them in order. ``options`` are the user's arguments,
+``opening`` restores the checkpoint, ``owning`` claims it, ``parts`` holds everything that is saved, ``session``
+decides whether a save is due. ``quota`` tracks the API's quota and waits when it is used up, ``limits`` bounds the
+run's time and budget, ``stops`` handles requests to pause or stop, ``presence`` shows the run to other processes and
+receives their requests. ``beginning`` detects whether the program has reached its first loop, ``ending`` decides how
+the block ends, and ``history`` keeps the record of all runs. ``capture`` makes a save: one instant, the end of the last
+done item, encoded or copied. ``writer`` stores it as a journal record or as a whole ``document``, perhaps in a thread
+(``background``). ``guard`` keeps the last good save in memory, in case a later value cannot be saved. ``artifacts``
+writes the files that saves name, and removes those that no save names. ``unsaved`` keeps on this machine what an
+unreachable store cannot take.
 """
 
 __all__ = [

@@ -1,6 +1,6 @@
-"""The artifacts of an open operation: opened and checked, written, published, and swept of what no save names.
+"""The artifacts of an open operation: opened, checked, written, published; those that no save names are removed.
 
-Told as steps (see ``_runtime.steps``), so that plain and async code share it.
+Written as steps (see ``_runtime.steps``), so that plain and async code share it.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _log = logging.getLogger("resumable")
 
 
 def sweep(writer: Writer, sections: Sections | None) -> list[str]:
-    """Remove what a run that was killed has left. Nobody has written in this run yet.
+    """Remove what a killed run has left behind. Call this before the run writes anything.
 
     Args:
-        sections: Of the stored checkpoint; None if it was not read, or there is none.
+        sections: Of the stored checkpoint; None if there is none, or it was not read.
 
     Returns:
-        The versions that may be gone back to.
+        The versions that a user may still go back to.
     """
     lease, store = cast("ArtifactLease", writer.lease), cast("ArtifactStore", writer.store)
     key = writer.operation_id
@@ -55,10 +55,10 @@ def sweep(writer: Writer, sections: Sections | None) -> list[str]:
 
 
 def workshop(operation: Operation) -> Workshop:
-    """The one of *operation*, made when it is first asked for.
+    """The workshop of *operation*, made at the first call.
 
     Raises:
-        StoreError: The store keeps no artifacts.
+        StoreError: The store cannot keep artifacts.
     """
     parts = operation.parts
     if parts.workshop is None:
@@ -68,10 +68,10 @@ def workshop(operation: Operation) -> Workshop:
 
 
 class Workshop:
-    """Where artifacts are written and read: in their place in the store, or else in a private directory.
+    """Writes and reads artifacts: in the store's own directory if it has one, else in a private one.
 
     Attributes:
-        versions: Which version of each counts.
+        versions: The current version of each artifact.
     """
 
     def __init__(self, operation: Operation) -> None:
@@ -92,7 +92,7 @@ class Workshop:
     # -- read
 
     def open(self, name: str) -> Steps[None]:
-        """Make sure that what is saved of the artifact *name* is there, unchanged.
+        """Make sure that the saved version of the artifact *name* is there, unchanged.
 
         Raises:
             CheckpointCorruptError: It is not.
@@ -140,14 +140,14 @@ class Workshop:
         return place
 
     def _private_place(self, version: str) -> Path:
-        with self.versions.sweeping:  # one for all threads
+        with self.versions.sweeping:  # one removal at a time, over all threads
             self._private = self._private or _private_directory(self._operation)
         place = self._private / version
         place.mkdir(exist_ok=True)
         return place
 
     def _damaged(self, name: str, what: str) -> CheckpointCorruptError:
-        from .._format.verify import verify  # most operations are not damaged
+        from .._format.verify import verify  # imported late: few operations are damaged
 
         operation, location = self._operation, self._operation.location
         previous = None
@@ -161,7 +161,7 @@ class Workshop:
     # -- write
 
     def begin(self, name: str) -> Steps[tuple[str, Path]]:
-        """A new version, and the path at which the program is to write it."""
+        """Begin a new version. Returns its name, and the path that the program must write."""
         self._operation.check_open()
         version: str = yield self.versions.begin
         place: Path = yield lambda: self._new_place(version)
@@ -172,16 +172,16 @@ class Workshop:
         return self._lease.artifact_place(version) or self._private_place(version)
 
     def end(self, name: str, version: str) -> Steps[None]:
-        """The program has written *version*: it counts with the next save.
+        """Finish *version*, which the program has written: the next save names it.
 
         Raises:
-            ValueError: It has written nothing, or something that is neither a file nor a directory.
-            StoreError: The store cannot take it. The version before stays.
+            ValueError: The program wrote nothing, or something that is neither a file nor a directory.
+            StoreError: The store cannot take it. The earlier version stays.
         """
         try:
             self._operation.check_open()
             written: Written = yield lambda: self._kept(name, version)
-            if self._operation.ticker.is_async:  # there, nothing is to wait for it in the event loop
+            if self._operation.ticker.is_async:  # nothing may block the event loop
                 yield written.told
         except BaseException:
             yield lambda: self.give_up(version)
@@ -194,7 +194,7 @@ class Workshop:
         try:
             if not os.listdir(place):
                 raise ValueError(f"nothing was written to {place / file_name(name)}; the artifact {name!r} stays")
-            digest = self._threads.start(lambda: digest_of(place))  # meanwhile, the disk has its part to do
+            digest = self._threads.start(lambda: digest_of(place))  # overlaps with the disk's work
             if place.parent == self._private:
                 self._lease.put_artifact(version, pack(place))
             else:
@@ -207,14 +207,14 @@ class Workshop:
             with contextlib.suppress(OSError, ValueError):
                 return digest.result()[0]
             try:
-                return digest_of(place)  # what has failed once may be had now
+                return digest_of(place)  # try once more
             except (OSError, ValueError) as error:
                 raise StoreError(f"cannot read the artifact {name!r}: {error}") from error
 
         return Written(version, told, self._operation.clock.utc().isoformat(timespec="seconds"))
 
     def give_up(self, version: str) -> None:
-        """What is there of *version* counts for nothing: remove it. Never raises."""
+        """Remove what was written of *version*. Never raises."""
         place = self._places.pop(version, None)
         with contextlib.suppress(OSError, StoreError):
             if place is not None and self._operation.is_owner():
@@ -226,7 +226,7 @@ class Workshop:
     # -- publish
 
     def publish(self, name: str, target: Path) -> Steps[None]:
-        """Have *target* hold the newest version of the artifact *name*. See ``publishing``.
+        """Make *target* hold the newest version of the artifact *name*. See ``publishing``.
 
         Raises:
             FileNotFoundError: There is no version.
@@ -247,12 +247,12 @@ class Workshop:
     # -- saved
 
     def stored(self, save: Save) -> None:
-        """*save* stands: what it has replaced is removed, but for what the store keeps of the save before."""
+        """*save* stands: remove the versions that it replaced, except those of the save before."""
         if save.artifacts is not None:
             self.versions.stored(save.artifacts, begins_generation=save.document is not None)
 
     def _remove(self) -> None:
-        """Keep none but those that are needed; a store that is far away is not waited for."""
+        """Remove all versions that no save needs; if the store is remote, in a thread."""
         if not self._store.traits.is_remote:
             self._sweep()
             return
@@ -277,14 +277,14 @@ class Workshop:
             self._removal.exception()
 
     def put_into(self, lease: ArtifactLease) -> None:
-        """Put the versions that are known here into another store, which names them, too."""
+        """Copy the known versions into another store, whose checkpoint names them, too."""
         for version in self.versions.needed():
             place = self._places.get(version)
             if place is not None and place.is_dir():
                 lease.put_artifact(version, pack(place))
 
     def release(self) -> None:
-        """Remove what lies outside of the store. Nothing may be written any more."""
+        """Remove the private directory. No artifact may be written after this."""
         self._wait()
         self._threads.close()
         if self._private is not None:
@@ -293,11 +293,11 @@ class Workshop:
 
 
 def _private_directory(operation: Operation) -> Path:
-    """A new directory of this user. Those that killed runs of the operation have left on this machine are removed."""
+    """A new directory, readable by this user only. Removes those that killed runs left on this machine."""
     writer = operation.writer
     whose = hashlib.sha256(f"{writer.store.describe(operation.operation_id)}".encode(errors="surrogateescape"))
     prefix = f"resumable-{whose.hexdigest()[:16]}-"
-    if writer.store.traits.survives == "machine":  # else another process may have one of that name, too
+    if writer.store.traits.survives == "machine":  # else another process may use an operation of this name
         for name in os.listdir(tempfile.gettempdir()):
             if name.startswith(prefix):
                 with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What threads do for an operation while its loop goes on: saves in flight, written one by one, and one compaction."""
+"""What threads do for an operation while its loop runs: they write saves, one by one, and at most one compaction."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 _MOST_BYTES, _MOST_SAVES, _MOST_SECONDS = 32 << 20, 16, 1.0
-"""When more than this is in flight, or since longer, the loop waits for the medium: a strategy's word holds."""
+"""Above any of these (bytes, saves, seconds), the loop waits for the store, so that the strategy is obeyed."""
 _MOST_SECONDS_PUT_OFF = 0.5
-"""Less, for what was sent just before it is not stored either."""
+"""Shorter: what was sent just before is not stored yet, either."""
 _TOGETHER = 8
 """At most this many saves in one batch, so that the loop soon hears of the first."""
 
@@ -33,7 +33,7 @@ class InFlight(msgspec.Struct):
     Attributes:
         saves: Oldest first.
         bytes: Of their journal records, together.
-        put_off_at: Since when another save is due, which cannot begin before a thread has ended; None: there is none.
+        put_off_at: When a save came due that must wait for a thread; None if there is none.
     """
 
     saves: deque[Save] = msgspec.field(default_factory=deque)
@@ -41,23 +41,23 @@ class InFlight(msgspec.Struct):
     put_off_at: float | None = None
 
     def add(self, save: Save) -> None:
-        """*save* is sent."""
+        """Add *save*, which was just sent."""
         save.status, save.sent_at = "sent", time.monotonic()
         self.saves.append(save)
         self.bytes += len(save.record or b"")
 
     def batch(self, *, is_one: bool) -> list[Save]:
-        """Those that a thread writes next; *is_one*: as one write, so that there may be more of them."""
+        """The saves that a thread writes next. *is_one*: they go out as one write, so the batch may be larger."""
         return [*islice(self.saves, _MOST_SAVES if is_one else _TOGETHER)]
 
     def stored(self, save: Save) -> None:
-        """*save*, the oldest, is stored."""
+        """Remove *save*, the oldest: it is stored."""
         save.status = "stored"
         self.saves.popleft()
         self.bytes -= len(save.record or b"")
 
     def drop(self) -> list[Save]:
-        """All have failed. Returns them."""
+        """Forget all, because they failed. Returns them."""
         failed = [*self.saves]
         self.saves.clear()
         self.bytes = 0
@@ -66,20 +66,20 @@ class InFlight(msgspec.Struct):
         return failed
 
     def put_off(self) -> None:
-        """Another save is due, and must wait for its turn."""
+        """Note that a save is due, but must wait for a thread."""
         if self.put_off_at is None:
             self.put_off_at = time.monotonic()
 
     @property
     def seconds_left(self) -> float:
-        """How long the loop may go on while a save is put off."""
+        """How long the loop may continue while a save waits for a thread."""
         if self.put_off_at is None:
             return _MOST_SECONDS_PUT_OFF
         return self.put_off_at + _MOST_SECONDS_PUT_OFF - time.monotonic()
 
     @property
     def is_behind(self) -> bool:
-        """Whether the medium is so slow that the loop must wait for it."""
+        """Whether the store is so slow that the loop must wait for it."""
         if self.bytes > _MOST_BYTES or len(self.saves) >= _MOST_SAVES:
             return True
         return bool(self.saves) and time.monotonic() - self.saves[0].sent_at > _MOST_SECONDS
@@ -87,13 +87,13 @@ class InFlight(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[R]):
-    """A write in flight; no other may begin before it has ended.
+    """A write in flight; the next one begins after it.
 
     Attributes:
-        future: Gives what the write returned, and the seconds that it took.
-        then: What the loop's thread does with what it returned.
-        saves: Those that are stored with it.
-        is_short: Whether the medium takes most of its time, which then is part of what the saves cost.
+        future: Gives what the write returned, and how many seconds it took.
+        then: Handles the result, in the loop's thread.
+        saves: The saves that this write stores.
+        is_short: Whether the store does most of the work; its time then counts as the cost of the saves.
     """
 
     future: Future[tuple[R, float]]
@@ -104,11 +104,11 @@ class Job(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """A new snapshot being written beside the journal that has what it holds.
+    """A new snapshot that a thread writes while saves go on in the journal.
 
     Attributes:
-        journal_size: Bytes of the journal that it makes needless.
-        future: Gives what puts it in place, and the seconds that writing it took.
+        journal_size: Bytes of journal that the new snapshot replaces.
+        future: Gives the call that puts it in place, and how many seconds the writing took.
     """
 
     document: Document
@@ -117,10 +117,10 @@ class Compaction:
 
 
 class Threads:
-    """Two threads, made when they are needed.
+    """Two threads, started at the first need.
 
     Args:
-        wake: Called from them whenever something is done.
+        wake: Called from a thread whenever it has finished something.
     """
 
     def __init__(self, wake: Callable[[], None]) -> None:
@@ -128,20 +128,20 @@ class Threads:
         self._pool: ThreadPoolExecutor | None = None
 
     def start(self, work: Callable[[], R]) -> Future[tuple[R, float]]:
-        """Do *work* beside the loop; the future gives what it returned, and the seconds it took."""
+        """Do *work* in a thread. The future gives its result, and how many seconds it took."""
         try:
             if self._pool is None:
                 from concurrent.futures import ThreadPoolExecutor
 
                 self._pool = ThreadPoolExecutor(2, "resumable-save")
             future: Future[Any] = self._pool.submit(_timed, work)
-        except RuntimeError:  # the main thread has ended, and with it the time for new threads
+        except RuntimeError:  # the main thread has ended, and Python starts no more threads
             future = _done_here(work)
         future.add_done_callback(lambda _: self._wake())
         return future
 
     def close(self) -> None:
-        """Let the threads end what they do."""
+        """Let the threads finish their work, and end them."""
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None

@@ -1,4 +1,4 @@
-"""What a run does before it comes to its work: the next one does all of it again, so that its rows do not count yet."""
+"""What a run does before its first loop or tick: the next run repeats it, so its rows do not count yet."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from .parts import Parts
 
 UNASKED = ("Interrupted: ", "Output: ", "Paused", "Rate-limit: ", "Retry: ", "Stopping: ")
-"""How saves give their reason that the program did not ask for."""
+"""How the reason of a save begins that the program did not ask for."""
 to_bytes = msgspec.json.Encoder().encode
 
 
 class Beginning(msgspec.Struct):
-    """Knows whether a run has come to its first loop or tick.
+    """Detects whether a run has reached its first loop or tick.
 
     Attributes:
-        state: The plain state with which the run began, as JSON; None for a new operation.
+        state: The plain state at the run's beginning, as JSON; None for a new operation.
     """
 
     parts: Parts
     state: bytes | None = None
 
     def is_now(self) -> bool:
-        """Whether a save comes before all work, and the next run does again what this one did until then.
+        """Whether a save comes before all work, so that the next run repeats what this one has done until then.
 
-        That is so where rows were written and the state is the one of before: a state that has changed may tell the
-        program what to leave out. Of a program without loops and ticks nobody knows.
+        This is so if rows were written while the state did not change: a changed state may tell the program what to
+        skip. For a program without loops and ticks, nobody can tell.
         """
         parts = self.parts
         if parts.cut.ticker.ticked or any(view.has_begun for view in parts.loops.views.values()):
@@ -48,11 +48,11 @@ class Beginning(msgspec.Struct):
             return False
         functions = program.functions_of_block(place.caller(), parts.opening[1], ())
         if any(one.loops for one in functions):
-            return not has_entries  # what fills a mapping first may go on from there
+            return not has_entries  # a program that fills a mapping first may continue from its entries
         return any("tick" in one.names for one in functions)
 
     def _has_changed(self) -> bool:
-        """Whether the plain state is another one than that with which the run began."""
+        """Whether the plain state differs from the one at the run's beginning."""
         parts, kind = self.parts, self.parts.typed
         with suppress(StateEncodeError, TypeError, ValueError, AttributeError):
             if kind is None:
@@ -69,7 +69,7 @@ def _plain(state: dict[str, Any]) -> bytes:
 
 
 def has_more(restored: Restored) -> bool:
-    """Whether what was *restored* holds more than the items that earlier runs have done, or was asked for."""
+    """Whether *restored* holds or requests anything but the number of items that earlier runs have done."""
     sections = restored.sections
     if any(value or name not in sections.collections for name, value in restored.data.state.items()):
         return True

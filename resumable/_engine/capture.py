@@ -1,6 +1,6 @@
-"""One save: what it holds of one instant, encoded or copied so that the loop may go on, and what it adds to the last.
+"""One save: one instant of the operation, encoded or copied so that the loop may go on, and its journal record.
 
-That instant is the end of the last done item: what the unfinished one has written is left out.
+The instant is the end of the last done item: what the unfinished item wrote is left out.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .parts import Parts
 
 _REMEMBER_UP_TO = 65536
-"""Encoded values up to this many bytes are kept, to see whether they changed."""
+"""Encoded values up to this many bytes are kept, to detect whether they changed."""
 
 # -- the instant ------------------------------------------------------------------------------------------------------
 
@@ -41,8 +41,8 @@ _REMEMBER_UP_TO = 65536
 class CapturedLoops:
     """The places of all loops at one instant.
 
-    Captured before the state: what another thread has finished by then, the state has. It may have more, which is then
-    done again.
+    Capture them before the state. Another thread may finish an item between the two: then the state has it, the
+    places do not, and the item is done again.
     """
 
     def __init__(self, views: Mapping[str, LoopView]) -> None:
@@ -56,11 +56,11 @@ class CapturedLoops:
             self._places[name] = view.as_now()
 
     def places(self) -> dict[str, Any]:
-        """The whole place of each that is kept."""
+        """The place of each loop that is kept, whole."""
         return {name: form for name, place in self._places.items() if (form := place()) is not None}
 
     def commit(self) -> None:
-        """What changed is safely stored."""
+        """The places are safely stored."""
         for name, change in self.changes.items():
             self._committers[name](change)
 
@@ -69,27 +69,27 @@ NO_LOOPS = CapturedLoops({})
 
 
 Part = bytes | Durable
-"""A top-level value of the state: encoded, or a collection that knows what changed in it."""
+"""A top-level value of the state: encoded, or a collection that tracks its own changes."""
 
 
 class Save(msgspec.Struct, kw_only=True):
     """One save, from the decision to the disk.
 
     Attributes:
-        decision: Why it is made, and where the operation stood.
-        values: The metadata, as it will be once this save stands.
+        decision: Why this save is made, and where the operation stood.
+        values: The metadata, valid once this save stands.
         parts: The user's values, encoded or as collections.
-        sections: The library's own, each encoded.
-        first: Each is called before the save is written: it brings an output file to the disk.
-        is_last: Whether nothing is saved after this in this run.
-        record: What goes to the journal; None if a whole document is to be written.
-        document: The whole, instead of the record or as a compaction after it.
-        seconds: What it cost the loop, and the disk.
+        sections: The library's own values, each encoded.
+        first: Called before the save is written; each call syncs one output file to the disk.
+        is_last: Whether this is the run's last save.
+        record: The journal record; None if a whole document is to be written.
+        document: The whole document, instead of the record or as a compaction after it.
+        seconds: The time that it cost the loop and the disk.
         sent_at: When it was sent, in monotonic seconds.
-        before: What the session needs if the save fails in flight.
-        spells: Whether it spells the numbers that JSON has not.
-        artifacts: The versions that it names, if this run has any.
-        position: Where the journal stands after its record.
+        before: What the session restores if the save fails in flight.
+        spells: Whether numbers that JSON lacks (NaN, infinities) are spelled out.
+        artifacts: The artifact versions that it names, if the run has any.
+        position: The end of its record in the journal.
     """
 
     decision: Decision
@@ -114,39 +114,39 @@ class Save(msgspec.Struct, kw_only=True):
     artifacts: Versions | None = None
 
     def commit_collections(self) -> None:
-        """What was begun in the collections is on its way to the disk. Any thread may call this."""
+        """Commit the collections' changes. Any thread may call this."""
         for collection in self.collections.values():
             collection.commit()
 
     def commit(self) -> None:
-        """What this save took is safely stored, or whatever follows will say it again."""
+        """All that this save began is safely stored, or a later save repeats it."""
         self.commit_collections()
         self.loops.commit()
         if self.effects is not None:
             self.effects.commit()
 
     def rollback(self) -> None:
-        """What this save took was not stored: the next one takes it again."""
+        """This save was not stored: the next one includes its changes again."""
         for collection in self.collections.values():
             collection.rollback()
 
 
 _TRIES = 4
-"""So often places are captured again, because a loop in another thread went on meanwhile. If it always does, what its
-items have written by then counts, too."""
+"""How often places are captured again when a loop in another thread goes on meanwhile. If all tries fail, what the
+unfinished items have written by then counts, too."""
 
 
 class Cut(msgspec.Struct):
     """Where the unfinished item began: a save leaves out what was written after that.
 
-    While in the block of it, whoever writes to a collection or a sink in another thread waits.
+    Inside its ``with`` block, other threads wait before they write to a collection or a sink.
 
     Attributes:
-        ticker: Who ticks by hand: an item is what comes between two ticks, from the first one on.
-        has_ticked: Whether an earlier run has ticked by hand, so that this one begins within an item.
-        boundary: Counts the items that are handed out.
-        is_at_end: Whether the program has come to its end, so that the last tick stands for no item.
-        is_final: Whether nothing is left to do, whatever the loops say.
+        ticker: Counts ticks by hand: between two ticks lies one item.
+        has_ticked: Whether an earlier run ticked by hand; if so, this run begins inside an item.
+        boundary: Counts the items that loops hand out.
+        is_at_end: Whether the program has ended its block, so that no item follows the last tick.
+        is_final: Whether nothing is left to do, whatever the places of the loops say.
     """
 
     ticker: Ticker
@@ -156,14 +156,14 @@ class Cut(msgspec.Struct):
     is_final: bool = False
 
     def add(self, written: Noting) -> None:
-        """From now on *written* is told where the unfinished item began. Again does no harm."""
+        """Tell *written*, from now on, where the unfinished item began. A second call changes nothing."""
         if written.boundary is not self.boundary:
             written.attach(self.boundary)
         if not any(other is written for other in self.boundary.writers):
             self.boundary.writers.append(written)
 
     def keep_only(self, written: Sequence[Noting]) -> None:
-        """Nothing but *written* is saved."""
+        """Save nothing but *written* from now on."""
         if len(written) != len(self.boundary.writers):
             for one in written:
                 self.add(one)
@@ -180,10 +180,10 @@ class Cut(msgspec.Struct):
         self.boundary.lock.release()
 
     def end(self, *, is_final: bool) -> None:
-        """The program has come to its end, so that the last tick stands for no item.
+        """The program has ended its block: no item follows the last tick.
 
         Args:
-            is_final: Whether nothing is left to do, whatever the loops say.
+            is_final: Whether nothing is left to do, whatever the places of the loops say.
         """
         self.is_at_end, self.is_final = True, is_final
         if is_final:
@@ -194,7 +194,7 @@ class Cut(msgspec.Struct):
         """Note where the unfinished item began. Returns the places of all loops at that moment.
 
         Args:
-            is_early: Whether the run has not come to its work, so that nothing that it wrote counts.
+            is_early: Whether the run has not reached its first loop or tick, so that nothing it wrote counts.
         """
         views, boundary, captured = loops.views, self.boundary, NO_LOOPS
         count = boundary.ticks.__length_hint__
@@ -210,7 +210,7 @@ class Cut(msgspec.Struct):
             now = count()
             if views:
                 captured = CapturedLoops(views)
-            # In this order: a loop that asked for an item meanwhile may get it between the two.
+            # Keep this order: a loop that waits for an item may get it between the two.
             if not any(loop.must_settle() for loop in unfinished if loop not in asking) and count() == now:
                 break
         else:
@@ -232,13 +232,13 @@ class Cut(msgspec.Struct):
 def capture(
     parts: Parts, decision: Decision, session: Session, *, at: datetime, in_flight: int, is_last: bool = False
 ) -> Save:
-    """All of *parts* that is to be saved, as it is now; what the unfinished item has written is left out.
+    """Make a save of *parts* at this instant, without what the unfinished item has written.
 
     Args:
         in_flight: How many saves are in flight before this one.
 
     Raises:
-        StateEncodeError: JSON cannot hold the state, or the metadata could not be read back.
+        StateEncodeError: JSON cannot hold the state, or the metadata would not load again.
     """
     if parts.tracked is not None and not parts.loops.views and not parts.has_done:
         parts.note_tracked()
@@ -288,11 +288,11 @@ def _plain_state(parts: Parts, *, wholly: bool) -> dict[str, Any]:
         return parts.plain_state(parts.typed, wholly=wholly)
     if not isinstance(parts.state, dict):
         raise StateEncodeError("$.state", f"cp.state must stay a dict, not become a {type(parts.state).__name__}")
-    return dict(parts.state)  # other threads may add to it meanwhile
+    return dict(parts.state)  # a copy: other threads may add to it
 
 
 def _point(parts: Parts, session: Session, values: Mapping[str, Any], at: datetime) -> Point:
-    """Where the operation stands, for its reports."""
+    """Where the operation stands, for reports."""
     costs, metadata = session.costs, parts.metadata
     at_risk = session.strategy.at_risk(costs)
     return Point(
@@ -337,7 +337,7 @@ def _encoded_sections(parts: Parts, decision: Decision, session: Session) -> dic
             saved.artifacts, saved.artifacts_before = {}, []
         elif parts.workshop is not None:
             saved.artifacts, saved.artifacts_before = parts.workshop.versions.to_save()
-        saved.loops, saved.collections = {}, {}  # a document and a record say them by themselves
+        saved.loops, saved.collections = {}, {}  # a document and a record carry them elsewhere
         parts.encoded_sections = saved.encoded()
         return parts.encoded_sections
     return parts.encoded_sections | {
@@ -349,10 +349,10 @@ def _encoded_sections(parts: Parts, decision: Decision, session: Session) -> dic
 
 
 def checked_values(metadata: CheckpointMetadata, save_count: int, reason: str) -> dict[str, Any]:
-    """The metadata as it is to be stored.
+    """The metadata to store.
 
     Raises:
-        StateEncodeError: It could not be read back.
+        StateEncodeError: It would not load again.
     """
     values = metadata.to_dict() | {"save_count": save_count, "last_save_reason": reason}
     try:
@@ -367,10 +367,10 @@ def checked_values(metadata: CheckpointMetadata, save_count: int, reason: str) -
 def encode_state(
     state: dict[str, Any], checker: Checker, *, wholly: bool = False, spells: bool = False
 ) -> tuple[dict[str, Part], dict[str, Durable]]:
-    """Each top-level value as bytes, but for durable collections; and these.
+    """Each top-level value as bytes, and the durable collections apart.
 
     Raises:
-        StateEncodeError: JSON cannot hold one exactly.
+        StateEncodeError: JSON cannot hold a value exactly.
     """
     parts: dict[str, Part] = {}
     collections: dict[str, Durable] = {}
@@ -389,12 +389,12 @@ def encode_state(
         try:
             parts[name] = encode_spelled(value) if spells else to_json(value)
         except Exception:
-            parts[name] = encode(value, f"$.state{step(name)}")  # raises, and says where
+            parts[name] = encode(value, f"$.state{step(name)}")  # raises an error that names the place
     return parts, collections
 
 
 def _check_places(collections: dict[str, Durable]) -> None:
-    """Make sure that each collection in the state has one name, a string."""
+    """Make sure that each collection has exactly one name in the state, a string."""
     places: dict[int, str] = {}
     for name, value in collections.items():
         if type(name) is not str:
@@ -406,13 +406,13 @@ def _check_places(collections: dict[str, Durable]) -> None:
 
 
 class Baseline(msgspec.Struct):
-    """What the store holds already, as far as that is known; a journal record says what differs from it.
+    """What the store is known to hold; a journal record contains what differs from it.
 
     Attributes:
-        names: Those of all values in the state.
+        names: The names of all values in the state.
         values: The metadata.
-        parts: The plain values that are not too large to be kept, encoded.
-        sections: The library's own, encoded.
+        parts: The plain values, encoded; without the largest ones.
+        sections: The library's own values, encoded.
     """
 
     names: set[str] = msgspec.field(default_factory=set)
@@ -422,7 +422,7 @@ class Baseline(msgspec.Struct):
     sections: dict[str, bytes] = msgspec.field(default_factory=dict)
 
     def remember(self, save: Save) -> None:
-        """*save* is stored now."""
+        """Note that *save* is stored."""
         self.names, self.values = set(save.parts), save.values
         self.collections, self.sections = save.collections, save.sections
         self.parts = {}
@@ -431,7 +431,7 @@ class Baseline(msgspec.Struct):
                 self.parts[name] = part
 
     def changed(self, save: Save) -> dict[str, bytes] | None:
-        """The plain values that may differ from those stored; None if the collections are others."""
+        """The plain values that may differ from the stored ones; None if the set of collections has changed."""
         if self.collections != save.collections and not _are_same(self.collections, save.collections):
             return None
         changed = {}
@@ -441,7 +441,7 @@ class Baseline(msgspec.Struct):
         return changed
 
     def record(self, save: Save, changed: dict[str, bytes]) -> bytes:
-        """Begin the collections' changes, and encode all that differs as one journal record.
+        """Begin the collections' changes, and encode all differences as one journal record.
 
         Raises:
             StateEncodeError: JSON cannot hold it.
@@ -469,13 +469,13 @@ class Baseline(msgspec.Struct):
                 news[name] = msgspec.Raw(section)
         record["resumable"] = news
         try:
-            return to_json(record)  # once for all of it: a collection may have changed much
+            return to_json(record)  # encoded in one call: a collection may have changed much
         except Exception:
             self._find_out_where(record)
             raise
 
     def _find_out_where(self, record: dict[str, Any]) -> None:
-        """Raise the StateEncodeError that names the place in the state, where a record has it somewhere else."""
+        """Raise the StateEncodeError that names the place in the state instead of the place in *record*."""
         encode(record["metadata"], "$.metadata")
         for name, change in record.get("collections", {}).items():
             self.collections[name].look_closely(change)
@@ -487,5 +487,5 @@ def _are_same(some: Mapping[str, Durable], others: Mapping[str, Durable]) -> boo
 
 
 def raw(parts: Mapping[str, bytes]) -> dict[str, Any]:
-    """*parts*, to be put into JSON unchanged."""
+    """*parts*, marked as encoded already."""
     return dict(zip(parts, map(msgspec.Raw, parts.values()), strict=True))

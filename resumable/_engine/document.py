@@ -1,4 +1,4 @@
-"""A whole checkpoint, ready to be written while its loop goes on."""
+"""A whole checkpoint, ready to be written in a thread while its loop goes on."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .capture import Save, raw
 
 
 class Document:
-    """A whole checkpoint that is ready to be written: what may still change was copied.
+    """A whole checkpoint that is ready to be written: whatever may still change was copied.
 
     Args:
-        begins: Whether what changed in the collections is in flight with it; False for a compaction, which repeats
-            what the journal has.
+        begins: Whether this save carries the collections' changes; False for a compaction, because the journal has
+            them already.
 
     Attributes:
-        estimate: About how many bytes it will have.
-        at, digest, size: Of what was written, once it was begun.
+        estimate: Its approximate size in bytes.
+        at, digest, size: Its journal position, digest and bytes, once writing has begun.
     """
 
     def __init__(self, operation_id: str, save: Save, *, begins: bool = True, is_trial: bool = False) -> None:
@@ -56,15 +56,15 @@ class Document:
         self.size = 0
 
     def retell(self, values: dict[str, Any], history: bytes) -> None:
-        """Put other metadata and another history in the place of those that the save had."""
+        """Replace the metadata and the history."""
         self._tail["metadata"] = values
         self._sections["history"] = msgspec.Raw(history)
 
     def pieces(self, at: journal.Position, pause: float | None = None) -> Iterable[bytes]:
-        """The document that stands for the save *at* and all before it.
+        """The document's bytes: they stand for the save *at* and for all before it.
 
         Args:
-            pause: Seconds to sleep between pieces, for other threads to run; what was copied is freed bit by bit.
+            pause: Seconds to sleep between pieces, so that other threads run. Copies are freed piece by piece.
         """
         if self.estimate > INDENT_UP_TO:
             return self._chunks(at, pause)
@@ -83,7 +83,7 @@ class Document:
         self.digest = chunk[-67:-3].decode()
 
     def let_go(self) -> None:
-        """Free what was copied, while other threads run."""
+        """Free the copies while other threads run."""
         for _, part in self._state:
             if not isinstance(part, bytes):
                 for _ in part.let_go():

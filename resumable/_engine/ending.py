@@ -1,4 +1,4 @@
-"""How the block of an operation ends: all is done, some is kept for the next run, or an error left it."""
+"""How an operation's block ends: all is done, something is kept for the next run, or an error left the block."""
 
 from __future__ import annotations
 
@@ -41,36 +41,36 @@ if TYPE_CHECKING:
 _log = logging.getLogger("resumable")
 _MANY_STOPS = 3
 _LONG_SECONDS = 1.0
-"""A block that took longer has done work that was worth saving."""
+"""A block that took longer has done work worth saving."""
 _WARN_EACH_SECONDS = 300.0
-"""So often it is told that a store is away, where the loop goes on without it."""
+"""While the loop goes on without its store, warn at most this often."""
 _SAY_HOW_TO_GO_ON = (InputChangedError, RateLimitExhausted, RunAgain, StateEncodeError, UnknownOutcomeError)
 """Running again at once would raise these again; their text says what to do first."""
 _ENDED_WELL = ("Finished", "Kept", "Stopped: ", "Failed items: ")
-"""How the last save of a run that ended without an error gives its reason."""
+"""How the reason of a run's last save begins if the run ended without an error."""
 SAYS_HOW_IT_ENDED = ("Interrupted: ", *_ENDED_WELL)
-"""How the last save of a run gives its reason, whatever has ended it; where it gives another, the run was cut off."""
+"""How the reason of a run's last save begins, whatever ended the run; with any other reason, the run was killed."""
 _AT_ITEM = "resumable: at item "
-"""A map has said which one."""
+"""How the note begins by which a map names the item."""
 
 
 def stop_at_end(operation: Operation) -> BaseException | None:
-    """What stops the program at the end of a block that was left without an error: a signal, or a loop in a thread."""
+    """What stops the program at the end of a block without an error: a signal, or an error in another thread's loop."""
     if operation.stopped_by is None and operation.is_listening and (number := signals.take()) is not None:
         return signals.error_for(number)
     return operation.stopped_by
 
 
 def end(operation: Operation, stop: BaseException | None = None) -> Steps[bool]:
-    """The block was left without an error. Whether nothing is left to do.
+    """End the block, which was left without an error. Returns whether nothing is left to do.
 
     Args:
-        stop: From :func:`stop_at_end`. The program does not get to what comes after the block, so the next run must be
-            able to.
+        stop: From :func:`stop_at_end`. The program stops here and does not run what follows the block, so the
+            checkpoint stays for the next run.
 
     Raises:
         KeyboardInterrupt, SystemExit: *stop*, or a signal that came meanwhile.
-        StateEncodeError, StoreError: What is kept cannot be saved, or the checkpoint not be removed.
+        StateEncodeError, StoreError: The checkpoint cannot be saved, or cannot be removed.
     """
     operation.sync()
     operation.session.count_work(now=operation.instant.monotonic)
@@ -91,10 +91,10 @@ def end(operation: Operation, stop: BaseException | None = None) -> Steps[bool]:
 
 
 def _finish(operation: Operation) -> Steps[bool]:
-    """The block ended well: finalize. Whether it did; it does not while a loop has items to go.
+    """Finalize, unless a loop has items left. Returns whether it did.
 
     Raises:
-        StateEncodeError, StoreError: What is kept cannot be saved, or the checkpoint not be removed.
+        StateEncodeError, StoreError: The checkpoint cannot be saved, or cannot be removed.
     """
     if _stays_done(operation):
         return True
@@ -120,7 +120,7 @@ def _finish(operation: Operation) -> Steps[bool]:
 
 
 def _say_nothing_was_left(operation: Operation) -> None:
-    """Say that all loops had come to their end in a run that did not end well: their items may only be handed out."""
+    """Warn when this run found all items done though the run before failed: perhaps they were only handed out."""
     parts, reason = operation.parts, operation.metadata.last_save_reason or ""
     if not operation.resumed or operation.session.saves or parts.has_done or operation.is_finalized:
         return
@@ -136,18 +136,18 @@ def _say_nothing_was_left(operation: Operation) -> None:
 
 
 def _was_through(operation: Operation) -> bool:
-    """Whether a signal stopped the run before at no place of the program: it had come to the end of its block."""
+    """Whether a signal stopped the run before outside of all loops: it had reached the end of its block."""
     last = operation.parts.last_run
     return last is not None and (last.reason or "").startswith("Interrupted: ") and last.place is None
 
 
 def _stays_done(operation: Operation) -> bool:
-    """Whether an earlier run has finished the operation, and this one has done nothing."""
+    """Whether an earlier run finished the operation, and this run did nothing."""
     return operation.is_done and not operation.is_reopened and not operation.parts.has_done
 
 
 def keep_result(operation: Operation, result: object) -> None:
-    """The decorated function returned *result*: the next run gets it, if the operation stays done."""
+    """Keep *result*, which the decorated function returned, for later calls if the operation stays done."""
     if operation.options.when_done != "skip":
         return
     try:
@@ -163,7 +163,7 @@ def keep_result(operation: Operation, result: object) -> None:
 
 
 def kept_result(operation: Operation) -> Any:
-    """What the decorated function returned that has finished the operation.
+    """What the decorated function returned when it finished the operation.
 
     Raises:
         ResumableError: It was not kept.
@@ -181,14 +181,14 @@ def kept_result(operation: Operation) -> Any:
 
 
 def _leave_marker(operation: Operation) -> Steps[None]:
-    """Save that the operation has finished: of a function only its result, of a block what its code looks at, too."""
+    """Save that the operation is finished: for a function only its result, for a block also what its code reads."""
     finished, is_call = operation.result or Finished(), operation.result is not None
     finished.at = operation.instant.utc.isoformat(timespec="seconds")
     is_marker = is_call and operation.options.auto_cleanup
     if is_marker:
         yield from operation.parts.sinks.syncs()
     operation.parts.mark_finished(finished, is_marker=is_marker)
-    if is_marker:  # twice: the copy before it, which may be large, is kept as well
+    if is_marker:  # two saves, so that the copy of the save before is small, too
         operation.writer.write_all_next()
         yield from operation.save("Finished")
         operation.writer.write_all_next()
@@ -196,7 +196,7 @@ def _leave_marker(operation: Operation) -> Steps[None]:
 
 
 def _save_at_end(operation: Operation, reason: str) -> Steps[None]:
-    """Save as the block ends well; if that is impossible, what was good, and the error that says so."""
+    """Save at the end of a block without an error; if that fails, save the last good state and raise the error."""
     try:
         yield from operation.save(reason, is_last=True)
     except StateEncodeError as error:
@@ -205,7 +205,7 @@ def _save_at_end(operation: Operation, reason: str) -> Steps[None]:
 
 
 def _reason_to_keep(operation: Operation) -> str | None:
-    """Why a block that ended well keeps its checkpoint; None if nothing is left to do."""
+    """Why the checkpoint is kept though the block ended without an error; None if nothing is left to do."""
     if operation.keep_reason is not None or operation.is_finalized:
         return operation.keep_reason
     parts = operation.parts
@@ -229,10 +229,10 @@ def _reason_to_keep(operation: Operation) -> str | None:
 
 
 def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
-    """The block was left by *error*: save what was ticked. Whether that worked; if not, *error* gets a note."""
+    """Save what was ticked; *error* left the block. Returns whether that worked; if not, *error* gets a note."""
     operation_id = operation.operation_id
     name_directory(error, operation.writer)
-    if isinstance(error, RunAgain):  # a SystemExit shows nothing
+    if isinstance(error, RunAgain):  # SystemExit prints no traceback
         total = operation.metadata.total_items
         of = f" of {total:,}" if total else ""
         _log.warning("%s %s%s items are done", error, f"{operation.processed_items:,}", of)
@@ -246,13 +246,13 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
     told = ""
     try:
         if not (yield from answers(operation.writer.ending)):
-            # Whoever stops this process may not wait for as long as a store that is away is waited for.
+            # Whoever stops this process will not wait until an unreachable store comes back.
             away = StoreError(f"{operation.location} is away.")
             told = yield from leave(operation, away, f"Interrupted: {signals.name_of(error)}")
         items = yield from _save_what_can_be(operation, error)
         if told:
             yield from take_back(operation)
-    except Exception as failure:  # the user's own error is what must be seen
+    except Exception as failure:  # the user must see the program's own error
         if told := told or (yield from leave(operation, failure, f"Interrupted: {signals.name_of(error)}")):
             error.add_note(f"resumable: {told}, with {operation.processed_items:,} items done")
             return True
@@ -277,7 +277,7 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
 
 
 def _note_unsaved(operation: Operation, error: BaseException, failure: Exception) -> None:
-    """Note beside the store that *error* has ended the run: its last save was refused with *failure*."""
+    """Note beside the store that *error* ended the run, and that its last save failed with *failure*."""
     if operation.clock is not system_clock:
         return
     from .._report.places import note_unsaved
@@ -287,16 +287,16 @@ def _note_unsaved(operation: Operation, error: BaseException, failure: Exception
 
 
 def _is_damaged(operation: Operation, error: BaseException) -> bool:
-    """Whether *error* says that what was saved is damaged, before this run has done anything.
+    """Whether *error* reports a damaged checkpoint before this run has done anything.
 
-    A save would put the damaged one in the place of the one before it, to which the user may go back.
+    If so, nothing is saved: a save would replace the earlier generation, from which the user can recover.
     """
     is_ours = isinstance(error, CheckpointCorruptError) and error.operation_id == operation.operation_id
     return is_ours and not operation.parts.has_done
 
 
 def _item_of(operation: Operation, error: BaseException) -> tuple[str, str | int] | None:
-    """The innermost loop's name, and its item, at which *error* has left the block; None if that is not its fault."""
+    """The innermost loop's name and its item that raised *error*; None if no item did."""
     if not isinstance(error, Exception) or isinstance(error, (*_SAY_HOW_TO_GO_ON, StoreError)):
         return None
     at_item = [loop for loop in operation.parts.loops.unfinished() if loop.is_at_item()]
@@ -304,7 +304,7 @@ def _item_of(operation: Operation, error: BaseException) -> tuple[str, str | int
 
 
 def say_what_stops(operation: Operation) -> None:
-    """Name an item that has ended the last runs, one after the other."""
+    """Warn of an item that ended several runs in a row."""
     history = operation.parts.saved.history
     at = history[-1].stopped_at if history else None
     count = len([*takewhile(lambda run: run.stopped_at == at, reversed(history))])
@@ -318,7 +318,7 @@ def say_what_stops(operation: Operation) -> None:
 
 
 def _how_to_go_on(operation: Operation) -> str:
-    """What to say to a person whose block was left by an error."""
+    """Tell the person how to go on after an error left the block."""
     loops = operation.parts.loops
     is_to_begin = any(view.loop is not None and not view.has_begun for view in loops.views.values())
     if not loops.views or is_to_begin or next(loops.left(), None) is not None:
@@ -330,7 +330,7 @@ def _how_to_go_on(operation: Operation) -> str:
 
 
 def note_early_save(operation: Operation) -> None:
-    """A save of this run stands, one of the first two: others may watch it from then on."""
+    """Called after each of the first two saves of this run: from then on, other processes can watch the run."""
     if operation.session.saves == 2:
         say_what_is_lost(operation)
     elif operation.options.works_beside and os.environ.get("RESUMABLE_INDEX", "").lower() not in (
@@ -345,13 +345,13 @@ def note_early_save(operation: Operation) -> None:
 
 
 def tell_failure(operation: Operation, loop: str, key: str | int, text: str) -> None:
-    """An item has failed."""
+    """Report that an item has failed."""
     for each in operation.observers:
         each.failed_item(operation, loop, key, text)
 
 
 def say_what_is_lost(operation: Operation, *, at_end: bool = False) -> None:
-    """Say once that the program's results do not get into the checkpoint."""
+    """Warn once if the program's results do not reach the checkpoint."""
     ticked, parts = operation.ticker.ticked, operation.parts
     advice = "" if operation.is_advised or operation.has_read_count else _missing_state(operation, ticked)
     has_ticked = ticked or operation.session.saves or operation.is_done or parts.is_used or parts.known_effects
@@ -367,7 +367,7 @@ def say_what_is_lost(operation: Operation, *, at_end: bool = False) -> None:
 
 
 def _missing_state(operation: Operation, ticked: int) -> str:
-    """Why what was *ticked* is not in the state, where it should be; "" if it is, or need not be."""
+    """A warning that the *ticked* items left nothing in the state; "" if they did, or need not."""
     parts = operation.parts
     if type(parts.state) is not dict or operation.options.state_type is not None:
         return ""
@@ -387,7 +387,7 @@ def _missing_state(operation: Operation, ticked: int) -> str:
 
 
 def outlives(operation: Operation, error: StoreError) -> bool:
-    """Whether the loop goes on though a save failed. It is told once, until a save stands again."""
+    """Whether the loop goes on though a save failed. Warns once, until a save succeeds again."""
     is_final = isinstance(error, CheckpointBusyError | CheckpointCorruptError | StaleCheckpointError)
     options, now = operation.options, operation.instant.monotonic
     if is_final or (options.on_save_error == "raise" and options.on_store_error == "raise"):
@@ -405,7 +405,7 @@ def outlives(operation: Operation, error: StoreError) -> bool:
 
 
 def _save_what_can_be(operation: Operation, error: BaseException) -> Steps[int]:
-    """Save all; or, where a value cannot be saved, what was good before it. How many items are saved."""
+    """Save everything, or the last good state if a value cannot be saved. Returns how many items are saved."""
     reason = f"Interrupted: {signals.name_of(error)}"
     operation.parts.history.left_by(error, _item_of(operation, error))
     try:
@@ -424,7 +424,7 @@ def _save_what_can_be(operation: Operation, error: BaseException) -> Steps[int]:
 
 
 def directory_of(writer: Writer) -> str:
-    """What a command must be told to find the checkpoint, a directory or a URL; "" for nothing."""
+    """The directory or URL that a command needs to find the checkpoint; "" if it needs none."""
     try:
         return place_to_name(writer.store, writer.operation_id)
     except StoreError:
@@ -432,8 +432,8 @@ def directory_of(writer: Writer) -> str:
 
 
 def name_directory(error: BaseException, writer: Writer) -> None:
-    """Have the ways out of a refused input name the directory in which the checkpoint lies."""
+    """Put the checkpoint's directory into the commands that an InputChangedError suggests."""
     if isinstance(error, InputChangedError) and error.operation_id == writer.operation_id:
         bare, whole = (command_for("rm", error.operation_id, where) for where in ("", directory_of(writer)))
-        # In place: the list is an argument of the error, too, out of which pickle makes it again.
+        # In place: pickle rebuilds the error from its arguments, and this list is one of them.
         error.ways_out[:] = [way.replace(bare, whole) for way in error.ways_out]

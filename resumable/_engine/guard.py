@@ -1,4 +1,4 @@
-"""The last moment at which all could be saved: a value that cannot be saved costs what came after it only."""
+"""The last moment at which everything could be saved, kept in case a later value cannot be saved."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from .parts import Parts
 from .writer import Writer
 
 _SOONEST = 0.05
-"""Seconds between two looks, at least, but for the first ones."""
+"""Seconds between two samples, at least, except for the first ones."""
 _FREE_SECONDS = 0.01
-"""Until looks have taken this long, a quarter more items make one due, too: short loops are over soon."""
+"""Until sampling has taken this long, a sample is also due after 25% more items: short loops end soon."""
 _FEWEST_ITEMS, _QUARTER = 16, 4
 _SHARE = 100
-"""After a look that took one second, this many seconds pass without one."""
+"""After a sample that took one second, none is taken for this many seconds."""
 _WITHOUT_NEED = 0.25
-"""Seconds until it is asked again whether there is anything to look at."""
+"""Seconds until the next check whether there is anything to sample."""
 _KEEP_UP_TO = 4 << 20
 """Larger documents, in bytes, are not kept."""
 
 
 class Guard(msgspec.Struct):
-    """Looks at what no assignment checks, plain values and logs, as often as it is cheap, and keeps what is good.
+    """Samples the values that no assignment checks (plain values, logs) as often as that is cheap; keeps the good ones.
 
     Mappings, sets and output files refuse a bad value themselves. Not thread-safe: its owner takes turns.
 
     Attributes:
-        is_asleep: Whether only the first looks are made; for a proof, which counts what a run does.
-        has_looked: Whether the first look was made, or need not be.
-        looks: How many were made.
-        looks_at: When to look next, in monotonic seconds.
-        looks_at_item: Or when so many items are done, over all runs.
-        spent: Seconds that all looks took.
+        is_asleep: Whether to take only the first samples; for a proof, which counts what a run does.
+        has_looked: Whether the first sample was taken, or is not needed.
+        looks: Number of samples.
+        looks_at: When the next sample is due, in monotonic seconds.
+        looks_at_item: The number of done items, over all runs, at which it is due.
+        spent: Seconds that all samples took.
     """
 
     parts: Parts
@@ -58,7 +58,7 @@ class Guard(msgspec.Struct):
     # -- when to look
 
     def is_due(self, now: float) -> bool:
-        """Whether to look at *now* on the clock, if no save is made: at the first item, and the first one done, too."""
+        """Whether to take a sample at *now* if no save is made. The first item, begun and done, makes one due, too."""
         parts = self.parts
         if not parts.is_proven and (parts.has_done or not self.has_looked):
             return True
@@ -80,10 +80,10 @@ class Guard(msgspec.Struct):
     # -- look
 
     def look(self, take: Callable[[], Save]) -> None:
-        """Look at what *take* gives, and keep it until a newer moment is good, or saved.
+        """Sample what *take* returns, and keep it until a newer sample or a save.
 
         Raises:
-            StateEncodeError: It cannot be saved. What was kept before still is.
+            StateEncodeError: It cannot be saved. The earlier sample is kept.
         """
         began, worked_before = self.clock.now(), time.thread_time()
         self.has_looked = True
@@ -96,7 +96,7 @@ class Guard(msgspec.Struct):
         ):
             self.writer.kept = save
         ended = self.clock.now()
-        took = min(ended - began, time.thread_time() - worked_before)  # on a busy machine, a look waits, too
+        took = min(ended - began, time.thread_time() - worked_before)  # on a busy machine, much of the time is waiting
         self.spent += took
         is_needed, done = self._is_needed(), self.parts.metadata.processed_items
         self.looks_at = ended + max(_SOONEST if is_needed else _WITHOUT_NEED, _SHARE * took)
@@ -106,17 +106,17 @@ class Guard(msgspec.Struct):
     # -- save what was good
 
     def save_last_good(self, reason: str, *, at: datetime) -> Steps[int | None]:
-        """Save the last good moment where the present one cannot be saved, and that the run has ended, for *reason*.
+        """Save the last good moment, because the present one cannot be saved and the run has ended for *reason*.
 
         Returns:
-            How many items that moment has; None if nothing is stored, and no item was good.
+            The number of done items at that moment; None if nothing is stored and no sample was good.
 
         Raises:
-            StoreError: The store cannot take it. What it has stands.
+            StoreError: The store cannot take it. The earlier checkpoint stands.
         """
         save, stored = self.writer.kept, self.writer.stored_values
         if save is not None and save.record is not None and stored is None:
-            save = None  # after a failure nobody knows what it would follow
+            save = None  # after a failure nobody knows which save it would follow
         if stored is None and (save is None or (not self.parts.is_proven and not self.parts.last_run)):
             return None
         values = save.values if save is not None else stored
@@ -137,7 +137,7 @@ class Guard(msgspec.Struct):
 
 
 def _retold(record: bytes | None, values: dict[str, Any], history: bytes, at: datetime) -> bytes:
-    """A journal record that holds what *record* does, nothing if there is none, with other metadata and history."""
+    """*record* (or an empty one) as a journal record with other metadata and another history."""
     parts: dict[str, Any] = {"at": at.isoformat()}
     sections: dict[str, Any] = {}
     if record is not None:

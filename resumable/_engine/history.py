@@ -1,4 +1,4 @@
-"""What a checkpoint tells of the runs of its operation: when each began, where it stood, how it ended."""
+"""The history of an operation: when each run began, where it stood, how it ended."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ _to_json = msgspec.json.Encoder().encode
 
 
 class History(msgspec.Struct):
-    """The runs of one operation, this one included once it saves.
+    """The runs of one operation; this one is included once it saves.
 
     Attributes:
         sections: Of the checkpoint; their history is kept up to date here.
         items_before: Items that earlier runs have done.
         began: When this run began (UTC).
         number: Of this run, from 1.
-        run: This run's entry, None before its first save.
+        run: This run's entry; None before its first save.
         notes: Texts that observers save with this run, by name.
-        strategy: When it saves.
-        due_at: From then on, in seconds since the epoch, a save is to be noted in the trail.
+        strategy: The save strategy of this run.
+        due_at: When the next save is to be noted in the trail, in seconds since the epoch.
     """
 
     sections: Sections
@@ -58,7 +58,7 @@ class History(msgspec.Struct):
     due_at: float = float("-inf")
 
     def begin(self) -> Run:
-        """This run's entry, new in the history."""
+        """Add this run's entry to the history."""
         run = self.run = Run(
             run=self.number,
             began=self.began.isoformat(timespec="seconds"),
@@ -70,7 +70,7 @@ class History(msgspec.Struct):
             strategy=_told(self.strategy),
         )
         for earlier in self.sections.history:
-            if earlier.command and earlier.command != run.command:  # an earlier release may have written a secret down
+            if earlier.command and earlier.command != run.command:  # an earlier release may have stored a secret
                 earlier.command = hidden_in_line(earlier.command)
         self.sections.history = [*self.sections.history[-_RUNS_KEPT:], run]
         return run
@@ -82,7 +82,7 @@ class History(msgspec.Struct):
         return trail
 
     def note(self, point: Point) -> None:
-        """A save is made at *point*; whether it is the last one of this run is not known."""
+        """Note a save at *point*; a later save of this run may follow."""
         run, trail = self.run or self.begin(), self.trail
         if not trail.runs or trail.runs[-1].run != self.number:
             trail.add_run(
@@ -93,16 +93,16 @@ class History(msgspec.Struct):
         self.due_at = point.at + trail.every
 
     def note_wait(self, began: float, ended: float, whom: str) -> None:
-        """A wait is over, of which both ends are given in seconds since the epoch."""
+        """Note a wait that has ended; *began* and *ended* are seconds since the epoch."""
         self.trail.add_wait(WaitMark(_short(began), _short(ended), whom))
 
     def left_by(self, error: BaseException, item: tuple[str, ItemKey] | None) -> None:
-        """*error* ends this run at *item* of a loop: its text, and its place in the program, without secrets."""
+        """Note that *error* ended this run at *item* of a loop: its text and its line in the program; no secrets."""
         run = self.run or self.begin()
         run.error, run.place, run.stopped_at = error_text(error).rstrip(": "), _place_of(error), item
 
     def cut_short(self, error: BaseException, failure: Exception, *, at: datetime) -> Run:
-        """This run's entry where *error* has ended it, and its last save was refused with *failure*."""
+        """This run's entry after *error* ended it and its last save failed with *failure*."""
         run = self.run or self.begin()
         run.ended, run.reason = at.isoformat(timespec="seconds"), f"Interrupted: {name_of(error)}"
         run.error, run.place = error_text(error).rstrip(": "), _place_of(error)
@@ -111,14 +111,14 @@ class History(msgspec.Struct):
         return run
 
     def ended(self, reason: str, items: int, *, at: datetime) -> bytes:
-        """The history as JSON, once this run has ended for *reason* with *items* done over all runs."""
+        """The history as JSON, after this run ended for *reason* with *items* done over all runs."""
         run = self.run or self.begin()
         run.ended, run.items, run.reason = at.isoformat(timespec="seconds"), items, reason
         return _to_json(self.sections.history)
 
 
 def _told(strategy: SaveStrategy | None) -> str:
-    """*strategy* in words: ``every 5 min or every 1,000 items``; one of the user's own by its name."""
+    """*strategy* in words: ``every 5 min or every 1,000 items``; a user's own strategy by its class name."""
     match strategy:
         case TimeBasedStrategy(interval_seconds=seconds):
             return f"every {duration(seconds)}" if seconds >= 1 else "at each item"
@@ -140,7 +140,7 @@ def _command(argv: tuple[str, ...]) -> str:
 
 
 def _place_of(error: BaseException) -> str | None:
-    """``job.py:12``, where the program was as *error* was raised: its innermost frame that is in no library."""
+    """``job.py:12``: the innermost frame of *error* that is not in a library."""
     frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     libraries = (_PACKAGE, *{sysconfig.get_path(name) for name in _LIBRARIES})
     own = [(file, line) for file, line in frames if not file.startswith(libraries)]

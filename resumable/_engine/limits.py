@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("resumable")
 MaxRuntime = float | timedelta | Literal["auto"]
-"""Seconds from the block's beginning on; ``"auto"``: until the batch system ends the job."""
+"""Seconds from the beginning of the block; ``"auto"``: until the batch system ends the job."""
 Amount = int | float | Decimal | Fraction
 
 _LOOK_SECONDS = 1.0
-"""At most so long apart are two looks at how long items take."""
+"""Seconds between two measurements of how long items take, at most."""
 _ITEMS, _SAVES = 1.5, 4.0
-"""Leave room for an item that takes this many times the longest one of late, and for this many saves."""
+"""Leave time for an item that takes this many times the longest recent one, and for this many saves."""
 _SLACK_SHARE, _SLACK_SECONDS = 0.02, 10.0
-"""This share of the time, but not more seconds, is left for what comes after the block."""
+"""Leave this share of the time, but at most this many seconds, for what follows the block."""
 _DUST = 1e-9
-"""Sums of floats miss the budget by so little."""
+"""Tolerance for sums of floats."""
 
 
 def check_max_runtime(given: object) -> None:
-    """Refuse what is no time limit.
+    """Refuse a wrong ``max_runtime``.
 
     Raises:
         TypeError, ValueError: *given* is neither a positive number of seconds, a timedelta, "auto" nor None.
@@ -58,10 +58,10 @@ def check_max_runtime(given: object) -> None:
 
 
 def checked_budget(given: Mapping[str, Amount] | None) -> dict[str, float]:
-    """The budget by what it is counted in.
+    """The budget as floats, by unit.
 
     Raises:
-        TypeError, ValueError: It is no mapping from names to amounts >= 0.
+        TypeError, ValueError: *given* is not a mapping from names to amounts >= 0.
     """
     if given is not None and not isinstance(given, Mapping):
         raise TypeError(f"budget must be a dict such as {{'usd': 5}}, not {given!r:.80}")
@@ -71,7 +71,7 @@ def checked_budget(given: Mapping[str, Amount] | None) -> dict[str, float]:
 def _checked(what: str, unit: object, amount: object) -> float:
     if not isinstance(unit, str):
         raise TypeError(f"{what}: {unit!r:.80} is not the name of what is counted, such as 'usd'")
-    if isinstance(amount, bool) or not isinstance(amount, Real | Decimal):  # numpy's numbers are real ones, too
+    if isinstance(amount, bool) or not isinstance(amount, Real | Decimal):  # numpy's numbers are Real, too
         raise TypeError(f"{what}: {unit} must be a number, not {amount!r:.80}")
     if not 0 <= float(amount) < math.inf:
         raise ValueError(f"{what}: {unit} must be >= 0, not {amount!r}")
@@ -82,11 +82,11 @@ class Limits:
     """How long this run may take, and what all runs together may spend. Any thread may spend.
 
     Args:
-        spent: What earlier runs have spent.
+        spent: What earlier runs have spent, by unit.
         began: When the block began.
 
     Attributes:
-        ends_at: When the time is up, in monotonic seconds; infinite if it never is.
+        ends_at: When the time is up, in monotonic seconds; infinite without a limit.
     """
 
     def __init__(
@@ -104,15 +104,15 @@ class Limits:
 
     @property
     def spent(self) -> dict[str, float]:
-        """What was spent over all runs, by what it is counted in."""
+        """What all runs have spent, by unit."""
         with self._lock:
             return dict(self._spent)
 
     def spend(self, amounts: Mapping[str, Amount]) -> bool:
-        """Count *amounts*. Whether the budget is used up.
+        """Count *amounts*. Returns whether the budget is used up.
 
         Raises:
-            TypeError, ValueError: One of them is no number >= 0; none was counted.
+            TypeError, ValueError: An amount is not a number >= 0; none was counted.
         """
         checked = {unit: _checked("spend", unit, amount) for unit, amount in amounts.items()}
         with self._lock:
@@ -125,29 +125,29 @@ class Limits:
         return [unit for unit, most in self.budget.items() if spent.get(unit, 0.0) >= most - _DUST]
 
     def spent_before(self, operation_id: str) -> BudgetExhausted | None:
-        """The error for a run that has nothing left to spend when it begins."""
+        """The error for a run that begins with nothing left to spend."""
         return BudgetExhausted(operation_id, self.spent, self.budget, 1) if self._used_up() else None
 
     # -- the time
 
     def look_within(self, *, now: float, costs: SaveCosts, longest: float) -> float:
-        """Seconds after which the loop must be looked at again."""
+        """Seconds until the loop must check the time again."""
         if self.ends_at == math.inf:
             return math.inf
         return min(_LOOK_SECONDS, max(self.ends_at - self._margin(costs, longest) - now, 0.0))
 
     def _margin(self, costs: SaveCosts, longest: float) -> float:
-        """Seconds that one more item and the saves after it may take."""
+        """Seconds to reserve for one more item and the saves after it."""
         return _ITEMS * max(longest, costs.item_seconds) + _SAVES * (costs.save_seconds or 0.0) + self._slack
 
     def reached(
         self, operation_id: str, session: Session, *, now: float, has_done: bool, wait: float = 0.0
     ) -> RunAgain | None:
-        """The error that ends the run now, after an item; None if it goes on.
+        """The error that ends the run now, after an item; None if the run goes on.
 
         Args:
-            has_done: Whether this run has done an item. Before, it does not end for want of time for another one.
-            wait: Seconds that it is about to wait, before it does more.
+            has_done: Whether this run has done an item. Before that, lack of time for another item does not end it.
+            wait: Seconds that the run is about to wait before it does more.
         """
         if self.budget and self._used_up():
             return BudgetExhausted(operation_id, self.spent, self.budget)
@@ -159,18 +159,18 @@ class Limits:
 
 
 def limits_for(options: Options, spent: Mapping[str, float], *, began: Instant) -> Limits:
-    """The limits that *options* set, for an operation that has *spent* so much before."""
+    """The limits that *options* set, for an operation that has already *spent* this much."""
     return Limits(options.max_runtime, checked_budget(options.budget), spent, began)
 
 
 def stop_at_limit(operation: Operation, wait: float = 0.0) -> Steps[None]:
-    """Save and stop, if the time is up, or the budget spent. In a map, what is under way goes on for a while.
+    """Save and stop if the time is up or the budget is spent. In a map, calls in flight go on for a grace period.
 
     Args:
-        wait: Seconds that would be waited before more is done.
+        wait: Seconds that the run is about to wait before it does more.
 
     Raises:
-        RunAgain: It stops.
+        RunAgain: The limit is reached.
     """
     parts = operation.parts
     if parts.limits is None or parts.is_all_done:
@@ -179,9 +179,9 @@ def stop_at_limit(operation: Operation, wait: float = 0.0) -> Steps[None]:
     error = parts.limits.reached(operation.operation_id, operation.session, now=now, has_done=has_done, wait=wait)
     if error is None or (yield from goes_on(operation)):
         return
-    with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and tells
+    with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and warns
         yield from operation.save(f"Interrupted: {type(error).__name__}")
-    operation.keep_reason = f"Stopped: {error.reason}"  # should the program catch the error within the block
+    operation.keep_reason = f"Stopped: {error.reason}"  # in case the program catches the error inside the block
     if threading.current_thread() is not threading.main_thread():
         operation.stopped_by = error
     raise error

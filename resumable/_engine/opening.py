@@ -27,17 +27,17 @@ _events = logging.getLogger("resumable.events")
 
 
 def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker) -> Steps[Operation]:
-    """Own the operation that *options* name, and restore it.
+    """Claim the operation that *options* name, and restore it.
 
     Args:
-        wake: Called when something may be due before the plan said so; from any thread, and from signal handlers.
+        wake: Called when something may be due earlier than planned; from any thread, and from signal handlers.
 
     Raises:
-        ResumableError: That cannot be done. Nothing is owned then, and nothing was written.
+        ResumableError: The operation cannot be opened. It is not owned, and nothing was written.
     """
     observers = tuple(observer.INSTALLED)
     if options.on_event or _events.isEnabledFor(logging.DEBUG):
-        from .._report.events import Events  # most operations tell nobody
+        from .._report.events import Events  # few operations have listeners
 
         observers += (Events(options.on_event or (), is_async=ticker.is_async),)
     if "RESUMABLE_RUN_EVENTS" in os.environ:
@@ -65,7 +65,7 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
             except CheckpointBusyError as error:
                 if error.lease_left is None:
                     raise
-                # A directory that cannot lock files: its owner may have fallen silent.
+                # The directory cannot lock files: perhaps its owner is silent.
                 has_taken_over = yield from claim(
                     writer, patience=options.patience, waits=0.0, take_over=options.take_over
                 )
@@ -75,7 +75,7 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
         if options.resume:
             restored = yield lambda: writer.load(now=at.utc)
             if restored is not None and options.local is not None:
-                restored.sections.unsaved = None  # it was brought
+                restored.sections.unsaved = None  # the store has it now
             if restored is None:
                 yield lambda: _say_what_remains(writer, at)
             elif restored.sections.finished is not None and options.when_done == "restart":
@@ -109,14 +109,14 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
 
 
 def _ask_how_it_ended(options: Options, runs: list[Run]) -> None:
-    """The last of *runs* was cut off, or its last save was refused."""
+    """Find out how the last of *runs* ended: it was killed, or its last save failed."""
     from .._report.places import tell_unsaved
 
     tell_unsaved(options.store, options.operation_id, runs)
 
 
 def _say_what_remains(writer: Writer, at: Instant) -> None:
-    """A checkpoint was removed, or a run killed while it finished: either may begin anew, but not unsaid."""
+    """Say that the run begins anew beside an older copy: the checkpoint was removed, or a run was killed at its end."""
     remains = good_previous(writer.store, writer.operation_id, at.utc)
     if remains is not None:
         _log.warning(

@@ -1,6 +1,6 @@
-"""One operation that is open: opened, watched between its items, saved, closed.
+"""One open operation: opened, checked between its items, saved, closed.
 
-Told as steps (see ``_runtime.steps``), so that plain and async code share it.
+Written as steps (see ``_runtime.steps``), so that plain and async code share it.
 """
 
 from __future__ import annotations
@@ -49,31 +49,31 @@ _FOR_EVER, _MOST_ITEMS = float("inf"), 1 << 30
 
 
 class Operation:
-    """One operation that is owned and restored, from its first item to its last. See :func:`open_operation`.
+    """One operation that this process owns, from its first item to its last. See :func:`open_operation`.
 
     Attributes:
         resumed: Whether an earlier run's checkpoint was restored.
-        instant: When it was looked at last.
-        ticker: Counts the items that are ticked by hand in this run.
-        has_warned: Whether the program was told that saves fail, and that it goes on without; at ``warned_at`` last.
-        is_advised: Whether the program was told already that its results do not get into the checkpoint.
-        result: What the decorated function returned, for the next run; None if there is none.
-        is_done: Whether an earlier run has finished the operation, and it is to be skipped.
-        is_reopened: Whether this run has saved all the same, as it ticked.
-        stopped_by: What has stopped a loop in a thread: the block must not take the work for done.
-        observers: Those that are told what happens; a reporter is the last.
-        told: Those of them that hear of saves.
-        history: What is told of this run and those before it.
-        owner_pid: The process that opened it; no other one may write.
-        is_ending: Whether the block has ended: who still waits for a quota has the turn that is needed to close.
-        save_seconds: What the last save took that stands.
-        is_within: Whether a save is under way, into which a signal handler must not come.
-        is_listening: Whether signals reach it.
-        is_asked_to_stop: Whether the program asks for it, by ``cp.stop()``.
-        is_asked_to_pause: Whether somebody does.
-        acted_on: The signal that it has stopped for.
-        stands: At what its store may stand; None if nothing is kept here while that is away.
-        graces: Of the maps that have begun; None before the first one.
+        instant: The time of the last check-in.
+        ticker: Counts the items that this run ticks by hand.
+        has_warned: Whether a warning said that saves fail and the loop goes on; the last one was at ``warned_at``.
+        is_advised: Whether a warning said that the program's results do not reach the checkpoint.
+        result: What the decorated function returned, for later calls; None if there is none.
+        is_done: Whether an earlier run finished the operation, and this run skips it.
+        is_reopened: Whether this run has ticked although the operation was finished, and saves again.
+        stopped_by: The error that stopped a loop in another thread: the block must not finalize.
+        observers: All observers; a reporter is the last.
+        told: The observers that hear of saves.
+        history: The record of this run and those before it.
+        owner_pid: The process that opened it; no other process may write.
+        is_ending: Whether the block has ended. A wait for a quota must end then, because closing needs its turn.
+        save_seconds: The duration of the last save that stands.
+        is_within: Whether a save is under way; a signal handler must not begin another.
+        is_listening: Whether it receives signals.
+        is_asked_to_stop: Whether the program has called ``cp.stop()``.
+        is_asked_to_pause: Whether another process asks it to pause.
+        acted_on: The signal for which it has stopped.
+        stands: The saves that the store may hold; None if nothing is kept here while the store is away.
+        graces: The grace periods of the maps that have begun; None before the first map.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Operation:
 
     @property
     def done_at(self) -> str | None:
-        """When an earlier run has finished the operation, if it stays done."""
+        """When an earlier run finished the operation, if it stays done."""
         return self.parts.finished.at if self.is_done and self.parts.finished is not None else None
 
     @property
@@ -152,12 +152,12 @@ class Operation:
 
     @property
     def costs(self) -> SaveCosts:
-        """What saving has cost, over all runs."""
+        """The cost of saving, over all runs."""
         return self.session.costs
 
     @property
     def margin_seconds(self) -> float:
-        """What a wait for a quota lasts beyond the reset."""
+        """How long a wait for a quota lasts beyond the reset."""
         return self.parts.quota.margin_seconds
 
     def quota_looks(self, now: float) -> list[QuotaLook]:
@@ -166,17 +166,17 @@ class Operation:
 
     @property
     def at_risk_seconds(self) -> float | None:
-        """How much work a kill loses, at most; None if unknown."""
+        """Seconds of work that a kill would lose, at most; None if unknown."""
         return self.session.strategy.at_risk(self.costs)
 
     @property
     def location(self) -> Path | str:
-        """Where the checkpoint lies, or will."""
+        """Where the checkpoint lies, or will lie."""
         return self.writer.location
 
     @property
     def directory(self) -> str:
-        """What a command must be told to find the checkpoint; "" for nothing."""
+        """The directory or URL that a command needs to find the checkpoint; "" if it needs none."""
         return ending.directory_of(self.writer)
 
     def sync(self) -> None:
@@ -192,7 +192,7 @@ class Operation:
         return os.getpid() == self.owner_pid
 
     def check_open(self) -> None:
-        """Refuse to go on in a forked child, and once the operation is released: another process may own it by now.
+        """Refuse to go on in a forked child, or after the release: another process may own the operation by now.
 
         Raises:
             StoreError: This is a forked child. Nothing was written.
@@ -215,9 +215,9 @@ class Operation:
     # -- begin
 
     def begin(self, checkpoint: Any) -> Steps[None]:
-        """Make *checkpoint* the current one, and wait where an earlier run's quota is used up and items are left.
+        """Make *checkpoint* the current one. If an earlier run's quota is used up and items are left, wait.
 
-        If this raises, nothing is owned any more.
+        If this raises, the operation is released.
         """
         try:
             signals.open_here.add(self)
@@ -231,7 +231,7 @@ class Operation:
             for each in self.observers:
                 each.opened(self)
             if self.parts.limits is not None and (spent := self.parts.limits.spent_before(self.operation_id)):
-                _log.warning("%s", spent)  # a SystemExit shows nothing
+                _log.warning("%s", spent)  # SystemExit prints no traceback
                 raise spent
             if self.parts.saved.budget is not None and not self.parts.had_all_done:
                 yield from wait_if_exhausted(self)
@@ -243,14 +243,14 @@ class Operation:
     # -- between items
 
     def check_in(self, *, waits: bool = True) -> Steps[int]:
-        """Save or stop, if due; returns how many items may pass before this must be called again.
+        """Save or stop if that is due. Returns how many items may pass before the next check-in.
 
         Args:
-            waits: Whether a request may follow, which waits for a quota that is used up.
+            waits: Whether a request may follow; if so, wait while the quota is used up.
         """
         if self._is_closed or not self.is_owner():
             self.check_open()
-        # Each question is asked only where something may have come up: most check-ins have but one answer.
+        # Ask each question only if something has changed: most check-ins have a single answer.
         at = self.instant = Instant(self.clock.now(), self.clock.utc())
         self.sync()
         if self.parts.tracked is not None:
@@ -289,15 +289,15 @@ class Operation:
         for each in self._watching:
             each.checked_in(self)
         items = self._plan()
-        return 1 if is_over else items  # if more come all the same, they wait
+        return 1 if is_over else items  # if more items come all the same, they wait
 
     # -- save
 
     def save(self, reason: str, *, is_last: bool = False) -> Steps[None]:
-        """Save now, and wait until it stands.
+        """Save now, and wait until the save is stored.
 
         Raises:
-            StateEncodeError, StoreError: It does not; the last checkpoint stands. So in a forked child.
+            StateEncodeError, StoreError: It was not stored; the earlier checkpoint stands. Also in a forked child.
         """
         self.check_open()
         self.instant = instant(self.clock)
@@ -306,7 +306,7 @@ class Operation:
             self.is_within = True
             try:
                 yield from self.writer.wait(for_compaction=False)
-            except Exception as error:  # this save says everything anew
+            except Exception as error:  # this save includes the failed one's changes
                 _log.warning("%s: a save before this one failed: %s", self.operation_id, error)
             finally:
                 self.is_within = False
@@ -318,7 +318,7 @@ class Operation:
         yield from self._save_as_asked()
 
     def ask_for_save(self, reason: str) -> None:
-        """Save again once the save that is under way has ended."""
+        """Save again after the save under way."""
         self._asked = reason
         self.wake()
 
@@ -328,7 +328,7 @@ class Operation:
             yield from self.save(reason)
 
     def _save(self, decision: Decision, *, wait: bool, is_last: bool = False) -> Steps[bool]:
-        """Whether it was made, or is in flight; if not, it was put off until a thread wakes the loop."""
+        """Returns whether the save is stored or in flight; if not, it waits until a thread wakes the loop."""
         for each in self.told:
             each.saving(self, decision.reason)
         began = self.instant.monotonic
@@ -396,7 +396,7 @@ class Operation:
     def open_sink(
         self, path: str | os.PathLike[str], mode: Mode, existing: Existing, header: str | bytes | None
     ) -> Steps[Sink[Any]]:
-        """The sink *path*, cut back to what is saved of it. Before the first row, a save tells that rows may come."""
+        """The sink *path*, cut back to its saved length. A save notes, before the first row, that rows may come."""
         self.check_open()
         sink: Sink[Any] = yield lambda: self.parts.open_sink(path, mode, existing, header)
         if not sink.is_announced:
@@ -407,20 +407,20 @@ class Operation:
     # -- the API's quota
 
     def observe(self, response: object, account: str = "") -> None:
-        """Learn from *response* what is left of the quota. If that matters, check in before the next item."""
+        """Learn from *response* how much of the quota is left. If that matters, check in before the next item."""
         now = self.clock.utc().timestamp()
         if self.parts.quota.observe(response, self.session, now=now, account=account):
             self.wake()
 
     def wait_for(self, asked: Asked) -> Wait:
-        """A wait for the request that is *asked*; nobody sleeps within it but the caller."""
+        """A wait for the quota of the request *asked*; only the caller sleeps."""
         self.check_open()
         return Wait(self, asked)
 
     # -- budgets and plans
 
     def spend(self, amounts: Mapping[str, Amount]) -> None:
-        """Count what was spent; if that was the budget, the loop stops after its item. See :meth:`Limits.spend`."""
+        """Count *amounts*; if they use up the budget, the loop stops after its item. See :meth:`Limits.spend`."""
         parts = self.parts
         parts.limits = parts.limits or limits_for(self.options, parts.saved.spent, began=self.instant)
         if parts.limits.spend(amounts):
@@ -457,13 +457,13 @@ class Operation:
     # -- close
 
     def close(self, error: BaseException | None) -> Steps[bool]:
-        """Finish, or save what *error* leaves. Who ticks after that is told so.
+        """Finish, or save what is there after *error*. Later ticks raise.
 
         Returns:
-            Whether that is done: False where a loop has items to go, or where what *error* left could not be saved.
+            Whether that is done: False if a loop has items left, or if the save after *error* failed.
 
         Raises:
-            KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came, and this thread had no tick to see it at.
+            KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came, and this thread had no tick that could notice it.
         """
         self.instant = instant(self.clock)
         stop = ending.stop_at_end(self) if error is None else error
@@ -483,7 +483,7 @@ class Operation:
             self._alarm.cancel()
 
     def release(self) -> None:
-        """Let go of the operation, the signals, and the place of the current checkpoint."""
+        """Release the operation and the signals, and restore the outer current checkpoint."""
         try:
             self._cancel_alarm()
         finally:

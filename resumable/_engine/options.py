@@ -1,4 +1,4 @@
-"""What :class:`checkpointed` was asked for, and whether a checkpoint belongs to it."""
+"""The arguments of :class:`checkpointed`, checked; and whether a stored checkpoint fits them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ Nan = Literal["refuse", "allow"]
 
 
 class Ticker(Protocol):
-    """Counts the items that are ticked by hand in this run: a checkpoint.
+    """Counts the items that this run ticks by hand; a checkpoint does.
 
     Attributes:
-        is_async: Whether it is ticked in an event loop.
+        is_async: Whether an event loop ticks it.
     """
 
     ticked: int
@@ -43,15 +43,15 @@ class Ticker(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Options:
-    """See :class:`checkpointed`; all defaults are filled in.
+    """The arguments of :class:`checkpointed`, with all defaults filled in.
 
     Attributes:
-        on_event: Functions that are told what happens, or one; then a tuple of them. None for none.
-        local: What takes the last save if a *store* that is elsewhere is away, where it may lie in a file.
+        on_event: Functions to call with each event: one, several, or None. Kept as a tuple.
+        local: Takes the last save if *store* is remote and unreachable; may be a directory.
         works_beside: Whether threads may write while the loop goes on; False for a proof that stops it anywhere.
 
     Raises:
-        TypeError, ValueError, StateEncodeError: One of them is not what it should be.
+        TypeError, ValueError, StateEncodeError: An argument is wrong.
     """
 
     operation_id: str
@@ -126,7 +126,7 @@ class Options:
         return {name: hide(name, value, self.operation_id) for name, value in arguments.items()}
 
     def owner(self) -> Owner:
-        """Who the output files belong to."""
+        """The owner of the output files."""
         location = self.store.describe(self.operation_id)
         operation_id = text_of(self.operation_id)
         if str(location).startswith("memory:"):
@@ -140,7 +140,7 @@ class Options:
         Raises:
             InputChangedError: They differ.
         """
-        arguments, saved = self.arguments or {}, self._hidden(saved)  # an earlier release wrote them down as they were
+        arguments, saved = self.arguments or {}, self._hidden(saved)  # an earlier release stored them unhidden
         changed = {n: v for n, v in arguments.items() if n in saved and saved[n] != v}
         if changed:
             names = ", ".join(repr(name) for name in changed) + ","
@@ -164,7 +164,7 @@ def _difference(name: str, saved: Any, value: Any) -> str:
 
 
 def _as_they_come_back(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """A tuple, for instance, comes back from JSON as a list, and would differ from itself.
+    """*arguments* as JSON gives them back: a tuple, for instance, comes back as a list.
 
     Raises:
         StateEncodeError: JSON cannot hold them.

@@ -1,4 +1,4 @@
-"""How an operation is owned: claimed, perhaps after its silent owner's lease has ended, and made sure of."""
+"""How an operation is owned: claimed, perhaps after a silent owner's lease has ended, and checked later."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("resumable")
 _LEAST_SECONDS, _LOOK_SECONDS = 0.05, 2.0
-"""Between two looks at an owner who is silent, or at a store that is away: at least, and at most."""
+"""Seconds between two checks of a silent owner, or of a store that is away: at least, and at most."""
 
 
 def claim(writer: Writer, *, patience: float, waits: float, take_over: bool) -> Steps[bool]:
-    """Own the operation. Where the owner is silent, its lease is waited for. Whether it was taken from one who has it.
+    """Claim the operation; if the owner is silent, wait for its lease to end. Returns whether a silent owner had it.
 
     Args:
-        patience: Seconds for which the lease, once held, tries again where the store is away.
-        waits: Seconds for which a store that is away is waited for; a wrong address looks like one.
+        patience: Seconds for which the lease, once held, retries while the store is away.
+        waits: Seconds to wait for a store that is away; a wrong address looks like one.
 
     Raises:
-        CheckpointBusyError: The owner lives.
+        CheckpointBusyError: The owner is alive.
         StoreError: The store cannot be used.
     """
     seen, began, is_told, takes_it = "", system_clock.now(), False, False
@@ -41,7 +41,7 @@ def claim(writer: Writer, *, patience: float, waits: float, take_over: bool) -> 
             if take_over and not takes_it:
                 takes_it = True
                 continue
-            # A lease of this process, or one that was renewed meanwhile, is that of an owner who lives.
+            # If the lease is this process's own, or was renewed meanwhile, its owner is alive.
             if error.lease_left is None or error.opened_at or seen not in ("", error.lease):
                 raise
             if not seen:
@@ -70,7 +70,7 @@ def _say_who_has_it(error: CheckpointBusyError) -> None:
 
 
 def is_away(lease: EndingLease) -> Steps[bool]:
-    """Whether the store does not answer, so that the loop goes on without it. Makes sure of the lease before that.
+    """Whether the store does not answer, so that the loop goes on without it. Checks first that the lease is held.
 
     Raises:
         StaleCheckpointError: The lease is lost: nothing may be written any more, sinks included.
@@ -81,16 +81,16 @@ def is_away(lease: EndingLease) -> Steps[bool]:
 
 
 def answers(lease: EndingLease | None) -> Steps[bool]:
-    """Whether the store answers, which is asked once: who is told to stop may have but a few seconds left."""
+    """Whether the store answers. Asks once: a run that must stop may have only a few seconds left."""
     if lease is None:
         return True
-    with contextlib.suppress(StoreError):  # what is lost, the next save says
+    with contextlib.suppress(StoreError):  # the next save reports a lost lease
         yield lease.renew
     return not lease.is_away
 
 
 def is_behind(error: BaseException) -> bool:
-    """Whether the store has lost saves: all is written anew, and nobody need be stopped by *error*."""
+    """Whether *error* says that the store has lost saves. If so, the next save writes everything: nothing must stop."""
     if isinstance(error, StoreBehindError):
         _log.error("%s The next save writes everything anew.", error)
         return True
@@ -98,7 +98,7 @@ def is_behind(error: BaseException) -> bool:
 
 
 def forked(operation_id: str, owner_pid: int) -> StoreError:
-    """What to tell a child that was forked from the owner, process *owner_pid*."""
+    """The error for a child that was forked from the owner, process *owner_pid*."""
     return StoreError(
         f"the checkpoint of {operation_id!r} belongs to process {owner_pid}, from which this one was forked; only that "
         "one may tick and save. Open the checkpoint after the fork, or give results back; a daemon must become one "

@@ -1,4 +1,4 @@
-"""What belongs to one operation, restored or new: its state and loops, what it writes to, what is told of its runs."""
+"""What belongs to one operation, restored or new: its state, loops, outputs and history."""
 
 from __future__ import annotations
 
@@ -42,35 +42,35 @@ if TYPE_CHECKING:
 
 
 class Parts:
-    """All that is saved of one operation, restored or new.
+    """Everything that is saved of one operation, restored or new.
 
     Args:
-        restored: What is stored; None if the operation is new.
-        damaged: Makes the error for what this library cannot have saved, from what is wrong with it.
+        restored: The stored checkpoint; None if the operation is new.
+        damaged: Makes the error for a stored value that this library cannot have written; gets the reason.
 
     Attributes:
-        state: What the user holds: a dict, or a value of the type that was asked for.
+        state: The program's state: a dict, or a value of the requested type.
         items_before: Items that earlier runs have ticked.
-        goes_on: Whether earlier runs have left anything to go on from.
-        opening: Who has opened the checkpoint, and where.
-        beginning: Knows whether this run has come to its work.
+        goes_on: Whether earlier runs have left anything to continue from.
+        opening: Who opened the checkpoint, and where.
+        beginning: Detects whether this run has reached its first loop or tick.
         last_run: The run before this one; None if there was none.
-        is_proven: Whether a state with an item of this run in it was looked at wholly.
-        tracked: The objects that go with it, once there is one.
-        hooks: What to call before each save, each with the attempt that it is of.
-        attempt: How many times a decorated function or an item was begun, so that names may be taken again.
-        known_effects: Its effects, once there is one.
-        workshop: Its artifacts, once there is one.
-        history: What is told of this run and those before it.
-        retries_failed: Whether somebody has asked that loops try again what has failed.
+        is_proven: Whether a state that contains an item of this run was checked wholly.
+        tracked: The tracked objects; None before the first.
+        hooks: Functions to call before each save, each with the attempt that registered it.
+        attempt: Number of the attempt of the decorated function or item; a new attempt may use names again.
+        known_effects: The effects of ``once``; None before the first.
+        workshop: Writes the artifacts; None before the first.
+        history: The record of this run and those before it.
+        retries_failed: Whether a person asked that loops retry the failed items.
         on_failure: Called when an item has failed, with its loop, its key and the text of the error.
-        pace: Gives what the reporter learned of the pace; None if nobody watches.
-        finished: That, and when, the operation has finished; None if it has not.
-        is_marker: Whether that is all that is saved.
-        spells: Whether a save spells the numbers that JSON has not.
-        typed: Reads and writes a state of a type; None for a dict.
-        held: The collections in its fields, by the name of the field.
-        encoded_sections: As they were saved last; empty if all are to be encoded anew.
+        pace: Gives the pace that the reporter measured; None without a reporter.
+        finished: When and how the operation finished; None if it has not.
+        is_marker: Whether nothing but ``finished`` is saved.
+        spells: Whether numbers that JSON lacks (NaN, infinities) are spelled out.
+        typed: Reads and writes a state of a class; None for a dict.
+        held: The collections in the state's fields, by the field's name.
+        encoded_sections: The sections as last saved; empty if all must be encoded anew.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Parts:
         data = restored.data if restored is not None else None
         saved = self.saved = restored.sections if restored is not None else Sections()
         self.is_marker = False
-        # What was spelled once may be in a collection that this run never asks for. Values of a class may hold it.
+        # A spelled number may be in a collection that this run never opens. Values of a class may hold one, too.
         self.spells = options.nan == "allow" or (restored is not None and restored.spells)
         if saved.arguments:
             options.check_arguments(saved.arguments)
@@ -95,7 +95,7 @@ class Parts:
         self.created_at = data.created_at if data is not None else at.utc
         self.cut = Cut(ticker, has_ticked=self.metadata.processed_items > 0 and not saved.loops)
         if (finished := saved.finished) is not None:
-            saved.loops = {}  # all of them had come to their end, and give nothing out
+            saved.loops = {}  # all loops had ended, and hand out nothing
         self.finished = finished
         self.goes_on = restored is not None and (self.metadata.processed_items > 0 or has_more(restored))
         self.beginning = Beginning(self)
@@ -111,7 +111,7 @@ class Parts:
         self.items_before = self.metadata.processed_items
         if options.total is not None:
             self.metadata.total_items = options.total
-        # A resume counts as an interruption, whatever ended the run before.
+        # A resume counts as an interruption, however the run before ended.
         self.costs = dataclasses.replace(saved.costs, restores=saved.costs.restores + 1) if saved.costs else None
         self.pace: Callable[[], dict[str, Any] | None] | None = None
         self.last_run = saved.history[-1] if saved.history else None
@@ -132,10 +132,10 @@ class Parts:
         if saved.once:
             self.known_effects = self.effects
         if saved.loops and any("wrote" in form for form in saved.loops.values()):
-            _ = self.loops  # what is written before the first loop may be written again
+            _ = self.loops  # what precedes the first loop may be written again
         self.encoded_sections: dict[str, bytes] = {}
 
-    # Made when they are first asked for: most operations need but one or two of them.
+    # Made at the first use: most operations need one or two of them.
 
     @cached_property
     def loops(self) -> LoopRegistry:
@@ -167,33 +167,33 @@ class Parts:
     def effects(self) -> Effects:
         from .._durable.once import Effects
 
-        saved, self.saved.once = self.saved.once, {}  # a document and a record say them by themselves
+        saved, self.saved.once = self.saved.once, {}  # a document and a record carry them elsewhere
         self.known_effects = Effects(saved, self.options.clock.utc)
         return self.known_effects
 
     # -- what the program holds
 
     def tracking(self) -> Tracked:
-        """Its tracked objects, from now on."""
+        """The tracked objects; from this call on, they are saved."""
         from .._durable.tracked import Tracked
 
         self.tracked = self.tracked or Tracked(self.saved.tracked)
         return self.tracked
 
     def note_tracked(self) -> None:
-        """An item has ended, if anything is tracked."""
+        """An item has ended: tell the tracked objects."""
         if self.tracked is not None:
             loops = self.loops.unfinished()
             name, position = (loops[-1].name, loops[-1].position) if loops else ("", self.metadata.processed_items)
             self.tracked.note(name, position, len(loops) or 1)
 
     def note_end_of(self, loop: Loop[Any]) -> None:
-        """*loop* has come to its end, if anything is tracked."""
+        """*loop* has ended: tell the tracked objects."""
         if self.tracked is not None:
             self.tracked.note_end(loop.name, len(self.loops.unfinished()) + 1)
 
     def add_hook(self, fn: Callable[[], object]) -> None:
-        """Call *fn* before each save. It replaces the function that this code gave in an earlier attempt."""
+        """Call *fn* before each save. It replaces the function that this line registered in an earlier attempt."""
         code = getattr(fn, "__code__", fn)
         self.hooks = [
             one for one in self.hooks if one[1] == self.attempt or getattr(one[0], "__code__", one[0]) != code
@@ -202,10 +202,10 @@ class Parts:
             self.hooks.append((fn, self.attempt))
 
     def bring_up_to_date(self, writer: Writer, *, wait: bool, is_patient: bool) -> Steps[bool]:
-        """Call what is to be called before a save, once nothing stands in the way of that save.
+        """Call the hooks before a save, unless that save must wait.
 
         Returns:
-            Whether that was done; False if the save is put off, as :meth:`Writer.save` would.
+            Whether they were called; False if the save is put off, see :meth:`Writer.save`.
         """
         if writer.job is not None or writer.compaction is not None:
             if not wait and (is_patient or writer.in_flight.seconds_left > 0):
@@ -225,7 +225,7 @@ class Parts:
         return Checker(self.warn, nan=self.typed is not None or self.options.nan == "allow")
 
     def release(self) -> None:
-        """Let go of the output files, and of what lies outside of the store."""
+        """Close the output files, and remove the private artifact directory."""
         if "sinks" in self.__dict__:
             self.sinks.release()
         if self.workshop is not None:
@@ -241,11 +241,11 @@ class Parts:
         return state
 
     def collection(self, name: str, kind: str, of: type[Any] | None = None) -> Any:
-        """The durable collection ``state[name]``, made of what is there; its values are of the class *of*.
+        """The durable collection ``state[name]``, made from the value that is there; its values are of the class *of*.
 
         Raises:
             InputChangedError: A loaded value does not fit the class.
-            TypeError: There is something else, the state is no dict, *name* no str, or *of* no class that comes back.
+            TypeError: The name is taken by something else, the state is no dict, *name* no str, *of* cannot be loaded.
         """
         if type(name) is not str:
             raise TypeError(f"the name of a durable collection must be a str, not {name!r:.80}")
@@ -269,7 +269,7 @@ class Parts:
     # -- collections in the fields of a typed state
 
     def _restored_object(self, kind: type[Any], values: dict[str, Any] | None) -> Any:
-        """A state of that *kind*; what its fields were, or are declared to be, are collections."""
+        """A state of the class *kind*, with collections in the fields that are declared or were saved so."""
         assert self.typed is not None
         saved: dict[str, Any] = {}
         for field in self.typed.fields.values():
@@ -285,7 +285,7 @@ class Parts:
         return state
 
     def replace_state(self, state: Any) -> None:
-        """The program assigns a *state*. Its collections are others from now on, with what it holds in their fields."""
+        """Take over a *state* that the program assigned. Collections are made of what its fields hold."""
         if self.typed is not None and isinstance(state, self.typed.kind):
             self.held = {}
             self._hold_declared(state)
@@ -298,7 +298,7 @@ class Parts:
                 self._hold(state, field, field.of)
 
     def _hold(self, state: Any, field: Field, of: type[Any] | None) -> Durable:
-        """Make a collection of what the *field* holds."""
+        """Make a collection of the value in *field*."""
         value = getattr(state, field.name)
         collection = self._put_in_field(state, field, self._made(field.kind, None, field.key), of)
         if value:
@@ -330,13 +330,13 @@ class Parts:
         return self.held[field.name]
 
     def plain_state(self, state: TypedState, *, wholly: bool) -> dict[str, Any]:
-        """The typed state as plain JSON, but for the collections in its fields.
+        """The typed state as plain JSON, without the collections in its fields.
 
         Raises:
-            StateEncodeError: It would not come back, or a collection was replaced.
+            StateEncodeError: It would not load again, or a collection was replaced.
         """
         if not isinstance(self.state, state.kind):
-            return state.plain(self.state, wholly=wholly)  # which refuses it
+            return state.plain(self.state, wholly=wholly)  # raises the error for it
         fields = [state.fields[name] for name in self.held]
         for field in fields:
             if getattr(self.state, field.name) is not self.held[field.name]:
@@ -364,27 +364,27 @@ class Parts:
 
     @property
     def is_used(self) -> bool:
-        """Whether there is anything beside the plain state that is saved."""
+        """Whether anything but the plain state is saved."""
         return bool(self.loops.views or self.sinks.opened or self.collections or self.workshop)
 
     @property
     def is_all_done(self) -> bool:
-        """Whether all items that the program has announced are done: no request follows."""
+        """Whether all announced items are done, so that no request follows."""
         done, total = self.metadata.processed_items, self.options.total
-        if total is None:  # a number that the program has set, or an earlier run; more may have come since
+        if total is None:  # the program or an earlier run has set the number; items may have been added since
             return not self.loops.views and done == self.metadata.total_items
         return done >= total
 
     @property
     def had_all_done(self) -> bool:
-        """Whether the run before has left no item to do: what came after its loops has failed."""
+        """Whether the run before had done all items, and failed after its loops."""
         return all(loop.get("over") for loop in self.saved.loops.values()) if self.saved.loops else self.is_all_done
 
     def mark_finished(self, finished: Finished | None, *, is_marker: bool) -> None:
         """Save from now on that the operation has finished; None: that it goes on after all.
 
         Args:
-            is_marker: Whether nothing else of it is saved: no state, no loops, no outputs.
+            is_marker: Whether nothing else is saved: no state, no loops, no outputs.
         """
         self.finished, self.is_marker = finished, is_marker
         self.encoded_sections = {}

@@ -1,4 +1,4 @@
-"""What others see of an open operation, and what they ask of it: to pause, to stop, to try again what has failed."""
+"""What other processes see of an open operation, and what they ask of it: pause, stop, retry failed items."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ _POLL_SECONDS = 0.2
 
 
 def appear(operation: Operation) -> None:
-    """From now on *operation* tells others that it works, and hears what they ask; not with a clock of a test."""
+    """Show other processes that *operation* is running, and receive their requests; not with a test's clock."""
     if operation.clock is not system_clock:
         return
-    from .._report.presence import Presence  # once a run has saved
+    from .._report.presence import Presence  # only after the first save
 
     presence = Presence(operation, operation.options.store, Control(operation), lambda: items_done(operation))
     operation.observers = (*operation.observers, presence)
 
 
 def items_done(operation: Operation) -> int:
-    """Items over all runs, as far as another thread than the loop's can tell."""
+    """Items done over all runs, as any thread may read them."""
     loops = operation.parts.loops
     return operation.items_before + operation.ticker.ticked + (loops.done() if loops.views else 0)
 
 
 def asks_to_retry(store: CheckpointStore, operation_id: str) -> bool:
-    """Whether somebody has asked, since the run before, to try again what has failed. It is asked for once."""
-    from .._report.wishes import asked_of, take_back  # where something has failed
+    """Whether a person asked since the last run to retry failed items. Clears the request."""
+    from .._report.wishes import asked_of, take_back  # only if something has failed
 
-    with contextlib.suppress(StoreError):  # it is the next one that is asked then
+    with contextlib.suppress(StoreError):  # the next run sees the request
         asked = asked_of(store, operation_id)
         if asked is not None and asked.ask == "retry-failed":
             take_back(store, operation_id, asked)
@@ -49,7 +49,7 @@ def asks_to_retry(store: CheckpointStore, operation_id: str) -> bool:
 
 
 class Control:
-    """What is done to an *operation* that somebody asks something of."""
+    """What another process's request does to an *operation*."""
 
     def __init__(self, operation: Operation) -> None:
         self._operation = operation
@@ -62,38 +62,38 @@ class Control:
 
     @property
     def save_seconds(self) -> float:
-        """What the last save took that stands."""
+        """The duration of the last save that stands."""
         return self._operation.save_seconds
 
     @property
     def is_ending(self) -> bool:
-        """Whether its block has ended, so that nothing can be asked of it any more."""
+        """Whether its block has ended, so that it takes no more requests."""
         return self._operation.is_ending
 
     @property
     def is_paused(self) -> bool:
-        """Whether it is to pause."""
+        """Whether it should pause."""
         return self._operation.is_asked_to_pause
 
     @property
     def owes_retries(self) -> bool:
-        """Whether something that has failed is still to be tried again, as somebody has asked."""
+        """Whether a requested retry of failed items is still to do."""
         return self._operation.parts.failed.is_owed
 
     def pause(self, is_wanted: bool) -> None:
-        """Have it pause after its item, or go on."""
+        """Make it pause after its item, or go on."""
         self._operation.is_asked_to_pause = is_wanted
         self._operation.wake()
 
     def stop(self) -> None:
-        """Have it save and stop after its item."""
+        """Make it save and stop after its item."""
         self._operation.is_asked_to_stop = True
         self._operation.wake()
 
     def try_failed_again(self) -> None:
-        """Have what has failed up to now tried again: by loops that go on, and by those that begin later in this run.
+        """Retry all items that have failed so far, in running loops and in those that begin later in this run.
 
-        It may fail if a loop begins meanwhile. Calling it again is safe.
+        If a loop begins meanwhile, this may fail. Calling it again is safe.
         """
         parts = self._operation.parts
         parts.retries_failed = True
@@ -105,10 +105,10 @@ class Control:
 
 
 def pause(operation: Operation, is_over: Callable[[], bool]) -> Steps[None]:
-    """Save, and wait for as long as somebody wants it, until *is_over*."""
+    """Save, and wait until *is_over*."""
     if is_over():
         return
-    with contextlib.suppress(StoreError, StateEncodeError):  # the next save tries again, and tells
+    with contextlib.suppress(StoreError, StateEncodeError):  # the next save tries again, and warns
         yield from operation.save("Paused")
     on = command_for("resume", operation.operation_id, operation.directory)
     _log.warning("%s: paused at %s. Saved. To go on:  %s", operation.operation_id, f"{operation.processed_items:,}", on)

@@ -1,4 +1,4 @@
-"""The API's quota, as one operation knows it: what was observed, and what to do when it is used up."""
+"""The API's quota as one operation knows it: what responses reported, and what to do when it is used up."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from ..ratelimit._meter import Meter
     from .operation import Operation
 
-# What reads and keeps quotas is imported when there is one to keep: `import resumable` stays light.
+# The quota code is imported at the first response: `import resumable` stays light.
 
 OnExhausted = Literal["wait", "raise"] | Callable[[RateLimit], Literal["wait", "raise"] | None]
-"""What to do when the quota is used up; a callable is asked, and None from it means: go on at once."""
+"""What to do when the quota is used up. A callable decides for each quota and window; its None means: go on."""
 
 _POLL_SECONDS = 0.1
-"""How soon a wait notices that it should end."""
+"""How often a wait checks whether it should end."""
 _LEAST_NAP_SECONDS = 0.001
 _MARGIN_SECONDS = 1.0
-"""Waited beyond the reset, at most: servers tell it in whole seconds, and their clocks are not ours."""
+"""A wait lasts this much beyond the reset, at most: servers report whole seconds, and clocks differ."""
 _MARGIN_SHARE = 0.02
-"""And at most this share of the longest time to a reset that was seen: a margin must not cost a short window."""
+"""And at most this share of the longest known time to a reset, so that the margin stays small in a short window."""
 
 
 def check_policy(policy: object) -> None:
-    """Refuse what is no policy.
+    """Refuse a wrong ``on_exhausted``.
 
     Raises:
         ValueError: If *policy* is neither ``"wait"`` nor ``"raise"`` nor callable.
@@ -50,17 +50,17 @@ class Quota:
     """What is left of the API's quotas. Any thread may observe.
 
     Args:
-        saved: What :meth:`to_dict` gave in an earlier run.
+        saved: What :meth:`to_dict` returned in an earlier run.
 
     Attributes:
-        is_known: Whether there is any.
-        has_news: Whether something was observed that the session was not told.
-        line: The share at which somebody must act, as the strategy's plan says; from 1 on, every number matters.
-        reserve: So many units left are none; -1 while nothing may be waited for.
+        is_known: Whether any quota is known.
+        has_news: Whether the session does not know the latest numbers.
+        line: Below this share, :meth:`observe` asks for action; from 1 on, at every response.
+        reserve: Units to keep: with no more than these left, the quota counts as used up; -1: check-ins never wait.
     """
 
     def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
-        self._lock = threading.RLock()  # a signal handler that saves may come in between
+        self._lock = threading.RLock()  # reentrant: a signal handler may save meanwhile
         self._known = _meter_from(saved) if saved else None
         self.is_known = self._known is not None
         self.has_news = False
@@ -75,7 +75,7 @@ class Quota:
         return self._known
 
     def observe(self, response: object, session: Session, *, now: float, account: str = "") -> bool:
-        """Learn from *response* to a request of *account*; whether somebody must act. *now* is epoch seconds."""
+        """Learn from *response* to a request of *account*. Returns whether to act on it. *now* is epoch seconds."""
         with self._lock:
             matters = self._meter.observe(
                 response, now=now, account=account, overtaken=max(self._in_flight - 1, 0), line=self.line
@@ -84,7 +84,7 @@ class Quota:
                 return False
             self.is_known = self.has_news = True
             if matters:
-                # Told within the lock: a thread that is held up here must not tell an older number after a newer one.
+                # Inside the lock: no thread may report an older number after a newer one.
                 self.tell(session, now=now)
         return matters
 
@@ -93,7 +93,7 @@ class Quota:
         return self._meter.is_refusal(response)
 
     def tell(self, session: Session, *, now: float) -> None:
-        """Let the *session* know how much is left."""
+        """Report to *session* how much is left."""
         with self._lock:
             self.has_news = False
             scarcest = self._meter.scarcest(now)
@@ -102,15 +102,15 @@ class Quota:
 
     @property
     def margin_seconds(self) -> float:
-        """What is waited beyond a reset."""
-        # Before anything was observed, as after a resume, nobody knows how short the windows are.
+        """Seconds to wait beyond a reset."""
+        # Before the first response, for instance after a resume, the length of the windows is unknown.
         longest = self._known.longest if self._known is not None else 0.0
         return min(_MARGIN_SECONDS, _MARGIN_SHARE * longest) if longest else _MARGIN_SECONDS
 
     def asked(
         self, host: str = "", account: str = "", resource: str = "", accounts: Iterable[str] = (), *, is_said: bool
     ) -> Asked:
-        """What the next request asks. *is_said*: check-ins leave the waits for *host* to the program from now on."""
+        """The next request, described. *is_said*: check-ins no longer wait for *host*, because the program does."""
         with self._lock:
             asked = self._meter.asked(host, account, resource, accounts)
             if is_said:
@@ -119,9 +119,9 @@ class Quota:
             return asked
 
     def exhausted(self, *, now: float, asked: Asked | None = None) -> RateLimit | None:
-        """The quota that must be waited for before the request that is *asked*; None if there is none.
+        """The quota to wait for before the request *asked*; None if it can be sent.
 
-        None for *asked* stands for a check-in: it does not know what comes, and keeps the reserve.
+        Without *asked*, this is a check-in: it does not know the next request, and keeps the reserve.
         """
         if not self.is_known:
             return None
@@ -132,7 +132,7 @@ class Quota:
             return self._meter.exhausted(at, 0, asked)
 
     def answer(self, limit: RateLimit, policy: OnExhausted, *, now: float) -> Literal["wait", "raise"] | None:
-        """What to do while *limit* is empty. A *policy* that is callable is asked once for each quota and window."""
+        """What to do while *limit* is empty. A callable *policy* is called once for each quota and window."""
         with self._lock:
             known = self._meter.answer_for(limit, now)
         if known is not None:
@@ -144,15 +144,15 @@ class Quota:
         return answer
 
     def ready_account(self, asked: Asked, *, now: float) -> str:
-        """The account that has most left; "" if none is known."""
+        """The account with the most left; "" if none is known."""
         with self._lock:
             return self._meter.ready_account(now - self.margin_seconds, asked)
 
     def has_room(self, in_flight: int | None, more: int, *, now: float) -> bool:
-        """Whether *more* requests are left beyond those *in_flight*. While any are out, check-ins do not wait for it.
+        """Whether *more* requests may be sent besides those *in_flight*. With any in flight, check-ins do not wait.
 
         Args:
-            in_flight: None while nothing more is to be asked for.
+            in_flight: None once no more requests will be sent.
         """
         self._in_flight = 0 if in_flight is None else in_flight + more
         if in_flight is None:
@@ -166,7 +166,7 @@ class Quota:
         return is_left
 
     def _fits(self, requests: int, now: float) -> bool:
-        """Whether this many *requests* may be in flight in a new window, of which no answer has told yet."""
+        """Whether *requests* fit into a new window of which no response has come yet."""
         if not self.is_known:
             return True
         with self._lock:
@@ -174,7 +174,7 @@ class Quota:
         return fresh is None or requests <= fresh
 
     def scarcest(self, *, now: float) -> tuple[RateLimit | None, int]:
-        """The quota with the least share left, and how many of its units this operation has used."""
+        """The quota with the smallest share left, and how many of its units this operation has used."""
         if not self.is_known:
             return None, 0
         with self._lock:
@@ -182,7 +182,7 @@ class Quota:
             return limit, self._meter.used(limit) if limit is not None else 0
 
     def looks(self, *, now: float) -> list[QuotaLook]:
-        """The quota with the least share left, as a forecast looks at it; empty if none is known."""
+        """The quota with the smallest share left, in the form that a forecast needs; empty if none is known."""
         from .._report.forecast import QuotaLook
 
         limit, used = self.scarcest(now=now)
@@ -201,7 +201,7 @@ class Quota:
         ]
 
     def to_dict(self) -> dict[str, Any] | None:
-        """For the checkpoint, so that the next run waits for what is left of a wait; None if nothing is known."""
+        """What the checkpoint keeps, so that the next run goes on with an unfinished wait; None if nothing is known."""
         if not self.is_known:
             return None
         with self._lock:
@@ -215,10 +215,10 @@ def _meter_from(saved: Mapping[str, Any] | None) -> Meter:
 
 
 class Wait:
-    """One wait for a quota, in naps between which others may have their turn.
+    """One wait for a quota, in short sleeps that give way to others.
 
     Args:
-        asked: What the next request asks; None for a check-in, which has looked at the clock already.
+        asked: The next request; None for a check-in, which has read the clock already.
     """
 
     def __init__(self, operation: Operation, asked: Asked | None = None) -> None:
@@ -230,12 +230,12 @@ class Wait:
         self._began_at, self._whom = 0.0, ""
 
     def nap(self) -> Steps[float]:
-        """How many seconds to sleep before this is to be called again; 0.0 once there is nothing to wait for.
+        """Seconds to sleep before the next call; 0.0 once there is nothing to wait for.
 
         Raises:
-            RateLimitExhausted: If ``on_exhausted`` wants it; everything ticked is saved.
+            RateLimitExhausted: ``on_exhausted`` wants it; everything ticked is saved.
             KeyboardInterrupt, SystemExit: The operation is asked to stop; everything ticked is saved.
-            RunAgain: The wait would last beyond the time that the run has; everything ticked is saved.
+            RunAgain: The wait would exceed the time of this run; everything ticked is saved.
         """
         operation = self._operation
         quota = operation.parts.quota
@@ -252,7 +252,7 @@ class Wait:
             yield from self._save_for(limit)
             if answer == "raise":
                 end_with(RUN_AGAIN, RateLimitExhausted)
-                # The next run knows no shorter margin: one that begins a moment earlier would raise again.
+                # The next run has the full margin again: if it began earlier, it would raise again.
                 raise RateLimitExhausted(limit.reset_at and limit.reset_at + _MARGIN_SECONDS, limit.resource)
             yield from stop_if_asked(operation)
             left = (limit.reset_at or 0.0) + quota.margin_seconds - now
@@ -266,7 +266,7 @@ class Wait:
         return 0.0
 
     def _save_for(self, limit: RateLimit) -> Steps[None]:
-        """Save before the first nap for *limit*."""
+        """Save before the first sleep for *limit*."""
         if self._saved_for is not None and self._saved_for.resource == limit.resource:
             return
         operation = self._operation
@@ -279,17 +279,17 @@ class Wait:
         self._saved_for = limit
 
     def ready_account(self) -> str:
-        """Of the accounts that the request may use, the one that has most left; "" if none is known."""
+        """Of the accounts that the request may use, the one with the most left; "" if none is known."""
         assert self._asked is not None
         return self._operation.parts.quota.ready_account(self._asked, now=self._operation.clock.utc().timestamp())
 
     @property
     def clock(self) -> Clock:
-        """Who sleeps through the naps."""
+        """The clock that sleeps."""
         return self._operation.clock
 
     def over(self) -> None:
-        """It is over, or was broken off."""
+        """The wait has ended, or was broken off."""
         if not self._has_begun:
             return
         operation = self._operation
@@ -301,7 +301,7 @@ class Wait:
 
 
 def wait_if_exhausted(operation: Operation) -> Steps[None]:
-    """Save and wait, or raise, if the quota is used up, at a check-in. Raises what :meth:`Wait.nap` raises."""
+    """Save and wait, or raise, at a check-in with a used-up quota. Raises what :meth:`Wait.nap` raises."""
     wait = Wait(operation)
     try:
         while seconds := (yield from wait.nap()):

@@ -1,4 +1,4 @@
-"""One run of an operation, without clock, file or thread: told what happened and when, it decides what to do."""
+"""Decides when a run saves, without clock, file or thread: it gets events and times, and answers with a decision."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from .._models import CheckpointContext, CheckpointMetadata, SaveCosts, after_sa
 from .._strategies import Plan, SaveStrategy, in_this_window
 
 _FADES = 0.98
-"""When the next item is shorter, this share of the longest item's time is remembered."""
+"""When an item is shorter, the longest time fades by this factor."""
 
 
 class Standing(msgspec.Struct):
-    """Where the operation stands, or stood.
+    """The progress of the operation at one moment.
 
     Attributes:
-        remaining: Requests left of the API's quota; None if this run has not seen it.
+        remaining: Requests left of the API's quota; None if no response has come in this run.
     """
 
     elapsed_time: float
     processed_items: int
-    # Another run's quota says nothing of this one's. Changed in place: one thread may observe while another saves.
+    # The quota is this run's own. Changed in place: one thread may observe while another saves.
     remaining: int | None = None
 
 
@@ -31,9 +31,9 @@ class Decision(msgspec.Struct, frozen=True):
     """The decision to save.
 
     Attributes:
-        at: Where the operation stood when this was decided.
+        at: The progress at the decision.
         reason: Why, for people.
-        is_charged: Whether the save's time counts against an overhead bound; a save that had to be does not.
+        is_charged: Whether the save's time counts against the overhead limit; a forced save's does not.
     """
 
     at: Standing
@@ -42,14 +42,14 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class Before(msgspec.Struct, frozen=True):
-    """What a save in flight replaced: the save before it, and the work since that one."""
+    """What a save in flight replaced: the save before it, and the work since then."""
 
     last: Standing
     work_seconds: float
 
 
 class Session:
-    """Decides when to save, and keeps account of what saves cost.
+    """Decides when to save, and accounts for the cost of saves.
 
     Args:
         metadata: Of the restored checkpoint; kept up to date here.
@@ -57,7 +57,7 @@ class Session:
         elapsed_time: Seconds that earlier runs took.
 
     Attributes:
-        longest_item: Seconds that the longest of the last items took; of many between two looks, their average.
+        longest_item: Seconds of the longest recent item; for many items between two looks, their average.
     """
 
     def __init__(
@@ -89,17 +89,17 @@ class Session:
         return Decision(self._standing(now), reason, is_charged=True) if is_due else None
 
     def plan(self, *, now: float) -> Plan:
-        """How many items and seconds may pass before the strategy must be asked again."""
+        """How many items and seconds may pass before the strategy is asked again."""
         context, self._asked = self._asked, None
         return self.strategy.plan(context if context is not None else self.context(now=now))
 
     def demand(self, reason: str, *, now: float) -> Decision:
-        """A save that is due whatever the strategy says: an exit, a retry, the user's wish."""
+        """A save that is due whatever the strategy says: at an exit, before a retry, or at the user's request."""
         self.count_work(now=now)
         return Decision(self._standing(now), reason, is_charged=False)
 
     def context(self, *, now: float) -> CheckpointContext:
-        """Where the operation stands, for the strategy."""
+        """The progress, in the form that a strategy gets."""
         self.count_work(now=now)
         metadata, last = self.metadata, self._last
         return CheckpointContext(
@@ -116,9 +116,9 @@ class Session:
         )
 
     def count_work(self, *, now: float) -> None:
-        """The items that were done since the last look took the time since then."""
+        """Charge the time since the last look to the items done since then."""
         items = self.metadata.processed_items - self._counted_items
-        # Looked at within an item, its time would be counted in parts, and the parts taken for whole items.
+        # A look inside an item would split its time, and count each part as a whole item.
         if items:
             seconds = max(now - self._counted_at, 0.0)
             self.longest_item = max(seconds / items, _FADES * self.longest_item)
@@ -140,22 +140,22 @@ class Session:
             self.metadata.rate_limit_total = total
 
     def waited(self, *, now: float) -> None:
-        """The time since the last look was no work: a wait, or a save."""
+        """The time since the last look was not work, but a wait or a save."""
         self._counted_at, self._asked = now, None
 
     def put_off(self, decision: Decision) -> None:
-        """A save failed, and the loop goes on without it. It is tried again when the next one would be due after it."""
+        """A save failed and the loop goes on. The next try comes when a save after it would be due."""
         self._asked, self._last = None, decision.at
 
     def sent(self, decision: Decision) -> Before:
-        """A save is in flight. Until it is stored or has failed, the next one is counted from it."""
+        """A save is in flight: the next one is counted from it."""
         before = Before(self._last, self.costs.work_seconds)
         self._asked, self._last = None, decision.at
         self.costs = dataclasses.replace(self.costs, work_seconds=0.0)
         return before
 
     def stored(self, decision: Decision, seconds: float, *, was_sent: bool) -> None:
-        """A save, the oldest in flight if *was_sent*, is safely stored; it took *seconds*. Only now it counts."""
+        """A save is stored, after *seconds*; if *was_sent*, it was the oldest in flight. Only now does it count."""
         self.saves += 1
         work_since = self.costs.work_seconds if was_sent else 0.0
         if not was_sent:
@@ -170,10 +170,10 @@ class Session:
             self.costs = dataclasses.replace(self.costs, work_seconds=self.costs.work_seconds + unsaved)
 
     def seconds_since_save(self, *, now: float) -> float | None:
-        """Seconds since the last save of this run that is stored or in flight; None if there was none."""
+        """Seconds since the last save of this run that is stored or in flight; None without one."""
         return max(now - self._began - self._last.elapsed_time, 0.0) if self.saves else None
 
     @property
     def elapsed_time(self) -> float:
-        """Seconds of this and earlier runs, at the last look."""
+        """Seconds of this and earlier runs, up to the last look."""
         return self._counted_at - self._began

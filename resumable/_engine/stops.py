@@ -1,4 +1,4 @@
-"""Whether an operation pauses or stops, as a signal, a person or ``cp.stop()`` asks, and what may still end then."""
+"""How an operation pauses or stops when a signal, a person or ``cp.stop()`` asks, and what may still finish then."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def is_stopping(operation: Operation) -> bool:
 
 
 def stop_if_asked(operation: Operation) -> Steps[None]:
-    """Save and stop, if a signal or the program asks for it. In a map, what is under way goes on for a while.
+    """Save and stop if a signal or the program asks for it. In a map, calls in flight go on for a grace period.
 
     Raises:
-        KeyboardInterrupt, SystemExit: It does.
+        KeyboardInterrupt, SystemExit: It stops.
     """
     if operation.is_asked_to_pause:
         yield from pause(operation, lambda: is_stopping(operation))
@@ -39,30 +39,30 @@ def stop_if_asked(operation: Operation) -> Steps[None]:
     is_main = threading.current_thread() is threading.main_thread()
     number = signals.wish.number if operation.is_listening else None
     if number is None and operation.is_asked_to_stop:
-        number, operation.is_asked_to_stop = signal.SIGTERM, not is_main  # all threads are to see it
+        number, operation.is_asked_to_stop = signal.SIGTERM, not is_main  # so that all threads see it
     if number is None and not is_main:
-        number = operation.acted_on  # the main thread was faster
+        number = operation.acted_on  # the main thread came first
     if number is None:
         return
     operation.acted_on = number
     error = signals.error_for(number)
-    if (yield from answers(operation.writer.ending)):  # else the exit keeps it here at once
-        with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and tells
+    if (yield from answers(operation.writer.ending)):  # else the exit keeps the work here at once
+        with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and warns
             yield from operation.save(f"Interrupted: {signals.name_of(error)}")
     if is_main:
         signals.take()
     else:
-        # Whoever waits for this thread may not see its error: the block must not take the work for done.
+        # The error may be lost in this thread: the block must not finalize.
         operation.stopped_by = error
         hush_stopped_threads()
     raise error
 
 
 def end_sleep_if_asked(operation: Operation, seconds: float) -> None:
-    """End the sleep of a thread beside the main one, if the program stops before its last *seconds* have passed.
+    """End the sleep of a thread beside the main one if the program stops before its last *seconds* have passed.
 
     Raises:
-        KeyboardInterrupt, SystemExit: It does. Whoever waits for this thread sees to what is saved.
+        KeyboardInterrupt, SystemExit: The program stops. Whoever waits for this thread takes care of the save.
     """
     if not is_stopping(operation):
         return
@@ -76,11 +76,11 @@ def end_sleep_if_asked(operation: Operation, seconds: float) -> None:
     raise error
 
 
-# -- what may still end
+# -- grace periods
 
 
 def open_grace(operation: Operation, seconds: float) -> Grace:
-    """A map begins here. When a stop is asked for, its calls in flight get *seconds* to end."""
+    """Begin a map's grace: after a request to stop, its calls in flight get *seconds* to finish."""
     if operation.graces is None:
         from .._loops.map.grace import Graces
 
@@ -89,7 +89,7 @@ def open_grace(operation: Operation, seconds: float) -> Grace:
 
 
 def goes_on(operation: Operation) -> Steps[bool]:
-    """It is to stop. Whether what runs here has the grace of a map; as that begins, all that is done is saved."""
+    """Whether this code belongs to a map's grace period, after a request to stop. At its beginning, all is saved."""
     grace = operation.graces.here() if operation.graces is not None else None
     if operation.graces is None or grace is None:
         return False
@@ -97,19 +97,19 @@ def goes_on(operation: Operation) -> Steps[bool]:
         return not grace.is_over
     grace.is_seen = True
     operation.graces.begin_all()
-    with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and tells
+    with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and warns
         yield from operation.save("Stopping: what is under way may end")
     return True
 
 
 def has_grace(operation: Operation) -> bool:
-    """Whether what runs here was under way in a map when a stop was asked for, and may go on for a while."""
+    """Whether this code was in flight in a map when the request to stop came, and may still run for a while."""
     grace = operation.graces.here() if operation.graces is not None else None
     return grace is not None and grace.until is not None and not grace.is_over
 
 
 def seconds_of_grace(operation: Operation) -> float:
-    """A stop is asked for. For how long maps still work on what is under way; 0 where one waits for its input."""
+    """How long maps still work on their calls in flight after a request to stop; 0 where one waits for its input."""
     if operation.graces is None:
         return 0.0
     operation.graces.begin_all()

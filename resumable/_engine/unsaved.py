@@ -1,8 +1,8 @@
-"""What a store could not take while it was away: kept on this machine, and brought there by the next run here.
+"""What a store that was away could not take: kept on this machine; the next run here brings it to the store.
 
-A run that gives up leaves an ordinary checkpoint in a directory, which notes where the store stood. The next run that
-owns the operation brings it there, if the store still stands exactly so. Else another run has gone on meanwhile: then
-it is put aside under a name that says so, and both are named.
+A run that gives up leaves an ordinary checkpoint in a local directory, with a note of the store's last save. The next
+run that owns the operation brings it to the store, if the store still has exactly that save. Otherwise another run has
+gone on meanwhile: then the local copy is renamed, and a message names both.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MOST_STANDS = 200
 
 
 class Stands:
-    """At what the store of a run may stand: the last save that it has acknowledged, and those whose answer never came.
+    """The save that the store may hold: the last acknowledged one, or one whose answer never came.
 
     Attributes:
         known: All of these, oldest first.
@@ -45,11 +45,11 @@ class Stands:
         self.known: list[Stand] = [stand_of(restored)]
 
     def stored(self, save: Save) -> None:
-        """*save* is acknowledged: it has replaced those before."""
+        """*save* is acknowledged: it replaced those before."""
         self.known = _stands_of([save])
 
     def failed(self, saves: Sequence[Save]) -> None:
-        """Whether any of *saves* was made is not known."""
+        """*saves* may or may not have reached the store."""
         self.known += _stands_of(saves)
         del self.known[1:-_MOST_STANDS]
 
@@ -64,7 +64,7 @@ def _stands_of(saves: Iterable[Save]) -> list[Stand]:
 
 
 def stand_of(restored: Restored | None) -> Stand:
-    """Where a checkpoint stands that was read."""
+    """The save that a checkpoint just read holds."""
     if restored is None:
         return None
     position = restored.position
@@ -75,10 +75,10 @@ def stand_of(restored: Restored | None) -> Stand:
 
 
 def leave(operation: Operation, failure: BaseException, reason: str) -> Steps[str]:
-    """Keep here what the store could not take, as *failure* says. What to tell of it; "" if it is not kept.
+    """Keep on this machine what the store could not take because of *failure*. Returns a message; "" if that failed.
 
     Args:
-        reason: Why it is saved.
+        reason: The reason of the save.
     """
     options, stands, lease = operation.options, operation.stands, operation.writer.lease
     is_final = isinstance(failure, CheckpointBusyError | CheckpointCorruptError | StaleCheckpointError)
@@ -88,7 +88,7 @@ def leave(operation: Operation, failure: BaseException, reason: str) -> Steps[st
     in_flight = _stands_of(operation.writer.in_flight.saves)
     token = os.urandom(8).hex()
     parts.saved.unsaved = Unsaved(_site(options), lease.term, lease.next, [*stands.known, *in_flight], token)
-    parts.encoded_sections = {}  # told anew
+    parts.encoded_sections = {}  # encode them all anew
     decision = session.demand(reason, now=at.monotonic)
     take = partial(capture, parts, decision, session, at=at.utc, in_flight=0, is_last=True)
     place: Path | str | None = None
@@ -108,7 +108,7 @@ def leave(operation: Operation, failure: BaseException, reason: str) -> Steps[st
 
 
 def _saved_in(local: CheckpointStore, operation: Operation, take: Any) -> Steps[Path | str | None]:
-    """Where it lies; None if something else is there."""
+    """Save it in *local*. Returns where it lies; None if something else is there."""
     writer = Writer(local, operation.operation_id, works_beside=False)
     writer.adopt({}, operation.parts.cut)
     try:
@@ -126,7 +126,7 @@ def _saved_in(local: CheckpointStore, operation: Operation, take: Any) -> Steps[
 
 
 def _places(options: Options) -> Iterator[CheckpointStore]:
-    """Where it may lie: first where a checkpoint lies that is no store's; there may be another one of that id."""
+    """Where it may lie: first beside the checkpoints without a store; another operation may have this id there."""
     if options.local is None:
         return
     yield options.local
@@ -140,7 +140,7 @@ def _site(options: Options) -> str:
 
 
 def take_back(operation: Operation) -> Steps[None]:
-    """The store has come back, and has all of it: what was kept here meanwhile is removed."""
+    """The store is back and has everything: remove the copy on this machine."""
     for local in _places(operation.options):
         yield partial(_remove, local, operation)
     _log.warning("%s: %s has come back, and has all of it", operation.operation_id, _site(operation.options))
@@ -150,7 +150,7 @@ def _remove(local: CheckpointStore, operation: Operation) -> None:
     unsaved, key = operation.parts.saved.unsaved, operation.operation_id
     if unsaved is None or not os.path.lexists(local.describe(key)):
         return
-    with contextlib.suppress(ResumableError):  # the next run sees that it was brought
+    with contextlib.suppress(ResumableError):  # the next run detects that it was brought
         lease = local.claim(key, Holder.me())
         try:
             found = restore(local, key, now=operation.instant.utc, lease=lease)
@@ -164,11 +164,11 @@ def _remove(local: CheckpointStore, operation: Operation) -> None:
 
 
 def bring(writer: Writer, options: Options, *, now: datetime) -> None:
-    """Bring to the store, which *writer* owns the operation in, what an earlier run has kept here for it.
+    """Bring what an earlier run kept here to the store. *writer* owns the operation.
 
     Raises:
-        StoreError: The store cannot take it. It is still here.
-        CheckpointCorruptError: What is stored there cannot be read.
+        StoreError: The store cannot take it. The copy on this machine stays.
+        CheckpointCorruptError: The checkpoint in the store cannot be read.
     """
     for local in _places(options):
         path = local.describe(options.operation_id)
@@ -196,7 +196,7 @@ def _bring_from(
         return
     unsaved = found.sections.unsaved if found is not None else None
     if found is None or unsaved is None or unsaved.store != site:
-        return  # another one, of no store, or of another
+        return  # a checkpoint without a store, or of another store
     assert writer.lease is not None, "the operation is not claimed"
     from .._format.anywhere import bring_over, is_begun_from
 

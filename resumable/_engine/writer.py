@@ -1,7 +1,7 @@
-"""One operation's checkpoint in its store: loaded, deleted, and saved as cheaply as what changed allows.
+"""One operation's checkpoint in its store: loaded, deleted, and saved as cheaply as the changes allow.
 
-A save is a journal record or, where that would not pay, a whole document. When the journal has outgrown the last
-document, a compaction writes a new one beside it. Told as steps (see ``_runtime.steps``).
+A save is a journal record, or a whole document where that is cheaper. When the journal has outgrown the last
+document, a compaction writes a new one in the background. Written as steps (see ``_runtime.steps``).
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("resumable")
 _JOURNAL_FROM = 8192
-"""A smaller document, in bytes, is simply written again."""
+"""Smaller documents, in bytes, are simply written again."""
 _SHARE = 4
-"""A save goes to the journal if it has at most this part (a quarter) of the document's bytes."""
+"""A save goes to the journal if its record has at most this part (a quarter) of the document's bytes."""
 _WRITE_BESIDE_FROM = 1 << 18
 """Documents from this size on are written in the background."""
 _APPEND_BESIDE_FROM = 1 << 13
-"""Journal records from this size on are written in the background; shorter ones only behind others."""
+"""Journal records from this size on are written in the background; shorter ones only if others are in flight."""
 _FRAME = 64
-"""About what a journal line adds to a record."""
+"""Bytes that a journal line adds to a record, about."""
 
 R = TypeVar("R")
 Meanwhile = Callable[[], None] | None
@@ -53,15 +53,15 @@ class Writer:
     """Loads and saves one operation. Not thread-safe: its owner takes turns.
 
     Args:
-        is_by_hand: Whether a manager's calls are saved, and no run: each save is a whole document then.
+        is_by_hand: Whether a manager saves, without a run: each save is a whole document then.
         works_beside: Whether threads may write while the loop goes on.
-        wake: Called, from a thread, when :meth:`poll` has something to find.
+        wake: Called from a thread when :meth:`poll` has something to do.
 
     Attributes:
-        kept: What was good after the last save, ready to be written.
-        lease, ending: What owns the operation, once it is claimed; and again, if it ends by itself.
-        on_stored: Called in the loop's thread for each save in flight that is safely stored, oldest first.
-        on_failed: Called there with a save that has failed, or with all in flight when one of them has.
+        kept: The last good sample after the last save, ready to be written.
+        lease, ending: The lease, once the operation is claimed; ``ending`` only if that can expire.
+        on_stored: Called in the loop's thread for each save in flight that is stored, oldest first.
+        on_failed: Called in the loop's thread with a save that failed, or with all in flight if one of them did.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Writer:
         self._next = self._size = self._journal_size = 0
         self._compact_from = store.traits.fold_after
         self._baseline = Baseline()
-        # After a failure nobody knows what the medium holds: the next save says everything anew.
+        # After a failure nobody knows what the store holds: the next save writes everything.
         self._must_write_all = True
         self.in_flight = InFlight()
         self.kept: Save | None = None
@@ -105,7 +105,7 @@ class Writer:
     # -- own, load, delete
 
     def claim(self, *, patience: float = 60.0, take_over: bool = False) -> None:
-        """Own the operation until :meth:`release`, now or not at all. See :meth:`CheckpointStore.claim`."""
+        """Own the operation until :meth:`release`; never waits. See :meth:`CheckpointStore.claim`."""
         self.lease = self.store.claim(self.operation_id, Holder.me(), take_over=take_over)
         self._next = self.lease.next
         if (self._traits.leases_end or hasattr(self.lease, "ttl")) and isinstance(self.lease, EndingLease):
@@ -118,7 +118,7 @@ class Writer:
         return self.lease
 
     def load(self, *, now: datetime) -> Restored | None:
-        """What is stored, None if nothing; saves from now on build upon it. See :func:`restore`."""
+        """The stored checkpoint, None if there is none; later saves continue it. See :func:`restore`."""
         restored = restore(self.store, self.operation_id, now=now, lease=self.lease)
         if restored is not None:
             last = restored.position
@@ -130,7 +130,7 @@ class Writer:
         return restored
 
     def adopt(self, collections: dict[str, Durable], held: AbstractContextManager[None]) -> None:
-        """*collections* were made from the values just loaded: their changes build upon those. A save begins *held*."""
+        """Take over *collections*, made from the values just loaded; saves record their changes, each begun *held*."""
         self._held = held
         self._baseline.collections.update(collections)
 
@@ -139,8 +139,8 @@ class Writer:
         self._must_write_all = True
 
     def delete(self) -> Steps[bool]:
-        """Remove the checkpoint; whether there was one."""
-        for job in (self.job, self.compaction):  # however they end, it no longer matters
+        """Remove the checkpoint. Returns whether there was one."""
+        for job in (self.job, self.compaction):  # their results no longer matter
             if job is not None:
                 yield job.future.exception
         self.job = self.compaction = None
@@ -149,7 +149,7 @@ class Writer:
         return bool((yield self._owned.delete))
 
     def release(self) -> None:
-        """Let go of the operation and the threads. What is under way may not be tried again."""
+        """Release the operation and the threads. Writes under way are not retried."""
         if self.ending is not None:
             self.ending.give_up()
         if self._threads is not None:
@@ -160,14 +160,14 @@ class Writer:
     # -- save
 
     def save(self, take: Callable[[], Save], *, wait: bool = True, is_patient: bool = False) -> Steps[Save | None]:
-        """Store what *take* gives; the last checkpoint stands until the new one does.
+        """Store what *take* returns; the last checkpoint stands until the new one does.
 
         Args:
-            take: Gives the save of this instant. All that may change is encoded or copied before the next step.
-            wait: False lets a thread write what is large, or what a remote store takes: ``stored`` or ``failed`` is
-                called when it has. If that cannot begin before a thread has ended what it does, nothing is done, for
-                half a second at most; after that it waits for the thread.
-            is_patient: Without *wait*: it is better put off, however long, than that the loop waits for a slow medium.
+            take: Makes the save of this instant. Whatever may change is encoded or copied before the next step.
+            wait: False lets a thread write what is large, or what goes to a remote store; ``on_stored`` or
+                ``on_failed`` follows. If the write cannot begin before a thread has finished, the save is put off, for half
+                a second at most; after that it waits for the thread.
+            is_patient: Without *wait*: put the save off for as long as needed; the loop never waits for a slow store.
 
         Returns:
             The save, stored or sent; None if it was put off until a thread wakes the loop.
@@ -177,7 +177,7 @@ class Writer:
             StoreError: The store failed; nothing counts as saved.
         """
         if self.ending is not None:
-            is_patient |= yield from is_away(self.ending)  # before sinks are brought to their files
+            is_patient |= yield from is_away(self.ending)  # before sinks are synced
         if self.job is not None:
             if is_patient and not wait and self.in_flight.is_behind:
                 return None
@@ -187,7 +187,7 @@ class Writer:
             if not wait and (is_patient or self.in_flight.seconds_left > 0):
                 self.in_flight.put_off()
                 return None
-            yield from self.wait()  # everything is to be written, and one writer at a time
+            yield from self.wait()  # everything is written anew, and there is one writer at a time
             save, _ = self._begin(take)
         self.in_flight.put_off_at = None
         must_write_all = self._must_write_all
@@ -195,7 +195,7 @@ class Writer:
             yield from save.first
             yield from self._write(save, wait=wait)
         except BaseException as error:
-            # Whoever is interrupted here does not know what stands.
+            # An interruption here leaves it unknown which saves stand.
             self._must_write_all = must_write_all if isinstance(error, StateEncodeError) else True
             save.status = "failed"
             save.rollback()
@@ -204,15 +204,15 @@ class Writer:
                 return (yield from self.save(take, wait=wait, is_patient=is_patient))
             raise
         if save.is_last:
-            yield from self.wait()  # nothing may be written once the operation is let go
+            yield from self.wait()  # no write may follow the release
         elif wait and self.compaction is not None:
             self.poll()
         return save
 
     def prepare(self, take: Callable[[], Save], *, wholly: bool, most: int) -> Save | None:
-        """Encode or copy what *take* gives. None while something is being written, or for more than *most* new bytes.
+        """Encode or copy what *take* returns. None during a write, or if that is more than *most* new bytes.
 
-        Raises StateEncodeError if JSON cannot hold it; *wholly*: while something is being written, too.
+        Raises StateEncodeError if JSON cannot hold it; *wholly*: even during a write.
         """
         is_free = not self.is_saving and self.compaction is None
         with self._held:
@@ -232,11 +232,11 @@ class Writer:
 
     @property
     def stored_values(self) -> dict[str, Any] | None:
-        """The metadata of what is stored, {} if it is what was loaded; None if no record may follow it."""
+        """The metadata of the stored checkpoint, {} for the one just loaded; None if no record may follow it."""
         return self._baseline.values if self._uses_journal and not self._must_write_all else None
 
     def write_last(self, what: bytes | Document, values: dict[str, Any], at: datetime) -> Steps[None]:
-        """Write a whole document, or append a record, with *values* as metadata; nothing more may be saved."""
+        """Write a whole document, or append a record, with *values* as metadata; no save may follow."""
         lease, summary = self._owned, self._summary(values, at)
         if isinstance(what, Document):
             yield lambda: self._put(what, summary)
@@ -251,8 +251,8 @@ class Writer:
             return save, self._prepare(save)
 
     def _prepare(self, save: Save) -> bool:
-        """Encode or copy all of it as it is now; False if that must wait for what is under way."""
-        save.rollback()  # what a save that was torn off had begun
+        """Encode or copy everything as it is now; False if the save must wait for a write under way."""
+        save.rollback()  # what an interrupted save had begun
         try:
             save.record = self._record(save)
             if save.record is None:
@@ -268,7 +268,7 @@ class Writer:
         return True
 
     def _record(self, save: Save) -> bytes | None:
-        """The save as one journal record; None if it is better, or necessary, to write everything."""
+        """The save as one journal record; None if a whole document is needed or cheaper."""
         if self._must_write_all or self._size < _JOURNAL_FROM or not self._uses_journal:
             return None
         changed = self._baseline.changed(save)
@@ -289,7 +289,7 @@ class Writer:
     def _write(self, save: Save, *, wait: bool) -> Steps[None]:
         is_beside = not wait and self._works_beside
         if self._must_write_all:
-            self._drop_in_flight()  # an interruption may have left some, which are older
+            self._drop_in_flight()  # an interruption may have left older ones
         self._must_write_all, record, document = True, save.record, save.document
         if record is None:
             assert document is not None
@@ -306,7 +306,7 @@ class Writer:
         self._must_write_all, self.kept = False, None
 
     def _commit(self, save: Save) -> None:
-        """What comes next builds upon *save*. Should it fail yet, everything is written anew."""
+        """Later saves continue from *save*. If it fails after all, the next one writes everything."""
         if save.collections or save.loops is not NO_LOOPS or save.effects is not None:
             save.commit()
         self._baseline.remember(save)
@@ -329,7 +329,7 @@ class Writer:
         for save in saves:
             line, position = journal.line(save.record or b"", max(self._next, position.sequence + 1), position.crc)
             save.position, waiting = position, waiting + line
-            # A server takes several as one. On a disk, what a crash leaves of them could not be told from damage.
+            # A server stores several as one. On a disk, a batch half written could not be told from damage.
             if not traits.is_remote or save is saves[-1]:
                 told = self._summary(save.values, save.at) if traits.keeps_summary else b""
                 lease.append(position.sequence, waiting, told, meanwhile)
@@ -362,7 +362,7 @@ class Writer:
             self._stands(document, at)
 
     def _put(self, document: Document, summary: bytes, pause: float | None = None) -> Position:
-        # A random number begins the chain, so that no journal left over fits by chance.
+        # The chain begins with a random number, so that a journal left over never fits by chance.
         at = Position(max(self._next, self._owned.where()), int.from_bytes(os.urandom(4)))
         self._owned.stage(at.sequence, document.pieces(at, pause))(summary)
         return at
@@ -378,9 +378,9 @@ class Writer:
         self._size, self._journal_size = document.size, 0
         self._compact_from = self._traits.fold_after
 
-    # -- compaction: a new document for what the journal holds
+    # -- compaction: a new document that replaces the journal
     #
-    # It goes through the save that began it. Saves that follow are appended meanwhile, and stay behind it.
+    # It contains the saves up to the one that began it. Later saves are appended meanwhile, and come after it.
 
     def _compaction_is_due(self, more: int) -> bool:
         """Whether the journal, with *more* bytes, has outgrown the document."""
@@ -391,7 +391,7 @@ class Writer:
         return all(save.document is None for save in self.in_flight.saves)
 
     def _compact(self, save: Save) -> None:
-        # Other saves of its batch may stand behind it.
+        # Other saves of its batch may come after it.
         document, at = save.document, save.position
         assert document is not None and at is not None  # noqa: PT018
         future = self._beside(lambda: self._stage(document, at))
@@ -404,10 +404,10 @@ class Writer:
             document.let_go()
 
     def _end_compaction(self, compaction: Compaction) -> bool:
-        """Whether saves go on in the journal; if not, the next one writes a document."""
+        """Whether saves continue in the journal; if not, the next one writes a document."""
         error = compaction.future.exception()
         if error is not None:
-            # The journal still says everything. What a full disk has no room for twice, it may have once.
+            # The journal still holds everything. A full disk may have room for a second copy later.
             _log.warning("%s: %s Saves go on in its journal.", self.operation_id, error)
             self._compact_from = 2 * self._journal_size
             return isinstance(error, StoreError)
@@ -420,7 +420,7 @@ class Writer:
         self._start(lambda: commit(b""), compacted, [])
         return True
 
-    # -- beside the loop
+    # -- in the background
 
     @property
     def is_saving(self) -> bool:
@@ -437,10 +437,10 @@ class Writer:
         return self._threads.start(work)
 
     def poll(self, *, for_compaction: bool = True) -> None:
-        """Take note of what the threads have finished.
+        """Handle what the threads have finished.
 
         Args:
-            for_compaction: Whether a compaction that has ended is put in place now, which is a write of its own.
+            for_compaction: Whether to put a finished compaction in place now, which is a write of its own.
 
         Raises:
             StoreError: A save failed, and with it all in flight.
@@ -448,7 +448,7 @@ class Writer:
         job, compaction = self.job, self.compaction
         if job is None and compaction is None:
             return
-        # Whoever is interrupted here does not know what stands.
+        # An interruption here leaves it unknown which saves stand.
         must_write_all, self._must_write_all = self._must_write_all, True
         if job is not None and job.future.done():
             self.job = None
@@ -461,7 +461,7 @@ class Writer:
         self._must_write_all = must_write_all
 
     def _land(self, job: Job[Any]) -> bool:
-        """Whether it stands; a failure that loses nothing is not raised."""
+        """Whether the write stands. A failure that loses nothing is not raised."""
         error = job.future.exception()
         if error is None:
             result, seconds = job.future.result()
@@ -472,7 +472,7 @@ class Writer:
                 self.on_stored(save)
             return True
         if not self.in_flight.saves and isinstance(error, StoreError):
-            return False  # a compaction: the old journal still says everything
+            return False  # a compaction: the old journal still holds everything
         self._drop_in_flight()
         if not is_behind(error):
             raise error
@@ -483,7 +483,7 @@ class Writer:
             self.on_failed(self.in_flight.drop())
 
     def wait(self, *, for_compaction: bool = True) -> Steps[None]:
-        """Wait until all is finished; a compaction may be left to itself.
+        """Wait until all writes are finished; *for_compaction* False leaves a compaction running.
 
         Raises:
             StoreError: A save failed, and with it all in flight.
@@ -493,7 +493,7 @@ class Writer:
             self.poll(for_compaction=for_compaction)
 
     def _wait_for_room(self) -> Steps[None]:
-        """Wait until not too much is in flight to a slow medium."""
+        """Wait until little enough is in flight to a slow store."""
         while self.job is not None and self.in_flight.is_behind:
             yield self.job.future.exception  # waits
             self.poll()
