@@ -165,8 +165,8 @@ class Writer:
         Args:
             take: Makes the save of this instant. Whatever may change is encoded or copied before the next step.
             wait: False lets a thread write what is large, or what goes to a remote store; ``on_stored`` or
-                ``on_failed`` follows. If the write cannot begin before a thread has finished, the save is put off, for half
-                a second at most; after that it waits for the thread.
+                ``on_failed`` follows. If the write cannot begin before a thread has finished, the save is put off, for
+                half a second at most; after that it waits for the thread.
             is_patient: Without *wait*: put the save off for as long as needed; the loop never waits for a slow store.
 
         Returns:
