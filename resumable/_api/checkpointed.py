@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal
 from .._runtime.current import current_checkpoint_or_none
 from .._strategies import SaveStrategy, auto
 from ..stores import CheckpointStore, open_store
-from ..stores._names import check_operation_id
+from ..stores._names import check_given_id
 from ..stores.defaults import default_auto_cleanup, default_place
 from .base import S
 from .checkpoint import Checkpoint
@@ -128,7 +128,7 @@ class checkpointed(
         nan: Literal["refuse", "allow"] = "refuse",
         on_event: OnEvent | Iterable[OnEvent] | None = None,
     ) -> None:
-        check_operation_id(operation_id)
+        check_given_id(operation_id)
         from .._engine.options import Options
         from .._runtime.clock import system_clock
 

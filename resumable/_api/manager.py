@@ -16,7 +16,7 @@ from .._models import LEFT_OUT, CheckpointContext, CheckpointData, CheckpointMet
 from .._runtime import observer
 from .._strategies import SaveDecision, SaveStrategy, TimeBasedStrategy, in_this_window
 from ..stores import CheckpointStore, Holder, SimpleStore, open_store
-from ..stores._names import check_operation_id
+from ..stores._names import check_given_id, check_operation_id
 from ..stores.defaults import default_auto_cleanup, default_place
 from .checkpointed import refuse_both
 
@@ -129,12 +129,13 @@ class CheckpointManager:
                 :meth:`should_save` was last asked with and said yes to, that answer's reason is written.
 
         Raises:
+            TypeError, ValueError: *operation_id* is no text, or empty; or *state* is no dict. Nothing was written.
             StateEncodeError: JSON cannot hold *state* exactly. Nothing was written.
             StoreError: The store cannot take it. The earlier checkpoint stands.
             CheckpointCorruptError: The earlier checkpoint cannot be read; it was not overwritten.
             CheckpointBusyError: Another process works on this operation.
         """
-        check_operation_id(operation_id)
+        check_given_id(operation_id)
         if not isinstance(state, dict):
             raise TypeError(f"state must be a dict, not {type(state).__name__}")
         check_metadata(metadata or {})
@@ -194,12 +195,13 @@ class CheckpointManager:
             >>> page = checkpoint.state["page"] if checkpoint else 1
 
         Raises:
+            TypeError, ValueError: *operation_id* is no text, or empty.
             CheckpointCorruptError: What is stored is no checkpoint of this operation.
             StoreError: It cannot be read.
         """
         from .._format.restore import restore
 
-        check_operation_id(operation_id)
+        check_given_id(operation_id)
         restored = restore(self.store, operation_id, now=self.clock.utc())
         if restored is None:
             return None

@@ -29,10 +29,12 @@ def check_operation_id(operation_id: object, signature: inspect.Signature) -> No
 
     Raises:
         TypeError: *operation_id* is neither a str, nor callable, nor None.
-        ValueError: It is no template, or one of its fields is not a parameter or reads a private attribute.
+        ValueError: It is empty or no template, or one of its fields is not a parameter or reads a private attribute.
     """
     if operation_id is not None and not isinstance(operation_id, str) and not callable(operation_id):
         raise TypeError(f"operation_id must be a str or callable, not {type(operation_id).__name__}")
+    if operation_id == "":
+        raise ValueError("operation_id is empty: give it a name, such as operation_id='fetch'")
     for field in _fields(operation_id) if isinstance(operation_id, str) else ():
         at = f"operation_id={operation_id!r}: {{{field}}}"
         name, *attributes = re.sub(r"\[[^]]*]", "", field).split(".")
@@ -66,7 +68,7 @@ def operation_id_for(
 
     Raises:
         TypeError: A callable returned no str, or an argument has no digest.
-        ValueError: It would hold a secret: by the name of a field of the template, or by how it looks.
+        ValueError: It is empty, or would hold a secret: by the name of a field of the template, or by how it looks.
     """
     if operation_id is None:
         return _digested(name, bound.arguments, ignore)
@@ -77,6 +79,8 @@ def operation_id_for(
         made = operation_id(*bound.args, **bound.kwargs)
     if not isinstance(made, str):
         raise TypeError(f"operation_id must return a str, not {type(made).__name__}")
+    if not made:
+        raise ValueError(f"{name}: the operation_id of this call is empty; begin it with a name: 'fetch-{{repo}}'")
     if (shown := hidden(made)) != made:
         raise ValueError(f"{name}: the operation_id {shown!r} would hold a secret, and is written down and shown")
     return made

@@ -85,7 +85,12 @@ def name_of(store: CheckpointStore) -> str:
 def is_missing(store: CheckpointStore) -> bool:
     """Whether *store* is a directory that is not there."""
     place = store.describe()
-    return isinstance(place, Path) and not place.exists()
+    return isinstance(place, Path) and not place.is_dir()
+
+
+def not_there(store: CheckpointStore) -> str:
+    """What to say of a directory that is not there."""
+    return f"there is no directory {printable(name_of(store))}"
 
 
 def nothing_in(store: CheckpointStore) -> str:

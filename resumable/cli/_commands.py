@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from .._errors import ResumableError
-from .._report.scan import is_missing, name_of, nothing_in, read_all
+from .._report.scan import is_missing, name_of, not_there, nothing_in, read_all
 from .._report.shards import matches, sums_of
 from .._report.summary import summaries
 from .._text import printable
@@ -137,7 +137,7 @@ def list_command(
         return
     store = opened(where, key_file)
     if where is not None and is_missing(store):
-        raise click.ClickException(f"there is no directory {printable(name_of(store))}")
+        raise click.ClickException(not_there(store))
     chosen = [one for one in summaries(store) if is_chosen(one.operation_id)]
     found, sums = chosen, sums_of(chosen, patterns)
     if as_sums:

@@ -15,7 +15,7 @@ from .._errors import CheckpointBusyError, CheckpointCorruptError, StoreError
 from .._format.document import is_encrypted
 from .._format.restore import good_previous
 from .._format.verify import Unseal
-from .._report.scan import ids_in, name_of
+from .._report.scan import ids_in, is_missing, name_of, not_there, nothing_in
 from .._report.summary import SealedError, Summary, summary_of
 from .._text import close_to, printable
 from ..stores import CheckpointStore, EncryptedStore, Holder, MemoryStore, Stored, WishStore, open_store
@@ -165,6 +165,8 @@ def not_found(store: CheckpointStore, operation_id: str) -> str:
     name = printable(operation_id)
     if _is_owned(store, operation_id):
         return f"{name} is running, and has not saved yet"
+    if is_missing(store):
+        return not_there(store)
     ids = ids_in(store)
     close = close_to(operation_id, ids)
     hint = f"Did you mean: {', '.join(map(printable, close))}?" if close else "See: resumable list"
@@ -191,7 +193,7 @@ def the_only_one(store: CheckpointStore) -> Summary:
     if len(ids) == 1:
         return known(store, ids[0])
     if not ids:
-        raise click.ClickException(f"no checkpoints in {printable(name_of(store))}")
+        raise click.ClickException(nothing_in(store))
     raise click.UsageError(f"say which: {', '.join(map(printable, ids[:10]))}{', …' if len(ids) > 10 else ''}")
 
 

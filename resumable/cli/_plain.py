@@ -10,7 +10,7 @@ from .._api.manager import CheckpointManager
 from .._errors import ResumableError
 from .._models import __version__
 from .._report.contents import failed_in
-from .._report.scan import is_missing, name_of, nothing_in, read_all
+from .._report.scan import is_missing, not_there, nothing_in, read_all
 from .._report.shards import matches
 from .._report.summary import Summary, summaries
 from .._report.wording import error_of, last_save_of, position_of
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 def _answer(asked: argparse.Namespace) -> int:
     store = open_store(place_to_open(asked.where) if asked.where else default_place())
     if asked.where is not None and is_missing(store):
-        print(f"Error: there is no directory {printable(name_of(store))}", file=sys.stderr)
+        print(f"Error: {not_there(store)}", file=sys.stderr)
         return 1
     everything = summaries(store)
     chosen = [one for one in everything if not asked.ids or any(matches(one.operation_id, name) for name in asked.ids)]

@@ -17,7 +17,7 @@ from .._format.document import is_encrypted
 from .._format.files import FileFound, files_of, operation_id_of, operations_at
 from .._format.repair import Repaired, repair
 from .._format.verify import Recoverable, Verified, verify
-from .._report.scan import ids_in, name_of
+from .._report.scan import ids_in, is_missing, name_of, not_there
 from .._report.shards import matches
 from .._text import argument, printable
 from ..stores import CheckpointStore, FileStore
@@ -30,6 +30,8 @@ def _found(
 ) -> list[tuple[Callable[[], Verified], Callable[[], Repaired]]]:
     """What verifies and what repairs each operation that is meant."""
     store, now = chosen_store(where), datetime.now(UTC)
+    if where is not None and is_missing(store):
+        raise click.ClickException(not_there(store))
     options: dict[str, Any] = {"now": now}
     opener = opener_by(key_file)
     if opener is not None:

@@ -36,6 +36,18 @@ def check_operation_id(operation_id: object) -> None:
         raise ValueError(f"operation_id {operation_id!r} is not valid Unicode (a lone surrogate)") from None
 
 
+def check_given_id(operation_id: object) -> None:
+    """Refuse what names no operation. Stores still read and remove an empty id, which version 0.1 took.
+
+    Raises:
+        TypeError: If it is not a str.
+        ValueError: If it is empty, or holds a lone surrogate.
+    """
+    check_operation_id(operation_id)
+    if not operation_id:
+        raise ValueError("operation_id is empty: give the operation a name that is the same in every run")
+
+
 def check_artifact_name(name: str) -> None:
     """Refuse what a medium may not be able to hold as a name.
 

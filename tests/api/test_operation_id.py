@@ -13,7 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resumable import Checkpoint, CheckpointManager, checkpointed, loop, resumable
 from resumable._api.operation_id import check_operation_id, encodable_arguments, name_of, operation_id_for
+from resumable._report.summary import summaries
+from resumable.stores import FileStore
+from tests.support.stores import put
 
 
 @dataclass
@@ -73,6 +77,37 @@ def test_a_template_is_filled_from_the_call(template: str, expected: str) -> Non
 def test_a_template_that_no_call_can_fill_is_refused_when_decorating(template: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         check_operation_id(template, SIGNATURE)
+
+
+def test_an_empty_id_is_refused_before_anything_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It came from an unset variable, and all such jobs met in one checkpoint."""
+    monkeypatch.chdir(tmp_path)
+    manager = CheckpointManager()
+
+    @resumable(operation_id="{repo}")
+    def job(cp: Checkpoint, repo: str) -> None: ...
+
+    for begin in (
+        lambda: checkpointed(""),
+        lambda: loop([1], ""),
+        lambda: resumable(operation_id="")(fetch),
+        lambda: job(""),
+        lambda: resumable(operation_id=lambda repo: repo)(job.__wrapped__)(""),
+        lambda: manager.load_checkpoint(""),
+        lambda: manager.create_checkpoint("", {}),
+    ):
+        with pytest.raises(ValueError, match="empty"):
+            begin()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_another_release_saved_under_an_empty_id_is_listed_and_removed(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    put(store, "", b'{"version": "1.0", "operation_id": ""}')
+
+    assert [one.operation_id for one in summaries(store)] == [""]
+    assert CheckpointManager(store=store).delete_checkpoint("")
+    assert not list(summaries(store))
 
 
 def test_what_is_neither_text_nor_callable_names_nothing() -> None:

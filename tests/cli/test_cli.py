@@ -198,9 +198,18 @@ def test_a_directory_that_is_not_there_is_told(
         assert (result.exit_code, result.stdout) == (1, "")
         assert f"there is no directory {missing}" in result.stderr
     assert bare("list", "--dir", str(missing)) == (1, "", f"Error: there is no directory {missing}\n")
+    (a_file := place / "file").touch()
+    assert f"there is no directory {a_file}" in resumable("list", "--dir", str(a_file)).stderr
     monkeypatch.setenv("CHECKPOINT_DIR", str(missing))  # the first job will make it
     result = resumable("list")
     assert (result.exit_code, result.stdout) == (0, f"no checkpoints in {missing}, which is not there\n")
+
+
+@pytest.mark.parametrize("verb", ["show", "rm", "export", "verify", "repair", "pause"])
+def test_each_command_tells_of_a_directory_that_is_not_there(verb: str, place: Path) -> None:
+    result = resumable(verb, "a", "--dir", str(place / "missing"))
+
+    assert (result.exit_code, result.stderr) == (1, f"Error: there is no directory {place / 'missing'}\n")
 
 
 @pytest.mark.parametrize(
