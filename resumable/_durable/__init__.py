@@ -1,13 +1,13 @@
-"""What is saved with a checkpoint and knows what changed in it.
+"""What is saved with a checkpoint and tracks its own changes.
 
 Read ``collection`` first: a save begins with each collection's change, then commits or rolls back. The collections are
-``dict``, ``set`` and ``log``. ``keyed`` is how dict and set leave out what an unfinished item wrote; ``typed`` gives
-collections values of a class. ``frozen``, ``aliases`` and ``below`` see to it that no change is missed; ``changes``
-writes the changes, and replays them onto the last snapshot. ``sink`` is an output file, brought to the disk before the
-save; ``sink_file`` opens it where the checkpoint says, unless the ``claim`` of another operation stands, and ``sinks``
-knows all of them. ``once`` knows which effects have happened, ``tracked`` the states of generators and loaders at the
-end of each item. ``artifact`` knows which version of each file a save names, and which ones no save can name;
-``publishing`` gives a file a name elsewhere.
+``dict``, ``set`` and ``log``. ``keyed`` lets dict and set leave out what an unfinished item wrote; ``typed`` gives
+collections values of a class. ``frozen``, ``aliases`` and ``below`` make sure that no change is missed; ``changes``
+encodes the changes, and replays them onto the last snapshot. ``sink`` is an output file, synced before each save;
+``sink_file`` opens it at its saved end, ``claim`` refuses a file that another operation will still cut back, and
+``sinks`` holds all of them. ``once`` records which effects have happened, ``tracked`` the states of generators and
+loaders at the end of each item. ``artifact`` records which version of each file a save names; ``publishing`` copies a
+file to its final path.
 """
 
 from .changes import Replay, Snapshot

@@ -1,4 +1,4 @@
-"""Aliases: objects assigned to a collection that the program can still change. Saves compare them with the copies."""
+"""Aliases: objects assigned to a collection that the program can still change. Saves compare them with their copies."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .frozen import IMMUTABLE
 K = TypeVar("K", str, int)
 
 MANY = 8192
-"""So many new values must there be, to be left as they are: copies of fewer are quickly made, and quickly read."""
+"""From this many new values on, some are saved without a copy: fewer are copied and read quickly."""
 _AT_ONCE = 1000  # aliases compared by one call
 _ALONE_INSIDE = ALONE + 1
 _PLAIN: frozenset[type] = frozenset({dict, list})
 
 
 class Aliases(dict[K, Any]):
-    """Aliases by the key of their frozen copy. One that nobody holds any more is compared once more, then dropped."""
+    """Aliases by the key of their frozen copy. If only this dict holds one, it is compared once more, then dropped."""
 
     __slots__ = ()
 
@@ -29,9 +29,9 @@ class Aliases(dict[K, Any]):
         """Add those *originals* that the program still holds.
 
         Args:
-            originals: The only container that refers to them, so that reference counts tell; it is emptied.
+            originals: The only container that refers to them, so that reference counts are exact; it is emptied.
             frozen: Their copies, in the same order.
-            flat: Whether certainly none of them contains a dict or list.
+            flat: Whether surely none of them contains a dict or list.
         """
         if flat and _nobody_holds_any(originals, frozen):
             originals.clear()
@@ -49,10 +49,10 @@ class Aliases(dict[K, Any]):
         self.drop(free)
         for key, value in moved.items():
             if value != frozen[key] and encode_spelled(value) != encode_spelled(frozen[key]):
-                self[key] = value  # Another thread changed it while it was copied.
+                self[key] = value  # another thread changed it during the copy
 
     def drop(self, keys: Iterable[K]) -> None:
-        """Remove *keys*: they have other values now, or values that cannot change."""
+        """Remove *keys*: they have new values, or values that cannot change."""
         for key in keys:
             self.pop(key, None)
 
@@ -60,14 +60,14 @@ class Aliases(dict[K, Any]):
         """Move the aliases that differ from their copies to *into*. An interruption loses none.
 
         Args:
-            saved: Gives the copy for a key.
-            path: Where the collection stands in the checkpoint, for messages.
+            saved: Returns the copy for a key.
+            path: The collection's place in the checkpoint, for messages.
 
         Raises:
-            StateEncodeError: JSON cannot hold what one was changed to. All stay here.
+            StateEncodeError: JSON cannot hold a changed value. All aliases stay here.
         """
         keys, values = list(self), list(self.values())
-        # Count before comparing: what nobody holds now cannot change after the comparison.
+        # Count before comparing: a value that nobody else holds cannot change after the comparison.
         free = _free(keys, values)
         changed: dict[K, Any] = {}
         for start in range(0, len(keys), _AT_ONCE):
@@ -89,7 +89,7 @@ def _differing(keys: list[K], values: list[Any], saved: list[Any], path: str) ->
 
 
 def _are_certainly_same(values: list[Any], saved: list[Any]) -> bool:
-    """Whether each dict of *values* has the very objects that its copy has."""
+    """Whether each dict of *values* contains the very objects that its copy contains."""
     if set(map(type, values)) != {dict} or values != saved:
         return False
     # Equal is not enough: 1 == 1.0 == True.
@@ -101,7 +101,7 @@ def _are_certainly_same(values: list[Any], saved: list[Any]) -> bool:
 
 
 def _nobody_holds_any(flat: dict[K, Any], frozen: Mapping[K, Any]) -> bool:
-    """Whether certainly nobody holds or has changed any of them, at C speed. If False, look at each."""
+    """Whether surely nobody holds or has changed any of them, at C speed. If False, check each."""
     if not COUNTS_ARE_TRUE or max(reference_counts(flat.values())) > ALONE:
         return False
     return list(flat.values()) == list(frozen.values())
@@ -119,7 +119,7 @@ def _free(keys: list[K], values: list[Any]) -> list[K]:
 
 
 def is_held_inside(value: Any) -> bool:
-    """Whether the program may hold what is within *value*."""
+    """Whether the program may hold something inside *value*."""
     items = value.values() if isinstance(value, dict) else value
     if IMMUTABLE.issuperset(map(type, items)):
         return False
@@ -128,7 +128,7 @@ def is_held_inside(value: Any) -> bool:
 
 
 def _is_constant(value: Any) -> bool:
-    # All code that names a tuple of constants shares one object; it cannot change.
+    # A tuple constant is shared by all code that names it, but cannot change.
     return is_scalar(value) or (type(value) is tuple and set(map(type, value)) <= LEAVES)
 
 
@@ -136,14 +136,14 @@ def _is_constant(value: Any) -> bool:
 
 
 def held(values: Collection[Any], beside: int, *, are_tracked: bool) -> list[int] | None:
-    """The indexes of those *values* that the program may change; None if that cannot be told.
+    """The indexes of those *values* that the program may change; None if that cannot be determined.
 
-    A save need not copy the others. They stay in the collection as they are, and are frozen when the program first
-    reads them, as loaded ones are: each reading must pass through the collection from now on.
+    A save need not copy the others. They stay in the collection unchanged, and are frozen when the program first reads
+    them, as loaded values are. So from now on, the collection must see each reading.
 
     Args:
-        beside: How many references to each there are that are not the program's, beside the one of *values*.
-        are_tracked: Whether the garbage collector looks at any: it does not at a dict with neither dicts nor lists.
+        beside: Number of references to each value besides the program's and the one in *values*.
+        are_tracked: Whether the garbage collector tracks any; it does not track a dict without containers.
     """
     if not COUNTS_ARE_TRUE:
         return None
@@ -162,7 +162,7 @@ def held(values: Collection[Any], beside: int, *, are_tracked: bool) -> list[int
 
 
 def _are_alone_inside(values: list[Any]) -> bool:
-    """Whether certainly nobody holds what is within *values*."""
+    """Whether surely nobody else holds anything inside *values*."""
     level = _inner(values)
     while level:
         if not set(map(type, level)) <= _PLAIN or max(reference_counts(level)) > ALONE + 1:
@@ -172,7 +172,7 @@ def _are_alone_inside(values: list[Any]) -> bool:
 
 
 def _inner(values: Iterable[Any]) -> list[Any]:
-    """What is within the dicts and lists of *values* and may itself hold something."""
+    """The items of the dicts and lists of *values* that may be shared themselves."""
     containers = [value for value in values if type(value) in _PLAIN]
     items = chain.from_iterable(value.values() if type(value) is dict else value for value in containers)
     return [item for item in items if type(item) not in IMMUTABLE and type(item) not in LEAVES]

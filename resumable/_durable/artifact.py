@@ -1,7 +1,7 @@
-"""Which version of each artifact a save names: files that belong to the checkpoint, and count with the next save.
+"""Which version of each artifact a save names. An artifact is a file that belongs to the checkpoint.
 
-A version is written once, under a name that is never used again, before a save may name it. So a crash at any moment
-leaves the version that the checkpoint names. What no save can name any more is removed.
+A version is written once, under a name that is never used again, before any save names it. So after a crash at any
+moment, the version that the checkpoint names is there. Versions that no save can name any more are removed.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _PIECE = 1 << 20
 
 
 class Version(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One version of an artifact, as the checkpoint names it.
+    """One version of an artifact, as saved.
 
     Attributes:
         version: Its name in the store.
         size: Bytes of all its files.
-        sha256: Of the file; of several, or of a directory, that of their list, as :func:`digest_of` makes it.
-        at: When it was written (UTC, ISO 8601); "" if that is not known.
-        published: Where it was published last; None if it was not.
+        sha256: Of the file; for several files or a directory, of their list, see :func:`digest_of`.
+        at: When it was written (UTC, ISO 8601); "" if unknown.
+        published: Where it was published last; None if it never was.
     """
 
     version: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
@@ -43,10 +43,10 @@ class Version(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Written:
-    """A version that is safe in the store, and whose digest is being computed: the next save waits for it.
+    """A version that is safe in the store while its digest is being computed; the next save waits for the digest.
 
     Args:
-        digest: Gives its size and SHA-256, once they are known; raises StoreError if it cannot be read.
+        digest: Returns its size and SHA-256, once they are known; raises StoreError if it cannot be read.
         at: When it was written (UTC, ISO 8601).
     """
 
@@ -55,25 +55,25 @@ class Written:
         self._digest, self._at = digest, at
 
     def told(self) -> Version:
-        """The form that a save holds. Raises StoreError if it cannot be read."""
+        """The form to save. Raises StoreError if it cannot be read."""
         return Version(self.version, *self._digest(), self._at)
 
 
 Versions = Mapping[str, "Version | Written"]
-"""By the name of the artifact. Never changed: another one takes its place."""
+"""By the artifact's name. Immutable: a change makes a new mapping."""
 
 
 class Artifacts(Noting):
     """The versions of all artifacts of one operation. Any thread may write.
 
     Args:
-        saved: Those that the stored checkpoint names.
-        before: Versions that the checkpoint before it names, or that nobody may say of whether it does.
-        is_new: Whether it is not known what is stored: of a run that starts over, while the old checkpoint stands.
-        remove: Called when some can be removed: has the store keep those that are :meth:`needed`, now or soon.
+        saved: The versions that the stored checkpoint names.
+        before: Versions that the generation before it names, or may name.
+        is_new: Whether the stored versions are unknown, because a run starts over while the old checkpoint stands.
+        remove: Called when versions can be removed; makes the store keep only :meth:`needed`, now or later.
 
     Attributes:
-        sweeping: Held while versions are removed, so that none is begun meanwhile.
+        sweeping: Held while versions are removed, so that none begins meanwhile.
     """
 
     def __init__(self, saved: Versions, before: Iterable[str], remove: Callable[[], object], *, is_new: bool) -> None:
@@ -93,13 +93,13 @@ class Artifacts(Noting):
         raise TypeError("an artifact belongs to the process that opened its checkpoint: write it in the loop's body")
 
     def get(self, name: str) -> Version | Written | None:
-        """The newest version that the program has written, or that was restored; None if there is none."""
+        """The newest version that the program has written or restored; None if there is none."""
         return self._newest.get(name)
 
-    # -- written
+    # -- write
 
     def begin(self) -> str:
-        """The name of a new version, which is to be written now."""
+        """The name for a new version, which is written next."""
         version = os.urandom(12).hex()
         with self.sweeping, self._boundary.lock:
             self._writing.add(version)
@@ -107,11 +107,11 @@ class Artifacts(Noting):
         return version
 
     def give_up(self, version: str) -> None:
-        """It could not be written."""
+        """Forget *version*: it could not be written."""
         self._writing.discard(version)
 
     def written(self, name: str, version: Written) -> None:
-        """*version* is safe in the store: it counts with the next save. What a worker writes belongs to its item."""
+        """*version* is safe in the store: the next save names it. A worker's version belongs to its item."""
         with self._boundary.lock:
             self._newest[name] = version
             held_back = self._boundary.held_back()
@@ -121,7 +121,7 @@ class Artifacts(Noting):
                 self._take((name, version))
 
     def published(self, version: str, target: str) -> None:
-        """*version* is at *target*, too: the next save tells that."""
+        """Note that *version* was published at *target*; the next save includes that."""
         self._published[version] = target
 
     def _take(self, written: tuple[str, Written]) -> None:
@@ -129,7 +129,7 @@ class Artifacts(Noting):
         with self._boundary.lock:
             if self._ticks.__length_hint__() != self._seen:
                 self._cross()
-            # Another dict, for a save may hold this one.
+            # A new dict, because a save may hold this one.
             self._now = {**self._now, name: version}
             self._writing.discard(version.version)
 
@@ -144,20 +144,20 @@ class Artifacts(Noting):
     def _note(self) -> None:
         self._cut = self._now
 
-    # -- saved
+    # -- save
 
     def settled(self) -> Versions:
-        """Those as the unfinished item began; a save is to name them. See :meth:`settle`."""
+        """The versions at the beginning of the unfinished item, for a save. See :meth:`settle`."""
         with self._boundary.lock:
             if not self._tried or self._tried[-1] is not self._cut:
                 self._tried.append(self._cut)
             return self._cut
 
     def to_save(self) -> tuple[dict[str, Version], list[str]]:
-        """What a save is to hold: those of :meth:`settled`, and older versions that may yet be gone back to.
+        """The versions of :meth:`settled`, and older ones that the user may still go back to.
 
         Raises:
-            StoreError: One that was written cannot be read.
+            StoreError: A new version cannot be read.
         """
         told = {name: one.told() if isinstance(one, Written) else one for name, one in self._cut.items()}
         for name, one in told.items():
@@ -166,34 +166,34 @@ class Artifacts(Noting):
         return told, sorted((self._before | self._stored) - _names_of(self._cut))
 
     def stored(self, versions: Versions, *, begins_generation: bool) -> None:
-        """A save that names *versions* stands.
+        """A save that names *versions* is stored.
 
         Args:
             begins_generation: Whether it was a whole document, so that the store keeps the save before it.
         """
         with self._boundary.lock:
             while self._tried and self._tried[0] is not versions:
-                del self._tried[0]  # nothing can bring these back
+                del self._tried[0]  # nobody can go back to these any more
             if begins_generation:
                 self._before = self._stored
             self._stored = _names_of(versions)
         self.tidy()
 
     def clear(self) -> None:
-        """No save names any version from now on."""
+        """Note that no save names any version from now on."""
         with self._boundary.lock:
             self._now = self._cut = self._newest = {}
 
     def needed(self) -> set[str]:
-        """The versions that a save names or may yet name."""
+        """The versions that a save names or may still name."""
         with self._boundary.lock:
             needed = self._before | self._stored | self._writing | _names_of(self._cut) | _names_of(self._now)
-            for versions in self._tried:  # whether one that has failed stands, nobody knows
+            for versions in self._tried:  # nobody knows whether a failed save stands
                 needed |= _names_of(versions)
             return needed
 
     def tidy(self) -> None:
-        """Remove the versions that no save names, and none can. Failures are left to the next opening."""
+        """Remove the versions that no save names or can name. What fails is left to the next opening."""
         with self._boundary.lock:
             needed = self.needed()
             if self._lying <= needed:
@@ -210,11 +210,11 @@ def _names_of(versions: Versions) -> set[str]:
 
 
 def check_name(name: object) -> None:
-    """Refuse what no artifact can be called.
+    """Refuse a wrong name for an artifact.
 
     Raises:
-        TypeError: It is no str.
-        StateEncodeError: It is no valid Unicode.
+        TypeError: It is not a str.
+        StateEncodeError: It is not valid Unicode.
         ValueError: It is empty.
     """
     if not isinstance(name, str):
@@ -225,30 +225,30 @@ def check_name(name: object) -> None:
 
 
 def file_name(name: str) -> str:
-    """The name of the file or directory that the program is to write: as much of *name* as any disk can hold."""
+    """The file or directory name for the program to write: as much of *name* as any disk can hold."""
     safe = _UNSAFE.sub("_", name)
     return safe if len(safe) <= _LONGEST_BYTES else f"{safe[: _LONGEST_BYTES - 20]}_{safe[-19:]}"
 
 
 def content_of(directory: Path, name: str) -> Path:
-    """What is in the *directory* of a version: the file or directory there, whatever its suffix.
+    """The content of a version's *directory*: the file or directory in it, whatever its suffix.
 
-    Libraries add suffixes of their own (``np.savez``), or write several files whose names begin with the given one.
-    That beginning is returned then.
+    Libraries add suffixes (``np.savez``), or write several files whose names begin with the given one. For several,
+    this returns the common beginning.
     """
     found = os.listdir(directory)
     return directory / (found[0] if len(found) == 1 else file_name(name))
 
 
 def digest_of(directory: Path) -> tuple[int, str]:
-    """Size and SHA-256 of what is in the *directory* of a version.
+    """Size and SHA-256 of the content of a version's *directory*.
 
-    Of one file it is that of the file. Else that of a text with one line for each file, ``{sha256}  {path}``, and each
-    directory, ``directory  {path}/``, in the order of their names.
+    For one file, the digest is the file's. Otherwise it is that of a text with one line for each file,
+    ``{sha256}  {path}``, and each directory, ``directory  {path}/``, sorted by name.
 
     Raises:
-        FileNotFoundError: There is nothing.
-        ValueError: There is something that is neither a file nor a directory.
+        FileNotFoundError: The directory is empty.
+        ValueError: It contains something that is neither a file nor a directory.
         OSError: It cannot be read.
     """
     import hashlib

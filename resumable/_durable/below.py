@@ -1,6 +1,6 @@
-"""Changes that C code makes below the methods of a frozen list, as ``heapq.heappush`` does: no method can refuse them.
+"""Detects changes that C code makes to a frozen list past its methods, as ``heapq.heappush`` does.
 
-A frozen list keeps what it held. Each save looks at some of a collection's values, in turns; the last one at all.
+A frozen list keeps a copy of its content. Each save checks some of a collection's values in turn; the last save, all.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from .frozen import FrozenDict, FrozenList, freeze
 
 K = TypeVar("K")
 
-_AT_LEAST = 16  # values that each save looks at
-_SHORT = 256  # entries of a list that each save compares; of a longer one only the last save does
+_AT_LEAST = 16  # values that each save checks
+_SHORT = 256  # entries of a list that each save compares; only the last save compares longer lists
 _AT_ONCE = 1000
 _FROZEN: frozenset[type] = frozenset({FrozenDict, FrozenList})
 
 
 class Turns(Generic[K]):
-    """Whose turn it is to be looked at.
+    """Chooses which values a save checks.
 
     Attributes:
-        is_last: Whether the next save is the last one, which looks at all.
+        is_last: Whether the next save is the last one, which checks all.
     """
 
     __slots__ = ("_left", "is_last")
@@ -35,7 +35,7 @@ class Turns(Generic[K]):
         self.is_last = False
 
     def take(self, keys: Callable[[], Collection[K]], changes: int) -> list[K]:
-        """The next of *keys*, the more of them the more *changes* the save has."""
+        """The next of *keys*; more changes in the save mean more keys."""
         if self.is_last:
             return list(keys())
         count, taken = _AT_LEAST + 2 * changes, self._left
@@ -50,10 +50,10 @@ class Turns(Generic[K]):
 
 
 def changed_below(values: dict[K, Any], *, is_last: bool) -> list[K]:
-    """The keys of those frozen *values* in which a list is not what it was.
+    """The keys of those frozen *values* that contain a changed list.
 
     Args:
-        is_last: Whether long lists are compared, too, and not only measured.
+        is_last: Whether to compare long lists, too, instead of only their lengths.
     """
     keys = list(values)
     changed: list[K] = []
@@ -90,7 +90,7 @@ def _is_changed(value: Any, is_last: bool) -> bool:
 
 
 def accept(value: Any, path: str, *, nan: bool) -> None:
-    """Freeze what C code has put into a frozen *value*: it is what it holds now.
+    """Accept what C code has put into a frozen *value*, and freeze it.
 
     Raises:
         StateEncodeError: JSON cannot hold it. Nothing was changed.
@@ -111,7 +111,7 @@ def _refreeze(value: Any) -> None:
 
 
 def refuse_both(path: str) -> StateEncodeError:
-    """The error for a value that C code has changed while the program holds the object that it was copied from."""
+    """The error for a copy that C code has changed while the program holds the original."""
     return StateEncodeError(
         path,
         "its saved copy was changed by code that goes below the methods of a list, such as heapq, while the program "

@@ -1,4 +1,4 @@
-"""Changes of durable collections as JSON: a whole collection as text, and the replay of changes onto it.
+"""Changes of durable collections as JSON: the text of a whole collection, and the replay of changes onto it.
 
 A change is an object with the keys of one kind:
 
@@ -6,7 +6,7 @@ A change is an object with the keys of one kind:
 - set: ``{"add": [member, …], "del": [member, …]}``, or ``{"clear": true, "add": […]}``
 - append-only list: ``{"append": [entry, …], "put": [[index, entry], …]}``
 
-``set``, ``add`` or ``append`` is always there; the others only if they are not empty.
+``set``, ``add`` or ``append`` is always there; the others only if not empty.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from .._runtime.interpreter import untracker
 
 CHUNK = 1000
 """Entries encoded at once in a snapshot."""
-_SAMPLE = 8  # entries that an estimate of bytes looks at
+_SAMPLE = 8  # entries that a size estimate samples
 
 
 class Snapshot:
     """The JSON text of a collection. Iterating encodes it, :data:`CHUNK` entries at a time.
 
     Args:
-        entries: A shallow copy of the collection that nobody else has, with frozen values. Later changes of the
-            collection do not show in it. It is hidden from the garbage collector, which would walk all of it.
-        path: Where the collection stands in the checkpoint, for messages.
+        entries: A shallow copy of the collection, with frozen values; nobody else holds it. It is hidden from the
+            garbage collector, which would scan all of it.
+        path: The collection's place in the checkpoint, for messages.
     """
 
     def __init__(self, entries: dict[str, Any] | list[Any], *, path: str = "$") -> None:
@@ -56,7 +56,7 @@ class Snapshot:
         yield closing if opening == b"," else opening + closing
 
     def check(self, *, nan: bool) -> Snapshot:
-        """Have each entry checked before it is encoded: iterating raises StateEncodeError for one that is not good."""
+        """Check each entry before it is encoded: iterating then raises StateEncodeError for a bad one."""
         self._checks, self._nan = True, nan
         return self
 
@@ -69,7 +69,7 @@ class Snapshot:
                 check(entry, f"{self._path}{where}", nan=self._nan)
 
     def spell(self) -> Snapshot:
-        """Have each entry spell the numbers that JSON has not."""
+        """Spell out numbers that JSON lacks (NaN, infinities) in each entry."""
         self._spells = True
         return self
 
@@ -77,7 +77,7 @@ class Snapshot:
         raw = encode(piece, self._path)
         if not self._spells or is_exact(raw):
             return raw
-        # One by one: what is alone in a piece is not alone in the collection.
+        # One by one: the only entry of a piece is not the only one of the collection.
         if isinstance(piece, dict):
             return to_json({key: Raw(encode_spelled(entry, self._path)) for key, entry in piece.items()})
         return to_json([Raw(encode_spelled(entry, self._path)) for entry in piece])
@@ -86,13 +86,13 @@ class Snapshot:
         return self._entries if isinstance(self._entries, list) else self._entries.items()
 
     def about_bytes(self) -> int:
-        """About how many bytes long it is, estimated from a few entries."""
+        """Its approximate length in bytes, estimated from a few entries."""
         return about_bytes(len(self), self._members())
 
     def let_go(self) -> Iterator[None]:
-        """Let go of the values, :data:`CHUNK` at each step; the snapshot is empty afterwards.
+        """Free the values, :data:`CHUNK` at each step; the snapshot is empty afterwards.
 
-        If other threads have replaced many of them meanwhile, freeing all at once would stop the program.
+        If other threads replaced many of them meanwhile, freeing all at once would stop the program for a while.
         """
         remove: Callable[[], Any] = self._entries.pop if isinstance(self._entries, list) else self._entries.popitem
         while self._entries:
@@ -102,24 +102,24 @@ class Snapshot:
 
 
 def about_bytes(count: int, some: Iterable[Any]) -> int:
-    """About how many bytes of JSON *count* entries take, estimated from the first of *some*."""
+    """The approximate size of *count* entries as JSON, estimated from the first of *some*."""
     sample = list(islice(some, _SAMPLE))
     if not sample:
         return 0
     try:
         return count * len(to_json(sample)) // len(sample)
     except Exception:
-        return 0  # the save itself raises it
+        return 0  # the save itself raises the error
 
 
 # -- replay -----------------------------------------------------------------------------------------------------------
 
 
 class Replay:
-    """Replays decoded changes onto a decoded dict or list. Its cost follows the changes, not the size of the value.
+    """Replays decoded changes onto a decoded dict or list. Its cost depends on the changes, not on the value's size.
 
     Args:
-        value: The plain value that a snapshot held, changed in place; None if there was none.
+        value: The plain value from a snapshot, changed in place; None if there was none.
     """
 
     def __init__(self, value: dict[str, Any] | list[Any] | None = None) -> None:

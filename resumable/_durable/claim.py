@@ -1,8 +1,8 @@
-"""Whose rows lie behind the saved end of an output file, also when the process that wrote them is dead.
+"""Records which operation owns the rows behind the saved end of an output file, even after its process has died.
 
-A killed run leaves rows that no save counts; its resume cuts them off. Whoever writes behind them until then would lose
-rows. So a record lies beside the file from before the first row until a save holds the file's final end. The checkpoint
-knows the record by a token: both may be moved together.
+A killed run leaves rows that no save counts, and its resume cuts them off. Rows that another operation writes behind
+them would be lost. So a record lies beside the file, from before the first row until a save holds the file's final
+end. The checkpoint identifies the record by a token, so both may be moved together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LONGEST_NAME = 255
 _LARGEST = 1 << 16
 _LOST_KEPT = 100
 _CANNOT_NOTE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-"""What the system answers where a file may be written, but none made beside it."""
+"""System errors where a file may be written, but no other file may be created beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,9 @@ class Owner:
     """The operation that a sink belongs to.
 
     Attributes:
-        location: Where its checkpoint lies; "" if the checkpoint does not outlive this process.
+        location: Where its checkpoint lies; "" if the checkpoint ends with this process.
         file: The path of the checkpoint, if it is a file.
-        directory: What a command must be told to find the checkpoint; "" for nothing.
+        directory: The directory or URL that a command needs to find the checkpoint; "" if it needs none.
     """
 
     operation_id: str
@@ -47,10 +47,10 @@ class Owner:
 
 
 class Record(msgspec.Struct, omit_defaults=True):
-    """What lies beside an output file. An empty token stands for no owner.
+    """The record beside an output file. An empty token means no owner.
 
     Attributes:
-        lost: Tokens of owners whose checkpoint was gone when another operation wrote behind their rows.
+        lost: Tokens of owners whose checkpoint was missing when another operation wrote behind their rows.
     """
 
     token: str = ""
@@ -62,20 +62,20 @@ class Record(msgspec.Struct, omit_defaults=True):
 
     @property
     def is_void(self) -> bool:
-        """Whether nobody will cut the file: there is no owner, or its checkpoint was removed."""
+        """Whether nobody will cut the file: it has no owner, or the owner's checkpoint was removed."""
         return not self.token or (bool(self.file) and not os.path.lexists(self.file))
 
 
 class Claim:
-    """One operation's claim on an output file. Only the process that owns the open file may make one.
+    """One operation's claim on an output file. Only the process that holds the file open may make one.
 
     Args:
         path: The output file.
-        saved: What the checkpoint holds of the file; None for nothing.
+        saved: The checkpoint's entry for the file; None without one.
 
     Attributes:
-        path: Where the record lies.
-        token: What the checkpoint must hold of it; "" until :meth:`take`, and where none can be made.
+        path: The path of the record.
+        token: The token to save; "" before :meth:`take`, and if no record can be written.
     """
 
     def __init__(self, path: Path, owner: Owner, saved: Mapping[str, Any] | None) -> None:
@@ -100,14 +100,14 @@ class Claim:
 
     @property
     def is_lost(self) -> bool:
-        """Whether another operation may have written behind the end that the checkpoint holds."""
+        """Whether another operation may have written behind the saved end."""
         return bool(self._saved_token) and self._saved_token in self._record.lost
 
     def take(self) -> None:
-        """Make the record, unless it is there already.
+        """Write the record, unless it is there already.
 
         Raises:
-            OSError: The medium fails.
+            OSError: The disk fails.
         """
         record, owner = self._record, self._owner
         if record.token and record.token == self._saved_token:
@@ -139,7 +139,7 @@ class Claim:
         if record.lost:
             disk.replace(self.path, [text])
             return
-        # No file beside it that a kill could leave: a torn record is none, and no row is written before a whole one.
+        # No temporary file, which a kill would leave: a torn record counts as none, and rows follow only a whole one.
         disk.unlink(self.path)
         with disk.removed_on_error(self.path):
             disk.write_new(self.path, [text])
@@ -157,7 +157,7 @@ class Claim:
 
 
 def record_path(path: Path) -> Path:
-    """Where the record of the output file *path* lies."""
+    """The path of the record for the output file *path*."""
     name = f".{path.name}.claim"
     if len(os.fsencode(name)) > _LONGEST_NAME:
         name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}.claim"
@@ -167,5 +167,5 @@ def record_path(path: Path) -> Path:
 def _read(path: Path) -> Record:
     try:
         return msgspec.json.decode(disk.read(path, _LARGEST) or b"{}", type=Record)
-    except (OSError, ValueError, RecursionError):  # not ours
+    except (OSError, ValueError, RecursionError):  # not a record
         return Record()

@@ -1,8 +1,8 @@
 """What the engine sees of the durable dict, set and list: a save begins, then commits or rolls back.
 
 Writers take no lock. A mutator notes the dirty key, then changes the collection by one call into C. CPython switches
-threads and runs signal handlers only after a call, at a jump back and at a function's start: nothing comes between the
-two. Only saves take the lock. On interpreters without a GIL, :func:`mutator` makes writers take it, too.
+threads and runs signal handlers only after a call, at a backward jump and at the start of a function, so nothing runs
+between the two. Only saves take the lock. On interpreters without a GIL, :func:`mutator` makes writers lock, too.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ else:
     V = TypeVar("V")
 F = TypeVar("F", bound=Callable[..., Any])
 
-FREEZE_AT_LEAST = 1000  # loaded values, at each save
-FREEZE_AT_READING = 32  # when one is read that is not frozen: whoever reads all soon reads at a builtin's speed
+FREEZE_AT_LEAST = 1000  # loaded values to freeze at each save
+FREEZE_AT_READING = 32  # and when the program reads one, so that reading all soon has a builtin's speed
 
 DURABLE_SLOTS = ("_at", "_boundary", "_given", "_lock", "_nan", "_path", "_pending", "_seen", "_ticks")
 """The attributes of :class:`Durable`, for the classes that use it."""
@@ -35,17 +35,17 @@ _KINDS: dict[str, Callable[..., Durable]] = {}
 
 
 class Durable(Noting):
-    """A dict, set or list that knows what changed in it since the last save.
+    """A dict, set or list that tracks its changes since the last save.
 
     One save at a time: it begins, hands the change to the store, and commits while the store writes. If the store
-    fails, it rolls back. What changes after the beginning belongs to the next save. Each save must begin, also when
-    ``changed_bytes`` is 0: a change inside a value that the program still holds is only found by comparing.
+    fails, it rolls back. Later changes belong to the next save. Each save must begin, even if ``changed_bytes`` is 0:
+    a change inside a value that the program still holds is found only by comparing.
 
-    A save that holds the writers off (``hold``, ``settle``) leaves out what the unfinished item has written; it stays
-    for the next one. Any other save takes all.
+    A save that makes writers wait (``hold``, ``settle``) leaves out what the unfinished item has written, for the
+    next save. Any other save includes all.
 
     Attributes:
-        kind: The name that a checkpoint has for it: ``mapping``, ``set`` or ``log``.
+        kind: Its name in the checkpoint: ``mapping``, ``set`` or ``log``.
     """
 
     if not TYPE_CHECKING:  # A mixin needs empty slots; the attributes below are slots of the classes that use it.
@@ -57,9 +57,9 @@ class Durable(Noting):
     _path: str
     _lock: threading.RLock
     _nan: bool  # Whether it takes NaN and the infinities.
-    _given: Any  # Typed values that the program has got; None for a collection of plain ones.
+    _given: Any  # Typed values that the program has read; None for a collection of plain values.
     _dirty: Any  # What changed since the last save began.
-    _pending: Any  # The change of the save that has begun; None between saves, falsy if nothing changed.
+    _pending: Any  # The change of the save under way; None between saves, falsy if nothing changed.
 
     def __init_subclass__(cls, kind: str = "") -> None:
         super().__init_subclass__()
@@ -70,7 +70,7 @@ class Durable(Noting):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        """How a field of a pydantic model takes it: as it is. Out of JSON it is made of plain values."""
+        """Lets a pydantic field hold a collection as it is. From JSON, it is made of plain values."""
         from pydantic_core import core_schema
 
         plain = core_schema.dict_schema() if issubclass(cls, dict) else core_schema.list_schema()
@@ -80,7 +80,7 @@ class Durable(Noting):
         )
 
     def _set_up(self, loaded: Any, plain: type[Any], path: str) -> Any:
-        """Set what all collections have. Returns what was *loaded*, which must be a *plain*; a new one for None."""
+        """Set the common attributes. Returns *loaded*, which must be a *plain*; a new *plain* for None."""
         if loaded is not None and type(loaded) is not plain:
             found, wanted = type(loaded).__name__, plain.__name__
             raise TypeError(f"{path} holds a {found}, not a {wanted}; give the {self.kind} another name")
@@ -94,18 +94,18 @@ class Durable(Noting):
         self._lock = boundary.lock
 
     def allow_nan(self) -> None:
-        """Take NaN and the infinities from now on; whoever encodes them must spell them."""
+        """Accept NaN and the infinities from now on; whoever encodes them must spell them out."""
         self._nan = True
 
     # -- typed values
 
     @property
     def given(self) -> Any:
-        """The typed values that the program has got; None if its values are plain."""
+        """The typed values that the program has read; None if the values are plain."""
         return self._given
 
     def become(self, kind: type[Durable], given: Any) -> None:
-        """Hold values of a class from now on. *kind* is a subclass of this one's class, with no other attributes."""
+        """Hold values of a class from now on. *kind* is a subclass of this class without further attributes."""
         with self._lock:
             self._given = given
             self.__class__ = kind  # pyright: ignore
@@ -134,8 +134,8 @@ class Durable(Noting):
         """Begin a save that writes the whole collection. Raises what :meth:`begin` raises.
 
         Args:
-            leaves: Whether new values that nobody else holds may be left as they are, if they are many. The snapshot
-                checks them then. Not where the save may be rolled back and the snapshot written all the same.
+            leaves: Whether many new values that nobody else holds may go into the snapshot without a copy; the snapshot
+                then checks them. Not allowed if the save may be rolled back and the snapshot written all the same.
         """
         with self._lock:
             self.begin(leaves=leaves, is_whole=True)
@@ -156,7 +156,7 @@ class Durable(Noting):
             self._pending = None
 
     def snapshot(self) -> Snapshot:
-        """All that saves have begun with, to be encoded later in any thread; also newer changes that can be replayed.
+        """All that saves have begun with, to be encoded later in any thread; may include newer, replayable changes.
 
         Raises:
             StateEncodeError: JSON cannot hold it.
@@ -165,36 +165,36 @@ class Durable(Noting):
             return self._copied()
 
     def look_at_all(self) -> None:
-        """The next save is the last one: it looks for changes that C code has made below all frozen lists."""
+        """Make the next save, which is the last one, search all frozen lists for changes by C code."""
 
     def changed_bytes(self) -> int:
-        """About how many bytes of JSON :meth:`begin` would return, estimated from a few changes."""
+        """The approximate size of what :meth:`begin` would return, in bytes of JSON, estimated from a few changes."""
         with self._lock:
             return about_bytes(len(self._dirty), self._dirty.items()) if self._dirty else 0
 
     def look_closely(self, change: dict[str, Any]) -> None:
-        """Raise StateEncodeError, with the path, if JSON cannot hold *change*, with which the save has begun."""
+        """Raise StateEncodeError with the path if JSON cannot hold *change*, with which the save has begun."""
         for part in change.values():
             encode(part, self._path)
 
-    # -- what differs between the kinds; each is called under the lock
+    # -- where the kinds differ; each is called under the lock
 
     def _settle_unless_held(self) -> None:
         if self._seen is not None:
             self._note()
 
     def _collected(self, *, leaves: bool) -> Any:
-        """Everything dirty that counts, which is clean then. Falsy if there is nothing.
+        """Everything dirty that counts; it is clean afterwards. Falsy if there is nothing.
 
         Args:
-            leaves: Whether values may be left as they are; see :meth:`begin_snapshot`.
+            leaves: Whether values may go in without a copy; see :meth:`begin_snapshot`.
         """
         raise NotImplementedError
 
     def _check_left(self, check: Callable[[], None]) -> None:
-        """Have *check* raise if JSON cannot hold one of the values that were left as they are. Nothing has begun then.
+        """Call *check*, which raises if JSON cannot hold a value that went in without a copy. Nothing has begun then.
 
-        They were good when they came, and may have changed since.
+        The values were good when they came, but may have changed since.
         """
         try:
             check()
@@ -207,10 +207,10 @@ class Durable(Noting):
         raise NotImplementedError
 
     def _committed(self, pending: Any) -> None:
-        """*pending* has been taken by the store."""
+        """The store has *pending*."""
 
     def _take_back(self, pending: Any) -> None:
-        """Make everything in *pending* dirty again; what has become dirty since then is newer and stays."""
+        """Make everything in *pending* dirty again; what has become dirty since is newer, and stays."""
         raise NotImplementedError
 
     def _copied(self) -> Snapshot:
@@ -218,10 +218,10 @@ class Durable(Noting):
 
 
 class Loaded(Durable):
-    """Mixin for a collection with values that are not frozen yet: they were loaded, or many were saved at once.
+    """Mixin for a collection with unfrozen values: they were loaded, or many were saved at once.
 
     Freezing all at once takes 1.5 to 4 times as long as decoding them. So a value is frozen when the program first
-    reads it, and each save freezes some more. With the last one, the collection becomes one without this mixin.
+    reads it, and each save freezes some more. After the last one, the collection drops this mixin.
     """
 
     if not TYPE_CHECKING:
@@ -238,7 +238,7 @@ class Loaded(Durable):
         return self
 
     def _freeze_some(self, count: int) -> None:
-        """Freeze the last *count* of the values that are not frozen; with the last one, change the class."""
+        """Freeze the last *count* unfrozen values; after the last one, change the class."""
         raise NotImplementedError
 
 
@@ -246,11 +246,11 @@ class Loaded(Durable):
 
 
 def make(kind: str, loaded: Any, path: str) -> Durable:
-    """Make a collection of that *kind* from what was *loaded*; an empty one for None.
+    """Make a collection of that *kind* from the *loaded* value; an empty one from None.
 
     Raises:
-        ValueError: There is no such kind.
-        TypeError: What was loaded does not fit it.
+        ValueError: The kind is unknown.
+        TypeError: The loaded value does not fit the kind.
     """
     if kind not in _KINDS:
         raise ValueError(f"{path} is a collection of unknown kind {kind!r}")
@@ -261,7 +261,7 @@ def make(kind: str, loaded: Any, path: str) -> Durable:
 
 
 def locked(method: F) -> F:
-    """Have *method* called under the lock of its object."""
+    """Decorate a method to run under the lock of its object."""
 
     @functools.wraps(method)
     def under_lock(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -272,5 +272,5 @@ def locked(method: F) -> F:
 
 
 def mutator(method: F) -> F:
-    """Decorate a method that notes a dirty key and makes the change: it is locked where threads switch anywhere."""
+    """Decorate a method that notes a dirty key and makes the change: it locks where threads may switch anywhere."""
     return method if has_gil() else locked(method)

@@ -1,4 +1,4 @@
-"""A dict whose saves cost what changed in it."""
+"""A dict whose saves cost only what changed in it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .frozen import IMMUTABLE, FrozenList, freeze, freeze_checked, freeze_flat, 
 from .keyed import KEYED_SLOTS, Keyed
 
 TOMBSTONE: Final[Any] = FrozenList()
-"""Value of a dirty key that was deleted; compared with ``is``."""
+"""The value of a dirty key that was deleted; compared with ``is``."""
 ABSENT: Final[Any] = FrozenList()
-"""What stands for the value of a key that was not there; compared with ``is``."""
+"""Stands for the value of a missing key; compared with ``is``."""
 
 _set, _get = dict.__setitem__, dict.get
 
@@ -34,10 +34,10 @@ class Pending(msgspec.Struct):
     Attributes:
         originals: Assigned values, until frozen copies replace them. Aliases are found by their reference counts, so
             nothing else may refer to them meanwhile.
-        frozen: Copies of the assigned values; the save writes these.
-        is_flat: Whether certainly none of the values contains a dict or list.
+        frozen: Copies of the assigned values, for the save to write.
+        is_flat: Whether surely none of the values contains a dict or list.
         deleted: Deleted keys, each with a tombstone.
-        left: So many of the frozen are no copies: nobody else holds the values.
+        left: How many of the frozen values are not copies, because nobody else holds them.
     """
 
     originals: dict[str, Any] = {}
@@ -64,18 +64,18 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
 
     It is a dict: reading, ``len``, ``in``, ``json.dumps``, ``dict(files)`` are a dict's own, at its speed. Keys are
     strings, values plain JSON: dicts with string keys, lists, strings, finite numbers, booleans, None. A tuple
-    becomes a list, a scalar of numpy the plain number or text that it exactly is.
+    becomes a list, a scalar of numpy the equal plain number or text.
 
-    What becomes of a change *inside* a value, such as ``files[key]["size"] = 1``:
+    When a change happens *inside* a value, such as ``files[key]["size"] = 1``:
 
-    - Before the next save, the value is the object that was assigned. The save writes it as it is then.
+    - Before the next save, the value is the object that was assigned. The save writes its content at that moment.
     - The save replaces it by a frozen copy. Changing the copy raises ``TypeError``; assign a changed one instead:
       ``files[key] = {**files[key], "size": 1}``. Loaded values are frozen too.
     - The program may still hold the object that it assigned, in a variable or another container. That object stays an
       ordinary dict or list. Each save compares it with the saved copy. If they differ, the save writes the change, and
-      the mapping shows it from then on. A comparison takes about half a microsecond; an object that nobody holds is
-      not compared.
-    - Other Pythons and free threading do not tell who holds an object. There, every object counts as held.
+      the mapping shows it from then on. A comparison takes about half a microsecond. An object that only the mapping
+      holds is not compared.
+    - Without CPython's reference counts (PyPy, free threading), every object counts as held.
 
     Example:
         >>> files = cp.mapping("files")  # a DurableDict
@@ -83,17 +83,17 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         >>> files.get("a.py")
         {'size': 1}
 
-    Any thread may change it while another saves. What a worker of ``cp.map`` writes is there at once, is saved once its
-    item is done, and is taken back if the item fails. The order of keys is kept, with one exception: a key that is
-    deleted and assigned again between two saves may come back at its old place.
+    Any thread may change it while another saves. What a worker of ``cp.map`` writes is visible at once, saved once its
+    item is done, and undone if the item fails. The order of keys is kept, with one exception: a key that is deleted
+    and assigned again between two saves may come back in its old position.
 
     Args:
-        loaded: The plain dict that a checkpoint held. Its values now belong to the mapping.
-        path: Where it stands in the checkpoint, for messages.
+        loaded: The plain dict from a checkpoint. The mapping takes over its values.
+        path: Its place in the checkpoint, for messages.
 
     Raises:
-        StateEncodeError: At an assignment, if the key is not a string or JSON cannot hold the value, which is then not
-            assigned; at the save, if a value was changed to such a one.
+        StateEncodeError: At an assignment, if the key is not a string or JSON cannot hold the value; nothing is
+            assigned then. At a save, if a value was changed to such a one.
     """
 
     __slots__ = ("_aliases", "_turns", "_unfrozen", *KEYED_SLOTS)
@@ -102,14 +102,14 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         super().__init__(self._set_up(loaded, dict, path))
         self._clean()
         self._aliases: Aliases[str] = Aliases()
-        self._turns: Turns[str] | None = None  # None until there may be a frozen list.
+        self._turns: Turns[str] | None = None  # None without any frozen list.
         self._unfrozen = list(self)
         if len(self) >= MANY:
             collect_young()
         if self:
             self.__class__ = _LoadedDict  # pyright: ignore
 
-    # -- changes: only these three methods note dirty keys, without a call between that and the change itself
+    # -- changes: only these three methods note dirty keys; no call comes between the note and the change
 
     @mutator
     def __setitem__(self, key: str, value: V) -> None:
@@ -118,7 +118,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         if not is_good(value):
             value = accepted(value, f"{self._path}{step(key)}", frozenset({id(self)}), nan=self._nan)
         if (now := self._ticks.__length_hint__()) != (seen := self._seen):
-            # Written out, as in _touch: calling that takes a third as long as all of this.
+            # Inlined from _touch: a call would add a third.
             if seen is not None and now < seen:
                 self._before, self._seen = {}, now
                 if self._was_dirty:
@@ -133,7 +133,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
             before[key] = self[key] if key in self else ABSENT  # noqa: SIM401  # get() would be a call
             if key in dirty:
                 self._was_dirty[key] = dirty[key]
-        self._dirty[key] = value  # reading the old one may have been a call
+        self._dirty[key] = value  # reading the old value may have been a call
         _set(self, key, value)
 
     @mutator
@@ -175,7 +175,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
                 return key, value
 
     def clear(self) -> None:
-        """Remove what is in it now; what other threads add meanwhile may stay."""
+        """Remove the present items; items that other threads add meanwhile may stay."""
         for key in list(dict.keys(self)):
             self.pop(key, None)
 
@@ -197,7 +197,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         new = {key: _get(self, key) for key in before}
         return [f"{self._path}{step(key)}" for key, one in new.items() if type(one) in _NUMBERS and one != before[key]]
 
-    # -- where workers write, see Keyed
+    # -- writes of workers, see Keyed
 
     def _value(self, key: str) -> Any:
         return _get(self, key, ABSENT)
@@ -238,7 +238,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         pending = Pending()
         try:
             pending.originals = self._taken()
-            are_tracked = any(map(is_tracked, pending.originals.values()))  # as a tombstone is
+            are_tracked = any(map(is_tracked, pending.originals.values()))  # a tombstone is tracked
             if are_tracked and any(map(is_, pending.originals.values(), repeat(TOMBSTONE))):
                 pending.separate()
             if leaves and len(pending.originals) >= aliases.MANY:
@@ -262,13 +262,13 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         return pending
 
     def _leave(self, pending: Pending, *, are_tracked: bool) -> None:
-        """Take those values as frozen that nobody else holds; the others stay the originals."""
+        """Keep as frozen, without a copy, the values that nobody else holds; the others stay in the originals."""
         before, count = type(self), len(pending.originals)
         if before not in (DurableDict, _LoadedDict) or may_be_read_in_c(self, _LoadedDict, count):
             return
         keys, values = list(pending.originals), pending.originals.values()
         self.__class__ = _LoadedDict  # pyright: ignore  # from now on each reading freezes
-        # After a save that failed, copies may stand here for those that the program holds.
+        # After a failed save, copies may stand here for values that the program holds.
         here = dict.values(self) if len(keys) == len(self) else map(partial(_get, self), keys)
         are_here = all(map(is_, values, here))
         del here
@@ -286,7 +286,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
             self._turns.is_last = True
 
     def _look_below(self, pending: Pending, turns: Turns[str]) -> None:
-        """Have the save write values that C code has changed."""
+        """Add values that C code has changed to the save."""
         keys = turns.take(lambda: dict.keys(self), len(pending.originals))
         values = {key: _get(self, key) for key in keys}
         for key in chain(pending.frozen, pending.originals, pending.deleted, list(self._dirty)):
@@ -300,24 +300,24 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         turns.is_last = False
 
     def _take_changed(self, pending: Pending) -> None:
-        """Have the save write typed values that the program has changed."""
+        """Add typed values that the program has changed to the save."""
         for key, value in self._given.changed(pending.originals).items():
             if key not in self._dirty:
                 pending.originals[key] = value
 
     def _take_back(self, pending: Pending) -> None:
-        # An alias goes before its copy, so that the saves go on comparing it.
+        # The alias replaces its copy, so that later saves go on comparing it.
         held = {key: self._aliases[key] for key in pending.frozen.keys() & self._aliases.keys()}
         self._untake({**pending.deleted, **pending.frozen, **held, **pending.originals})
 
     def _replace_originals(self, pending: Pending) -> None:
-        """Put the frozen copies into the dict, in place of what they were copied from."""
+        """Replace the original values in the dict by their frozen copies."""
         if pending.originals:
             frozen = pending.frozen
             if pending.left:
                 frozen = {key: frozen[key] for key in pending.originals}
             if pending.is_flat:
-                hide_few(frozen.values())  # Not while the save begins, when the disk waits for it.
+                hide_few(frozen.values())  # not while the save begins, when the disk waits for it
             self._install(frozen, pending.originals)
             if not pending.is_flat and not LEAVES.issuperset(map(type, frozen.values())):
                 self._turns = self._turns or Turns()
@@ -326,13 +326,13 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
     _committed = _replace_originals
 
     def _at_rest(self, key: str) -> Any:
-        """What *key* held when the unfinished item began."""
+        """The value of *key* when the unfinished item began."""
         return self._before[key] if key in self._before else _get(self, key)
 
     def _install(self, frozen: dict[str, Any], originals: dict[str, Any]) -> None:
-        """Replace values by their frozen copies, except for keys that were assigned or deleted meanwhile."""
+        """Replace values by their frozen copies, except keys that were assigned or deleted meanwhile."""
         if not self._dirty:
-            dict.update(self, frozen)  # One call, in which no other thread runs.
+            dict.update(self, frozen)  # one call, during which no other thread runs
             return
         before = self._before
         for key, value in frozen.items():
@@ -342,7 +342,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
                 before[key] = value
 
     def _freeze(self, keys: list[str]) -> None:
-        """Freeze what is saved of *keys*."""
+        """Freeze the saved values of *keys*."""
         loaded = {key: _get(self, key) for key in keys if key not in self._dirty}
         values = list(loaded.values())
         frozen = freeze_flat(values)
@@ -359,7 +359,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
             self._check_left(lambda: check(pending.frozen, self._path, nan=self._nan))
         if not pending.deleted:
             return {"set": pending.frozen}
-        # Not where the unfinished item may have deleted what counts.
+        # Not if the unfinished item may have deleted values that count.
         is_all = not self._before and len(pending.frozen) >= len(self)
         if is_all and pending.frozen.keys() >= frozenset(dict.keys(self)):
             return {"clear": True, "set": pending.frozen}
@@ -371,7 +371,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
             self._replace_originals(pending)
         is_all = pending is not None and pending.left and len(pending.frozen) == len(self)
         if pending is not None and is_all and not self._dirty and not self._before:
-            entries = pending.frozen  # nobody changes it any more
+            entries = pending.frozen  # immutable from now on
         else:
             entries = self._plain()
         for key, value in self._before.items():
@@ -383,16 +383,16 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         return snapshot.check(nan=self._nan) if pending is not None and pending.left else snapshot
 
     def _plain(self) -> dict[str, Any]:
-        return dict.copy(self)  # One call, in which no other thread runs.
+        return dict.copy(self)  # one call, during which no other thread runs
 
 
 class _LoadedDict(Loaded, DurableDict[Any]):
-    """A durable dict with values that are not frozen yet."""
+    """A durable dict with unfrozen values."""
 
     __slots__ = ()
 
     def _plain(self) -> dict[str, Any]:
-        # dict.copy would read through __getitem__. One call, in which no other thread runs.
+        # dict.copy would read through __getitem__. One call, during which no other thread runs.
         return dict(zip(dict.keys(self), dict.values(self), strict=True))
 
     @mutator
@@ -421,7 +421,7 @@ class _LoadedDict(Loaded, DurableDict[Any]):
         return value if type(value) in IMMUTABLE or value is default else self._frozen(key, value)
 
     def __iter__(self) -> Iterator[str]:
-        return dict.__iter__(self)  # With it, dict(self) reads through __getitem__.
+        return dict.__iter__(self)  # makes dict(self) read through __getitem__
 
     def values(self) -> Any:
         return self._wholly_frozen().values()
@@ -440,12 +440,12 @@ class _LoadedDict(Loaded, DurableDict[Any]):
 
     def pop(self, key: str, *default: Any) -> Any:
         if key in self:
-            self.get(key)  # A snapshot that is being encoded may have it: freeze it before it leaves.
+            self.get(key)  # a snapshot being encoded may contain it: freeze it before the program gets it
         return DurableDict.pop(self, key, *default)  # reading it may have changed the class
 
     def _frozen(self, key: str, value: Any) -> Any:
         if key in self._dirty:
-            return value  # no save has it yet
+            return value  # no save contains it yet
         with self._lock:
             if isinstance(self, Loaded):
                 self._freeze_some(FREEZE_AT_READING)

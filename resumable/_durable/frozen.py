@@ -1,6 +1,6 @@
 """Frozen copies: saved values that refuse in-place changes, so that no change is lost.
 
-Reading a ``FrozenDict`` or ``FrozenList`` is a dict's or a list's own, at its speed. All kinds of copies are plain.
+Reading a ``FrozenDict`` or ``FrozenList`` is a dict's or a list's own, at its speed. Copies of every kind are plain.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _refuse(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
 
 
 class FrozenDict(dict[str, Any]):
-    """A dict that cannot be changed. ``dict(d)``, ``{**d}``, ``copy``, ``deepcopy`` and ``pickle`` give plain ones."""
+    """A dict that cannot be changed. ``dict(d)``, ``{**d}``, ``copy``, ``deepcopy`` and ``pickle`` make plain ones."""
 
     __slots__ = ()
 
@@ -41,10 +41,10 @@ class FrozenDict(dict[str, Any]):
 
 
 class FrozenList(list[Any]):
-    """A list that cannot be changed. ``list(l)``, ``[*l]``, ``copy``, ``deepcopy`` and ``pickle`` give plain ones.
+    """A list that cannot be changed. ``list(l)``, ``[*l]``, ``copy``, ``deepcopy`` and ``pickle`` make plain ones.
 
     Attributes:
-        kept: What it held when it was frozen: C code can change it all the same.
+        kept: Its content when it was frozen, because C code can change it all the same.
         is_nested: Whether it contains a dict or list.
     """
 
@@ -58,7 +58,7 @@ class FrozenList(list[Any]):
     append = extend = insert = pop = remove = clear = sort = reverse = _refuse  # pyright: ignore
 
     def keep(self) -> None:
-        """Take what it holds now for what it was frozen with."""
+        """Make the present content the frozen one."""
         self.kept = tuple(self)
         self.is_nested = not LEAVES.issuperset(map(type, self.kept))
 
@@ -67,16 +67,16 @@ class FrozenList(list[Any]):
 
 
 _FEW = 500
-"""Up to so many copies are hidden from the garbage collector later: so few seldom start a collection before that."""
+"""With at most this many copies, hide them from the garbage collector later: so few rarely start a collection."""
 
 IMMUTABLE: frozenset[type] = LEAVES | {FrozenDict, FrozenList}
 
 
 def freeze(value: Any) -> Any:
-    """Copy *value*, which must be plain JSON, as it is now, frozen at every depth. What cannot change is not copied."""
+    """A copy of *value* as it is now, frozen at every depth; *value* must be plain JSON. Immutable parts are shared."""
     if type(value) in IMMUTABLE:
         return value
-    # Copy first, look then: another thread may be changing the original.
+    # Copy first, check then: another thread may be changing the original.
     copy: Any
     if isinstance(value, dict):
         copy = FrozenDict(value)
@@ -131,14 +131,14 @@ def hide_few(flat: Collection[FrozenDict]) -> None:
 
 
 def freeze_checked(values: dict[K, Any], check: Callable[[], None]) -> tuple[dict[K, Any], bool]:
-    """Freeze *values*. Returns the copies, and whether all were frozen by :func:`freeze_flat`.
+    """Freeze *values*. Returns the copies, and whether :func:`freeze_flat` made all of them.
 
     Args:
-        check: Raises if *values* are not plain JSON; called only if that is not certain.
+        check: Raises if *values* are not plain JSON; called only if that is possible.
     """
     originals = list(values.values())
     flat = freeze_flat(originals)
-    frozen = dict(values)  # makes room for all of them at once
+    frozen = dict(values)  # allocates space for all of them at once
     if flat is not None:
         frozen.update(zip(values, flat, strict=True))
     elif not SURE.issuperset(map(type, originals)):

@@ -1,4 +1,4 @@
-"""What a dict and a set share: dirty keys, and how they stood when the unfinished item began."""
+"""The common part of dict and set: dirty keys, and their values at the beginning of the unfinished item."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ KEYED_SLOTS = ("_before", "_dirty", "_held", "_was_dirty", *DURABLE_SLOTS)
 """The attributes of :class:`Keyed`, for the classes that use it."""
 _NONE: Any = object()
 Write = tuple[int | HeldBack, Any]
-"""Who has written, and the mark of that: a worker, or the item that began at that count."""
+"""Who wrote, and the new mark: a worker, or the item that began at this count."""
 
 
 class Keyed(Durable):
-    """Mixin for a collection that knows by key what is dirty.
+    """Mixin for a collection that tracks dirty keys.
 
-    Each key that the unfinished item changes is noted with what it held before, and how it was dirty before. It stays
-    noted beyond that item as long as a worker has written to it whose own item is not done. What is read is always the
-    last value that was written.
+    For each key that the unfinished item changes, it keeps the value before, and whether the key was dirty. It keeps
+    these beyond that item while a worker has written the key and the worker's item is not done. Reading always
+    returns the value written last.
     """
 
     if not TYPE_CHECKING:
@@ -29,16 +29,16 @@ class Keyed(Durable):
     _dirty: dict[Any, Any]
     _before: dict[Any, Any]
     _was_dirty: dict[Any, Any]
-    _held: dict[Any, list[Write]]  # By key that a worker has written to: the writes that do not count yet, in order.
+    _held: dict[Any, list[Write]]  # By key that a worker has written: the writes that do not count yet, in order.
 
     def _clean(self) -> None:
-        """Nothing is dirty."""
+        """Mark nothing as dirty."""
         self._dirty, self._before, self._was_dirty, self._held = {}, {}, {}, {}
 
     def _touch(self, key: Any, old: Any) -> None:
         """Note that *key*, which holds *old*, is about to change. No call may come before the change."""
         if (now := self._ticks.__length_hint__()) != (seen := self._seen):
-            # No call from here on, as in _cross, which takes half as long as all of this.
+            # No call from here on. Inlined from _cross: a call would take half as long again.
             if seen is not None and now < seen:
                 self._before, self._was_dirty, self._seen = {}, {}, now
             else:
@@ -59,7 +59,7 @@ class Keyed(Durable):
                 self._go_on(now, is_other=True)
                 self._seen = now
                 return
-            # No call from here on: a save that came in between would take what it must not.
+            # No call from here on: a save in between would include too much.
             if now < seen:
                 self._before, self._was_dirty, self._seen = {}, {}, now
             return
@@ -70,10 +70,10 @@ class Keyed(Durable):
         else:
             self._before, self._was_dirty = {}, {}
 
-    # -- where workers write
+    # -- writes of workers
 
     def _write_shared(self, key: Any, mark: Any) -> Any:
-        """Write *key*, for the body or for a worker. *mark* is what dirty keys have for it. Returns what it held."""
+        """Write *key* for the loop body or a worker. *mark* is the dirty key's new mark. Returns the old value."""
         with self._lock:
             self._cross()
             held_back, writes, old = self._boundary.held_back(), self._held.get(key), self._value(key)
@@ -107,7 +107,7 @@ class Keyed(Durable):
         self._at = now
 
     def _go_on(self, now: int, *, is_other: bool) -> None:
-        """Let what counts at the count *now* be as all else. *is_other*: what the item of before has written counts."""
+        """Let finished writes count, at the count *now*. *is_other*: the item before has ended, so its writes count."""
         before, was_dirty = ({}, {}) if is_other else (self._before.copy(), self._was_dirty.copy())
         for key, writes in list(self._held.items()):
             held, mark = self._before[key], self._was_dirty.get(key, _NONE)
@@ -127,7 +127,7 @@ class Keyed(Durable):
         self._before, self._was_dirty = before, was_dirty
 
     def take_back(self, held_back: HeldBack, /) -> None:
-        """Undo what a worker has written whose item has failed, unless it was written over since."""
+        """Undo the writes of a worker whose item has failed, unless they were overwritten since."""
         with self._lock:
             for key, writes in list(self._held.items()):
                 left = [write for write in writes if write[0] is not held_back]
@@ -155,32 +155,32 @@ class Keyed(Durable):
         for who in {id(who): who for writes in self._held.values() for who, _ in writes}.values():
             if isinstance(who, HeldBack) and who.at is None:
                 self.take_back(who)
-        self._held = {}  # what is left belongs to the unfinished item of the loop
+        self._held = {}  # the rest belongs to the loop's unfinished item
 
     @abstractmethod
     def _value(self, key: Any) -> Any:
-        """What *key* holds now, as it is noted when it is about to change."""
+        """The present value of *key*, in the form that is kept before a change."""
 
     @abstractmethod
     def _as_value(self, mark: Any) -> Any:
-        """What a key with that *mark* holds."""
+        """The value for a key with *mark*."""
 
     @abstractmethod
     def _changes_nothing(self, key: Any, mark: Any) -> bool:
-        """Whether *key* is as *mark* says, and need not be written."""
+        """Whether *key* already is as *mark* says, and need not be written."""
 
     @abstractmethod
     def _put(self, key: Any, mark: Any) -> None:
-        """Have *key* hold what *mark* says; nothing is noted."""
+        """Set *key* to what *mark* says, without a note."""
 
     @abstractmethod
     def _put_back(self, key: Any, value: Any, *, is_saved: bool) -> None:
-        """Have *key* hold *value* again, which was noted before a change."""
+        """Set *key* to *value* again, which was kept before a change."""
 
     # -- saves
 
     def _taken(self) -> dict[Any, Any]:
-        """The dirty keys that count, which are clean then; what the unfinished item has changed stays dirty."""
+        """The dirty keys that count; they are clean afterwards. What the unfinished item has changed stays dirty."""
         is_held = self._seen is None
         while True:
             dirty, before, was_dirty = self._dirty, self._before, self._was_dirty
@@ -191,20 +191,20 @@ class Keyed(Durable):
             taken = dirty.copy()
             for key in rest:
                 if key in was_dirty:
-                    taken[key] = was_dirty[key]  # in its place: the order stays
+                    taken[key] = was_dirty[key]  # in its position, so that the order stays
                 else:
                     del taken[key]
-            # No call from here on: an interruption loses nothing.
+            # No call from here on, so that an interruption loses nothing.
             if self._seen is None:
                 self._dirty, self._was_dirty = rest, {}
                 break
-            self._seen = None  # a signal handler has written meanwhile; or nobody has held the writers off
+            self._seen = None  # a signal handler has written meanwhile, or no save held the writers off
         if not is_held:
             self._seen = self._boundary.ticks.__length_hint__()
         return taken
 
     def _untake(self, taken: dict[Any, Any]) -> None:
-        """Make what was *taken* dirty again, below what has become dirty since."""
+        """Make what was *taken* dirty again; what has become dirty since is newer."""
         for key, value in taken.items():
             if key not in self._dirty:
                 self._dirty[key] = value

@@ -1,4 +1,4 @@
-"""An append-only list whose saves cost what was appended to it."""
+"""An append-only list whose saves cost only what was appended."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOOK_AT_LEAST = 256
 class Pending(msgspec.Struct, frozen=True):
     """What a save writes of a list: the entries from *start* to *end*, and earlier ones that *changed* outside.
 
-    So many are *left* as they are, for nobody else holds them.
+    *left* entries are not copied, because nobody else holds them.
     """
 
     start: int
@@ -47,11 +47,11 @@ def _only_append(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
 class DurableLog(Durable, list[V], kind="log"):
     """A list that only grows, and whose saves cost what was appended.
 
-    It is a list: ``append``, ``extend``, ``+=``; reading is a list's own, at its speed. All else raises
-    ``TypeError``. Entries are plain JSON; one that is not is refused, and nothing is added. The next save writes an
-    entry as it is then, and replaces it by a frozen copy; changing the copy raises ``TypeError``. The program may
-    still hold the object that it appended: each save compares it with the copy, and writes the entry again if they
-    differ.
+    It is a list: ``append``, ``extend``, ``+=``; reading is a list's own, at its speed. Other changes raise
+    ``TypeError``. Entries are plain JSON; a bad entry is refused, and nothing is added. The next save writes an entry
+    with its content at that moment, and replaces it by a frozen copy; changing the copy raises ``TypeError``. The
+    program may still hold the object that it appended: each save compares it with the copy, and writes the entry again
+    if they differ.
 
     Example:
         >>> rows = cp.log("rows")  # a DurableLog
@@ -60,11 +60,11 @@ class DurableLog(Durable, list[V], kind="log"):
         {'size': 1}
 
     Args:
-        loaded: The plain list that a checkpoint held. Its entries now belong to the log.
-        path: Where it stands in the checkpoint, for messages.
+        loaded: The plain list from a checkpoint. The log takes over its entries.
+        path: Its place in the checkpoint, for messages.
 
     Raises:
-        StateEncodeError: JSON cannot hold an entry: where it is appended, or at the save if it was changed since.
+        StateEncodeError: JSON cannot hold an entry; at ``append``, or at a save if it was changed since.
     """
 
     __slots__ = (
@@ -80,20 +80,20 @@ class DurableLog(Durable, list[V], kind="log"):
         *DURABLE_SLOTS,
     )
 
-    if not TYPE_CHECKING:  # for checkers it is a list
+    if not TYPE_CHECKING:  # type checkers see a list
         __setitem__ = __delitem__ = __imul__ = _only_append
         insert = pop = remove = clear = sort = reverse = _only_append
 
     def __init__(self, loaded: list[Any] | None = None, *, path: str = "$.state") -> None:
         super().__init__(self._set_up(loaded, list, path))
-        self._cut = len(self)  # So many entries were there when the unfinished item began.
-        self._saved = len(self)  # Saves have begun with so many entries; the others are new.
-        self._dirty: set[int] = set()  # Saved entries that changed outside.
-        self._kept = list(self)  # What saves have begun with: C code may put other entries in their places.
-        self._looked = 0  # So many of them were looked at in this round.
+        self._cut = len(self)  # number of entries when the unfinished item began
+        self._saved = len(self)  # number of entries with which saves have begun; the others are new
+        self._dirty: set[int] = set()  # saved entries that changed outside
+        self._kept = list(self)  # entries with which saves have begun, because C code may replace them in the list
+        self._looked = 0  # number of them checked in this round
         self._is_last, self._is_nested = False, bool(self)
         self._aliases: Aliases[int] = Aliases()
-        self._unfrozen = range(len(self))  # Where entries stand that are not frozen.
+        self._unfrozen = range(len(self))  # indexes of unfrozen entries
         if len(self) >= MANY:
             collect_young()
         if self:
@@ -106,7 +106,7 @@ class DurableLog(Durable, list[V], kind="log"):
             look_closely(entry, f"{self._path}[{len(self)}]", nan=self._nan)
         cut = len(self)
         if (now := self._ticks.__length_hint__()) != (seen := self._seen):
-            # No call from here on, as in _cross: calling that takes as long as all the rest.
+            # No call from here on. Inlined from _cross: a call would double the time.
             if seen is not None and now < seen:
                 self._cut, self._seen = cut, now
             elif (held_back := self._boundary.held_back()) is not None:
@@ -157,7 +157,7 @@ class DurableLog(Durable, list[V], kind="log"):
     def _note(self) -> None:
         self._cut = len(self)
 
-    # -- rows that are written again
+    # -- rows written again
 
     @property
     def known_as(self) -> str:
@@ -185,7 +185,7 @@ class DurableLog(Durable, list[V], kind="log"):
             self._refuse_changed()
         start, (end, left) = self._saved, self._freeze_new(leaves=leaves)
         pending = Pending(start, end, {index for index in self._dirty if index < start}, left)
-        self._dirty, self._saved = set(), end  # Both at once: no call, and so no signal handler, is in between.
+        self._dirty, self._saved = set(), end  # both at once: no call, and so no signal handler, comes between
         return pending
 
     def _refuse_changed(self) -> None:
@@ -217,15 +217,15 @@ class DurableLog(Durable, list[V], kind="log"):
                 encode(entry, f"{self._path}[{index}]")
 
     def _copied(self) -> Snapshot:
-        # Entries that came after the save began are written by the next one, and must not be there twice.
+        # The next save writes the entries that came after this one began: they must not be there twice.
         snapshot = Snapshot(self._entries(0, self._saved), path=self._path)
         return snapshot.check(nan=self._nan) if self._pending is not None and self._pending.left else snapshot
 
     def _freeze_new(self, *, leaves: bool) -> tuple[int, int]:
-        """Freeze the new entries, and again those that changed outside.
+        """Freeze the new entries, and those that changed outside once more.
 
         Returns:
-            Where the frozen ones end, and how many are left as they are, to be frozen when they are read.
+            The end of the frozen entries, and how many were left unfrozen until they are read.
         """
         saved = self._saved
         new = self._entries(saved, self._cut)
@@ -261,7 +261,7 @@ class DurableLog(Durable, list[V], kind="log"):
         return end, left
 
     def _leave(self, new: list[Any]) -> list[int] | None:
-        """Have those of the *new* entries that nobody else holds be frozen when they are read. Returns the others.
+        """Let the *new* entries that nobody else holds be frozen when they are read. Returns the others.
 
         None means that all must be frozen now.
         """
@@ -274,7 +274,7 @@ class DurableLog(Durable, list[V], kind="log"):
         self._unfrozen = range(start, self._saved + len(new))
         self.__class__ = _LoadedLog  # pyright: ignore  # from now on each reading freezes
         are_tracked = any(map(is_tracked, new))
-        held = aliases.held(new, beside=1, are_tracked=are_tracked)  # those here
+        held = aliases.held(new, beside=1, are_tracked=are_tracked)  # the references from this function
         if held is None or len(held) > len(new) // 2:
             self._unfrozen = unfrozen
             self.__class__ = before  # pyright: ignore
@@ -283,12 +283,12 @@ class DurableLog(Durable, list[V], kind="log"):
         return held
 
     def _look_below(self, changes: int) -> dict[int, Any]:
-        """Look for entries that C code has changed, some at each save, and all at the last one.
+        """Search for entries that C code has changed, some at each save, all at the last one.
 
-        Returns those that stand in the place of others. Those in which it changed a list are dirty then.
+        Returns the entries that replaced others. Entries that contain a changed list become dirty.
 
         Raises:
-            StateEncodeError: It has taken entries out, or put in what JSON cannot hold.
+            StateEncodeError: C code has removed entries, or inserted what JSON cannot hold.
         """
         if len(self) < self._saved:
             raise refuse_removal(self._path)
@@ -318,7 +318,7 @@ class DurableLog(Durable, list[V], kind="log"):
 
 
 class _LoadedLog(Loaded, DurableLog[Any]):
-    """A durable log with entries that are not frozen yet: reading more than one freezes all."""
+    """A durable log with unfrozen entries: reading more than one freezes all."""
 
     __slots__ = ()
 
@@ -332,7 +332,7 @@ class _LoadedLog(Loaded, DurableLog[Any]):
         with self._lock:
             if index in self._unfrozen and index < self._saved and self._kept[index] is entry:
                 frozen = freeze(entry)
-                if list.__getitem__(self, index) is entry:  # and not what C code has put there
+                if list.__getitem__(self, index) is entry:  # not if C code has replaced it
                     list.__setitem__(self, index, frozen)
                     self._kept[index] = frozen
                 if isinstance(self, Loaded):
@@ -365,7 +365,7 @@ class _LoadedLog(Loaded, DurableLog[Any]):
         loaded = self._kept[start:stop]
         frozen = freeze_all(loaded)
         for index, entry in enumerate(self._entries(start, stop), start):
-            if entry is loaded[index - start]:  # and not what C code has put there
+            if entry is loaded[index - start]:  # not if C code has replaced it
                 list.__setitem__(self, index, frozen[index - start])
         self._kept[start:stop] = frozen
         self._unfrozen = range(first, start)

@@ -1,4 +1,4 @@
-"""Effects that must not happen twice: what is intended is saved before, the result after."""
+"""Effects that must not happen twice: the intention is saved before, the result after."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .._runtime.steps import Exchange
 from .._text import shortened
 
 Unknown = Literal["raise", "retry"] | Callable[[], Any]
-"""What to do about an effect that was begun, and of which no result was saved."""
+"""What to do with an effect that was begun, but has no saved result."""
 _NAMESPACE = uuid.UUID("7b1d0a52-5c1c-5f0e-9d43-2f6c0f6f0d5e")
 _LOOKS_LIKE_A_NUMBER = re.compile(r"-?[0-9]+|\".*", re.DOTALL)
 
@@ -31,7 +31,7 @@ class Effect(msgspec.Struct, frozen=True):
 
     Attributes:
         at: When (UTC, ISO 8601).
-        result: As JSON; None as long as it is not known.
+        result: As JSON; None while unknown.
     """
 
     at: str
@@ -43,10 +43,10 @@ class Effect(msgspec.Struct, frozen=True):
 
 
 class CapturedEffects:
-    """What one save takes of the effects.
+    """The part of the effects that one save contains.
 
     Attributes:
-        changes: The saved form of each that changed since the last save; None for one that did not happen.
+        changes: The saved form of each effect that changed since the last save; None for one that did not happen.
     """
 
     def __init__(self, effects: dict[str, Effect], changed: dict[str, object]) -> None:
@@ -56,11 +56,11 @@ class CapturedEffects:
         self.changes = {name: None if one is None else one.to_dict() for name, one in found.items()}
 
     def whole(self) -> dict[str, Any]:
-        """The saved form of all. It may be newer than the save: what is known of an effect does not wait for one."""
+        """The saved form of all. It may be newer than the save, because results are saved as soon as possible."""
         return {name: effect.to_dict() for name, effect in self._effects.copy().items()}
 
     def commit(self) -> None:
-        """What this save took is safely stored."""
+        """This save is stored."""
         for name, mark in self._taken.items():
             if self._changed.get(name) is mark:
                 self._changed.pop(name, None)
@@ -71,7 +71,7 @@ class Effects:
 
     Args:
         saved: Their saved forms.
-        utc: Tells the time.
+        utc: Returns the time.
     """
 
     def __init__(self, saved: Mapping[str, Mapping[str, Any]], utc: Callable[[], datetime]) -> None:
@@ -88,12 +88,12 @@ class Effects:
         return len(self._effects)
 
     def unknown(self) -> list[str]:
-        """The keys of those of which it is not known whether they happened."""
+        """The keys of effects that may or may not have happened."""
         effects = self._effects.copy().items()
         return [name for name, effect in effects if effect.result is None and name not in self._under_way]
 
     def capture(self) -> CapturedEffects:
-        """What a save is to take."""
+        """The part for the next save."""
         return CapturedEffects(self._effects, self._changed)
 
     def _note(self, name: str, effect: Effect | None) -> None:
@@ -101,7 +101,7 @@ class Effects:
             self._effects.pop(name, None)
         else:
             self._effects[name] = effect
-        self._changed[name] = object()  # last: a save in another thread that sees the mark sees the effect
+        self._changed[name] = object()  # last: a save in another thread that sees the mark also sees the effect
 
     def once(
         self,
@@ -111,11 +111,11 @@ class Effects:
         save: Callable[[str], Any],
         new_lock: Callable[[], Any],
     ) -> Exchange[Any]:
-        """The result of ``fn()``, which is called if no earlier call for *key* has one. See ``Checkpoint.once``.
+        """The result of ``fn()``, called only if no earlier call for *key* has a result. See ``Checkpoint.once``.
 
         Args:
-            save: Saves the checkpoint, and comes back once that is safely stored.
-            new_lock: Makes what callers wait for each other with: threads, or tasks.
+            save: Saves the checkpoint; returns when the save is stored.
+            new_lock: Makes the lock with which callers wait for each other: for threads, or for tasks.
         """
         name = name_of(key)
         _check(fn, unknown)
@@ -143,10 +143,10 @@ class Effects:
     def _alone(
         self, name: str, key: str | int, fn: Callable[[], Any], unknown: Unknown, save: Callable[[str], Any]
     ) -> Exchange[Any]:
-        """For one caller at a time."""
+        """The call, by one caller at a time."""
         before = self._effects.get(name)
         if before is not None and before.result is not None:
-            return msgspec.json.decode(before.result)  # another thread was faster
+            return msgspec.json.decode(before.result)  # another thread was first
         if before is not None and unknown != "retry":
             found = (yield unknown()) if callable(unknown) else None
             if found is not None:
@@ -158,7 +158,7 @@ class Effects:
         try:
             yield save(f"Once: {shortened(key)} is to happen")
         except BaseException:
-            self._note(name, before)  # nothing was called
+            self._note(name, before)  # the function was not called
             raise
         try:
             result = yield fn()
@@ -168,7 +168,7 @@ class Effects:
             self._note(name, before)
             try:
                 yield save(f"Once: {shortened(key)} has not happened")
-            except Exception as failure:  # the user's own error is what must be seen
+            except Exception as failure:  # the user must see the program's own error
                 error.add_note(f"resumable: that once({key!r}) has not happened could not be saved: {failure}")
             raise
         return (yield from self._happened(name, result, effect, save))
@@ -187,11 +187,11 @@ class Effects:
 
 
 def name_of(key: str | int) -> str:
-    """The name under which *key* is saved, another one for each: a number, or a text, quoted if it looks like one.
+    """The name for *key* in the checkpoint: a number, or a text, quoted if it looks like a number.
 
     Raises:
-        TypeError: It is neither a str nor an int.
-        StateEncodeError: It is no valid Unicode.
+        TypeError: *key* is neither a str nor an int.
+        StateEncodeError: *key* is not valid Unicode.
     """
     if isinstance(key, bool) or not isinstance(key, (str, int)):
         raise TypeError(f"a key must be a str or an int, not {key!r:.80} of type {type(key).__name__}")
@@ -205,7 +205,7 @@ def idempotency_key(operation_id: str, item: Any) -> str:
     """A UUID for *item*, equal in every run. See ``Checkpoint.idempotency_key``.
 
     Raises:
-        TypeError: It has no value that would be equal in another run.
+        TypeError: *item* has no value that is equal in every run.
     """
     is_key = isinstance(item, (str, int)) and not isinstance(item, bool)
     try:
@@ -238,7 +238,7 @@ def _unknown(key: str | int, reason: str) -> UnknownOutcomeError:
 
 
 def _who() -> object:
-    """The task, or else the thread, that runs."""
+    """The current task, or else the current thread."""
     try:
         task = asyncio.current_task()
     except RuntimeError:

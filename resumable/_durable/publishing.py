@@ -1,4 +1,4 @@
-"""A file or directory given a name of its own elsewhere: all of it or nothing, also on another file system."""
+"""Copies a file or directory to its final path, completely or not at all, also on another file system."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _SPARE = re.compile(r"(?s)(.+)\.[0-9a-f]{8}\.tmp")
 
 
 def publish(source: Path, target: Path, *, may_link: bool) -> None:
-    """Have *target* hold what *source* does, in place of what it held; it is safe on the disk when this returns.
+    """Replace *target* by the content of *source*; it is safe on the disk when this returns.
 
-    A crash leaves *target* as it was, or as it is to be. Only a directory that replaces another one may be missing for
-    a moment, where the system cannot exchange two names.
+    After a crash, *target* has either its old content or the new one. Only a directory that replaces another may be
+    missing for a moment, if the system cannot exchange two names.
 
     Args:
-        may_link: Whether *target* may be *source* under a second name, where the disk has no room for a copy. Whoever
-            changes the one then changes the other.
+        may_link: Whether *target* may become a hard link to *source* if the disk has no room for a copy. A change of
+            one then changes the other.
 
     Raises:
-        StoreError: It cannot be written. *target* is as it was.
+        StoreError: It cannot be written. *target* is unchanged.
     """
     if source.is_file() and target.is_dir():
         raise StoreError(f"cannot publish to {target}: it is a directory; name the file: {target / source.name}")
@@ -49,7 +49,7 @@ def publish(source: Path, target: Path, *, may_link: bool) -> None:
 
 
 def _remove_spares(target: Path) -> None:
-    """Remove what was left when this was killed."""
+    """Remove what a killed call has left."""
     for name in os.listdir(target.parent):
         match = _SPARE.fullmatch(name)
         if match is not None and match[1] == target.name:

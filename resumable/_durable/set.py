@@ -1,4 +1,4 @@
-"""A set whose saves cost what changed in it."""
+"""A set whose saves cost only what changed in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DurableSet(Keyed, set[V], kind="set"):
 
     It is a set: reading is a set's own, at its speed. Members are strings, finite numbers, booleans or None. In the
     checkpoint it is a JSON array. Any thread may change it while another saves. What a worker of ``cp.map`` adds is
-    there at once, is saved once its item is done, and is taken back if the item fails.
+    visible at once, saved once its item is done, and undone if the item fails.
 
     Example:
         >>> seen = cp.set("seen")  # a DurableSet
@@ -29,8 +29,8 @@ class DurableSet(Keyed, set[V], kind="set"):
         True
 
     Args:
-        loaded: The plain list that a checkpoint held.
-        path: Where it stands in the checkpoint, for messages.
+        loaded: The plain list from a checkpoint.
+        path: Its place in the checkpoint, for messages.
 
     Raises:
         StateEncodeError: At ``add``, if JSON cannot hold the member.
@@ -40,9 +40,9 @@ class DurableSet(Keyed, set[V], kind="set"):
 
     def __init__(self, loaded: list[Any] | None = None, *, path: str = "$.state") -> None:
         super().__init__(self._set_up(loaded, list, path))
-        self._clean()  # A dirty member is True if it was added, False if it was removed.
+        self._clean()  # a dirty member is True if it was added, False if it was removed
 
-    # -- changes: a dirty member is noted in these two methods only, without a call before the change itself
+    # -- changes: only these two methods note dirty members; no call comes between the note and the change
 
     @mutator
     def add(self, member: V, /) -> None:
@@ -51,7 +51,7 @@ class DurableSet(Keyed, set[V], kind="set"):
         if member in self and not self._boundary.shared:
             return
         if (now := self._ticks.__length_hint__()) != (seen := self._seen):
-            # Written out, as in _touch: calling that takes a third as long as all of this.
+            # Inlined from _touch: a call would add a third.
             if seen is not None and now < seen:
                 self._before, self._was_dirty, self._seen = {}, {}, now
             elif self._boundary.shared:
@@ -93,7 +93,7 @@ class DurableSet(Keyed, set[V], kind="set"):
         self.difference_update(self.copy())
 
     def copy(self) -> set[V]:
-        """A builtin set."""
+        """A builtin set with its members."""
         return set(self)
 
     def update(self, *others: Iterable[Any]) -> None:
@@ -134,7 +134,7 @@ class DurableSet(Keyed, set[V], kind="set"):
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         return set, (list(self),)
 
-    # -- where workers write, see Keyed
+    # -- writes of workers, see Keyed
 
     def _value(self, key: Any) -> bool:
         return key in self
@@ -152,10 +152,10 @@ class DurableSet(Keyed, set[V], kind="set"):
         self._put(key, value)
 
     def loaded(self) -> list[Any]:
-        """Its members, to be replaced by typed ones.
+        """Its members, for a typed set that replaces this one.
 
         Raises:
-            TypeError: It was changed already.
+            TypeError: It has been changed.
         """
         if self._dirty or self._pending:
             raise TypeError(f"{self._path} was changed before it was asked for with a class; ask with the class first")
@@ -173,7 +173,7 @@ class DurableSet(Keyed, set[V], kind="set"):
         added = [member for member, is_in in pending.items() if is_in]
         if len(added) == len(pending):
             return {"add": added}
-        # Not where the unfinished item may have removed what counts.
+        # Not if the unfinished item may have removed members that count.
         if not self._before and len(added) >= len(self) and self.copy() <= set(added):
             return {"clear": True, "add": added}
         return {"add": added, "del": [member for member, is_in in pending.items() if not is_in]}
@@ -197,7 +197,7 @@ def _checked(member: Any, path: str, *, nan: bool) -> Any:
         raise StateEncodeError(path, f"the member {member!r} is a {kind}; use strings, numbers, booleans, None")
     if type(member) is float and not math.isfinite(member):
         if nan:
-            return math.nan if math.isnan(member) else member  # one for all, so that it is found again
+            return math.nan if math.isnan(member) else member  # a single object, so that it is found again
         raise StateEncodeError(
             path, f"{member} is not a JSON number; use None instead, or checkpointed(..., nan='allow')"
         )

@@ -1,8 +1,8 @@
-"""Output files whose rows count from the next save on.
+"""Output files whose rows count with the next save.
 
-The checkpoint holds where each file ends. A save brings the file to the disk first. A resume cuts the file back to the
-saved end, so that it holds each row once, whatever died when. The last save of a run closes the file: what is found
-behind that end later was written by others, and is never cut off.
+The checkpoint holds where each file ends. A save syncs the file to the disk first. A resume cuts the file back to the
+saved end, so that it contains each row once, whatever died when. The last save of a run closes the file: rows behind
+that end were written by others, and are never cut off.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Mode = Literal["t", "b"]
 Row = TypeVar("Row", str, bytes)
 
 _BUFFER = 1 << 16
-"""Bytes that a sink gathers before it writes them."""
+"""Bytes that a sink buffers before it writes them."""
 _MOST_ROWS, _LARGE = 1000, 4096
-"""So many rows are joined at a time; one with so many characters is at once."""
+"""At most this many rows are joined at a time; a row with this many characters is joined at once."""
 _LATE = 64
-"""A row of another thread may stand behind rows of later items; so many rows, at the end, are looked at."""
+"""A row of another thread may stand behind rows of later items: search this many rows at the end."""
 _opened: WeakSet[Sink[Any]] = WeakSet()
 
 
@@ -44,11 +44,11 @@ class Sink(Noting, Generic[Row]):
         >>> print("3,9", file=rows)
 
     Attributes:
-        path: The file, from the root on, with all links resolved.
+        path: The file's absolute path, with all links resolved.
         mode: ``"t"`` for text, ``"b"`` for bytes.
-        header: What the file begins with, as bytes; empty if none was given.
-        is_announced: Whether the stored checkpoint says that this run writes to it. Until then, a resume would take
-            the rows of this run for those of others.
+        header: The file's first bytes; empty without a header.
+        is_announced: Whether the stored checkpoint says that this run writes to the file. Without that, a resume would
+        take this run's rows for those of others.
     """
 
     _for_users = frozenset(("close", "closed", "flush", "header", "mode", "path", "write", "writelines"))
@@ -57,7 +57,7 @@ class Sink(Noting, Generic[Row]):
         return f"<Sink {str(self.path)!r}: {'closed' if self.closed else 'open'}>"
 
     def __init__(self, target: Target, mode: Mode, saved: Mapping[str, Any] | None, existing: Existing) -> None:
-        # The extent ends with what waits. Rows that came later lie in a list, with the count at which each was written.
+        # The extent ends after the buffer. Later rows lie in a list, each with the count at which it was written.
         self._file: int | None
         self._file, self._extent, self._claim = open_file(target, saved, existing)
         self._waiting = bytearray()
@@ -67,12 +67,12 @@ class Sink(Noting, Generic[Row]):
             self._extent = grown(self._extent, target.header)
         self._rows: list[Any] = []
         self._counts: list[int] = []
-        self._most_rows = _MOST_ROWS  # 0 to have each row wait, be held back, or be looked for
-        self._pieces: list[Any] = []  # of a row that is looked for
+        self._most_rows = _MOST_ROWS  # 0: no row is written at once, because rows are held back or searched for
+        self._pieces: list[Any] = []  # parts of a row that is searched for
         self._is_held = False
-        # The rows behind the cut were written by one item, which was begun at that count.
+        # One item wrote all rows behind the cut; it began at this count.
         self._cut, self._cut_count = self._extent, 0
-        self._end: int | None = None  # Where the run's last save cuts the file.
+        self._end: int | None = None  # where the run's last save cuts the file
         self.path: Path = target.path
         self.mode = mode
         self.is_announced: bool = saved is not None and not saved.get("closed")
@@ -99,28 +99,28 @@ class Sink(Noting, Generic[Row]):
         boundary = self._boundary
         self._most_rows = 0 if self._is_held or boundary.shared or boundary.again is not None else _MOST_ROWS
 
-    # -- writing
+    # -- write
 
     def write(self, row: Row) -> int:
-        """Add *row*, which needs its own newline. It counts from the next save on. Returns its length.
+        """Add *row*, which needs its own newline. It counts with the next save. Returns its length.
 
         Raises:
-            StateEncodeError: The text is no valid Unicode. The row was not added.
-            TypeError: A text sink takes str only; a bytes sink takes bytes, bytearray and memoryview.
+            StateEncodeError: The text is not valid Unicode. The row was not added.
+            TypeError: A text sink takes only str; a bytes sink takes bytes, bytearray and memoryview.
             ValueError: The sink is closed.
-            StoreError: The disk refuses, or this is a forked child. The row was not added.
+            StoreError: The disk fails, or this is a forked child. The row was not added.
         """
         if type(row) is not self._type or not row.isascii():
-            row = self._as_row(row)  # raises where it is written, not where it is saved
+            row = self._as_row(row)  # raises here, not at the save
         size, rows = len(row), self._rows
         try:
             self._counts.append(self._ticks.__length_hint__())
             if (len(rows) >= self._most_rows or size > _LARGE) and self._stand_by(row, size):
                 return size
-            # No call from here on but the one that adds the row.
+            # No call from here on, except the one that adds the row.
             rows.append(row)
         except BaseException:
-            del self._counts[len(rows) :]  # a row that was not added has none
+            del self._counts[len(rows) :]  # drop the counts of rows that were not added
             raise
         return size
 
@@ -133,7 +133,7 @@ class Sink(Noting, Generic[Row]):
         raise TypeError(f"this sink takes {'str' if self.mode == 't' else 'bytes'}, not {type(row).__name__}")
 
     def _stand_by(self, row: Any, size: int) -> bool:
-        """Before the row of that *size* is added, make room, and wait for a save. Whether it is not to be added now."""
+        """Make room for a row of that *size*, and wait for a save under way. Returns whether to skip the row."""
         self._counts.pop()
         self._check_usable()
         if (held_back := self._boundary.held_back()) is not None:
@@ -171,7 +171,7 @@ class Sink(Noting, Generic[Row]):
 
     def _wait(self) -> None:
         with self._boundary.lock:
-            if self._is_held:  # a signal handler within a save
+            if self._is_held:  # a signal handler inside a save
                 self.let_go()
 
     def writelines(self, rows: Iterable[Row]) -> None:
@@ -180,10 +180,10 @@ class Sink(Noting, Generic[Row]):
             self.write(row)
 
     def flush(self) -> None:
-        """Hand all rows to the operating system, so that others can read them. They count from the next save on.
+        """Hand all rows to the operating system, so that others can read them. They count with the next save.
 
         Raises:
-            StoreError: The disk refuses. The next flush or save tries again.
+            StoreError: The disk fails. The next flush or save tries again.
         """
         if not self._is_forked():
             with self._lock, self._as_store_error("The last checkpoint stands."):
@@ -191,12 +191,12 @@ class Sink(Noting, Generic[Row]):
                 self._flush()
 
     def close(self) -> None:
-        """Bring all rows to the disk, and take no more. The rows count from the next save on.
+        """Sync all rows to the disk, and accept no more. The rows count with the next save.
 
-        The checkpoint closes its sinks itself at its end. Closing twice does nothing. ``cp.sink`` opens the file again.
+        The checkpoint closes its sinks at its end. Closing twice does nothing. ``cp.sink`` opens the file again.
 
         Raises:
-            StoreError: The disk refuses. The sink stays open, and the next close or save tries again.
+            StoreError: The disk fails. The sink stays open, and the next close or save tries again.
         """
         if not self._is_forked():
             with self._boundary.lock, self._lock:
@@ -205,15 +205,15 @@ class Sink(Noting, Generic[Row]):
 
     @property
     def closed(self) -> bool:
-        """Whether it takes no more rows."""
+        """Whether it accepts no more rows."""
         return self._file is None or self._is_sealed
 
     def _is_forked(self) -> bool:
-        """Whether this is the copy in a forked child. The parent writes the rows that wait in it."""
+        """Whether this is the copy in a forked child. The parent writes the rows in its buffer."""
         return os.getpid() != self._pid
 
     def _drain(self) -> None:
-        """Turn the rows into bytes that wait. An exception from a signal handler in between tears nothing."""
+        """Encode the rows into the buffer. An exception from a signal handler leaves everything consistent."""
         if self._pieces:
             self._put_pieces()
         rows, counts = self._rows, self._counts
@@ -224,7 +224,7 @@ class Sink(Noting, Generic[Row]):
             window = max(0, stop - _LATE)
             last = min(counts[window:stop], default=at)
             is_other = last < at
-            if is_other:  # another item than that behind the cut has written last
+            if is_other:  # a new item has written last
                 first, at = counts.index(last, window if counts[window] > last else 0), last
             done, rest = self._joined(rows[:first]), self._joined(rows[first:stop])
             extent = grown(before, done) if done else before
@@ -238,7 +238,7 @@ class Sink(Noting, Generic[Row]):
                 self._waiting += done
                 self._waiting += rest
 
-    # -- rows that are written again
+    # -- rows written again
 
     @property
     def known_as(self) -> str:
@@ -254,7 +254,7 @@ class Sink(Noting, Generic[Row]):
             return (start, stop) if self._cut_count == now and stop > start else None
 
     def is_there(self, row: Any, where: Where, /) -> bool:
-        if self.mode == "t" and not row.endswith("\n"):  # print() writes a row in pieces
+        if self.mode == "t" and not row.endswith("\n"):  # print() writes a row in parts
             self._pieces.append(row)
             return True
         pieces: list[Any] = self._pieces
@@ -283,14 +283,14 @@ class Sink(Noting, Generic[Row]):
     def _flush(self) -> None:
         if self._file is not None and self._waiting:
             self._look_again()
-            # After a write that failed halfway, write all of it again.
+            # After a write that failed halfway, write everything again.
             os.lseek(self._file, self._extent[0] - len(self._waiting), os.SEEK_SET)
             disk.write_all(self._file, bytes(self._waiting))
             self._waiting.clear()
             self._is_torn = False
 
     def _look_again(self) -> None:
-        """Refuse to count rows that are in no file, and to write over those of others."""
+        """Raise rather than count rows that are in no file, or overwrite those of others."""
         if self._file is not None and not self._is_torn:
             disk.check_end(self._file, self.path, self._extent[0] - len(self._waiting))
         self._is_torn = bool(self._waiting)
@@ -298,10 +298,10 @@ class Sink(Noting, Generic[Row]):
     # -- for the checkpoint
 
     def to_dict(self, *, settled: bool = False) -> dict[str, Any]:
-        """Where the file ends, as the checkpoint holds it. The disk has it after the next :meth:`sync`.
+        """The file's end, for the checkpoint. The rows are on the disk after the next :meth:`sync`.
 
         Args:
-            settled: Whether only what lies before the unfinished item counts; see :meth:`settle`.
+            settled: Whether to give the end at the beginning of the unfinished item; see :meth:`settle`.
         """
         with self._lock:
             self._drain()
@@ -315,7 +315,7 @@ class Sink(Noting, Generic[Row]):
             return saved | {"closed": True}
 
     def opened_again(self, target: Target, mode: Mode) -> Sink[Any]:
-        """A sink that goes on with this one's file, which was closed, perhaps within the unfinished item."""
+        """A sink that continues this one's file, which was closed, perhaps inside the unfinished item."""
         sink: Sink[Any] = Sink(target, mode, self.to_dict() | {"closed": True}, "append")
         sink.attach(self._boundary)
         sink.go_on_from(self._cut_count, self._cut)
@@ -342,20 +342,20 @@ class Sink(Noting, Generic[Row]):
             self.attend()
 
     def is_busy_here(self) -> bool:
-        """Whether this thread is in the middle of what a save must not interrupt. A signal handler asks."""
+        """Whether this thread is inside an operation that a save must not interrupt. A signal handler asks."""
         return is_held_here(self._lock)
 
     def seal(self) -> None:
-        """Take no more rows: :meth:`to_dict` gives the final end from now on, and the next sync cuts the file there."""
+        """Accept no more rows: :meth:`to_dict` now gives the final end, and the next sync cuts the file there."""
         with self._boundary.lock, self._lock:
             self._is_sealed = True
             self.hold()
 
     def sync(self) -> None:
-        """Bring all rows to the disk.
+        """Sync all rows to the disk.
 
         Raises:
-            StoreError: The disk refuses. The checkpoint must not count the rows.
+            StoreError: The disk fails. The checkpoint must not count the rows.
         """
         with self._lock, self._as_store_error("The last checkpoint stands."):
             if self._file is None:
@@ -375,7 +375,7 @@ class Sink(Noting, Generic[Row]):
             try:
                 disk.sync_data(self._file)
             except OSError:
-                # The kernel may have dropped the pages: a second sync that succeeds proves nothing.
+                # The kernel may have dropped the pages: a second sync that succeeds would prove nothing.
                 self._is_unsure = True
                 raise
 
@@ -385,7 +385,7 @@ class Sink(Noting, Generic[Row]):
         return self._end is not None and self._end < self._extent[0]
 
     def _cut_closed_file(self) -> None:
-        """Cut the rows off a file that the program has closed within the unfinished item."""
+        """Cut back a file that the program has closed inside the unfinished item."""
         file = os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
         try:
             os.ftruncate(file, self._cut[0])
@@ -402,7 +402,7 @@ class Sink(Noting, Generic[Row]):
             raise StoreError(f"cannot write {self.path}: {error.strerror or error}. {consequence}") from error
 
     def release(self, *, has_ended: bool = False) -> None:
-        """Close the file without a sync. The next run cuts off what no save counts.
+        """Close the file without a sync. The next run cuts off rows that no save counts.
 
         Args:
             has_ended: Whether a save holds the final end of the file, so that others may write behind it.
@@ -418,7 +418,7 @@ class Sink(Noting, Generic[Row]):
 
 
 def check_row(row: str, path: Path) -> None:
-    """Raise the StateEncodeError that says where *row* is no valid Unicode."""
+    """Raise StateEncodeError, naming the place, if *row* is not valid Unicode."""
     try:
         row.encode()
     except UnicodeEncodeError:

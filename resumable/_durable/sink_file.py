@@ -1,4 +1,4 @@
-"""Opening the file of a sink: at the end that the checkpoint holds, or not at all."""
+"""Opens the file of a sink at its saved end, or not at all."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _log = logging.getLogger("resumable")
 Existing = Literal["append", "replace", "refuse"]
 
 _SAMPLE = 4096
-"""Bytes at the beginning and before the end that tell whether it is still the same file."""
+"""Bytes at the beginning and before the end by which the file is recognized."""
 
 _LOOKED_THROUGH_FIRST, _LOOKED_THROUGH = 1 << 14, 1 << 24
-"""So many bytes of what was written are looked through for a row that is written again."""
+"""How many written bytes to search for a row that is written again."""
 Extent = tuple[int, bytes, bytes]
-"""Where a file ends, its first bytes, and the last ones before its end. A plain tuple: each row makes a new one."""
+"""The end of a file, its first bytes, and the bytes before its end. A plain tuple, because each row makes a new one."""
 
 
 def grown(extent: Extent, data: bytes) -> Extent:
-    """The extent of the file once *data* follows."""
+    """The extent of the file with *data* appended."""
     end, head, tail = extent
     if len(head) < _SAMPLE:
         head += data[: _SAMPLE - len(head)]
@@ -38,7 +38,7 @@ def grown(extent: Extent, data: bytes) -> Extent:
 
 
 def as_saved(extent: Extent) -> dict[str, Any]:
-    """The extent as the checkpoint holds it: the end, and a digest of the bytes."""
+    """The extent in the form that the checkpoint holds: the end, and a digest of the bytes."""
     end, head, tail = extent
     return {"offset": end, "sample": hashlib.sha256(b"%d:%b%b" % (len(head), head, tail)).hexdigest()[:32]}
 
@@ -48,7 +48,7 @@ class Target:
     """The file that a sink writes to: its name as *given* by the user, and its *path*, with all links resolved.
 
     Attributes:
-        header: What it begins with; empty if that is nobody's business.
+        header: Its first bytes; empty if anything may stand there.
     """
 
     owner: Owner
@@ -66,24 +66,24 @@ class Target:
 
 
 def text_of(path: str | os.PathLike[str]) -> str:
-    """*path* as JSON can hold it, also if it is no UTF-8."""
+    """*path* in a form that JSON can hold, even if it is not UTF-8."""
     return os.fspath(path).encode(errors="backslashreplace").decode()
 
 
 def open_file(target: Target, saved: Mapping[str, Any] | None, existing: Existing) -> tuple[int, Extent, Claim]:
-    """Open the file, and cut off what no checkpoint holds.
+    """Open the file, and cut off the rows that no checkpoint counts.
 
-    Returns its descriptor, the extent to go on from, and the claim on its end. The header is not written.
+    Returns its descriptor, the extent to continue from, and the claim on its end. Does not write the header.
 
     Args:
-        saved: Where the file ended at the last save, None for a new file. With ``closed``, this operation wrote nothing
+        saved: Where the file ended at the last save; None for a new file. With ``closed``, this operation wrote nothing
             after that.
-        existing: What to do if a new file exists already.
+        existing: What to do if a new file already exists.
 
     Raises:
         InputChangedError: It is not the file that the last run left, or must not exist, or does not begin with the
-            header, or another operation will cut it. It was not touched.
-        StoreError: It cannot be opened. It was not changed.
+            header, or another operation will cut it. It is unchanged.
+        StoreError: It cannot be opened. It is unchanged.
     """
     try:
         target.path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def open_file(target: Target, saved: Mapping[str, Any] | None, existing: Existin
 
 
 def _extent(file: int, target: Target, saved: Mapping[str, Any] | None, existing: Existing, claim: Claim) -> Extent:
-    """The part of the file that counts."""
+    """The extent of the rows that count."""
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode):
         raise OSError("it is not a regular file")
@@ -125,7 +125,7 @@ def _extent(file: int, target: Target, saved: Mapping[str, Any] | None, existing
         return _read(file, 0)
     _refuse_rival(target, claim)
     extent = _with_header(file, target, _read(file, status.st_size), is_new=True)
-    # A header alone may be that of a run that was killed before its first save.
+    # A header alone may come from a run that was killed before its first save.
     if existing == "refuse" and extent[0] > len(target.header):
         ways_out = ["move it away", "give existing='append' or existing='replace'"]
         headline = f"exists already, and no checkpoint of {target.operation_id!r} knows of it; nothing was done."
@@ -134,10 +134,10 @@ def _extent(file: int, target: Target, saved: Mapping[str, Any] | None, existing
 
 
 def _with_header(file: int, target: Target, extent: Extent, *, is_new: bool) -> Extent:
-    """*extent* if the file begins with the header; an empty one if the header must be written.
+    """*extent* if the file begins with the header; an empty extent if the header must be written.
 
     Args:
-        is_new: Whether no checkpoint knows the file: a piece of the header is what a killed run wrote of it.
+        is_new: Whether no checkpoint knows the file; then a part of the header is what a killed run wrote.
     """
     header, size = target.header, extent[0]
     start = os.pread(file, min(len(header), size), 0)
@@ -182,7 +182,7 @@ def _read(file: int, offset: int) -> Extent:
     return offset, os.pread(file, length, 0), os.pread(file, length, offset - length)
 
 
-# -- refusing ---------------------------------------------------------------------------------------------------------
+# -- refuse
 
 
 def _refuse(target: Target, difference: str, ways_out: list[str], *, is_there: bool = True) -> NoReturn:
@@ -223,14 +223,14 @@ def _how_to_put_back(target: Target, saved: Mapping[str, Any]) -> list[str]:
 
 
 def find_row(path: Path, row: bytes, start: int, stop: int) -> int | None:
-    """Where *row* stands in a stretch of the file, at its beginning or as a line of its own; None if it does not."""
+    """The offset of *row* in a part of the file, at its beginning or as a line of its own; None if it is not there."""
     for most in (_LOOKED_THROUGH_FIRST, _LOOKED_THROUGH):
         size = min(stop - start, most)
         try:
             with path.open("rb") as file:
                 file.seek(start)
                 data = file.read(size)
-        except OSError:  # whoever has removed it is told at the next save
+        except OSError:  # if somebody removed the file, the next save reports it
             return None
         if data.startswith(row):
             return start

@@ -1,4 +1,4 @@
-"""All output files of one operation: which they are, and under which names the checkpoint has them."""
+"""All output files of one operation, and their names in the checkpoint."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .sink_file import Existing, Target, text_of
 class Sinks:
     """All sinks of one operation.
 
-    A run knows a file by its absolute path, with all links resolved. The checkpoint keeps the name that the user gave,
-    so that a directory may be moved together with its checkpoint.
+    A run identifies a file by its absolute path, with all links resolved. The checkpoint keeps the name that the user
+    gave, so that a directory can be moved together with its checkpoint.
 
     Args:
         saved: Where each file ended at the last save, by name.
@@ -36,13 +36,13 @@ class Sinks:
     def open(
         self, path: str | os.PathLike[str], mode: Mode, existing: Existing, header: str | bytes | None = None
     ) -> Sink[Any]:
-        """The sink that writes to *path*; opens the file if it is not open. Raises what :func:`open_file` raises, too.
+        """The sink that writes to *path*; opens the file if necessary. Also raises what :func:`open_file` raises.
 
         Raises:
-            StateEncodeError: The *header* is no valid Unicode.
-            TypeError: The file is open in the other mode, or the *header* is not of the mode's type.
-            ValueError: There is no such *mode*, or no such *existing*; a header of text has no newline at its end, or
-                the file is open with another one.
+            StateEncodeError: The *header* is not valid Unicode.
+            TypeError: The file is open in the other mode, or the *header* does not match the mode.
+            ValueError: *mode* or *existing* is unknown; a text header has no newline at its end; or the file is open
+                with another header.
         """
         if mode not in get_args(Mode):
             raise ValueError(f"mode must be 't' or 'b', not {mode!r}; a sink goes on where the last save was")
@@ -74,8 +74,8 @@ class Sinks:
         return sink
 
     def _saved_names(self, target: Target) -> list[str]:
-        """The names under which the checkpoint has the file; the first one is right."""
-        # Checkpoints of earlier releases do not say where the file lay: take its name as a path.
+        """The file's names in the checkpoint; the first one is right."""
+        # Checkpoints of earlier releases lack the file's path: read the name as a path.
         paths = {name: sink.get("path") or text_of(os.path.realpath(name)) for name, sink in self._saved.items()}
         names = [name for name, path in paths.items() if path == target.text]
         if target.given in self._saved and (target.given in names or not names):
@@ -88,15 +88,15 @@ class Sinks:
         return {**self._saved, **opened}
 
     def syncs(self) -> list[Callable[[], None]]:
-        """Functions that bring each sink to the disk; each may block, and raises what :meth:`Sink.sync` raises."""
+        """Functions that sync each sink to the disk; each may block, and raises what :meth:`Sink.sync` raises."""
         return [sink.sync for sink in self.opened.values()]
 
     def is_busy_here(self) -> bool:
-        """Whether this thread is in the middle of a write to any sink. A signal handler asks before it saves."""
+        """Whether this thread is inside a write to any sink. A signal handler asks before it saves."""
         return any(map(Sink.is_busy_here, list(self.opened.values())))
 
     def seal(self) -> None:
-        """Take no more rows in any sink."""
+        """Accept no more rows in any sink."""
         for sink in self.opened.values():
             sink.seal()
 

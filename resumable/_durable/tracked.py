@@ -1,8 +1,8 @@
-"""Objects of the program that go with the checkpoint: random generators, loaders, schedulers.
+"""Objects of the program that are saved with the checkpoint: random generators, loaders, schedulers.
 
-Their states are noted whenever an item has ended, for each loop that the program is in: a save within an item holds the
-state at that item's beginning. A run that goes on begins the items of the outer loops again, so each loop sets the
-objects to what they were at its own place.
+Their states are noted whenever an item ends, for each loop around it: a save inside an item holds the states at that
+item's beginning. A resumed run begins the items of outer loops again, so each loop restores the objects to their
+states at its own place.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from .._errors import StateEncodeError
 from .._json import check, decode, encode_spelled, step, unspelled
 
 _MOST = 64
-"""So many moments are kept at most; the second one goes first."""
+"""At most this many moments are kept; the second oldest goes first."""
 _AT_END = -1
 _ADVICE = "cp.track takes plain JSON only; for what is large, or a tensor, use an artifact: cp.artifact(name)"
 
 
 class Moment(msgspec.Struct, array_like=True):
-    """The states of all objects where a loop stands.
+    """The states of all objects at one place of a loop.
 
     Attributes:
-        loop: Its name; "" where items are ticked by hand.
-        position: How many of its items are done; -1 once it has come to its end.
-        depth: How many loops are around it, with itself.
-        states: By the name of the object.
+        loop: Its name; "" for ticks by hand.
+        position: Number of done items; -1 at the end of the loop.
+        depth: Number of nested loops, itself included.
+        states: By the object's name.
     """
 
     loop: str
@@ -38,10 +38,10 @@ class Moment(msgspec.Struct, array_like=True):
 
 
 class Tracked:
-    """The objects that a program has asked to track.
+    """The objects that a program tracks.
 
     Args:
-        saved: What an earlier run has saved, in its order.
+        saved: The moments of an earlier run, in its order.
     """
 
     def __init__(self, saved: list[Moment]) -> None:
@@ -50,15 +50,15 @@ class Tracked:
         self._held: dict[str, tuple[Any, int, _Form]] = {}
 
     def track(self, obj: Any, name: str | None, attempt: int) -> None:
-        """Save *obj* from now on; where its name is known, bring it to what is known of it.
+        """Save *obj* from now on; if a state is known for its name, restore it.
 
         Args:
-            attempt: Of the decorated function. A later one may take the names of an earlier one.
+            attempt: Number of the attempt of the decorated function. A later attempt may use the names again.
 
         Raises:
-            TypeError: Its state can be neither read nor set, or *name* is no str.
-            ValueError: Another object has the name; or what is saved does not fit it.
-            StateEncodeError: Its state is no plain JSON.
+            TypeError: The state of *obj* cannot be read and set, or *name* is not a str.
+            ValueError: Another object has the name, or the saved state does not fit.
+            StateEncodeError: The state is not plain JSON.
         """
         form = form_of(obj)
         name = form.name if name is None else name
@@ -78,10 +78,10 @@ class Tracked:
             moment.states.setdefault(name, now)
 
     def note(self, loop: str, position: int, depth: int) -> None:
-        """*loop* is between two items: what the objects are now belongs to its place. If it goes on, set them to that.
+        """*loop* is between two items: note the objects' states at its place, or restore them if it resumes there.
 
         Raises:
-            StateEncodeError: The state of one is no longer plain JSON.
+            StateEncodeError: A state is no longer plain JSON.
         """
         found = next((index for index, moment in enumerate(self.moments) if moment.loop == loop), None)
         if loop in self._unmet:
@@ -90,7 +90,7 @@ class Tracked:
                 self._set_all(self.moments[found].states)
                 return
         elif found is not None and self.moments[found].position == position and self._is_awaited(found + 1):
-            return  # told twice of one place, as loops by key do that pass over what is done
+            return  # a second call for one place; loops by key that skip done items make some
         if found is None:
             found = len(self.moments)
             while found and self.moments[found - 1].depth > depth:
@@ -103,11 +103,11 @@ class Tracked:
             del self.moments[1]
 
     def _is_awaited(self, start: int) -> bool:
-        """Whether a loop inside is still to begin again where it stood."""
+        """Whether an inner loop will still resume at its place."""
         return any(moment.loop in self._unmet for moment in self.moments[start:])
 
     def note_end(self, loop: str, depth: int) -> None:
-        """*loop* has come to its end. See :meth:`note`."""
+        """*loop* has ended. See :meth:`note`."""
         self.note(loop, _AT_END, depth)
 
     def _set_all(self, states: Mapping[str, Any]) -> None:
@@ -116,11 +116,11 @@ class Tracked:
                 _set(form, name, states[name])
 
 
-# -- what can be tracked ----------------------------------------------------------------------------------------------
+# -- which objects can be tracked
 
 
 class _Form(msgspec.Struct, frozen=True):
-    """How the state of an object is read and set; its *name* if the program gives it none."""
+    """How to read and set the state of an object; its *name* if the program gives none."""
 
     name: str
     read: Callable[[], Any]
@@ -131,7 +131,7 @@ def form_of(obj: Any) -> _Form:
     """How to read and set the state of *obj*.
 
     Raises:
-        TypeError: It has none that is known here.
+        TypeError: No way is known.
     """
     own = getattr(obj, "__name__", None)
     name = own if isinstance(own, str) else type(obj).__name__
@@ -186,7 +186,7 @@ def _encoded(form: _Form, name: str) -> msgspec.Raw:
         check(state, where, nan=True)
         return msgspec.Raw(encode_spelled(state, where))
     except StateEncodeError as error:
-        # Optimizers of torch have tensors there, by number.
+        # Optimizers of torch have tensors in there, by number.
         reason = error.reason.removesuffix(". Use str(key)")
         raise StateEncodeError(error.path, f"{reason}. {_ADVICE}") from None
     except NotImplementedError as error:  # random.SystemRandom

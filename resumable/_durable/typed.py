@@ -1,7 +1,7 @@
-"""Durable collections of typed values: dataclasses, structs, models, dates.
+"""Durable collections of values of a class: dataclasses, structs, models, dates.
 
-A mapping and a log hold plain JSON, as the untyped ones do, and make a typed value when it is first read. A typed value
-can change, so each save compares those that the program has got. A set holds the values themselves, which cannot.
+A mapping and a log hold plain JSON, as untyped ones do, and make a typed value when it is first read. Typed values are
+mutable, so each save compares those that the program has read. A set holds the values themselves, which are immutable.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ V = TypeVar("V")
 
 _get, _set = dict.get, dict.__setitem__
 _MOST = 4096
-"""So many values are remembered, and more only if the program holds them."""
+"""At most this many values are remembered, unless the program holds more."""
 
 
 class Form(Protocol[V]):
-    """What typed values look like in JSON. Its methods raise as those of :class:`resumable._format.values.Values`."""
+    """The JSON form of typed values. Its methods raise what those of ``_format.values.Values`` raise."""
 
     kind: type[V]
     path: str
@@ -41,11 +41,11 @@ class Form(Protocol[V]):
 
 
 class Given(Generic[K, V]):
-    """Typed values that the program has got, or has given: it may change them.
+    """Typed values that the program has read or assigned, and may change.
 
     Attributes:
         values: By key, as long as the program may hold them.
-        fresh: Keys of those that were put in since the last save.
+        fresh: Keys assigned since the last save.
     """
 
     def __init__(self, form: Form[V], where: Callable[[K], str], plain: Callable[[K], Any]) -> None:
@@ -57,14 +57,14 @@ class Given(Generic[K, V]):
         self._most = _MOST
 
     def read(self, key: K, plain: Any) -> V:
-        """The value that *plain* stands for; from now on it is the one of *key*."""
+        """Make the value from *plain*, and remember it for *key*."""
         if len(self.values) >= self._most:
             self._drop_unheld(self._unchanged())
             self._most = max(_MOST, 2 * len(self.values))
         return self.values.setdefault(key, self.form.value(plain, self.where(key)))
 
     def put(self, key: K, value: V) -> None:
-        """*value* is the one of *key* now."""
+        """Remember *value* for *key*."""
         self.values[key] = value
         self.fresh[key] = None
 
@@ -72,13 +72,13 @@ class Given(Generic[K, V]):
         self.values.pop(key, None)
 
     def changed(self, newer: Mapping[K, Any]) -> dict[K, Any]:
-        """The plain form of each value that differs from its plain one. Values that nobody holds are dropped.
+        """The plain form of each value that has changed. Values that nobody holds are forgotten.
 
         Args:
-            newer: The plain forms that the save writes; the others are in the collection.
+            newer: The plain forms that the save writes; the other plain forms are in the collection.
 
         Raises:
-            StateEncodeError: A value was changed to one that would not come back, or was such a one from the first.
+            StateEncodeError: A value would change on loading, from the beginning or through a change.
         """
         changed: dict[K, Any] = {}
         fresh: list[tuple[K, V, bytes]] = []
@@ -100,7 +100,7 @@ class Given(Generic[K, V]):
         return changed
 
     def _unchanged(self) -> list[K]:
-        """Keys of values that no save need look at."""
+        """Keys of values that no save needs to compare."""
         values = list(self.values.items())
         return [
             key
@@ -113,13 +113,13 @@ class Given(Generic[K, V]):
 
     def _drop_unheld(self, keys: list[K]) -> None:
         for key in keys:
-            some = [self.values.pop(key)]  # Out of reach first: another thread might get it after it was counted.
+            some = [self.values.pop(key)]  # pop it first, because another thread could read it after the count
             if self.form.held(some)[0]:
                 self.values.setdefault(key, some[0])
 
 
 class TypedDict(DurableDict[V]):
-    """A durable dict of typed values. In memory and in the checkpoint they are plain; each is made when it is read."""
+    """A durable dict of typed values. Memory and checkpoint hold plain JSON; reading makes the value."""
 
     __slots__ = ()
 
@@ -149,7 +149,7 @@ class TypedDict(DurableDict[V]):
         super()._put_back(key, value, is_saved=is_saved)
 
     def _plain(self) -> dict[str, Any]:
-        # dict.copy would read through __getitem__. One call, in which no other thread runs.
+        # dict.copy would read through __getitem__. One call, during which no other thread runs.
         return dict(zip(dict.keys(self), dict.values(self), strict=True))
 
     def get(self, key: str, default: Any = None) -> Any:  # pyright: ignore
@@ -169,7 +169,7 @@ class TypedDict(DurableDict[V]):
         return value
 
     def __iter__(self) -> Iterator[str]:
-        return dict.__iter__(self)  # With it, dict(self) reads through __getitem__.
+        return dict.__iter__(self)  # makes dict(self) read through __getitem__
 
     def values(self) -> Any:
         return ValuesView(self)
@@ -199,7 +199,7 @@ class TypedDict(DurableDict[V]):
 
 
 class TypedLog(DurableLog[V]):
-    """A durable log of typed values. An entry that is changed after it was appended is refused at the next save."""
+    """A durable log of typed values. If an entry is changed after it was appended, the next save raises."""
 
     __slots__ = ()
 
@@ -275,7 +275,7 @@ class TypedLog(DurableLog[V]):
 
 
 class TypedSet(DurableSet[V]):
-    """A durable set of typed members, such as UUIDs: each has a string or a number for its form in JSON."""
+    """A durable set of typed members, such as UUIDs, whose JSON form is a string or a number."""
 
     __slots__ = ()
 
@@ -315,14 +315,14 @@ class TypedSet(DurableSet[V]):
 # -- from untyped to typed --------------------------------------------------------------------------------------------
 
 _LOOKED_AT = 64
-"""Loaded values that are tried at once; others when they are read."""
+"""Loaded values that are checked at once; the others when they are read."""
 
 
 def make_typed(collection: Durable, form: Form[Any]) -> None:
-    """Make *collection* one of typed values; what it holds is theirs.
+    """Turn *collection* into one of typed values; its content must fit.
 
     Raises:
-        InputChangedError: A loaded value does not fit; of a mapping or a log, only the first ones are tried.
+        InputChangedError: A loaded value does not fit. In a mapping or log, only the first ones are checked now.
         TypeError: It has values of another class, or a set was changed before.
     """
     if collection.given is not None:

@@ -1,4 +1,4 @@
-"""Checkpoints of any store looked at as files, mended, and brought into another store."""
+"""Verify, repair and copy checkpoints in any store."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def verify_in(
     unseal: Unseal | None = None,
     unseal_artifact: UnsealArtifact | None = None,
 ) -> Verified:
-    """Look at what *store* holds of *operation_id*: the snapshot, the one before, and their journals.
+    """Verify what *store* holds of *operation_id*: the snapshot, the one before, and their journals.
 
     Raises:
-        StoreError: It cannot be read.
+        StoreError: The store cannot be read.
     """
     problem = ""
     with tempfile.TemporaryDirectory(prefix="resumable-") as directory:
@@ -67,13 +67,13 @@ def repair_in(
     unseal: Unseal | None = None,
     unseal_artifact: UnsealArtifact | None = None,
 ) -> Repaired:
-    """Make the last good save of *operation_id* the current one, while nobody works on it.
+    """Make the last good save of *operation_id* the current one. Nobody may be working on the operation.
 
-    What is damaged becomes the save before it. A checkpoint that is good is left as it is.
+    A damaged checkpoint becomes the previous generation. A good checkpoint is left unchanged.
 
     Raises:
-        CheckpointCorruptError: There is no good save, or nobody can tell. Nothing was changed.
-        CheckpointBusyError: A process works on the operation.
+        CheckpointCorruptError: There is no good save, or this program cannot tell. Nothing was changed.
+        CheckpointBusyError: A process is working on the operation.
         StoreError: The store fails.
     """
     location = str(store.describe(operation_id))
@@ -90,7 +90,7 @@ def repair_in(
 
 @contextlib.contextmanager
 def owned(store: CheckpointStore, operation_id: str) -> Iterator[Lease]:
-    """Own *operation_id* for the block."""
+    """Own *operation_id* inside the ``with`` block."""
     lease = store.claim(operation_id, Holder.me())
     try:
         yield lease
@@ -99,11 +99,11 @@ def owned(store: CheckpointStore, operation_id: str) -> Iterator[Lease]:
 
 
 def _put(lease: Lease, snapshot: bytes, journal: bytes, summary: bytes) -> None:
-    """Replace what is stored, which nobody may take for a checkpoint if there is a *journal*, by one commit."""
+    """Replace the stored checkpoint in one commit. If there is a *journal*, no reader sees the snapshot without it."""
     sequence = lease.next
     commit = lease.stage(sequence, [snapshot])
     if journal:
-        # Behind what is there, for now. What stands behind a snapshot's number stays when it is committed.
+        # These go behind the existing saves for now. Saves after a snapshot's number stay when it is committed.
         lease.append(sequence + 1, journal)
     commit(summary)
 
@@ -113,13 +113,13 @@ def _put(lease: Lease, snapshot: bytes, journal: bytes, summary: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What was done.
+    """The result of a copy.
 
     Attributes:
-        location: Where it lies now.
+        location: Where the checkpoint lies now.
         size: Bytes of the snapshot and its journal.
-        artifacts: How many went with it.
-        is_moved: Whether it is gone from where it was.
+        artifacts: Number of artifacts copied.
+        is_moved: Whether it was removed from the source.
     """
 
     operation_id: str
@@ -138,18 +138,18 @@ def copy(
     move: bool = False,
     is_forced: bool = False,
 ) -> Copied:
-    """Bring the checkpoint of *operation_id* from *source* into *target*, byte for byte, and compare digests.
+    """Copy the checkpoint of *operation_id* from *source* to *target*, byte for byte, and compare digests.
 
-    One that is encrypted is brought as it is; between two :class:`~resumable.stores.EncryptedStore`, it is decrypted
-    and encrypted on the way.
+    An encrypted checkpoint is copied as it is; between two :class:`~resumable.stores.EncryptedStore`, it is decrypted
+    and encrypted again.
 
     Args:
-        move: Own it in *source* meanwhile, and remove it there once it stands in *target*.
-        is_forced: Replace a newer checkpoint in *target*, too.
+        move: Own it in *source* meanwhile, and remove it there once *target* has it.
+        is_forced: Replace even a newer checkpoint in *target*.
 
     Raises:
-        StoreError: There is none, it cannot be read, or *target* has a newer one, or cannot hold it. *source* stands.
-        CheckpointBusyError: A process works on it in *target*; or, if it is to be moved, in *source*.
+        StoreError: It is missing or unreadable, or *target* has a newer one or cannot hold it. *source* is unchanged.
+        CheckpointBusyError: A process is working on it in *target*, or, for a move, in *source*.
     """
     with contextlib.ExitStack() as stack:
         ours = stack.enter_context(owned(source, operation_id)) if move else None
@@ -184,10 +184,10 @@ def bring_over(
     *,
     is_begun: bool,
 ) -> int:
-    """Put what *source* holds, *restored* from *stored*, into *target*, which *lease* owns. How many artifacts it has.
+    """Copy *stored* from *source* to *target*, which *lease* owns. Returns the number of artifacts.
 
     Args:
-        is_begun: Whether that was begun before, so that nobody takes what is there for a checkpoint.
+        is_begun: Whether an earlier copy has begun, so that nobody takes the target's content for a checkpoint.
     """
     assert stored is not None, "there is nothing to bring"
     summary = summary_of(restored.data.metadata, at=restored.data.last_updated)
@@ -205,7 +205,7 @@ def _bring(
     is_begun: bool,
 ) -> int:
     artifacts = _copy_artifacts(source, target, lease, key)
-    if stored.journal and not is_begun:  # until all of it is here, nobody may go on from the snapshot alone
+    if stored.journal and not is_begun:  # until everything is here, nobody may resume from the snapshot alone
         lease.stage(lease.next, [begun_copy(key, str(source.describe()))])(b"")
     _put(lease, stored.snapshot, stored.journal, summary)
     _compare(stored, lease.read(), str(target.describe(key)))
@@ -213,7 +213,7 @@ def _bring(
 
 
 def is_begun_from(stored: Stored, source: CheckpointStore, operation_id: str) -> bool:
-    """Whether *stored* only says that a copy from *source* was begun."""
+    """Whether *stored* is only the marker of a copy from *source* that has begun."""
     return stored.snapshot == begun_copy(operation_id, str(source.describe()))
 
 
@@ -225,7 +225,7 @@ def _read(operation_id: str, stored: Stored, now: datetime) -> Restored:
 
 
 def _standing(target: CheckpointStore, operation_id: str, is_forced: bool) -> Stored | None:
-    """What *target* has; None, too, if it cannot be opened and is to be replaced."""
+    """What *target* holds; also None if it cannot be opened and is to be replaced."""
     try:
         return target.read(operation_id)
     except CheckpointCorruptError:
@@ -266,7 +266,7 @@ def _copy_artifacts(source: CheckpointStore, target: CheckpointStore, lease: Lea
     keeper, goal = cast("ArtifactLease", lease), cast("ArtifactStore", target)
     for name in names:
         if name in there and _contents_of(origin, operation_id, name) != _contents_of(goal, operation_id, name):
-            keeper.keep_artifacts(there - {name})  # a part of it, of a copy that was broken off
+            keeper.keep_artifacts(there - {name})  # an incomplete version of an interrupted copy
         elif name in there:
             continue
         keeper.put_artifact(name, origin.read_artifact(operation_id, name))

@@ -1,4 +1,4 @@
-"""Whether the artifacts that a save names are there, unchanged. Only reads."""
+"""Checks whether the artifacts that a save names are there, unchanged. Only reads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..stores.packing import unpack
 from .sections import Sections
 
 Look = Callable[[Sections], str]
-"""What is wrong with the artifacts of a save; "" if nothing."""
+"""Returns what is wrong with the artifacts of a save; "" if nothing."""
 Open = Callable[[str, Iterable[bytes]], Iterable[bytes]]
 """Decrypts the version of that name; raises StoreError, at any piece, if it cannot."""
 _SEALED = b"resumable encrypted artifact "
@@ -23,11 +23,11 @@ _PIECE = 1 << 20
 
 
 class Looker:
-    """Looks at the artifacts of one operation, at each version once.
+    """Checks the artifacts of one operation, each version once.
 
     Args:
-        digest: Gives size and SHA-256 of a version; raises FileNotFoundError if it is missing, ValueError if nobody can
-            tell what it holds.
+        digest: Returns size and SHA-256 of a version; raises FileNotFoundError if it is missing, ValueError if its
+            content cannot be known.
     """
 
     def __init__(self, digest: Callable[[str], tuple[int, str]]) -> None:
@@ -35,7 +35,7 @@ class Looker:
         self._known: dict[Version, str] = {}
 
     def __call__(self, sections: Sections) -> str:
-        """What is wrong with those that *sections* name; "" if nothing."""
+        """What is wrong with the artifacts that *sections* name; "" if nothing."""
         for name, version in sections.artifacts.items():
             if version not in self._known:
                 self._known[version] = self._damage(version)
@@ -49,7 +49,7 @@ class Looker:
         except FileNotFoundError:
             return "is missing"
         except ValueError:
-            return ""  # encrypted, perhaps
+            return ""  # perhaps encrypted
         except OSError as error:
             return f"cannot be read: {error.strerror or error}"
         except StoreError as error:
@@ -60,7 +60,7 @@ class Looker:
 
 
 def in_directory(directory: Path, opens: Open | None = None) -> Look:
-    """Looks at versions that lie in *directory*, beside a checkpoint; at encrypted ones if *opens* is given."""
+    """Checks versions in *directory*, beside a checkpoint; encrypted ones only if *opens* is given."""
 
     def digest(version: str) -> tuple[int, str]:
         place = directory / version
@@ -70,7 +70,7 @@ def in_directory(directory: Path, opens: Open | None = None) -> Look:
 
 
 def in_store(store: CheckpointStore, operation_id: str, opens: Open | None = None) -> Look:
-    """Looks at those of *operation_id* in *store*; at encrypted ones if *opens* is given."""
+    """Checks versions of *operation_id* in *store*; encrypted ones only if *opens* is given."""
 
     def digest(version: str) -> tuple[int, str]:
         keeper = cast("ArtifactStore", store)

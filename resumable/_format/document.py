@@ -1,8 +1,8 @@
-"""What bytes a checkpoint is: strict JSON, with a digest over the canonical content.
+"""The bytes of a checkpoint: strict JSON, with a digest over the canonical content.
 
 The canonical form is the compact document without its digest, keys in their order. The digest (SHA-256, FIPS 180-4)
-stands last, so that a document as written is checked by hashing its bytes; one that a person or a tool has
-re-formatted is decoded and encoded again first.
+comes last, so that the bytes of a document as written can be hashed directly. If a person or a tool has re-formatted
+it, it is decoded and encoded again first.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ VERSION = "2.0"
 INDENT_UP_TO = 8192
 """Documents up to this many bytes are indented for people."""
 MAX_BYTES = 4 << 30
-"""A larger document is refused before it is parsed."""
+"""Larger documents are refused before they are parsed."""
 MAX_UNSIGNED_BYTES = 256 << 20
-"""A larger document without a digest is refused: anybody may have written it."""
+"""Larger documents without a digest are refused: anybody may have written them."""
 MAX_UNSIGNED_CONTAINERS = 8 << 20
-"""A document without a digest may hold this many arrays and objects: an empty array is 2 bytes, and 60 in memory."""
+"""A document without a digest may hold this many arrays and objects: ``[]`` is 2 bytes, but 60 in memory."""
 
 _DIGEST_HEAD = b',"digest":"'
 _SECTION = {"generation", "digest"}
-"""What a section ``resumable`` has for certain."""
+"""What every section ``resumable`` contains."""
 _WRONG_DIGEST = "its digest does not match its content; the file was damaged or edited"
 _TAIL_LENGTH = len(_DIGEST_HEAD) + 64 + len(b'"}}')
 
@@ -41,7 +41,7 @@ _TAIL_LENGTH = len(_DIGEST_HEAD) + 64 + len(b'"}}')
 
 
 def object_chunks(parts: Iterable[tuple[str, bytes | Iterable[bytes]]]) -> Iterator[bytes]:
-    """One JSON object out of encoded members, each whole or in pieces."""
+    """One JSON object made of encoded members, each whole or in pieces."""
     lead = b"{"
     for name, part in parts:
         yield lead + encode(name) + b":"
@@ -64,18 +64,18 @@ def sign(head: dict[str, Any], state: Iterable[bytes], tail: dict[str, Any]) -> 
 
 
 def indented(document: bytes) -> bytes:
-    """Lay *document* out for people to read."""
+    """Indent *document* for people."""
     return msgspec.json.format(document, indent=2) + b"\n"
 
 
 def decode_document(raw: bytes, beside: Beside | None = None) -> dict[str, Any]:
-    """A document out of *raw*, its digest checked where it has one.
+    """Decode the document *raw*, and check its digest if it has one.
 
     Args:
-        beside: Begins to check the digest while the document is parsed; what it returns waits for the answer.
+        beside: Starts to check the digest while the document is parsed; what it returns waits for the result.
 
     Raises:
-        ValueError: With the reason, for a person, why these bytes are not a document.
+        ValueError: These bytes are not a document. The text is for a person.
     """
     if len(raw) > MAX_BYTES:
         raise ValueError(f"it is larger than {MAX_BYTES >> 20} MiB")
@@ -106,7 +106,7 @@ def _refuse_unsigned(raw: bytes) -> None:
 
 
 def is_as_written(raw: bytes) -> bool:
-    """Whether *raw* is a document as this library writes it, its digest right."""
+    """Whether *raw* is a document in the form that this library writes, with the right digest."""
     return _ends_with_digest(raw) and _is_digest_right(raw)
 
 
@@ -132,10 +132,10 @@ def _parse(raw: bytes, parser: Callable[[bytes], Any]) -> Any:
 
 
 def _decode_strictly(raw: bytes) -> Any:
-    """JSON without the liberties that parsers take: no duplicate names, no NaN, no numbers out of range."""
-    import json  # only documents of other tools come here
+    """Decode JSON strictly: no duplicate names, no NaN, no numbers out of range."""
+    import json  # only for documents of other tools
 
-    # Text, so that no other encoding is tried; it is gone before the next one takes its memory.
+    # As text, so that no other encoding is tried; freed before the parser needs the memory.
     json.loads(raw.decode(), object_pairs_hook=_refuse_duplicates)
     return decode(raw)
 
@@ -165,24 +165,24 @@ def _check_digest(document: Any) -> None:
 _VERSION_IN_HEAD = re.compile(rb'\A\s*\{\s*"version"\s*:\s*"?([^",}]{1,40})')
 _ENCRYPTED = "encrypted"
 ENCRYPTED = "it is encrypted; open it with EncryptedStore and its key (the command line takes --key-file)"
-"""What is said of what only a key opens."""
+"""The message for what only a key opens."""
 _COPYING = "copying"
 _COMPRESSED = b"RZS1"
 
 
 def begun_copy(operation_id: str, source: str) -> bytes:
-    """What stands in the place of a checkpoint while it is copied from *source*."""
+    """The marker in a checkpoint's place while it is copied from *source*."""
     return encode({"version": f"{VERSION} {_COPYING}", "operation_id": operation_id, "from": source})
 
 
 def is_begun_copy(raw: bytes) -> bool:
-    """Whether *raw* is what :func:`begun_copy` gives."""
+    """Whether *raw* is a marker from :func:`begun_copy`."""
     match = _VERSION_IN_HEAD.match(raw)
     return match is not None and match.group(1) == f"{VERSION} {_COPYING}".encode()
 
 
 def broken_off(source: object) -> str:
-    """What to say of a copy from *source* that did not come to its end."""
+    """The message about a copy from *source* that did not finish."""
     return (
         f"it is being copied here from {source}, or that was broken off: run resumable copy again, which goes on; or "
         "go back, by resumable repair, to a save that is still here from before"
@@ -190,11 +190,11 @@ def broken_off(source: object) -> str:
 
 
 class UnknownFormatError(ValueError):
-    """These bytes may well be a good checkpoint, but this program cannot tell."""
+    """These bytes may be a good checkpoint, but this program cannot tell."""
 
 
 def refuse_unknown(raw: bytes) -> None:
-    """Raise UnknownFormatError for a document that is encrypted, or of a newer release."""
+    """Raise UnknownFormatError for a document that is encrypted, or written by a newer release."""
     match = _VERSION_IN_HEAD.match(raw)
     if match is None:
         return
@@ -213,18 +213,18 @@ def is_encrypted(raw: bytes) -> bool:
 
 
 def is_newer(version: Any, known: str = VERSION) -> bool:
-    """Whether *version* is a later one than *known*."""
+    """Whether *version* is later than *known*."""
     match = re.fullmatch(r"\d{1,6}(\.\d{1,6})*", str(version))
     return match is not None and [*map(int, match.group().split("."))] > [*map(int, known.split("."))]
 
 
 def newer(what: str, version: Any, known: str) -> str:
-    """Why it cannot be judged, for a person."""
+    """Tell a person why it cannot be read."""
     return f"it has {what} {version!r}, of a newer release; this program reads {known}. Use that release or a later one"
 
 
 def _is_ours(raw: bytes) -> bool:
-    """Whether its digest is right: then nothing but its version was damaged."""
+    """Whether its digest is right, so that only its version is damaged."""
     try:
         return isinstance(decode_document(raw).get("resumable"), dict)
     except ValueError:

@@ -1,7 +1,7 @@
-"""The fields of a typed state that hold durable collections: saved by their changes, while the rest is saved whole.
+"""The fields of a typed state that hold durable collections, saved by their changes; other fields are saved whole.
 
-A field annotated ``DurableDict[File]`` holds one from the beginning; one annotated ``dict[str, File]`` from the moment
-on when the program asks for it by name.
+A field annotated ``DurableDict[File]`` holds a collection from the beginning. A field annotated ``dict[str, File]``
+becomes one when the program asks for it by name.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _PLAIN = frozenset({dict, list, Any, object, *LEAVES})
 
 
 class Field(msgspec.Struct, frozen=True):
-    """One field that can hold a collection.
+    """A field that can hold a collection.
 
     Attributes:
         name: Its name in the class.
         key: Its name in the saved state.
         kind: ``mapping``, ``log`` or ``set``.
-        of: The class of the values; None for plain ones.
+        of: The class of the values; None for plain values.
         is_declared: Whether the annotation demands a collection.
-        refusal: Why it cannot hold one; "" if it can.
+        refusal: Why it cannot hold a collection; "" if it can.
     """
 
     name: str
@@ -45,7 +45,7 @@ def fields_of(kind: type[Any]) -> dict[str, Field]:
     """The fields of *kind* that can hold a collection, by their names in the class.
 
     Raises:
-        TypeError: One is annotated as a collection whose values have no class.
+        TypeError: A field is annotated as a collection, but its values have no class.
     """
     found = {}
     for name, (key, annotation) in _annotations_of(kind).items():
@@ -72,7 +72,7 @@ def _field(name: str, key: str, origin: Any, annotation: Any, *, is_declared: bo
 
 
 def _is_plain(annotation: Any) -> bool:
-    """Whether values of that type are plain JSON, whichever they are."""
+    """Whether every value of that type is plain JSON."""
     origin = get_origin(annotation)
     if origin is None:
         return annotation in _PLAIN
@@ -95,7 +95,7 @@ def _annotations_of(kind: Any) -> Mapping[str, tuple[str, Any]]:
 
 
 def set_field(value: Any, name: str, part: Any) -> None:
-    """Set a field past frozen classes and validators."""
+    """Set a field, even of a frozen class or one with validators."""
     if hasattr(type(value), "__struct_fields__"):
         msgspec.structs.force_setattr(value, name, part)
     elif hasattr(value, "__dict__"):
@@ -105,7 +105,7 @@ def set_field(value: Any, name: str, part: Any) -> None:
 
 
 def blanked(state: Any, held: Iterable[Field]) -> Any:
-    """A copy of *state* with an empty collection in each field that is *held*; itself, if there is none."""
+    """A copy of *state* with an empty collection in each *held* field; *state* itself without any."""
     result = state
     for field in held:
         result = copy.copy(state) if result is state else result

@@ -1,4 +1,4 @@
-"""Which files an operation has, and what lies in them. Only reads."""
+"""Finds the files of an operation, and reads them. Only reads."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class FileFound:
 
     Attributes:
         kind: ``checkpoint`` or ``journal``.
-        role: ``current``, ``previous`` or ``kept`` (damaged once, and put aside).
-        raw: What lies there; of a journal, without the room for more saves that a killed run left behind its end.
-        room: How many bytes of that there are.
-        content: The same, decrypted where it is encrypted.
-        sealed: Of a journal that was encrypted, what lies there; *raw* is decrypted.
+        role: ``current``, ``previous`` or ``kept`` (damaged, and renamed).
+        raw: Its content; a journal's without the preallocated space that a killed run left at its end.
+        room: Bytes of that space.
+        content: The content, decrypted if it is encrypted.
+        sealed: An encrypted journal as stored; *raw* is decrypted.
         problem: What is wrong with it; "" if nothing.
-        is_unknown: Whether it may well be good: a newer release wrote it, or a key is needed.
+        is_unknown: Whether it may be good, but a newer release wrote it, or a key is needed.
         notes: What it holds, for people.
         saves: How many whole saves a journal holds.
-        records: What each piece of a journal is, and whether it is good, one line each.
+        records: One line for each piece of a journal: what it is, and whether it is good.
         is_irregular: Whether it is a directory, a link, a pipe or the like.
     """
 
@@ -81,13 +81,13 @@ def operations_at(target: str, store: FileStore) -> list[Path]:
 
 
 def base_of(path: Path) -> Path | None:
-    """The checkpoint that the file *path* belongs to, by its name; None if to none."""
+    """The checkpoint that the file *path* belongs to, by its name; None if it belongs to none."""
     match = _FILE.fullmatch(path.name)
     return path.with_name(match.group(1) + SUFFIX) if match is not None else None
 
 
 def files_of(base: Path) -> list[FileFound]:
-    """In the order in which they are preferred: current, previous, kept; a checkpoint before its journal."""
+    """An operation's files in order of preference: current, previous, kept; a checkpoint before its journal."""
     try:
         paths = sorted(base.parent.iterdir()) if base.parent.is_dir() else []
     except OSError as error:
@@ -103,7 +103,7 @@ def files_of(base: Path) -> list[FileFound]:
 
 
 def put_aside(snapshot: Path, mark: str) -> Path:
-    """Give the checkpoint *snapshot*, and what belongs to it, names that end in *mark*. Returns its new path."""
+    """Rename the checkpoint *snapshot* and its companions to names that end in *mark*. Returns the new path."""
     return files_at(snapshot).put_aside(mark)
 
 
@@ -121,7 +121,7 @@ def read(file: FileFound) -> None:
 
 
 def operation_id_of(base: Path, files: list[FileFound]) -> str:
-    """Which id the files tell of, one that fits their name before others: a bit makes ``Job`` of ``job``."""
+    """The operation id in the files; one that fits their name comes first, since damage can make ``Job`` of ``job``."""
     told = [found for file in files if (found := _told_by(file)) is not None]
     fitting = (found for found in told if base.name in names_for(found))
     return next(fitting, told[0] if told else base.name[len(PREFIX) : -len(SUFFIX)])

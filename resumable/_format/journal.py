@@ -2,15 +2,16 @@
 
 A line is ``length crc json\\n``: the length of the JSON in bytes, its CRC-32 in eight hex digits, one JSON object. The
 object begins ``{"seq":N,"after":C``: N is the save's sequence number, C the CRC of the line before it. The first save
-after a snapshot goes on from the CRC that the snapshot notes. So each line is checked by itself, and the chain shows
-lines that were lost, moved or repeated, also over several snapshots.
+after a snapshot continues from the CRC that the snapshot notes. So each line can be checked alone, and the chain
+reveals lines that were lost, moved or repeated, also across several snapshots.
 
-A record of an operation with ``nan="allow"``, or of a typed state with such a number, says ``"nonfinite":"$float"``: in
-its ``set`` and ``collections`` ``{"$float":"nan"}`` (or ``"inf"``, ``"-inf"``) stands for that number, and a dict whose
-only key is ``$float`` has one more ``$`` in it. So does a snapshot, in its section ``resumable``, of its state.
+A record of an operation with ``nan="allow"``, or of a typed state with such a number, has
+``"nonfinite":"$float"``: in its ``set`` and ``collections``, ``{"$float":"nan"}`` (or ``"inf"``, ``"-inf"``) is that
+number, and a dict whose only key is ``$float`` gets one more ``$``. A snapshot says this for its state in its section
+``resumable``.
 
-This is format 2. Format 1 is only read: its first line is a header, each of its CRCs goes on from the one before, and
-a record may hold a ``fold`` marker, from which on the journal also fits the snapshot of that generation.
+This is format 2. Format 1 is only read: its first line is a header, each CRC continues from the one before, and a
+record may hold a ``fold`` marker; from there on, the journal also fits the snapshot of that generation.
 """
 
 from __future__ import annotations
@@ -35,24 +36,24 @@ _decoder = msgspec.json.Decoder(Record)
 _MAX_PREFIX = 32
 _PREFIX = re.compile(rb"([1-9]\d{0,18}) ([0-9a-f]{8}) ")
 _BEGINNING = re.compile(rb"([1-9]\d{0,18}( [0-9a-f]{0,8}| [0-9a-f]{8} (\{.*)?)?)?", re.DOTALL)
-"""As much of a line as there is."""
+"""The first part of a line, cut anywhere."""
 _SAVE = re.compile(rb'\d [0-9a-f]{8} \{"seq":')
-"""How a save of format 2 begins. JSON cannot hold it within a text, where the quotes are escaped."""
+"""How a save of format 2 begins. No JSON text contains it, because quotes are escaped there."""
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Where a chain of saves stands: after the save *sequence*, whose line has *crc*."""
+    """A position in a chain of saves: after the save *sequence*, whose line has *crc*."""
 
     sequence: int
     crc: int
 
 
 class SnapshotFacts(msgspec.Struct, frozen=True):
-    """What a snapshot tells of the journal that goes on from it.
+    """What a snapshot says about the journal that continues from it.
 
     Attributes:
         generation: Number of the last save that it holds; 0 if another tool wrote it.
-        crc: What the first line after that save goes on from; None if its journal has format 1, or it has none.
+        crc: The CRC from which the next line continues; None if its journal has format 1, or it has none.
     """
 
     operation_id: str
@@ -66,9 +67,9 @@ class JournalContent(msgspec.Struct, frozen=True):
 
     Attributes:
         header: First line of a journal of format 1; empty for format 2.
-        good_bytes: How much of the file is whole; what follows is a torn tail.
-        crc: Of the last whole line.
-        damage: What is wrong after ``good_bytes``, "" if nothing but a torn tail.
+        good_bytes: Bytes of whole lines; a torn tail follows.
+        crc: The CRC of the last whole line.
+        damage: What is wrong after ``good_bytes``; "" for a torn tail, or nothing.
     """
 
     header: Record
@@ -80,7 +81,7 @@ class JournalContent(msgspec.Struct, frozen=True):
 
     @property
     def newest(self) -> int:
-        """The highest number that a save or a snapshot was given, as far as these lines tell; else 0."""
+        """The highest number of a save or a snapshot in these lines; else 0."""
         if not self.header:
             return int(self.records[-1]["seq"]) if self.records else 0
         return max((n for record in self.records if type(n := record.get("fold")) is int), default=0)
@@ -90,11 +91,11 @@ class JournalContent(msgspec.Struct, frozen=True):
 
 
 def line(record: bytes, sequence: int, after: int) -> tuple[bytes, Position]:
-    """The line for the save *sequence*, and the position that the next one goes on from.
+    """The line for the save *sequence*, and the position from which the next line continues.
 
     Args:
         record: The save, an encoded JSON object.
-        after: CRC of the position that it goes on from.
+        after: CRC of the position from which this line continues.
     """
     rest = record[1:] if record == b"{}" else b"," + record[1:]
     numbered = b'{"seq":%d,"after":%d%b' % (sequence, after, rest)
@@ -106,10 +107,10 @@ def line(record: bytes, sequence: int, after: int) -> tuple[bytes, Position]:
 
 
 def read(raw: bytes) -> JournalContent | None:
-    """The whole lines of *raw*, in either format; None if it does not even hold the first one.
+    """The whole lines of *raw*, in either format; None if not even the first is whole.
 
-    A tail that was torn off while being written is left out. Anything else that is not as it was written is told in
-    ``damage``: the lines before it are good.
+    A torn tail, which an interrupted write leaves, is omitted. Anything else wrong is described in ``damage``; the
+    lines before it are good.
     """
     header: Record = {}
     records: list[Record] = []
@@ -147,19 +148,19 @@ def _read_line(raw: bytes, start: int, crc: int) -> tuple[Record, int, int] | No
         return None
     try:
         return _decoder.decode(record), end + 1, crc
-    except Exception:  # the CRC holds, so somebody made it so; whatever the parser says, it is no record
+    except Exception:  # the CRC is right, so somebody made it so; but it is no record
         return None
 
 
 def _is_torn(raw: bytes, start: int) -> bool:
     """Whether the end of *raw* is what a crash leaves of one append: a part of it, or blocks never written.
 
-    JSON holds no raw newline or NUL: a whole line ends with the one, and a run of the other was never in it.
+    JSON contains no raw newline or NUL: a whole line ends with a newline, and a run of NULs was never written.
     """
     tail = raw[start:]
-    # An append is one line; the first one of format 1 has the header before it.
+    # An append is one line; the first append of format 1 also has the header.
     lines = 2 if start == 0 and _SAVE.search(tail) is None else 1
-    # Behind the head of the first line, this is the head of the next one: that began only once the first one stood.
+    # After the head of the first line comes the head of the next: it was begun after the first was complete.
     if _SAVE.search(tail, _MAX_PREFIX) is not None or not _may_be_part_of(tail, lines):
         return False
     length = _told_length(tail)
@@ -169,7 +170,7 @@ def _is_torn(raw: bytes, start: int) -> bool:
 
 
 def _may_be_part_of(tail: bytes, lines: int) -> bool:
-    """Whether *tail* is no more than *lines* lines with any of their bytes zeros, as far as can be told."""
+    """Whether *tail* can be a part of *lines* lines, with any of their bytes replaced by zeros."""
     if _BEGINNING.fullmatch(tail[:_MAX_PREFIX].split(b"\0", 1)[0]) is None:
         return False
     length = _told_length(tail)
@@ -182,20 +183,20 @@ def _may_be_part_of(tail: bytes, lines: int) -> bool:
 
 
 def _told_length(tail: bytes) -> int | None:
-    """How many bytes its first line has, newline included; None if that cannot be read."""
+    """The length of its first line, newline included; None if it cannot be read."""
     prefix = _PREFIX.match(tail)
     return None if prefix is None else prefix.end() + int(prefix[1]) + 1
 
 
 def _has_hole(line: bytes) -> bool:
-    # At the ends of a line few bytes may share their block with what is older, or with what came after.
+    # The first and last bytes of a line may share a disk block with older or later data.
     return b"\0" * 16 in line or line.startswith(b"\0") or line.endswith(b"\0")
 
 
 def joined(older: bytes, newer: bytes) -> bytes:
-    """The good saves of *older*, and what of *newer* goes on from them; empty if nothing does.
+    """The good saves of *older*, and those of *newer* that continue from them; empty if none do.
 
-    A fold begins a new journal while the old one is kept: together the two hold all saves since the older snapshot.
+    A compaction begins a new journal and keeps the old one: together they hold all saves since the older snapshot.
     """
     before, after = read(older), read(newer)
     if before is None or after is None or before.header or after.header or not before.records:
@@ -211,7 +212,7 @@ def joined(older: bytes, newer: bytes) -> bytes:
 
 
 def saves_for(content: JournalContent, snapshot: SnapshotFacts) -> list[Record]:
-    """The saves that a journal adds to a snapshot, oldest first; none if it goes on from another one.
+    """The saves that a journal adds to a snapshot, oldest first; none if it belongs to another snapshot.
 
     Raises:
         UnknownFormatError: A newer release wrote the journal.
@@ -232,8 +233,8 @@ def check_format(header: Record) -> None:
     """Make sure that this release can read a journal that begins with *header*.
 
     Raises:
-        UnknownFormatError: A newer one wrote it.
-        ValueError: Its format is none at all.
+        UnknownFormatError: A newer release wrote it.
+        ValueError: There is no such format.
     """
     found = header.get("journal")
     if is_newer(found, str(FORMAT)):
@@ -246,8 +247,8 @@ def noted_crc(note: Any) -> int | None:
     """The :attr:`SnapshotFacts.crc` in a snapshot's ``resumable.journal``: ``{"format": 2, "crc": …}``, or None.
 
     Raises:
-        UnknownFormatError: The journal that goes on from it is of a newer release.
-        ValueError: It is no such note.
+        UnknownFormatError: A newer release wrote its journal.
+        ValueError: The note is malformed.
     """
     if note is None:
         return None
@@ -277,7 +278,7 @@ def _saves_after_header(content: JournalContent, snapshot: SnapshotFacts) -> lis
 
 
 def position_after(content: JournalContent | None, snapshot: SnapshotFacts, size: int) -> Position | None:
-    """Where the next line goes on in a journal of *size* bytes; None where only a new snapshot can follow."""
+    """The position of the next line in a journal of *size* bytes; None if only a new snapshot can follow."""
     if snapshot.crc is None or not snapshot.generation:
         return None
     if not size:
@@ -285,10 +286,10 @@ def position_after(content: JournalContent | None, snapshot: SnapshotFacts, size
     if content is None or content.header or content.good_bytes < size:
         return None
     last = Position(content.records[-1]["seq"], content.crc)
-    # All that is left over from another snapshot, the next line would not go on from.
+    # The journal belongs to another snapshot: no line can continue from it.
     return last if saves_for(content, snapshot) or last == Position(snapshot.generation, snapshot.crc) else None
 
 
 def note_for(crc: int) -> dict[str, int]:
-    """What a snapshot notes of its journal, whose first line after it goes on from *crc*."""
+    """A snapshot's note about its journal; the first line after it continues from *crc*."""
     return {"format": FORMAT, "crc": crc}

@@ -1,4 +1,4 @@
-"""Old formats: a v1.0 document becomes a v2.0 document, and no field of it is lost."""
+"""Old formats: a v1.0 document becomes a v2.0 document, and keeps every field."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ _LEGACY_VERSIONS = ("1.0", "1", 1)
 _LEGACY_NAMES = ("files_data", "processed_files", "processed_dirs")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECONDS_FROM = 1e11
-"""Larger numbers are milliseconds: as seconds they would lie after the year 5138."""
+"""Larger numbers are milliseconds: read as seconds they would be after the year 5138."""
 
 
 def is_legacy(document: Mapping[str, Any]) -> bool:
-    """Whether *document* is a v1.0 one: it says so, or it names no version and holds a v1.0 field."""
+    """Whether *document* has format v1.0: it says so, or it has no version and a v1.0 field."""
     if document.get("version") is not None:
         return not isinstance(document["version"], bool) and document["version"] in _LEGACY_VERSIONS
     return any(name in document for name in _LEGACY_NAMES)
 
 
 def migrate(document: dict[str, Any], operation_id: str, *, modified_at: datetime) -> dict[str, Any]:
-    """The v2.0 document of *operation_id* that holds all that the v1.0 *document* does, and shares its values.
+    """The v2.0 document of *operation_id* with everything in the v1.0 *document*; it shares the values.
 
-    ``files_data`` becomes a dict by path, ``metadata`` the metadata, ``timestamp`` the time of creation and of
-    the last save, for v1.0 kept only one; everything else goes into the state under its own name, and so does a time
+    ``files_data`` becomes a dict by path, ``metadata`` the metadata, and ``timestamp`` both the time of creation and of
+    the last save, because v1.0 has only one. Everything else goes into the state under its own name; so does a time
     stamp that cannot be read.
 
     Args:
-        modified_at: When the document was written; for those without a time stamp.
+        modified_at: When the document was written; used if it has no time stamp.
 
     Raises:
-        ValueError: With the reason, for a person, if a field has a kind that v1.0 never had.
+        ValueError: A field has a type that v1.0 never had. The text is for a person.
     """
     state = {name: value for name, value in document.items() if name not in ("version", "metadata")}
     if state.get("operation_id") == operation_id:
@@ -52,7 +52,7 @@ def migrate(document: dict[str, Any], operation_id: str, *, modified_at: datetim
 
 
 def _by_path(files: Any) -> dict[str, Any]:
-    """Files by path, each entry with all its fields, out of either form that v1.0 had. None is none."""
+    """Files by path, each entry with all its fields, from either form of v1.0. None means no files."""
     if files is None or isinstance(files, dict):
         return files or {}
     if not isinstance(files, list):
@@ -86,7 +86,7 @@ def _metadata(document: dict[str, Any], progress: dict[str, int]) -> dict[str, A
 
 
 def _progress(state: dict[str, Any]) -> dict[str, int]:
-    """How far the old loop was: the length of the list that it skipped by, and its total where it kept one."""
+    """The old loop's progress: the length of the list by which it skipped, and its total if it kept one."""
     progress: dict[str, int] = {}
     done = next((state[name] for name in (*_LEGACY_NAMES[1:], "files_data") if name in state), None)
     if done is not None:
@@ -99,7 +99,7 @@ def _progress(state: dict[str, Any]) -> dict[str, int]:
 
 
 def _instant(stamp: Any) -> datetime | None:
-    """A UTC instant out of an ISO 8601 text (one that names no zone is UTC) or of seconds since 1970, else None."""
+    """A UTC instant from an ISO 8601 text (UTC if it has no zone) or from seconds since 1970; else None."""
     try:
         if isinstance(stamp, str):
             return _in_utc(datetime.fromisoformat(stamp))
@@ -115,6 +115,6 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 def _kind(value: Any) -> str:
-    """What JSON calls *value*."""
+    """The JSON name for the type of *value*."""
     names = {str: "a text", bool: "true or false", int: "a number", float: "a number", list: "a list"}
     return names.get(type(value), "an object" if value is not None else "null")

@@ -1,4 +1,4 @@
-"""Going back to the last good save; what is damaged is kept."""
+"""Returns to the last good save; damaged files are kept."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .verify import Recoverable, Unseal, UnsealArtifact, Verified, verify
 
 @dataclass(slots=True)
 class Repaired:
-    """What was done: nothing if there was no problem.
+    """What a repair has done; nothing if there was no problem.
 
     Attributes:
-        best: The save that the next run goes on from.
+        best: The save from which the next run resumes.
         kept: Copies of the damaged files.
     """
 
@@ -34,15 +34,15 @@ class Repaired:
 def repair(
     path: Path, *, now: datetime, unseal: Unseal | None = None, unseal_artifact: UnsealArtifact | None = None
 ) -> Repaired:
-    """Make the last good save of the checkpoint at *path* the current one, while nobody works on it.
+    """Make the last good save of the checkpoint at *path* the current one. Nobody may be working on the operation.
 
-    The damaged files stay beside it as ``….corrupt-<now>``. A checkpoint that is good is left as it is.
+    The damaged files stay beside it as ``….corrupt-<now>``. A good checkpoint is left unchanged.
 
     Raises:
-        CheckpointCorruptError: There is no good save, or nobody can tell: a newer release wrote what is there, or it
-            is encrypted and *unseal* is missing. Nothing was changed.
-        CheckpointBusyError: A process works on the operation.
-        StoreError: The files cannot be read or written; what is there can still be repaired.
+        CheckpointCorruptError: There is no good save, or this program cannot tell: a newer release wrote it, or it is
+            encrypted and *unseal* is missing. Nothing was changed.
+        CheckpointBusyError: A process is working on the operation.
+        StoreError: The files cannot be read or written; they can still be repaired.
     """
     store = FileStore(path.parent)
     operation_id = _judged(path, now, unseal, unseal_artifact).operation_id
@@ -63,10 +63,10 @@ def repair(
 
 
 def _judged(path: Path, now: datetime, unseal: Unseal | None, unseal_artifact: UnsealArtifact | None) -> Verified:
-    """What is known of it.
+    """Verify it, and refuse to repair what may be good.
 
     Raises:
-        CheckpointCorruptError: It may well be good. To go back to an older save is no repair then.
+        CheckpointCorruptError: It may be good; going back to an older save would lose work.
     """
     found = verify(path, now=now, unseal=unseal, unseal_artifact=unseal_artifact)
     if found.is_unknown:
@@ -82,11 +82,11 @@ def _others(found: Verified) -> str:
 
 
 def _repair(found: Verified, repaired: Repaired, suffix: str, good_journal: bytes) -> None:
-    """First the copies, then the journal, the checkpoint last: until that stands, this can be done again."""
+    """Write the copies first, then the journal, the checkpoint last: until then, the repair can be repeated."""
     best, path = repaired.best, found.path
     for file in found.files:
         if file.role != "kept" and file.is_irregular:
-            # It can have no second name, and nothing can replace a directory.
+            # It cannot have a second name, and nothing can replace a directory.
             repaired.kept.append(_free_name(file.path, suffix))
             os.rename(file.path, repaired.kept[-1])
         elif file.role == "current" and (file.kind == "journal" or best.snapshot is not file):
@@ -102,17 +102,17 @@ def _repair(found: Verified, repaired: Repaired, suffix: str, good_journal: byte
 
 
 def _keep(path: Path, suffix: str) -> Path:
-    """Give the file a second name, for it is about to be replaced."""
+    """Give the file a second name, because it will be replaced."""
     kept = _free_name(path, suffix)
     try:
         os.link(path, kept, follow_symlinks=False)
-    except (OSError, NotImplementedError):  # no hard links here
+    except (OSError, NotImplementedError):  # no hard links on this file system
         disk.write_new(kept, [disk.read(path) or b""])
     return kept
 
 
 def _free_name(path: Path, suffix: str) -> Path:
-    """A name for a copy of *path*, whose owner calls this: nobody else takes it."""
+    """A free name for a copy of *path*. The caller owns the operation, so nobody else takes the name."""
     numbers = itertools.chain([""], map("-{}".format, itertools.count(1)))
     names = (path.with_name(f"{path.name}{suffix}{number}") for number in numbers)
     return next(name for name in names if not os.path.lexists(name))

@@ -1,4 +1,4 @@
-"""A checkpoint out of a store, while others may be writing it."""
+"""Reads a checkpoint from a store, while others may be writing it."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ from .migrations import is_legacy, migrate
 from .sections import Sections
 
 _COLLECT_LATER_FROM = 1 << 16
-"""From this many bytes on, parse with the garbage collector off: it would find nothing."""
+"""From this many bytes on, parse with the garbage collector off: it would find no garbage."""
 _BESIDE_FROM = 1 << 22
 """From this many bytes on, a thread computes the digest."""
 _KNOWN = frozenset(Sections.__struct_fields__) - {"others"}
 
 
 class Restored(msgspec.Struct):
-    """A checkpoint as found, and what the next save must know to build upon it.
+    """A checkpoint as read, and what the next save needs to continue from it.
 
     Attributes:
-        size: Of the snapshot in bytes.
-        sections: What the library keeps for itself, checked.
-        position: Where the next journal line goes on; None if the next save must be a whole snapshot.
-        newest: The highest number that a save or a snapshot was given.
-        journal_bytes: How much of the journal goes on from this snapshot.
-        spells: Whether it spells numbers that JSON has not.
+        size: Bytes of the snapshot.
+        sections: The library's own part, checked.
+        position: Where the next journal line continues; None if the next save must be a whole snapshot.
+        newest: The highest number of a save or a snapshot.
+        journal_bytes: Bytes of the journal that belong to this snapshot.
+        spells: Whether numbers that JSON lacks (NaN, infinities) are spelled out.
     """
 
     data: CheckpointData
@@ -70,14 +70,14 @@ class Restored(msgspec.Struct):
 def put_together(
     snapshot: bytes, journal: bytes, operation_id: str, now: datetime, beside: Beside | None = None
 ) -> Restored:
-    """A checkpoint out of a document of any version, and the journal that may go on from it.
+    """Make a checkpoint from a document of any version, and from the journal if it continues from it.
 
     Args:
         beside: See :func:`decode_document`.
 
     Raises:
         UnknownFormatError: It may be good, but this program cannot tell.
-        ValueError: With the reason, for a person.
+        ValueError: It is damaged. The text is for a person.
     """
     restored = _from_snapshot(snapshot, operation_id, now, beside)
     if journal and restored.snapshot.generation:
@@ -95,7 +95,7 @@ def _from_snapshot(raw: bytes, operation_id: str, now: datetime, beside: Beside 
             document = migrate(document, operation_id, modified_at=now)
         elif is_begun_copy(raw):
             raise ValueError(broken_off(document.get("from")))
-        elif is_newer(version):  # which does not stand first in it
+        elif is_newer(version):  # the version is not its first member
             raise UnknownFormatError(newer("version", version, f"{VERSION} and 1.0"))
         else:
             raise ValueError(f"it has version {version!r}; this program reads {VERSION} and 1.0")
@@ -128,7 +128,7 @@ def _from_snapshot(raw: bytes, operation_id: str, now: datetime, beside: Beside 
 
 
 def _unspelled_state(state: dict[str, Any], collections: Any) -> dict[str, Any]:
-    """The entries of a collection are spelled one by one; any other value as a whole."""
+    """Spelled numbers become floats again: entry by entry in a collection, else in the whole value."""
     for name, value in state.items():
         if isinstance(collections, dict) and name in collections and isinstance(value, dict):
             state[name] = {key: unspelled(entry) for key, entry in value.items()}
@@ -138,7 +138,7 @@ def _unspelled_state(state: dict[str, Any], collections: Any) -> dict[str, Any]:
 
 
 def _check_sections(restored: Restored) -> None:
-    """Read what the library keeps for itself, and make sure that it has its shape."""
+    """Read the library's own part, and check its types."""
     restored.sections = read_sections(restored.data.internal)
     for name, kind in restored.sections.collections.items():
         value = restored.data.state.get(name)
@@ -150,10 +150,10 @@ def _check_sections(restored: Restored) -> None:
 
 
 def read_sections(internal: dict[str, Any]) -> Sections:
-    """The sections in a decoded ``resumable``, without what tells of the document itself.
+    """The sections in a decoded ``resumable``, without the document's own facts.
 
     Raises:
-        ValueError: One is not what it should be. With the reason, for a person.
+        ValueError: A section is malformed. The text is for a person.
     """
     try:
         sections = msgspec.convert(internal, Sections)
@@ -165,10 +165,10 @@ def read_sections(internal: dict[str, Any]) -> Sections:
 
 
 def instant(text: Any) -> datetime:
-    """A UTC instant out of an ISO 8601 stamp; one that names no zone is taken as UTC.
+    """A UTC instant from an ISO 8601 stamp; UTC if it has no zone.
 
     Raises:
-        ValueError: It is no such stamp.
+        ValueError: It is not such a stamp.
     """
     try:
         moment = datetime.fromisoformat(text)
@@ -246,7 +246,7 @@ def _apply(data: CheckpointData, save: _Save, replays: dict[str, Replay]) -> Non
     for name, change in save.collections.items():
         if name not in replays:
             replays[name] = Replay(state.get(name))
-            state.setdefault(name, None)  # it keeps its place among the others
+            state.setdefault(name, None)  # keeps its position among the others
         replays[name].apply(change)
     data.internal.update(save.resumable)
     if save.once:
@@ -255,7 +255,7 @@ def _apply(data: CheckpointData, save: _Save, replays: dict[str, Replay]) -> Non
 
 
 def _merged_loop(saved: dict[str, Any] | None, changes: list[dict[str, Any]]) -> dict[str, Any]:
-    """A loop that began anew replaces what was known under its name."""
+    """Merge *changes* into a saved loop. A loop that began anew replaces the one saved under its name."""
     begins = [index for index, change in enumerate(changes) if change.get("new")]
     base, rest = (changes[begins[-1]], changes[begins[-1] + 1 :]) if begins else (saved, changes)
     result = merged(base, rest)
@@ -267,25 +267,25 @@ def _merged_loop(saved: dict[str, Any] | None, changes: list[dict[str, Any]]) ->
 
 
 def restore(store: CheckpointStore, operation_id: str, *, now: datetime, lease: Lease | None = None) -> Restored | None:
-    """The checkpoint of *operation_id*, None if there is none. Nothing is changed or executed.
+    """The checkpoint of *operation_id*, None if there is none. Changes nothing, executes nothing.
 
     Args:
-        now: Stands in for the time stamp that a document of version 1.0 may lack.
-        lease: Reads it, if the caller owns the operation.
+        now: The time stamp of a version 1.0 document without one.
+        lease: Reads the checkpoint, if the caller owns the operation.
 
     Raises:
-        CheckpointCorruptError: There is something, but it is no checkpoint of this operation.
-        StoreError: It cannot be read.
+        CheckpointCorruptError: What is there is not a checkpoint of this operation.
+        StoreError: The store cannot be read.
     """
     stored = store.read(operation_id) if lease is None else lease.read()
     return None if stored is None else restored_from(stored, store, operation_id, now=now)
 
 
 def restored_from(stored: Stored, store: CheckpointStore, operation_id: str, *, now: datetime) -> Restored:
-    """The checkpoint that *stored*, read from *store*, holds.
+    """The checkpoint in *stored*, which was read from *store*.
 
     Raises:
-        CheckpointCorruptError: It is no checkpoint of this operation.
+        CheckpointCorruptError: It is not a checkpoint of this operation.
     """
     snapshot, journal = stored.snapshot, stored.journal
     is_large = len(snapshot) + len(journal) >= _COLLECT_LATER_FROM
@@ -294,7 +294,7 @@ def restored_from(stored: Stored, store: CheckpointStore, operation_id: str, *, 
             beside = _beside if len(snapshot) >= _BESIDE_FROM else None
             restored = put_together(snapshot, journal, operation_id, now, beside)
     except ValueError as error:
-        # What may be good is not to be replaced by an older one.
+        # It may be good: do not offer to replace it with an older one.
         is_unknown = isinstance(error, UnknownFormatError)
         previous = None if is_unknown else _way_back(stored, store, operation_id, now)
         place = "" if isinstance(stored.location, Path) else place_to_name(store, operation_id)
@@ -304,7 +304,7 @@ def restored_from(stored: Stored, store: CheckpointStore, operation_id: str, *, 
 
 
 def _beside(work: Callable[[], bool]) -> Callable[[], bool]:
-    """Do *work* in a thread. Hashing, it leaves the interpreter to the parser."""
+    """Do *work* in a thread. Hashing releases the GIL for the parser."""
     results: list[bool] = []
     thread = threading.Thread(target=lambda: results.append(work()), name="resumable-digest")
     thread.start()
@@ -317,7 +317,7 @@ def _beside(work: Callable[[], bool]) -> Callable[[], bool]:
 
 
 def _way_back(stored: Stored, store: CheckpointStore, operation_id: str, now: datetime) -> str | None:
-    """Path of the snapshot, if it is good without its journal; else of the one before."""
+    """Path of the snapshot if it is good without its journal; else of the one before, if that is good."""
     try:
         put_together(stored.snapshot, b"", operation_id, now)
     except ValueError:
@@ -326,12 +326,12 @@ def _way_back(stored: Stored, store: CheckpointStore, operation_id: str, now: da
 
 
 def good_previous(store: CheckpointStore, operation_id: str, now: datetime) -> str | None:
-    """Path of the checkpoint before the last, if it is good. Only one in a file can be gone back to."""
+    """Path of the checkpoint before the last, if it is good; None outside of files, where nobody can go back."""
     try:
         previous = store.read(operation_id, previous=True)
         if previous is not None and isinstance(previous.location, Path):
             put_together(previous.snapshot, b"", operation_id, now)
             return str(previous.location)
-    except Exception:  # whatever is wrong with it, it cannot be offered
+    except Exception:  # whatever is wrong with it, do not offer it
         return None
     return None

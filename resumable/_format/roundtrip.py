@@ -1,10 +1,10 @@
-"""What was decoded, compared with what was encoded: the same types and values at every depth.
+"""Compares a decoded value with the original: types and values must be equal at every depth.
 
-Plain ``==`` is the wrong question: it takes True, 1 and 1.0 for the same, two instants in different time zones, a
-defaultdict and a dict, and NaN for different from itself. An int in a field that is declared a float is fine.
+Plain ``==`` does not suffice. It says that True, 1 and 1.0 are equal, instants in different time zones, a defaultdict
+and a dict; and it says that NaN differs from itself. An int in a field declared float is accepted.
 
-Columns come first: all values of one depth and kind together, at C speed. Only where they are not surely the same, each
-value is looked at by itself, for the path.
+Columns are compared first: all values of one depth and type together, at C speed. If a column may differ, its values
+are compared one by one, which finds the path.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from uuid import UUID
 from .._json import scalar, scalar_comes_back, step
 
 _EXACT: frozenset[type] = frozenset({str, int, bool, type(None), bytes, date, timedelta, UUID})
-"""Of these, equal values of one type are the same."""
+"""For these types, values of one type that are equal are interchangeable."""
 _flat = chain.from_iterable
 
 
 class Difference(Exception):
-    """Something comes back as something else.
+    """A value comes back as something else.
 
     Attributes:
-        path: Where, from ``$`` on.
-        reason: What becomes of it, and what to do.
-        is_left_out: Whether the class itself says that it is not saved: a private attribute, an excluded field.
+        path: Its place, starting with ``$``.
+        reason: What it becomes, and what to do.
+        is_left_out: Whether the class itself says not to save it: a private attribute, an excluded field.
     """
 
     def __init__(self, path: str, reason: str, *, is_left_out: bool = False) -> None:
@@ -46,21 +46,21 @@ class Difference(Exception):
 
 
 def differences(one: Any, other: Any, path: str, note: Callable[[str], None]) -> Iterator[Difference]:
-    """What differs between *one*, which was encoded, and *other*, which was decoded.
+    """The differences between *one*, which was encoded, and *other*, which was decoded.
 
     Args:
-        note: Called with what comes back otherwise, and is still right: one object that stands at two places comes
-            back as two, a scalar of numpy as a plain one.
+        note: Called with changes that are harmless: one object in two places comes back as two objects, a scalar of
+            numpy as a plain number.
     """
     if not are_alike([one], [other], set()):
         yield from Walk(note).differences(one, other, path)
 
 
-# -- in columns; False means: look closely ----------------------------------------------------------------------------
+# -- in columns; False means: compare one by one
 
 
 def are_alike(ones: list[Any], others: list[Any], seen: set[int]) -> bool:
-    """Whether certainly each of *ones* is the same as its partner, and none is shared. *seen* collects their ids."""
+    """Whether all *ones* surely equal their partners, and no object is shared. *seen* collects their ids."""
     kinds = list(map(type, ones))
     if kinds != list(map(type, others)):
         return False
@@ -79,7 +79,7 @@ def are_alike(ones: list[Any], others: list[Any], seen: set[int]) -> bool:
 
 def _are_alike_of(kind: Any, ones: list[Any], others: list[Any], seen: set[int]) -> bool:
     if kind is float:
-        return array.array("d", ones).tobytes() == array.array("d", others).tobytes()  # bit by bit
+        return array.array("d", ones).tobytes() == array.array("d", others).tobytes()  # compares bits
     if kind is datetime:
         return _same_instants(ones, others)
     if kind is Decimal:
@@ -95,7 +95,7 @@ def _are_alike_of(kind: Any, ones: list[Any], others: list[Any], seen: set[int])
     if not is_value(kind):
         ids = set(map(id, ones))
         if len(ids) < len(ones) or not seen.isdisjoint(ids):
-            return False  # one object at two places
+            return False  # one object in two places
         seen |= ids
     if kind in (set, frozenset):
         return True
@@ -124,7 +124,7 @@ def _same_instants(ones: list[Any], others: list[Any]) -> bool:
 
 
 def _are_alike_objects(kind: Any, ones: list[Any], others: list[Any], seen: set[int]) -> bool:
-    """Objects, one column for each field; only where nothing else can be in them."""
+    """Compares objects, one column for each field; False if they may hold anything else."""
     names, has_dict = _columns_of(kind)
     if names is None:
         return False
@@ -144,7 +144,7 @@ def _are_alike_objects(kind: Any, ones: list[Any], others: list[Any], seen: set[
 
 @functools.lru_cache
 def _columns_of(kind: Any) -> tuple[tuple[str, ...] | None, bool]:
-    """The fields of a class, and whether its objects have a dict; no fields where there may be more in them."""
+    """The fields of a class, and whether its objects have a dict; None for the fields if there may be others."""
     has_dict = bool(getattr(kind, "__dictoffset__", 0))
     if hasattr(kind, "__struct_fields__"):
         return (None if has_dict else kind.__struct_fields__), False
@@ -161,7 +161,7 @@ def _is_model(kind: Any) -> bool:
 
 @functools.lru_cache
 def is_value(kind: Any) -> bool:
-    """Whether nobody can see that two places share an object of this *kind*: it cannot change."""
+    """Whether an object of this *kind* is immutable, so that nobody notices whether two places share it."""
     if issubclass(kind, (tuple, frozenset, str, int, float, bytes, complex, date, time, timedelta, Decimal, PurePath)):
         return True
     if issubclass(kind, (enum.Enum, UUID, type(None))):
@@ -172,29 +172,29 @@ def is_value(kind: Any) -> bool:
     return bool(frozen or getattr(kind, "model_config", {}).get("frozen", False) or hasattr(kind, "get_secret_value"))
 
 
-# -- value by value, for the path -------------------------------------------------------------------------------------
+# -- one by one, for the path
 
 
 class Walk:
-    """Goes through two values side by side.
+    """Compares two values step by step.
 
     Args:
-        note: Called with what comes back otherwise, and is still right.
+        note: Called with changes that are harmless.
     """
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
-        # With the object itself: its id must not be given to another one meanwhile.
+        # Keeps the object, too, so that no other gets its id meanwhile.
         self._met: dict[int, tuple[str, Any, Any]] = {}
 
     def differences(self, one: Any, other: Any, path: str) -> Iterator[Difference]:
-        """Each place at which *other* is not what *one* was."""
+        """Each place at which *other* differs from *one*."""
         kind = type(one)
         if kind is not type(other) and (plain := scalar(one)) is not one:
             self._note(scalar_comes_back(one, plain, path))
             one, kind = plain, type(plain)
         if kind is not type(other):
-            if not (kind is int and type(other) is float and one == other):  # the field is declared a float
+            if not (kind is int and type(other) is float and one == other):  # a field declared float
                 yield Difference(path, f"a {kind.__name__} comes back as a {type(other).__name__}; {_cure(kind)}")
         elif kind in _EXACT:
             if one != other:
@@ -243,7 +243,7 @@ class Walk:
             yield Difference(path, "another default_factory comes back")
         if len(one) != len(other):
             yield Difference(path, f"{len(one):,} entries come back as {len(other):,}")
-        for key, again in zip(one, other, strict=False):  # in their order: it can be seen
+        for key, again in zip(one, other, strict=False):  # order matters
             where = f"{path}{step(key)}" if type(key) is str else f"{path}[{key!r:.40}]"
             wrong = next(self.differences(key, again, f"{path}: the key {key!r:.40}"), None)
             if wrong is not None:
@@ -287,12 +287,12 @@ def _cure(kind: type) -> str:
 
 def _same_float(one: float, other: float) -> bool:
     if math.isnan(one) and math.isnan(other):
-        return True  # whatever its sign, which is an accident
+        return True  # the sign of a NaN is an accident
     return one == other and math.copysign(1, one) == math.copysign(1, other)
 
 
 def _instants(one: Any, other: Any, path: str) -> Iterator[Difference]:
-    """``==`` of datetimes compares instants only, and ignores fold."""
+    """Compare zone and fold: ``==`` of datetimes compares instants only."""
     if one.replace(tzinfo=None, fold=0) != other.replace(tzinfo=None, fold=0):
         yield Difference(path, f"another {type(one).__name__} comes back")
     elif _rules(one.tzinfo) != _rules(other.tzinfo):
@@ -306,7 +306,7 @@ def _instants(one: Any, other: Any, path: str) -> Iterator[Difference]:
 
 
 def _rules(zone: tzinfo | None) -> Any:
-    """Zones with one offset for ever are equal whatever their class; others by name."""
+    """What identifies a zone: its offset if that never changes, else its name."""
     if zone is None:
         return None
     if getattr(zone, "key", None) in ("UTC", "Etc/UTC"):
@@ -316,7 +316,7 @@ def _rules(zone: tzinfo | None) -> Any:
 
 
 def _token(value: Any) -> Any:
-    """Equal for equal values of equal types only: 1 == True. For members of sets; an int and a float may be one."""
+    """A key that is equal only for equal values of equal types (1 == True). In sets, an int and a float may match."""
     value = scalar(value)
     if type(value) in (int, float):
         return "number", value
@@ -332,7 +332,7 @@ def _token(value: Any) -> Any:
 
 
 def _held(value: Any) -> dict[str, Any] | None:
-    """All that an object holds, private and undeclared attributes included; None for a value without any."""
+    """Everything that an object holds, private and undeclared attributes included; None for a value without any."""
     kind = type(value)
     names = getattr(kind, "__struct_fields__", None)
     if names is None and dataclasses.is_dataclass(kind):
@@ -342,14 +342,14 @@ def _held(value: Any) -> dict[str, Any] | None:
         held |= value.__dict__
         for name in held.keys() - set(names or ()):
             if isinstance(getattr(kind, name, None), functools.cached_property):
-                del held[name]  # it is worked out again
+                del held[name]  # it is computed again
     if _is_model(kind):
         held |= (value.__pydantic_private__ or {}) | (value.__pydantic_extra__ or {})
     return held if held or names is not None else None
 
 
 def _left_out(value: Any) -> set[str]:
-    """What its class says that it does not save."""
+    """The attributes that its class excludes from saving."""
     kind = type(value)
     if not _is_model(kind):
         return set()

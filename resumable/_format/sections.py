@@ -1,4 +1,4 @@
-"""The section ``resumable`` of a document: what the library keeps for itself, by name and type."""
+"""The section ``resumable`` of a document: the library's own data, by name and type."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _LONGEST_REASON = 120
 
 
 class Run(msgspec.Struct, omit_defaults=True):
-    """One run, as the history holds it.
+    """One run in the history.
 
     Attributes:
-        began, ended: UTC, ISO 8601; the end is that of its last save.
+        began, ended: UTC, ISO 8601; the end is that of the last save.
         items_before: Items that earlier runs have done.
-        items: Items done over all runs when it was saved last.
-        command: What started it, if that is known.
+        items: Items done over all runs at its last save.
+        command: The command line that started it, if known.
         error: The text of the exception that ended it.
-        place: Where in the program that was raised: ``job.py:12``.
-        stopped_at: The loop, and the item in it, at which an exception ended it.
-        notes: Texts that observers have saved with it, such as the id of its trace.
-        strategy: When it saves, for people: ``every 5 min or every 1,000 items``.
-        at_risk: Seconds of work that a kill after its last save loses, at most; None if unknown.
+        place: The line in the program that raised it: ``job.py:12``.
+        stopped_at: The loop, and its item, that raised it.
+        notes: Texts that observers saved with the run, such as the id of its trace.
+        strategy: The save strategy, for people: ``every 5 min or every 1,000 items``.
+        at_risk: Seconds of work that a kill after its last save would lose, at most; None if unknown.
     """
 
     run: int = 0
@@ -50,7 +50,7 @@ class Run(msgspec.Struct, omit_defaults=True):
 
 
 class SinkPlace(TypedDict):
-    """How far an output file goes; *claim* is the token of the record beside it."""
+    """The saved length of an output file; *claim* is the token of the record beside the file."""
 
     offset: Annotated[int, msgspec.Meta(ge=0)]
     sample: str
@@ -60,19 +60,19 @@ class SinkPlace(TypedDict):
 
 
 class OnceEntry(TypedDict):
-    """An effect that was begun; one without a result may have happened."""
+    """An effect that was begun; without a result, it may or may not have happened."""
 
     at: str
     result: NotRequired[Any]
 
 
 class Finished(msgspec.Struct, omit_defaults=True):
-    """That an operation has finished, kept for ``when_done="skip"``.
+    """Says that an operation has finished; kept for ``when_done="skip"``.
 
     Attributes:
         at: When (UTC, ISO 8601).
-        result: What the decorated function returned; unset if it is no function's, or no JSON.
-        type: The name of the result's type, if it is no JSON.
+        result: What the decorated function returned; unset without a function, or if JSON cannot hold it.
+        type: The name of the result's type, if JSON cannot hold it.
     """
 
     at: str = ""
@@ -81,17 +81,17 @@ class Finished(msgspec.Struct, omit_defaults=True):
 
 
 Stand = tuple[int, int] | None
-"""Where a checkpoint stands: the number of its last save, and the CRC of that; None: there is no checkpoint."""
+"""The last save of a checkpoint: its number and CRC; None if there is no checkpoint."""
 
 
 class Unsaved(msgspec.Struct, omit_defaults=True):
-    """That a store was away, and where it stood: this checkpoint is to be brought there.
+    """Says that a store was away: the next run must bring this checkpoint there.
 
     Attributes:
-        store: Where, without credentials.
-        term, next: Of the lease that could not be written through.
-        stands: At what the store may stand: the last save that it has acknowledged, and those that it may have.
-        token: What no other such checkpoint has.
+        store: The store's address, without credentials.
+        term, next: The lease's term and next number when writing became impossible.
+        stands: The saves that the store may hold: the last acknowledged one, and those without an answer.
+        token: Unique to this copy.
     """
 
     store: str
@@ -102,7 +102,7 @@ class Unsaved(msgspec.Struct, omit_defaults=True):
 
 
 class ListedSections(msgspec.Struct):
-    """The sections that a list of operations is made of. None means that there is no such section."""
+    """The sections that a list of operations needs. None means that there is no such section."""
 
     history: list[Run] = []
     elapsed: Annotated[float, msgspec.Meta(ge=0, lt=1e15)] | None = None
@@ -112,27 +112,27 @@ class ListedSections(msgspec.Struct):
 
 
 class Sections(ListedSections):
-    """All sections, the only description of them: a document is checked, read and written by it.
+    """All sections. This is their only description: documents are checked, read and written by it.
 
     Attributes:
         history: The last runs, oldest first.
         elapsed: Seconds of all runs, waits included.
-        failed: Items that ``map`` gave up, by loop: each item's key, and the text of its error.
-        finished: That the operation has finished, if it was asked to be skipped from then on.
+        failed: Items that ``map`` gave up, by loop: each item's key and the text of its error.
+        finished: Says that the operation has finished, if later runs should skip it.
         budget: What is left of the API's quotas.
-        spent: What all runs have spent, by what it is counted in.
-        sinks: How far each output file goes, by the name that the user gave it.
-        pace: What a forecast is made from.
-        trail: Where it stood from time to time, for reports.
-        arguments: Of the call that the operation is.
-        unsaved: What it lies here for, instead of in its store; there, what it was brought as.
-        others: Sections that this release does not know; they are kept.
-        loops: Where each loop stands, by name.
+        spent: What all runs have spent, by unit.
+        sinks: The saved length of each output file, by the user's name for it.
+        pace: The measurements for a forecast.
+        trail: The progress from time to time, for reports.
+        arguments: The arguments of the call.
+        unsaved: In a local copy: why it is here instead of in its store. In the store: the copy that was brought.
+        others: Sections of other releases; they are kept.
+        loops: The place of each loop, by name.
         collections: The kind of each durable collection in the state.
-        tracked: What tracked objects were where each loop stands, outer ones first.
-        artifacts: The version of each artifact, by its name.
-        artifacts_before: Versions that older saves name which may yet be gone back to.
-        once: Effects that must not happen twice, by key. They are saved at once, and so may be ahead of the loops.
+        tracked: The tracked objects' states at the places of the loops, outer loops first.
+        artifacts: The current version of each artifact, by name.
+        artifacts_before: Versions named by older saves that the user may still go back to.
+        once: Effects that must not happen twice, by key. They are saved at once, so they may be ahead of the loops.
     """
 
     finished: Finished | None = None
@@ -151,10 +151,10 @@ class Sections(ListedSections):
     artifacts_before: list[str] = []
 
     def encoded(self) -> dict[str, bytes]:
-        """Each section as JSON, in the order in which a document holds them. Those that hold nothing are left out.
+        """Each section as JSON, in the order of the document. Empty sections are omitted.
 
         Raises:
-            StateEncodeError: JSON cannot hold one.
+            StateEncodeError: JSON cannot hold a section.
         """
         sections = {name: getattr(self, name) for name in _WRITTEN_FIRST} | self.others
         sections |= {"loops": self.loops, "collections": self.collections, "once": self.once}
@@ -186,15 +186,15 @@ _LEFT_OUT_IF_EMPTY = frozenset({"history", "spent", "sinks", "arguments", "loops
 _LEFT_OUT_IF_EMPTY |= {"artifacts", "artifacts_before"}
 
 
-# -- what a store may keep beside a save ------------------------------------------------------------------------------
+# -- the summary that a store may keep beside a save
 
 
 class SavedSummary(msgspec.Struct, omit_defaults=True):
-    """Where an operation stands, over all runs and loops, in a few bytes that a store may keep beside each save.
+    """The progress of an operation over all runs and loops, in a few bytes that a store may keep beside each save.
 
     Attributes:
         at: When it was saved (UTC).
-        is_by_hand: Whether no run made it, but a call of the manager.
+        is_by_hand: Whether the manager made the save, without a run.
     """
 
     at: datetime
@@ -214,7 +214,7 @@ def summary_of(metadata: CheckpointMetadata, *, at: datetime, is_by_hand: bool =
 
 
 def read_summary(raw: bytes) -> SavedSummary | None:
-    """What :func:`summary_of` gave; None if that cannot be read."""
+    """Read what :func:`summary_of` returned; None if that is impossible."""
     try:
         return msgspec.json.decode(raw, type=SavedSummary)
     except (ValueError, msgspec.MsgspecError):

@@ -1,4 +1,4 @@
-"""One object under two names of a state: it comes back as two, of which a change in one is not in the other."""
+"""Finds one object in two places of a state: it would come back as two, and a change in one would miss the other."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .._durable import Durable
 from .._json import LEAVES, step
 
 _MOST = 10_000
-"""Objects that are looked at; in more of them, the first ones."""
+"""How many objects are compared, at most; the first ones."""
 
 
 def shared_in(state: Any) -> str:
-    """``$.state.b is the same list as $.state.a …``, for the first such object in *state*; "" if there is none."""
-    seen: dict[int, tuple[int, str]] = {}  # by its number: that of what it is in, and its place in there
+    """``$.state.b is the same list as $.state.a …`` for the first shared object in *state*; "" if there is none."""
+    seen: dict[int, tuple[int, str]] = {}  # by id: the number of its container, and its place in it
     todo = [("$.state", 0, state)]
-    for place, around, value in todo:  # it grows meanwhile
+    for place, around, value in todo:  # the list grows meanwhile
         number = id(value)
         if number in seen and not isinstance(value, tuple):
             first, second = _path(seen, number), _path(seen, around) + place
@@ -56,7 +56,7 @@ def _parts(value: Any, most: int) -> Iterable[tuple[str, Any]]:
 
 
 def _fields(kind: type[Any]) -> Iterable[str] | None:
-    """The fields of a class of records that can be changed; None for any other class."""
+    """The fields of a class of mutable records; None for any other class."""
     if issubclass(kind, msgspec.Struct):
         return None if kind.__struct_config__.frozen else kind.__struct_fields__
     if (given := getattr(kind, "__dataclass_params__", None)) is not None:

@@ -1,6 +1,6 @@
-"""State of a given type, to plain JSON and back: dataclasses, ``msgspec.Struct``, pydantic models, what is in them.
+"""State of a user's class, to plain JSON and back: dataclasses, ``msgspec.Struct``, pydantic models.
 
-Nothing is saved that does not come back: what was encoded is decoded, compared, and encoded again.
+Nothing is saved that cannot be loaded: what was encoded is decoded, compared, and encoded again.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ BYTES_IN_PYDANTIC = (
 )
 UNDECODABLE = (msgspec.ValidationError, ValueError, TypeError, NotImplementedError, RecursionError)
 _MANY = 512
-"""Containers with this many entries are compared in parts."""
+"""Larger containers are checked in parts."""
 _NEWEST = 128
 _PARTS = 64
 _MOST_AT_ONCE = 1 << 16
-"""Bytes of JSON that are decoded and compared at each save between the first item and the end; larger ones in turn."""
+"""How many bytes of JSON are decoded and compared at each save during the loop; larger states in turns."""
 
 
 class TypedState:
-    """A state of one *kind* at each save: as plain JSON, and tried whether it comes back.
+    """A state of the class *kind*: encoded at each save, and checked whether it can be loaded.
 
-    It is tried wholly on demand. Else the newest entries of a large container are, and a share of the others in turns.
+    The check is complete on demand. Otherwise it covers the newest entries of a large container, and others in turns.
 
     Args:
-        warn: Called with what will come back otherwise, and is still right.
+        warn: Called with changes on loading that are harmless.
 
     Attributes:
         kind: The class of the state.
-        fields: Those that can hold a durable collection, by name.
+        fields: The fields that can hold a durable collection, by name.
 
     Raises:
-        TypeError: No state of this kind could come back.
+        TypeError: No state of this class could be loaded.
     """
 
     def __init__(self, kind: type[Any], warn: Callable[[str], None]) -> None:
@@ -61,12 +61,12 @@ class TypedState:
         self._turn = 0
 
     def plain(self, state: Any, *, wholly: bool) -> dict[str, Any]:
-        """*state* as a dict for the document. Raises what :func:`plain` raises, too.
+        """*state* as a dict for the document. Also raises what :func:`plain` raises.
 
         Raises:
-            StateEncodeError: It would not come back as it is; the text says where and what to do.
+            StateEncodeError: It would change on loading; the text says where and what to do.
         """
-        with collector_paused():  # it would go through all that is built here, several times
+        with collector_paused():  # it would scan everything that is built here, several times
             value = plain(self.kind, state)
             if wholly:
                 self._try(state, value)
@@ -82,7 +82,7 @@ class TypedState:
             if self._turn % (1 + len(encode(value)) // _MOST_AT_ONCE) == 0:
                 self._try(part, value)
         except StateEncodeError:
-            # A class may demand that its fields fit together, which parts of them do not: the whole counts.
+            # The class may demand that fields fit each other. A part may not: only the whole counts.
             self._try(state, plain(self.kind, state))
 
     def _try(self, state: Any, value: dict[str, Any]) -> None:
@@ -112,14 +112,14 @@ class TypedState:
             again = plain(self.kind, back)
         if again == value or _in_one_order(again) == _in_one_order(value):
             return True
-        return encode_spelled(again) == encode_spelled(value)  # NaN is not equal to itself
+        return encode_spelled(again) == encode_spelled(value)  # because NaN != NaN
 
 
 _DECLARE = "put in what its type declares, or declare what you put in"
 
 
 def _part(value: Any, turn: int, depth: int = 3) -> Any:
-    """*value*, its large containers cut down to what this turn looks at."""
+    """*value* with its large containers cut down to the part for this *turn*."""
     kind = type(value)
     if kind in (list, dict, set):
         if len(value) >= _MANY:
@@ -154,14 +154,14 @@ def _names_of(kind: Any) -> Iterable[str]:
 
 
 def _in_one_order(value: Any) -> Any:
-    """*value* with all arrays sorted: a set has no order."""
+    """*value* with all arrays sorted, because a set has no order."""
     if isinstance(value, dict):
         return {key: _in_one_order(item) for key, item in value.items()}
     return sorted(map(_in_one_order, value), key=encode) if isinstance(value, list) else value
 
 
 def place_and_reason(error: Any) -> tuple[str, str]:
-    """Where decoding failed, and why, without the words of the package that found it."""
+    """Where decoding failed, and why, in our own words."""
     if callable(getattr(error, "errors", None)):
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         steps = (f"[{one}]" if isinstance(one, int) else f".{one}" for one in first["loc"])
@@ -171,25 +171,25 @@ def place_and_reason(error: Any) -> tuple[str, str]:
     return (f"$.state{found[2]}", found[1]) if found else ("$.state", text)
 
 
-# -- what no save can mend --------------------------------------------------------------------------------------------
+# -- classes that can never be saved
 
 
 def refuse_impossible(kind: type[Any], what: str = "", collections: Collection[str] = ()) -> None:
-    """Refuse a type that can never come back, before any work is done.
+    """Refuse a class that can never be loaded, before any work is done.
 
     Args:
-        what: What is of this type, for the message.
+        what: What has this class, for the message.
         collections: The fields that may be durable collections.
 
     Raises:
-        TypeError: It names the field, where it is known.
+        TypeError: Names the field, if it is known.
     """
     what = what or f"state={kind.__name__}"
     if hasattr(kind, "model_validate_json"):
         _refuse_impossible_model(kind, what)
         return
     try:
-        msgspec.json.Decoder(kind, dec_hook=decode_hook)  # a union that JSON cannot tell apart
+        msgspec.json.Decoder(kind, dec_hook=decode_hook)  # raises for a union that JSON cannot tell apart
         info = msgspec.inspect.type_info(kind)
     except TypeError as error:
         reason = " ".join(str(error).split())
@@ -216,7 +216,7 @@ _INSTEAD = {
 
 
 def _foreign(info: Any, path: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
-    """Classes that only a hook could decode, in the type that *info* describes."""
+    """Classes in the type *info* that only a hook could decode."""
     if isinstance(info, msgspec.inspect.CustomType):
         yield path, info.cls
         return
@@ -234,7 +234,7 @@ def _foreign(info: Any, path: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _refuse_impossible_model(kind: Any, what: str) -> None:
-    """A class that pydantic only recognizes has no form in JSON, unless the model gives it one itself."""
+    """A class that pydantic only checks by isinstance has no form in JSON, unless the model defines one."""
     made = kind.__pydantic_decorators__
     has_own_form = any((made.field_serializers, made.model_serializers, made.field_validators, made.model_validators))
     if has_own_form or any(field.metadata or field.exclude for field in kind.__pydantic_fields__.values()):
@@ -253,15 +253,15 @@ def _refuse_impossible_model(kind: Any, what: str) -> None:
             ) from None
 
 
-# -- out of a checkpoint ----------------------------------------------------------------------------------------------
+# -- from a checkpoint
 
 
 def restored(operation_id: str, kind: type[Any], saved: Mapping[str, Any] | None) -> Any:
-    """A *kind* out of what was saved; a fresh one, made without arguments, if nothing was.
+    """A *kind* made from the *saved* fields; without any, a new one made without arguments.
 
     Raises:
-        InputChangedError: What was saved no longer fits *kind*.
-        TypeError: Nothing was saved, and *kind* cannot be made without arguments.
+        InputChangedError: The saved fields no longer fit *kind*.
+        TypeError: Nothing was saved, and *kind* needs arguments.
     """
     if saved is None:
         return _made(kind)
@@ -269,7 +269,7 @@ def restored(operation_id: str, kind: type[Any], saved: Mapping[str, Any] | None
         state = converted(kind, saved)
     except (msgspec.ValidationError, ValueError) as error:
         raise misfit(operation_id, kind, [str(error)]) from None
-    # A field that was renamed would begin anew, and what it held would be gone with the next save.
+    # A renamed field would begin empty, and the next save would lose the old value.
     if plain(kind, state) != saved and (lost := list(islice(unknown_fields(saved, state, ""), 5))):
         raise misfit(operation_id, kind, [f"it has no field {name!r}" for name in sorted(lost)])
     return state
@@ -286,9 +286,9 @@ def _made(kind: type[Any]) -> Any:
 
 
 def unknown_fields(saved: Any, state: Any, path: str) -> Iterator[str]:
-    """The paths of saved fields that *state*, made of it, has no room for.
+    """The paths of saved fields that *state*, made from *saved*, has no place for.
 
-    The saved form and the object are gone through together: the object knows which member of a union it is.
+    Walks the saved form and the object together, because the object knows which member of a union it is.
     """
     pairs: Iterable[tuple[str, Any, Any]] = ()
     if isinstance(saved, list) and isinstance(state, (list, tuple)):
@@ -306,7 +306,7 @@ def unknown_fields(saved: Any, state: Any, path: str) -> Iterator[str]:
 
 
 def _names_in_json(state: Any) -> dict[str, str] | None:
-    """The field behind each name that may stand in the saved form; "" for none."""
+    """The field for each name in the saved form; "" for no field."""
     kind = type(state)
     if hasattr(kind, "__struct_fields__"):
         tag = kind.__struct_config__.tag_field
@@ -326,7 +326,7 @@ def _names_in_json(state: Any) -> dict[str, str] | None:
 
 
 def _names_of_field(name: str, field: Any, *, by_name: bool) -> list[str]:
-    """The names under which pydantic reads a field."""
+    """The names by which pydantic reads a field."""
     alias = field.validation_alias
     if alias is None:
         return [name]
@@ -342,7 +342,7 @@ def converted(kind: type[Any], saved: Mapping[str, Any]) -> Any:
 
 
 def _with_constants(saved: Mapping[str, Any]) -> str:
-    """JSON with ``NaN`` and ``Infinity``, which pydantic reads whatever a model says of how to write them."""
+    """JSON with ``NaN`` and ``Infinity``: pydantic reads these, however the model writes them."""
     import json  # seldom needed
 
     return json.dumps(saved)
@@ -360,20 +360,20 @@ def misfit(operation_id: str, kind: type[Any], reasons: list[str]) -> InputChang
     )
 
 
-# -- into plain JSON --------------------------------------------------------------------------------------------------
+# -- to plain JSON
 
 
 def plain(kind: type[Any], state: Any) -> dict[str, Any]:
     """*state* as a dict for the document.
 
     Raises:
-        StateEncodeError: It is none of the kinds above, or JSON cannot hold what is in it.
+        StateEncodeError: It is of no supported class, or JSON cannot hold a value in it.
     """
     try:
         value = builtins(state)
-        # What JSON would change silently, such as a key, shows only in the plain form.
+        # Silent changes by JSON, such as of a key, show only in the plain form.
         check(value, "$.state", nan=True)
-        # A tuple is a list there, and the type makes it one again.
+        # A tuple becomes a list, and the type makes it a tuple again.
         value = decode_spelled(encode_spelled(value))
     except UnicodeDecodeError as error:
         raise StateEncodeError("$.state", f"{error}; {BYTES_IN_PYDANTIC}") from error
@@ -385,7 +385,7 @@ def plain(kind: type[Any], state: Any) -> dict[str, Any]:
 
 
 def builtins(value: Any) -> Any:
-    """*value* as dicts, lists and leaves; tuples may be left, and NaN."""
+    """*value* as dicts, lists and leaves; may still contain tuples and NaN."""
     if hasattr(value, "model_dump"):
         return _dumped(value)
     return msgspec.to_builtins(value, enc_hook=_encode, str_keys=True)
@@ -395,7 +395,7 @@ def _dumped(state: Any) -> Any:
     options: dict[str, Any] = {"mode": "json", "by_alias": True, "round_trip": True, "warnings": False}
     try:
         return state.model_dump(**options)
-    except ValueError:  # pydantic knows no scalars of numpy but its floats
+    except ValueError:  # of numpy's scalars, pydantic knows only floats
         try:
             return state.model_dump(**options, fallback=encode_scalar)
         except TypeError:

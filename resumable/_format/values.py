@@ -1,4 +1,4 @@
-"""Values of one type in a durable collection: to plain JSON and back, and tried whether they come back."""
+"""Values of one class in a durable collection, to plain JSON and back."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _MOST_DEPTH = 20
 
 
 class Values(Generic[V]):
-    """Values of the class *kind* in the collection at *path*.
+    """Values of the class *kind* in the collection at *path*: encodes, checks and decodes them.
 
     Raises:
-        TypeError: *kind* is no class, or no value of it could come back.
+        TypeError: *kind* is not a class, or no value of it could be loaded.
     """
 
     def __init__(self, kind: type[V], path: str, operation_id: str, warn: Callable[[str], None]) -> None:
@@ -34,7 +34,7 @@ class Values(Generic[V]):
             raise TypeError(f"{path} needs a class for its values, such as a dataclass, not {kind!r:.80}")
         typed.refuse_impossible(kind, f"{path} of {kind.__name__}")
         self.kind = kind
-        self._class_of_values = type(kind()) if issubclass(kind, PurePath) else kind  # of a Path, a PosixPath
+        self._class_of_values = type(kind()) if issubclass(kind, PurePath) else kind  # for Path, that is PosixPath
         self.path = path
         self._operation_id, self._warn = operation_id, warn
         is_model = hasattr(kind, "model_validate_json")
@@ -43,7 +43,7 @@ class Values(Generic[V]):
         self._to_json: Callable[[Any], bytes] = _model_to_json if is_model else typed.to_json
 
     def to_json(self, value: V) -> bytes:
-        """*value* as JSON; NaN and the infinities are spelled, see :func:`encode_spelled`."""
+        """*value* as JSON; NaN and the infinities are spelled out, see :func:`encode_spelled`."""
         raw = self._to_json(value)
         return raw if is_exact(raw) and not _has_constants(raw) else encode_spelled(typed.builtins(value))
 
@@ -52,13 +52,13 @@ class Values(Generic[V]):
         return cast("V", back)
 
     def encoded(self, value: V, where: Callable[[Any], str], key: Any) -> tuple[bytes, Any]:
-        """*value*, which belongs to *key*, as JSON and as the plain value that stands for it.
+        """*value*, which belongs to *key*, as JSON and as the plain value that JSON gives back.
 
         Args:
-            where: Gives the path of a key, for messages.
+            where: Returns the path of a key, for messages.
 
         Raises:
-            StateEncodeError: JSON cannot hold it, or it would not come back.
+            StateEncodeError: JSON cannot hold it, or it would change on loading.
             TypeError: It is of another class.
         """
         if type(value) is not self._class_of_values:
@@ -81,17 +81,17 @@ class Values(Generic[V]):
         return raw, plain
 
     def is_one(self, raw: bytes, other: bytes) -> bool:
-        """Whether both are JSON of one value: 1 and 1.0 of a float, and a field with its default or without."""
+        """Whether both are JSON of equal values: 1 and 1.0 of a float, a default that is written or omitted."""
         try:
             return self.to_json(self._back(raw)) == self.to_json(self._back(other))
         except (*typed.UNDECODABLE, msgspec.MsgspecError):
             return False
 
     def compare(self, values: list[V], raws: list[bytes], where: Callable[[int], str]) -> None:
-        """Look closely whether each of *values* comes back from its JSON, types at every depth included.
+        """Check that each of *values* equals what its JSON gives back, with types at every depth.
 
         Raises:
-            StateEncodeError: One does not.
+            StateEncodeError: One differs.
         """
         backs = list(map(self._back, raws))
         for wrong in differences(values, backs, "", lambda place: None):
@@ -102,10 +102,10 @@ class Values(Generic[V]):
             self._warn(f"{place} is not saved, for it is private or excluded: it comes back with its default")
 
     def value(self, plain: Any, where: str) -> V:
-        """The value that *plain* stands for.
+        """The value that *plain* was made from.
 
         Raises:
-            InputChangedError: It does not fit the class, or has a field that the class does not know.
+            InputChangedError: It does not fit the class, or has a field that the class lacks.
         """
         try:
             value = typed.converted(self.kind, plain)
@@ -119,7 +119,7 @@ class Values(Generic[V]):
         return value  # type: ignore[no-any-return]
 
     def held(self, values: list[V]) -> list[bool]:
-        """Whether the program may still change each of *values*: it holds it, or something mutable in it.
+        """Whether the program may still change each of *values*, because it refers to it or to something mutable in it.
 
         Args:
             values: The only container that refers to them.
@@ -135,7 +135,7 @@ class Values(Generic[V]):
 
 
 def _has_constants(raw: bytes) -> bool:
-    """Whether a model may write numbers in its own way that JSON has not."""
+    """Whether a model may have written numbers that JSON lacks in its own way."""
     return b"NaN" in raw or b"Infinity" in raw
 
 

@@ -1,4 +1,4 @@
-"""What the files of an operation still hold: each generation and each save in a journal, good or not. Only reads."""
+"""Judges the files of an operation: each generation, and each save in a journal. Only reads."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from .files import FileFound, files_of, operation_id_of, read
 from .restore import Restored, put_together
 
 Unseal = Callable[[str, bytes], bytes]
-"""Opens what an operation's encrypted file holds; raises ValueError if it cannot."""
+"""Decrypts the content of an operation's file; raises ValueError if it cannot."""
 UnsealArtifact = Callable[[str, str, Iterable[bytes]], Iterable[bytes]]
-"""Opens an operation's encrypted artifact of that name; raises StoreError if it cannot."""
+"""Decrypts an operation's artifact of that name; raises StoreError if it cannot."""
 _SEALED = b"aes-256-gcm"
 """How a line of an encrypted journal begins."""
 
 
 @dataclass(slots=True)
 class Recoverable:
-    """A state that can be had: a snapshot, and as many saves of its journal as are good.
+    """A state that can be loaded: a snapshot with the good saves of its journals.
 
     Attributes:
-        journals: The files that those saves stand in; a journal may go on from the one before it.
-        journal: What is good of them, as one journal; empty if nothing goes with the snapshot.
-        lost_bytes: How much of them is not good.
+        journals: The files that hold those saves; a journal may continue the one before it.
+        journal: Their good lines, as one journal; empty without any.
+        lost_bytes: Bytes of the journals that are not good.
     """
 
     restored: Restored
@@ -42,14 +42,14 @@ class Recoverable:
     lost_bytes: int = 0
 
     def as_stored(self, unseal: Unseal | None) -> bytes:
-        """What is good of the journals, encrypted where they are: as many whole segments as there are."""
+        """The good part of the journals, encrypted if they are: as many whole segments as there are."""
         sealed = b"".join([journal.sealed for journal in self.journals])
         if not sealed or unseal is None:
             return self.journal
         kept, at = [], 0
         for line in sealed.splitlines(keepends=True):
             segment = unseal(self.restored.data.operation_id, line)
-            if segment and self.journal.startswith(segment, at):  # else the journal before has it, too
+            if segment and self.journal.startswith(segment, at):  # else the journal before contains it, too
                 kept.append(line)
                 at += len(segment)
         return b"".join(kept)
@@ -60,9 +60,9 @@ class Verified:
     """All files of one operation.
 
     Attributes:
-        path: Where its checkpoint lies, or should.
-        problem: Why it cannot be loaded as it is, "" if it can.
-        place: Where that is, if it is no file.
+        path: Where its checkpoint lies, or should lie.
+        problem: Why it cannot be loaded as it is; "" if it can.
+        place: Its place, if that is not a file.
         best: The last good save; None if there is none.
     """
 
@@ -75,12 +75,12 @@ class Verified:
 
     @property
     def location(self) -> str:
-        """Where it lies, for people."""
+        """Its place, for people."""
         return self.place or str(self.path)
 
     @property
     def is_unknown(self) -> bool:
-        """Whether it may well be good, and this program cannot tell."""
+        """Whether it may be good, but this program cannot tell."""
         return any(file.is_unknown for file in self.files if file.role == "current")
 
     @property
@@ -97,14 +97,14 @@ def verify(
     unseal_artifact: UnsealArtifact | None = None,
     artifacts: Look | None = None,
 ) -> Verified:
-    """Look at all files of the checkpoint at *path*; of encrypted ones without *unseal*, nothing can be told.
+    """Judge all files of the checkpoint at *path*. Encrypted files cannot be judged without *unseal*.
 
     Args:
         now: Stands in for time stamps that old documents lack.
-        artifacts: Looks at the artifacts; by default, those beside *path*.
+        artifacts: Checks the artifacts; by default, those beside *path*.
 
     Raises:
-        StoreError: They cannot be read.
+        StoreError: The files cannot be read.
     """
     files = files_of(path)
     for file in files:
@@ -169,7 +169,7 @@ def _look_into(journal: FileFound, operation_id: str) -> None:
 
 
 def _zeros(tail: bytes) -> str:
-    """What a tail may be of which nothing is left; "" if it is none."""
+    """Describe a tail of zeros; "" if it has other bytes."""
     if not tail or tail.strip(b"\0"):
         return ""
     return f"; its last {len(tail):,} bytes are zeros: saves that were never written wholly, or were lost"
@@ -206,7 +206,7 @@ def _candidates(snapshot: FileFound, journals: list[FileFound], key: str, now: d
 
 
 def _whole_journals(journals: list[FileFound]) -> Iterator[tuple[tuple[FileFound, ...], bytes]]:
-    """Each journal, and two as one where the current one goes on from the previous one."""
+    """Each journal, and two as one if the current one continues the previous one."""
     for journal in journals:
         yield (journal,), journal.raw
     for older in (one for one in journals if one.role == "previous"):
@@ -216,16 +216,16 @@ def _whole_journals(journals: list[FileFound]) -> Iterator[tuple[tuple[FileFound
 
 
 def _with_journal(alone: Restored, snapshot: FileFound, raw: bytes, now: datetime) -> Recoverable | None:
-    """The snapshot, and as many saves of the journal *raw* as can be replayed; None if none can."""
+    """The snapshot with as many saves of the journal *raw* as can be replayed; None if none can."""
     content = _journal.read(raw)
     try:
-        # What stands before the damage is good.
+        # The lines before the damage are good.
         whole = msgspec.structs.replace(content, damage="") if content is not None else None
         saves = _journal.saves_for(whole, alone.snapshot) if whole is not None else []
     except ValueError:
         return None
     ends = content.ends[-len(saves) :] if content is not None and saves else []
-    good, bad = 0, len(ends) + 1  # the first `good` can be replayed, the first `bad` cannot
+    good, bad = 0, len(ends) + 1  # the first `good` saves can be replayed, the first `bad` cannot
     best: Recoverable | None = None
     count = len(ends)
     while bad - good > 1:
@@ -242,7 +242,7 @@ def _with_journal(alone: Restored, snapshot: FileFound, raw: bytes, now: datetim
 
 
 def _best(candidates: list[Recoverable]) -> Recoverable | None:
-    """The current one, if it is good, else the newest; of each with the most saves."""
+    """The current one if it is good, else the newest; of equals, the one with the most saves."""
 
     def newness(one: Recoverable) -> tuple[datetime, int, int]:
         return one.restored.data.last_updated, one.restored.data.metadata.save_count, one.saves
