@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
@@ -43,6 +44,7 @@ class Checkpoint(Files, BaseCheckpoint[S]):
         super().__init__(options)
         self._lock = threading.RLock()
         self._opened_by = threading.get_ident()
+        self._saving_in: set[int] = set()  # threads that save, or wait for the lock
 
     def tick(self, items: int = 1) -> None:
         """*items* are done: save, if one is due.
@@ -91,7 +93,7 @@ class Checkpoint(Files, BaseCheckpoint[S]):
         """Save now; returns once the save is safely stored.
 
         In a signal handler that interrupts a save, or the writing of a sink's row, it returns at once: this save
-        follows the interrupted one, or is made at the next tick.
+        follows the interrupted one, or is made at the next tick. Many of them at once make a few saves.
 
         Example:
             >>> cp.save("Before the risky part")
@@ -105,12 +107,23 @@ class Checkpoint(Files, BaseCheckpoint[S]):
         if self._is_interrupted():
             self._operation.ask_for_save(reason)
             return
-        with self._lock:
+        with self._turn_to_save():
             run(self._operation.save(reason))
+
+    @contextlib.contextmanager
+    def _turn_to_save(self) -> Iterator[None]:
+        """Hold the lock. A signal handler of this thread that saves meanwhile, or as it waits, only asks for a save."""
+        me = threading.get_ident()
+        self._saving_in.add(me)
+        try:
+            with self._lock:
+                yield
+        finally:
+            self._saving_in.discard(me)
 
     def _is_interrupted(self) -> bool:
         """Whether this is a signal handler, and its own thread is within what a save must not interrupt."""
-        if self._operation.is_within and is_held_here(self._lock):
+        if threading.get_ident() in self._saving_in or (self._operation.is_within and is_held_here(self._lock)):
             return True
         sinks = self._operation.parts.sinks
         return bool(sinks.opened) and sinks.is_busy_here()
@@ -429,7 +442,7 @@ class Checkpoint(Files, BaseCheckpoint[S]):
         try:
             if self._operation.is_owner():
                 self._operation.is_ending = True
-                with self._lock:  # a thread may be within a tick
+                with self._turn_to_save():  # a thread may be within a tick
                     run(self._operation.close(error))
         except KeyboardInterrupt:
             show_users_frames_only()

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("resumable")
 _FOR_EVER, _MOST_ITEMS = float("inf"), 1 << 30
+_MOST_AGAIN = 2
+"""Who asks for saves faster than they can be made gets so many at once, and another one at the next check-in."""
 
 
 class Operation:
@@ -118,7 +120,7 @@ class Operation:
         told = self.told = [each for each in self.observers if each.hears_saves or not each.is_quiet]
         self._watching = [each for each in told if not each.is_quiet] if told else []
         self.history, parts.on_failure = parts.history, partial(ending.tell_failure, self)
-        self.wake, self.ticker = wake, ticker
+        self.wake, self.ticker, self.warned_at = wake, ticker, at.monotonic
         self._alarm: Alarm | None = None
         self._stack = contextlib.ExitStack()
         self._stack.callback(writer.release)
@@ -128,10 +130,8 @@ class Operation:
         self.acted_on: int | None = None
         self.stopped_by: BaseException | None = None
         self.graces: Graces | None = None
-        self.is_asked_to_stop = self.is_asked_to_pause = self.is_listening = self.has_read_count = self.has_warned = (
-            False
-        )
-        self.warned_at = at.monotonic
+        self.is_asked_to_stop = self.is_asked_to_pause = self.is_listening = False
+        self.has_read_count = self.has_warned = False
         self.is_advised = self._is_postponed = self.is_ending = self._is_closed = False
         writer.adopt(parts.collections, parts.cut)
         writer.on_stored, writer.on_failed = self._note_stored, self._note_failed
@@ -293,8 +293,8 @@ class Operation:
 
     # -- save
 
-    def save(self, reason: str, *, is_last: bool = False) -> Steps[None]:
-        """Save now, and wait until the save is stored.
+    def save(self, reason: str, *, is_last: bool = False, again: int = _MOST_AGAIN) -> Steps[None]:
+        """Save now, and wait until the save is stored; save again, up to *again* times, if asked for meanwhile.
 
         Raises:
             StateEncodeError, StoreError: It was not stored; the earlier checkpoint stands. Also in a forked child.
@@ -315,17 +315,18 @@ class Operation:
             self.parts.sinks.seal()
         yield from self._save(self.session.demand(reason, now=self.instant.monotonic), wait=True, is_last=is_last)
         self.parts.sinks.have_ended |= is_last
-        yield from self._save_as_asked()
+        if again:
+            yield from self._save_as_asked(is_last=is_last, again=again - 1)
 
     def ask_for_save(self, reason: str) -> None:
         """Save again after the save under way."""
         self._asked = reason
         self.wake()
 
-    def _save_as_asked(self) -> Steps[None]:
+    def _save_as_asked(self, *, is_last: bool = False, again: int = _MOST_AGAIN) -> Steps[None]:
         reason, self._asked = self._asked, None
         if reason is not None:
-            yield from self.save(reason)
+            yield from self.save(reason, is_last=is_last, again=again)
 
     def _save(self, decision: Decision, *, wait: bool, is_last: bool = False) -> Steps[bool]:
         """Returns whether the save is stored or in flight; if not, it waits until a thread wakes the loop."""

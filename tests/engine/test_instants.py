@@ -313,6 +313,73 @@ def test_a_signal_handler_that_saves_in_the_midst_of_a_save_tears_nothing(
     assert saved(tmp_path).metadata.processed_items == (4 if use == "save" else 4 + ticks)
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no SIGUSR1 on this system")
+def test_a_signal_handler_that_saves_during_each_save_is_heard_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signals that come faster than saves can be made: each save is asked for another one."""
+    signals = 0
+
+    def handler(*_: object) -> None:
+        nonlocal signals
+        signals += 1
+        cp.state["signals"] = signals
+        cp.save("preempted")
+
+    def signalled(lease: FileLease, *args: object) -> object:
+        signal.raise_signal(signal.SIGUSR1)
+        return stage(lease, *args)  # type: ignore[arg-type]
+
+    stage, old = FileLease.stage, signal.signal(signal.SIGUSR1, handler)
+    try:
+        with checkpointed("job", NEVER, store=tmp_path, auto_cleanup=False) as cp:
+            monkeypatch.setattr(FileLease, "stage", signalled)
+            cp.save()
+            assert 1 < signals < 10
+            before = signals
+            cp.tick()  # what was asked for last
+            assert before < signals < 20
+        assert saved(tmp_path).state["signals"] >= signals - 1
+    finally:
+        signal.signal(signal.SIGUSR1, old)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
+def test_a_signal_handler_that_saves_while_another_thread_does_is_not_nested_without_end(tmp_path: Path) -> None:
+    """Each call waits for the thread, and is interrupted by the next one, which must not wait as well."""
+    gate, is_within, calls = threading.Event(), threading.Event(), 0
+
+    def handler(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 1.5 * sys.getrecursionlimit():
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            gate.set()
+        cp.save("preempted")
+
+    def hold() -> None:
+        if not is_within.is_set():
+            is_within.set()
+            gate.wait()
+
+    old = signal.signal(signal.SIGALRM, handler)
+    try:
+        with checkpointed("job", NEVER, store=tmp_path, auto_cleanup=False) as cp:
+            cp.before_save(hold)
+            saver = threading.Thread(target=cp.save)
+            saver.start()
+            is_within.wait()
+            signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0005)
+            gate.wait()
+            saver.join()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+
+    assert saved(tmp_path).metadata.last_save_reason
+
+
 # -- after a save that failed -----------------------------------------------------------------------------------------
 
 
