@@ -176,6 +176,7 @@ class Writer:
             StateEncodeError: JSON cannot hold the state; nothing was written.
             StoreError: The store failed; nothing counts as saved.
         """
+        wait |= not self._works_beside
         if self.ending is not None:
             is_patient |= yield from is_away(self.ending)  # before sinks are synced
         if self.job is not None:
@@ -287,14 +288,13 @@ class Writer:
         return record
 
     def _write(self, save: Save, *, wait: bool) -> Steps[None]:
-        is_beside = not wait and self._works_beside
         if self._must_write_all:
             self._drop_in_flight()  # an interruption may have left older ones
         self._must_write_all, record, document = True, save.record, save.document
         if record is None:
             assert document is not None
-            yield from self._write_document(save, document, is_beside)
-        elif is_beside and (self.job is not None or len(record) >= _APPEND_BESIDE_FROM or self._traits.is_remote):
+            yield from self._write_document(save, document, not wait)
+        elif not wait and (self.job is not None or len(record) >= _APPEND_BESIDE_FROM or self._traits.is_remote):
             self._send(save)
             if self.job is None:
                 self._start_batch()
@@ -417,7 +417,8 @@ class Writer:
             self._size, self._compact_from = compaction.document.size, self._traits.fold_after
             self._journal_size -= compaction.journal_size
 
-        self._start(lambda: commit(b""), compacted, [])
+        # Until it stands, the sizes are those from before: another one would be due at once.
+        self._start(lambda: commit(b""), compacted, [], is_short=False)
         return True
 
     # -- in the background

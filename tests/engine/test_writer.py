@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ import pytest
 
 from resumable import Checkpoint, CheckpointManager, StoreError, checkpointed, every
 from resumable._engine.document import Document
+from resumable._engine.options import Options
+from resumable._engine.writer import Writer
 from resumable._format.journal import Position
 from resumable._runtime.disk import without_room
+from resumable._runtime.observer import Observer, installed
 from resumable._runtime.steps import run
 from resumable.stores import FileStore
 from resumable.stores._file import FileLease
@@ -192,3 +196,36 @@ def test_the_journal_of_a_killed_fold_fits_no_snapshot_of_the_next_run(
         step(cp)
         (killed / JOURNAL).write_bytes(journal)
         assert stored(killed) == now(cp)
+
+
+class Plain(Observer):
+    """Has no thread write, as a supervised run whose items are saved one by one does."""
+
+    def configure(self, options: Options) -> Options:
+        return dataclasses.replace(options, works_beside=False)
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_a_fold_is_made_once_and_no_save_comes_between_its_parts(
+    is_plain: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A save that did not wait for a fold's last part met files that were just replaced."""
+    monkeypatch.setattr(FileStore, "traits", dataclasses.replace(FileStore.traits, fold_after=0))
+    begun: list[int] = []
+    compact = Writer._compact
+    monkeypatch.setattr(Writer, "_compact", lambda one, save: (begun.append(one._journal_size), compact(one, save)))
+    stage = FileLease.stage
+
+    def slow(lease: FileLease, *arguments: Any) -> Callable[[bytes], None]:
+        commit = stage(lease, *arguments)
+        return lambda summary: (time.sleep(0.02), commit(summary))[1]
+
+    monkeypatch.setattr(FileLease, "stage", slow)
+    with installed(Plain()) if is_plain else nullcontext(), opened(tmp_path) as cp:
+        for _ in range(40):
+            step(cp)
+        cp.save()
+        assert stored(tmp_path) == now(cp)
+
+    assert len(begun) > 1
+    assert min(begun) > 10_000, "a fold of a journal that was just folded"
