@@ -1,8 +1,8 @@
-"""Rows that are written again: those outside of all items, of an outer item before its inner loop, of an item left.
+"""Rows that a resumed program writes again: outside of all items, before an inner loop, or in an item that was left.
 
-They count as soon as the next item is handed out, yet the code that wrote them runs again when the loops go on: the
-program begins anew, and so does the body of an outer item. So it is noted where they stand, and who writes an equal
-row there again writes nothing.
+Such rows count as soon as the next item is handed out, yet the code that wrote them runs again on resume, because the
+program and the bodies of outer items begin anew. So the positions of these rows are noted, and writing an equal row
+again adds nothing.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _log = logging.getLogger("resumable")
 LevelKey = tuple[str | None, ItemKey]
-"""The name of a loop, and the item of it that something is inside; ``(None, 0)`` outside of all."""
+"""A loop's name and the item that something is inside; ``(None, 0)`` outside of all loops."""
 _OUTSIDE: LevelKey = (None, 0)
 _MOST_STRETCHES = 16
 
 
 class Wrote(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where that stands which is written again when a loop goes on: stretches, by what they were written to.
+    """The positions of rows that a resume writes again: ranges, by the file or collection.
 
     Attributes:
-        before: Written before the loop was begun, by the item around it.
-        folded: Before runs that were folded.
-        after: Written after it outside of all loops.
-        item: The item that it was left at.
-        rest: Written by that.
+        before: Written before the loop began, by the item around it.
+        folded: Written before the compacted runs.
+        after: Written after the loop, outside of all loops.
+        item: The item at which the loop was left.
+        rest: Written inside that item.
     """
 
     before: dict[str, Where] = {}
@@ -54,7 +54,7 @@ NOTHING = Wrote()
 
 
 def merged(some: Mapping[str, Where], others: Mapping[str, Where]) -> dict[str, Where]:
-    """Both, with stretches that touch as one."""
+    """The ranges of both; ranges that touch become one."""
     both: dict[str, Where] = {}
     for name in {**some, **others}:
         where: Where = both.setdefault(name, [])
@@ -63,27 +63,27 @@ def merged(some: Mapping[str, Where], others: Mapping[str, Where]) -> dict[str, 
                 where[-1] = where[-1][0], max(stop, where[-1][1])
             else:
                 where.append((start, stop))
-        if len(where) > _MOST_STRETCHES:  # what lies between is looked through as well
+        if len(where) > _MOST_STRETCHES:  # then one range covers the gaps, too
             where[: 1 - _MOST_STRETCHES] = [(where[0][0], where[-_MOST_STRETCHES][1])]
     return both
 
 
 def spanned(some: Mapping[str, Where], others: Mapping[str, Where]) -> dict[str, Where]:
-    """Both, each as one stretch, with what lies between."""
+    """The ranges of both, each as one range that covers its gaps."""
     both = merged(some, others)
     return {name: [(where[0][0], where[-1][1])] for name, where in both.items()}
 
 
 class WrittenAgain:
-    """Knows what was written where it is written again when the loops go on.
+    """Knows the rows that a resumed program writes again.
 
     Args:
-        here: Gives the item that the calling thread or task is inside.
-        is_done: Whether an item is done.
+        here: Returns the item that the calling thread or task is inside.
+        is_done: Returns whether an item is done.
 
     Attributes:
-        boundary: That of the checkpoint; nothing is noted before it is known.
-        has_expected: Whether anything is written again, as far as it is known.
+        boundary: The checkpoint's boundary; nothing is noted without it.
+        has_expected: Whether any row is known that may be written again.
     """
 
     def __init__(self, here: Callable[[], LevelKey], is_done: Callable[[LevelKey], bool]) -> None:
@@ -95,7 +95,7 @@ class WrittenAgain:
         self._last: LoopView | None = None
 
     def attach(self, boundary: Boundary, views: Iterable[LoopView]) -> None:
-        """Expect what an earlier run has noted at its loops."""
+        """Expect the rows that an earlier run noted at its loops."""
         self.boundary = boundary
         for view in views:
             self._expect_around(view)
@@ -105,7 +105,7 @@ class WrittenAgain:
         self.attend()
 
     def retry(self, views: Iterable[LoopView]) -> None:
-        """A retry goes through *views* again: expect what was written around them, or before the first one."""
+        """A retry runs the loops of *views* again: expect the rows written around them, or before the first one."""
         begun = [view for view in views if view.has_begun]
         for view in begun:
             self._expect_around(view)
@@ -124,10 +124,10 @@ class WrittenAgain:
             self.has_expected = True
             self._expected[level] = merged(self._expected.get(level, {}), wrote)
 
-    # -- what is noted
+    # -- note
 
     def begins(self, view: LoopView, left: Callable[[Iterable[T]], Iterable[LoopView]], running: Iterable[T]) -> None:
-        """*view* is gone through from now on. Those that *left* gives of *running* were left at an item."""
+        """*view* begins. Those of *running* that *left* returns were left at an item."""
         boundary = self.boundary
         if not (self._open or self._expected or (boundary is not None and boundary.writers)):
             if view.within is None:
@@ -155,7 +155,7 @@ class WrittenAgain:
                 _say_counted_again(path)
 
     def outside(self) -> None:
-        """What was written is about to count, and no loop is at an item."""
+        """What was written outside is about to count, and no loop is at an item."""
         if found := self._found():
             self._open = merged(self._open, found)
             if self._last is not None and not self._last.is_dropped:
@@ -170,10 +170,10 @@ class WrittenAgain:
                 found[writer.known_as] = [where]
         return found
 
-    # -- what is written again
+    # -- compare
 
     def attend(self) -> None:
-        """Look at each write from now on, if some may be written again here; else at none."""
+        """Compare every write from now on if rows may be written again here; otherwise none."""
         boundary = self.boundary
         if boundary is None or not (self._expected or boundary.again):
             self.has_expected = False
@@ -181,7 +181,7 @@ class WrittenAgain:
         for level in [level for level in self._expected if self._is_done(level)]:
             del self._expected[level]
         name = self._here()[0]
-        # Which item comes next, a map knows later; and of several tasks, which one will write.
+        # A map learns later which item comes next, and which of several tasks will write.
         is_on = any(level[0] == name for level in self._expected) or bool(boundary.apart and self._expected)
         if is_on != (boundary.again is not None):
             with boundary.lock:
@@ -190,7 +190,7 @@ class WrittenAgain:
                     writer.attend()
 
     def has(self, writer: Noting, row: Any) -> bool:
-        """Whether *writer* has that *row* already, where it is written again."""
+        """Whether *row* stands where *writer* would write it again."""
         expected = self._expected.get(self._here())
         where = expected.get(writer.known_as) if expected else None
         return where is not None and len(where) > 0 and writer.is_there(row, where)
@@ -210,7 +210,7 @@ def _level_of(view: LoopView) -> LevelKey:
 
 
 def _pass_by(expected: dict[str, Where], wrote: Mapping[str, Where]) -> None:
-    """Expect nothing more of *wrote*, nor of what was written before it."""
+    """Expect neither *wrote* nor anything before it any more."""
     for name, where in wrote.items():
         if where and (left := expected.get(name)):
             end = where[-1][1]

@@ -1,7 +1,7 @@
-"""Loops that run at the same time, each in a thread or task of its own: what the item of one writes is held back.
+"""Loops that run at the same time, each in its own thread or task: the writes of unfinished items are held back.
 
-The boundary counts the items of all loops. Without this, each item that one loop ends would make the unfinished item of
-another count as done.
+The boundary counts the items of all loops. Without holding back, the end of an item in one loop would make the
+unfinished item of another loop count.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from .._runtime.interpreter import running_here
 
 
 class Apart:
-    """What the unfinished item of such a loop has written to sinks, logs, sets and mappings.
+    """The writes of such a loop's unfinished item to sinks, logs, sets and mappings.
 
     Args:
-        is_left: Whether the loop was left at an item.
+        is_left: Returns whether the loop was left at an item.
     """
 
     def __init__(self, boundary: Boundary, is_left: Callable[[], bool]) -> None:
@@ -29,15 +29,15 @@ class Apart:
         boundary.apart.append(self)
 
     def begin(self) -> None:
-        """The loop gives out an item: what the one before has written counts."""
+        """The loop hands out an item: the writes of the one before count."""
         self.write()
         holding_back.set(self)
 
     def write(self, *, is_inner: bool = False) -> None:
-        """What was held back counts.
+        """Let the held-back writes count.
 
         Args:
-            is_inner: Whether that is for a loop that begins inside the item; it moves the boundary by itself.
+            is_inner: Whether this is for a loop that begins inside the item, and moves the boundary itself.
         """
         with self.boundary.lock:
             held, self._held = self._held, HeldBack()
@@ -53,11 +53,11 @@ class Apart:
                 holding_back.reset(token)
 
     def leave(self) -> None:
-        """A loop that cannot run apart begins in its item: what follows there counts at once."""
+        """A loop that cannot run apart begins inside the item: later writes count at once."""
         holding_back.set(None)
 
     def end(self) -> None:
-        """The loop has come to its end."""
+        """The loop has ended."""
         self.write()
         if not self._is_over:
             self._is_over = True
@@ -67,14 +67,14 @@ class Apart:
             holding_back.set(self._outer)
 
     def held_back(self) -> HeldBack | None:
-        """Where to put what is written now; None where that is outside of its items."""
+        """Where to put what is written now; None outside of its items."""
         if not self._is_left():
             return self._held
         around = self.still_here()
         return None if around is None else around.held_back()
 
     def still_here(self) -> Apart | None:
-        """It, or where its loop was left, the one around it."""
+        """Itself; or, if its loop was left, the one around it."""
         if not self._is_left():
             return self
         if holding_back.get() is self:
@@ -83,11 +83,11 @@ class Apart:
 
 
 def of_here(boundary: Boundary) -> Apart | None:
-    """That whose item the calling thread or task is inside."""
+    """The one whose item the calling thread or task is inside."""
     apart = holding_back.get()
     return apart.still_here() if isinstance(apart, Apart) and apart.boundary is boundary else None
 
 
 def is_apart(boundary: Boundary) -> bool:
-    """Whether a loop that is made here is in another thread or task than that which opened the checkpoint."""
+    """Whether this is another thread or task than the one that opened the checkpoint."""
     return boundary.context is not None and boundary.worker() is None and running_here() is not boundary.context

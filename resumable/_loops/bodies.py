@@ -1,6 +1,6 @@
-"""What the body of a loop does with variables that go with no checkpoint: results of earlier runs are not in them.
+"""Warns of variables in a loop's body that the checkpoint does not save: they lack the results of earlier runs.
 
-Only the bytecode tells, so this is for warnings. See ``consumers`` for who goes through a loop.
+The bytecode shows this only roughly, so there are only warnings. See ``consumers`` for what iterates over a loop.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _TAKES = frozenset(("add", "append", "appendleft"))
 _HARMLESS = frozenset(("isinstance", "len"))
 _DOES_MORE = frozenset(("STORE_SUBSCR", "STORE_ATTR", "GET_AWAITABLE", "RAISE_VARARGS"))
 _WAITS = frozenset(("GET_ANEXT", "SEND", "YIELD_VALUE"))
-"""Where the frame of an ``async for`` stands that waits for an item."""
+"""The instructions at which the frame of an ``async for`` waits for an item."""
 _CACHE = 2
-"""From 3.12 on, a frame that asks a generator for an item stands this far behind the instruction that asks."""
+"""From 3.12 on, a frame that asks a generator for an item is this far behind the asking instruction."""
 _NOTHING = frozenset(("CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "PUSH_NULL", "RESUME"))
 
 
@@ -40,8 +40,8 @@ class Body(msgspec.Struct, frozen=True):
     """The body of one loop.
 
     Attributes:
-        grows: Variables that it adds to, and that are looked at behind it.
-        ahead: The variable in which it only gathers the items; "" if it does more.
+        grows: Variables that the body adds to, and that are read after the loop.
+        ahead: The variable in which the body only collects the items; "" if it does more.
     """
 
     grows: frozenset[str] = frozenset()
@@ -53,7 +53,7 @@ _bodies: dict[tuple[int, int], tuple[Callable[[], CodeType | None], Body]] = {}
 
 
 def look_at_body(owner: LoopOwner[Any], position: int) -> None:
-    """A loop of *owner* begins at *position* for whoever asks what calls this: warn of what is lost there."""
+    """Warn of lost results. A loop of *owner* begins at *position*; the function two calls up iterates over it."""
     frame = frame_at(3)
     body = _body_of(*point_in(frame))
     if body.ahead and type(gathered := variable_in(frame, body.ahead)) in _PLAIN and not _is_kept(owner, gathered):
@@ -63,7 +63,7 @@ def look_at_body(owner: LoopOwner[Any], position: int) -> None:
 
 
 def look_at_results(owner: LoopOwner[Any], position: int, frame: FrameType) -> None:
-    """A map of *owner* gives its first result of this run to *frame*, from *position* on."""
+    """Warn of lost results. A map of *owner* gives *frame* its first result of this run, at *position*."""
     if position and (body := _body_of(*point_in(frame))).grows:
         _look_at_grown(owner, position, frame, body)
 
@@ -76,7 +76,7 @@ def _look_at_grown(owner: LoopOwner[Any], position: int, frame: FrameType, body:
 
 
 def _is_kept(owner: LoopOwner[Any], value: object) -> bool:
-    """Whether *value* is in the plain state."""
+    """Whether *value* is part of the plain state."""
     state = getattr(owner, "state", None)
     return type(state) is dict and any(one is value for one in state.values())
 
@@ -103,7 +103,7 @@ def _say_begun_anew(operation_id: str, name: str, position: int) -> None:
     )
 
 
-# -- what the bytecode tells ------------------------------------------------------------------------------------------
+# -- bytecode
 
 
 def _body_of(code: CodeType, at: int) -> Body:
@@ -133,7 +133,7 @@ def _read(code: CodeType, at: int) -> Body:
 
 
 def _extent(steps: list[dis.Instruction], at: int) -> tuple[int, int]:
-    """Where the body of the loop begins, and ends, whose iterator is made *at* that offset."""
+    """Beginning and end of the body of the loop whose iterator is made at offset *at*."""
     here = [one for one in steps if one.offset >= at]
     is_asked = bool(here) and here[0].opname in _WAITS
     if is_asked or (here and here[0].opname == "GET_AITER"):
@@ -146,13 +146,13 @@ def _extent(steps: list[dis.Instruction], at: int) -> tuple[int, int]:
     for one in [*asked, *here[:3]]:
         if one.opname.startswith("FOR_ITER"):
             return one.offset, one.argval
-        if one.offset != at and one.opname != "GET_ITER":  # of enumerate() or zip() around it
+        if one.offset != at and one.opname != "GET_ITER":  # of an enumerate() or zip() around it
             break
     return 0, 0
 
 
 def _gathered(body: list[dis.Instruction]) -> str:
-    """The variable in which the items are gathered, if nothing else is done with them; "" if something is."""
+    """The variable in which the items are collected, if the body does nothing else; otherwise ""."""
     if not body or not body[0].opname.startswith("STORE_"):
         return ""
     item = _names(body[0])[:1]

@@ -1,4 +1,4 @@
-"""Done is a set of keys: order may change, items may come and go. Also the saved form of numbers, as ranges."""
+"""Done items as a set of keys: the order may change, items may come and go. Also packs numbers into ranges."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _log = logging.getLogger("resumable")
 
 
 class KeyLedger(Ledger):
-    """Done are the items with certain keys. The first item of a key counts; later ones are left out.
+    """The keys of the done items. Only the first item with a key counts; later ones are skipped.
 
-    A loop in order calls :meth:`offer` for each item; a map calls :meth:`hand_out`, and :meth:`add` at the end.
+    A loop in order calls :meth:`offer` for each item; a map calls :meth:`hand_out`, and :meth:`add` at an item's end.
 
     Raises:
-        InputChangedError: If *saved* was made by position.
-        ValueError: If *saved* cannot have come from a ledger.
+        InputChangedError: *saved* was made by position.
+        ValueError: *saved* is malformed.
     """
 
     def __init__(self, operation_id: str, items: Any, saved: Saved | None, key: Callable[[Any], Any] | str) -> None:
@@ -34,7 +34,7 @@ class KeyLedger(Ledger):
         # Append-only, so that a save in another thread can copy it at any moment.
         self._order = [] if saved is None else keys_from(opened(operation_id, saved, "key"))
         self._known = set(self._order)
-        # Those of them that this run has met no item of yet: a key that is met twice stands at two items.
+        # The keys that this run has not met yet. A key that comes a second time belongs to two items.
         self._unmet: dict[ItemKey, None] = dict.fromkeys(self._order)
         self._operation_id = operation_id
         self._has_told = False
@@ -49,7 +49,8 @@ class KeyLedger(Ledger):
         return len(self._order)
 
     def offer(self, item: Any) -> bool:
-        """Look at the next *item*; False if its key is done. Else the key stands next in order, and counts later."""
+        """Examine the next *item*; False if its key is done. Otherwise its key comes next in order, and counts
+        later."""
         return any(True for _ in self.offered((item,)))
 
     def offered(self, items: Iterable[T]) -> Generator[T]:
@@ -62,7 +63,7 @@ class KeyLedger(Ledger):
                 key_of, of_other_kinds = getter(self._field, item), (TypeError, AttributeError)
             try:
                 key = key_of(item)
-            except of_other_kinds:  # a mapping among objects, or the other way round
+            except of_other_kinds:  # a mapping among objects, or the reverse
                 key = again(item)
             kind = type(key)
             if kind is not str and kind is not int:
@@ -79,7 +80,7 @@ class KeyLedger(Ledger):
                 yield item
 
     def hand_out(self, item: Any) -> ItemKey | None:
-        """Give the key of an *item* that is to be worked on; None if it is done, or handed out already."""
+        """The key of an *item* to work on; None if the item is done, or handed out already."""
         key = self._key(item)
         if self._unmet.pop(key, self) is None:
             return None
@@ -90,7 +91,7 @@ class KeyLedger(Ledger):
         return key
 
     def hand_out_again(self, key: ItemKey) -> None:
-        """An item that an earlier run has given up is worked on now, though the input may not have come to it."""
+        """Hand out an item that an earlier run gave up, even if the input has not come to it yet."""
         if key not in self._handed:
             self._handed.add(key)
             self._unmet[key] = None
@@ -121,7 +122,7 @@ class KeyLedger(Ledger):
     def is_at(self, item: object, at: ItemKey) -> bool:
         try:
             return self._key(item) == at
-        except Exception:  # it is an item of another loop, or none
+        except Exception:  # an item of another loop, or none
             return False
 
     def identify(self, item: Any) -> ItemKey:
@@ -154,7 +155,7 @@ class KeyLedger(Ledger):
 
 
 def merged(saved: Saved | None, changes: Iterable[Saved]) -> dict[str, Any]:
-    """Put all *changes* on top of *saved*, in their order; one twice does no harm. ValueError if they do not fit."""
+    """Merge *changes* into *saved*, in order; a repeated change does no harm. ValueError if they do not fit."""
     every = [*changes] if saved is None else [saved, *changes]
     if not every or any(one.get("by") != every[0].get("by") for one in every):
         raise ValueError("saved loop positions do not fit together")
@@ -171,7 +172,7 @@ def merged(saved: Saved | None, changes: Iterable[Saved]) -> dict[str, Any]:
 
 
 def key_function(key: Callable[[Any], Any] | str) -> Callable[[Any], Any]:
-    """Return *key*, or a function that looks up the field or attribute that it names; TypeError if it is neither."""
+    """*key* itself, or a function that reads the field or attribute that it names; TypeError if it is neither."""
     if callable(key):
         return key
     if isinstance(key, str):
@@ -188,7 +189,7 @@ def _attribute(item: Any, name: str) -> Any:
 
 
 def getter(field: str, item: Any) -> Callable[[Any], Any]:
-    """What looks up *field* of things such as *item*, in C."""
+    """A C function that reads *field* of objects such as *item*."""
     if isinstance(item, Mapping):
         return operator.itemgetter(field)
     return operator.attrgetter(field) if "." not in field else key_function(field)
@@ -207,7 +208,7 @@ def _plain_key(key: Any) -> ItemKey:
 
 
 def packed(keys: Sequence[ItemKey]) -> dict[str, Any]:
-    """The saved form of *keys*: numbers as ranges, where that is shorter; all else as it is."""
+    """The saved form of *keys*: numbers as ranges if that is shorter; everything else unchanged."""
     numbers = sorted(key for key in keys if type(key) is int and key >= 0)
     ranges = to_ranges(numbers)
     if 2 * len(ranges) >= len(numbers):
@@ -224,7 +225,7 @@ def keys_from(saved: Saved) -> list[ItemKey]:
 
 
 def to_ranges(numbers: Iterable[int]) -> list[list[int]]:
-    """Write ascending *numbers* as ``[[first, last], ...]``, both ends included."""
+    """*numbers*, ascending, as ``[[first, last], ...]``, both ends included."""
     ranges: list[list[int]] = []
     last = None
     for number in numbers:
@@ -237,16 +238,16 @@ def to_ranges(numbers: Iterable[int]) -> list[list[int]]:
 
 
 def from_ranges(ranges: Any) -> Iterator[int]:
-    """Give the numbers that :func:`to_ranges` wrote. Raises what :func:`count_in_ranges` raises."""
-    count_in_ranges(ranges)  # a wrong one would skip items in silence
+    """The numbers that :func:`to_ranges` packed. Raises what :func:`count_in_ranges` raises."""
+    count_in_ranges(ranges)  # wrong ranges would skip items silently
     return (number for first, last in ranges for number in range(first, last + 1))
 
 
 def count_in_ranges(ranges: Any) -> int:
-    """Count the numbers in *ranges*, without going through them.
+    """How many numbers *ranges* contain, without expanding them.
 
     Raises:
-        ValueError: If :func:`to_ranges` cannot have written *ranges*, or they hold a number below 0.
+        ValueError: *ranges* cannot come from :func:`to_ranges`, or contain a number below 0.
     """
     if not isinstance(ranges, list) or not all(map(_is_range, ranges)):
         raise ValueError(f"done ranges must be pairs [first, last] with 0 <= first <= last, not {ranges!r:.80}")
@@ -257,6 +258,6 @@ def count_in_ranges(ranges: Any) -> int:
 
 
 def _is_range(pair: object) -> bool:
-    # Not isinstance: True is an int, too.
+    # Not isinstance, because True is an int, too.
     is_pair = isinstance(pair, list) and [*map(type, pair)] == [int, int]
     return is_pair and 0 <= pair[0] <= pair[1]  # type: ignore[index]

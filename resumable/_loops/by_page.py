@@ -1,4 +1,4 @@
-"""Done is a place in the pages of a server: the cursor of a page, and how many of its items are done."""
+"""Done items as a position in the pages of a server: a page's cursor, and how many of its items are done."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from .values import ValuelessError
 
 T = TypeVar("T")
 Changed = Literal["raise", "again"]
-"""What to do where the saved place is no longer there."""
+"""What to do if the saved position no longer exists."""
 _KEPT_ITEMS = 512
-"""Keep a page until this many items have followed: a save in another thread may look back."""
+"""Keep a page until this many items have followed, because a save in another thread may need it."""
 
 
 @dataclass(slots=True)
 class Page:
-    """One page, from before it is fetched.
+    """One page, before and after it is fetched.
 
     Attributes:
-        cursor: What it is fetched with, as JSON.
+        cursor: Its cursor, as JSON.
         number: How many pages come before it.
-        first: The position of the first item that is given out of it.
-        index: How many of its items were done before.
+        first: The position of the first item that it hands out.
+        index: How many of its items were already done.
         rolls: By value: the digest of those *index* items, then of one more each.
-        size: How many items it has; None until that is known.
-        following: The cursor of the page after it, as JSON; None if there is none.
-        is_end: Whether it is none, but the end of all pages.
+        size: Number of its items; None until it is fetched.
+        following: The cursor of the next page, as JSON; None if there is none.
+        is_end: Whether it stands for the end after the last page.
     """
 
     cursor: bytes
@@ -53,19 +53,19 @@ class Page:
 
 
 class PageLedger(Ledger):
-    """Notes how far the pages of one server are done.
+    """The done items in the pages of one server.
 
     Args:
         start: The cursor of the first page.
-        key: Gives an item's key: items whose key is done are left out, in whichever page they stand. None: the done
-            items of a page that is fetched again are compared by value.
-        changed: With ``"again"``, a page that is not what it was is given out from its first item, and an expired
-            cursor leads back to the first page.
+        key: Returns an item's key: items whose key is done are skipped, on any page. None: when a page is fetched
+            again, its done items are compared by value.
+        changed: ``"again"``: a page that has changed is handed out from its first item, and after an expired cursor the
+            first page follows.
 
     Raises:
-        InputChangedError: If *saved* was made of other pages, or followed in another way.
-        StateEncodeError: If JSON cannot hold *start*.
-        ValueError: If *saved* cannot have come from a ledger.
+        InputChangedError: *saved* belongs to other pages, or was followed in another way.
+        StateEncodeError: JSON cannot hold *start*.
+        ValueError: *saved* is malformed.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class PageLedger(Ledger):
 
     @property
     def cursor(self) -> Any:
-        """What the page is fetched with that it stands at; a new value each time."""
+        """The cursor of the current page; a new value each time."""
         return msgspec.json.decode(self._pages[-1].cursor)
 
     @property
@@ -125,7 +125,7 @@ class PageLedger(Ledger):
         return self.is_left_out or self._pages[-1].is_end
 
     def turn(self) -> None:
-        """All items of the page, if it was fetched, were given out: stand at the one after it."""
+        """Move to the next page if all items of this one were handed out."""
         page = self._pages[-1]
         if not page.was_fetched:
             return
@@ -134,19 +134,19 @@ class PageLedger(Ledger):
         self._pages = (*self._recent(offered), Page(page.following or b"null", page.number + 1, offered, is_end=last))
 
     def _recent(self, offered: int) -> list[Page]:
-        """The pages that a save may still look back to, but for those that gave out nothing."""
+        """The pages that a save may still need, without those that handed out nothing."""
         pages = self._pages
         ends = [*(page.first for page in pages[1:]), offered]
         kept = [page for page, end in zip(pages, ends, strict=True) if end > max(page.first, offered - _KEPT_ITEMS)]
         return kept or [pages[-1]]
 
     def open(self, items: Sequence[Any], following: Any) -> Sequence[Any]:
-        """The page was fetched: it holds *items*. Returns those that are to be looked at.
+        """The page was fetched and has *items*. Returns those to examine.
 
         Raises:
-            InputChangedError: By value: those of it that were done are not what they were.
-            StateEncodeError: JSON cannot hold the cursor *following*; nothing of the page is given out.
-            ValueError: *following* is the cursor of this page.
+            InputChangedError: By value: its done items have changed.
+            StateEncodeError: JSON cannot hold the cursor *following*; nothing of the page is handed out.
+            ValueError: *following* is the cursor of this very page.
         """
         page = self._pages[-1]
         after = None if following is None or following == "" else cursor_of(following)
@@ -155,7 +155,7 @@ class PageLedger(Ledger):
         skipped = 0
         if self._keys is None and page.index:
             skipped = page.index if self._is_as_it_was(page, items) else self._give_again(page, len(items))
-        # The size comes last: a save in another thread takes a page without one for not fetched.
+        # Set the size last: a save in another thread takes a page without a size for not fetched.
         page.following, page.size = after, len(items)
         return items[skipped:]
 
@@ -166,7 +166,7 @@ class PageLedger(Ledger):
         return len(items) >= page.index and rolled == page.rolls[0]
 
     def _give_again(self, page: Page, size: int) -> int:
-        """Go back to the first item of *page*. Returns how many of its items are to be left out."""
+        """Go back to the first item of *page*. Returns how many of its items to skip."""
         if self._changed == "raise":
             self._fail(
                 f"the first {page.index:,} items of page {page.number + 1:,} (cursor {self._shown}), which are done, "
@@ -183,20 +183,20 @@ class PageLedger(Ledger):
     def _shown(self) -> str:
         return fingerprint.show(self.cursor)
 
-    # -- a cursor that the server no longer takes
+    # -- expired cursors
 
     @property
     def is_at_saved(self) -> bool:
-        """Whether an earlier run has left it at a cursor that was not tried in this one."""
+        """Whether an earlier run was left at this cursor, and this run has not tried it yet."""
         page = self._pages[-1]
         is_first = len(self._pages) == 1 and not page.was_fetched
         return self._is_resumed and is_first and page.cursor != self._start
 
     def restart(self, reason: str) -> None:
-        """The cursor has expired: go back to the first page, if that was asked for.
+        """The cursor has expired: go back to the first page, if the user wants that.
 
         Raises:
-            CursorExpiredError: It was not, or this run has done so before.
+            CursorExpiredError: The user does not want that, or this run has already done so.
         """
         if self._changed == "raise" or self._has_restarted:
             raise self._expired(reason)
@@ -224,11 +224,11 @@ class PageLedger(Ledger):
     # -- items
 
     def offer(self, item: Any) -> bool:
-        """Look at the next *item* before the loop's body can change it; False if its key is done."""
+        """Examine the next *item* before the loop's body can change it; False if its key is done."""
         return any(True for _ in self.offered((item,)))
 
     def offered(self, items: Iterable[T]) -> Generator[T]:
-        """Give out *items*, and look at each before; those whose key is done are left out."""
+        """Hand out *items*, and examine each before; those whose key is done are skipped."""
         if self._keys is not None:
             yield from self._keys.offered(items)
             return
@@ -249,7 +249,7 @@ class PageLedger(Ledger):
     def count_left(self, position: int) -> int | None:
         return 0 if self.is_over else None
 
-    # -- what is saved
+    # -- saved form
 
     def as_now(self, position: int) -> Callable[[], dict[str, Any]]:
         form = self._place_at(position)
@@ -280,16 +280,16 @@ class PageLedger(Ledger):
 
 
 def cursor_of(cursor: Any) -> bytes:
-    """A *cursor* as JSON. Raises StateEncodeError if JSON cannot hold it."""
+    """*cursor* as JSON. Raises StateEncodeError if JSON cannot hold it."""
     check(cursor, "the cursor")
     return encode(cursor, "the cursor")
 
 
 def digest_of(item: Any) -> str:
-    """The digest of an item of a page.
+    """The digest of a page's item.
 
     Raises:
-        ValuelessError: It has no value. The text says what to do.
+        ValuelessError: It has no comparable value. The text says what to do.
     """
     try:
         return fingerprint.digest(item)

@@ -1,4 +1,4 @@
-"""Done is what lies before a position; a few samples show whether it is still the same input."""
+"""Done items as a position; a few samples detect whether the input has changed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .fingerprint import Sample, Samples
 T = TypeVar("T")
 Fingerprint = Literal["sampled", "full"] | None
 ItemKey = str | int
-"""What identifies an item within its input: its key, or its position."""
+"""Identifies an item within its input: its key, or its position."""
 Saved = Mapping[str, Any]
 """A loop's saved form: plain JSON."""
 
 _LOOKED_AT = 10_000
-"""Search this many items before and behind its old place for the last done one."""
+"""Search this many items before and after the old position for the last done one."""
 
 _WAYS = {
     "key": ("by key", "with key=..."),
@@ -31,18 +31,18 @@ _WAYS = {
     "scattered": ("by position, out of order,", "map(...) or amap(...) without key"),
     "pages": ("page by page", "pages(...)"),
 }
-"""How a loop can be followed, and what continues it, by the word in the saved form."""
+"""By the word in the saved form: how a loop is followed, and which call continues it."""
 
 
 class Ledger(ABC):
-    """Notes which items of one input are done: by position, by key, or out of order.
+    """Keeps which items of one input are done: by position, by key, by page, or out of order.
 
-    Between two saves only :meth:`changes` is written; :func:`~.by_key.merged` puts them together again.
+    Between two snapshots, only :meth:`changes` are saved; :func:`~.by_key.merged` combines them again.
 
     Attributes:
-        start: How many items were done before this run.
-        total: How many items there are, as far as the loop knows.
-        is_left_out: Whether an earlier run has done all items, and they are only passed by.
+        start: Number of items that were done before this run.
+        total: Number of items, as far as the loop knows.
+        is_left_out: Whether an earlier run has done all items, so that they are skipped.
     """
 
     start: int
@@ -51,28 +51,28 @@ class Ledger(ABC):
     _samples: Samples
 
     def keys(self, position: int) -> list[ItemKey] | None:
-        """The keys of the first *position* done items; None if keys are not what tells them apart."""
+        """The keys of the first *position* done items; None if items are not identified by keys."""
         return None
 
     def item_at(self, position: int) -> ItemKey:
-        """Identify the item that comes after *position* done ones."""
+        """The item that comes after *position* done ones."""
         return position
 
     def is_at(self, item: object, at: ItemKey) -> bool:
-        """Whether *item* is the one that *at* identifies; False where that cannot be told."""
+        """Whether *item* is the one that *at* identifies; False if that is unknown."""
         return False
 
     @abstractmethod
     def has_done(self, item: ItemKey, position: int) -> bool:
-        """Whether *item* is done, when *position* items are."""
+        """Whether *item* is done when *position* items are."""
 
     @abstractmethod
     def count_left(self, position: int) -> int | None:
-        """How many items are left after *position* done ones; None if that is not known before the end."""
+        """How many items are left after *position* done ones; None if that is unknown before the end."""
 
     @abstractmethod
     def as_now(self, position: int) -> Callable[[], dict[str, Any]]:
-        """A function that gives the saved form later, with the *position* items that are done now over all runs."""
+        """A function that returns the saved form later, with the *position* items that are done now over all runs."""
 
     def changes(self, position: int) -> dict[str, Any]:
         """What has changed since the last :meth:`commit`."""
@@ -80,7 +80,7 @@ class Ledger(ABC):
         return form | {"samples": self._samples.uncommitted(form["samples"])}
 
     def commit(self, changes: Saved) -> None:
-        """*changes* are safely stored. Until then :meth:`changes` repeats them."""
+        """*changes* are stored. Until then :meth:`changes` repeats them."""
         self._samples.commit(changes["samples"])
 
 
@@ -88,8 +88,8 @@ class PositionLedger(Ledger):
     """Done are the first items of an input, up to a position.
 
     Raises:
-        InputChangedError: If *saved* was made by key or out of order, or *items* are not the ones it was made of.
-        ValueError: If *saved* cannot have come from a ledger.
+        InputChangedError: *saved* was made by key or out of order, or *items* are not the input that it was made of.
+        ValueError: *saved* is malformed.
     """
 
     def __init__(self, operation_id: str, items: Any, saved: Saved | None, fingerprint: Fingerprint) -> None:
@@ -112,13 +112,13 @@ class PositionLedger(Ledger):
         self._passed = 0
         self._differences: list[str] = []
         self._passed_roll = ""
-        # The newest few, each with the number of items that it covers: a save needs the one of the last done item.
+        # The newest few, each with the number of items that it covers. A save needs the one of the last done item.
         self._rolls: tuple[tuple[int, str | None], ...] = ((self.start, saved.get("rolled") if self.start else ""),)
         if sources.is_indexed(items):
             self._check_indexed(items)
 
     def offer(self, item: Any) -> bool:
-        """Look at the next *item* before the loop's body can change it. True: it is to be done."""
+        """Examine the next *item* before the loop's body can change it. True: hand it out."""
         position = self._offered
         if self.is_sampled and position == _fingerprint.next_sampled(position):
             self._samples.add(position, item)
@@ -128,23 +128,23 @@ class PositionLedger(Ledger):
         return True
 
     def offered(self, items: Iterable[T]) -> Generator[T]:
-        """Give out *items*, and look at each, in a Python step."""
+        """Hand out *items*, and examine each, in a Python step."""
         offer = self.offer
         for item in items:
             if offer(item):
                 yield item
 
     def see_ahead(self, items: Sequence[Any], position: int, count: int) -> None:
-        """Sample the *count* items from *position* of this run on, before any of them is given out."""
+        """Sample the *count* items from *position* of this run on, before any of them is handed out."""
         stop = min(self.start + position + count, len(items))
-        # A round that a wake has cut short is looked at again: what was sampled stays out.
+        # A wake may have cut a round short, which is then examined again: skip what was sampled.
         position = max(self._offered, self.start + position)
         while (sampled := _fingerprint.next_sampled(position)) < stop:
             self._samples.add(sampled, items[sampled])
             self._offered = position = sampled + 1
 
     def stretches(self, source: Iterator[Any]) -> Iterator[Iterator[Any] | tuple[Any]]:
-        """*source* from the first item to do on, cut into stretches: an item that is sampled comes alone."""
+        """*source* from the first item to do, cut into parts: an item that is sampled comes alone."""
         position = self.start
         while True:
             sampled = _fingerprint.next_sampled(position)
@@ -167,10 +167,10 @@ class PositionLedger(Ledger):
         length = sources.length(self._items)
         return None if length is None else max(0, length - position)
 
-    # -- is it the same input?
+    # -- has the input changed?
 
     def _check_indexed(self, items: Sequence[Any]) -> None:
-        """Compare the done part without going through it, unless every item counts."""
+        """Compare the done items by index, without iterating, unless every item must be compared."""
         if self.is_sampled and len(items) < self.start:
             self._fail_short(len(items))
         if self.is_full:
@@ -182,7 +182,7 @@ class PositionLedger(Ledger):
             self.check_passed()
 
     def check_passing(self, items: Iterator[Any]) -> None:
-        """Take the done part off *items*. Raises InputChangedError if it is not what it was."""
+        """Skip the done items of *items*. Raises InputChangedError if they have changed."""
         if self.is_full:
             deque(map(self.pass_by, islice(items, self.start)), maxlen=0)
         else:
@@ -194,7 +194,7 @@ class PositionLedger(Ledger):
         self.check_passed()
 
     def pass_by(self, item: Any) -> None:
-        """Compare the next of the done items."""
+        """Compare the next done item."""
         expected = self._samples.expected.get(self._passed)
         if expected is not None:
             self._compare(expected, item)
@@ -204,7 +204,7 @@ class PositionLedger(Ledger):
         self._passed += 1
 
     def check_passed(self) -> None:
-        """All done items have passed by. Raises InputChangedError if they are not what they were."""
+        """All done items were skipped. Raises InputChangedError if they have changed."""
         if self.is_sampled and self._passed < self.start:
             self._fail_short(self._passed)
         if not self._differences and self._expected_roll not in (None, self._passed_roll):
@@ -222,7 +222,7 @@ class PositionLedger(Ledger):
         self._fail(length)
 
     def _fail(self, length: int | None) -> NoReturn:
-        """*length* items are there now; None if that is not known."""
+        """Raise the error. *length* is the present number of items; None if unknown."""
         if None not in (self.total, self._expected_total) and self.total != self._expected_total:
             self._differences.append(f"there were {self._expected_total:,} items, there are {self.total:,} now")
         ways_on = [] if length is not None and length <= self.start else [self._way_on()]
@@ -239,7 +239,7 @@ class PositionLedger(Ledger):
         )
 
     def _ways_behind(self) -> list[str]:
-        """Where the last done item stands in the new input, if that can be found."""
+        """Ways to resume after the last done item, if it can be found in the new input."""
         last = self._samples.expected.get(self.start - 1)
         found = _found(last, self._items) if last is not None else None
         if last is None or found is None or found + 1 == self.start:
@@ -250,12 +250,12 @@ class PositionLedger(Ledger):
             "is skipped; state and outputs begin anew"
         ]
 
-    # -- what is saved
+    # -- saved form
 
     def as_now(self, position: int) -> Callable[[], dict[str, Any]]:
         if not self.is_full:
             return partial(self._form, position, self._last_done(position))
-        # What was rolled up to here is soon gone.
+        # The rolled digest for this position will soon be gone.
         position, rolled = self._rolled_at(position)
         return partial(self._form, position, self._last_done(position), rolled=rolled)
 
@@ -277,21 +277,21 @@ class PositionLedger(Ledger):
         self._rolls = (*self._rolls[-3:], (count + 1, _fingerprint.roll(rolled or "", digest)))
 
     def _rolled_at(self, position: int) -> tuple[int, str | None]:
-        """The digest of the first *position* items; of more, if another thread asks and *position* lies behind."""
+        """The digest of the first *position* items; of more if another thread asks and *position* is behind."""
         rolls = self._rolls
         return next((roll for roll in reversed(rolls) if roll[0] <= position), rolls[0])
 
 
 def opened(operation_id: str, saved: Saved | None, by: str) -> Saved:
-    """Return *saved*, of a loop that is followed *by* ``key``, ``position``, or out of order (``scattered``).
+    """*saved*, if the loop was followed *by* ``key``, ``position``, or out of order (``scattered``).
 
     Raises:
-        InputChangedError: If the loop was followed in another way.
-        ValueError: If it was followed in no known way.
+        InputChangedError: The loop was followed in another way.
+        ValueError: The way is unknown.
     """
     if saved is None or saved.get("by") == by:
         return saved or {}
-    if saved.get("by") not in list(_WAYS):  # it may not be hashable
+    if saved.get("by") not in list(_WAYS):  # a list, because it may not be hashable
         raise ValueError(f"a saved loop must be by one of {sorted(_WAYS)}, not {saved.get('by')!r}")
     was, before = _WAYS[saved["by"]]
     raise InputChangedError(
@@ -302,7 +302,7 @@ def opened(operation_id: str, saved: Saved | None, by: str) -> Saved:
 
 
 def count_from(saved: Saved, name: str) -> int:
-    """Read a number of items from a saved form; 0 if it is not there. Raises ValueError if it cannot be one."""
+    """A number of items in a saved form; 0 if it is missing. Raises ValueError if it is malformed."""
     value = saved.get(name, 0)
     if type(value) is not int or value < 0:
         raise ValueError(f"a saved {name} must be an int >= 0, not {value!r:.80}")
@@ -310,7 +310,7 @@ def count_from(saved: Saved, name: str) -> int:
 
 
 def _found(last: Sample, items: Any) -> int | None:
-    """Where the item that *last* was made of stands among *items*, if it does so once; looks near its old place."""
+    """Where the item of *last* stands in *items*, if exactly once; searches around the old position."""
     if not sources.is_indexed(items):
         return None
     near = range(max(0, last.position - _LOOKED_AT), min(len(items), last.position + _LOOKED_AT))
@@ -319,6 +319,6 @@ def _found(last: Sample, items: Any) -> int | None:
 
 
 def _advance(items: Iterator[Any], count: int) -> int:
-    """Take *count* items off, in C. Return how many there were."""
+    """Take *count* items off, in C. Returns how many there were."""
     last = deque(enumerate(islice(items, count), 1), maxlen=1)
     return last[0][0] if last else 0

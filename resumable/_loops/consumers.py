@@ -1,4 +1,4 @@
-"""Who goes through a loop. Whoever takes items ahead of the work is refused, or told of: they would count as done."""
+"""Detects what iterates over a loop. Taking items ahead of the work makes them count as done: refuse it, or warn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _log = logging.getLogger("resumable")
 _POOLS = frozenset(
     ("billiard", "concurrent", "dask", "distributed", "joblib", "loky", "multiprocess", "multiprocessing", "ray")
 )
-"""Packages whose functions hand all items out before the first result is there."""
+"""Packages with functions that take all items before they give the first result."""
 _NUMBERING = frozenset(("enumerate", "zip", "zip_longest"))
 _AHEAD = frozenset(("batched", "chunked", "groupby", "pairwise", "peekable", "sliding_window", "tee", "windowed"))
 _CALL = re.compile(r"(?:\w+\.)*(\w+)\(")
@@ -24,10 +24,10 @@ _AHEAD_OR_ISLICE = _AHEAD | {"islice"}
 
 
 def refuse_pools() -> None:
-    """Refuse a pool that asks what calls this: after a kill, what it had only queued would be left out.
+    """Refuse a pool that iterates two calls up: after a kill, its queued items would be skipped.
 
     Raises:
-        RuntimeError: It is one.
+        RuntimeError: It is a pool.
     """
     package = package_of(3)
     if package in _POOLS:
@@ -38,7 +38,7 @@ def refuse_pools() -> None:
 
 
 def look_at_call(operation_id: str, position: int) -> None:
-    """A loop that stands at *position* is begun by whoever asks what calls this: warn of a function in between."""
+    """Warn if a function such as ``enumerate`` stands between ``for`` and a loop that resumes at *position*."""
     call = _CALL.match(running_text(3, _AHEAD | _NUMBERING if position else _AHEAD))
     name = call[1] if call is not None else ""
     if name in _AHEAD:
@@ -54,10 +54,10 @@ def look_at_call(operation_id: str, position: int) -> None:
 
 
 def look_at_pull(operation_id: str) -> CodeType | None:
-    """The first item is asked for by whoever asks what calls this: warn of chunks that are taken ahead of the work.
+    """Warn if the code that asks for the first item, two calls up, takes chunks ahead of the work.
 
     Returns:
-        The code that asks, if nothing in it takes items ahead, and it is no pool's.
+        The asking code if it takes no items ahead and is not a pool's; otherwise None.
     """
     code = code_of(3)
     if _AHEAD_OR_ISLICE.isdisjoint(code.co_names):
@@ -82,7 +82,7 @@ def _say_chunks(operation_id: str) -> None:
 
 @functools.lru_cache(maxsize=256)
 def say_grown(operation_id: str, name: str) -> None:
-    """Say once that the list which a loop goes through has grown meanwhile."""
+    """Warn once that the list which a loop iterates over has grown meanwhile."""
     _log.warning(
         "%s: the list that %r goes through grew while it was looped over; what was put in is not saved with it, and is "
         'gone when the program begins anew. Keep the list in the checkpoint: todo = cp.log("todo"), filled once, and '
@@ -104,10 +104,10 @@ def _say_ahead(operation_id: str, name: str) -> None:
 
 
 def check_thread(made_in: int) -> None:
-    """Refuse to go on in another thread than the one that the loop was *made_in*: that takes items ahead, too.
+    """Refuse to continue in another thread than the one that the loop was *made_in*: that, too, takes items ahead.
 
     Raises:
-        RuntimeError: This is another one.
+        RuntimeError: It is another thread.
     """
     if threading.get_ident() != made_in:
         raise RuntimeError(
@@ -117,7 +117,7 @@ def check_thread(made_in: int) -> None:
 
 
 def cut_short() -> RuntimeError:
-    """The error of a loop whose iteration cannot be taken up again."""
+    """The error of a loop that cannot be iterated again."""
     return RuntimeError(
         "this loop was cut short by an error in its input or in a save, and an item may have been lost with it; "
         "call remaining() again with a fresh input"

@@ -1,4 +1,4 @@
-"""After an edit of the program: which saved loop is the one that is made now?"""
+"""After an edit of the program: finds the saved loop that a new line of code continues."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .sites import Level, Site
 _log = logging.getLogger("resumable")
 _ALIKE = 0.5
 _TRIES_AGAIN = "'retry_failed'"
-"""A call with that word means a loop of before."""
+"""A call with this argument means a saved loop."""
 
 
 class _Others(NamedTuple):
-    """What else in the program could be a saved loop.
+    """Other code in the program that could be a saved loop.
 
     Attributes:
-        functions: Those that the block may call.
-        known: Calls that lead to loops of a known place.
-        loops: The other calls that make loops.
+        functions: The functions that the block may call.
+        known: Calls that lead to loops whose place is saved.
+        loops: All other calls that make loops.
     """
 
     functions: Sequence[place.FunctionCalls]
@@ -33,19 +33,19 @@ class _Others(NamedTuple):
     loops: frozenset[str]
 
     def routes(self, saved: str, where: str) -> frozenset[str]:
-        """Other calls that may lead to the loop at *where* in place of those that have not led to *saved*."""
+        """Other calls that may lead to the loop at *where*, instead of those that led to *saved*."""
         before, found = place.calls_of(saved), set[str]()
         for outer, inner in pairwise(place.calls_of(where)):
             if outer not in before:
                 called = place.function_of(inner).rpartition(".")[2]
                 leading = {call for one in self.functions for call in one.leading_to(called)} - self.known
-                # Of a generator, the place has the for around the call, which is found once, too.
+                # In a generator, the place also contains the for around the call, which is found once, too.
                 is_itself = outer.endswith("~") and len(leading) == 1
                 found |= set() if is_itself else leading
         return frozenset(found)
 
     def like(self, saved: str, where: str, new: Set[str], least: float) -> list[str]:
-        """Those that could be *saved* as well as the loop that is made at *where*."""
+        """The loops that resemble *saved* as much as the one at *where* does."""
         before = place.last_call(saved)
         loops = [loop for loop in self.loops if place.likeness(before, loop, without=frozenset(new)) >= least]
         return sorted([*loops, *self.routes(saved, where)])
@@ -61,18 +61,18 @@ def moved_from(
     is_only_saved: bool,
     operation_id: str,
 ) -> Site | None:
-    """The site where the loop that is made at *where* was left, if its line was edited; None if the loop is new.
+    """The site where the loop made at *where* was left, if its line was edited; None if the loop is new.
 
-    Only loops count that are no longer in the program. One in another function that still exists is none of them.
+    Only saved loops that are no longer in the program are considered, and none of another function that still exists.
 
     Args:
-        frame: Makes the loop.
+        frame: The frame that makes the loop.
         outside: The stack when the checkpoint was opened.
-        name: What the user gave it; a line that was only given a name goes on.
-        is_only_saved: Whether one place is all that the checkpoint has.
+        name: The user's name for it; a loop that only received a name continues.
+        is_only_saved: Whether the checkpoint has just one place.
 
     Raises:
-        InputChangedError: Several could be meant, or one that is not much like it.
+        InputChangedError: Several loops are possible, or one that is not similar enough.
     """
     new = frozenset() if name is None else frozenset({"'name'", repr(name)})
     unmet = list(level.not_made())
@@ -84,7 +84,7 @@ def moved_from(
     if may_be_only_one and not (others.loops or others.routes(unmet[0].key, where)):
         is_unlike = place.likeness(unmet[0].key, where) < _ALIKE and _TRIES_AGAIN not in place.names_of(where)
         if is_unlike and _is_over(unmet[0]):
-            raise _doubt(operation_id, where, unmet)  # to take its place would leave out all items
+            raise _doubt(operation_id, where, unmet)  # taking its place would skip all items
         return _told(unmet[0], where)
     if not gone:
         return None
@@ -93,7 +93,7 @@ def moved_from(
     rivals: list[str] = []
     if not alike:
         if name is not None or not any(_is_in_one_function(site.key, where) for site in gone):
-            return None  # a loop was taken out elsewhere: it is told of at the end
+            return None  # a loop was removed elsewhere: the end of the run reports it
     else:
         (found, *more) = same if len(same) == 1 else gone
         rivals = others.like(found.key, where, new, 1 if found in same else _ALIKE)
@@ -119,12 +119,12 @@ def _is_over(site: Site) -> bool:
 
 
 def _is_gone(saved: str, where: str, frame: FrameType, outside: place.Stack) -> bool:
-    """Whether it is no longer in the program, or stands in another block than *where*."""
+    """Whether *saved* is no longer in the program, or is in another block than *where*."""
     return not place.may_be_of_one_block(saved, where) or not program.is_in_program(saved, frame, outside)
 
 
 def _may_have_moved(saved: str, where: str, frame: FrameType) -> bool:
-    """Whether it was in the function of *where*, in one that is no longer there, or in another block."""
+    """Whether *saved* was in the function of *where*, in a function that no longer exists, or in another block."""
     is_near = _is_in_one_function(saved, where) or not place.may_be_of_one_block(saved, where)
     return is_near or not any(program.codes_of(place.function_of(saved), frame))
 

@@ -1,4 +1,4 @@
-"""The items that have failed, of all loops: which, why, and which items of the loops around hold them."""
+"""The failed items of all loops: which, why, and which items of outer loops contain them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from .by_position import ItemKey, PositionLedger
 from .out_of_order import OutOfOrderLedger
 
 Around = tuple[tuple[str, ItemKey], ...]
-"""The loops around a loop, each by its name and the item of it, from the inside out."""
+"""The loops around a loop, each by its name and its item, from the inside out."""
 _LONGEST_TEXT = 5000
-"""Characters of an error's text that are read."""
+"""Longer error texts, in characters, are cut before they are read."""
 
 
 class Failed:
     """The items that were given up, by loop and key, each with the text of its error.
 
-    An item of a loop around holds them: though its own body is through, the loops inside are kept as they are, so that
-    another run can give out again what has failed in them, and no more.
+    An item of an outer loop contains them. Though its own body has ended, the loops inside are kept, so that another
+    run can hand out again exactly what failed in them.
 
     Args:
         saved: The saved form.
         on_failure: Called with loop, key and text when an item is given up.
-        around: Tells the loops around the one with that name.
+        around: Returns the loops around the loop with that name.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Failed:
     ) -> None:
         self._on_failure = on_failure
         self._around = around
-        self._lock = threading.RLock()  # a signal handler that saves may come in between
+        self._lock = threading.RLock()  # reentrant: a signal handler may save meanwhile
         self._by_loop: dict[str, dict[ItemKey, str]] = {name: dict(pairs) for name, pairs in (saved or {}).items()}
         self._holders: dict[str, Around] = {}
         self._held: dict[str, Counter[ItemKey]] = {}
@@ -50,15 +50,15 @@ class Failed:
         return sum(map(len, self._by_loop.values()))
 
     def of(self, loop: str) -> frozenset[ItemKey]:
-        """The items of one loop."""
+        """The failed items of one loop."""
         return frozenset(self._by_loop.get(loop, ()))
 
     def is_known(self, loop: str) -> bool:
-        """Whether items of that loop were given up."""
+        """Whether items of that loop have failed."""
         return bool(self._by_loop.get(loop))
 
     def all(self) -> dict[ItemKey, str]:
-        """The items of all loops; a key that several loops have is given as ``loop/key``."""
+        """The failed items of all loops; a key of several loops becomes ``loop/key``."""
         with self._lock:
             loops = Counter(key for failures in self._by_loop.values() for key in failures)
             return {
@@ -68,11 +68,11 @@ class Failed:
             }
 
     def text(self, loop: str, key: ItemKey) -> str | None:
-        """Why an item was given up; None if it was not."""
+        """Why an item failed; None if it did not."""
         return self._by_loop.get(loop, {}).get(key)
 
     def add(self, loop: str, key: ItemKey, text: str) -> None:
-        """An item was given up."""
+        """Add a failed item."""
         with self._lock:
             self._place()
             self._by_loop.setdefault(loop, {})[key] = text
@@ -81,7 +81,7 @@ class Failed:
         self._on_failure(loop, key, text)
 
     def discard(self, loop: str, key: ItemKey) -> None:
-        """An item is done after all."""
+        """Remove an item that is done after all."""
         with self._lock:
             self._place()
             self._by_loop.get(loop, {}).pop(key, None)
@@ -94,23 +94,23 @@ class Failed:
         with self._lock:
             return {name: list(pairs.items()) for name, pairs in self._by_loop.items() if pairs}
 
-    # -- what somebody asks to try again
+    # -- requests to retry
 
     def ask_again(self) -> None:
-        """What has failed up to now is to be tried again."""
+        """Everything that has failed so far is to be retried."""
         with self._lock:
             self._owed = {name: set(failures) for name, failures in self._by_loop.items() if failures}
             self._given.clear()
 
     @property
     def is_owed(self) -> bool:
-        """Whether something of that has neither been done nor failed again."""
+        """Whether any of these items is neither done nor has failed again."""
         return bool(self._owed)
 
     def take_owed(self, loop: str) -> frozenset[ItemKey]:
-        """What of that is one loop's, for it to try again; not what it was given before.
+        """The items for one loop to retry, except those that it got before.
 
-        What has failed in a loop inside of a done item is left to the next run, which has that loop as it was left.
+        What failed in a loop inside a done item is left to the next run, where that loop is as it was left.
         """
         with self._lock:
             taken = frozenset(key for key in self._owed.get(loop, ()) if (loop, key) not in self._given)
@@ -123,10 +123,10 @@ class Failed:
             if not owed:
                 del self._owed[loop]
 
-    # -- loops inside of loops
+    # -- nested loops
 
     def holds(self, loop: str, item: ItemKey) -> bool:
-        """Whether something has failed in the loops inside of that *item* of *loop*."""
+        """Whether something failed in the loops inside that *item* of *loop*."""
         if not self._by_loop:
             return False
         with self._lock:
@@ -161,7 +161,7 @@ class Failed:
 
 
 def error_text(error: BaseException) -> str:
-    """``ValueError: what it says``, on one line of at most 500 letters, without secrets; never raises."""
+    """``ValueError: message`` on one line of at most 500 characters, without secrets; never raises."""
     try:
         text = f"{type(error).__name__}: {hidden(' '.join(str(error)[:_LONGEST_TEXT].split()))}"
     except Exception:
@@ -169,11 +169,11 @@ def error_text(error: BaseException) -> str:
     return text[:500].encode("utf-8", "replace").decode()
 
 
-# -- where they are
+# -- find the items
 
 
 def is_there_again(items: Any, ledger: Any) -> bool:
-    """Whether each of *items* can be had again, at any time."""
+    """Whether each of *items* can be read again at any time."""
     if isinstance(ledger, KeyLedger):
         return isinstance(items, Collection)
     return isinstance(ledger, PositionLedger | OutOfOrderLedger) and isinstance(items, Sequence)

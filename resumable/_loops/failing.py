@@ -1,4 +1,4 @@
-"""Items that failed, in plain loops: which item it was, and how the next run gets it again."""
+"""Failed items in plain loops: identifies the item, and hands it out again in a later run."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 class Retries(Generic[T]):
-    """The items of one loop that have failed, and are given out again, one after the other.
+    """The failed items of one loop, handed out again one after the other.
 
     Attributes:
-        current: What identifies the one that is out; None between two of them.
+        current: Identifies the item that is handed out; None between two.
     """
 
     def __init__(self, failed: Failed, name: str, entries: Iterator[tuple[ItemKey, T]]) -> None:
@@ -28,7 +28,7 @@ class Retries(Generic[T]):
         self.current: ItemKey | None = None
 
     def take(self) -> tuple[ItemKey, T] | None:
-        """The next one; None if there is none."""
+        """The next item; None if there is none."""
         return next(self._entries, None)
 
     def begin(self, key: ItemKey) -> None:
@@ -36,17 +36,17 @@ class Retries(Generic[T]):
         self.current, self._before = key, self._failed.text(self._name, key)
 
     def end(self) -> None:
-        """The body is through with the item: it is done, unless it has failed again."""
+        """The body has finished the item: it is done, unless it failed again."""
         key, self.current = self.current, None
         if key is not None and self._failed.text(self._name, key) is self._before:
             self._failed.discard(self._name, key)
 
 
 def failed_at(loops: Sequence[Loop[Any]], item: object) -> tuple[Loop[Any], ItemKey]:
-    """The loop that is at *item*, else the innermost, and what identifies the item in it.
+    """The loop that is at *item*, or else the innermost, and what identifies the item in it.
 
     Args:
-        loops: Those that are at an item here, the innermost first.
+        loops: The loops that are at an item here, the innermost first.
 
     Raises:
         RuntimeError: There is no such loop.
@@ -61,7 +61,7 @@ def failed_at(loops: Sequence[Loop[Any]], item: object) -> tuple[Loop[Any], Item
 
 
 def failure_text(item: object, key: ItemKey, error: BaseException | str) -> str:
-    """What is noted of an item that failed: the error, where it was raised, and the item, if its key is a number."""
+    """The saved text for a failed item: the error, its line, and the item itself if its key is a number."""
     text = error_text(error) if isinstance(error, BaseException) else shortened(str(error), 500)[1:-1]
     notes = [raised_at(error)] if isinstance(error, BaseException) else []
     if isinstance(key, int) and item != key:
@@ -71,7 +71,7 @@ def failure_text(item: object, key: ItemKey, error: BaseException | str) -> str:
 
 
 def all_of(items: Any, failed: Failed | None, name: str, *, has_key: bool) -> Any:
-    """*items* so that each can be had again, if any of that loop has failed: what can only be gone through is read.
+    """*items*, as a list if an item of the loop has failed and the input can only be iterated once.
 
     Raises:
         TypeError: They need ``async for``.
@@ -84,23 +84,23 @@ def all_of(items: Any, failed: Failed | None, name: str, *, has_key: bool) -> An
 
 
 def retries_of(name: str, items: Any, ledger: Any, failed: Failed | None, *, is_wanted: bool) -> Retries[Any] | None:
-    """What the loop of that *name* gives out again, if that is wanted; None if nothing has failed."""
+    """The retries of the loop with that *name*, if wanted; None if nothing has failed."""
     if not failed:
         return None
     for key in failed.of(name):
-        if not ledger.has_done(key, ledger.start):  # its run ended within it: it is given out as it is
+        if not ledger.has_done(key, ledger.start):  # the run ended inside it: it is handed out anyway
             failed.discard(name, key)
     again = {key for key in _again(failed, name) if ledger.has_done(key, ledger.start)}
     return Retries(failed, name, entries_of(items, ledger, again)) if is_wanted else None
 
 
 def _again(failed: Failed, name: str) -> frozenset[ItemKey]:
-    """The items of that loop that have failed, or in which something has."""
+    """The items of that loop that have failed, or in which something has failed."""
     return failed.of(name) | failed.holders(name)
 
 
 def late_retries(failed: Failed | None, name: str, items: Any, ledger: Any) -> Retries[Any] | None:
-    """What a loop at its end gives out again, as somebody has asked for it meanwhile; None if there is nothing."""
+    """The retries for a loop at its end, if a person has asked for them meanwhile; None if there are none."""
     if failed is None or not is_there_again(items, ledger):
         return None
     keys = failed.take_owed(name)
@@ -108,7 +108,7 @@ def late_retries(failed: Failed | None, name: str, items: Any, ledger: Any) -> R
 
 
 def given_again(retries: Retries[T], owner: LoopOwner[int], move_on: Callable[[], None], thread: int) -> Generator[T]:
-    """The items of *retries*, for the loop of *thread*. *move_on* tells it when one begins, and when it is done."""
+    """Hand out the items of *retries* in *thread*. Calls *move_on* when one begins, and when it is done."""
     while (entry := retries.take()) is not None:
         consumers.check_thread(thread)
         owner.check_in()

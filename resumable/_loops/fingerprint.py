@@ -1,4 +1,4 @@
-"""Is it still the same input? Short digests of a few items, kept as the items pass."""
+"""Detects whether the input has changed, by short digests of a few items that are kept while the items pass."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from .._text import hidden
 from . import values
 
 SHOWN_LETTERS = 80
-"""This much of an item's repr is kept, to say what changed."""
+"""Characters of an item's repr that are kept, to describe a change."""
 
 _LONGEST_SECRET = 4096
 _SHORT = 10**6
-"""A number below this is no secret."""
+"""Numbers below this are not secret."""
 _STRIDE = 4096
 _MANY_SAMPLES = 40
 _LASTING = (str, int, float, complex, bytes, os.PathLike, type(None))
 
 
 class Sample(NamedTuple):
-    """One item of an input, remembered: its :func:`digest`, and its repr for people."""
+    """One item of an input: its :func:`digest`, and its repr for people."""
 
     position: int
     digest: str
     shown: str
 
     def difference(self, item: object) -> str | None:
-        """Say how *item* differs from the remembered one; None if it does not."""
+        """Describe how *item* differs from the sample; None if it does not."""
         if digest_at(self.position, item) == self.digest:
             return None
         shown = show(item)
@@ -41,15 +41,15 @@ class Sample(NamedTuple):
 
 
 class Samples:
-    """Samples of one input's items: those *saved* by earlier runs, and those that this run adds.
+    """Samples of one input's items: those *saved* by earlier runs, and those of this run.
 
-    Which ones are kept depends on the positions only, so that memory and saved form stay small.
+    Only the positions decide which ones are kept, so that memory and saved form stay small.
 
     Attributes:
-        expected: The samples of earlier runs, by position; the items there must still be the same.
+        expected: The samples of earlier runs, by position; the items must still be equal.
 
     Raises:
-        ValueError: If *saved* is malformed.
+        ValueError: *saved* is malformed.
     """
 
     def __init__(self, saved: Any = ()) -> None:
@@ -58,24 +58,24 @@ class Samples:
         self._committed = tuple(self.expected)
 
     def add(self, position: int, item: object) -> None:
-        """Remember *item*. Called before the loop's body can change it."""
+        """Sample *item*, before the loop's body can change it."""
         samples = (*self._kept, sample(position, item))
-        # One assignment of a whole tuple: a save may read it in another thread.
+        # One assignment of a whole tuple, because a save in another thread may read it.
         self._kept = samples if len(samples) < _MANY_SAMPLES else thinned(samples, last=8)
 
     def saved(self, is_done: Callable[[int], bool], last: Sample | None = None) -> list[list[Any]]:
-        """The saved form of the few that are kept for good, of done items, and of the *last* done one, if given."""
+        """The saved form: the few samples of done items that are kept for good, and the *last* done one if given."""
         samples = thinned(one for one in self._kept if is_done(one.position))
         if last is not None and last.position not in {one.position for one in samples}:
             samples += (last,)
         return list(map(list, samples))
 
     def uncommitted(self, saved: list[list[Any]]) -> list[list[Any]]:
-        """Those of *saved* that no commit has named yet."""
+        """Those of *saved* that no commit has contained yet."""
         return [one for one in saved if one[0] not in self._committed]
 
     def commit(self, saved: Iterable[Sequence[Any]]) -> None:
-        """*saved* is safely stored."""
+        """*saved* is stored."""
         self._committed = (*self._committed, *(one[0] for one in saved))[-64:]
 
 
@@ -88,7 +88,7 @@ def digest_at(position: int, item: object) -> str:
     """The digest of the item at *position*.
 
     Raises:
-        ValuelessError: It has no value. The text says what to do, once for the whole input.
+        ValuelessError: It has no comparable value. The text says what to do, once for the whole input.
     """
     try:
         return digest(item)
@@ -101,24 +101,24 @@ def digest_at(position: int, item: object) -> str:
 
 
 def digest(item: object) -> str:
-    """Give 16 hex digits, equal in every process for equal items.
+    """16 hex digits, equal in every process for equal items.
 
-    They are made from canonical JSON where JSON can hold the item (dataclasses and dates, too), else from what it holds
-    (see :mod:`.values`) or from its repr.
+    Made from canonical JSON if JSON can hold the item (dataclasses and dates, too); else from its content (see
+    :mod:`.values`) or its repr.
 
     Raises:
-        ValuelessError: It has no value: its repr names an address, as that of an open file or of an ORM's row does.
+        ValuelessError: It has no comparable value: its repr contains an address, as that of an open file does.
     """
     return sha256(canonical(item)).hexdigest()[:16]
 
 
 def roll(rolled: str, digest: str) -> str:
-    """Digest a sequence step by step: *rolled* is the result for all items but the last, ``""`` for none."""
+    """The digest of a sequence, step by step: *rolled* is the digest of all items but the last, ``""`` for none."""
     return sha256(f"{rolled}{digest}".encode()).hexdigest()[:16]
 
 
 def show(item: object) -> str:
-    """Give the repr on one line of at most 80 letters, without secrets; never raises."""
+    """The repr on one line of at most 80 characters, without secrets; never raises."""
     if type(item) is int and -_SHORT < item < _SHORT:
         return repr(item)
     try:
@@ -130,12 +130,12 @@ def show(item: object) -> str:
 
 
 def is_lasting(item: object) -> bool:
-    """Whether the loop's body cannot have changed *item* in place."""
+    """Whether *item* is immutable, so that the loop's body cannot have changed it."""
     return isinstance(item, _LASTING)
 
 
 def next_sampled(position: int) -> int:
-    """The first sampled position that is >= *position*: of 0, 1, 3, 7, … 4095, then every 4096th."""
+    """The first sampled position >= *position*: of 0, 1, 3, 7, … 4095, then every 4096th."""
     if position < _STRIDE:
         return (1 << position.bit_length()) - 1
     return position // _STRIDE * _STRIDE + _STRIDE - 1
@@ -164,7 +164,7 @@ def _is_kept(position: int) -> bool:
 
 
 def canonical(item: object) -> bytes:
-    """What a digest is made of. Raises what :func:`digest` raises."""
+    """The bytes to digest. Raises what :func:`digest` raises."""
     if isinstance(item, values.NAMED):
         return values.stable_repr(item).encode("utf-8", "backslashreplace")
     try:
@@ -176,9 +176,9 @@ def canonical(item: object) -> bytes:
 
 
 def canonical_all(items: Sequence[object]) -> bytes:
-    """What :func:`canonical` gives for each of *items*, as one."""
+    """The joined results of :func:`canonical` for *items*."""
     try:
-        return _encoder.encode_lines(items).replace(b"\n", b"")  # within an item, JSON writes a line's end as \\n
+        return _encoder.encode_lines(items).replace(b"\n", b"")  # inside an item, JSON escapes newlines
     except Exception:
         return b"".join(map(canonical, items))
 

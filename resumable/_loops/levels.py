@@ -1,4 +1,4 @@
-"""Which items of loops have loops inside them, and which of those items are done."""
+"""Which items of loops contain other loops, and which of those items are done."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _MANY_LEVELS = 64
 
 
 class Levels:
-    """What is made within the items of loops.
+    """The loops inside items of loops, level by level.
 
     Attributes:
-        root: What is made outside of all loops.
-        within: What is made within items, by the loop around.
-        lost: Unfinished loops that this run has not met, of items that are done: each with where it stood, for people.
+        root: The level outside of all loops.
+        within: The levels inside items, by the outer loop.
+        lost: Unfinished loops that this run has not met, inside done items: each with its progress, for people.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Levels:
         self._purge_at = _MANY_LEVELS
 
     def at(self, outer: LoopView | None, item: ItemKey) -> Level:
-        """The level of an *item* of *outer*, made if there is none."""
+        """The level of an *item* of *outer*, made if necessary."""
         if outer is None:
             return self.root
         levels = self.within.setdefault(outer, {})
@@ -42,20 +42,20 @@ class Levels:
         return level
 
     def _purge(self, levels: dict[ItemKey, Level]) -> None:
-        """Forget the items that are done."""
+        """Remove the levels of items that are done."""
         for item in [item for item, level in levels.items() if level.is_gone]:
             self._lose(levels.pop(item))
         self._purge_at = max(_MANY_LEVELS, 2 * len(levels))
 
     def _lose(self, level: Level) -> None:
-        """Nothing in *level* is kept. Note unfinished loops that this run has not met."""
+        """Drop everything in *level*. Note unfinished loops that this run has not met."""
         for site in level.sites.values():
             for view in site.runs.values():
                 if not view.is_dropped and view.identity.within == level.within:
                     self.drop(view)
 
     def drop(self, view: LoopView) -> None:
-        """Nothing of *view* is kept, nor of what is inside it."""
+        """Drop *view*, and everything inside it."""
         if view.is_unmet:
             self.lost.append(view.told())
         view.is_dropped = True
@@ -67,13 +67,13 @@ class Levels:
             self._lose(level)
 
     def forget_done(self, outer: LoopView) -> None:
-        """*outer* goes on: forget what a save in another thread has left of an item that was done meanwhile."""
+        """*outer* resumes: drop the levels that a save in another thread left for items that are done."""
         for item, level in list(self.within.get(outer, {}).items()):
             if outer.is_through(item):
                 level.sites.clear()
 
     def keep(self, outer: LoopView, item: ItemKey) -> None:
-        """Something inside the *item* of *outer* has failed: its level serves no other item."""
+        """Something inside the *item* of *outer* has failed: never reuse its level for another item."""
         level = self.within.get(outer, {}).get(item)
         if level is not None:
             level.can_serve = False
@@ -90,10 +90,10 @@ class Levels:
             for level in levels.values():
                 yield from level.sites.values()
 
-    # -- one that serves many items
+    # -- a level that is reused for many items
 
     def serving(self, outer: LoopView, item: ItemKey) -> Level | None:
-        """The level of the *item* that *outer* is at; one of an item that is done serves it. None if there is none."""
+        """The level for the present *item* of *outer*; reuses one of a done item. None if there is none."""
         levels = self.within.get(outer)
         if not levels:
             return None
@@ -112,7 +112,7 @@ class Levels:
         return spare
 
     def keep_one(self, outer: LoopView) -> None:
-        """*outer* begins anew: keep one of its levels, for another item to use."""
+        """*outer* begins anew: keep one of its levels for reuse."""
         levels = self.within.get(outer)
         if not levels:
             return

@@ -1,4 +1,4 @@
-"""A loop over items: how many are done, and how its position is saved."""
+"""The base class of all loops: counts the done items, and saves its position."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ T = TypeVar("T")
 Items_co = TypeVar("Items_co", covariant=True)
 
 _FOR_USERS = frozenset(("is_finished", "name", "position", "total"))
-"""Names that completion shows, besides those with an underscore."""
+"""Names that completion shows besides those with an underscore."""
 Ends = tuple[int, Any, Any]
 
 mapped_item = cast("ContextVar[tuple[Loop[Any], ItemKey] | None]", working_for)
-"""The map and its item for which the function of that map runs here. Loops made meanwhile are inside that item."""
+"""The map and the item for which a map's function runs here. Loops that it makes belong to that item."""
 
 
 class LoopOwner(Protocol[Items_co]):
@@ -37,44 +37,44 @@ class LoopOwner(Protocol[Items_co]):
 
     @property
     def boundary(self) -> Boundary:
-        """What counts the items that are handed out."""
+        """Counts the items that loops hand out."""
         ...
 
     def check_in(self) -> Items_co:
-        """Save or raise, if due. Return how many items may pass before the next call, unless the loop is woken.
+        """Save or raise, if due. Returns how many items may pass before the next call, unless the loop is woken.
 
-        Called in the loop's own thread before the first item, then between two items. Each item that was given out
-        is done then. If it raises, the loop raises; the item to come is not done. It must not wake the calling loop.
+        Called in the loop's own thread before the first item, then between two items; all items handed out before are
+        done then. If it raises, the loop raises, and the next item is not done. It must not wake the calling loop.
         """
         ...
 
     def register(self, loop: Loop[Any]) -> None:
-        """*loop* begins, or another ``for`` goes on with it: from now on it can be woken, and counts."""
+        """*loop* begins, or is iterated again after it was left: from now on it can be woken, and counts."""
 
     def unregister(self, loop: Loop[Any]) -> None:
-        """*loop* came to its end: all its items are done. Not called for a loop that is left earlier."""
+        """*loop* has ended: all its items are done. Not called for a loop that is left earlier."""
 
     def halt(self, loop: Loop[Any]) -> None:
-        """*loop* has given out as many items as it may in this run: the loops around it are to stop, too."""
+        """*loop* has reached its limit for this run: the loops around it stop, too."""
 
 
 class Loop(ABC, Generic[T]):
-    """One loop over items, plain, async, or many at a time.
+    """One loop over items: plain, async, or many at a time.
 
     Attributes:
         name: Distinguishes the loops of one checkpoint.
-        is_finished: Whether the loop came to its end, so that nothing is left.
-        ends: The length, the first and the last item of its input, where that tells it from another one.
+        is_finished: Whether the loop has ended, so that nothing is left.
+        ends: The length, the first and the last item of its input, if these identify the input.
         is_folded: Whether it was left, and only its position is kept.
         can_be_held: Whether it can stop at an item that is not done.
-        can_be_apart: Whether it takes a step of Python between two items, so that it can run apart.
-        apart: What its item has written, if it runs beside others in a thread or task of its own.
-        retries: What is given out first, though it counts as done; None if nothing is.
-        tries_again: Where to look before the end for what is to be tried again; None as long as nobody asks for it.
-        flags: Empty once the loop was woken: its owner is asked before the next item.
-        limit: How many items it gives out in this run at most.
-        is_halted: Whether it gives out nothing more in this run, though items may be left.
-        is_held: Whether that is for the limit of a loop inside the item that it is at, which is not done.
+        can_be_apart: Whether each item takes a Python step, so that it can run apart.
+        apart: The writes of its unfinished item, if it runs at the same time as others.
+        retries: Failed items to hand out first, though they count as done; None without any.
+        tries_again: Where to look at the end for failed items to retry; None until a person asks for it.
+        flags: Empty once the loop was woken: the owner is asked before the next item.
+        limit: How many items it hands out in this run, at most.
+        is_halted: Whether it hands out no more in this run, though items may be left.
+        is_held: Whether it halts at an item that is not done, because a loop inside has reached its limit.
     """
 
     can_be_held = True
@@ -95,7 +95,7 @@ class Loop(ABC, Generic[T]):
         self._items = items
         self._owner = owner
         self._worker = owner.boundary.worker()
-        # The items of a loop within a worker's item are no boundary for the loop around them all.
+        # Items of a loop inside a worker's item do not move the boundary of the checkpoint.
         self._boundary = owner.boundary if self._worker is None else Boundary()
         self._ledger = ledger
         self._holder: ref[Any] | None = None
@@ -113,65 +113,65 @@ class Loop(ABC, Generic[T]):
 
     @property
     def is_in_worker(self) -> bool:
-        """Whether it was made within a worker's item, so that nothing of it counts before that is done."""
+        """Whether it was made inside a worker's item, so that nothing of it counts before that item is done."""
         return self._worker is not None
 
     @property
     def is_held_back(self) -> bool:
-        """Whether the worker's item that it was made in has written something, which does not count yet."""
+        """Whether the worker's item around it has written something that does not count yet."""
         return self._worker is not None and not self._worker.is_empty
 
     @abstractmethod
     def done(self) -> int:
-        """How many items were done in this run. Exact in the loop's thread, signal handlers included.
+        """How many items this run has done. Exact in the loop's thread, also in signal handlers.
 
-        Seen from another thread it never runs ahead.
+        Another thread may see a smaller number, never a larger one.
         """
 
     @abstractmethod
     def is_at_item(self) -> bool:
-        """Whether an item was given out, and the next one was not asked for yet."""
+        """Whether an item was handed out, and the next one was not asked for yet."""
 
     @property
     def is_beside(self) -> bool:
-        """Whether others run beside it, and what its unfinished item writes is held back."""
+        """Whether others run at the same time, so that its unfinished item's writes are held back."""
         return self._worker is not None or self.apart is not None
 
     def run_apart(self, boundary: Boundary) -> None:
-        """The loop begins in a thread or task of its own."""
+        """The loop begins in its own thread or task."""
         if self.apart is None:
             self.apart, self._boundary = Apart(boundary, lambda: self.is_left), Boundary()
 
     def _move_on(self) -> None:
-        """An item was done, or is given out: what was written until now belongs to what came before."""
+        """An item is done, or is handed out: earlier writes belong to the item before."""
         self._boundary.move()
         if self.apart is not None:
             self.apart.begin()
 
     def must_settle(self) -> bool:
-        """Whether the next item was asked for, and what the one before has written is not yet told from new writes."""
+        """Whether the next item was asked for, but the writes of the one before are not separated yet."""
         return False
 
     def note_settled(self) -> None:
-        """It is told now."""
+        """They are separated now."""
 
     def wake(self) -> None:
-        """Have the owner asked before the next item. Safe from any thread and in signal handlers."""
+        """Ask the owner before the next item. Safe from any thread and in signal handlers."""
         self.flags.clear()
 
     @property
     def position(self) -> int:
-        """How many items are done over all runs."""
+        """Number of done items over all runs."""
         return self._ledger.start + self.done()
 
     def current_item(self) -> ItemKey:
-        """Which item the loop is at: loops inside it are saved as part of this item."""
+        """The item that the loop is at: loops inside it are saved as part of this item."""
         if self._at_again is not None:
             return self._at_again
         return self._ledger.item_at(self.position)
 
     def told_item(self) -> str:
-        """The item that the loop is at: ``21 of 60 ('x')``; without the item where only other code could give it."""
+        """The present item for people: ``21 of 60 ('x')``; without ``('x')`` if getting it would run foreign code."""
         at = self._at_again if isinstance(self._at_again, int) else self.position
         number = f"{at + 1:,}" + ("" if self.total is None else f" of {self.total:,}")
         if not isinstance(self._ledger, PositionLedger) or type(self._items) not in sources.SEEKABLE:
@@ -179,35 +179,35 @@ class Loop(ABC, Generic[T]):
         return f"{number} ({shortened(self._items[at])})"
 
     def keys(self) -> list[ItemKey] | None:
-        """The keys of the done items; None if it is not followed by key."""
+        """The keys of the done items; None if items are not identified by key."""
         return self._ledger.keys(self.position)
 
     def has_done(self, item: ItemKey) -> bool:
-        """Whether *item* is done. Seen from another thread it may be late."""
+        """Whether *item* is done. Another thread may see this late."""
         return item != self._at_again and self._ledger.has_done(item, self.position)
 
     def has_passed(self, item: ItemKey, at: ItemKey) -> bool:
-        """Whether *item* is done, now that the loop is at the item *at*."""
+        """Whether *item* is done when the loop is at the item *at*."""
         return self.has_done(item)
 
     @property
     def _at_again(self) -> ItemKey | None:
-        """Which of the items that have failed is out again; None if none is."""
+        """The failed item that is handed out again at present; None if none is."""
         return None if self.retries is None else self.retries.current
 
     def is_at(self, item: object) -> bool:
-        """Whether *item* is, as far as that can be told, the one that the loop is at."""
+        """Whether *item* is, as far as known, the one that the loop is at."""
         return self._ledger.is_at(item, self.current_item())
 
-    # -- who goes through it
+    # -- iteration
 
     def keep_by(self, holder: object) -> None:
-        """*holder* is what a ``for`` goes through: once it is dropped, that ``for`` was left."""
+        """*holder* is what a ``for`` iterates over: once it is freed, that ``for`` was left."""
         self._holder = ref(holder)
 
     @property
     def is_left(self) -> bool:
-        """Whether the ``for`` that went through it was left: by ``break``, ``return``, an error, the end of a zip.
+        """Whether the ``for`` was left: by ``break``, ``return``, an error, the end of a zip.
 
         Without reference counts this is noticed late.
         """
@@ -215,14 +215,14 @@ class Loop(ABC, Generic[T]):
 
     @property
     def is_foldable(self) -> bool:
-        """Whether its position is all that must be kept of it, and the ends of its input."""
+        """Whether its position, and the ends of its input, are all that must be kept of it."""
         return self.ends is not None
 
     def leave_out(self, check: Callable[[], None]) -> None:
-        """Give out nothing: an earlier run has done all items.
+        """Hand out nothing, because an earlier run has done all items.
 
         Args:
-            check: Called once the items have passed; raises if they are other ones.
+            check: Called once the items have passed; raises if they have changed.
         """
         self._check_left_out = check
         self._ledger.is_left_out = True
@@ -233,45 +233,45 @@ class Loop(ABC, Generic[T]):
         self._ledger.start = count
         self._check_left_out()
 
-    # -- how far it is
+    # -- progress
 
     @property
     def total(self) -> int | None:
-        """How many items there are, done ones included; None as long as that is not known."""
+        """Number of items, done ones included; None while unknown."""
         length = sources.length(self._items)
         return self.position if length is None and self.is_finished else length
 
     def __len__(self) -> int:
-        """How many items are left; by key they are gone through to be counted.
+        """Number of items left; by key, the items are iterated over to count them.
 
         Raises:
-            TypeError: If the input has no length.
-            RuntimeError: If a pool asks, which is about to take all items.
+            TypeError: The input has no length.
+            RuntimeError: A pool asks, which is about to take all items.
         """
-        consumers.refuse_pools()  # multiprocessing's would wait for ever for an error in its own thread
+        consumers.refuse_pools()  # in a thread of multiprocessing's pool, a later error would make it wait for ever
         left = 0 if self.is_finished else self._ledger.count_left(self.position)
         if left is None:
             raise TypeError("how many items are left is not known before the end: the input has no length")
         return left
 
     def __bool__(self) -> bool:
-        """Whether anything may be left."""
+        """Whether any item may be left."""
         try:
             return len(self) > 0
         except TypeError:
             return not self.is_finished
 
     def to_dict(self) -> dict[str, Any]:
-        """The saved form, plain JSON: what a later loop takes as *saved*."""
+        """The saved form, plain JSON: a later loop takes it as *saved*."""
         return self.as_now()()
 
     def as_now(self) -> Callable[[], dict[str, Any]]:
-        """A function that gives the saved form of this moment later, whatever is done meanwhile."""
+        """A function that returns the saved form of this moment later, whatever is done meanwhile."""
         self._note_total()
         return self._ledger.as_now(self.position)
 
     def changes(self) -> dict[str, Any]:
-        """What has changed since the last :meth:`commit`; :func:`~.by_key.merged` puts it on top of a saved form."""
+        """The changes since the last :meth:`commit`; :func:`~.by_key.merged` adds them to a saved form."""
         self._note_total()
         return self._ledger.changes(self.position)
 
@@ -287,11 +287,11 @@ class Loop(ABC, Generic[T]):
             consumers.say_grown(self._owner.operation_id, self.name)
 
     def commit(self, changes: Saved) -> None:
-        """*changes* are safely stored. Until then :meth:`changes` repeats them."""
+        """*changes* are stored. Until then :meth:`changes` repeats them."""
         self._ledger.commit(changes)
 
     def begin(self) -> None:
-        """The first item is asked for."""
+        """The loop is asked for its first item."""
         self._owner.register(self)
 
     def hold(self) -> None:
@@ -300,7 +300,7 @@ class Loop(ABC, Generic[T]):
         self.wake()
 
     def end(self) -> None:
-        """All items are done, or given up; or as many as may be in this run."""
+        """All items are done or given up, or the limit for this run is reached."""
         if self.is_held:
             return
         if self.apart is not None:

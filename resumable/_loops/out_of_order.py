@@ -1,4 +1,4 @@
-"""Done by position, in any order: a head, and what is missing below it."""
+"""Done items as positions in any order: a head, and the missing positions below it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MOST_MISSING = 10_000_000
 
 
 class OutOfOrderLedger(Ledger):
-    """Done are positions, in any order. Memory follows what is missing, not what is done.
+    """The done items as positions, in any order. Its memory depends on the missing items, not on the done ones.
 
     Attributes:
-        head: No position from this one on was done when the run began; some may have been handed out.
+        head: No position from here on was done when the run began; some may have been handed out.
 
     Raises:
-        InputChangedError: If *saved* was made by key, or by a loop that goes in order, or *items* have changed.
-        ValueError: If *saved* cannot have come from a ledger: missing < head <= handed out must hold.
+        InputChangedError: *saved* was made by key, or by a loop in order, or *items* have changed.
+        ValueError: *saved* is malformed: missing < head <= handed out must hold.
     """
 
     def __init__(self, operation_id: str, items: Any = None, saved: Saved | None = None) -> None:
@@ -36,7 +36,7 @@ class OutOfOrderLedger(Ledger):
         self.head = count_from(saved, "head")
         if not self.head <= count_from(saved, "handed"):
             raise ValueError(f"{self.head} saved positions cannot be done, only {saved.get('handed')} were handed out")
-        # In ascending order, as positions are handed out in it; copied in one step when a save runs in a thread.
+        # Ascending, as positions are handed out; a save in a thread copies it in one step.
         self._missing = dict.fromkeys(self._missing_from(saved.get("missing", [])))
         self._handed = self.head
         self._samples = Samples(saved.get("samples", ()))
@@ -66,13 +66,13 @@ class OutOfOrderLedger(Ledger):
 
     @property
     def done(self) -> int:
-        """How many items are done over all runs."""
+        """Number of done items over all runs."""
         return self._handed - len(self._missing)
 
-    # -- what is to do
+    # -- hand out
 
     def entries(self, items: Sequence[T]) -> Iterator[tuple[int, T]]:
-        """Hand out what is to do of *items*: first what is missing, then what follows the head."""
+        """Hand out the undone *items*: first the missing ones, then those after the head."""
         again = ((position, items[position]) for position in self.missing)
         return chain(again, self._hand_out_all(sources.steady_from(items, self.head)))
 
@@ -86,10 +86,10 @@ class OutOfOrderLedger(Ledger):
             yield position, item
 
     def hand_out(self, item: Any) -> int | None:
-        """Give the position of the next *item* of an input that is gone through from its first; None if it is done.
+        """The position of the next *item*, for an input that is iterated from the start; None if it is done.
 
         Raises:
-            InputChangedError: If it is done, and was another one.
+            InputChangedError: It is done, and has changed.
         """
         position = self._passed
         self._passed += 1
@@ -117,16 +117,16 @@ class OutOfOrderLedger(Ledger):
         length = sources.length(self._items)
         return None if length is None else max(0, length - self._handed) + len(self._missing)
 
-    # -- is it the same input?
+    # -- has the input changed?
 
     def _check_indexed(self, items: Sequence[Any]) -> None:
-        """Compare what is done of *items*, without going through it."""
+        """Compare the done *items* by index, without iterating."""
         self._check_length(len(items))
         for position in self._samples.expected:
             self._compare(position, items[position])
 
     def check_end(self) -> None:
-        """An input that is gone through has come to its end. Raises InputChangedError if items beyond it are done."""
+        """An iterated input has ended. Raises InputChangedError if items beyond its end are done."""
         self._check_length(self._passed)
 
     def _check_length(self, length: int) -> None:
@@ -142,7 +142,7 @@ class OutOfOrderLedger(Ledger):
         with_key = "start over, and from then on let order and number change:  map(..., key=...)"
         raise InputChangedError(self._operation_id, [difference], [start_over, with_key])
 
-    # -- what is saved
+    # -- saved form
 
     def as_now(self, position: int) -> Callable[[], dict[str, Any]]:
         return partial(self._form, self._handed, self.missing)

@@ -1,4 +1,4 @@
-"""The pages of a server as one loop over their items: each page is fetched when its first item is asked for."""
+"""The pages of a server as one loop over their items. Each page is fetched when its first item is asked for."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ T = TypeVar("T")
 Items_co = TypeVar("Items_co", covariant=True)
 
 ItemsOf = Callable[[Any], Any] | str | None
-"""How to tell the items in a response: a function, or the name of a field in its JSON; None takes all of its JSON."""
+"""How to find the items in a response: a function, or the name of a JSON field; None: the whole JSON."""
 
 _GONE = frozenset({400, 404, 410, 416, 422})
-"""How servers refuse a cursor that they took before."""
+"""Statuses by which servers refuse an expired cursor."""
 _PARAMETER = r'\s*;\s*([^\s=;,]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,]*)))?'
 _LINK = re.compile(rf"<([^<>]*)>((?:{_PARAMETER})*)")
 
@@ -37,7 +37,7 @@ class PagesOwner(LoopOwner[Items_co], Protocol[Items_co]):
 
     @property
     def has_observed(self) -> bool:
-        """Whether the program itself has observed anything: then its items send requests, too."""
+        """Whether the program has observed a response itself: then its items send requests, too."""
         ...
 
     @has_observed.setter
@@ -48,7 +48,7 @@ class PagesOwner(LoopOwner[Items_co], Protocol[Items_co]):
         ...
 
     def observe_page(self, response: object) -> bool:
-        """Learn what is left of the quota. Whether *response* is a refusal."""
+        """Learn from *response* how much of the quota is left. Returns whether it is a refusal."""
         ...
 
     @property
@@ -58,7 +58,7 @@ class PagesOwner(LoopOwner[Items_co], Protocol[Items_co]):
 
 
 class _WithinPages(Generic[Items_co]):
-    """Owns the loop over the items: between those of one page nothing is fetched, so that no quota is waited for."""
+    """Owns the loop over the items. Between the items of a page nothing is fetched, so it does not wait for a quota."""
 
     def __init__(self, owner: PagesOwner[Items_co]) -> None:
         self._owner = owner
@@ -66,12 +66,12 @@ class _WithinPages(Generic[Items_co]):
         self.register, self.unregister, self.halt = owner.register, owner.unregister, owner.halt
 
     def check_in(self) -> Items_co:
-        """Save or raise, if due; wait for a quota if the program asks for something by itself."""
+        """Save or raise, if due; wait for a quota only if the program's own items send requests."""
         return self._owner.check_in(waits=self._owner.has_observed)
 
 
 class _Pages:
-    """Fetches one page after the other, for plain and async code alike."""
+    """Fetches one page after the other, for plain and async code."""
 
     def __init__(
         self, fetch: Callable[[Any], Any], owner: PagesOwner[Any], ledger: PageLedger, items_of: ItemsOf
@@ -92,10 +92,10 @@ class _Pages:
         return ledger.open(items, following)
 
     def _answer(self) -> Exchange[Any]:
-        """What ``fetch`` gives for the page, once it is no refusal."""
+        """What ``fetch`` returns for the page, once that is not a refusal."""
         ledger = self._ledger
         while True:
-            yield self._owner.check_in()  # saves what is due, and waits for the quota
+            yield self._owner.check_in()  # saves if due, and waits for the quota
             was_left_here = ledger.is_at_saved
             try:
                 answer = yield from self._fetched()
@@ -110,7 +110,7 @@ class _Pages:
                 ledger.restart(f"{type(error).__name__}: {error}".partition("\n")[0])
 
     def _fetched(self) -> Exchange[Any]:
-        """What ``fetch`` gives. What it observes itself, or by a client's hook, is no request of an item."""
+        """What ``fetch`` returns. Responses that it observes itself, or by a client's hook, belong to no item."""
         had_observed = self._owner.has_observed
         try:
             return (yield self._fetch(self._ledger.cursor))
@@ -118,7 +118,7 @@ class _Pages:
             self._owner.has_observed = had_observed
 
     def _is_refused(self, answer: Any) -> bool:
-        """Whether the page is to be asked for again, once there is quota; an answer that is an error is raised."""
+        """Whether to ask again once there is quota. Raises for an answer that is an error."""
         response: Any = answer[0] if isinstance(answer, tuple) and len(answer) == 2 else answer
         if not _is_response(response):
             return False
@@ -132,7 +132,7 @@ class _Pages:
         raise RuntimeError(f"the page was answered with status {status}")
 
     def _read(self, answer: Any) -> Exchange[tuple[list[Any], Any]]:
-        """The items in an answer, and the cursor of the page after it."""
+        """The items in an answer, and the cursor of the next page."""
         if isinstance(answer, tuple) and len(answer) == 2:
             items, following = answer
             if _is_response(items):
@@ -166,7 +166,7 @@ class PlainPages(_Pages):
 
 
 class AsyncPages(_Pages, AsyncIterator[Any]):
-    """For ``async for``. After an error of ``fetch`` it can be gone on with."""
+    """For ``async for``. After an error of ``fetch``, iteration may continue."""
 
     def __init__(
         self, fetch: Callable[[Any], Any], owner: PagesOwner[Any], ledger: PageLedger, items_of: ItemsOf
@@ -194,7 +194,7 @@ def pages(
     changed: Changed = "raise",
     saved: Saved | None = None,
 ) -> Remaining[Any]:
-    """Make a loop over the items of all pages that *saved* does not name as done. See ``Checkpoint.pages``."""
+    """Make a loop over the items of all pages, without those that *saved* names as done. See ``Checkpoint.pages``."""
     ledger: Any = PageLedger(owner.operation_id, saved, start=start, key=key, changed=changed)
     _check(fetch)
     kind = PassingRemaining if has_gil() and not is_apart(owner.boundary) else SteppingRemaining
@@ -224,7 +224,7 @@ def _check(fetch: object) -> None:
 
 
 def _field(content: Any, name: str) -> Any:
-    """What stands in the field *name* of a response's JSON; servers write null for no items."""
+    """The field *name* of a response's JSON. Servers write null for no items."""
     if not isinstance(content, Mapping) or name not in content:
         found = f"the fields {shortened([*content])}" if isinstance(content, Mapping) else type(content).__name__
         raise TypeError(f"the response's JSON has no field {name!r}, which items= names, but is or has {found}")
@@ -237,7 +237,7 @@ def _listed(items: Any) -> list[Any]:
     return list(items)
 
 
-# -- responses of any client ------------------------------------------------------------------------------------------
+# -- responses of any client
 
 
 def _is_response(answer: Any) -> bool:
@@ -245,7 +245,7 @@ def _is_response(answer: Any) -> bool:
 
 
 def _status_of(answer: Any) -> int | None:
-    """The status of a response, or of the one that an error tells of."""
+    """The status of a response, or of the response inside an error."""
     for source in (getattr(answer, "response", None), answer):
         for name in ("status_code", "status", "code"):
             with suppress(Exception):
@@ -256,7 +256,7 @@ def _status_of(answer: Any) -> int | None:
 
 
 def next_link(response: Any) -> str | None:
-    """Where the ``Link`` header of a response leads with ``rel="next"``, as a whole URL; None if it does not."""
+    """The target of ``rel="next"`` in the ``Link`` header of a response, as a whole URL; None without one."""
     headers = response.headers
     all_of = getattr(headers, "getall", None) or getattr(headers, "get_all", None)
     texts = all_of("Link", ()) if all_of else [text for name, text in headers.items() if name.lower() == "link"]

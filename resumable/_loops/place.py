@@ -1,9 +1,9 @@
-"""Where a loop stands in the program: the calls that lead to it, read from the bytecode.
+"""A loop's place in the program: the calls that lead to it, read from the bytecode.
 
 A place is text, such as ``main:crawl cp#1/1 > crawl:cp remaining urls#1/1``: the calls from the code that opened the
-checkpoint to the one that made the loop. A call is the function that it is in, the names and constants that its
-expression loads, and which one it is of the calls with these names. Lines, layout, comments and file names do not
-count, and no source is read: code from ``exec`` and files that were edited under a running program work alike.
+checkpoint to the code that made the loop. A call is its function, the names and constants in its expression, and its
+number among the calls with equal names. Lines, layout, comments and file names do not count, and no source is read:
+code from ``exec`` works, and files that were edited while the program runs.
 """
 
 from __future__ import annotations
@@ -21,49 +21,49 @@ from typing import Any
 LOOPS = frozenset({"remaining", "map", "amap", "pages"})
 """Names by which a loop is made."""
 _TELL_NOTHING = LOOPS - {"pages"} | {"'changed'", "'again'"}
-"""Words that count for nothing when two calls are compared: the names of loops, but for one that much else has, and
-what an error has advised to add."""
+"""Words that do not count when two calls are compared: the names of loops, except a name that many calls contain,
+and arguments that an error message told the user to add."""
 _OF_OTHERS = frozenset(
     {"resumable", "tenacity", "wrapt", "asyncio", "threading", "concurrent", "contextlib", "functools"}
     | {"IPython", "ipykernel", "tornado", "code", "_pyrepl", "runpy"}
 )
-"""Packages that call on behalf of others. Another release of one must change no place."""
+"""Packages that call functions of others. Another release of them must not change a place."""
 _MANY_SPOTS = 4096
 _LIBRARY = f"{__name__.partition('.')[0]}."
 _ONE_FRAME = 4
-"""So long is the path of a loop that is made where the loop around it, or the checkpoint, is."""
+"""The length of a path if a loop is made in the frame of the loop around it, or of the checkpoint."""
 _DEEPEST = 32
-"""Deeper recursion is told apart by the order of calls."""
+"""In deeper recursion, loops are identified by the order of calls."""
 _LONGEST_TEXT = 80
 _NO_END = 1 << 20
 BETWEEN = " > "
 _SOMEWHERE = "~"
-"""Begins a place whose calls do not begin where others do: in a thread of its own, or deep in a recursion."""
+"""The beginning of a place whose calls do not start at the checkpoint: in another thread, or deep in a recursion."""
 _ENTERS = ("CALL", "PRECALL", "BEFORE_", "LOAD_SPECIAL")
 _INLINED = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>"})
-"""Functions up to 3.11; from 3.12 on a part of the function around."""
+"""Functions up to Python 3.11; from 3.12 on, part of the function around."""
 _NAMING = frozenset([*dis.hasname, *dis.haslocal, *dis.hasfree])
 
 Span = tuple[int, int, int, int]
-"""Of an expression: its first line and column, its last line and the column behind it."""
+"""Of an expression: first line and column, last line and the column after it."""
 Point = tuple[int, int]
 """A line and a column."""
 Frame = tuple[int, int]
 """The addresses of a frame and of its code: a frame cannot be referenced weakly."""
 Stack = Mapping[Frame, int]
-"""The frames that were under way at some moment, each with its bytecode offset."""
+"""The frames that were active at some moment, each with its bytecode offset."""
 
 
 class FunctionCalls:
-    """All calls in one function, or in the block of a ``with`` in it.
+    """All calls in one function, or in the block of one ``with`` in it.
 
     Args:
         opened: The bytecode offset of that ``with``; None for the whole function.
 
     Attributes:
-        calls: The text of each call. One that a ``finally`` holds is compiled twice, and stands here once.
-        loops: Those of them that make loops.
-        names: What is loaded there: variables, attributes, constants.
+        calls: The text of each call. A call in ``finally`` is compiled twice, but listed once.
+        loops: The calls that make loops.
+        names: The variables, attributes and constants that are loaded.
     """
 
     def __init__(self, code: CodeType, opened: int | None = None) -> None:
@@ -93,17 +93,17 @@ class FunctionCalls:
         return frozenset(self._of_span[max(spans, key=_inwards)] for spans in around if spans)
 
     def leading_to(self, name: str) -> frozenset[str]:
-        """The calls of what is called *name*."""
+        """The calls of the function *name*."""
         return self._innermost((at, at) for at, one in zip(self._starts, self._named, strict=True) if one == name)
 
     def at(self, offset: int) -> str:
-        """The call at a bytecode *offset*. What is no call, such as a property or an operator, has no number."""
+        """The call at a bytecode *offset*. Properties and operators, which are not calls, have no number."""
         line, end_line, column, end = self._positions[offset // 2]
         span = (line or 0, column or 0, end_line or line or 0, _NO_END if end is None else end)
         return self._of_span.get(span) or self._call(" ".join(self._names_within(span)), "~")
 
     def _names_within(self, span: Span) -> list[str]:
-        """Sorted: the order of instructions is another in each release of Python."""
+        """Sorted, because the order of instructions differs between releases of Python."""
         first, last = bisect_left(self._starts, span[:2]), bisect_left(self._starts, span[2:])
         return sorted(set(self._named[first:last]))
 
@@ -114,10 +114,10 @@ class FunctionCalls:
 
 
 def _block(code: CodeType, instructions: list[dis.Instruction], opened: int | None) -> Callable[[int], bool]:
-    """Tell whether an offset is in the block of the ``with`` that is entered at *opened*; all are if there is none."""
+    """A test for offsets in the block of the ``with`` entered at *opened*; always true without one."""
     entries = sorted(getattr(dis.Bytecode(code), "exception_entries", ()), key=lambda entry: entry.start)
     ends = {one.offset for one in instructions if one.opname == "WITH_EXCEPT_START"}
-    thrown = {one.offset for one in instructions if one.opname == "CLEANUP_THROW"}  # into an await; from 3.12 on
+    thrown = {one.offset for one in instructions if one.opname == "CLEANUP_THROW"}  # throws into an await; from 3.12 on
     entry = None
     if opened is not None:
         around = [one.target for one in entries if one.start <= opened < one.end]
@@ -127,11 +127,11 @@ def _block(code: CodeType, instructions: list[dis.Instruction], opened: int | No
         return lambda offset: True
     between = [one.opname for one in instructions if opened < one.offset < entry.start]
     if any(name.startswith(_ENTERS) for name in between):
-        return lambda offset: True  # the function goes on to enter something else
+        return lambda offset: True  # the function enters something else later
     handler = entry.target
 
     def is_inside(offset: int) -> bool:
-        # What an inner handler protects reaches the outer one through it.
+        # An inner handler's code reaches the outer handler through the inner one.
         for _ in entries:
             found = next((one for one in entries if one.start <= offset < one.end), None)
             if found is None or found.target == handler:
@@ -164,9 +164,9 @@ def _span(one: dis.Instruction) -> Span | None:
 
 
 def _names(one: dis.Instruction, code: CodeType) -> Iterator[str]:
-    """What an instruction loads: variables, attributes, constants. Operators are left out, as releases rename them."""
+    """The variables, attributes and constants that an instruction loads. Operators change names between releases."""
     if one.opcode in dis.hasconst:
-        # Looked up here, as 3.11 does not resolve the names of keyword arguments.
+        # Read from the code object, because 3.11 does not resolve the names of keyword arguments.
         yield from _constants(code.co_consts[one.arg or 0])
     elif one.opname == "LOAD_SMALL_INT":  # from 3.14 on
         yield repr(one.argval)
@@ -181,7 +181,7 @@ def _constants(value: Any) -> Iterator[str]:
             yield from (name for one in dis.get_instructions(value) if _start(one) for name in _names(one, value))
         else:
             yield f"<{value.co_name.strip('<>')}>"
-    elif isinstance(value, (tuple, frozenset)):  # the order of a frozenset is another in each process
+    elif isinstance(value, (tuple, frozenset)):  # the order of a frozenset differs between processes
         for one in value:
             yield from _constants(one)
     elif value is not None:
@@ -189,21 +189,21 @@ def _constants(value: Any) -> Iterator[str]:
 
 
 def _word(text: str) -> str:
-    """*text* without what separates words, calls and numbers in a place."""
+    """*text* without the characters that separate words, calls and numbers in a place."""
     return text.translate(_APART)
 
 
 _APART = str.maketrans({" ": "_", "#": "_", ">": "_"})
 
 
-# -- caches: an address is used again, so each entry goes with its code object -----------------------------------------
+# -- caches: addresses are reused, so each entry keeps its code object alive
 
 _functions: dict[tuple[int, int | None], tuple[Callable[[], CodeType | None], FunctionCalls]] = {}
 _calls: dict[tuple[int, int, int | None], tuple[Callable[[], CodeType | None], str]] = {}
 
 
 def calls_in(code: CodeType, opened: int | None = None) -> FunctionCalls:
-    """The calls in one function, or in a block of it. They are read once."""
+    """The calls in one function, or in a block of it; cached."""
     where = (id(code), opened)
     known = _functions.get(where)
     if known is None or known[0]() is not code:
@@ -213,12 +213,12 @@ def calls_in(code: CodeType, opened: int | None = None) -> FunctionCalls:
 
 
 def calls_around(frame: FrameType, outside: Stack) -> FunctionCalls:
-    """The calls in the function of *frame*; only those in the checkpoint's block, if that is in it."""
+    """The calls in the function of *frame*; only those in the checkpoint's block, if *frame* opened it."""
     return calls_in(frame.f_code, outside.get(address(frame)))
 
 
 def call_at(frame: FrameType, opened: int | None = None) -> str:
-    """The call that *frame* is in; "" in a package that calls on behalf of others."""
+    """The present call of *frame*; "" in a package that calls functions of others."""
     code, where = frame.f_code, (id(frame.f_code), frame.f_lasti, opened)
     known = _calls.get(where)
     if known is not None and known[0]() is code:
@@ -230,7 +230,7 @@ def call_at(frame: FrameType, opened: int | None = None) -> str:
 
 
 def scope_of(frame: FrameType) -> Mapping[str, Any]:
-    """The globals of its module."""
+    """The globals of the module of *frame*."""
     return frame.f_globals
 
 
@@ -238,16 +238,16 @@ def _is_of_others(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _OF_OTHERS
 
 
-# -- plain loops around -----------------------------------------------------------------------------------------------
+# -- plain loops around
 
 _turns: dict[int, tuple[Callable[[], CodeType | None], list[tuple[int, int, tuple[str, ...]]]]] = {}
 _TOLD = frozenset((bool, bytes, float, int, str))
 
 
 def turn_of(frame: FrameType, outside: Stack) -> str:
-    """In which turn of the plain ``for`` loops of the checkpoint's block *frame* is: a digest of their variables.
+    """The turn of the plain ``for`` loops around *frame* in the checkpoint's block, as a digest of their variables.
 
-    "" if it is in none, or their variables are no simple values.
+    "" without such a loop, or if a variable is not a simple value.
     """
     found: list[Any] = []
     for here in frames(frame):
@@ -286,11 +286,11 @@ def _read_loops(code: CodeType) -> Iterator[tuple[int, int, tuple[str, ...]]]:
         yield one.offset, one.argval, tuple(names)
 
 
-# -- places -----------------------------------------------------------------------------------------------------------
+# -- places
 
 
 def frames(frame: FrameType) -> Iterator[FrameType]:
-    """*frame*, and those that called it, from the inside out."""
+    """*frame* and its callers, from the inside out."""
     here: FrameType | None = frame
     while here is not None:
         yield here
@@ -298,7 +298,7 @@ def frames(frame: FrameType) -> Iterator[FrameType]:
 
 
 def users_frame() -> FrameType:
-    """The innermost frame outside of this library; :func:`caller` leaves out those of others, too."""
+    """The innermost frame outside of this library; :func:`caller` also skips other packages."""
     frame: FrameType = sys._getframe(2)
     while frame.f_globals.get("__name__", "").startswith(_LIBRARY) and frame.f_back is not None:
         frame = frame.f_back
@@ -306,7 +306,7 @@ def users_frame() -> FrameType:
 
 
 def frame_at(depth: int) -> FrameType:
-    """What runs *depth* calls further out."""
+    """The frame *depth* calls further out."""
     return sys._getframe(depth + 1)
 
 
@@ -316,12 +316,12 @@ def runs_in(code: CodeType | None) -> bool:
 
 
 def address(frame: FrameType) -> Frame:
-    """How a frame is known."""
+    """The identity of a frame."""
     return id(frame), id(frame.f_code)
 
 
 def caller() -> FrameType:
-    """The innermost frame of the user's code; if there is none, of what has called."""
+    """The innermost frame of the user's code; without one, the innermost frame outside of this library."""
     innermost = here = sys._getframe(1)
     while not call_at(here):
         if here.f_back is None:
@@ -336,9 +336,9 @@ def place_of(
     """The calls that lead to *frame*.
 
     Args:
-        outside: The stack when the checkpoint was opened. What all loops have in common tells none apart.
-        around: The frame of the loop around, where the calls begin.
-        is_called_by_others: Whether the calls begin where a package has called the user's code, as a map does.
+        outside: The stack when the checkpoint was opened. It is common to all loops, and so left out.
+        around: The frame of the loop around, at which the calls begin.
+        is_called_by_others: Whether the calls begin where a package called the user's code, as a map does.
     """
     calls: list[str] = []
     here: FrameType | None = frame
@@ -360,15 +360,15 @@ def _joined(calls: tuple[str, ...]) -> str:
 
 
 def is_under_way(frame: FrameType, where: Frame) -> bool:
-    """Whether the frame known as *where* is *frame*, or called it."""
+    """Whether the frame with the identity *where* is *frame*, or one of its callers."""
     return any(address(one) == where for one in frames(frame))
 
 
-# -- what it tells ----------------------------------------------------------------------------------------------------
+# -- read a place
 
 
 def may_be_of_one_block(place: str, other: str) -> bool:
-    """Whether both may stand in one block, or in one item of a loop: their calls begin in one function."""
+    """Whether both places may be in one block, or in one item of a loop: their calls begin in one function."""
     some, others = (one.partition(":")[0] for one in (place, other))
     return some == others or some.startswith(_SOMEWHERE) or others.startswith(_SOMEWHERE)
 
@@ -394,15 +394,15 @@ def names_of(place: str) -> frozenset[str]:
 
 
 def is_only_one(place: str) -> bool:
-    """Whether no other call in its function has these names."""
+    """Whether no other call in its function has equal names."""
     return place.endswith("#1/1")
 
 
 def likeness(place: str, other: str, *, without: frozenset[str] = frozenset()) -> float:
-    """How much two places have in common, from 0 to 1. If other calls lead there, only equal names count.
+    """The similarity of two places, from 0 to 1. If other calls lead there, only equal names count.
 
     Args:
-        without: Names that do not count, besides those by which loops are made.
+        without: Names to ignore, besides those that make loops.
     """
     some, others = (names_of(one) - _TELL_NOTHING - without for one in (place, other))
     if some == others:
@@ -413,18 +413,18 @@ def likeness(place: str, other: str, *, without: frozenset[str] = frozenset()) -
 
 
 def shown(place: str) -> str:
-    """A place for people: the names in the call, and its function; or the name that the user gave it."""
+    """A place for people: the names in the call, and its function; or the user's name for the loop."""
     if place.startswith("="):
         return repr(place[1:])
     function, _, text = last_call(place).partition(":")
     return f"`{text.rpartition('#')[0]}` in {function}"
 
 
-# -- places that were seen before -------------------------------------------------------------------------------------
+# -- places seen before
 
 
 class Spots:
-    """The places of loops, by the frames that lead to them: code and offset of each.
+    """Remembers the places of loops by the frames that lead to them: code and offset of each.
 
     Args:
         outside: The stack when the checkpoint was opened.
@@ -432,13 +432,13 @@ class Spots:
 
     def __init__(self, outside: Stack) -> None:
         self._outside = outside
-        # With the code objects: as long as they live, their addresses are no others'.
+        # With the code objects: while they live, nothing else gets their addresses.
         self._keys: dict[tuple[int, ...], tuple[str, list[CodeType]]] = {}
-        # Of paths that are one frame, which loops come from again and again, the last one at each offset.
+        # For paths of one frame, which make loops most often: the last one at each offset.
         self._last: dict[int, tuple[CodeType, tuple[int, Frame | None, bool], str]] = {}
 
     def note(self, frame: FrameType, key: str, around: Frame | None, *, is_suspended: bool) -> None:
-        """*frame* makes a loop whose place is *key*; see :meth:`find`."""
+        """*frame* makes a loop at the place *key*; see :meth:`find`."""
         codes: list[CodeType] = []
         path = self._path(frame, around, is_suspended, codes.append)
         if path is not None:
@@ -448,11 +448,11 @@ class Spots:
             self._last.clear()
 
     def find(self, frame: FrameType, around: Frame | None, is_suspended: bool) -> str | None:
-        """The place of the loop that *frame* makes; None if it made none there yet, or is the library's.
+        """The place of the loop that *frame* makes; None if it has made none there yet, or is the library's own.
 
         Args:
-            around: What goes through the loop around.
-            is_suspended: Whether that may be alive without being on the stack.
+            around: The frame that iterates over the loop around.
+            is_suspended: Whether that frame may be alive without being on the stack.
         """
         code, offset = frame.f_code, frame.f_lasti
         last = self._last.get(offset)
@@ -462,14 +462,14 @@ class Spots:
         found = self._keys.get(path) if path is not None else None
         if found is None:
             return None
-        if path is not None and len(path) == _ONE_FRAME:  # of more, the others may be at another place next time
+        if path is not None and len(path) == _ONE_FRAME:  # in a longer one, outer frames may be elsewhere next time
             self._last[offset] = code, (id(frame), around, is_suspended), found[0]
         return found[0]
 
     def _path(
         self, frame: FrameType, stop: Frame | None, is_suspended: bool, note: Callable[[CodeType], None] | None = None
     ) -> tuple[int, ...] | None:
-        """The frames from *frame* to the one that goes through the loop around, or has opened the checkpoint."""
+        """The frames from *frame* to the one that iterates over the loop around, or that opened the checkpoint."""
         path: list[int] = []
         here: FrameType | None = frame
         while here is not None and len(path) < 2 * _DEEPEST:

@@ -1,4 +1,4 @@
-"""What is in the program: functions by their names, and those that the block of a checkpoint may call."""
+"""Searches the program: functions by name, and functions that the block of a checkpoint may call."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _LIBRARY = __name__.partition(".")[0]
 _STANDARD = (os.path.dirname(os.__file__), "<frozen")
 _MANY = 1000
 _Step = tuple[CodeType, Mapping[str, Any], int | None]
-"""A function, the globals of its module, and where the block of the checkpoint is entered in it."""
+"""A function, the globals of its module, and the offset at which it enters the checkpoint's block."""
 
 
 def is_in_program(where: str, frame: FrameType, outside: place.Stack) -> bool:
-    """Whether each call of *where* still stands in its function, as far as that is found from *frame*."""
+    """Whether each call of *where* still exists in its function, as far as *frame* shows."""
     return all(call.endswith("~") or _stands(call, frame, outside) for call in place.calls_of(where))
 
 
@@ -64,19 +64,19 @@ def _code_in(scope: Mapping[str, Any], steps: list[str]) -> CodeType | None:
 
 
 def _unwrapped(found: Any) -> Any:
-    """The function in a property, a class method, a static method or a decorated function."""
+    """The function inside a property, class method, static method or decorated function."""
     found = found.fget if isinstance(found, property) else found
     found = getattr(found, "__func__", found)
     return getattr(found, "__wrapped__", found)
 
 
-# -- what a block may call -------------------------------------------------------------------------------------------
+# -- functions that a block may call
 
 
 def functions_of_block(frame: FrameType, outside: place.Stack, others: Iterable[str]) -> list[place.FunctionCalls]:
-    """The user's functions that the checkpoint's block around *frame* may come to, as far as their names tell.
+    """The user's functions that the checkpoint's block around *frame* may call, judged by names.
 
-    Whatever is named in one of them counts as called: rather too many than too few.
+    Every function that is named in one of them counts as called: too many rather than too few.
 
     Args:
         outside: The stack when the checkpoint was opened.
@@ -84,12 +84,12 @@ def functions_of_block(frame: FrameType, outside: place.Stack, others: Iterable[
     """
     steps = [*_on_stack(frame, outside)]
     own = place.scope_of(frame)
-    # One of that name in another module is another one, unless a name leads there.
+    # A function of that name in another module counts only if a name leads there.
     steps += [(code, own, None) for function in sorted(set(others)) for code in _near(function, frame)]
     found: dict[CodeType, place.FunctionCalls] = {}
     indexes: dict[int, dict[str, list[FunctionType]]] = {}
     package = str(own.get("__name__", "")).partition(".")[0]
-    for code, scope, opened in steps:  # it grows meanwhile
+    for code, scope, opened in steps:  # the list grows meanwhile
         if code in found or not _is_users(code, scope, package):
             continue
         calls = found[code] = place.calls_in(code, opened)
@@ -106,7 +106,7 @@ def functions_of_block(frame: FrameType, outside: place.Stack, others: Iterable[
 def _on_stack(frame: FrameType, outside: place.Stack) -> Iterator[_Step]:
     for here in place.frames(frame):
         opened = outside.get(place.address(here))
-        if place.call_at(here, opened):  # "" in a package that calls on behalf of others
+        if place.call_at(here, opened):  # "" in a package that calls functions of others
             yield here.f_code, place.scope_of(here), opened
         if opened is not None:
             return
@@ -137,7 +137,7 @@ def _members(value: Any) -> Iterable[Any]:
 
 
 def _methods(value: Any) -> Iterator[tuple[str, Any]]:
-    """What is in the class of *value*, or in it if it is one."""
+    """The attributes of the class of *value*, or of *value* if it is a class."""
     kind = value if isinstance(value, type) else type(value)
     for one in kind.__mro__:
         if one.__module__ not in ("builtins", "typing"):

@@ -1,4 +1,4 @@
-"""The loops of one checkpoint: which they are, where each stands, and which one runs inside which."""
+"""The loops of one checkpoint: identifies them, keeps their positions, and nests them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from .view import LoopView
 Make = Callable[[str, dict[str, Any] | None], Loop[Any]]
 """Makes a loop from its name and its saved form."""
 _DEPTH = 3
-"""So many calls lead from the code that asks for a loop to here."""
+"""Number of calls from the user's code to here."""
 
 
 @dataclass(frozen=True, slots=True)
 class _FirstAttempt:
-    """Where a thread or task stood when a retry's first attempt began."""
+    """Where a thread or task was when a retry's first attempt began."""
 
     context: object
     number: int
@@ -42,21 +42,21 @@ class _FirstAttempt:
 class LoopRegistry:
     """All loops of one checkpoint.
 
-    A loop is known by the item of the loop around it, by its name or its place in the program, and by how often it
-    was run there.
+    A loop is identified by the item of the loop around it, by its name or its place in the program, and by the number
+    of runs there.
 
     Args:
-        saved: Their saved forms, by name.
-        damaged: Makes the error for a saved form that this library cannot have written; it gets what is wrong.
-        opened: Who has opened the checkpoint, and where; by default, who makes this.
-        failed: The items that have failed. A loop of which some have is kept, and its name with it.
+        saved: The saved forms, by name.
+        damaged: Makes the error for a saved form that this library cannot have written; gets the reason.
+        opened: Who opened the checkpoint, and where; by default, the caller.
+        failed: The failed items. A loop with failed items is kept, and its name with it.
 
     Attributes:
-        views: What a save sees of them, by name.
-        running: Those that run now.
+        views: The loops as a save sees them, by name.
+        running: The loops that run now.
 
     Raises:
-        Exception: What *damaged* makes.
+        Exception: The error that *damaged* makes.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class LoopRegistry:
         main_context, self._outside = opened or (running_here(), stack())
         self.running = RunningLoops(self.views, main_context)
         self._spots = place.Spots(self._outside)
-        self._is_quick = has_gil()  # else counts could be read half-way
+        self._is_quick = has_gil()  # without a GIL, counts could be read half-updated
         self._taken: dict[str, int] = {}
         self._made = 0
         self._done_before = 0
@@ -94,7 +94,7 @@ class LoopRegistry:
             raise self._damaged(f"the place of its loop {name!r} cannot be read: {error}") from None
 
     def keep_around(self, name: str) -> FailedAround:
-        """Something has failed in the loop with that *name*: keep the items that it is inside of, as long as it is.
+        """Something failed in the loop with that *name*: keep the items around it as long as the loop.
 
         Returns:
             These items, each with its loop, from the inside out.
@@ -109,12 +109,12 @@ class LoopRegistry:
         return tuple(found)
 
     def _put(self, view: LoopView) -> None:
-        """Put a loop of an earlier run where it belongs."""
+        """Put the loop of an earlier run into its level."""
         within, key = view.identity.within, view.identity.place
         if within is not None:
             outer = self.views.get(within[0])
             if outer is None or view in outer.line():
-                view.is_dropped = True  # of an item that was done long ago
+                view.is_dropped = True  # of an item that is done
                 return
             view.outer = outer
         if key is None and not view.is_numbered:
@@ -124,14 +124,14 @@ class LoopRegistry:
             level.can_serve = False
             level.site(key).add(view)
 
-    # -- a loop is made
+    # -- make a loop
 
     def begin(self, name: str | None, make: Make) -> Loop[Any]:
-        """Have *make* make a new loop. Without a *name* it is known by its place in the program.
+        """Make a new loop with *make*. Without a *name* it is identified by its place in the program.
 
         Raises:
-            InputChangedError: After an edit it cannot be said which loop it is, or it goes through other items.
-            RuntimeError: A loop at the same place runs in another thread or task.
+            InputChangedError: After an edit the loop cannot be identified, or its input has changed.
+            RuntimeError: A loop at this place runs in another thread or task.
         """
         frame, context = place.caller(), running_here()
         around = self.running.around(frame, context)
@@ -172,7 +172,7 @@ class LoopRegistry:
         site.count = run
         view.site, view.folded_wrote = site, site.wrote
         view.begin(loop, saved, identity, level.outer, context, self._made)
-        self._done_before += done  # after that: a save of another thread's in between must count nothing twice
+        self._done_before += done  # afterwards, so that a save in another thread counts nothing twice
         self.views[view.name] = site.runs[run] = view
         self._has_inner |= level.outer is not None
         self._levels.forget_done(view)
@@ -186,11 +186,11 @@ class LoopRegistry:
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             if saved is None:
                 raise
-            make(name, None)  # raises it again if the caller's arguments are wrong
+            make(name, None)  # raises again if the caller's arguments are wrong
             raise self._damaged(f"the place of its loop {name!r} cannot be read: {error}") from None
 
     def _free_view(self, level: Level, site: Site) -> LoopView:
-        """A view for a new loop, under a name that is free."""
+        """A view for a new loop, under an unused name."""
         folded = site.fold(self._is_kept)
         if folded is not None:
             self._note_folded(level, folded)
@@ -206,7 +206,7 @@ class LoopRegistry:
         raise AssertionError("there are more names")
 
     def _is_kept(self, view: LoopView) -> bool:
-        """Whether more than its position must be kept of a loop that has ended."""
+        """Whether more than the position must be kept of a loop that has ended."""
         return self._failed.is_known(view.name) or self._levels.is_kept(view)
 
     def _note_folded(self, level: Level, folded: LoopView) -> None:
@@ -215,7 +215,7 @@ class LoopRegistry:
             self._total_before = None if total is None else self._total_before + total
 
     def _left_out(self, level: Level, site: Site, run: int, make: Make) -> Loop[Any]:
-        """A loop that gives out nothing: it came to its end in an earlier run, and was folded."""
+        """A loop that hands out nothing: it ended in an earlier run, and was compacted."""
         loop = make(next(iter(site.runs.values())).name if site.runs else site.key, None)
 
         def check() -> None:
@@ -227,7 +227,7 @@ class LoopRegistry:
         loop.leave_out(check)
         return loop
 
-    # -- small ones
+    # -- small loops
 
     def _note_spot(self, frame: FrameType, around: Around | None, site: Site) -> None:
         if not site.is_named:
@@ -235,7 +235,7 @@ class LoopRegistry:
             self._spots.note(frame, site.key, stop, is_suspended=around is not None and around.is_suspended)
 
     def again(self, owner: Any, items: Any, key: Any, name: str | None, *, is_async: bool = False) -> Loop[Any] | None:
-        """A small loop that begins anew where one was made before and has ended; None if :meth:`begin` must make it."""
+        """A small loop that begins where an ended one was made before; None if :meth:`begin` must make it."""
         thread, running = get_ident(), self.running
         boundary = running.again.boundary
         if len(items) > MOST or mapped_item.get() is not None or not self._is_quick or not running.is_main(thread):
@@ -288,7 +288,7 @@ class LoopRegistry:
         level.made += not site.is_named
 
     def _view_again(self, level: Level, site: Site) -> LoopView | None:
-        """The view that can show the next run at *site*, which begins anew."""
+        """The view for the next run at *site*, which begins anew."""
         if not site.count:
             view = site.spare
             return view if view is not None and view.site is site and not site.folded and not site.runs else None
@@ -307,7 +307,7 @@ class LoopRegistry:
         loop = view.loop
         return view if (loop is not None and loop.is_finished) or has_ended(view) else None
 
-    # -- which one it is
+    # -- identify a loop
 
     def _site(self, level: Level, name: str | None, frame: FrameType, around: Around | None) -> Site:
         if name is not None and (site := level.sites.get(f"={name}")) is not None:
@@ -336,14 +336,14 @@ class LoopRegistry:
         return level.site(key) if site is None else level.take(site, key)
 
     def _told_by_name(self, level: Level, name: str) -> Site | None:
-        """The site that is saved under *name*, though its loop had none when it was saved."""
+        """The site saved under *name*, though the loop had no name when it was saved."""
         view = self.views.get(name)
         if view is None or view.was_met or view.is_gone or view.identity.within != level.within:
             return None
         return self._site_of(level, view)
 
     def _of_before(self, level: Level) -> Site | None:
-        """What an older release has saved of the loop that comes next in order: each is taken once."""
+        """The site that an older release saved for the next loop in order; each is used once."""
         outer = "loop-" if level.outer is None else f"{level.outer.name}/"
         view = self.views.get(f"{outer}{level.made + 1}")
         if view is None or view.was_met or view.identity.place is not None or view.identity.within != level.within:
@@ -368,23 +368,23 @@ class LoopRegistry:
         )
 
     def halt(self, loop: Loop[Any]) -> None:
-        """*loop* has reached its limit: the loops around it stop at the item that they are at."""
+        """*loop* has reached its limit: the loops around it stop at their present item."""
         view = self.views[loop.name]
         for outer in view.line():
             if outer is not view and outer.loop is not None:
                 outer.loop.hold()
 
-    # -- how far they are
+    # -- progress
 
     def done(self) -> int:
-        """How many items all loops of this run have done."""
+        """Number of items that all loops of this run have done."""
         done = self._done_before
         for view in list(self.views.values()):
             done += view.done()
         return done
 
     def total(self) -> int | None:
-        """How many items the loops of this run have; None if one does not know, or runs inside another, many times."""
+        """Number of items in this run's loops; None if a loop does not know, or runs many times inside another."""
         total = None if self._has_inner else self._total_before
         for view in list(self.views.values()):
             if view.loop is not None and total is not None:
@@ -392,20 +392,20 @@ class LoopRegistry:
         return total
 
     def left(self) -> Iterator[Loop[Any]]:
-        """The :meth:`unfinished` loops that may have items to go."""
+        """The :meth:`unfinished` loops that may have items left."""
         return (loop for loop in self.unfinished() if loop)
 
     def unfinished(self) -> list[Loop[Any]]:
-        """Loops that have begun, did not come to their end, and are not inside an item that is done."""
+        """Loops that have begun, have not ended, and are not inside a done item."""
         begun = [(view, view.loop) for view in list(self.views.values()) if view.has_begun]
         return [loop for view, loop in begun if loop is not None and not loop.is_finished and not view.is_gone]
 
     def has_folded_left(self) -> bool:
-        """Whether a run that was left before its end is kept as a number."""
+        """Whether a run that was left before its end was compacted."""
         return any(map(Site.has_left, self._levels.sites()))
 
     def never_met(self) -> list[str]:
-        """Unfinished loops of an earlier run that this one has not made, each with where it stood, for people."""
+        """Unfinished loops of an earlier run that this run has not made, each with its progress, for people."""
         unmet = [view for view in self.views.values() if not view.is_dropped and view.is_unmet]
         folded = [told for site in self._levels.root.sites.values() if (told := site.told_of_unmet())]
         return [*self._levels.lost, *folded, *(view.told() for view in unmet if view.outer is None or view.is_gone)]
@@ -413,7 +413,7 @@ class LoopRegistry:
     # -- retries
 
     def continuing(self) -> Callable[[Any], None]:
-        """A ``before`` hook for tenacity: loops of an attempt go on where the attempt before left them."""
+        """A ``before`` hook for tenacity: an attempt's loops continue where those of the last attempt were left."""
         first_attempts: WeakKeyDictionary[Any, _FirstAttempt] = WeakKeyDictionary()
 
         def before(retry_state: Any) -> None:
@@ -428,7 +428,7 @@ class LoopRegistry:
         return before
 
     def _rewind(self, first: _FirstAttempt) -> None:
-        """What was begun since the *first* attempt began begins again, each loop where it stands."""
+        """Let the loops that began since the *first* attempt continue from their positions."""
         left = [one for one in self.views.values() if one.context is first.context and one.number > first.number]
         for view in left:
             view.is_abandoned = True

@@ -1,7 +1,7 @@
-"""What is left to do: iteration that knows at every moment which items are done.
+"""Iterates over the items that are left, and knows at every moment which items are done.
 
-Items pass in C: ``compress(items, checks)`` asks the owner every few thousand items, and the exact count is what
-``itertools.repeat`` has left. Under ``async for``, and in interpreters without a GIL, each item takes a Python step.
+Items pass in C: ``compress(items, checks)`` asks the owner every few thousand items, and ``itertools.repeat`` has the
+exact count. Under ``async for``, and in interpreters without a GIL, each item takes a Python step.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ _LONGEST_ROUND = 4096
 class Remaining(Loop[T], Iterator[T]):
     """The items that are not done, for one ``for`` in one thread.
 
-    An item is done when the loop asks for the next one, or ends. The item at which an exception or a ``break`` leaves
-    the loop is not.
+    An item is done when the loop asks for the next one, or ends. If an exception or a ``break`` leaves the loop at an
+    item, that item is not done.
 
-    A second ``for`` over the same object goes on after the item that the first one was left at, as with any
-    iterator, and so makes that item done; to get it again, ask the checkpoint for a new one. ``enumerate`` and
-    ``zip`` work; where ``zip`` took an item and then found another input at its end, that item is not done.
+    A second ``for`` over this object continues after the item at which the first one was left, as with any iterator,
+    and so makes that item done; to get it again, ask the checkpoint for a new loop. ``enumerate`` and ``zip`` work; if
+    ``zip`` took an item and then another input ended, that item is not done.
 
     Raises:
-        InputChangedError: If the input is not the one that the checkpoint was made with.
-        RuntimeError: If iteration is taken up again after it was cut short by an error in its source or in a save.
+        InputChangedError: The input is not the one that the checkpoint was made with.
+        RuntimeError: Iteration continues after an error in its source or in a save has cut it short.
     """
 
     _owner: LoopOwner[int]
@@ -58,7 +58,7 @@ class Remaining(Loop[T], Iterator[T]):
         super().__init__(items, owner, ledger, name)
         self._source = source_of(items, ledger)
         self._passing: Iterator[T] | None = None
-        # While one of these runs, or has ended, the loop has asked for its next item.
+        # When one of these runs or has ended, the loop has asked for its next item.
         self._witnesses: tuple[GeneratorType[Any, Any, Any], ...] = ()
         self._settled_at = 0
         self._thread = threading.get_ident()
@@ -69,7 +69,7 @@ class Remaining(Loop[T], Iterator[T]):
         return self._again
 
     def _end_pass(self) -> None:
-        """All items were given out. What has failed may be given out once more; else that is the end."""
+        """All items were handed out. Failed items may be handed out once more; otherwise this is the end."""
         is_wanted = self.tries_again is not None and self._holder is not None and not self.is_held
         if is_wanted and (self.limit is None or self.done() < self.limit):
             self._late = self.retries = late_retries(self.tries_again, self.name, self._items, self._ledger)
@@ -77,7 +77,7 @@ class Remaining(Loop[T], Iterator[T]):
             self.end()
 
     def _passes(self, passing: Iterator[T]) -> Generator[Iterator[T]]:
-        """What one ``for`` goes through: the items pass in C, and this is dropped when the ``for`` is left."""
+        """What one ``for`` iterates over: the items pass in C, and this is freed when the ``for`` is left."""
         yield passing
         while self._late is not None:
             yield self._given_again(self._late)
@@ -92,14 +92,14 @@ class Remaining(Loop[T], Iterator[T]):
     def must_settle(self) -> bool:
         if not self._count_given() or self.is_halted or self._has_all_witnesses():
             return False
-        # One that has died asks no more, but it need not say so for ever.
+        # A dead witness never counts again, so remove it.
         return not (self._settled_at == self._count_given() and any(map(sources.is_dead, self._witnesses)))
 
     def note_settled(self) -> None:
         self._settled_at = self._count_given()
 
     def _has_all_witnesses(self) -> bool:
-        """Whether the loop has not asked for its next item."""
+        """Whether the loop has not asked for its next item yet."""
         for witness in self._witnesses:  # noqa: SIM110  # a generator would take three times as long
             if not witness.gi_suspended:
                 return False
@@ -107,7 +107,7 @@ class Remaining(Loop[T], Iterator[T]):
 
     @abstractmethod
     def _count_given(self) -> int:
-        """How many items this run has given out."""
+        """Number of items that this run has handed out."""
 
     def __iter__(self) -> Iterator[T]:
         consumers.refuse_pools()
@@ -119,7 +119,7 @@ class Remaining(Loop[T], Iterator[T]):
 
     def __next__(self) -> T:
         passing = self._begun()
-        self._holder = None  # while this object is asked itself, nobody can tell when that ends
+        self._holder = None  # while this object is iterated directly, nobody can see when that ends
         return next(passing)
 
     def _begun(self) -> Iterator[T]:
@@ -146,19 +146,19 @@ class Remaining(Loop[T], Iterator[T]):
 
     @abstractmethod
     def _begin(self) -> Iterator[T]:
-        """What the loop iterates over; it calls :meth:`end` at its end."""
+        """What the loop iterates over; calls :meth:`end` at its end."""
 
     def _skip(self) -> None:
-        """Take the done items off an input that can only be gone through."""
+        """Skip the done items of an input that can only be iterated."""
         if isinstance(self._ledger, PositionLedger) and not sources.is_indexed(self._items):
             if self.flags:
                 self.flags = [True] * _LONGEST_ROUND
             self._ledger.check_passing(chain.from_iterable(self._watched()))
 
     def _watched(self) -> Generator[Iterator[T]]:
-        """The source, cut where the loop is woken: one that sends requests may have to wait between them.
+        """The source in parts, cut when the loop is woken: a source that sends requests may have to wait between them.
 
-        Another one is cut now and then.
+        Other sources are cut now and then.
         """
         is_quick = type(self._items) in sources.SEEKABLE
         is_out: list[bool] = []
@@ -174,7 +174,7 @@ class Remaining(Loop[T], Iterator[T]):
                 self._owner.check_in()
 
     def _looked_at_each(self) -> Iterator[T]:
-        """The items that are to be done, each looked at; those that an earlier run has done are skipped."""
+        """The items to do, each examined; done items are skipped."""
         is_skipping = self._ledger.start > 0
         return self._ledger.offered(chain.from_iterable(self._watched()) if is_skipping else self._source)
 
@@ -185,7 +185,7 @@ class PassingRemaining(Remaining[T]):
     def __init__(self, items: Iterable[T], owner: LoopOwner[int], ledger: OrderedLedger, name: str) -> None:
         super().__init__(items, owner, ledger, name)
         self._is_seekable = type(items) in sources.SEEKABLE
-        # How many items this run has given out once the round is over, and the rest of the round.
+        # The number of handed-out items at the end of the round, and the rest of the round.
         self._round = (0, repeat(True, 0))
         self._sampled: PositionLedger | None = None
         self._looked_at: Iterator[T] = self._source
@@ -195,7 +195,7 @@ class PassingRemaining(Remaining[T]):
             self._sampled = ledger
 
     def done(self) -> int:
-        # In this order: an item that is given out between the two reads must not count as done.
+        # In this order: an item that is handed out between the two reads must not count as done.
         given = self._count_given()
         return max(given - 1, 0) if self.is_held or self._has_all_witnesses() else given
 
@@ -206,7 +206,7 @@ class PassingRemaining(Remaining[T]):
     def current_item(self) -> ItemKey:
         if self.retries is not None:
             return super().current_item()
-        upto, quota = self._round  # as in done(), which takes longer
+        upto, quota = self._round  # inlined from done(), which is slower
         given = upto - length_hint(quota)
         if given and (self.is_held or self._has_all_witnesses()):
             given -= 1
@@ -224,7 +224,7 @@ class PassingRemaining(Remaining[T]):
         return compress(chain.from_iterable(feed), chain.from_iterable(checks))
 
     def _feed(self) -> Generator[Iterable[T]]:
-        """All items; where they cannot be sampled ahead, in stretches, with one sampled between two of them."""
+        """All items; if they cannot be sampled ahead, in parts with a sampled item between."""
         self._skip()
         items = self._looked_at if self.limit is None else islice(self._looked_at, self.limit)
         if self._sampled is None or self._is_seekable:
@@ -234,9 +234,9 @@ class PassingRemaining(Remaining[T]):
         self._end_pass()
 
     def _checks(self) -> Generator[Iterator[bool]]:
-        """A True for each item that may pass; the item to come was taken off the input already.
+        """One True for each item that may pass; the next item has been taken off the input already.
 
-        ``flags`` is asked before ``quota``: once a wake has emptied it, the round ends with the quota untouched.
+        ``flags`` comes before ``quota``: a wake empties it, and then the round ends with the quota untouched.
         """
         longest, ticks = _FIRST_ROUND, self._boundary.ticks
         consumers.look_at_pull(self._owner.operation_id)
@@ -259,7 +259,7 @@ class PassingRemaining(Remaining[T]):
 
 
 class SteppingRemaining(Remaining[T]):
-    """Each item takes a Python step: without a GIL, C's counts could be read half-way; and where it runs apart."""
+    """Each item takes a Python step: if it runs apart, or without a GIL, where C's counts could be half-updated."""
 
     can_be_apart = True
 
@@ -321,16 +321,16 @@ def remaining(
     Args:
         fingerprint: Without *key*: which done items to compare with those of the earlier run. ``"full"``, all of them,
             takes microseconds an item.
-        saved: What ``to_dict`` of an earlier loop gave, or ``merged`` made of it.
-        limit: How many items to give out at most.
-        failed: The items that have failed, of all loops.
-        retry_failed: Give out those of this loop first.
+        saved: What ``to_dict`` of an earlier loop or ``merged`` returned.
+        limit: How many items to hand out, at most.
+        failed: The failed items of all loops.
+        retry_failed: Hand out this loop's failed items first.
 
     Raises:
-        InputChangedError: If *items* is not the input of *saved*. Where items can only be gone through one by one,
-            the loop's first step raises it.
-        TypeError: If *items* is text, a set without key, or no iterable.
-        ValueError: If *saved* cannot have come from a loop, or *limit* is below 1.
+        InputChangedError: *items* is not the input of *saved*. If items can only be iterated, the loop's first step
+            raises it.
+        TypeError: *items* is text, a set without key, or no iterable.
+        ValueError: *saved* is malformed, or *limit* is below 1.
     """
     items = sources.as_input(items)
     sources.refuse(items, has_key=key is not None)
@@ -348,18 +348,18 @@ def remaining(
 def ledger_for(
     owner: LoopOwner[Any], items: Any, saved: Saved | None, key: Any, fingerprint: Fingerprint
 ) -> OrderedLedger:
-    """What notes which of *items* are done."""
+    """The ledger of the done *items*."""
     if key is None:
         return PositionLedger(owner.operation_id, items, saved, fingerprint)
     return KeyLedger(owner.operation_id, items, saved, key)
 
 
 def source_of(items: Iterable[T], ledger: OrderedLedger) -> Iterator[T]:
-    """What to iterate over; the done items are off already if they can be had by position."""
+    """The iterator over *items*; starts behind the done items if they can be skipped by position."""
     return sources.steady_from(items, ledger.start) if isinstance(ledger, PositionLedger) else iter(items)
 
 
 def _noted(is_out: list[bool]) -> Generator[tuple[()]]:
-    """Nothing, but *is_out* is told when it is asked for."""
+    """Yields nothing, but sets *is_out* when asked."""
     is_out.append(True)
     yield ()

@@ -1,4 +1,4 @@
-"""What is left to do, under ``async for``: each item takes a Python step."""
+"""Iterates over the items that are left, under ``async for``: each item takes a Python step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 class AsyncRemaining(Loop[T], AsyncIterator[T]):
     """The items that are not done, for one ``async for`` in one task. See :class:`~.remaining.Remaining`.
 
-    An error of a save loses no item: iteration may be taken up again after it.
+    An error in a save loses no item: iteration may continue after it.
     """
 
     can_be_apart = True
@@ -88,7 +88,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
         if self.retries is not None:
             return await self.__anext__()
         while self._left <= 0 or not self.flags:
-            self._left, self.flags = 0, [True]  # if the owner raises, it is asked again
+            self._left, self.flags = 0, [True]  # if the owner raises, ask it again
             self._left = max(1, await self._owner.check_in())
         self._is_out = True
         self._move_on()
@@ -97,7 +97,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
     async def _take(self) -> None:
         """Take the next item off the input before the owner is asked: after the last one there is nothing to save.
 
-        At the end, some that have failed may be given out once more.
+        At the end, failed items may be handed out once more.
         """
         if not self._has_begun:
             self._has_begun = True
@@ -107,7 +107,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
         if self._check_left_out is not None and not self.is_finished:
             self._note_left_out(len([one async for one in self._source if self._ledger.offer(one)]))
         while self._asked or await self._ask():
-            if self._ledger.offer(self._asked[0]):  # if the key's function raises, it is asked again
+            if self._ledger.offer(self._asked[0]):  # if the key's function raises, ask it again
                 self._ahead.append(self._asked.pop())
                 return
             self._asked.pop()
@@ -118,7 +118,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
             raise StopAsyncIteration
 
     async def _ask(self) -> bool:
-        """Take an item off the input. Whether there was one."""
+        """Take an item off the input. Returns whether there was one."""
         async for item in self._source:
             self._asked.append(item)
             return True
@@ -137,14 +137,14 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
         ledger.check_passed()
 
     async def _check_in_if_woken(self) -> None:
-        """A source that sends requests may have to wait between them."""
+        """Check in if woken: a source that sends requests may have to wait between them."""
         if not self.flags:
             self.flags = [True]
             await self._owner.check_in()
 
 
 class AsyncPass(AsyncIterator[T]):
-    """What one ``async for`` goes through."""
+    """What one ``async for`` iterates over."""
 
     __slots__ = ("__weakref__", "_next")
 

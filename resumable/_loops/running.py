@@ -1,4 +1,4 @@
-"""Which loops run, and which one something is inside: by the frames on the stack, by task and thread, by map."""
+"""Which loops run, and which item something is inside: judged by the stack's frames, task and thread, and map."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from .loop import Loop, mapped_item
 from .view import LoopView
 
 Opening = tuple[object, place.Stack]
-"""The thread or task that opens a checkpoint, and the frames that are under way then."""
+"""The thread or task that opens a checkpoint, and the frames on its stack then."""
 _SUSPENDS = 0x20 | 0x80 | 0x200
-"""Flags of the code of generators, coroutines and async generators."""
+"""Code flags of generators, coroutines and async generators."""
 
 
 class Running(msgspec.Struct, frozen=True):
-    """A loop that was begun.
+    """A loop that has begun.
 
     Attributes:
-        frame: What goes through it.
+        frame: The frame that iterates over it.
         is_suspended: Whether that frame may be alive without being on the stack.
     """
 
@@ -42,7 +42,7 @@ class Around(msgspec.Struct, frozen=True):
     """The item that something is inside.
 
     Attributes:
-        frame: What goes through its loop; None if that cannot be on the stack.
+        frame: The frame that iterates over its loop; None if that cannot be on the stack.
         is_mapped: Whether a map has called its function for it.
         is_suspended: Whether that frame may be alive without being on the stack.
     """
@@ -55,15 +55,15 @@ class Around(msgspec.Struct, frozen=True):
 
 
 class RunningLoops:
-    """The loops that were begun and have not ended.
+    """The loops that have begun and not ended.
 
     Args:
         views: All loops of the checkpoint, by name.
-        main_context: The thread or task that has opened it.
+        main_context: The thread or task that opened the checkpoint.
 
     Attributes:
-        main_context: That one.
-        again: What is written again.
+        main_context: The thread or task that opened the checkpoint.
+        again: Detects rows that are written again.
     """
 
     def __init__(self, views: Mapping[str, LoopView], main_context: object) -> None:
@@ -95,7 +95,7 @@ class RunningLoops:
         return [view for view, loop in here if loop.is_left and not loop.is_finished and loop.is_at_item()]
 
     def around(self, frame: FrameType, context: object) -> Around | None:
-        """The innermost item that a loop is inside, which *frame* makes in that thread or task."""
+        """The innermost item around a loop that *frame* makes in the thread or task *context*."""
         mapped = mapped_item.get()
         for one in reversed(self._by_context.get(context, ())):
             if mapped is not None and one.loop is mapped[0]:
@@ -107,14 +107,14 @@ class RunningLoops:
             if view is not None and view.loop is mapped[0] and not view.is_gone:
                 return Around(view, mapped[1], is_mapped=True)
         if context is not self.main_context:
-            # A thread without a loop of its own was perhaps started for an item of the main one's loop.
+            # A thread without a loop of its own was perhaps started for an item of the main thread's loop.
             for one in reversed(self._by_context.get(self.main_context, ())):
                 if self._is_at_item(one):
                     return Around(one.view, one.loop.current_item())
         return None
 
     def _is_at_item(self, one: Running) -> bool:
-        """Whether what happens now may be inside an item of it. In doubt it is: that repeats items at worst."""
+        """Whether the present code may be inside an item of that loop. If unsure, yes: at worst, items are repeated."""
         view, loop = one.view, one.loop
         if view.loop is not loop or loop.is_finished or view.is_abandoned or loop.is_halted or loop.is_left:
             return False
@@ -125,14 +125,14 @@ class RunningLoops:
         return [one.loop for one in reversed(self._by_context.get(running_here(), ())) if self._is_at_item(one)]
 
     def is_main(self, thread: int) -> bool:
-        """Whether the thread or task that runs, in the thread of that number, has opened the checkpoint."""
+        """Whether the running thread (with this number) or task has opened the checkpoint."""
         if self._main_thread is None:
             return running_here() is self.main_context
         asyncio = sys.modules.get("asyncio")
         return thread == self._main_thread and (asyncio is None or asyncio._get_running_loop() is None)
 
     def innermost(self, frame: FrameType) -> Around | None:
-        """What :meth:`around` says in the main thread, outside of a map's function, in less time."""
+        """A faster :meth:`around` for the main thread, outside of a map's function."""
         running = self._by_context.get(self.main_context)
         while running:
             one = running[-1]
@@ -141,15 +141,15 @@ class RunningLoops:
                 view.loop is loop
                 and not (loop.is_finished or view.is_abandoned or loop.is_halted or loop.is_left)
                 and not (view.is_dropped if view.outer is None else view.is_gone)
-            ):  # as in _is_at_item
+            ):  # inlined from _is_at_item
                 if not one.is_suspended and one.frame[0] != id(frame) and not place.is_under_way(frame, one.frame):
                     return self.around(frame, self.main_context)
                 return Around(view, loop.current_item(), one.frame, False, one.is_suspended)
-            self._just_left.append(running.pop())  # it takes itself up again when it goes on
+            self._just_left.append(running.pop())  # if it continues, it is added again
         return None
 
     def begun_in(self, loop: Loop[Any], frame: FrameType) -> None:
-        """*loop* gives out its first item to *frame*, in the main thread."""
+        """*loop* hands out its first item to *frame*, in the main thread."""
         view, code = self._views.get(loop.name), frame.f_code
         if view is None or view.loop is not loop:
             return
@@ -165,10 +165,10 @@ class RunningLoops:
             self.again.attend()
 
     def begun(self, loop: Loop[Any]) -> None:
-        """*loop* gives out its first item, or goes on after it was left.
+        """*loop* hands out its first item, or continues after it was left.
 
         Raises:
-            RuntimeError: It was left, others came after it at its place, and its own is no longer kept.
+            RuntimeError: It was left, later loops were made at its place, and its position is no longer kept.
         """
         if loop.is_folded:
             raise RuntimeError(
@@ -194,7 +194,7 @@ class RunningLoops:
             del self._by_context[other]
 
     def _set_apart(self, loop: Loop[Any], outer: Apart | None, *, is_main: bool) -> None:
-        """*loop* begins beside others, or inside the item of one that does."""
+        """*loop* begins beside others, or inside the item of a loop that does."""
         boundary = self.again.boundary
         if outer is not None and boundary is not None:
             boundary.move()
@@ -204,7 +204,7 @@ class RunningLoops:
             outer.leave()
 
     def ended(self, loop: Loop[Any]) -> None:
-        """*loop* came to its end."""
+        """*loop* has ended."""
         mine = self._by_context.get(self.main_context)
         if mine and mine[-1].loop is loop:
             mine.pop()
@@ -219,7 +219,7 @@ class RunningLoops:
         self.again.attend()
 
     def wake(self) -> None:
-        """Have each running loop check in before its next item."""
+        """Make each running loop check in before its next item."""
         for running in list(self._by_context.values()):
             for one in running[:]:
                 one.loop.wake()

@@ -1,7 +1,7 @@
-"""Where loops are made: all runs of one loop at one place, and all such places within one item of the loop around.
+"""The places where loops are made: all runs of one loop at one place, and all places inside one item of a loop.
 
-Runs that came to their end are folded once there are many: their number is kept, and digests of what they went
-through, so that a run over other items is noticed.
+When there are many runs that have ended, they are compacted: only their number is kept, with digests of their inputs,
+so that a later run over other items is detected.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ _NOBODY_ELSE = 3
 
 
 class Site:
-    """All runs of one loop within one item of the loop around.
+    """All runs of one loop inside one item of the loop around.
 
     Attributes:
         key: Its place in the program, or ``=`` and its name.
-        is_named: Whether the user gave it that.
-        count: How many runs this run has begun.
-        folded: The first runs, of which little is kept.
-        left: Those of them that were left before their end, each with its position; the others came to it.
-        runs: The others, by their number.
+        is_named: Whether the user gave the name.
+        count: Number of runs that this run of the program has begun.
+        folded: Number of compacted runs; these are the first ones.
+        left: The compacted runs that were left before their end, each with its position; the others ended.
+        runs: The other runs, by number.
         context: The thread or task that made the newest one.
-        spare: A view that showed a run of an item before.
-        wrote: What was written before the folded ones were begun.
-        gone_through_by: Code that has gone through a run, and takes no items ahead.
+        spare: The view of a run inside an earlier item, for reuse.
+        wrote: What was written before the compacted runs began.
+        gone_through_by: Code that has iterated over a run, and takes no items ahead.
     """
 
     __slots__ = (
@@ -67,7 +67,7 @@ class Site:
         self._passed: tuple[int, int] | None = (0, 0)
 
     def restart(self) -> None:
-        """Nothing was run here."""
+        """Nothing has run here."""
         self.runs.clear()
         self.count = 0
         self._passed = 0, 0
@@ -78,76 +78,76 @@ class Site:
             self.wrote.clear()
 
     def keep_written(self, view: LoopView) -> None:
-        """The run that *view* shows is folded."""
+        """Keep what was written before the run of *view*, which is compacted."""
         if view.wrote.before:
             self.wrote.update(spanned(self.wrote, view.wrote.before))
 
     def rename(self, key: str) -> None:
-        """Know it by *key* from now on."""
+        """Identify it by *key* from now on."""
         self.key, self.is_named = key, key.startswith("=")
 
     def add(self, view: LoopView) -> None:
-        """*view* is one of its runs, read from a checkpoint."""
+        """Add *view*, a run read from a checkpoint."""
         identity = view.identity
         self.runs[identity.run] = view
         self.wrote.update(spanned(self.wrote, view.wrote.folded))
-        if identity.folded and identity.folded == self.folded:  # what was made again since stands in one of them only
+        if identity.folded and identity.folded == self.folded:  # rows written since then are in only one of them
             left = read(identity.left)
             self.left = {run: max(at, left[run]) for run, at in self.left.items() if run in left}
         if identity.folded > self.folded:
             self.folded, self._early = identity.folded, dict(identity.marks)
             last = self._early.pop(str(self.folded), "")
-            # Older releases marked in another way.
+            # Older releases kept other digests.
             self._sum = (self.folded, int(last, 16), []) if len(last) == _CRC_DIGITS else None
             self.left = read(identity.left)
 
     def unmet(self) -> Iterator[LoopView]:
-        """Runs of an earlier run of the program that this one has not made."""
+        """Runs of the earlier program run that this one has not made."""
         return (view for view in self.runs.values() if not view.was_met and not view.is_gone)
 
     def has_left(self) -> bool:
-        """Whether this run has made a folded one that was left."""
+        """Whether this run has made a compacted run that was left."""
         runs = self.runs
         return any(at != NEVER_BEGUN and run <= self.count and run not in runs for run, at in self.left.items())
 
     def told_of_unmet(self) -> str:
-        """Say which folded runs were left, and are not made again; "" if there are none."""
+        """Describe the compacted runs that were left and not made again; "" if there are none."""
         unmet = [run for run, at in self.left.items() if run > self.count and at > 0]
         return f"{len(unmet):,} runs of the loop {place.shown(self.key)} that were left" if unmet else ""
 
     def identity(self, within: tuple[str, ItemKey] | None, run: int, turn: str = "") -> Identity:
-        """Of a *run* that is made now, in that *turn* of the plain loops around."""
+        """The identity of a *run* that is made now, in that *turn* of the plain loops around."""
         return Identity(within, self.key, run, self.folded, self.marks, left=written(self.left), turn=turn)
 
     def saved(self, run: int) -> dict[str, Any] | None:
-        """What a folded *run* goes on from; None if it begins anew."""
+        """The position of a compacted *run*; None if it begins anew."""
         at = self.left.get(run, 0)
         return {"by": "position", "position": at} if at > 0 else None
 
     @property
     def marks(self) -> dict[str, str]:
-        """Digests over the first runs."""
+        """Digests over the inputs of the first runs."""
         if not self.folded or (summed := self._summed()) is None:
             return {}
         return {**self._early, str(summed[0]): f"{summed[1]:0{_CRC_DIGITS}x}"}
 
     def _summed(self) -> tuple[int, int] | None:
-        """How many runs are folded, and the sum over what they went through. Any thread may ask."""
+        """The number of compacted runs, and the checksum over their inputs. Any thread may ask."""
         while True:
-            folded = self.folded  # read first: what it counts is in the list that is read then
+            folded = self.folded  # read first, because the list is read next
             if self._sum is None:
                 return None
             runs, crc, seen = self._sum
             if runs <= folded:
                 return folded, crc32(_written_out(seen[: folded - runs]), crc)
 
-    # -- folding
+    # -- compact
 
     def fold(self, is_kept: Callable[[LoopView], bool], kept: int = KEPT) -> LoopView | None:
-        """Fold the oldest run, if there are many and it has ended; the caller may use its view.
+        """Compact the oldest run if there are many and it has ended. Returns its view for reuse.
 
         Args:
-            is_kept: Whether that loop is to be kept whole.
+            is_kept: Whether a loop must be kept whole.
             kept: How many runs stay whole.
         """
         if len(self.runs) < kept:
@@ -162,7 +162,7 @@ class Site:
         return view
 
     def fold_run(self, run: int, loop: Loop[Any], *, has_begun: bool) -> None:
-        """Keep of *run*, which was *loop* and has ended, where it was left, and a digest of its input."""
+        """Keep only the position and a digest of the input of *run*, which was *loop* and has ended."""
         if loop.is_finished:
             if self.left:
                 self.left.pop(run, None)
@@ -187,22 +187,22 @@ class Site:
             self._early[str(run)] = f"{summed[1]:0{_CRC_DIGITS}x}"
 
     def next_run(self, loop: Loop[Any], *, has_begun: bool) -> int:
-        """Another run begins; the one before, which was *loop*, is folded if it was of these. Returns its number."""
-        # First: of a run that is neither folded nor whole, a save knows nothing, and it is done again.
+        """Begin another run; compacts the one before, *loop*, if it is one of these. Returns the new run's number."""
+        # First: a save would not know a run that is neither compacted nor whole, and it would be done again.
         self.count = run = self.count + 1
         if run > 1:
             self.fold_run(run - 1, loop, has_begun=has_begun)
         return run
 
     def is_other_input(self, run: int, loop: Loop[Any]) -> bool:
-        """Whether a folded *run*, which is made again as *loop*, goes through other items than it did.
+        """Whether a compacted *run*, made again as *loop*, has another input than before.
 
-        Known for the first, the second, the fourth, … the 64th, and the last one.
+        This is known for runs 1, 2, 4, … 64, and for the last one.
         """
         if run == 1:
             self._passed = 0, 0
         if self._passed is None or run != self._passed[0] + 1:
-            self._passed = None  # they did not come in order: nothing can be said any more
+            self._passed = None  # they came out of order: nothing more is known
             return False
         self._passed = run, crc32(_seen(loop), self._passed[1])
         summed = self._summed()
@@ -212,7 +212,7 @@ class Site:
     def other_input(
         self, operation_id: str, run: int, what: str = "goes through other items than it did"
     ) -> InputChangedError:
-        """The error for that."""
+        """The error for a run with another input."""
         return InputChangedError(
             operation_id,
             [f"run {run:,} of the loop {place.shown(self.key)} {what}"],
@@ -225,7 +225,7 @@ class Site:
 
 
 def has_ended(view: LoopView) -> bool:
-    """Whether nothing more of it can happen in this run, and its place can be kept as a number."""
+    """Whether nothing more of it can happen in this run, so that it can be compacted."""
     loop = view.loop
     if loop is None or loop.is_finished:
         return loop is not None
@@ -237,7 +237,7 @@ def has_ended(view: LoopView) -> bool:
 
 
 _Sum = tuple[int, int, list[Ends | bytes]]
-"""So many runs, the checksum over what they went through, and what the next ones went through."""
+"""Number of runs, the checksum over their inputs, and the inputs of the next ones."""
 
 
 def _written_out(seen: Sequence[Ends | bytes]) -> bytes:
@@ -247,7 +247,7 @@ def _written_out(seen: Sequence[Ends | bytes]) -> bytes:
 
 
 def _seen(loop: Loop[Any]) -> bytes:
-    """What a run goes through: its length, first and last item; its keys, if it is known by them."""
+    """A run's input: its length, first and last item; its keys if items are identified by key."""
     if loop.ends is not None:
         return fingerprint.canonical(loop.ends)
     keys = loop.keys()
@@ -258,21 +258,21 @@ def _seen(loop: Loop[Any]) -> bytes:
         return repr(saved.get("start")).encode("utf-8", "surrogatepass")  # nothing was fetched again
     samples = {position: digest for position, digest, _ in saved["samples"]}
     length: Any = saved.get("position", saved.get("head"))
-    # Other samples may depend on where the run was interrupted. Without any, the input is not to be compared.
+    # Other samples may depend on where the run was interrupted. Without samples, inputs are not compared.
     seen = [length, samples.get(0), samples.get(length - 1), saved.get("rolled")] if samples or not length else []
     return repr(seen).encode()
 
 
 class Level:
-    """What is made within one item of a loop, or outside of all loops.
+    """The loops inside one item of a loop, or outside of all loops.
 
     Attributes:
         outer: The loop around; None outside of all loops.
         item: Its item.
-        can_serve: Whether it may serve another item: nothing of it comes from an earlier run of the program, and
-            nothing in it has failed.
-        is_over: Whether the item is done, whatever its loop says: another loop has taken the view.
-        made: How many loops without a name were made here in this run: how older releases told them apart.
+        can_serve: Whether it may be reused for another item: nothing in it comes from an earlier run of the program,
+            and nothing in it has failed.
+        is_over: Whether the item is done, whatever its loop says, because another loop has taken the view.
+        made: Number of loops without a name made here in this run; older releases identified them by it.
     """
 
     __slots__ = ("can_serve", "is_over", "item", "made", "outer", "sites")
@@ -285,7 +285,7 @@ class Level:
         self.sites: dict[str, Site] = {}
 
     def recycle(self, item: ItemKey) -> None:
-        """Serve another *item* of the loop around: nothing was made in it."""
+        """Reuse it for another *item* of the loop around, in which no loop was made yet."""
         self.item, self.made, self.is_over = item, 0, False
         for site in self.sites.values():
             if runs := site.runs:
@@ -294,14 +294,14 @@ class Level:
 
     @property
     def within(self) -> tuple[str, ItemKey] | None:
-        """How its loops name it when they are saved."""
+        """The item, in the form in which its loops save it."""
         return None if self.outer is None else (self.outer.name, self.item)
 
     def names(self, site: Site, taken: dict[str, int]) -> Iterator[str]:
-        """Names for a loop that is made at *site*; they are shown to people, and tell nothing.
+        """Names for a loop that is made at *site*; they are for people only.
 
         Args:
-            taken: How many numbers behind a name are not tried any more; kept up to date.
+            taken: The highest number per name that is known to be taken; kept up to date.
         """
         outer = "loop-" if self.outer is None else f"{self.outer.name}/"
         if site.is_named:
@@ -313,7 +313,7 @@ class Level:
                 taken[outer] = number
 
     def check_may_halt(self, loop: Loop[Any]) -> None:
-        """Raise ValueError if *loop*, which has a limit, cannot have the loops around it stop with it."""
+        """Raise ValueError if *loop* has a limit, but the loops around it cannot stop with it."""
         around = self.outer.line() if self.outer is not None else ()
         if any(view.loop is not None and not view.loop.can_be_held for view in around):
             raise ValueError(
@@ -327,14 +327,14 @@ class Level:
         return self.is_over or (self.outer is not None and (self.outer.is_gone or self.outer.is_through(self.item)))
 
     def site(self, key: str) -> Site:
-        """The site with that key, made if there is none."""
+        """The site with that key, made if necessary."""
         site = self.sites.get(key)
         if site is None:
             site = self.sites[key] = Site(key)
         return site
 
     def take(self, site: Site, key: str) -> Site:
-        """Know *site* by another *key* from now on."""
+        """Identify *site* by another *key* from now on."""
         self.sites.pop(site.key, None)
         site.rename(key)
         self.sites[key] = site

@@ -1,4 +1,4 @@
-"""Small loops, of which there may be thousands: each takes what the one before at its place has left."""
+"""Small loops, of which there may be thousands: each reuses the parts of the one before at its place."""
 
 from __future__ import annotations
 
@@ -25,22 +25,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MOST = 64
-"""A loop over more items is not small: it is worth to pass them in C."""
+"""A loop over more items is not small: passing them in C pays."""
 
 
 class SmallOwner(LoopOwner[Items_co], Protocol[Items_co]):
-    """What a small loop needs of its checkpoint, besides."""
+    """What a small loop needs of its checkpoint, in addition."""
 
     def may_pass(self, items: int) -> bool:
-        """Whether so many items may pass before the next check-in."""
+        """Whether this many items may pass before the next check-in."""
         ...
 
 
 class SmallRemaining(Remaining[T]):
-    """A few items that are all to be done; each takes a Python step, and nothing is prepared.
+    """A few items, all to be done; each takes a Python step, and nothing is prepared.
 
-    The items must be ones that nothing can change, unless they are known by key: samples are taken when they are asked
-    for.
+    The items must be immutable, unless they are identified by key: samples are taken when items are asked for.
     """
 
     is_finished = False
@@ -49,11 +48,11 @@ class SmallRemaining(Remaining[T]):
     _feed: Iterator[T] | None = None
     _own: Iterator[T] | None = None
     can_be_apart = False
-    _check_left_out = _worker = None  # within a worker's item, loops are made in the other way
+    _check_left_out = _worker = None  # loops in a worker's item are made otherwise
     _given = _done = _settled_at = 0
     _was_left = _is_dead = False
 
-    def __init__(  # not that of the class before, which prepares what few items do not need
+    def __init__(  # not the base class's, which prepares what few items do not need
         self,
         items: Any,
         owner: SmallOwner[int],
@@ -83,7 +82,7 @@ class SmallRemaining(Remaining[T]):
     def _ledger(self) -> OrderedLedger:  # type: ignore[override]
         return _ledger_of(self._owner.operation_id, self._items, self._as_made)
 
-    # -- where it stands
+    # -- progress
 
     def done(self) -> int:
         return self._done
@@ -120,7 +119,7 @@ class SmallRemaining(Remaining[T]):
         # Before the first item, nothing can be inside one.
         return self._was_left or not self._given
 
-    # -- who goes through it
+    # -- iteration
 
     def __iter__(self) -> Iterator[T]:
         frame = place.frame_at(1)
@@ -178,7 +177,7 @@ class SmallRemaining(Remaining[T]):
                     self.flags = [True]
                     consumers.check_thread(self._thread)
                     left = max(1, check_in())
-                # In this order: whatever comes in between finds the item before done, or this one begun.
+                # In this order: an interruption finds the item before done, or this one begun.
                 move()
                 self._given = done + 1
                 yield item
@@ -211,9 +210,9 @@ class SmallRemaining(Remaining[T]):
 
 
 class AsyncSmallRemaining(AsyncRemaining[T]):
-    """A few items by position for one ``async for``, in the task that has opened the checkpoint; nothing is prepared.
+    """A few items by position for one ``async for``, in the task that opened the checkpoint; nothing is prepared.
 
-    The items must be ones that nothing can change: samples are taken when they are asked for.
+    The items must be immutable: samples are taken when items are asked for.
     """
 
     is_finished = False
@@ -221,12 +220,12 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
     _granting: SmallOwner[Awaitable[int]]
     _feed: Iterator[T] | None = None
     can_be_apart = False
-    _check_left_out = _worker = _holder = None  # within a worker's item, loops are made in the other way
+    _check_left_out = _worker = _holder = None  # loops in a worker's item are made otherwise
     _done = _left = 0
     _is_out = False
     _has_begun = True
 
-    def __init__(  # not that of the class before, which prepares what few items do not need
+    def __init__(  # not the base class's, which prepares what few items do not need
         self,
         items: Any,
         owner: SmallOwner[Awaitable[int]],
@@ -253,7 +252,7 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
     def _ledger(self) -> OrderedLedger:  # type: ignore[override]
         return _ledger_of(self._owner.operation_id, self._items, self._as_made)
 
-    # -- where it stands
+    # -- progress
 
     @property
     def position(self) -> int:
@@ -270,7 +269,7 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
         # Before the first item, nothing can be inside one.
         return not (self._is_out or self._done) or super().is_left
 
-    # -- who goes through it
+    # -- iteration
 
     def __aiter__(self) -> AsyncIterator[T]:
         if self._feed is None:
@@ -307,14 +306,14 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
             else:
                 return await self._at_end()
         while self._left <= 0 or not self.flags:
-            self._left, self.flags = 0, [True]  # if the owner raises, it is asked again
+            self._left, self.flags = 0, [True]  # if the owner raises, ask it again
             self._left = max(1, await self._owner.check_in())
         self._is_out = True
         next(self._boundary.ticks)
         return ahead.pop()
 
     async def _at_end(self) -> T:
-        """Give out once more what has failed, as somebody asks for it; else this is the end."""
+        """Hand out a failed item once more if a person asks for it; otherwise this is the end."""
         self.retries = self.retries or late_retries(self.tries_again, self.name, self._items, self._ledger)
         while self.retries is not None:
             if (entry := await self._next_again(self.retries)) is not None:

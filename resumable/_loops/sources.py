@@ -1,4 +1,4 @@
-"""Inputs: which ones are refused, and how to iterate over one from a position on."""
+"""Inputs: refuses wrong ones, and iterates over an input from a position on."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ T = TypeVar("T")
 SEEKABLE = (list, tuple, range)
 """Types whose iterators can be set to a position at once."""
 PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
-"""Types of items that nothing can change."""
+"""Immutable types of items."""
 _EMPTY: dict[object, object] = {}
-# Their iterators run no Python code, so that nothing can happen while a loop asks them for an item.
+# Their iterators run no Python code, so nothing can happen while a loop asks them for an item.
 _BUILT_IN = (*SEEKABLE, dict, deque, *map(type, (_EMPTY.keys(), _EMPTY.values(), _EMPTY.items())))
 
 
 class Indexed(Sequence[T]):
-    """A data set that has ``__len__`` and ``__getitem__`` only, as those of the training libraries do.
+    """A data set that has only ``__len__`` and ``__getitem__``, as in training libraries.
 
-    Going through it stops at its length: not all of them raise IndexError there.
+    Iteration stops at its length, because not all of them raise IndexError there.
     """
 
     def __init__(self, items: Any) -> None:
@@ -48,7 +48,7 @@ class Indexed(Sequence[T]):
 
 
 def as_input(items: Any) -> Any:
-    """*items*, as a sequence if it can only be indexed."""
+    """*items*, wrapped as a sequence if they can only be indexed."""
     kind = type(items)
     is_iterable = isinstance(items, (Iterable, AsyncIterable, Mapping))
     is_indexed = hasattr(kind, "__len__") and hasattr(kind, "__getitem__")
@@ -72,7 +72,7 @@ def refuse(items: object, *, has_key: bool, is_async: bool = False) -> None:
 
 
 def length(items: object) -> int | None:
-    """How many *items* there are; None if that is not known."""
+    """Number of *items*; None if unknown."""
     try:
         return len(items)  # type: ignore[arg-type]
     except (TypeError, OverflowError):
@@ -80,7 +80,7 @@ def length(items: object) -> int | None:
 
 
 def ends(items: Any) -> tuple[int, Any, Any] | None:
-    """How many *items* there are, the first and the last; None if one of them can change, or cannot be had."""
+    """The number of *items*, the first and the last; None if one of these is mutable or not available."""
     if type(items) not in SEEKABLE:
         return None
     count = len(items)
@@ -91,19 +91,19 @@ def ends(items: Any) -> tuple[int, Any, Any] | None:
 
 
 def is_indexed(items: object) -> bool:
-    """Whether any item can be had by its position, without going through those before it."""
+    """Whether any item can be read by its position, without iterating over those before it."""
     return isinstance(items, Sequence)
 
 
 def steady(items: Iterable[T]) -> Iterator[T]:
-    """Iterate over *items* with a built-in iterator or a generator: no Python code runs unseen."""
+    """Iterate over *items* with a built-in iterator or a generator: no other Python code runs."""
     if isinstance(items, GeneratorType) or type(items) in _BUILT_IN:
         return iter(items)
     return _pull(items)
 
 
 def steady_from(items: Iterable[T], start: int) -> Iterator[T]:
-    """Iterate as :func:`steady` does: from position *start* on where that needs no skipping, else from the start."""
+    """Iterate as :func:`steady` does, from position *start* if that needs no skipping, else from the beginning."""
     if type(items) in SEEKABLE:
         seekable: Any = iter(items)
         seekable.__setstate__(start)
@@ -124,7 +124,7 @@ def steady_async(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
 
 
 def is_dead(source: object) -> bool:
-    """Whether a generator has ended, well or with an error; False for other iterators, which do not say."""
+    """Whether a generator has ended, well or with an error; False for other iterators, where that is unknown."""
     if isinstance(source, GeneratorType):
         return source.gi_frame is None
     return isinstance(source, AsyncGeneratorType) and source.ag_frame is None
@@ -140,7 +140,7 @@ async def _pull_async(items: Iterable[T]) -> AsyncGenerator[T, None]:
 
 
 def checked_limit(limit: int | None) -> int | None:
-    """*limit*, if it can be one.
+    """*limit*, if it is valid.
 
     Raises:
         TypeError: It is no int.

@@ -1,4 +1,4 @@
-"""How the loops of one run stand, for people: what each is called, and how many of its items are done."""
+"""The progress of the loops of one run, for people: each loop's name, and how many of its items are done."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _MOST = 3
 
 @dataclass(frozen=True, slots=True)
 class LoopStanding:
-    """How one loop stands.
+    """The progress of one loop.
 
     Attributes:
-        name: Its ``name=``, else what its ``for`` calls an item, else its name in the checkpoint.
-        done: Items that are done over all runs.
+        name: Its ``name=``, or the variable of its ``for``, or its name in the checkpoint.
+        done: Items done over all runs.
         total: None if unknown.
         is_around: Whether the next one runs inside its current item.
     """
@@ -31,13 +31,13 @@ class LoopStanding:
     is_around: bool = False
 
     def __str__(self) -> str:
-        """``step 13/20``; of a loop around another, the number of the item that it is at."""
+        """``step 13/20``; for a loop around another, the number of its present item."""
         number = self.done + 1 if self.is_around else self.done
         return f"{self.name} {number:,}" if self.total is None else f"{self.name} {number:,}/{self.total:,}"
 
 
 def standings(views: Iterable[LoopView]) -> list[LoopStanding]:
-    """The last few loops outside of all others in their order, and those that run inside the last one."""
+    """The last few loops outside of all others, in order, and those that run inside the last one."""
     begun = [view for view in views if view.has_begun and view.loop is not None and not view.is_gone]
     begun.sort(key=lambda view: view.number)
     found = [view for view in begun if view.outer is None][-_MOST:]
@@ -49,7 +49,7 @@ def standings(views: Iterable[LoopView]) -> list[LoopStanding]:
 
 
 def where_it_is(views: Iterable[LoopView]) -> str:
-    """The item that the innermost loop is at, and those around it: ``step 14 of 20 (13), in epoch 2 of 4 (1)``.
+    """The present items, from the inside out: ``step 14 of 20 (13), in epoch 2 of 4 (1)``.
 
     "" if no loop is at an item.
     """
@@ -84,7 +84,7 @@ def _name(view: LoopView) -> str:
 
 
 def share_of(found: Iterable[LoopStanding]) -> float | None:
-    """Which share of the first loop is done, from 0 to 1, with the share of its item that the loops inside have done.
+    """The share of the first loop that is done, from 0 to 1, including the share of its present item.
 
     None if it has no total, or other loops follow it.
     """

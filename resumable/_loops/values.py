@@ -1,7 +1,7 @@
-"""What an item is worth, where JSON cannot hold it: its bytes, its rows, its parts. Nothing is imported for that.
+"""The content of items that JSON cannot hold: bytes, rows, parts. Imports no package for that.
 
-A repr will not do: it leaves out the middle of arrays and frames, follows the width of the terminal and the print
-options, and for most objects gives an address, which is another one in every run.
+A repr is not enough: it omits the middle of arrays and frames, depends on the width of the terminal and print options,
+and for most objects contains an address, which changes in every run.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 NAMED = (FunctionType, BuiltinFunctionType, MethodType, ModuleType, type)
-"""What is known by its name."""
+"""What is identified by its name."""
 _ADDRESS = " at 0x"
 _WORD = re.compile(r"\w+")
 
 
 class ValuelessError(TypeError):
-    """An item has no value that could be compared with that of another run; its text names the class."""
+    """An item has no value that could be compared in another run; the text names the class."""
 
 
 def stand_in(item: Any) -> Any:
-    """What JSON can hold instead of *item*, the same in every process for the same value.
+    """A value that JSON can hold instead of *item*, equal in every process for equal items.
 
     Raises:
-        ValuelessError: There is nothing but the object itself.
+        ValuelessError: Nothing but the object's identity is known.
     """
     if isinstance(item, os.PathLike):
         return str(item)
@@ -39,7 +39,7 @@ def stand_in(item: Any) -> Any:
                 return [_name_of(type(item)), give(item)]
             except ValuelessError:
                 raise
-            except Exception:  # whatever a foreign object thinks of it
+            except Exception:  # whatever a foreign object does
                 continue
     return stable_repr(item)
 
@@ -48,10 +48,10 @@ def stable_repr(item: object) -> str:
     """The repr.
 
     Raises:
-        ValuelessError: It would not be the same in another process.
+        ValuelessError: It would differ in another process.
     """
     if isinstance(item, (set, frozenset)):
-        # Text hashes differently in every process, and so a set's order does.
+        # Text has another hash in every process, which changes a set's order.
         return "{" + ", ".join(sorted(map(stable_repr, item))) + "}"
     if isinstance(item, NAMED):
         return _name_of(item)
@@ -65,7 +65,7 @@ def stable_repr(item: object) -> str:
 
 
 def _tells_class_only(text: str, item: object) -> bool:
-    """Whether a repr, such as ``<Row>``, has nothing but the name of the class, though *item* holds something."""
+    """Whether a repr, such as ``<Row>``, contains only the class's name although *item* has content."""
     if not getattr(item, "__dict__", None):
         return False
     kind = type(item)
@@ -77,11 +77,11 @@ def _name_of(thing: Any) -> str:
     return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', None) or thing.__name__}"
 
 
-# -- arrays and frames ------------------------------------------------------------------------------------------------
+# -- arrays and frames
 
 
 def _is_from(*packages: str) -> Callable[[Any], bool]:
-    """Whether an object's class comes from one of *packages*, or is derived from one of theirs."""
+    """A test whether an object's class, or a base of it, comes from one of *packages*."""
 
     def is_one(item: Any) -> bool:
         return any(kind.__module__.partition(".")[0] in packages for kind in type(item).__mro__)
@@ -94,14 +94,14 @@ def _hex(raw: Any) -> str:
 
 
 def _array(array: Any) -> Any:
-    """A numpy array or scalar: the bytes of its buffer, in the order of its indexes."""
+    """A numpy array or scalar: the bytes of its buffer, in index order."""
     if array.dtype.hasobject:
         return [str(array.dtype), list(array.shape), _part(array.tolist())]
     return [repr(array.dtype.descr), list(array.shape), _hex(array.tobytes())]
 
 
 def _is_tensor(item: Any) -> bool:
-    # Not whatever numpy would take: of a data set on a disk, it would read all.
+    # Not everything that numpy accepts: it would read all of a data set on disk.
     return hasattr(type(item), "__array__") and (hasattr(item, "detach") or _is_from("jax", "jaxlib")(item))
 
 
@@ -111,13 +111,13 @@ def _tensor(item: Any) -> Any:
 
 
 def _picture(item: Any) -> Any:
-    """What shows its buffer as numpy's arrays do, such as an image of PIL."""
+    """An object with a buffer in the form of numpy's arrays, such as an image of PIL."""
     shown = item.__array_interface__
     return [shown["typestr"], list(shown["shape"]), _hex(bytes(shown["data"]))]
 
 
 def _pandas(item: Any) -> Any:
-    """A frame, a series or an index; its own hash looks at each value."""
+    """A frame, a series or an index; pandas hashes each value."""
     util = sys.modules["pandas"].util
     columns = [[_label(name), str(dtype)] for name, dtype in _columns(item)]
     try:
@@ -136,7 +136,7 @@ def _label(name: Any) -> Any:
 
 
 def _polars(item: Any) -> Any:
-    """A frame or a series; a lazy frame has no rows yet, but a plan that says where they come from."""
+    """A frame or a series. A lazy frame has no rows yet, but its plan says where they come from."""
     if hasattr(item, "explain"):
         return item.explain(optimized=False)
     frame = item if hasattr(item, "hash_rows") else item.to_frame()
@@ -149,7 +149,7 @@ def _polars(item: Any) -> Any:
 
 
 def _arrow(item: Any) -> Any:
-    """A table, a batch or an array of pyarrow, however it is cut into chunks."""
+    """A table, a batch or an array of pyarrow, whatever its chunks are."""
     arrow = sys.modules["pyarrow"]
     if hasattr(item, "as_py"):
         return [str(item.type), item.as_py()]
@@ -157,7 +157,7 @@ def _arrow(item: Any) -> Any:
         item = arrow.table({"": item})
     table = arrow.Table.from_batches([item]) if hasattr(item, "to_struct_array") and not _is_table(item) else item
     batches = table.combine_chunks().to_batches()
-    # Slices keep the buffers of the whole; taken by index they have their own.
+    # Slices keep the buffers of the whole; the result of take() has its own.
     own = [arrow.Table.from_batches([batch]).take(list(range(batch.num_rows))) for batch in batches if batch.num_rows]
     raw = [batch.serialize().to_pybytes() for table in own for batch in table.combine_chunks().to_batches()]
     return [str(table.schema), table.num_rows, [_hex(one) for one in raw]]
@@ -167,7 +167,7 @@ def _is_table(item: Any) -> bool:
     return hasattr(item, "to_batches")
 
 
-# -- rows, models, parts ----------------------------------------------------------------------------------------------
+# -- rows, models, parts
 
 
 def _is_sqlite_row(item: Any) -> bool:
@@ -175,7 +175,7 @@ def _is_sqlite_row(item: Any) -> bool:
 
 
 def _sqlite_row(row: Any) -> Any:
-    return [row.keys(), tuple(row)]  # not as a dict: two columns may have one name
+    return [row.keys(), tuple(row)]  # not a dict, because two columns may have one name
 
 
 def _is_model(item: Any) -> bool:
@@ -196,7 +196,7 @@ def _buffer(item: Any) -> Any:
 
 
 def _mapping(item: Any) -> Any:
-    """A dict that JSON refused for its keys, or another mapping; the order of the keys does not count."""
+    """A dict whose keys JSON refuses, or another mapping; the order of keys does not count."""
     pairs = [[stand_in(key) if not isinstance(key, str) else key, _part(value)] for key, value in item.items()]
     return sorted(pairs, key=lambda pair: repr(pair[0]))
 
@@ -228,4 +228,4 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ...] = (
     (_is_row, lambda item: [_part(one) for one in item]),
     (_is_buffer, _buffer),
 )
-"""How to know a kind, and what to take of it; the first that fits and works counts."""
+"""How to recognize a kind, and what to take of it; the first that fits and works counts."""

@@ -1,4 +1,4 @@
-"""One loop as a save sees it, and the part of its saved form that tells which one it is."""
+"""One loop as a save sees it, and the part of its saved form that identifies it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .loop import Loop
 
 
 class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Which loop it is. The other part of a saved form is its ledger's.
+    """Identifies a loop. The other part of a saved form belongs to its ledger.
 
     Attributes:
         within: The name of the loop around, and its item; None outside of all loops.
-        place: Where it stands in the program, or ``=`` and the user's name for it; None in forms of older releases.
-        run: How often it was run there.
-        folded: How many runs before it are kept as a count only.
-        marks: Digests over the first 1, 2, 4, … 64 and over all of these, by their number.
-        over: Whether it came to its end.
-        left: Which of those were left before their end, as :func:`written` gives it; the others came to it.
-        turn: In which turn of the plain loops around it was made, as :func:`~.place.turn_of` tells it.
+        place: Its place in the program, or ``=`` and the user's name for it; None if an older release saved it.
+        run: Its number among the runs at that place.
+        folded: Number of earlier runs that were compacted.
+        marks: Digests over the inputs of the first 1, 2, 4, … 64 and of all these runs, by number.
+        over: Whether it has ended.
+        left: The compacted runs that were left before their end, as :func:`written` encodes them; the others ended.
+        turn: The turn of the plain loops around it, as :func:`~.place.turn_of` returns it.
     """
 
     within: tuple[str, ItemKey] | None = None
@@ -63,13 +63,13 @@ def identity_of(saved: Mapping[str, Any]) -> Identity:
 
 
 NEVER_BEGUN = -1
-"""Instead of the position of a run that no item was asked of."""
+"""Stands for the position of a run that was asked for no item."""
 
 
 def written(left: Mapping[int, int]) -> str:
-    """Write down at which position each run was *left*, by its number: ``499*1 2 - 7``.
+    """Encode the positions at which runs were *left*, by number: ``499*1 2 - 7``.
 
-    That is 499 runs at position 1, one at 2, one that was not left, and one at 7. One that was not begun is ``?``.
+    That is 499 runs at position 1, one at 2, one that was not left, and one at 7. One that never began is ``?``.
     """
     words: list[str] = []
     many, before, last = 0, "", 0
@@ -89,7 +89,7 @@ def _repeated(many: int, word: str) -> list[str]:
 
 
 def read(text: str) -> dict[int, int]:
-    """Read what :func:`written` gives. Raises ValueError if it is malformed."""
+    """Decode what :func:`written` returned. Raises ValueError if it is malformed."""
     left: dict[int, int] = {}
     run = 0
     for part in text.split():
@@ -103,14 +103,14 @@ def read(text: str) -> dict[int, int]:
 
 
 class RunsAtOnePlace(Protocol):
-    """Where a loop is made, again and again."""
+    """The place where a loop is made again and again."""
 
     def next_run(self, loop: Loop[Any], /, *, has_begun: bool) -> int:
-        """Another run begins, after that which was *loop*. Returns its number."""
+        """Begin another run after *loop*. Returns its number."""
         ...
 
     def identity(self, within: tuple[str, ItemKey] | None, run: int, /) -> Identity:
-        """Of a *run* that is made now."""
+        """The identity of a *run* that is made now."""
         ...
 
 
@@ -118,22 +118,22 @@ class LoopView:
     """One loop, whether it has begun in this run or not.
 
     Args:
-        holds: Whether something has failed inside of an item of the loop with that name.
+        holds: Whether something failed inside an item of the loop with that name.
 
     Attributes:
-        name: Under which it is saved.
+        name: Its name in the checkpoint.
         within: The name of the loop around, and its item.
-        site: Where it is made.
+        site: The place where it is made.
         outer: The loop around; None outside of all loops.
-        loop: The newest loop that was made here; None until this run has made one.
+        loop: The newest loop made here; None until this run has made one.
         context: The thread or task that made it.
-        number: How many loops this run had made by then.
-        made_at: The file and the line that made it.
-        wrote: What is written again when it goes on.
-        folded_wrote: What was written before runs at its place that were folded.
+        number: Number of loops that this run had made by then.
+        made_at: The file and line that made it.
+        wrote: The rows that a resume writes again.
+        folded_wrote: The rows written before the compacted runs at its place.
         has_begun: Whether an item was asked for.
-        is_abandoned: A retry gave it up; the loop that is made here next continues at its position.
-        is_dropped: Nothing of it is kept: another loop has its place, or the item around is done.
+        is_abandoned: A retry gave it up; the next loop made here continues at its position.
+        is_dropped: Nothing of it is kept, because another loop has its place, or the item around is done.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class LoopView:
         self._is_stored = saved is not None
         self._is_new = self._is_settled = False
         self._committed: dict[str, Any] | None = None
-        # What saves have of a loop in a worker's item, from before that item wrote anything.
+        # What a save contains of a loop in a worker's item: its state before that item wrote anything.
         self._kept_form: Callable[[], dict[str, Any] | None] = lambda: None
         self._kept_changes: dict[str, Any] | None = None
         self.outer: LoopView | None = None
@@ -174,7 +174,7 @@ class LoopView:
         return identity
 
     def line(self) -> Iterator[LoopView]:
-        """It, and the loops around it, from the inside out."""
+        """This loop and the loops around it, from the inside out."""
         view: LoopView | None = self
         while view is not None:
             yield view
@@ -189,16 +189,16 @@ class LoopView:
         return self.outer.is_gone or self.outer.is_through(self.within[1])
 
     def has_done(self, item: ItemKey) -> bool:
-        """Whether *item* of it is done; False as long as this run has not come to it."""
+        """Whether *item* of it is done; False until this run has come to the loop."""
         return self.loop is not None and self.loop.has_done(item)
 
     def is_through(self, item: ItemKey) -> bool:
-        """Whether *item* is done, and nothing inside of it has failed: the loops inside are not needed any more."""
+        """Whether *item* is done and nothing inside it has failed, so that the loops inside are not needed any more."""
         return self.has_done(item) and not self._holds(self.name, item)
 
     @property
     def is_finished(self) -> bool:
-        """Whether it came to its end: in this run, or in an earlier one if this run has not made it again."""
+        """Whether it has ended: in this run, or in an earlier one if this run has not made it again."""
         return self.identity.over if self.loop is None else self.loop.is_finished
 
     @property
@@ -208,7 +208,7 @@ class LoopView:
 
     @property
     def is_numbered(self) -> bool:
-        """Whether its name is one that is given to a loop that has none."""
+        """Whether its name was generated."""
         outer = "loop-" if self.within is None else f"{self.within[0]}/"
         return self.name.startswith(outer) and self.name[len(outer) :].isdecimal()
 
@@ -220,7 +220,7 @@ class LoopView:
             return False
         if self.identity.place is not None:
             return True
-        return not self.is_by_key and (total is None or done < total)  # older releases did not say what was over
+        return not self.is_by_key and (total is None or done < total)  # older releases did not save what was over
 
     def told(self) -> str:
         """What it is and where it was left, for people."""
@@ -232,17 +232,17 @@ class LoopView:
         return f"the loop {name} left after {done:,} items" + ("" if total is None else f" of {total:,}")
 
     def saved(self) -> dict[str, Any] | None:
-        """What a loop that is made here continues from; None if it begins anew."""
+        """What a loop made here continues from; None if it begins anew."""
         form = self.loop.to_dict() if self.loop is not None and self.is_abandoned else self._saved
         return form or None
 
     @property
     def is_by_key(self) -> bool:
-        """Whether an earlier run has followed it by key."""
+        """Whether an earlier run identified its items by key."""
         return self._saved.get("by") == "key"
 
     def progress(self) -> tuple[int, int | None]:
-        """How many items are done and how many there are, as an earlier run has left it."""
+        """The numbers of done items and of all items, as an earlier run left them."""
         saved = self._saved
         if self.is_by_key:
             sizes = [len(one) for one in (saved.get("keys"), saved.get("ranges")) if isinstance(one, list)]
@@ -259,10 +259,10 @@ class LoopView:
         context: object,
         number: int,
     ) -> None:
-        """Show *loop*, which was made from *saved*, from now on."""
+        """Show *loop*, made from *saved*, from now on."""
         if saved is None:
             self.wrote = NOTHING
-        # The store holds *saved* itself only if it came from the checkpoint that was loaded.
+        # The store holds *saved* itself only if it came from the loaded checkpoint.
         self._is_new = saved is None or self.loop is not None
         self._saved = {}  # a second loop that takes this view starts from its first item
         self._identity, self.within, self.outer = identity, identity.within, outer
@@ -276,24 +276,24 @@ class LoopView:
     def begin_again(
         self, loop: Loop[Any], before: Loop[Any], site: RunsAtOnePlace, within: tuple[str, ItemKey] | None, number: int
     ) -> None:
-        """Show *loop*, which is made at *site* where one was made *before*, and begins anew."""
+        """Show *loop*, made at *site* after the loop *before*; it begins anew."""
         self._saved, self._committed, self._is_new, self._is_settled = {}, None, True, False
         if self.wrote is not NOTHING:
             self.wrote = NOTHING
         self.loop = loop
-        # A save that comes in between takes it for the one before: that repeats it at worst.
+        # A save in between mistakes it for the one before, which repeats it at worst.
         self._run = site.next_run(before, has_begun=self.has_begun)
         self._identity, self.within, self.number = None, within, number
         self.has_begun = self.is_abandoned = self.is_dropped = False
 
     def done(self) -> int:
-        """How many items its loop has done in this run."""
+        """Number of items that its loop has done in this run."""
         return self.loop.done() if self.loop is not None else 0
 
-    # -- what is written again
+    # -- rows written again
 
     def note_before(self, found: Mapping[str, Where]) -> None:
-        """*found* was written before it was begun; what an earlier run has written there stays."""
+        """*found* was written before it began; what an earlier run has written there stays."""
         first = {name: where[0][0] for name, where in found.items()}
         before = {
             name: [one for one in where if one[1] <= first.get(name, one[1])]
@@ -302,7 +302,7 @@ class LoopView:
         self.wrote = msgspec.structs.replace(self.wrote, before=merged(before, found))
 
     def note_rest(self, found: Mapping[str, Where]) -> None:
-        """*found* was written since it came to the item that it was left at."""
+        """*found* was written inside the item at which it was left."""
         if self.loop is not None:
             item = self.loop.current_item()
             rest = merged(self.wrote.rest, found) if self.wrote.item == item else dict(found)
@@ -321,7 +321,7 @@ class LoopView:
             wrote = msgspec.structs.replace(wrote, folded=dict(self.folded_wrote))
         return {"wrote": msgspec.to_builtins(wrote)} if wrote else {}
 
-    # -- what is saved
+    # -- saved form
 
     def _about(self, *, is_over: bool) -> dict[str, Any]:
         about = self.identity.to_dict()
@@ -331,7 +331,7 @@ class LoopView:
         return about | {"over": True} if is_over else about
 
     def as_now(self) -> Callable[[], dict[str, Any] | None]:
-        """A function that gives the saved form of this moment later, whatever is done meanwhile; None if it is gone."""
+        """A function that returns the saved form of this moment later, whatever is done meanwhile; None without one."""
         if self.is_gone:
             return lambda: None
         if self.loop is None:
@@ -339,7 +339,7 @@ class LoopView:
             return lambda: saved
         about = self._about(is_over=self.loop.is_finished)  # before the position, which may only be behind it
         form = self.loop.as_now()
-        # Asked after the position: the worker writes first, then goes on.
+        # Asked after the position, because a worker writes first and then goes on.
         if self.loop.is_held_back:
             return self._kept_form
         now: Callable[[], dict[str, Any] | None] = lambda: {**form(), **about}  # noqa: E731
@@ -348,7 +348,7 @@ class LoopView:
         return now
 
     def changes(self) -> dict[str, Any] | None:
-        """What changed since the last :meth:`commit`; None if nothing."""
+        """The changes since the last :meth:`commit`; None without any."""
         if self.is_gone:
             return {"gone": True} if self._is_stored else None
         if self.loop is None or self._is_settled:
@@ -373,7 +373,7 @@ class LoopView:
         return lambda changes: self.commit(changes) if self.loop is loop else None
 
     def commit(self, changes: Mapping[str, Any]) -> None:
-        """*changes* are safely stored."""
+        """*changes* are stored."""
         self._is_stored = not changes.get("gone")
         self._kept_changes = None
         if not self._is_stored:

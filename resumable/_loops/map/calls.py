@@ -1,4 +1,4 @@
-"""What runs where the work is done, maybe in another process: a call, its retries, and the quotas that it saw.
+"""What runs in a worker, perhaps in another process: a call, its retries, and the quotas that it observes.
 
 Workers import this module, so it imports little.
 """
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 PENDING = object()
 LIMITS = "_resumable_limits"
-"""The attribute of an error that carries the quotas that its worker saw."""
+"""The attribute of an error that carries the quotas that its worker observed."""
 
 
 class Call:
-    """One call that is out, for one item.
+    """One call in flight, for one item.
 
     Attributes:
-        result: Put here by a worker of this interpreter; as long as it is PENDING, only the future may know.
+        result: Set by a worker of this interpreter; while PENDING, only the future may know the result.
     """
 
     __slots__ = ("item", "key", "result")
@@ -38,7 +38,7 @@ class Call:
         self.key, self.item, self.result = key, item, PENDING
 
     def __len__(self) -> int:
-        """How many items it is for."""
+        """Number of its items."""
         return 1
 
     def keys(self) -> Sequence[Any]:
@@ -51,7 +51,7 @@ class Call:
 
 
 class BatchCall(Call):
-    """One call that is out, for several items: ``key``, ``item`` and ``result`` hold one value for each, in order."""
+    """One call in flight for several items: ``key``, ``item`` and ``result`` hold one value for each, in order."""
 
     __slots__ = ()
 
@@ -71,7 +71,7 @@ _SETTINGS = ("sleep", "stop", "wait", "retry", *_HOOKS, "retry_error_cls", "retr
 
 
 def settings_of(policy: tenacity.BaseRetrying | None) -> dict[str, Any] | None:
-    """Take *policy*, which does not pickle, apart into arguments that do. Made of them, it raises the last error."""
+    """The arguments of *policy*, which does not pickle itself. A policy made of them raises the last error."""
     if policy is None:
         return None
     return {name: getattr(policy, name) for name in _SETTINGS} | {"reraise": True}
@@ -79,7 +79,7 @@ def settings_of(policy: tenacity.BaseRetrying | None) -> dict[str, Any] | None:
 
 @dataclass(frozen=True, slots=True)
 class MappedFunction:
-    """The function of a map, tried again as the *settings* of a tenacity policy say."""
+    """The function of a map, retried as the *settings* of a tenacity policy say."""
 
     fn: Callable[[Any], Any]
     settings: dict[str, Any] | None = None
@@ -88,22 +88,22 @@ class MappedFunction:
         return self.fn(item) if self.settings is None else tenacity.Retrying(**self.settings)(self.fn, item)
 
     def with_hook(self, hook: Callable[[tenacity.RetryCallState], None]) -> MappedFunction:
-        """A copy that calls *hook* before each sleep, and then the policy's own hook; a stop ends the sleep."""
+        """A copy that calls *hook* before each sleep, then the policy's own hook; a stop ends the sleep."""
         if self.settings is None:
             return self
         before_sleep, sleep = chain(hook, self.settings["before_sleep"]), ended_by_a_stop(self.settings["sleep"])
         return MappedFunction(self.fn, {**self.settings, "before_sleep": before_sleep, "sleep": sleep})
 
     def for_one(self) -> Callable[[Any], Any]:
-        """The fastest function that does it for one item."""
+        """The fastest function for one item."""
         return self if self.settings is not None else self.fn
 
     def for_many(self, items: Sequence[Any]) -> list[Any]:
-        """A result for each item, or the :class:`Failure` of it."""
+        """For each item its result, or a :class:`Failure`."""
         return [self.result_or_failure(item) for item in items]
 
     def result_or_failure(self, item: Any) -> Any:
-        """The result for *item*, or the :class:`Failure` of it."""
+        """The result for *item*, or a :class:`Failure`."""
         try:
             return self(item)
         except Exception as error:
@@ -112,14 +112,14 @@ class MappedFunction:
 
 @dataclass(slots=True)
 class Failure:
-    """Stands in a batch in place of a result."""
+    """Takes the place of a result in a batch."""
 
     error: Exception
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerResult:
-    """A result from another process, with the quotas that its worker saw."""
+    """A result from another process, with the quotas that its worker observed."""
 
     result: Any
     limits: list[RateLimit]
@@ -132,10 +132,10 @@ def _unpacked(packed: bytes) -> MappedFunction:
 
 
 def call_remotely(fn: MappedFunction | bytes, item: Any) -> Any:
-    """Call *fn* in another process: what its clients' hooks observe comes back with the result.
+    """Call *fn* in another process; the quotas that its clients' hooks observe come back with the result.
 
     Args:
-        fn: It may be pickled; each worker unpickles it once.
+        fn: May be pickled; each worker unpickles it once.
     """
     recorder = LimitRecorder()
     token = CHECKPOINT.set(recorder)
@@ -148,11 +148,11 @@ def call_remotely(fn: MappedFunction | bytes, item: Any) -> Any:
         return WorkerResult(result, recorder.limits) if recorder.limits else result
     finally:
         reset_current(token)
-    raise failure  # here, or it had the other one as its context, which some picklers take along
+    raise failure  # outside of the except block: some pickles include the context
 
 
 def call_batch_remotely(fn: MappedFunction | bytes, items: Sequence[Any]) -> Any:
-    """Do for each of *items* what :func:`call_remotely` does for one."""
+    """Call *fn* for each of *items*, see :func:`call_remotely`."""
     recorder = LimitRecorder()
     token = CHECKPOINT.set(recorder)
     try:
@@ -167,12 +167,12 @@ def call_batch_remotely(fn: MappedFunction | bytes, items: Sequence[Any]) -> Any
 
 @dataclass(slots=True)
 class LimitRecorder:
-    """Stands in for the checkpoint in a worker: hooks show it the responses, it keeps the quotas."""
+    """Takes the place of the checkpoint in a worker: records the quotas of the responses that hooks pass to it."""
 
     limits: list[RateLimit] = field(default_factory=list)
 
     def observe(self, response: object, *, account: str = "") -> None:
-        """Note the quotas that *response* names, as those of *account*."""
+        """Record the quotas in *response*, for *account*."""
         from ...ratelimit._response import read_response
 
         tells = read_response(response).tells(time.time())

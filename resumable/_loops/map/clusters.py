@@ -1,4 +1,4 @@
-"""Dask and Ray, made to look like an executor of ``concurrent.futures``; neither is imported here."""
+"""Adapts Dask and Ray to the interface of ``concurrent.futures``; imports neither."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CRASHES = {"distributed": ("KilledWorker",), "ray": ("WorkerCrashedError", "Nod
 
 
 def is_crash(error: BaseException | None) -> bool:
-    """Whether *error* says that a worker died, and not that the call failed."""
+    """Whether *error* says that a worker died, rather than that the call failed."""
     if isinstance(error, BrokenExecutor):
         return True
     names = _CRASHES.get(type(error).__module__.split(".")[0], ())
@@ -20,7 +20,7 @@ def is_crash(error: BaseException | None) -> bool:
 
 
 def of_the_call(error: BaseException) -> BaseException:
-    """Unwrap what the call itself raised: Ray wraps it, and the wrapper's text is a traceback."""
+    """The call's own error: Ray wraps it, and the wrapper's text is a traceback."""
     cause = getattr(error, "cause", None)
     is_wrapped = any(kind.__name__ == "RayTaskError" for kind in type(error).__mro__)
     if not is_wrapped or not isinstance(cause, BaseException):
@@ -30,7 +30,7 @@ def of_the_call(error: BaseException) -> BaseException:
 
 
 def as_executor(executor: Any) -> Any:
-    """Wrap *executor* if it is Dask's or Ray's; else return it."""
+    """*executor*, adapted if it is Dask's or Ray's."""
     if is_ray(executor):
         return RayExecutor(executor)
     if _is_dask(executor, "Client"):
@@ -45,19 +45,19 @@ def _is_dask(executor: Any, name: str) -> bool:
 
 
 def is_ray(executor: Any) -> bool:
-    """Whether it is the module ``ray``."""
+    """Whether *executor* is the module ``ray``."""
     return executor is not None and executor is sys.modules.get("ray")
 
 
 class DaskExecutor:
-    """``submit`` over a Dask client's own futures, with *options* for ``Client.submit``.
+    """``submit`` through a Dask client's own futures, with *options* for ``Client.submit``.
 
-    The ``submit`` of its ``get_executor()`` never ends if a result is lost with its worker and the call then fails.
+    With Dask's own ``get_executor()``, a call never ends if its result is lost with the worker and the call then fails.
     """
 
     def __init__(self, client: Any, **options: Any) -> None:
         self._client = client
-        # pure=True, Dask's default, takes a second call with the same argument for the first one.
+        # With pure=True, Dask's default, a second call with an equal argument would return the first call's result.
         self._options = {**options, "pure": False}
 
     def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
@@ -72,7 +72,7 @@ class DaskExecutor:
 
 
 async def _pass_on(theirs: Any, ended: Future[Any]) -> None:
-    """Await one of Dask's futures for one of ours."""
+    """Await *theirs*, a future of Dask, and set *ended* accordingly."""
     with contextlib.suppress(InvalidStateError):  # nobody waits for it any more
         try:
             result = await theirs
@@ -83,16 +83,16 @@ async def _pass_on(theirs: Any, ended: Future[Any]) -> None:
 
 
 class RayExecutor:
-    """``submit`` over Ray's own tasks. Ray must be initialized, or be able to do it by itself.
+    """``submit`` through Ray's own tasks. Ray must be initialized, or able to do so itself.
 
     Attributes:
-        notice_seconds: After a crash, Ray may hand tasks to the dead worker for so long; they would look guilty.
+        notice_seconds: For this long after a crash, Ray may send tasks to the dead worker; they would look guilty.
     """
 
     notice_seconds = 0.5
 
     def __init__(self, ray: Any) -> None:
-        # Ray would repeat a call whose worker died, unseen: the coordinator counts those.
+        # Ray would silently repeat a call whose worker died, but the coordinator must count the crashes.
         self._remote = ray.remote(max_retries=0)(_call)
         self._put, self._cancel = ray.put, ray.cancel
         self._known: dict[int, tuple[Any, Any]] = {}
@@ -104,9 +104,9 @@ class RayExecutor:
         return future
 
     def _shared(self, fn: Any) -> Any:
-        """Store *fn* once, instead of sending it with each task."""
+        """Store *fn* once instead of sending it with each task."""
         if id(fn) not in self._known:
-            self._known[id(fn)] = (fn, self._put(fn))  # it is kept, so that its id stays its own
+            self._known[id(fn)] = (fn, self._put(fn))  # kept, so that nothing else gets its id
         return self._known[id(fn)][1]
 
 

@@ -1,4 +1,4 @@
-"""Executors: anything with ``submit`` like ``concurrent.futures``, or a factory of it."""
+"""Executors: anything with ``submit`` as in ``concurrent.futures``, or a factory of it."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ Submit = Callable[..., Future[Any]]
 
 
 class ExecutorHandle:
-    """One executor, replaced when it breaks if a factory made it.
+    """One executor; if a factory made it, a broken one is replaced.
 
     Args:
         executor: An executor, a ``distributed.Client``, the module ``ray``, or a factory of one of these.
-        before_sleep: Called by workers of this interpreter before they sleep between two attempts.
-        call: Calls a function for the item with a key; workers of this interpreter use it.
+        before_sleep: Called by workers in this interpreter before they sleep between two attempts.
+        call: Calls a function for the item with a key; used by workers in this interpreter.
 
     Attributes:
-        is_local: Whether its workers are threads of this interpreter, which see the checkpoint itself.
-        launch: Submits a call. Raises ``BrokenExecutor`` if the workers died.
+        is_local: Whether its workers are threads of this interpreter, which use the checkpoint itself.
+        launch: Submits a call. Raises ``BrokenExecutor`` if workers died.
     """
 
     def __init__(
@@ -60,13 +60,13 @@ class ExecutorHandle:
         self.is_local = isinstance(executor, ThreadPoolExecutor) and "Interpreter" not in type(executor).__name__
         self._tells_begun = isinstance(executor, ThreadPoolExecutor) or _is_pool(executor)
         if self.is_local:
-            # Threads of this interpreter see the checkpoint itself.
+            # Threads of this interpreter use the checkpoint itself.
             self.launch = _local_launcher(executor.submit, self._local_fn, self._call)
         else:
             self.launch = _remote_launcher(executor.submit, self._fn, _pickler(executor))
 
     def replace(self, error: BaseException) -> None:
-        """Workers died: take a new executor, unless this one goes on. Raises *error* if no factory was given."""
+        """Workers died: make a new executor, unless this one still works. Raises *error* without a factory."""
         if not isinstance(error, BrokenExecutor):
             time.sleep(getattr(self._executor, "notice_seconds", 0.0))
             return
@@ -77,23 +77,23 @@ class ExecutorHandle:
         self._take(bound_to_this_process(adapted(self._make())))
 
     def take_back(self, future: Future[Any]) -> bool:
-        """Take back a call that has not begun. False if it has, or if the executor does not tell."""
+        """Cancel a call that has not begun. False if it has, or if the executor cannot tell."""
         return self._tells_begun and future.cancel()
 
     def close(self, *, wait: bool, kill: bool = False) -> None:
-        """Shut down what the factory made, and drop calls that have not begun; an executor that was given goes on.
+        """Shut down an executor that a factory made, and drop calls that have not begun. A given executor goes on.
 
         Args:
-            kill: End worker processes that are within a call: the program would wait for them at its end. They must
+            kill: Kill worker processes inside a call; otherwise the program would wait for them at its end. They must
                 have begun with this map.
         """
         processes = getattr(self._executor, "_processes", None) if kill and self._may_kill else None
         processes = list((processes or {}).values())
         if self._make is not None:
-            with contextlib.suppress(Exception):  # a broken pool may not even end well
+            with contextlib.suppress(Exception):  # shutting down a broken pool may fail
                 try:
                     self._executor.shutdown(wait=wait, cancel_futures=True)
-                except TypeError:  # loky and some others do not know the second one
+                except TypeError:  # loky and some others lack the second parameter
                     self._executor.shutdown(wait=wait)
         for process in processes:
             process.terminate()
@@ -127,7 +127,7 @@ def _remote_launcher(
 
 
 def _pickler(executor: Any) -> Callable[[Any], Any] | None:
-    """The function that a pool of processes pickles with; None for other executors."""
+    """The function with which a process pool pickles; None for other executors."""
     if isinstance(executor, ProcessPoolExecutor):
         return ForkingPickler.dumps
     if not _is_pool(executor):
@@ -152,7 +152,7 @@ def _is_instance(executor: Any) -> bool:
 
 
 def adapted(executor: Any) -> Any:
-    """Give *executor* the ``submit`` of ``concurrent.futures``, if it has none; TypeError if that is not possible."""
+    """*executor* with the ``submit`` of ``concurrent.futures``; TypeError if that is not possible."""
     adapted = as_executor(executor)
     if not hasattr(adapted, "submit"):
         raise TypeError(f"an executor must have submit(), {executor!r:.80} has not")
@@ -160,9 +160,9 @@ def adapted(executor: Any) -> Any:
 
 
 def bound_to_this_process(executor: Any) -> Any:
-    """Have the workers of a process pool die with this process; on Linux only.
+    """Make the workers of a process pool die with this process; on Linux only.
 
-    Only for a pool that nobody else uses: the workers die with the thread that starts them.
+    Use it only for a pool that nobody else uses: the workers die with the thread that starts them.
     """
     if sys.platform == "linux":
         _begin_workers_with(executor, partial(die_with, os.getpid()))
@@ -170,7 +170,7 @@ def bound_to_this_process(executor: Any) -> Any:
 
 
 def take_interrupts_from(executor: Any) -> bool:
-    """Have the workers of a process pool leave Ctrl-C and the bar to the parent, if none has started.
+    """Make the workers of a process pool leave Ctrl-C and the bar to the parent, if none has started.
 
     Returns whether that was possible.
     """
@@ -184,26 +184,26 @@ def _begin_workers_with(executor: Any, first: Callable[[Callable[[], None] | Non
     initializer, arguments = executor._initializer, executor._initargs
     then = partial(initializer, *arguments) if initializer is not None else None
     executor._initializer, executor._initargs = first, (then,)
-    with contextlib.suppress(AttributeError):  # loky starts its workers otherwise
+    with contextlib.suppress(AttributeError):  # loky starts its workers in another way
         executor._spawn_process = partial(_started_without_interrupts, executor._spawn_process)
     return True
 
 
 def _started_without_interrupts(start: Callable[[], object]) -> None:
-    """Have a worker start with Ctrl-C blocked: until :func:`begin_worker` it would show a traceback of its imports."""
+    """Start a worker with Ctrl-C blocked: before :func:`begin_worker`, it would print a traceback of its imports."""
     with signals.held_back(signal.SIGINT):
         start()
 
 
 def _is_pool(executor: Any) -> bool:
-    """Whether its workers are processes of this machine."""
+    """Whether its workers are processes on this machine."""
     return isinstance(executor, ProcessPoolExecutor) or type(executor).__module__.startswith("loky")
 
 
 def begin_worker(then: Callable[[], None] | None = None) -> None:
-    """Have this worker, which starts, ignore Ctrl-C, and write above the parent's bar; call *then*.
+    """Runs in a worker that starts: ignore Ctrl-C, and write above the parent's bar; then call *then*.
 
-    Ctrl-C reaches every process of a terminal; the coordinator alone decides what follows: what is under way may end.
+    A terminal sends Ctrl-C to every process, but the coordinator alone decides: calls in flight may finish.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signals.let_pass(signal.SIGINT)
@@ -213,10 +213,10 @@ def begin_worker(then: Callable[[], None] | None = None) -> None:
 
 
 def die_with(coordinator: int, then: Callable[[], None] | None = None) -> None:
-    """Have this worker, which starts, be killed when the process *coordinator* ends, and begin; call *then*."""
+    """Runs in a worker that starts: arrange to be killed when the process *coordinator* ends; then call *then*."""
     begin_worker()
     die_with_parent()
     if os.getppid() == 1 != coordinator:
-        os._exit(1)  # it died before the line above
+        os._exit(1)  # the coordinator died before the line above
     if then is not None:
         then()

@@ -1,4 +1,4 @@
-"""What is under way in a map may still end once the program was asked to stop."""
+"""Grace: the time in which a map's calls in flight may finish after a request to stop."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from ..loop import mapped_item
 
 
 class Grace:
-    """The seconds that one map gives to what is under way.
+    """The grace of one map.
 
     Attributes:
-        context: The thread or task that the map's loop runs in.
-        until: When they are over, by the clock's ``now()``; None as long as nobody asks to stop.
-        is_seen: Whether a check-in has seen that it has begun.
-        is_idle: Whether the map waits for its input, which a stop need not wait for.
+        context: The thread or task of the map's loop.
+        until: Its end by the clock's ``now()``; None before a request to stop.
+        is_seen: Whether a check-in has noticed that it has begun.
+        is_idle: Whether the map waits for its input; a stop need not wait for that.
     """
 
     def __init__(self, seconds: float, clock: Clock) -> None:
@@ -26,47 +26,47 @@ class Grace:
         self.is_idle: bool = False
 
     def begin(self) -> None:
-        """The program is asked to stop."""
+        """Begin it: the program is asked to stop."""
         if self.until is None:
             self.until = self._clock.now() + self._seconds
 
     @property
     def is_over(self) -> bool:
-        """Whether it has begun, and the seconds have passed."""
+        """Whether it has begun and ended."""
         return self.until is not None and self._clock.now() >= self.until
 
     @property
     def left(self) -> float:
-        """How many seconds are left of it, 0.0 or less once it is over."""
+        """Seconds until its end; 0.0 or less afterwards."""
         return self._seconds if self.until is None else self.until - self._clock.now()
 
 
 class Graces:
-    """The graces of all maps that run on executors or in tasks, of one operation."""
+    """The graces of all maps of one operation that run on executors or in tasks."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._open: list[Grace] = []
 
     def open(self, seconds: float) -> Grace:
-        """A map begins here. After a stop, its calls get *seconds* to end."""
+        """A map begins. After a stop, its calls get *seconds* to finish."""
         grace = Grace(seconds, self._clock)
         self._open = [*self._open, grace]
         return grace
 
     def close(self, grace: Grace) -> None:
-        """That map was left, or nothing of it is under way any more."""
+        """The map was left, or none of its calls is in flight any more."""
         self._open = [one for one in self._open if one is not grace]
 
     def here(self) -> Grace | None:
-        """The one that covers what runs here: the body of a map's loop, or a call of it. Of several, the outermost."""
+        """The grace for the present code: a map's loop body, or one of its calls. Of several, the outermost."""
         if not self._open:
             return None
         is_call, here = mapped_item.get() is not None, running_here()
         return next((one for one in self._open if is_call or one.context is here), None)
 
     def begin_all(self) -> None:
-        """The program is asked to stop."""
+        """Begin all: the program is asked to stop."""
         for one in self._open:
             one.begin()
 
@@ -77,6 +77,6 @@ class Graces:
 
     @property
     def left(self) -> float | None:
-        """In how many seconds the last one that has begun is over; None if none has begun."""
+        """Seconds until the last grace ends; None if none has begun."""
         ends = [one.until for one in self._open if one.until is not None]
         return max(ends) - self._clock.now() if ends else None

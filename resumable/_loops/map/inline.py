@@ -1,4 +1,4 @@
-"""``map``: checks its arguments, and works in the loop's own thread, or starts a coordinator over an executor."""
+"""``map``: checks its arguments, then works in the loop's own thread, or starts a coordinator over an executor."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def start(
 ) -> Generator[tuple[T, R], None, None]:
     """Start ``map``; nothing runs before the first result is asked for.
 
-    A loop of this checkpoint that *fn* makes in this process, such as ``cp.remaining``, is inside the map's item.
+    A loop of this checkpoint that *fn* makes in this process, such as ``cp.remaining``, belongs to the map's item.
 
     Raises:
-        TypeError: If *fn* or *executor* cannot be used.
+        TypeError: *fn* or *executor* cannot be used.
     """
     if not callable(fn):
         raise TypeError(f"map() needs a function, not {fn!r:.80}")

@@ -1,4 +1,4 @@
-"""A map's loop: which items are to be worked on, which are done, and which were given up."""
+"""A map's loop: which items are to do, which are done, and which have failed."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ R = TypeVar("R")
 
 
 class MapLoop(Loop[T]):
-    """The loop of one ``map``: :meth:`to_do` hands items out, :meth:`finish` notes those that are done.
+    """The loop of one ``map``: :meth:`to_do` hands out items, :meth:`finish` notes that they are done.
 
-    An item that was given up counts as handed out and not done; it is handed out again only with *retry_failed*.
+    A failed item counts as handed out and not done; only *retry_failed* hands it out again.
 
     Attributes:
-        current: The key of the item that the loop's body works on.
+        current: The key of the item in the loop's body.
         is_async: Whether the items need ``async for``.
         finish: Called with the key of an item that is done.
-        on_wake: Called by :meth:`wake`, besides; from any thread and from signal handlers.
+        on_wake: Also called by :meth:`wake`; from any thread and from signal handlers.
     """
 
     can_be_held = False
@@ -51,7 +51,7 @@ class MapLoop(Loop[T]):
         self._all_failed = failed
         known = failed.of(name)
         self._left_out = frozenset() if retry_failed else known
-        # Items that are done, but in which a loop inside has failed.
+        # Items that are done, but contain a loop in which something failed.
         again = known | failed.holders(name) if retry_failed else ()
         self._done_again = {key for key in again if ledger.has_done(key, ledger.start)}
         self._out_again: set[ItemKey] = set()
@@ -80,7 +80,7 @@ class MapLoop(Loop[T]):
                 held_back.write(self._boundary.now() if around is None else around)
 
     def take_back(self) -> None:
-        """The body is through with the item."""
+        """The body has finished the item."""
         self._move()
         if self.apart is not None:
             self.apart.write()
@@ -105,7 +105,7 @@ class MapLoop(Loop[T]):
         self.on_wake()
 
     def call(self, fn: Callable[[T], R], key: ItemKey, item: T) -> R:
-        """Call *fn* for the *item* with *key*: loops made meanwhile are inside that item."""
+        """Call *fn* for the *item* with *key*: loops made meanwhile belong to that item."""
         token = mapped_item.set((self, key))
         try:
             return fn(item)
@@ -113,31 +113,31 @@ class MapLoop(Loop[T]):
             mapped_item.reset(token)
 
     def call_here(self, fn: Callable[[T], R], key: ItemKey, item: T) -> R:
-        """Call *fn* as :meth:`call` does, in a context that nobody else uses."""
+        """Call *fn* as :meth:`call` does, in a context of its own."""
         mapped_item.set((self, key))
         return fn(item)
 
     def held_back_for(self, key: ItemKey, /) -> HeldBack | None:
-        """Where to put what is written for the item with *key*, until the loop's body gets it.
+        """Where to put the writes for the item with *key* until the loop's body gets it.
 
-        Where the body itself calls the function, that is what is held back around the loop, if anything.
+        If the body calls the function itself, that is where the writes of an item around the loop go, if anywhere.
         """
         if not self._has_workers:
             return self._worker
         return self._held_back.get(key) or self._held_back.setdefault(key, HeldBack())
 
     def drop(self, key: ItemKey) -> None:
-        """Keep nothing of what the worker for *key* wrote: it failed."""
+        """Undo the writes of the worker for *key*, which failed."""
         if self._held_back and (held_back := self._held_back.pop(key, None)) is not None:
             held_back.drop()
 
     def drop_all(self, keys: Iterable[ItemKey]) -> None:
-        """Keep nothing of what the workers for *keys* wrote: they are not done."""
+        """Undo the writes of the workers for *keys*, which are not done."""
         for key in keys:
             self.drop(key)
 
     def share(self, maps: int) -> None:
-        """Workers that can write to what is saved begin, or have ended."""
+        """Workers in this process, which can write to collections and sinks, begin or have ended."""
         self._has_workers = maps > 0
         self._boundary.share(maps)
 
@@ -152,12 +152,12 @@ class MapLoop(Loop[T]):
         self._all_failed.discard(self.name, key)
 
     def give_up(self, key: ItemKey, error: BaseException) -> None:
-        """The item failed for good."""
+        """The item has failed for good."""
         self.drop(key)
         self._all_failed.add(self.name, key, error_text(error))
 
     def to_try_again(self) -> list[tuple[ItemKey, T]]:
-        """Items that have failed, each with its key, if somebody asks for it: all that can be had again."""
+        """The failed items to retry, each with its key, if a person asks for it; only items that can be read again."""
         if self.tries_again is None or not is_there_again(self._items, self._ledger):
             return []
         keys = self.tries_again.take_owed(self.name)
@@ -171,20 +171,20 @@ class MapLoop(Loop[T]):
         return entries
 
     def to_do_and_again(self) -> Iterator[tuple[ItemKey, T]]:
-        """What is :meth:`to_do`, and then what is :meth:`to_try_again`."""
+        """The items of :meth:`to_do`, then those of :meth:`to_try_again`."""
         return chain(self.to_do(), chain.from_iterable(iter(self.to_try_again, [])))
 
     def to_do(self) -> Iterator[tuple[ItemKey, T]]:
         """The items to work on, each with its key; each counts as handed out from then on.
 
-        Raises InputChangedError if those that are done are not what they were.
+        Raises InputChangedError if the done items have changed.
         """
         if self._check_left_out is not None and not self.is_finished:
             self._note_left_out(len([self._ledger.add(key) for key, _ in self._entries()]))
             return iter(())
         entries = self._entries()
         if self._done_again and is_there_again(self._items, self._ledger):
-            entries = chain(entries, self._hand_out_again())  # once it is seen that it is still the same input
+            entries = chain(entries, self._hand_out_again())  # after the check that the input is unchanged
         return (entry for entry in entries if entry[0] not in self._left_out) if self._left_out else entries
 
     def _hand_out_again(self) -> Iterator[tuple[ItemKey, T]]:

@@ -1,6 +1,6 @@
-"""Many at a time, over any executor: hands out items, takes results as they end, repeats what a crash has lost.
+"""Many at a time on any executor: hands out items, takes results as calls end, repeats what a crash has lost.
 
-One thread, the loop's own, does all of it: it submits, waits, runs the body between two results, and saves.
+One thread, the loop's own, does it all: it submits, waits, runs the body between two results, and saves.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MOST_IN_A_ROW = 10
 
 
 class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
-    """Works on many items at a time, in ``max_in_flight`` calls at most, that of the body's result included."""
+    """Works on many items at a time: at most ``max_in_flight`` calls, including the one whose result the body has."""
 
     def __init__(
         self, loop: MapLoop[Any], owner: MapOwner[int], settings: MapSettings, fn: MappedFunction, executor: Any
@@ -33,24 +33,24 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
         self._fn = fn
         self._given_executor = executor
         self._to_do = loop.to_do()
-        # While steady, each call that ends is followed by one new call, without further checks.
+        # While steady, a new call follows each call that ends, without further checks.
         self._is_steady = False
         self._again: deque[Call] = deque()
         self._in_flight: dict[Future[Any], Call] = {}
-        # None in it stands for a wake.
+        # A None in it is a wake.
         self._ended: SimpleQueue[Future[Any] | None] = SimpleQueue()
         self._window = settings.max_in_flight
         self._successes = 0
-        # Calls that were out when workers died.
+        # The calls in flight when workers died.
         self._suspects: list[Call] = []
         self._crash: BaseException | None = None
-        # By item that was out alone.
+        # Crashes by item, of items that were in flight alone.
         self._crashes: Counter[ItemKey] = Counter()
         self._given_up_in_a_row = 0
         self._idle_crashes = 0
 
     def results(self) -> Generator[tuple[Any, Any], None, None]:
-        """Each item with its result, as they end. What nearly all items go through is written out here for speed."""
+        """Each item with its result, as calls end. The most frequent path is inlined here for speed."""
         loop, in_flight, to_do = self.loop, self._in_flight, self._to_do
         wait, note_end, finish = self._ended.get, self._ended.put, loop.finish
         self._executor = ExecutorHandle(self._given_executor, self._fn, self.ask_for_save, loop.call_here)
@@ -80,14 +80,14 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
                     continue
                 call = in_flight.pop(future, None)
                 if call is None:
-                    continue  # taken back
+                    continue  # the call was taken back
                 result = call.result
                 try:
                     if result is PENDING:
                         result = future.result()
                 except BaseException as error:
                     if not future.done() or future.cancelled() or future.exception() is not error:
-                        raise  # a signal's, not the call's
+                        raise  # a signal's error, not the call's
                     yield from self._handle_error(call, error)
                     continue
                 if type(call) is BatchCall:
@@ -119,7 +119,7 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
                 future.add_done_callback(note_end)
             is_well = True
             if self._executor.is_local:
-                loop.share(-1)  # not if it is left earlier: workers that were given may go on
+                loop.share(-1)  # not if it is left earlier: workers may go on
             self.check_in_if_due()
             loop.end()
         finally:
@@ -131,13 +131,13 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
 
     def check_in(self) -> None:
         if self.is_at_end:
-            self.begin_check_in()  # the owner is asked once the body has all
+            self.begin_check_in()  # ask the owner once the body has everything
             return
         super().check_in()
         self._is_steady = False
         self.note_check_in()
 
-    # -- an early end
+    # -- early end
 
     def send_no_more(self) -> None:
         super().send_no_more()
@@ -147,7 +147,7 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
                 del self._in_flight[future]
 
     def _is_through(self) -> bool:
-        """Whether there is nothing more for the body."""
+        """Whether the body gets nothing more."""
         return not self._in_flight or (self.is_at_end and self._ended.empty())
 
     def _stop(self) -> None:
@@ -155,7 +155,7 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
         super().check_in()
         self.go_on()
 
-    # -- what ended
+    # -- results
 
     def _handle_error(self, call: Call, error: BaseException) -> Iterator[tuple[Any, Any]]:
         self._is_steady = False
@@ -165,9 +165,9 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
         elif not isinstance(error, Exception):
             if not self._is_ending and not self.owner.is_stopping:
                 raise error
-            self.loop.drop_all(call.keys())  # it has seen the stop
+            self.loop.drop_all(call.keys())  # the call has noticed the stop
         elif type(call) is BatchCall:
-            self._again.extendleft(reversed(call.singly()))  # to see which item it is
+            self._again.extendleft(reversed(call.singly()))  # to find out which item it is
         else:
             yield from self.give_up(call.key, call.item, of_the_call(error))
             self.left -= 1
@@ -190,7 +190,7 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
         self._note_success()
 
     def _unwrapped(self, result: Any) -> Any:
-        """*result* itself, once the quotas that came with it are known."""
+        """The plain result, after the quotas that came with it are recorded."""
         if type(result) is not WorkerResult:
             self.observe(result)
             return result
@@ -205,10 +205,10 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
             if self._successes >= self._window:
                 self._widen(2 * self._window)
 
-    # -- what is handed out
+    # -- hand out
 
     def _fill(self) -> None:
-        """Launch as many calls as may be out."""
+        """Launch calls up to the limit."""
         in_flight, settings = self._in_flight, self.settings
         self._again.extend(Call(*entry) for entry in self.loop.to_try_again())
         items = sum(map(len, in_flight.values()))
@@ -218,7 +218,7 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
                 self.owner.has_quota(None)
                 return
             if not self.owner.has_quota(items, len(call)):
-                if in_flight:  # it may use up the rest
+                if in_flight:  # a call in flight may use up the rest
                     self._again.appendleft(call)
                     return
                 self.check_in()  # waits
@@ -242,15 +242,15 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
         self._in_flight[future] = call
         future.add_done_callback(self._ended.put)
 
-    # -- when workers died
+    # -- after a crash of workers
 
     def _note_broken(self, call: Call, error: BaseException) -> None:
-        """The pool takes no more calls: *call* did not get out."""
+        """The pool accepts no more calls: *call* was not sent."""
         self._again.appendleft(call)
         self._crash, self._is_steady = error, False
 
     def _recover(self, error: BaseException) -> Iterator[tuple[Any, Any]]:
-        """Nothing is out any more: repeat what was, fewer at a time, until an item that crashes is out alone."""
+        """With nothing in flight, repeat the lost calls, fewer at a time, until a crashing item runs alone."""
         self._crash = None
         calls, suspects = len(self._suspects), [one for call in self._suspects for one in call.singly()]
         self._suspects = []
@@ -264,7 +264,7 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
             self._again.extendleft(reversed(suspects))
 
     def _note_crash(self, calls: int, error: BaseException) -> None:
-        """Narrow the window: *calls* were out when workers died."""
+        """Narrow the window: *calls* were in flight when workers died."""
         self._idle_crashes = 0 if calls else self._idle_crashes + 1
         if self._idle_crashes > _MOST_IN_A_ROW:
             raise error
@@ -278,7 +278,7 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
             raise error
         self._widen(self.settings.max_in_flight)
         if self.settings.raises:
-            self.note_failure(call.key, error)  # or no later run would get beyond it
+            self.note_failure(call.key, error)  # otherwise no later run would get past it
         yield from self.give_up(call.key, call.item, error)
 
     def _widen(self, window: int) -> None:

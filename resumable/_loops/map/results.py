@@ -1,4 +1,4 @@
-"""What every map shares: its settings, and what happens before and after the loop's body gets a result."""
+"""The common part of all maps: their settings, and what happens before and after the loop's body gets a result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("resumable.retry")
 OnError = Literal["raise", "skip", "collect"]
 _FEW = 100
-"""Without a length, take the share of at least this many items: the first failure says nothing yet."""
+"""Without a length, *max_failed* as a share is a share of at least this many items: few failures mean little."""
 PLAIN = frozenset({int, str, float, bool, type(None), dict, list, tuple, bytes})
 """Types of results that carry no quota."""
 
@@ -74,7 +74,7 @@ def _check_max_failed(given: object) -> None:
 
 
 class MapOwner(LoopOwner[Items_co], Saver, Protocol[Items_co]):
-    """What a map needs of its checkpoint, besides what each loop needs."""
+    """What a map needs of its checkpoint, in addition to what each loop needs."""
 
     def observe(self, response: object, /) -> None: ...
     def error(self) -> None: ...
@@ -84,11 +84,11 @@ class MapOwner(LoopOwner[Items_co], Saver, Protocol[Items_co]):
         ...
 
     def open_grace(self, seconds: float) -> Grace:
-        """From now on, a stop waits *seconds* for the calls in flight of the map that begins here."""
+        """Begin a map's grace: from now on, a stop gives its calls in flight *seconds* to finish."""
         ...
 
     def close_grace(self, grace: Grace) -> None:
-        """Nothing is under way any more."""
+        """None of the map's calls is in flight any more."""
 
     @property
     def is_metered(self) -> bool:
@@ -96,7 +96,7 @@ class MapOwner(LoopOwner[Items_co], Saver, Protocol[Items_co]):
         ...
 
     def has_quota(self, in_flight: int | None, more: int = 1) -> bool:
-        """Whether *more* requests are left beyond those *in_flight*; None: nothing will be asked for."""
+        """Whether *more* requests are left beyond those *in_flight*; None: there will be no more requests."""
         ...
 
 
@@ -104,7 +104,7 @@ Owner = TypeVar("Owner", bound=MapOwner[Any])
 
 
 class ResultHandler(Generic[Owner]):
-    """Notes what came of an item, and knows when the owner is to be asked: after *left* more items, or a wake."""
+    """Records results, and knows when to ask the owner: after *left* more items, or a wake."""
 
     def __init__(self, loop: MapLoop[Any], owner: Owner, settings: MapSettings) -> None:
         self.loop = loop
@@ -118,26 +118,26 @@ class ResultHandler(Generic[Owner]):
 
     @property
     def is_check_in_due(self) -> bool:
-        """Whether the owner is to be asked before the next item."""
+        """Whether to ask the owner before the next item."""
         return self.left <= 0 or not self.loop.flags
 
     def ask_for_save(self, retry_state: RetryCallState) -> None:
-        """Have everything saved that is done, once no body is half-way: a worker will sleep. From any thread."""
+        """Request a save of all that is done, between two loop bodies: a worker will sleep. From any thread."""
         self._save_reason = reason(retry_state)
         self.loop.wake()
 
     def begin_check_in(self) -> str | None:
-        """The owner is about to be asked. Return the reason for a save that a retry asked for."""
+        """The owner is about to be asked. Returns the reason for a save that a retry requested."""
         self.loop.flags = [True]
         asked, self._save_reason = self._save_reason, None
         return asked
 
     def note_unsaved(self, failure: Exception) -> None:
-        """A save for a retry failed. The next one that is due tries again, and raises if it fails, too."""
+        """A save for a retry failed. The next due save tries again, and raises if it fails, too."""
         _log.error("%r could not be saved before a retry: %s", self.owner.operation_id, failure)
 
     def give_up(self, key: ItemKey, item: Any, error: BaseException) -> Iterator[tuple[Any, Any]]:
-        """An item failed for good: yield what the body is to see of it."""
+        """An item has failed for good: yield what the body gets of it."""
         self.observe(error)
         if self.settings.raises:
             error.add_note(f"resumable: at item {shortened(item, 80)}")
@@ -145,7 +145,7 @@ class ResultHandler(Generic[Owner]):
             return
         if self.settings.on_error == "collect":
             self.loop.drop(key)
-            if not (self.loop.is_at_item() and self.loop.current == key):  # what its call wrote is the item's, too
+            if not (self.loop.is_at_item() and self.loop.current == key):  # the item's writes include those of its call
                 self.loop.give_out(key)
             yield item, error
         self.note_failure(key, error)
@@ -153,7 +153,7 @@ class ResultHandler(Generic[Owner]):
         self._check_failed(error)
 
     def _check_failed(self, error: BaseException) -> None:
-        """*error* was noted: end the map if it fails too much."""
+        """*error* was recorded: end the map if too many items have failed."""
         self._failed += 1
         allowed = most = self.settings.max_failed
         if allowed is None or most is None:
@@ -167,16 +167,16 @@ class ResultHandler(Generic[Owner]):
             self.fail(too_many)
 
     def fail(self, error: BaseException) -> None:
-        """Have *error* end the map."""
+        """End the map with *error*."""
         raise error
 
     def note_failure(self, key: ItemKey, error: BaseException) -> None:
-        """Keep *error* with the checkpoint, and count it."""
+        """Record *error* in the checkpoint, and count it."""
         self.loop.give_up(key, error)
         self.owner.error()
 
     def observe(self, seen: Any) -> None:
-        """Learn of quotas from a response or an error."""
+        """Read quotas from a response or an error."""
         if limits := getattr(seen, LIMITS, None):
             for limit in limits:
                 self.owner.observe(limit)
@@ -185,10 +185,10 @@ class ResultHandler(Generic[Owner]):
 
 
 class EndingHandler(ResultHandler[Owner]):
-    """A result handler with calls under way. An error, or a stop, first lets the body have what has ended by then.
+    """A result handler with calls in flight. Before an error or a stop, the body gets what has ended by then.
 
     Attributes:
-        grace: How long a stop waits for what is under way.
+        grace: How long a stop waits for the calls in flight.
     """
 
     grace: Grace
@@ -205,33 +205,33 @@ class EndingHandler(ResultHandler[Owner]):
         self.owner.has_quota(0)
 
     def fail(self, error: BaseException) -> None:
-        """Have *error* end the map, once the body has what has ended by now. Of several errors, the first one."""
+        """End the map with *error*, once the body has what has ended by now. The first of several errors counts."""
         self._failure = self._failure or error
         self.send_no_more()
 
     def send_no_more(self) -> None:
-        """Send nothing more; what is under way may end."""
+        """Send no more calls; those in flight may finish."""
         self._is_ending = True
         self.owner.has_quota(None)
 
     @property
     def is_at_end(self) -> bool:
-        """Whether only what has ended by now is still taken."""
+        """Whether only calls that have ended by now are still taken."""
         return self._is_ending and (self._failure is not None or self.grace.is_over)
 
     def note_check_in(self) -> None:
-        """The owner was asked, and may have seen that a stop is asked for."""
+        """The owner was asked, and may have noticed a request to stop."""
         if self.grace.until is not None and not self._is_ending:
             self.send_no_more()
 
     def before_stop(self) -> None:
-        """The body has all that it can have. Raises the error that ended the map; a check-in raises the stop."""
+        """The body has everything. Raises the error that ended the map; for a stop, a check-in raises."""
         if self._failure is not None:
             raise self._failure
         self.owner.close_grace(self.grace)
 
     def go_on(self) -> None:
-        """The check-in raised nothing: another loop has taken the stop."""
+        """The check-in raised nothing, because another loop has taken the stop."""
         self.grace = self.owner.open_grace(self.settings.grace)
         self._is_ending = False
 
@@ -240,7 +240,7 @@ class PlainResultHandler(ResultHandler[MapOwner[int]]):
     """A result handler that checks in without ``await``."""
 
     def check_in(self) -> None:
-        """Save what a retry asked for; then ask the owner."""
+        """Save if a retry requested it; then ask the owner."""
         asked = self.begin_check_in()
         if asked is not None:
             try:
@@ -250,6 +250,6 @@ class PlainResultHandler(ResultHandler[MapOwner[int]]):
         self.left = max(1, self.owner.check_in())
 
     def check_in_if_due(self) -> None:
-        """Check in if the items are used up, or the loop was woken."""
+        """Check in if no items are left to pass, or the loop was woken."""
         if self.is_check_in_due:
             self.check_in()

@@ -1,4 +1,4 @@
-"""Many at a time under asyncio: a bounded number of tasks, whose results are taken as they end."""
+"""Many at a time under asyncio: a bounded number of tasks; takes results as tasks end."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ Entry = tuple[ItemKey, Any]
 def with_retry(
     fn: Callable[[T], Awaitable[R]], policy: tenacity.BaseRetrying | None, before_sleep: Callable[[Any], None]
 ) -> Callable[[T], Awaitable[R]]:
-    """Have *fn* tried again as *policy* says. Each call has a policy of its own: a shared one mixes tasks up."""
+    """Retry *fn* as *policy* says. Each call gets its own copy of the policy, which tasks cannot share."""
     if policy is None:
         return fn
     settings: dict[str, Any] = settings_of(policy) or {}
     settings["before_sleep"] = chain_async(before_sleep, settings["before_sleep"])
     if not isinstance(policy, tenacity.AsyncRetrying):
-        del settings["sleep"]  # it would block the loop
+        del settings["sleep"]  # it would block the event loop
 
     async def retried(item: T) -> R:
         result: R = await tenacity.AsyncRetrying(**settings)(fn, item)
@@ -58,12 +58,12 @@ class AsyncMapOwner(MapOwner[Awaitable[int]], Protocol):
     """What ``amap`` needs of its checkpoint."""
 
     def take_cancellation(self) -> bool:
-        """Whether this task was cancelled for a stop, and by nobody else; it counts as not cancelled then."""
+        """Whether this task was cancelled only for a stop; if so, the cancellation is withdrawn."""
         ...
 
 
 class AsyncCoordinator(EndingHandler[AsyncMapOwner]):
-    """Works on many items at a time, in ``max_in_flight`` tasks at most, that of the body's result included."""
+    """Works on many items at a time: at most ``max_in_flight`` tasks, including the one whose result the body has."""
 
     def __init__(
         self, loop: MapLoop[Any], owner: AsyncMapOwner, settings: MapSettings, fn: Callable[[Any], Any]
@@ -75,14 +75,14 @@ class AsyncCoordinator(EndingHandler[AsyncMapOwner]):
         self._again: deque[Entry] = deque()
         self._is_out = False
         self._cancelled: asyncio.CancelledError | None = None
-        # While steady, each task that ends is followed by one new task, without further checks.
+        # While steady, a new task follows each task that ends, without further checks.
         self._is_steady = False
         self._in_flight: dict[asyncio.Task[Any], Entry] = {}
         self._ended: deque[asyncio.Task[Any]] = deque()
         self._something = asyncio.Event()
 
     async def results(self) -> AsyncGenerator[tuple[Any, Any], None]:
-        """Each item with its result, as they end."""
+        """Each item with its result, as tasks end."""
         loop, in_flight, ended = self.loop, self._in_flight, self._ended
         event_loop = asyncio.get_running_loop()
         self._create_task, self._note_end = event_loop.create_task, self._end
@@ -140,7 +140,7 @@ class AsyncCoordinator(EndingHandler[AsyncMapOwner]):
     async def _check_in(self) -> None:
         asked = self.begin_check_in()
         if self.is_at_end:
-            return  # the owner is asked once the body has all
+            return  # ask the owner once the body has everything
         await self._ask_owner(asked)
         self.note_check_in()
 
@@ -153,14 +153,14 @@ class AsyncCoordinator(EndingHandler[AsyncMapOwner]):
         self.left = max(1, await self.owner.check_in())
         self._is_steady = False
 
-    # -- an early end
+    # -- early end
 
     def send_no_more(self) -> None:
         super().send_no_more()
         self._is_steady = False
 
     def _is_through(self) -> bool:
-        """Whether there is nothing more for the body."""
+        """Whether the body gets nothing more."""
         return not self._in_flight or (self.is_at_end and not self._ended)
 
     async def _stop(self) -> None:
@@ -170,14 +170,14 @@ class AsyncCoordinator(EndingHandler[AsyncMapOwner]):
             raise self._cancelled  # the input has ended with it
         self.go_on()
 
-    # -- what is handed out
+    # -- hand out
 
     @property
     def _has_more(self) -> bool:
         return self._held is not None or bool(self._again) or not self._is_out
 
     async def _fill(self) -> None:
-        """Launch as many tasks as may be out."""
+        """Launch tasks up to the limit."""
         in_flight = self._in_flight
         self._again.extend(self.loop.to_try_again())
         while self._has_more and not self._is_ending and len(in_flight) < self.settings.max_in_flight:
@@ -188,7 +188,7 @@ class AsyncCoordinator(EndingHandler[AsyncMapOwner]):
                 return
             if not self.owner.has_quota(len(in_flight)):
                 self._held = entry
-                if in_flight:  # it may use up the rest
+                if in_flight:  # a task in flight may use up the rest
                     return
                 await self._check_in()  # waits
             self._held = None
@@ -235,12 +235,12 @@ class AsyncCoordinator(EndingHandler[AsyncMapOwner]):
         tasks = list(self._in_flight)
         for task in tasks:
             task.cancel()
-        # Their errors are looked at, or asyncio would complain of them.
+        # Look at their errors, because asyncio warns of errors that nobody sees.
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _of_the_call(error: BaseException) -> Exception:
-    """The error for an item whose call ended with *error*; a cancelled call does not mean a cancelled loop."""
+    """The error for an item whose call ended with *error*; a cancelled call does not cancel the loop."""
     if isinstance(error, Exception):
         return error
     cancelled = CancelledError("the call was cancelled")
@@ -249,6 +249,6 @@ def _of_the_call(error: BaseException) -> Exception:
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
-    # From a signal handler or an alarm's thread, maybe after the loop's end.
+    # From a signal handler or an alarm's thread, perhaps after the event loop has ended.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(callback)
