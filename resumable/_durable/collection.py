@@ -25,8 +25,9 @@ else:
     V = TypeVar("V")
 F = TypeVar("F", bound=Callable[..., Any])
 
-FREEZE_AT_LEAST = 1000  # loaded values to freeze at each save
+FREEZE_MEANWHILE = 100  # loaded values to freeze while the disk writes a save, which takes as long at least
 FREEZE_AT_READING = 32  # and when the program reads one, so that reading all soon has a builtin's speed
+_FREEZE_AT_ONCE = 1000  # and at each step where all are frozen
 
 DURABLE_SLOTS = ("_at", "_boundary", "_given", "_lock", "_nan", "_path", "_pending", "_seen", "_ticks")
 """The attributes of :class:`Durable`, for the classes that use it."""
@@ -141,12 +142,18 @@ class Durable(Noting):
             self.begin(leaves=leaves, is_whole=True)
             return self._copied()
 
-    def commit(self) -> None:
-        """End the save: the store has the change, or is writing it. Does nothing if no save has begun."""
+    def commit(self, *, has_time: bool = False) -> None:
+        """End the save: the store has the change, or is writing it. Does nothing if no save has begun.
+
+        Args:
+            has_time: Whether the caller must wait for the store anyway.
+        """
         with self._lock:
             if self._pending is not None:
                 self._committed(self._pending)
                 self._pending = None
+                if has_time:
+                    self._use_time()
 
     def rollback(self) -> None:
         """End a save that failed: its change belongs to the next save. Does nothing if no save has begun."""
@@ -209,6 +216,9 @@ class Durable(Noting):
     def _committed(self, pending: Any) -> None:
         """The store has *pending*."""
 
+    def _use_time(self) -> None:
+        """Do a little of what must be done some time."""
+
     def _take_back(self, pending: Any) -> None:
         """Make everything in *pending* dirty again; what has become dirty since is newer, and stays."""
         raise NotImplementedError
@@ -221,20 +231,19 @@ class Loaded(Durable):
     """Mixin for a collection with unfrozen values: they were loaded, or many were saved at once.
 
     Freezing all at once takes 1.5 to 4 times as long as decoding them. So a value is frozen when the program first
-    reads it, and each save freezes some more. After the last one, the collection drops this mixin.
+    reads it, and some more while a disk writes a save. After the last one, the collection drops this mixin.
     """
 
     if not TYPE_CHECKING:
         __slots__ = ()
 
-    def _committed(self, pending: Any) -> None:
-        super()._committed(pending)
-        self._freeze_some(max(FREEZE_AT_LEAST, 4 * (len(pending) - pending.left)))
+    def _use_time(self) -> None:
+        self._freeze_some(FREEZE_MEANWHILE)
 
     def _wholly_frozen(self) -> Self:
         with self._lock:
             while isinstance(self, Loaded):
-                self._freeze_some(FREEZE_AT_LEAST)
+                self._freeze_some(_FREEZE_AT_ONCE)
         return self
 
     def _freeze_some(self, count: int) -> None:

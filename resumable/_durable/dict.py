@@ -343,16 +343,16 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
 
     def _freeze(self, keys: list[str]) -> None:
         """Freeze the saved values of *keys*."""
-        loaded = {key: _get(self, key) for key in keys if key not in self._dirty}
+        kept = {key: _get(self, key) for key in keys if key not in self._dirty}
+        loaded = {key: value for key, value in kept.items() if type(value) not in IMMUTABLE}
         values = list(loaded.values())
         frozen = freeze_flat(values)
-        if frozen is None:
+        if frozen is not None:
+            hide_few(frozen)
+        elif values:
             frozen = list(map(freeze, values))
             self._turns = self._turns or Turns()
-        else:
-            hide_few(frozen)
-        pairs = zip(loaded, frozen, strict=True)
-        self._install({key: value for key, value in pairs if value is not loaded[key]}, loaded)
+        self._install(dict(zip(loaded, frozen or (), strict=True)), loaded)
 
     def _change(self, pending: Pending) -> dict[str, Any]:
         if pending.left:

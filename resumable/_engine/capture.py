@@ -113,10 +113,14 @@ class Save(msgspec.Struct, kw_only=True):
     spells: bool = False
     artifacts: Versions | None = None
 
-    def commit_collections(self) -> None:
-        """Commit the collections' changes. Any thread may call this."""
+    def commit_collections(self, *, has_time: bool = False) -> None:
+        """Commit the collections' changes. Any thread may call this.
+
+        Args:
+            has_time: Whether the caller waits for the disk anyway.
+        """
         for collection in self.collections.values():
-            collection.commit()
+            collection.commit(has_time=has_time)
 
     def commit(self) -> None:
         """All that this save began is safely stored, or a later save repeats it."""

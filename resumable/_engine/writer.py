@@ -299,7 +299,7 @@ class Writer:
             if self.job is None:
                 self._start_batch()
         else:
-            meanwhile = save.commit_collections if save.collections else None
+            meanwhile = partial(save.commit_collections, has_time=True) if save.collections else None
             end = yield partial(self._append, [save], self._position, meanwhile)
             self._commit(save)
             self._appended([save], end)

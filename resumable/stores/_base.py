@@ -136,7 +136,8 @@ class Lease(Protocol):
         Repeated with the last number and the same bytes, this succeeds and writes nothing.
 
         Args:
-            meanwhile: Called once, best while the medium works. If it raises, the append fails.
+            meanwhile: Called at most once, while the medium works and this thread has nothing to do. If it raises,
+                the append fails.
         """
 
     def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:

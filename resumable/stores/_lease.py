@@ -202,8 +202,6 @@ class KeptLease(OwnedLease):
             self._check()
         elif self._stands(sequence, data):
             return
-        if meanwhile is not None:
-            meanwhile()
         data = bytes(data)
         self.next, self._last, self._unsure = sequence + 1, None, (sequence, data)
         self._do(lambda: self._lease.append(sequence, self._acknowledged, data, summary))

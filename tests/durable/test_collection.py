@@ -69,8 +69,8 @@ def test_a_kind_that_nobody_knows_is_refused() -> None:
 # -- loaded values -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("collection", [DurableDict({f"k{n}": {"n": n} for n in range(5000)}),
-                                        DurableLog([{"n": n} for n in range(5000)])], ids=["dict", "log"])  # fmt: skip
+@pytest.mark.parametrize("collection", [DurableDict({f"k{n}": {"n": n} for n in range(500)}),
+                                        DurableLog([{"n": n} for n in range(500)])], ids=["dict", "log"])  # fmt: skip
 def test_saves_freeze_loaded_values_bit_by_bit_until_reading_is_a_builtins_own(collection: Any) -> None:
     kind = DurableDict if isinstance(collection, dict) else DurableLog
     for _ in range(5):
@@ -83,10 +83,10 @@ def test_saves_freeze_loaded_values_bit_by_bit_until_reading_is_a_builtins_own(c
 @pytest.mark.parametrize("kind", [DurableDict, DurableLog])
 def test_a_save_freezes_some_loaded_values_however_often_it_commits(kind: Any) -> None:
     is_dict = kind is DurableDict
-    collection = kind({str(n): {"n": n} for n in range(5000)} if is_dict else [{"n": n} for n in range(5000)])
+    collection = kind({str(n): {"n": n} for n in range(500)} if is_dict else [{"n": n} for n in range(500)])
     for saves in (1, 2):
         collection.begin()
         for _ in range(3):
-            collection.commit()
-        values = dict.values(collection) if is_dict else map(list.__getitem__, repeat(collection), range(5000))
-        assert sum(type(value) is FrozenDict for value in values) == 1000 * saves
+            collection.commit(has_time=True)
+        values = dict.values(collection) if is_dict else map(list.__getitem__, repeat(collection), range(500))
+        assert sum(type(value) is FrozenDict for value in values) == 100 * saves

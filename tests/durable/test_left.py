@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(not has_gil(), reason="reference counts do not t
 def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aliases, "MANY", 20)
     monkeypatch.setattr(interpreter, "COPY_SECONDS", 1.0)
-    monkeypatch.setattr(durable_collection, "FREEZE_AT_LEAST", 10)
+    monkeypatch.setattr(durable_collection, "FREEZE_MEANWHILE", 10)
 
 
 def record(number: int) -> Any:
@@ -244,7 +244,7 @@ def test_any_use_is_saved_where_values_are_left(monkeypatch: pytest.MonkeyPatch)
     """The random program of the durable dict, each save of which leaves what it can."""
     for module, name in (
         (aliases, "MANY"),
-        (durable_collection, "FREEZE_AT_LEAST"),
+        (durable_collection, "FREEZE_MEANWHILE"),
         (durable_dict, "FREEZE_AT_READING"),
     ):
         monkeypatch.setattr(module, name, 1)

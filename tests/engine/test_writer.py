@@ -229,3 +229,22 @@ def test_a_fold_is_made_once_and_no_save_comes_between_its_parts(
 
     assert len(begun) > 1
     assert min(begun) > 10_000, "a fold of a journal that was just folded"
+
+
+def test_a_save_costs_what_changed_however_much_there_is() -> None:
+    """Also where nothing was read since there was so much."""
+
+    def least_seconds(count: int) -> float:
+        with checkpointed(f"of {count}", every(hours=1), store="memory://") as cp:
+            files = cp.mapping("files")
+            files.update({str(number): {"sha": "x" * 40, "size": number} for number in range(count)})
+            cp.save()
+            took = []
+            for turn in range(12):
+                files.update({str(number): {"sha": f"{turn:040}", "size": turn} for number in range(100)})
+                began = time.thread_time()
+                cp.save()
+                took.append(time.thread_time() - began)
+        return min(took)
+
+    assert least_seconds(12_000) < 3 * least_seconds(1_000)

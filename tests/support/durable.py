@@ -12,7 +12,7 @@ from resumable._durable.changes import Replay
 def saved(collection: Any) -> Any:
     """The decoded change of a save that succeeds, or None."""
     change = msgspec.json.decode(msgspec.json.encode(collection.begin()))
-    collection.commit()
+    collection.commit(has_time=True)
     return change
 
 
