@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import enum
 import math
-from collections.abc import Callable, Collection, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from functools import lru_cache
 from itertools import chain, islice
 from typing import Any, cast
@@ -12,8 +11,8 @@ from typing import Any, cast
 import msgspec
 
 from ._errors import StateEncodeError
-from ._runtime.interpreter import warn_user
-from ._text import shortened
+from ._runtime.interpreter import PARTS_TELL_KEYS, parts_of_all, warn_user
+from ._text import kind_of, shortened
 
 MAX_DEPTH = 200
 LEAVES: frozenset[type] = frozenset({str, int, float, bool, type(None)})
@@ -24,6 +23,8 @@ _CONTAINERS: frozenset[type] = frozenset({dict, list})
 _SCALARS = frozenset("biufU")
 """Of numpy's kinds: bool, int, unsigned, float, str."""
 _FIRST_AT = ", first at "
+_NO_NUMBER = "keep None instead, or give nan='allow': checkpointed(..., nan='allow')"
+_AT_ONCE = 1000
 _MANY = 8192
 _NEWEST = 2048
 _TURNS = 8
@@ -92,35 +93,45 @@ def _share(count: int, turn: int) -> tuple[int, int]:
 
 def is_plain(value: Any) -> bool:
     """Whether *value* is surely plain JSON, found level by level at C speed. False means: look closely."""
-    level: list[Any] = [value]
-    kinds: set[type] = {type(value)}
+    level = [value]
     for _ in range(MAX_DEPTH):
-        leaves: Collection[type] = kinds & SURE
-        types = kinds.difference(leaves)
-        if float in types:
-            if not all(map(math.isfinite, (v for v in level if type(v) is float))):
+        kinds = set(map(type, level))
+        if has_leaves := not kinds.isdisjoint(LEAVES):
+            kinds -= SURE
+        if float in kinds:
+            if not all(map(math.isfinite, level if kinds == {float} else [v for v in level if type(v) is float])):
                 return False
-            types -= {float}
-            leaves = SURE
-        if not types:
+            kinds -= {float}
+        if not kinds:
             return True
-        if not types <= _CONTAINERS and not all(map(_is_native, types)):
+        if not kinds <= _CONTAINERS and not all(map(_is_native, kinds)):
             return False
-        if not leaves and (types == {dict} or all(issubclass(kind, dict) for kind in types)):
-            dicts, lists = level, []
-        else:
-            dicts = [v for v in level if isinstance(v, dict)]
-            lists = [v for v in level if isinstance(v, list)] if types != {dict} else []
-        # A union of many small dicts is four times faster than a chain over them; for one large dict it is slower.
-        keys: Iterable[Any] = set().union(*dicts) if len(dicts) > 8 else chain.from_iterable(dicts)
-        if not set(map(type, keys)) <= {str}:
+        inner = _unsure_within([v for v in level if type(v) in kinds] if has_leaves else level, kinds)
+        if inner is None:
             return False
-        # Twice, not as a list: that would take as long as both for many.
-        kinds = set(map(type, chain(chain.from_iterable(map(dict.values, dicts)), chain.from_iterable(lists))))
-        if kinds <= SURE:
-            return True
-        level = list(chain(chain.from_iterable(map(dict.values, dicts)), chain.from_iterable(lists)))
+        level = inner
     return False
+
+
+def _unsure_within(containers: list[Any], kinds: set[type]) -> list[Any] | None:
+    """What is in *containers*, which are of these *kinds*, without what is surely good.
+
+    None if a dict has a key that is no exact string.
+    """
+    unsure: list[Any] = []
+    for start in range(0, len(containers), _AT_ONCE):  # so few are still in the processor's cache when encoded, too
+        some = containers[start : start + _AT_ONCE]
+        parts = parts_of_all(*some) if PARTS_TELL_KEYS and kinds <= _CONTAINERS else None
+        if parts is None or len(parts) != sum(map(len, some)):
+            dicts = [v for v in some if isinstance(v, dict)]
+            if not {str}.issuperset(map(type, chain.from_iterable(dicts))):
+                return None
+            lists = chain.from_iterable(v for v in some if isinstance(v, list))
+            parts = [*chain.from_iterable(map(dict.values, dicts)), *lists]
+        kinds_here = set(map(type, parts))
+        if not kinds_here <= SURE:
+            unsure += parts if kinds_here.isdisjoint(SURE) else [v for v in parts if type(v) not in SURE]
+    return unsure
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -230,7 +241,9 @@ def look_closely(
             raise StateEncodeError(path, f"{value} is not a JSON number; {cure}")
     elif type(value) not in SURE:
         if (plain := scalar(value)) is value:
-            raise StateEncodeError(path, _advice(value))
+            from ._text.cures import advice  # only for a program that is refused
+
+            raise StateEncodeError(path, advice(value))
         look_closely(plain, path, warn, around, nan=nan)
         if warn is not None:
             warn(scalar_comes_back(value, plain, path))
@@ -259,98 +272,13 @@ def scalar(value: Any) -> Any:
 
 def scalar_comes_back(value: Any, plain: Any, path: str) -> str:
     """What is said of a scalar *value* of numpy that will come back as the *plain* one."""
-    return f"a {_kind(value)} will come back as a plain {type(plain).__name__}{_FIRST_AT}{path}"
+    return f"a {kind_of(value)} will come back as a plain {type(plain).__name__}{_FIRST_AT}{path}"
 
 
 def accepted(value: Any, path: str, around: frozenset[int], *, nan: bool) -> Any:
     """*value* as a collection takes it, where :func:`is_good` is not sure. Raises what :func:`look_closely` raises."""
     look_closely(value, path, None, around, nan=nan)
     return scalar(value)
-
-
-# -- what to do instead -----------------------------------------------------------------------------------------------
-
-_NO_NUMBER = "keep None instead, or give nan='allow': checkpointed(..., nan='allow')"
-_TYPED = "give a typed state: checkpointed(..., state=MyState)"
-_FILE = "what is large, write into a file that goes with the checkpoint: cp.artifact(name)"
-_TRACK = "let it go with the checkpoint: cp.track(x)"
-_HINTS = {
-    "set": "use sorted(...) or cp.set(name)",
-    "frozenset": "use sorted(...)",
-    "bytes": f"decode it to str, or keep x.hex(); {_FILE}",
-    "bytearray": f"keep x.hex(); {_FILE}",
-    "complex": "keep [x.real, x.imag]",
-    "datetime.datetime": f"keep x.isoformat(), or {_TYPED}",
-    "datetime.date": f"keep x.isoformat(), or {_TYPED}",
-    "datetime.time": f"keep x.isoformat(), or {_TYPED}",
-    "datetime.timedelta": f"keep x.total_seconds(), or {_TYPED}",
-    "decimal.Decimal": f"keep str(x), or {_TYPED}",
-    "uuid.UUID": f"keep str(x), or {_TYPED}",
-    "pathlib.PosixPath": f"keep str(x), or {_TYPED}",
-    "pathlib.WindowsPath": f"keep str(x), or {_TYPED}",
-    "collections.deque": "keep list(x)",
-    "range": "keep list(x), or [x.start, x.stop, x.step]",
-    "generator": "keep what it gives: list(x)",
-    "re.Pattern": "keep x.pattern",
-    "function": "keep its name",
-    "random.Random": _TRACK,
-    "_io.TextIOWrapper": "write to cp.sink(path), which goes with the checkpoint",
-    "_io.BufferedWriter": "write to cp.sink(path, 'b'), which goes with the checkpoint",
-}
-_PLAINLY = f"keep plain JSON in the state, or {_TYPED}"
-_HINTS_BY_NAME = {
-    ("numpy", "ndarray"): f"keep x.tolist(), which gives plain numbers and lists; {_FILE}",
-    ("numpy", "Generator"): _TRACK,
-    ("numpy", "RandomState"): _TRACK,
-    ("numpy", "longdouble"): "keep float(x), which is less exact, or str(x)",
-    ("numpy", "complex64"): "keep [float(x.real), float(x.imag)]",
-    ("numpy", "complex128"): "keep [float(x.real), float(x.imag)]",
-    ("numpy", "bytes_"): "decode it to str, or keep x.hex()",
-    ("numpy", "datetime64"): "keep str(x)",
-    ("numpy", "timedelta64"): "keep str(x)",
-    ("pandas", "DataFrame"): f"keep x.to_dict('records'); {_FILE}",
-    ("pandas", "Series"): f"keep x.tolist(); {_FILE}",
-    ("pandas", "Timestamp"): "keep x.isoformat()",
-    ("pandas", "NAType"): "keep None instead",
-    ("pandas", "NaTType"): "keep None instead",
-    ("polars", "DataFrame"): f"keep x.to_dicts(); {_FILE}",
-    ("polars", "Series"): f"keep x.to_list(); {_FILE}",
-    ("torch", "Generator"): _TRACK,
-}
-_HINTS_BY_PACKAGE = {
-    "numpy": "keep x.tolist(), which gives plain numbers and lists",
-    "torch": f"keep float(x) of a single number, or x.tolist(); {_FILE}",
-    "jaxlib": f"keep float(x) of a single number, or x.tolist(); {_FILE}",
-    "tensorflow": f"keep float(x) of a single number, or x.numpy().tolist(); {_FILE}",
-}
-
-
-def cure(value: Any) -> str:
-    """What to keep instead of *value*; "" if nothing is known for its type."""
-    kind = _kind(value)
-    package, name = kind.partition(".")[0], type(value).__name__
-    hint = _HINTS.get(kind) or _HINTS_BY_NAME.get((package, name)) or _hint_by_form(value)
-    return hint or _HINTS_BY_PACKAGE.get(package, "")
-
-
-def _advice(value: Any) -> str:
-    hint = cure(value) or _PLAINLY
-    return f"{shortened(value)} is of type {_kind(value)}, which JSON cannot hold exactly; {hint}"
-
-
-def _hint_by_form(value: Any) -> str:
-    """What to do with values of the program's own classes."""
-    kind = type(value)
-    if isinstance(value, enum.Enum):
-        return f"keep x.name, or {_TYPED}"
-    fields = ("__dataclass_fields__", "__struct_fields__", "__pydantic_fields__")
-    if any(hasattr(kind, name) for name in fields):
-        return f"{_TYPED}; or keep many of them by key: cp.mapping(name, {kind.__name__})"
-    return f"{_TRACK}, if its state_dict() is plain JSON; {_FILE}" if hasattr(kind, "load_state_dict") else ""
-
-
-def _kind(value: Any) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
 
 
 def check_unicode(text: str, path: str, cure: str = "") -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from resumable import StateEncodeError, checkpointed
+from resumable._durable.frozen import FrozenDict, FrozenList
 from resumable._json import Checker, is_good, is_plain, look_closely
 
 MANY = 20_000
@@ -113,3 +114,45 @@ def test_is_good_says_what_a_close_look_does() -> None:
         assert is_good(value) is is_fine, value
         sure += is_fine
     assert sure > 5_000
+
+
+class Text(str):
+    __slots__ = ()
+
+
+def test_what_is_plain_is_so_at_every_depth_and_place() -> None:
+    """Many values at once: never plain where the close look refuses or warns, and sure of all others."""
+    chance, plain = random.Random(3), 0
+    bad: list[Any] = [float("nan"), (1,), {1: 2}, {None: 1}, {Text("a"): 1}, Text("a"), b"x", {1}, object(), {(): 1}]
+    had_an_odd_key = {1: 1, "a": 1}
+    del had_an_odd_key[1]
+    fine = [0, 1.5, "x", "\u00e9", None, True, [], {}, had_an_odd_key, FrozenDict(a=1), FrozenList([1])]
+
+    def some(depth: int, share: float) -> Any:
+        if depth == 0 or chance.random() < 0.2:
+            return chance.choice(bad) if chance.random() < share else chance.choice(fine)
+        inner = [some(depth - 1, share) for _ in range(chance.randrange(6))]
+        return inner if chance.random() < 0.5 else dict(zip(["a", "b", "\u00e9", "key", "f"], inner, strict=False))
+
+    for share in [0.0, 0.02] * 2_000:
+        value = [some(3, share)]
+        warned: list[str] = []
+        try:
+            look_closely(value, "$", warned.append)
+            is_fine = not warned
+        except StateEncodeError:
+            is_fine = False
+        assert is_plain(value) is is_fine, value
+        plain += is_fine
+    assert 2_000 < plain < 4_000
+
+
+@pytest.mark.parametrize("bad", [{"a": {1}}, {7: 1}, {"a": float("inf")}, {"a": (1,)}, {Text("a"): 1}])
+@pytest.mark.parametrize("place", [0, 999, 1000, 2500, -1])
+def test_one_bad_record_among_many_is_not_plain(bad: Any, place: int) -> None:
+    rows: list[Any] = [{"a": n, "b": f"{n}"} for n in range(3_000)]
+    assert is_plain(rows)
+    rows[place] = bad
+
+    assert not is_plain(rows)
+    assert not is_plain({"rows": {f"{n}": row for n, row in enumerate(rows)}})

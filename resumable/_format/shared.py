@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain, islice, repeat
 from typing import Any
 
 import msgspec
@@ -12,10 +13,13 @@ from .._json import LEAVES, step
 
 _MOST = 10_000
 """How many objects are compared, at most; the first ones."""
+_PLAIN: frozenset[type] = frozenset({dict, list})
 
 
 def shared_in(state: Any) -> str:
     """``$.state.b is the same list as $.state.a …`` for the first shared object in *state*; "" if there is none."""
+    if _are_surely_apart(state):
+        return ""
     seen: dict[int, tuple[int, str]] = {}  # by id: the number of its container, and its place in it
     todo = [("$.state", 0, state)]
     for place, around, value in todo:  # the list grows meanwhile
@@ -25,9 +29,25 @@ def shared_in(state: Any) -> str:
             return f"{second} is the same {type(value).__name__} as {first} and will come back as another one"
         seen[number] = around, place
         if (room := _MOST - len(todo)) > 0:
-            parts = _parts(value, room)
-            todo += [(name, number, one) for name, one in parts if type(one) not in LEAVES and _has_parts(one)]
+            todo += [(name, number, one) for name, one in _parts(value, room) if _has_parts(one)]
     return ""
+
+
+def _are_surely_apart(state: Any) -> bool:
+    """Whether certainly no dict or list stands in *state* twice, found level by level without their places."""
+    level, seen, count = [state], set[int](), 0
+    while level:
+        count += len(level)
+        seen.update(map(id, level))
+        if len(seen) < count or not _PLAIN.issuperset(map(type, level)):
+            return False
+        room = _MOST - count
+        lists = [one for one in level if type(one) is list]
+        dicts = [one for one in level if type(one) is dict] if len(lists) < len(level) else []
+        # Each is read by one call: other threads may add to it.
+        inner = chain.from_iterable(map(list, map(islice, chain(map(dict.values, dicts), lists), repeat(room))))
+        level = [one for one in inner if type(one) not in LEAVES and not isinstance(one, Durable)][:room]
+    return True
 
 
 def _path(seen: dict[int, tuple[int, str]], number: int) -> str:
@@ -45,14 +65,20 @@ def _has_parts(value: Any) -> bool:
 
 
 def _parts(value: Any, most: int) -> Iterable[tuple[str, Any]]:
+    """What *value* holds that may have parts itself, by its place in there, out of the first *most*."""
     if isinstance(value, dict):
-        some = list(value.items())[:most]
-        return [(step(key) if isinstance(key, str) else f"[{key!r:.80}]", one) for key, one in some]
+        some = list(islice(value.items(), most))  # one call: other threads may add to it
+        return [
+            (step(key) if isinstance(key, str) else f"[{key!r:.80}]", one)
+            for key, one in some
+            if type(one) not in LEAVES
+        ]
     if isinstance(value, list | tuple):
-        return [(f"[{index}]", one) for index, one in enumerate(value[:most])]
+        return [(f"[{index}]", one) for index, one in enumerate(islice(value, most)) if type(one) not in LEAVES]
     if isinstance(value, set):
         return ()
-    return [(f".{name}", getattr(value, name, None)) for name in _fields(type(value)) or ()]
+    held = [(f".{name}", getattr(value, name, None)) for name in _fields(type(value)) or ()]
+    return [(place, one) for place, one in held if type(one) not in LEAVES]
 
 
 def _fields(kind: type[Any]) -> Iterable[str] | None:

@@ -18,9 +18,10 @@ import msgspec
 
 from .._durable import Durable
 from .._errors import InputChangedError, StateEncodeError
-from .._json import check, cure, decode_spelled, encode, encode_scalar, encode_spelled, is_plain, scalar
+from .._json import check, decode_spelled, encode, encode_scalar, encode_spelled, is_plain, scalar
 from .._runtime.interpreter import collector_paused
 from .._text import command_for
+from .._text.cures import cure
 from .fields import fields_of, set_field
 from .roundtrip import differences
 

@@ -329,6 +329,23 @@ def parts_of(value: object) -> list[Any]:
     return gc.get_referents(value)
 
 
+parts_of_all: Callable[..., list[Any]] = gc.get_referents
+"""Gives the objects that any of its arguments refers to."""
+
+
+class _Text(str):
+    __slots__ = ()
+
+
+PARTS_TELL_KEYS: bool = (
+    has_gil()
+    and gc.get_referents({"a": 1, "b": None}) == [1, None]
+    and all(len(gc.get_referents({key: 1})) == 2 for key in (1, None, 1.0, True, (), _Text("a")))
+)
+"""Whether a dict refers to its keys only if one is, or was, no exact string, as far as the garbage collector can tell:
+those cannot be in a cycle. It goes through many small dicts faster than anything else."""
+
+
 class collector_paused:
     """Context manager: no garbage collection while the block makes many objects that all stay."""
 

@@ -2,7 +2,8 @@
 
 ``words`` has durations, times and speeds in words, and names that steer no shell or terminal. ``commands`` has what a
 person types. ``secrets`` tells what must not be written down or shown, in texts, command lines and arguments. ``hints``
-says what to write in place of an argument or a use that is none.
+says what to write in place of an argument or a use that is none, ``cures`` what to keep in place of a value that JSON
+cannot hold.
 """
 
 from .commands import argument, command_for, other_script, resume_command
@@ -14,6 +15,7 @@ from .words import (
     close_to,
     countdown,
     duration,
+    kind_of,
     later,
     precise,
     printable,
@@ -37,6 +39,7 @@ __all__ = [
     "hidden_in_line",
     "hide",
     "is_digest",
+    "kind_of",
     "later",
     "names_secret",
     "other_script",

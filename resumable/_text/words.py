@@ -99,6 +99,11 @@ def shortened(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
+def kind_of(value: object) -> str:
+    """The class of *value* as a program names it."""
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+
+
 def close_to(text: str, others: Iterable[str]) -> list[str]:
     """Those of *others* that *text* may have been meant to be, the likeliest first."""
     from difflib import get_close_matches

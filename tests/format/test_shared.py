@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,36 @@ INNER = Inner()
         (Outer(INNER, rows=[INNER]), "$.state.rows[0] is the same Inner as $.state.a and"),
         ({"a": [[], [], {}, {}], "b": "text", "c": (1,), "d": (1,)}, ""),
         (Outer(), ""),
+        ({"a": {f"k{n}": {"n": n} for n in range(500)} | {"x": ROW}, "b": [[n] for n in range(500)]}, ""),
+        (
+            {"a": {f"k{n}": {"n": n} for n in range(500)} | {"x": ROW}, "b": [[n] for n in range(500)] + [[ROW]]},
+            "$.state.b[500][0] is the same dict as $.state.a.x and",
+        ),
+        ({"a": {f"k{n}": {"n": n} for n in range(20_000)}}, ""),
+        ({"a": {1: ROW, (1, 2): ROW}}, "$.state.a[(1, 2)] is the same dict as $.state.a[1] and"),
     ],
 )
 def test_the_first_object_that_has_two_names(state: Any, told: str) -> None:
     assert shared_in(state).startswith(told)
     assert bool(told) == bool(shared_in(state))
+
+
+def test_a_plain_state_is_found_apart_as_by_a_walk_through_it() -> None:
+    """Random states of few objects, some of which stand at two places: what is found is what a plain walk finds."""
+    chance, twice = random.Random(2), 0
+    for _ in range(3_000):
+        objects: list[Any] = [{}, []]
+        for _ in range(chance.randrange(1, 8)):
+            parts = [chance.choice([1, "x", None, chance.choice(objects)]) for _ in range(chance.randrange(4))]
+            objects.append(parts if chance.random() < 0.5 else dict(zip("abc", parts, strict=False)))
+        state = {"s": objects[-1], "t": chance.choice(objects)}
+        seen, todo = set[int](), [state]
+        for one in todo:
+            seen.add(id(one))
+            todo += [one for one in (one.values() if isinstance(one, dict) else one) if isinstance(one, dict | list)]
+        assert bool(shared_in(state)) is (len(seen) < len(todo))
+        twice += len(seen) < len(todo)
+    assert 500 < twice < 2_500
 
 
 def test_it_is_said_once_and_saved(tmp_path: Path) -> None:
