@@ -25,6 +25,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from ._text import command_for
+
 RUN_AGAIN = 75
 """The exit code that says: all is well, but not done; run it again. It is ``EX_TEMPFAIL`` of sysexits.h."""
 
@@ -73,15 +75,12 @@ class CheckpointCorruptError(StoreError):
             f"the checkpoint of {self.operation_id!r} at {self.location} cannot be used: {self.reason}. "
             "Nothing was changed."
         )
-        import shlex
-
         is_file = "://" not in self.location
-        operation = f"--store {shlex.quote(self.store)} " * bool(self.store) + shlex.quote(self.operation_id)
         if self.previous is not None:
             which = "the last good save in it" if self.previous == self.location else "the save before it"
-            target = shlex.quote(self.previous) if is_file else operation
-            text += f"\n  go on from {which}:  resumable repair {target}"
-        way = f"move {self.location} away" if is_file else f"resumable rm {operation}"
+            target = (self.location, "") if is_file else (self.operation_id, self.store)
+            text += f"\n  go on from {which}:  {command_for('repair', *target)}"
+        way = f"move {self.location} away" if is_file else command_for("rm", self.operation_id, self.store)
         return f"{text}\n  start over:  {way}"
 
 

@@ -59,7 +59,8 @@ FLOORS = (
     "_strategies _json",
     "_runtime",
     "_models",
-    "_errors _text",
+    "_errors",
+    "_text",
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(reversed(FLOORS)) for room in (rooms.split() or [""])}
 GROUND_FLOOR = 20

@@ -240,6 +240,7 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
         return True
     if isinstance(error, KeyboardInterrupt):
         end_traceback_at_user(error)
+    if isinstance(error, KeyboardInterrupt | ResumableError):
         show_users_frames_only()
     if isinstance(error, StaleCheckpointError) and error.operation_id == operation_id:
         return False  # nothing may be written any more
@@ -256,7 +257,7 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
         if told := told or (yield from leave(operation, failure, f"Interrupted: {signals.name_of(error)}")):
             error.add_note(f"resumable: {told}, with {operation.processed_items:,} items done")
             return True
-        is_told = str(failure) == str(error)
+        is_told = str(failure) == str(error) or _is_the_same_trouble(failure, error)
         why = "" if is_told else f": {failure}"
         error.add_note(f"resumable: {operation_id!r} could not be saved on the way out{why}")
         if not is_told:
@@ -274,6 +275,12 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
     how = "" if isinstance(error, _SAY_HOW_TO_GO_ON) else _how_to_go_on(operation)
     error.add_note(f"resumable: {operation_id!r} is saved at item {items:,}{how}")
     return True
+
+
+def _is_the_same_trouble(failure: Exception, error: BaseException) -> bool:
+    """Whether *failure*, of the last save, says no more than *error*: a disk is still full."""
+    is_ours = isinstance(error, StoreError) and error.__cause__ is not None
+    return is_ours and str(failure.__cause__) == str(error.__cause__)
 
 
 def _note_unsaved(operation: Operation, error: BaseException, failure: Exception) -> None:
@@ -399,7 +406,7 @@ def outlives(operation: Operation, error: StoreError) -> bool:
             "%s: cannot be saved: %s. The loop goes on, and tries again at each save that is due; a kill now loses "
             "what was done since the last one",
             operation.operation_id,
-            error,
+            str(error).rstrip("."),
         )
     return True
 

@@ -107,7 +107,7 @@ class History(msgspec.Struct):
         run.ended, run.reason = at.isoformat(timespec="seconds"), f"Interrupted: {name_of(error)}"
         run.error, run.place = error_text(error).rstrip(": "), _place_of(error)
         if str(failure) != str(error):
-            run.error += f"; its last save failed: {error_text(failure)}"
+            run.error = f"{run.error.rstrip('.')}; its last save failed: {error_text(failure)}"
         return run
 
     def ended(self, reason: str, items: int, *, at: datetime) -> bytes:

@@ -12,8 +12,9 @@ from .._format.restore import good_previous
 from .._format.sections import Finished, Run
 from .._runtime import observer
 from .._runtime.clock import Instant
+from .._runtime.interpreter import show_users_frames_only
 from .._runtime.steps import Steps
-from .._text import argument
+from .._text import command_for
 from .ending import SAYS_HOW_IT_ENDED, name_directory, say_what_stops
 from .operation import Operation
 from .options import Options, Ticker
@@ -103,6 +104,7 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
             say_what_stops(operation)
         return operation
     except BaseException as error:
+        show_users_frames_only()
         name_directory(error, writer)
         writer.release()
         raise
@@ -121,8 +123,8 @@ def _say_what_remains(writer: Writer, at: Instant) -> None:
     if remains is not None:
         _log.warning(
             "%s: begins anew, for it was finished or its checkpoint removed; an older one is still there, %s, and "
-            "will be replaced. To go on from it instead, stop this run and:  resumable repair %s",
+            "will be replaced. To go on from it instead, stop this run and:  %s",
             writer.operation_id,
             remains,
-            argument(remains),
+            command_for("repair", remains),
         )

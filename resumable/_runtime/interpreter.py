@@ -17,6 +17,8 @@ from itertools import islice
 from types import BuiltinMethodType, CodeType, FrameType, MethodType, MethodWrapperType, TracebackType
 from typing import Any
 
+from .._errors import ResumableError
+
 _PR_SET_PDEATHSIG = 1
 _HERE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
@@ -71,18 +73,36 @@ def _hook_end() -> None:
 
 
 def show_users_frames_only() -> None:
-    """A Ctrl-C is on its way through this library: if it ends the program, its traceback shows the user's frames."""
+    """A Ctrl-C or an error of ours is on its way: if it ends the program, its traceback shows the user's frames."""
     _hook_end()
 
 
 def _show_and_exit(show: Callable[..., object], kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    if isinstance(error, KeyboardInterrupt):
-        end_traceback_at_user(error)
-        error.__traceback__ = trace = _of_user(error.__traceback__)
+    if isinstance(error, KeyboardInterrupt | ResumableError):
+        _show_users_frames(error)
+        trace = error.__traceback__
     show(kind, error, trace)
     for known, code in _exit_codes.items():
         if issubclass(kind, known):
             raise SystemExit(code)  # which Python heeds in this hook
+
+
+def _show_users_frames(error: BaseException) -> None:
+    """Cut the traceback of *error* down to the user's frames, and take those off that its causes have in libraries."""
+    end_traceback_at_user(error)
+    error.__traceback__ = _of_user(error.__traceback__)
+    cause, known = error.__cause__, {id(error)}
+    while cause is not None and id(cause) not in known:
+        if _is_all_in_library(cause.__traceback__):
+            cause.__traceback__ = None  # its text is shown
+        known.add(id(cause))
+        cause = cause.__cause__
+
+
+def _is_all_in_library(trace: TracebackType | None) -> bool:
+    while trace is not None and _is_in_library(trace.tb_frame):
+        trace = trace.tb_next
+    return trace is None
 
 
 # -- frames, threads and tasks ----------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from .._format.repair import Repaired, repair
 from .._format.verify import Recoverable, Verified, verify
 from .._report.scan import ids_in, is_missing, name_of, not_there
 from .._report.shards import matches
-from .._text import argument, printable
+from .._text import command_for, printable
 from ..stores import CheckpointStore, FileStore
 from ._options import chosen_store, opener_by, with_key, with_options
 from ._screens import print_json
@@ -113,16 +113,17 @@ def _file_as_text(file: FileFound) -> str:
 
 
 def _way_out(found: Verified) -> str:
-    best, path = found.best, argument((found.place and found.operation_id) or str(found.path))
+    best, path = found.best, (found.place and found.operation_id) or str(found.path)
     if best is None and any(is_encrypted(file.raw) and file.problem for file in found.files):
-        return f"  nothing opens: the key is wrong, or {path} is damaged. Try the right key first, and change nothing"
+        damaged = f"the key is wrong, or {printable(path)} is damaged"
+        return f"  nothing opens: {damaged}. Try the right key first, and change nothing"
     if best is None:
-        return f"  nothing can be had back. To start over, move {path} away"
+        return f"  nothing can be had back. To start over, move {printable(path)} away"
     lost = f"; after it, {best.lost_bytes:,} bytes of its journal are lost" if best.lost_bytes else ""
     journal = next((file for file in found.files if (file.kind, file.role) == ("journal", "current")), None)
     if journal is not None and journal.raw and all(journal is not one for one in best.journals):
         lost = f"; the journal that is there, {len(journal.raw):,} bytes with {journal.saves} good saves, is lost"
-    return f"  can be had back: {_told(best)}{lost}\n  to go on from there:  resumable repair {path}"
+    return f"  can be had back: {_told(best)}{lost}\n  to go on from there:  {command_for('repair', path)}"
 
 
 def _told(best: Recoverable) -> str:

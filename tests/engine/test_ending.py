@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,3 +159,44 @@ def test_a_run_whose_last_save_was_refused_is_not_called_killed(
     assert "cut off" not in caplog.text
     assert f"by {'Ctrl-C' if error is KeyboardInterrupt else (error or StoreError).__name__}" in caplog.text
     assert "the disk is full" in str(read("job", url).history[0].error)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no limit there")
+@pytest.mark.parametrize(
+    ("setup", "item", "says"),
+    [
+        pytest.param("", 'cp.state["x"] = {1}', "$.state.x cannot be saved: {1} is of type set", id="state"),
+        pytest.param("", "raise KeyError(item)", "KeyError: 1", id="the user's own"),
+        pytest.param(
+            "import resource, signal\n"
+            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))",
+            'cp.state[str(item)] = "x" * 1000',
+            ": File too large. What was saved before still stands.",
+            id="full disk",
+        ),
+    ],
+)
+def test_an_error_that_ends_the_program_shows_the_users_frames_and_says_each_thing_once(
+    setup: str, item: str, says: str, tmp_path: Path
+) -> None:
+    (tmp_path / "job.py").write_text(
+        f"from resumable import checkpointed, every\n{setup}\n"
+        'with checkpointed("job", every(items=1)) as cp:\n'
+        f"    for item in cp.remaining(range(1, 1000)):\n        {item}\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "job.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1
+    assert done.stderr.count("  File ") == 1
+    assert done.stderr.count(says) == 1, done.stderr
