@@ -1,13 +1,13 @@
 """Where checkpoints lie: stores, and the lease through which an operation is written.
 
-:class:`CheckpointStore` and :class:`Lease` say what every store must do. :class:`FileStore` and :class:`MemoryStore` do
-it; ``_lease`` does it for databases, Redis and object stores, each of which is a ``_medium``: ``_sql``, ``_redis``,
-``_objects``. :class:`EncryptedStore` and ``_compressed`` are layers over another store, and :class:`SimpleStore` is the
-little that a store of your own needs. :func:`open_store` finds the store for a directory or URL; ``defaults`` says
-which one it is if none is named.
+:class:`CheckpointStore` and :class:`Lease` define what every store must do. :class:`FileStore` and
+:class:`MemoryStore` implement them directly. ``_lease`` implements them for databases, Redis and object stores; each of
+these is a ``_medium``: ``_sql``, ``_redis``, ``_objects``. :class:`EncryptedStore` and ``_compressed`` are layers over
+another store, and :class:`SimpleStore` is all that a store of your own needs. :func:`open_store` finds the store for a
+directory or URL; ``defaults`` chooses one if none is named.
 
-:class:`ArtifactStore` and :class:`ArtifactLease` are for the files that go with a checkpoint; ``packing`` makes one
-stream of bytes of them, and back. :class:`WishStore` is for those who ask something of an owner, such as to stop.
+:class:`ArtifactStore` and :class:`ArtifactLease` hold the files that belong to a checkpoint; ``packing`` turns a
+directory into one stream of bytes, and back. :class:`WishStore` holds requests to an owner, such as to stop.
 """
 
 from typing import TYPE_CHECKING
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from ._encrypted import EncryptedStore
     from ._memory import MemoryStore
 else:
-    # Loaded with their first use: `import resumable` stays light.
+    # Loaded at their first use: `import resumable` stays light.
     _HOMES = {"EncryptedStore": "_encrypted", "MemoryStore": "_memory"}
 
     def __getattr__(name):

@@ -1,7 +1,7 @@
 """The artifacts of one operation as files: ``.checkpoint_{id}.files/``, a directory or a file for each version.
 
-They are written beside each other, under names that are never used again, so a crash leaves the version that a
-checkpoint names as it was. What no save names is removed by :meth:`ArtifactFiles.keep`.
+Their names are never used again, so a crash leaves the version that a checkpoint names unchanged.
+:meth:`ArtifactFiles.keep` removes versions that no save names.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ArtifactFiles:
     """The artifacts of one operation.
 
     Args:
-        places: The directories in which they may lie. They are written in the first one.
+        places: The directories in which they may lie. New ones go to the first.
     """
 
     def __init__(self, places: Sequence[Path]) -> None:
@@ -38,7 +38,7 @@ class ArtifactFiles:
         disk.sync_directory(self._home)
 
     def place(self, name: str) -> Path | None:
-        """The directory that is the artifact *name*, made if it is missing; None if that is a file."""
+        """The directory for the artifact *name*, made if necessary; None if the artifact is a file."""
         check_artifact_name(name)
         found = self._found(name)
         if found is None:
@@ -48,12 +48,12 @@ class ArtifactFiles:
         return found if _is_directory(found) else None
 
     def seal(self, name: str) -> None:
-        """Bring the directory at :meth:`place` through to the disk."""
+        """Sync the directory at :meth:`place` to the disk."""
         trees.sync(self._home / name)
         disk.sync_directory(self._home)
 
     def read(self, name: str) -> Iterator[bytes]:
-        """The bytes of a file; of a directory, its tar. Raises FileNotFoundError if there is none."""
+        """The bytes of a file, or of a directory's tar. Raises FileNotFoundError if there is none."""
         check_artifact_name(name)
         found = self._found(name)
         if found is None:
@@ -68,7 +68,7 @@ class ArtifactFiles:
                 yield piece
 
     def list(self) -> Iterator[tuple[str, int]]:
-        """Name and size of each."""
+        """Name and size of each artifact."""
         seen = set()
         for path in self._paths():
             if path.name not in seen:
@@ -77,7 +77,7 @@ class ArtifactFiles:
                 yield path.name, size
 
     def keep(self, names: Collection[str]) -> None:
-        """Remove all but *names*, and the directory once it is empty."""
+        """Remove all artifacts but *names*, and the directory once it is empty."""
         for path in self._paths():
             if path.name not in names:
                 trees.remove(path)
@@ -87,7 +87,7 @@ class ArtifactFiles:
                     os.rmdir(place)
 
     def bring_home(self) -> None:
-        """Move what lies elsewhere to where it is written, through to the disk."""
+        """Move artifacts from other places to the first one, synced to the disk."""
         moved = [path for path in self._paths() if path.parent != self._home]
         if moved:
             self._make_home()

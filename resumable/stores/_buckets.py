@@ -1,4 +1,4 @@
-"""A bucket of an object store as obstore reaches it: objects read, put, replaced on a condition, listed, removed."""
+"""A bucket of an object store through obstore: reads, writes, conditional writes, lists, removes."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from .._runtime.processes import passed_seconds
 from .._text import hidden
 
 _NO_SECRETS = ("endpoint", "region", "allow_http")
-"""What of a URL's query is told to people, too."""
+"""The parameters of a URL that people may see."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _TIMEOUT, _BULK_TIMEOUT, _CONNECT_TIMEOUT = "10s", "120s", "5s"
 _WRITES_APART = 1.1
-"""Seconds between two writes of one object, which Google allows once a second."""
+"""Seconds between two writes of one object: Google allows one each second."""
 _CLOCK_MARGIN = 2.0
-"""Seconds: the times of objects are cut to whole ones."""
+"""Seconds: the service cuts an object's time to whole seconds."""
 _MAY_PASS = {"408", "409", "429"}
 
 
 class Version(NamedTuple):
-    """Which write of an object it is.
+    """Identifies one write of an object.
 
     Attributes:
-        modified: When, by the store's clock, in seconds since the epoch; 0 if unknown.
+        modified: When it was written, by the store's clock, in seconds since the epoch; 0 if unknown.
     """
 
     e_tag: str | None
@@ -49,28 +49,28 @@ class Version(NamedTuple):
     modified: float = 0.0
 
     def condition(self) -> dict[str, str]:
-        """What names it in a write that is to replace it."""
+        """The condition by which a later write replaces exactly this version."""
         return {name: told for name, told in (("e_tag", self.e_tag), ("version", self.version)) if told}
 
 
 class Missing(Exception):
-    """There is no such object."""
+    """The object does not exist."""
 
 
 class Refused(Exception):
-    """The condition of a write does not hold, or that of an earlier attempt has made it so."""
+    """A write's condition does not hold, perhaps because of an earlier attempt of ours."""
 
 
 class Bucket:
-    """A bucket, or what begins with a prefix in it.
+    """A bucket, or the objects with a prefix in it.
 
     Args:
         url: ``s3://bucket/prefix``, ``gs://…`` or ``az://container/prefix``. Its parameters are obstore's, such as
-            ``endpoint`` and ``region``; what is not given is looked for where the service's own tools look.
-        folder: One more part of the prefix.
+            ``endpoint`` and ``region``; missing ones come from the places that the service's own tools read.
+        folder: Another part of the prefix.
 
     Raises:
-        ValueError: It is no such URL.
+        ValueError: The URL is wrong.
     """
 
     def __init__(self, url: str, folder: str = "") -> None:
@@ -103,7 +103,7 @@ class Bucket:
         """The first *most* bytes of an object, or all.
 
         Raises:
-            Missing: There is none. The error's text is *path*.
+            Missing: It does not exist. The error's text is *path*.
         """
         options = {"range": (0, most)} if most is not None else None
         with self._failing(path):
@@ -111,15 +111,15 @@ class Bucket:
             return bytes(found.bytes()), _version(found.meta)
 
     def put(self, path: str, data: bytes) -> None:
-        """Write an object, whatever is there."""
+        """Write an object, whether it exists or not."""
         with self._failing(path):
             obstore.put(self._client(_BULK_TIMEOUT), path, data, use_multipart=False)
 
     def replace(self, path: str, data: bytes, version: Version | None) -> Version:
-        """Write an object in the place of *version*, or as a new one.
+        """Replace *version* of an object; None: create the object.
 
         Raises:
-            Refused: Something else is there.
+            Refused: Another version is there.
         """
         self._wait_for_turn(path)
         mode: Any = "create" if version is None else version.condition()
@@ -133,33 +133,33 @@ class Bucket:
             raise Refused(path) from None
 
     def remove(self, paths: Sequence[str]) -> None:
-        """Remove objects; those that are not there do not matter."""
+        """Remove objects, whether they exist or not."""
         for start in range(0, len(paths), 1000):
             with contextlib.suppress(Missing), self._failing(paths[start]):
                 obstore.delete(self._client(_TIMEOUT), paths[start : start + 1000])
 
     def folders(self) -> list[str]:
-        """What stands before the first slash of the objects' names."""
+        """The first part of the objects' names, up to a slash."""
         with self._failing(""):
             return sorted(obstore.list_with_delimiter(self._client(_TIMEOUT))["common_prefixes"])
 
     def objects(self, folder: str) -> dict[str, int]:
-        """The sizes of the objects in *folder*, by their names without its own."""
+        """The sizes of the objects in *folder*, by their names without the folder."""
         with self._failing(folder):
             found = [one for some in obstore.list(self._client(_TIMEOUT), folder) for one in some]
         return {one["path"].removeprefix(f"{folder}/"): one["size"] for one in found}
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._clients.clear()
 
-    # -- what the service can
+    # -- what the service supports
 
     def try_conditions(self) -> None:
-        """Make sure that a write takes place only if its condition holds.
+        """Check that the service refuses a write whose condition does not hold.
 
         Raises:
-            StoreError: The service does not see to that; says what it did.
+            StoreError: It does not. Says what it did.
         """
         path = f"probe-{os.urandom(8).hex()}"
         try:
@@ -203,7 +203,7 @@ class Bucket:
         return StoreError(f"{self.place} cannot hold checkpoints: its service {what}. Nothing was saved.")
 
     def seconds_since(self, version: Version) -> float:
-        """How long ago *version* was written, by the store's clock alone; rather too few, 0 if it does not tell."""
+        """Seconds since *version* was written, by the store's clock alone; rather too few; 0 if unknown."""
         if self._clock is None:
             path = f"probe-{os.urandom(8).hex()}"
             with contextlib.suppress(StoreError, Missing):
@@ -243,7 +243,7 @@ class Bucket:
             passes = isinstance(error, GenericError) and (
                 status is None or status[1] in _MAY_PASS or (status[1][0] == "5" and status[1] != "501")
             )
-            # The error itself shows the whole request, in which there may be a secret.
+            # The error's text shows the whole request, which may contain a secret.
             raise StoreError(f"{self.place}: {text}", is_transient=passes) from None
 
 
@@ -251,7 +251,7 @@ _pid: int | None = None
 
 
 def _check_process(place: str) -> None:
-    """Its threads do not outlive a fork: in the child every call would hang for ever."""
+    """Refuse a forked child: the client's threads do not survive a fork, and every call would hang."""
     global _pid
     if _pid is None:
         _pid = os.getpid()
@@ -272,7 +272,7 @@ def _make_client(
             prefix=prefix or None,
             config=dict(config),
             client_options={"timeout": timeout, "connect_timeout": _CONNECT_TIMEOUT, "allow_http": allow_http},
-            # Whether to try again is decided above, once.
+            # Retries are decided above, in one place.
             retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=1)},
         )
     except BaseError as error:
@@ -285,5 +285,5 @@ def _version(told: Mapping[str, Any]) -> Version:
 
 
 def _without_secrets(text: str) -> str:
-    """The first line of an error, without the parameters of a request, which may be a signature."""
+    """The first line of an error, without a request's parameters, which may contain a signature."""
     return re.sub(r"\?\S+", "?***", text.strip().split("\n")[0])[:400]

@@ -1,6 +1,6 @@
-"""Checkpoints that take less room, and less of the network: each piece and each save is compressed by itself by zstd.
+"""Compresses checkpoints with zstd: each piece and each save separately. They take less space and network.
 
-A frame is ``RZS1``, four bytes of length, and that many bytes of zstd. What was stored before without is read as it is.
+A frame is ``RZS1``, four bytes of length, and that many bytes of zstd. Uncompressed data is read unchanged.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from ._pieces import Stream, blocks
 MARK = b"RZS1"
 _HEAD = len(MARK) + 4
 _LEVEL = 1
-"""More takes longer than it saves."""
+"""Higher levels take longer than they save."""
 _PIECE = 1 << 20
 _LARGEST = 1 << 32
-"""A frame that claims to hold more is damaged."""
+"""A frame that claims a larger content is damaged."""
 
 
 class CompressedStore:
-    """What is put into *store* is compressed first. What it holds uncompressed is read, too.
+    """Compresses what goes into *store*. Reads uncompressed content, too.
 
     Args:
-        only_reads: What is put is stored as it comes, for a layer above has compressed it.
+        only_reads: Store everything uncompressed, because a layer above compresses.
 
     Raises:
-        ImportError: There is no zstd.
+        ImportError: zstd is missing.
     """
 
     def __init__(self, store: CheckpointStore, *, only_reads: bool = False) -> None:
@@ -57,11 +57,11 @@ class CompressedStore:
         return f"CompressedStore({self._store!r})"
 
     def only_reading(self) -> CompressedStore:
-        """One over the store inside that compresses nothing, and reads what is compressed."""
+        """A layer over the inner store that compresses nothing, and reads compressed content."""
         return CompressedStore(self._store, only_reads=True)
 
     def over(self, directory: Path) -> CheckpointStore:
-        """A store on this machine that may take what this one cannot while it is away; nothing is compressed there."""
+        """An uncompressed store on this machine, for what the inner one cannot take while it is away."""
         inner: Any = self._store
         return cast("CheckpointStore", inner.over(directory))
 
@@ -71,11 +71,11 @@ class CompressedStore:
         return CompressedLease(lease, bytes if self._only_reads else frame)
 
     def read(self, key: str, *, previous: bool = False) -> Stored | None:
-        """What was saved under *key*, None if nothing was."""
+        """The saved state of *key*; None if there is none."""
         return expanded(self._store.read(key, previous=previous))
 
     def list(self, pattern: str = "*") -> Iterator[Entry]:
-        """The operations whose id matches *pattern* (see :mod:`fnmatch`). Sizes are those of what is stored."""
+        """The operations whose id matches *pattern* (see :mod:`fnmatch`). Sizes are the stored ones."""
         return self._store.list(pattern)
 
     def read_artifact(self, key: str, name: str) -> Iterator[bytes]:
@@ -87,30 +87,30 @@ class CompressedStore:
         return _expanded(cast("ArtifactStore", self._store).read_artifact(key, name))
 
     def list_artifacts(self, key: str) -> Iterator[tuple[str, int]]:
-        """Name and size of each artifact of *key*, in no order."""
+        """Name and size of each artifact of *key*, in any order."""
         return cast("ArtifactStore", self._store).list_artifacts(key)
 
     def wish(self, key: str) -> bytes | None:
-        """The wish for *key*, as it is."""
+        """The wish for *key*; not compressed."""
         return cast("WishStore", self._store).wish(key)
 
     def put_wish(self, key: str, wish: bytes) -> None:
-        """Wish something of the owner of *key*. See :meth:`WishStore.put_wish`."""
+        """Replace the wish for *key*. See :meth:`WishStore.put_wish`."""
         cast("WishStore", self._store).put_wish(key, wish)
 
     def clear_wish(self, key: str, wish: bytes) -> None:
-        """Forget *wish*, if it still stands."""
+        """Remove *wish*, unless another has replaced it."""
         cast("WishStore", self._store).clear_wish(key, wish)
 
     def describe(self, key: str | None = None) -> Any:
-        """Where *key* lies, or the store as a whole."""
+        """Where *key* lies, or the whole store."""
         place = self._store.describe(key)
         if key is None and isinstance(place, str) and "://" in place:
             return with_parameter(place, "compress", "zstd")
         return place
 
     def close(self) -> None:
-        """Close the store inside."""
+        """Close the inner store."""
         self._store.close()
 
 
@@ -130,11 +130,11 @@ class CompressedLease:
 
     @property
     def next(self) -> int:
-        """The least sequence number that the next save may take."""
+        """The smallest sequence number for the next save."""
         return self._lease.next
 
     def read(self) -> Stored | None:
-        """What is stored, None if nothing is."""
+        """What is stored; None if nothing is."""
         return expanded(self._lease.read())
 
     def append(self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Meanwhile = None) -> None:
@@ -146,50 +146,50 @@ class CompressedLease:
         return self._lease.stage(sequence, map(self._frame, blocks(pieces, _PIECE)))
 
     def where(self) -> int:
-        """The sequence number that is safe to use after a write whose outcome is unknown."""
+        """A sequence number that is safe to use after a write with an unknown outcome."""
         return self._lease.where()
 
     def renew(self) -> None:
-        """Keep the lease for another while."""
+        """Extend the lease."""
         self._lease.renew()
 
     def delete(self) -> bool:
-        """Remove the checkpoint; returns whether there was one."""
+        """Remove the checkpoint. Returns whether there was one."""
         return self._lease.delete()
 
     def release(self) -> None:
-        """Let go of the operation. Never raises."""
+        """Release the operation. Never raises."""
         self._lease.release()
 
-    # -- where leases end by themselves
+    # -- where leases expire
 
     def keep(self, on_lost: Callable[[], None], patience: float) -> None:
-        """Say how it is kept. See :meth:`EndingLease.keep`."""
+        """Set how the lease is kept. See :meth:`EndingLease.keep`."""
         self._ending.keep(on_lost, patience)
 
     def give_up(self) -> None:
-        """Try nothing again from now on. See :meth:`EndingLease.give_up`."""
+        """Stop all retries. See :meth:`EndingLease.give_up`."""
         self._ending.give_up()
 
     @property
     def is_away(self) -> bool:
-        """Whether the store did not answer last, and is tried again."""
+        """Whether the store did not answer last time, so that calls are retried."""
         return self._ending.is_away
 
     @property
     def is_overdue(self) -> bool:
-        """Whether the lease may have ended by now, or is lost."""
+        """Whether the lease may have expired, or is lost."""
         return self._ending.is_overdue
 
     def make_sure(self) -> None:
-        """Ask whether the lease is still held, if it may have ended. See :meth:`EndingLease.make_sure`."""
+        """If the lease may have expired, ask whether it is still held. See :meth:`EndingLease.make_sure`."""
         self._ending.make_sure()
 
     # -- artifacts
 
     @property
     def has_artifacts(self) -> bool:
-        """Whether the claim has found any."""
+        """Whether the claim found any."""
         return self._artifacts.has_artifacts
 
     def put_artifact(self, name: str, pieces: Iterable[bytes]) -> None:
@@ -197,15 +197,15 @@ class CompressedLease:
         self._artifacts.put_artifact(name, map(self._frame, blocks(pieces, _PIECE)))
 
     def artifact_place(self, name: str) -> Any:
-        """The directory that is the artifact *name*; None if there is no such place."""
+        """The directory for the artifact *name*; None if there is no such place."""
         return self._artifacts.artifact_place(name)
 
     def seal_artifact(self, name: str) -> None:
-        """Bring what was written at :meth:`artifact_place` through to the disk."""
+        """Sync to the disk what was written at :meth:`artifact_place`."""
         self._artifacts.seal_artifact(name)
 
     def keep_artifacts(self, names: Collection[str]) -> None:
-        """Remove all artifacts but those with these *names*."""
+        """Remove all artifacts except those with these *names*."""
         self._artifacts.keep_artifacts(names)
 
 
@@ -213,7 +213,7 @@ class CompressedLease:
 
 
 def frame(data: bytes) -> bytes:
-    """*data*, compressed; empty if it is. One input always gives the same bytes."""
+    """*data*, compressed; empty stays empty. Equal input gives equal bytes."""
     if not data:
         return b""
     small = packed(data)
@@ -221,7 +221,7 @@ def frame(data: bytes) -> bytes:
 
 
 def expanded(stored: Stored | None) -> Stored | None:
-    """*stored* as it was before it was compressed. Damaged bytes stay as they are, for whoever tells of damage."""
+    """*stored*, decompressed. Damaged bytes stay, so that a reader can report them."""
     if stored is None:
         return None
     snapshot, journal = (b"".join(_unframed(raw)) for raw in (stored.snapshot, stored.journal))
@@ -229,7 +229,7 @@ def expanded(stored: Stored | None) -> Stored | None:
 
 
 def _unframed(raw: bytes) -> Iterator[bytes]:
-    """What the frames of *raw* hold, and what lines stand uncompressed among them."""
+    """The contents of the frames in *raw*, and the uncompressed lines between."""
     at = 0
     while at < len(raw):
         if not raw.startswith(MARK, at):
@@ -247,7 +247,7 @@ def _unframed(raw: bytes) -> Iterator[bytes]:
 
 
 def _expanded(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """What a stream of frames holds; one without frames as it is."""
+    """The contents of a stream of frames; a stream without frames unchanged."""
     stream = Stream(pieces)
     head = stream.read(_HEAD)
     if not head.startswith(MARK):
@@ -264,13 +264,13 @@ def _expanded(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def packed(data: bytes) -> bytes:
-    """*data*, compressed by zstd. Raises ImportError if there is none."""
+    """*data*, compressed by zstd. Raises ImportError without zstd."""
     small: bytes = _zstd().compress(data, _LEVEL)
     return small
 
 
 def unpacked(small: bytes) -> bytes | None:
-    """What was compressed; None if it is damaged."""
+    """The decompressed bytes; None if they are damaged."""
     zstd = _zstd()
     try:
         if (zstd.get_frame_info(small).decompressed_size or 0) > _LARGEST:

@@ -1,4 +1,4 @@
-"""Checkpoints that only who has the key can read or change. See ``_sealing`` for their bytes."""
+"""Encrypts checkpoints: only who has the key can read or change them. See ``_sealing`` for the bytes."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ Keys: TypeAlias = str | bytes | list[str] | tuple[str, ...]
 
 
 class EncryptedStore:
-    """What is put into *store* is encrypted first, and what comes out of it is authenticated.
+    """Encrypts what goes into *store*, and authenticates what comes out of it.
 
-    It can what *store* can: a save costs what has changed. What programs write and read of artifacts lies in a private
-    directory of this machine while they run. Who can write to the medium cannot make a checkpoint, change one, give it
-    to another operation, put one save in the place of another or leave one out, but can put an older state of the same
-    operation back.
+    It supports what *store* supports: a save costs what has changed. While programs run, the artifacts that they write
+    and read lie in a private directory on this machine. A person who can write to the medium cannot make a
+    checkpoint, change one, give it to another operation, replace one save by another or leave one out, but can restore
+    an older state of the operation.
 
     Example:
         >>> store = EncryptedStore("checkpoints", EncryptedStore.new_key())
@@ -49,13 +49,14 @@ class EncryptedStore:
 
     Args:
         store: Where the encrypted checkpoints lie.
-        key: From :meth:`new_key`. Keep it elsewhere than the checkpoints. Of several, the first one encrypts, and all
-            are tried to decrypt: put a new key before the old one to go over to it.
-        compress: ``"zstd"`` compresses before it encrypts; so does ``compress=zstd`` in the URL of *store*.
+        key: From :meth:`new_key`. Keep it away from the checkpoints. Of several keys, the first encrypts, and all are
+            tried
+            to decrypt: to change keys, put the new one before the old one.
+        compress: ``"zstd"`` compresses before encrypting, as does ``compress=zstd`` in the URL of *store*.
 
     Raises:
-        ValueError: *key* is no key, or *compress* is something else.
-        ImportError: The package ``cryptography`` is missing, or one for zstd.
+        ValueError: A *key* is malformed, or *compress* is unknown.
+        ImportError: The package ``cryptography`` is missing, or zstd.
     """
 
     def __init__(
@@ -69,12 +70,12 @@ class EncryptedStore:
             raise ValueError(f"compress must be zstd, not {compress!r}")
         inner = open_store(store)
         is_compressed = isinstance(inner, CompressedStore)
-        # What is encrypted cannot be made smaller any more.
+        # Encrypted bytes cannot be compressed.
         self._store = inner.only_reading() if isinstance(inner, CompressedStore) else inner
         keys: list[str | bytes] = [*key] if isinstance(key, list | tuple) else [key]
         self.sealer: Sealer = Sealer(keys, packs=is_compressed or bool(compress))
         self._layer = partial(EncryptedStore, key=key, compress="zstd" if is_compressed or compress else "")
-        # What a save says about itself would stand there in the clear.
+        # A save's summary would be stored unencrypted.
         self.traits: Traits = dataclasses.replace(inner.traits, keeps_summary=False)
 
     def __repr__(self) -> str:
@@ -82,7 +83,7 @@ class EncryptedStore:
 
     @staticmethod
     def new_key() -> str:
-        """A new random key, as text that fits an environment variable.
+        """A new random key, as text for an environment variable.
 
         Example:
             >>> len(EncryptedStore.new_key())
@@ -95,13 +96,13 @@ class EncryptedStore:
         return EncryptedLease(self, self._store.claim(key, me, ttl=ttl, take_over=take_over), key)
 
     def read(self, key: str, *, previous: bool = False) -> Stored | None:
-        """What was saved under *key*, None if nothing was.
+        """The saved state of *key*; None if there is none.
 
         Args:
-            previous: The snapshot before the last one; None if this key does not open it.
+            previous: Return the previous snapshot instead; None if this key does not decrypt it.
 
         Raises:
-            CheckpointCorruptError: It was not written with this key, or is damaged.
+            CheckpointCorruptError: It was encrypted with another key, or is damaged.
             StoreError: It cannot be read.
         """
         sealed = self._store.read(key, previous=previous)
@@ -119,16 +120,16 @@ class EncryptedStore:
         return Stored(snapshot, journal, sealed.location)
 
     def opened(self, key: str, sealed: Stored | None) -> Stored | None:
-        """*sealed* as it was before it was encrypted.
+        """*sealed*, decrypted.
 
         Raises:
-            CheckpointCorruptError: It was not written with this key, or is damaged.
+            CheckpointCorruptError: It was encrypted with another key, or is damaged.
         """
         try:
             return self._unsealed(key, sealed)
         except ValueError as error:
             previous = self.read(key, previous=True)
-            # Only one in a file can be gone back to.
+            # Only a file can be restored from its previous version.
             path = str(previous.location) if previous is not None and isinstance(previous.location, Path) else None
             reason = f"{error}. {_REPAIR}" if path is not None else str(error)
             location = str(sealed.location) if sealed is not None else ""
@@ -142,57 +143,57 @@ class EncryptedStore:
         """The bytes of an artifact, decrypted piece by piece. See :meth:`ArtifactStore.read_artifact`.
 
         Raises:
-            StoreError: There is none, it was not written with this key, or it is damaged.
+            StoreError: There is none, it was encrypted with another key, or it is damaged.
         """
         store: Any = self._store
         yield from self.unseal_artifact(key, name, store.read_artifact(key, name))
 
     def list_artifacts(self, key: str) -> Iterator[tuple[str, int]]:
-        """Name and size, encrypted, of each artifact of *key*."""
+        """Name and encrypted size of each artifact of *key*."""
         store: Any = self._store
         return iter(store.list_artifacts(key))
 
     def wish(self, key: str) -> bytes | None:
-        """The wish for *key*, which lies there in the clear: it holds nothing of what is saved."""
+        """The wish for *key*. It is not encrypted, because it contains nothing of the saved data."""
         return cast("WishStore", self._store).wish(key)
 
     def put_wish(self, key: str, wish: bytes) -> None:
-        """Wish something of the owner of *key*. See :meth:`WishStore.put_wish`."""
+        """Replace the wish for *key*. See :meth:`WishStore.put_wish`."""
         cast("WishStore", self._store).put_wish(key, wish)
 
     def clear_wish(self, key: str, wish: bytes) -> None:
-        """Forget *wish*, if it still stands."""
+        """Remove *wish*, unless another has replaced it."""
         cast("WishStore", self._store).clear_wish(key, wish)
 
     def describe(self, key: str | None = None) -> Path | str:
-        """Where the encrypted checkpoint of *key* lies, or would."""
+        """Where the encrypted checkpoint of *key* lies, or would lie."""
         return self._store.describe(key)
 
     def over(self, directory: Path) -> EncryptedStore:
-        """For the library: a store here that may take what this one cannot while it is away, with the same keys."""
+        """For the library: a store on this machine with equal keys, for what this one cannot take while it is away."""
         return self._layer(directory)
 
     def close(self) -> None:
-        """Close the store inside."""
+        """Close the inner store."""
         self._store.close()
 
     def unseal(self, key: str, stored: bytes) -> bytes:
-        """What was encrypted into a snapshot, or into a journal, of the operation *key*.
+        """The decrypted content of a snapshot or journal of the operation *key*.
 
         Raises:
             WrongKeyError: This key does not open it.
-            ValueError: It is damaged. With the reason, for a person. Of a journal, the good part is returned, and
-                damage stands behind it.
+            ValueError: It is damaged. The text is for a person. Of a journal, the good part is returned, with a mark of
+                damage after it.
         """
         if stored.lstrip().startswith(b"{"):
             return self.sealer.opened_snapshot(key, stored)
         return self.sealer.opened_journal(key, stored)
 
     def unseal_artifact(self, key: str, name: str, stored: Iterable[bytes]) -> Iterator[bytes]:
-        """For the library: what was encrypted into an artifact, in pieces.
+        """For the library: the decrypted content of an artifact, in pieces.
 
         Raises:
-            StoreError: It was not written with this key, or is damaged.
+            StoreError: It was encrypted with another key, or is damaged.
         """
         return self.sealer.opened_artifact(key, name, stored)
 
@@ -219,21 +220,21 @@ class EncryptedLease:
 
     @property
     def is_away(self) -> bool:
-        """Whether the store did not answer last, and is tried again."""
+        """Whether the store did not answer last time, so that calls are retried."""
         return isinstance(self._lease, EndingLease) and self._lease.is_away
 
     @property
     def is_overdue(self) -> bool:
-        """Whether the lease may have ended by now, or is lost."""
+        """Whether the lease may have expired, or is lost."""
         return isinstance(self._lease, EndingLease) and self._lease.is_overdue
 
     @property
     def next(self) -> int:
-        """The least sequence number that the next save may take."""
+        """The smallest sequence number for the next save."""
         return self._lease.next
 
     def read(self) -> Stored | None:
-        """What is stored, None if nothing is. Raises as :meth:`EncryptedStore.read` does."""
+        """What is stored, decrypted; None if nothing is. Raises what :meth:`EncryptedStore.read` raises."""
         return self._store.opened(self._key, self._read())
 
     def _read(self) -> Stored | None:
@@ -245,25 +246,25 @@ class EncryptedLease:
 
     def append(self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Meanwhile = None) -> None:
         """Encrypt *data* as save *sequence*. See :meth:`Lease.append`."""
-        if self._last[:2] != (sequence, data):  # repeated, it must have the same bytes
+        if self._last[:2] != (sequence, data):  # a repeated append must have equal bytes
             self._last = sequence, bytes(data), self._sealer.segment(self._key, self._its_chain(), sequence, data)
         self._lease.append(sequence, self._last[2], b"", meanwhile)
 
     def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
         """Encrypt *pieces* as a new snapshot. See :meth:`Lease.stage`."""
-        if self._chain is None:  # what is stored was not read: nothing goes on from it
+        if self._chain is None:  # the stored snapshot was not read, so nothing continues from it
             self._chain = _sealing.new_chain()
         commit = self._lease.stage(sequence, self._sealer.snapshot(self._key, pieces, self._chain))
         return lambda summary: commit(b"")
 
     def delete(self) -> bool:
-        """Remove the checkpoint; returns whether there was one. What is saved after that begins anew."""
+        """Remove the checkpoint. Returns whether there was one. Later saves begin a new chain."""
         found = self._lease.delete()
         self._chain = None
         return found
 
     def _its_chain(self) -> str:
-        """That of the snapshot which is stored."""
+        """The chain of the stored snapshot."""
         if self._chain is None:
             self._read()
         return self._chain or _sealing.NO_CHAIN
@@ -272,7 +273,7 @@ class EncryptedLease:
 
     @property
     def has_artifacts(self) -> bool:
-        """Whether the claim has found any."""
+        """Whether the claim found any."""
         lease: Any = self._lease
         return bool(lease.has_artifacts)
 
@@ -282,12 +283,12 @@ class EncryptedLease:
         lease.put_artifact(name, self._sealer.artifact(self._key, name, pieces))
 
     def artifact_place(self, name: str) -> None:
-        """None: what is written there would lie in the clear."""
+        """None, because files there would not be encrypted."""
 
     def seal_artifact(self, name: str) -> None:
-        """Never called, for there is no place to write at."""
+        """Never called, because there is no place to write at."""
 
     def keep_artifacts(self, names: Collection[str]) -> None:
-        """Remove all artifacts but those with these *names*."""
+        """Remove all artifacts except those with these *names*."""
         lease: Any = self._lease
         lease.keep_artifacts(names)

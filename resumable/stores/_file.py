@@ -1,4 +1,4 @@
-"""Checkpoints as JSON files in a directory, and the order in which the files of an owned operation are written."""
+"""Checkpoints as JSON files in a directory, and the order in which an operation's files are written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ._names import Files, files_at, files_of, is_of, listed
 from ._wish_files import WishFiles
 
 _REMEMBERED = 4096
-"""Remember where this many segments end in the journal. A snapshot staged for longer keeps them all."""
+"""Remember the ends of this many segments of the journal. A snapshot staged for longer keeps all segments."""
 _PIECE = 1 << 20
 _Hold = Callable[[Path, str, Holder], AbstractContextManager[int]]
 
@@ -31,19 +31,19 @@ _Hold = Callable[[Path, str, Holder], AbstractContextManager[int]]
 class FileStore:
     """One file for each checkpoint, ``.checkpoint_{id}.json``, replaced whole or not at all.
 
-    Beside it, as needed: ``.json.prev`` (the checkpoint before), ``.journal`` (saves since the snapshot),
-    ``.journal.prev`` (those of the checkpoint before), ``.files/`` (artifacts), ``.ask`` (a wish), ``.lock``. An id of
-    which a character had to be replaced, or that is too long for a file name, gets a short hash appended. A checkpoint
-    that an older release, or another tool, left under another name is found there; the first save moves it.
+    Beside it, as needed: ``.json.prev`` (the previous checkpoint), ``.journal`` (saves since the snapshot),
+    ``.journal.prev`` (those of the previous checkpoint), ``.files/`` (artifacts), ``.ask`` (a wish), ``.lock``. If an
+    id is too long for a file name, or a character had to be replaced, a short hash is appended. A checkpoint that an
+    older release or another tool left under another name is found there; the first save moves it.
 
     Example:
         >>> with checkpointed("job", store=FileStore("checkpoints")) as cp:
         ...     cp.tick()
 
     Args:
-        directory: Where they lie; made at the first claim. A leading ``~`` is the home folder. The place is absolute
-            from now on: it does not follow ``os.chdir``.
-        lease: Seconds that an operation stays owned when its owner falls silent, where files cannot be locked.
+        directory: Where they lie; made at the first claim. A leading ``~`` is the home folder. The path is made
+            absolute: it does not follow ``os.chdir``.
+        lease: Seconds that a silent owner keeps its operation, where files cannot be locked.
     """
 
     traits: Traits = Traits(keeps_artifacts=True, looks_every=1.0)
@@ -56,7 +56,7 @@ class FileStore:
         return f"FileStore({str(self.directory)!r})"
 
     def locate(self, key: str) -> Path:
-        """Where the checkpoint of *key* lies, or would."""
+        """Where the checkpoint of *key* lies, or would lie."""
         return self._found(key).snapshot
 
     def _found(self, key: str) -> Files:
@@ -65,12 +65,12 @@ class FileStore:
             return home if disk.stamp(home.snapshot) is not None else next(_under_older_names(others, key), home)
 
     def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> FileLease:
-        """Own *key* until the lease is released, or this process ends: its lock is the operating system's.
+        """Own *key* until the release, or the end of this process: the operating system holds the lock.
 
-        Where that cannot lock files, *ttl* and *take_over* are those of a lease file; else they are not used.
+        Where files cannot be locked, *ttl* and *take_over* apply to a lease file; otherwise they are not used.
 
         Raises:
-            CheckpointBusyError: Another owner has it. Names that owner.
+            CheckpointBusyError: Another owner has it. Names the owner.
             StoreError: The directory cannot be used.
         """
         home, *others = files_of(self.directory, key)
@@ -80,7 +80,7 @@ class FileStore:
                 term = locks.enter_context(self._hold(home.lock, key, me))
                 older = [*_under_older_names(others, key)]
                 at = older[0] if older and disk.stamp(home.snapshot) is None else home
-                for files in older:  # a process of an older release may work there
+                for files in older:  # a process of an older release may be working there
                     locks.enter_context(self._hold(files.lock, key, me))
                 lying = disk.remove_leftovers(self.directory, {*map(os.path.basename, chain(home, *older))})
             except _lock.NoLocksError:
@@ -96,9 +96,9 @@ class FileStore:
             return FileLease(key, home, older, at, term, locks.pop_all(), has_artifacts=has_artifacts)
 
     def read(self, key: str, *, previous: bool = False) -> Stored | None:
-        """One consistent state of *key*, None if there is none, while others may be writing it.
+        """One consistent state of *key*, None if there is none, even while others write it.
 
-        *previous* asks for the snapshot before the last one, with its segments.
+        *previous* returns the previous snapshot with its segments instead.
         """
         while True:
             files = self._found(key)
@@ -123,7 +123,7 @@ class FileStore:
             yield from self._artifacts(key).read(name)
 
     def list_artifacts(self, key: str) -> Iterator[tuple[str, int]]:
-        """Name and size of each artifact of *key*, in no order."""
+        """Name and size of each artifact of *key*, in any order."""
         with _failing(f"cannot list the artifacts of {key!r}"):
             yield from self._artifacts(key).list()
 
@@ -135,34 +135,34 @@ class FileStore:
         return WishFiles(self.directory)
 
     def wish(self, key: str) -> bytes | None:
-        """The wish for *key*, None if there is none."""
+        """The wish for *key*; None if there is none."""
         return self._wishes.get(key)
 
     def put_wish(self, key: str, wish: bytes) -> None:
-        """Wish something of the owner of *key*. See :meth:`WishStore.put_wish`."""
+        """Replace the wish for *key*. See :meth:`WishStore.put_wish`."""
         self._wishes.put(key, wish)
 
     def clear_wish(self, key: str, wish: bytes) -> None:
-        """Forget *wish*, if it still stands."""
+        """Remove *wish*, unless another has replaced it."""
         self._wishes.clear(key, wish)
 
     def describe(self, key: str | None = None) -> Path:
-        """Where the checkpoint of *key* lies, or would; the directory without a *key*."""
+        """Where the checkpoint of *key* lies, or would lie; the directory without a *key*."""
         return self.directory if key is None else self.locate(key)
 
     def close(self) -> None:
-        """Nothing is open outside of a lease."""
+        """Do nothing: no file is open outside of a lease."""
 
 
 class FileLease(OwnedLease):
     """See :class:`~resumable.stores.Lease`. Made by :meth:`FileStore.claim`.
 
     Args:
-        home: Where snapshots are written.
-        older: Checkpoints of the operation under older names, removed once a snapshot was written at *home*.
-        at: Where the last snapshot lies: one of these.
-        locks: What is held until the release.
-        has_artifacts: Whether there is a directory of them.
+        home: Where to write snapshots.
+        older: Checkpoints of the operation under older names; removed after a snapshot is written at *home*.
+        at: Where the last snapshot lies: at *home* or one of the older places.
+        locks: Held until the release.
+        has_artifacts: Whether the operation has a directory of artifacts.
     """
 
     next: int
@@ -178,7 +178,7 @@ class FileLease(OwnedLease):
         *,
         has_artifacts: bool = False,
     ) -> None:
-        # Numbers rise over a delete, of which nothing is left that could be asked.
+        # Numbers rise even over a delete, after which no file knows the last one.
         super().__init__(key, term, first=time.time_ns() // 1_000_000)
         self._home = home
         self._older = [*older]
@@ -197,7 +197,7 @@ class FileLease(OwnedLease):
             raise _store_error(f"cannot look at {home.lock}", error) from error
 
     def read(self) -> Stored | None:
-        """What is stored, None if nothing is. The next append goes behind the journal that this gives."""
+        """What is stored; None if nothing is. The next append continues the journal that this returns."""
         path = self._at.snapshot
         try:
             snapshot, journal = disk.read(path), self._read_journal()
@@ -206,7 +206,7 @@ class FileLease(OwnedLease):
         return None if snapshot is None else Stored(snapshot, journal, path)
 
     def delete(self) -> bool:
-        """Remove the checkpoint with all that lies beside it; returns whether there was one."""
+        """Remove the checkpoint and all files beside it. Returns whether there was one."""
         self._check()
         self._look_again(self._home.lock)
         self._close_journal()
@@ -225,7 +225,7 @@ class FileLease(OwnedLease):
         return any(found)
 
     def release(self) -> None:
-        """Let go of the operation. Never raises."""
+        """Release the operation. Never raises."""
         if not self._lets_go():
             return
         self._close_journal()
@@ -249,17 +249,17 @@ class FileLease(OwnedLease):
             self._artifacts.put(name, pieces)
 
     def artifact_place(self, name: str) -> Path | None:
-        """The directory that is the artifact *name*; None if it was put as bytes."""
+        """The directory for the artifact *name*; None if it was put as bytes."""
         with self._writing_artifact(name):
             return self._artifacts.place(name)
 
     def seal_artifact(self, name: str) -> None:
-        """Bring what was written at :meth:`artifact_place` through to the disk."""
+        """Sync to the disk what was written at :meth:`artifact_place`."""
         with self._writing_artifact(name):
             self._artifacts.seal(name)
 
     def keep_artifacts(self, names: Collection[str]) -> None:
-        """Remove all artifacts but those with these *names*."""
+        """Remove all artifacts except those with these *names*."""
         self._check()
         with _failing(f"cannot remove artifacts of {self._key!r}"):
             self._artifacts.keep(names)
@@ -275,7 +275,8 @@ class FileLease(OwnedLease):
 
     def append(self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Meanwhile = None) -> None:
         """Add *data* to the journal as save *sequence*. See :meth:`Lease.append`."""
-        # Asked only where something is wrong: most appends have the next number, in the process that owns the lease.
+        # Check further only if something is wrong: most appends have the next number, in the process that owns the
+        # lease.
         if (sequence < self.next or os.getpid() != self._owner_pid) and self._stands(sequence, data):
             return
         self._look_again(self._home.lock, self._at.snapshot)
@@ -286,7 +287,7 @@ class FileLease(OwnedLease):
                 self._is_gone(journal.path)
             if journal is None:
                 journal = self._journal = JournalFile(self._at.journal, self._known_end())
-            if not self._ends:  # all that is there has a lower number
+            if not self._ends:  # all existing segments have lower numbers
                 self._ends.append((sequence - 1, self._known_end()))
             journal.append(data, meanwhile)
         except BaseException as error:
@@ -299,10 +300,10 @@ class FileLease(OwnedLease):
         self._last = (sequence, data)
 
     def _look_again(self, *paths: Path) -> None:
-        """Make sure that these are still the files that this run has written, or locked.
+        """Check that these are still the files that this run has written or locked.
 
         Raises:
-            StaleCheckpointError: The lock was removed, and another process holds the one that lies there now.
+            StaleCheckpointError: The lock file was removed, and another process holds the new one.
             StoreError: A file was removed or replaced.
         """
         try:
@@ -322,13 +323,13 @@ class FileLease(OwnedLease):
         except CheckpointBusyError:
             raise StaleCheckpointError(self._key) from None
         except _lock.NoLocksError:
-            pass  # a lease file says whose it is
+            pass  # a lease file knows the owner
         self._seen[path] = disk.identity(path)
         if disk.identity(self._at.snapshot) not in (None, self._seen[self._at.snapshot]):
-            self._is_gone(self._at.snapshot)  # another process may have been at work meanwhile
+            self._is_gone(self._at.snapshot)  # another process may have worked here meanwhile
 
     def _is_gone(self, path: Path) -> NoReturn:
-        """What this run has saved is no longer where it was: the next save writes everything anew."""
+        """Raise: the file is no longer where this run saved it. The next save writes everything."""
         self._close_journal()
         self._seen[self._at.snapshot] = disk.identity(self._at.snapshot)
         raise StoreError(
@@ -415,7 +416,7 @@ class FileLease(OwnedLease):
             self._begin_journal_at(cut)
             return
         journal = None
-        # The journal may keep segments that the snapshot holds: what fails here costs nothing.
+        # A failure here costs nothing: the journal may keep segments that the snapshot contains.
         with contextlib.suppress(OSError):
             journal = self._write_beside(self._home.journal, self._journal_from(cut))
         self._put_in_place(new, sequence)
@@ -426,7 +427,7 @@ class FileLease(OwnedLease):
                 self._begin_journal_at(cut)
 
     def _move_journal(self, cut: int) -> None:
-        """Bring home what stands from *cut* on, before the snapshot, without which it counts for nothing."""
+        """Move the journal from *cut* on to *home*, before the snapshot, without which it counts for nothing."""
         with _failing(f"cannot move the journal of {self._at.snapshot}"):
             self._exchange_journal(self._write_beside(self._home.journal, self._journal_from(cut)))
             disk.sync_directory(self._home.journal.parent)
@@ -451,9 +452,9 @@ class FileLease(OwnedLease):
                 raise OSError("it is shorter than it was; somebody else wrote to it or removed it")
 
     def _exchange_journal(self, new: Path) -> None:
-        """Put *new* in the journal's place, and keep that.
+        """Replace the journal by *new*, and keep that open.
 
-        The next append syncs the directory before it adds to the new one. Until then the old one would do as well.
+        The next append syncs the directory before it adds to the new journal. Until then, the old one would suffice.
         """
         disk.keep(self._at.journal, self._home.previous_journal)
         os.replace(new, self._home.journal)
@@ -470,10 +471,10 @@ class FileLease(OwnedLease):
 
 
 def _under_older_names(places: Iterable[Files], key: str) -> Iterator[Files]:
-    """Those of *places* at which there is a checkpoint of *key*.
+    """Those of *places* where there is a checkpoint of *key*.
 
     Raises:
-        OSError: They cannot be looked at. They must not count as absent: the operation would begin anew.
+        OSError: They cannot be checked. They must not count as missing, or the operation would begin anew.
     """
     for files in places:
         path = files.snapshot

@@ -1,8 +1,8 @@
-"""The one object by which an operation in an object store is found, owned and saved.
+"""The head: the one object by which an operation in an object store is found, owned and saved.
 
-Its first line says what a list shows, its second one which other objects belong to it; the newest segments of the
-journal follow, each behind a line with its number and its length. Who writes it names the version that it has read, so
-that a writer who was shut out can never put anything in its place.
+Its first line is for lists, its second names the other objects of the operation. The newest segments of the journal
+follow, each after a line with its number and length. A writer replaces exactly the version that it has read, so a
+writer that lost the lease cannot replace anything.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Segment = tuple[int, bytes]
 
 
 class Shown(msgspec.Struct, omit_defaults=True):
-    """What a list shows of an operation. It stands within the first bytes.
+    """What a list shows of an operation. It is within the first bytes.
 
     Attributes:
         ttl: Seconds that the lease lasts.
-        size: Bytes of the snapshot, None if there is none.
+        size: Bytes of the snapshot; None if there is none.
     """
 
     id: str
@@ -38,8 +38,8 @@ class Snapshot(msgspec.Struct):
     """A snapshot in objects.
 
     Attributes:
-        base: The last save that it holds.
-        end: One more than the last save that belongs to it, once there is a newer one.
+        base: The last save that it contains.
+        end: One more than the last save that belongs to it, once there is a newer snapshot.
     """
 
     base: int
@@ -53,7 +53,7 @@ class Snapshot(msgspec.Struct):
 
 
 class Spilled(msgspec.Struct):
-    """Segments that have an object of their own."""
+    """Segments in an object of their own."""
 
     name: str
     first: int
@@ -71,12 +71,12 @@ class _Parts(msgspec.Struct, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """One state of the object.
+    """One state of the head.
 
     Attributes:
         nonce: Of the last claim.
-        write: What no other write of it has; it differs after each renewal.
-        next: The least number that a save may take.
+        write: Unique to each write of the head, so it differs after each renewal.
+        next: The smallest number for the next save.
         tail: The segments that are in no other object.
     """
 
@@ -90,7 +90,7 @@ class Head:
     tail: tuple[Segment, ...] = field(default=(), repr=False)
 
     def written_anew(self) -> Head:
-        """The head with a new *write*, for writing it once more."""
+        """The head with a new *write*, to be written once more."""
         return replace(self, write=os.urandom(12).hex())
 
     def encoded(self) -> bytes:
@@ -101,10 +101,10 @@ class Head:
 
     @classmethod
     def decoded(cls, data: bytes) -> Head:
-        """The head that these bytes are.
+        """The head in *data*.
 
         Raises:
-            ValueError: They are none.
+            ValueError: It is malformed.
         """
         first, _, rest = data.partition(b"\n")
         second, _, tail = rest.partition(b"\n")
@@ -128,15 +128,15 @@ def piece_name(name: str, number: int) -> str:
 
 
 def segments_encoded(segments: Iterable[Segment]) -> bytes:
-    """Segments with their numbers, one after the other."""
+    """Encode segments with their numbers, one after the other."""
     return b"".join([part for number, data in segments for part in (b"%d %d\n" % (number, len(data)), data)])
 
 
 def segments_in(data: bytes) -> Iterator[Segment]:
-    """The segments that :func:`segments_encoded` was given.
+    """Decode what :func:`segments_encoded` returned.
 
     Raises:
-        ValueError: The bytes are none.
+        ValueError: It is malformed.
     """
     start = 0
     while start < len(data):

@@ -1,6 +1,6 @@
-"""Stores whose leases end by themselves: what was lost on the way is repeated, leases are renewed, the dead replaced.
+"""Stores whose leases expire: retries calls, renews leases, and replaces dead owners.
 
-A :class:`LeasedStore` does for all media what is not theirs: see ``_medium`` for what they do.
+A :class:`LeasedStore` does what all media have in common; see ``_medium`` for the rest.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ _log = logging.getLogger("resumable")
 R = TypeVar("R")
 _LEAST_LEASE_SECONDS = 0.1
 PATIENCE_SECONDS = 60.0
-"""So long is a verb tried again while the store is away."""
+"""Seconds for which a verb retries while the store is away."""
 _LOOK_SECONDS = 3.0
-"""So long, where only somebody looks."""
+"""Seconds for which a mere read retries."""
 _FIRST_SECONDS, _LONGEST_SECONDS = 0.05, 2.0
 _TOLD_FROM = 5
-"""Tries after which it is told that the store is away."""
+"""After this many tries, a warning says that the store is away."""
 _PIECE = 1 << 20
 
 _opened_at: dict[str, str] = {}
-"""Where this process has made each claim that it holds, by its nonce."""
+"""By nonce: the line of code that made each claim of this process."""
 
 
 class LeasedStore:
-    """A :class:`CheckpointStore` on a *medium*, whose leases end unless they are renewed.
+    """A :class:`CheckpointStore` on a *medium*, whose leases expire unless they are renewed.
 
     Args:
-        ttl: Seconds that a lease lasts.
+        ttl: Seconds that a lease lasts without a renewal.
     """
 
     def __init__(self, medium: Medium, ttl: float | None = None) -> None:
@@ -62,15 +62,15 @@ class LeasedStore:
         return repr(self._medium)
 
     def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> KeptLease:
-        """Own *key* until the lease is released, or was not renewed for *ttl* seconds and another one has taken it.
+        """Own *key* until the release, or until *ttl* seconds passed without a renewal and another owner took it.
 
-        An owner that has ended on this machine is replaced at once.
+        An owner on this machine whose process has ended is replaced at once.
 
         Args:
-            take_over: Take it from its owner, who may no longer write then.
+            take_over: Take it from its owner, who cannot write any more then.
 
         Raises:
-            CheckpointBusyError: Another owner has it. Names that owner, and says how long its lease lasts yet.
+            CheckpointBusyError: Another owner has it. Names the owner, and says how long the lease still lasts.
             StoreError: The store cannot be reached.
         """
         check_operation_id(key)
@@ -95,12 +95,12 @@ class LeasedStore:
             ) from None
 
     def read(self, key: str, *, previous: bool = False) -> Stored | None:
-        """One consistent state of *key*, None if there is none."""
+        """One consistent state of *key*; None if there is none."""
         check_operation_id(key)
         return again(lambda: self._medium.read(key, previous=previous), _LOOK_SECONDS)
 
     def list(self, pattern: str = "*") -> Iterator[Entry]:
-        """The operations whose id matches *pattern* (see :mod:`fnmatch`). An owner that has ended here is none."""
+        """The operations whose id matches *pattern* (see :mod:`fnmatch`). Omits owners that have ended here."""
         return map(_without_ended, again(lambda: [*self._medium.list(pattern)], _LOOK_SECONDS))
 
     def read_artifact(self, key: str, name: str) -> Iterator[bytes]:
@@ -116,22 +116,22 @@ class LeasedStore:
             yield piece
 
     def list_artifacts(self, key: str) -> Iterator[tuple[str, int]]:
-        """Name and size of each artifact of *key*, in no order."""
+        """Name and size of each artifact of *key*, in any order."""
         check_operation_id(key)
         return iter(again(lambda: [*self._artifacts.list_artifacts(key)], _LOOK_SECONDS))
 
     def wish(self, key: str) -> bytes | None:
-        """The wish for *key*, None if there is none. A store that is away is not waited for: it is asked again."""
+        """The wish for *key*; None if there is none. Never retries, because the owner asks again anyway."""
         check_operation_id(key)
         return self._medium.wish(key)
 
     def put_wish(self, key: str, wish: bytes) -> None:
-        """Wish something of the owner of *key*. See :meth:`WishStore.put_wish`."""
+        """Replace the wish for *key*. See :meth:`WishStore.put_wish`."""
         check_operation_id(key)
         again(lambda: self._medium.put_wish(key, wish), _LOOK_SECONDS)
 
     def clear_wish(self, key: str, wish: bytes) -> None:
-        """Forget *wish*, if it still stands."""
+        """Remove *wish*, unless another has replaced it."""
         check_operation_id(key)
         again(lambda: self._medium.clear_wish(key, wish), _LOOK_SECONDS)
 
@@ -140,15 +140,15 @@ class LeasedStore:
         return cast("ArtifactMedium", self._medium)
 
     def describe(self, key: str | None = None) -> str:
-        """Where *key* lies, or the store as a whole, without credentials."""
+        """Where *key* lies, or the whole store, without credentials."""
         return self._medium.describe(key)
 
     def over(self, directory: Path) -> CheckpointStore:
-        """A store on this machine that may take what this one cannot while it is away."""
+        """A store on this machine, for what this one cannot take while it is away."""
         return FileStore(directory)
 
     def close(self) -> None:
-        """Let go of connections. The store may be used again."""
+        """Close the connections. The store may be used again."""
         self._medium.close()
 
 
@@ -184,15 +184,15 @@ class KeptLease(OwnedLease):
         RENEWALS.add(self)
 
     def keep(self, on_lost: Callable[[], None], patience: float) -> None:
-        """Say how it is kept. See :meth:`EndingLease.keep`."""
+        """Set how the lease is kept. See :meth:`EndingLease.keep`."""
         self._on_lost, self._patience = on_lost, patience
 
     def give_up(self) -> None:
-        """Try nothing again from now on. See :meth:`EndingLease.give_up`."""
+        """Stop all retries. See :meth:`EndingLease.give_up`."""
         self._gives_up = True
 
     def read(self) -> Stored | None:
-        """What is stored, None if nothing is."""
+        """What is stored; None if nothing is."""
         self._check()
         return again(self._lease.read, self._patience)
 
@@ -209,7 +209,7 @@ class KeptLease(OwnedLease):
         self._note_save()
 
     def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
-        """Write *pieces* as a new snapshot that nobody sees yet. See :meth:`Lease.stage`."""
+        """Write *pieces* as a new snapshot that is not visible yet. See :meth:`Lease.stage`."""
         self._check()
         name = f"{self._me.nonce[:8]}{os.urandom(8).hex()}"
         number = size = 0
@@ -236,13 +236,13 @@ class KeptLease(OwnedLease):
         self._note_save()
 
     def delete(self) -> bool:
-        """Remove the checkpoint; returns whether there was one."""
+        """Remove the checkpoint. Returns whether there was one."""
         found = self._do(self._lease.delete)
         self._acknowledged = self._last = self._unsure = None
         self._has_artifacts = False
         return found
 
-    # -- artifacts, where the medium keeps them
+    # -- artifacts, if the medium keeps them
 
     @property
     def _artifacts(self) -> ArtifactMediumLease:
@@ -262,20 +262,20 @@ class KeptLease(OwnedLease):
             self._do(partial(self._artifacts.put_artifact_piece, name, number, block))
 
     def artifact_place(self, name: str) -> None:
-        """None: there is no directory of this machine that would be the artifact."""
+        """None, because no directory of this machine holds the artifact."""
         check_artifact_name(name)
 
     def seal_artifact(self, name: str) -> None:
-        """Never called, for there is no place to write at."""
+        """Never called, because there is no place to write at."""
 
     def keep_artifacts(self, names: Collection[str]) -> None:
-        """Remove all artifacts but those with these *names*."""
+        """Remove all artifacts except those with these *names*."""
         self._do(lambda: self._artifacts.keep_artifacts(names))
 
     # -- the claim
 
     def renew(self) -> None:
-        """Keep the lease for another while.
+        """Extend the lease.
 
         Raises:
             StaleCheckpointError: It is lost.
@@ -291,19 +291,19 @@ class KeptLease(OwnedLease):
 
     @property
     def is_overdue(self) -> bool:
-        """Whether the lease may have ended by now, or is lost."""
+        """Whether the lease may have expired, or is lost."""
         return self._lost is not None or passed_seconds() - self.renewed_at > self.ttl
 
     def make_sure(self) -> None:
-        """Ask whether the lease is still held, if it may have ended. See :meth:`EndingLease.make_sure`."""
+        """If the lease may have expired, ask whether it is still held. See :meth:`EndingLease.make_sure`."""
         self._check()
-        if not self.is_overdue or self.is_away:  # a thread asks again and again, and the loop goes on
+        if not self.is_overdue or self.is_away:  # a thread keeps asking, and the loop goes on
             return
         try:
             with self._noting():
                 self._lease.renew()
         except StoreBehindError:
-            pass  # it is claimed anew
+            pass  # it is claimed again
         except StoreError as error:
             if not error.is_transient:
                 raise
@@ -312,19 +312,19 @@ class KeptLease(OwnedLease):
         self.renewed_at = passed_seconds()
 
     def release(self) -> None:
-        """Let go of the operation. Never raises."""
+        """Release the operation. Never raises."""
         if not self._lets_go():
             return
         RENEWALS.remove(self)
         _opened_at.pop(self._me.nonce, None)
         if self._lost is None:
-            with contextlib.suppress(Exception):  # the user's own error must not be replaced
+            with contextlib.suppress(Exception):  # never replace the user's own error
                 again(self._lease.release, 0 if self.is_away else min(self._patience, _LOOK_SECONDS))
 
-    # -- what may happen on the way
+    # -- failures
 
     def _do(self, verb: Callable[[], R]) -> R:
-        """Do it, again and again while the store is away."""
+        """Call *verb*, with retries while the store is away."""
         self._check()
         with self._noting():
             done = again(verb, self._patience, self._check_again)
@@ -339,7 +339,7 @@ class KeptLease(OwnedLease):
 
     @contextlib.contextmanager
     def _noting(self, *, is_beside: bool = False) -> Iterator[None]:
-        """Note that the lease is lost. *is_beside* the loop, which may be long in its item before it hears of it."""
+        """Note that the lease is lost. *is_beside*: log it, because the loop may notice only after a long item."""
         try:
             yield
         except StaleCheckpointError as error:
@@ -359,7 +359,7 @@ class KeptLease(OwnedLease):
             self._on_lost()
 
     def _claim_anew(self) -> None:
-        """The store knows less than it has acknowledged: own the operation anew, so that the next save may come."""
+        """Claim the operation again for the next save, because the store has lost acknowledged saves."""
         before, old = self._lease, self._me
         me = self._me = dataclasses.replace(old, nonce=os.urandom(12).hex())
         try:
@@ -382,18 +382,18 @@ class KeptLease(OwnedLease):
             self.renewed_at = passed_seconds()
 
 
-# -- one policy: the same call with the same bytes, again
+# -- retries: repeat a call with equal arguments
 
 
 def again(call: Callable[[], R], patience: float, check: Callable[[], None] = lambda: None) -> R:
-    """What *call* returns, which is repeated while it fails in a way that may pass.
+    """The result of *call*, which is repeated after a transient failure.
 
     Args:
         patience: Seconds after which it is not repeated any more.
-        check: Called before each repetition; what it raises ends them.
+        check: Called before each repetition; raises to end them.
 
     Raises:
-        StoreError: The last one, which may be transient still.
+        StoreError: The last failure, which may be transient.
     """
     try:
         return call()
@@ -404,7 +404,7 @@ def again(call: Callable[[], R], patience: float, check: Callable[[], None] = la
 
 
 def _repeated(call: Callable[[], R], patience: float, check: Callable[[], None]) -> R:
-    import tenacity  # heavy, and most calls do not fail
+    import tenacity  # loads slowly, and most calls do not fail
 
     def checked() -> R:
         check()
@@ -414,7 +414,7 @@ def _repeated(call: Callable[[], R], patience: float, check: Callable[[], None])
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, StoreError) and error.is_transient),
         wait=tenacity.wait_exponential(_FIRST_SECONDS, _LONGEST_SECONDS) + tenacity.wait_random(0, _FIRST_SECONDS),
         stop=tenacity.stop_after_delay(patience),
-        before_sleep=_tell if patience > _LOOK_SECONDS else None,  # who only looks hears at once that it failed
+        before_sleep=_tell if patience > _LOOK_SECONDS else None,  # a mere read reports the failure soon
         reraise=True,
     )
     return policy(checked)

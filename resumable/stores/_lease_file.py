@@ -1,10 +1,11 @@
-"""One owner at a time in a directory that cannot lock files: lease files, which their owners change now and then.
+"""One owner at a time in a directory that cannot lock files, by lease files that their owners keep changing.
 
-The owner of an operation has made the file ``….lock.N``, with the next number that was free: of several who try, one
-can. It writes to it each third of its lease. Who finds it unchanged for a whole lease, by a clock of its own, makes the
-file of the next number, and removes the one before: no two clocks are compared. An owner whose file is gone is shut
-out: it looks before and after each write. What it may have on its way then comes to nothing: the journal that it has
-open is no longer the one in the directory, and what it is about to rename was removed.
+The owner of an operation has created the file ``….lock.N``, where N was the next free number; of several who try, one
+succeeds. It rewrites the file each third of its lease. A process that sees the file unchanged for a whole lease, by
+its own clock, creates the file with the next number and removes the earlier one. So no two clocks are compared. An
+owner whose file is gone has lost the lease; it checks before and after each write. A write under way then has no
+effect: the journal that it has open is no longer the one in the directory, and the file that it would rename was
+removed.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _unchanged = Unchanged()
 
 
 class _Told(msgspec.Struct):
-    """What a lease file says: who has it, for how many seconds it lasts, and how often it was renewed."""
+    """The content of a lease file: the owner, the lease's seconds, and how often it was renewed."""
 
     host: str = ""
     pid: int = 0
@@ -46,12 +47,12 @@ class _Told(msgspec.Struct):
 
 
 class LeaseFile:
-    """The file of an owner. See :func:`claimed`.
+    """An owner's lease file. See :func:`claimed`.
 
     Attributes:
         ttl: Seconds that the lease lasts.
-        renewed_at: When it was renewed last, see :func:`passed_seconds`.
-        on_lost: Called, from any thread, when it was found to be lost.
+        renewed_at: The last renewal, see :func:`passed_seconds`.
+        on_lost: Called, from any thread, when the lease is found to be lost.
     """
 
     def __init__(self, lock: Path, number: int, told: _Told, operation_id: str) -> None:
@@ -65,11 +66,11 @@ class LeaseFile:
         RENEWALS.add(self)
 
     def check(self) -> None:
-        """Make sure that it is still the owner's.
+        """Check that the file is still this owner's.
 
         Raises:
-            StaleCheckpointError: Another one has taken the operation.
-            StoreError: The directory cannot be looked at.
+            StaleCheckpointError: Another owner has taken the operation.
+            StoreError: The directory cannot be read.
         """
         found = _read(self._path)
         if found is None or found.nonce != self._told.nonce:
@@ -79,7 +80,7 @@ class LeaseFile:
             raise StaleCheckpointError(self._operation_id, other.host, other.pid, other.since)
 
     def renew(self) -> None:
-        """Change the file, so that others see that its owner lives."""
+        """Change the file, so that others see that its owner is alive."""
         self.check()
         self._told.renewals += 1
         try:
@@ -91,11 +92,11 @@ class LeaseFile:
 
     @property
     def is_overdue(self) -> bool:
-        """Whether it may have ended by now."""
+        """Whether the lease may have expired."""
         return passed_seconds() - self.renewed_at > self.ttl
 
     def release(self) -> None:
-        """Let others have the operation. Never raises."""
+        """Release the operation. Never raises."""
         RENEWALS.remove(self)
         with contextlib.suppress(Exception):
             self.on_lost = lambda: None
@@ -109,7 +110,7 @@ def claimed(lock: Path, operation_id: str, me: Holder, ttl: float, *, take_over:
     """Own the operation whose lock file would be *lock*.
 
     Raises:
-        CheckpointBusyError: Another owner has it, whose lease has not been unchanged for long enough.
+        CheckpointBusyError: Another owner has it, whose file has not been unchanged for a whole lease.
         StoreError: The directory cannot be used.
         OSError: The directory cannot be used.
     """
@@ -120,8 +121,8 @@ def claimed(lock: Path, operation_id: str, me: Holder, ttl: float, *, take_over:
             _refuse_if_held(lock, before[-1], operation_id)
         number = before[-1] + 1 if before else 1
         if not _made(lock, number, told):
-            continue  # another one was first
-        if set(_numbers(lock)) - {*before, number}:  # one that nobody has judged: who is unsure lets go
+            continue  # another process was first
+        if set(_numbers(lock)) - {*before, number}:  # a file that appeared meanwhile: if unsure, give way
             disk.unlink(_path(lock, number))
             continue
         for older in before:
@@ -131,7 +132,7 @@ def claimed(lock: Path, operation_id: str, me: Holder, ttl: float, *, take_over:
 
 
 def holder_by(lock: Path) -> Holder | None:
-    """Who owns the operation whose lock file would be *lock*; None if nobody does."""
+    """The owner of the operation whose lock file would be *lock*; None without one."""
     try:
         numbers = _numbers(lock)
         told = _read(_path(lock, numbers[-1])) if numbers else None
@@ -153,14 +154,14 @@ def _refuse_if_held(lock: Path, number: int, operation_id: str) -> None:
 
 
 def _made(lock: Path, number: int, told: _Told) -> bool:
-    """Whether the file of that number was made just now, whole; not if there is one."""
+    """Create the file with that number. Returns False if it exists."""
     temporary, path = disk.temporary_for(lock), _path(lock, number)
     try:
         disk.write_new(temporary, [_bytes(told)])
         try:
             os.link(temporary, path, follow_symlinks=False)
         except FileNotFoundError:
-            return False  # an owner has removed what others had begun
+            return False  # an owner has removed the files that others had begun
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
@@ -187,7 +188,7 @@ def _bytes(told: _Told) -> bytes:
 
 
 def _read(path: Path) -> _Told | None:
-    """What a lease file says; None if it is not there. One that cannot be read has an owner that nobody knows."""
+    """Read a lease file; None if it does not exist. An unreadable file has an unknown owner."""
     try:
         raw = disk.read(path, 4096)
         return msgspec.json.decode(raw, type=_Told) if raw is not None else None

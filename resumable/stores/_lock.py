@@ -1,4 +1,4 @@
-"""One owner at a time on one machine: a lock on a file beside the checkpoint, which says who holds it."""
+"""One owner at a time on one machine: a lock on a file beside the checkpoint, which also names the owner."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from ._base import Holder
 
 _log = logging.getLogger("resumable")
 _CANNOT_LOCK = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
-"""What file systems answer that have no locks."""
+"""System errors of file systems without locks."""
 _PATIENCE_SECONDS = 0.2
-"""So long is a lock waited for: who only looks whether it is held, holds it for a moment."""
+"""How long to wait for a lock: a process that only checks whether it is held, holds it for a moment."""
 
 
 _opened_at: dict[str, str] = {}
-"""Where this process has taken each lock that it holds."""
+"""By path: the line of code that took each lock of this process."""
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
 def user_line() -> str:
-    """File and line of the code outside of this library that runs now."""
+    """File and line of the running code outside of this library."""
     for frame in frames():
         file = frame.f_code.co_filename
         if not file.startswith((_PACKAGE, "<")) and "contextlib" not in file:
@@ -41,7 +41,7 @@ def user_line() -> str:
 
 
 class Told(msgspec.Struct):
-    """What a lock file says of who holds it, or held it last."""
+    """The content of a lock file: its present or last owner."""
 
     host: str = ""
     pid: int = 0
@@ -52,16 +52,16 @@ class Told(msgspec.Struct):
 
 @contextlib.contextmanager
 def holding(path: Path, operation_id: str, me: Holder) -> Iterator[int]:
-    """Hold the lock file *path* for *operation_id*; gives the term, which is higher than that of any earlier holder.
+    """Hold the lock file *path* for *operation_id*. Yields the term, which is higher than that of any earlier holder.
 
-    The lock lies on a file of its own: one on the data file would be void after the file is replaced.
+    The lock is on a separate file, because a lock on a data file would be lost when the file is replaced.
 
     Raises:
-        CheckpointBusyError: Somebody else holds it, in this process or another.
-        NoLocksError: There are no locks.
-        StoreError: The file cannot be made or locked.
+        CheckpointBusyError: Another owner holds it, in this process or another.
+        NoLocksError: The file system has no locks.
+        StoreError: The file cannot be created or locked.
     """
-    import filelock  # heavy, and not needed before the first operation opens
+    import filelock  # loads slowly, and is not needed before the first operation opens
 
     try:
         lock = _acquired(path, _PATIENCE_SECONDS)
@@ -75,14 +75,14 @@ def holding(path: Path, operation_id: str, me: Holder) -> Iterator[int]:
             reason = f"{path.parent} is a file; a store is a directory, or a URL such as sqlite:///file.db"
         raise StoreError(f"cannot lock {path}: {reason}. Nothing was read or written.") from error
     try:
-        # The lock file goes with the checkpoint; the clock knows of the terms before.
+        # The lock file is removed with the checkpoint; the clock makes the term exceed earlier ones.
         term = max(told_by(path).term + 1, time.time_ns())
         tell(path, Told(me.host, me.pid, me.since, term, operation_id[:200]))
         _opened_at[os.path.abspath(path)] = user_line()
         yield term
     finally:
         _opened_at.pop(os.path.abspath(path), None)
-        # The user's error must not be replaced; what is still held is let go of with the object.
+        # Never replace the user's error; a lock still held is released with the object.
         with contextlib.suppress(OSError):
             lock.release()
 
@@ -116,8 +116,8 @@ def _say_unlocked(directory: str) -> None:
 
 
 def tell(path: Path, told: Told) -> None:
-    """Write down who holds the lock *path*."""
-    # Who holds it is for people; a full disk must not keep them from working.
+    """Write the owner into the lock file *path*."""
+    # The owner's name is for people: continue even if the disk is full.
     with contextlib.suppress(OSError), open(os.open(path, disk.WRITE), "wb", buffering=0) as file:
         text = msgspec.json.encode(told).ljust(240)
         disk.write_all(file.fileno(), text)
@@ -125,7 +125,7 @@ def tell(path: Path, told: Told) -> None:
 
 
 def told_by(path: Path) -> Told:
-    """What the lock file says, as far as it can be read."""
+    """Read a lock file, as far as possible."""
     try:
         return msgspec.json.decode(disk.read(path, 4096) or b"{}", type=Told)
     except (OSError, ValueError, RecursionError):
@@ -133,7 +133,7 @@ def told_by(path: Path) -> Told:
 
 
 def holder_of(path: Path) -> Holder | None:
-    """Who holds the lock right now; None if nobody does, or nobody can tell."""
+    """The present holder of the lock; None if there is none, or it is unknown."""
     if not path.exists():
         return None
     import filelock
@@ -144,10 +144,10 @@ def holder_of(path: Path) -> Holder | None:
         told = told_by(path)
         return Holder(told.host, told.pid, told.since)
     except NoLocksError:
-        from ._lease_file import holder_by  # where there is one
+        from ._lease_file import holder_by  # only if there is a lease file
 
         return holder_by(path)
-    except (OSError, NotImplementedError):  # somebody else's file, or no locks here
+    except (OSError, NotImplementedError):  # another user's file, or no locks here
         return None
     lock.release()
     return None

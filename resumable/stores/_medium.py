@@ -1,12 +1,12 @@
-"""What a server or database must do to be a store: each verb once, and say what came of it.
+"""The interface of a server or database that serves as a store: each verb is tried once, and reports the outcome.
 
-:class:`~resumable.stores._lease.LeasedStore` makes a :class:`~resumable.stores.CheckpointStore` of it: it repeats what
-was lost on the way, renews leases, and takes over from the dead. So a medium never waits, never repeats, and remembers
-nothing but its connections.
+:class:`~resumable.stores._lease.LeasedStore` makes a :class:`~resumable.stores.CheckpointStore` of a medium: it
+retries, renews leases, and replaces dead owners. So a medium never waits, never repeats, and remembers nothing but its
+connections.
 
-All verbs raise ``StoreError(..., is_transient=True)`` where the outcome may be unknown: time-outs, resets, servers that
-start or fail over. They are called again with the same arguments then, so each must find out whether it was done
-before: a refusal, as of a key that exists, is looked into and never believed.
+If the outcome may be unknown (time-outs, resets, servers that start or fail over), every verb raises
+``StoreError(..., is_transient=True)``. Then it is called again with equal arguments, so it must find out whether an
+earlier attempt succeeded: after an error such as "key exists", it reads what is stored.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ._base import Entry, Holder, Stored, Traits
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What a store's URL says to us, and not to a driver.
+    """The parameters in a store's URL that are meant for this library, not for a driver.
 
     Attributes:
-        lease: Seconds that leases last, None for what suits the medium.
-        table_prefix: What the names of tables, or of keys, begin with; "" for the usual.
+        lease: Seconds that leases last; None for the medium's default.
+        table_prefix: The beginning of the names of tables or keys; "" for the default.
         compress: ``"zstd"``, or "" for none.
     """
 
@@ -38,17 +38,17 @@ class Parameters:
     compress: str = ""
 
     def added_to(self, address: str) -> str:
-        """*address* and in which of its tables, or keys, the store is: without that, another one would be found."""
+        """*address* with the parameter that names its tables or keys, without which another store would be found."""
         return with_parameter(address, "table_prefix", self.table_prefix) if self.table_prefix else address
 
 
 class Staged(NamedTuple):
-    """A snapshot that was written in pieces under a name that was never used before.
+    """A snapshot written in pieces, under a name that was never used before.
 
     Attributes:
-        sequence: The last save that it holds.
-        pieces: How many there are, numbered from 0.
-        size: Their bytes together.
+        sequence: The last save that it contains.
+        pieces: Number of pieces, counted from 0.
+        size: Bytes of all pieces.
     """
 
     name: str
@@ -58,24 +58,24 @@ class Staged(NamedTuple):
 
 
 class Medium(Protocol):
-    """A server or database that holds operations."""
+    """A server or database that stores operations."""
 
     @property
     def traits(self) -> Traits:
-        """Facts of the medium. ``largest_piece`` must be set."""
+        """Properties of the medium. ``largest_piece`` must be set."""
         ...
 
     def claim(self, key: str, me: Holder, *, ttl: float, take_over: bool | Holder = False) -> MediumLease:
-        """Own *key*, if nobody does, or the owner's lease has ended.
+        """Own *key* if nobody does, or if the owner's lease has expired.
 
-        Where ``me.nonce`` owns it already, an earlier attempt has done it. What was staged and never committed is
-        removed. Whether a lease has ended is told by the store's own clock, or by :class:`Unchanged`.
+        If ``me.nonce`` owns it already, an earlier attempt succeeded. Removes what was staged and never committed. The
+        store's own clock decides whether a lease has expired, or :class:`Unchanged`.
 
         Args:
-            take_over: True: from whoever has it. A holder: from that one only, told by its nonce.
+            take_over: True: take it from any owner. A holder: only from that one, identified by its nonce.
 
         Raises:
-            HeldError: Somebody else has it.
+            HeldError: Another owner has it.
         """
         ...
 
@@ -90,27 +90,27 @@ class Medium(Protocol):
         """The wish for *key*. See :class:`WishStore`; each of its verbs may be called again if it fails."""
 
     def put_wish(self, key: str, wish: bytes) -> None:
-        """Put *wish* in the place of what was wished before."""
+        """Replace the wish for *key*."""
 
     def clear_wish(self, key: str, wish: bytes) -> None:
         """Remove *wish*, but no other one."""
 
     def describe(self, key: str | None = None) -> str:
-        """Where it is, without password or any secret."""
+        """Where it is, without any secret."""
         ...
 
     def close(self) -> None:
-        """Let go of the connections. The next verb makes new ones."""
+        """Close the connections. The next verb makes new ones."""
 
 
 class ArtifactMedium(Medium, Protocol):
-    """One that keeps artifacts, too, and says so by its trait; its leases are :class:`ArtifactMediumLease`.
+    """A medium that also keeps artifacts, as its traits say; its leases are :class:`ArtifactMediumLease`.
 
-    An artifact is its pieces, numbered from 0. It may have been written halfway only.
+    An artifact consists of pieces, numbered from 0. It may be incomplete.
     """
 
     def artifact_piece(self, key: str, name: str, number: int) -> bytes | None:
-        """A piece of an artifact; None if there is none of that number."""
+        """A piece of an artifact; None if there is none with that number."""
 
     def list_artifacts(self, key: str) -> Iterator[tuple[str, int]]:
         """Name and size of each artifact of *key*."""
@@ -118,20 +118,20 @@ class ArtifactMedium(Medium, Protocol):
 
 
 class MediumLease(Protocol):
-    """An operation that is owned. Each verb takes effect only if its term and nonce are still the store's.
+    """An operation that is owned. Each verb takes effect only if the store still has its term and nonce.
 
-    If they are another's, it raises :func:`stale`; if the store does not know of the claim or of save *last* any more,
-    StoreBehindError. :meth:`put_piece` and :meth:`renew` are called by other threads while a save is made.
+    If the store has another owner's, the verb raises :func:`stale`; if it no longer knows of the claim or of save
+    *last*, StoreBehindError. Other threads call :meth:`put_piece` and :meth:`renew` during a save.
     """
 
     @property
     def term(self) -> int:
-        """Rises at every claim, also after a delete and after the end of the operation."""
+        """Rises with every claim, also after a delete and after the end of the operation."""
         ...
 
     @property
     def next(self) -> int:
-        """One more than any number that was used before the claim."""
+        """One more than any number used before the claim."""
         ...
 
     def read(self) -> Stored | None:
@@ -145,61 +145,61 @@ class MediumLease(Protocol):
         """
 
     def put_piece(self, name: str, number: int, data: bytes) -> None:
-        """Write a piece of a snapshot beside what is stored. Its name is new; it may have been written before."""
+        """Write a piece of a new snapshot. Its name is new; an earlier attempt may have written it."""
 
     def commit(self, staged: Staged, last: int | None, summary: bytes) -> None:
         """Make *staged* the snapshot; all or nothing.
 
-        The one before becomes the previous one, with its segments up to now; what is older is removed afterwards. If
-        ``staged.sequence`` is beyond *last*, no segment stands behind it; else those beyond ``staged.sequence`` do.
+        The earlier snapshot becomes the previous one, with its segments up to now; older ones are removed afterwards.
+        If ``staged.sequence`` exceeds *last*, no segment follows it; otherwise those after ``staged.sequence`` do.
         """
 
     def renew(self) -> None:
-        """Let the lease last another ttl from now, on a connection of its own."""
+        """Extend the lease by its ttl from now, on a connection of its own."""
 
     def delete(self) -> bool:
-        """Remove all but the claim. Whether there was a snapshot."""
+        """Remove everything but the claim. Returns whether there was a snapshot."""
         ...
 
     def release(self) -> None:
-        """End the claim, and remove what was staged and not committed; terms and numbers go on."""
+        """End the claim, and remove what was staged and not committed; terms and numbers continue."""
 
 
 class ArtifactMediumLease(MediumLease, Protocol):
-    """An operation whose artifacts may be written."""
+    """An operation that is owned, with artifacts."""
 
     @property
     def has_artifacts(self) -> bool:
-        """Whether the claim has found any."""
+        """Whether the claim found any."""
         ...
 
     def put_artifact_piece(self, name: str, number: int, data: bytes) -> None:
-        """Write a piece of an artifact; it may have been written before."""
+        """Write a piece of an artifact; an earlier attempt may have written it."""
 
     def keep_artifacts(self, names: Collection[str]) -> None:
-        """Remove all artifacts but those with these *names*. :meth:`delete` removes all of them."""
+        """Remove all artifacts except those with these *names*. :meth:`delete` removes all of them."""
 
 
-# -- what media share -------------------------------------------------------------------------------------------------
+# -- common to all media
 
 
 def with_parameter(address: str, name: str, value: str) -> str:
-    """*address* with one more parameter of its own."""
+    """*address* with another parameter."""
     return f"{address}{'&' if '?' in address else '?'}{name}={value}"
 
 
 def row_key(key: str) -> str:
-    """What stands for an id where case, length and control characters would be trouble."""
+    """A short key for an id, where case, length or control characters would cause trouble."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def encoded(holder: Holder) -> str:
-    """A holder as the store keeps it."""
+    """A holder in the form that the store keeps."""
     return msgspec.json.encode(holder).decode()
 
 
 def decoded(text: str | bytes | None) -> Holder:
-    """The holder that :func:`encoded` was given; an unknown one if it cannot be read."""
+    """Decode what :func:`encoded` returned; an unknown holder if that is impossible."""
     try:
         return msgspec.json.decode(text or b"", type=Holder)
     except (ValueError, RecursionError):
@@ -207,12 +207,12 @@ def decoded(text: str | bytes | None) -> Holder:
 
 
 class HeldError(Exception):
-    """Somebody else owns the operation.
+    """Another owner has the operation.
 
     Attributes:
-        lease_left: Seconds until the lease ends, unless it is renewed.
-        silent_for: Seconds since it was renewed last, as far as known.
-        lease: What differs after each renewal.
+        lease_left: Seconds until the lease expires, unless it is renewed.
+        silent_for: Seconds since the last renewal, as far as known.
+        lease: A value that differs after each renewal.
     """
 
     def __init__(self, holder: Holder, lease_left: float, silent_for: float, lease: str) -> None:
@@ -224,16 +224,16 @@ class HeldError(Exception):
 
 
 class Unchanged:
-    """For how long leases were seen as they are, by this process's clock: where a store has no clock of its own."""
+    """How long leases were seen unchanged, by this process's clock: for stores without a clock."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[str, float]] = {}
 
     def seconds(self, key: str, lease: str) -> float:
-        """How long ago *lease* was first seen, if nothing else was seen since.
+        """Seconds since *lease* was first seen, if nothing else was seen since.
 
         Args:
-            lease: What differs after each renewal.
+            lease: A value that differs after each renewal.
         """
         now = passed_seconds()
         seen, since = self._seen.get(key, ("", now))
@@ -244,5 +244,5 @@ class Unchanged:
 
 
 def stale(key: str, holder: Holder) -> StaleCheckpointError:
-    """*holder* has taken *key* over."""
+    """The error for a *key* that *holder* has taken over."""
     return StaleCheckpointError(key, holder.host, holder.pid, holder.since)

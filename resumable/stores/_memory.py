@@ -26,7 +26,7 @@ class _Generation:
 
 @dataclass(slots=True)
 class _Operation:
-    """What is known of an id; terms and numbers go on after a delete."""
+    """The content of one operation; terms and numbers continue after a delete."""
 
     term: int = 0
     next: int = 1
@@ -55,13 +55,13 @@ class MemoryStore:
         return "MemoryStore()"
 
     def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> MemoryLease:
-        """Own *key* until the lease is released; *ttl* is not used.
+        """Own *key* until the release; *ttl* is not used.
 
         Args:
-            take_over: Take it from its owner, who may no longer write then.
+            take_over: Take it from its owner, who cannot write any more then.
 
         Raises:
-            CheckpointBusyError: Another owner has it. Names that owner.
+            CheckpointBusyError: Another owner has it. Names the owner.
         """
         check_operation_id(key)
         with self._lock:
@@ -74,7 +74,7 @@ class MemoryStore:
             return MemoryLease(key, operation, self._lock)
 
     def read(self, key: str, *, previous: bool = False) -> Stored | None:
-        """One consistent state of *key*, None if there is none."""
+        """One consistent state of *key*; None if there is none."""
         check_operation_id(key)
         with self._lock:
             operation = self._operations.get(key, _Operation())
@@ -107,19 +107,19 @@ class MemoryStore:
             return iter([(name, len(data)) for name, data in found.items()])
 
     def wish(self, key: str) -> bytes | None:
-        """The wish for *key*, None if there is none."""
+        """The wish for *key*; None if there is none."""
         check_operation_id(key)
         with self._lock:
             return self._operations.get(key, _Operation()).wish
 
     def put_wish(self, key: str, wish: bytes) -> None:
-        """Wish something of the owner of *key*. See :meth:`WishStore.put_wish`."""
+        """Replace the wish for *key*. See :meth:`WishStore.put_wish`."""
         check_operation_id(key)
         with self._lock:
             self._operations.setdefault(key, _Operation()).wish = bytes(wish)
 
     def clear_wish(self, key: str, wish: bytes) -> None:
-        """Forget *wish*, if it still stands."""
+        """Remove *wish*, unless another has replaced it."""
         with self._lock:
             operation = self._operations.get(key)
             if operation is not None and operation.wish == wish:
@@ -130,7 +130,7 @@ class MemoryStore:
         return f"memory:{key or ''}"
 
     def close(self) -> None:
-        """Nothing is to be closed; what is stored stays."""
+        """Do nothing; what is stored stays."""
 
 
 class MemoryLease(OwnedLease):
@@ -144,7 +144,7 @@ class MemoryLease(OwnedLease):
         self._lock = lock
 
     def read(self) -> Stored | None:
-        """What is stored, None if nothing is."""
+        """What is stored; None if nothing is."""
         with self._lock:
             current = self._operation.current
             return current.stored(self._key) if current is not None else None
@@ -162,7 +162,7 @@ class MemoryLease(OwnedLease):
             self._last = sequence, data
 
     def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
-        """Keep *pieces* as a new snapshot that nobody sees yet. See :meth:`Lease.stage`."""
+        """Keep *pieces* as a new snapshot that is not visible yet. See :meth:`Lease.stage`."""
         self._check()
         return partial(self._commit, _Generation(b"".join(pieces), sequence))
 
@@ -182,7 +182,7 @@ class MemoryLease(OwnedLease):
             operation.previous, operation.current, new.is_committed = old or operation.previous, new, True
 
     def delete(self) -> bool:
-        """Remove the checkpoint; returns whether there was one."""
+        """Remove the checkpoint. Returns whether there was one."""
         with self._lock:
             self._check()
             found = self._operation.current is not None
@@ -205,21 +205,21 @@ class MemoryLease(OwnedLease):
             self._operation.artifacts[name] = data
 
     def artifact_place(self, name: str) -> None:
-        """None: memory has no directories."""
+        """None, because memory has no directories."""
         check_artifact_name(name)
 
     def seal_artifact(self, name: str) -> None:
-        """Never called, for there is no place to write at."""
+        """Never called, because there is no place to write at."""
 
     def keep_artifacts(self, names: Collection[str]) -> None:
-        """Remove all artifacts but those with these *names*."""
+        """Remove all artifacts except those with these *names*."""
         with self._lock:
             self._check()
             for name in self._operation.artifacts.keys() - set(names):
                 del self._operation.artifacts[name]
 
     def release(self) -> None:
-        """Let go of the operation, if the lease is not lost. Never raises."""
+        """Release the operation, if the lease is not lost. Never raises."""
         if self._lets_go():
             with self._lock:
                 if self._operation.term == self.term:

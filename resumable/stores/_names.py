@@ -1,4 +1,4 @@
-"""Which file names an operation id gets, and of which operation a file is."""
+"""The file names of an operation id, and the operation of a file."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _ARTIFACT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 def check_operation_id(operation_id: object) -> None:
-    """Refuse what is no text.
+    """Refuse an operation id that no store can hold.
 
     Raises:
-        TypeError: If it is not a str.
-        ValueError: If it holds a lone surrogate, which no file and no database can hold.
+        TypeError: It is not a str.
+        ValueError: It contains a lone surrogate, which no file and no database can hold.
     """
     if not isinstance(operation_id, str):
         raise TypeError(f"operation_id must be a str, not {type(operation_id).__name__}; write str(...)")
@@ -37,11 +37,11 @@ def check_operation_id(operation_id: object) -> None:
 
 
 def check_given_id(operation_id: object) -> None:
-    """Refuse what names no operation. Stores still read and remove an empty id, which version 0.1 took.
+    """Refuse an operation id that names nothing. Stores still read and remove an empty id, which version 0.1 accepted.
 
     Raises:
-        TypeError: If it is not a str.
-        ValueError: If it is empty, or holds a lone surrogate.
+        TypeError: It is not a str.
+        ValueError: It is empty, or contains a lone surrogate.
     """
     check_operation_id(operation_id)
     if not operation_id:
@@ -49,10 +49,10 @@ def check_given_id(operation_id: object) -> None:
 
 
 def check_artifact_name(name: str) -> None:
-    """Refuse what a medium may not be able to hold as a name.
+    """Refuse an artifact name that some medium cannot hold.
 
     Raises:
-        ValueError: It is none of 1 to 80 ASCII letters, digits, ``-``, ``_`` and ``.`` that begins with the first two.
+        ValueError: It is not 1 to 80 ASCII letters, digits, ``-``, ``_`` and ``.``, beginning with a letter or digit.
     """
     if _ARTIFACT_NAME.fullmatch(name) is None:
         raise ValueError(f"{name!r:.90} is no name of an artifact's version")
@@ -64,15 +64,15 @@ def check_artifact_name(name: str) -> None:
 def file_name(operation_id: str) -> str:
     """The name of the checkpoint of *operation_id*: ``.checkpoint_{id}.json``.
 
-    An id with a character that cannot stand in it, or that is too long, gets a short hash appended. On a file system
-    that folds case, ``Job`` and ``job`` meet in one name; the id inside the document tells them apart, loudly.
+    If the id is too long, or contains a character that a file name cannot, a short hash is appended. On a file system
+    that ignores case, ``Job`` and ``job`` share a name; the id inside the document tells them apart, with an error.
     """
     return names_for(operation_id)[0]
 
 
 @lru_cache(64)
 def names_for(operation_id: str) -> tuple[str, ...]:
-    """All names that the checkpoint may have, its own first; an older release, or another tool, may use the other."""
+    """All possible names of the checkpoint, its own first; an older release or another tool may use the other one."""
     plain, hashed = plain_name(operation_id), hashed_name(operation_id)
     if plain is None:
         return (hashed,)
@@ -80,7 +80,7 @@ def names_for(operation_id: str) -> tuple[str, ...]:
 
 
 def plain_name(operation_id: str) -> str | None:
-    """``.checkpoint_{id with / and space as _}.json``; None if that is no safe file name everywhere."""
+    """``.checkpoint_{id with / and space as _}.json``; None if that is not a safe file name everywhere."""
     stem = operation_id.replace("/", "_").replace(" ", "_")
     if not stem or len(stem.encode()) > _MAX_BYTES or not stem.isprintable() or _UNSAFE.intersection(stem):
         return None
@@ -88,8 +88,8 @@ def plain_name(operation_id: str) -> str | None:
 
 
 def hashed_name(operation_id: str) -> str:
-    """A safe name that no other id has: as much as fits of the plain one, then a short hash of the id."""
-    import hashlib  # not worth loading before there is a name to make
+    """A safe name that no other id has: as much of the plain name as fits, then a short hash of the id."""
+    import hashlib  # not worth loading without a name to make
 
     safe = "".join(["_" if c in "/ " or c in _UNSAFE or not c.isprintable() else c for c in operation_id])
     stem = safe.encode()[: _MAX_BYTES - 20].decode(errors="ignore")
@@ -108,14 +108,14 @@ class Files(NamedTuple):
 
     @property
     def but_the_lock(self) -> tuple[Path, ...]:
-        """The snapshot last: without it, the others count for nothing."""
+        """All files except the lock, the snapshot last: without it, the others count for nothing."""
         return self[3::-1]
 
     def remove(self) -> bool:
-        """Remove the checkpoint, and what lies beside it but its lock and artifacts; whether it was there.
+        """Remove the checkpoint and the files beside it, except its lock and artifacts. Returns whether it was there.
 
-        The checkpoint goes first, for good: what is left without it counts for nothing, but it without its journal, as
-        a power cut might leave it, would be taken for an older save.
+        The checkpoint is removed first, and synced. Without it the other files count for nothing; but a checkpoint
+        without its journal, which a power cut might leave, would be mistaken for an older save.
         """
         found = disk.unlink(self.snapshot)
         if found:
@@ -125,11 +125,11 @@ class Files(NamedTuple):
         return found
 
     def put_aside(self, mark: str) -> Path:
-        """Give the checkpoint, its journal and its artifacts names that end in *mark*. Returns that of the snapshot."""
+        """Rename the checkpoint, its journal and its artifacts to end in *mark*. Returns the snapshot's new path."""
         kept, journal, artifacts = (
             path.with_name(path.name + mark) for path in (self.snapshot, self.journal, self.artifacts)
         )
-        # The journal has both names until the snapshot is moved, without which it counts for nothing.
+        # The journal has both names until the snapshot is renamed; without that, it counts for nothing.
         disk.keep(self.journal, journal)
         disk.rename(self.snapshot, kept)
         disk.sync_directory(kept.parent)
@@ -140,7 +140,7 @@ class Files(NamedTuple):
         return kept
 
     def remove_what_was_moved(self) -> None:
-        """Remove a checkpoint that stands elsewhere. Without its snapshot, the next run would not look for the rest."""
+        """Remove a checkpoint that was moved elsewhere; the snapshot goes last, because the next run looks for that."""
         *beside, snapshot = self.but_the_lock
         for path in beside:
             disk.unlink(path)
@@ -150,19 +150,19 @@ class Files(NamedTuple):
 
 @lru_cache(64)
 def files_of(directory: Path, operation_id: str) -> tuple[Files, ...]:
-    """The files that a checkpoint may have in *directory*, under its own name first. Checks the id."""
+    """The possible files of a checkpoint in *directory*, its own name first. Checks the id."""
     check_operation_id(operation_id)
     return tuple([files_at(directory / name) for name in names_for(operation_id)])
 
 
 def files_at(snapshot: Path) -> Files:
-    """The files of the checkpoint whose snapshot has that path."""
+    """The files of the checkpoint with that snapshot."""
     stem = snapshot.name.removesuffix(SUFFIX)
     suffixes = (f"{SUFFIX}.prev", ".journal", ".journal.prev", ".lock", ".files")
     return Files(snapshot, *[snapshot.with_name(stem + suffix) for suffix in suffixes])
 
 
-# -- from a file to its id --------------------------------------------------------------------------------------------
+# -- from a file to an id
 
 
 def listed(directory: Path, pattern: str) -> dict[str, Path]:
@@ -171,16 +171,16 @@ def listed(directory: Path, pattern: str) -> dict[str, Path]:
     for path in sorted(directory.glob(f"{PREFIX}*{SUFFIX}")):
         told = operation_id_in(path)
         key = told if told is not None else path.name[len(PREFIX) : -len(SUFFIX)]
-        # A move that was cut short leaves a file under an older name, too.
+        # An interrupted move also leaves a file under an older name.
         if fnmatchcase(key, pattern) and (key not in found or path.name == file_name(key)):
             found[key] = path
     return found
 
 
 def is_of(path: Path, operation_id: str) -> bool:
-    """Whether *path* belongs to *operation_id*, one of whose names it has.
+    """Whether *path*, which has a name of *operation_id*, belongs to that operation.
 
-    Only an id that may have this name counts: a bit makes ``Job`` of ``job``, and a document of version 1.0 has none.
+    Only an id that may have this name counts: damage can make ``Job`` of ``job``, and a v1.0 document has no id.
 
     Raises:
         OSError: It cannot be read.
@@ -190,7 +190,7 @@ def is_of(path: Path, operation_id: str) -> bool:
 
 
 def operation_id_in(path: Path) -> str | None:
-    """The operation id inside the checkpoint file *path*; None if there is no file or it does not say."""
+    """The operation id in the checkpoint file *path*; None if there is no file, or no id in it."""
     try:
         return _read_operation_id(path)
     except OSError:
@@ -205,7 +205,7 @@ def _read_operation_id(path: Path) -> str | None:
     try:
         if match is not None:
             return msgspec.json.decode(match.group(1), type=str)
-        # A parser that looks for one member only takes no memory for the others.
+        # A parser that reads only one member uses no memory for the others.
         return msgspec.json.decode(disk.read(path) or b"", type=_Named).operation_id
     except (ValueError, RecursionError):
         return None

@@ -1,8 +1,8 @@
-"""Checkpoints in an object store: S3 and what speaks like it, Google Cloud Storage, Azure Blob Storage.
+"""Checkpoints in an object store: S3 and compatible services, Google Cloud Storage, Azure Blob Storage.
 
-An operation is one object, its head (see ``_head``), and those that it names: pieces of snapshots, and segments of the
-journal that had no room in it any more. Only the head is ever written twice, and only in place of the version that was
-read.
+An operation is one object, its head (see ``_head``), and the objects that the head names: pieces of snapshots, and
+segments of the journal that no longer fit into it. Only the head is ever rewritten, and a write replaces exactly the
+version that was read.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _ARTIFACT = re.compile(r"art-(?P<term>\d+)-(?P<name>.+)-\d+")
 
 
 def open_url(url: str, parameters: Parameters) -> ObjectMedium:
-    """The bucket at *url*, see :class:`Bucket`; ``table_prefix`` is one more folder in it."""
+    """The bucket at *url*, see :class:`Bucket`; ``table_prefix`` adds a folder to it."""
     return ObjectMedium(Bucket(url, parameters.table_prefix))
 
 
 class ObjectMedium:
-    """A bucket, or what begins with a prefix in it.
+    """A bucket, or the objects with a prefix in it.
 
-    At the first claim it is tried whether the service keeps the conditions of a write; one that does not is refused.
+    The first claim tests whether the service obeys the conditions of writes; one that does not is refused.
     """
 
     traits: Traits = Traits(
@@ -50,8 +50,8 @@ class ObjectMedium:
         leases_end=True,
         keeps_artifacts=True,
         saves_renew=True,
-        lease_seconds=120.0,  # a renewal is a request that is paid for: with a save each 30 s there are none
-        looks_every=10.0,  # so is a look: 250,000 of them a month, or 10 cents
+        lease_seconds=120.0,  # a renewal is a paid request; with a save each 30 s there are none
+        looks_every=10.0,  # a check is paid, too: 250,000 of them a month cost 10 cents
     )
 
     def __init__(self, bucket: Bucket) -> None:
@@ -97,7 +97,7 @@ class ObjectMedium:
             return Head.decoded(data), version
 
     def head(self, key: str) -> tuple[Head, Version | None]:
-        """The head of *key* as it stands now, and its version; an empty one and None if there is none."""
+        """The present head of *key* and its version; an empty one and None if there is none."""
         return self._found(key)
 
     def read(self, key: str, *, previous: bool = False) -> Stored | None:
@@ -144,7 +144,7 @@ class ObjectMedium:
                 )
 
     def _shown(self, folder: str) -> tuple[Shown, Version] | None:
-        """What the head in *folder* shows; None if there is none."""
+        """The list entry in the head of *folder*; None if there is none."""
         try:
             data, version = self.bucket.get(f"{folder}/head", _HEAD)
             if b"\n" not in data:
@@ -157,7 +157,7 @@ class ObjectMedium:
     # -- artifacts
 
     def artifact_piece(self, key: str, name: str, number: int) -> bytes | None:
-        """A piece of an artifact; None if there is none of that number."""
+        """A piece of an artifact; None if there is none with that number."""
         stem = self.artifacts(key).get(name)
         try:
             return self.bucket.get(object_name(key, piece_name(stem, number)))[0] if stem is not None else None
@@ -165,7 +165,7 @@ class ObjectMedium:
             return None
 
     def artifacts(self, key: str) -> dict[str, str]:
-        """What the objects of each artifact of *key* are called, but for their numbers, by the artifact's name."""
+        """By name of each artifact of *key*: the common beginning of the names of its objects."""
         found = sorted(filter(None, map(_ARTIFACT.fullmatch, self.bucket.objects(folder_of(key)))), key=_term)
         return {match["name"]: f"art-{match['term']}-{match['name']}" for match in found}
 
@@ -178,27 +178,27 @@ class ObjectMedium:
         return iter(sizes.items())
 
     def wish(self, key: str) -> bytes | None:
-        """The wish for *key*, None if there is none: an object of its own."""
+        """The wish for *key*, in an object of its own; None if there is none."""
         try:
             return self.bucket.get(object_name(key, "wish"))[0]
         except Missing:
             return None
 
     def put_wish(self, key: str, wish: bytes) -> None:
-        """Put *wish* in the place of what was wished before."""
+        """Replace the wish for *key*."""
         self.bucket.put(object_name(key, "wish"), wish)
 
     def clear_wish(self, key: str, wish: bytes) -> None:
-        """Remove *wish*; no other one, unless that comes in the very moment."""
+        """Remove *wish*; another one only if it comes in that very moment."""
         if self.wish(key) == wish:
             self.bucket.remove([object_name(key, "wish")])
 
     def describe(self, key: str | None = None) -> str:
-        """The operation's folder; or the bucket and its prefix, with what is needed to find it."""
+        """The operation's folder; or the bucket and its prefix, with the parameters needed to find it."""
         return self.bucket.address if key is None else f"{self.bucket.place}/{folder_of(key)}"
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self.bucket.close()
 
     @contextlib.contextmanager
@@ -263,7 +263,7 @@ class ObjectLease:
         with self._lock:
             head = self._known(last if last is None or staged.sequence <= last else None)
             old = head.current
-            if old is not None and old.name == new.name:  # the answer to that was lost
+            if old is not None and old.name == new.name:  # the answer to an earlier attempt was lost
                 self._staged.difference_update(new.objects())
                 return
             if old is not None and new.base < old.base:
@@ -284,15 +284,15 @@ class ObjectLease:
         self._remove(head.objects() - after.objects())
 
     def renew(self) -> None:
-        """Let the lease last another ttl from now."""
+        """Extend the lease by its ttl from now."""
         with self._lock:
             self._write(self._known(None))
 
     def delete(self) -> bool:
-        """Remove all but the claim. Whether there was a snapshot."""
+        """Remove everything but the claim. Returns whether there was a snapshot."""
         with self._lock:
             head = self._known(None)
-            self._was_there |= head.current is not None  # also if the answer to this is lost
+            self._was_there |= head.current is not None  # remembered in case the answer to this attempt is lost
             shown = msgspec.structs.replace(head.shown, size=None, summary=b"")
             self._write(replace(head, shown=shown, current=None, previous=None, spilled=(), tail=()))
         self._remove(head.objects())
@@ -305,7 +305,7 @@ class ObjectLease:
         with self._lock:
             head = self._known(None)
             self._write(replace(head, shown=msgspec.structs.replace(head.shown, holder=None)))
-        # A commit that was given up may have been made all the same.
+        # A commit that was given up may have succeeded all the same.
         self._remove(self._staged - head.objects())
 
     # -- artifacts
@@ -313,29 +313,29 @@ class ObjectLease:
     def put_artifact_piece(self, name: str, number: int, data: bytes) -> None:
         """Write a piece of an artifact. See :meth:`ArtifactMediumLease.put_artifact_piece`."""
         self._make_sure()
-        # A later owner's have another name: one that was shut out just now can harm nothing.
+        # A later owner's artifacts have other names, so an owner that just lost the lease does no harm.
         path = piece_name(f"art-{self.term:08d}-{name}", number)
         self._bucket.put(object_name(self._key, path), data)
 
     def keep_artifacts(self, names: Collection[str]) -> None:
-        """Remove all artifacts but those with these *names*; those of a later owner are let be."""
+        """Remove all artifacts except those with these *names*; leaves those of a later owner."""
         self._make_sure()
         found = filter(None, map(_ARTIFACT.fullmatch, self._bucket.objects(folder_of(self._key))))
         self._remove([one[0] for one in found if one["name"] not in names and _term(one) <= self.term])
 
     def _make_sure(self) -> None:
-        """Read the head, for what is written now is in no head."""
+        """Check the ownership by reading the head, because the next write does not go through it."""
         with self._lock:
             self._look()
 
     # -- the head
 
     def _known(self, last: int | None) -> Head:
-        """The head as it is, if it is still this owner's.
+        """The present head, if it is still this owner's.
 
         Raises:
-            StaleCheckpointError: Another one owns the operation.
-            StoreBehindError: It is older than what was acknowledged; save *last* is not in it.
+            StaleCheckpointError: Another owner has the operation.
+            StoreBehindError: It is older than acknowledged; save *last* is not in it.
         """
         if self._is_unsure:
             self._look()
@@ -352,9 +352,9 @@ class ObjectLease:
         self._head, self._version, self._is_unsure = head, version, False
 
     def _write(self, head: Head) -> None:
-        """Put *head* in the place of the one that is known.
+        """Replace the known head by *head*.
 
-        A refusal may come from an attempt of our own that was thought lost: it is looked at, and the verb is done anew.
+        A refusal may be due to an own earlier attempt that seemed lost: read the head, and repeat the verb.
         """
         head = head.written_anew()
         self._is_unsure = True
@@ -368,12 +368,12 @@ class ObjectLease:
         self._head, self._is_unsure = head, False
 
     def _with_room(self, head: Head) -> Head:
-        """*head* with a tail that is not too long; the segments before have got an object of their own."""
+        """*head* with a short enough tail; older segments have moved to an object of their own."""
         tail = head.tail
         if sum([len(data) for _, data in tail]) < _SPILL_FROM:
             return head
         first, last = tail[0][0], tail[-1][0]
-        # A number is used once in a term; so is the name, and a second attempt writes the same.
+        # A number is used once in a term, so its name is unique, and a second attempt writes equal bytes.
         name = f"log-{self._named(f'{first}-{last}')}"
         self._bucket.put(object_name(self._key, name), segments_encoded(tail))
         return replace(head, spilled=(*head.spilled, Spilled(name, first, last)), tail=())
@@ -381,10 +381,10 @@ class ObjectLease:
     def _named(self, name: str) -> str:
         return f"{self.term:08d}-{self._nonce[:8]}-{name}"
 
-    # -- garbage
+    # -- unneeded objects
 
     def remove_leftovers(self) -> None:
-        """Remove what owners before this one have left; what a later one may have written has a higher term."""
+        """Remove what earlier owners have left. Objects of a later owner have a higher term."""
         found, kept = self._bucket.objects(folder_of(self._key)), self._head.objects()
         self.has_artifacts = any(map(_ARTIFACT.fullmatch, found))
         self._remove([name for name in found if name not in kept and self._is_older(name)])
@@ -394,7 +394,7 @@ class ObjectLease:
         return match is not None and int(match[1]) < self.term
 
     def _remove(self, names: Iterable[str]) -> None:
-        """Remove objects that nobody needs; one that stays costs little."""
+        """Remove unneeded objects; one that stays costs little."""
         paths = [object_name(self._key, name) for name in names]
         if paths:
             with contextlib.suppress(StoreError):
@@ -406,15 +406,15 @@ def _term(match: re.Match[str]) -> int:
 
 
 def folder_of(key: str) -> str:
-    """The name that everything of an operation begins with: what is harmless of its id, and a hash of it."""
+    """The folder of an operation: the harmless characters of its id, and a hash of it."""
     return f"{re.sub(r'[^A-Za-z0-9._-]', '_', key)[:80]}-{row_key(key)[:16]}"
 
 
 def object_name(key: str, name: str) -> str:
-    """Where an object of an operation lies."""
+    """The path of an operation's object."""
     return f"{folder_of(key)}/{name}"
 
 
 def head_name(key: str) -> str:
-    """Where the head of an operation lies."""
+    """The path of an operation's head."""
     return object_name(key, "head")

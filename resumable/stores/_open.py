@@ -1,4 +1,4 @@
-"""From what a user writes to a store: a directory, a URL, an object."""
+"""Opens what a user gives as a store: a directory, a URL, or an object."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ MEDIA = {
     "gs": "_objects",
     "az": "_objects",
 }
-"""Which module of this room knows a scheme: one with ``open_url(url: str, parameters: Parameters) -> Medium``."""
+"""By scheme: the module of this room, with ``open_url(url: str, parameters: Parameters) -> Medium``."""
 EXTRAS = {"_sql": "sql", "_redis": "redis", "_objects": "s3"}
-"""What is to be installed for it."""
+"""By module: the extra to install."""
 _OWN = ("lease", "table_prefix", "compress")
 
 _opened: dict[str, CheckpointStore] = {}
-"""By URL: all that name one share its connections."""
+"""By URL, so that all who use one share its connections."""
 
 
 def open_store(where: str | os.PathLike[str] | CheckpointStore | SimpleStore) -> CheckpointStore:
-    """The store that *where* names: a directory, a URL, or a store, which is returned as it is.
+    """The store that *where* names: a directory, a URL, or a store, which is returned unchanged.
 
-    A URL stands for one store as long as the process lives. A simple store of your own, with get, put, delete, keys and
-    close, is wrapped. What a URL says to us, and not to a driver, is ``lease=30`` (seconds that an operation stays
-    owned when its owner falls silent), ``table_prefix=resumable_`` and ``compress=zstd``.
+    One URL means one store for the life of the process. A simple store of your own, with get, put, delete, keys and
+    close, is wrapped. These parameters of a URL are meant for this library, not for a driver: ``lease=30`` (seconds
+    that a silent owner keeps its operation), ``table_prefix=resumable_`` and ``compress=zstd``.
 
     Example:
         >>> with checkpointed("in memory", store=open_store("memory://tests")) as cp:
         ...     cp.tick()
 
     Raises:
-        ValueError: No store has that scheme, or the URL has a part that cannot be used.
+        ValueError: No store has that scheme, or a part of the URL is wrong.
         ImportError: The package for that scheme is missing. Says what to install.
-        TypeError: It is none of these.
+        TypeError: *where* is none of these.
     """
     if isinstance(where, str):
         match = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", where)
@@ -118,10 +118,10 @@ def _module(name: str, scheme: str) -> Any:
 
 
 def without_own(url: str) -> tuple[str, dict[str, str]]:
-    """*url* as a driver takes it, and our own parameters, which it must not see.
+    """*url* without this library's own parameters, for a driver; and these parameters.
 
     Raises:
-        ValueError: One of them stands there twice.
+        ValueError: One of them is given twice.
     """
     from urllib.parse import unquote_plus
 

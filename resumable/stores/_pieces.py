@@ -1,4 +1,4 @@
-"""Bytes that come and go in pieces, so that a long stream of them never is in memory as a whole."""
+"""Bytes in pieces, so that a long stream is never in memory as a whole."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 
 def blocks(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """*pieces*, joined and cut into blocks of *size* bytes; the last one may be shorter. At least one."""
+    """*pieces*, joined and cut into blocks of *size* bytes; the last may be shorter. At least one block."""
     waiting, has_given = bytearray(), False
     for piece in pieces:
         waiting += piece
@@ -19,14 +19,14 @@ def blocks(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
 
 
 class Stream:
-    """Pieces of bytes as a file to read."""
+    """Pieces of bytes as a readable file."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = iter(pieces)
         self._piece = memoryview(b"")
 
     def read(self, size: int) -> bytes:
-        """*size* bytes, fewer only at the end."""
+        """*size* bytes; fewer only at the end."""
         found = bytearray()
         while len(found) < size:
             if not self._piece:

@@ -1,15 +1,15 @@
 """Checkpoints in Redis or Valkey.
 
-All keys of an operation have one hash tag, so that one node of a cluster has them all, and one script sees and changes
-them at once:
+All keys of an operation share a hash tag, so that one node of a cluster has them all, and one script reads and changes
+them atomically:
 
 =============  ====================================================================================================
 ``…:op``       a hash: id, term and nonce of the owner, next number, what the snapshot stands for, summary
-``…:lease``    who owns it; it ends by itself
+``…:lease``    the owner; expires
 ``…:log``      a stream of segments, each under its number, from the previous snapshot on
-``…:snap``     a hash of pieces; ``…:prev`` is the snapshot before, ``…:new:…`` one that is not committed
+``…:snap``     a hash of pieces; ``…:prev`` is the previous snapshot, ``…:new:…`` one that is not committed
 ``…:art:…``    a hash of pieces: an artifact; ``…:arts`` is the set of their names
-``…:wish``     what somebody wishes of the owner
+``…:wish``     the wish for the owner
 =============  ====================================================================================================
 """
 
@@ -32,8 +32,8 @@ _TOMBSTONE = 7 * 86400
 _STAGED = 86400
 
 # KEYS: op, lease, log, snap, prev, staged. ARGV: nonce, term, holder, ttl in ms, then those of the verb.
-# An owner is shut out by a term that is not lower than its own. A lower one, or none, is that of a server which has
-# lost what it had acknowledged.
+# A term that is not lower than its own shuts an owner out. If the server has a lower one, or none, it has lost what it
+# had acknowledged.
 _OWNED = """
 local known = redis.call('HMGET', KEYS[1], 'nonce', 'term', 'next', 'base', 'name')
 local is_mine, next = known[1] == ARGV[1], tonumber(known[3] or '1')
@@ -63,7 +63,7 @@ redis.call('PERSIST', KEYS[1])
 """
     + _RENEW
     + "return {'done', term, redis.call('HGET', KEYS[1], 'next') or '1', redis.call('EXISTS', KEYS[3])}",
-    # Of the verb: sequence, the number behind it, the last one that was acknowledged, data, summary.
+    # The verb's: sequence, the number after it, the last acknowledged one, data, summary.
     "append": _OWNED
     + """
 if not is_mine or next <= tonumber(ARGV[7]) then return {'behind'} end
@@ -78,7 +78,7 @@ redis.call('HSET', KEYS[1], 'next', ARGV[6], 'summary', ARGV[9])
 """
     + _RENEW
     + "return {'done'}",
-    # Of the verb: sequence, the number behind it, the last one that was acknowledged, name, pieces, size, summary, id.
+    # The verb's: sequence, the number after it, the last acknowledged one, name, pieces, size, summary, id.
     "commit": _OWNED
     + """
 local sequence, last = tonumber(ARGV[5]), tonumber(ARGV[7])
@@ -111,7 +111,7 @@ redis.call('HDEL', KEYS[1], 'base', 'name', 'size', 'summary', 'previous', 'prev
 """
     + _RENEW
     + "return {'done', known[4]}",
-    # Of the verb: name, number, data.
+    # The verb's: name, number, data.
     "put": _OWNED
     + """
 if not is_mine then return {'behind'} end
@@ -153,16 +153,16 @@ def open_url(url: str, parameters: Parameters) -> RedisMedium:
 
 
 class RedisMedium:
-    """A Redis or Valkey server, or a cluster of them, which keeps checkpoints as well as it keeps its data.
+    """A Redis or Valkey server, or a cluster, which keeps checkpoints as safely as it keeps its data.
 
-    It is asked what it is: one that evicts keys, or writes to its disk only now and then, is warned of at the first
-    claim; a replica and a Sentinel are refused. An operation lies on one node of a cluster.
+    The first claim asks the server for its settings: it warns of a server that evicts keys or rarely writes to disk,
+        and refuses a replica and a Sentinel. An operation lies on one node of a cluster.
 
     Args:
-        url: As redis-py has it; also with ``valkey://`` and ``valkeys://``.
+        url: In redis-py's form; also with ``valkey://`` and ``valkeys://``.
 
     Raises:
-        ValueError: It is no such URL.
+        ValueError: The URL is wrong.
     """
 
     traits: Traits = Traits(
@@ -184,7 +184,7 @@ class RedisMedium:
 
     @cached_property
     def client(self) -> Any:
-        """What speaks to the server, or to the node of its cluster that has the key."""
+        """The client of the server, or of the cluster's node that has the key."""
         told = self._one.info("server")
         server.check(told, self._place)
         return server.cluster_of(self._url) if server.is_cluster(told) else self._one
@@ -203,7 +203,7 @@ class RedisMedium:
         return f"{self._prefix}:{{{row_key(operation_id)[:32]}}}:{name}"
 
     def run(self, verb: str, operation_id: str, *arguments: bytes | str | int, more: Iterable[str] = ()) -> list[Any]:
-        """What the script of *verb* answers.
+        """Run the script of *verb*. Returns its answer.
 
         Raises:
             StoreError: The server cannot be reached, or refuses.
@@ -279,7 +279,7 @@ class RedisMedium:
             return {name.decode() for name in self.client.smembers(self.key(key, "arts"))}
 
     def artifact_piece(self, key: str, name: str, number: int) -> bytes | None:
-        """A piece of an artifact; None if there is none of that number."""
+        """A piece of an artifact; None if there is none with that number."""
         with self.failing():
             piece: bytes | None = self.client.hget(self.key(key, _artifact(name)), str(number))
             return piece
@@ -296,13 +296,13 @@ class RedisMedium:
             yield name, sum(sizes)
 
     def wish(self, key: str) -> bytes | None:
-        """The wish for *key*, None if there is none."""
+        """The wish for *key*; None if there is none."""
         with self.failing():
             wish: bytes | None = self.client.get(self.key(key, "wish"))
             return wish
 
     def put_wish(self, key: str, wish: bytes) -> None:
-        """Put *wish* in the place of what was wished before."""
+        """Replace the wish for *key*."""
         with self.failing():
             self.client.set(self.key(key, "wish"), wish)
 
@@ -320,7 +320,7 @@ class RedisMedium:
         self._one.close()
 
     def _look_anew(self) -> None:
-        """Have the next verb connect anew, to whoever is in charge then."""
+        """Make the next verb connect again, to the server that is the master then."""
         self._one.connection_pool.disconnect(inuse_connections=False)
         vars(self).pop("client", None)
         vars(self).pop("_scripts", None)
@@ -366,7 +366,7 @@ class RedisLease:
             pipeline = self._medium.client.pipeline(transaction=False)
             pipeline.hset(key, str(number), data)
             pipeline.expire(key, _STAGED)
-            # The set is of all operations: no script can change it together with one of them. One too many is harmless.
+            # The set covers all operations, so no script can change it together with one. An extra entry is harmless.
             pipeline.sadd(self._medium.index, self._key.encode())
             pipeline.execute()
 
@@ -382,16 +382,16 @@ class RedisLease:
         self._run("put", name, str(number), data, more=(_artifact(name),))
 
     def keep_artifacts(self, names: Collection[str]) -> None:
-        """Remove all artifacts but those with these *names*."""
+        """Remove all artifacts except those with these *names*."""
         for name in self._medium.artifacts(self._key).difference(names):
             self._run("drop", name, more=(_artifact(name),))
 
     def renew(self) -> None:
-        """Let the lease last another ttl from now."""
+        """Extend the lease by its ttl from now."""
         self._run("renew")
 
     def delete(self) -> bool:
-        """Remove all but the claim. Whether there was a snapshot."""
+        """Remove everything but the claim. Returns whether there was a snapshot."""
         return self._run("delete", more=map(_artifact, self._medium.artifacts(self._key)))[1] is not None
 
     def release(self) -> None:
@@ -415,10 +415,10 @@ class RedisLease:
 
 
 def _paired(answer: dict[bytes, bytes] | list[bytes]) -> dict[bytes, bytes]:
-    """A hash, which the client of a cluster gives as it was sent."""
+    """A hash; the cluster's client returns it as a flat list."""
     return dict(zip(answer[::2], answer[1::2], strict=True)) if isinstance(answer, list) else answer
 
 
 def _artifact(name: str) -> str:
-    """The part of an operation that is the artifact *name*."""
+    """The part of an operation's keys for the artifact *name*."""
     return f"art:{name}"

@@ -1,4 +1,4 @@
-"""Which Redis or Valkey server it is: how it is spoken to, what it refuses, and what it may lose."""
+"""Properties of a Redis or Valkey server: how to connect, what it refuses, and what it may lose."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from .._errors import StoreError
 
 _SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
 _WORDS_THAT_PASS = ("BUSY ", "NOREPLICAS", "MISCONF")
-"""Of a server that has no replica, or no room on its disk, just now."""
+"""Messages of a server that lacks a replica or disk space at present."""
 _ERRORS_THAT_PASS = (exceptions.ReadOnlyError, exceptions.ClusterDownError, exceptions.TryAgainError)
-"""Of one that fails over just now."""
+"""Errors of a server that is failing over."""
 ERRORS = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
-"""What its clients raise."""
+"""Errors of the clients."""
 
 
 def client_of(url: str) -> Any:
-    """A client of the one server at *url*, which is not connected yet.
+    """A client of the single server at *url*, not connected yet.
 
     Raises:
-        ValueError: It is no such URL.
+        ValueError: The URL is wrong.
     """
     return redis.Redis.from_url(_for_the_driver(url), **_options())
 
 
 def cluster_of(url: str) -> Any:
-    """A client of all nodes of the cluster to which the server at *url* belongs."""
+    """A client of the whole cluster to which the server at *url* belongs."""
     return RedisCluster.from_url(_for_the_driver(url), **_options())
 
 
@@ -43,7 +43,7 @@ def _for_the_driver(url: str) -> str:
 
 
 def _options() -> dict[str, Any]:
-    # Whether to try again is decided above, once.
+    # Retries are decided above, in one place.
     return {
         "socket_timeout": 10,
         "socket_connect_timeout": 5,
@@ -53,27 +53,27 @@ def _options() -> dict[str, Any]:
 
 
 def without_secrets(url: str) -> str:
-    """*url* without what may be a credential: user, password, and parameters but the number of the database."""
+    """*url* without possible credentials: user, password, and all parameters but the database's number."""
     parts = urlsplit(url)
     number = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name == "db"])
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{number and f'?{number}'}"
 
 
 def translated(error: BaseException, place: str) -> StoreError:
-    """An error of a client, as a store tells it."""
+    """A client's error as a StoreError."""
     refused = isinstance(error, exceptions.ResponseError | exceptions.AuthenticationError)
     passes = not refused or isinstance(error, _ERRORS_THAT_PASS) or str(error).startswith(_WORDS_THAT_PASS)
-    text = str(error).partition(" script: ")[0]  # where in a script of ours it was
+    text = str(error).partition(" script: ")[0]  # without the position in our script
     return StoreError(f"{place}: {text or type(error).__name__}", is_transient=passes)
 
 
 def has_moved(error: BaseException) -> bool:
-    """Whether another server may be in charge now."""
+    """Whether another server may be the master now."""
     return isinstance(error, (*_ERRORS_THAT_PASS, exceptions.RedisClusterException))
 
 
 def is_cluster(told: Mapping[str, Any]) -> bool:
-    """Whether a server that has *told* that of itself (INFO) is one of several."""
+    """Whether a server with these INFO fields is part of a cluster."""
     return _mode(told) == "cluster"
 
 
@@ -82,7 +82,7 @@ def _mode(told: Mapping[str, Any]) -> str:
 
 
 def check(told: Mapping[str, Any], place: str) -> None:
-    """Make sure that a server which has *told* that of itself takes saves.
+    """Check that a server with these INFO fields accepts saves.
 
     Raises:
         StoreError: It does not. Says what to name instead.
@@ -100,7 +100,7 @@ def check(told: Mapping[str, Any], place: str) -> None:
 
 
 def what_it_may_lose(told: Mapping[str, Any]) -> Iterator[str]:
-    """Warnings about a server which has *told* that of itself."""
+    """Warnings about a server with these INFO fields."""
     policy = told.get("maxmemory_policy", "noeviction")
     if told.get("maxmemory", 0) and policy != "noeviction":
         yield f"evicts keys when its memory is full (maxmemory-policy {policy}), and may evict checkpoints."

@@ -1,4 +1,4 @@
-"""One thread of a process renews all its leases, so that a loop that works for hours between two saves keeps them."""
+"""One thread of a process renews all its leases, so that they last while a loop works for hours between two saves."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .._runtime.processes import passed_seconds
 
 _log = logging.getLogger("resumable")
 _PARTS = 3
-"""A lease is renewed when this part of it has passed, so that one renewal may fail."""
+"""A lease is renewed after this part of its time, so that one renewal may fail."""
 _RETRY_PARTS = 10
 
 
 class Renewed(Protocol):
-    """A lease.
+    """A lease that is renewed.
 
     Attributes:
         ttl: Seconds that it lasts.
-        renewed_at: When it was renewed last, see :func:`passed_seconds`.
+        renewed_at: The last renewal, see :func:`passed_seconds`.
     """
 
     ttl: float
@@ -31,7 +31,7 @@ class Renewed(Protocol):
 
 
 class _Renewals:
-    """The leases that are held, and the thread, which ends with the last of them."""
+    """The held leases, and the thread, which ends with the last of them."""
 
     def __init__(self) -> None:
         self._start_anew()
@@ -39,7 +39,7 @@ class _Renewals:
             os.register_at_fork(after_in_child=self._start_anew)
 
     def _start_anew(self) -> None:
-        """A forked child holds no lease, and has no thread."""
+        """Forget all in a forked child, which holds no lease and has no thread."""
         self._changed = threading.Condition()
         self._due: dict[Renewed, float] = {}
         self._thread: threading.Thread | None = None
@@ -54,7 +54,7 @@ class _Renewals:
             self._changed.notify()
 
     def remove(self, lease: Renewed) -> None:
-        """Renew *lease* no more."""
+        """Stop renewing *lease*."""
         with self._changed:
             self._due.pop(lease, None)
             self._changed.notify()
@@ -69,7 +69,7 @@ class _Renewals:
                     self._due.pop(lease, None)
 
     def _next(self) -> Renewed | None:
-        """The lease that is to be renewed now; None if there is none left."""
+        """The next lease to renew; waits until it is due. None if no lease is left."""
         with self._changed:
             while self._due:
                 lease = min(self._due, key=self._due.__getitem__)
@@ -81,13 +81,13 @@ class _Renewals:
             return None
 
     def _renewed(self, lease: Renewed) -> float | None:
-        """When *lease* is to be renewed next; None if it is lost."""
+        """Renew *lease*. Returns when to do so next; None if it is lost."""
         due = lease.renewed_at + lease.ttl / _PARTS
-        if due > passed_seconds():  # a save has done it
+        if due > passed_seconds():  # a save has renewed it
             return due
         try:
             lease.renew()
-        except StaleCheckpointError:  # told to the loop by the lease
+        except StaleCheckpointError:  # the lease tells the loop
             return None
         except StoreError as error:
             _log.debug("a lease could not be renewed: %s", error)

@@ -1,16 +1,16 @@
-"""The bytes of what is encrypted: a snapshot, its journal and artifacts, in pieces that are sealed one by one.
+"""The bytes of encrypted data: a snapshot, its journal and artifacts, in pieces that are encrypted one by one.
 
-Each piece is under AES-256-GCM with a nonce of its own, and bound to its place: to the operation, and to its number in
-one snapshot, one artifact or one journal. It opens in no other place, and one that is missing is missed. A snapshot and
-its journal are bound to a chain: an id that an operation gets when it begins anew, and that later snapshots inherit.
+Each piece is encrypted by AES-256-GCM with its own nonce, and bound to its place: the operation, and the piece's number
+in one snapshot, artifact or journal. It decrypts in no other place, and a missing piece is detected. A snapshot and its
+journal are bound to a chain: an id that an operation gets when it begins anew, and that later snapshots inherit.
 
 - A snapshot is a JSON document, ``{"version":"2.1 encrypted","operation_id":…,"chain":…,"snapshot":…,
   "aes-256-gcm":["…","…"]}``, with a MiB of the bytes in each text, in base64.
 - A segment of a journal is a line, ``aes-256-gcm/2 chain sequence length base64``.
 - An artifact is a line, then pieces, each behind its length in four bytes.
 
-Sealed within a piece is a byte that says how the rest is packed: as it is, or by zstd. What version 2.0 has encrypted
-is read: there a snapshot was one piece, and a line had neither chain nor length.
+The encrypted content of a piece begins with a byte that says whether the rest is compressed by zstd. Data of version
+2.0 can be read: its snapshots are one piece, and its lines have neither chain nor length.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ._pieces import Stream, blocks
 VERSION = "2.1 encrypted"
 _OLD_VERSION = "2.0 encrypted"
 NO_CHAIN = "0" * 16
-"""That of what version 2.0 has written."""
+"""The chain of data from version 2.0."""
 _KEY_BYTES, _NONCE_BYTES, _TAG_BYTES = 32, 12, 16
 _AS_IT_IS, _BY_ZSTD = b"-", b"z"
 _FIRST, _BETWEEN, _LAST = b',"aes-256-gcm":["', b'",\n"', b'"]}\n'
@@ -43,11 +43,11 @@ _BEGINNING = re.compile(
     rb"aes-256-gcm/2 (?:[0-9a-f]{0,16}|[0-9a-f]{16} \d{0,19}"
     rb"|[0-9a-f]{16} \d{1,19} (\d{0,10})(?:( )[A-Za-z0-9+/=]*\n?)?)"
 )
-"""As much of a line as there is."""
+"""The first part of a line, cut anywhere."""
 _WORD = b"aes-256-gcm/2 "
 _TORN, _DAMAGED = b"1", b"!\n"
-"""What stands in an opened journal for a line that a crash has cut off, which is a beginning of a number there, and for
-one that does not open, which is nothing."""
+"""What replaces a bad line in a decrypted journal: one that a crash cut off becomes the beginning of a number, one that
+cannot be decrypted becomes a damaged line."""
 _ARTIFACT_HEAD = b"resumable encrypted artifact 2\n"
 _OLD_ARTIFACT_HEAD = b"resumable encrypted artifact 1\n"
 _PIECE = 1 << 20
@@ -55,17 +55,17 @@ _LARGEST = _PIECE + _NONCE_BYTES + _TAG_BYTES + 1
 
 
 class WrongKeyError(ValueError):
-    """It was sealed with another key, or its bytes are damaged: which of the two, nobody can tell."""
+    """It was encrypted with another key, or its bytes are damaged; the two cannot be told apart."""
 
 
 class Sealer:
-    """Seals with the first of *keys*; opens with any of them.
+    """Encrypts with the first of *keys*; decrypts with any of them.
 
     Args:
-        packs: Whether what is sealed is compressed first.
+        packs: Whether to compress first.
 
     Raises:
-        ValueError: One is no key.
+        ValueError: A key is malformed.
         ImportError: A package is missing.
     """
 
@@ -85,7 +85,7 @@ class Sealer:
         return nonce + self._ciphers[0].encrypt(nonce, inside, place)  # type: ignore[no-any-return]
 
     def _opened(self, sealed: bytes, place: bytes, *, is_old: bool = False) -> bytes:
-        """Raises WrongKeyError if no key opens it in that place."""
+        """Decrypt one piece. Raises WrongKeyError if no key decrypts it in that place."""
         from cryptography.exceptions import InvalidTag
 
         for cipher in self._ciphers:
@@ -99,10 +99,10 @@ class Sealer:
     # -- a snapshot
 
     def snapshot(self, key: str, chunks: Iterable[bytes], chain: str) -> Iterator[bytes]:
-        """The document that holds *chunks*, encrypted for the operation *key*, in pieces.
+        """The document with *chunks*, encrypted for the operation *key*, in pieces.
 
         Args:
-            chain: Which journal may go on from it.
+            chain: The chain of the journal that may continue from it.
         """
         name = os.urandom(16).hex()
         yield _head(key, chain, name) + _FIRST
@@ -111,11 +111,11 @@ class Sealer:
             yield _LAST if is_last else _BETWEEN
 
     def opened_snapshot(self, key: str, document: bytes) -> bytes:
-        """What :meth:`snapshot` was given.
+        """Decrypt what :meth:`snapshot` returned.
 
         Raises:
-            WrongKeyError: No key opens it.
-            ValueError: It is damaged, of another operation, or not encrypted. With the reason, for a person.
+            WrongKeyError: No key decrypts it.
+            ValueError: It is damaged, of another operation, or not encrypted. The text is for a person.
         """
         old = _old_head(key) + _OLD_FIRST
         if document.startswith(old) and document.endswith(_OLD_LAST):
@@ -138,17 +138,17 @@ class Sealer:
     # -- its journal
 
     def segment(self, key: str, chain: str, sequence: int, data: bytes) -> bytes:
-        """A segment of a journal as it is stored: a line."""
+        """A journal's segment as stored: a line."""
         text = base64.b64encode(self._sealed(data, _place("segment", key, chain, sequence)))
         return b"%b%b %d %d %b\n" % (_WORD, chain.encode(), sequence, len(text), text)
 
     def opened_journal(self, key: str, journal: bytes, chain: str | None = None) -> bytes:
-        """The segments of *journal*, one after the other, up to one that does not open.
+        """The segments of *journal*, joined, up to one that cannot be decrypted.
 
-        What stands for that one is damaged or, where it is the end of what a crash has cut off, torn; see ``journal``.
+        That one is replaced by a torn line if a crash may have cut it off, else by a damaged line; see ``journal``.
 
         Args:
-            chain: That of the snapshot: segments of others are left out. None: of all.
+            chain: The snapshot's chain: segments of other chains are left out. None: of all.
         """
         return b"".join(self._opened_lines(key, journal, chain))
 
@@ -180,17 +180,17 @@ class Sealer:
     # -- artifacts
 
     def artifact(self, key: str, name: str, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        """*pieces* as they are stored."""
+        """*pieces* as stored."""
         yield _ARTIFACT_HEAD
         for number, (piece, is_last) in enumerate(_told_last(blocks(pieces, _PIECE))):
             sealed = self._sealed(piece, _place("artifact", key, name, number, is_last))
             yield len(sealed).to_bytes(4) + sealed
 
     def opened_artifact(self, key: str, name: str, stored: Iterable[bytes]) -> Iterator[bytes]:
-        """What :meth:`artifact` was given, in pieces.
+        """Decrypt what :meth:`artifact` returned, in pieces.
 
         Raises:
-            StoreError: It was not encrypted with one of the keys, or is damaged.
+            StoreError: It was encrypted with another key, or is damaged.
         """
         source, failed = Stream(stored), f"cannot decrypt the artifact {name} of {key!r}"
         head = source.read(len(_ARTIFACT_HEAD))
@@ -215,12 +215,12 @@ def new_key() -> str:
 
 
 def new_chain() -> str:
-    """The id of a journal that begins anew."""
+    """A new id, for a journal that begins anew."""
     return os.urandom(8).hex()
 
 
 def chain_of(document: bytes) -> str:
-    """The chain of the encrypted snapshot *document*, :data:`NO_CHAIN` if it tells none. It may be forged."""
+    """The chain of the encrypted snapshot *document*; :data:`NO_CHAIN` if it has none. It may be forged."""
     return _chain_in(document)[0]
 
 
@@ -230,7 +230,7 @@ def _key_from(key: str | bytes) -> bytes:
     except (AttributeError, ValueError):
         raw = b""
     if len(raw) != _KEY_BYTES:
-        # The key itself must not get into a log.
+        # The message must not contain the key.
         raise ValueError(f"the key must be {_KEY_BYTES} bytes in base64, as EncryptedStore.new_key() gives them")
     return raw
 
@@ -253,15 +253,15 @@ def _unpacked(inside: bytes) -> bytes:
 
 
 def _place(kind: str, key: str, *more: object) -> bytes:
-    """What a piece is bound to: it opens nowhere else."""
+    """The place that a piece is bound to."""
     return msgspec.json.encode([kind, key, *more])
 
 
-# -- how it lies there ------------------------------------------------------------------------------------------------
+# -- layout
 
 
 def _head(key: str, chain: str, name: str) -> bytes:
-    """A snapshot's beginning, without what closes it."""
+    """The beginning of a snapshot, without its closing part."""
     return msgspec.json.encode({"version": VERSION, "operation_id": key, "chain": chain, "snapshot": name})[:-1]
 
 
@@ -270,7 +270,7 @@ def _old_head(key: str) -> bytes:
 
 
 def _chain_in(document: bytes) -> tuple[str, str]:
-    """The chain and the name of a snapshot."""
+    """The chain and the name in a snapshot."""
     end = document.find(_FIRST)
     match = _CHAIN_IN_HEAD.fullmatch(document, end - 72, end) if end > 0 else None
     return (match[1].decode(), match[2].decode()) if match is not None else (NO_CHAIN, "")
@@ -292,17 +292,17 @@ def _from_base64(text: bytes | memoryview) -> bytes:
 
 
 def _is_torn(tail: bytes) -> bool:
-    """Whether the last line is what a crash leaves of one append: a part of it, or blocks never written."""
+    """Whether the last line can be what a crash leaves of one append: a part of it, or blocks never written."""
     head = tail.split(b"\0", 1)[0]
     match = _BEGINNING.fullmatch(head)
-    # Behind its beginning, the next one begins only once this one stood.
+    # After the beginning of this line comes that of the next: it was begun after this one was complete.
     if (match is None and not _WORD.startswith(head)) or tail.find(_WORD, 1) > 0:
         return False
-    length = len(tail) + 1  # so far as it is not told, it may be any
+    length = len(tail) + 1  # while the length is unknown, it may be any
     if match is not None and match[2] is not None:
         length = match.end(2) + int(match[1]) + 1
     is_short = len(tail) < length and b"\n" not in tail
-    # At the ends of a line few bytes may share their block with what is older, or with what came after.
+    # The first and last bytes of a line may share a disk block with older or later data.
     has_hole = b"\0" * 16 in tail or tail.startswith(b"\0") or tail.endswith(b"\0")
     return is_short or (has_hole and len(tail) <= length)
 

@@ -1,4 +1,4 @@
-"""A user's own store of bytes by id, with the leases that the library writes through."""
+"""Adapts a user's own store of bytes by id to the interface of stores and leases."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ._names import check_operation_id
 
 _terms = itertools.count(time.time_ns())
 _holders: dict[tuple[int, str], Holder] = {}
-"""By identity of the simple store, which its leases keep alive, and id: two adapters of one store see each other."""
+"""By identity of the simple store and id, so that two adapters of one store see each other's leases."""
 _lock = threading.Lock()
 _WISH = "resumable.wish."
-"""What the key of a wish begins with, before the operation's id."""
+"""The beginning of a wish's key, before the operation's id."""
 _adapted: WeakSet[AdaptedStore] = WeakSet()
 
 
@@ -32,21 +32,21 @@ class AdaptedStore:
     An operation has one owner in this process; among processes only if *store* has a verb ``own(key)``.
     """
 
-    traits = Traits(takes_journal=False, looks_every=10.0)  # what a look costs there, nobody knows
+    traits = Traits(takes_journal=False, looks_every=10.0)  # the cost of a check is unknown
 
     def __init__(self, store: SimpleStore) -> None:
         self.store = store
-        self.lock = threading.RLock()  # of the loop's thread and the one that looks for wishes
+        self.lock = threading.RLock()  # between the loop's thread and the one that checks for wishes
         _adapted.add(self)
 
     def __repr__(self) -> str:
         return repr(self.store)
 
     def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> AdaptedLease:
-        """Own *key* until the lease is released, or this process ends; *ttl* and *take_over* are not used.
+        """Own *key* until the release, or the end of this process; *ttl* and *take_over* are not used.
 
         Raises:
-            CheckpointBusyError: Another owner has it. Names that owner.
+            CheckpointBusyError: Another owner has it. Names the owner.
         """
         check_operation_id(key)
         with _lock:
@@ -62,7 +62,7 @@ class AdaptedStore:
             return AdaptedLease(self, key, owned.pop_all())
 
     def read(self, key: str, *, previous: bool = False) -> Stored | None:
-        """What is stored under *key*, None if nothing is. There is no previous one."""
+        """What is stored under *key*; None if nothing is. There is no previous snapshot."""
         check_operation_id(key)
         with self.lock:
             blob = None if previous else self.store.get(key)
@@ -77,18 +77,18 @@ class AdaptedStore:
                 yield Entry(key, self.describe(key), b"", 0, 0, _holders.get((id(self.store), key)), None)
 
     def wish(self, key: str) -> bytes | None:
-        """The wish for *key*, None if there is none."""
+        """The wish for *key*; None if there is none."""
         with self.lock:
             return self.store.get(_WISH + key)
 
     def put_wish(self, key: str, wish: bytes) -> None:
-        """Wish something of the owner of *key*. See :meth:`WishStore.put_wish`."""
+        """Replace the wish for *key*. See :meth:`WishStore.put_wish`."""
         check_operation_id(key)
         with self.lock:
             self.store.put(_WISH + key, wish)
 
     def clear_wish(self, key: str, wish: bytes) -> None:
-        """Forget *wish*, if it still stands."""
+        """Remove *wish*, unless another has replaced it."""
         with self.lock:
             if self.store.get(_WISH + key) == wish:
                 self.store.delete(_WISH + key)
@@ -111,11 +111,11 @@ class AdaptedLease(OwnedLease):
         self._owned = owned
 
     def read(self) -> Stored | None:
-        """What is stored, None if nothing is."""
+        """What is stored; None if nothing is."""
         return self._store.read(self._key)
 
     def append(self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Meanwhile = None) -> None:
-        """Refused: the store takes whole snapshots only."""
+        """Raise StoreError: the store takes only whole snapshots."""
         self._check()
         raise StoreError(f"{self._store!r} takes no journal; every save is a whole snapshot")
 
@@ -125,7 +125,7 @@ class AdaptedLease(OwnedLease):
         return partial(self._commit, [b"".join(pieces)], sequence)
 
     def _commit(self, staged: list[bytes], sequence: int, summary: bytes) -> None:
-        """Put what is *staged*, which is empty once it is stored."""
+        """Put what is *staged*, and empty it once it is stored."""
         self._check()
         if not staged:
             return
@@ -137,20 +137,20 @@ class AdaptedLease(OwnedLease):
         staged.clear()
 
     def delete(self) -> bool:
-        """Remove the checkpoint; returns whether there was one."""
+        """Remove the checkpoint. Returns whether there was one."""
         self._check()
         with self._store.lock:
             return self._store.store.delete(self._key)
 
     def release(self) -> None:
-        """Let go of the operation. Never raises."""
+        """Release the operation. Never raises."""
         if self._lets_go():
-            with contextlib.suppress(Exception):  # the user's own error must not be replaced
+            with contextlib.suppress(Exception):  # never replace the user's own error
                 self._owned.close()
 
 
 def _renew_locks() -> None:
-    # Whoever held one is no thread of a forked child.
+    # No thread of a forked child can hold one of these locks.
     for store in _adapted:
         store.lock = threading.RLock()
 

@@ -1,10 +1,10 @@
 """Checkpoints in a database: SQLite, PostgreSQL, MySQL and MariaDB.
 
 A few tables hold any number of operations. A save is one row in ``segments``, written by one statement that also checks
-that the operation is still owned: its primary key lets a number be used once, and a shared lock on the row of the
-operation, held for the moment of that statement, keeps others from taking it over within. A snapshot is rows in
-``pieces`` under a name that is used once, and stands when the row in ``operations`` names it. No transaction has more
-than one statement, so that a process that is stopped in between locks nobody out.
+the ownership: the primary key lets a number be used once, and the statement holds a shared lock on the row of the
+operation, which blocks a take-over meanwhile. A snapshot is rows in ``pieces`` under a unique name, and is current when
+the row in ``operations`` names it. No transaction has more than one statement, so a process that is suspended between
+two statements locks nobody out.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from ._sql_wishes import SQLWishes
 
 _log = logging.getLogger("resumable")
 _PIECE = 1 << 20
-"""Bytes that every server takes in one statement, whatever its settings."""
+"""A size in bytes that every server accepts in one statement, whatever its settings."""
 _LARGEST_SEGMENT = _PIECE
-"""A larger one is written in pieces first."""
+"""Larger segments are first written in pieces."""
 _TRIES = 20
 _LOOK_SECONDS = 1.0
-"""So often, and on each new connection, a save looks whether the one before it still stands: a server that fails over
-ends connections, and a backup that is restored under a live one is found out that soon."""
+"""How often, besides once on each new connection, a save checks that the last save still stands. This detects a server
+that fails over, which ends connections, and a backup that is restored while a run is active."""
 
 
 def open_url(url: str, parameters: Parameters) -> SQLStore:
     """The store in the database that *url* names.
 
     Raises:
-        ValueError: It is no URL of a database.
+        ValueError: It is not the URL of a database.
         ImportError: Its driver is missing.
     """
     found = parsed(url)
@@ -49,7 +49,7 @@ def open_url(url: str, parameters: Parameters) -> SQLStore:
 
 
 class _Row(NamedTuple):
-    """What ``operations`` says of one."""
+    """The columns of ``operations`` for one operation."""
 
     term: int
     nonce: str
@@ -70,8 +70,8 @@ class SQLStore:
     """A :class:`~resumable.stores._medium.Medium` in a database.
 
     Args:
-        place: What opens it again, but for a password.
-        site: Where it is, whoever looks at it.
+        place: The address that opens it again, without a password.
+        site: The address without a user, for comparison.
     """
 
     def __init__(self, database: Database, tables: Tables, place: str, site: str) -> None:
@@ -102,7 +102,7 @@ class SQLStore:
 
     def _claimed(self, key: str, me: Holder, ttl: float, take_over: bool | Holder) -> SQLLease:
         operation = row_key(key)
-        for _ in range(_TRIES):  # as often as others come in between
+        for _ in range(_TRIES):  # retry as often as others interfere
             row = self.row(operation)
             if row is None:
                 self._insert(operation, key, me, ttl)
@@ -113,10 +113,10 @@ class SQLStore:
         raise StoreError(f"{self.describe(key)} changes hands all the time", is_transient=True)
 
     def _insert(self, operation: str, key: str, me: Holder, ttl: float) -> None:
-        """A row that is owned. Its numbers begin beyond those of any row that was removed."""
+        """Insert an owned row. Its numbers begin above those of any row that was removed."""
         now = self.database.now()
         millis, micros = (self.database.whole(f"{number} * {now}") for number in (1000, 1000000))
-        with contextlib.suppress(IntegrityError):  # another one was first
+        with contextlib.suppress(IntegrityError):  # another process was first
             self.database.run(
                 f"INSERT INTO {self.tables.operations} (id, name, term, renewals, least, base, size, pieces, "
                 "previous_base, previous_end, ttl, lease_until, nonce, holder, summary) "
@@ -125,10 +125,10 @@ class SQLStore:
             )
 
     def _take(self, key: str, operation: str, row: _Row, me: Holder, ttl: float, take_over: bool | Holder) -> None:
-        """Take the operation from who has it in *row*, if nobody has, or its lease has ended. The caller looks again.
+        """Take the operation over from the state *row* if it has no owner, or the lease has expired. The caller checks.
 
         Raises:
-            HeldError: Somebody has it.
+            HeldError: Another owner has it.
         """
         holder, now = decoded(row.holder), self.database.now()
         is_free = not row.nonce or take_over is True
@@ -161,7 +161,7 @@ class SQLStore:
         return lease
 
     def remove_staged(self, operation: str, row: _Row) -> None:
-        """Remove pieces that nothing names: their writer has ended."""
+        """Remove pieces that nothing names, because their writer has ended."""
         kept = [name for name in (row.snapshot, row.previous) if name is not None]
         self.database.run(
             f"DELETE FROM {self.tables.pieces} WHERE operation = ? {'AND name <> ? ' * len(kept)}"
@@ -170,7 +170,7 @@ class SQLStore:
         )
 
     def row(self, operation: str) -> _Row | None:
-        """What is known of *operation*, None if nothing is."""
+        """The row of *operation*; None if there is none."""
         rows = self.database.rows(
             f"SELECT term, nonce, holder, ttl, lease_until - {self.database.now()}, renewals, least, snapshot, base, "
             f"pieces, previous, previous_base, previous_end FROM {self.tables.operations} WHERE id = ?",
@@ -218,7 +218,7 @@ class SQLStore:
         return b"".join(self._pieces(operation, name))
 
     def list(self, pattern: str = "*") -> Iterator[Entry]:
-        """The operations whose id matches *pattern*, by one query."""
+        """The operations whose id matches *pattern* (see :mod:`fnmatch`), by one query."""
         rows = []
         with contextlib.suppress(NoTablesError):
             rows = self.database.rows(
@@ -230,12 +230,12 @@ class SQLStore:
             key = bytes(name).decode()
             if fnmatchcase(key, pattern):
                 is_held = bool(nonce) and left > 0
-                summary = bytes(newer or older)  # one that is empty says nothing new
+                summary = bytes(newer or older)  # an empty summary means: unchanged
                 who = decoded(holder) if is_held else None
                 yield Entry(key, self.describe(key), summary, size, term, who, left if is_held else None)
 
     def artifact_piece(self, key: str, name: str, number: int) -> bytes | None:
-        """A piece of an artifact; None if there is none of that number."""
+        """A piece of an artifact; None if there is none with that number."""
         query = f"SELECT data FROM {self.tables.artifacts} WHERE operation = ? AND name = ? AND number = ?"
         with contextlib.suppress(NoTablesError):
             for (data,) in self.database.rows(query, row_key(key), name, number):
@@ -249,18 +249,18 @@ class SQLStore:
             yield from [(name, int(size)) for name, size in self.database.rows(query, row_key(key))]
 
     def describe(self, key: str | None = None) -> str:
-        """What opens the database again, but for a password; or where in it the operation is, whoever looks at it."""
+        """The address that opens the database again, without a password; with *key*, the operation's place in it."""
         return self._place if key is None else f"{self._site}#{key}"
 
     def close(self) -> None:
-        """Let go of the connections that nobody uses."""
+        """Close the unused connections."""
         self.database.close()
 
 
 class SQLLease:
     """A :class:`~resumable.stores._medium.MediumLease` in a database.
 
-    Saves go through one connection that is held; all else takes one out of the pool, so that it never waits for a save.
+    Saves use one connection that is held; everything else takes one from the pool, so it never waits for a save.
     """
 
     def __init__(
@@ -310,7 +310,7 @@ class SQLLease:
                 self._looked_at = now if looks else self._looked_at
                 return
         except IntegrityError:
-            pass  # perhaps an earlier attempt of our own
+            pass  # perhaps an earlier attempt of ours
         self._look(sequence, last, row, name)
 
     def _run_held(self, statement: str, values: Sequence[Any]) -> int:
@@ -328,14 +328,14 @@ class SQLLease:
                 held.connection.close()
 
     def _put_large(self, sequence: int, data: bytes) -> str:
-        """Write a segment in pieces, beside the rows. Returns the name of the pieces."""
+        """Write a segment in pieces, outside of the rows. Returns the name of the pieces."""
         name = self._large.setdefault(sequence, f"large-{os.urandom(12).hex()}")
         for number, start in enumerate(range(0, len(data), _PIECE)):
             self.put_piece(name, number, data[start : start + _PIECE])
         return name
 
     def _look(self, sequence: int, last: int | None, data: bytes, name: str | None) -> None:
-        """Save *sequence* was not added: return if it stands already, else raise why."""
+        """Save *sequence* was not added: return if it is there already, otherwise raise the reason."""
         rows = self._database.rows(
             f"SELECT nonce, data, pieces FROM {self._store.tables.segments} WHERE operation = ? AND seq = ?",
             *(self._operation, sequence),
@@ -350,11 +350,11 @@ class SQLLease:
         raise StoreBehindError(self._key)
 
     def _owned(self) -> _Row:
-        """The operation's row, which says that it is owned by this lease.
+        """The operation's row, if this lease owns it.
 
         Raises:
-            StaleCheckpointError: It says that another one owns it, or has done so.
-            StoreBehindError: It does not know of this claim any more.
+            StaleCheckpointError: Another owner has it, or had it since.
+            StoreBehindError: The database does not know of this claim any more.
         """
         row = self._store.row(self._operation)
         if row is None or row.term < self.term:
@@ -386,7 +386,7 @@ class SQLLease:
             )
 
     def keep_artifacts(self, names: Collection[str]) -> None:
-        """Remove all artifacts but those with these *names*."""
+        """Remove all artifacts except those with these *names*."""
         self._owned()
         query = f"SELECT DISTINCT name FROM {self._store.tables.artifacts} WHERE operation = ?"
         for (name,) in self._database.rows(query, self._operation):
@@ -407,11 +407,11 @@ class SQLLease:
             before_last = before.previous
         else:
             before_last = None
-        with contextlib.suppress(StoreError):  # what stays is removed by the next owner
+        with contextlib.suppress(StoreError):  # the next owner removes what stays
             self._remove_older(before_last)
 
     def _check_last(self, row: _Row, last: int | None) -> None:
-        """Make sure that what stays behind a new snapshot is all there; nobody else can change it meanwhile."""
+        """Check that the segments after a new snapshot are all there; nobody else can change them meanwhile."""
         if last is None or row.base >= last:
             return
         query = f"SELECT 1 FROM {self._store.tables.segments} WHERE operation = ? AND seq = ?"
@@ -421,7 +421,7 @@ class SQLLease:
     def _put_in_place(self, staged: Staged, end: int | None, summary: bytes, *, keeps_summary: bool) -> None:
         tables = self._store.tables
         told = "" if keeps_summary else ", summary = ?"
-        # In this order: MySQL assigns from left to right.
+        # In this order, because MySQL assigns from left to right.
         done = self._database.run(
             f"UPDATE {tables.operations} SET previous = snapshot, previous_base = base, previous_end = ?, "
             f"snapshot = ?, base = ?, pieces = ?, size = ?{told} WHERE id = ? AND nonce = ? "
@@ -435,7 +435,7 @@ class SQLLease:
             raise StoreBehindError(self._key)  # some of its pieces are lost
 
     def _remove_older(self, name: str | None) -> None:
-        """Remove what neither the snapshot nor the one before needs; *name* was the one before that."""
+        """Remove what neither the snapshot nor the previous one needs; *name* was the one before these."""
         tables, row = self._store.tables, self._owned()
         large = f"SELECT pieces FROM {tables.segments} WHERE operation = ? AND seq <= ? AND pieces IS NOT NULL"
         names = [one for (one,) in self._database.rows(large, self._operation, row.previous_base)]
@@ -449,7 +449,7 @@ class SQLLease:
     # -- the claim
 
     def renew(self) -> None:
-        """Let the lease last another ttl. See :meth:`MediumLease.renew`."""
+        """Extend the lease by its ttl. See :meth:`MediumLease.renew`."""
         done = self._database.run(
             f"UPDATE {self._store.tables.operations} SET lease_until = {self._database.now()} + ?, "
             "renewals = renewals + 1 WHERE id = ? AND nonce = ?",
@@ -459,7 +459,7 @@ class SQLLease:
             self._owned()
 
     def delete(self) -> bool:
-        """Remove all but the claim. Whether there was a snapshot."""
+        """Remove everything but the claim. Returns whether there was a snapshot."""
         tables, row = self._store.tables, self._owned()
         done = self._database.run(
             f"UPDATE {tables.operations} SET least = ?, snapshot = NULL, previous = NULL, base = 0, previous_base = 0, "
@@ -479,7 +479,7 @@ class SQLLease:
         return max(row.least, row.base + 1, (last or 0) + 1, self.next)
 
     def release(self) -> None:
-        """End the claim; an operation of which nothing is stored leaves nothing behind."""
+        """End the claim; an operation without a snapshot leaves no row."""
         self._let_go()
         tables, row = self._store.tables, self._store.row(self._operation)
         if row is None or row.nonce != self._nonce:

@@ -1,4 +1,4 @@
-"""What differs between the databases that a store may lie in: addresses, tables, clocks, words, errors, connections."""
+"""The differences between databases: addresses, tables, clocks, syntax, errors, connections."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _DRIVERS = {
 }
 CONNECT_SECONDS, REQUEST_SECONDS = 5, 10
 _TELL_WHERE = ("host", "hostaddr", "port", "service", "sslmode", "unix_socket", "target_session_attrs")
-"""What of a URL's query is told to people, too."""
+"""The parameters of a URL that people may see."""
 _LONGEST_NAME, _LONGEST_ARTIFACT_NAME = 64, 80
 _LEAST_SECRET = 3
 _TRIES = 10
 _MISSING_TABLE = ("42P01", "1146", "no such table")
 _EXISTS = ("42P07", "23505", "1050", "already exists")
 _FINAL_STATES = ("28", "3D", "42", "22", "23", "0A", "54")
-"""Classes of SQLSTATE that do not pass: who may not enter, what is not there, what is nonsense."""
+"""Classes of SQLSTATE that are not transient: no permission, missing objects, wrong statements."""
 _FINAL_NUMBERS = frozenset({1044, 1045, 1049, 1064, 1054, 1142, 1146, 1153, 1406})
 _FINAL_WORDS = (
     *("authentication failed", "does not exist", "pg_hba.conf", "no such table", "unable to open", "readonly"),
@@ -44,10 +44,10 @@ _FINAL_WORDS = (
 
 
 def parsed(url: str) -> sa.URL:
-    """*url* as SQLAlchemy takes it, with our choice of a driver where it names none.
+    """*url* parsed by SQLAlchemy, with a default driver if it names none.
 
     Raises:
-        ValueError: It cannot be one of a store. The text shows nothing of it that is secret.
+        ValueError: It cannot be the URL of a store. The text contains none of its secrets.
     """
     scheme, _, rest = url.partition("://")
     try:
@@ -65,7 +65,7 @@ def parsed(url: str) -> sa.URL:
 
 
 def address(url: sa.URL) -> str:
-    """Where the database is, without user, password and options."""
+    """The address of the database, without user, password and options."""
     if url.get_backend_name() == "sqlite":
         return f"sqlite:///{url.database}"
     host = url.host or url.query.get("host") or url.query.get("unix_socket") or ""
@@ -76,7 +76,7 @@ def address(url: sa.URL) -> str:
 
 
 def address_to_open(url: sa.URL) -> str:
-    """What opens the database again, but for a password: with the user, and the options that say where it is."""
+    """The address that opens the database again, without a password: with the user and the options that locate it."""
     if url.get_backend_name() == "sqlite":
         return address(url)
     told = {name: value for name, value in url.query.items() if name in _TELL_WHERE}
@@ -86,14 +86,14 @@ def address_to_open(url: sa.URL) -> str:
 
 
 class Tables:
-    """The tables of a store, which are made when they are missing."""
+    """The tables of a store; created if they are missing."""
 
     def __init__(self, prefix: str) -> None:
         prefix = prefix or "resumable_"
         self.operations, self.segments = f"{prefix}operations", f"{prefix}segments"
         self.pieces, self.artifacts, self.wishes = f"{prefix}pieces", f"{prefix}artifacts", f"{prefix}wishes"
         self.metadata = sa.MetaData()
-        # Tables of MySQL compare without case and trailing spaces by default, and utf8 has three bytes there.
+        # MySQL's defaults compare without case and trailing spaces, and its utf8 has only three bytes.
         options: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
         data = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
         name, number = sa.String(_LONGEST_NAME), sa.BigInteger
@@ -142,19 +142,19 @@ class Tables:
 
 
 class Held(NamedTuple):
-    """A connection that one user holds, and a cursor on it."""
+    """A connection that one user holds, and its cursor."""
 
     connection: sa.Connection
     cursor: Any
 
 
 class Database:
-    """Connections to one database. Each statement is a transaction of its own: a process that is stopped locks nothing.
+    """Connections to one database. Each statement is a transaction: a process that is suspended locks nothing.
 
     Attributes:
-        address: Where it is, for people.
+        address: Its address, for people.
         has_clock: Whether it has a clock that all its users share.
-        share: What a SELECT ends with that keeps others from changing the rows it has read until the statement ends.
+        share: A SELECT with this ending blocks changes of the rows it has read until the statement ends.
     """
 
     def __init__(self, url: sa.URL) -> None:
@@ -172,7 +172,7 @@ class Database:
     def _made(self, url: sa.URL) -> sa.Engine:
         arguments: dict[str, Any] = {}
         if self.dialect == "postgresql":
-            # Prepared statements do not go through a pooler.
+            # Prepared statements do not work through a pooler.
             arguments = {"prepare_threshold": None, "connect_timeout": CONNECT_SECONDS}
             arguments |= {"keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 3}
             arguments |= {"tcp_user_timeout": REQUEST_SECONDS * 1000}
@@ -199,7 +199,7 @@ class Database:
         return engine
 
     def now(self) -> str:
-        """An expression for the time of the database in seconds; without a clock of its own, that of this machine."""
+        """An SQL expression for the database's time in seconds; without a clock of its own, this machine's time."""
         if self.dialect == "postgresql":
             return "extract(epoch from clock_timestamp())::float8"
         if self.dialect == "mysql":
@@ -207,17 +207,17 @@ class Database:
         return f"{time.time():.6f}"
 
     def whole(self, number: str) -> str:
-        """An expression for *number* without its fraction."""
+        """An SQL expression for *number* without its fraction."""
         return f"cast({number} as {'signed' if self.dialect == 'mysql' else 'bigint'})"
 
     def sql(self, text: str) -> str:
-        """*text*, whose parameters are ``?``, as the driver takes it."""
+        """*text*, whose parameters are ``?``, in the driver's syntax."""
         return text.replace("?", self._mark)
 
     # -- connections
 
     def connection(self) -> sa.Connection:
-        """A connection out of the pool.
+        """A connection from the pool.
 
         Raises:
             StoreError: The database cannot be reached, or this process was forked from the one that opened it.
@@ -240,28 +240,28 @@ class Database:
             with self.failing(connection):
                 yield connection
         finally:
-            with contextlib.suppress(Exception):  # what it was used for is done, or has failed
+            with contextlib.suppress(Exception):  # the statement has ended, well or not
                 connection.close()
 
     def run(self, text: str, *values: Any) -> int:
-        """Run a statement that writes. Returns how many rows it has touched.
+        """Run a statement that writes. Returns the number of affected rows.
 
         Raises:
-            StoreError: It failed. If the error is transient, the write may have been made.
-            sqlalchemy.exc.IntegrityError: There is such a row already.
+            StoreError: It failed. If the error is transient, the write may have succeeded.
+            sqlalchemy.exc.IntegrityError: The row exists already.
         """
         with self._used() as connection:
             return connection.exec_driver_sql(self.sql(text), values).rowcount
 
     def insert(self, text: str, *values: Any) -> bool:
-        """Run an INSERT as :meth:`run` does. False if there is such a row already."""
+        """Run an INSERT as :meth:`run` does. False if the row exists already."""
         try:
             return self.run(text, *values) > 0
         except exc.IntegrityError:
             return False
 
     def run_held(self, held: Held, statement: str, values: Sequence[Any]) -> int:
-        """Run a statement that :meth:`sql` has made on a *held* connection. Returns how many rows it touched."""
+        """Run a *statement* from :meth:`sql` on a *held* connection. Returns the number of affected rows."""
         with self.failing(held.connection):
             try:
                 held.cursor.execute(statement, values)
@@ -270,7 +270,7 @@ class Database:
             return int(held.cursor.rowcount)
 
     def held(self) -> Held:
-        """A connection to be held. The driver's own cursor takes half of the time that a pool and its wrappers do."""
+        """A connection to hold. The driver's own cursor takes half the time of a pool and its wrappers."""
         connection = self.connection()
         with self.failing(connection):
             return Held(connection, connection.connection.cursor())
@@ -281,19 +281,19 @@ class Database:
             return [*connection.exec_driver_sql(self.sql(text), values).all()]
 
     def make(self, tables: Tables) -> None:
-        """Make those of *tables* that are missing, while others may be doing the same."""
+        """Create the missing *tables*; others may be doing so at once."""
         with self._making:
             for attempt in range(_TRIES):
                 try:
                     with self._used() as connection:
                         tables.metadata.create_all(connection)
                     return
-                except (StoreError, exc.IntegrityError) as error:  # PostgreSQL lets two of them collide
+                except (StoreError, exc.IntegrityError) as error:  # in PostgreSQL, two CREATE statements can collide
                     if attempt == _TRIES - 1 or not _says(error, _EXISTS):
                         raise
 
     def close(self) -> None:
-        """Let go of all connections that nobody uses."""
+        """Close all unused connections."""
         if os.getpid() == self._pid:
             self._engine.dispose()
 
@@ -305,7 +305,7 @@ class Database:
 
     @contextlib.contextmanager
     def failing(self, connection: sa.Connection | None = None) -> Iterator[None]:
-        """Turn what goes wrong into a StoreError; a connection in doubt is used no more."""
+        """Turn errors into a StoreError; a connection in doubt is not used again."""
         try:
             yield
         except exc.IntegrityError:
@@ -314,7 +314,7 @@ class Database:
             self._drop(connection, error)
             raise self._translated(error) from None
         except Exception as error:
-            # What happens at a checkout is not always wrapped.
+            # Errors at a checkout are not always wrapped.
             if not isinstance(error, self._driver.Error):
                 raise
             self._drop(connection, error)
@@ -341,7 +341,7 @@ class Database:
 
 
 class NoTablesError(StoreError):
-    """Nothing was saved in this database yet."""
+    """Nothing has been saved in this database yet."""
 
 
 def _secrets_in(url: sa.URL) -> Iterator[str]:
@@ -351,7 +351,7 @@ def _secrets_in(url: sa.URL) -> Iterator[str]:
 
 
 def _codes(error: BaseException) -> tuple[str, str]:
-    """SQLSTATE, and the number of an error of MySQL; "" where there is none."""
+    """SQLSTATE, and the number of a MySQL error; "" without one."""
     original = getattr(error, "orig", None) or error
     number = original.args[0] if original.args and isinstance(original.args[0], int) else ""
     return getattr(original, "sqlstate", None) or "", str(number)
@@ -372,27 +372,27 @@ def _may_pass(error: BaseException) -> bool:
 
 # -- PostgreSQL
 #
-# libpq waits for ever for a server that hangs while its machine answers. Neither a save nor the renewal of a lease may
-# wait so long. A time limit of the server's own would have to be set in each session, which does not go through a
-# pooler, and a server that hangs keeps none.
+# libpq waits for ever if a server hangs while its machine answers. Neither a save nor the renewal of a lease can wait
+# that long. A server's own time limit would have to be set in each session, which does not work through a pooler; and a
+# server that hangs does not obey it.
 
 
 def _impatient_connect() -> Callable[..., Any]:
-    """What SQLAlchemy's event ``do_connect`` takes: it makes connections that give up on a server that says nothing."""
+    """A listener for SQLAlchemy's event ``do_connect``: its connections give up on a server that does not answer."""
     import psycopg
 
     class ImpatientConnection(psycopg.Connection[Any]):
         """Raises psycopg.OperationalError when the server says nothing for :data:`REQUEST_SECONDS`."""
 
         def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-            """Go through *gen*, which yields what it waits for."""
+            """Run *gen*, which yields what it waits for."""
             return super().wait(_impatient(gen, psycopg.OperationalError), *args, **kwargs)
 
     return lambda dialect, record, arguments, options: ImpatientConnection.connect(*arguments, **options)
 
 
 def _impatient(steps: Generator[Any, Any, Any], error: type[Exception]) -> Generator[Any, Any, Any]:
-    """*steps*, into which is sent what is ready, or nothing after a while; *error* if that takes too long."""
+    """Run *steps*, sending what is ready, or nothing after a while; raises *error* if that takes too long."""
     try:
         awaited, heard_at = next(steps), time.monotonic()
         while True:
@@ -418,7 +418,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 def _make_file(path: Path) -> None:
-    """Make the file, for its owner only, with the folder that it lies in."""
+    """Create the file and its folder, for their owner only."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):

@@ -1,4 +1,4 @@
-"""Wishes in a database: one row for each operation of whose owner something is asked."""
+"""Wishes in a database: one row for each operation whose owner has a pending request."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _TRIES = 20
 class SQLWishes:
     """The table of wishes. See :class:`~resumable.stores.WishStore`.
 
-    It is made when it is missing: databases of older releases have none.
+    It is created if it is missing: databases of older releases have none.
 
     Args:
-        database: Where it lies.
-        tables: What it is called.
+        database: The database with the table.
+        tables: The names of the tables.
     """
 
     def __init__(self, database: Database, tables: Tables) -> None:
@@ -28,21 +28,21 @@ class SQLWishes:
         self._tables = tables
 
     def get(self, key: str) -> bytes | None:
-        """What is wished of *key*."""
+        """The wish for *key*; None if there is none."""
         query = f"SELECT wish FROM {self._tables.wishes} WHERE operation = ?"
         rows = self._with_table(lambda: self._database.rows(query, row_key(key)))
         return bytes(rows[0][0]) if rows else None
 
     def put(self, key: str, wish: bytes) -> None:
-        """Replace what is wished of *key*.
+        """Replace the wish for *key*.
 
         Raises:
-            StoreError: The database cannot be written, or others replace the wish all the time. An older one may stand.
+            StoreError: The database cannot be written, or others keep replacing the wish. An older wish may stand.
         """
         self._with_table(lambda: self._put(row_key(key), wish))
 
     def _put(self, operation: str, wish: bytes) -> None:
-        for _ in range(_TRIES):  # as often as others come in between
+        for _ in range(_TRIES):  # retry as often as others interfere
             query = f"UPDATE {self._tables.wishes} SET wish = ? WHERE operation = ?"
             if self._database.run(query, wish, operation):
                 return

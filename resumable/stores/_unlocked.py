@@ -1,4 +1,4 @@
-"""A lease of files in a directory that cannot lock them: it looks before and after each write whether it is held."""
+"""A lease of files in a directory that cannot lock them: before and after each write, it checks that it is held."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class UnlockedLease:
     """See :class:`~resumable.stores.EndingLease` and :class:`~resumable.stores.ArtifactLease`.
 
     Args:
-        lease: What writes.
-        files: By which it is owned; several where the operation has several names.
+        lease: The lease that writes.
+        files: The lease files that own the operation; several if the operation has several names.
     """
 
     is_away: bool = False
@@ -36,7 +36,7 @@ class UnlockedLease:
 
     @property
     def next(self) -> int:
-        """The least sequence number that the next save may take."""
+        """The smallest sequence number for the next save."""
         return self._lease.next
 
     def append(self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Meanwhile = None) -> None:
@@ -54,7 +54,7 @@ class UnlockedLease:
             commit(summary)
 
     def delete(self) -> bool:
-        """Remove the checkpoint with all that lies beside it; returns whether there was one."""
+        """Remove the checkpoint and all files beside it. Returns whether there was one."""
         with self._owning():
             return self._lease.delete()
 
@@ -62,7 +62,7 @@ class UnlockedLease:
 
     @property
     def has_artifacts(self) -> bool:
-        """Whether the claim has found any."""
+        """Whether the claim found any."""
         return self._lease.has_artifacts
 
     def put_artifact(self, name: str, pieces: Iterable[bytes]) -> None:
@@ -71,37 +71,37 @@ class UnlockedLease:
             self._lease.put_artifact(name, pieces)
 
     def artifact_place(self, name: str) -> Path | None:
-        """The directory that is the artifact *name*; None if it was put as bytes."""
+        """The directory for the artifact *name*; None if it was put as bytes."""
         self._check()
         return self._lease.artifact_place(name)
 
     def seal_artifact(self, name: str) -> None:
-        """Bring what was written at :meth:`artifact_place` through to the disk."""
+        """Sync to the disk what was written at :meth:`artifact_place`."""
         with self._owning():
             self._lease.seal_artifact(name)
 
     def keep_artifacts(self, names: Collection[str]) -> None:
-        """Remove all artifacts but those with these *names*."""
+        """Remove all artifacts except those with these *names*."""
         with self._owning():
             self._lease.keep_artifacts(names)
 
     # -- the claim
 
     def keep(self, on_lost: Callable[[], None], patience: float) -> None:
-        """Say how it is kept. See :meth:`EndingLease.keep`."""
+        """Set how the lease is kept. See :meth:`EndingLease.keep`."""
         for file in self._files:
             file.on_lost = on_lost
 
     def give_up(self) -> None:
-        """Nothing is tried again here in any case. See :meth:`EndingLease.give_up`."""
+        """Do nothing: there are no retries here. See :meth:`EndingLease.give_up`."""
 
     @property
     def is_overdue(self) -> bool:
-        """Whether the lease may have ended by now, or is lost."""
+        """Whether the lease may have expired, or is lost."""
         return self._files[0].is_overdue
 
     def make_sure(self) -> None:
-        """Ask whether the lease is still held, if it may have ended. See :meth:`EndingLease.make_sure`."""
+        """If the lease may have expired, ask whether it is still held. See :meth:`EndingLease.make_sure`."""
         if self.is_overdue:
             try:
                 self.renew()
@@ -110,7 +110,7 @@ class UnlockedLease:
                     raise
 
     def renew(self) -> None:
-        """Keep the lease for another while.
+        """Extend the lease.
 
         Raises:
             StaleCheckpointError: It is lost.
@@ -121,7 +121,7 @@ class UnlockedLease:
 
     @contextlib.contextmanager
     def _owning(self) -> Iterator[None]:
-        """What is written in the block counts only if it is owned afterwards, too."""
+        """A write in the block counts only if the lease is held after it, too."""
         self._check()
         try:
             yield
@@ -135,7 +135,7 @@ class UnlockedLease:
 
 
 class WithoutLocks:
-    """What takes the place of locks where there are none.
+    """Replaces locks where the file system has none.
 
     Args:
         ttl: Seconds that a lease lasts.
@@ -149,14 +149,14 @@ class WithoutLocks:
 
     @contextlib.contextmanager
     def holding(self, path: Path, operation_id: str, me: Holder) -> Iterator[int]:
-        """Own *operation_id* by a lease file beside *path*; gives the term. See :func:`_lock.holding`."""
+        """Own *operation_id* by a lease file beside *path*. Yields the term. See :func:`_lock.holding`."""
         path.touch(0o600)
         file = claimed(path, operation_id, me, self._ttl, take_over=self._take_over)
         self._files.append(file)
         try:
             term = max(told_by(path).term + 1, time.time_ns())
             tell(path, Told(me.host, me.pid, me.since, term, operation_id[:200]))
-            # Who was shut out may have the journal open: what it adds to that one must not come into this one.
+            # An owner that lost the lease may have the journal open: its appends must not reach this journal.
             journal = path.with_suffix(".journal")
             if (content := disk.read(journal)) is not None:
                 disk.replace(journal, [content])
@@ -165,5 +165,5 @@ class WithoutLocks:
             file.release()
 
     def lease(self, lease: ArtifactLease) -> UnlockedLease:
-        """*lease*, held so."""
+        """*lease*, checked by the lease files."""
         return UnlockedLease(lease, self._files)

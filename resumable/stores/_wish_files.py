@@ -16,28 +16,28 @@ _MOST = 1 << 16
 
 
 class WishFiles:
-    """The wishes for the operations of a *directory*. See :class:`~resumable.stores.WishStore`.
+    """The wishes for the operations in a *directory*. See :class:`~resumable.stores.WishStore`.
 
-    Not through to the disk: no wish matters after a power cut, which has ended the owner.
+    They are not synced: after a power cut the owner has ended, and no wish matters.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def path(self, key: str) -> Path:
-        """Where the wish for *key* lies."""
+        """The file of the wish for *key*."""
         return files_of(self._directory, key)[0].snapshot.with_suffix(_SUFFIX)
 
     def get(self, key: str) -> bytes | None:
-        """What is wished of *key*."""
+        """The wish for *key*; None if there is none."""
         path = self.path(key)
-        if not os.path.exists(path):  # as most times
+        if not os.path.exists(path):  # the usual case
             return None
         with _failing(f"cannot read {path}"):
             return disk.read(path, _MOST)
 
     def put(self, key: str, wish: bytes) -> None:
-        """Replace what is wished of *key*."""
+        """Replace the wish for *key*."""
         path = self.path(key)
         new = disk.temporary_for(path)
         with _failing(f"cannot write {path}"):

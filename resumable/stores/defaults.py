@@ -1,4 +1,4 @@
-"""What holds if nobody says otherwise: where checkpoints lie, and whether a clean exit removes them."""
+"""The defaults: where checkpoints lie, and whether a clean exit removes them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def default_place() -> str | Path:
     """``$CHECKPOINT_STORE``, ``$CHECKPOINT_DIR``, ``[tool.resumable] dir`` of the nearest pyproject.toml, else ``.``.
 
     Returns:
-        What :func:`~resumable.open_store` takes: a directory, or the text of a variable, which may be a URL.
+        A directory, or the text of a variable, which may be a URL; :func:`~resumable.open_store` takes both.
 
     Raises:
-        ValueError: A pyproject.toml on the way has a section for us that cannot be used.
+        ValueError: A pyproject.toml on the way has a malformed section for this library.
     """
     given = os.environ.get("CHECKPOINT_STORE") or os.environ.get("CHECKPOINT_DIR")
     return given or configured_place(Path.cwd()) or Path(".")
 
 
 def default_directory() -> Path:
-    """The directory of this machine where checkpoints lie if none is named: those places that are URLs do not count."""
+    """The default directory on this machine; a default place that is a URL does not count."""
     here = Path.cwd()
     places = (os.environ.get("CHECKPOINT_STORE"), os.environ.get("CHECKPOINT_DIR"), configured_place(here))
     named = next((str(place) for place in places if place and "://" not in str(place)), "")
@@ -34,10 +34,10 @@ def default_directory() -> Path:
 
 
 def configured_place(start: Path) -> str | Path | None:
-    """``[tool.resumable] dir`` from *start* upward, a directory or a URL; a relative one goes from its pyproject.toml.
+    """``[tool.resumable] dir`` from *start* upward, a directory or a URL; relative to its pyproject.toml.
 
     Raises:
-        ValueError: A pyproject.toml on the way cannot be read, or its ``dir`` is no text.
+        ValueError: A pyproject.toml on the way cannot be read, or its ``dir`` is not a text.
     """
     for directory in (start, *start.parents):
         path = directory / "pyproject.toml"
@@ -51,7 +51,7 @@ def configured_place(start: Path) -> str | Path | None:
 
 
 def _below(directory: Path, url: str) -> str:
-    """*url*; if it names a file in a relative way, that of *directory*."""
+    """*url*; if it names a file by a relative path, that file in *directory*."""
     scheme, _, rest = url.partition("://")
     file = rest.removeprefix("/")
     if scheme.partition("+")[0] != "sqlite" or file.startswith(("/", "~", ":")) or not file:
@@ -67,7 +67,7 @@ def _section(path: Path) -> dict[str, object]:
     except OSError:
         return {}
     if "tool.resumable" not in text:
-        return {}  # another project's, or a template: whatever it holds is none of our business
+        return {}  # another project's file or a template: its content does not concern us
     try:
         section = tomllib.loads(text).get("tool", {}).get("resumable", {})
     except (ValueError, AttributeError) as error:
@@ -76,27 +76,27 @@ def _section(path: Path) -> dict[str, object]:
 
 
 def place_to_open(named: str) -> str | Path:
-    """*named*, as a person types it; or the default place, if that is the same one and its URL tells the password, too.
+    """*named*, as a person types it; or the default place, if that is equal but its URL also has the password.
 
     Raises:
         ValueError: See :func:`default_place`.
     """
     if "://" in named and "@" in (default := str(default_place())):
-        with contextlib.suppress(ValueError, ImportError):  # that of another program
+        with contextlib.suppress(ValueError, ImportError):  # the default of another program
             return default if open_store(default).describe() == named else named
     return named
 
 
 def without_password(where: str | None) -> str:
-    """*where*, as a person has typed it, for a command that is shown; "" for None."""
+    """*where*, as a person has typed it, without a password, for a command to show; "" for None."""
     return str(open_store(where).describe()) if where and "://" in where else where or ""
 
 
 def place_to_name(store: CheckpointStore, operation_id: str) -> str:
-    """The directory or URL in which *store* keeps an operation; "" if commands look there by themselves, or cannot.
+    """The directory or URL in which *store* keeps an operation; "" if commands find it by themselves, or cannot.
 
     Raises:
-        StoreError: *store* cannot say it.
+        StoreError: *store* cannot describe itself.
     """
     location = store.describe(operation_id)
     return _directory_to_name(location.parent) if isinstance(location, Path) else _url_to_name(str(store.describe()))
@@ -108,7 +108,7 @@ def _url_to_name(url: str) -> str:
         return ""
     try:
         return "" if "://" in default and open_store(default).describe() == url else url
-    except (ValueError, ImportError):  # that of another program
+    except (ValueError, ImportError):  # the default of another program
         return url
 
 
@@ -127,7 +127,7 @@ def default_auto_cleanup() -> bool:
     """``$CHECKPOINT_AUTO_CLEANUP``, else True.
 
     Raises:
-        ValueError: If it is neither a yes nor a no.
+        ValueError: It is neither a yes nor a no.
     """
     text = os.environ.get("CHECKPOINT_AUTO_CLEANUP", "").strip().lower()
     if text and text not in _YES | _NO:

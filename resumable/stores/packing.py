@@ -1,6 +1,6 @@
-"""A directory as one stream of bytes: a tar that any tar program reads, and that says nothing but names and contents.
+"""A directory as one stream of bytes: a tar that any tar program reads, with only names and contents.
 
-One directory always gives the same bytes: owners, times and modes are left out.
+Equal directories give equal bytes: owners, times and modes are omitted.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _ILLEGAL = frozenset(("", ".", ".."))
 
 
 def pack(directory: Path) -> Iterator[bytes]:
-    """The tar of *directory*, in pieces of 1 MiB at most.
+    """The tar of *directory*, in pieces of at most 1 MiB.
 
     Raises:
-        ValueError: There is something in it that is neither a file nor a directory.
+        ValueError: It contains something that is neither a file nor a directory.
         OSError: It cannot be read, or changes meanwhile.
     """
     for entry in trees.entries(directory):
@@ -53,10 +53,10 @@ def _content(path: Path, size: int) -> Iterator[bytes]:
 
 
 def unpack(pieces: Iterable[bytes], directory: Path) -> None:
-    """Make of a tar that :func:`pack` gave the files and directories in *directory*, which is there.
+    """Unpack a tar that :func:`pack` made into *directory*, which exists.
 
     Raises:
-        ValueError: It is no such tar, or holds something else. Some of it may have been made.
+        ValueError: It is not such a tar, or contains something else. Some of it may have been unpacked.
         OSError: It cannot be written.
     """
     source: Any = Stream(pieces)
