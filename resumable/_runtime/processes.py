@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +14,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _START = 18
 """Its place among the fields of ``/proc/PID/stat`` that follow name and state."""
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", None)
-
+_PR_SET_PDEATHSIG = 1
 
 pid = os.getpid()
 """Of this process, without asking the system."""
@@ -46,6 +49,30 @@ def has_ended(pid: int, identity: str) -> bool:
     """Whether the process that had *identity* has ended, as far as can be told: one of another machine never has."""
     world, _, start = identity.rpartition(" ")
     return bool(world) and world == _world() and _start_of(pid) != start
+
+
+def ending_with_parent() -> Callable[[], None] | None:
+    """What a new process calls before its program begins, so that it gets SIGTERM once the thread that made it is gone.
+
+    Returns:
+        A function for ``preexec_fn=``; None where no system call does that.
+    """
+    if sys.platform != "linux":
+        return None
+    import ctypes  # only who starts jobs needs it
+
+    try:
+        prctl = ctypes.CDLL(None).prctl
+    except (OSError, AttributeError):
+        return None
+    parent = os.getpid()
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it was killed before this was asked
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return ask
 
 
 def memory_kills(root: Path = Path("/")) -> int | None:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -23,13 +23,13 @@ from typing import IO, Any
 import tenacity
 
 from .._api.checkpointed import checkpointed
-from .._errors import TooManyFailedError
-from .._text import command_for, printable
+from .._errors import InputChangedError, TooManyFailedError
+from .._text import command_for, printable, quoted, shortened
 from ..stores.defaults import without_password
 
 _HEADER = "item\tbegan\tseconds\texit\tcommand\n"
 _IN_MEMORY = 1 << 20
-_LONGEST_TAIL = 300
+_LONGEST_TAIL, _LONGEST_NAME = 300, 80
 _GRACE_SECONDS = 5.0
 
 
@@ -42,7 +42,8 @@ class CommandError(Exception):
 
     def __str__(self) -> str:
         how = f"exit code {self.code}" if self.code >= 0 else f"ended by signal {-self.code}"
-        return f"{how}: {self.tail}" if self.tail else how
+        parts = [shortened(self.row[0], _LONGEST_NAME) if self.row else "", how, self.tail]
+        return ": ".join(part for part in parts if part)
 
 
 @dataclass
@@ -55,6 +56,10 @@ class Each:
         jobs: How many run at a time.
         joblog: Gets a line for each item that has ended.
         retries: How often a command is tried, at most.
+        any_order: Whether an item is known by its text, and not by its place among the others.
+
+    Attributes:
+        why: Why the last run gave up, in a sentence; "" if it did not.
     """
 
     command: Sequence[str]
@@ -64,6 +69,8 @@ class Each:
     retries: int = 1
     max_failed: float | None = None
     retry_failed: bool = False
+    any_order: bool = False
+    why: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         self._alive: set[subprocess.Popen[Any]] = set()
@@ -81,6 +88,7 @@ class Each:
                 ended = cp.map(
                     self._run_one,
                     items,
+                    key=_known if self.any_order else None,
                     executor=lambda: ThreadPoolExecutor(self.jobs),
                     max_in_flight=self.jobs,
                     on_error="collect",
@@ -94,16 +102,25 @@ class Each:
                         row = row if isinstance(row, tuple) and row else _row(item, datetime.now(UTC), 0.0, str(result))
                         log.write("\t".join(map(_cell, (*row, shlex.join(self._filled(item))))) + "\n")
                 failed = len(cp.failed)
+            if failed:
+                self.why = f"{failed:,} of {len(items):,} failed"
         except TooManyFailedError as error:
-            print(f"resumable run: {printable(str(error))}", file=sys.stderr)
+            last = error.last.removeprefix(f"{CommandError.__name__}: ")
+            self.why = (
+                f"{error.failed:,} of {error.tried:,} failed, more than --max-failed allows; the last one: {last}"
+            )
+        except InputChangedError as error:
+            self.why = f"it has begun with other items; nothing was done: {'; '.join(error.differences)}"
+            start_over = command_for("rm", operation_id, without_password(options["store"]))
+            _say(self.why, f"start over  {start_over}  and from then on run it with --any-order")
             return 1
         finally:
             self._end_all()
-        if failed:
-            place = without_password(options["store"])
-            look, again = command_for("show", operation_id, place), "--retry-failed tries those again"
-            print(f"resumable run: {failed:,} of {len(items):,} failed: {look}; {again}", file=sys.stderr)
-        return 1 if failed else 0
+        if self.why:
+            look = command_for("show", operation_id, without_password(options["store"]))
+            seen = f", and {quoted(str(self.joblog))}" if self.joblog is not None else ""
+            _say(self.why, f"which       {look}{seen}", "try again   run it once more with --retry-failed")
+        return 1 if self.why else 0
 
     def _filled(self, item: str) -> list[str]:
         if self.is_shell:
@@ -150,14 +167,22 @@ class Each:
                 time.sleep(0.01)
 
 
+def _say(text: str, *lines: str) -> None:
+    print("\n  ".join([f"resumable run: {printable(text)}", *lines]), file=sys.stderr)
+
+
 def _row(item: str, began: datetime, seconds: float, code: str) -> tuple[str, ...]:
     return item, began.isoformat(timespec="milliseconds"), f"{seconds:.3f}", code
 
 
 def _cell(text: str) -> str:
-    """*text* in one line of a table; a byte that is no UTF-8 as ``\\xe9``."""
-    known = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return known.replace("\t", " ").replace("\n", " ").replace("\r", " ")
+    """*text* in one line of a table."""
+    return _known(text).replace("\t", " ").replace("\n", " ").replace("\r", " ")
+
+
+def _known(text: str) -> str:
+    """*text*, with a byte that is no UTF-8 as ``\\xe9``."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _pass_on(file: IO[bytes], stream: Any) -> str:

@@ -86,10 +86,15 @@ def _facts(summary: Summary, restored: Restored | None, where: str | None) -> li
         ("older copy", f"{printable(summary.previous)} is good" if summary.previous else ""),
         ("go on", printable(command) if command and state != "running" else ""),
         ("when run", _when_run(restored) if restored else ""),
-        ("try again", "what failed: retry_failed=True, in remaining or map" if summary.failed_items else ""),
+        ("try again", _how_to_try_again(command or "") if summary.failed_items else ""),
         ("start over", removal),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _how_to_try_again(command: str) -> str:
+    is_run = " run " in command and " --items" in command
+    return f"what failed: {'the command with --retry-failed' if is_run else 'retry_failed=True, in remaining or map'}"
 
 
 def _risk_of(summary: Summary) -> str:

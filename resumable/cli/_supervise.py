@@ -16,8 +16,8 @@ from typing import Literal
 from .._errors import RUN_AGAIN
 from .._report.supervised import CAREFUL, FILE, Told, ToldEvent, read_told
 from .._runtime.jobs import end_of_job
-from .._runtime.processes import memory_kills
-from .._text import duration, printable, shortened
+from .._runtime.processes import ending_with_parent, memory_kills
+from .._text import duration, printable, quoted, shortened
 
 GAVE_UP = 1
 _MOST_BACKOFF_SECONDS = 300.0
@@ -27,6 +27,8 @@ _NAP_SECONDS = 0.1
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 _FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 _ASK_TO_STOP = frozenset({"SIGINT", "SIGTERM", "SIGHUP"})
+_KILLS = frozenset({"SIGKILL", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS"})
+"""Signals that let no program save."""
 _LIMITED = "Stopped: limit "
 """Of a loop that has given out as many items as it may in one run."""
 _HOPELESS = ("InputChangedError", "StateEncodeError", "BudgetExhausted", "TooManyFailedError")
@@ -100,8 +102,8 @@ class Judge:
         if self._at_item[1] >= self.tries:
             return Verdict("given up", f"{self.tries} runs were ended by {self._item(told)}; {why}", code=_kept(code))
         if self.without_progress >= self.tries:
-            where = self._place(told)
-            return Verdict("given up", f"{self.tries} runs made no progress{where}; {why}", code=_kept(code))
+            made = f"made no progress{self._place(told)}" if self.items else "have told of no progress"
+            return Verdict("given up", f"{self.tries} runs {made}; {why}", code=_kept(code))
         if self.without_progress == 0 and code in (0, RUN_AGAIN):
             return Verdict("again", why)
         wait = self.backoff * 2.0 ** max(self.without_progress - 1, 0)
@@ -116,7 +118,8 @@ class Judge:
         self.without_progress = 0 if has_progress else self.without_progress + (not is_waiting)
         item, count = self._at_item
         self._at_item = (told.item, count + 1 if told.item == item else 1) if told.item is not None else (None, 0)
-        self.is_careful = self.is_careful or (code < 0 and self.without_progress > 0)
+        was_killed = code < 0 or _signal_of(code) in _KILLS
+        self.is_careful = self.is_careful or (was_killed and self.without_progress > 0)
 
     def _item(self, told: Told) -> str:
         assert told.item is not None
@@ -128,7 +131,7 @@ class Judge:
     def _place(self, told: Told) -> str:
         last = told.newest
         if last is None:
-            return "" if self.items else " that anybody told of"
+            return ""
         done, of = self.items[last.operation_id], "" if last.total_items is None else f" of {last.total_items:,}"
         where = f": {printable(last.operation_id)} ends at item {done + 1:,}{of}"
         return f"{where}, {printable(last.error)}" if last.error else where
@@ -153,17 +156,22 @@ def how_it_ended(code: int, wanted_memory: bool | None = None) -> str:
     """What an exit code means: ``it was killed by SIGKILL, perhaps for want of memory``."""
     if code in (0, RUN_AGAIN):
         return "it ended with items to go"
-    number = -code if code < 0 else code - 128
-    try:
-        name = signal.Signals(number).name if code < 0 or number > 0 else ""
-    except ValueError:
-        name = ""
+    name = _signal_of(code)
     if name == "SIGKILL":
         perhaps = "" if wanted_memory is False else ", perhaps for want of memory"
         return (
             "it ran out of memory: the system has killed it" if wanted_memory else f"it was killed by SIGKILL{perhaps}"
         )
     return f"it was ended by {name}" if name else f"it failed with exit code {code}"
+
+
+def _signal_of(code: int) -> str:
+    """The signal that an exit code tells of, also as a shell tells it, 128 + number; "" if it tells of none."""
+    number = -code if code < 0 else code - 128
+    try:
+        return signal.Signals(number).name if number > 0 else ""
+    except ValueError:
+        return ""
 
 
 class Supervisor:
@@ -196,8 +204,8 @@ class Supervisor:
             try:
                 code = self._run_once(path)
             except OSError as error:
-                _say(f"cannot run {printable(self._command[0])}: {error.strerror or error}")
-                return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
+                code = _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
+                return self._end(Verdict("given up", why_not(self._command, error), code=code), Told({}, {}), 1)
             told, offset = read_told(path, offset)
             kills, before = memory_kills(), kills
             wanted = None if kills is None or before is None else kills > before
@@ -212,7 +220,7 @@ class Supervisor:
 
     def _run_once(self, path: Path) -> int:
         environment = os.environ | {FILE: str(path)} | ({CAREFUL: "1"} if self._judge.is_careful else {})
-        self._child = subprocess.Popen(self._command, env=environment)
+        self._child = subprocess.Popen(self._command, env=environment, preexec_fn=ending_with_parent())
         try:
             if self._asked is not None:  # it came while the job was being started
                 self._child.send_signal(getattr(signal, self._asked))
@@ -237,14 +245,27 @@ class Supervisor:
             after = f" after {runs:,} runs" if runs > 1 else ""
             why = f": {verdict.why}" if verdict.why else ""
             _say(f"{verdict.why}{after}" if verdict.what == "stopped" else f"{verdict.what}{after}{why}")
-        if hook := self._hooks.get(verdict.what):
-            facts = {"RESUMABLE_WHAT": verdict.what, "RESUMABLE_WHY": verdict.why, "RESUMABLE_RUNS": str(runs)}
-            last = told.newest
-            facts |= {"RESUMABLE_ID": last.operation_id if last else "", "RESUMABLE_COMMAND": " ".join(self._command)}
-            code = subprocess.run(hook, shell=True, env=os.environ | facts).returncode
-            if code:
-                _say(f"the command for {verdict.what!r} failed with exit code {code}")
+        last = told.newest
+        facts = {"RESUMABLE_RUNS": str(runs), "RESUMABLE_ID": last.operation_id if last else ""}
+        run_hook(self._hooks.get(verdict.what), verdict.what, verdict.why, self._command, facts)
         return verdict.code
+
+
+def run_hook(hook: str | None, what: str, why: str, command: Sequence[str], facts: Mapping[str, str]) -> None:
+    """Run *hook*, a shell command, if there is one, and let it know what has come of *command*, and why."""
+    if hook is None:
+        return
+    told = {"RESUMABLE_WHAT": what, "RESUMABLE_WHY": why, "RESUMABLE_COMMAND": " ".join(command)}
+    code = subprocess.run(hook, shell=True, env=os.environ | told | dict(facts)).returncode
+    if code:
+        _say(f"the command for {what!r} failed with exit code {code}")
+
+
+def why_not(command: Sequence[str], error: OSError) -> str:
+    """Why *command* cannot be run, and how it may have been meant."""
+    name = command[0]
+    words = f"; it is one word: leave the quotes out, or say sh -c {quoted(name)}" if " " in name.strip() else ""
+    return f"cannot run {printable(name) or repr(name)}: {error.strerror or error}{words}"
 
 
 def _known(names: Sequence[str]) -> list[str]:

@@ -53,7 +53,8 @@ def test_what_fails_is_kept_and_tried_again_when_asked_for() -> None:
     last = run("-j2", "--joblog", "log.tsv", "--retry-failed", *command)
 
     assert [first.exit_code, again.exit_code, last.exit_code] == [1, 1, 0]
-    assert "1 of 20 failed: resumable show each; --retry-failed tries those again" in first.output
+    assert "1 of 20 failed\n  which       resumable show each, and log.tsv\n" in first.output
+    assert "run it once more with --retry-failed" in first.output
     assert Path("tried").read_text().split().count("7") == 2
     assert [row[3] for row in rows("log.tsv") if row[0] == "7"] == ["4", "0"]
 
@@ -62,8 +63,50 @@ def test_too_many_failures_end_it() -> None:
     result = run("--max-failed", "2", "--", "sh", "-c", "exit 3")
 
     assert result.exit_code == 1
-    assert "3 of 3 items of 'each' have failed" in result.output
+    assert "3 of 3 failed, more than --max-failed allows; the last one: '3': exit code 3\n" in result.output
+    assert "cp.failed" not in result.output
     assert run("--max-failed", "x", "--", "true").exit_code == 2
+
+
+def test_a_failed_item_is_named_where_it_is_looked_for() -> None:
+    run("--", "sh", "-c", "test $0 != 7")
+
+    shown = CliRunner().invoke(commands, ["show", "each"], catch_exceptions=False).output
+    assert "position 6  loop-1  CommandError: '7': exit code 1" in shown
+
+
+def test_who_waits_for_its_end_is_told() -> None:
+    tell = 'echo "$RESUMABLE_WHAT: $RESUMABLE_WHY" >> told'
+    hooks = ("--on-done", tell, "--on-fail", tell)
+
+    assert run(*hooks, "--", "sh", "-c", "test $0 != 7").exit_code == 1
+    assert run(*hooks, "--retry-failed", "--", "true").exit_code == 0
+    assert Path("told").read_text().splitlines() == ["given up: 1 of 20 failed", "done: "]
+
+
+def test_lines_that_have_moved_are_refused_or_known_by_their_text() -> None:
+    command = ("--", "sh", "-c", "echo $0 >> tried; test $0 != 7")
+    run(*command)
+    run("--id", "free", "--any-order", *command)
+    Path("tried").unlink()
+    Path("items").write_text("99\n7\n1\n\udcff\n", errors="surrogateescape")
+
+    refused = run(*command)
+    assert refused.exit_code == 1
+    assert "items up to the 20th were done, but there are only 4 now\n  start over  resumable rm each" in refused.output
+    assert run("--id", "free", "--any-order", *command).exit_code == 1
+    assert Path("tried").read_bytes() == b"99\n\xff\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("-j2", "--", "true"), ("--any-order", "--", "true"), ("--items", "items", "--tries", "2", "--", "true")],
+)
+def test_an_option_of_the_other_use_is_refused(arguments: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(commands, ["run", *arguments])
+
+    assert result.exit_code == 2
+    assert "--items" in result.output
 
 
 def test_a_command_is_tried_again_as_often_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

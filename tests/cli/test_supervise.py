@@ -55,6 +55,17 @@ def test_three_runs_without_progress_are_enough_and_the_place_is_named(code: int
     assert judge.is_careful == (code < 0)
 
 
+def test_a_kill_that_a_shell_tells_of_is_one() -> None:
+    judge = Judge()
+    judge.after(137, Told({}, {}), now=0)
+
+    assert judge.is_careful
+    assert (
+        "have told of no progress; it was killed by SIGKILL"
+        in [judge.after(137, Told({}, {}), now=0) for _ in "ab"][-1].why
+    )
+
+
 def test_one_item_that_ends_three_runs_is_enough_though_others_get_done() -> None:
     judge = Judge()
     verdicts = [
@@ -129,7 +140,7 @@ run = int(count.read_text()) if count.exists() else 0
 count.write_text(str(run + 1))
 with checkpointed("hard", every(items=1)) as cp:
     out = cp.sink("out.txt")
-    for number in cp.remaining(range(60)):
+    for number in cp.remaining(range(70)):
         out.write(f"{number}\\n")
         if number != 4 * run + 3:
             continue
@@ -138,9 +149,14 @@ with checkpointed("hard", every(items=1)) as cp:
         if run == 10:
             resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
             bytearray(4 << 30)
-        if run < 13:
+        if run == 11:  # as the kernel does it
+            os.kill(os.getpid(), signal.SIGKILL)
+        if run == 12:
             os.kill(os.getpid(), signal.SIGTERM)
         if run == 13:
+            os.kill(os.getppid(), signal.SIGTERM)
+            time.sleep(3)  # the supervisor passes it on meanwhile
+        if run == 14:
             raise RateLimitExhausted(time.time() + 0.5, "api")
 """
 POISON = """
@@ -172,13 +188,22 @@ JOB: Sequence[str] = ("--backoff", "0.05", "--", sys.executable, "job.py")
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits its memory as Linux does")
 def test_a_job_that_crashes_runs_out_of_memory_is_preempted_and_limited_gets_done(tmp_path: Path) -> None:
-    done = run(tmp_path, "--on-done", 'echo "$RESUMABLE_WHAT after $RESUMABLE_RUNS of $RESUMABLE_ID"', *JOB, text=HARD)
+    tell = 'echo "$RESUMABLE_WHAT after $RESUMABLE_RUNS of $RESUMABLE_ID"'
+    first = run(tmp_path, "--on-done", tell, *JOB, text=HARD)
 
+    assert first.returncode == 75, first.stderr  # the machine goes; systemd or Slurm start it again elsewhere
+    assert first.stderr.count("it failed with exit code 3") == 10
+    assert "MemoryError" in first.stderr
+    assert "it was killed by SIGKILL" in first.stderr
+    assert "it was ended by SIGTERM" in first.stderr
+    assert "resumable run: stopped by SIGTERM after 14 runs" in first.stderr
+    assert not first.stdout
+
+    done = run(tmp_path, "--on-done", tell, *JOB)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out.txt").read_text().split() == [str(number) for number in range(60)]
-    assert "done after 15 of hard" in done.stdout
-    assert "resumable run: done after 15 runs" in done.stderr
-    assert "MemoryError" in done.stderr
+    assert (tmp_path / "out.txt").read_text().split() == [str(number) for number in range(70)]
+    assert "the quota is used up, at 59 of 70" in done.stderr
+    assert done.stdout == "done after 2 of hard\n"
 
 
 @pytest.mark.slow
@@ -194,6 +219,13 @@ def test_a_command_that_is_not_there_is_not_tried_again(tmp_path: Path) -> None:
 
     assert done.returncode == 127
     assert "cannot run no-such-command" in done.stderr
+
+
+def test_a_text_where_a_command_is_meant_is_explained(tmp_path: Path) -> None:
+    done = run(tmp_path, "--on-fail", 'echo "$RESUMABLE_WHY"', "--", "no such command")
+
+    assert done.returncode == 127
+    assert "it is one word: leave the quotes out, or say sh -c 'no such command'" in done.stdout
 
 
 WAITS = """
@@ -226,6 +258,26 @@ def test_a_signal_is_passed_on_and_ends_it_with_75(tmp_path: Path) -> None:
     assert child.returncode == 75, errors
     assert "resumable run: stopped by SIGTERM" in errors
     assert (tmp_path / ".checkpoint_waits.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a system call of Linux")
+def test_a_job_whose_supervisor_is_killed_saves_and_ends(tmp_path: Path) -> None:
+    """Else it would work on beside the one that is started next."""
+    (tmp_path / "job.py").write_text(WAITS)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "resumable", "run", *JOB],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        stderr=subprocess.PIPE,
+    )
+    until = time.monotonic() + 60
+    while not (tmp_path / "here").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    child.kill()
+    _, errors = child.communicate(timeout=60)  # the job holds stderr open until it ends
+
+    assert b"Saved; nothing is lost" in errors
 
 
 HUNGRY = """
