@@ -106,10 +106,12 @@ class Control:
 
 def pause(operation: Operation, is_over: Callable[[], bool]) -> Steps[None]:
     """Save, and wait until *is_over*."""
+    from .._report.wishes import PAUSED  # only if somebody asks for it
+
     if is_over():
         return
     with contextlib.suppress(StoreError, StateEncodeError):  # the next save tries again, and warns
-        yield from operation.save("Paused")
+        yield from operation.save(PAUSED)
     on = command_for("resume", operation.operation_id, operation.directory)
     _log.warning("%s: paused at %s. Saved. To go on:  %s", operation.operation_id, f"{operation.processed_items:,}", on)
     for each in operation.observers:

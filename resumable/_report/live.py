@@ -13,6 +13,7 @@ from .._text import ago, clock_time, countdown, duration, printable, speed
 from ..stores import CheckpointStore, open_store
 from .places import Pulse, forget_place, places, pulse_of
 from .summary import Summary, percent_of, summaries, summary_of
+from .wishes import PAUSED, asked_of
 
 _SILENT_SECONDS = 15.0
 """A run that has told nothing for so long cannot tell anything: it is suspended, or holds the interpreter."""
@@ -29,18 +30,20 @@ class Live:
     Attributes:
         pulse: None if no run works on this machine that tells of itself.
         now: Seconds since the epoch.
+        is_paused: Whether a run without a pulse, which may be on another machine, has saved, and waits to go on.
     """
 
     summary: Summary
     pulse: Pulse | None
     now: float
+    is_paused: bool = False
 
     @property
     def state(self) -> str:
         """That of the summary; of a run that works: ``running``, ``waiting``, ``paused``, ``stuck`` or ``silent``."""
         pulse = self.pulse
         if pulse is None:
-            return self.summary.state
+            return "paused" if self.is_paused else self.summary.state
         if self.now - pulse.at > _SILENT_SECONDS:
             return "silent"
         if pulse.does != "works":
@@ -79,7 +82,8 @@ class Live:
         """A sentence for people: what it does, or what keeps it from doing so; "" if nothing is to be said."""
         pulse, state = self.pulse, self.state
         if pulse is None:
-            return ""
+            saved_at = self.summary.last_updated
+            return f"paused since {_clock(saved_at.timestamp())}" if state == "paused" and saved_at is not None else ""
         if state == "silent":
             return f"no sign of life since {_clock(pulse.at)}: suspended, or busy in code that lets nothing else run"
         if state == "stuck":
@@ -101,7 +105,18 @@ def _clock(moment: float) -> str:
 def live(store: CheckpointStore, summary: Summary) -> Live:
     """How the operation of *summary* stands right now."""
     pulse = pulse_of(store, summary.operation_id) if summary.state == "running" else None
-    return Live(summary, pulse, time.time())
+    return Live(summary, pulse, time.time(), pulse is None and _is_paused(store, summary))
+
+
+def _is_paused(store: CheckpointStore, summary: Summary) -> bool:
+    """Whether its last save was made for a pause, and that is still asked of it."""
+    if summary.state != "running" or summary.last_save_reason != PAUSED:
+        return False
+    try:
+        asked = asked_of(store, summary.operation_id)
+    except StoreError:
+        return False
+    return asked is not None and asked.ask == "pause"
 
 
 def live_of(store: CheckpointStore, operation_id: str) -> Live | None:

@@ -11,6 +11,8 @@ from .._errors import StoreError
 from ..stores import CheckpointStore, WishStore
 
 Ask = Literal["pause", "stop", "retry-failed"]
+PAUSED = "Paused"
+"""Why a run has saved that waits, as somebody asked for it."""
 
 
 class Asked(msgspec.Struct, omit_defaults=True, frozen=True):

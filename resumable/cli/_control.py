@@ -12,8 +12,9 @@ from .._errors import StoreError
 from .._report.scan import entry_of
 from .._report.summary import Summary
 from .._report.wishes import Ask, Asked, ask, asked_of, take_back
-from .._text import duration, printable
+from .._text import command_for, duration, printable
 from ..stores import CheckpointStore
+from ..stores.defaults import without_password
 from ._options import ids_for_the_shell, known, opened
 
 _PATIENCE_SECONDS = 5.0
@@ -47,7 +48,8 @@ def pause_command(operation_id: str, where: str | None) -> None:
     """Have a job that is running save, and wait after its current item until `resume`. It can still be stopped."""
     store, summary = _running(operation_id, where)
     _ask(store, summary, "pause")
-    click.echo(f"{printable(operation_id)} pauses after its item; to go on: resumable resume {printable(operation_id)}")
+    go_on = command_for("resume", operation_id, without_password(where))
+    click.echo(f"{printable(operation_id)} pauses after its item; to go on: {go_on}")
 
 
 @click.command("resume", short_help="Have a paused job go on.")

@@ -109,6 +109,40 @@ def test_a_run_that_fails_at_once_leaves_its_events(home: Path, monkeypatch: pyt
     assert events[-1]["error"] == "ValueError: no"
 
 
+def test_a_pause_is_seen_from_a_machine_that_has_no_pulse_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wish lies in the store, and so does the save that was made for it."""
+    states: list[tuple[str, str]] = []
+
+    def look() -> None:
+        elsewhere = live_of(store(), "job")
+        assert elsewhere is not None
+        states.append((elsewhere.state, elsewhere.says.partition(" since ")[0]))
+
+    def ask_it() -> None:
+        until(lambda: (one := live_of(store(), "job")) and one.state == "running")
+        ask(store(), "job", "pause")
+        until(lambda: (one := live_of(store(), "job")) and one.state == "paused")
+        monkeypatch.setenv("RESUMABLE_INDEX", str(tmp_path / "elsewhere"))
+        look()
+        go_on()
+        look()
+        ask(store(), "job", "stop")
+
+    errors: list[BaseException] = []
+    asking = threading.Thread(target=_noting(ask_it, errors))
+    with pytest.raises(SystemExit), checkpointed("job", every(hours=1), store="ck") as cp:  # noqa: PT012
+        cp.save()
+        asking.start()
+        for _ in cp.remaining(range(1_000_000)):
+            time.sleep(0.001)
+    asking.join()
+
+    assert not errors
+    assert states == [("paused", "paused"), ("running", "")]
+
+
 def test_a_run_pauses_goes_on_and_stops_as_it_is_asked() -> None:
     seen: list[int] = []
 
