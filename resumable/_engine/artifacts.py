@@ -10,11 +10,12 @@ import hashlib
 import logging
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from .._durable.artifact import Artifacts, Version, Written, check_name, content_of, digest_of, file_name
-from .._errors import CheckpointCorruptError, StoreError
+from .._errors import CheckpointCorruptError, StoreBehindError, StoreError
 from .._runtime import trees
 from .._runtime.steps import Steps
 from ..stores import ArtifactLease, ArtifactStore
@@ -64,6 +65,7 @@ def workshop(operation: Operation) -> Workshop:
     if parts.workshop is None:
         parts.workshop = Workshop(operation)
         parts.cut.add(parts.workshop.versions)
+        operation.writer.behind.artifacts_anew = parts.workshop.put_anew
     return parts.workshop
 
 
@@ -196,7 +198,7 @@ class Workshop:
                 raise ValueError(f"nothing was written to {place / file_name(name)}; the artifact {name!r} stays")
             digest = self._threads.start(lambda: digest_of(place))  # overlaps with the disk's work
             if place.parent == self._private:
-                self._lease.put_artifact(version, pack(place))
+                self._put(version, place)
             else:
                 self._lease.seal_artifact(version)
             self._contents[version] = content_of(place, name)
@@ -283,6 +285,28 @@ class Workshop:
             if place is not None and place.is_dir():
                 lease.put_artifact(version, pack(place))
 
+    def _put(self, version: str, place: Path) -> None:
+        try:
+            self._lease.put_artifact(version, pack(place))
+        except StoreBehindError:  # the next save tells of that; the claim has been made anew
+            self._lease.put_artifact(version, pack(place))
+
+    def put_anew(self) -> None:
+        """Put the versions that are known here and that the store has lost, or a part of them."""
+        for version in self.versions.needed():
+            place = self._places.get(version)
+            if place is not None and place.parent == self._private and place.is_dir() and not self._is_whole(version):
+                others = [name for name, _ in self._store.list_artifacts(self._operation.operation_id)]
+                self._lease.keep_artifacts({*others} - {version})
+                self._put(version, place)
+
+    def _is_whole(self, version: str) -> bool:
+        try:
+            stored = _digest_of(self._store.read_artifact(self._operation.operation_id, version))
+        except StoreError:
+            return False
+        return stored == _digest_of(pack(self._places[version]))
+
     def release(self) -> None:
         """Remove the private directory. No artifact may be written after this."""
         self._wait()
@@ -290,6 +314,13 @@ class Workshop:
         if self._private is not None:
             with contextlib.suppress(OSError):
                 trees.remove(self._private)
+
+
+def _digest_of(pieces: Iterable[bytes]) -> bytes:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.digest()
 
 
 def _private_directory(operation: Operation) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -89,12 +90,30 @@ def answers(lease: EndingLease | None) -> Steps[bool]:
     return not lease.is_away
 
 
-def is_behind(error: BaseException) -> bool:
-    """Whether *error* says that the store has lost saves. If so, the next save writes everything: nothing must stop."""
-    if isinstance(error, StoreBehindError):
+class Behind:
+    """Whether the store has lost what it had acknowledged, so that everything is to be written anew.
+
+    Attributes:
+        artifacts_anew: Puts the artifacts anew that are lost, before a save names them again; None if there are none.
+    """
+
+    artifacts_anew: Callable[[], None] | None = None
+    _is_so = False
+
+    def is_told_by(self, error: BaseException) -> bool:
+        """Whether *error* says so: nobody need be stopped by it."""
+        if not isinstance(error, StoreBehindError):
+            return False
         _log.error("%s The next save writes everything anew.", error)
+        self._is_so = True
         return True
-    return False
+
+    def mend(self) -> None:
+        """Everything is about to be written. Raises StoreError if an artifact cannot be."""
+        if self._is_so:
+            if self.artifacts_anew is not None:
+                self.artifacts_anew()
+            self._is_so = False
 
 
 def forked(operation_id: str, owner_pid: int) -> StoreError:

@@ -28,7 +28,7 @@ from ..stores import CheckpointStore, EndingLease, Holder, Lease
 from .background import Compaction, InFlight, Job, Threads
 from .capture import NO_LOOPS, Baseline, Save
 from .document import Document
-from .owning import is_away, is_behind
+from .owning import Behind, is_away
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -86,6 +86,7 @@ class Writer:
         self.on_failed: Callable[[Sequence[Save]], None] = lambda saves: None
         self.lease: Lease | None = None
         self.ending: EndingLease | None = None
+        self.behind = Behind()
         self._position = Position(0, 0)
         self._next = self._size = self._journal_size = 0
         self._compact_from = store.traits.fold_after
@@ -201,7 +202,7 @@ class Writer:
             save.status = "failed"
             save.rollback()
             self.on_failed([save])
-            if is_behind(error):
+            if self.behind.is_told_by(error):
                 return (yield from self.save(take, wait=wait, is_patient=is_patient))
             raise
         if save.is_last:
@@ -324,8 +325,7 @@ class Writer:
     # -- journal records
 
     def _append(self, saves: Sequence[Save], position: Position, meanwhile: Meanwhile = None) -> Position:
-        lease, traits, waiting = self.lease, self._traits, b""
-        assert lease is not None, "the operation is not claimed"
+        lease, traits, waiting = self._owned, self._traits, b""
         for save in saves:
             line, position = journal.line(save.record or b"", max(self._next, position.sequence + 1), position.crc)
             save.position, waiting = position, waiting + line
@@ -362,6 +362,7 @@ class Writer:
             self._stands(document, at)
 
     def _put(self, document: Document, summary: bytes, pause: float | None = None) -> Position:
+        self.behind.mend()
         # The chain begins with a random number, so that a journal left over never fits by chance.
         at = Position(max(self._next, self._owned.where()), int.from_bytes(os.urandom(4)))
         self._owned.stage(at.sequence, document.pieces(at, pause))(summary)
@@ -475,7 +476,7 @@ class Writer:
         if not self.in_flight.saves and isinstance(error, StoreError):
             return False  # a compaction: the old journal still holds everything
         self._drop_in_flight()
-        if not is_behind(error):
+        if not self.behind.is_told_by(error):
             raise error
         return False
 

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from itertools import count
@@ -172,6 +173,7 @@ class KeptLease(OwnedLease):
         self._me = me
         self._patience = PATIENCE_SECONDS
         self.is_away = self._gives_up = False
+        self._is_behind, self._claiming = False, threading.Lock()
         self._on_lost: Callable[[], None] = lambda: None
         self._lost: StaleCheckpointError | None = None
         self._unsure: tuple[int, bytes] | None = None
@@ -204,21 +206,22 @@ class KeptLease(OwnedLease):
             return
         data = bytes(data)
         self.next, self._last, self._unsure = sequence + 1, None, (sequence, data)
-        self._do(lambda: self._lease.append(sequence, self._acknowledged, data, summary))
+        last = self._acknowledged
+        self._do(lambda: self._up_to_date().append(sequence, last, data, summary))
         self._last, self._unsure, self._acknowledged = (sequence, data), None, sequence
         self._note_save()
 
     def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
         """Write *pieces* as a new snapshot that is not visible yet. See :meth:`Lease.stage`."""
         self._check()
-        name = f"{self._me.nonce[:8]}{os.urandom(8).hex()}"
+        lease, name = self._lease, f"{self._me.nonce[:8]}{os.urandom(8).hex()}"
         number = size = 0
         for block in blocks(pieces, self._medium.traits.largest_piece or _PIECE):
-            self._do(partial(self._lease.put_piece, name, number, block))
+            self._do(partial(lease.put_piece, name, number, block))
             number, size = number + 1, size + len(block)
-        return partial(self._commit, Staged(name, sequence, number, size))
+        return partial(self._commit, lease, Staged(name, sequence, number, size))
 
-    def _commit(self, staged: Staged, summary: bytes) -> None:
+    def _commit(self, lease: MediumLease, staged: Staged, summary: bytes) -> None:
         self._check()
         if staged in self._committed:
             return
@@ -228,7 +231,14 @@ class KeptLease(OwnedLease):
         if is_whole:
             self.next, self._last, self._unsure = staged.sequence + 1, None, None
         last = self._acknowledged
-        self._do(lambda: self._lease.commit(staged, last, summary))
+
+        def commit() -> None:
+            if lease is not self._lease or (self._is_behind and not is_whole):
+                raise StoreBehindError(self._key)  # its pieces, or what stands behind it, are those of another claim
+            lease.commit(staged, last, summary)
+
+        self._do(commit)
+        self._is_behind &= not is_whole
         self._committed.add(staged)
         self._snapshot = staged.sequence
         if last is None or staged.sequence > last:
@@ -237,7 +247,10 @@ class KeptLease(OwnedLease):
 
     def delete(self) -> bool:
         """Remove the checkpoint. Returns whether there was one."""
-        found = self._do(self._lease.delete)
+        try:
+            found = self._do(self._lease.delete)
+        except StoreBehindError:  # what it has lost was to go
+            found = self._do(self._lease.delete)
         self._acknowledged = self._last = self._unsure = None
         self._has_artifacts = False
         return found
@@ -340,17 +353,29 @@ class KeptLease(OwnedLease):
     @contextlib.contextmanager
     def _noting(self, *, is_beside: bool = False) -> Iterator[None]:
         """Note that the lease is lost. *is_beside*: log it, because the loop may notice only after a long item."""
+        lease = self._lease
         try:
             yield
         except StaleCheckpointError as error:
+            if lease is not self._lease:  # another thread has claimed it anew
+                raise StoreBehindError(self._key) from None
             if is_beside and self._lost is None:
                 who = f"process {error.pid} on {error.host}" if error.pid else "another process"
                 _log.error("%s: taken over by %s; the loop ends at its next item", self._key, who)
             self._lose(error)
             raise
         except StoreBehindError:
-            self._claim_anew()
+            with self._claiming:
+                if lease is self._lease:
+                    self._claim_anew()
             raise
+
+    def _up_to_date(self) -> MediumLease:
+        """What saves are added to. Raises StoreBehindError until all that the store has lost is written anew."""
+        lease = self._lease
+        if self._is_behind:
+            raise StoreBehindError(self._key)
+        return lease
 
     def _lose(self, error: StaleCheckpointError) -> None:
         if self._lost is None:
@@ -368,6 +393,7 @@ class KeptLease(OwnedLease):
             error = StaleCheckpointError(self._key, held.holder.host, held.holder.pid, held.holder.since)
             self._lose(error)
             raise error from None
+        self._is_behind = True  # before anybody sees the new one
         self._lease, self.term = lease, max(lease.term, before.term)
         self.next = max(self.next, lease.next)
         self._acknowledged = self._last = self._unsure = None

@@ -261,7 +261,7 @@ class ObjectLease:
         """Make *staged* the snapshot. See :meth:`MediumLease.commit`."""
         new = Snapshot(staged.sequence, self._named(staged.name), staged.pieces)
         with self._lock:
-            head = self._known(last if last is None or staged.sequence <= last else None)
+            head = self._known(last)
             old = head.current
             if old is not None and old.name == new.name:  # the answer to an earlier attempt was lost
                 self._staged.difference_update(new.objects())

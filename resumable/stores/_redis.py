@@ -84,7 +84,7 @@ redis.call('HSET', KEYS[1], 'next', ARGV[6], 'summary', ARGV[9])
 local sequence, last = tonumber(ARGV[5]), tonumber(ARGV[7])
 if is_mine and known[5] == ARGV[8] then return {'done'} end
 if is_mine and known[4] and sequence < tonumber(known[4]) then return {'stale', false} end
-if sequence <= last and next <= last then return {'behind'} end
+if next <= last then return {'behind'} end
 if redis.call('HLEN', KEYS[6]) ~= tonumber(ARGV[9]) then return {'behind'} end
 if known[4] then
   redis.call('XTRIM', KEYS[3], 'MINID', '=', known[4] .. '-1')

@@ -10,9 +10,12 @@ import redis
 from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
+from redis.connection import SSLConnection, parse_url
 from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from .._errors import StoreError
+from ._medium import with_parameter
 
 _SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
 _WORDS_THAT_PASS = ("BUSY ", "NOREPLICAS", "MISCONF")
@@ -21,15 +24,51 @@ _ERRORS_THAT_PASS = (exceptions.ReadOnlyError, exceptions.ClusterDownError, exce
 """Errors of a server that is failing over."""
 ERRORS = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
 """Errors of the clients."""
+_SENTINEL_PORT = 26379
+_WHO = ("username", "password")
 
 
 def client_of(url: str) -> Any:
-    """A client of the single server at *url*, not connected yet.
+    """A client of the single server at *url*, or of the master that its Sentinels name; not connected yet.
 
     Raises:
         ValueError: The URL is wrong.
     """
+    if "+sentinel://" in url:
+        raise ValueError(f"{without_secrets(url)}: write it as redis://host1,host2/0?sentinel=NAME_OF_THE_MASTER")
+    name = dict(parse_qsl(urlsplit(url).query)).get("sentinel")
+    if name is not None:
+        return _client_by_sentinels(_for_the_driver(url), name)
     return redis.Redis.from_url(_for_the_driver(url), **_options())
+
+
+def _client_by_sentinels(url: str, name: str) -> Any:
+    """A client of the master *name*: its place is asked for at each new connection, so that it follows a failover.
+
+    Args:
+        url: The places of some Sentinels, with a comma between two. Its user, password and other options are the
+            master's, but for ``sentinel_username`` and ``sentinel_password``.
+    """
+    parts = urlsplit(url)
+    who, at, hosts = parts.netloc.rpartition("@")
+    told = dict(parse_qsl(parts.query))
+    options = urlencode({key: value for key, value in told.items() if not key.startswith("sentinel")})
+    parsed: Any = parse_url  # which has no types, as all here
+    of_master = parsed(f"{parts.scheme}://{who}{at}master{parts.path}?{options}") | _options()
+    del of_master["host"]
+    of_sentinels = _options() | {key: told[f"sentinel_{key}"] for key in _WHO if f"sentinel_{key}" in told}
+    if issubclass(of_master.pop("connection_class", object), SSLConnection):
+        of_master["ssl"] = True
+        of_sentinels |= {"ssl": True} | {key: value for key, value in of_master.items() if key.startswith("ssl_")}
+    sentinels: Any = Sentinel
+    return sentinels([*map(_sentinel_at, hosts.split(","))], sentinel_kwargs=of_sentinels).master_for(name, **of_master)
+
+
+def _sentinel_at(host: str) -> tuple[str, int]:
+    parts = urlsplit(f"//{host}")
+    if not parts.hostname:
+        raise ValueError("the host of a Sentinel is missing: redis://host1,host2/0?sentinel=NAME")
+    return parts.hostname, parts.port or _SENTINEL_PORT
 
 
 def cluster_of(url: str) -> Any:
@@ -53,17 +92,19 @@ def _options() -> dict[str, Any]:
 
 
 def without_secrets(url: str) -> str:
-    """*url* without possible credentials: user, password, and all parameters but the database's number."""
+    """*url* without what may be a credential: user, password, and parameters but those that say where it is."""
     parts = urlsplit(url)
-    number = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name == "db"])
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{number and f'?{number}'}"
+    told = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name in ("db", "sentinel")])
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{told and f'?{told}'}"
 
 
 def translated(error: BaseException, place: str) -> StoreError:
     """A client's error as a StoreError."""
     refused = isinstance(error, exceptions.ResponseError | exceptions.AuthenticationError)
     passes = not refused or isinstance(error, _ERRORS_THAT_PASS) or str(error).startswith(_WORDS_THAT_PASS)
-    text = str(error).partition(" script: ")[0]  # without the position in our script
+    text = str(error).partition(" script: ")[0]  # where in a script of ours it was
+    if isinstance(error, MasterNotFoundError):
+        text = text.partition(" : ")[0]  # all Sentinels, and what each one said
     return StoreError(f"{place}: {text or type(error).__name__}", is_transient=passes)
 
 
@@ -89,8 +130,8 @@ def check(told: Mapping[str, Any], place: str) -> None:
     """
     if _mode(told) == "sentinel":
         raise StoreError(
-            f"{place} is a Sentinel, which keeps no data. Name the master that it watches, best by a name that follows "
-            "it; redis-cli sentinel masters tells where it is just now."
+            f"{place} is a Sentinel, which keeps no data. To use the master that it watches, add its name: "
+            f"{with_parameter(place, 'sentinel', 'mymaster')} (redis-cli -p … sentinel masters tells the names)."
         )
     if told.get("role") in ("slave", "replica") and not is_cluster(told):
         raise StoreError(f"{place} is a replica, which takes no saves. Name its master.")

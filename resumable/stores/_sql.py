@@ -402,7 +402,7 @@ class SQLLease:
         end = last if is_fold else staged.sequence
         before = self._owned()
         if before.snapshot != staged.name:
-            self._check_last(before, last if is_fold else None)
+            self._check_last(before, last)
             self._put_in_place(staged, end, summary, keeps_summary=is_fold and not summary)
             before_last = before.previous
         else:

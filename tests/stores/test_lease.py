@@ -446,6 +446,47 @@ def test_a_lease_that_the_store_has_forgotten_is_claimed_anew(url: str) -> None:
     assert (document(open_store(url), "job"), journal(open_store(url), "job")) == (b"all", b"3")
 
 
+@pytest.mark.parametrize("is_whole", [False, True], ids=["a save", "a fold"])
+def test_a_loss_that_the_renewal_finds_out_is_told_to_whoever_saves_next(url: str, is_whole: bool) -> None:
+    """Else a save would go on from one that is lost."""
+    with claimed(open_store(url), "job") as lease:
+        lease.stage(lease.next, [b"x"])(b"")
+    saved = backup(url)
+    with claimed(open_store(url), "job") as lease:
+        lease.append(lease.next, b"1")
+        fold = lease.stage(lease.next - 1, [b"until 1"])
+        roll_back(url, saved)
+        with pytest.raises(StoreBehindError):
+            lease.renew()
+        with pytest.raises(StoreBehindError):
+            fold(b"") if is_whole else lease.append(lease.next, b"2")
+        lease.stage(lease.where(), [b"all"])(b"")
+        lease.append(lease.next, b"3")
+
+    assert (document(open_store(url), "job"), journal(open_store(url), "job")) == (b"all", b"3")
+
+
+def test_a_whole_snapshot_over_lost_saves_is_told_too(url: str) -> None:
+    """It would heal them, but what else is lost, such as artifacts, is to be put anew before it."""
+    with claimed(open_store(url), "job") as lease:
+        lease.stage(lease.next, [b"x"])(b"")
+        saved = backup(url)
+        lease.append(lease.next, b"1")
+        roll_back(url, saved)
+        with pytest.raises(StoreBehindError):
+            lease.stage(lease.next, [b"all"])(b"")
+        lease.stage(lease.where(), [b"all"])(b"")
+        assert document(open_store(url), "job") == b"all"
+
+
+def test_what_the_store_has_lost_is_removed_without_a_word(url: str) -> None:
+    with claimed(open_store(url), "job") as lease:
+        lease.stage(lease.next, [b"x"])(b"")
+        roll_back(url, [])
+        assert lease.delete() is False
+    assert document(open_store(url), "job") is None
+
+
 # -- processes --------------------------------------------------------------------------------------------------------
 
 

@@ -87,6 +87,20 @@ def test_a_loop_goes_on_though_its_server_has_forgotten_all(
     assert "lost saves" in caplog.text
 
 
+@pytest.mark.slow
+def test_an_artifact_that_its_server_has_forgotten_is_put_there_anew(forgetting: Medium) -> None:
+    with checkpointed("crawl", every(items=1), store=forgetting.url, auto_cleanup=False) as cp:
+        for page in cp.remaining(range(20)):
+            if page == 5:
+                with cp.artifact("model").write() as path:
+                    path.write_bytes(b"m" * 3_000_000)
+            if page == 10:
+                cp.save()
+                forgetting.restart()
+    with checkpointed("crawl", store=forgetting.url, when_done="skip") as cp:
+        assert cp.artifact("model").path.read_bytes() == b"m" * 3_000_000
+
+
 def test_what_is_deleted_leaves_a_mark_that_ends_by_itself(url: str) -> None:
     store = open_store(url)
     put(store, "crawl", b"x")

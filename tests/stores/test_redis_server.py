@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import redis
@@ -134,22 +136,101 @@ def test_a_server_that_wants_replicas_says_so_until_it_has_one() -> None:
     assert open_store(master.url)
 
 
-def test_a_sentinel_is_refused() -> None:
+# -- Sentinels --------------------------------------------------------------------------------------------------------
+
+SECRET, OTHER_SECRET = "of the/m@ster%", "of-sentinels"
+
+
+def sentinel(watches: int) -> Medium:
+    """One of three that watch the master at that port, as ``mymaster``."""
     port = free_port()
+    lines = [
+        *(f"port {port}", "bind 127.0.0.1", f"requirepass {OTHER_SECRET}", f"sentinel sentinel-pass {OTHER_SECRET}"),
+        *(f"sentinel monitor mymaster 127.0.0.1 {watches} 2", f'sentinel auth-pass mymaster "{SECRET}"'),
+        *("sentinel down-after-milliseconds mymaster 800", "sentinel failover-timeout mymaster 3000"),
+    ]
 
     def command(place: Path) -> list[str]:
-        (place / "sentinel.conf").write_text(f"port {port}\nbind 127.0.0.1\n")
+        (place / "sentinel.conf").write_text("\n".join(lines))
         return ["redis-server", str(place / "sentinel.conf"), "--sentinel"]
 
     def is_up() -> bool:
         with contextlib.suppress(redis.RedisError):
-            return bool(redis.Redis(port=port).ping())
+            return bool(redis.Redis(port=port, password=OTHER_SECRET).ping())
         return False
 
-    with redis_server():  # skips where there is none
-        pass
-    with (
-        Medium(command, is_up, f"redis://127.0.0.1:{port}/0") as sentinel,
-        pytest.raises(StoreError, match="is a Sentinel, which keeps no data"),
-    ):
-        put(open_store(sentinel.url), "job", b"x")
+    return Medium(command, is_up, f"redis://:{OTHER_SECRET}@127.0.0.1:{port}/0")
+
+
+class Watched:
+    """A master, its replica, three Sentinels, and the URL of the master that they name."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        with_password = (*ALWAYS, "--masterauth", SECRET, "--repl-diskless-sync-delay", "0")
+        try:
+            self.master = stack.enter_context(redis_server(*with_password))
+        except MissingServer as missing:
+            pytest.skip(str(missing))
+        replica = stack.enter_context(redis_server(*with_password, "--replicaof", f"127.0.0.1 {port_of(self.master)}"))
+        for one in (self.master, replica):
+            asked(one).config_set("requirepass", SECRET)
+        self.replica = redis.Redis(port=port_of(replica), password=SECRET)
+        until(lambda: self.replica.info("replication")["master_link_status"] == "up")
+        self.ports = [port_of(stack.enter_context(sentinel(port_of(self.master)))) for _ in range(3)]
+        until(lambda: all(map(self._knows_all, self.ports)))
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        self.place = f"redis://{hosts}/0?sentinel=mymaster"
+        self.url = self.place.replace("//", f"//:{quote(SECRET, safe='')}@") + f"&sentinel_password={OTHER_SECRET}"
+
+    def _knows_all(self, port: int) -> bool:
+        state = redis.Redis(port=port, password=OTHER_SECRET).sentinel_masters()["mymaster"]
+        return bool(state["num-other-sentinels"] == 2 and state["num-slaves"] == 1)
+
+
+@pytest.fixture(params=[False, True], ids=["all has come", "some has not come"])
+def watched(request: pytest.FixtureRequest) -> Iterator[tuple[Watched, bool]]:
+    with contextlib.ExitStack() as stack:
+        yield Watched(stack), request.param
+
+
+def test_a_loop_goes_on_where_sentinels_name_another_master(
+    watched: tuple[Watched, bool], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was acknowledged, and had not come to the replica that takes over, is written anew."""
+    servers, loses = watched
+    store = open_store(servers.url)
+    assert store.describe() == servers.place
+    with checkpointed("job", every(items=1), store=store, auto_cleanup=False) as cp:
+        numbers, texts = cp.log("numbers"), cp.mapping("texts")
+        texts.update({str(number): "x" * 50 for number in range(300)})
+        cp.save()
+        for number in cp.remaining(range(30)):
+            numbers.append(number)
+            if loses and number == 8:
+                servers.replica.replicaof("NO", "ONE")
+            if number == 15:
+                cp.save()
+                servers.master.kill()
+
+    assert read("job", store).collections["numbers"] == [*range(30)]
+    assert ("has lost saves" in caplog.text) is loses
+
+
+def test_a_name_that_sentinels_do_not_know_is_told_and_no_password(
+    watched: tuple[Watched, bool], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    servers, _ = watched
+    wrong = servers.url.replace("mymaster", "nobody")
+    with pytest.raises(StoreError, match=r"No master found for 'nobody'$") as caught:
+        put(open_store(wrong), "job", b"x")
+    alone = f"redis://:{OTHER_SECRET}@127.0.0.1:{servers.ports[0]}/0"
+    with pytest.raises(StoreError, match=r"is a Sentinel, .* add its name: redis://127.0.0.1:\d+/0\?sentinel=") as too:
+        put(open_store(alone), "job", b"x")
+    with pytest.raises(ValueError, match=r"\?sentinel=NAME") as other:
+        open_store(alone.replace("redis", "redis+sentinel"))
+
+    told = f"{caught.value!r} {too.value!r} {other.value!r} {caplog.text}"
+    assert quote(SECRET, safe="") not in told
+    assert SECRET not in told
+    assert OTHER_SECRET not in told
