@@ -21,6 +21,7 @@ from .._runtime.steps import Steps
 from ..stores import ArtifactLease, ArtifactStore
 from ..stores.packing import pack, unpack
 from .background import Threads
+from .owning import is_away
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -164,11 +165,17 @@ class Workshop:
 
     def begin(self, name: str) -> Steps[tuple[str, Path]]:
         """Begin a new version. Returns its name, and the path that the program must write."""
-        self._operation.check_open()
+        yield from self._make_sure()
         version: str = yield self.versions.begin
         place: Path = yield lambda: self._new_place(version)
         self._places[version] = place
         return version, place / file_name(name)
+
+    def _make_sure(self) -> Steps[None]:
+        """Raise StaleCheckpointError if another one has taken the operation: this one may write nothing any more."""
+        self._operation.check_open()
+        if (lease := self._operation.writer.ending) is not None:
+            yield from is_away(lease)
 
     def _new_place(self, version: str) -> Path:
         return self._lease.artifact_place(version) or self._private_place(version)
@@ -234,7 +241,7 @@ class Workshop:
             FileNotFoundError: There is no version.
             StoreError: It cannot be written; the artifact stays.
         """
-        self._operation.check_open()
+        yield from self._make_sure()
         from .._durable.publishing import publish
 
         version = self.versions.get(name)

@@ -328,7 +328,7 @@ def _how_to_go_on(operation: Operation) -> str:
     """Tell the person how to go on after an error left the block."""
     loops = operation.parts.loops
     is_to_begin = any(view.loop is not None and not view.has_begun for view in loops.views.values())
-    if not loops.views or is_to_begin or next(loops.left(), None) is not None:
+    if not loops.views or is_to_begin or next(loops.left(), None) is not None or loops.never_met():
         return "; run again to go on"
     return (
         "; run again to go on. Its loops had come to their end, so all items count as done: "

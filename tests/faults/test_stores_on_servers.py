@@ -108,6 +108,38 @@ def test_an_owner_that_was_stopped_for_longer_than_its_lease_is_refused(server: 
     assert (document(store, "crawl"), journal(store, "crawl")) == (b"old", b"1\nours\ntoo\n")
 
 
+VERBS = ("save", "set", "sink", "write", "publish", "once", "tick")
+
+
+@pytest.mark.parametrize("server", SERVED if WHOLE else ("redis", "moto"))
+def test_a_run_that_was_stopped_for_longer_than_its_lease_writes_nothing_more(server: str, tmp_path: Path) -> None:
+    """Not by any verb: neither into the store, nor into its files."""
+    for verb in VERBS:
+        url, here = with_lease(place_in(server, tmp_path / verb), 0.5), tmp_path / f"{verb} here"
+        (here / "private").mkdir(parents=True)
+        environ = environment() | {"TMPDIR": str(here / "private")}  # another machine would have another one
+        with subprocess.Popen(
+            module("stopped_run", url, verb, here),
+            cwd=REPOSITORY,
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as run:
+            assert run.stdout is not None
+            assert run.stdout.readline() == "stands\n"
+            os.kill(run.pid, signal.SIGSTOP)
+            lease = claimed_when_free(open_store(url))
+            lease.stage(lease.next, [b"theirs"])(b"")
+            os.kill(run.pid, signal.SIGCONT)
+            assert run.communicate("go on\n", timeout=60)[0] == "refused\n"
+        assert document(open_store(url), "crawl") == b"theirs"
+        lease.release()
+        assert {path.name for path in here.iterdir()} == {"private", "sink", ".sink.claim"}
+        assert (here / "sink").read_text() == "0\n1\n2\n3\n"
+
+
 def run_through(proxy: Proxy, url: str) -> None:
     """A small loop whose every item is saved; fails if what it restores is wrong."""
     store = open_store(proxy.url(url))
