@@ -1,4 +1,4 @@
-"""A run that stands still in an item, then does one thing more, and says how it ended: ``python … URL VERB DIRECTORY``."""
+"""A run that waits in an item, then does one thing more, and says how it ended: ``python … URL VERB DIRECTORY``."""
 
 from __future__ import annotations
 
