@@ -122,11 +122,10 @@ class Writer:
         """The stored checkpoint, None if there is none; later saves continue it. See :func:`restore`."""
         restored = restore(self.store, self.operation_id, now=now, lease=self.lease)
         if restored is not None:
-            last = restored.position
             self._size, self._journal_size = restored.size, restored.journal_bytes
             self._next = max(self.lease.next if self.lease is not None else 0, restored.newest + 1)
-            self._position = last if last is not None else self._position
-            self._must_write_all = last is None
+            self._position = restored.position or self._position
+            self._must_write_all = restored.position is None
             self._baseline.names = set(restored.data.state)
         return restored
 
