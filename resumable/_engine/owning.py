@@ -94,26 +94,26 @@ class Behind:
     """Whether the store has lost what it had acknowledged, so that everything is to be written anew.
 
     Attributes:
+        is_so: Whether it has, and nothing has been mended yet.
         artifacts_anew: Puts the artifacts anew that are lost, before a save names them again; None if there are none.
     """
 
     artifacts_anew: Callable[[], None] | None = None
-    _is_so = False
+    is_so = False
 
     def is_told_by(self, error: BaseException) -> bool:
         """Whether *error* says so: nobody need be stopped by it."""
         if not isinstance(error, StoreBehindError):
             return False
         _log.error("%s The next save writes everything anew.", error)
-        self._is_so = True
+        self.is_so = True
         return True
 
     def mend(self) -> None:
         """Everything is about to be written. Raises StoreError if an artifact cannot be."""
-        if self._is_so:
-            if self.artifacts_anew is not None:
-                self.artifacts_anew()
-            self._is_so = False
+        if self.artifacts_anew is not None:
+            self.artifacts_anew()
+        self.is_so = False
 
 
 def forked(operation_id: str, owner_pid: int) -> StoreError:

@@ -361,7 +361,8 @@ class Writer:
             self._stands(document, at)
 
     def _put(self, document: Document, summary: bytes, pause: float | None = None) -> Position:
-        self.behind.mend()
+        if self.behind.is_so:
+            self.behind.mend()
         # The chain begins with a random number, so that a journal left over never fits by chance.
         at = Position(max(self._next, self._owned.where()), int.from_bytes(os.urandom(4)))
         self._owned.stage(at.sequence, document.pieces(at, pause))(summary)
