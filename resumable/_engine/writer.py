@@ -190,8 +190,7 @@ class Writer:
                 return None
             yield from self.wait()  # everything is written anew, and there is one writer at a time
             save, _ = self._begin(take)
-        self.in_flight.put_off_at = None
-        must_write_all = self._must_write_all
+        self.in_flight.put_off_at, must_write_all = None, self._must_write_all
         try:
             yield from save.first
             yield from self._write(save, wait=wait)
