@@ -323,7 +323,8 @@ class Writer:
     # -- journal records
 
     def _append(self, saves: Sequence[Save], position: Position, meanwhile: Meanwhile = None) -> Position:
-        lease, traits, waiting = self._owned, self._traits, b""
+        lease, traits, waiting = self.lease, self._traits, b""
+        assert lease is not None, "the operation is not claimed"
         for save in saves:
             line, position = journal.line(save.record or b"", max(self._next, position.sequence + 1), position.crc)
             save.position, waiting = position, waiting + line
@@ -472,12 +473,11 @@ class Writer:
                 self.in_flight.stored(save)
                 self.on_stored(save)
             return True
-        if not self.in_flight.saves and isinstance(error, StoreError):
-            return False  # a compaction: the old journal still holds everything
+        is_compaction = not self.in_flight.saves and isinstance(error, StoreError)
         self._drop_in_flight()
-        if not self.behind.is_told_by(error):
+        if not self.behind.is_told_by(error) and not is_compaction:
             raise error
-        return False
+        return False  # of a compaction: the old journal still holds everything
 
     def _drop_in_flight(self) -> None:
         if self.in_flight.saves:
