@@ -57,8 +57,8 @@ def sign(head: dict[str, Any], state: Iterable[bytes], tail: dict[str, Any]) -> 
     """The document in pieces: *head*, the state, then *tail*, whose last member ``resumable`` gets the digest."""
     digest = hashlib.sha256()
     for chunk in chain([encode(head)[:-1], b',"state":'], state, [b",", encode(tail)[1:-2]]):
-        digest.update(chunk)
         yield chunk
+        digest.update(chunk)  # only now: a disk may be writing it meanwhile
     digest.update(b"}}")
     yield _DIGEST_HEAD + digest.hexdigest().encode() + b'"}}'
 

@@ -10,6 +10,7 @@ import msgspec
 
 from .._durable import Durable
 from .._json import LEAVES, step
+from .._runtime.interpreter import PARTS_TELL_KEYS, parts_of_all
 
 _MOST = 10_000
 """How many objects are compared, at most; the first ones."""
@@ -42,12 +43,21 @@ def _are_surely_apart(state: Any) -> bool:
         if len(seen) < count or not _PLAIN.issuperset(map(type, level)):
             return False
         room = _MOST - count
-        lists = [one for one in level if type(one) is list]
-        dicts = [one for one in level if type(one) is dict] if len(lists) < len(level) else []
-        # Each is read by one call: other threads may add to it.
-        inner = chain.from_iterable(map(list, map(islice, chain(map(dict.values, dicts), lists), repeat(room))))
+        inner = _first_within(level, room)
+        if LEAVES.issuperset(map(type, inner)):
+            return True
         level = [one for one in inner if type(one) not in LEAVES and not isinstance(one, Durable)][:room]
     return True
+
+
+def _first_within(containers: list[Any], most: int) -> list[Any]:
+    """What *containers* hold, of large ones the first *most*, each read by one call: other threads may add to it."""
+    if PARTS_TELL_KEYS and sum(map(len, containers)) <= _MOST * 10:
+        return parts_of_all(*containers)
+    dicts = [one for one in containers if type(one) is dict]
+    lists = [one for one in containers if type(one) is list]
+    each: Iterable[Iterable[Any]] = chain(map(dict.values, dicts), lists)
+    return list(chain.from_iterable(map(list, map(islice, each, repeat(most)))))
 
 
 def _path(seen: dict[int, tuple[int, str]], number: int) -> str:

@@ -142,29 +142,34 @@ def write_new(path: Path, chunks: Iterable[bytes]) -> None:
     """Make *path*, which must not exist, with mode 0600, and bring it through to the disk."""
     descriptor = os.open(path, WRITE | os.O_CREAT | os.O_EXCL, 0o600)
     try:
+        written = 0
         for piece in _gather(chunks):
             write_all(descriptor, piece)
+            if len(piece) >= _PIECE:
+                begin_sync(descriptor, written, len(piece))
+            written += len(piece)
         sync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _gather(chunks: Iterable[bytes]) -> Iterable[bytes]:
+def _gather(chunks: Iterable[bytes]) -> Iterator[bytes | memoryview]:
     """The bytes of *chunks* in pieces worth a system call each; large ones are not copied."""
     waiting: list[bytes] = []
     size = 0
     for chunk in chunks:
+        is_large = len(chunk) >= _PIECE
         size += len(chunk)
-        if size < _PIECE:
-            waiting.append(chunk)
-            continue
-        yield b"".join(waiting)
-        yield chunk
-        waiting, size = [], 0
+        waiting += [] if is_large else [chunk]
+        if size >= _PIECE:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+        if is_large:
+            yield from (memoryview(chunk)[start : start + _PIECE] for start in range(0, len(chunk), _PIECE))
     yield b"".join(waiting)
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write *data* to the end of it; the system may take less at a time."""
     view = memoryview(data)
     while view:
@@ -231,33 +236,28 @@ sync_data: Callable[[int], object] = os.fdatasync if sys.platform == "linux" els
 
 def begin_sync(descriptor: int, offset: int, length: int) -> None:
     """Have the system begin to write these bytes, where it can: the sync that follows has less to wait for."""
-    _sync_file_range()(descriptor, offset, length, _SYNC_FILE_RANGE_WRITE)
-
-
-@functools.cache
-def _sync_file_range() -> Callable[[int, int, int, int], object]:
-    """``sync_file_range`` (Linux, man 2 sync_file_range), which Python does not have. What it returns is no matter."""
-    try:
-        import ctypes
-
-        function = ctypes.CDLL(None).sync_file_range
-        function.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
-    except (ImportError, OSError, AttributeError, TypeError):
-        return lambda *_: None
-    return function
+    begin = _of_system("sync_file_range", "int", "int64", "int64", "uint")
+    if begin is not None and not _replaced:
+        begin(descriptor, offset, length, _SYNC_FILE_RANGE_WRITE)
 
 
 def exchange(path: Path, other: Path) -> bool:
     """Exchange two names at once, whatever they name; False if the system cannot, and nothing was done."""
+    call = _of_system("renameat2", "int", "char_p", "int", "char_p", "uint")
+    return call is not None and call(_AT_CWD, os.fsencode(path), _AT_CWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
+
+
+@functools.cache
+def _of_system(name: str, *kinds: str) -> Callable[..., int] | None:
+    """A function of Linux that Python does not have (man 2), with arguments of these *kinds*; None elsewhere."""
     try:
         import ctypes
 
-        function = ctypes.CDLL(None, use_errno=True).renameat2
-        function.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+        function: Callable[..., int] = getattr(ctypes.CDLL(None, use_errno=True), name)
+        function.argtypes = [getattr(ctypes, f"c_{kind}") for kind in kinds]  # type: ignore[attr-defined]
     except (ImportError, OSError, AttributeError, TypeError):
-        return False
-    done: int = function(_AT_CWD, os.fsencode(path), _AT_CWD, os.fsencode(other), _RENAME_EXCHANGE)
-    return done == 0
+        return None
+    return function
 
 
 def sync_directory(directory: Path) -> None:

@@ -45,6 +45,25 @@ def test_short_writes_are_written_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert loaded(tmp_path) == state
 
 
+@pytest.mark.parametrize(
+    "sizes",
+    [[], [0], [1, 2, 3], [(1 << 20) - 1, 1, 5], [7, 3 << 20, 9], [5 << 19, 1 << 20, 600_000, 600_000], [100_000] * 25],
+)
+def test_a_new_file_has_all_bytes_and_the_system_begins_early_to_write_what_is_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: list[int]
+) -> None:
+    begun: list[tuple[int, int]] = []
+    monkeypatch.setattr(disk, "begin_sync", lambda descriptor, offset, length: begun.append((offset, length)))
+    chunks = [bytes([65 + number]) * size for number, size in enumerate(sizes)]
+    disk.write_new(tmp_path / "new", chunks)
+
+    assert (tmp_path / "new").read_bytes() == b"".join(chunks)
+    assert all(length >= 1 << 20 for _, length in begun)
+    ends = [0, *(offset + length for offset, length in begun)]
+    assert all(offset >= end for (offset, _), end in zip(begun, ends, strict=False))
+    assert sum(length for _, length in begun) >= sum(sizes) - (2 << 20)
+
+
 @pytest.mark.parametrize("name", ["write", "fsync", "replace", "link", "open"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EDQUOT, errno.EROFS])
 def test_a_save_that_fails_leaves_the_last_one_and_no_litter(

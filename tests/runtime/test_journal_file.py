@@ -99,12 +99,12 @@ def test_what_is_done_meanwhile_comes_after_the_bytes_and_before_they_are_safe(
 
 
 def test_a_system_that_cannot_begin_to_write_does_so_at_the_sync(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
-    disk._sync_file_range.cache_clear()
+    monkeypatch.setattr(ctypes, "CDLL", lambda name, **options: object())
+    disk._of_system.cache_clear()
     journal = JournalFile(path, 0)
     journal.append(b"one\n", lambda: None)
     journal.close()
-    disk._sync_file_range.cache_clear()
+    disk._of_system.cache_clear()
     assert path.read_bytes() == b"one\n"
 
 
