@@ -63,7 +63,7 @@ def test_files_are_named_as_specified(manager: CheckpointManager, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "operation_id", ["", "..", "../up", "a" * 10_000, "tab\there", "line\nend", "what?", "c:\\x", "a/b", "a b"]
+    "operation_id", [".", "..", "../up", "a" * 10_000, "tab\there", "line\nend", "what?", "c:\\x", "a/b", "a b"]
 )
 def test_other_ids_get_a_safe_name_with_a_hash(manager: CheckpointManager, tmp_path: Path, operation_id: str) -> None:
     path = Path(manager.create_checkpoint(operation_id, {"of": operation_id}))
