@@ -1,10 +1,10 @@
-"""The machine below, and the only room that knows tricks of the interpreter.
+"""The machine below: clock, signals, disk, terminal. The only room that knows tricks of the interpreter.
 
-Read ``steps`` first: code for sync and async callers alike, written once. ``clock`` tells the time and wakes,
-``signals`` asks a loop to stop, ``disk`` replaces files whole or adds to them, ``trees`` is for whole directories.
-``current`` is the checkpoint of this thread or task, ``observer`` is how others watch all operations, ``boundary``
-tells done items from the unfinished one, ``interpreter`` is what is true of CPython only, ``jobs`` asks when the batch
-system ends this job, ``processes`` whether another process has ended, ``terminal`` what a terminal understands.
+Read ``steps`` first: code for sync and async callers, written once. ``clock`` tells the time and sets alarms,
+``signals`` asks a loop to stop, ``disk`` replaces files or appends to them, ``trees`` handles whole directories.
+``current`` is the checkpoint of this thread or task, ``observer`` the interface to watch all operations, ``boundary``
+separates done items from the unfinished one, ``interpreter`` holds what is true of CPython only, ``jobs`` asks when the
+batch system ends this job, ``processes`` whether another process has ended, ``terminal`` what a terminal supports.
 """
 
 __all__ = [

@@ -1,7 +1,7 @@
-"""The boundary between done items and the unfinished one: a save holds what lies before it.
+"""The boundary between done items and the unfinished one: a save contains what lies before it.
 
-All loops of a checkpoint draw their items through one counter, in C. Whoever writes compares it with what it was at
-the write before: if it moved, all that was written until then belongs to done items.
+All loops of a checkpoint draw their items through one counter, in C. Each write compares it with its value at the write
+before: if it has moved, everything written until then belongs to done items.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class Boundary(msgspec.Struct, eq=False):
     """Counts the items that the loops of one checkpoint hand out.
 
     Attributes:
-        ticks: Gives True for each item; what is left of it is the count.
-        lock: A save holds it while it takes what was written.
-        writers: What is saved, and written to.
-        shared: How many maps run whose workers can write here.
-        again: Knows what is written again, where that may be now.
-        context: The thread or task that has opened the checkpoint; None if it is not known.
-        apart: What loops in other ones hold back.
+        ticks: Yields True for each item; its remaining length is the count.
+        lock: Held by a save while it captures what was written.
+        writers: The collections and sinks that are saved.
+        shared: Number of running maps whose workers can write here.
+        again: Detects rows that are written again, while that is possible.
+        context: The thread or task that opened the checkpoint; None if unknown.
+        apart: What loops in other threads or tasks hold back.
     """
 
     ticks: Ticks = msgspec.field(default_factory=partial(repeat, True, (1 << 60) - 1))
@@ -44,15 +44,15 @@ class Boundary(msgspec.Struct, eq=False):
     apart: list[HoldingApart] = msgspec.field(default_factory=list)
 
     def now(self) -> int:
-        """The count. It falls."""
+        """The count. It decreases."""
         return self.ticks.__length_hint__()
 
     def move(self) -> None:
-        """All that was written until now belongs to done items."""
+        """Everything written until now belongs to done items."""
         next(self.ticks)
 
     def share(self, maps: int) -> None:
-        """Add *maps* to the maps whose workers can write here: each write asks whether one of them has made it."""
+        """Add *maps* to the number of maps whose workers can write here: each write then checks for a worker."""
         with self.lock:
             self.shared += maps
             for writer in self.writers:
@@ -61,11 +61,11 @@ class Boundary(msgspec.Struct, eq=False):
                     writer.end_sharing()
 
     def has(self, writer: Noting, row: Any) -> bool:
-        """Whether *writer* has that *row* already, and is given it again."""
+        """Whether *writer* has *row* already, and the program writes it again."""
         return self.again is not None and self.again.has(writer, row)
 
     def held_back(self) -> HeldBack | None:
-        """Where to put what is written here by a worker, or in a loop that runs apart; None for others."""
+        """Where to put the writes of a worker, or of a loop that runs apart; None for any other code."""
         if not self.shared:
             return None
         if working_for.get() is not None:
@@ -74,24 +74,24 @@ class Boundary(msgspec.Struct, eq=False):
         return apart.held_back() if apart is not None and apart.boundary is self else None
 
     def worker(self) -> HeldBack | None:
-        """Where to put what a worker writes here; None for whoever is no worker."""
+        """Where to put a worker's writes; None for any other code."""
         if not self.shared or (worker := working_for.get()) is None:
             return None
         return worker[0].held_back_for(worker[1])
 
 
 class HeldBack(list[tuple[Callable[[Any], object], Any]]):
-    """What the worker of a map has written for its item: it counts once that item is done.
+    """The writes of a map's worker for its item: they count once that item is done.
 
-    It is a list of the calls that write to sinks and logs, to be made once the loop's body gets the item. What was
-    written to a dict or set stands there already.
+    The list holds the calls that write to sinks and logs, to be made once the loop's body gets the item. Writes to a
+    dict or set are in it already.
 
     Attributes:
-        at: The count at which the body got the item, or what the worker around holds back; None before that.
-        keepers: What keeps apart what was written to it.
+        at: The count at which the body got the item, or the outer worker's writes; None before that.
+        keepers: The collections that track these writes.
     """
 
-    # No __init__: most items write nothing, and each item of a threaded map makes one of these.
+    # No __init__, because each item of a threaded map makes one, and most write nothing.
     at: int | HeldBack | None = None
     keepers: Sequence[Keeping] = ()
 
@@ -101,12 +101,12 @@ class HeldBack(list[tuple[Callable[[Any], object], Any]]):
         return not self and not self.keepers
 
     def note(self, writer: Keeping) -> None:
-        """*writer* has it already, and keeps it apart."""
+        """*writer* has the write already, and tracks it."""
         if not any(one is writer for one in self.keepers):
             self.keepers = (*self.keepers, writer)
 
     def is_done(self, now: int) -> bool:
-        """Whether the item is done where the count is *now*."""
+        """Whether the item is done at the count *now*."""
         at = self.at
         return at.is_done(now) if isinstance(at, HeldBack) else at is not None and now < at
 
@@ -117,42 +117,42 @@ class HeldBack(list[tuple[Callable[[Any], object], Any]]):
             write(what)
 
     def drop(self) -> None:
-        """The item has failed: nothing of it counts."""
+        """The item has failed: undo its writes."""
         for writer in self.keepers:
             writer.take_back(self)
 
 
 Where = list[tuple[int, int]]
-"""Stretches of what was written, each from its start to its stop, in their order."""
+"""Ranges of what was written, each from its start to its stop, in order."""
 
 
 _LONG = 10_000
 
 
 def give_up_long(where: Where) -> None:
-    """A row was not found in *where*: expect nothing more of it, if each such search takes long."""
+    """A row was not found in *where*: drop the ranges if such a search takes long."""
     if sum(stop - start for start, stop in where) > _LONG:
         where.clear()
 
 
 class Again(Protocol):
-    """Knows what is written again when loops go on."""
+    """Detects rows that resumed loops write again."""
 
     def has(self, writer: Noting, row: Any, /) -> bool: ...
 
 
 class Keeping(Protocol):
-    """What keeps apart what workers have written to it."""
+    """A collection that tracks what workers have written to it."""
 
     def take_back(self, held_back: HeldBack, /) -> None:
-        """Undo what stands in it for an item that has failed."""
+        """Undo the writes for an item that has failed."""
 
 
 class HoldingBack(Protocol):
     """A map, for its workers."""
 
     def held_back_for(self, key: Any, /) -> HeldBack | None:
-        """Where to put what is written for the item with *key*; None if that counts with what the body writes."""
+        """Where to put the writes for the item with *key*; None if they count with what the body writes."""
         ...
 
 
@@ -162,29 +162,29 @@ class HoldingApart(Protocol):
     boundary: Boundary
 
     def held_back(self) -> HeldBack | None:
-        """Where to put what is written now; None where that is outside of its items."""
+        """Where to put what is written now; None outside of its items."""
         ...
 
     def write(self) -> None:
-        """What was held back counts."""
+        """Let the held-back writes count."""
 
 
 holding_back: ContextVar[HoldingApart | None] = ContextVar("holding_back", default=None)
-"""The loop that runs apart and whose item this is."""
+"""The loop that runs apart, while one of its items is worked on."""
 working_for: ContextVar[tuple[HoldingBack, Any] | None] = ContextVar("working_for", default=None)
-"""The map and the key of its item for which the function of that map runs here."""
+"""The map and the item's key, while a map's function runs."""
 
 
 _MORE_THAN_ANY = repeat(True, (1 << 63) - 1)
-"""Gives a count that is no boundary's."""
+"""Its length is a count that no boundary has."""
 
 
 class Noting:
-    """Mixin for what programs write to: it knows where the unfinished item began.
+    """Mixin for collections and sinks: tracks where the unfinished item began.
 
     Before each write: ``if self._ticks.__length_hint__() != self._seen: self._cross()``; CPython calls that faster than
-    ``self._boundary.now()``. No call may stand between that and the write: a save in another thread, or in a signal
-    handler, comes only after calls.
+    ``self._boundary.now()``. No call may come between that and the write, because a save in another thread, or in a
+    signal handler, runs only after a call.
     """
 
     if not TYPE_CHECKING:  # A mixin needs empty slots; the attributes below are slots of the classes that use it.
@@ -199,63 +199,63 @@ class Noting:
     _boundary: Boundary
     _ticks: Ticks
     _seen: int | None  # The count at the last write; None while a save holds the writers off.
-    _at: int | None  # What it was before the save.
+    _at: int | None  # Its value before the save.
 
     def attach(self, boundary: Boundary) -> None:
-        """Take the *boundary* of a checkpoint: what was written before is no part of an item."""
+        """Use the *boundary* of a checkpoint: earlier writes belong to no item."""
         self._boundary = boundary
         self._seen = self._at = boundary.now()
         self.attend()
 
     def attend(self) -> None:
-        """Look at the boundary at each write that comes first in its item; at each of all, where workers can write."""
+        """Compare the boundary at the first write of each item; if workers can write, at every write."""
         is_asked = self._boundary.shared or self._boundary.again is not None
         self._ticks = _MORE_THAN_ANY if is_asked else self._boundary.ticks
 
     def end_sharing(self) -> None:
-        """No worker can write to it any more."""
+        """Workers can no longer write to it."""
 
     @property
     def boundary(self) -> Boundary:
-        """What it was attached to."""
+        """The boundary that it uses."""
         return self._boundary
 
-    # -- rows that are written again
+    # -- rows written again
 
     @property
     def known_as(self) -> str:
-        """Tells it from others in the checkpoint; "" if writing to it again does no harm."""
+        """Its identity in the checkpoint; "" if writing to it again does no harm."""
         return ""
 
     def written_since(self, now: int) -> tuple[int, int] | None:
-        """Where that stands which was written since the count was *now*; None if nothing was."""
+        """The range written since the count was *now*; None if nothing was."""
         return None
 
     def numbers_changed_since(self, now: int) -> Sequence[str]:
-        """The places of the numbers that are others since the count was *now*."""
+        """The paths of numbers that have changed since the count was *now*."""
         return ()
 
     def is_there(self, row: Any, where: Where, /) -> bool:
-        """Whether *row* is what stands next in *where*, or soon after; what lies before is taken off then."""
+        """Whether *row* comes next in *where*, or soon after; if so, removes what lies before it."""
         return False
 
     @property
     def _last_seen(self) -> int | None:
-        """The count at the last write, also while a save holds the writers off."""
+        """The count at the last write, even while a save holds the writers off."""
         return self._at if self._seen is None else self._seen
 
     # -- for saves, which hold the boundary's lock
 
     def hold(self) -> None:
-        """Have writers in other threads wait until :meth:`let_go`."""
+        """Make writers in other threads wait until :meth:`let_go`."""
         if self._seen is not None:
             self._at, self._seen = self._seen, None
 
     def settle(self, now: int) -> None:
-        """Note where the unfinished item began. To be called between :meth:`hold` and :meth:`let_go`.
+        """Note where the unfinished item began. Call it between :meth:`hold` and :meth:`let_go`.
 
         Args:
-            now: The count at the moment that is saved. The loop may have gone on since; it has written nothing.
+            now: The count at the saved moment. The loop may have gone on since, but has written nothing.
         """
         seen = self._seen
         if (self._at if seen is None else seen) != now:
@@ -271,13 +271,13 @@ class Noting:
 
     @abstractmethod
     def _cross(self) -> None:
-        """An item was handed out since the last write: note where that was. It ends as the test does."""
+        """An item was handed out since the last write: note where that was, then compare again."""
 
     def _wait(self) -> None:
         with self._boundary.lock:
-            if self._seen is None:  # a signal handler within a save
+            if self._seen is None:  # a signal handler inside a save
                 self._seen = self._boundary.now()
 
     @abstractmethod
     def _note(self) -> None:
-        """All that was written until now belongs to done items."""
+        """Everything written until now belongs to done items."""

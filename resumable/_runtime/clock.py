@@ -1,4 +1,4 @@
-"""Clocks and alarms: what time it is, sleep, and a call at a later time."""
+"""Clocks and alarms: the time, sleeping, and calls at a later time."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ import msgspec
 
 
 class Clock(Protocol):
-    """Where time comes from."""
+    """A source of time."""
 
     def now(self) -> float:
-        """Monotonic seconds; only differences between them mean anything."""
+        """Monotonic seconds; only differences are meaningful."""
         ...
 
     def utc(self) -> datetime: ...
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call *callback*, which must be quick, once ``now()`` reaches *when*. Returns a function that cancels it."""
+        """Call *callback*, which must be quick, when ``now()`` reaches *when*. Returns a function that cancels it."""
         ...
 
     def sleep(self, seconds: float) -> None:
@@ -55,7 +55,7 @@ def instant(clock: Clock) -> Instant:
 class SystemClock:
     """The computer's clocks."""
 
-    # C's own functions: each tick that saves reads the clock some four times.
+    # C functions, because each tick that saves reads the clock some four times.
     now = staticmethod(time.monotonic)
     utc = staticmethod(partial(datetime.now, UTC))
 
@@ -72,7 +72,7 @@ class SystemClock:
 
 
 class _Alarms:
-    """All alarms of the process, in one thread that starts with the first alarm."""
+    """All alarms of the process, in one thread that the first alarm starts."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.Lock())
@@ -85,7 +85,7 @@ class _Alarms:
         with self._changed:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="resumable-alarm", daemon=True)
-                thread.start()  # a RuntimeError from 3.12 on, once the main thread has ended
+                thread.start()  # raises RuntimeError from 3.12 on, once the main thread has ended
                 self._thread = thread
             heapq.heappush(self._heap, (when, next(self._ids), entry))
             if self._heap[0][2] is entry:
@@ -112,7 +112,7 @@ system_clock = SystemClock()
 
 
 def _start_anew() -> None:
-    # A forked child has no threads, and threads that it lacks may hold its locks.
+    # A forked child has no threads, and the parent's threads may hold the locks.
     global _alarms
     _alarms = _Alarms()
 
@@ -130,15 +130,15 @@ class Alarm:
         self._set: tuple[float, Callable[[], None]] | None = None
 
     def ring_within(self, seconds: float) -> bool:
-        """Ring in *seconds* at the latest. If the alarm is set to an earlier time, that stays.
+        """Ring within *seconds*. An earlier setting of the alarm stays.
 
         Returns:
-            Whether that is sure; False where the process is ending, and starts no thread any more.
+            Whether the alarm will ring; False if the process is ending, and starts no more threads.
         """
         if seconds == float("inf"):
             return True
         when = self._clock.now() + max(seconds, 0.0)
-        if self._set is None or when < self._set[0]:  # a new entry at each call would pile up in the heap
+        if self._set is None or when < self._set[0]:  # otherwise each call would add an entry to the heap
             self.cancel()
             try:
                 self._set = when, self._clock.call_at(when, self._rings)
@@ -151,7 +151,7 @@ class Alarm:
         self._ring()
 
     def cancel(self) -> None:
-        """Do not ring, unless set again."""
+        """Cancel the alarm, until it is set again."""
         if self._set is not None:
             self._set[1]()
             self._set = None

@@ -1,13 +1,13 @@
-"""Files that hold what was acknowledged, whatever dies when: replaced whole, or added to.
+"""Files whose acknowledged content survives a crash at any moment: replaced as a whole, or appended to.
 
-A new file is written through to the disk beside the old one, and then takes its name; the directory is synced before
-the write is acknowledged. A failed fsync is never tried again on the same file, because the kernel may have dropped the
-pages (fsyncgate, 2018): every attempt writes a new file.
+A new file is written and synced beside the old one, then takes its name; the directory is synced before the write is
+acknowledged. A failed fsync is never repeated on the same file, because the kernel may have dropped the pages
+(fsyncgate, 2018): every attempt writes a new file.
 
-A file that is added to has room made ahead: ``fdatasync`` of a file that has grown brings its new length through as
-well, which takes longer than the bytes of a small save do. So the saves overwrite room that was filled and synced
-before, as they do in SQLite's write-ahead log (https://sqlite.org/wal.html). What fills it is in no UTF-8 text, and is
-not what lost blocks read as. It is cut off when the file is closed; a run that is killed leaves it there.
+A file for appending is preallocated: after growing, ``fdatasync`` must also write the new length, which takes longer
+than the bytes of a small save. So saves overwrite space that was filled and synced before, as SQLite's write-ahead log
+does (https://sqlite.org/wal.html). The filler byte occurs in no UTF-8 text, and differs from the zeros of lost blocks.
+The space is cut off when the file is closed; a killed run leaves it there.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ import time
 from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 
-# A link planted under the name is not followed, and a pipe must not block us for ever.
+# Never follow a link planted under the name, and never block on a pipe.
 _SAFELY = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 READ = os.O_RDONLY | _SAFELY
 WRITE = os.O_WRONLY | _SAFELY
 _TEMPORARY = r"(?s)(.+)\.[0-9a-f]{8}\.tmp"
 _CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-"""What file systems answer that cannot sync a directory."""
+"""System errors of file systems that cannot sync a directory."""
 _IN_USE = frozenset({5, 32, 33})
 """Windows: access denied, sharing violation, lock violation."""
 _PATIENCE_SECONDS = 2.0
@@ -39,18 +39,18 @@ _PIECE = 1 << 20
 _SYNC_FILE_RANGE_WRITE = 2
 _AT_CWD, _RENAME_EXCHANGE = -100, 2  # man 2 renameat2
 LARGEST = 6 << 30
-"""More is no file of ours (4 GiB, and that in base64); a sparse one of terabytes would take all memory."""
+"""Larger files cannot be checkpoints (4 GiB, and that in base64); reading a sparse one would fill the memory."""
 ROOM = b"\xff"
-"""What fills a file that is added to."""
+"""The byte that fills preallocated space."""
 _LEAST_ROOM = 1 << 16
 _MOST_ROOM = 1 << 20
 _SAVES_AHEAD = 48
 
-# -- replaced whole ---------------------------------------------------------------------------------------------------
+# -- replace
 
 
 def replace(path: Path, chunks: Iterable[bytes]) -> None:
-    """Replace *path* by *chunks*. Raises OSError if the medium fails; *path* is as it was then."""
+    """Replace *path* by *chunks*. If the disk fails, raises OSError, and *path* is unchanged."""
     temporary = temporary_for(path)
     with removed_on_error(temporary):
         write_new(temporary, chunks)
@@ -59,9 +59,9 @@ def replace(path: Path, chunks: Iterable[bytes]) -> None:
 
 
 def put_in_place(new: Path, path: Path, kept: Path, old: Path) -> None:
-    """Have *new*, which was written through to the disk, take the name *path*; what *old* holds is kept as *kept*.
+    """Rename *new*, which was synced, to *path*; the content of *old* is kept as *kept*.
 
-    If it raises OSError, *path* is what it was or *new*.
+    If it raises OSError, *path* is either unchanged or *new*.
     """
     if os.path.isdir(kept):
         raise IsADirectoryError(errno.EISDIR, "there is a directory in its place", str(kept))
@@ -70,7 +70,7 @@ def put_in_place(new: Path, path: Path, kept: Path, old: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             _link_or_copy(old, spare)
         rename(new, path)
-        # Only now: a kill before this leaves an older file as *kept*, and never the current one under two names.
+        # Not earlier: a kill before this leaves an older file as *kept*, never the current one under two names.
         with contextlib.suppress(FileNotFoundError):
             rename(spare, kept)
     finally:
@@ -80,12 +80,12 @@ def put_in_place(new: Path, path: Path, kept: Path, old: Path) -> None:
 
 
 def rename(path: Path, to: Path) -> None:
-    """Give *path* the name *to*, in place of what had it."""
+    """Rename *path* to *to*, replacing what was there."""
     patiently(lambda: os.replace(path, to))
 
 
 def patiently(work: Callable[[], object]) -> None:
-    """Do *work*. Windows refuses it for a moment while a scanner, an indexer or a reader has the file open."""
+    """Call *work*, with retries on Windows: a scanner, an indexer or a reader may have the file open for a moment."""
     until = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
@@ -99,7 +99,7 @@ def patiently(work: Callable[[], object]) -> None:
 
 @contextlib.contextmanager
 def removed_on_error(path: Path) -> Iterator[None]:
-    """Remove *path*, if it is there, should the block fail."""
+    """Remove *path*, if it exists, when the block raises."""
     try:
         yield
     except BaseException:
@@ -109,14 +109,14 @@ def removed_on_error(path: Path) -> Iterator[None]:
 
 
 def temporary_for(path: Path) -> Path:
-    """A name beside *path* that nobody else has: a rename is atomic only within one file system."""
+    """A unique name beside *path*, because a rename is atomic only within one file system."""
     return path.with_name(f"{path.name}.{os.urandom(4).hex()}.tmp")
 
 
 def remove_leftovers(directory: Path, names: Container[str]) -> list[str]:
-    """Remove what writers of these files left behind when they were killed. Nobody may be writing them now.
+    """Remove what killed writers of these files have left. Nobody may be writing them now.
 
-    Returns what was in *directory*; nothing if it cannot be looked into.
+    Returns the names that were in *directory*; none if it cannot be read.
     """
     found: list[str] = []
     with contextlib.suppress(OSError):
@@ -129,7 +129,7 @@ def remove_leftovers(directory: Path, names: Container[str]) -> list[str]:
 
 
 def make_directory(directory: Path) -> None:
-    """Make *directory* and what is missing above it, through to the disk. Does nothing if something is there."""
+    """Create *directory* and its missing parents, synced. Does nothing if something is there."""
     if os.path.lexists(directory):
         return
     make_directory(directory.parent)
@@ -139,7 +139,7 @@ def make_directory(directory: Path) -> None:
 
 
 def write_new(path: Path, chunks: Iterable[bytes]) -> None:
-    """Make *path*, which must not exist, with mode 0600, and bring it through to the disk."""
+    """Create *path*, which must not exist, with mode 0600, and sync it."""
     descriptor = os.open(path, WRITE | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         written = 0
@@ -177,14 +177,14 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
 
 
 def keep(path: Path, kept: Path) -> None:
-    """Give what *path* holds the name *kept* as well, replacing what that held. Does nothing if there is no *path*."""
+    """Give the file *path* the second name *kept*, replacing what was there. Does nothing without *path*."""
     spare = temporary_for(kept)
     try:
         with contextlib.suppress(FileNotFoundError):
             _link_or_copy(path, spare)
             rename(spare, kept)
     finally:
-        # A rename between two names of one file does nothing and leaves both.
+        # A rename between two names of one file does nothing, and leaves both.
         with contextlib.suppress(OSError):
             os.unlink(spare)
 
@@ -199,15 +199,15 @@ def _link_or_copy(path: Path, spare: Path) -> None:
             write_new(spare, [data])
 
 
-# -- through to the disk ----------------------------------------------------------------------------------------------
+# -- sync
 
 
-_replaced: list[Callable[[int], object]] = []  # what `sync_data` was before each block without syncs
+_replaced: list[Callable[[int], object]] = []  # the values of `sync_data` before each block without syncs
 
 
 @contextlib.contextmanager
 def without_syncs() -> Iterator[None]:
-    """While in the block, nothing waits for the disk: for checkpoints that need not outlive the machine."""
+    """Inside the block, nothing waits for the disk: for checkpoints that need not survive a crash of the machine."""
     global sync_data
     _replaced.append(sync_data)
     sync_data = sync
@@ -218,20 +218,20 @@ def without_syncs() -> Iterator[None]:
 
 
 def sync(descriptor: int) -> None:
-    """Bring a file through to the disk."""
+    """Sync a file to the disk."""
     if _replaced:
         return
     if sys.platform == "darwin":
         import fcntl
 
-        # fsync there stops at the drive's cache (man 2 fsync).
+        # On macOS, fsync stops at the drive's cache (man 2 fsync).
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
     else:
         os.fsync(descriptor)
 
 
 sync_data: Callable[[int], object] = os.fdatasync if sys.platform == "linux" else sync
-"""Brings a file's contents and length through to the disk, and no more, where the system tells them apart."""
+"""Syncs a file's content and length; nothing else, if the system can separate these."""
 
 
 def begin_sync(descriptor: int, offset: int, length: int) -> None:
@@ -261,7 +261,7 @@ def _of_system(name: str, *kinds: str) -> Callable[..., int] | None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Bring names that were made or changed in *directory* through to the disk."""
+    """Sync the names that were created or changed in *directory*."""
     if sys.platform == "win32" or _replaced:
         return
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -280,7 +280,7 @@ def _say_unsynced(directory: str) -> None:
     _log.warning("the file system of %s cannot sync a directory: a power cut may lose the newest save", directory)
 
 
-# -- owned ------------------------------------------------------------------------------------------------------------
+# -- own
 
 
 _owned: dict[int, tuple[int, int]] = {}
@@ -288,10 +288,10 @@ _owned: dict[int, tuple[int, int]] = {}
 
 
 def own(descriptor: int) -> None:
-    """Own an open file against other writers that ask, of this process and of others, until :func:`disown`.
+    """Own an open file until :func:`disown`; other callers of this function, in any process, are refused.
 
     Raises:
-        BlockingIOError: Somebody else does.
+        BlockingIOError: Another owner has it.
     """
     status = os.fstat(descriptor)
     identity = (status.st_dev, status.st_ino)
@@ -304,28 +304,29 @@ def own(descriptor: int) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise
-        except OSError as error:  # no locks there: then only this process is looked at
+        except OSError as error:  # no locks here: then only this process is checked
             _log.debug("cannot lock an output file: %s", error)
     _owned[descriptor] = identity
 
 
 def disown(descriptor: int) -> None:
-    """Let go of an open file, and close it."""
+    """Release an open file, and close it."""
     if _owned.pop(descriptor, None) is not None:
         with contextlib.suppress(ImportError, OSError):
             import fcntl
 
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may have it open as well
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may have it open, too
     os.close(descriptor)
 
 
-# -- read, and looked at ----------------------------------------------------------------------------------------------
+# -- read and examine
 
 
 def read(path: Path, limit: int = -1) -> bytes | None:
-    """What a regular file holds (its first *limit* bytes); None if there is no file.
+    """The content of a regular file (its first *limit* bytes); None if there is no file.
 
-    Raises OSError if it cannot be read, is no regular file (a link is not followed), or is larger than any of ours.
+    Raises OSError if it cannot be read, is not a regular file (links are not followed), or is too large for a
+    checkpoint.
     """
     descriptor = _opened(path)
     if descriptor is None:
@@ -335,13 +336,13 @@ def read(path: Path, limit: int = -1) -> bytes | None:
 
 
 def read_together(path: Path, other: Path) -> tuple[bytes | None, bytes | None]:
-    """What both hold while *path* is not replaced; None for a file that is missing. Raises what :func:`read` raises."""
+    """The contents of both while *path* is not replaced; None for a missing file. Raises what :func:`read` raises."""
     while (descriptor := _opened(path)) is not None:
         with open(descriptor, "rb", buffering=0) as file:
             found = file.read(), read(other)
             while b"\0" in without_room(found[1] or b"") and found[1] != (again := read(other)):
-                found = found[0], again  # a save was just being written, or its room made
-            # As long as it is open, no other file gets its inode.
+                found = found[0], again  # a save was being written, or space preallocated
+            # While it is open, no other file gets its inode.
             status = _status(path)
             if status is not None and os.path.samestat(status, os.fstat(descriptor)):
                 return found
@@ -370,7 +371,7 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Which file has the name *path* (device and inode); None if none has."""
+    """Device and inode of the file *path*; None if there is none."""
     try:
         status = os.stat(path, follow_symlinks=False)
     except FileNotFoundError:
@@ -379,10 +380,10 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 
 def check_end(descriptor: int, path: Path, end: int) -> None:
-    """Make sure that *path* is still the open file, and that nobody else has added to it or cut it.
+    """Check that *path* is still the open file, and that nobody else has appended to it or cut it.
 
     Raises:
-        OSError: It is not, and why.
+        OSError: It is not; the text says why.
     """
     status = os.fstat(descriptor)
     if (status.st_dev, status.st_ino) != identity(path):
@@ -394,13 +395,13 @@ def check_end(descriptor: int, path: Path, end: int) -> None:
 
 
 def is_irregular(path: Path) -> bool:
-    """Whether a directory, a link, a pipe or the like has the name: nothing that is read as a file of ours."""
+    """Whether *path* is a directory, a link, a pipe or the like, which is never read as a checkpoint."""
     status = _status(path)
     return status is not None and not stat.S_ISREG(status.st_mode)
 
 
 def unlink(path: Path) -> bool:
-    """Remove a file; whether it was there."""
+    """Remove a file. Returns whether it was there."""
     with contextlib.suppress(FileNotFoundError):
         patiently(lambda: os.unlink(path))
         return True
@@ -408,19 +409,19 @@ def unlink(path: Path) -> bool:
 
 
 def stamp(path: Path) -> tuple[int, int, int] | None:
-    """Differs whenever *path* was written; None if there is no file."""
+    """A value that changes with every write to *path*; None if there is no file."""
     status = _status(path)
     return None if status is None else (status.st_ino, status.st_mtime_ns, status.st_size)
 
 
-# -- added to ---------------------------------------------------------------------------------------------------------
+# -- append
 
 
 class JournalFile:
-    """A journal that is open at *end*; what stood behind that is cut off.
+    """A journal that is open at *end*; anything after that is cut off.
 
     Raises:
-        OSError: It cannot be opened, or is shorter than that.
+        OSError: It cannot be opened, or is shorter than *end*.
     """
 
     def __init__(self, path: Path, end: int) -> None:
@@ -434,7 +435,7 @@ class JournalFile:
             if size < end:
                 raise OSError("it is shorter than it was; somebody else wrote to it or removed it")
             if size > end:
-                # Else a power cut might leave what is written next mixed with what was cut off.
+                # otherwise a power cut might mix the next writes with what was cut off
                 os.ftruncate(self._descriptor, end)
                 sync_data(self._descriptor)
             os.lseek(self._descriptor, end, os.SEEK_SET)
@@ -445,7 +446,7 @@ class JournalFile:
 
     @property
     def is_in_place(self) -> bool:
-        """Whether this is still the file that has its name, and nobody else has written to it."""
+        """Whether the file still has its name, and nobody else has written to it."""
         status = os.fstat(self._descriptor)
         size = self._room_ends if self._room_ends < sys.maxsize else self.end
         return (status.st_dev, status.st_ino) == identity(self.path) and status.st_size == size
@@ -457,7 +458,7 @@ class JournalFile:
             meanwhile: Called while the disk writes.
 
         Raises:
-            OSError: That failed; nothing was added, and the journal is closed. As when *meanwhile* raises.
+            OSError: That failed; nothing was added, and the journal is closed. So it is if *meanwhile* raises.
         """
         end = self.end + len(data)
         try:
@@ -469,14 +470,14 @@ class JournalFile:
                 meanwhile()
             sync_data(self._descriptor)
         except BaseException:
-            # What failed may be read back though it never got to the disk: the next run must not build upon it.
+            # A failed write may be readable although it never reached the disk: the next run must not continue from it.
             self._room_ends = end
             self.close()
             raise
         self.end = end
 
     def close(self) -> None:
-        """Cut off the room. A forked child lets it be: the parent goes on."""
+        """Cut off the preallocated space and close. Does nothing in a forked child, because the parent goes on."""
         with contextlib.suppress(OSError):
             if self._room_ends > self.end and os.getpid() == self._owner_pid:
                 os.ftruncate(self._descriptor, self.end)
@@ -488,12 +489,12 @@ class JournalFile:
         self._room_ends = end + room
         try:
             write_all(self._descriptor, ROOM * room)
-        except OSError:  # a full disk: what is left of it is for others, and for the saves themselves
+        except OSError:  # a full disk: leave the rest to others, and to the saves themselves
             os.ftruncate(self._descriptor, end)
             self._room_ends = sys.maxsize
         os.lseek(self._descriptor, end, os.SEEK_SET)
 
 
 def without_room(raw: bytes) -> bytes:
-    """A journal as read, without the room; within a save that was cut off, it reads as the zeros of lost blocks."""
+    """A journal as read, without preallocated space; space inside a save that was cut off becomes zeros."""
     return raw.rstrip(ROOM).replace(ROOM, b"\0")

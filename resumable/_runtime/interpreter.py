@@ -1,4 +1,4 @@
-"""What the library knows about the interpreter it runs on: its lock, frames, tasks, reference counts and streams."""
+"""Facts about the interpreter: its lock, frames, tasks, reference counts and streams."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ HOST = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTER
 
 
 def is_terminal(stream: Any) -> bool:
-    """Whether a person sees at once what is written to *stream*."""
+    """Whether a person sees immediately what is written to *stream*."""
     try:
         return bool(stream.isatty())
-    except Exception:  # it is closed, or None
+    except Exception:  # closed, or None
         return False
 
 
 def standard_streams() -> tuple[Any, ...]:
-    """What a program writes to if it opens nothing itself, now and as it was at its start."""
+    """The streams that a program writes to by default, now and at its start."""
     return sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
 
 
 def has_gil() -> bool:
-    """Whether this is CPython with its global lock: reference counts are true, threads switch between calls only."""
+    """Whether this is CPython with its GIL: reference counts are exact, and threads switch only between calls."""
     return sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def is_held_here(lock: threading.RLock) -> bool:
-    """Whether the current thread holds *lock*. A signal handler asks what it has interrupted."""
+    """Whether the current thread holds *lock*. A signal handler asks this about the code that it interrupted."""
     return bool(lock._is_owned())  # type: ignore[attr-defined]
 
 
 def die_with_parent() -> None:
-    """Have this process be killed when the one that started it ends; nothing happens where that is impossible."""
+    """Let the system kill this process when its parent ends; does nothing if that is impossible."""
     with contextlib.suppress(ImportError, OSError, AttributeError):
         import ctypes
 
@@ -62,7 +62,7 @@ _exit_codes: dict[type[BaseException], int] = {}
 
 
 def end_with(code: int, kind: type[BaseException]) -> None:
-    """Have the program end with exit code *code*, not 1, if an error of *kind* ends it. It is shown as ever."""
+    """If an error of *kind* ends the program, use the exit code *code*, not 1. The traceback is shown as usual."""
     _hook_end()
     _exit_codes[kind] = code
 
@@ -73,7 +73,7 @@ def _hook_end() -> None:
 
 
 def show_users_frames_only() -> None:
-    """A Ctrl-C or an error of ours is on its way: if it ends the program, its traceback shows the user's frames."""
+    """If a Ctrl-C or an error of this library ends the program, show only the user's frames in its traceback."""
     _hook_end()
 
 
@@ -84,17 +84,17 @@ def _show_and_exit(show: Callable[..., object], kind: type[BaseException], error
     show(kind, error, trace)
     for known, code in _exit_codes.items():
         if issubclass(kind, known):
-            raise SystemExit(code)  # which Python heeds in this hook
+            raise SystemExit(code)  # Python obeys it in this hook
 
 
 def _show_users_frames(error: BaseException) -> None:
-    """Cut the traceback of *error* down to the user's frames, and take those off that its causes have in libraries."""
+    """Reduce the traceback of *error* to the user's frames, and drop the library frames of its causes."""
     end_traceback_at_user(error)
     error.__traceback__ = _of_user(error.__traceback__)
     cause, known = error.__cause__, {id(error)}
     while cause is not None and id(cause) not in known:
         if _is_all_in_library(cause.__traceback__):
-            cause.__traceback__ = None  # its text is shown
+            cause.__traceback__ = None  # only its text is shown
         known.add(id(cause))
         cause = cause.__cause__
 
@@ -105,11 +105,11 @@ def _is_all_in_library(trace: TracebackType | None) -> bool:
     return trace is None
 
 
-# -- frames, threads and tasks ----------------------------------------------------------------------------------------
+# -- frames, threads and tasks
 
 
 def frames() -> Iterator[FrameType]:
-    """The frames of the current thread, those of what was called last first."""
+    """The frames of the current thread, innermost first."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         yield frame
@@ -117,7 +117,7 @@ def frames() -> Iterator[FrameType]:
 
 
 def stack() -> dict[tuple[int, int], int]:
-    """The frames that are under way now: the bytecode offset of each, by its address and that of its code."""
+    """The active frames: the bytecode offset of each, by its address and the address of its code."""
     found, here = {}, sys._getframe(1)
     while here is not None:
         found[id(here), id(here.f_code)] = here.f_lasti
@@ -126,8 +126,8 @@ def stack() -> dict[tuple[int, int], int]:
 
 
 def running_here() -> object:
-    """The asyncio task that runs, or else the thread. Their numbers are used again."""
-    asyncio = sys.modules.get("asyncio")  # where nobody has loaded it, no task runs
+    """The running asyncio task, or else the thread: the objects, because their numbers are reused."""
+    asyncio = sys.modules.get("asyncio")  # if nobody has loaded it, no task runs
     if asyncio and asyncio._get_running_loop() is not None and (task := asyncio.current_task()) is not None:
         return task
     return threading.current_thread()
@@ -139,13 +139,13 @@ def is_alive(context: object) -> bool:
 
 
 def references_to(thing: object) -> int:
-    """How many references to *thing* there are, with those of the caller; very many if that is not known."""
+    """The number of references to *thing*, with those of the caller; a huge number if unknown."""
     count = getattr(sys, "getrefcount", None)
-    return sys.maxsize if count is None or not has_gil() else count(thing) - 1  # that of the argument here
+    return sys.maxsize if count is None or not has_gil() else count(thing) - 1  # without the argument of this function
 
 
 def warn_user(text: str) -> None:
-    """Warn at the line of the user's code that has led here; at the one that called this in a thread without such."""
+    """Warn at the line of the user's code that led here; without one, at the caller's line."""
     frame = next((frame for frame in frames() if not _is_in_library(frame)), None) or sys._getframe(1)
     known = frame.f_globals.setdefault("__warningregistry__", {})
     name = frame.f_globals.get("__name__")
@@ -161,35 +161,35 @@ def raised_at(error: BaseException) -> str:
 
 
 def code_of(depth: int) -> CodeType:
-    """The code that runs *depth* calls further out."""
+    """The code of the frame *depth* calls further out."""
     return sys._getframe(depth).f_code
 
 
 def package_of(depth: int) -> str:
-    """The top package of the code that runs *depth* calls further out."""
+    """The top-level package of the frame *depth* calls further out."""
     return str(sys._getframe(depth).f_globals.get("__name__", "")).partition(".")[0]
 
 
 def frame_at(depth: int) -> FrameType:
-    """The frame that runs *depth* calls further out."""
+    """The frame *depth* calls further out."""
     return sys._getframe(depth)
 
 
 def point_in(frame: FrameType) -> tuple[CodeType, int]:
-    """The code of *frame*, and the offset that it stands at."""
+    """The code of *frame*, and its present offset."""
     return frame.f_code, frame.f_lasti
 
 
 def variable_in(frame: FrameType, name: str) -> Any:
-    """The variable of that *name* as *frame* sees it; None if there is none."""
+    """The variable *name* in *frame*; None if there is none."""
     return frame.f_locals.get(name, frame.f_globals.get(name))
 
 
 def running_text(depth: int, names: frozenset[str]) -> str:
-    """The source line from where the expression begins that runs *depth* calls further out; "" if not known.
+    """The source from the beginning of the running expression *depth* calls further out; "" if unknown.
 
     Args:
-        names: What the code there must mention: reading the source takes longer.
+        names: Return "" unless the code mentions one of these, because reading the source takes longer.
     """
     frame = sys._getframe(depth)
     if names.isdisjoint(frame.f_code.co_names):
@@ -201,11 +201,11 @@ def running_text(depth: int, names: frozenset[str]) -> str:
 
 
 def kept_in_variables_only(attribute: str, method: str) -> set[str]:
-    """The keys of calls such as ``x = y.attribute.method("key", [])`` in the functions that are under way.
+    """The keys of calls such as ``x = y.attribute.method("key", [])`` in the active functions.
 
-    What a new list or dict is put into there is in the variable only, unless the key is assigned as well.
+    What is put into such a new list or dict is only in the variable, unless the key is assigned as well.
     """
-    import dis  # it is slow to import
+    import dis  # imports slowly
 
     found: set[str] = set()
     frame: FrameType | None = sys._getframe(1)
@@ -224,7 +224,7 @@ def kept_in_variables_only(attribute: str, method: str) -> set[str]:
 
 
 def end_traceback_at_user(error: BaseException) -> None:
-    """Cut off the end of the traceback of *error* that is in this library, below the last frame of the user's code."""
+    """Remove this library's frames from the end of the traceback of *error*, after the user's last frame."""
     traces = []
     trace = error.__traceback__
     while trace is not None:
@@ -239,7 +239,7 @@ def end_traceback_at_user(error: BaseException) -> None:
 
 
 def _of_user(trace: TracebackType | None) -> TracebackType | None:
-    """A copy of *trace* without the frames that are in libraries, but for those at its end."""
+    """A copy of *trace* without the frames of libraries, except those at its end."""
     if trace is None or _is_in_library(trace.tb_frame):
         own = trace
         while own is not None and _is_in_library(own.tb_frame):
@@ -254,7 +254,7 @@ def _is_in_library(frame: FrameType) -> bool:
 
 @cache
 def hush_stopped_threads() -> None:
-    """A thread that this library ends by a Ctrl-C shows no traceback: the main thread does."""
+    """Suppress the traceback of a thread that this library ends by a Ctrl-C: the main thread shows one."""
     threading.excepthook = partial(_show_in_thread, threading.excepthook)
 
 
@@ -269,7 +269,7 @@ def _show_in_thread(show: Callable[..., object], args: threading.ExceptHookArgs)
 
 @cache
 def _library_folders() -> list[str]:
-    import sysconfig  # needed at a Ctrl-C only
+    import sysconfig  # only needed at a Ctrl-C
 
     return [os.path.join(path, "") for name, path in sysconfig.get_paths().items() if "lib" in name]
 
@@ -280,7 +280,7 @@ def _is_of(file: str, folders: Iterable[str]) -> bool:
 
 @contextlib.contextmanager
 def traced(trace: Callable[[FrameType, str, Any], Any]) -> Iterator[None]:
-    """While in the block, *trace* is told of the lines that this thread runs, as by ``sys.settrace``."""
+    """Inside the block, call *trace* for each line that this thread runs, as ``sys.settrace`` does."""
     before = sys.gettrace()
     sys.settrace(trace)
     try:
@@ -293,27 +293,28 @@ def traced(trace: Callable[[FrameType, str, Any], Any]) -> Iterator[None]:
 
 
 reference_counts: Callable[[Iterable[object]], Iterator[int]] = partial(map, getattr(sys, "getrefcount", id))
-"""Gives the reference count of each of the values: :data:`ALONE` if only the iterated container refers to it."""
+"""The reference count of each of the values; it is :data:`ALONE` if only the iterated container refers to it."""
 COUNTS_ARE_TRUE = has_gil()
-"""Whether :func:`reference_counts` tells who holds an object."""
+"""Whether :func:`reference_counts` shows who holds an object."""
 ALONE = max(reference_counts({"": []}.values())) if COUNTS_ARE_TRUE else 0
 
 
 is_tracked: Callable[[object], bool] = getattr(gc, "is_tracked", lambda _: True)
-"""Whether the garbage collector looks at an object. A plain dict that it does not look at holds no dict and no list."""
+"""Whether the garbage collector tracks an object. An untracked plain dict contains no dict and no list."""
 
 
 COPY_SECONDS = 4e-7
-"""About what it takes to copy a small record."""
-_took = [0.0]  # Seconds, the last time: it goes through all that the program has.
+"""The time to copy a small record, about."""
+_took = [0.0]  # seconds of the last search, which goes through all objects of the program
 
 
 def may_be_read_in_c(collection: Any, later: type, count: int) -> bool:
-    """Whether somebody may have a view, an iterator or a method that reads a dict or list past its methods of *later*.
+    """Whether a view, an iterator or a method may read a dict or list in C, past the methods of its class *later*.
 
     Args:
-        later: The class that it is to have, a subclass of dict or list. Methods that this does not replace do no harm.
-        count: Where it takes longer to find out than to copy so many records, the answer is yes.
+        later: The class that it will have, a subclass of dict or list. Methods that this class does not override are
+            harmless.
+        count: If the search takes longer than copying this many records, the answer is yes.
     """
     if _took[0] > count * COPY_SECONDS:
         return True
@@ -350,7 +351,7 @@ def parts_of(value: object) -> list[Any]:
 
 
 parts_of_all: Callable[..., list[Any]] = gc.get_referents
-"""Gives the objects that any of its arguments refers to."""
+"""The objects that any of its arguments refers to."""
 
 
 class _Text(str):
@@ -362,12 +363,12 @@ PARTS_TELL_KEYS: bool = (
     and gc.get_referents({"a": 1, "b": None}) == [1, None]
     and all(len(gc.get_referents({key: 1})) == 2 for key in (1, None, 1.0, True, (), _Text("a")))
 )
-"""Whether a dict refers to its keys only if one is, or was, no exact string, as far as the garbage collector can tell:
-those cannot be in a cycle. It goes through many small dicts faster than anything else."""
+"""Whether a dict refers to its keys only if one of them is, or was, not an exact string, as the garbage collector sees
+it: such keys cannot be part of a cycle. This goes through many small dicts faster than anything else."""
 
 
 class collector_paused:
-    """Context manager: no garbage collection while the block makes many objects that all stay."""
+    """Context manager: no garbage collection while the block creates many objects that all stay."""
 
     def __enter__(self) -> None:
         self._was_enabled = gc.isenabled()
@@ -379,13 +380,13 @@ class collector_paused:
 
 
 MANY = 10_000
-"""From this many new entries on, :func:`collect_young` pays."""
+"""From this many new entries on, :func:`collect_young` is worthwhile."""
 
 
 def collect_young() -> None:
-    """Have the garbage collector look at what is new, and take it for old.
+    """Collect the young generation now, so that its objects count as old.
 
-    That takes some 3 ms for 100,000 entries. Else the next objects that the program makes set it off, within its loop.
+    It takes some 3 ms for 100,000 entries. Otherwise the program's next objects would cause it, inside the loop.
     """
     if gc.isenabled():
         gc.collect(1)
@@ -393,10 +394,10 @@ def collect_young() -> None:
 
 @cache
 def untracker() -> Callable[[Any], None]:
-    """A function that hides an object from the garbage collector; it does nothing where that is impossible.
+    """A function that hides an object from the garbage collector; does nothing if that is impossible.
 
-    The object must be no part of a cycle. The collector skips a plain dict of numbers and strings, but walks through
-    each instance of a subclass: with 100,000 frozen records, a full collection takes five times as long.
+    The object must not be part of a cycle. The collector skips a plain dict of numbers and strings, but scans each
+    instance of a subclass: with 100,000 frozen records, a full collection takes five times as long.
     """
     if not has_gil():
         return lambda _: None
@@ -411,13 +412,13 @@ def untracker() -> Callable[[Any], None]:
     return untrack
 
 
-# -- who leaves a loop ------------------------------------------------------------------------------------------------
+# -- the end of a loop
 
 
 def error_passing() -> BaseException | None:
-    """For a generator that is dropped: the error that leaves the frame which went through it; None if it is none.
+    """For a generator that is freed: the error that leaves the frame that iterated over it; None without one.
 
-    Where the interpreter does not show it, a RuntimeError stands for it.
+    If the interpreter does not show the error, a RuntimeError stands for it.
     """
     from opcode import opname  # seldom needed
 
@@ -432,11 +433,11 @@ def error_passing() -> BaseException | None:
 
 
 _DROPS = frozenset({"POP_TOP", "END_FOR", "POP_ITER", "DELETE_FAST", "DELETE_NAME", "STORE_FAST", "STORE_NAME"})
-"""What lets go of the iterator of a ``for`` that no error leaves."""
+"""The instructions that free the iterator of a ``for`` that is left without an error."""
 
 
 def interrupt_soon(stop: KeyboardInterrupt | SystemExit) -> None:
-    """Have the main thread stop as *stop* says, once it runs the program's own code again."""
+    """Make the main thread raise *stop* when it next runs the program's own code."""
     import _thread
 
     number = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else int(stop.code or 0) - 128

@@ -1,8 +1,8 @@
-"""When the batch system ends the job that this process belongs to, as its variables tell.
+"""When the batch system ends the job of this process, according to environment variables.
 
-Read are ``SLURM_JOB_END_TIME`` (Slurm) and ``COBALT_ENDTIME`` (Cobalt), which say when; ``PBS_WALLTIME`` (Torque and
-what follows it), ``OAR_JOB_WALLTIME_SECONDS`` (OAR) and ``CI_JOB_TIMEOUT`` (GitLab), which say how long a job may take.
-LSF, Flux, Kubernetes and AWS set no variable for it.
+``SLURM_JOB_END_TIME`` (Slurm) and ``COBALT_ENDTIME`` (Cobalt) hold the end; ``PBS_WALLTIME`` (Torque and its
+successors), ``OAR_JOB_WALLTIME_SECONDS`` (OAR) and ``CI_JOB_TIMEOUT`` (GitLab) hold the length of a job. LSF, Flux,
+Kubernetes and AWS set no variable for it.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _ENDS = ("SLURM_JOB_END_TIME", "COBALT_ENDTIME")
 
 
 _STALE_SECONDS = 60.0
-"""Who still runs so long after its end is of another job, or was given more time: the variable is old."""
+"""A process that runs this long after the end belongs to another job, or got more time: the variable is old."""
 
 
 def end_of_job(environment: Mapping[str, str], *, now: float = 0.0) -> float | None:
-    """When the job of this process ends, in seconds since the epoch; None if nobody says so.
+    """When the job of this process ends, in seconds since the epoch; None if no variable says so.
 
-    If several say so, the earliest counts: a job may run inside of another one.
+    Of several ends the earliest counts, because a job may run inside another one.
 
     Args:
-        now: Ends that lie well before it do not count: a shell that a job has left behind keeps its variables.
+        now: Ignore ends well before this, because a shell that outlives its job keeps the variables.
     """
     ends = [_seconds(environment.get(name)) for name in _ENDS]
     for name, began in (
@@ -40,7 +40,7 @@ def end_of_job(environment: Mapping[str, str], *, now: float = 0.0) -> float | N
 
 
 def _seconds(text: str | None) -> float | None:
-    """A number of seconds, or ``hours:minutes:seconds``; None if it is neither."""
+    """A number of seconds, or ``hours:minutes:seconds``; None for anything else."""
     try:
         parts = [float(part) for part in (text or "").split(":")]
     except ValueError:
@@ -52,7 +52,7 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _began_with_session(environment: Mapping[str, str]) -> float:
-    """When the shell of the job began, which leads its session; where that is not known, this process."""
+    """The start time of the job's shell, which leads its session; if that is unknown, of this process."""
     try:
         leader, process = os.getsid(0), os.getpid()
         return min(_began(leader), _began(process))
@@ -69,7 +69,7 @@ def _began(process: int) -> float:
 
 
 def _began_with_nodes(environment: Mapping[str, str]) -> float:
-    """OAR writes the list of nodes when the job begins."""
+    """The start time of the job: OAR then writes the list of nodes."""
     try:
         return os.stat(environment["OAR_NODE_FILE"]).st_mtime
     except (OSError, KeyError):

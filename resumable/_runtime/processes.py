@@ -1,4 +1,4 @@
-"""Which process this is, among all processes of all machines, and whether another one has ended."""
+"""The identity of this process among all processes of all machines, and whether another one has ended."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _START = 18
-"""Its place among the fields of ``/proc/PID/stat`` that follow name and state."""
+"""The position of the start time in ``/proc/PID/stat``, counted after name and state."""
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", None)
 _PR_SET_PDEATHSIG = 1
 
 pid = os.getpid()
-"""Of this process, without asking the system."""
+"""The id of this process, without a system call."""
 
 
 def _note_pid() -> None:
@@ -30,15 +30,15 @@ if hasattr(os, "register_at_fork"):
 
 
 def passed_seconds() -> float:
-    """Seconds of a clock that goes on while the process is stopped, and while the machine sleeps."""
+    """Seconds of a clock that goes on while the process is suspended, and while the machine sleeps."""
     return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
 
 
 def identity_of(pid: int) -> str:
-    """What no other process has had since this machine began: the boot, the pid namespace, and the start time.
+    """An identity that no other process has had since this machine began: boot, pid namespace, and start time.
 
     Returns:
-        "" where the system does not tell, or there is no such process.
+        "" if the system does not tell, or there is no such process.
     """
     world = _world()
     start = _start_of(pid)
@@ -46,7 +46,7 @@ def identity_of(pid: int) -> str:
 
 
 def has_ended(pid: int, identity: str) -> bool:
-    """Whether the process that had *identity* has ended, as far as can be told: one of another machine never has."""
+    """Whether the process with *identity* has ended; False if unknown, for instance on another machine."""
     world, _, start = identity.rpartition(" ")
     return bool(world) and world == _world() and _start_of(pid) != start
 
@@ -76,13 +76,13 @@ def ending_with_parent() -> Callable[[], None] | None:
 
 
 def memory_kills(root: Path = Path("/")) -> int | None:
-    """How many processes of this one's control group, and of those below, the system has killed for want of memory.
+    """How many processes in this one's control group and below the system has killed for lack of memory.
 
     Args:
         root: Where ``/proc`` and ``/sys`` are.
 
     Returns:
-        None where the system does not tell.
+        None if the system does not tell.
     """
     try:
         groups = (root / "proc/self/cgroup").read_text().splitlines()
@@ -96,7 +96,7 @@ def memory_kills(root: Path = Path("/")) -> int | None:
             files = [root / f"sys/fs/cgroup/memory{place}/memory.oom_control" for place in (path.rstrip("/"), "")]
         else:
             continue
-        for file in files:  # in a container, the path may be that of the machine outside
+        for file in files:  # in a container, the path may be that of the host
             if (count := _count_in(file)) is not None:
                 return count
     return None
@@ -112,7 +112,7 @@ def _count_in(file: Path) -> int | None:
 
 @cache
 def _world() -> str:
-    """Within which pids and start times mean something; "" if that is not known."""
+    """The scope in which pids and start times are unique; "" if unknown."""
     try:
         boot = _BOOT_ID.read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -121,7 +121,7 @@ def _world() -> str:
 
 
 def _start_of(pid: int) -> str:
-    """When it began, in ticks since the boot; "" if there is no such process, or only what is left of one."""
+    """The start time of a process, in ticks since the boot; "" if there is none, or it is a zombie."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:

@@ -1,8 +1,8 @@
 """Ctrl-C and SIGTERM ask the program to stop after the current item.
 
-An exception from a signal handler tears in two whatever runs at that moment. So the first signal only sets
-:data:`wish`, which the next tick reads, and says so on a terminal. The second one raises at once, as without this, and
-so does one that comes while tenacity sleeps.
+An exception from a signal handler would interrupt the running code at any point. So the first signal only sets
+:data:`wish`, which the next tick reads, and prints a line on a terminal. The second signal raises at once, as it would
+without this library; so does one that comes while tenacity sleeps.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ _DEFAULTS: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.S
 if hasattr(signal, "SIGHUP"):  # ignored under nohup, and then left alone
     _DEFAULTS[signal.SIGHUP] = signal.SIG_DFL
 _ONE_WISH_SECONDS = 1.0
-"""Signals within this time after the first are the same wish: a terminal and a supervisor may both deliver one."""
+"""Signals this soon after the first count as one: a terminal and a supervisor may both send one."""
 
 tell_at_once: list[Callable[[bytes], bool]] = []
-"""Each writes a text to the terminal from within a signal handler, if it is responsible, and says whether it did."""
+"""Each writes a text to the terminal, from inside a signal handler, if it is responsible; returns whether it did."""
 _listeners: list[Callable[[], None]] = []
 _replaced: dict[int, Any] = {}
 
 
 class Wish:
-    """The signal that came and that nobody has acted upon, or None. Each tick that is due reads it, without a call."""
+    """The signal that came and was not handled yet, or None. Each tick that is due reads it, without a call."""
 
     number: int | None = None
     came_at = -math.inf
-    """When a signal came last, in monotonic seconds; also one that was acted upon since."""
+    """When the last signal came, in monotonic seconds; also if it was handled since."""
     raised: int | None = None
-    """The one that was raised at once, because it came again."""
+    """The signal that was raised at once, because it came again."""
 
 
 wish = Wish()
 
 
 def listen(wake: Callable[[], None], more: Iterable[int] = (), *, is_async: bool = False) -> bool:
-    """Call *wake* from the handler at the first signal, also of *more*. Returns whether any signal is listened to.
+    """Call *wake* from the handler at the first signal, including those in *more*. Returns whether it listens to any.
 
-    That needs the main thread, and a signal that the program has set no handler of its own for. With *is_async*, the
-    one of ``asyncio.run``, which cancels the task in the midst of an item, is none.
+    Listening needs the main thread, and a signal without a handler of the program's own. With *is_async*, the handler
+    of ``asyncio.run``, which would cancel the task inside an item, does not count as the program's own.
     """
     if threading.current_thread() is not threading.main_thread():
         return False
@@ -72,13 +72,13 @@ def _is_of_asyncio(handler: Any) -> bool:
 
 
 def has_stopped_asyncio() -> bool:
-    """Whether Ctrl-C has cancelled the main task of ``asyncio.run``, which was before anybody listened here."""
+    """Whether Ctrl-C has cancelled the main task of ``asyncio.run`` before anybody listened here."""
     handler = _replaced.get(signal.SIGINT) or signal.getsignal(signal.SIGINT)
     return _is_of_asyncio(handler) and bool(getattr(handler.func.__self__, "_interrupt_count", 0))  # type: ignore[union-attr]
 
 
 def unlisten(wake: Callable[[], None]) -> None:
-    """Stop calling *wake*. After the last one, the earlier handlers are back in place."""
+    """Stop calling *wake*. After the last one, the earlier handlers are restored."""
     if wake in _listeners:
         _listeners.remove(wake)
         if not _listeners:
@@ -91,14 +91,14 @@ def _clear() -> None:
 
 
 def take() -> int | None:
-    """The signal that came. The caller acts upon it; nobody else sees it again."""
+    """The signal that came. The caller must handle it; nobody else sees it again."""
     number, wish.number = wish.number, None
     return number
 
 
 @contextlib.contextmanager
 def acted_upon(error: BaseException | None) -> Iterator[None]:
-    """While in the block, another signal raises at once if *error* stands for one: it is acted upon here."""
+    """Inside the block, another signal raises at once if *error* stands for a signal, which is handled here."""
     number = _number_of(error)
     if number is None or not _listeners:
         yield
@@ -124,7 +124,7 @@ def error_for(number: int) -> KeyboardInterrupt | SystemExit:
 
 
 def name_of(error: BaseException) -> str:
-    """What stopped a run: the signal's name if *error* stands for one but Ctrl-C, else that of its type."""
+    """What stopped a run: the signal's name if *error* stands for one (except Ctrl-C), else the error's type."""
     number = _number_of(error)
     if number is not None and number != signal.SIGINT:
         with contextlib.suppress(ValueError):
@@ -156,7 +156,7 @@ def _forget() -> None:
 
 @contextlib.contextmanager
 def held_back(number: int) -> Iterator[None]:
-    """While in the block, signal *number* waits; processes that are started meanwhile begin so."""
+    """Inside the block, signal *number* is blocked; processes started meanwhile inherit that."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -168,7 +168,7 @@ def held_back(number: int) -> Iterator[None]:
 
 
 def let_pass(number: int) -> None:
-    """Let signal *number* in again, in a process that was started while it was held back."""
+    """Unblock signal *number*, in a process that was started while it was blocked."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
 
@@ -177,8 +177,8 @@ _masks = threading.local()
 
 
 def _block() -> None:
-    # Block signals across a fork: one that reached the child before _forget() would be lost, because Python drops what
-    # comes before its own work after the fork. A breaking pool terminates workers that have hardly begun.
+    # Block signals across a fork. One that reached the child before _forget() would be lost, because Python drops
+    # signals that come before its own work after the fork. A breaking pool terminates workers that have hardly begun.
     if _replaced:
         _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, list(_replaced))
 
@@ -194,7 +194,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _is_between_attempts(frame: FrameType) -> bool:
-    """Whether *frame* is tenacity's sleep, where there is nothing to tear in two."""
+    """Whether *frame* is tenacity's sleep, which may be interrupted at any point."""
     sleep = getattr(sys.modules.get("tenacity.nap"), "sleep", None)
     return frame.f_code is getattr(sleep, "__code__", None)
 
@@ -215,12 +215,12 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     if number == signal.SIGINT:
         with contextlib.suppress(Exception):  # there may be no stderr
             if sys.stderr.isatty() and not any(tell(_STOPPING) for tell in tell_at_once):
-                # Bypass the stream: the signal may have come in the middle of a write to it. The terminal shows ^C.
+                # Bypass the stream, because the signal may have interrupted a write to it. The terminal shows ^C.
                 os.write(sys.stderr.fileno(), b"\n" + _STOPPING)
 
 
 class Stoppable(Protocol):
-    """What is needed here of an open operation."""
+    """The part of an open operation that is needed here."""
 
     is_asked_to_stop: bool
     wake: Callable[[], None]
@@ -230,7 +230,7 @@ open_here: weakref.WeakSet[Stoppable] = weakref.WeakSet()
 
 
 def stop_all() -> None:
-    """Have every open operation save and stop at its next tick, in its own thread."""
+    """Make every open operation save and stop at its next tick, in its own thread."""
     for operation in list(open_here):
         operation.is_asked_to_stop = True
         operation.wake()
@@ -238,7 +238,7 @@ def stop_all() -> None:
 
 @functools.cache
 def say_unheard() -> None:
-    """Warn, once, that signals do not reach the thread of a block."""
+    """Warn, once, that signals do not reach a block's thread."""
     _log.warning(
         "a checkpoint is open in a thread that is not the main one: Ctrl-C and SIGTERM are not seen there; "
         "call resumable.stop() or cp.stop() to have it save and stop"
@@ -246,7 +246,7 @@ def say_unheard() -> None:
 
 
 def _wake_all() -> None:
-    # A forked child owns nothing: it is told so before its next item.
+    # A forked child owns nothing, and hears so before its next item.
     for operation in list(open_here):
         operation.wake()
 

@@ -1,7 +1,7 @@
-"""Steps: code for sync and async callers alike, written once as a generator that yields its blocking calls.
+"""Steps: code for sync and async callers, written once as a generator that yields its blocking calls.
 
-:func:`run` makes each call in place, :func:`run_async` in a thread, while the event loop goes on. What calls functions
-of the user is written as an :data:`Exchange`: it makes each call itself, and yields what may have to be awaited.
+:func:`run` makes each call directly, :func:`run_async` in a thread, while the event loop goes on. Code that calls the
+user's functions is written as an :data:`Exchange`: it makes each call itself, and yields results that may be awaitable.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A step that sleeps for some seconds. In async code, a cancellation ends it."""
+    """A step that sleeps for some seconds. In async code, a cancellation ends the sleep."""
 
     seconds: float
     clock: Clock
@@ -34,7 +34,7 @@ Steps = Generator[Callable[[], Any], Any, R]
 
 
 def run(steps: Steps[R]) -> R:
-    """Make each call of *steps* in this thread. Returns what *steps* returns."""
+    """Make each call of *steps* in this thread. Returns the result of *steps*."""
     try:
         call = next(steps)
         while True:
@@ -83,7 +83,7 @@ async def _call(call: Callable[[], Any], cancellations: list[asyncio.CancelledEr
 
 async def to_its_end(work: Coroutine[Any, Any, R], cancellations: list[asyncio.CancelledError]) -> R:
     """Await *work* until it is done. Cancellations that come meanwhile are appended to *cancellations*."""
-    import asyncio  # whoever awaits has loaded it: `import resumable` stays light
+    import asyncio  # an async caller has loaded it already; `import resumable` stays light
 
     future = asyncio.ensure_future(work)
     while not future.done():
@@ -97,14 +97,14 @@ async def to_its_end(work: Coroutine[Any, Any, R], cancellations: list[asyncio.C
 # -- calls of the user's functions ------------------------------------------------------------------------------------
 
 Exchange = Generator[Any, Any, R]
-"""Yields what a call has returned; gets back that, or what it came to once it was awaited."""
+"""Yields what a call returned; receives that, or its result after awaiting it."""
 
 
 def exchange(steps: Exchange[R]) -> R:
-    """Go through *steps* in plain code. Returns what *steps* returns.
+    """Run *steps* in plain code. Returns the result of *steps*.
 
     Raises:
-        TypeError: Something is to be awaited.
+        TypeError: A result is awaitable.
     """
     try:
         given = next(steps)
@@ -120,7 +120,7 @@ def exchange(steps: Exchange[R]) -> R:
 
 
 async def exchange_async(steps: Exchange[R]) -> R:
-    """Go through *steps* in async code: what can be awaited is. Returns what *steps* returns."""
+    """Run *steps* in async code, awaiting what is awaitable. Returns the result of *steps*."""
     try:
         given = next(steps)
         while True:

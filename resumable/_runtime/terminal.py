@@ -1,4 +1,4 @@
-"""Terminals: the raw file below a stream, what it understands, and workers that write above their parent's lines."""
+"""Terminals: the raw file below a stream, escape sequences, and workers that print above their parent's bar."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from .interpreter import is_terminal
 
 ERASE_BELOW = "\x1b[J"
 _WINDOWS_SIGNS = ("WT_SESSION", "TERM", "ANSICON", "ConEmuANSI", "TERM_PROGRAM")
-"""One of these tells of a console that understands escape sequences."""
+"""Any of these variables means that a Windows console understands escape sequences."""
 
 
 def understands_escapes() -> bool:
-    """Whether a terminal of this system takes escape sequences."""
+    """Whether terminals on this system understand escape sequences."""
     if os.name == "nt":
         return any(map(os.environ.get, _WINDOWS_SIGNS))
     return os.environ.get("TERM", "") not in ("", "dumb")
 
 
 def raw_of(stream: Any) -> Any:
-    """The raw file that *stream* ends in, None if it is no terminal or its writes cannot be caught."""
+    """The raw file below *stream*; None if that is not a terminal, or its writes cannot be intercepted."""
     if not is_terminal(stream):
         return None
     with contextlib.suppress(Exception):
@@ -36,9 +36,9 @@ def raw_of(stream: Any) -> Any:
 
 
 def write_above_lines() -> None:
-    """Have this worker's prints take the place of lines that its parent shows below; the parent draws them anew.
+    """Make this worker's prints replace the lines that its parent shows below; the parent draws them again.
 
-    Nothing happens where it does not write to a terminal, and in a forked worker, whose streams know of the lines.
+    Does nothing without a terminal, and in a forked worker, whose streams know of the lines.
     """
     if not understands_escapes():
         return
@@ -49,7 +49,7 @@ def write_above_lines() -> None:
 
 
 class _Erasing:
-    """Writes to a terminal. Before each line it erases what stands below the cursor."""
+    """Writes to a terminal. Before each line, it erases everything below the cursor."""
 
     def __init__(self, write: Callable[[bytes], Any]) -> None:
         self._write = write
@@ -64,8 +64,8 @@ class _Erasing:
 
 
 def write_all(write: Callable[[bytes], Any], data: bytes) -> None:
-    """Call *write*, the method of a raw file, until all of *data* is written."""
+    """Call *write*, a raw file's method, until all of *data* is written."""
     view = memoryview(data)
     while view:
         written = write(bytes(view))
-        view = view[written if isinstance(written, int) else len(view) :]  # None: it takes no more now
+        view = view[written if isinstance(written, int) else len(view) :]  # None: it accepts nothing at present

@@ -1,6 +1,6 @@
-"""A directory and all that is in it: listed, brought through to the disk, removed.
+"""A whole directory: listed, synced, removed.
 
-Only plain files and directories are taken: a link would lead to what may change, and a pipe holds nothing.
+Only plain files and directories are accepted: the target of a link may change, and a pipe has no content.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Entry(NamedTuple):
     """A file or a directory in a tree.
 
     Attributes:
-        name: Its path from the root of the tree on, with ``/``.
+        name: Its path from the root of the tree, with ``/``.
         size: Bytes; None for a directory.
     """
 
@@ -30,10 +30,10 @@ class Entry(NamedTuple):
 
 
 def entries(root: Path) -> Iterator[Entry]:
-    """All that is in the directory *root*, in an order that depends on the names alone; a directory before its content.
+    """Everything in the directory *root*, sorted by name; a directory comes before its content.
 
     Raises:
-        ValueError: There is something that is neither a file nor a directory.
+        ValueError: It contains something that is neither a file nor a directory.
         OSError: It cannot be read.
     """
     yield from _entries(root, "")
@@ -58,11 +58,11 @@ def size_of(root: Path) -> int:
 
 
 def sync(root: Path) -> None:
-    """Bring the directory *root*, with all that is in it, through to the disk. Its own name is not.
+    """Sync the directory *root* and everything in it, but not its own name.
 
     Raises:
-        ValueError: There is something that is neither a file nor a directory.
-        OSError: The disk refuses. Nobody knows then what it has.
+        ValueError: It contains something that is neither a file nor a directory.
+        OSError: The disk fails. What it has is unknown then.
     """
     for entry in entries(root):
         if entry.size is None:
@@ -73,7 +73,7 @@ def sync(root: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Bring what a file holds through to the disk. Raises OSError if the disk refuses."""
+    """Sync a file's content. Raises OSError if the disk fails."""
     descriptor = os.open(path, disk.READ if sys.platform != "win32" else os.O_RDWR)
     try:
         disk.sync(descriptor)
@@ -82,7 +82,7 @@ def sync_file(path: Path) -> None:
 
 
 def remove(path: Path) -> bool:
-    """Remove a file, or a directory with all that is in it; whether it was there. A link is not followed.
+    """Remove a file, or a directory and everything in it. Returns whether it was there. Links are not followed.
 
     Raises:
         OSError: Some of it is still there.
