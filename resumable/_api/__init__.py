@@ -1,10 +1,10 @@
-"""What a user writes. Each of these is a thin layer: options are checked here, and the engine does the work.
+"""The user's interface. Thin layers: they check options, and the engine does the work.
 
-Read ``checkpointed`` first, the block around a loop, then ``base``, ``checkpoint`` and ``async_checkpoint``, what
-``as cp`` gives; ``holding`` is the part of it for collections, generators and what else a program holds, ``files`` and
-``artifact`` are for files. ``decorator`` is ``@resumable``: ``signature`` finds the parameter that takes the
-checkpoint, ``operation_id`` names the operation, and ``call`` makes the attempts. ``loop`` is a block and a loop in
-one. ``manager`` is the specification's manager.
+Read ``checkpointed`` first, the block around a loop; then ``base``, ``checkpoint`` and ``async_checkpoint``, the
+classes of ``cp``. ``holding`` adds collections, tracked objects and hooks to them; ``files`` and ``artifact`` add
+files. ``decorator`` is ``@resumable``: ``signature`` finds the parameter for the checkpoint, ``operation_id`` names the
+operation, and ``call`` makes the attempts. ``loop`` is a block and a loop in one. ``manager`` is the specification's
+manager.
 """
 
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .async_checkpoint import AsyncCheckpoint
     from .decorator import resumable
 else:
-    # They stand on asyncio, tenacity and wrapt, which take longer to load than all the rest.
+    # These import asyncio, tenacity and wrapt, which take longer to load than everything else.
     def __getattr__(name):
         if name == "AsyncCheckpoint":
             from .async_checkpoint import AsyncCheckpoint as found

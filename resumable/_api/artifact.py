@@ -1,4 +1,4 @@
-"""``Artifact``: a file or directory that belongs to a checkpoint; and the one of async code."""
+"""``Artifact`` and ``AsyncArtifact``: a file or directory that belongs to a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class _Artifact:
-    """What both share. Not made by users: ``cp.artifact(name)`` hands it out.
+    """The common base of both. Users get artifacts from ``cp.artifact(name)``.
 
     Attributes:
-        name: What it is called.
+        name: The artifact's name.
     """
 
-    def __init__(self, workshop: Any, name: str) -> None:  # Any: types of the engine are no public ones
+    def __init__(self, workshop: Any, name: str) -> None:  # Any, because the engine's types are not public
         self._workshop: Workshop = workshop
         self.name: str = name
 
@@ -33,16 +33,16 @@ class _Artifact:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a version of it: restored, or written in this run."""
+        """Whether it has a version, restored or written in this run."""
         return self._workshop.path(self.name) is not None
 
     @property
     def path(self) -> Path:
-        """Where it lies, to be read: the version of the checkpoint, or the one that this run has written since.
+        """The path to read from: the checkpoint's version, or the one that this run has written since.
 
-        It is the file or directory that was written, with the suffix that a library may have added. Where several were
-        written, it is the beginning of their names. Do not change what is there: write a new version. The place is
-        another one after each write, and is gone once the checkpoint is removed.
+        It is the file or directory that was written, with any suffix that a library added. If several files were
+        written, it is the common beginning of their names. Never change these files; write a new version instead. The
+        path changes with each write, and is gone once the checkpoint is removed.
 
         Raises:
             FileNotFoundError: There is no version yet; see :attr:`exists`.
@@ -66,7 +66,7 @@ def _check_mode(mode: str) -> None:
 
 
 class Artifact(_Artifact):
-    """A file or directory that belongs to the checkpoint: what is written counts with the next save.
+    """A file or directory that belongs to the checkpoint: a new version counts with the next save.
 
     Example:
         >>> model = cp.artifact("model")
@@ -76,22 +76,22 @@ class Artifact(_Artifact):
         'weights'
 
     Attributes:
-        name: What it is called.
+        name: The artifact's name.
     """
 
     def write(self) -> AbstractContextManager[Path]:
-        """Write a new version: gives the path at which to make a file or a directory, by any library.
+        """Write a new version. The block gets the path at which to create a file or a directory, by any library.
 
-        At the end of the block it is brought to the disk, and it counts with the next save, at the end of its item. The
-        version before stays until that save stands. If an exception leaves the block, nothing has changed.
+        At the end of the block, the version is synced to the disk; it counts with the next save, at the end of its
+        item. The earlier version stays until that save stands. If an exception leaves the block, nothing has changed.
 
         Example:
             >>> with cp.artifact("table").write() as path:
             ...     written = path.write_text("a,b")
 
         Raises:
-            ValueError: Nothing was written there, or a link or pipe. The version before stays.
-            StoreError: The store cannot take it, or this is a forked child. The version before stays.
+            ValueError: Nothing was written there, or a link or pipe. The earlier version stays.
+            StoreError: The store cannot take it, or this is a forked child. The earlier version stays.
         """
         return self._write()
 
@@ -108,7 +108,7 @@ class Artifact(_Artifact):
     def open(self, mode: str = "wb", **options: Any) -> AbstractContextManager[IO[Any]]:
         """Write a new version as one file, ``"wb"`` or ``"w"``, or read the present one, ``"rb"`` or ``"r"``.
 
-        Use it in a ``with``: what is written counts as for :meth:`write`, and if an exception leaves the block, nothing
+        Use it in a ``with``: the new version counts as for :meth:`write`, and if an exception leaves the block, nothing
         has changed.
 
         Example:
@@ -116,12 +116,12 @@ class Artifact(_Artifact):
             ...     print("first line", file=file)
 
         Args:
-            options: What the function ``open`` takes: ``encoding``, ``newline``, ``errors``, ``buffering``.
+            options: Those of the function ``open``: ``encoding``, ``newline``, ``errors``, ``buffering``.
 
         Raises:
-            ValueError: Another *mode*.
+            ValueError: *mode* is something else.
             FileNotFoundError: There is nothing to read yet.
-            StoreError: The store cannot take it. The version before stays.
+            StoreError: The store cannot take it. The earlier version stays.
         """
         _check_mode(mode)
         return self._opened(mode, options)
@@ -136,11 +136,11 @@ class Artifact(_Artifact):
             yield file
 
     def publish(self, target: str | os.PathLike[str]) -> Path:
-        """Give the newest version a name of its own outside of the checkpoint, at the end of the work.
+        """Copy the newest version to a path outside of the checkpoint, at the end of the work.
 
-        *target* is replaced whole or not at all, also on another file system, and is safe on the disk then. It is a
-        copy, that may be changed. Only where the disk has no room for one, and the checkpoint goes at the end of the
-        block (``auto_cleanup``), it is the file itself under a second name. A run that is killed after this publishes
+        *target* is replaced as a whole or not at all, also on another file system, and is safe on the disk then. The
+        copy may be changed freely. If the disk has no room for a copy, and the checkpoint is removed at the end of the
+        block (``auto_cleanup``), *target* becomes a second name of the file. A run that is killed after this publishes
         again.
 
         Example:
@@ -150,14 +150,14 @@ class Artifact(_Artifact):
             '42'
 
         Args:
-            target: The file or directory. A leading ``~`` is the home folder. What is missing above it is made.
+            target: The file or directory. A leading ``~`` is the home folder. Missing parents are created.
 
         Returns:
-            Where it is, from the root on.
+            The absolute path.
 
         Raises:
             FileNotFoundError: There is no version.
-            StoreError: *target* cannot be written, or is a directory where this is a file. It is as it was, and the
+            StoreError: *target* cannot be written, or is a directory while this is a file. It is unchanged, and the
                 artifact stays.
         """
         path, steps = self._publishing(target)
@@ -179,7 +179,7 @@ class AsyncArtifact(_Artifact):
         'weights'
 
     Attributes:
-        name: What it is called.
+        name: The artifact's name.
     """
 
     def write(self) -> AbstractAsyncContextManager[Path]:
@@ -224,7 +224,7 @@ class AsyncArtifact(_Artifact):
                 yield file
 
     async def publish(self, target: str | os.PathLike[str]) -> Path:
-        """Give the newest version a name of its own outside of the checkpoint. See :meth:`Artifact.publish`.
+        """Copy the newest version to a path outside of the checkpoint. See :meth:`Artifact.publish`.
 
         Example:
             >>> result = await cp.artifact("result")

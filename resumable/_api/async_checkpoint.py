@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from .artifact import AsyncArtifact
 
 _CANCEL_SECONDS = 2.0
-"""How long after SIGTERM an item may still end by itself; then the task that waits for it is cancelled."""
+"""How long after SIGTERM an item may finish; then the task that waits for it is cancelled."""
 
 
 class AsyncCheckpoint(BaseCheckpoint[S]):
-    """One operation's state, for as long as the ``async with`` block runs. Await every call that may write.
+    """One operation's state, inside an ``async with`` block. Await every call that may write.
 
     Example:
         >>> async def main():
@@ -70,7 +70,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         self._saving: set[asyncio.Task[None]] = set()
 
     async def tick(self, items: int = 1) -> None:
-        """*items* are done: save, if one is due. See :meth:`Checkpoint.tick`.
+        """*items* are done: save if one is due. See :meth:`Checkpoint.tick`.
 
         Example:
             >>> for number in range(cp.state.get("next", 0), 5):
@@ -78,7 +78,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             ...     await cp.tick()
 
         Raises:
-            asyncio.CancelledError: The task was cancelled meanwhile. The save is complete; cancelling waited for it.
+            asyncio.CancelledError: The task was cancelled meanwhile. The save was completed first.
         """
         self._move()
         self.ticked = ticked = self.ticked + items
@@ -86,7 +86,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             await self.check_in()
 
     async def check_in(self, *, waits: bool = True) -> int:
-        """For loops: save, stop, and wait for a quota, if that is due. See :meth:`Checkpoint.check_in`."""
+        """For loops: save, stop, or wait for a quota, if that is due. See :meth:`Checkpoint.check_in`."""
         async with self._turn:
             self._was_woken = False
             self._limit, self._granted = ALWAYS, inf
@@ -99,7 +99,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             return items
 
     async def save(self, reason: str = "Requested") -> None:
-        """Save now; returns once the save is safely stored. See :meth:`Checkpoint.save`.
+        """Save now. Returns once the save is stored. See :meth:`Checkpoint.save`.
 
         Example:
             >>> await cp.save("Before the risky part")
@@ -120,8 +120,8 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
     ) -> AsyncRemaining[T]:
         """The *items* that are not done yet, for one ``async for`` in one task. See :meth:`Checkpoint.remaining`.
 
-        Tasks that share items get them by :meth:`amap`. Take no items ahead of the work, as a batching or prefetching
-        iterator would: they count as done before they are. Make batches first, and loop over those that remain.
+        Tasks share items through :meth:`amap`. Take no items ahead of the work, as a batching or prefetching iterator
+        would: they would count as done too early. Make batches first, and loop over the remaining batches.
 
         Example:
             >>> async for number in cp.remaining(range(5)):
@@ -170,10 +170,10 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         return self._begin(name, lambda name, saved: pages_async(fetch, self, name=name, saved=saved, **options))
 
     async def once(self, key: str | int, fn: Callable[[], Awaitable[R]], *, unknown: Unknown = "raise") -> R:
-        """Await ``fn()`` for an effect that must not happen twice, and return its result; later calls return it again.
+        """Await ``fn()`` for an effect that must not happen twice. Returns its result; later calls return it again.
 
-        A task that is cancelled within *fn* leaves it unknown whether it has happened. A function as *unknown* may be
-        async. See :meth:`Checkpoint.once`.
+        If a task is cancelled inside *fn*, nobody knows whether the effect has happened. A function for *unknown* may
+        be async. See :meth:`Checkpoint.once`.
 
         Example:
             >>> async def send():
@@ -200,9 +200,9 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
     ) -> AsyncGenerator[tuple[T, R], None]:
         """Call ``await fn(item)`` for each of *items* that is not done, in tasks. See :meth:`Checkpoint.map`.
 
-        The first error that is raised cancels the other tasks, once the loop's body has what has ended by then. So does
-        leaving the loop, once the generator is closed. A *retry* sleeps in the event loop; what is
-        done is saved meanwhile, as soon as no body is half-way.
+        The first error that is raised cancels the other tasks, after the loop's body got what has ended by then. So
+        does leaving the loop, once the generator is closed. A *retry* sleeps in the event loop; meanwhile, what is done
+        is saved, between two runs of the loop's body.
 
         Example:
             >>> async def double(number):
@@ -288,7 +288,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
     # -- waits before a request
 
     async def wait_if_exhausted(self) -> None:
-        """Wait here while a quota is used up: for code that asks many times. See :meth:`Checkpoint.wait_if_exhausted`.
+        """Wait here while a quota is used up. See :meth:`Checkpoint.wait_if_exhausted`.
 
         Other tasks go on meanwhile.
 
@@ -298,7 +298,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         await self._sleep_through(self._wait_for())
 
     async def wait_for(self, host: str = "", *, account: str = "", resource: str = "") -> None:
-        """Say what the next request asks, and wait only if that is used up. See :meth:`Checkpoint.wait_for`.
+        """Announce the next request, and wait only if its quota is used up. See :meth:`Checkpoint.wait_for`.
 
         Example:
             >>> await cp.wait_for("https://api.github.com/", account="A")
@@ -306,7 +306,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         await self._sleep_through(self._wait_for(host, account, resource))
 
     async def ready_account(self, host: str, accounts: Iterable[str] = ()) -> str:
-        """The account of *host* that has most of its quota left. See :meth:`Checkpoint.ready_account`.
+        """The account of *host* with the most left of its quota. See :meth:`Checkpoint.ready_account`.
 
         Example:
             >>> await cp.ready_account("api.github.com", ["A", "B"])
@@ -317,7 +317,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         return wait.ready_account()
 
     async def _sleep_through(self, wait: Wait) -> None:
-        """Sleep without the turn: other tasks tick meanwhile."""
+        """Sleep without the lock, so that other tasks tick meanwhile."""
         try:
             while True:
                 async with self._turn:
@@ -338,7 +338,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         return signals.wish.number is not None or self._operation.is_asked_to_stop
 
     def _cancel(self) -> None:
-        """End the wait of an item that has not seen the stop."""
+        """End the wait of an item that has not noticed the stop."""
         if self._task is None or not self._is_to_stop() or self._operation.is_ending:
             return
         from .._engine.stops import seconds_of_grace
@@ -350,7 +350,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             self._was_cancelled = self._task.cancel("resumable: asked to stop")
 
     def take_cancellation(self) -> bool:
-        """For amap: whether this task was cancelled for a stop, and by nobody else; it counts as not cancelled then."""
+        """For amap: whether this task was cancelled only for a stop; if so, the cancellation is withdrawn."""
         if not self._was_cancelled or self._task is None or self._task is not asyncio.current_task():
             return False
         self._was_cancelled = False
@@ -358,7 +358,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         return True
 
     def _seen(self, error: BaseException | None) -> BaseException | None:
-        """The stop in place of the cancellation that stands for it."""
+        """The stop, if *error* is the cancellation that stands for it; else *error*."""
         if not isinstance(error, asyncio.CancelledError):
             return error
         if signals.has_stopped_asyncio():
@@ -368,12 +368,12 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         if self._was_cancelled:
             self._task.uncancel()
             return signals.error_for(signals.take() or signal.SIGTERM).with_traceback(error.__traceback__)
-        # A stop in another task, or a second Ctrl-C, has stopped the event loop, which then cancels all tasks.
+        # A stop in another task, or a second Ctrl-C, has ended the event loop, which then cancels all tasks.
         number = signals.wish.raised or self._operation.acted_on
         return error if number is None else signals.error_for(number)
 
     def save_before_sleep(self, retry_state: tenacity.RetryCallState) -> None:
-        """For retries that are not ours: begin a save, which goes on in the sleep. What fails is logged and noted."""
+        """For the user's own retries: begin a save, which goes on during the sleep. A failure is logged and noted."""
         from .._retry import reason, save_async
 
         if threading.get_ident() != self._opened_by:
@@ -385,12 +385,12 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         saving.add_done_callback(self._saving.discard)
 
     async def enter_block(self) -> None:
-        """For ``checkpointed``: own the operation and restore it. If this raises, nothing is owned or written."""
+        """For ``checkpointed``: claim the operation and restore it. If this raises, nothing is owned or written."""
         try:
             await run_async(self._opened())
         except BaseException as error:
             stop = self._seen(error) or error
-            # A cancellation is raised once all is open; nobody would close it.
+            # A cancellation is raised once everything is open, because nobody would close it.
             if self._operation is not None:
                 for each in self._operation.observers:
                     each.closing(self._operation, stop)
@@ -401,14 +401,14 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             raise
 
     async def leave_block(self, error: BaseException | None) -> None:
-        """For ``checkpointed``: finish, or save what *error* leaves; then let go of the operation."""
+        """For ``checkpointed``: finish, or save what is there after *error*; then release the operation."""
         cancellations: list[asyncio.CancelledError] = []
         cause, error = error, self._seen(error)
         is_stop = error is not None and error is not cause and (self._was_cancelled or signals.has_stopped_asyncio())
         try:
             if self._operation.is_owner():
                 self._operation.is_ending = True
-                await to_its_end(self._turn.acquire(), cancellations)  # a task may be within a tick
+                await to_its_end(self._turn.acquire(), cancellations)  # a task may be inside a tick
                 try:
                     await run_async(self._operation.close(error))
                 finally:

@@ -1,4 +1,4 @@
-"""``BaseCheckpoint``: what the checkpoint of plain code and the one of async code share."""
+"""``BaseCheckpoint``: the common base of the plain and the async checkpoint."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ R = TypeVar("R")
 L = TypeVar("L", bound="Loop[Any]")
 
 KeyOf = Callable[[Any], str | int] | str | None
-"""How to tell an item's key: a function, or the name of a field; None counts positions."""
+"""How to get an item's key: a function, or the name of a field; None: the position."""
 
 ALWAYS = -1
 """A limit that every count has reached."""
 SEEKABLE = frozenset({list, tuple, range})
-"""Types of items that a small loop may go through."""
+"""Types of items over which a small loop may iterate."""
 count_lock = threading.Lock()
 
 
@@ -48,16 +48,16 @@ def _is_inner(checkpoint: object, name: str) -> bool:
 
 
 def _not_opened() -> None:
-    """No item is handed out before the operation is open."""
+    """Stands for the engine's callback before the operation is open."""
 
 
 class BaseCheckpoint(Holding, Generic[S]):
-    """What both checkpoints share: it counts items, and calls the engine when the count reaches the next check-in.
+    """The common base of both checkpoints: counts items, and calls the engine when the next check-in is due.
 
-    Not made by users: :class:`checkpointed` and :func:`resumable` hand it out.
+    Users get checkpoints from :class:`checkpointed` and :func:`resumable`.
 
     Attributes:
-        ticked: For the engine, which reads it: items that were ticked by hand in this run.
+        ticked: For the engine: the number of items that this run ticked by hand.
     """
 
     is_async = False
@@ -70,7 +70,8 @@ class BaseCheckpoint(Holding, Generic[S]):
         self._count: Callable[[], int] = lambda: 0
         self._limit: float = ALWAYS
         self._was_woken = False
-        # The count of the boundary, which falls, down to which items may be handed out before the next check-in.
+        # Loops may hand out items until the boundary's count, which decreases, reaches this value; then a check-in is
+        # due.
         self._granted = inf
         self._is_total_old = False
         self._total: int | None = None
@@ -82,7 +83,7 @@ class BaseCheckpoint(Holding, Generic[S]):
         return f"<{type(self).__name__} {self.operation_id!r}: {stands}>"
 
     def _repr_html_(self) -> str:
-        """A card for notebooks, which tells how it stood also when the kernel is gone."""
+        """A card for notebooks; it still shows the progress when the kernel is gone."""
         from .._report.card import card_of_run
 
         if self._operation is None:
@@ -92,12 +93,12 @@ class BaseCheckpoint(Holding, Generic[S]):
         return card_of_run(self.operation_id, self._operation, stands)
 
     def __dir__(self) -> list[str]:
-        """What is for users: not what says that it is for loops, maps or the engine."""
+        """The names for users, without those for loops, maps or the engine."""
         return [name for name in super().__dir__() if name not in ("is_async", "ticked") and not _is_inner(self, name)]
 
     @property
     def state(self) -> S:
-        """What is saved and comes back: a dict, or the type that ``state=`` asked for. May be assigned anew."""
+        """What is saved and restored: a dict, or a value of the class that ``state=`` names. May be assigned."""
         return cast("S", self._operation.parts.state)
 
     @state.setter
@@ -111,7 +112,7 @@ class BaseCheckpoint(Holding, Generic[S]):
 
     @property
     def resumed(self) -> bool:
-        """Whether this run goes on from what earlier ones have left: items, loops, state, or rows."""
+        """Whether this run continues from anything that earlier runs have left: items, loops, state, or rows."""
         return self._operation.parts.goes_on
 
     @property
@@ -121,7 +122,7 @@ class BaseCheckpoint(Holding, Generic[S]):
 
     @property
     def metadata(self) -> CheckpointMetadata:
-        """What is known of the operation besides its state. Fields may be set; ``extra`` is kept."""
+        """Facts about the operation besides its state. Fields may be set; ``extra`` is kept."""
         self._operation.sync()
         if self._is_total_old:
             self._note_total()
@@ -129,11 +130,11 @@ class BaseCheckpoint(Holding, Generic[S]):
 
     @property
     def processed_items(self) -> int:
-        """How many items were ticked, over all runs."""
+        """Number of ticked items, over all runs."""
         self._operation.has_read_count = True
         return self._operation.processed_items
 
-    # -- what happens in the loop
+    # -- in the loop
 
     @overload
     def observe(self, response: object, /, *, account: str = ...) -> None: ...
@@ -161,26 +162,26 @@ class BaseCheckpoint(Holding, Generic[S]):
         host: str = "",
         account: str = "",
     ) -> None:
-        """Learn what is left of the API's quota. What is due because of it is done before the next item.
+        """Learn how much of the API's quota is left. If that calls for action, it happens before the next item.
 
-        A refusal is a quota that is empty until the time that it names; without a time for a minute, twice as long each
-        time that it comes again. The next success ends it. What counts as one, see :mod:`resumable.ratelimit`.
+        A refusal means that the quota is empty until the time that it names; without a time, for a minute, and twice as
+        long at each repetition. The next success ends it. See :mod:`resumable.ratelimit` for what counts as a refusal.
 
         Example:
             >>> cp.observe({"X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "4200"})
 
         Args:
-            response: A response or an error of httpx, requests, aiohttp, urllib3, PyGithub, githubkit or gidgethub,
-                a mapping of headers, or a decoded body. One that says nothing of a quota changes nothing. A body is
-                looked at only if it was read.
-            remaining: Requests that are left, where there is no response to show.
+            response: A response or an error of httpx, requests, aiohttp, urllib3, PyGithub, githubkit or gidgethub, a
+                mapping of headers, or a decoded body. Without information about a quota, nothing changes. A body is
+                examined only if it was read.
+            remaining: Requests left, if there is no response to pass.
             limit: Requests in a full window.
-            reset_at: When the quota is fresh, in seconds since the epoch.
+            reset_at: When the quota is full again, in seconds since the epoch.
             resource: The quota's name, if the API has several.
-            host: Whose quota it is, or a URL; a response tells that itself. Other ports are other hosts.
-            account: Whose token asked, where the program uses several: a name for it, not the token itself; of what
-                looks like one, or is longer than 24 characters, only a digest is kept. A loop waits for a host once
-                all its accounts are empty.
+            host: The server, or a URL; a response contains it already. Other ports are other hosts.
+            account: The account whose token was used, if the program uses several: a name for it, not the token itself.
+                If it looks like a token, or is longer than 24 characters, only a digest is kept. A loop waits for a
+                host once all its accounts are empty.
         """
         if remaining is not None:
             from ..ratelimit import RateLimit
@@ -201,16 +202,16 @@ class BaseCheckpoint(Holding, Generic[S]):
             self._operation.session.metadata.error_count += 1
 
     def spend(self, **amounts: Amount) -> None:
-        """Count what this item has cost: ``cp.spend(tokens=1200, usd=0.03)``. From any thread.
+        """Count the cost of this item: ``cp.spend(tokens=1200, usd=0.03)``. From any thread.
 
-        It is counted over all runs, and saved with the checkpoint: a hard kill forgets what was spent since the last
-        save. Once one part of ``budget=`` is spent, the loop ends after its item with :class:`BudgetExhausted`.
+        Costs are summed over all runs, and saved with the checkpoint; a hard kill forgets those since the last save.
+        Once one part of ``budget=`` is spent, the loop ends after its item with :class:`BudgetExhausted`.
 
         Example:
             >>> cp.spend(tokens=1200, usd=0.03)
 
         Raises:
-            TypeError, ValueError: An amount is no number >= 0; none was counted.
+            TypeError, ValueError: An amount is not a number >= 0; none was counted.
         """
         self._operation.spend(amounts)
 
@@ -221,18 +222,18 @@ class BaseCheckpoint(Holding, Generic[S]):
         return limits.spent if limits is not None else {}
 
     def fail(self, item: object, error: BaseException | str) -> None:
-        """Note in :attr:`failed` that *item*, at which the loop over ``remaining`` is, has failed; the loop goes on.
+        """Note in :attr:`failed` that *item*, at which a loop over ``remaining`` is, has failed; the loop goes on.
 
-        While any item stands there, a clean exit keeps the checkpoint; ``remaining(..., retry_failed=True)`` tries it
-        again. What the item has written to collections and outputs counts.
+        While :attr:`failed` has items, a clean exit keeps the checkpoint; ``remaining(..., retry_failed=True)`` retries
+        them. What the item has written to collections and outputs counts.
 
         Example:
             >>> for number in cp.remaining(range(3)):
             ...     cp.fail(number, "the server said no")
 
         Args:
-            item: The item of the loop, or of one around it; what is no such item stands for the innermost loop's.
-            error: What is kept as text, without secrets, with the place where it was raised.
+            item: The item of the loop, or of one around it; anything else means the innermost loop's item.
+            error: Its text is kept, without secrets, with the line that raised it.
 
         Raises:
             RuntimeError: No loop over ``remaining`` is at an item in this thread or task.
@@ -245,7 +246,7 @@ class BaseCheckpoint(Holding, Generic[S]):
         self.error()
 
     def finalize(self) -> None:
-        """Call the operation done, though a loop has items to go: a clean exit will remove the checkpoint.
+        """Declare the operation done, though a loop has items left: a clean exit will remove the checkpoint.
 
         Example:
             >>> cp.finalize()  # what is left is not worth a run
@@ -253,7 +254,7 @@ class BaseCheckpoint(Holding, Generic[S]):
         self._operation.is_finalized = True
 
     def keep(self, reason: str = "") -> None:
-        """Keep the checkpoint at a clean exit, so that the next run goes on from here.
+        """Keep the checkpoint at a clean exit, so that the next run continues from here.
 
         The last save's reason is ``Kept``, or ``Kept: `` and *reason*.
 
@@ -265,7 +266,7 @@ class BaseCheckpoint(Holding, Generic[S]):
     def stop(self) -> None:
         """Ask the loop to stop after its current item, as SIGTERM would: it saves, then raises ``SystemExit(143)``.
 
-        From any thread; for programs whose loop is not in the main one. ``resumable.stop()`` asks all loops.
+        From any thread; for programs whose loop is not in the main thread. ``resumable.stop()`` asks all loops.
 
         Example:
             >>> def on_shutdown():  # called by a framework, in any thread
@@ -275,20 +276,20 @@ class BaseCheckpoint(Holding, Generic[S]):
         self._wake()
 
     def idempotency_key(self, item: object) -> str:
-        """A UUID for *item*, equal in every run of this operation, for servers that take an ``Idempotency-Key``.
+        """A UUID for *item*, equal in every run of this operation, for servers that accept an ``Idempotency-Key``.
 
-        Another operation has other keys. One that begins anew under its old id has the old ones, and the server takes
-        what it does for repeated: put the month, or what else makes it another one, into the operation_id.
+        Keys differ between operations. An operation that begins anew under its old id has the old keys, and the server
+        takes its requests for repetitions: put what makes it new, such as the month, into the operation_id.
 
         Example:
             >>> cp.idempotency_key(7) == cp.idempotency_key(7) != cp.idempotency_key(8)
             True
 
         Args:
-            item: Its key, a str or int; or the item itself, which is then known by its value.
+            item: Its key, a str or int; or the item itself, which is then identified by its value.
 
         Raises:
-            TypeError: The item has no value that would be equal in another run.
+            TypeError: The item has no value that is equal in every run.
         """
         from .._durable.once import idempotency_key
 
@@ -296,10 +297,10 @@ class BaseCheckpoint(Holding, Generic[S]):
 
     @property
     def failed(self) -> dict[str | int, str]:
-        """The items that ``map`` gave up or :meth:`fail` noted, each with its error as text: by key, or by position.
+        """The failed items of ``map`` and :meth:`fail`, each with its error as text: by key, or by position.
 
-        An item that failed in two loops stands there twice, as ``name/key`` with each loop's name. While any stands
-        there, a clean exit keeps the checkpoint; ``map`` and ``remaining`` with ``retry_failed=True`` try it again.
+        An item that failed in two loops is there twice, as ``name/key`` with each loop's name. While there are any, a
+        clean exit keeps the checkpoint; ``map`` and ``remaining`` with ``retry_failed=True`` retry them.
         """
         return self._operation.parts.failed.all()
 
@@ -314,7 +315,7 @@ class BaseCheckpoint(Holding, Generic[S]):
     # -- open
 
     def _opened(self) -> Steps[None]:
-        from .._engine.opening import open_operation  # loads all the rest: `import resumable` stays light
+        from .._engine.opening import open_operation  # loads everything else: `import resumable` stays light
 
         self._operation = yield from open_operation(self._options, wake=self._wake, ticker=self)
         ticks = self._operation.parts.cut.boundary.ticks
@@ -329,18 +330,18 @@ class BaseCheckpoint(Holding, Generic[S]):
         self._operation.parts.loops.running.wake()
 
     def _wait_for(self, host: str = "", account: str = "", resource: str = "", accounts: Iterable[str] = ()) -> Wait:
-        """A wait for a request of the program's own; if it names a host, check-ins no longer wait for that."""
+        """A wait for the program's own request; if it names a host, check-ins no longer wait for that host."""
         asked = self._operation.parts.quota.asked(host, account, resource, accounts, is_said=bool(host))
         return self._operation.wait_for(asked)
 
     def keep_result(self, result: object) -> None:
-        """For decorated functions: *result* is what the call returned."""
+        """For decorated functions: keep *result*, which the call returned."""
         from .._engine.ending import keep_result
 
         keep_result(self._operation, result)
 
     def kept_result(self) -> Any:
-        """For decorated functions: what the call returned that has finished the operation.
+        """For decorated functions: what the call returned that finished the operation.
 
         Raises:
             ResumableError: It was not kept.
@@ -364,25 +365,25 @@ class BaseCheckpoint(Holding, Generic[S]):
         return is_stopping(self._operation)
 
     def end_sleep_if_asked(self, seconds: float) -> None:
-        """For retries: a thread beside the main one would sleep for *seconds*; raise if the program stops before."""
+        """For retries: a thread beside the main one would sleep for *seconds*; raise if the program stops earlier."""
         from .._engine.stops import end_sleep_if_asked
 
         end_sleep_if_asked(self._operation, seconds)
 
     def open_grace(self, seconds: float) -> Grace:
-        """For maps: one begins here, and gives so many *seconds* to what is under way when a stop is asked for."""
+        """For maps: begin a grace of *seconds*, in which calls in flight may finish after a request to stop."""
         from .._engine.stops import open_grace
 
         return open_grace(self._operation, seconds)
 
     def close_grace(self, grace: Grace) -> None:
-        """For maps: it was left, or nothing is under way any more."""
+        """For maps: the map was left, or none of its calls is in flight any more."""
         if self._operation.graces is not None:
             self._operation.graces.close(grace)
 
     @property
     def boundary(self) -> Boundary:
-        """For loops: what counts the items that are handed out."""
+        """For loops: counts the items that are handed out."""
         return self._operation.parts.cut.boundary
 
     @property
@@ -392,7 +393,7 @@ class BaseCheckpoint(Holding, Generic[S]):
 
     @property
     def has_observed(self) -> bool:
-        """For pages: whether the program itself has observed anything in this run, but in their ``fetch``."""
+        """For pages: whether the program itself has observed a response in this run, outside of ``fetch``."""
         return self._has_observed
 
     @has_observed.setter
@@ -400,7 +401,7 @@ class BaseCheckpoint(Holding, Generic[S]):
         self._has_observed = has_observed
 
     def observe_page(self, response: object) -> bool:
-        """For pages: learn from what their own request was answered with, and whether that is a refusal."""
+        """For pages: observe the response to their own request. Returns whether it is a refusal."""
         self._operation.observe(response, "")
         return self._operation.parts.quota.is_refusal(response)
 
@@ -415,14 +416,14 @@ class BaseCheckpoint(Holding, Generic[S]):
         self._operation.parts.loops.running.begun(loop)
 
     def unregister(self, loop: Loop[Any]) -> None:
-        """For loops: *loop* came to its end."""
+        """For loops: *loop* has ended."""
         parts = self._operation.parts
         parts.loops.running.ended(loop)
         if parts.tracked is not None:
             parts.note_end_of(loop)
 
     def may_pass(self, items: int) -> bool:
-        """For small loops: whether so many items may pass before the next check-in."""
+        """For small loops: whether this many items may pass before the next check-in."""
         return self._count() - items > self._granted and processes.pid == self._operation.owner_pid
 
     def halt(self, loop: Loop[Any]) -> None:
@@ -431,7 +432,7 @@ class BaseCheckpoint(Holding, Generic[S]):
         self._operation.parts.note_tracked()
 
     def continuing(self) -> Callable[[Any], None]:
-        """For retries: a ``before`` hook, after which loops go on where the attempt before left them."""
+        """For retries: a ``before`` hook, after which loops continue where those of the last attempt were left."""
         go_on, parts = self._operation.parts.loops.continuing(), self._operation.parts
 
         def before(retry_state: Any) -> None:
@@ -467,12 +468,12 @@ class BaseCheckpoint(Holding, Generic[S]):
 
     def _once(self, key: str | int, fn: Callable[[], Any], unknown: Unknown, new_lock: Callable[[], Any]) -> Any:
         saver: Any = self
-        with count_lock:  # they are made with the first one
+        with count_lock:  # made at the first use
             effects = self._operation.parts.effects
         return effects.once(key, fn, unknown, saver.save, new_lock)
 
     def _note_total(self) -> None:
-        """Bring ``total_items`` up to date, unless the program or an earlier run knows of more."""
+        """Update ``total_items``, unless the program or an earlier run has a larger number."""
         self._is_total_old = False
         metadata, total = self._operation.session.metadata, self._operation.parts.loops.total()
         known = metadata.total_items

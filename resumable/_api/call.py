@@ -1,4 +1,4 @@
-"""A call of a ``@resumable`` function: name the operation, open its checkpoint, make the attempts."""
+"""A call of a ``@resumable`` function: names the operation, opens its checkpoint, makes the attempts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _log = logging.getLogger("resumable.retry")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The arguments of ``@resumable(...)``. They travel to other processes with the function."""
+    """The arguments of ``@resumable(...)``. They go to other processes with the function."""
 
     operation_id: OperationId
     retry: tenacity.BaseRetrying | None
@@ -50,7 +50,7 @@ class Settings:
 
 
 class ResumableFunction:
-    """One decorated function: all that its calls have in common."""
+    """One decorated function: the common part of its calls."""
 
     def __init__(self, function: Any, settings: Settings) -> None:
         plain = function.__func__ if isinstance(function, classmethod | staticmethod) else function
@@ -101,7 +101,7 @@ class ResumableFunction:
         return self._run_async(block, call) if self.is_async else self._run(block, call)
 
     def operation(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CalledOperation:
-        """The operation that a call with these arguments works on."""
+        """The operation of a call with these arguments."""
         receivers = () if instance is None or self.is_bound else (instance,)
         if instance is None and self._lacks_class(args):
             receivers = (_AnyClass(self.name),)
@@ -111,7 +111,7 @@ class ResumableFunction:
         return CalledOperation(operation_id, options["manager"] or CheckpointManager(store=options["store"]))
 
     def _lacks_class(self, args: tuple[Any, ...]) -> bool:
-        """Whether a class method was asked without its class: from 3.13 on, ``@classmethod`` does not tell it."""
+        """Whether a class method was called without its class: from 3.13 on, ``@classmethod`` does not pass it."""
         first = next(iter(self.signatures.public.parameters), "")
         return first == "cls" and "." in self.name and not (args and inspect.isclass(args[0]))
 
@@ -122,7 +122,7 @@ class ResumableFunction:
                 return checkpoint.kept_result()
             result = call.start(checkpoint)
             if inspect.isawaitable(result):
-                # An async def behind a plain decorator: its body has not run yet.
+                # an async def behind a plain decorator: its body has not run yet
                 return _finish(result, stack.pop_all())
             return call.ended(checkpoint, result)
 
@@ -135,7 +135,7 @@ class ResumableFunction:
 
 
 class _AnyClass:
-    """Stands for the class of a class method where an operation's id does not depend on it."""
+    """Stands for the class of a class method if an operation's id does not depend on it."""
 
     def __init__(self, name: str) -> None:
         object.__setattr__(self, "_name", name)
@@ -156,12 +156,12 @@ class _AnyClass:
 
 
 class CalledOperation:
-    """The operation of one call of a ``@resumable`` function, whether it runs, was left, or never began.
+    """The operation of one call of a ``@resumable`` function, whether it runs, was interrupted, or never began.
 
-    ``f.operation("prebid/Prebid.js")`` gives that of ``f("prebid/Prebid.js")``, and calls nothing.
+    ``f.operation("prebid/Prebid.js")`` returns the operation of ``f("prebid/Prebid.js")``, and calls nothing.
 
     Attributes:
-        operation_id: Its name.
+        operation_id: The operation's name.
     """
 
     def __init__(self, operation_id: str, manager: CheckpointManager) -> None:
@@ -172,7 +172,7 @@ class CalledOperation:
         return f"<operation {self.operation_id!r} in {self._manager.store.describe()}>"
 
     def status(self) -> Summary | None:
-        """How it stands: ``state``, ``processed_items``, ``total_items``, ``failed_items``, ``last_updated`` and more.
+        """Its progress: ``state``, ``processed_items``, ``total_items``, ``failed_items``, ``last_updated`` and more.
 
         Returns:
             None if it has no checkpoint: it never began, has not saved yet, or has finished.
@@ -185,10 +185,10 @@ class CalledOperation:
         return summary_of(self._manager.store, self.operation_id)
 
     def forget(self) -> bool:
-        """Remove its checkpoint, good or corrupt, so that the next call starts over; returns whether there was one.
+        """Remove its checkpoint, good or corrupt, so that the next call starts over. Returns whether there was one.
 
         Raises:
-            CheckpointBusyError: It is being worked on.
+            CheckpointBusyError: A process is working on it.
             StoreError: The checkpoint cannot be removed; it stands.
         """
         return self._manager.delete_checkpoint(self.operation_id)
@@ -196,7 +196,7 @@ class CalledOperation:
 
 @dataclass(slots=True, repr=False)
 class _Call:
-    """One call, which may be attempted several times. The first *receivers* of *args* are bound to *wrapped*."""
+    """One call, with one or more attempts. The first *receivers* of *args* are bound to *wrapped*."""
 
     function: ResumableFunction
     wrapped: Any
@@ -207,7 +207,7 @@ class _Call:
     has_given_up: bool = False
 
     def start(self, checkpoint: Any) -> Any:
-        """Make the first attempt and those that follow; returns the result, or an awaitable of it."""
+        """Make the attempts. Returns the result, or an awaitable of it."""
         args, kwargs, signatures = self.args, self.kwargs, self.function.signatures
         if signatures.parameter is not None:
             args, kwargs = signatures.with_checkpoint(checkpoint, self.bound)

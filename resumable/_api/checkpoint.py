@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Checkpoint(Files, BaseCheckpoint[S]):
-    """One operation's state, for as long as the ``with`` block runs.
+    """One operation's state, inside a ``with`` block.
 
     Example:
         >>> with checkpointed("job") as cp:
@@ -47,10 +47,10 @@ class Checkpoint(Files, BaseCheckpoint[S]):
         self._saving_in: set[int] = set()  # threads that save, or wait for the lock
 
     def tick(self, items: int = 1) -> None:
-        """*items* are done: save, if one is due.
+        """*items* are done: save if one is due.
 
-        The first tick checks that the state can be saved at all. A save of 8 KiB or more is encoded here and written
-        by a thread, while the loop goes on; it counts once it is on the disk.
+        The first tick checks that the state can be saved at all. A save of 8 KiB or more is encoded here, and written
+        by a thread while the loop goes on; it counts once it is on the disk.
 
         Example:
             >>> for number in range(cp.state.get("next", 0), 5):
@@ -59,8 +59,8 @@ class Checkpoint(Files, BaseCheckpoint[S]):
 
         Raises:
             StateEncodeError: JSON cannot hold the state; the last checkpoint stands.
-            StoreError: This save failed, or one that an earlier tick handed to the thread. It does not count, and the
-                next tick tries again.
+            StoreError: This save failed, or an earlier one that the thread wrote. It does not count, and the next tick
+                tries again.
             KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came; everything ticked is saved.
         """
         self._move()
@@ -69,13 +69,13 @@ class Checkpoint(Files, BaseCheckpoint[S]):
             self.check_in()
 
     def check_in(self, *, waits: bool = True) -> int:
-        """For loops: save, stop, and wait for a quota, if that is due. Returns how many items may pass until the next.
+        """For loops: save, stop, or wait for a quota, if due. Returns how many items may pass until the next call.
 
         Args:
-            waits: Whether a request may follow, so that a quota that is used up must be waited for.
+            waits: Whether a request may follow; if so, wait for a quota that is used up.
         """
         if os.getpid() != self._operation.owner_pid:
-            self._operation.check_open()  # raises: in a forked child, the thread that held the lock is not there
+            self._operation.check_open()  # raises: in a forked child, the thread that held the lock does not exist
         if self._is_interrupted():
             return 1
         with self._lock:
@@ -90,10 +90,10 @@ class Checkpoint(Files, BaseCheckpoint[S]):
             return items
 
     def save(self, reason: str = "Requested") -> None:
-        """Save now; returns once the save is safely stored.
+        """Save now. Returns once the save is stored.
 
-        In a signal handler that interrupts a save, or the writing of a sink's row, it returns at once: this save
-        follows the interrupted one, or is made at the next tick. Many of them at once make a few saves.
+        In a signal handler that interrupts a save or the writing of a row, it returns at once: this save follows the
+        interrupted one, or happens at the next tick. Many such requests make only a few saves.
 
         Example:
             >>> cp.save("Before the risky part")
@@ -112,7 +112,7 @@ class Checkpoint(Files, BaseCheckpoint[S]):
 
     @contextlib.contextmanager
     def _turn_to_save(self) -> Iterator[None]:
-        """Hold the lock. A signal handler of this thread that saves meanwhile, or as it waits, only asks for a save."""
+        """Hold the lock. A signal handler of this thread that saves meanwhile, or while it waits, only asks for one."""
         me = threading.get_ident()
         self._saving_in.add(me)
         try:
@@ -122,7 +122,7 @@ class Checkpoint(Files, BaseCheckpoint[S]):
             self._saving_in.discard(me)
 
     def _is_interrupted(self) -> bool:
-        """Whether this is a signal handler, and its own thread is within what a save must not interrupt."""
+        """Whether this is a signal handler that interrupted its thread inside what a save must not interrupt."""
         if threading.get_ident() in self._saving_in or (self._operation.is_within and is_held_here(self._lock)):
             return True
         sinks = self._operation.parts.sinks
@@ -141,29 +141,31 @@ class Checkpoint(Files, BaseCheckpoint[S]):
     ) -> Remaining[T]:
         """The *items* that are not done yet, for one loop in one thread. An item is done when the next is asked for.
 
-        The item at which an exception or a ``break`` leaves the loop is not done. Threads that share items get them
-        by :meth:`map`.
+        If an exception or a ``break`` leaves the loop, its present item is not done. Threads share items through
+        :meth:`map`.
 
-        Take no items ahead of the work, as ``islice``, ``pool.map`` and loaders that prefetch do: they count as done
-        before they are. Make batches first, and loop over ``cp.remaining(batches)``, or use :meth:`map`. Numbers and
-        other inputs go inside: ``cp.remaining(enumerate(items))``, ``cp.remaining(zip(items, labels))``; around a loop
-        that goes on they would begin anew.
+        Take no items ahead of the work, as ``islice``, ``pool.map`` and prefetching loaders do: they would count as
+        done too early. Make batches first, and loop over ``cp.remaining(batches)``, or use :meth:`map`. Put numbers and
+        other inputs
+        inside: ``cp.remaining(enumerate(items))``, ``cp.remaining(zip(items, labels))``; around a resumed loop they
+            would begin anew.
 
         Example:
             >>> [word for word in cp.remaining(["a", "b"])]
             ['a', 'b']
 
         Args:
-            items: Without *key* they must come in one order in every run.
-            key: A function that gives an item's key, a str or int, or the name of the field that holds it. With keys,
-                items may be moved, added and removed between runs. Of items with one key, only the first is given out.
-            name: Tells loops apart; by default their place in the program does, and the item of the loop around them.
-            fingerprint: Which of the done items are compared with those of the last run: ``"sampled"`` a few,
-                ``"full"`` all, None none. The items that are left may always change.
-            limit: How many items this loop gives out in one run, at least 1. Once they are done it ends, with the loops
-                around it; the checkpoint is kept, and the next run goes on. Not inside a map.
-            retry_failed: First give out again what this loop has noted by :meth:`fail`, and its items in which a loop
-                inside has. An input that can only be gone through is read wholly for that.
+            items: Without *key*, their order must be the same in every run.
+            key: A function that returns an item's key, a str or int, or the name of the field with the key. With keys,
+                items may be moved, added and removed between runs. Of several items with one key, only the first is
+                handed out.
+            name: Identifies the loop; by default, its place in the program and the item of the loop around it do.
+            fingerprint: Which done items to compare with those of the last run: ``"sampled"`` a few, ``"full"`` all,
+                None none. The items that are left may always change.
+            limit: How many items this loop hands out in one run, at least 1. Then it ends, with the loops around it;
+                the checkpoint is kept, and the next run continues. Not inside a map.
+            retry_failed: First hand out again the items that this loop noted by :meth:`fail`, and those in which an
+                inner loop did. An input that can only be iterated is read as a whole for that.
 
         Raises:
             InputChangedError: The done items are not those of the last run.
@@ -195,35 +197,37 @@ class Checkpoint(Files, BaseCheckpoint[S]):
         items: ItemsOf = None,
         changed: Changed = "raise",
     ) -> Remaining[Any]:
-        """The items of all pages of a server that are not done yet. Each is done when the next one is asked for.
+        """The items of all pages of a server that are not done yet. An item is done when the next is asked for.
 
-        A save holds the cursor of the page and how many of its items are done. A later run fetches that page again,
-        checks that it is still the same, and goes on within it. Before each fetch the loop waits for a quota that is
-        used up; the responses that *fetch* returns are observed. Another page is asked for when the last item of the
-        one before is done. An error of *fetch* ends the loop and loses nothing: have *fetch* try again by itself.
+        A save holds the page's cursor and how many of its items are done. A later run fetches that page again, checks
+        that it has not changed, and continues inside it. Before each fetch, the loop waits for a quota that is used up;
+        the responses that *fetch* returns are observed. The next page is fetched when the last item of this one is
+        done. An error of *fetch* ends the loop and loses nothing; retries are up to *fetch* itself.
 
         Example:
             >>> list(cp.pages(lambda cursor: ([1, 2], "p2") if cursor is None else ([3], None)))
             [1, 2, 3]
 
         Args:
-            fetch: Called with a cursor, *start* at first. Returns ``(items, next_cursor)``; None as the next cursor,
-                or ``""``, ends the loop. Or it returns a response of httpx or requests, whose ``Link`` header leads to
-                the next page; the cursor is that URL then. ``(response, next_cursor)`` works, too.
-            start: The cursor of the first page: anything that JSON can hold. It must be the same in every run.
-            key: Gives an item's key, as for :meth:`remaining`. Items may then come, go and move between pages, also
-                while the loop runs: each key is given out once. All keys are saved. Without it, the items of the page
-                that are done are compared by value.
-            name: Tells loops apart; by default their place in the program does, and the item of the loop around them.
+            fetch: Called with a cursor, *start* at first. Returns ``(items, next_cursor)``; a next cursor of None or
+                ``""`` ends the loop. Or it returns a response of httpx or requests, whose ``Link`` header leads to the
+                next page; that URL is the cursor then. ``(response, next_cursor)`` works, too.
+            start: The cursor of the first page: anything that JSON can hold, equal in every run.
+            key: Returns an item's key, as for :meth:`remaining`. Then items may come, go and move between pages, even
+                while
+                the loop runs: each key is handed out once. All keys are saved. Without it, the done items of the page
+                    are compared by value.
+            name: Identifies the loop; by default, its place in the program and the item of the loop around it do.
             items: Where the items are in a response: a function of the response, or the name of a field in its JSON.
-                None: its JSON is a list of them.
-            changed: What to do where the saved place is no longer there. ``"raise"`` raises. ``"again"`` loses
-                nothing: the page begins again with its first item; if its cursor has expired, all pages do from
-                *start*. With *key*, what is done is left out then; without, it is done again.
+                None: its JSON is the list of items.
+            changed: What to do if the saved position no longer exists. ``"raise"`` raises. ``"again"`` loses nothing:
+                the page begins again with its first item; if its cursor has expired, all pages do, from *start*. With
+                *key*, done items are skipped then; without, they are done again.
 
         Raises:
-            InputChangedError: By value: the done items of the page are not what they were, or *start* is not.
-            CursorExpiredError: The server refuses the saved cursor (400, 404, 410, 416, 422), or *fetch* raised this.
+            InputChangedError: By value: the done items of the page have changed, or *start* has.
+            CursorExpiredError: The server refuses the saved cursor (400, 404, 410, 416, 422), or *fetch* raised this
+                error.
             StateEncodeError: JSON cannot hold a cursor.
         """
         from .._loops.pages import pages
@@ -234,12 +238,13 @@ class Checkpoint(Files, BaseCheckpoint[S]):
         return self._begin(name, lambda name, saved: pages(fetch, self, name=name, saved=saved, **options))
 
     def once(self, key: str | int, fn: Callable[[], R], *, unknown: Unknown = "raise") -> R:
-        """Call ``fn()`` for an effect that must not happen twice, and return its result; later calls return it again.
+        """Call ``fn()`` for an effect that must not happen twice. Returns its result; later calls return it again.
 
-        That it is to happen is saved before, its result after; both are on the disk when this goes on. An ``Exception``
-        from *fn* means that it has not happened: a later call tries again. Where *fn* cannot tell, as after a timeout,
-        let it raise ``UnknownOutcomeError``. After a kill or a ``KeyboardInterrupt`` within *fn* nobody knows; the next
-        call with that key is told so, and a block that ends well before that keeps its checkpoint.
+        The intention is saved before the call, the result after it; both are on the disk when this returns. An
+        ``Exception`` from *fn* means that it has not happened: a later call tries again. If *fn* cannot tell, for
+        instance after a timeout, it must raise ``UnknownOutcomeError``. After a kill or a ``KeyboardInterrupt`` inside
+        *fn*, the
+        outcome is unknown: the next call with that key raises, and a block that ends before that keeps its checkpoint.
 
         Threads that call it with one key wait for each other. It is forgotten with the checkpoint.
 
@@ -249,15 +254,17 @@ class Checkpoint(Files, BaseCheckpoint[S]):
 
         Args:
             key: Names the effect within this operation.
-            fn: Its result is stored as JSON, and comes back as JSON gives it: a tuple as a list.
-            unknown: What to do where nobody knows. ``"raise"`` raises. ``"retry"`` calls *fn*, maybe a second time. A
-                function looks: it returns the effect's result, or True, if it has happened, and None if not; then
-                *fn* is called.
+            fn: Its result is stored as JSON, and comes back as JSON returns it: a tuple as a list.
+            unknown: What to do after an unknown outcome. ``"raise"`` raises. ``"retry"`` calls *fn*, perhaps a second
+                time. A
+                function checks: it returns the effect's result, or True, if it has happened, and None if not; then *fn*
+                    is called.
 
         Raises:
-            UnknownOutcomeError: Whether it happened is not known; *fn* was not called.
-            StateEncodeError: JSON cannot hold the result. It has happened, and counts as not known.
-            StoreError: The save before failed, and *fn* was not called; or the one after, and this run still knows it.
+            UnknownOutcomeError: It may or may not have happened; *fn* was not called.
+            StateEncodeError: JSON cannot hold the result. The effect has happened, but counts as unknown.
+            StoreError: The save before failed, and *fn* was not called; or the save after, and only this run knows the
+                result.
         """
         return cast("R", exchange(self._once(key, fn, unknown, threading.Lock)))
 
@@ -279,14 +286,14 @@ class Checkpoint(Files, BaseCheckpoint[S]):
         grace: float = 20.0,
         name: str | None = None,
     ) -> Generator[tuple[T, R], None, None]:
-        """Call ``fn(item)`` for each of *items* that is not done, many at a time: ``(item, result)`` as they end.
+        """Call ``fn(item)`` for each undone item, many at a time. Yields ``(item, result)`` as calls end.
 
-        An item is done when the loop's body has returned for it. One save holds both what the body put into the state,
-        and that the item is done. After a kill only items that were in flight, or not saved yet, are done again; so are
+        An item is done when the loop's body has finished with it. One save holds both what the body put into the state
+        and that the item is done. After a kill, only items that were in flight or not saved yet are done again; so are
         those whose results the body does not get, because it raises or leaves the loop.
 
-        What *fn* itself writes to a sink, log, set or mapping, in threads, counts once its item is done, and is taken
-        back if that fails. A loop that it makes goes on where it stood before *fn* wrote anything.
+        What *fn* writes, in threads, to a sink, log, set or mapping counts once its item is done, and is undone if the
+        item fails. A loop that it makes resumes where it was before *fn* wrote anything.
 
         Example:
             >>> with ThreadPoolExecutor(2) as pool:
@@ -294,34 +301,36 @@ class Checkpoint(Files, BaseCheckpoint[S]):
             [('a', 1), ('bb', 2)]
 
         Args:
-            executor: An object with ``submit()`` like ``concurrent.futures``, loky, or mpi4py
-                (where a worker that dies takes the whole program with it); a ``distributed.Client``; the module
-                ``ray``. Or a factory of one, such as ``lambda: ProcessPoolExecutor(8)``: its executor is replaced when
-                workers die, and shut down at the end; its processes die with this one. None calls *fn* in this thread.
-            key: Gives an item's key, as for :meth:`remaining`. Without it the position counts.
-            max_in_flight: How many tasks are out at most, of *batch* items each.
-            batch: More than one for items that take less time than handing out a task.
+            executor: An object with ``submit()`` like ``concurrent.futures``, loky, or mpi4py (where a worker that dies
+                takes the whole program with it); a ``distributed.Client``; the module ``ray``. Or a factory of one,
+                such as ``lambda: ProcessPoolExecutor(8)``: its executor is replaced when workers die, and shut down at
+                the end; its processes die with this one. None calls *fn* in this thread.
+            key: Returns an item's key, as for :meth:`remaining`. Without it, the position counts.
+            max_in_flight: How many tasks are in flight at most, with *batch* items each.
+            batch: More than one if an item takes less time than sending a task.
             retry: A tenacity policy for each item, applied by its worker; the last error is raised, no ``RetryError``.
-                Before a worker sleeps, what is done is saved: at once without *executor*; with threads as soon as no
-                body is half-way; with processes and clusters not at all.
-            on_error: When an item has failed for good, ``"raise"`` raises its error, once the body has what has ended
-                by then, and the next run tries it again; ``"skip"`` notes it in :attr:`failed`, and goes on;
-                ``"collect"`` gives out ``(item, error)``, too.
-            max_failed: More items than this may not fail in a run: a number such as 10, or a share such as 0.05 of all
-                items (where the input has no length: of those tried, or of 100). Up to it, ``"raise"`` skips, too.
-            max_crashes: After this many crashes with an item alone in flight, it is noted in :attr:`failed`, whatever
-                *on_error* says.
-            retry_failed: Try the items of :attr:`failed` again; else they are left out.
-            grace: Seconds. On Ctrl-C, SIGTERM or :meth:`stop`, nothing more is sent out; what ends within that time is
-                given to the body and saved. Then the rest is let go, and done again by the next run: processes that
-                were started for this map end, calls of a cluster are cancelled, threads are left to end by
-                themselves. A second Ctrl-C does not wait. Without *executor* only one item is under way, and ends.
-            name: Tells loops apart; by default their place in the program does, and the item of the loop around them.
+                Before
+                a worker sleeps, what is done is saved: at once without *executor*; with threads between two runs of the
+                    body; with processes and clusters not at all.
+            on_error: When an item has failed for good, ``"raise"`` raises its error, after the body got what has ended
+                by then, and the next run retries it; ``"skip"`` notes it in :attr:`failed`, and goes on; ``"collect"``
+                also yields ``(item, error)``.
+            max_failed: How many items may fail in a run: a number such as 10, or a share such as 0.05 of all items
+                (without a
+                length: of those tried, or of 100). Up to it, ``"raise"`` skips, too.
+            max_crashes: After this many crashes with an item alone in flight, the item is noted in :attr:`failed`,
+                whatever *on_error* says.
+            retry_failed: Retry the items in :attr:`failed`; otherwise they are skipped.
+            grace: Seconds. On Ctrl-C, SIGTERM or :meth:`stop`, no more calls are sent; what ends within that time goes
+                to the body and is saved. Other calls are dropped, and done again by the next run: processes that were
+                started for this map are killed, calls of a cluster are cancelled, threads are left to themselves. A
+                second Ctrl-C does not wait. Without *executor*, only one item is in flight, and finishes.
+            name: Identifies the loop; by default, its place in the program and the item of the loop around it do.
 
         Raises:
-            InputChangedError: The items that are done are not those of the last run.
+            InputChangedError: The done items are not those of the last run.
             TooManyFailedError: More than *max_failed* have failed; what was done is saved, what failed is noted.
-            BrokenExecutor: Workers died, and no factory was given to go on with; what was done is saved.
+            BrokenExecutor: Workers died, and there is no factory to replace them; what was done is saved.
         """
         from .._loops.map.inline import start
         from .._loops.map.results import MapSettings
@@ -341,8 +350,8 @@ class Checkpoint(Files, BaseCheckpoint[S]):
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.Retrying:
         """``tenacity.Retrying(**policy)`` that saves before each sleep, and then runs the policy's ``before_sleep``.
 
-        Without a policy, that of ``checkpointed(..., retry=...)``. With *reset_on_progress*, attempts begin anew when
-        the loop has ticked since the failure before.
+        Without a policy, it uses the one of ``checkpointed(..., retry=...)``. With *reset_on_progress*, attempts begin
+        anew if the loop has ticked since the failure before.
 
         Example:
             >>> cp.retrying(stop=tenacity.stop_after_attempt(3), reraise=True)(len, "abc")
@@ -358,57 +367,57 @@ class Checkpoint(Files, BaseCheckpoint[S]):
     # -- waits before a request
 
     def wait_if_exhausted(self) -> None:
-        """Wait here while a quota is used up, as the loop does before its next item: for code that asks many times.
+        """Wait here while a quota is used up, as the loop does before its next item: in code that sends many requests.
 
-        What is ticked is saved first. With ``on_exhausted="raise"`` it raises; a callable is asked.
+        What is ticked is saved first. With ``on_exhausted="raise"`` it raises; a callable decides.
 
         Example:
             >>> cp.wait_if_exhausted()
 
         Raises:
-            RateLimitExhausted: The quota is used up, and ``on_exhausted`` wants no wait; everything ticked is saved.
+            RateLimitExhausted: The quota is used up, and ``on_exhausted`` says not to wait; everything ticked is saved.
             KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came meanwhile; everything ticked is saved.
         """
         self._sleep_through(self._wait_for())
 
     def wait_for(self, host: str = "", *, account: str = "", resource: str = "") -> None:
-        """Say what the next request asks, and wait only if that is used up. Raises as :meth:`wait_if_exhausted` does.
+        """Announce the next request, and wait only if its quota is used up. Raises as :meth:`wait_if_exhausted` does.
 
-        From the first call on, the loop itself no longer waits for this *host*: an empty one does not stop the work
-        for another.
+        From the first call on, the loop itself no longer waits for this *host*, so that an empty quota of one host does
+        not stop work for another.
 
         Example:
             >>> cp.wait_for("https://api.github.com/", account="A")
 
         Args:
-            host: Whom the request asks; a URL will do.
-            account: Whose token it sends; by default that of any account of the host.
-            resource: Which of the server's quotas it uses; by default any.
+            host: The server that the request goes to; may be a URL.
+            account: The account whose token it sends; by default any account of the host.
+            resource: The server's quota that it uses; by default any.
         """
         self._sleep_through(self._wait_for(host, account, resource))
 
     def ready_account(self, host: str, accounts: Iterable[str] = ()) -> str:
-        """The account of *host* that has most of its quota left; while none has any, wait for the first.
+        """The account of *host* with the most left of its quota; waits for the first while all are used up.
 
-        Like :meth:`wait_for`, it says what the next request asks, and raises what that raises.
+        Like :meth:`wait_for`, it announces the next request, and raises in those cases.
 
         Example:
             >>> cp.ready_account("api.github.com", ["A", "B"])
             'A'
 
         Args:
-            host: Whom the request asks; a URL will do.
-            accounts: All that the program has. By default those that :meth:`observe` has heard of.
+            host: The server that the request goes to; may be a URL.
+            accounts: All accounts of the program. By default those that :meth:`observe` knows.
 
         Returns:
-            The account's name, as it was given; "" if none is known.
+            The account's name, as given; "" if none is known.
         """
         wait = self._wait_for(host, accounts=accounts)
         self._sleep_through(wait)
         return wait.ready_account()
 
     def _sleep_through(self, wait: Wait) -> None:
-        """Sleep without the lock: other threads tick meanwhile."""
+        """Sleep without the lock, so that other threads tick meanwhile."""
         try:
             while True:
                 with self._lock:
@@ -421,7 +430,7 @@ class Checkpoint(Files, BaseCheckpoint[S]):
                 wait.over()
 
     def save_before_sleep(self, retry_state: tenacity.RetryCallState) -> None:
-        """For retries that are not ours: save, or from another thread ask for it. What fails is logged and noted."""
+        """For the user's own retries: save, or request a save from another thread. A failure is logged and noted."""
         from .._retry import reason
 
         if threading.get_ident() == self._opened_by:
@@ -430,7 +439,7 @@ class Checkpoint(Files, BaseCheckpoint[S]):
             self._operation.ask_for_save(reason(retry_state))
 
     def enter_block(self) -> None:
-        """For ``checkpointed``: own the operation and restore it. If this raises, nothing is owned or written."""
+        """For ``checkpointed``: claim the operation and restore it. If this raises, nothing is owned or written."""
         try:
             run(self._opened())
         except KeyboardInterrupt:
@@ -438,11 +447,11 @@ class Checkpoint(Files, BaseCheckpoint[S]):
             raise
 
     def leave_block(self, error: BaseException | None) -> None:
-        """For ``checkpointed``: finish, or save what *error* leaves; then let go of the operation."""
+        """For ``checkpointed``: finish, or save what is there after *error*; then release the operation."""
         try:
             if self._operation.is_owner():
                 self._operation.is_ending = True
-                with self._turn_to_save():  # a thread may be within a tick
+                with self._turn_to_save():  # a thread may be inside a tick
                     run(self._operation.close(error))
         except KeyboardInterrupt:
             show_users_frames_only()

@@ -30,7 +30,7 @@ ShowProgress = bool | Callable[["ProgressView"], object]
 
 
 def refuse_both(**given: object) -> None:
-    """Refuse two arguments of which only one can be meant: raises ValueError if neither is None."""
+    """Refuse two arguments that exclude each other. Raises ValueError if neither is None."""
     if None not in given.values():
         raise ValueError(f"give {' or '.join(given)}, not both")
 
@@ -41,7 +41,7 @@ class checkpointed(
     """Restore an operation's state, save it as the loop goes, and remove it at a clean exit.
 
     ``with`` gives a :class:`Checkpoint`, ``async with`` an :class:`AsyncCheckpoint`. An exception is raised again,
-    untouched, after a save. A ``break`` out of a loop over ``remaining`` keeps the checkpoint.
+    unchanged, after a save. A ``break`` out of a loop over ``remaining`` keeps the checkpoint.
 
     Example:
         >>> with checkpointed("squares", every(items=100)) as cp:
@@ -50,56 +50,56 @@ class checkpointed(
         ...         squares[str(number)] = number * number
 
     Args:
-        operation_id: Names the operation: any text, one and the same in every run.
-        strategy: When to save; by default as often as costs at most 1% of the time.
+        operation_id: Names the operation: any text, equal in every run.
+        strategy: When to save; by default as often as saves take at most 1% of the time.
         store: A directory, a URL (see :func:`open_store`) or a store; else ``$CHECKPOINT_STORE``, ``$CHECKPOINT_DIR``,
             or the current directory.
-        manager: Gives the store, the clock, and what *strategy* and *auto_cleanup* leave open.
+        manager: Supplies the store, the clock, and the defaults for *strategy* and *auto_cleanup*.
         resume: False starts over; the old checkpoint stands until the first save.
-        total: How many items there are, where the loop cannot tell.
-        state: The type of ``cp.state``, which can be made without arguments: a dataclass, ``msgspec.Struct`` or
-            pydantic model. A dict by default. Its fields may be :class:`DurableDict`, ``DurableLog``, ``DurableSet``.
+        total: Number of items, if the loop cannot know it.
+        state: The class of ``cp.state``, which must need no arguments: a dataclass, ``msgspec.Struct`` or pydantic
+            model. A dict by default. Its fields may be :class:`DurableDict`, ``DurableLog``, ``DurableSet``.
         auto_cleanup: Whether a clean exit removes the checkpoint; else ``$CHECKPOINT_AUTO_CLEANUP``, else True.
-        arguments: Plain JSON that must not change between runs. Secrets among it are not written down, and may change.
+        arguments: Plain JSON that must not change between runs. Secrets in it are not stored, and may change.
         on_exhausted: What to do when the API's quota, as :meth:`Checkpoint.observe` knows it, is used up: save and
-            ``"wait"`` until it is fresh, save and ``"raise"`` RateLimitExhausted, or what a callable answers: it is
-            asked once for each quota and window, and None from it goes on, with nothing saved.
-        progress: True shows a bar on stderr, below all that the program writes; or a line every 30 seconds, and one at
-            the end, where nobody watches. A callable gets a :class:`ProgressView` several times a second.
+            ``"wait"`` until it is full again, save and ``"raise"`` RateLimitExhausted, or ask a callable, once for each
+            quota and window; its answer None means to go on, with nothing saved.
+        progress: True shows a bar on stderr, below everything that the program prints; without a terminal, a line every
+            30 seconds and one at the end. A callable gets a :class:`ProgressView` several times a second.
         retry: The tenacity policy that :meth:`Checkpoint.retrying` copies when it is called without one.
-        stop_signals: More signals that stop the run after its current item, beside Ctrl-C, SIGTERM and SIGHUP: such as
-            ``[signal.SIGUSR1]`` for a batch system that says so before the time is up.
-        max_runtime: How long a run may take from its block's beginning: seconds, a timedelta, or ``"auto"``, until the
-            batch system ends the job (Slurm, Cobalt, Torque, OAR and GitLab say when). The loop ends after an item, in
-            time for the last save, with :class:`RunAgain`: exit code 75.
+        stop_signals: More signals that stop the run after its current item, besides Ctrl-C, SIGTERM and SIGHUP: such as
+            ``[signal.SIGUSR1]`` for a batch system that sends it before the time is up.
+        max_runtime: How long a run may take from the beginning of its block: seconds, a timedelta, or ``"auto"``, until
+            the batch system ends the job (Slurm, Cobalt, Torque, OAR and GitLab tell when). The loop ends after an
+            item, in time for the last save, with :class:`RunAgain`: exit code 75.
         budget: What all runs together may spend, such as ``{"usd": 5}``. See :meth:`Checkpoint.spend`.
-        on_save_error: ``"warn"``: a save between items that the store refuses, as a full disk does, is told in the log,
-            and the loop goes on; each save that is due tries again. The last save's error is raised all the same.
-        on_store_error: What a store that stays away for longer than *patience*, as a database may, does to the loop:
-            ``"raise"`` StoreError at the next tick, or ``"continue"``: it goes on, is told in the log each five
-            minutes, and saves once the store is back. The last save's error is raised all the same; what could not be
-            saved is kept in a file on this machine then, where checkpoints lie if none is named, and the next run here
-            brings it to the store, if nobody has gone on there meanwhile.
-        patience: Seconds for which a store that does not answer is tried again while the loop goes on, and at its end;
-            at its beginning, too, with ``on_store_error="continue"``. Else a run that cannot reach it ends at once.
-        take_over: Where an owner's lease ends by itself (databases, Redis, object stores): True does not wait for its
-            end, but shuts the owner out at once, whatever it does.
-        when_done: ``"restart"``: an operation that has finished is done anew when it runs again. ``"skip"``: it stays
-            done, until it is removed or run with ``resume=False``: a block keeps its state, its loops give nothing out,
-            and :attr:`Checkpoint.is_done` is True; a decorated function keeps only its result, and returns it.
+        on_save_error: ``"warn"``: if the store refuses a save between items, as a full disk does, a warning is logged
+            and the loop goes on; each due save tries again. An error of the last save is raised all the same.
+        on_store_error: What to do if a store, such as a database, stays away for longer than *patience*: ``"raise"``
+            StoreError at the next tick, or ``"continue"``: the loop goes on, logs a warning every five minutes, and
+            saves once the store is back. An error of the last save is raised all the same. What could not be saved is
+            then kept in a file on this machine, in the default directory, and the next run here brings it to the store,
+            unless another run has gone on there meanwhile.
+        patience: Seconds for which an unreachable store is retried during the loop and at its end; with
+            ``on_store_error="continue"`` also at its beginning. Otherwise a run that cannot reach it fails at once.
+        take_over: Where leases expire (databases, Redis, object stores): True takes the operation from a live owner at
+            once, instead of waiting for its lease to end.
+        when_done: ``"restart"``: a finished operation is done anew when it runs again. ``"skip"``: it stays done until
+            it is removed or run with ``resume=False``: a block keeps its state, its loops hand out nothing, and
+            :attr:`Checkpoint.is_done` is True; a decorated function keeps only its result, and returns it.
         nan: ``"allow"`` keeps NaN and the infinities in a plain state and in collections, as ``{"$float": "nan"}`` in
-            the file. They are refused by default, as JSON has no such numbers. Typed states and values of a class may
-            always hold them.
-        on_event: A function, or several, each called with every :class:`Event` in a thread of its own. What it raises
-            is told in the log; one that hangs holds up nothing but the end of a plain block, for at most 5 seconds.
+            the file. By default they are refused, because JSON has no such numbers. Typed states and values of a class
+            may always contain them.
+        on_event: A function, or several, each called with every :class:`Event` in its own thread. An exception from it
+            is logged; one that hangs delays only the end of a plain block, by at most 5 seconds.
 
     Raises:
-        TypeError, ValueError: An option is not what it should be.
-        CheckpointBusyError: On entry: another process works on this operation.
-        CheckpointCorruptError: On entry: what is stored cannot be used; nothing was changed.
-        BudgetExhausted: On entry: earlier runs have spent all.
+        TypeError, ValueError: An option is wrong.
+        CheckpointBusyError: On entry: another process is working on this operation.
+        CheckpointCorruptError: On entry: the stored checkpoint cannot be used; nothing was changed.
+        BudgetExhausted: On entry: earlier runs have spent everything.
         InputChangedError: On entry: the checkpoint was made with other arguments, or another state type.
-        RuntimeError: On entry: ``async with`` in a program that does not run on asyncio or uvloop, such as one on trio.
+        RuntimeError: On entry: ``async with`` in a program that runs on neither asyncio nor uvloop, such as on trio.
     """
 
     def __init__(
@@ -220,7 +220,7 @@ class checkpointed(
 
 
 _ARGUMENTS = dict(list(inspect.signature(checkpointed.__init__).parameters.items())[1:])
-# Else that of __new__ is shown.
+# Otherwise help() shows the signature of __new__.
 checkpointed.__signature__ = inspect.Signature([*_ARGUMENTS.values()])  # type: ignore[attr-defined]
 
 
@@ -242,7 +242,7 @@ def stop() -> None:
     """Ask every open checkpoint of this process to stop after its current item, as SIGTERM would.
 
     Each saves at its next tick, and then raises ``SystemExit(143)`` in its own thread or task. May be called from any
-    thread, and in a signal handler: for programs whose loops are not in the main thread, where signals are not seen.
+    thread, and in a signal handler: for programs whose loops are not in the main thread, which signals do not reach.
 
     Example:
         >>> def on_shutdown():  # called by a framework, in any thread

@@ -31,8 +31,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
-# A function without a checkpoint. Callable[..., Any] would match functions with one, too: mypy would then find the
-# overloads ambiguous as soon as Any stands somewhere in a signature.
+# A function without a checkpoint. Callable[..., Any] would also match functions with one, and mypy would find the
+# overloads ambiguous when a signature contains Any.
 F = TypeVar(
     "F",
     bound=Callable[[], Any]
@@ -59,7 +59,7 @@ class Decorated(Protocol[P, R_co]):
 
 
 class DecoratedMethod(Protocol[T, P, R_co]):  # pyright: ignore[reportInvalidTypeVarUse]
-    """A decorated method, as type checkers see it, or a function with something before its checkpoint."""
+    """A decorated method, as type checkers see it, or a function with a parameter before its checkpoint."""
 
     __name__: str
     __qualname__: str
@@ -80,7 +80,7 @@ class DecoratedMethod(Protocol[T, P, R_co]):  # pyright: ignore[reportInvalidTyp
 
 
 class DecoratedAlone(Protocol[F]):
-    """A decorated function that takes no checkpoint, as type checkers see it: it is called as before."""
+    """A decorated function without a checkpoint, as type checkers see it: called as before."""
 
     __call__: F
     __name__: str
@@ -93,7 +93,7 @@ class DecoratedAlone(Protocol[F]):
 
 
 class ResumableDecorator(Protocol):
-    """What ``@resumable(...)`` returns: a decorator that takes the checkpoint off the signature."""
+    """Returned by ``@resumable(...)``: a decorator that removes the checkpoint from the signature."""
 
     @overload
     def __call__(  # type: ignore[overload-overlap]
@@ -183,13 +183,13 @@ def resumable(
 ) -> Any:
     """Make each call of a function an operation that is resumed if it was interrupted.
 
-    The checkpoint goes into the parameter annotated :class:`Checkpoint` or :class:`AsyncCheckpoint`, else into the
-    one named ``cp``; callers leave it out. A function with neither may ask :func:`current_checkpoint`. Options that are
-    not listed here are those of :class:`checkpointed`. Put it below ``@classmethod`` and ``@staticmethod``.
+    The checkpoint is passed as the parameter annotated :class:`Checkpoint` or :class:`AsyncCheckpoint`, else as the one
+    named ``cp``; callers omit it. A function with neither may call :func:`current_checkpoint`. Options that are not
+    listed here are those of :class:`checkpointed`. Put it below ``@classmethod`` and ``@staticmethod``.
 
-    ``@tenacity.retry`` may stand directly below: the checkpoint is saved before each sleep, and the attempts share
-    one state. If it stands above, each attempt is a call of its own, which resumes what the failed one saved. Then
-    do not repeat for a *result* (``retry_if_result``): a call that returns has ended well and removes its checkpoint.
+    ``@tenacity.retry`` may come directly below: the checkpoint is saved before each sleep, and the attempts share one
+    state. If it comes above, each attempt is a call of its own, which resumes what the failed one saved. Then do not
+    repeat for a *result* (``retry_if_result``): a call that returns has ended well and removes its checkpoint.
 
     Example:
         >>> @resumable(operation_id="count_{word}")
@@ -202,17 +202,18 @@ def resumable(
 
     Args:
         operation_id: A template with fields from the call's arguments, as in ``"fetch_{repo.full_name}"``, or a
-            callable that takes them. By default the function's name and a digest of its arguments. The digest leaves
-            out the instance of a method: name it, as in ``"{self.name}"``.
+            callable that takes them. By default the function's name and a digest of its arguments. The digest ignores
+            the instance
+            of a method: name it, as in ``"{self.name}"``.
         retry: A tenacity policy that repeats the call, with one state for all attempts, and a save before each sleep.
             If its ``retry_error_callback`` turns the last failure into a result, the checkpoint is kept.
-        reset_on_progress: Attempts and waits of *retry* begin anew when items were ticked since the last failure.
-        max_attempts_total: From this many attempts of one call on, the true totals count again.
+        reset_on_progress: Attempts and waits of *retry* begin anew if items were ticked since the last failure.
+        max_attempts_total: From this many attempts of one call on, progress no longer resets the counts.
         ignore_arguments: Parameters that may differ when the call is resumed.
 
     Raises:
-        TypeError: When decorating: a generator function, or an option of a wrong type. When calling: arguments that
-            do not fit, or cannot name the operation.
+        TypeError: When decorating: a generator function, or an option of a wrong type. When calling: arguments that do
+            not fit, or cannot name the operation.
         ValueError: When decorating: the template has a field that is no parameter, or an option is out of range.
         InputChangedError: When calling: the checkpoint was made with other arguments.
     """
@@ -250,7 +251,7 @@ def resumable(
     return lambda function: _Resumable(function, settings)
 
 
-# -- the wrappers: they sign without the checkpoint, and pickle by name as plain functions do
+# -- the wrappers: their signatures lack the checkpoint, and they pickle by name as plain functions do
 
 
 class _BoundResumable(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]
@@ -296,7 +297,7 @@ class _Resumable(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         return self.operation_of(None, args, kwargs)
 
     def operation_of(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CalledOperation:
-        """For the methods of *instance*; None for a function."""
+        """The operation for methods of *instance*; None for a function."""
         return self._self_function.operation(instance, args, kwargs)
 
     def __init__(self, function: Any, settings: Settings) -> None:
@@ -324,7 +325,7 @@ class _Resumable(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         return self
 
 
-# -- cloudpickle, which would send functions of ``__main__`` and of local scopes without their decorator
+# -- cloudpickle would send functions of ``__main__`` and of local scopes without their decorator
 
 
 def _register(cloudpickle: Any) -> None:
@@ -335,7 +336,7 @@ def _register(cloudpickle: Any) -> None:
 
 
 def _is_importable(function: _Resumable, cloudpickle: Any) -> bool:
-    """Whether another process gets this very function by importing it."""
+    """Whether another process gets exactly this function by importing it."""
     module, name = function.__module__, function.__qualname__
     shipped = cloudpickle.list_registry_pickle_by_value()
     if module == "__main__" or any(f"{module}.".startswith(f"{each}.") for each in shipped):

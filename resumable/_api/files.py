@@ -1,4 +1,4 @@
-"""Files that go with a checkpoint: outputs that grow row by row, and artifacts that are written as a whole."""
+"""Files that belong to a checkpoint: outputs that grow row by row, and artifacts that are written as a whole."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Files:
-    """Sinks and artifacts of a checkpoint of plain code."""
+    """Sinks and artifacts of a plain checkpoint."""
 
     _operation: Operation
     _lock: threading.RLock
@@ -47,7 +47,7 @@ class Files:
         existing: Existing = "append",
         header: str | bytes | None = None,
     ) -> Sink[Any]:
-        """An output file that goes with the checkpoint: after a resume it holds each row that counts, once.
+        """An output file that goes with the checkpoint: after a resume it contains each row that counts, once.
 
         A resume compares the file's length, and its first and last 4096 bytes, with what the last run left. Rows that a
         killed run wrote after its last save are cut off, with a warning in the log.
@@ -57,30 +57,30 @@ class Files:
             >>> print("a,1", file=rows)
 
         Args:
-            path: One file has one sink, however its path is spelled.
+            path: One file has one sink, however its path is written.
             mode: ``"t"`` takes str, written as UTF-8; ``"b"`` takes bytes.
-            existing: What to do with a file that is there when the operation is new: ``"append"`` writes after its
-                end, ``"replace"`` empties it, ``"refuse"`` raises. A run that starts over, with ``resume=False`` or
-                after ``resumable rm``, is new, too.
-            header: What the file begins with, such as ``"name,size\\n"``; bytes with ``mode="b"``. It is written to an
+            existing: What to do if the file exists but the operation is new: ``"append"`` writes after its end,
+                ``"replace"`` empties it, ``"refuse"`` raises. A run that starts over, with ``resume=False`` or after
+                ``resumable rm``, is new, too.
+            header: The beginning of the file, such as ``"name,size\\n"``; bytes with ``mode="b"``. It is written to an
                 empty file, once over all runs and operations.
 
         Raises:
-            InputChangedError: The file is not as the last run left it, is refused, begins with something else than
-                *header*, or has rows of an operation that was killed and will cut it. It was not touched.
-            StateEncodeError: The *header* is no valid Unicode.
+            InputChangedError: The file is not as the last run left it, is refused, does not begin with *header*, or has
+                rows of a killed operation that will cut it. It is unchanged.
+            StateEncodeError: The *header* is not valid Unicode.
             StoreError: The file cannot be opened, or the save that makes its rows count failed.
-            TypeError: The file is open in the other mode, or *header* is not of the type that *mode* takes.
-            ValueError: A *header* of text does not end with a newline, or the file is open with another one.
+            TypeError: The file is open in the other mode, or *header* does not match *mode*.
+            ValueError: A *header* of text does not end with a newline, or the file is open with another header.
         """
         with self._lock:
             return run(self._operation.open_sink(path, mode, existing, header))
 
     def artifact(self, name: str) -> Artifact:
-        """A file or directory that belongs to the checkpoint: what is written counts with the next save.
+        """A file or directory that belongs to the checkpoint: a new version counts with the next save.
 
-        So it always agrees with the position and the state: a run that goes on has the version that was saved with
-        them, whatever died when. For what is large or no JSON: models, arrays, frames.
+        So it always agrees with the position and the state: a resumed run has the version that was saved with them,
+        whatever died when. For what is large or not JSON: models, arrays, frames.
 
         Example:
             >>> weights = cp.artifact("weights")
@@ -90,12 +90,12 @@ class Files:
             True
 
         Args:
-            name: Tells artifacts apart, in every run. The file gets it, as far as a file can have it.
+            name: Identifies the artifact, in every run. The file gets this name, as far as a file can.
 
         Raises:
-            CheckpointCorruptError: The version that was saved is gone, or its size or SHA-256 is another one.
-            StoreError: The store fails, or keeps no artifacts.
-            TypeError, ValueError: *name* is no str, or empty.
+            CheckpointCorruptError: The saved version is gone, or its size or SHA-256 has changed.
+            StoreError: The store fails, or cannot keep artifacts.
+            TypeError, ValueError: *name* is not a str, or empty.
         """
         from .._engine.artifacts import workshop
         from .artifact import Artifact

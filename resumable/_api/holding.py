@@ -1,4 +1,4 @@
-"""What a program holds beside its plain state, and what goes with the checkpoint all the same."""
+"""What a program holds besides its plain state, and saves with the checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[[], object])
 
 
 class Holding:
-    """Durable collections, tracked objects, functions that bring the state up to date. For both checkpoints."""
+    """Durable collections, tracked objects, and hooks before a save. For both checkpoints."""
 
     is_async = False
     _operation: Operation
@@ -37,14 +37,14 @@ class Holding:
 
         Args:
             of: The class of its values: a dataclass, ``msgspec.Struct`` or pydantic model, a date, UUID or the like. A
-                value that would not come back is refused. One that the program changes in place is written by the next
-                save as it is then, also within an unfinished item; an assignment counts with its item.
+                value that could not be loaded is refused. A value that the program changes in place is saved with its
+                content at that moment, even inside an unfinished item; an assignment counts with its item.
 
         Raises:
-            InputChangedError: A saved value does not fit *of*. Those that are not looked at here raise when they are
+            InputChangedError: A saved value does not fit *of*. Values that are not checked here raise when they are
                 read.
-            TypeError: The state holds something else under that name, or values of another class; a typed state has no
-                field of that name; or values of this class never come back.
+            TypeError: The state has something else under that name, or values of another class; a typed state has no
+                field of that name; or values of this class cannot be loaded.
         """
         return cast("DurableDict[Any]", self._operation.parts.collection(name, "mapping", of))
 
@@ -59,7 +59,7 @@ class Holding:
             >>> cp.set("seen").add("https://example.org/")
 
         Args:
-            of: The class of its members, such as ``UUID``: one whose form in JSON is a string or a number.
+            of: The class of its members, such as ``UUID``: one whose JSON form is a string or a number.
 
         Raises what :meth:`mapping` raises.
         """
@@ -82,14 +82,14 @@ class Holding:
         """
         return cast("DurableLog[Any]", self._operation.parts.collection(name, "log", of))
 
-    # -- what the program holds itself
+    # -- objects of the program
 
     def track(self, obj: T, name: str | None = None) -> T:
-        """Save the state of *obj* with each save, and bring it back when the run goes on: bit by bit.
+        """Save the state of *obj* with each save, and restore it exactly on resume.
 
-        Its state is read when an item ends, so that a save within an item has what it was before. Of nested loops each
-        sets it to what it was at its own place. Reading takes some 20 microseconds an item for a random generator. Draw
-        from it in the loop's thread only.
+        Its state is read when an item ends, so that a save inside an item holds the state before that item. Of nested
+        loops, each restores it to its state at the loop's own place. For a random generator, that takes some 20
+        microseconds an item. Use it only in the loop's thread.
 
         Example:
             >>> import random
@@ -99,17 +99,17 @@ class Holding:
 
         Args:
             obj: ``random.Random`` or the module ``random``; a ``Generator``, ``RandomState`` or bit generator of numpy,
-                or ``numpy.random``; a ``torch.Generator``, or ``torch``; or what has ``state_dict()`` and
-                ``load_state_dict()``, and a state of plain JSON: loaders, schedulers.
-            name: Tells objects apart; by default the name of its class or module. One and the same in every run.
+                or ``numpy.random``; a ``torch.Generator``, or ``torch``; or an object with ``state_dict()`` and
+                ``load_state_dict()`` whose state is plain JSON: loaders, schedulers.
+            name: Identifies the object, in every run; by default the name of its class or module.
 
         Returns:
-            *obj*, brought to what was saved of it.
+            *obj*, restored to its saved state.
 
         Raises:
-            StateEncodeError: Its state is no plain JSON, such as a tensor. It is not tracked.
-            TypeError: It has no state that could be read and set.
-            ValueError: Another object has the name, or what is saved does not fit *obj*.
+            StateEncodeError: Its state is not plain JSON, but for instance a tensor. It is not tracked.
+            TypeError: Its state cannot be read and set.
+            ValueError: Another object has the name, or the saved state does not fit *obj*.
         """
         parts = self._operation.parts
         parts.tracking().track(obj, name, parts.attempt)
@@ -119,9 +119,10 @@ class Holding:
     def before_save(self, fn: F) -> F:
         """Call ``fn()`` in the loop's thread before each save, once, to bring the state up to date.
 
-        It is called at an item's end; if an error, a retry or ``cp.save()`` saves within an item, then there, and sees
-        the work as it is at that moment: do the work first, and change what *fn* reads by one assignment. Its time
-        counts as part of what the save costs. What it raises is the save's failure: nothing is written.
+        It is called at an item's end. If an error, a retry or ``cp.save()`` saves inside an item, it is called there,
+        and
+        sees unfinished work: do the work first, then change what *fn* reads by one assignment. Its time counts as part
+            of the save's cost. If it raises, the save fails with that error, and nothing is written.
 
         Example:
             >>> totals = {"words": 0}
@@ -130,10 +131,10 @@ class Holding:
             ...     cp.state["totals"] = dict(totals)
 
         Args:
-            fn: A plain function; also with an async checkpoint. It may write to the state and to collections.
+            fn: A plain function, also with an async checkpoint. It may write to the state and to collections.
 
         Returns:
-            *fn*: this is a decorator, too.
+            *fn*, so that this is a decorator, too.
 
         Raises:
             TypeError: *fn* is an ``async def``, or cannot be called.
@@ -149,19 +150,19 @@ class Holding:
     # -- its report
 
     def report(self, path: str | os.PathLike[str]) -> None:
-        """Write the report of the operation to the file *path*: one HTML page with charts, which needs no network.
+        """Write the operation's report to the file *path*: one HTML page with charts, which needs no network.
 
-        It shows items over time with the stops, speed, quota and waits, what saves cost and what was at risk, the time
-        left as it was promised, errors and failed items. In plain code it saves first; in async code
+        It shows items over time with the stops, speed, quota and waits, the cost of saves and the work at risk, earlier
+        forecasts of the time left, errors and failed items. In plain code it saves first; in async code, call
         ``await cp.save()`` before it.
 
         Example:
             >>> cp.report("run.html")
 
         Raises:
-            CheckpointNotFoundError: Nothing was saved yet, in async code.
-            StoreError, StateEncodeError: It cannot be saved or read.
-            OSError: The file cannot be written; what was there stands.
+            CheckpointNotFoundError: Nothing is saved yet, in async code.
+            StoreError, StateEncodeError: The checkpoint cannot be saved or read.
+            OSError: The file cannot be written; its old content stands.
         """
         from .._report.page import write_report
 

@@ -1,8 +1,8 @@
-"""``loop``: the small form, where a position is all that is saved. A ``for`` loop, and no ``with`` around it.
+"""``loop``: the small form: a ``for`` loop without a ``with`` around it, which saves only the position.
 
-A ``for`` drops what it goes through when it is left: at its end, by ``break`` or ``return``, and while an error passes.
-CPython does so at once, and with that the block ends. What else refers to the iterator puts that off, to the end of the
-program at the latest.
+A ``for`` frees its iterator when it is left: at its end, by ``break`` or ``return``, and while an error passes. CPython
+does so at once, and then the block ends. Another reference to the iterator delays that, to the end of the program at
+the latest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NAME = "loop"
 
 
 class LoopOver(Generic[T]):
-    """What :func:`loop` returns, for one ``for``."""
+    """Returned by :func:`loop`, for one ``for``."""
 
     def __init__(self, items: Any, operation_id: str, block: checkpointed[Any], options: dict[str, Any]) -> None:
         self._id = operation_id
@@ -44,7 +44,7 @@ class LoopOver(Generic[T]):
         return steps
 
     def __aiter__(self) -> NoReturn:
-        """Refuse: an ``async for`` does not end what it goes through when it is left, so nothing would be saved."""
+        """Raise: an ``async for`` does not end its iterator when it is left, so nothing would be saved."""
         raise TypeError(
             "resumable.loop is for a plain `for`: what an `async for` goes through does not end when it is left, so "
             f"that `break` or an error would not save. Take the block:  async with checkpointed({self._id!r}) as cp:  "
@@ -71,7 +71,7 @@ class LoopOver(Generic[T]):
 
 
 def _leave(block: checkpointed[Any], error: BaseException | None) -> None:
-    """End the *block* of a loop that was left at an item. Nobody can be told of errors but by the log."""
+    """End the *block* of a loop that was left at an item. Errors can only be logged here."""
     try:
         block.__exit__(type(error), error, None)
     except (KeyboardInterrupt, SystemExit) as stop:  # came at the last moment
@@ -85,7 +85,7 @@ _open: WeakSet[Generator[Any, None, None]] = WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """End the loops that something still refers to."""
+    """End the loops whose iterators are still referenced."""
     for steps in list(_open):
         steps.close()
 
@@ -101,16 +101,16 @@ def loop(
 ) -> LoopOver[T]:
     """The *items* that are not done yet, for one ``for`` loop that needs no ``with``.
 
-    In async code take the block: an ``async for`` does not end what it goes through when it is left, and is refused.
+    In async code use the block: an ``async for`` does not end its iterator when it is left, and is refused.
 
     It is a :class:`checkpointed` block around ``cp.remaining``, which begins with the first item and ends with the
-    loop: after the last item the checkpoint is removed. It is kept, and saved, when the loop is left by ``break``,
+    loop. After the last item, the checkpoint is removed. It is saved and kept if the loop is left by ``break``,
     ``return``, an error in its body, Ctrl-C or SIGTERM; the item at which it was left is done again.
 
-    On CPython it ends at once, before an ``except`` around the loop runs. On other Pythons it ends a little later, at
-    the end of the program at the latest; so it does where something else refers to what the ``for`` goes through, such
-    as ``it = iter(loop(...))``. Results belong into files of your own, or take the block:
-    ``with checkpointed(...) as cp`` saves a state, too. ``current_checkpoint()`` gives its checkpoint in the body.
+    On CPython the block ends at once, before an ``except`` around the loop runs. On other Pythons it ends later, at the
+    end of the program at the latest; so it does if something else refers to the iterator, such as
+    ``it = iter(loop(...))``. Write results to your own files, or use the block: ``with checkpointed(...) as cp`` saves a
+    state, too. In the body, ``current_checkpoint()`` returns the checkpoint.
 
     Example:
         >>> from resumable import loop
@@ -122,13 +122,13 @@ def loop(
 
     Args:
         items: The input, as for :meth:`Checkpoint.remaining`; so are *key*, *fingerprint* and *limit*.
-        operation_id: Names the operation: any text, one and the same in every run.
+        operation_id: Names the operation: any text, equal in every run.
         options: Those of :class:`checkpointed`, such as ``progress=True``.
 
     Raises:
-        TypeError, ValueError: An option is not what it should be; *items* are for ``async for``.
-        CheckpointBusyError, CheckpointCorruptError, InputChangedError: When the ``for`` begins, as a block's entry.
-        RuntimeError: A second ``for`` goes through it.
+        TypeError, ValueError: An option is wrong; or *items* need ``async for``.
+        CheckpointBusyError, CheckpointCorruptError, InputChangedError: When the ``for`` begins, as on entry to a block.
+        RuntimeError: A second ``for`` iterates over it.
     """
     how = {"key": key, "fingerprint": fingerprint, "limit": limit}
     return LoopOver(items, operation_id, checkpointed(operation_id, **options), how)

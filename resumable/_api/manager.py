@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from .._json import Checker
     from .._runtime.clock import Clock
 
-# What reads and writes is loaded at the first call: `import resumable` stays light.
+# Code that reads and writes is loaded at the first call: `import resumable` stays light.
 
 
 class _Yes(NamedTuple):
-    """The strategy's last yes: the context that it was asked with, with what was filled in, and the reason."""
+    """The strategy's last yes: the context as given and as completed, and the reason."""
 
     given: CheckpointContext
     context: CheckpointContext
@@ -38,14 +38,14 @@ class _Yes(NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class _Known:
-    """What this manager wrote last; good as long as the stored checkpoint is still that one."""
+    """What this manager wrote last; valid while the stored checkpoint is still that one."""
 
     writer: Writer
     checker: Checker
     metadata: CheckpointMetadata
     created_at: datetime
     sections: dict[str, bytes]
-    spells: bool = False  # What holds NaN already may hold it.
+    spells: bool = False  # a checkpoint with NaN may contain it again
     stamp: object = None
 
 
@@ -64,10 +64,10 @@ class CheckpointManager:
             directory.
         save_strategy: When to save; every 300 seconds by default.
         auto_cleanup: Whether :meth:`finalize` deletes; else ``$CHECKPOINT_AUTO_CLEANUP``, else True.
-        store: A directory, URL or store, in place of *checkpoint_dir*.
+        store: A directory, URL or store, instead of *checkpoint_dir*.
 
     Raises:
-        ValueError: If both *checkpoint_dir* and *store* are given, or an environment variable is nonsense.
+        ValueError: Both *checkpoint_dir* and *store* are given, or an environment variable is malformed.
     """
 
     def __init__(
@@ -124,23 +124,24 @@ class CheckpointManager:
 
         Args:
             state: Plain JSON with string keys.
-            metadata: Fields of :class:`CheckpointMetadata`, or others, to set; what is not named is kept.
-            context: Where the operation stands; sets the matching metadata. Without it, or if it is the one that
-                :meth:`should_save` was last asked with and said yes to, that answer's reason is written.
+            metadata: Fields of :class:`CheckpointMetadata`, or others, to set; all others are kept.
+            context: The operation's progress; sets the matching metadata. Without it, or if :meth:`should_save` last
+                said yes to it, that answer's reason is written.
 
         Raises:
-            TypeError, ValueError: *operation_id* is no text, or empty; or *state* is no dict. Nothing was written.
+            TypeError, ValueError: *operation_id* is not a text, or empty; or *state* is not a dict. Nothing was
+                written.
             StateEncodeError: JSON cannot hold *state* exactly. Nothing was written.
             StoreError: The store cannot take it. The earlier checkpoint stands.
             CheckpointCorruptError: The earlier checkpoint cannot be read; it was not overwritten.
-            CheckpointBusyError: Another process works on this operation.
+            CheckpointBusyError: Another process is working on this operation.
         """
         check_given_id(operation_id)
         if not isinstance(state, dict):
             raise TypeError(f"state must be a dict, not {type(state).__name__}")
         check_metadata(metadata or {})
         yes = self._yes
-        if context is not None and (yes is None or context != yes.given):  # it speaks of something else
+        if context is not None and (yes is None or context != yes.given):  # it describes another moment
             yes = _Yes(context, context, "Requested")
         known = self._claimed(operation_id)
         try:
@@ -187,7 +188,7 @@ class CheckpointManager:
         return self.store.describe(operation_id)
 
     def load_checkpoint(self, operation_id: str) -> CheckpointData | None:
-        """The checkpoint of *operation_id*, None if there is none. Nothing is changed.
+        """The checkpoint of *operation_id*; None if there is none. Changes nothing.
 
         Example:
             >>> manager = CheckpointManager("checkpoints")
@@ -195,8 +196,8 @@ class CheckpointManager:
             >>> page = checkpoint.state["page"] if checkpoint else 1
 
         Raises:
-            TypeError, ValueError: *operation_id* is no text, or empty.
-            CheckpointCorruptError: What is stored is no checkpoint of this operation.
+            TypeError, ValueError: *operation_id* is not a text, or empty.
+            CheckpointCorruptError: What is stored is not a checkpoint of this operation.
             StoreError: It cannot be read.
         """
         from .._format.restore import restore
@@ -209,7 +210,7 @@ class CheckpointManager:
         return restored.data
 
     def delete_checkpoint(self, operation_id: str) -> bool:
-        """Remove the checkpoint of *operation_id*, good or corrupt; returns whether there was one.
+        """Remove the checkpoint of *operation_id*, good or corrupt. Returns whether there was one.
 
         Example:
             >>> CheckpointManager("checkpoints").delete_checkpoint("job")
@@ -217,7 +218,7 @@ class CheckpointManager:
 
         Raises:
             StoreError: It cannot be removed; it stands.
-            CheckpointBusyError: Another process works on this operation.
+            CheckpointBusyError: Another process is working on this operation.
         """
         check_operation_id(operation_id)
         self._known.pop(operation_id, None)
@@ -228,7 +229,7 @@ class CheckpointManager:
             lease.release()
 
     def finalize(self, operation_id: str) -> None:
-        """The operation ended well: remove its checkpoint, if ``auto_cleanup``.
+        """The operation ended well: remove its checkpoint, if ``auto_cleanup`` is set.
 
         Example:
             >>> CheckpointManager("checkpoints").finalize("job")
@@ -250,7 +251,7 @@ class CheckpointManager:
         return sorted(entry.key for entry in self.store.list())
 
     def should_save(self, context: CheckpointContext) -> SaveDecision:
-        """Ask the strategy. The numbers in *context* stand; what was left out is filled in.
+        """Ask the strategy. Numbers given in *context* stand; missing ones are filled in.
 
         Example:
             >>> manager = CheckpointManager("checkpoints", save_strategy=every(items=100))
@@ -259,7 +260,7 @@ class CheckpointManager:
         """
         completed = self._completed(context)
         decision = SaveDecision(*self.save_strategy.should_save(completed))
-        # A copy, for the caller may go on with it.
+        # A copy, because the caller may change it.
         self._yes = _Yes(dataclasses.replace(context), completed, decision.reason) if decision else None
         return decision
 
@@ -268,10 +269,10 @@ class CheckpointManager:
         if before is None:
             before = in_this_window(last.last_save_remaining, context.rate_limit_remaining)
             if before != last.last_save_remaining:
-                # A quota that was seen fresh is a new window's, whatever is left of it later.
+                # A quota that is full belongs to a new window, however much of it is left later.
                 self._last = dataclasses.replace(last, last_save_remaining=before)
         is_timed, is_dated = context.elapsed_time is not LEFT_OUT, context.last_save_time is not LEFT_OUT
-        # Asked for each item: dataclasses.replace() takes twice as long.
+        # Called for each item, and dataclasses.replace() takes twice as long.
         return CheckpointContext(
             processed_items=context.processed_items,
             total_items=context.total_items,
@@ -286,7 +287,7 @@ class CheckpointManager:
         )
 
     def _note_save(self, yes: _Yes | None) -> None:
-        """A checkpoint stands: only now the save counts."""
+        """A checkpoint is stored: only now does the save count."""
         context, last = self._completed(yes.context if yes is not None else CheckpointContext()), self._last
         remaining = context.rate_limit_remaining
         self._last = CheckpointContext(
@@ -297,7 +298,7 @@ class CheckpointManager:
         self._yes = None
 
     def _stamp(self, operation_id: str) -> object:
-        """What differs whenever the checkpoint was written anew; None where that cannot be told."""
+        """A value that changes whenever the checkpoint is rewritten; None if unknown."""
         from .._runtime import disk
 
         with contextlib.suppress(OSError, StoreError):  # the save that was made stands all the same
@@ -306,7 +307,7 @@ class CheckpointManager:
         return None
 
     def _claimed(self, operation_id: str) -> _Known:
-        """Own the operation, and know what is stored of it."""
+        """Own the operation inside the block. Yields what is known of its checkpoint."""
         from .._engine.writer import Writer
 
         known = self._known.get(operation_id)
@@ -345,5 +346,5 @@ def _updated(metadata: CheckpointMetadata, given: Mapping[str, Any], yes: _Yes |
 
 
 _ARGUMENTS = dict(list(inspect.signature(CheckpointManager.__init__).parameters.items())[1:])
-# Else that of __new__ is shown.
+# Otherwise help() shows the signature of __new__.
 CheckpointManager.__signature__ = inspect.Signature([*_ARGUMENTS.values()])  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The id of the operation that a call works on, and the arguments that must not change when it is resumed."""
+"""The operation id of a call, and the arguments that must not change on resume."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OperationId = str | Callable[..., str] | None
 """A template with fields from the call's arguments, a callable that takes them, or None: a digest of them."""
 
 KEPT_WHOLE_BYTES = 1000
-"""An argument with longer JSON is kept as a digest: each save writes it again."""
+"""An argument with longer JSON is kept as a digest, because each save writes it again."""
 _RECEIVERS = frozenset({"self", "cls", "mcs"})
 _LEFT_OUT = object()
 
@@ -29,7 +29,7 @@ def check_operation_id(operation_id: object, signature: inspect.Signature) -> No
 
     Raises:
         TypeError: *operation_id* is neither a str, nor callable, nor None.
-        ValueError: It is empty or no template, or one of its fields is not a parameter or reads a private attribute.
+        ValueError: It is empty or not a template, or one of its fields is not a parameter or reads a private attribute.
     """
     if operation_id is not None and not isinstance(operation_id, str) and not callable(operation_id):
         raise TypeError(f"operation_id must be a str or callable, not {type(operation_id).__name__}")
@@ -46,7 +46,7 @@ def check_operation_id(operation_id: object, signature: inspect.Signature) -> No
 
 
 def _fields(template: str) -> Iterator[str]:
-    """All fields of a template, with those within format specifications."""
+    """All fields of a template, including those inside format specifications."""
     try:
         for _, field, spec, _ in Formatter().parse(template):
             if field is not None:
@@ -59,16 +59,16 @@ def _fields(template: str) -> Iterator[str]:
 def operation_id_for(
     operation_id: OperationId, bound: inspect.BoundArguments, *, name: str, ignore: Collection[str] = ()
 ) -> str:
-    """The id of the operation that a call works on.
+    """The operation id of a call.
 
     Args:
         bound: The call's arguments, without the checkpoint, with defaults.
-        name: What comes before the digest if *operation_id* is None. See :func:`name_of`.
-        ignore: Parameters that the digest leaves out.
+        name: Precedes the digest if *operation_id* is None. See :func:`name_of`.
+        ignore: Parameters that are not part of the digest.
 
     Raises:
-        TypeError: A callable returned no str, or an argument has no digest.
-        ValueError: It is empty, or would hold a secret: by the name of a field of the template, or by how it looks.
+        TypeError: A callable did not return a str, or an argument has no digest.
+        ValueError: It is empty, or would contain a secret, judged by the name of a template's field or by its form.
     """
     if operation_id is None:
         return _digested(name, bound.arguments, ignore)
@@ -88,7 +88,7 @@ def operation_id_for(
 
 def _refuse_secrets(template: str, arguments: Mapping[str, Any], name: str) -> None:
     for field in _fields(template):
-        called = re.findall(r"[^].[]*[^].[\d][^].[]*", field)[-1]  # the last part that is no number
+        called = re.findall(r"[^].[]*[^].[\d][^].[]*", field)[-1]  # the last part that is not a number
         value = Formatter().get_field(field, (), arguments)[0]
         if hide(called, value) == HIDDEN if names_secret(called) else hidden(str(value)) != str(value):
             raise ValueError(f"{name}: {{{field}}} holds a secret, and an operation_id is written down and shown")
@@ -124,10 +124,10 @@ def _digested(name: str, arguments: Mapping[str, Any], ignore: Collection[str]) 
 def encodable_arguments(
     operation_id: OperationId, bound: inspect.BoundArguments, *, ignore: Collection[str] = (), salt: str = ""
 ) -> dict[str, Any]:
-    """The arguments that must not change when the operation is resumed, as plain JSON without secrets.
+    """The arguments that must not change on resume, as plain JSON without secrets.
 
-    Left out are the receiver, *ignore*, arguments that the id tells already, secrets by their names, and values
-    without stable JSON. A long value becomes a digest; so does what may be a secret, keyed with *salt*.
+    It omits the receiver, *ignore*, arguments that are part of the id, secrets by their names, and values without
+    stable JSON. A long value becomes a digest; so does a possible secret, keyed with *salt*.
     """
     if operation_id is None:
         return {}
@@ -155,7 +155,7 @@ def _kept(name: str, value: Any, salt: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """*value* as it comes back from JSON, in every process alike; ``_LEFT_OUT`` if JSON cannot hold it."""
+    """*value* as JSON gives it back in every process; ``_LEFT_OUT`` if JSON cannot hold it."""
     try:
         return decode(msgspec.json.encode(value, order="sorted", enc_hook=_encode))
     except (TypeError, ValueError, OverflowError, RecursionError):

@@ -1,4 +1,4 @@
-"""Which parameter of a function takes the checkpoint, and how a call without it becomes a call with it."""
+"""Finds the parameter of a function for the checkpoint, and adds the checkpoint to a call without it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from .checkpoint import Checkpoint
 _NAMED = "cp"
 _TEXT = re.compile(r"(?:\w+\.)*(Async)?Checkpoint(?:\[.*])?")
 _LIKELY = ("checkpoint", "ckpt", "check_point", "check", "c")
-"""What a checkpoint's parameter is called by those who have not read how it is found."""
+"""Names that users give the checkpoint's parameter if they do not know how it is found."""
 _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
 @dataclass(frozen=True, slots=True)
 class Signatures:
-    """A function's two signatures: the full one, and the public one without the *parameter* for the checkpoint.
+    """A function's two signatures: the full one, and the public one without the checkpoint's *parameter*.
 
-    *kind* is how that parameter is annotated: Checkpoint, AsyncCheckpoint or None.
+    *kind* is that parameter's annotation: Checkpoint, AsyncCheckpoint or None.
     """
 
     full: Signature
@@ -39,7 +39,7 @@ class Signatures:
         """The arguments of a call of the function *name*, with defaults.
 
         Raises:
-            TypeError: They do not fit the public signature, or a checkpoint is among them.
+            TypeError: They do not fit the public signature, or contain a checkpoint.
         """
         given = any(isinstance(value, Checkpoint | AsyncCheckpoint) for value in args)
         if self.parameter is not None and (given or self.parameter in kwargs):
@@ -50,12 +50,12 @@ class Signatures:
             likely = next((one for one in _LIKELY if self.parameter is None and one in self.public.parameters), "")
             way = f"; if {likely!r} takes the checkpoint, call it cp, or write {likely}: Checkpoint" if likely else ""
             raise TypeError(f"{name}(): {error}{way}") from None
-        # Without its defaults, a parameter before the checkpoint would leave a hole.
+        # Without its defaults, a parameter before the checkpoint would leave a gap.
         bound.apply_defaults()
         return bound
 
     def with_checkpoint(self, checkpoint: Any, bound: BoundArguments) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments of a call, with *checkpoint* where it belongs."""
+        """The arguments of a call, with *checkpoint* added."""
         values: dict[Any, Any] = {**bound.arguments, self.parameter: checkpoint}
         call = BoundArguments(self.full, {name: values[name] for name in self.full.parameters})
         return call.args, call.kwargs
@@ -83,7 +83,7 @@ def signatures_of(function: Callable[..., Any]) -> Signatures:
 
 
 def innermost(function: Any) -> Any:
-    """The function that stands in the source, below methods, partials and decorators."""
+    """The function in the source, inside methods, partials and decorators."""
     while True:
         inner = inspect.unwrap(function)
         if isinstance(inner, functools.partial):
@@ -98,7 +98,7 @@ def innermost(function: Any) -> Any:
 
 
 def _hints(function: Any) -> dict[str, Any]:
-    """Annotations by name. One that cannot be resolved stays a text, and does not spoil the others."""
+    """Annotations by name. One that cannot be resolved stays a text, and does not affect the others."""
     inner = innermost(function)
     names = getattr(inner, "__globals__", {})
     return {name: _resolved(hint, names) for name, hint in getattr(inner, "__annotations__", {}).items()}
@@ -122,7 +122,7 @@ def _kind(hint: Any) -> type[Any] | None:
 
 
 def _parts(hint: Any) -> Iterator[Any]:
-    """The types within an optional, annotated or generic *hint*; texts where they are not resolved."""
+    """The types inside an optional, annotated or generic *hint*; texts if they are not resolved."""
     if isinstance(hint, typing.ForwardRef):
         hint = hint.__forward_arg__
     origin = typing.get_origin(hint)
