@@ -109,8 +109,8 @@ def loop(
 
     On CPython the block ends at once, before an ``except`` around the loop runs. On other Pythons it ends later, at the
     end of the program at the latest; so it does if something else refers to the iterator, such as
-    ``it = iter(loop(...))``. Write results to your own files, or use the block: ``with checkpointed(...) as cp`` saves a
-    state, too. In the body, ``current_checkpoint()`` returns the checkpoint.
+    ``it = iter(loop(...))``. Write results to your own files, or use the block:
+    ``with checkpointed(...) as cp`` saves a state, too. In the body, ``current_checkpoint()`` returns the checkpoint.
 
     Example:
         >>> from resumable import loop

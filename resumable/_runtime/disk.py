@@ -170,7 +170,7 @@ def _gather(chunks: Iterable[bytes]) -> Iterator[bytes | memoryview]:
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
-    """Write *data* to the end of it; the system may take less at a time."""
+    """Write all of *data*; the system may accept less at a time."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
@@ -235,14 +235,14 @@ sync_data: Callable[[int], object] = os.fdatasync if sys.platform == "linux" els
 
 
 def begin_sync(descriptor: int, offset: int, length: int) -> None:
-    """Have the system begin to write these bytes, where it can: the sync that follows has less to wait for."""
+    """Make the system start to write these bytes, if it can, so that the next sync is shorter."""
     begin = _of_system("sync_file_range", "int", "int64", "int64", "uint")
     if begin is not None and not _replaced:
         begin(descriptor, offset, length, _SYNC_FILE_RANGE_WRITE)
 
 
 def exchange(path: Path, other: Path) -> bool:
-    """Exchange two names at once, whatever they name; False if the system cannot, and nothing was done."""
+    """Exchange two names atomically, whatever they name. False if the system cannot; then nothing was done."""
     call = _of_system("renameat2", "int", "char_p", "int", "char_p", "uint")
     return call is not None and call(_AT_CWD, os.fsencode(path), _AT_CWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
 
