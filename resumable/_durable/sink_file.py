@@ -140,12 +140,12 @@ def _with_header(file: int, target: Target, extent: Extent, *, is_new: bool) -> 
         is_new: Whether no checkpoint knows the file; then a part of the header is what a killed run wrote.
     """
     header, size = target.header, extent[0]
-    start = os.pread(file, min(len(header), size), 0)
+    start = _read_at(file, min(len(header), size), 0)
     if start == header:
         return extent
     if header.startswith(start) and (is_new or not size):
         return _read(file, 0)
-    first = os.pread(file, _SAMPLE, 0).splitlines(keepends=True)[0]
+    first = _read_at(file, _SAMPLE, 0).splitlines(keepends=True)[0]
     ways_out = ["give the header that the file has", f"move {target.path.name} away, if the operation is new"]
     headline = f"an output file of {target.operation_id!r} begins with another line than its header; nothing was done."
     difference = f"{target.path} begins with {_shown(first)}, and the header is {_shown(header)}"
@@ -179,7 +179,13 @@ def _checked(file: int, target: Target, saved: Mapping[str, Any], size: int, *, 
 
 def _read(file: int, offset: int) -> Extent:
     length = min(_SAMPLE, offset)
-    return offset, os.pread(file, length, 0), os.pread(file, length, offset - length)
+    return offset, _read_at(file, length, 0), _read_at(file, length, offset - length)
+
+
+def _read_at(file: int, length: int, offset: int) -> bytes:
+    """Moves the position, for Windows has no ``os.pread``."""
+    os.lseek(file, offset, os.SEEK_SET)
+    return os.read(file, length)
 
 
 # -- refuse

@@ -168,9 +168,14 @@ def budget_line(view: ProgressView, glyphs: Glyphs = FINE) -> str:
     return f" {glyphs.dot} ".join(filter(None, [_requests(view), _waits(view)]))
 
 
-def lower_line(view: ProgressView, glyphs: Glyphs = FINE) -> str:
-    """The rest of the quota, and ``at risk: at most 1.0 s``; "" if neither is known."""
-    return f" {glyphs.dot} ".join(filter(None, [budget_line(view, glyphs), _risk(view)]))
+def lower_line(view: ProgressView, glyphs: Glyphs = FINE, width: int = 1000) -> str:
+    """The rest of the quota, and ``at risk: at most 1.0 s``; "" if neither is known.
+
+    What does not fit into *width* is left out, from the end. The first part stays.
+    """
+    parts = [part for part in (_requests(view), _waits(view), _risk(view)) if part]
+    texts = [f" {glyphs.dot} ".join(parts[:count]) for count in range(len(parts), 1, -1)]
+    return next((text for text in texts if cells(text) <= width), "".join(parts[:1]))
 
 
 def _risk(view: ProgressView) -> str:

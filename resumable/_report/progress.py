@@ -18,6 +18,7 @@ from .._runtime.interpreter import is_terminal
 from .bar import (
     FINE,
     Glyphs,
+    Line,
     ProgressView,
     cells,
     cut,
@@ -196,12 +197,15 @@ class TerminalProgress:
         line = progress_line(view, width, self._glyphs)
         styled = zip(line, (_BOLD, _GREEN, _DIM, ""), strict=True)
         shown = [Shown("".join(self._styled(*part) for part in styled), cells(str(line)))]
-        below = waiting_line(view, width) if view.is_waiting else lower_line(view, self._glyphs)
-        if below and not view.is_waiting:
-            below = " " * max(cells(line.head) - 4 if line.tail else 2, 0) + below
+        below = waiting_line(view, width) if view.is_waiting else self._lower(view, line, width)
         if below := cut(below, width, self._glyphs):
             shown.append(Shown(self._styled(below, _BOLD if view.is_waiting else _DIM), cells(below)))
         return shown
+
+    def _lower(self, view: ProgressView, upper: Line, width: int) -> str:
+        margin = max(cells(upper.head) - 4 if upper.tail else 2, 0)
+        lower = lower_line(view, self._glyphs, width - margin)
+        return f"{' ' * margin}{lower}" if lower else ""
 
     def _styled(self, text: str, style: str) -> str:
         if not text or not style or not (self._has_colors or style in (_BOLD, _DIM)):

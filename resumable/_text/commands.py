@@ -22,7 +22,16 @@ _CHILD = "from multiprocessing."
 
 def argument(text: str) -> str:
     """*text* as one argument of a command; if it begins with a dash, it is still no option."""
-    return f"-- {quoted(text)}" if text.startswith("-") else quoted(text)
+    return f"-- {word(text)}" if text.startswith("-") else word(text)
+
+
+def word(text: str) -> str:
+    """*text* as one word for the shell of this system."""
+    if sys.platform == "win32":
+        import subprocess
+
+        return subprocess.list2cmdline([text])
+    return quoted(text)
 
 
 def command_for(verb: str, operation_id: str, directory: str = "") -> str:
@@ -35,7 +44,7 @@ def command_for(verb: str, operation_id: str, directory: str = "") -> str:
         directory: Where the checkpoint lies, a directory or a URL; "" if the command looks there by itself.
     """
     option = "--store" if "://" in directory else "--dir"
-    place = f" {option} {quoted(hidden(directory))}" if directory else ""
+    place = f" {option} {word(hidden(directory))}" if directory else ""
     return f"{_our_command()} {verb}{place} {argument(operation_id)}"
 
 
@@ -46,10 +55,10 @@ def _our_command() -> str:
     if shutil.which("resumable"):
         return "resumable"
     if sys.argv and os.path.basename(sys.argv[0]).removesuffix(".exe") == "resumable":
-        return quoted(sys.argv[0])
+        return word(sys.argv[0])
     typed = sys.orig_argv[0] if sys.orig_argv else ""
     is_python = os.path.basename(typed).lower().startswith("python")
-    return f"{quoted(typed if is_python else sys.executable)} -m resumable"
+    return f"{word(typed if is_python else sys.executable)} -m resumable"
 
 
 def resume_command(argv: Sequence[str], *, is_windows: bool = False) -> str:

@@ -84,7 +84,8 @@ class LeaseFile:
         self.check()
         self._told.renewals += 1
         try:
-            os.pwrite(self._file, _bytes(self._told), 0)
+            os.lseek(self._file, 0, os.SEEK_SET)  # Windows has no os.pwrite
+            os.write(self._file, _bytes(self._told))
             os.fsync(self._file)
         except OSError as error:
             raise StoreError(f"cannot renew {self._path}: {error.strerror or error}", is_transient=True) from error

@@ -159,6 +159,14 @@ def test_the_second_line_tells_what_a_kill_loses(seconds: float | None, told: st
     assert lower_line(replace(view, requests_remaining=None, waits=0)) == told
 
 
+@pytest.mark.parametrize(("width", "parts"), [(83, 3), (82, 2), (58, 2), (57, 1), (1, 1)])
+def test_the_second_line_leaves_out_whole_parts(width: int, parts: int) -> None:
+    view = replace(VIEW, at_risk_seconds=1.03)
+    whole = lower_line(view).split(" · ")
+
+    assert lower_line(view, width=width) == " · ".join(whole[:parts])
+
+
 @pytest.mark.parametrize(
     ("done", "total", "percent"),
     [(0, 10, "  0%"), (9_999, 10_000, " 99%"), (10, 10, "100%"), (11, 10, "100%"), (0, 0, "100%")],
