@@ -212,7 +212,7 @@ def _reason_to_keep(operation: Operation) -> str | None:
     left = list(parts.loops.left())
     if limited := next((loop for loop in left if loop.is_halted and not loop.is_held), None):
         return f"Stopped: limit of {limited.limit:,} items reached; run it again to go on"
-    if left or parts.loops.has_folded_left():
+    if left or parts.loops.has_compacted_left():
         return "Stopped: a loop was left with items to go"
     if unmet := parts.loops.never_met():
         _log.error("%s: this run did not come to %s", operation.operation_id, "; ".join(unmet))

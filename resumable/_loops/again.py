@@ -34,20 +34,20 @@ class Wrote(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         before: Written before the loop began, by the item around it.
-        folded: Written before the compacted runs.
+        compacted: Written before the compacted runs.
         after: Written after the loop, outside of all loops.
         item: The item at which the loop was left.
         rest: Written inside that item.
     """
 
     before: dict[str, Where] = {}
-    folded: dict[str, Where] = {}
+    compacted: dict[str, Where] = msgspec.field(default_factory=dict, name="folded")
     after: dict[str, Where] = {}
     item: ItemKey | None = None
     rest: dict[str, Where] = {}
 
     def __bool__(self) -> bool:
-        return bool(self.before or self.folded or self.after or self.rest)
+        return bool(self.before or self.compacted or self.after or self.rest)
 
 
 NOTHING = Wrote()
@@ -115,7 +115,7 @@ class WrittenAgain:
 
     def _expect_around(self, view: LoopView) -> None:
         level = _level_of(view)
-        self._expect(level, view.wrote.folded)
+        self._expect(level, view.wrote.compacted)
         self._expect(level, view.wrote.before)
         self._expect(_OUTSIDE, view.wrote.after)
 

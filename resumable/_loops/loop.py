@@ -65,7 +65,7 @@ class Loop(ABC, Generic[T]):
         name: Distinguishes the loops of one checkpoint.
         is_finished: Whether the loop has ended, so that nothing is left.
         ends: The length, the first and the last item of its input, if these identify the input.
-        is_folded: Whether it was left, and only its position is kept.
+        is_compacted: Whether it was left, and only its position is kept.
         can_be_held: Whether it can stop at an item that is not done.
         can_be_apart: Whether each item takes a Python step, so that it can run apart.
         apart: The writes of its unfinished item, if it runs at the same time as others.
@@ -81,7 +81,7 @@ class Loop(ABC, Generic[T]):
     can_be_apart: bool = False
     apart: Apart | None = None
     ends: Ends | None = None
-    is_folded = False
+    is_compacted = False
     retries: Retries[T] | None = None
     tries_again: Failed | None = None
     limit: int | None = None
@@ -214,7 +214,7 @@ class Loop(ABC, Generic[T]):
         return self._holder is not None and self._holder() is None
 
     @property
-    def is_foldable(self) -> bool:
+    def can_be_compacted(self) -> bool:
         """Whether its position, and the ends of its input, are all that must be kept of it."""
         return self.ends is not None
 

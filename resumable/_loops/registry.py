@@ -141,7 +141,7 @@ class LoopRegistry:
             self._note_spot(frame, around, site)
         self._check_context(site, context)
         run = site.count + 1
-        if run <= site.folded and run not in site.left and run not in site.runs:
+        if run <= site.compacted and run not in site.left and run not in site.runs:
             loop = self._left_out(level, site, run, make)
             site.count = run
         else:
@@ -157,7 +157,7 @@ class LoopRegistry:
         saved = view.saved() if view is not None else site.saved(run)
         if view is not None and saved is not None and turn and view.identity.turn not in ("", turn):
             raise site.other_input(self._operation_id, run, "was made in another turn of the plain loop around it")
-        is_made_again = view is None and run <= site.folded
+        is_made_again = view is None and run <= site.compacted
         view = view or self._free_view(level, site)
         loop = self._make(make, view.name, saved)
         if is_made_again and site.is_other_input(run, loop):
@@ -170,7 +170,7 @@ class LoopRegistry:
         self._made += 1
         identity = site.identity(level.within, run, turn)
         site.count = run
-        view.site, view.folded_wrote = site, site.wrote
+        view.site, view.wrote_before_compacted = site, site.wrote
         view.begin(loop, saved, identity, level.outer, context, self._made)
         self._done_before += done  # afterwards, so that a save in another thread counts nothing twice
         self.views[view.name] = site.runs[run] = view
@@ -191,10 +191,10 @@ class LoopRegistry:
 
     def _free_view(self, level: Level, site: Site) -> LoopView:
         """A view for a new loop, under an unused name."""
-        folded = site.fold(self._is_kept)
-        if folded is not None:
-            self._note_folded(level, folded)
-            return folded
+        compacted = site.compact(self._is_kept)
+        if compacted is not None:
+            self._note_compacted(level, compacted)
+            return compacted
         for name in level.names(site, self._taken):
             view = self.views.get(name)
             if view is None:
@@ -209,9 +209,9 @@ class LoopRegistry:
         """Whether more than the position must be kept of a loop that has ended."""
         return self._failed.is_known(view.name) or self._levels.is_kept(view)
 
-    def _note_folded(self, level: Level, folded: LoopView) -> None:
+    def _note_compacted(self, level: Level, compacted: LoopView) -> None:
         if level.outer is None and self._total_before is not None:
-            total = folded.loop.total if folded.loop is not None else None
+            total = compacted.loop.total if compacted.loop is not None else None
             self._total_before = None if total is None else self._total_before + total
 
     def _left_out(self, level: Level, site: Site, run: int, make: Make) -> Loop[Any]:
@@ -291,16 +291,16 @@ class LoopRegistry:
         """The view for the next run at *site*, which begins anew."""
         if not site.count:
             view = site.spare
-            return view if view is not None and view.site is site and not site.folded and not site.runs else None
-        if site.count < KEPT or site.count < site.folded or site.count + 1 in site.runs:
+            return view if view is not None and view.site is site and not site.compacted and not site.runs else None
+        if site.count < KEPT or site.count < site.compacted or site.count + 1 in site.runs:
             return None
         while len(site.runs) > 1:
-            folded = site.fold(self._is_kept, kept=2)
-            if folded is None:
+            compacted = site.compact(self._is_kept, kept=2)
+            if compacted is None:
                 return None
-            self._levels.drop(folded)
+            self._levels.drop(compacted)
         view = site.runs.get(site.count)
-        if view is None or site.folded + 1 != site.count or self._failed.is_known(view.name):
+        if view is None or site.compacted + 1 != site.count or self._failed.is_known(view.name):
             return None
         if view in self._levels.within and self._levels.is_kept(view):
             return None
@@ -400,15 +400,15 @@ class LoopRegistry:
         begun = [(view, view.loop) for view in list(self.views.values()) if view.has_begun]
         return [loop for view, loop in begun if loop is not None and not loop.is_finished and not view.is_gone]
 
-    def has_folded_left(self) -> bool:
+    def has_compacted_left(self) -> bool:
         """Whether a run that was left before its end was compacted."""
         return any(map(Site.has_left, self._levels.sites()))
 
     def never_met(self) -> list[str]:
         """Unfinished loops of an earlier run that this run has not made, each with its progress, for people."""
         unmet = [view for view in self.views.values() if not view.is_dropped and view.is_unmet]
-        folded = [told for site in self._levels.root.sites.values() if (told := site.told_of_unmet())]
-        return [*self._levels.lost, *folded, *(view.told() for view in unmet if view.outer is None or view.is_gone)]
+        compacted = [told for site in self._levels.root.sites.values() if (told := site.told_of_unmet())]
+        return [*self._levels.lost, *compacted, *(view.told() for view in unmet if view.outer is None or view.is_gone)]
 
     # -- retries
 

@@ -170,7 +170,7 @@ class RunningLoops:
         Raises:
             RuntimeError: It was left, later loops were made at its place, and its position is no longer kept.
         """
-        if loop.is_folded:
+        if loop.is_compacted:
             raise RuntimeError(
                 "this loop was left, and others were made in its place since: go on with what remaining() gives now"
             )

@@ -39,7 +39,7 @@ class Site:
         key: Its place in the program, or ``=`` and its name.
         is_named: Whether the user gave the name.
         count: Number of runs that this run of the program has begun.
-        folded: Number of compacted runs; these are the first ones.
+        compacted: Number of compacted runs; these are the first ones.
         left: The compacted runs that were left before their end, each with its position; the others ended.
         runs: The other runs, by number.
         context: The thread or task that made the newest one.
@@ -49,7 +49,7 @@ class Site:
     """
 
     __slots__ = (
-        *("_early", "_passed", "_sum", "context", "count", "folded", "gone_through_by", "is_named", "key", "left"),
+        *("_early", "_passed", "_sum", "context", "count", "compacted", "gone_through_by", "is_named", "key", "left"),
         *("runs", "spare", "wrote"),
     )
 
@@ -60,7 +60,7 @@ class Site:
         self.gone_through_by: CodeType | None = None
         self.wrote: dict[str, Where] = {}
         self.runs: dict[int, LoopView] = {}
-        self.count = self.folded = 0
+        self.count = self.compacted = 0
         self.left: dict[int, int] = {}
         self._early: dict[str, str] = {}
         self._sum: _Sum | None = (0, 0, [])
@@ -71,9 +71,9 @@ class Site:
         self.runs.clear()
         self.count = 0
         self._passed = 0, 0
-        if self.folded or self.left:
+        if self.compacted or self.left:
             self.left, self._early, self._sum = {}, {}, (0, 0, [])
-            self.folded = 0
+            self.compacted = 0
         if self.wrote:
             self.wrote.clear()
 
@@ -90,15 +90,17 @@ class Site:
         """Add *view*, a run read from a checkpoint."""
         identity = view.identity
         self.runs[identity.run] = view
-        self.wrote.update(spanned(self.wrote, view.wrote.folded))
-        if identity.folded and identity.folded == self.folded:  # rows written since then are in only one of them
+        self.wrote.update(spanned(self.wrote, view.wrote.compacted))
+        if (
+            identity.compacted and identity.compacted == self.compacted
+        ):  # rows written since then are in only one of them
             left = read(identity.left)
             self.left = {run: max(at, left[run]) for run, at in self.left.items() if run in left}
-        if identity.folded > self.folded:
-            self.folded, self._early = identity.folded, dict(identity.marks)
-            last = self._early.pop(str(self.folded), "")
+        if identity.compacted > self.compacted:
+            self.compacted, self._early = identity.compacted, dict(identity.marks)
+            last = self._early.pop(str(self.compacted), "")
             # Older releases kept other digests.
-            self._sum = (self.folded, int(last, 16), []) if len(last) == _CRC_DIGITS else None
+            self._sum = (self.compacted, int(last, 16), []) if len(last) == _CRC_DIGITS else None
             self.left = read(identity.left)
 
     def unmet(self) -> Iterator[LoopView]:
@@ -117,7 +119,7 @@ class Site:
 
     def identity(self, within: tuple[str, ItemKey] | None, run: int, turn: str = "") -> Identity:
         """The identity of a *run* that is made now, in that *turn* of the plain loops around."""
-        return Identity(within, self.key, run, self.folded, self.marks, left=written(self.left), turn=turn)
+        return Identity(within, self.key, run, self.compacted, self.marks, left=written(self.left), turn=turn)
 
     def saved(self, run: int) -> dict[str, Any] | None:
         """The position of a compacted *run*; None if it begins anew."""
@@ -127,23 +129,23 @@ class Site:
     @property
     def marks(self) -> dict[str, str]:
         """Digests over the inputs of the first runs."""
-        if not self.folded or (summed := self._summed()) is None:
+        if not self.compacted or (summed := self._summed()) is None:
             return {}
         return {**self._early, str(summed[0]): f"{summed[1]:0{_CRC_DIGITS}x}"}
 
     def _summed(self) -> tuple[int, int] | None:
         """The number of compacted runs, and the checksum over their inputs. Any thread may ask."""
         while True:
-            folded = self.folded  # read first, because the list is read next
+            compacted = self.compacted  # read first, because the list is read next
             if self._sum is None:
                 return None
             runs, crc, seen = self._sum
-            if runs <= folded:
-                return folded, crc32(_written_out(seen[: folded - runs]), crc)
+            if runs <= compacted:
+                return compacted, crc32(_written_out(seen[: compacted - runs]), crc)
 
     # -- compact
 
-    def fold(self, is_kept: Callable[[LoopView], bool], kept: int = KEPT) -> LoopView | None:
+    def compact(self, is_kept: Callable[[LoopView], bool], kept: int = KEPT) -> LoopView | None:
         """Compact the oldest run if there are many and it has ended. Returns its view for reuse.
 
         Args:
@@ -154,30 +156,30 @@ class Site:
             return None
         run = min(self.runs)
         view = self.runs[run]
-        if run > self.folded + 1 or view.loop is None or is_kept(view) or not has_ended(view):
+        if run > self.compacted + 1 or view.loop is None or is_kept(view) or not has_ended(view):
             return None
-        self.fold_run(run, view.loop, has_begun=view.has_begun)
+        self.compact_run(run, view.loop, has_begun=view.has_begun)
         self.keep_written(view)
         del self.runs[run]
         return view
 
-    def fold_run(self, run: int, loop: Loop[Any], *, has_begun: bool) -> None:
+    def compact_run(self, run: int, loop: Loop[Any], *, has_begun: bool) -> None:
         """Keep only the position and a digest of the input of *run*, which was *loop* and has ended."""
         if loop.is_finished:
             if self.left:
                 self.left.pop(run, None)
         else:
             self.left[run] = loop.position if has_begun else NEVER_BEGUN
-            loop.is_folded = True
-        if run <= self.folded:  # made again
+            loop.is_compacted = True
+        if run <= self.compacted:  # made again
             return
         if self._sum is not None:
             seen = self._sum[2]
             seen.append(_seen(loop) if loop.ends is None else loop.ends)
-            self.folded = run
+            self.compacted = run
             if run <= _LAST_MARK or len(seen) >= _LAST_MARK:
                 self._sum_up(run)
-        self.folded = run
+        self.compacted = run
 
     def _sum_up(self, run: int) -> None:
         summed = self._summed()
@@ -191,7 +193,7 @@ class Site:
         # First: a save would not know a run that is neither compacted nor whole, and it would be done again.
         self.count = run = self.count + 1
         if run > 1:
-            self.fold_run(run - 1, loop, has_begun=has_begun)
+            self.compact_run(run - 1, loop, has_begun=has_begun)
         return run
 
     def is_other_input(self, run: int, loop: Loop[Any]) -> bool:
@@ -206,7 +208,7 @@ class Site:
             return False
         self._passed = run, crc32(_seen(loop), self._passed[1])
         summed = self._summed()
-        mark = (summed and summed[1]) if run == self.folded else self._early.get(str(run))
+        mark = (summed and summed[1]) if run == self.compacted else self._early.get(str(run))
         return mark is not None and mark not in (self._passed[1], f"{self._passed[1]:0{_CRC_DIGITS}x}")
 
     def other_input(
@@ -229,7 +231,7 @@ def has_ended(view: LoopView) -> bool:
     loop = view.loop
     if loop is None or loop.is_finished:
         return loop is not None
-    if loop.is_halted or not loop.is_foldable:
+    if loop.is_halted or not loop.can_be_compacted:
         return False
     if view.has_begun:
         return loop.is_left

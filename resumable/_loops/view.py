@@ -21,7 +21,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
         within: The name of the loop around, and its item; None outside of all loops.
         place: Its place in the program, or ``=`` and the user's name for it; None if an older release saved it.
         run: Its number among the runs at that place.
-        folded: Number of earlier runs that were compacted.
+        compacted: Number of earlier runs that were compacted.
         marks: Digests over the inputs of the first 1, 2, 4, … 64 and of all these runs, by number.
         over: Whether it has ended.
         left: The compacted runs that were left before their end, as :func:`written` encodes them; the others ended.
@@ -31,7 +31,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
     within: tuple[str, ItemKey] | None = None
     place: str | None = None
     run: int = 1
-    folded: int = 0
+    compacted: int = msgspec.field(default=0, name="folded")
     marks: dict[str, str] = {}
     over: bool = False
     left: str = ""
@@ -43,7 +43,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
         return {"within": None, **form}
 
 
-FIELDS = frozenset((*Identity.__struct_fields__, "wrote"))
+FIELDS = frozenset((*Identity.__struct_encode_fields__, "wrote"))
 
 
 def identity_of(saved: Mapping[str, Any]) -> Identity:
@@ -55,10 +55,10 @@ def identity_of(saved: Mapping[str, Any]) -> Identity:
     fields = FIELDS & saved.keys() - {"wrote"}
     identity = msgspec.convert({name: saved[name] for name in fields}, Identity)
     left = read(identity.left)
-    if any(run > identity.folded for run in left):
-        raise ValueError(f"run {max(left)} cannot have been left before run {identity.folded}")
-    if identity.run < 1 or identity.folded < 0 or (identity.folded >= identity.run and identity.run not in left):
-        raise ValueError(f"run {identity.run} cannot follow {identity.folded} others")
+    if any(run > identity.compacted for run in left):
+        raise ValueError(f"run {max(left)} cannot have been left before run {identity.compacted}")
+    if identity.run < 1 or identity.compacted < 0 or (identity.compacted >= identity.run and identity.run not in left):
+        raise ValueError(f"run {identity.run} cannot follow {identity.compacted} others")
     return identity
 
 
@@ -130,7 +130,7 @@ class LoopView:
         number: Number of loops that this run had made by then.
         made_at: The file and line that made it.
         wrote: The rows that a resume writes again.
-        folded_wrote: The rows written before the compacted runs at its place.
+        wrote_before_compacted: The rows written before the compacted runs at its place.
         has_begun: Whether an item was asked for.
         is_abandoned: A retry gave it up; the next loop made here continues at its position.
         is_dropped: Nothing of it is kept, because another loop has its place, or the item around is done.
@@ -148,7 +148,7 @@ class LoopView:
         self._run = 1
         self.within = self.identity.within
         self.wrote = msgspec.convert((saved or {}).get("wrote", {}), Wrote)
-        self.folded_wrote: Mapping[str, Where] = self.wrote.folded
+        self.wrote_before_compacted: Mapping[str, Where] = self.wrote.compacted
         self._saved = {} if saved is None else {key: saved[key] for key in saved.keys() - FIELDS}
         self._is_stored = saved is not None
         self._is_new = self._is_settled = False
@@ -317,8 +317,8 @@ class LoopView:
         is_done = self.loop is not None and wrote.item is not None and wrote.item != self.loop.current_item()
         if is_done:
             wrote = self.wrote = msgspec.structs.replace(wrote, item=None, rest={})
-        if wrote.folded != self.folded_wrote:
-            wrote = msgspec.structs.replace(wrote, folded=dict(self.folded_wrote))
+        if wrote.compacted != self.wrote_before_compacted:
+            wrote = msgspec.structs.replace(wrote, compacted=dict(self.wrote_before_compacted))
         return {"wrote": msgspec.to_builtins(wrote)} if wrote else {}
 
     # -- saved form
@@ -326,7 +326,7 @@ class LoopView:
     def _about(self, *, is_over: bool) -> dict[str, Any]:
         about = self.identity.to_dict()
         about.pop("over", None)
-        if self.wrote is not NOTHING or self.folded_wrote:
+        if self.wrote is not NOTHING or self.wrote_before_compacted:
             about |= self._about_writes()
         return about | {"over": True} if is_over else about
 

@@ -387,7 +387,7 @@ class FileLease(OwnedLease):
             with _failing(f"cannot move the artifacts of {self._key!r}"):
                 self._artifacts.bring_home()
         if sequence < self.next:
-            self._fold(new, sequence)
+            self._compact(new, sequence)
         else:
             self._replace(new, sequence)
         self._at = self._home
@@ -407,7 +407,7 @@ class FileLease(OwnedLease):
                 disk.unlink(self._home.previous_journal)
         self._begin_journal()
 
-    def _fold(self, new: Path, sequence: int) -> None:
+    def _compact(self, new: Path, sequence: int) -> None:
         cut = next((end for number, end in reversed(self._ends) if number <= sequence), 0)
         if self._at != self._home:
             self._move_journal(cut)

@@ -398,12 +398,12 @@ class SQLLease:
 
     def commit(self, staged: Staged, last: int | None, summary: bytes) -> None:
         """Make *staged* the snapshot, by one statement. See :meth:`MediumLease.commit`."""
-        is_fold = last is not None and staged.sequence <= last
-        end = last if is_fold else staged.sequence
+        is_compaction = last is not None and staged.sequence <= last
+        end = last if is_compaction else staged.sequence
         before = self._owned()
         if before.snapshot != staged.name:
             self._check_last(before, last)
-            self._put_in_place(staged, end, summary, keeps_summary=is_fold and not summary)
+            self._put_in_place(staged, end, summary, keeps_summary=is_compaction and not summary)
             before_last = before.previous
         else:
             before_last = None

@@ -304,10 +304,10 @@ CARELESS = [
     (_disk, "sync_directory", nothing, "artifact"),
     (Artifacts, "needed", only_the_newest, "artifact"),
     (_disk, "put_in_place", in_place, "replace"),
-    (FileLease, "_fold", journal_first, "fold"),
-    (FileLease, "_fold", journal_last, "move journal"),
-    (FileLease, "_fold", journal_forgotten, "fold"),
-    (FileLease, "_fold", journal_forgotten, "move journal"),
+    (FileLease, "_compact", journal_first, "fold"),
+    (FileLease, "_compact", journal_last, "move journal"),
+    (FileLease, "_compact", journal_forgotten, "fold"),
+    (FileLease, "_compact", journal_forgotten, "move journal"),
 ]
 """What is done badly, how, and the operation that finds it out."""
 
