@@ -77,8 +77,9 @@ def _part(value: Any, turn: int, depth: int = 3) -> Any:
     """*value*, its large containers cut down to what this turn looks at."""
     if type(value) is dict:
         if len(value) >= _MANY:
-            begin, end = _share(len(value), turn)
-            return dict(chain(islice(value.items(), begin, end), islice(reversed(value.items()), _NEWEST)))
+            # Not as a dict, which takes as long to make as to look at. Each is read by one call: others may add to it.
+            keys, values = _share_of(value.keys(), turn), _share_of(value.values(), turn)
+            return values if {str}.issuperset(map(type, keys)) else value
         if depth and len(value) < 64:
             return {key: _part(item, turn, depth - 1) for key, item in value.items()}
     elif type(value) is list and len(value) >= _MANY:
@@ -87,8 +88,14 @@ def _part(value: Any, turn: int, depth: int = 3) -> Any:
     return value
 
 
+def _share_of(view: Any, turn: int) -> list[Any]:
+    nearer_end = view if 2 * turn < _TURNS else reversed(view)  # what is skipped takes time, too
+    some = islice(nearer_end, *_share(len(view), min(turn, _TURNS - 1 - turn)))
+    return [*some, *islice(reversed(view), _NEWEST)]
+
+
 def _share(count: int, turn: int) -> tuple[int, int]:
-    return count * turn // _TURNS, count * (turn + 1) // _TURNS
+    return count * turn // _TURNS, -(-count * (turn + 1) // _TURNS)
 
 
 def is_plain(value: Any) -> bool:

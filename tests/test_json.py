@@ -10,7 +10,7 @@ import pytest
 
 from resumable import StateEncodeError, checkpointed
 from resumable._durable.frozen import FrozenDict, FrozenList
-from resumable._json import Checker, is_good, is_plain, look_closely
+from resumable._json import Checker, _part, is_good, is_plain, look_closely
 
 MANY = 20_000
 
@@ -60,6 +60,16 @@ def test_what_changed_in_place_is_found_within_eight_checks(number: int) -> None
     state["files"][f"file-{number}"]["size"] = {1}
 
     assert checks_until_found(checker, state) <= 8
+
+
+@pytest.mark.parametrize("count", [8192, 8193, 10_007])
+def test_eight_turns_look_at_all(count: int) -> None:
+    keyed, rows = {f"k{n}": n for n in range(count)}, list(range(count))
+    for large in (keyed, rows):
+        looked_at: set[int] = set().union(*(_part(large, turn) for turn in range(8)))
+
+        assert looked_at == set(range(count))
+        assert all(len(_part(large, turn)) < count // 8 + 2052 for turn in range(8))
 
 
 def spoil_an_old_row_and_fail(directory: Path) -> None:

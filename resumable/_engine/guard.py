@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
+from itertools import islice
 from math import inf
 from typing import Any
 
 import msgspec
 
 from .._durable import Durable
+from .._durable.changes import about_bytes
 from .._json import encode
 from .._runtime.clock import Clock
 from .._runtime.steps import Steps
@@ -27,6 +29,8 @@ _SHARE = 100
 """After a sample that took one second, none is taken for this many seconds."""
 _WITHOUT_NEED = 0.25
 """Seconds until the next check whether there is anything to sample."""
+_MANY = 100
+"""A container of fewer entries is large only if one of these is."""
 _KEEP_UP_TO = 4 << 20
 """Larger documents, in bytes, are not kept."""
 
@@ -88,13 +92,10 @@ class Guard(msgspec.Struct):
         began, worked_before = self.clock.now(), time.thread_time()
         self.has_looked = True
         self.looks += 1
-        save = self.writer.prepare(take, wholly=not self.parts.is_proven, most=_KEEP_UP_TO)
-        if (
-            save is not None
-            and not self.parts.hooks
-            and (save.document is None or save.document.estimate <= _KEEP_UP_TO)
-        ):
-            self.writer.kept = save
+        if self.parts.is_proven and (large := self._too_large_to_keep()):
+            self.parts.checker.check(large, "$.state")
+        else:
+            self._keep(self.writer.prepare(take, wholly=not self.parts.is_proven, most=_KEEP_UP_TO))
         ended = self.clock.now()
         took = min(ended - began, time.thread_time() - worked_before)  # on a busy machine, much of the time is waiting
         self.spent += took
@@ -102,6 +103,20 @@ class Guard(msgspec.Struct):
         self.looks_at = ended + max(_SOONEST if is_needed else _WITHOUT_NEED, _SHARE * took)
         more = max(_FEWEST_ITEMS, (done - self.parts.items_before) // _QUARTER)
         self.looks_at_item = done + more if is_needed and self.spent < _FREE_SECONDS else inf
+
+    def _too_large_to_keep(self) -> dict[str, Any]:
+        """The plain values, if they are more than is kept: to encode them would hold up the loop for nothing."""
+        state = self.parts.state
+        if type(state) is not dict:
+            return {}
+        plain = {name: value for name, value in state.copy().items() if not isinstance(value, Durable)}
+        return plain if sum(map(_about_bytes, plain.values())) > _KEEP_UP_TO else {}
+
+    def _keep(self, save: Save | None) -> None:
+        if save is None or self.parts.hooks:
+            return
+        if save.document is None or save.document.estimate <= _KEEP_UP_TO:
+            self.writer.kept = save
 
     # -- save what was good
 
@@ -134,6 +149,16 @@ class Guard(msgspec.Struct):
             record = _retold(save.record if save is not None else None, values, history, at)
             yield from self.writer.write_last(record, values, at)
         return items
+
+
+def _about_bytes(value: Any, depth: int = 3) -> int:
+    """About how many bytes of JSON the large containers in *value* take, at least; small ones do not count."""
+    if type(value) not in (dict, list):
+        return 0
+    some: list[Any] = list(islice(value.values() if type(value) is dict else value, _MANY))  # by one call
+    if len(some) == _MANY:
+        return about_bytes(len(value), some)
+    return sum(_about_bytes(one, depth - 1) for one in some) if depth else 0
 
 
 def _retold(record: bytes | None, values: dict[str, Any], history: bytes, at: datetime) -> bytes:

@@ -43,21 +43,20 @@ def _are_surely_apart(state: Any) -> bool:
         if len(seen) < count or not _PLAIN.issuperset(map(type, level)):
             return False
         room = _MOST - count
-        inner = _first_within(level, room)
-        if LEAVES.issuperset(map(type, inner)):
-            return True
-        level = [one for one in inner if type(one) not in LEAVES and not isinstance(one, Durable)][:room]
+        inner = _first_within(level, room) if room > 0 else []
+        is_over = LEAVES.issuperset(map(type, inner))
+        level = [] if is_over else [one for one in inner if type(one) in _PLAIN or _has_parts(one)][:room]
     return True
 
 
 def _first_within(containers: list[Any], most: int) -> list[Any]:
-    """What *containers* hold, of large ones the first *most*, each read by one call: other threads may add to it."""
-    if PARTS_TELL_KEYS and sum(map(len, containers)) <= _MOST * 10:
+    """What *containers* hold, of large ones the first *most*; each is read by one call: threads may add to it."""
+    if PARTS_TELL_KEYS and max(map(len, containers)) <= most // 8:
         return parts_of_all(*containers)
     dicts = [one for one in containers if type(one) is dict]
     lists = [one for one in containers if type(one) is list]
     each: Iterable[Iterable[Any]] = chain(map(dict.values, dicts), lists)
-    return list(chain.from_iterable(map(list, map(islice, each, repeat(most)))))
+    return list(islice(chain.from_iterable(map(list, map(islice, each, repeat(most)))), _MOST * 10))
 
 
 def _path(seen: dict[int, tuple[int, str]], number: int) -> str:

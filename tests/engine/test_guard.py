@@ -14,6 +14,7 @@ import pytest
 
 from resumable import Checkpoint, CheckpointData, CheckpointManager, StateEncodeError, StoreError, checkpointed, every
 from resumable._engine import guard
+from resumable._engine.writer import Writer
 from resumable.testing import FaultyStore, ManualClock
 from tests.support.stores import DictStore
 
@@ -113,6 +114,29 @@ def test_items_that_take_their_time_are_looked_at_each(monkeypatch: pytest.Monke
 @dataclass
 class Total:
     values: list[int] = field(default_factory=list)
+
+
+def test_a_state_that_is_too_large_to_be_kept_is_checked_and_not_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "_KEEP_UP_TO", 2000)
+    prepared: list[bool] = []
+    prepare = Writer.prepare
+    monkeypatch.setattr(
+        Writer, "prepare", lambda self, *args, **options: prepared.append(True) or prepare(self, *args, **options)
+    )
+    reached = 0
+
+    def put(state: dict[str, Any], number: int) -> None:
+        nonlocal reached
+        reached = number
+        rows = state.setdefault("rows", {"of": [{"n": n} for n in range(500)]})["of"]
+        if number == 100:
+            prepared.clear()
+            rows[499] = {1}
+
+    with pytest.raises(StateEncodeError, match=r"\$\.state\.rows\.of\[499\]"):
+        loop(put)
+    assert 100 <= reached < ITEMS - 1
+    assert not prepared
 
 
 def test_so_in_a_typed_state() -> None:
