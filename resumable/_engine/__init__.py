@@ -7,9 +7,9 @@ run's time and budget, ``stops`` handles requests to pause or stop, ``presence``
 receives their requests. ``beginning`` detects whether the program has reached its first loop, ``ending`` decides how
 the block ends, and ``history`` keeps the record of all runs. ``capture`` makes a save: one instant, the end of the last
 done item, encoded or copied. ``writer`` stores it as a journal record or as a whole ``document``, perhaps in a thread
-(``background``). ``guard`` keeps the last good save in memory, in case a later value cannot be saved. ``artifacts``
-writes the files that saves name, and removes those that no save names. ``unsaved`` keeps on this machine what an
-unreachable store cannot take.
+(``background``); ``digest`` hashes a large one meanwhile. ``guard`` keeps the last good save in memory, in case a later
+value cannot be saved. ``artifacts`` writes the files that saves name, and removes those that no save names. ``unsaved``
+keeps on this machine what an unreachable store cannot take.
 """
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "background",
     "beginning",
     "capture",
+    "digest",
     "document",
     "ending",
     "guard",

@@ -13,6 +13,7 @@ from .._format import journal
 from .._format.document import INDENT_UP_TO, VERSION, indented, object_chunks, sign
 from .._json import SPELLED, encode
 from .capture import Save, raw
+from .digest import BESIDE_FROM, DigestBeside, digest_beside
 
 
 class Document:
@@ -66,16 +67,22 @@ class Document:
         Args:
             pause: Seconds to sleep between pieces, so that other threads run. Copies are freed piece by piece.
         """
+        if pause is None and self.estimate >= BESIDE_FROM:
+            return self._hashed_beside(at)
         if self.estimate > INDENT_UP_TO:
             return self._chunks(at, pause)
         document = b"".join(self._chunks(at, None))
         return [indented(document) if len(document) <= INDENT_UP_TO else document]
 
-    def _chunks(self, at: journal.Position, pause: float | None) -> Iterator[bytes]:
+    def _hashed_beside(self, at: journal.Position) -> Iterator[bytes]:
+        with digest_beside() as digest:
+            yield from self._chunks(at, None, digest)
+
+    def _chunks(self, at: journal.Position, pause: float | None, digest: DigestBeside | None = None) -> Iterator[bytes]:
         self.at = at
         internal = {"generation": at.sequence, "journal": journal.note_for(at.crc), **self._sections}
         chunk = b""
-        for chunk in sign(self._head, object_chunks(self._state), {**self._tail, "resumable": internal}):
+        for chunk in sign(self._head, object_chunks(self._state), {**self._tail, "resumable": internal}, digest):
             self.size += len(chunk)
             yield chunk
             if pause is not None:
