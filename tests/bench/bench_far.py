@@ -172,9 +172,9 @@ def _s3_fetch(url: str, blob: bytes) -> Any:
 
 
 def _sql_fetch(url: str, blob: bytes) -> Any:
-    from tests.bench.bench_stores import Bare
+    from tests.bench.bench_stores import BareSQL
 
-    bare = Bare(url)
+    bare = BareSQL(url)
     for start in range(0, len(blob), 1 << 20):
         bare.insert(blob[start : start + (1 << 20)])
     return lambda: b"".join(bare.rows())

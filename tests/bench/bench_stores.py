@@ -1,8 +1,9 @@
 """What a save of 100 changed among 1e5 entries costs in a store beside the bare statement that writes its bytes.
 
-``python -m tests.bench.bench_stores [sqlite postgresql mariadb] [URL…]``. Servers are started for it and sync what they
-acknowledge. In turns, one by one; medians of many. "Store" is the append of a lease, "save" a whole ``cp.save()``,
-which gathers and encodes what has changed, too. Then the time to read all of it, beside a query for its bytes.
+``python -m tests.bench.bench_stores [sqlite postgresql mariadb redis] [URL…]``. Servers are started for it and sync
+what they acknowledge. In turns, one by one; medians of many. "Store" is the append of a lease, "save" a whole
+``cp.save()``, which gathers and encodes what has changed, too. Then the time to read all of it, beside a query for its
+bytes.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -23,10 +25,18 @@ from resumable.stores import Holder
 from resumable.stores._sql_dialect import parsed
 from tests.bench.bench_saves import CHANGED, record
 from tests.support.databases import mariadb, postgresql
+from tests.support.media import Medium, redis
 
 ROUNDS = 150
 ENTRIES = 100_000
-SYNCED = {"postgresql": ("-c", "fsync=on"), "mariadb": ("--innodb-flush-log-at-trx-commit=1",)}
+LINE_BYTES = 17_800
+"""As long as what such a save writes."""
+SERVERS: dict[str, Callable[[], Medium]] = {
+    "postgresql": partial(postgresql, "-c", "fsync=on"),
+    "mariadb": partial(mariadb, "--innodb-flush-log-at-trx-commit=1"),
+    "redis": redis,  # appendfsync always
+}
+"""Each syncs what it acknowledges."""
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -35,8 +45,28 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-class Bare:
-    """The least that a program of one's own would do: a row for each save, on one connection."""
+class Bare(Protocol):
+    """The least that a program of one's own would do."""
+
+    def insert(self, data: bytes) -> None:
+        """Save *data*."""
+
+    def rows(self) -> list[bytes]:
+        """All that was saved, oldest first."""
+
+    def clear(self) -> None:
+        """Remove all of it."""
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
+def bare_of(url: str) -> Bare:
+    return BareRedis(url) if url.startswith("redis") else BareSQL(url)
+
+
+class BareSQL:
+    """A row for each save, on one connection."""
 
     def __init__(self, url: str) -> None:
         address = parsed(url.partition("?")[0])
@@ -57,9 +87,6 @@ class Bare:
         self._next += 1
         self._cursor.execute(f"INSERT INTO bare (seq, data) VALUES ({self._mark}, {self._mark})", (self._next, data))
 
-    def read(self) -> None:
-        self.rows()
-
     def rows(self) -> list[bytes]:
         self._cursor.execute(f"SELECT data FROM bare WHERE seq > {self._mark} ORDER BY seq", (0,))
         return [row[0] for row in self._cursor.fetchall()]
@@ -71,21 +98,42 @@ class Bare:
         self._connection.close()
 
 
+class BareRedis:
+    """An entry of a stream for each save, on one connection."""
+
+    def __init__(self, url: str) -> None:
+        from redis import Redis
+
+        self._client: Any = Redis.from_url(url, single_connection_client=True)
+
+    def insert(self, data: bytes) -> None:
+        self._client.xadd("bare", {"d": data})
+
+    def rows(self) -> list[bytes]:
+        return [entry[b"d"] for _, entry in self._client.xrange("bare")]
+
+    def clear(self) -> None:
+        self._client.delete("bare")
+
+    def close(self) -> None:
+        self._client.close()
+
+
 def measure(name: str, url: str) -> None:
-    with closing(Bare(url)) as bare:
+    with closing(bare_of(url)) as bare:
         lease = open_store(url).claim("appends", Holder.me())
         lease.stage(lease.next, [b"{}"])(b"")
         with checkpointed("job", every(hours=1), store=url, auto_cleanup=False) as cp:
             files = cp.mapping("files")
             files.update({str(number): record(number) for number in range(ENTRIES)})
             cp.save()
-            line = b"x" * 18_300
+            line = b"x" * LINE_BYTES
             told: dict[str, list[float]] = {"bare": [], "store": [], "save": []}
             for turn in range(ROUNDS):
                 told["bare"].append(seconds(lambda: bare.insert(line)))
                 told["store"].append(seconds(lambda: lease.append(lease.next, line, b"{}")))
                 for number in range(CHANGED):
-                    files[str((turn * CHANGED + number) % ENTRIES)] = {"sha": f"{turn:040}", "size": number}
+                    files[str((turn * CHANGED + number) % ENTRIES)] = record(turn + number)
                 told["save"].append(seconds(cp.save))
         lease.release()
         least, store, save = (statistics.median(times) * 1000 for times in told.values())
@@ -95,7 +143,7 @@ def measure(name: str, url: str) -> None:
         for start in range(0, len(stored.snapshot), 1 << 20):
             bare.insert(stored.snapshot[start : start + (1 << 20)])
         bare.insert(stored.journal)
-        raw = min(seconds(bare.read) for _ in range(5)) * 1000
+        raw = min(seconds(bare.rows) for _ in range(5)) * 1000
         read = min(seconds(lambda: open_store(url).read("job")) for _ in range(5)) * 1000
     print(
         f"{name:<12} bare {least:6.2f} ms   store {store:6.2f} ms ({store / least:4.2f})   "
@@ -105,14 +153,13 @@ def measure(name: str, url: str) -> None:
 
 
 def main() -> None:
-    asked = sys.argv[1:] or ["sqlite", "postgresql", "mariadb"]
+    asked = sys.argv[1:] or ["sqlite", *SERVERS]
     for name in asked:
         if name == "sqlite":
             with tempfile.TemporaryDirectory() as place:
                 measure(name, f"sqlite:///{Path(place) / 'store.db'}")
-        elif name in SYNCED:
-            start = {"postgresql": postgresql, "mariadb": mariadb}[name]
-            with start(*SYNCED[name]) as server:
+        elif name in SERVERS:
+            with SERVERS[name]() as server:
                 measure(name, server.url)
         else:
             measure(name.partition(":")[0], name)
