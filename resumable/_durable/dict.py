@@ -11,7 +11,7 @@ from typing import Any, Final, SupportsIndex
 import msgspec
 
 from .._json import LEAVES, accepted, check, is_good, step, text_key
-from .._runtime.interpreter import MANY, collect_young, is_tracked, may_be_read_in_c
+from .._runtime.interpreter import MANY, collect_young, copied_as, has_gil, is_tracked, may_be_read_in_c
 from . import aliases
 from .aliases import Aliases
 from .below import Turns, accept, changed_below, refuse_both
@@ -276,7 +276,9 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         if held is None or len(held) > len(keys) // 2:
             self.__class__ = before  # pyright: ignore
             return
-        self._unfrozen = list(dict.fromkeys(chain(self._unfrozen, keys))) if self._unfrozen else keys
+        self._unfrozen += keys
+        if len(self._unfrozen) > 2 * len(self):
+            self._unfrozen = list(self)  # many keys were there twice; to find out which would take longer
         pending.frozen = pending.originals
         pending.originals = {keys[index]: pending.frozen[keys[index]] for index in held}
         pending.left = len(keys) - len(held)
@@ -392,7 +394,9 @@ class _LoadedDict(Loaded, DurableDict[Any]):
     __slots__ = ()
 
     def _plain(self) -> dict[str, Any]:
-        # dict.copy would read through __getitem__. One call, during which no other thread runs.
+        # dict.copy would read through __getitem__.
+        if has_gil():
+            return copied_as(self, DurableDict)
         return dict(zip(dict.keys(self), dict.values(self), strict=True))
 
     @mutator

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -288,3 +290,40 @@ def test_untracked_dicts_hold_no_containers() -> None:
     grown["b"] = [1]
     gc.collect()
     assert gc.is_tracked(grown)
+
+
+def test_what_was_left_is_known_once_for_each_key_or_about() -> None:
+    """A save that leaves many values costs what changed, and what it notes does not grow with the saves."""
+    files = DurableDict()
+    for _ in range(10):
+        files.update({f"k{number}": {"n": number} for number in range(60)})
+        files.begin()
+        files.commit()
+        assert len(files._unfrozen) <= 2 * len(files)
+    assert left(files) > 0
+    assert [type(value) for value in files.values()] == [FrozenDict] * 60
+
+
+def test_a_copy_of_what_is_left_shows_nobody_another_class() -> None:
+    """A reader in another thread would get a value that is not frozen, and could change it unnoticed."""
+    files = DurableDict({f"k{number}": {"n": number} for number in range(20_000)})
+    seen: set[type] = set()
+    stopped = threading.Event()
+
+    def look() -> None:
+        while not stopped.is_set():
+            seen.add(type(files))
+
+    thread = threading.Thread(target=look)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        for _ in range(60):
+            assert len(files.snapshot()) == 20_000
+    finally:
+        sys.setswitchinterval(before)
+        stopped.set()
+        thread.join()
+    assert DurableDict not in seen
+    assert left(files) == 20_000
