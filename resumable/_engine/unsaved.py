@@ -99,6 +99,7 @@ def leave(operation: Operation, failure: BaseException, reason: str) -> Steps[st
         _log.warning("%s: could not be kept on this machine either: %s", operation.operation_id, error)
     if place is None:
         return ""
+    _note_kept(_site(options), Path(place).parent)
     told = (
         f"{operation.operation_id!r} could not be saved in {_site(options)}, and is kept in {place}: the next run here "
     )
@@ -133,6 +134,25 @@ def _places(options: Options) -> Iterator[CheckpointStore]:
     over: Any = getattr(options.store, "over")  # noqa: B009 - a store that has made the one above has it
     directory = Path(options.local.describe())
     yield over(directory / f"unsaved-{hashlib.sha256(_site(options).encode()).hexdigest()[:12]}")
+
+
+def _noted_places(options: Options) -> Iterator[CheckpointStore]:
+    """Where runs kept it that were started in other directories of this machine, as far as it noted that."""
+    if options.local is None:
+        return
+    from .._report.places import kept_for
+
+    over: Any = getattr(options.store, "over")  # noqa: B009 - as above
+    here = {str(Path(local.describe())) for local in _places(options)}
+    for directory in kept_for(_site(options)):
+        if directory not in here:
+            yield over(Path(directory))
+
+
+def _note_kept(site: str, directory: Path) -> None:
+    from .._report.places import note_kept
+
+    note_kept(site, str(directory))
 
 
 def _site(options: Options) -> str:
@@ -170,7 +190,7 @@ def bring(writer: Writer, options: Options, *, now: datetime) -> None:
         StoreError: The store cannot take it. The copy on this machine stays.
         CheckpointCorruptError: The checkpoint in the store cannot be read.
     """
-    for local in _places(options):
+    for local in (*_places(options), *_noted_places(options)):
         path = local.describe(options.operation_id)
         if not os.path.lexists(path):
             continue

@@ -28,6 +28,7 @@ _OFF = frozenset({"off", "0", "no", "false"})
 _DAY = 86400
 _MOST_EVENTS = 1 << 18
 """Bytes of events that are kept of an operation; of more, the older half goes."""
+_MOST_KEPT = 20
 _MOST_OPERATIONS = 1000
 """Operations of which events are kept; of more, the half that has been silent for longest goes."""
 
@@ -39,6 +40,12 @@ class Place(msgspec.Struct):
 
     place: str
     at: float
+
+
+class Kept(msgspec.Struct):
+    """The directories that keep what could not be saved at one place of a store."""
+
+    directories: list[str]
 
 
 class Pulse(msgspec.Struct, omit_defaults=True):
@@ -227,6 +234,32 @@ def _where(store: CheckpointStore, operation_id: str) -> str:
         return str(store.describe(operation_id))
     except StoreError:
         return operation_id
+
+
+# -- what could not be saved in a store, and is kept in a directory ---------------------------------------------------
+
+
+def note_kept(site: str, where: str) -> None:
+    """Note that the directory *where* keeps a checkpoint for *site*, a place in a store, until it is brought there."""
+    if (path := _kept_path(site)) is not None:
+        write(path, Kept([*dict.fromkeys([*kept_for(site), where])][-_MOST_KEPT:]))
+
+
+def kept_for(site: str) -> list[str]:
+    """The directories of this machine that may keep a checkpoint for *site*. Forgets those that are gone."""
+    path = _kept_path(site)
+    noted = read(path, Kept) if path is not None else None
+    if path is None or noted is None:
+        return []
+    found = [where for where in noted.directories if os.path.isdir(where)]
+    if not found:
+        remove(path)
+    return found
+
+
+def _kept_path(site: str) -> Path | None:
+    home = directory()
+    return None if home is None else home / "kept" / f"{name_for(site)}.json"
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

@@ -243,10 +243,14 @@ class Bucket:
             passes = isinstance(error, GenericError) and (
                 status is None or status[1] in _MAY_PASS or (status[1][0] == "5" and status[1] != "501")
             )
+            passes |= any(code in text for code in _RENEWED)
             # The error's text shows the whole request, which may contain a secret.
             raise StoreError(f"{self.place}: {text}", is_transient=passes) from None
 
 
+_RENEWED = ("ExpiredToken", "TokenRefreshRequired")
+"""Codes of credentials that have run out, and are renewed by whoever has given them."""
+_TOLD = (r"<Code>([^<]*)", r"<Message>([^<]*)")
 _pid: int | None = None
 
 
@@ -285,5 +289,11 @@ def _version(told: Mapping[str, Any]) -> Version:
 
 
 def _without_secrets(text: str) -> str:
-    """The first line of an error, without a request's parameters, which may contain a signature."""
-    return re.sub(r"\?\S+", "?***", text.strip().split("\n")[0])[:400]
+    """The first line of an error, without a request's parameters, which may contain a signature.
+
+    What the service says is in a document of XML, which may be many lines: of that, its code and its message.
+    """
+    before, mark, document = text.strip().partition("<?xml")
+    told = [found[1].strip() for found in map(re.search, _TOLD, [document] * len(_TOLD)) if found is not None]
+    line = before.rstrip(" :\n") + ": " + ": ".join(told) if mark and told else text.strip()
+    return re.sub(r"\?\S+", "?***", line.split("\n")[0])[:400]

@@ -77,7 +77,12 @@ class LeasedStore:
         check_operation_id(key)
         seconds = ttl if ttl is not None else self._ttl
         me = dataclasses.replace(me, process=identity_of(os.getpid()), nonce=os.urandom(12).hex())
-        lease = self._claimed(key, me, seconds, take_over)
+        _opened_at[me.nonce] = user_line()
+        try:
+            lease = self._claimed(key, me, seconds, take_over)
+        except BaseException:
+            del _opened_at[me.nonce]
+            raise
         return KeptLease(self._medium, key, lease, me, seconds)
 
     def _claimed(self, key: str, me: Holder, ttl: float, take_over: bool | Holder) -> MediumLease:
@@ -85,7 +90,9 @@ class LeasedStore:
             return again(lambda: self._medium.claim(key, me, ttl=ttl, take_over=take_over), _LOOK_SECONDS)
         except HeldError as held:
             other = held.holder
-            if not take_over and has_ended(other.pid, other.process):
+            # One that this process holds no more could not be released, as on a full disk.
+            is_left = other.process == me.process != "" and other.nonce not in _opened_at
+            if not take_over and (is_left or has_ended(other.pid, other.process)):
                 return self._claimed(key, me, ttl, other)
             raise CheckpointBusyError(
                 key,
@@ -182,7 +189,6 @@ class KeptLease(OwnedLease):
         self._committed: set[Staged] = set()
         self._has_artifacts = medium.traits.keeps_artifacts and self._artifacts.has_artifacts
         self.renewed_at = passed_seconds()
-        _opened_at[me.nonce] = user_line()
         RENEWALS.add(self)
 
     def keep(self, on_lost: Callable[[], None], patience: float) -> None:
@@ -359,7 +365,7 @@ class KeptLease(OwnedLease):
         except StaleCheckpointError as error:
             if lease is not self._lease:  # another thread has claimed it anew
                 raise StoreBehindError(self._key) from None
-            if is_beside and self._lost is None:
+            if is_beside and self._lost is None and not self._is_released:
                 who = f"process {error.pid} on {error.host}" if error.pid else "another process"
                 _log.error("%s: taken over by %s; the loop ends at its next item", self._key, who)
             self._lose(error)
@@ -387,6 +393,7 @@ class KeptLease(OwnedLease):
         """Claim the operation again for the next save, because the store has lost acknowledged saves."""
         before, old = self._lease, self._me
         me = self._me = dataclasses.replace(old, nonce=os.urandom(12).hex())
+        _opened_at[me.nonce] = _opened_at.pop(old.nonce, "")
         try:
             lease = again(lambda: self._medium.claim(self._key, me, ttl=self.ttl, take_over=old), self._patience)
         except HeldError as held:

@@ -69,12 +69,33 @@ def open_store(where: str | os.PathLike[str] | CheckpointStore | SimpleStore) ->
 
 def _by_url(url: str, scheme: str) -> CheckpointStore:
     if scheme == "file":
-        return FileStore(url.partition("://")[2])
+        return _directory(url)
     # A forked child must not use connections of its parent.
     key = url if scheme == "memory" else f"{os.getpid()} {url}"
     if key not in _opened:
         _opened.setdefault(key, _in_memory() if scheme == "memory" else _leased(url, scheme))
     return _opened[key]
+
+
+def _directory(url: str) -> FileStore:
+    from urllib.parse import unquote, urlsplit
+
+    bare, own = without_own(url)
+    parts = urlsplit(bare)
+    if parts.query:
+        raise ValueError(f"a directory takes no {parts.query.partition('=')[0]}; a ? in its name is written as %3F")
+    if "compress" in own:
+        raise ValueError(
+            "a directory keeps its checkpoints as plain JSON; compressed ones lie in a file, "
+            "sqlite:///checkpoints.db?compress=zstd, or encrypted, EncryptedStore(directory, key, compress='zstd')"
+        )
+    if "table_prefix" in own:
+        raise ValueError("a directory has no tables; use another one instead of a table_prefix")
+    host = "" if parts.netloc.lower() == "localhost" else unquote(parts.netloc)
+    lease = _seconds(own.get("lease"))
+    return (
+        FileStore(host + unquote(parts.path)) if lease is None else FileStore(host + unquote(parts.path), lease=lease)
+    )
 
 
 def _in_memory() -> CheckpointStore:

@@ -141,6 +141,18 @@ def test_a_job_that_was_done_when_the_store_was_away_is_not_done_again(here: Pat
     assert os.listdir(here) == []
 
 
+def test_a_run_that_is_started_in_another_directory_brings_it_too(
+    here: Path, server: Medium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESUMABLE_INDEX", str(tmp_path / "index"))
+    give_up(url_of(server), server)
+    server.restart()
+    monkeypatch.chdir(tmp_path)
+    assert run(url_of(server)) == [*range(12)]
+    assert os.listdir(here) == []
+    assert run(url_of(server)) == [*range(20)]
+
+
 def test_it_is_encrypted_where_the_store_is(here: Path, server: Medium) -> None:
     store = EncryptedStore(f"{url_of(server)}&compress=zstd", EncryptedStore.new_key())
     give_up(store, server)

@@ -32,7 +32,7 @@ from resumable.stores import EndingLease, Holder
 from resumable.stores._lease import LeasedStore
 from resumable.stores._medium import Parameters
 from resumable.stores._sql import open_url
-from tests.support.stores import claimed, document, journal
+from tests.support.stores import claimed, document, journal, put
 
 ELSEWHERE = Holder("elsewhere", 7, "2026-01-01T00:00:00+00:00", nonce="theirs")
 """An owner that never renews its lease."""
@@ -485,6 +485,24 @@ def test_what_the_store_has_lost_is_removed_without_a_word(url: str) -> None:
         roll_back(url, [])
         assert lease.delete() is False
     assert document(open_store(url), "job") is None
+
+
+def test_what_this_process_could_not_release_it_may_own_again_at_once(url: str) -> None:
+    """Its disk was full, say; nobody but this process has it."""
+    put(open_store(url), "job", b"x")
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+        database.execute(
+            "CREATE TRIGGER is_full BEFORE UPDATE OF nonce ON resumable_operations WHEN NEW.nonce = '' "
+            "BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END"
+        )
+        open_store(url).claim("job", Holder.me()).release()
+        with claimed(open_store(url), "job"), pytest.raises(CheckpointBusyError):
+            open_store(url).claim("job", Holder.me())
+        database.execute("DROP TRIGGER is_full")
+        database.commit()
+        lease = open_store(url).claim("job", Holder.me())
+        lease.release()
+        assert [entry.holder for entry in open_store(url).list()] == [None]
 
 
 # -- processes --------------------------------------------------------------------------------------------------------

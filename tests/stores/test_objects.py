@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,53 @@ def objects(url: str) -> list[str]:
 def append(lease: Lease, *segments: bytes) -> None:
     for segment in segments:
         lease.append(lease.next, segment)
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A service that says no to all, in its own way."""
+
+    answer = 403, "AccessDenied", "no"
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        status, code, message = self.answer
+        body = f'<?xml version="1.0"?>\n<Error>\n<Code>{code}</Code><Message>{message}</Message></Error>'.encode()
+        self.send_response(status)
+        self.send_header("Content-Length", f"{len(body)}")
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_DELETE = do_PUT
+
+    def log_message(self, *told: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("answer", "passes"),
+    [
+        ((403, "InvalidAccessKeyId", "The key does not exist."), False),
+        ((403, "RequestTimeTooSkewed", "The clocks differ."), False),
+        ((400, "AuthorizationHeaderMalformed", "The region is wrong; expecting 'eu-central-1'"), False),
+        ((400, "ExpiredToken", "The token has expired."), True),
+        ((503, "SlowDown", "Please reduce your request rate."), True),
+    ],
+)
+def test_why_a_service_refuses_is_told(
+    answer: tuple[int, str, str], passes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its own words; credentials that have run out may be renewed."""
+    monkeypatch.setattr(Refusing, "answer", answer)
+    for name, value in ACCESS.items():
+        monkeypatch.setenv(name, value)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as service:
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        store = open_store(f"s3://bucket?endpoint=http://127.0.0.1:{service.server_port}&region=us-east-1")
+        with pytest.raises(StoreError) as caught:
+            store.claim("job", Holder.me())
+        service.shutdown()
+
+    assert f": {answer[1]}: {answer[2]}" in str(caught.value)
+    assert caught.value.is_transient is passes
 
 
 # -- what a service must see to ---------------------------------------------------------------------------------------

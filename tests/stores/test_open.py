@@ -27,6 +27,11 @@ def test_a_store_is_itself_and_a_url_names_one_store() -> None:
     assert open_store("memory://one") is not open_store("memory://other")
 
 
+def test_a_directory_has_an_escaped_url() -> None:
+    for url in ("file:///my%20files/a%3Fb", "file://localhost/my%20files/a%3Fb?lease=5"):
+        assert str(open_store(url).describe()) == "/my files/a?b"
+
+
 def test_a_simple_store_is_wrapped() -> None:
     assert open_store(DictStore()).claim is not None
 
@@ -40,6 +45,9 @@ def test_a_simple_store_is_wrapped() -> None:
         pytest.param("sqlite:///x.db?lease=0", "lease must be a number of seconds above 0", id="no time"),
         pytest.param("sqlite:///x.db?lease=1&lease=2", "lease is given twice", id="twice"),
         pytest.param("sqlite:///x.db?table_prefix=a-b", "table_prefix must be made of letters", id="prefix"),
+        pytest.param("file:///x?compress=zstd", "plain JSON; compressed ones lie in", id="directory compressed"),
+        pytest.param("file:///x?table_prefix=a", "a directory has no tables", id="directory with tables"),
+        pytest.param("file:///x?what=1", "a directory takes no what", id="directory with a query"),
         pytest.param("sqlite:///x.db?compress=gzip", "compress must be zstd", id="compression"),
     ],
 )
