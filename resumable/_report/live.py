@@ -30,7 +30,7 @@ class Live:
     Attributes:
         pulse: None if no run works on this machine that tells of itself.
         now: Seconds since the epoch.
-        is_paused: Whether a run without a pulse, which may be on another machine, has saved, and waits to go on.
+        is_paused: Whether it has saved for a pause that somebody asks for, on whatever machine it works.
     """
 
     summary: Summary
@@ -42,10 +42,12 @@ class Live:
     def state(self) -> str:
         """That of the summary; of a run that works: ``running``, ``waiting``, ``paused``, ``stuck`` or ``silent``."""
         pulse = self.pulse
-        if pulse is None:
-            return "paused" if self.is_paused else self.summary.state
-        if self.now - pulse.at > _SILENT_SECONDS:
+        if pulse is not None and self.now - pulse.at > _SILENT_SECONDS:
             return "silent"
+        if self.is_paused:
+            return "paused"
+        if pulse is None:
+            return self.summary.state
         if pulse.does != "works":
             return "paused" if pulse.does == "paused" else "waiting"
         return "stuck" if self.idle_seconds > max(_STUCK_SECONDS, _STUCK_ITEMS * pulse.item_seconds) else "running"
@@ -81,15 +83,18 @@ class Live:
     def says(self) -> str:
         """A sentence for people: what it does, or what keeps it from doing so; "" if nothing is to be said."""
         pulse, state = self.pulse, self.state
-        if pulse is None:
+        if state == "paused":
             saved_at = self.summary.last_updated
-            return f"paused since {_clock(saved_at.timestamp())}" if state == "paused" and saved_at is not None else ""
+            since = (
+                saved_at.timestamp() if saved_at is not None and self.is_paused else pulse.since if pulse else self.now
+            )
+            return f"paused since {_clock(since)}"
+        if pulse is None:
+            return ""
         if state == "silent":
             return f"no sign of life since {_clock(pulse.at)}: suspended, or busy in code that lets nothing else run"
         if state == "stuck":
             return f"stuck since {_clock(pulse.since)}: no item for {duration(self.idle_seconds)}"
-        if state == "paused":
-            return f"paused since {_clock(pulse.since)}"
         if state == "waiting":
             left = max((pulse.until or self.now) - self.now, 0.0)
             return f"waits {countdown(left)} for {printable(pulse.whom) or 'its quota'}"
@@ -105,7 +110,7 @@ def _clock(moment: float) -> str:
 def live(store: CheckpointStore, summary: Summary) -> Live:
     """How the operation of *summary* stands right now."""
     pulse = pulse_of(store, summary.operation_id) if summary.state == "running" else None
-    return Live(summary, pulse, time.time(), pulse is None and _is_paused(store, summary))
+    return Live(summary, pulse, time.time(), _is_paused(store, summary))
 
 
 def _is_paused(store: CheckpointStore, summary: Summary) -> bool:

@@ -68,7 +68,7 @@ def resume_command(operation_id: str, where: str | None) -> None:
         click.echo(f"{printable(operation_id)} {'goes on' if is_paused else 'was not paused'}")
         return
     command = summary.history[-1].command if summary.history else None
-    how = f": {printable(command)}" if command else "; run its program again"
+    how = f". To go on:  {printable(command)}" if command else "; run its program again"
     raise click.ClickException(f"{printable(operation_id)} is not running ({summary.state}){how}")
 
 
