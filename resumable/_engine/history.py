@@ -121,7 +121,7 @@ def _told(strategy: SaveStrategy | None) -> str:
     """*strategy* in words: ``every 5 min or every 1,000 items``; a user's own strategy by its class name."""
     match strategy:
         case TimeBasedStrategy(interval_seconds=seconds):
-            return f"every {duration(seconds)}" if seconds >= 1 else "at each item"
+            return f"every {duration(seconds) if seconds >= 1 else f'{seconds:g} s'}" if seconds else "at each item"
         case ProgressBasedStrategy(items_interval=items):
             return f"every {items:,} items" if items > 1 else "at each item"
         case RateLimitAwareStrategy(threshold_percentage=share):

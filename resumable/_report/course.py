@@ -120,9 +120,12 @@ def _with_beginnings(trail: Trail) -> list[Point]:
             x = max(point.elapsed - max(point.at - marks[point.run].began, 0.0), 0.0) if point.run in marks else 0.0
             if before is not None and before.run in marks:
                 ended = marks[before.run]
-                x = min(before.elapsed + max(ended.ended - before.at, 0.0), point.elapsed)
-                if ended.items > before.items:
-                    points.append(_moved(before, ended.ended, x, ended.run, ended.items))
+                least = before.elapsed + max(ended.ended - before.at, 0.0)
+                x = min(max(x, least), point.elapsed)
+                # One that was killed has not noted what its last save had; the next run began with that.
+                items = max(ended.items, marks[point.run].items_before if point.run in marks else 0)
+                if items > before.items:
+                    points.append(_moved(before, ended.ended, x, ended.run, items))
             if point.run in marks:
                 mark = marks[point.run]
                 points.append(_moved(point if before is None else before, mark.began, x, mark.run, mark.items_before))

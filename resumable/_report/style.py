@@ -16,8 +16,8 @@ header{margin-bottom:1.2rem}
 progress{width:100%;height:.6rem;accent-color:var(--main)}
 .state{display:inline-block;padding:.05rem .6rem;border:1px solid;border-radius:1rem;font-weight:600;color:var(--dim)}
 .state.running,.state.finished,.state.kept{color:var(--good)}
-.state.stopped,.state.incomplete,.state.encrypted,.state.paused{color:var(--warn)}
-.state.failed,.state.killed,.state.damaged,.state.stuck{color:var(--bad)}
+.state.stopped,.state.incomplete,.state.encrypted,.state.paused,.state.waiting{color:var(--warn)}
+.state.failed,.state.killed,.state.damaged,.state.stuck,.state.silent{color:var(--bad)}
 .facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:.6rem;margin:0 0 1.6rem}
 .facts div{background:var(--card);border-radius:.5rem;padding:.5rem .75rem}
 dt{color:var(--dim);font-size:.85rem}
@@ -58,7 +58,8 @@ form{display:inline}
 button{font:inherit;padding:.2rem .8rem;border:1px solid var(--rule);border-radius:.4rem;
 background:var(--card);color:inherit}
 @media print{:root{--back:#fff;--card:#fff;--text:#000;--dim:#444;--rule:#bbb;--main:#124a9e;--second:#6a32a8;
---warn:#8a4006;--band:#eee}body{font-size:11pt}main{max-width:none;padding:0}.chart{grid-template-rows:9rem 1.6rem}
+--warn:#8a4006;--good:#17633b;--bad:#9c2718;--band:#eee}
+body{font-size:11pt}main{max-width:none;padding:0}.chart{grid-template-rows:9rem 1.6rem}
 .scroll{overflow:visible}.facts div{border:1px solid var(--rule)}.band{print-color-adjust:exact}}
 """
 """CSS, in one text."""

@@ -40,6 +40,8 @@ def report_command(
     \b
     --json: {"operation_id": text, "output": path, "bytes": number}
     """
+    if as_png and output is not None and output.suffix.lower() in (".html", ".htm"):
+        raise click.UsageError(f"--png writes a picture: leave it out, or say -o {printable(output.stem)}.png")
     store = opened(where, key_file)
     operation_id = operation_id if operation_id is not None else the_only_one(store).operation_id
     as_png = as_png or (output is not None and output.suffix.lower() == ".png")

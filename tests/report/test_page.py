@@ -108,6 +108,7 @@ def test_it_tells_of_items_stops_waits_costs_failures_and_settings() -> None:
     [
         (every(minutes=5) | every(items=1000), "every 5 min or every 1,000 items"),
         (every(items=1), "at each item"),
+        (every(seconds=0.3), "every 0.3 s"),
         (every(hours=1) & rate_limit_below(0.2), "every 1h00m and once less than 20% of the quota is left"),
         (auto(), "auto: saves take 1.0% of the time, and are 5 min apart at most"),
     ],
@@ -207,6 +208,27 @@ def test_points_lie_where_the_work_was_done() -> None:
     ]
     assert [(wait.x, wait.end) for wait in course.waits] == [(150.0, 180.0), (200.0, 220.0)]
     assert [(stop.x, stop.run, stop.seconds, stop.how) for stop in course.stops] == [(200.0, 2, 3900.0, "SIGTERM")]
+
+
+def test_what_a_killed_run_has_saved_last_is_its_own() -> None:
+    """Else the line jumps at the stop, and the next run seems to stand still."""
+    trail = Trail(
+        points=[Point(1000.0, 0, 1, 0.0), Point(1010.0, 100, 1, 10.0), Point(1025.0, 160, 2, 21.0)],
+        runs=[RunMark(1, 1000.0, 1010.0, 0, 100, "Time-based: 10s >= 10s"), RunMark(2, 1020.0, 1025.0, 150, 160)],
+    )
+
+    course = course_of(Sections(trail=trail))
+
+    assert [(point.elapsed, point.items) for point in course.points] == [
+        (0.0, 0),
+        (0.0, 0),
+        (10.0, 100),
+        (16.0, 150),
+        (16.0, 150),
+        (21.0, 160),
+    ]
+    assert [(stop.x, stop.how) for stop in course.stops] == [(16.0, "a kill")]
+    assert [speed for _, _, speed in course.speeds] == [10.0, pytest.approx(50 / 6), 2.0]
 
 
 def test_axes_have_round_numbers() -> None:
