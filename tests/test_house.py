@@ -112,7 +112,7 @@ NO_TEST_OF_ITS_NAME_STILL = {
     "_report": "bar contents course drawing live places png scan site summary telling wishes",
     "_runtime": "boundary",
     "_text": "commands",
-    "cli": "_commands _control _diff _plain _removal _report _run _screens _show _verify_commands _watch",
+    "cli": "_commands _control _diff _plain _removal _report _run _show _verify_commands _watch",
     "ratelimit": "_meter",
     "stores": "_artifact_files _base _buckets _lock _medium "
     "_memory _renewal _sql_dialect _sql_wishes _unlocked defaults",

@@ -64,7 +64,9 @@ class Live:
         if pulse is None:
             return self.summary
         total = pulse.total if pulse.total is not None else self.summary.total_items
-        left = None if total is None else round(max(total - pulse.items, 0) * pulse.item_seconds, 1) or None
+        waits = max((pulse.until or 0.0) - self.now, 0.0) if pulse.does == "waits" else 0.0
+        work = None if total is None else max(total - pulse.items, 0) * pulse.item_seconds
+        left = round(work + waits, 1) if work else None
         return replace(
             self.summary,
             processed_items=pulse.items,

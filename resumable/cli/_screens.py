@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -38,6 +39,8 @@ _LOOKS: dict[State, tuple[str, str, str]] = {
 _LIVE_STYLES = {"waiting": "yellow", "paused": "yellow", "stuck": "bold red", "silent": "bold red"}
 _LIVE_MARKS = {"waiting": "…", "paused": "=", "stuck": "!", "silent": "!"}
 _NARROW, _VERY_NARROW = 72, 52
+_LEAST_NAME, _LEAST_TAIL = 22, 18
+"""Columns that a longer id, and a longer last cell, have at least, the gap included."""
 _MOST_RANGES = 8
 _MOST_IDS = 3
 
@@ -143,6 +146,27 @@ def _fitting(
     return table
 
 
+def table_with_tail(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> Table:
+    """A table whose first and last columns go on in the next line, and that leaves out columns between them to fit."""
+    widths = [max(map(_width, column)) + 2 for column in zip(columns, *rows, strict=True)]
+    first, last = min(widths[0], _LEAST_NAME), min(widths[-1], _LEAST_TAIL)
+    shown, end = list(range(len(columns))), len(columns) - 1
+    while len(shown) > 3 and first + sum(widths[index] for index in shown[1:-1]) + last > console.width:
+        del shown[-1 if shown[-1] != end or len(shown) == 4 else -2]
+    table = make_table(*(columns[index] for index in shown))
+    if sum(widths[index] for index in shown) > console.width:
+        table.columns[0].width = first - 2
+    if shown[-1] == end:
+        table.columns[-1].no_wrap, table.columns[-1].overflow = False, "fold"
+    for row in rows:
+        table.add_row(*(row[index] for index in shown))
+    return table
+
+
+def _width(cell: str | Text) -> int:
+    return cell.cell_len if isinstance(cell, Text) else cell_len(cell.removeprefix(">"))
+
+
 def make_table(*headings: str, folded: int = 1) -> Table:
     """Make a table without lines.
 
@@ -160,6 +184,15 @@ def make_table(*headings: str, folded: int = 1) -> Table:
             overflow="fold" if may_fold else "ellipsis",
         )
     return table
+
+
+def filled_lines(parts: Iterable[str], width: int) -> str:
+    """*parts* that say something, two spaces apart, in lines of *width* that end between two of them."""
+    lines = [""]
+    for part in filter(None, parts):
+        joined = f"{lines[-1]}  {part}" if lines[-1] else part
+        lines = [*lines[:-1], joined] if cell_len(joined) <= width else [*lines, part]
+    return "\n".join(line for line in lines if line)
 
 
 def state_of(console: Console, one: Live) -> Text:

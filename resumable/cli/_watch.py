@@ -21,9 +21,10 @@ from .._report.wording import items_failed, last_save_of, left_text, number, per
 from .._text import clock_time, printable
 from ..stores import CheckpointStore
 from ._options import ids_for_the_shell, not_found, opened, the_only_one, with_options
-from ._screens import as_json_object, make_console, make_table, print_json, state_of
+from ._screens import as_json_object, filled_lines, make_console, print_json, state_of, table_with_tail
 
 _BAR_WIDTH = 40
+_COLUMNS = ("OPERATION", "STATE", ">DONE", ">", ">LEFT", ">LAST SAVE")
 
 
 # -- list --all, --watch ----------------------------------------------------------------------------------------------
@@ -56,10 +57,8 @@ def _reason(place: str, error: Exception) -> str:
 
 
 def _all_table(console: Console, found: Iterable[tuple[str, Live]]) -> Table:
-    table = make_table("OPERATION", "STATE", ">DONE", ">", ">LEFT", ">LAST SAVE", "PLACE")
-    for place, one in found:
-        table.add_row(*_row(console, one), Text(printable(place)))
-    return table
+    rows = [(*_row(console, one), Text(printable(place))) for place, one in found]
+    return table_with_tail(console, [*_COLUMNS, "PLACE"], rows)
 
 
 def _row(console: Console, one: Live) -> tuple[Text | str, ...]:
@@ -79,12 +78,9 @@ def watch_list(store: CheckpointStore, matching: Callable[[str], bool], *, is_al
     def table() -> RenderableType:
         if is_all:
             return _all_table(console, _found_everywhere(matching))
-        made = make_table("OPERATION", "STATE", ">DONE", ">", ">LEFT", ">LAST SAVE", "")
-        for one in summaries(store):
-            if matching(one.operation_id):
-                now = live(store, one)
-                made.add_row(*_row(console, now), Text(now.says))
-        return made
+        found = [live(store, one) for one in summaries(store) if matching(one.operation_id)]
+        rows = [(*_row(console, one), Text(one.says)) for one in found]
+        return table_with_tail(console, [*_COLUMNS, ""], rows)
 
     _show(console, table, lambda: False)
 
@@ -200,15 +196,15 @@ def _card(console: Console, one: Live | None, watched: _Watched) -> RenderableTy
     if one is None:
         return Text(f"{printable(watched.operation_id)}: {watched.ending()}")
     shown = one.shown
-    lines: list[RenderableType] = [
-        Text.assemble((printable(shown.operation_id), "bold"), "  ", state_of(console, one), "  ", position_of(shown))
-    ]
+    head = Text.assemble((printable(shown.operation_id), "bold"), "  ", state_of(console, one))
+    is_wide = head.cell_len + 2 + len(position_of(shown)) <= console.width
+    lines: list[RenderableType] = [head.append(f"{'  ' if is_wide else chr(10)}{position_of(shown)}", style="not bold")]
     if shown.percent is not None and shown.total_items:
         bar = Table.grid()
         bar.add_row(ProgressBar(shown.total_items, shown.processed_items or 0, width=min(_BAR_WIDTH, console.width)))
         lines.append(bar)
     said = [one.says, one.rate, f"saved {last_save_of(shown)}", _whose(one.summary)]
-    lines.append(Text("  ".join(filter(None, said)), style="dim" if one.state == "running" else ""))
+    lines.append(Text(filled_lines(said, console.width), style="dim" if one.state == "running" else ""))
     if shown.failed_items:
         lines.append(Text(items_failed(shown.failed_items), style="yellow"))
     return Group(*lines)
