@@ -8,14 +8,14 @@ from datetime import datetime
 from .._format.sections import Run
 from .._models import CheckpointMetadata
 from .._runtime.observer import Observed
-from .._text import command_for
+from .._text import command_for, printable
 from .bar import ProgressView, lower_line, progress_line, waiting_line
 from .charts import text
 from .messages import amount
 
 _COLUMNS = 200
 _CARD = (
-    "border:1px solid rgba(128,128,128,.45);border-radius:.5rem;padding:.6rem .9rem;max-width:36rem;"
+    "border:1px solid rgba(128,128,128,.45);border-radius:.5rem;padding:.6rem .9rem;margin:.3rem 0;max-width:36rem;"
     "font-family:system-ui,sans-serif;font-size:.95rem;line-height:1.5;overflow-wrap:anywhere"
 )
 _DIM = "opacity:.75;font-size:.9em"
@@ -46,12 +46,15 @@ def _bar(share: float) -> str:
 
 def card_of_progress(view: ProgressView) -> str:
     """The card of a run that works; should its kernel die, it tells until when it was true, and what to do then."""
-    position = progress_line(view, _COLUMNS).tail.strip() or amount(view.done, view.total, view.loops)
+    at, name = amount(view.done, view.total, view.loops), f"{printable(view.operation_id)}: "
     if view.is_last:
-        return card(view.operation_id, position, view.share, [view.last_words])
+        words = view.last_words.removeprefix(name) or "stopped"
+        again = "" if view.share == 1 or "again" in words else "; run the cell again: it goes on"
+        return card(view.operation_id, at, view.share, [words, f"as of {_moment(view.at)}{again}"])
+    position = " · ".join(progress_line(view, _COLUMNS).tail.strip().split("  ")) or at
     dead = f"as of {_moment(view.at)}; if the kernel dies, run the cell again: it goes on"
     look = command_for("show", view.operation_id, view.directory)
-    lines = waiting_line(view) or lower_line(view), dead, f"look: {look}"
+    lines = (waiting_line(view) or lower_line(view)).removeprefix(name), dead, f"look: {look}"
     return card(view.operation_id, position, view.share, lines)
 
 

@@ -71,12 +71,27 @@ def test_the_card_of_a_run_tells_what_to_do_should_its_kernel_die() -> None:
     view = ProgressView(operation_id=HOSTILE, at=datetime.now().astimezone(), done=21, total=60, rate=2.0)
     told = text_of(card_of_progress(view))
 
-    assert "21/60 2/s" in told
+    assert "21/60 · 2/s" in told
     assert "if the kernel dies, run the cell again: it goes on" in told
     assert "\x1b" not in told
     last = card_of_progress(replace(view, is_last=True, last_words="60 of 60 in 3 s"))
     assert "if the kernel dies" not in last
     assert "60 of 60 in 3 s" in last
+
+
+def test_the_last_card_of_a_run_promises_no_end_and_tells_how_to_go_on() -> None:
+    view = ProgressView(
+        operation_id="nb", at=datetime.now().astimezone(), done=21, total=60, rate=2.0, seconds_left=20.0
+    )
+
+    stopped = text_of(card_of_progress(replace(view, is_last=True)))
+    assert "left" not in stopped
+    assert "21 of 60stopped" in stopped
+    assert "run the cell again: it goes on" in stopped
+    failed = text_of(card_of_progress(replace(view, is_last=True, last_words="nb: 21 of 60 in 3 s, 1 failed")))
+    assert "21 of 6021 of 60 in 3 s, 1 failed" in failed
+    done = text_of(card_of_progress(replace(view, done=60, is_last=True, last_words="nb: 60 of 60 in 3 s")))
+    assert "run the cell again" not in done
 
 
 # -- a real kernel ----------------------------------------------------------------------------------------------------
