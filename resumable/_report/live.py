@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -134,6 +134,8 @@ def live_of(store: CheckpointStore, operation_id: str) -> Live | None:
 
 def everywhere(
     unreached: Callable[[str, Exception], None] = lambda place, error: None,
+    *,
+    passed_over: Collection[str] = (),
 ) -> Iterator[tuple[str, CheckpointStore, list[Summary]]]:
     """All places that this user's programs have saved to, each with its store and its operations.
 
@@ -142,8 +144,9 @@ def everywhere(
 
     Args:
         unreached: Called with each place that is left out, and why.
+        passed_over: Places that are not even asked.
     """
-    known = [place for place in places() if _is_there(place)]
+    known = [place for place in places() if place not in passed_over and _is_there(place)]
     found: dict[str, _Found] = {}
     asking = [threading.Thread(target=_look, args=(place, found), daemon=True) for place in known if "://" in place]
     for thread in asking:

@@ -29,8 +29,12 @@ def path_for(place: str, operation_id: str) -> str:
     return f"/job/{name_for(place)}/{quote(operation_id, safe='')}"
 
 
-def jobs_page(found: Sequence[tuple[str, Live]], title: str) -> str:
-    """All jobs, the newest first in each place."""
+def jobs_page(found: Sequence[tuple[str, Live]], title: str, unreached: Sequence[tuple[str, str]] = ()) -> str:
+    """All jobs, the newest first in each place.
+
+    Args:
+        unreached: The places that cannot be looked at now, and why.
+    """
     rows = "".join(map(_job_row, found))
     heads = ("operation", "state", "done", "", "left", "last save", "place")
     head = "".join(f'<th scope="col">{text(one)}</th>' for one in heads)
@@ -40,7 +44,8 @@ def jobs_page(found: Sequence[tuple[str, Live]], title: str) -> str:
         if found
         else "<p>No checkpoints are known here.</p>"
     )
-    return whole_page(title, f"<header><h1>{text(title)}</h1></header>{body}", head=REFRESH)
+    away = table("Places that were not reached", ("place", "why"), unreached)
+    return whole_page(title, f"<header><h1>{text(title)}</h1></header>{body}{away}", head=REFRESH)
 
 
 def _job_row(each: tuple[str, Live]) -> str:

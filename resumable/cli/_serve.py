@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,23 +18,26 @@ import click
 
 from .._errors import StoreError
 from .._report.live import Live, everywhere, live, live_of
-from .._report.places import name_for, place_of
+from .._report.places import name_for, place_of, places
 from .._report.scan import entry_of, name_of
 from .._report.site import ASKS, job_page, jobs_page, problem_page, title_for
 from .._report.summary import summaries
 from .._report.wishes import ask, asked_of, take_back
 from .._text import printable
-from ..stores import CheckpointStore
+from ..stores import CheckpointStore, open_store
 from ._options import opened
+from ._watch import reason_for
 
 _COOKIE = "resumable_token"
 _LONGEST_FORM = 4096
+_ASKED_AGAIN_SECONDS = 60.0
+"""A place that did not answer is not asked for so long: each page would wait for it."""
 _HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
@@ -52,7 +57,9 @@ class Site:
     def __init__(self, store: CheckpointStore | None, *, allows_control: bool = False) -> None:
         self.token = secrets.token_urlsafe(24)
         self._store, self._allows_control = store, allows_control
-        self._lock = threading.Lock()  # connections of stores are for one thread at a time
+        # Connections of a store are for one thread at a time; others are opened for each page.
+        self._lock = contextlib.nullcontext() if store is None else threading.Lock()
+        self._unreached: dict[str, tuple[str, float]] = {}
 
     def answer(self, path: str) -> tuple[int, str]:
         """Status and page for a GET of *path*."""
@@ -61,7 +68,8 @@ class Site:
                 where = None if self._store is None else name_of(self._store)
                 found_here = [(place, one) for place, _, one in self._jobs()]
                 found_here.sort(key=lambda each: each[1].summary.state != "running")  # those that work come first
-                return 200, jobs_page(found_here, title_for(where))
+                unreached = [(place, why) for place, (why, _) in sorted(self._unreached.items())]
+                return 200, jobs_page(found_here, title_for(where), unreached)
             found = self._job(path)
             if found is None:
                 return 404, problem_page("Not here", "There is no such job; it may have finished.")
@@ -94,26 +102,28 @@ class Site:
             for one in summaries(self._store):
                 yield place_of(self._store) or "", self._store, live(self._store, one)
             return
-        for place, store, found in everywhere():
+        now = time.monotonic()
+        self._unreached = {
+            place: (why, at) for place, (why, at) in self._unreached.items() if now - at < _ASKED_AGAIN_SECONDS
+        }
+        for place, store, found in everywhere(self._note_unreached, passed_over=frozenset(self._unreached)):
             for one in found:
                 yield place, store, live(store, one)
 
+    def _note_unreached(self, place: str, error: Exception) -> None:
+        self._unreached[place] = printable(reason_for(place, error)), time.monotonic()
+
     def _job(self, path: str) -> tuple[CheckpointStore, Live] | None:
         _, kind, digest, operation_id = (*path.split("/", 3), "", "", "")[:4]
-        if kind != "job":
-            return None
-        operation_id = unquote(operation_id)
-        for place, store in self._places():
-            if name_for(place) == digest:
-                one = live_of(store, operation_id)
-                return None if one is None else (store, one)
-        return None
+        store = self._store_at(digest) if kind == "job" else None
+        one = live_of(store, unquote(operation_id)) if store is not None else None
+        return None if store is None or one is None else (store, one)
 
-    def _places(self) -> Iterator[tuple[str, CheckpointStore]]:
+    def _store_at(self, digest: str) -> CheckpointStore | None:
         if self._store is not None:
-            yield place_of(self._store) or "", self._store
-        else:
-            yield from ((place, store) for place, store, _ in everywhere())
+            return self._store if name_for(place_of(self._store) or "") == digest else None
+        place = next((place for place in places() if name_for(place) == digest), None)
+        return None if place is None else open_store(place)
 
 
 def handler_for(site: Site, hosts: Callable[[], set[str]]) -> type[BaseHTTPRequestHandler]:
@@ -129,7 +139,8 @@ def handler_for(site: Site, hosts: Callable[[], set[str]]) -> type[BaseHTTPReque
             if not self._is_for_us():
                 return
             if token and _is_same(token, site.token):
-                self._send(303, "", {"Location": asked.path or "/", "Set-Cookie": _cookie(site.token)})
+                set_cookie = f"{self._cookie}={site.token}; Path=/; HttpOnly; SameSite=Strict"
+                self._send(303, "", {"Location": asked.path or "/", "Set-Cookie": set_cookie})
             elif not _is_same(self._token(), site.token):
                 self._refuse()
             else:
@@ -137,7 +148,9 @@ def handler_for(site: Site, hosts: Callable[[], set[str]]) -> type[BaseHTTPReque
 
         def do_POST(self) -> None:
             length = self.headers.get("Content-Length", "")
-            if not self._is_for_us() or not _is_same(self._token(), site.token):
+            if not self._is_for_us():
+                return
+            if not self._is_from_us() or not _is_same(self._token(), site.token):
                 self._refuse()
                 return
             if not length.isdigit() or int(length) > _LONGEST_FORM:
@@ -157,9 +170,20 @@ def handler_for(site: Site, hosts: Callable[[], set[str]]) -> type[BaseHTTPReque
             self._send(421, problem_page("Another address", "Use the address that was printed."))
             return False
 
+        def _is_from_us(self) -> bool:
+            """Whether a page of this address sends the form, as far as the browser tells."""
+            origin = self.headers.get("Origin")
+            return origin is None or origin in {f"http://{host}" for host in hosts()}
+
+        @property
+        def _cookie(self) -> str:
+            """Browsers keep one cookie of a name for all ports of a machine."""
+            assert isinstance(self.server, ThreadingHTTPServer)
+            return f"{_COOKIE}_{self.server.server_address[1]}"
+
         def _token(self) -> str:
             try:
-                found = SimpleCookie(self.headers.get("Cookie", "")).get(_COOKIE)
+                found = SimpleCookie(self.headers.get("Cookie", "")).get(self._cookie)
             except CookieError:
                 return ""
             return found.value if found is not None else ""
@@ -190,10 +214,6 @@ def handler_for(site: Site, hosts: Callable[[], set[str]]) -> type[BaseHTTPReque
 
 def _is_same(given: str, token: str) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
-
-
-def _cookie(token: str) -> str:
-    return f"{_COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict"
 
 
 def make_server(site: Site, port: int) -> ThreadingHTTPServer:

@@ -47,11 +47,11 @@ def print_everywhere(as_json: bool, matching: Callable[[str], bool]) -> None:
         click.echo("no checkpoints in any place that is known on this machine")
     if not as_json:
         for place, error in unreached:
-            click.echo(f"not reached: {printable(place)} ({printable(_reason(place, error))})", err=True)
+            click.echo(f"not reached: {printable(place)} ({printable(reason_for(place, error))})", err=True)
 
 
-def _reason(place: str, error: Exception) -> str:
-    """Its first line, without the place, in 100 characters at most."""
+def reason_for(place: str, error: Exception) -> str:
+    """Why a *place* was not reached: the error's first line, without the place, in 100 characters at most."""
     line = str(error).removeprefix(f"{place}: ").split("\n", 1)[0]
     return line if len(line) <= 100 else f"{line[:97]}..."
 

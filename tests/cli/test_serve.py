@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from urllib.parse import urlencode
 import pytest
 
 from resumable import CheckpointManager, checkpointed, every
+from resumable._report.places import directory, note_place
 from resumable._report.site import path_for
 from resumable._report.wishes import asked_of
 from resumable.cli._serve import Site, make_server
@@ -38,7 +40,9 @@ class Served:
 
     def ask(self, method: str, path: str, body: str | None = None, **headers: str) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        told = {"Cookie": f"resumable_token={self.site.token}"} | {n.replace("_", "-"): v for n, v in headers.items()}
+        told = {"Cookie": f"resumable_token_{self.port}={self.site.token}"} | {
+            n.replace("_", "-"): v for n, v in headers.items()
+        }
         connection.request(method, path, body, told)
         answer = connection.getresponse()
         page = answer.read().decode()
@@ -116,7 +120,8 @@ def test_without_the_token_nothing_is_shown(serve: Callable[..., Served]) -> Non
     path = crawl()
     served = serve()
 
-    for cookie in ("", "resumable_token=x", "resumable_token=\xff", "a=b; resumable_token"):
+    name = f"resumable_token_{served.port}"
+    for cookie in ("", f"{name}=x", f"{name}=\xff", f"a=b; {name}", f"resumable_token={served.site.token}"):
         for asked in ("/", path, "/?token=no"):
             status, page, _ = served.get(asked, Cookie=cookie)
             assert status == 403
@@ -129,6 +134,7 @@ def test_the_token_of_the_address_becomes_a_cookie(serve: Callable[..., Served])
     status, _, headers = served.get(f"/?token={served.site.token}", Cookie="")
 
     assert (status, headers["Location"]) == (303, "/")
+    assert headers["Set-Cookie"].startswith(f"resumable_token_{served.port}=")  # two of them on a machine
     assert headers["Set-Cookie"].endswith("; Path=/; HttpOnly; SameSite=Strict")
 
 
@@ -137,6 +143,36 @@ def test_a_name_that_somebody_has_led_here_is_refused(serve: Callable[..., Serve
 
     assert served.get("/", Host="evil.example.org")[0] == 421
     assert served.get("/", Host=f"localhost:{served.port}")[0] == 200
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example.org", "null", "http://127.0.0.1:1", "https://localhost"])
+def test_a_form_of_another_page_is_refused_though_it_has_the_token(origin: str, serve: Callable[..., Served]) -> None:
+    path = crawl()
+    served = serve(allows_control=True)
+    form = urlencode({"token": served.site.token, "ask": "stop"})
+
+    assert served.ask("POST", path, form, Origin=origin)[0] == 403
+    assert served.ask("POST", path, form, Host="evil.example.org")[0] == 421
+    assert FileStore("ck").wish("crawl") is None
+    assert served.ask("POST", path, form, Origin=f"http://localhost:{served.port}")[0] == 303
+
+
+@pytest.mark.slow
+def test_a_place_that_is_away_is_named_and_asked_once_in_a_while(serve: Callable[..., Served]) -> None:
+    path = crawl()
+    home = directory()
+    assert home is not None
+    note_place(home, "redis://127.0.0.1:1/0")
+    served = serve()
+
+    first, began = served.get("/")[1], time.monotonic()
+    pages = [served.get("/")[1], served.get(path)[1]]
+    assert time.monotonic() - began < 2.5, "each page has waited for it"
+    for page in (first, pages[0]):
+        assert "Places that were not reached" in page
+        assert "redis://127.0.0.1:1/0" in page
+        assert f'href="{path}"' in page
+    assert "7 of 10" in pages[1]
 
 
 def test_nothing_can_be_asked_of_a_job_unless_allowed(serve: Callable[..., Served]) -> None:
