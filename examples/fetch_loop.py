@@ -32,7 +32,9 @@ client = httpx.Client(
 
 
 def get(path: str) -> httpx.Response:
-    return client.get(f"/repos/{options.repo}/{path}").raise_for_status()
+    response = client.get(f"/repos/{options.repo}/{path}")
+    cp.observe(response)  # waits once the quota is used up
+    return response.raise_for_status()
 
 
 with checkpointed(f"fetch_{options.repo}", progress=True) as cp:
@@ -41,9 +43,7 @@ with checkpointed(f"fetch_{options.repo}", progress=True) as cp:
     tree = get(f"git/trees/{commit}?recursive=1").json()["tree"]
     files = cp.mapping("files")
     for path in cp.remaining([entry["path"] for entry in tree if entry["type"] == "blob"]):
-        response = get(f"contents/{quote(path)}?ref={commit}")
-        cp.observe(response)
-        files[path] = response.json()
+        files[path] = get(f"contents/{quote(path)}?ref={commit}").json()
     options.output.write_text(json.dumps(files))
 
 print(f"{len(files)} files in {options.output}")
