@@ -41,6 +41,15 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
     return LOOPS
 
 
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory to work in, and an environment that says nothing."""
+    for name in ("CHECKPOINT_DIR", "CHECKPOINT_AUTO_CLEANUP", "COLUMNS", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 class Row(NamedTuple):
     """One line of the table."""
 

@@ -15,10 +15,13 @@ import pytest
 
 from resumable import CheckpointCorruptError, checkpointed, every, open_store
 from resumable.stores import Holder
-from tests.cli.test_cli import place, resumable  # noqa: F401
 from tests.support import databases
+from tests.support.command import resumable
 from tests.support.media import place_in
 from tests.support.stores import keys
+
+pytestmark = pytest.mark.usefixtures("place")
+
 
 PASSWORD = "pw-that-nobody-sees"
 

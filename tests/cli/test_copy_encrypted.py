@@ -9,7 +9,7 @@ import pytest
 
 from resumable import checkpointed, every, open_store, read
 from resumable.stores import ArtifactLease, ArtifactStore, CheckpointStore, EncryptedStore
-from tests.cli.test_cli import resumable
+from tests.support.command import resumable
 from tests.support.stores import claimed
 
 KEY, OTHER = EncryptedStore.new_key(), EncryptedStore.new_key()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -14,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from resumable import CheckpointManager, checkpointed
+from resumable import CheckpointManager, checkpointed, every
 from resumable.stores import EncryptedStore, FileStore
-from tests.cli.test_cli import place, resumable  # noqa: F401
+from tests.support.command import document, resumable, run
 from tests.support.running import REPOSITORY, running_job, until
 
+pytestmark = pytest.mark.usefixtures("place")
 KEY = EncryptedStore.new_key()
 FILES = {"a.py": {"size": 1, "ok": True, "tags": ["x"]}, "b.py": {"size": 2}}
 
@@ -205,7 +207,7 @@ def numbers_in_jsonl(text: str) -> list[int]:
 def test_while_the_job_runs_an_export_is_one_whole_save(
     format_: str,
     numbers: Callable[[str], list[int]],
-    place: Path,  # noqa: F811
+    place: Path,
 ) -> None:
     counts = []
     with running_job(place, fold_after=3000) as job:
@@ -221,7 +223,7 @@ def test_while_the_job_runs_an_export_is_one_whole_save(
     assert [*counts, len(killed)] == sorted({*counts, len(killed)})
 
 
-def test_a_reader_that_ends_early_ends_the_export(place: Path) -> None:  # noqa: F811
+def test_a_reader_that_ends_early_ends_the_export(place: Path) -> None:
     CheckpointManager().create_checkpoint("job", {"rows": [{"number": number} for number in range(100_000)]})
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
 
@@ -229,3 +231,57 @@ def test_a_reader_that_ends_early_ends_the_export(place: Path) -> None:  # noqa:
     found = subprocess.run(command, shell=True, cwd=place, env=environment, capture_output=True, text=True, timeout=60)
 
     assert (found.stdout, found.stderr) == ("number\n0\n", "")
+
+
+def test_an_export_holds_the_journal_and_can_be_loaded_again(tmp_path: Path) -> None:
+    with contextlib.suppress(OSError), checkpointed("stars", every(hours=9)) as cp:
+        files = cp.mapping("files")
+        for item in cp.remaining(range(3000)):
+            if item == 2400:
+                cp.save()
+            if item == 2500:
+                raise OSError
+            files[str(item)] = {"é": "x" * 20}
+    assert Path(".checkpoint_stars.journal").stat().st_size > 0
+    original = CheckpointManager().load_checkpoint("stars")
+    other = tmp_path / "other"
+    other.mkdir()
+
+    result = resumable("export", "stars", "-o", "other/.checkpoint_stars.json")
+    exported = json.loads(Path("other/.checkpoint_stars.json").read_text())
+    loaded = CheckpointManager(other).load_checkpoint("stars")
+
+    assert result.exit_code == 0
+    assert list(exported) == ["version", "operation_id", "state", "metadata", "created_at", "last_updated"]
+    assert exported["version"] == "2.0"
+    assert len(exported["state"]["files"]) == 2500
+    assert original is not None
+    assert loaded is not None
+    assert (loaded.state, loaded.metadata) == (original.state, original.metadata)
+    assert (loaded.created_at, loaded.last_updated) == (original.created_at, original.last_updated)
+
+
+def test_an_export_to_the_standard_output_is_the_document_alone() -> None:
+    run("stars", OSError())
+
+    result = resumable("export", "stars")
+
+    assert result.stderr == ""
+    assert result.stdout == resumable("export", "stars", "-o", "-").stdout
+    assert json.loads(result.stdout)["state"] == {"item-0": 0, "item-1": 1, "item-2": 2}
+    assert result.stdout.startswith('{\n  "version"')
+
+
+def test_an_export_that_cannot_be_written_says_so() -> None:
+    run("stars", OSError())
+
+    result = resumable("export", "stars", "-o", "missing/x.json")
+
+    assert result.exit_code == 1
+    assert "cannot write missing/x.json" in result.stderr
+
+
+def test_an_export_migrates_what_is_old() -> None:
+    Path(".checkpoint_old.json").write_text('{"files_data": [{"path": "a", "sha": "1"}], "processed_files": ["a"]}')
+
+    assert document("export", "old")["state"]["files_data"] == {"a": {"path": "a", "sha": "1"}}

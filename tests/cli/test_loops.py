@@ -14,7 +14,9 @@ from resumable._report.scan import _SCAN_FROM, read_all
 from resumable._report.shards import sums_of
 from resumable._report.summary import Summary
 from resumable.stores import FileStore
-from tests.cli.test_cli import document, place, resumable  # noqa: F401
+from tests.support.command import document, resumable
+
+pytestmark = pytest.mark.usefixtures("place")
 
 
 def spoiled_by_threes(number: int) -> int:

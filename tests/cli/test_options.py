@@ -10,8 +10,11 @@ import pytest
 
 from resumable import CheckpointManager, checkpointed, every
 from resumable.stores import EncryptedStore, FileStore
-from tests.cli.test_cli import document, place, resumable, run  # noqa: F401
 from tests.support import stores
+from tests.support.command import document, resumable, run
+
+pytestmark = pytest.mark.usefixtures("place")
+
 
 KEY, ANOTHER = EncryptedStore.new_key(), EncryptedStore.new_key()
 HOW = "encrypted; give the key with --key-file FILE or in $RESUMABLE_KEY"

@@ -12,8 +12,11 @@ from resumable import checkpointed
 from resumable._report.shards import Sum, sums_of
 from resumable._report.summary import State, Summary
 from resumable.stores import FileStore
-from tests.cli.test_cli import document, place, resumable, run  # noqa: F401
 from tests.support import stores
+from tests.support.command import document, resumable, run
+
+pytestmark = pytest.mark.usefixtures("place")
+
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -146,7 +149,7 @@ def test_the_last_save_is_the_newest_and_missing_are_the_numbers_in_between() ->
 
 
 @pytest.fixture
-def job(place: Any) -> None:  # noqa: F811
+def job(place: Any) -> None:
     """Three shards of ten items, of which two have done three, and one operation that is none."""
     for number in (0, 1):
         run(f"job-{number}", OSError())

@@ -1,0 +1,39 @@
+"""The commands that work without click."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from resumable import __version__
+from tests.support.command import run
+
+pytestmark = pytest.mark.usefixtures("place")
+
+
+def test_without_its_extra_it_lists_shows_and_removes(bare: Callable[..., tuple[int, str, str]]) -> None:
+    run("stars", OSError())
+    run("shard-1", OSError())
+    run("shard-2", OSError())
+
+    code, listed, told = bare("list", "stars")
+    assert (code, told) == (0, "")
+    assert re.fullmatch(r"stars  failed  3 of 10 \(30%\)(, \d+ s left)?  (just now|\d+ s ago)\n", listed)
+    code, shown, _ = bare("show", "stars")
+    assert code == 0
+    assert "resumable rm stars" in shown
+    assert re.search(r"  ended by +OSError, at item 3, in \S+command.py:\d+\n", shown)
+    assert bare("rm", "shard-*", "-y")[:2] == (0, "removed shard-2\nremoved shard-1\n")
+    assert bare("rm", "nope", "stars")[0] == 1
+    assert bare("rm", "stars", "--yes")[:2] == (0, "removed stars\n")
+    assert bare("list")[1].startswith("no checkpoints in ")
+
+
+def test_without_its_extra_it_says_what_to_install(bare: Callable[..., tuple[int, str, str]]) -> None:
+    assert "pip install 'resumable-loops[cli]'" in bare("--help")[1]
+    code, _, said = bare("export", "stars")
+    assert code == 2
+    assert "export, verify, repair, completion:  pip install 'resumable-loops[cli]'" in said
+    assert bare("--version")[:2] == (0, f"resumable, version {__version__}\n")
