@@ -144,8 +144,6 @@ def test_python_m_resumable_is_the_command_line_even_where_only_ascii_can_be_sho
     assert done.stdout.splitlines()[1].split()[:3] == [b"stars-\\xe9", b"x", b"failed"]
 
 
-
-
 def test_the_shell_completes_ids(place: Path) -> None:
     run("stars", OSError())
     run("shard 1", OSError())

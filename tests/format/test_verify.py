@@ -13,7 +13,6 @@ from click.testing import CliRunner, Result
 
 from resumable import CheckpointBusyError, CheckpointCorruptError, CheckpointManager, StoreError, checkpointed, every
 from resumable._format.document import sign
-from resumable._format.files import base_of, operations_at
 from resumable._format.journal import Position, line, note_for, read
 from resumable._format.repair import repair
 from resumable._format.verify import verify
@@ -584,33 +583,6 @@ def test_a_pattern_that_nothing_matches_is_told(two: Path) -> None:
 
     assert result.exit_code == 1
     assert "'none-*' is no checkpoint file, no directory, and no operation in " in result.output
-
-
-@pytest.mark.parametrize(
-    ("name", "base"),
-    [
-        (".checkpoint_a.json", ".checkpoint_a.json"),
-        (".checkpoint_a.json.prev", ".checkpoint_a.json"),
-        (".checkpoint_a.journal.prev", ".checkpoint_a.json"),
-        (".checkpoint_a.json.json.corrupt-20261124T030000Z-1", ".checkpoint_a.json.json"),
-        (".checkpoint_a.lock", None),
-        ("other.json", None),
-    ],
-)
-def test_each_file_belongs_to_a_checkpoint(name: str, base: str | None) -> None:
-    assert base_of(Path("d") / name) == (base and Path("d") / base)
-
-
-def test_a_directory_names_all_in_it(tmp_path: Path) -> None:
-    saved(tmp_path, 1, "one")
-    saved(tmp_path, 1, "two/of them")
-    assert len(operations_at(str(tmp_path), FileStore("."))) == 2
-
-
-def test_what_is_not_there_is_told(tmp_path: Path) -> None:
-    result = run("verify", "nothing", "--dir", str(tmp_path))
-    assert result.exit_code == 1
-    assert "no checkpoint file, no directory, and no operation" in result.output
 
 
 # -- what is printed --------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import pickle
 import random
-import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -118,14 +117,6 @@ def test_a_loop_that_was_not_begun_is_added_to_the_total_once_it_is(manager: Che
                     raise OSError
             for _ in cp.remaining(range(30)):
                 assert cp.metadata.total_items == 40
-
-
-def test_loops_within_a_loop_have_no_total_unless_one_is_told(manager: CheckpointManager) -> None:
-    for told in (None, 15):
-        with checkpointed("job", manager=manager, total=told) as cp:
-            for _ in cp.remaining(range(3)):
-                for _ in cp.remaining(range(4)):
-                    assert cp.metadata.total_items == told
 
 
 def test_a_total_that_the_program_notes_stands_if_the_loops_know_of_no_more(manager: CheckpointManager) -> None:
@@ -368,168 +359,6 @@ def test_each_loop_of_one_name_has_its_own_place(manager: CheckpointManager, ite
         all_turns(stop)
 
     assert all_turns(None) == [(turns - 1, number) for number in range(1, items)]
-
-
-def test_two_loops_side_by_side_each_have_their_place(manager: CheckpointManager) -> None:
-    def pairs(stop: int | None) -> list[tuple[int, str]]:
-        done = []
-        with checkpointed("job", manager=manager) as cp:
-            for number, letter in zip(cp.remaining(range(4)), cp.remaining(list("abcd")), strict=True):
-                if number == stop:
-                    raise Stop
-                done.append((number, letter))
-        return done
-
-    with pytest.raises(Stop):
-        pairs(2)
-
-    assert pairs(None) == [(2, "c"), (3, "d")]
-
-
-# -- loops inside loops -----------------------------------------------------------------------------------------------
-
-Done = list[tuple[str, int]]
-
-
-def nested(
-    manager: CheckpointManager,
-    stop: tuple[str, int] | None = None,
-    outer: str = "abcd",
-    breaks_at: int | None = None,
-    **options: Any,
-) -> Done:
-    """Four groups of five, left at *stop*; each group is given up at *breaks_at*."""
-    done: Done = []
-    try:
-        with checkpointed("job", manager=manager) as cp:
-            for group in cp.remaining(list(outer), **options):
-                for number in cp.remaining(range(5)):
-                    if (group, number) == stop:
-                        raise Stop
-                    if number == breaks_at:
-                        break
-                    done.append((group, number))
-    except Stop:
-        pass
-    return done
-
-
-EVERY = [(group, number) for group in "abcd" for number in range(5)]
-
-
-@pytest.mark.parametrize("stop", EVERY, ids=str)
-def test_an_inner_loop_goes_on_at_its_place_and_the_next_ones_begin_anew(
-    stop: tuple[str, int], manager: CheckpointManager
-) -> None:
-    first, second = nested(manager, stop), nested(manager)
-
-    assert first + second == EVERY
-    assert manager.list_checkpoints() == []
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_nested_loops_stopped_again_and_again_lose_and_repeat_nothing(seed: int, tmp_path: Path) -> None:
-    chance = random.Random(seed)
-    manager = CheckpointManager(tmp_path, save_strategy=every(items=chance.randint(1, 6)))
-    done: Done = []
-    for _ in range(100):
-        done += nested(manager, chance.choice([*EVERY, None]))
-        if manager.list_checkpoints() == []:
-            break
-
-    assert done == EVERY
-
-
-def test_an_inner_loop_belongs_to_the_key_of_the_outer_item_not_to_its_place_in_line(
-    manager: CheckpointManager,
-) -> None:
-    """By key the order may change: the inner place of "b" must not be taken for that of what now stands there."""
-    first = nested(manager, ("b", 3), key=str)
-
-    second = nested(manager, outer="dcba", key=str)
-
-    assert first == [("a", n) for n in range(5)] + [("b", n) for n in range(3)]
-    assert sorted(second) == [("b", 3), ("b", 4), *EVERY[10:]]
-
-
-def test_inner_loops_that_are_left_by_break_hold_nothing_back(manager: CheckpointManager) -> None:
-    """The outer item was done; what its inner loop left out, it left out for good."""
-    done = nested(manager, breaks_at=2)
-
-    assert done == [(group, number) for group in "abcd" for number in range(2)]
-    assert manager.list_checkpoints() == []
-
-
-@pytest.mark.parametrize("stop", [("b", 1), ("c", 0), ("d", 1)], ids=str)
-def test_inner_loops_that_are_left_by_break_do_not_confuse_the_next_ones(
-    stop: tuple[str, int], manager: CheckpointManager
-) -> None:
-    first, second = nested(manager, stop, breaks_at=2), nested(manager, breaks_at=2)
-
-    assert first + second == [(group, number) for group in "abcd" for number in range(2)]
-
-
-def test_many_inner_loops_cost_no_more_than_the_first(manager: CheckpointManager) -> None:
-    with checkpointed("job", manager=manager) as cp:
-        for number in cp.remaining(range(300)):
-            for inner in cp.remaining(range(3)):
-                if inner == 2 and number % 2:
-                    break
-        loops = cp._operation.parts.loops
-
-        assert cp.processed_items == 300 + 150 * 3 + 150 * 2
-        assert len(loops.views) == 2
-        assert sum(map(len, loops.running._by_context.values())) <= 1
-
-
-def test_loops_three_deep_go_on_at_the_innermost_place(manager: CheckpointManager) -> None:
-    every_one = [(a, b, c) for a in range(3) for b in range(3) for c in range(3)]
-
-    def work(stop: tuple[int, int, int] | None) -> list[tuple[int, int, int]]:
-        done = []
-        try:
-            with checkpointed("job", manager=manager) as cp:
-                for a in cp.remaining(range(3)):
-                    for b in cp.remaining(range(3)):
-                        for c in cp.remaining(range(3)):
-                            if (a, b, c) == stop:
-                                raise Stop
-                            done.append((a, b, c))
-        except Stop:
-            pass
-        return done
-
-    for stop in every_one:
-        assert work(stop) + work(None) == every_one
-
-
-def test_loops_in_threads_each_go_on_at_their_place(tmp_path: Path) -> None:
-    manager = CheckpointManager(tmp_path, save_strategy=every(items=1))
-
-    def work(cp: Any, name: str, done: list[str], stop: int) -> None:
-        for number in cp.remaining(range(30), name=name):
-            if number == stop:
-                return
-            done.append(f"{name}{number}")
-
-    def all_threads(stops: tuple[int, ...]) -> list[str]:
-        done: list[str] = []
-        with checkpointed("job", manager=manager) as cp:
-            threads = [
-                threading.Thread(target=work, args=(cp, name, done, stop))
-                for name, stop in zip("abcd", stops, strict=True)
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        return done
-
-    first, second = all_threads((3, 17, 29, 10)), all_threads((99, 99, 99, 99))
-
-    assert len(first) == 3 + 17 + 29 + 10
-    assert sorted(first + second) == sorted(f"{name}{number}" for name in "abcd" for number in range(30))
-    assert manager.list_checkpoints() == []
 
 
 # -- loops and retries ------------------------------------------------------------------------------------------------

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from resumable.ratelimit import RateLimit
-from resumable.ratelimit._budget import Asked, Budget
+from resumable.ratelimit._budget import Budget
 from resumable.ratelimit._limits import refused, succeeded
-from resumable.ratelimit._meter import Meter
-from resumable.ratelimit._response import seen_in
 
 NOW = 1_790_000_000.0
 RESET = NOW + 600
@@ -326,118 +322,3 @@ def test_a_refusal_goes_on_in_the_next_run() -> None:
     restored.observe([refusal()], NOW + 180)
 
     assert until(restored, NOW + 180) == NOW + 180 + 240
-
-
-# -- accounts
-
-
-def of(account: str, remaining: int, reset_at: float = RESET, host: str = "api.github.com") -> RateLimit:
-    return RateLimit("core", 5000, remaining, reset_at, host, account)
-
-
-def test_a_host_is_waited_for_once_all_its_accounts_are_empty() -> None:
-    budget = budget_of(of("A", 0), of("B", 7, RESET - 60))
-    assert budget.exhausted(NOW) is None
-
-    budget.observe([of("B", 0, RESET - 60)], NOW)
-
-    assert budget.exhausted(NOW) == of("B", 0, RESET - 60), "the first that is fresh"
-
-
-def test_an_account_whose_request_has_passed_is_ready_even_if_no_answer_tells_of_its_quota() -> None:
-    meter = Meter()
-    ok, refusal = {"Content-Type": "text/plain"}, seen_in(429, {}, "api.example", b"")
-    meter.observe(refusal, now=NOW, account="A")
-    assert meter.exhausted(NOW) is not None
-    meter.observe(seen_in(200, ok, "api.example", b""), now=NOW, account="B")
-    assert meter.exhausted(NOW) is None
-    assert meter.ready_account(NOW, Asked("api.example")) == "B"
-    assert Meter(meter.to_dict()).exhausted(NOW) is None
-    meter.observe(refusal, now=NOW, account="B")
-    assert meter.exhausted(NOW) is not None
-
-
-@pytest.mark.parametrize("account", ["glpat-AbCdEf123456GhIj", "sk_live_AbCdEf0123456", "more than twenty-four signs"])
-def test_what_may_be_the_token_itself_is_not_kept(account: str) -> None:
-    meter = Meter()
-    meter.observe(of("", 0), now=NOW, account=account)
-    assert account not in str(meter.to_dict())
-    assert meter.ready_account(NOW, meter.asked("api.github.com", accounts=[account])) == account
-
-
-def test_an_account_is_empty_while_one_of_its_quotas_is() -> None:
-    budget = budget_of(of("A", 0), RateLimit("search", 30, 0, RESET + 60, "api.github.com", "A"), of("B", 0, RESET + 9))
-
-    assert budget.exhausted(NOW) == of("B", 0, RESET + 9)
-
-
-def test_only_what_is_asked_is_waited_for() -> None:
-    budget = budget_of(of("A", 0), of("B", 7), of("", 0, host="other.example"), search(0))
-
-    def waits(**asked: Any) -> bool:
-        return budget.exhausted(NOW, asked=Asked(**asked)) is not None
-
-    assert waits()
-    assert not waits(host="api.github.com")
-    assert waits(host="api.github.com", account="A")
-    assert not waits(host="api.github.com", account="B")
-    assert not waits(host="api.github.com", account="A", resource="search")
-    assert waits(host="other.example")
-    assert not waits(host="unknown.example")
-    assert not waits(spared=frozenset({"other.example"}))
-
-
-def test_an_account_that_no_answer_has_told_of_is_full() -> None:
-    budget = budget_of(of("A", 0))
-
-    assert budget.exhausted(NOW, asked=Asked("api.github.com", accounts=("A",))) == of("A", 0)
-    assert budget.exhausted(NOW, asked=Asked("api.github.com", accounts=("A", "B"))) is None
-    assert budget.ready_account(NOW, Asked("api.github.com", accounts=("A", "B"))) == "B"
-
-
-@pytest.mark.parametrize(
-    ("told", "host"),
-    [
-        ("API.example", "api.example"),
-        ("api.example:443", "api.example"),
-        ("https://api.example:443/items?page=2", "api.example"),
-        ("http://api.example:443/", "api.example:443"),
-        ("api.example:8443", "api.example:8443"),
-        ("https://api.example:8443/items?page=2", "api.example:8443"),
-        ("http://[::1]:8080/", "[::1]:8080"),
-        ("http://[::1]/", "::1"),
-        ("https://api.example:many/", ""),
-    ],
-)
-def test_a_host_may_be_told_with_its_port_or_as_an_address(told: str, host: str) -> None:
-    assert Meter().asked(told).host == host
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1:8080", "[::1]:8080", "api.example:8080"])
-def test_servers_on_other_ports_have_quotas_of_their_own(host: str) -> None:
-    name = host.rpartition(":")[0].strip("[]")
-    meter = Meter()
-    meter.observe(RateLimit("core", 60, 0, RESET, f"http://{host}/items"), now=NOW)
-
-    assert meter.exhausted(NOW, asked=meter.asked(f"http://{host}/")) == RateLimit("core", 60, 0, RESET, host)
-    assert meter.exhausted(NOW, asked=meter.asked(host[:-1] + "1")) is None, "another port"
-    assert meter.exhausted(NOW, asked=meter.asked(f"http://[{name}]/" if ":" in name else name)), "any port"
-
-    meter.spare(meter.asked(host).host)
-    assert meter.exhausted(NOW, asked=meter.anything) is None
-
-
-def test_the_account_that_has_most_left_is_ready() -> None:
-    budget = budget_of(of("A", 10), of("B", 4000), of("C", 0, RESET - 60))
-    assert budget.ready_account(NOW, Asked("api.github.com")) == "B"
-
-    budget.observe([of("A", 0), of("B", 0)], NOW)
-
-    assert budget.ready_account(NOW, Asked("api.github.com")) == "C", "the first that is fresh"
-    assert budget.ready_account(NOW, Asked("unknown.example")) == ""
-
-
-def test_the_account_that_has_most_left_speaks_for_its_host() -> None:
-    budget = budget_of(of("A", 0), of("B", 4000), RateLimit("", 10, 9, RESET, "other.example"))
-
-    assert budget.scarcest(NOW) == of("B", 4000)

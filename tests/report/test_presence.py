@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 
 from resumable import Checkpoint, checkpointed, every
-from resumable._report import live, places, presence
-from resumable._report.live import Live, everywhere, live_of
-from resumable._report.places import Pulse, add_events, events_of, events_path, pulse_of
-from resumable._report.summary import Summary
+from resumable._report import places, presence
+from resumable._report.live import live_of
+from resumable._report.places import events_of, events_path, pulse_of
 from resumable._report.wishes import ask, asked_of, take_back
 from resumable.stores import FileStore
 
@@ -228,56 +227,6 @@ def test_a_paused_run_can_be_stopped_by_a_signal() -> None:
     assert store().wish("job") is None  # else the next run would pause
 
 
-def test_failed_items_are_tried_again_by_the_next_run_if_asked_for() -> None:
-
-    def run() -> list[int]:
-        done = []
-        with checkpointed("job", store="ck") as cp:
-            for number in cp.remaining(range(5)):
-                done.append(number)
-                if number == 3 and len(done) > 1:
-                    cp.fail(number, "no")
-        return done
-
-    assert run() == [0, 1, 2, 3, 4]
-    assert run() == []
-    ask(store(), "job", "retry-failed")
-    assert run() == [3]
-    assert store().wish("job") is None
-
-
-def test_a_map_tries_them_again_as_well() -> None:
-    tried: list[int] = []
-
-    def run(fails: bool) -> None:
-        def halve(number: int) -> int:
-            tried.append(number)
-            if fails and number == 3:
-                raise ValueError(number)
-            return number
-
-        with checkpointed("job", store="ck") as cp:
-            for _ in cp.map(halve, range(5), on_error="skip"):
-                pass
-
-    run(fails=True)
-    ask(store(), "job", "retry-failed")
-    tried.clear()
-    run(fails=False)
-    assert tried == [3]
-
-
-def test_it_can_be_turned_off(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    monkeypatch.setenv("RESUMABLE_INDEX", "off")
-    with checkpointed("job", every(items=1), store="ck", auto_cleanup=False) as cp:
-        for _ in cp.remaining(range(3)):
-            time.sleep(0.05)
-
-    assert not home.exists()
-    assert list(everywhere()) == []
-    assert "resumable-presence" not in {thread.name for thread in threading.enumerate()}
-
-
 def test_a_run_that_is_soon_over_starts_no_thread(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     monkeypatch.setattr(presence, "_BEAT_SECONDS", 600.0)
     started: list[str] = []
@@ -294,62 +243,6 @@ def test_a_run_that_is_soon_over_starts_no_thread(monkeypatch: pytest.MonkeyPatc
 
     assert set(started) <= {"resumable-alarm"}
     assert places.places() == [str(Path("ck").absolute())]
-
-
-def test_a_state_directory_that_cannot_be_written_does_no_harm(home: Path) -> None:
-    home.write_text("a file is in its place")
-
-    with checkpointed("job", every(items=1), store="ck") as cp:
-        for _ in cp.remaining(range(5)):
-            time.sleep(0.02)
-
-
-def test_damaged_files_are_left_out(home: Path) -> None:
-    (home / "places").mkdir(parents=True)
-    (home / "places" / "a.json").write_bytes(b"\xff{")
-    (home / "places" / "b.json").write_text('{"place": 7, "at": "x"}')
-    places.note_place(home, "/no/such/directory")
-
-    assert list(everywhere()) == []
-    assert places.places() == []
-
-
-def test_a_place_that_does_not_answer_holds_up_nobody(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = threading.Event()
-
-    def look(place: str, found: Any) -> None:
-        gate.wait(60)
-
-    monkeypatch.setattr(live, "_PATIENCE_SECONDS", 0.05)
-    monkeypatch.setattr(live, "_look", look)
-    places.note_place(home, "redis://10.255.255.1:6379/0")
-    places.note_place(home, f"sqlite:///{home}/gone.db")
-
-    assert list(everywhere()) == []
-    assert places.places() == ["redis://10.255.255.1:6379/0"]
-    gate.set()
-
-
-def test_events_take_a_bounded_size(home: Path) -> None:
-    path = home / "events" / "x.jsonl"
-    line = b'{"name":"saved"}\n' * 1000
-    for _ in range(100):
-        add_events(path, line)
-
-    assert path.stat().st_size < 2 * places._MOST_EVENTS
-    assert {event["name"] for event in events_of(path)[0]} == {"saved"}
-
-
-def test_events_of_many_operations_take_a_bounded_number_of_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "_MOST_OPERATIONS", 10)
-    for number in range(25):
-        path = home / "events" / f"{number}.jsonl"
-        add_events(path, b"{}\n")
-        os.utime(path, (number, number))
-
-    names = [int(path.stem) for path in (home / "events").iterdir()]
-    assert len(names) <= 10
-    assert max(names) == 24
 
 
 def test_a_forked_child_tells_nothing(home: Path) -> None:
@@ -374,35 +267,3 @@ with checkpointed("job", every(items=1), store="ck") as cp:
 
 
 # -- how it reads -----------------------------------------------------------------------------------------------------
-
-SUMMARY = Summary(operation_id="job", state="running", processed_items=3, total_items=10)
-
-
-def pulse(**facts: Any) -> Pulse:
-    told: dict[str, Any] = {"at": 1000.0, "since": 1000.0, "items": 4, "total": 10, "item_seconds": 2.0} | facts
-    return Pulse(operation_id="job", place="/x", host="h", pid=1, run=1, **told)
-
-
-@pytest.mark.parametrize(
-    ("told", "now", "state", "says"),
-    [
-        (pulse(), 1002.0, "running", "last item 2 s ago"),
-        (pulse(), 1020.0, "silent", "no sign of life since"),
-        (pulse(at=1100.0), 1100.0, "stuck", "no item for 2 min"),
-        (pulse(at=1100.0, item_seconds=10.0), 1100.0, "running", "last item 2 min ago"),
-        (pulse(does="paused"), 1001.0, "paused", "paused since"),
-        (pulse(does="waits", whom="api\x1b", until=1065.0), 1001.0, "waiting", "waits 1:04 for api\\x1b"),
-        (None, 1001.0, "running", ""),
-    ],
-)
-def test_how_a_run_stands_is_said(told: Pulse | None, now: float, state: str, says: str) -> None:
-    one = Live(SUMMARY, told, now)
-
-    assert one.state == state
-    assert says in one.says
-
-
-def test_what_is_shown_is_newer_than_the_save() -> None:
-    shown = Live(SUMMARY, pulse(), 1001.0).shown
-
-    assert (shown.processed_items, shown.percent, shown.left_seconds) == (4, 40, 12.0)

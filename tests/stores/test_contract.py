@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
@@ -703,51 +702,6 @@ def test_a_forked_child_writes_nothing_and_releases_nothing(store: CheckpointSto
     commit(b"")
 
     assert document(store, "crawl") == b"y"
-
-
-HOLD = """
-import sys
-from resumable.stores import Holder, open_store
-lease = open_store(sys.argv[1]).claim(sys.argv[2], Holder.me())
-print("owned", flush=True)
-sys.stdin.read()
-lease.release()
-"""
-
-
-@contextlib.contextmanager
-def other_process(directory: Path, operation_id: str) -> Iterator[subprocess.Popen[bytes]]:
-    """One that owns *operation_id* until the block ends."""
-    command = [sys.executable, "-B", "-c", HOLD, str(directory), operation_id]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"owned\n"
-        yield process
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("operation_id", ["crawl", "long " * 2000, "\N{FOX FACE}" * 500])
-def test_the_second_process_is_told_who_holds_it(tmp_path: Path, operation_id: str) -> None:
-    with other_process(tmp_path, operation_id) as process:
-        for _ in range(3):  # asking must not wipe the answer
-            with pytest.raises(CheckpointBusyError) as caught:
-                FileStore(tmp_path).claim(operation_id, Holder.me())
-            assert (caught.value.pid, caught.value.host) == (process.pid, socket.gethostname())
-            assert datetime.now(UTC) - datetime.fromisoformat(caught.value.since) < timedelta(minutes=5)
-            assert str(process.pid) in str(caught.value)
-        with pytest.raises(CheckpointBusyError):
-            CheckpointManager(tmp_path).create_checkpoint(operation_id, {})
-        assert isinstance(caught.value, StoreError)
-    with claimed(FileStore(tmp_path), operation_id):
-        assert os.path.isdir(tmp_path)
-
-
-def test_a_killed_owner_owns_nothing(tmp_path: Path) -> None:
-    with other_process(tmp_path, "crawl") as process:
-        process.kill()
-        process.wait()
-        with claimed(FileStore(tmp_path), "crawl"):
-            pass
 
 
 # -- what somebody wishes of an owner ---------------------------------------------------------------------------------

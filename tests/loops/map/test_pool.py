@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import loky
 import pytest
 import tenacity
 
@@ -29,8 +26,6 @@ from resumable import (
     checkpointed,
     every,
 )
-from resumable import current_checkpoint as current
-from resumable._loops.map.calls import MappedFunction, call_remotely
 from resumable.testing import FaultyStore, ManualClock, MemoryStore
 from tests.support.stores import keys
 
@@ -52,21 +47,6 @@ def die_at(poison: tuple[int, ...], number: int) -> int:
     if number in poison:
         os.kill(os.getpid(), signal.SIGKILL)
     return number * number
-
-
-def unpicklable_error(number: int) -> int:
-    if number == 3:
-        error = ValueError("three")
-        error.lock = threading.Lock()  # type: ignore[attr-defined]
-        raise error
-    return number
-
-
-def sees_quota(number: int) -> int:
-    reset = str(int(time.time()) + 3600)
-    left = str(90 - number)
-    current().observe({"x-ratelimit-limit": "100", "x-ratelimit-remaining": left, "x-ratelimit-reset": reset})
-    return number
 
 
 class Later(Executor):
@@ -284,25 +264,6 @@ def test_collect_gives_out_the_error(engine: Callable[[], Any], store: MemorySto
     assert keys(store) == []
 
 
-@pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("pool", [ProcessPoolExecutor, loky.ProcessPoolExecutor], ids=["processes", "loky"])
-def test_an_error_that_does_not_pickle_costs_no_other_item(pool: Any, batch: int, store: MemoryStore) -> None:
-    """A worker of loky's dies of it."""
-    with opened(store) as cp:
-        found = dict(cp.map(unpicklable_error, range(8), executor=partial(pool, 1), on_error="collect", batch=batch))
-    assert {item: str(result) for item, result in found.items() if isinstance(result, Exception)} == {
-        3: "ValueError: three"
-    }
-
-
-def test_an_error_that_stands_in_for_one_that_does_not_pickle_has_it_not_as_its_context() -> None:
-    """Picklers that take along what an error came of, as tblib's does, would fail again."""
-    with pytest.raises(RuntimeError, match="ValueError: three") as caught:
-        call_remotely(MappedFunction(unpicklable_error), 3)
-
-    assert caught.value.__context__ is None
-
-
 class FailsTwice:
     def __init__(self) -> None:
         self.calls: dict[int, int] = {}
@@ -409,16 +370,6 @@ def test_after_the_last_attempt_the_last_error_is_told(store: MemoryStore) -> No
         assert cp.failed == {0: "OSError: 7"}
 
 
-def test_interrupts_of_the_worker_are_no_error_of_the_item(store: MemoryStore) -> None:
-    def interrupt(number: int) -> int:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt), opened(store) as cp:
-        list(cp.map(interrupt, range(3), executor=partial(ThreadPoolExecutor, 1), on_error="skip"))
-    with opened(store) as cp:
-        assert cp.failed == {}
-
-
 # -- workers that die
 
 
@@ -441,16 +392,6 @@ def test_a_poison_item_that_is_raised_does_not_stop_the_next_run(store: MemorySt
     with opened(store) as cp:
         assert cp.failed.keys() == {3}
         assert [item for item, _ in cp.map(work, range(6), executor=partial(ProcessPoolExecutor, 1))] == [4, 5]
-
-
-def test_without_a_factory_a_broken_pool_is_told_with_the_way_out(store: MemoryStore) -> None:
-    with (
-        ProcessPoolExecutor(1) as pool,
-        pytest.raises(BrokenExecutor) as caught,
-        opened(store) as cp,
-    ):
-        list(cp.map(partial(die_at, (3,)), range(6), executor=pool))
-    assert any("give a factory" in note for note in caught.value.__notes__)
 
 
 class NeverWorks(Executor):
@@ -479,15 +420,6 @@ def test_a_pool_in_which_every_item_dies_is_at_fault_itself(store: MemoryStore) 
 
 
 # -- quotas
-
-
-def test_what_a_worker_process_sees_of_the_quota_is_known_here(store: MemoryStore) -> None:
-    with opened(store) as cp:
-        list(cp.map(sees_quota, range(8), executor=partial(ProcessPoolExecutor, 2)))
-        assert cp.metadata.rate_limit_remaining == 83
-    with opened(store) as cp:
-        list(cp.map(sees_quota, range(20), executor=partial(ProcessPoolExecutor, 2), batch=5))
-        assert cp.metadata.rate_limit_remaining == 71
 
 
 class Answer:
@@ -578,57 +510,6 @@ def test_a_used_up_quota_can_be_raised_instead(store: MemoryStore) -> None:
     assert found.metadata.processed_items == 10
 
 
-class Counts:
-    """How often it was called, this very object."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self, number: int) -> int:
-        self.calls += 1
-        return self.calls
-
-
-@pytest.mark.parametrize("pool", [ProcessPoolExecutor, loky.ProcessPoolExecutor], ids=["processes", "loky"])
-def test_worker_processes_are_sent_the_function_once(pool: Any, store: MemoryStore) -> None:
-    """What it holds, such as a client's open connections, serves all items of a worker."""
-    with opened(store) as cp:
-        found = sorted(result for _, result in cp.map(Counts(), range(9), executor=partial(pool, 1)))
-    assert found == list(range(1, 10))
-
-
-@pytest.mark.parametrize("pool", [ProcessPoolExecutor, partial(ProcessPoolExecutor, 1)], ids=["type", "factory"])
-def test_a_function_that_does_not_pickle_is_told_at_once_and_blamed_on_no_item(pool: Any, store: MemoryStore) -> None:
-    with opened(store) as cp:
-        with pytest.raises((AttributeError, pickle.PicklingError), match="lambda"):
-            list(cp.map(lambda number: number, range(9), executor=pool, on_error="skip"))
-        assert cp.failed == {}
-        cp.finalize()
-
-
-def test_threads_of_the_pool_run_each_item_in_a_copy_of_the_loops_context(store: MemoryStore) -> None:
-    name: ContextVar[str] = ContextVar("name", default="nobody")
-
-    def work(number: int) -> str:
-        before = name.get()
-        name.set(f"item {number}")
-        return before
-
-    name.set("the loop's")
-    with opened(store) as cp:
-        found = {result for _, result in cp.map(work, range(9), executor=partial(ThreadPoolExecutor, 2))}
-    assert found == {"the loop's"}
-    assert name.get() == "the loop's"
-
-
-def test_threads_of_the_pool_know_the_checkpoint(store: MemoryStore) -> None:
-    with opened(store) as cp:
-        found = [
-            result for _, result in cp.map(lambda _: current() is cp, range(9), executor=partial(ThreadPoolExecutor, 3))
-        ]
-    assert found == [True] * 9
-
-
 # -- the rest
 
 
@@ -687,28 +568,3 @@ def test_the_executor_that_was_given_is_not_shut_down(store: MemoryStore) -> Non
     with ThreadPoolExecutor(1) as pool, opened(store) as cp:
         list(cp.map(square, range(3), executor=pool))
         assert pool.submit(square, 3).result() == 9
-
-
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        pytest.param({"max_in_flight": 0}, ValueError, id="no window"),
-        pytest.param({"max_in_flight": 1.5}, TypeError, id="half a task"),
-        pytest.param({"retry": 3}, TypeError, id="a number for a policy"),
-        pytest.param({"batch": 0}, ValueError, id="empty batch"),
-        pytest.param({"max_crashes": 0}, ValueError, id="no crashes"),
-        pytest.param({"on_error": "ignore"}, ValueError, id="unknown policy"),
-        pytest.param({"executor": 3}, TypeError, id="no executor"),
-    ],
-)
-def test_what_cannot_be_is_refused_at_once(options: dict[str, Any], error: type[Exception], store: MemoryStore) -> None:
-    with opened(store) as cp, pytest.raises(error):
-        cp.map(square, range(3), **options)
-
-
-def test_an_async_function_is_sent_to_amap(store: MemoryStore) -> None:
-    async def work(number: int) -> int:
-        return number
-
-    with opened(store) as cp, pytest.raises(TypeError, match="amap"):
-        cp.map(work, range(3))
