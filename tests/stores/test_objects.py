@@ -15,7 +15,7 @@ import pytest
 
 from resumable import StoreError, checkpointed, open_store
 from resumable.stores import EndingLease, Holder, Lease
-from tests.support.media import place_in, shared
+from tests.support.media import ACCESS, place_in, shared
 from tests.support.proxy import Proxy
 from tests.support.stores import claimed, document, journal, put
 
