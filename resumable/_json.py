@@ -54,11 +54,14 @@ class Checker:
 
     A cheap check looks at the last entries of a large container, where new ones stand, and at an eighth of the others,
     in turns. So it finds what is wrong in a new entry at once, and in an older one after eight checks.
+
+    Attributes:
+        turn: So many checks have found all good.
     """
 
     def __init__(self, warn: Callable[[str], None] | None = None, *, nan: bool = False) -> None:
         self._warn, self._nan = warn, nan
-        self._turn = 0
+        self.turn = 0
 
     def check(self, value: Any, path: str, *, wholly: bool = False) -> None:
         """Make sure that *value* comes back from JSON as it is, as far as this turn looks; or *wholly*.
@@ -66,11 +69,11 @@ class Checker:
         Raises:
             StateEncodeError: Naming the exact path.
         """
-        looked_at = value if wholly or self._turn == 0 else _part(value, self._turn % _TURNS)
+        looked_at = value if wholly or self.turn == 0 else _part(value, self.turn % _TURNS)
         if not is_plain(looked_at):
             look_closely(value, path, self._warn, nan=self._nan)
         # Only what was found good counts as looked at.
-        self._turn += 1
+        self.turn += 1
 
 
 def _part(value: Any, turn: int, depth: int = 3) -> Any:

@@ -87,6 +87,25 @@ def test_the_last_save_of_a_run_looks_at_everything(tmp_path: Path) -> None:
     assert f"$.state.rows[{MANY // 2}]" in "".join(raised.value.__notes__)
 
 
+def save_eight_times(cp: Any) -> None:
+    for _ in range(8):
+        cp.save()
+
+
+def test_saves_before_the_first_item_look_at_everything_twice(tmp_path: Path) -> None:
+    with checkpointed("job", store=tmp_path) as cp:
+        rows = cp.state["rows"] = [[n] for n in range(MANY)]
+        cp.save()
+        rows[10] = (1,)
+        with pytest.warns(UserWarning, match=r"\.rows\[10\] is a tuple"):
+            cp.save()
+        rows[10], rows[20] = [], {1}
+        cp.save()  # looks elsewhere
+        with pytest.raises(StateEncodeError, match=r"rows\[20\]"):
+            save_eight_times(cp)
+        rows[20] = []
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _REMEMBER_UP_TO = 65536
 """Encoded values up to this many bytes are kept, to detect whether they changed."""
+_WHOLE_AT_FIRST = 2
+"""Before the first item is done, this many saves check the whole state; later ones check a part of it."""
 
 # -- the instant ------------------------------------------------------------------------------------------------------
 
@@ -249,7 +251,7 @@ def capture(
     is_early = not parts.cut.ticker.ticked and decision.reason.startswith(UNASKED) and parts.beginning.is_now()
     loops = NO_LOOPS if parts.is_marker else parts.cut.settle(parts.loops, is_early=is_early)
     values = checked_values(parts.metadata, parts.metadata.save_count + in_flight + 1, decision.reason)
-    wholly = is_last or not parts.is_proven
+    wholly = is_last or (not parts.is_proven and (parts.has_done or parts.checker.turn < _WHOLE_AT_FIRST))
     state = _plain_state(parts, wholly=wholly)
     spells = parts.spells
     if parts.typed is not None and not spells:
