@@ -6,6 +6,7 @@ import contextlib
 import hmac
 import logging
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -216,11 +217,21 @@ def _is_same(given: str, token: str) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
 
 
+class Server(ThreadingHTTPServer):
+    """Serves each request in a thread of its own."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing, if the browser has gone before it had its page."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def make_server(site: Site, port: int) -> ThreadingHTTPServer:
     """A server for *site* on 127.0.0.1, which listens already; 0 takes any port. Raises OSError."""
     names: set[str] = set()
-    server = ThreadingHTTPServer(("127.0.0.1", port), handler_for(site, lambda: names))
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", port), handler_for(site, lambda: names))
     names |= {f"{host}:{server.server_address[1]}" for host in ("127.0.0.1", "localhost")}
     if server.server_address[1] == 80:
         names |= {"127.0.0.1", "localhost"}

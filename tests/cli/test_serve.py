@@ -206,6 +206,22 @@ def test_who_is_allowed_asks_by_a_form_with_the_token(serve: Callable[..., Serve
     assert store.wish("crawl") is None
 
 
+def test_a_browser_that_goes_before_it_has_its_page_is_no_error(
+    serve: Callable[..., Served], capsys: pytest.CaptureFixture[str]
+) -> None:
+    served = serve()
+
+    def error(raised: Exception) -> str:
+        try:
+            raise raised
+        except Exception:
+            served.server.handle_error(None, ("127.0.0.1", 1))
+        return capsys.readouterr().err
+
+    assert not error(BrokenPipeError())
+    assert "ZeroDivisionError" in error(ZeroDivisionError())
+
+
 @pytest.mark.parametrize("path", ["/x", "/job", "/job/", "/job/a", "/job/a/b", "/job/a/%ff%00", "/../../etc/passwd"])
 def test_what_is_not_there_is_not_found(path: str, serve: Callable[..., Served]) -> None:
     assert serve().get(path)[0] == 404
