@@ -23,6 +23,7 @@ from .wording import error_of, last_save_of, number, position_of, size
 
 _MOST_ROWS = 200
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'"
+_WIDE, _LONG = ' class="wide"', 50
 
 
 def write_report(store: CheckpointStore, operation_id: str, path: Path) -> int:
@@ -60,12 +61,18 @@ def whole_page(title: str, body: str, *, head: str = "", has_forms: bool = False
     )
 
 
-def report_of(summary: Summary, restored: Restored) -> str:
-    """The report as HTML, without the page around it."""
+def report_of(summary: Summary, restored: Restored, *, state: str = "", told: str = "") -> str:
+    """The report as HTML, without the page around it.
+
+    Args:
+        state: How it stands right now, where that is known better than by its last save.
+        told: HTML that stands below the heading.
+    """
     course = course_of(restored.sections)
     made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     parts = [
-        header(summary),
+        header(summary, state),
+        told,
         facts(_facts(summary, restored, course)),
         *_charts(course),
         _runs(restored, course),
@@ -78,19 +85,24 @@ def report_of(summary: Summary, restored: Restored) -> str:
     return "".join(parts)
 
 
-def header(summary: Summary) -> str:
-    """The operation's name, its state, and how far it is."""
-    percent = summary.percent
+def header(summary: Summary, state: str = "") -> str:
+    """The operation's name, its *state*, that of the summary if none is given, and how far it is."""
+    percent, state = summary.percent, state or summary.state
     bar = "" if percent is None else f'<progress max="100" value="{percent}">{percent}%</progress>'
+    position = text(position_of(summary)) if summary.is_readable else ""
     return (
-        f'<header><h1>{text(summary.operation_id)}</h1><p><span class="state {summary.state}">{summary.state}</span> '
-        f"{text(position_of(summary))}</p>{bar}</header>"
+        f'<header><h1>{text(summary.operation_id)}</h1><p><span class="state {state}">{state}</span> {position}</p>'
+        f"{bar}</header>"
     )
 
 
 def facts(rows: Iterable[tuple[str, object]]) -> str:
-    """Names and values; those without a value are left out."""
-    shown = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in rows if value)
+    """Names and values; those without a value are left out, and a long one has a line of its own."""
+    shown = "".join(
+        f"<div{_WIDE if len(str(value)) > _LONG else ''}><dt>{text(name)}</dt><dd>{text(value)}</dd></div>"
+        for name, value in rows
+        if value
+    )
     return f'<dl class="facts">{shown}</dl>'
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import quote
 
 from .._errors import ResumableError
-from .._format.restore import Restored
 from ..stores import CheckpointStore
 from .charts import text
 from .live import Live
@@ -22,6 +21,13 @@ _MOST_EVENTS = 30
 REFRESH = f'<meta http-equiv="refresh" content="{_REFRESH_SECONDS}">'
 ASKS = {"pause": "Pause", "resume": "Go on", "stop": "Stop", "retry-failed": "Try failed items again"}
 """What can be asked for, and what is written on the button."""
+_NUMBER = ' class="number"'
+_COLUMNS = (
+    *(("operation", ""), ("state", "")),
+    *((name, _NUMBER) for name in ("done", "", "left", "last save")),
+    ("place", ""),
+)
+"""The heading of each, and its attributes."""
 
 
 def path_for(place: str, operation_id: str) -> str:
@@ -36,11 +42,10 @@ def jobs_page(found: Sequence[tuple[str, Live]], title: str, unreached: Sequence
         unreached: The places that cannot be looked at now, and why.
     """
     rows = "".join(map(_job_row, found))
-    heads = ("operation", "state", "done", "", "left", "last save", "place")
-    head = "".join(f'<th scope="col">{text(one)}</th>' for one in heads)
+    head = "".join(f'<th scope="col"{kind}>{text(name)}</th>' for name, kind in _COLUMNS)
     body = (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Jobs"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+        '<div class="scroll" tabindex="0" role="region" aria-label="Jobs"><table class="jobs">'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
         if found
         else "<p>No checkpoints are known here.</p>"
     )
@@ -58,7 +63,7 @@ def _job_row(each: tuple[str, Live]) -> str:
         *map(text, (f"{number(shown.processed_items)}{total}", percent_text(shown), left_text(shown))),
         *map(text, (last_save_of(shown), place)),
     ]
-    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    return f"<tr>{''.join(f'<td{kind}>{cell}</td>' for cell, (_, kind) in zip(cells, _COLUMNS, strict=True))}</tr>"
 
 
 def job_page(store: CheckpointStore, one: Live, token: str | None) -> str:
@@ -68,24 +73,19 @@ def job_page(store: CheckpointStore, one: Live, token: str | None) -> str:
         token: Lets a form ask something of it; None shows no forms.
     """
     summary = one.shown
-    parts = ['<p><a href="/">All jobs</a></p>']
-    if one.says:
-        parts.append(f'<p role="status"><span class="state {one.state}">{text(one.state)}</span> {text(one.says)}</p>')
-    if token is not None:
-        parts.append(_forms(one, token))
+    told = f'<p role="status">{text(one.says)}</p>' if one.says else ""
+    told += _forms(one, token) if token is not None else ""
     try:
         restored = read_all(store, summary.operation_id) if summary.is_readable else None
-        parts.append(_report(one, restored))
+        problem = one.summary.problem or ""
     except (ResumableError, ValueError) as error:  # it is being replaced, or damaged
-        parts += [header(summary), f"<p>{text(error)}</p>"]
-    parts.append(_events(store, summary.operation_id))
-    return whole_page(summary.operation_id, "".join(parts), head=REFRESH, has_forms=token is not None)
-
-
-def _report(one: Live, restored: Restored | None) -> str:
-    if restored is None:
-        return header(one.shown) + facts([("problem", one.summary.problem or "")])
-    return report_of(one.shown, restored)
+        restored, problem = None, str(error)
+    if restored is not None:
+        report = report_of(summary, restored, state=one.state, told=told)
+    else:
+        report = header(summary, one.state) + told + facts([("problem", problem)])
+    body = f'<p><a href="/">All jobs</a></p>{report}{_events(store, summary.operation_id)}'
+    return whole_page(summary.operation_id, body, head=REFRESH, has_forms=token is not None)
 
 
 def _forms(one: Live, token: str) -> str:

@@ -20,6 +20,7 @@ progress{width:100%;height:.6rem;accent-color:var(--main)}
 .state.failed,.state.killed,.state.damaged,.state.stuck,.state.silent{color:var(--bad)}
 .facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:.6rem;margin:0 0 1.6rem}
 .facts div{background:var(--card);border-radius:.5rem;padding:.5rem .75rem}
+.facts .wide{grid-column:1/-1}
 dt{color:var(--dim);font-size:.85rem}
 dd{margin:0;font-weight:600}
 figure,section{margin:0 0 1.8rem;break-inside:avoid}
@@ -51,11 +52,12 @@ th{color:var(--dim);font-weight:600;white-space:nowrap}
 td{max-width:28rem}
 td:last-child{min-width:9rem;overflow-wrap:anywhere}
 td:last-child:nth-child(n+3){min-width:14rem}
+.jobs td:first-child{min-width:8rem;overflow-wrap:anywhere}
 .number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 td.number{min-width:0}
 footer{color:var(--dim);font-size:.85rem}
 form{display:inline}
-button{font:inherit;padding:.2rem .8rem;border:1px solid var(--rule);border-radius:.4rem;
+button{font:inherit;margin:.15rem 0;padding:.2rem .8rem;border:1px solid var(--rule);border-radius:.4rem;
 background:var(--card);color:inherit}
 @media print{:root{--back:#fff;--card:#fff;--text:#000;--dim:#444;--rule:#bbb;--main:#124a9e;--second:#6a32a8;
 --warn:#8a4006;--good:#17633b;--bad:#9c2718;--band:#eee}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +17,7 @@ import pytest
 from resumable import CheckpointManager, checkpointed, every
 from resumable._report.places import directory, note_place
 from resumable._report.site import path_for
-from resumable._report.wishes import asked_of
+from resumable._report.wishes import PAUSED, ask, asked_of
 from resumable.cli._serve import Site, make_server
 from resumable.stores import FileStore
 
@@ -95,6 +97,18 @@ def test_all_jobs_of_the_machine_and_each_of_them_are_shown(serve: Callable[...,
     assert status == 200
     for told in ("Failed items", "ConnectionError", "7 of 10", "Settings"):
         assert told in page
+
+
+def test_the_page_of_a_job_has_one_state_the_one_that_it_has_now(serve: Callable[..., Served]) -> None:
+    """The last save of a job that is paused says that it runs."""
+    store = FileStore("ck")
+    with checkpointed("job", store="ck") as cp:
+        cp.save(PAUSED)
+        ask(store, "job", "pause")
+        page = serve(store, allows_control=True).get(path_for(str(Path("ck").absolute()), "job"))[1]
+
+    assert re.findall(r'class="state (\w+)"', page) == ["paused"]
+    assert page.index("<h1>") < page.index("paused since") < page.index('value="resume"')
 
 
 def test_one_place_is_shown_if_asked_for(serve: Callable[..., Served]) -> None:
@@ -215,7 +229,8 @@ def test_a_browser_that_goes_before_it_has_its_page_is_no_error(
         try:
             raise raised
         except Exception:
-            served.server.handle_error(None, ("127.0.0.1", 1))
+            with socket.socket() as gone:
+                served.server.handle_error(gone, ("127.0.0.1", 1))
         return capsys.readouterr().err
 
     assert not error(BrokenPipeError())
