@@ -119,7 +119,7 @@ class Save(msgspec.Struct, kw_only=True):
         """Commit the collections' changes. Any thread may call this.
 
         Args:
-            has_time: Whether the caller waits for the disk anyway.
+            has_time: Whether a disk writes meanwhile, for which the caller waits anyway. Where leases end, none does.
         """
         for collection in self.collections.values():
             collection.commit(has_time=has_time)

@@ -298,7 +298,7 @@ class Writer:
             if self.job is None:
                 self._start_batch()
         else:
-            meanwhile = partial(save.commit_collections, has_time=True) if save.collections else None
+            meanwhile = partial(save.commit_collections, has_time=self.ending is None) if save.collections else None
             end = yield partial(self._append, [save], self._position, meanwhile)
             self._commit(save)
             self._appended([save], end)

@@ -136,8 +136,8 @@ class Lease(Protocol):
         Repeated with the last number and equal bytes, it succeeds and writes nothing.
 
         Args:
-            meanwhile: Called at most once, while the medium works and this thread has nothing to do. If it raises,
-                the append fails.
+            meanwhile: Called once, best while a disk of this machine writes, else before that. If it raises, the
+                append fails.
         """
 
     def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:

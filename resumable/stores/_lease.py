@@ -210,6 +210,8 @@ class KeptLease(OwnedLease):
             self._check()
         elif self._stands(sequence, data):
             return
+        if meanwhile is not None:  # now, for after the store's answer all is out of the processor's caches
+            meanwhile()
         data = bytes(data)
         self.next, self._last, self._unsure = sequence + 1, None, (sequence, data)
         last = self._acknowledged

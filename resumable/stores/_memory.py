@@ -155,6 +155,8 @@ class MemoryLease(OwnedLease):
             return
         if self._operation.current is None:
             raise StoreError(f"{self._key!r} has no snapshot that a save could be added to")
+        if meanwhile is not None:
+            meanwhile()
         with self._lock:
             self._check()
             self._operation.current.journal.append((sequence, bytes(data)))

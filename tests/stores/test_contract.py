@@ -307,28 +307,26 @@ def test_segments_stand_behind_the_snapshot_byte_for_byte(store: CheckpointStore
 
 
 @journaling
-def test_what_may_be_done_meanwhile_is_done_once_at_most(store: CheckpointStore, lease: Lease) -> None:
+def test_what_is_to_be_done_meanwhile_is_done_once(store: CheckpointStore, lease: Lease) -> None:
     done: list[int] = []
     save(lease, b"x")
     lease.append(lease.next, b"1\n", b"", lambda: done.append(1))
 
-    assert done in ([], [1])
+    assert done == [1]
 
 
 @journaling
 def test_an_append_is_as_good_as_not_made_if_what_is_done_meanwhile_fails(store: CheckpointStore, lease: Lease) -> None:
     def fail() -> None:
-        called.append(1)
         raise ZeroDivisionError
 
-    called: list[int] = []
     save(lease, b"x")
     append(lease, b"1\n")
-    with contextlib.suppress(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError):
         lease.append(lease.next, b"2\n", b"", fail)
     append(lease, b"3\n")
 
-    assert journal(store, "crawl") == (b"1\n3\n" if called else b"1\n2\n3\n")
+    assert journal(store, "crawl") == b"1\n3\n"
 
 
 @journaling
