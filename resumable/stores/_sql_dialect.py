@@ -262,12 +262,14 @@ class Database:
 
     def run_held(self, held: Held, statement: str, values: Sequence[Any]) -> int:
         """Run a *statement* from :meth:`sql` on a *held* connection. Returns the number of affected rows."""
-        with self.failing(held.connection):
-            try:
-                held.cursor.execute(statement, values)
-            except self._driver.IntegrityError as error:
-                raise exc.IntegrityError(statement, None, error) from None
-            return int(held.cursor.rowcount)
+        try:
+            held.cursor.execute(statement, values)
+        except self._driver.IntegrityError as error:
+            raise exc.IntegrityError(statement, None, error) from None
+        except Exception:
+            with self.failing(held.connection):
+                raise
+        return int(held.cursor.rowcount)
 
     def held(self) -> Held:
         """A connection to hold. The driver's own cursor takes half the time of a pool and its wrappers."""
