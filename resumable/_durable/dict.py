@@ -313,7 +313,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         self._untake({**pending.deleted, **pending.frozen, **held, **pending.originals})
 
     def _replace_originals(self, pending: Pending) -> None:
-        """Replace the original values in the dict by their frozen copies; numbers, strings and the like are their own."""
+        """Replace the original values in the dict by their frozen copies, if any of them can change."""
         if not LEAVES.issuperset(map(type, pending.originals.values())):
             frozen = pending.frozen
             if pending.left:
