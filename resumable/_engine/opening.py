@@ -77,6 +77,8 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
             restored = yield lambda: writer.load(now=at.utc)
             if restored is not None and options.local is not None:
                 restored.sections.unsaved = None  # the store has it now
+            if restored is not None and restored.astray:
+                _say_what_is_lost(options.operation_id, restored.astray)
             if restored is None:
                 yield lambda: _say_what_remains(writer, at)
             elif restored.sections.finished is not None and options.when_done == "restart":
@@ -115,6 +117,15 @@ def _ask_how_it_ended(options: Options, runs: list[Run]) -> None:
     from .._report.places import tell_unsaved
 
     tell_unsaved(options.store, options.operation_id, runs)
+
+
+def _say_what_is_lost(operation_id: str, saves: int) -> None:
+    _log.error(
+        "%s: its journal holds %s saves that do not continue from its snapshot, for one before them is missing. Each "
+        "has only what changed, so they cannot be used: it goes on from the snapshot. A backup may have them all",
+        operation_id,
+        f"{saves:,}",
+    )
 
 
 def _say_what_remains(writer: Writer, at: Instant) -> None:

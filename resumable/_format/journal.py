@@ -229,6 +229,13 @@ def saves_for(content: JournalContent, snapshot: SnapshotFacts) -> list[Record]:
     return saves if saves and saves[0]["after"] == snapshot.crc else []
 
 
+def saves_astray(content: JournalContent, snapshot: SnapshotFacts) -> int:
+    """How many saves are newer than a snapshot that none of them continues from: one before them is lost."""
+    return (
+        0 if content.header else len(content.records) - bisect_right(content.records, snapshot.generation, key=_NUMBER)
+    )
+
+
 def check_format(header: Record) -> None:
     """Make sure that this release can read a journal that begins with *header*.
 

@@ -32,7 +32,7 @@ from .document import (
     newer,
     refuse_unknown,
 )
-from .journal import Position, SnapshotFacts, noted_crc, position_after, saves_for
+from .journal import Position, SnapshotFacts, noted_crc, position_after, saves_astray, saves_for
 from .journal import read as read_journal
 from .migrations import is_legacy, migrate
 from .sections import Sections
@@ -53,6 +53,7 @@ class Restored(msgspec.Struct):
         position: Where the next journal line continues; None if the next save must be a whole snapshot.
         newest: The highest number of a save or a snapshot.
         journal_bytes: Bytes of the journal that belong to this snapshot.
+        astray: How many saves the journal holds that are newer than the snapshot, but do not continue from it.
         spells: Whether numbers that JSON lacks (NaN, infinities) are spelled out.
     """
 
@@ -65,6 +66,7 @@ class Restored(msgspec.Struct):
     journal_bytes: int = 0
     location: Path | str = ""
     spells: bool = False
+    astray: int = 0
 
 
 def put_together(
@@ -207,6 +209,7 @@ def _replay(restored: Restored, raw: bytes) -> None:
     restored.position = position_after(content, restored.snapshot, len(raw))
     if content is not None:
         restored.newest = max(restored.newest, content.newest)
+        restored.astray = 0 if saves else saves_astray(content, restored.snapshot)
         restored.journal_bytes = content.good_bytes if saves or restored.position is not None else 0
 
 

@@ -24,7 +24,7 @@ import tenacity
 
 from .._api.checkpointed import checkpointed
 from .._errors import InputChangedError, TooManyFailedError
-from .._text import command_for, printable, quoted, shortened
+from .._text import command_for, hidden_in_command, printable, quoted, shortened
 from ..stores.defaults import without_password
 
 _HEADER = "item\tbegan\tseconds\texit\tcommand\n"
@@ -100,7 +100,8 @@ class Each:
                     if log is not None:
                         row = result.row if isinstance(result, CommandError) else result
                         row = row if isinstance(row, tuple) and row else _row(item, datetime.now(UTC), 0.0, str(result))
-                        log.write("\t".join(map(_cell, (*row, shlex.join(self._filled(item))))) + "\n")
+                        shown = shlex.join(hidden_in_command(self._filled(item)))
+                        log.write("\t".join(map(_cell, (*row, shown))) + "\n")
                 failed = len(cp.failed)
             if failed:
                 self.why = f"{failed:,} of {len(items):,} failed"

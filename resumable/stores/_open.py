@@ -7,7 +7,7 @@ import re
 from importlib import import_module
 from typing import Any
 
-from .._text import hidden
+from .._text import close_to, hidden
 from ._base import CheckpointStore, SimpleStore
 from ._file import FileStore
 
@@ -31,6 +31,9 @@ EXTRAS = {"_sql": "sql", "_redis": "redis", "_objects": "s3"}
 """By module: the extra to install."""
 _OWN = ("lease", "table_prefix", "compress")
 
+_MEANT = re.compile(r"[\s\"'<]*(\w+)(?:\+\w+)?(?::|//)")
+"""What begins like a URL that is mistyped or quoted."""
+
 _opened: dict[str, CheckpointStore] = {}
 """By URL, so that all who use one share its connections."""
 
@@ -52,10 +55,16 @@ def open_store(where: str | os.PathLike[str] | CheckpointStore | SimpleStore) ->
         TypeError: *where* is none of these.
     """
     if isinstance(where, str):
-        match = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", where)
-        if match is None and (meant := re.match(r"(\w+):/+", where)) and meant[1].lower() in (*MEDIA, "memory"):
-            raise ValueError(f"a URL begins with {meant[1]}://, not {where!r}")
-        return _by_url(where, match.group(1).lower()) if match is not None else FileStore(where)
+        # What came out of a file with a secret ends with a newline.
+        match = re.match(r"\s*([A-Za-z][A-Za-z0-9+.-]+)://(.*\S)?", where, re.DOTALL)
+        if match is not None:
+            scheme = match[1].lower()
+            return _by_url(f"{scheme}://{match[2] or ''}", scheme)
+        if (meant := _MEANT.match(where)) and meant[1].lower() in (*MEDIA, "memory", "file"):
+            raise ValueError(
+                f"a URL begins with {meant[1]}://, not {hidden(where)!r}; for a directory of that name write ./…"
+            )
+        return FileStore(where)
     if isinstance(where, os.PathLike):
         return FileStore(where)
     if isinstance(where, CheckpointStore):
@@ -107,8 +116,10 @@ def _in_memory() -> CheckpointStore:
 def _leased(url: str, scheme: str) -> CheckpointStore:
     dialect = scheme.partition("+")[0]
     if dialect not in MEDIA:
-        schemes = ", ".join(f"{name}://" for name in ("memory", *MEDIA))
-        raise ValueError(f"no store for {scheme}:// in this version; use a directory or one of {schemes}")
+        known = ("memory", *MEDIA)
+        close = "".join(f"did you mean {name}://? " for name in close_to(dialect, known)[:1])
+        schemes = ", ".join(f"{name}://" for name in known)
+        raise ValueError(f"no store for {scheme}:// in this version; {close}use a directory or one of {schemes}")
     from ._lease import LeasedStore
     from ._medium import Parameters
 
@@ -116,7 +127,7 @@ def _leased(url: str, scheme: str) -> CheckpointStore:
     parameters = Parameters(_seconds(own.get("lease")), _prefix(own.get("table_prefix", "")), own.get("compress", ""))
     if parameters.compress not in ("", "zstd"):
         raise ValueError(f"compress must be zstd, not {parameters.compress!r}")
-    medium = _module(MEDIA[dialect], scheme).open_url(bare, parameters)
+    medium = _medium(bare, scheme, parameters)
     store = LeasedStore(medium, parameters.lease)
     if not parameters.compress:
         return store
@@ -125,17 +136,18 @@ def _leased(url: str, scheme: str) -> CheckpointStore:
     return CompressedStore(store)
 
 
-def _module(name: str, scheme: str) -> Any:
+def _medium(url: str, scheme: str, parameters: Any) -> Any:
+    dialect, _, driver = scheme.partition("+")
+    name = MEDIA[dialect]
     try:
-        return import_module(f".{name}", __package__)
+        return import_module(f".{name}", __package__).open_url(url, parameters)
     except ImportError as error:
         if (error.name or "").startswith("resumable"):
             raise
         missing = error.name or "a package"
-        raise ImportError(
-            f"{scheme}:// needs {missing}, which is not installed:  pip install 'resumable-loops[{EXTRAS[name]}]'",
-            name=error.name,
-        ) from None
+        extra = f"pip install 'resumable-loops[{EXTRAS[name]}]'"
+        way = f"pip install {missing}; or leave it to us, {dialect}://:  {extra}" if driver else extra
+        raise ImportError(f"{scheme}:// needs {missing}, which is not installed:  {way}", name=error.name) from None
 
 
 def without_own(url: str) -> tuple[str, dict[str, str]]:

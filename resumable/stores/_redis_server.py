@@ -37,9 +37,14 @@ def client_of(url: str) -> Any:
     if "+sentinel://" in url:
         raise ValueError(f"{without_secrets(url)}: write it as redis://host1,host2/0?sentinel=NAME_OF_THE_MASTER")
     name = dict(parse_qsl(urlsplit(url).query)).get("sentinel")
-    if name is not None:
-        return _client_by_sentinels(_for_the_driver(url), name)
-    return redis.Redis.from_url(_for_the_driver(url), **_options())
+    driver = _for_the_driver(url)
+    client = _client_by_sentinels(driver, name) if name is not None else redis.Redis.from_url(driver, **_options())
+    try:
+        client.connection_pool.make_connection()  # which connects nothing yet
+    except TypeError as error:
+        unknown = str(error).rpartition(" ")[2]
+        raise ValueError(f"{without_secrets(url)}: Redis has no option {unknown}") from None
+    return client
 
 
 def _client_by_sentinels(url: str, name: str) -> Any:

@@ -45,7 +45,9 @@ def open_url(url: str, parameters: Parameters) -> SQLStore:
     """
     found = parsed(url)
     database, place = Database(found), parameters.added_to(address_to_open(found))
-    return SQLStore(database, Tables(parameters.table_prefix), place, parameters.added_to(database.address))
+    return SQLStore(
+        database, Tables(parameters.table_prefix, database.quoted), place, parameters.added_to(database.address)
+    )
 
 
 class _Row(NamedTuple):

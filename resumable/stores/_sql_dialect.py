@@ -53,8 +53,13 @@ def parsed(url: str) -> sa.URL:
     try:
         found = sa.make_url(f"{_DRIVERS.get(scheme.lower(), scheme)}://{rest}")
         found = found.set(port=found.port)
+        is_async = found.get_dialect().is_async
     except (exc.ArgumentError, ValueError):
         raise ValueError(f"{hidden(url)} is no URL of a database") from None
+    if is_async:
+        raise ValueError(
+            f"{scheme}:// is a driver for async code; write {scheme.partition('+')[0]}://, also in async code"
+        )
     if found.get_backend_name() != "sqlite":
         if not found.database:
             raise ValueError(f"{address(found)} names no database: {scheme}://user@host/database")
@@ -88,17 +93,19 @@ def address_to_open(url: sa.URL) -> str:
 class Tables:
     """The tables of a store; created if they are missing."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, quote: Callable[[str], str]) -> None:
         prefix = prefix or "resumable_"
-        self.operations, self.segments = f"{prefix}operations", f"{prefix}segments"
-        self.pieces, self.artifacts, self.wishes = f"{prefix}pieces", f"{prefix}artifacts", f"{prefix}wishes"
+        # Capitals, or a digit in front, are something else to a database unless they are quoted.
+        self.operations, self.segments = quote(f"{prefix}operations"), quote(f"{prefix}segments")
+        self.pieces, self.artifacts = quote(f"{prefix}pieces"), quote(f"{prefix}artifacts")
+        self.wishes = quote(f"{prefix}wishes")
         self.metadata = sa.MetaData()
         # MySQL's defaults compare without case and trailing spaces, and its utf8 has only three bytes.
         options: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
         data = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
         name, number = sa.String(_LONGEST_NAME), sa.BigInteger
         sa.Table(
-            self.operations,
+            f"{prefix}operations",
             self.metadata,
             sa.Column("id", name, primary_key=True),
             sa.Column("name", data, nullable=False),
@@ -112,7 +119,7 @@ class Tables:
             **options,
         )
         sa.Table(
-            self.segments,
+            f"{prefix}segments",
             self.metadata,
             sa.Column("operation", name, primary_key=True),
             sa.Column("seq", number, primary_key=True, autoincrement=False),
@@ -123,15 +130,15 @@ class Tables:
             **options,
         )
         sa.Table(
-            self.wishes,
+            f"{prefix}wishes",
             self.metadata,
             sa.Column("operation", name, primary_key=True),
             sa.Column("wish", data, nullable=False),
             **options,
         )
-        for table, kind in ((self.pieces, name), (self.artifacts, sa.String(_LONGEST_ARTIFACT_NAME))):
+        for table, kind in (("pieces", name), ("artifacts", sa.String(_LONGEST_ARTIFACT_NAME))):
             sa.Table(
-                table,
+                f"{prefix}{table}",
                 self.metadata,
                 sa.Column("operation", name, primary_key=True),
                 sa.Column("name", kind, primary_key=True),
@@ -213,6 +220,10 @@ class Database:
     def sql(self, text: str) -> str:
         """*text*, whose parameters are ``?``, in the driver's syntax."""
         return text.replace("?", self._mark)
+
+    def quoted(self, name: str) -> str:
+        """The name of a table, as a statement needs it."""
+        return self._engine.dialect.identifier_preparer.quote(name)
 
     # -- connections
 

@@ -470,3 +470,25 @@ def test_a_good_file_of_a_rival_stays_its_own(tmp_path: Path) -> None:
     assert one != other
     found = manager.load_checkpoint("a/b"), manager.load_checkpoint("a_b")
     assert [one and one.state for one in found] == [{"n": 1}, {"n": 2}]
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_a_journal_that_has_lost_its_first_save_is_told(
+    tmp_path: Path, is_encrypted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is behind cannot be used, but it is work that somebody has done."""
+    store = EncryptedStore(tmp_path, EncryptedStore.new_key()) if is_encrypted else FileStore(tmp_path)
+    with checkpointed("crawl", store=store, auto_cleanup=False) as cp:
+        cp.mapping("large").update({str(number): "x" * 100 for number in range(300)})
+        cp.save()
+        for number in range(5):
+            cp.state["number"] = number
+            cp.save()
+    (path,) = tmp_path.glob("*.journal")
+    _, *others = path.read_bytes().rstrip(b"\0").splitlines(keepends=True)
+    path.write_bytes(b"".join(others))
+    with checkpointed("crawl", store=store) as cp:
+        assert "number" not in cp.state
+
+    (told,) = [record.getMessage() for record in caplog.records if "do not continue" in record.getMessage()]
+    assert f"holds {len(others)} saves" in told

@@ -10,14 +10,17 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
+import redis
 
 from resumable import CheckpointManager, checkpointed, open_store
 from resumable.stores import EncryptedStore, Holder
 from tests.support import databases  # noqa: F401 - which place_in finds by their names
 from tests.support.databases import PASSWORD
 from tests.support.media import place_in
+from tests.support.media import redis as redis_server
 
 SECRET = "tiger-9f2c-lives-here"
 URLS = [
@@ -111,6 +114,38 @@ def test_nothing_that_a_run_says_or_keeps_shows_one(server: str, tmp_path: Path)
         assert PASSWORD.encode() not in found.snapshot + found.journal
     assert all(PASSWORD.encode() not in entry.summary for entry in store.list())
     assert [path.name for path in tmp_path.iterdir()] == ["job.py"]
+
+
+ODD = "tig&er/9%2f=c#l+i v@es:h?ere"
+FORMS = {ODD, quote(ODD, safe=""), quote_plus(ODD), repr(ODD)[1:-1], "9%2f=c"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("url", ["redis://:{quoted}@{place}/0", "redis://{place}/0?password={plus}"])
+def test_one_with_odd_letters_is_not_shown_either(url: str, tmp_path: Path) -> None:
+    """Nor in the index, in what a runner notes, in a report, in a command that is to be typed."""
+    with redis_server() as server:
+        place = server.url.removeprefix("redis://").removesuffix("/0")
+        redis.Redis.from_url(server.url).config_set("requirepass", ODD)
+        full = url.format(place=place, quoted=quote(ODD, safe=""), plus=quote_plus(ODD))
+        (tmp_path / "job.py").write_text(JOB)
+        (tmp_path / "items").write_text("one\n")
+        environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "CHECKPOINT_STORE": full}
+        environ |= {"RESUMABLE_INDEX": str(tmp_path / "index")}
+        told, me = "", [sys.executable, "-m", "resumable"]
+        for command in (
+            [*me, "run", "--items", "items", "--joblog", "jobs.tsv", "--", sys.executable, "job.py", full],
+            *([*me, *words] for words in (["list", "--all", "--json"], ["tail", "job"], ["verify"], ["rm", "nothing"])),
+            [*me, "report", "job", "-o", "report.html"],
+            [*me, "list", "--store", full.replace("redis", "reddis")],
+            [*me, "show", "job", "--store", full.replace("tig", "tog")],
+        ):
+            done = subprocess.run(command, env=environ, capture_output=True, text=True, cwd=tmp_path)
+            told += done.stdout + done.stderr
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert "ZeroDivisionError" in told
+    assert {"report.html", "jobs.tsv", "index"} < {path.name for path in tmp_path.iterdir()}
+    assert not [form for form in FORMS if form in told or form.encode() in kept]
 
 
 @pytest.mark.slow

@@ -32,6 +32,16 @@ def test_a_directory_has_an_escaped_url() -> None:
         assert str(open_store(url).describe()) == "/my files/a?b"
 
 
+def test_spaces_around_a_url_and_capitals_in_its_scheme_do_not_matter() -> None:
+    assert open_store(" Memory://one\n") is open_store("memory://one")
+    assert open_store("REDIS://there/0\n").describe() == "redis://there/0"
+
+
+def test_a_driver_that_is_not_installed_is_told_with_the_way_without_it(tmp_path: Path) -> None:
+    with pytest.raises(ImportError, match=r"needs pg8000, .* pip install pg8000; or leave it to us, postgresql://"):
+        open_store("postgresql+pg8000://there/db")
+
+
 def test_a_simple_store_is_wrapped() -> None:
     assert open_store(DictStore()).claim is not None
 
@@ -40,7 +50,15 @@ def test_a_simple_store_is_wrapped() -> None:
     ("where", "says"),
     [
         pytest.param("ftp://there", "no store for ftp://", id="unknown"),
+        pytest.param("postgresq://u@h/db", "no store for postgresq://.* did you mean postgresql://?", id="close"),
         pytest.param("redis:/there", "a URL begins with redis://", id="one slash"),
+        pytest.param("redis//there", "a URL begins with redis://", id="no colon"),
+        pytest.param("s3:there", "a URL begins with s3://", id="no slash"),
+        pytest.param("sqlite:x.db", "a URL begins with sqlite://", id="a file"),
+        pytest.param('"redis://there"', "a URL begins with redis://", id="in quotes"),
+        pytest.param("memory:", "a URL begins with memory://", id="memory"),
+        pytest.param("redis://there?leese=5", "Redis has no option 'leese'", id="option"),
+        pytest.param("sqlite+aiosqlite:///x.db", "a driver for async code; write sqlite://", id="async"),
         pytest.param("sqlite:///x.db?lease=soon", "lease must be a number of seconds, not 'soon'", id="no number"),
         pytest.param("sqlite:///x.db?lease=0", "lease must be a number of seconds above 0", id="no time"),
         pytest.param("sqlite:///x.db?lease=1&lease=2", "lease is given twice", id="twice"),

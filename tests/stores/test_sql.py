@@ -21,6 +21,21 @@ SERVERS = ("postgresql", "mariadb")
 on_each_server = pytest.mark.parametrize("server", SERVERS)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("server", [*SERVERS, "sqlite"])
+@pytest.mark.parametrize("prefix", ["Mine_", "1st_", "select"])
+def test_a_prefix_may_be_any_that_is_allowed(server: str, prefix: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db" if server == "sqlite" else shared(server).url
+    store = open_store(f"{url}?table_prefix={prefix}")
+    for numbers in ([0, 1], [0, 1, 2]):
+        with checkpointed("prefixed", every(items=1), store=store, auto_cleanup=len(numbers) == 3) as cp:
+            log = cp.log("log")
+            for number in cp.remaining(range(3), limit=2):
+                log.append(number)
+            assert list(log) == numbers
+    assert keys(store) == []
+
+
 def connections_ended(server: str, url: str) -> int:
     """As a cloud ends those that are idle; how many."""
     engine = sa.create_engine(parsed(url.partition("?")[0]), isolation_level="AUTOCOMMIT")
