@@ -14,7 +14,7 @@ from resumable import StoreError, checkpointed, every, open_store
 from resumable.stores import Holder
 from resumable.stores._sql_dialect import Database, parsed
 from tests.support import databases
-from tests.support.media import place_in
+from tests.support.media import place_in, shared
 from tests.support.stores import claimed, document, journal, keys
 
 SERVERS = ("postgresql", "mariadb")
