@@ -233,7 +233,8 @@ class DurableLog(Durable, list[V], kind="log"):
         held = self._leave(new) if leaves and len(new) >= aliases.MANY else None
         entries = dict(enumerate(new, saved)) if held is None else {saved + index: new[index] for index in held}
         left = len(new) - len(entries)
-        new.clear()
+        if not left:
+            new.clear()
         replaced = self._look_below(end - saved)
         changed: dict[int, Any] = {}
         if self._aliases:
@@ -254,7 +255,9 @@ class DurableLog(Durable, list[V], kind="log"):
             self._is_nested = not LEAVES.issuperset(map(type, frozen.values()))
         for index, value in frozen.items():
             list.__setitem__(self, index, value)
-        self._kept[saved:] = self._entries(saved, end)
+            if left and index >= saved:
+                new[index - saved] = value
+        self._kept[saved:] = new if left else self._entries(saved, end)
         for index in again:
             self._kept[index] = frozen[index]
         self._aliases.add(entries, frozen, flat=flat)
