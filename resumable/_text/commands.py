@@ -72,12 +72,23 @@ def resume_command(argv: Sequence[str], *, is_windows: bool = False) -> str:
     program = _program(argv)
     if not program or _is_not_repeatable(program):
         return ""
-    argv = hidden_in_command(argv)
+    argv = hidden_in_command(_as_typed(argv))
     if is_windows:
         import subprocess
 
         return subprocess.list2cmdline(argv)
     return " ".join(map(quoted, argv))
+
+
+def _as_typed(argv: Sequence[str]) -> Sequence[str]:
+    """*argv*, without the Python and the folder of an installed command that the shell finds by its name."""
+    program = argv[1] if len(argv) > 1 else ""
+    if not os.path.isabs(program) or os.path.splitext(program)[1]:
+        return argv
+    import shutil
+
+    name = os.path.basename(program)
+    return [name, *argv[2:]] if shutil.which(name) == program else argv
 
 
 def other_script(command: str, argv: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -109,6 +110,17 @@ def test_the_command_is_quoted_as_windows_does_there() -> None:
     argv = [r"C:\Program Files\python.exe", "x.py", "a b"]
 
     assert resume_command(argv, is_windows=True) == r'"C:\Program Files\python.exe" x.py "a b"'
+
+
+def test_an_installed_command_is_told_as_it_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "tool"
+    tool.touch(0o755)
+    argv = ["/venv/bin/python3", str(tool), "run", "a b"]
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert resume_command(argv) == "tool run 'a b'"
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert resume_command(argv) == f"/venv/bin/python3 {tool} run 'a b'"
 
 
 @pytest.mark.parametrize(
