@@ -88,7 +88,7 @@ def report_of(summary: Summary, restored: Restored, *, state: str = "", told: st
 def header(summary: Summary, state: str = "") -> str:
     """The operation's name, its *state*, that of the summary if none is given, and how far it is."""
     percent, state = summary.percent, state or summary.state
-    bar = "" if percent is None else f'<progress max="100" value="{percent}">{percent}%</progress>'
+    bar = "" if percent is None else f'<progress max="100" value="{percent}" aria-label="done">{percent}%</progress>'
     position = text(position_of(summary)) if summary.is_readable else ""
     return (
         f'<header><h1>{text(summary.operation_id)}</h1><p><span class="state {state}">{state}</span> {position}</p>'

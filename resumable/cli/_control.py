@@ -69,6 +69,7 @@ def resume_command(operation_id: str, where: str | None) -> None:
         return
     command = summary.history[-1].command if summary.history else None
     how = f". To go on:  {printable(command)}" if command else "; run its program again"
+    how = "" if summary.has_ended else how
     raise click.ClickException(f"{printable(operation_id)} is not running ({summary.state}){how}")
 
 
