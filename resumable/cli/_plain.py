@@ -22,13 +22,14 @@ _NEEDS_MORE = frozenset(
     {"run", "report", "serve", "watch", "tail", "diff", "pause", "stop", "resume", "retry-failed"}
     | {"copy", "export", "verify", "repair", "completion"}
 )
-_MORE = "tables, --json, rm --older-than, export, verify, repair, completion:  pip install 'resumable-loops[cli]'"
+_INSTALL = "pip install 'resumable-loops[cli]'"
+_MORE = f"run, watch, report, serve, export, tables, --json and more:  {_INSTALL}"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Do what *arguments* ask for. Returns the exit code: 0 done, 1 not done, 2 called wrongly."""
     if arguments and arguments[0] in _NEEDS_MORE:
-        print(f"Error: {arguments[0]} needs more packages. {_MORE}", file=sys.stderr)
+        print(f"Error: {arguments[0]} needs click and rich:  {_INSTALL}", file=sys.stderr)
         return 2
     asked = _parser().parse_args(arguments)
     try:
