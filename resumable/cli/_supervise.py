@@ -188,7 +188,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Run it to its end. Returns the exit code for this program."""
-        before = {name: signal.signal(getattr(signal, name), self._on_signal) for name in _known(_FORWARDED)}
+        before = {name: signal.signal(getattr(signal, name), self._on_signal) for name in _heard(_FORWARDED)}
         try:
             with tempfile.TemporaryDirectory(prefix="resumable-run-") as directory:
                 return self._run(Path(directory) / "events.jsonl")
@@ -268,8 +268,10 @@ def why_not(command: Sequence[str], error: OSError) -> str:
     return f"cannot run {printable(name) or repr(name)}: {error.strerror or error}{words}"
 
 
-def _known(names: Sequence[str]) -> list[str]:
-    return [name for name in names if hasattr(signal, name)]
+def _heard(names: Sequence[str]) -> list[str]:
+    """Those that this system has, and that are not ignored: under nohup, SIGHUP is."""
+    known = [name for name in names if hasattr(signal, name)]
+    return [name for name in known if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN]
 
 
 def _has_terminal() -> bool:

@@ -280,6 +280,29 @@ def test_a_job_whose_supervisor_is_killed_saves_and_ends(tmp_path: Path) -> None
     assert b"Saved; nothing is lost" in errors
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGHUP")
+def test_under_nohup_the_end_of_the_terminal_is_not_heard(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text(WAITS.replace("100000", "200"))
+    child = subprocess.Popen(
+        ["nohup", sys.executable, "-m", "resumable", "run", *JOB],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    until = time.monotonic() + 60
+    while not (tmp_path / "here").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGHUP)
+    told, _ = child.communicate(timeout=60)
+
+    assert child.returncode == 0, told
+    assert "stopped" not in told
+
+
 HUNGRY = """
 import os, pathlib, signal
 from resumable import checkpointed
