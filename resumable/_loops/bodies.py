@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .._runtime.interpreter import frame_at, point_in, variable_in
+from .gathering import look_at_gathering
 
 if TYPE_CHECKING:
     from .loop import LoopOwner
@@ -64,6 +65,7 @@ def look_at_body(owner: LoopOwner[Any], position: int) -> None:
 
 def look_at_results(owner: LoopOwner[Any], position: int, frame: FrameType) -> None:
     """Warn of lost results. A map of *owner* gives *frame* its first result of this run, at *position*."""
+    look_at_gathering(owner.operation_id, position, frame, gives_results=True)
     if position and (body := _body_of(*point_in(frame))).grows:
         _look_at_grown(owner, position, frame, body)
 

@@ -103,6 +103,16 @@ def _say_ahead(operation_id: str, name: str) -> None:
     )
 
 
+@functools.lru_cache(maxsize=256)
+def say_next(operation_id: str) -> None:
+    """Say once that a loop's body takes more items off it."""
+    _log.warning(
+        "%s: next() in the body of the loop takes another item, and the one that the body works on counts as done "
+        "then; make pairs or batches first: cp.remaining(list(batched(items, 2)))",
+        operation_id,
+    )
+
+
 def check_thread(made_in: int) -> None:
     """Refuse to continue in another thread than the one that the loop was *made_in*: that, too, takes items ahead.
 

@@ -15,13 +15,14 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .._runtime.interpreter import has_gil
-from . import consumers, sources
+from . import consumers, place, sources
 from .apart import is_apart
 from .bodies import look_at_body
 from .by_key import KeyLedger
 from .by_page import PageLedger
 from .by_position import Fingerprint, ItemKey, PositionLedger, Saved
 from .failing import Retries, all_of, given_again, late_retries, retries_of
+from .gathering import look_at_gathering
 from .loop import Loop, LoopOwner
 
 if TYPE_CHECKING:
@@ -112,12 +113,15 @@ class Remaining(Loop[T], Iterator[T]):
     def __iter__(self) -> Iterator[T]:
         consumers.refuse_pools()
         consumers.look_at_call(self._owner.operation_id, self.position)
+        look_at_gathering(self._owner.operation_id, self.position, place.frame_at(1))
         look_at_body(self._owner, self.position)
         holder = self._passes(self._begun())
         self.keep_by(holder)
         return chain.from_iterable(holder)
 
     def __next__(self) -> T:
+        if self._holder is not None and not self.is_left and self.is_at_item():
+            consumers.say_next(self._owner.operation_id)
         passing = self._begun()
         self._holder = None  # while this object is iterated directly, nobody can see when that ends
         return next(passing)

@@ -140,6 +140,8 @@ class SmallRemaining(Remaining[T]):
 
     def __next__(self) -> T:
         if self._own is None or self._was_left:
+            if self._given and not self._was_left:
+                consumers.say_next(self._owner.operation_id)
             if self._feed is None:
                 self._feed = iter(self._items) if self.ends is not None else self._ledger.offered(iter(self._items))
             self._was_left = False

@@ -1,0 +1,144 @@
+"""Functions that gather all items of a loop before the work on any of them: ``list()``, ``sorted()`` and others.
+
+All of these items count as done then. In the head of a ``for`` that is always a mistake, and it is refused. Elsewhere
+nothing is wrong before a run goes on: what it gathers then is only the rest.
+"""
+
+from __future__ import annotations
+
+import dis
+import logging
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from types import CodeType, FrameType
+from typing import Any
+
+_log = logging.getLogger("resumable")
+
+_LISTS = frozenset(("deque", "frozenset", "list", "set", "sorted", "tuple"))
+_SUMS = frozenset(("Counter", "all", "any", "dict", "fsum", "join", "max", "min", "sum"))
+_COMPREHENSIONS = dict.fromkeys(("<dictcomp>", "<listcomp>", "<setcomp>"), "a comprehension")
+_BUILDS = {"BUILD_LIST": "<listcomp>", "BUILD_MAP": "<dictcomp>", "BUILD_SET": "<setcomp>"}
+_UNPACKS = frozenset(("LIST_EXTEND", "SET_UPDATE", "UNPACK_EX", "UNPACK_SEQUENCE"))
+_CALLS = frozenset(("CALL", "CALL_FUNCTION_EX", "CALL_KW"))
+_OF_A_CALL = _CALLS | {"CACHE", "KW_NAMES", "PRECALL", "PUSH_NULL"}
+
+_CURE_OF_MAP = (
+    "loop over the map itself, put the results into results = cp.mapping(...), and then go through sorted(results)"
+)
+
+Asking = tuple[str, bool, bool]
+"""What a function is called there, whether a ``for`` goes through what it returns, and whether nobody uses that."""
+_NOTHING: Asking = "", False, False
+_known: dict[tuple[int, int], tuple[Callable[[], CodeType | None], Asking]] = {}
+
+
+def look_at_gathering(operation_id: str, position: int, frame: FrameType, *, gives_results: bool = False) -> None:
+    """*frame* begins to go through a loop that stands at *position*: refuse or warn if a function gathers its items.
+
+    Args:
+        gives_results: Whether it is a map, which gives out items with their results.
+
+    Raises:
+        RuntimeError: In the head of a ``for``.
+    """
+    name, is_headed, _ = _asking(frame)
+    if name in _LISTS and is_headed:
+        raise RuntimeError(
+            f"{name}() around the loop takes all items before the work on the first one, so they would count as done "
+            f"before they are: {_CURE_OF_MAP if gives_results else f'put it inside, cp.remaining({name}(...))'}"
+        )
+    if position and (gatherer := _gatherer(frame)):
+        _log.warning(
+            "%s: the loop goes on at item %s, so %s gathers only what is left. What earlier runs have gathered counts "
+            "as done, and is not in it: work on each item in a for over the loop, and keep results in cp.mapping or "
+            "cp.log",
+            operation_id,
+            f"{position:,}",
+            gatherer,
+        )
+
+
+def _gatherer(frame: FrameType) -> str:
+    """What gathers the items that *frame* asks for; "" if they are worked on one by one, or nobody uses the result."""
+    name, _, is_dropped = _asking(frame)
+    if is_dropped:
+        return ""
+    return f"{name}()" if name in _LISTS | _SUMS else "[*…]" if name in _UNPACKS else _COMPREHENSIONS.get(name, "")
+
+
+def _asking(frame: FrameType) -> Asking:
+    code, at = frame.f_code, frame.f_lasti
+    known = _known.get((id(code), at))
+    if known is None or known[0]() is not code:
+        where = id(code), at
+        gone = weakref.ref(code, lambda _: _known.pop(where, None))
+        known = _known[where] = gone, _read(code, at)
+    return known[1]
+
+
+def _read(code: CodeType, at: int) -> Asking:
+    steps = [one for one in dis.get_instructions(code) if one.opname != "CACHE"]
+    number = next((number for number, one in enumerate(steps) if one.offset == at), None)
+    if number is None:
+        return _NOTHING
+    one, after = steps[number], steps[number + 1 :]
+    if one.opname in _UNPACKS:
+        return one.opname, False, False
+    if one.opname == "GET_ITER":
+        return _comprehension(steps, number)
+    if one.opname not in _CALLS:
+        return _NOTHING
+    return _called(steps[:number], one), _is_in_head(after), _is_dropped(after)
+
+
+def _comprehension(steps: list[dis.Instruction], number: int) -> Asking:
+    """Of what goes through the items in a comprehension, or in a generator expression that a function gathers."""
+    after = [one for one in steps[number + 1 :] if one.opname not in ("PRECALL", "PUSH_NULL", "KW_NAMES")]
+    if after and after[0].opname in _CALLS:
+        where = after[0].positions
+        made = [one.argval.co_name for one in steps[:number] if type(one.argval) is CodeType and one.positions == where]
+        if made[-1:] == ["<genexpr>"] and len(after) > 1 and after[1].opname in _CALLS:
+            return _called(steps[:number], after[1]), False, _is_dropped(after[2:])
+        return made[-1] if made else "", False, _is_dropped(after[1:])
+    # From 3.12 on, a comprehension is a part of the function.
+    head = [one.opname for one in after[:8]]
+    built = next(
+        (_BUILDS[name] for name in head[: head.index("FOR_ITER") if "FOR_ITER" in head else 0] if name in _BUILDS), ""
+    )
+    ends = [at for at, one in enumerate(after) if one.opname == "END_FOR"]
+    behind = after[ends[0] + 1 :] if built and ends else []
+    is_dropped = [one.opname for one in behind if not one.opname.startswith(("SWAP", "STORE_FAST"))][:2]
+    return built, False, is_dropped[:1] == ["POP_TOP"] and (sys.version_info < (3, 13) or is_dropped[1:] == ["POP_TOP"])
+
+
+def _is_dropped(after: list[dis.Instruction]) -> bool:
+    return bool(after) and after[0].opname == "POP_TOP"
+
+
+def _called(before: list[dis.Instruction], call: dis.Instruction) -> str:
+    """The last part of the name of what *call* calls: its expression begins where that of the call does."""
+    at = call.positions
+    if at is None or at.lineno is None or at.col_offset is None:
+        return ""
+    names = [
+        one.argval
+        for one in before
+        if (where := one.positions) is not None
+        and (where.lineno, where.col_offset) == (at.lineno, at.col_offset)
+        and one.opname.startswith(("LOAD_ATTR", "LOAD_FAST", "LOAD_GLOBAL", "LOAD_METHOD", "LOAD_NAME", "LOAD_DEREF"))
+    ]
+    return names[-1] if names and isinstance(names[-1], str) else ""
+
+
+def _is_in_head(after: list[dis.Instruction]) -> bool:
+    """Whether a ``for`` goes through what stands on the stack, perhaps through what is called with that."""
+    steps = _calls_on(after)
+    return next(steps, "") == "GET_ITER" and next(steps, "") == "FOR_ITER"
+
+
+def _calls_on(after: list[dis.Instruction]) -> Iterator[Any]:
+    for one in after:
+        if not (one.opname in _OF_A_CALL or one.opname.startswith("LOAD_")):
+            yield one.opname
