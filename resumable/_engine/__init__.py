@@ -10,6 +10,7 @@ done item, encoded or copied. ``writer`` stores it as a journal record or as a w
 (``background``); ``digest`` hashes a large one meanwhile. ``guard`` keeps the last good save in memory, in case a later
 value cannot be saved. ``artifacts`` writes the files that saves name, and removes those that no save names. ``unsaved``
 keeps on this machine what an unreachable store cannot take.
+``headings`` leaves out rows before the first tick that an earlier run has written.
 """
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "document",
     "ending",
     "guard",
+    "headings",
     "history",
     "limits",
     "opening",

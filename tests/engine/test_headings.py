@@ -1,0 +1,182 @@
+"""Headings of programs that tick by hand: a run that goes on writes none a second time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resumable import checkpointed, every
+
+
+class StoppedError(Exception):
+    """Ends a run in the middle of an item."""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def plain(stop: int) -> None:
+    with checkpointed("job", every(items=1)) as cp:
+        rows = cp.sink("rows.txt")
+        rows.write("head\n")
+        print("a", "b", file=rows)
+        for item in range(cp.processed_items, 4):
+            rows.write("row\n")
+            if item == stop:
+                raise StoppedError
+            cp.tick()
+        rows.write("foot\n")
+
+
+def in_helpers(stop: int) -> None:
+    with checkpointed("job", every(items=1)) as cp:
+        rows = cp.sink("rows.txt")
+        begin(rows)
+        item = cp.processed_items
+        while item < 4:
+            step(cp, rows, fails=item == stop)
+            item += 1
+        rows.write("foot\n")
+
+
+def begin(rows: Any) -> None:
+    csv.writer(rows, lineterminator="\n").writerow(["head"])
+    print("a", "b", file=rows)
+
+
+def step(cp: Any, rows: Any, *, fails: bool) -> None:
+    rows.write("row\n")
+    if fails:
+        raise StoppedError
+    cp.tick()
+
+
+def after_a_handled_error(stop: int) -> None:
+    with checkpointed("job", every(items=1)) as cp:
+        rows = cp.sink("rows.txt")
+        try:
+            print("head", file=rows)
+            raise LookupError
+        except LookupError as error:
+            del error
+        with contextlib.suppress(LookupError):
+            raise LookupError
+        print("a", "b", file=rows)
+        for item in range(cp.processed_items, 4):
+            rows.write("row\n")
+            if item == stop:
+                raise StoppedError
+            cp.tick()
+        rows.write("foot\n")
+
+
+def of_rows_that_are_equal(stop: int) -> None:
+    """The heading is equal to each row, and to what comes after."""
+    with checkpointed("job", every(items=1)) as cp:
+        rows = cp.sink("rows.txt")
+        rows.write("row\n")
+        for item in range(cp.processed_items, 4):
+            rows.write("row\n")
+            if item == stop:
+                raise StoppedError
+            cp.tick()
+        rows.write("row\n")
+
+
+def in_async_code(stop: int) -> None:
+    async def job() -> None:
+        async with checkpointed("job", every(items=1)) as cp:
+            rows = await cp.sink("rows.txt")
+            rows.write("head\n")
+            print("a", "b", file=rows)
+            for item in range(cp.processed_items, 4):
+                rows.write("row\n")
+                if item == stop:
+                    raise StoppedError
+                await cp.tick()
+            rows.write("foot\n")
+
+    asyncio.run(job())
+
+
+JOBS = [plain, in_helpers, after_a_handled_error, of_rows_that_are_equal, in_async_code]
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_heading_is_written_once(job: Callable[[int], None]) -> None:
+    for stop in (1, 1, 3):
+        with pytest.raises(StoppedError):
+            job(stop)
+    job(9)
+
+    head, foot = (["row"], "row") if job is of_rows_that_are_equal else (["head", "a b"], "foot")
+    assert Path("rows.txt").read_text().split("\n") == [*head, *["row"] * 4, foot, ""]
+
+
+def test_the_first_entries_of_a_log_are_appended_once() -> None:
+    def run(stop: int) -> list[Any]:
+        with checkpointed("job", every(items=1)) as cp:
+            log = cp.log("log")
+            log.append({"columns": ["a", "b"]})
+            for item in range(cp.processed_items, 4):
+                log.append(item)
+                if item == stop:
+                    raise StoppedError
+                cp.tick()
+            return list(log)
+
+    for stop in (1, 3):
+        with pytest.raises(StoppedError):
+            run(stop)
+    assert run(9) == [{"columns": ["a", "b"]}, 0, 1, 2, 3]
+
+
+def test_what_a_run_writes_only_sometimes_is_no_heading() -> None:
+    """Phases that the state tells apart write rows that may be equal."""
+
+    def run(stop: str) -> None:
+        with checkpointed("job", every(items=1)) as cp:
+            rows = cp.sink("rows.txt")
+            for name in ("a", "b"):
+                if name not in cp.state:
+                    rows.write("row\n")
+                    cp.state[name] = True
+                    cp.save()
+                if name == stop:
+                    raise StoppedError
+            for _ in range(cp.processed_items, 2):
+                rows.write("row\n")
+                cp.tick()
+
+    with pytest.raises(StoppedError):
+        run("a")
+    with pytest.raises(StoppedError):
+        run("b")
+    run("")
+
+    assert Path("rows.txt").read_text() == "row\n" * 4
+
+
+def test_a_program_without_ticks_writes_all_its_rows() -> None:
+    def run(*, fails: bool) -> None:
+        with checkpointed("job") as cp:
+            rows = cp.sink("rows.txt")
+            rows.write("run\n")
+            cp.save()
+            if fails:
+                raise StoppedError
+
+    with pytest.raises(StoppedError):
+        run(fails=True)
+    run(fails=False)
+
+    assert Path("rows.txt").read_text() == "run\nrun\n"
