@@ -36,7 +36,7 @@ class Beginning(msgspec.Struct):
         """Whether a save comes before all work, so that the next run repeats what this one has done until then.
 
         This is so if rows were written while the state did not change: a changed state may tell the program what to
-        skip. For a program without loops and ticks, nobody can tell.
+        skip. Values that are zero or empty are no change. For a program without loops and ticks, nobody can tell.
         """
         parts = self.parts
         if parts.cut.ticker.ticked or any(view.has_begun for view in parts.loops.views.values()):
@@ -56,12 +56,19 @@ class Beginning(msgspec.Struct):
         parts, kind = self.parts, self.parts.typed
         with suppress(StateEncodeError, TypeError, ValueError, AttributeError):
             if kind is None:
-                return _plain(parts.state) != (b"{}" if self.state is None else self.state)
+                before = {} if self.state is None else msgspec.json.decode(self.state)
+                begun = {name: value for name, value in parts.state.items() if name in before or not _is_empty(value)}
+                return _plain(begun) != to_bytes(before)
             before = self.state
             if before is None:
                 before = _plain(kind.plain(typed.restored(parts.options.operation_id, kind.kind, None), wholly=False))
             return _plain(parts.plain_state(kind, wholly=False)) != before
         return True
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether *value* is what a program begins with, ``0``, ``[]`` or ``{"sum": 0}``, and so no sign of work."""
+    return all(map(_is_empty, value.values())) if type(value) is dict else not value
 
 
 def _plain(state: dict[str, Any]) -> bytes:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._loops import place, program
 from .._runtime.boundary import Noting, Where
+from .._runtime.interpreter import point_in
 
 if TYPE_CHECKING:
     from .parts import Parts
@@ -68,7 +69,7 @@ def _is_before_ticks(frame: FrameType, outside: place.Stack) -> bool:
     """Whether *frame* is at a call that each run makes once, and the checkpoint's block ticks behind it."""
     for here in place.frames(frame):
         opened = outside.get(place.address(here))
-        code, at = here.f_code, here.f_lasti
+        code, at = point_in(here)
         if any(start < at < stop and (opened is None or start > opened) for start, stop in _branches_of(code)):
             return False
         if opened is not None:

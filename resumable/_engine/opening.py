@@ -16,7 +16,6 @@ from .._runtime.interpreter import show_users_frames_only
 from .._runtime.steps import Steps
 from .._text import command_for
 from .ending import SAYS_HOW_IT_ENDED, name_directory, say_what_stops
-from .headings import Headings
 from .operation import Operation
 from .options import Options, Ticker
 from .owning import claim
@@ -96,8 +95,6 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
         elif runs and not (runs[-1].reason or "").rpartition(" | ")[2].startswith(SAYS_HOW_IT_ENDED):
             yield partial(_ask_how_it_ended, options, runs)
         operation = Operation(options, writer, restored, observers, wake, ticker, at)
-        if operation.parts.goes_on and not operation.parts.saved.loops:
-            Headings(operation.parts).attend()
         if restored is not None and restored.sections.failed:
             operation.parts.retries_failed = yield lambda: asks_to_retry(options.store, options.operation_id)
         if getattr(writer.lease, "has_artifacts", False):

@@ -56,6 +56,7 @@ class Parts:
         beginning: Detects whether this run has reached its first loop or tick.
         last_run: The run before this one; None if there was none.
         is_proven: Whether a state that contains an item of this run was checked wholly.
+        may_have_headings: Whether earlier runs may have written headings that this one writes again.
         tracked: The tracked objects; None before the first.
         hooks: Functions to call before each save, each with the attempt that registered it.
         attempt: Number of the attempt of the decorated function or item; a new attempt may use names again.
@@ -107,6 +108,7 @@ class Parts:
         self.collections: dict[str, Durable] = {}
         self.held: dict[str, Durable] = {}
         self.is_proven = False
+        self.may_have_headings = self.goes_on and not saved.loops
         self.state: Any = self._restored_state(options, data.state if data is not None else None)
         self.items_before = self.metadata.processed_items
         if options.total is not None:
@@ -247,6 +249,8 @@ class Parts:
             InputChangedError: A loaded value does not fit the class.
             TypeError: The name is taken by something else, the state is no dict, *name* no str, *of* cannot be loaded.
         """
+        if kind == "log":
+            self._expect_headings()
         if type(name) is not str:
             raise TypeError(f"the name of a durable collection must be a str, not {name!r:.80}")
         if self.typed is not None:
@@ -358,9 +362,18 @@ class Parts:
         self, path: str | os.PathLike[str], mode: Mode, existing: Existing, header: str | bytes | None
     ) -> Sink[Any]:
         """The sink that writes to *path*. See :meth:`Sinks.open`."""
+        self._expect_headings()
         sink = self.sinks.open(path, mode, existing, header)
         self.cut.add(sink)
         return sink
+
+    def _expect_headings(self) -> None:
+        """The program asks for what may have headings of an earlier run."""
+        if self.may_have_headings:
+            from .headings import Headings
+
+            self.may_have_headings = False
+            Headings(self).attend()
 
     @property
     def is_used(self) -> bool:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from types import CodeType, FrameType
 from typing import Any
 
+from .._runtime.interpreter import point_in
+
 _log = logging.getLogger("resumable")
 
 _LISTS = frozenset(("deque", "frozenset", "list", "set", "sorted", "tuple"))
@@ -69,7 +71,7 @@ def _gatherer(frame: FrameType) -> str:
 
 
 def _asking(frame: FrameType) -> Asking:
-    code, at = frame.f_code, frame.f_lasti
+    code, at = point_in(frame)
     known = _known.get((id(code), at))
     if known is None or known[0]() is not code:
         where = id(code), at

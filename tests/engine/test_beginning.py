@@ -155,3 +155,19 @@ def test_what_the_program_saves_itself_is_gone_on_from() -> None:
         assert cp.log("log") == ["head"]
         for _ in cp.remaining([1]):
             pass
+
+
+@pytest.mark.parametrize("first", [{"done": []}, {"next": 0, "name": ""}, {"sums": {"bytes": 0, "seen": {}}}])
+def test_rows_of_a_first_item_whose_program_has_only_set_up_its_state(first: dict[str, Any]) -> None:
+    def job(stop: Stop) -> None:
+        with opened() as cp:
+            sink = cp.sink("rows.txt")
+            for name, value in first.items():
+                cp.state.setdefault(name, value)
+            for item in range(cp.processed_items, 3):
+                sink.write(f"{item}\n")
+                stop(f"item {item}")
+                cp.tick()
+
+    run_with_stops(job, "item 0", "item 0", "item 1")
+    assert rows() == ["0", "1", "2"]
