@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
-from .._runtime import processes
+from .._runtime import current, processes
 from .._runtime.steps import Steps
 from .holding import Holding
 
@@ -320,7 +320,12 @@ class BaseCheckpoint(Holding, Generic[S]):
         self._operation = yield from open_operation(self._options, wake=self._wake, ticker=self)
         ticks = self._operation.parts.cut.boundary.ticks
         self._move, self._count = ticks.__next__, ticks.__length_hint__
+        outer = current.CHECKPOINT.get()
         yield from self._operation.begin(self)
+        if outer is not None and outer.boundary.writers:
+            from .._engine.nested import Nested
+
+            Nested(outer.operation_id, outer.boundary, self._operation)
 
     def _wake(self) -> None:
         """Check in before the next item. Safe from any thread, and in signal handlers."""

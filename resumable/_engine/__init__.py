@@ -10,7 +10,8 @@ done item, encoded or copied. ``writer`` stores it as a journal record or as a w
 (``background``); ``digest`` hashes a large one meanwhile. ``guard`` keeps the last good save in memory, in case a later
 value cannot be saved. ``artifacts`` writes the files that saves name, and removes those that no save names. ``unsaved``
 keeps on this machine what an unreachable store cannot take.
-``headings`` leaves out rows before the first tick that an earlier run has written.
+``headings`` leaves out rows before the first tick that an earlier run has written, ``nested`` warns of
+rows that an inner block writes to an outer one.
 """
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "headings",
     "history",
     "limits",
+    "nested",
     "opening",
     "operation",
     "options",

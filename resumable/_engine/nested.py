@@ -1,0 +1,62 @@
+"""A block inside the block of another checkpoint: what the inner loop writes to the outer one may be lost."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import TYPE_CHECKING, Any
+
+from .._runtime.boundary import Again, Boundary, Noting
+
+if TYPE_CHECKING:
+    from .operation import Operation
+
+_log = logging.getLogger("resumable")
+
+
+class Nested:
+    """Looks at what is written to an outer checkpoint, and warns once of a row that an inner loop's item writes.
+
+    The two are saved one after the other. An inner item that is saved as done is not done again, and does not write
+    again what the unfinished outer item has lost.
+
+    Args:
+        outer_id: The operation whose block is around.
+        boundary: That of the outer checkpoint.
+        inner: The operation that begins.
+    """
+
+    def __init__(self, outer_id: str, boundary: Boundary, inner: Operation) -> None:
+        self._outer_id = outer_id
+        self._boundary = boundary
+        self._inner = inner
+        self._before: Again | None = boundary.again
+        self._set(self)
+
+    def has(self, writer: Noting, row: Any, /) -> bool:
+        """Whether *writer* has that *row* already, as who looked before knows it."""
+        inner = self._inner
+        is_within = not inner.is_ending and (inner.ticker.ticked > 0 or bool(inner.parts.loops.running.at_item()))
+        if is_within:
+            _say_lost(self._outer_id, writer.known_as, inner.operation_id)
+        if (is_within or inner.is_ending) and self._boundary.again is self:
+            self._set(self._before)
+        return self._before is not None and self._before.has(writer, row)
+
+    def _set(self, again: Again | None) -> None:
+        with self._boundary.lock:
+            self._boundary.again = again
+            for writer in self._boundary.writers:
+                writer.attend()
+
+
+@functools.lru_cache(maxsize=256)
+def _say_lost(outer_id: str, what: str, inner_id: str) -> None:
+    _log.warning(
+        "%s: %s is written by an item of %r, a checkpoint inside of this one, and counts with the item around: if that "
+        "is interrupted, it is lost, for the inner item is not done again. Write it to the inner checkpoint, or after "
+        "its block",
+        outer_id,
+        what,
+        inner_id,
+    )
