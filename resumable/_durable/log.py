@@ -11,7 +11,7 @@ import msgspec
 
 from .._errors import StateEncodeError
 from .._json import LEAVES, check, encode, is_good, is_plain, look_closely, to_json
-from .._runtime.boundary import Where, give_up_long
+from .._runtime.boundary import Where, give_up_long, remove_found
 from .._runtime.interpreter import MANY, collect_young, is_tracked, may_be_read_in_c
 from . import aliases
 from .aliases import Aliases
@@ -166,11 +166,11 @@ class DurableLog(Durable, list[V], kind="log"):
     def written_since(self, now: int) -> tuple[int, int] | None:
         return (self._cut, len(self)) if self._last_seen == now and len(self) > self._cut else None
 
-    def is_there(self, row: Any, where: Where, /) -> bool:
+    def is_there(self, row: Any, where: Where, /, *, in_order: bool = True) -> bool:
         for number, (start, stop) in enumerate(where):
             with suppress(ValueError):
                 found = list.index(self, row, start, stop)
-                where[: number + 1] = [(found + 1, stop)]
+                remove_found(where, number, found, 1, in_order=in_order)
                 return True
         give_up_long(where)
         return False

@@ -18,7 +18,7 @@ from weakref import WeakSet
 from .._errors import StoreError
 from .._json import check_unicode
 from .._runtime import disk
-from .._runtime.boundary import Boundary, Noting, Where, give_up_long
+from .._runtime.boundary import Boundary, Noting, Where, give_up_long, remove_found
 from .._runtime.interpreter import has_gil, is_held_here
 from .sink_file import Existing, Extent, Target, as_saved, find_row, grown, open_file
 
@@ -253,7 +253,7 @@ class Sink(Noting, Generic[Row]):
             start, stop = self._cut[0], self._extent[0]
             return (start, stop) if self._cut_count == now and stop > start else None
 
-    def is_there(self, row: Any, where: Where, /) -> bool:
+    def is_there(self, row: Any, where: Where, /, *, in_order: bool = True) -> bool:
         if self.mode == "t" and not row.endswith("\n"):  # print() writes a row in parts
             self._pieces.append(row)
             return True
@@ -263,7 +263,7 @@ class Sink(Noting, Generic[Row]):
         self.flush()
         for number, (start, stop) in enumerate(where):
             if (found := find_row(self.path, whole, start, stop)) is not None:
-                where[: number + 1] = [(found + len(whole), stop)]
+                remove_found(where, number, found, len(whole), in_order=in_order)
                 return True
         give_up_long(where)
         self._pieces = pieces

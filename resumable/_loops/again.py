@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from .._runtime.boundary import Boundary, Noting, Where
+from .._runtime.interpreter import running_here
 from .by_position import ItemKey
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class WrittenAgain:
     def attach(self, boundary: Boundary, views: Iterable[LoopView]) -> None:
         """Expect the rows that an earlier run noted at its loops."""
         self.boundary = boundary
+        boundary.note_outside = self.outside
         for view in views:
             self._expect_around(view)
             if view.wrote.item is not None:
@@ -135,7 +137,7 @@ class WrittenAgain:
             return
         found = self._found()
         level = _level_of(view)
-        if self._expected and (expected := self._expected.get(level)):
+        if self._expected and (expected := self._expected.get(level)) and not self._is_beside_others():
             _pass_by(expected, view.wrote.before)
         if found:
             for other in left(running):
@@ -155,7 +157,7 @@ class WrittenAgain:
                 _say_counted_again(path)
 
     def outside(self) -> None:
-        """What was written outside is about to count, and no loop is at an item."""
+        """What was written is about to count, outside of all items as far as is known."""
         if found := self._found():
             self._open = merged(self._open, found)
             if self._last is not None and not self._last.is_dropped:
@@ -193,7 +195,14 @@ class WrittenAgain:
         """Whether *row* stands where *writer* would write it again."""
         expected = self._expected.get(self._here())
         where = expected.get(writer.known_as) if expected else None
-        return where is not None and len(where) > 0 and writer.is_there(row, where)
+        if where is None or not len(where):
+            return False
+        return writer.is_there(row, where, in_order=not self._is_beside_others())
+
+    def _is_beside_others(self) -> bool:
+        """Whether other threads or tasks may write in between, so that rows come in any order."""
+        boundary = self.boundary
+        return boundary is not None and (bool(boundary.apart) or running_here() is not boundary.context)
 
 
 @functools.lru_cache(maxsize=256)

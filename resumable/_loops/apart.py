@@ -45,6 +45,8 @@ class Apart:
                 return
             token = holding_back.set(None)
             try:
+                if self.boundary.note_outside is not None:
+                    self.boundary.note_outside()
                 self.boundary.move()
                 held.write(self.boundary.now())
                 if not is_inner:

@@ -178,10 +178,14 @@ class RunningLoops:
         if view is None or view.loop is not loop:
             return
         frame, context = place.caller(), running_here()
-        outer = None if self.again.boundary is None else of_here(self.again.boundary)
-        if outer is not None:
-            outer.write(is_inner=True)
-        self.again.begins(view, self._left, self._by_context.get(context, ()))
+        boundary, running = self.again.boundary, self._by_context.get(context, ())
+        outer = None if boundary is None else of_here(boundary)
+        if outer is None:
+            self.again.begins(view, self._left, running)
+        else:
+            with outer.boundary.lock:  # items of other threads must not come in between
+                outer.write(is_inner=True)
+                self.again.begins(view, self._left, running)
         self._just_left = []
         if outer is not None or context is not self.main_context:
             self._set_apart(loop, outer, is_main=context is self.main_context)

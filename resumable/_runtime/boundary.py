@@ -26,13 +26,14 @@ class Boundary(msgspec.Struct, eq=False):
     """Counts the items that the loops of one checkpoint hand out.
 
     Attributes:
-        ticks: Yields True for each item; its remaining length is the count.
-        lock: Held by a save while it captures what was written.
-        writers: The collections and sinks that are saved.
-        shared: Number of running maps whose workers can write here.
-        again: Detects rows that are written again, while that is possible.
-        context: The thread or task that opened the checkpoint; None if unknown.
-        apart: What loops in other threads or tasks hold back.
+        ticks: Gives True for each item; what is left of it is the count.
+        lock: A save holds it while it takes what was written.
+        writers: What is saved, and written to.
+        shared: How many maps run whose workers can write here.
+        again: Knows what is written again, where that may be now.
+        context: The thread or task that has opened the checkpoint; None if it is not known.
+        apart: What loops in other ones hold back.
+        note_outside: Called before what these hold back counts: whatever was written until then counts with it.
     """
 
     ticks: Ticks = msgspec.field(default_factory=partial(repeat, True, (1 << 60) - 1))
@@ -42,6 +43,7 @@ class Boundary(msgspec.Struct, eq=False):
     again: Again | None = None
     context: object = None
     apart: list[HoldingApart] = msgspec.field(default_factory=list)
+    note_outside: Callable[[], None] | None = None
 
     def now(self) -> int:
         """The count. It decreases."""
@@ -127,6 +129,13 @@ Where = list[tuple[int, int]]
 
 
 _LONG = 10_000
+
+
+def remove_found(where: Where, number: int, found: int, size: int, *, in_order: bool) -> None:
+    """Remove from *where* a row of that *size*, *found* in the stretch of that *number*, and perhaps all before it."""
+    start, stop = where[number]
+    before = [] if in_order else [*where[:number], *([(start, found)] if start < found else [])]
+    where[: number + 1] = [*before, (found + size, stop)]
 
 
 def give_up_long(where: Where) -> None:
@@ -235,8 +244,12 @@ class Noting:
         """The paths of numbers that have changed since the count was *now*."""
         return ()
 
-    def is_there(self, row: Any, where: Where, /) -> bool:
-        """Whether *row* comes next in *where*, or soon after; if so, removes what lies before it."""
+    def is_there(self, row: Any, where: Where, /, *, in_order: bool = True) -> bool:
+        """Whether *row* comes next in *where*, or soon after. If so, it is removed from *where*.
+
+        Args:
+            in_order: Whether rows come in the order of *where*, so that what lies before is removed, too.
+        """
         return False
 
     @property

@@ -150,3 +150,74 @@ def test_what_a_task_wrote_before_it_broke_off_counts_where_nothing_is_left_to_d
 
     asyncio.run(job())
     assert Path("rows.txt").read_text().split() == ["0", "1", "2"]
+
+
+# -- rows around loops ------------------------------------------------------------------------------------------------
+
+
+async def tasks_with_rows_around(stop: Stop) -> None:
+    async def work(name: str) -> None:
+        rows.write(f"begin {name}\n")
+        stop()
+        async for item in cp.remaining(range(3), name=name):
+            rows.write(f"{name}{item}\n")
+            await asyncio.sleep(0)
+            stop()
+        rows.write(f"end {name}\n")
+        stop()
+
+    async with opened() as cp:
+        rows = await cp.sink("rows.txt")
+        await asyncio.gather(work("x"), work("y"))
+
+
+def threads_with_rows_around(stop: Stop) -> None:
+    """One thread writes its first row, another does all its items, and only then the first one begins its loop."""
+    has_begun, is_through = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        rows.write("begin y\n")
+        has_begun.set()
+        is_through.wait()
+        work("y")
+
+    def quick() -> None:
+        has_begun.wait()
+        try:
+            rows.write("begin x\n")
+            work("x")
+        finally:
+            is_through.set()
+
+    def work(name: str) -> None:
+        stop()
+        for item in cp.remaining(range(3), name=name):
+            rows.write(f"{name}{item}\n")
+            stop()
+        rows.write(f"end {name}\n")
+        stop()
+
+    with opened() as cp, ThreadPoolExecutor(2) as pool:
+        rows = cp.sink("rows.txt")
+        for future in [pool.submit(slow), pool.submit(quick)]:
+            future.result()
+
+
+@pytest.mark.parametrize("job", [tasks_with_rows_around, threads_with_rows_around])
+@pytest.mark.parametrize("at", range(1, 11))
+def test_rows_around_loops_are_there_once_whichever_thread_or_task_fails(job: Callable[[Stop], Any], at: int) -> None:
+    def run(at: int | None) -> None:
+        left = itertools.count(1)
+
+        def stop() -> None:
+            if next(left) == at:
+                raise StopError
+
+        asyncio.run(job(stop)) if asyncio.iscoroutinefunction(job) else job(stop)
+
+    with pytest.raises(StopError):
+        run(at)
+    run(None)
+
+    rows = Path("rows.txt").read_text().splitlines()
+    assert sorted(rows) == sorted(row for n in "xy" for row in (f"begin {n}", f"{n}0", f"{n}1", f"{n}2", f"end {n}"))
