@@ -208,7 +208,7 @@ class Cut(msgspec.Struct):
             unfinished = [loop for loop in loops.unfinished() if not loop.is_beside] if views else []
             asking = [loop for loop in unfinished if loop.must_settle()]
             if asking or not (is_early or self._is_within_item(unfinished)):
-                if not unfinished:
+                if not asking and all(loop.done() for loop in unfinished):  # of those, each has raised at an item's end
                     loops.running.again.outside()
                 boundary.move()
             for loop in asking:

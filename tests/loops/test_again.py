@@ -292,3 +292,44 @@ def test_a_counter_that_an_item_counts_twice_is_told_of(
 
     told = f"$.state.{place}.all was changed before a loop that goes on"
     assert (told in caplog.text) is (place == "before")
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
+@pytest.mark.parametrize("at", range(2))
+def test_a_row_in_a_finally_around_a_loop_is_there_once_after_a_stop_between_items(
+    at: int, is_async: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop has raised as it was asked for the next item: its items are done, and the row behind them counts."""
+
+    monkeypatch.chdir(tmp_path)
+
+    def plain(stop: int) -> None:
+        with checkpointed("job", every(items=1)) as cp:
+            rows = cp.sink("rows.txt")
+            try:
+                for item in cp.remaining(range(3)):
+                    rows.write("row\n")
+                    if item == stop:
+                        cp.stop()
+            finally:
+                rows.write("end\n")
+
+    async def in_task(stop: int) -> None:
+        async with checkpointed("job", every(items=1)) as cp:
+            rows = await cp.sink("rows.txt")
+            try:
+                async for item in cp.remaining(range(3)):
+                    rows.write("row\n")
+                    if item == stop:
+                        cp.stop()
+            finally:
+                rows.write("end\n")
+
+    def run(stop: int) -> None:
+        asyncio.run(in_task(stop)) if is_async else plain(stop)
+
+    with pytest.raises(SystemExit):
+        run(at)
+    run(9)
+
+    assert sorted(Path("rows.txt").read_text().split()) == ["end", "row", "row", "row"]
