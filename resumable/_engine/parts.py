@@ -149,6 +149,7 @@ class Parts:
             failed=self.failed,
         )
         loops.running.again.attach(self.cut.boundary, loops.views.values())
+        loops.running.watch(self.cut.boundary)
         return loops
 
     @cached_property

@@ -98,7 +98,6 @@ class WrittenAgain:
     def attach(self, boundary: Boundary, views: Iterable[LoopView]) -> None:
         """Expect the rows that an earlier run noted at its loops."""
         self.boundary = boundary
-        boundary.note_outside = self.outside
         for view in views:
             self._expect_around(view)
             if view.wrote.item is not None:
@@ -162,6 +161,10 @@ class WrittenAgain:
             self._open = merged(self._open, found)
             if self._last is not None and not self._last.is_dropped:
                 self._last.note_after(self._open)
+
+    def has_found(self) -> bool:
+        """Whether anything was written since the last item ended."""
+        return bool(self._found())
 
     def _found(self) -> dict[str, Where]:
         if self.boundary is None:

@@ -74,7 +74,7 @@ class LoopRegistry:
         self.views: dict[str, LoopView] = {}
         self._levels = Levels()
         main_context, self._outside = opened or (running_here(), stack())
-        self.running = RunningLoops(self.views, main_context)
+        self.running = RunningLoops(self.views, main_context, operation_id)
         self._spots = place.Spots(self._outside)
         self._is_quick = has_gil()  # without a GIL, counts could be read half-updated
         self._taken: dict[str, int] = {}

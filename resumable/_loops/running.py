@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import sys
 import threading
 from collections.abc import Iterable, Mapping
@@ -10,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from .._runtime.boundary import Boundary
 from .._runtime.interpreter import is_alive, running_here
 from . import place
 from .again import LevelKey, WrittenAgain
@@ -18,6 +21,7 @@ from .by_position import ItemKey
 from .loop import Loop, mapped_item
 from .view import LoopView
 
+_log = logging.getLogger("resumable")
 Opening = tuple[object, place.Stack]
 """The thread or task that opens a checkpoint, and the frames on its stack then."""
 _SUSPENDS = 0x20 | 0x80 | 0x200
@@ -66,13 +70,29 @@ class RunningLoops:
         again: Detects rows that are written again.
     """
 
-    def __init__(self, views: Mapping[str, LoopView], main_context: object) -> None:
+    def __init__(self, views: Mapping[str, LoopView], main_context: object, operation_id: str = "") -> None:
         self._views = views
         self.main_context = main_context
         self._main_thread = main_context.ident if isinstance(main_context, threading.Thread) else None
         self._by_context: dict[object, list[Running]] = {}
         self._just_left: list[Running] = []
+        self._operation_id = operation_id
         self.again = WrittenAgain(self.here, self._has_done)
+
+    def watch(self, boundary: Boundary) -> None:
+        """Hear of what the loops of other threads and tasks hold back, before it counts."""
+        boundary.note_outside = self._apart_counts
+
+    def _apart_counts(self) -> None:
+        """Note what was written outside of items; warn if it is part of an item of the main thread's loop."""
+        main = [one for one in self._by_context.get(self.main_context, ()) if self._is_at_item(one)]
+        if not (main and main[-1].loop.is_at_item() and not main[-1].loop.is_beside):
+            self.again.outside()
+        elif self.again.has_found() and any(
+            view.outer is None and view.loop is not None and view.loop.apart is not None
+            for view in self._views.values()
+        ):
+            _say_beside(self._operation_id)
 
     def here(self) -> LevelKey:
         """The item that the calling thread or task is inside."""
@@ -227,3 +247,17 @@ class RunningLoops:
         for running in list(self._by_context.values()):
             for one in running[:]:
                 one.loop.wake()
+
+
+def _is_beside(view: LoopView) -> bool:
+    """Whether it shows a loop that runs apart, and inside of no item."""
+    return view.outer is None and view.loop is not None and view.loop.apart is not None
+
+
+@functools.lru_cache(maxsize=256)
+def _say_beside(operation_id: str) -> None:
+    _log.warning(
+        "%s: a loop runs beside those of other threads or tasks, in the one that has opened the checkpoint; if an item "
+        "of it is interrupted, rows that it has written may be there twice. Run that loop in a thread or task, too",
+        operation_id,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -221,3 +222,45 @@ def test_rows_around_loops_are_there_once_whichever_thread_or_task_fails(job: Ca
 
     rows = Path("rows.txt").read_text().splitlines()
     assert sorted(rows) == sorted(row for n in "xy" for row in (f"begin {n}", f"{n}0", f"{n}1", f"{n}2", f"end {n}"))
+
+
+def test_a_loop_of_the_main_thread_beside_that_of_another_one_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    """What the main thread's unfinished item has written would count as soon as an item of the other one ends."""
+    written, is_through = threading.Event(), threading.Event()
+
+    def beside() -> None:
+        for item in cp.remaining(range(3), name="beside"):
+            written.wait()
+            rows.write(f"b{item}\n")
+        is_through.set()
+
+    caplog.set_level(logging.WARNING, logger="resumable")
+    with opened() as cp, ThreadPoolExecutor(1) as pool:
+        rows = cp.sink("rows.txt")
+        future = pool.submit(beside)
+        for item in cp.remaining(range(3), name="main"):
+            rows.write(f"m{item}\n")
+            written.set()
+            is_through.wait()
+        future.result()
+
+    assert sorted(rows.path.read_text().split()) == ["b0", "b1", "b2", "m0", "m1", "m2"]
+    (told,) = [text for text in caplog.messages if "signals" not in text]
+    assert told.startswith("job: a loop runs beside those of other threads or tasks")
+
+
+def test_loops_of_threads_inside_of_an_item_are_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    def inside(name: str) -> None:
+        for item in cp.remaining(range(3)):
+            rows.write(f"{name}{item}\n")
+
+    caplog.set_level(logging.WARNING, logger="resumable")
+    with opened() as cp, ThreadPoolExecutor(1) as pool:
+        rows = cp.sink("rows.txt")
+        for name in cp.remaining(["x", "y"]):
+            rows.write(f"{name}\n")
+            pool.submit(inside, name).result()
+            rows.write(f"/{name}\n")
+
+    assert rows.path.read_text().split() == ["x", "x0", "x1", "x2", "/x", "y", "y0", "y1", "y2", "/y"]
+    assert [text for text in caplog.messages if "signals" not in text] == []
