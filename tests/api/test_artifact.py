@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,51 +16,20 @@ import pytest
 
 from resumable import (
     Checkpoint,
-    CheckpointCorruptError,
-    StateEncodeError,
     StoreError,
     checkpointed,
     every,
     open_store,
 )
-from resumable._engine import artifacts
-from resumable.stores import CheckpointStore, EncryptedStore, FileStore, MemoryStore
+from resumable.stores import CheckpointStore
 from resumable.testing import FaultyStore
+from tests.support.artifacts import NEVER, STORES, lying, lying_in, put, text_of
 from tests.support.stores import DictStore
-
-KEY = EncryptedStore.new_key()
-NEVER = every(hours=9)
-STORES: dict[str, Callable[[Path], CheckpointStore]] = {
-    "files": lambda directory: FileStore(directory / "store"),
-    "memory": lambda directory: MemoryStore(),
-    "encrypted files": lambda directory: EncryptedStore(FileStore(directory / "store"), KEY),
-    "SQLite": lambda directory: open_store(f"sqlite:///{directory}/store.db"),
-}
 
 
 @pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> CheckpointStore:
     return STORES[request.param](tmp_path)
-
-
-def put(cp: Checkpoint[Any], name: str, text: str) -> None:
-    with cp.artifact(name).write() as path:
-        path.write_text(text)
-
-
-def text_of(cp: Checkpoint[Any], name: str) -> str | None:
-    artifact = cp.artifact(name)
-    return artifact.path.read_text() if artifact.exists else None
-
-
-def lying(directory: Path) -> list[str]:
-    """What versions hold that lie in the store."""
-    return sorted(path.read_text() for path in directory.glob(".checkpoint_*.files/*/*"))
-
-
-def lying_in(store: CheckpointStore, key: str = "job") -> int:
-    keeper: Any = store
-    return len(list(keeper.list_artifacts(key)))
 
 
 class StopError(Exception):
@@ -103,13 +71,6 @@ def test_what_was_written_is_there_at_once_and_the_version_before_stays_until_th
         cp.save()
         cp.save()
         assert lying(tmp_path) == ["new"]
-
-
-def test_a_version_that_no_save_can_name_goes_at_once(store: CheckpointStore) -> None:
-    with checkpointed("job", NEVER, store=store) as cp:
-        for number in cp.remaining(range(20)):
-            put(cp, "model", f"{number}")
-            assert lying_in(store) <= 4
 
 
 def test_errors_leave_the_version_before(store: CheckpointStore) -> None:
@@ -162,26 +123,6 @@ def test_any_library_may_write_a_file_a_directory_or_several(store: CheckpointSt
             assert file.read() == b""
 
 
-HOSTILE = ["../../x", "/etc/passwd", "a/b", "a_b", "\0", ".", "..", "A", "a", " ", "x" * 3000, "é", "CON", "\n", "🦊"]
-
-
-def test_names_that_look_alike_or_are_no_file_names_are_apart(store: CheckpointStore) -> None:
-    with checkpointed("job", NEVER, store=store) as cp:
-        for name in HOSTILE:
-            put(cp, name, name)
-        cp.keep()
-    with checkpointed("job", NEVER, store=store) as cp:
-        assert [text_of(cp, name) for name in HOSTILE] == HOSTILE
-
-
-@pytest.mark.parametrize(
-    ("name", "error"), [("", ValueError), (1, TypeError), (None, TypeError), ("\ud800", StateEncodeError)]
-)
-def test_what_is_no_name_is_refused(tmp_path: Path, name: Any, error: type[Exception]) -> None:
-    with checkpointed("job", NEVER, store=tmp_path) as cp, pytest.raises(error):
-        cp.artifact(name)
-
-
 def test_the_mode_is_checked_and_what_is_not_there_cannot_be_read(tmp_path: Path) -> None:
     with checkpointed("job", NEVER, store=tmp_path) as cp:
         model = cp.artifact("model")
@@ -201,108 +142,7 @@ def test_a_store_without_artifacts_says_so(tmp_path: Path) -> None:
         cp.artifact("model")
 
 
-# -- what is damaged --------------------------------------------------------------------------------------------------
-
-
-def kept(tmp_path: Path) -> Path:
-    with checkpointed("job", NEVER, store=tmp_path) as cp:
-        put(cp, "model", "weights")
-        cp.keep()
-    (path,) = tmp_path.glob(".checkpoint_job.files/*/*")
-    return path
-
-
-@pytest.mark.parametrize(
-    ("damage", "told"),
-    [
-        pytest.param(lambda path: path.write_text("weighty"), "SHA-256", id="changed"),
-        pytest.param(lambda path: path.write_text("w"), "has 1 bytes, not 7", id="shorter"),
-        pytest.param(lambda path: path.unlink(), "is missing", id="no file"),
-        pytest.param(lambda path: (path.unlink(), path.parent.rmdir()), "is missing", id="no directory"),
-        pytest.param(lambda path: (path.unlink(), path.symlink_to("/etc/passwd")), "cannot be read", id="a link"),
-    ],
-)
-def test_size_and_sha256_are_checked_when_a_run_goes_on(
-    tmp_path: Path, damage: Callable[[Path], object], told: str
-) -> None:
-    damage(kept(tmp_path))
-    with pytest.raises(CheckpointCorruptError, match=told), checkpointed("job", NEVER, store=tmp_path) as cp:
-        cp.artifact("model")
-    assert json.loads((tmp_path / ".checkpoint_job.json").read_text())["resumable"]["artifacts"]
-
-
-def test_the_saved_digest_is_that_of_the_file(tmp_path: Path) -> None:
-    path = kept(tmp_path)
-    saved = json.loads((tmp_path / ".checkpoint_job.json").read_text())["resumable"]["artifacts"]["model"]
-    done = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True)
-    assert (saved["sha256"], saved["size"], saved["version"]) == (done.stdout.split()[0], 7, path.parent.name)
-
-
-def test_left_overs_are_swept_at_the_next_opening(tmp_path: Path) -> None:
-    path = kept(tmp_path)
-    (path.parent.parent / "0123").mkdir()
-    (path.parent.parent / "0123" / "model").write_text("left over")
-    with checkpointed("job", NEVER, store=tmp_path) as cp:
-        assert lying(tmp_path) == ["weights"]
-        cp.keep()
-
-
-def test_left_overs_of_a_run_that_never_saved_are_swept(tmp_path: Path) -> None:
-    (tmp_path / ".checkpoint_job.files" / "0123").mkdir(parents=True)
-    (tmp_path / ".checkpoint_job.files" / "0123" / "model").write_text("left over")
-    with checkpointed("job", NEVER, store=tmp_path):
-        assert lying(tmp_path) == []
-
-
-@pytest.mark.parametrize("options", [{"resume": False}, {"when_done": "restart"}])
-def test_a_run_that_starts_over_leaves_the_old_version_until_its_first_save(
-    tmp_path: Path, options: dict[str, Any]
-) -> None:
-    with checkpointed("job", NEVER, store=tmp_path, when_done="skip" if "when_done" in options else "restart") as cp:
-        put(cp, "model", "old")
-        if "resume" in options:
-            cp.keep()
-    with checkpointed("job", NEVER, store=tmp_path, **options) as cp:
-        assert not cp.artifact("model").exists
-        put(cp, "model", "new")
-        assert lying(tmp_path) == ["new", "old"]
-        cp.save()
-        cp.save()
-        cp.save()
-        assert lying(tmp_path) == ["new"]
-
-
-def test_the_checkpoint_before_can_be_gone_back_to(tmp_path: Path) -> None:
-    """A save replaces the one before, which is kept; its artifact is kept with it."""
-    with checkpointed("job", NEVER, store=tmp_path) as cp:
-        for text in ("1", "2", "3"):
-            put(cp, "model", text)
-            cp.state["text"] = text
-            cp.save()
-        cp.keep()
-        assert lying(tmp_path) == ["2", "3"]
-    (tmp_path / ".checkpoint_job.json.prev").replace(tmp_path / ".checkpoint_job.json")
-    with checkpointed("job", NEVER, store=tmp_path) as cp:
-        assert text_of(cp, "model") == cp.state["text"]
-
-
 # -- saves ------------------------------------------------------------------------------------------------------------
-
-
-def test_a_save_that_failed_leaves_both_versions(tmp_path: Path) -> None:
-    store = FaultyStore(tmp_path)
-    with checkpointed("job", NEVER, store=store) as cp:
-        put(cp, "model", "saved")
-        cp.save()
-        put(cp, "model", "tried")
-        store.fail_next("write")
-        with pytest.raises(StoreError):
-            cp.save()
-        put(cp, "model", "newest")  # nobody knows which of the two is stored
-        assert {"saved", "tried", "newest"} <= {*lying(tmp_path)}
-        cp.save()
-        cp.save()
-        assert lying(tmp_path) == ["newest"]
 
 
 def test_a_store_that_refuses_a_version_leaves_the_one_before(store: CheckpointStore) -> None:
@@ -344,24 +184,6 @@ def test_a_run_that_does_not_touch_it_keeps_it(store: CheckpointStore) -> None:
             cp.state["n"] = cp.state.get("n", 0) + 1
             cp.keep()
     with checkpointed("job", NEVER, store=store) as cp:
-        assert text_of(cp, "model") == "1"
-
-
-def test_an_operation_under_an_older_name_brings_its_artifacts_home(tmp_path: Path) -> None:
-    with checkpointed("a b", NEVER, store=tmp_path) as cp:
-        put(cp, "model", "1")
-        cp.keep()
-    for path in tmp_path.iterdir():
-        if path.suffix != ".lock":
-            path.rename(tmp_path / f".checkpoint_a_b{path.suffix}")
-    (tmp_path / ".checkpoint_a_b.lock").unlink(missing_ok=True)
-    with checkpointed("a b", NEVER, store=tmp_path) as cp:
-        assert cp.resumed
-        assert text_of(cp, "model") == "1"
-        cp.save()
-        cp.keep()
-    assert not (tmp_path / ".checkpoint_a_b.files").exists() or not [*(tmp_path / ".checkpoint_a_b.files").iterdir()]
-    with checkpointed("a b", NEVER, store=tmp_path) as cp:
         assert text_of(cp, "model") == "1"
 
 
@@ -504,21 +326,3 @@ def test_a_kill_while_it_is_written_leaves_the_version_of_the_checkpoint(tmp_pat
         assert done.returncode == 9
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), "99"], check=True)
     assert [*tmp_path.iterdir()] == []
-
-
-def test_a_digest_that_could_not_be_taken_is_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is taken beside the loop: an error there is that of the save, and the next save may stand."""
-    real = artifacts.digest_of
-
-    def fails(directory: Path) -> tuple[int, str]:
-        raise OSError("as the test wishes")
-
-    with checkpointed("job", NEVER, store=tmp_path) as cp:
-        monkeypatch.setattr(artifacts, "digest_of", fails)
-        put(cp, "model", "weights")
-        with pytest.raises(StoreError, match="cannot read the artifact"):
-            cp.save()
-        monkeypatch.setattr(artifacts, "digest_of", real)
-        cp.keep()
-    with checkpointed("job", NEVER, store=tmp_path) as cp:
-        assert text_of(cp, "model") == "weights"

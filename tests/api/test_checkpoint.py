@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import pickle
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,63 +20,18 @@ from resumable import (
     Checkpoint,
     CheckpointBusyError,
     CheckpointCorruptError,
-    CheckpointData,
     CheckpointManager,
     InputChangedError,
     ResumableError,
-    SaveStrategy,
     StateEncodeError,
     StoreError,
-    auto,
     checkpointed,
-    current_checkpoint,
     every,
     rate_limit_below,
 )
-from resumable._engine.session import Session
 from resumable.testing import FaultyStore, ManualClock, MemoryStore
+from tests.support.blocks import NEVER, Stop, left_after, saved, stopped
 from tests.support.stores import document, keys, put
-
-NEVER = every(hours=1000)
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def store() -> FaultyStore:
-    return FaultyStore(MemoryStore())
-
-
-@pytest.fixture
-def manager(store: FaultyStore, clock: ManualClock) -> CheckpointManager:
-    return CheckpointManager(store=store, clock=clock, save_strategy=NEVER)
-
-
-class Stop(Exception):
-    """What leaves a block in these tests."""
-
-
-def stopped() -> Any:
-    """The block is left by Stop."""
-    return pytest.raises(Stop)
-
-
-def saved(manager: CheckpointManager, operation_id: str = "job") -> CheckpointData:
-    data = manager.load_checkpoint(operation_id)
-    assert data is not None
-    return data
-
-
-def left_after(manager: CheckpointManager, state: dict[str, Any], items: int = 1) -> None:
-    """A run that ticked *items* and was left by an error."""
-    with stopped(), checkpointed("job", manager=manager) as cp:
-        cp.state.update(state)
-        cp.tick(items)
-        raise Stop
-
 
 # -- what the block gives ---------------------------------------------------------------------------------------------
 
@@ -123,56 +77,12 @@ def test_the_plain_form_of_a_loop_goes_on_where_it_stopped(manager: CheckpointMa
     assert manager.list_checkpoints() == []
 
 
-def test_resume_false_starts_over_and_keeps_the_old_one_until_the_first_save(manager: CheckpointManager) -> None:
-    left_after(manager, {"run": 1}, items=7)
-
-    with checkpointed("job", manager=manager, resume=False) as cp:
-        assert cp.state == {}
-        assert cp.processed_items == 0
-        assert saved(manager).state == {"run": 1}
-        cp.state["run"] = 2
-        cp.save()
-        assert saved(manager).state == {"run": 2}
-        assert saved(manager).metadata.processed_items == 0
-
-
-def test_the_state_may_be_replaced_by_another_dict(manager: CheckpointManager) -> None:
-    with checkpointed("job", manager=manager) as cp:
-        cp.state = {"new": 1}
-        cp.save()
-
-        assert saved(manager).state == {"new": 1}
-
-
 def test_a_state_that_is_no_dict_any_more_cannot_be_saved(manager: CheckpointManager) -> None:
     with checkpointed("job", manager=manager) as cp:
         cp.state = [1]  # type: ignore[assignment]
         with pytest.raises(StateEncodeError, match="must stay a dict, not become a list"):
             cp.save()
         cp.state = {}
-
-
-def test_metadata_can_be_set_and_is_kept(manager: CheckpointManager) -> None:
-    with stopped(), checkpointed("job", manager=manager, total=9) as cp:
-        cp.metadata.tool_name = "crawler"
-        cp.metadata.extra["mine"] = [1]
-        cp.error()
-        raise Stop
-
-    with checkpointed("job", manager=manager) as cp:
-        assert cp.metadata.tool_name == "crawler"
-        assert cp.metadata.extra == {"mine": [1]}
-        assert cp.metadata.total_items == 9
-        assert cp.metadata.error_count == 1
-
-
-def test_save_count_goes_on_over_runs(manager: CheckpointManager) -> None:
-    for _ in range(3):
-        with stopped(), checkpointed("job", manager=manager) as cp:
-            cp.save()
-            raise Stop
-
-    assert saved(manager).metadata.save_count == 6
 
 
 def test_created_at_stays_and_last_updated_moves(manager: CheckpointManager, clock: ManualClock) -> None:
@@ -182,55 +92,6 @@ def test_created_at_stays_and_last_updated_moves(manager: CheckpointManager, clo
 
     data = saved(manager)
     assert (data.last_updated - data.created_at).total_seconds() == 60
-
-
-def test_a_block_can_be_entered_again(manager: CheckpointManager) -> None:
-    block = checkpointed("job", manager=manager)
-
-    for run in range(3):
-        with stopped(), block as cp:
-            assert cp.state.get("run", 0) == run
-            cp.state["run"] = run + 1
-            raise Stop
-
-
-def test_the_current_checkpoint_is_the_innermost_and_gone_after_the_block(manager: CheckpointManager) -> None:
-    with checkpointed("outer", manager=manager) as outer:
-        with checkpointed("inner", manager=manager) as inner:
-            assert current_checkpoint() is inner
-        assert current_checkpoint() is outer
-
-    with pytest.raises(RuntimeError, match="no checkpoint is open"):
-        current_checkpoint()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
-        pytest.param({"operation_id": 7}, TypeError, id="an id that is no text"),
-        pytest.param({"operation_id": "\ud800"}, ValueError, id="a lone surrogate"),
-        pytest.param({"on_exhausted": "stop"}, ValueError, id="an unknown policy"),
-        pytest.param({"store": "ftp://host"}, ValueError, id="an unknown store"),
-        pytest.param({"store": 7}, TypeError, id="no store at all"),
-        pytest.param({"strategy": 300}, TypeError, id="a number for a strategy"),
-        pytest.param({"strategy": SaveStrategy}, TypeError, id="a class for a strategy"),
-        pytest.param({"auto_cleanup": "no"}, TypeError, id="a text for a truth"),
-        pytest.param({"total": 2.5}, TypeError, id="half an item"),
-        pytest.param({"total": -1}, ValueError, id="less than no item"),
-        pytest.param({"state": 3}, TypeError, id="a number for a type"),
-        pytest.param({"retry": 3}, TypeError, id="a number for a retry"),
-        pytest.param({"arguments": {1: 2}}, StateEncodeError, id="arguments that JSON would change"),
-        pytest.param({"arguments": {"a": float("nan")}}, StateEncodeError, id="arguments that JSON cannot hold"),
-    ],
-)
-def test_nonsense_is_refused_before_anything_is_opened(arguments: dict[str, Any], error: type[Exception]) -> None:
-    with pytest.raises(error):
-        checkpointed(**{"operation_id": "job", **arguments})
-
-
-def test_a_manager_and_a_store_are_one_too_many(manager: CheckpointManager) -> None:
-    with pytest.raises(ValueError, match="not both"):
-        checkpointed("job", manager=manager, store=MemoryStore())  # type: ignore[call-overload]
 
 
 # -- semantics 1: at least once, and bounded --------------------------------------------------------------------------
@@ -315,119 +176,6 @@ def test_semantics_2_a_corrupt_checkpoint_is_never_taken_for_none_and_not_overwr
     assert path.read_bytes() == damaged
 
 
-def test_semantics_2_a_failed_entry_owns_nothing(tmp_path: Path) -> None:
-    path = tmp_path / ".checkpoint_job.json"
-    path.write_text("no JSON")
-    for _ in range(2):
-        with pytest.raises(CheckpointCorruptError), checkpointed("job", store=tmp_path):
-            pytest.fail("the block must not be entered")
-
-    path.unlink()
-    with checkpointed("job", store=tmp_path) as cp:
-        assert not cp.resumed
-
-
-# -- semantics 3: exit ------------------------------------------------------------------------------------------------
-
-
-def test_semantics_3_a_clean_exit_deletes(manager: CheckpointManager) -> None:
-    with checkpointed("job", manager=manager) as cp:
-        cp.save()
-        assert manager.list_checkpoints() == ["job"]
-
-    assert manager.list_checkpoints() == []
-
-
-def test_semantics_3_a_clean_exit_without_auto_cleanup_keeps_the_last_state(manager: CheckpointManager) -> None:
-    with checkpointed("job", manager=manager, auto_cleanup=False) as cp:
-        cp.state["all"] = 1
-        cp.tick()
-
-    assert saved(manager).state == {"all": 1}
-    assert saved(manager).metadata.last_save_reason == "Finished"
-
-
-def test_semantics_3_a_return_out_of_the_block_is_a_clean_exit(manager: CheckpointManager) -> None:
-    def work() -> int:
-        with checkpointed("job", manager=manager) as cp:
-            cp.save()
-            return 7
-
-    assert work() == 7
-    assert manager.list_checkpoints() == []
-
-
-@pytest.mark.parametrize("error", [Stop("no"), KeyboardInterrupt(), SystemExit(3), GeneratorExit()], ids=repr)
-def test_semantics_3_an_error_saves_and_goes_on_untouched(error: BaseException, manager: CheckpointManager) -> None:
-    with pytest.raises(type(error)) as raised, checkpointed("job", manager=manager) as cp:  # noqa: PT012
-        cp.state["n"] = 1
-        cp.tick()
-        raise error
-
-    assert raised.value is error
-    assert raised.value.__cause__ is None
-    assert raised.value.__context__ is None
-    assert saved(manager).state == {"n": 1}
-    assert saved(manager).metadata.last_save_reason == f"Interrupted: {type(error).__name__}"
-    assert "saved at item 1; run again" in raised.value.__notes__[0]
-
-
-@pytest.mark.parametrize("failure", [StoreError("disk full"), OSError(28, "disk full")], ids=["ours", "another"])
-def test_semantics_3_a_save_that_fails_on_the_way_out_is_noted_and_does_not_replace_the_error(
-    failure: Exception, manager: CheckpointManager, store: FaultyStore
-) -> None:
-    error = Stop("mine")
-
-    with stopped() as raised, checkpointed("job", manager=manager) as cp:
-        cp.tick()
-        store.fails_on["write"] = failure
-        raise error
-
-    assert raised.value is error
-    assert "'job' could not be saved" in raised.value.__notes__[0]
-    assert "disk full" in raised.value.__notes__[0]
-
-
-def test_semantics_3_a_state_that_cannot_be_saved_on_the_way_out_is_noted_too(manager: CheckpointManager) -> None:
-    with stopped() as raised, checkpointed("job", manager=manager) as cp:
-        cp.tick()
-        cp.state["bad"] = object()
-        raise Stop
-
-    assert "$.state.bad" in raised.value.__notes__[0]
-
-
-def test_semantics_3_a_delete_that_fails_is_told(manager: CheckpointManager, store: FaultyStore) -> None:
-    with pytest.raises(StoreError, match="read-only"), checkpointed("job", manager=manager) as cp:  # noqa: PT012
-        cp.save()
-        store.fails_on["delete"] = StoreError("read-only")
-
-    del store.fails_on["delete"]
-    assert manager.list_checkpoints() == ["job"]
-    with checkpointed("job", manager=manager) as cp:
-        assert cp.resumed
-
-
-def test_semantics_3_a_loop_left_by_break_keeps_the_checkpoint(manager: CheckpointManager) -> None:
-    with checkpointed("job", manager=manager) as cp:
-        for item in cp.remaining(range(10)):
-            if item == 4:
-                break
-
-    assert saved(manager).metadata.processed_items == 4
-    assert saved(manager).metadata.last_save_reason == "Stopped: a loop was left with items to go"
-
-
-def test_semantics_3_finalize_ends_a_loop_that_was_left_for_good(manager: CheckpointManager) -> None:
-    with checkpointed("job", manager=manager) as cp:
-        for item in cp.remaining(range(10)):
-            if item == 4:
-                cp.finalize()
-                break
-
-    assert manager.list_checkpoints() == []
-
-
 # -- semantics 4: retry -----------------------------------------------------------------------------------------------
 
 
@@ -498,58 +246,6 @@ def test_semantics_6_the_rate_limit_saves_once_a_window(manager: CheckpointManag
 # -- when a tick saves ------------------------------------------------------------------------------------------------
 
 
-def test_a_tick_saves_each_so_many_items(manager: CheckpointManager) -> None:
-    saves = []
-    with checkpointed("job", every(items=3), manager=manager) as cp:
-        for _ in range(10):
-            cp.tick()
-            saves.append(cp.metadata.save_count)
-
-    assert saves == [0, 0, 1, 1, 1, 2, 2, 2, 3, 3]
-
-
-def test_a_tick_of_many_items_counts_them_all(manager: CheckpointManager) -> None:
-    with checkpointed("job", every(items=100), manager=manager) as cp:
-        cp.tick(250)
-        assert saved(manager).metadata.processed_items == 250
-        cp.tick(99)
-        assert cp.metadata.save_count == 1
-        cp.tick()
-        assert cp.metadata.save_count == 2
-
-
-def test_a_tick_saves_each_so_many_seconds(manager: CheckpointManager, clock: ManualClock) -> None:
-    saves = []
-    with checkpointed("job", every(seconds=60), manager=manager) as cp:
-        for _ in range(7):
-            clock.advance(25)
-            cp.tick()
-            saves.append(cp.metadata.save_count)
-
-    assert saves == [0, 0, 1, 1, 1, 2, 2]
-
-
-def test_time_is_seen_without_asking_the_clock_at_each_tick(manager: CheckpointManager, clock: ManualClock) -> None:
-    class Counting(ManualClock):
-        looks = 0
-
-        def now(self) -> float:
-            self.looks += 1
-            return super().now()
-
-    counting = Counting()
-    manager.clock = counting
-    with checkpointed("job", every(seconds=60), manager=manager) as cp:
-        cp.tick()
-        before = counting.looks
-        for _ in range(10_000):
-            cp.tick()
-        assert counting.looks == before
-        counting.advance(61)
-        cp.tick()
-        assert cp.metadata.save_count == 1
-
-
 @pytest.mark.parametrize("jump", [-86400, 86400], ids=["back a day", "on a day"])
 def test_semantics_7_a_wall_clock_that_jumps_changes_nothing(
     jump: float, manager: CheckpointManager, clock: ManualClock
@@ -581,26 +277,6 @@ def test_semantics_7_the_time_between_two_runs_is_no_time_of_the_operation(
         clock.advance(60)
         cp.tick()
         assert saved(manager).metadata.last_save_reason == "Time-based: 60s >= 60s"
-
-
-def test_a_strategy_of_the_users_is_asked_at_each_tick(manager: CheckpointManager) -> None:
-    class Third(SaveStrategy):
-        def should_save(self, context: Any) -> Any:
-            return context.processed_items % 3 == 0, "Third: as I like it"
-
-    with checkpointed("job", Third(), manager=manager) as cp:
-        cp.tick()
-        cp.tick()
-        assert manager.list_checkpoints() == []
-        cp.tick()
-        assert saved(manager).metadata.last_save_reason == "Third: as I like it"
-
-
-def test_the_first_tick_of_the_automatic_strategy_saves_once(manager: CheckpointManager) -> None:
-    """It must learn what a save costs."""
-    with checkpointed("job", auto(), manager=manager) as cp:
-        cp.tick()
-        assert saved(manager).metadata.save_count == 1
 
 
 def test_a_save_on_request_says_why(manager: CheckpointManager) -> None:
@@ -715,42 +391,7 @@ def test_semantics_11_any_text_is_an_id_and_no_two_share_a_checkpoint(
     assert {path.parent for path in directory.rglob("*")} == {directory}
 
 
-# -- mismatches -------------------------------------------------------------------------------------------------------
-
-
-def test_a_resume_with_other_arguments_is_refused_with_the_difference(manager: CheckpointManager) -> None:
-    with stopped(), checkpointed("job", manager=manager, arguments={"depth": 3, "lang": "en"}) as cp:
-        cp.tick()
-        raise Stop
-
-    with (
-        pytest.raises(InputChangedError) as raised,
-        checkpointed("job", manager=manager, arguments={"depth": 5, "lang": "en"}),
-    ):
-        pytest.fail("the block must not be entered")
-
-    assert raised.value.differences == ["depth was 3, is 5"]
-    assert any("ignore_arguments=('depth',)" in way for way in raised.value.ways_out)
-    with checkpointed("job", manager=manager, arguments={"depth": 3, "lang": "en", "new": 1}) as cp:
-        assert cp.resumed
-
-
-def test_a_checkpoint_without_arguments_can_be_resumed_with_some(manager: CheckpointManager) -> None:
-    left_after(manager, {})
-
-    with checkpointed("job", manager=manager, arguments={"depth": 5}) as cp:
-        assert cp.resumed
-
-
 # -- durable collections ----------------------------------------------------------------------------------------------
-
-
-def test_a_tuple_among_the_arguments_is_the_same_in_the_next_run(manager: CheckpointManager) -> None:
-    for resumed in (False, True):
-        with stopped(), checkpointed("job", manager=manager, arguments={"sizes": (1, 2)}) as cp:
-            assert cp.resumed is resumed
-            cp.tick()
-            raise Stop
 
 
 @pytest.mark.parametrize(
@@ -779,49 +420,6 @@ def test_what_could_not_be_loaded_again_is_not_saved(
     assert saved(manager).metadata.processed_items == 0
 
 
-@pytest.mark.parametrize("kind", ["mapping", "set", "log"])
-def test_the_name_of_a_collection_is_a_string(kind: str, manager: CheckpointManager) -> None:
-    with checkpointed("job", manager=manager) as cp:
-        with pytest.raises(TypeError, match="must be a str"):
-            getattr(cp, kind)(3)
-        cp.state[3] = getattr(cp, kind)("good")  # type: ignore[index]
-        with pytest.raises(StateEncodeError, match="the key 3 is not a string"):
-            cp.save()
-
-
-@pytest.mark.parametrize("kind", ["mapping", "set", "log"])
-def test_a_collection_under_two_names_is_refused_with_both(kind: str, manager: CheckpointManager) -> None:
-    with checkpointed("job", manager=manager) as cp:
-        cp.state["copy"] = getattr(cp, kind)("pages")
-        with pytest.raises(StateEncodeError, match=r"\$\.state\.copy .* \$\.state\.pages itself"):
-            cp.save()
-        del cp.state["copy"]
-        cp.save()
-
-        assert saved(manager).state.keys() == {"pages"}
-
-
-def test_durable_collections_come_back_as_what_they_were(tmp_path: Path) -> None:
-    with stopped(), checkpointed("job", store=tmp_path) as cp:
-        cp.mapping("files").update(a=1, b=[2])
-        cp.set("seen").update({"x", "y"})
-        cp.log("rows").extend([1, {"two": 2}])
-        raise Stop
-
-    with checkpointed("job", store=tmp_path) as cp:
-        assert cp.mapping("files") == {"a": 1, "b": [2]}
-        assert cp.set("seen") == {"x", "y"}
-        assert cp.log("rows") == [1, {"two": 2}]
-        assert cp.mapping("files") is cp.state["files"]
-
-
-def test_a_name_holds_one_kind_of_collection(manager: CheckpointManager) -> None:
-    with checkpointed("job", manager=manager) as cp:
-        cp.mapping("files")
-        with pytest.raises(TypeError, match=r"\$\.state\.files is a durable mapping, not a set"):
-            cp.set("files")
-
-
 def test_saves_go_to_the_journal_and_come_back(tmp_path: Path) -> None:
     with stopped(), checkpointed("job", NEVER, store=tmp_path) as cp:
         files = cp.mapping("files")
@@ -840,109 +438,6 @@ def test_saves_go_to_the_journal_and_come_back(tmp_path: Path) -> None:
 
 
 # -- threads and processes --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def _busy_threads() -> Any:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
-
-
-def in_threads(count: int, work: Any) -> list[BaseException]:
-    """Run *work* in so many threads at once; what they raised."""
-    errors: list[BaseException] = []
-    barrier = threading.Barrier(count)
-
-    def run() -> None:
-        barrier.wait()
-        try:
-            work()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return errors
-
-
-@pytest.mark.usefixtures("_busy_threads")
-def test_thirty_two_threads_tick_one_checkpoint_and_the_count_is_exact(manager: CheckpointManager) -> None:
-    with checkpointed("job", every(items=997), manager=manager) as cp:
-        errors = in_threads(32, lambda: [cp.tick() for _ in range(5_000)])
-
-        assert errors == []
-        assert cp.processed_items == 160_000
-        assert cp.metadata.save_count >= 150
-        cp.save()
-        assert saved(manager).metadata.processed_items == 160_000
-
-
-@pytest.mark.usefixtures("_busy_threads")
-def test_threads_may_observe_and_count_errors_while_others_save(manager: CheckpointManager) -> None:
-    with checkpointed("job", every(items=50), manager=manager) as cp:
-
-        def work() -> None:
-            for _ in range(100):
-                # Of one window, the lowest number stays: a thread may be held up between asking and telling.
-                cp.observe(remaining=next(left), limit=5000, reset_at=reset_at)
-                cp.error()
-                cp.tick()
-
-        left = iter(range(4000, 0, -1))
-        reset_at = manager.clock.utc().timestamp() + 3600
-        errors = in_threads(16, work)
-
-        assert errors == []
-        assert cp.metadata.error_count == cp.processed_items == 1600
-        assert cp.metadata.rate_limit_remaining == 4000 - 1599
-
-
-def test_a_thread_held_up_in_observe_does_not_undo_what_another_observed(
-    manager: CheckpointManager, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    is_held, may_go = threading.Event(), threading.Event()
-    observe = Session.observe
-
-    def held_up(session: Session, remaining: int, total: int | None) -> None:
-        if remaining == 40:
-            is_held.set()
-            may_go.wait(0.3)
-        observe(session, remaining, total)
-
-    monkeypatch.setattr(Session, "observe", held_up)
-    with checkpointed("job", manager=manager) as cp:
-        older = threading.Thread(target=lambda: cp.observe(remaining=40, limit=50))
-        older.start()
-        assert is_held.wait(10)
-        cp.observe(remaining=39, limit=50)
-        may_go.set()
-        older.join()
-
-        assert cp.metadata.rate_limit_remaining == 39
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("_busy_threads")
-def test_threads_may_add_to_the_state_while_another_saves(tmp_path: Path) -> None:
-    manager = CheckpointManager(tmp_path, save_strategy=every(items=1))
-    names = iter(range(10**9))
-
-    def work() -> None:
-        for _ in range(60):
-            cp.state[f"key {next(names)}"] = [1, 2]
-            cp.tick()
-
-    with stopped(), checkpointed("job", manager=manager) as cp:
-        errors = in_threads(8, work)
-        raise Stop
-
-    assert errors == []
-    assert len(saved(manager).state) == 480
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

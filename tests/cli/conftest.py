@@ -14,6 +14,7 @@ import pytest
 from resumable._report import presence
 from resumable.cli import main
 from tests.support.command import JOB, until
+from tests.support.damaged import journaled, sealed, two  # noqa: F401
 
 
 @pytest.fixture

@@ -2,77 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from resumable import CheckpointBusyError, CheckpointCorruptError, CheckpointManager, StoreError, checkpointed, every
+from resumable import CheckpointCorruptError, CheckpointManager, StoreError, checkpointed
 from resumable._format.document import sign
 from resumable._format.journal import Position, line, note_for, read
 from resumable._format.repair import repair
 from resumable._format.verify import verify
 from resumable._json import encode
-from resumable.cli._commands import commands
 from resumable.stores import EncryptedStore, FileStore
 from tests.conftest import Figure
-from tests.support import format1, stores
+from tests.support import format1
+from tests.support.damaged import KEY, NEVER, NOW, PADDING, kept, loaded, run, saved, spoil
 
-NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
-NEVER = every(hours=1000)
 WHOLE = os.environ.get("RESUMABLE_FAULTS") == "all"
-PADDING = {f"{number}": "x" * 90 for number in range(120)}
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(commands, list(arguments))
-
-
-def saved(directory: Path, saves: int, operation_id: str = "job") -> Path:
-    """A snapshot, and *saves* saves in its journal."""
-    with checkpointed(operation_id, NEVER, store=directory, auto_cleanup=False) as cp:
-        cp.mapping("files").update(PADDING)
-        cp.state["n"] = 0
-        cp.save()
-        for number in range(1, saves + 1):
-            cp.state["n"] = number
-            cp.save()
-    return FileStore(directory).locate(operation_id)
-
-
-def spoil(path: Path, at: int = 300) -> bytes:
-    raw = bytearray(path.read_bytes())
-    raw[at] ^= 1
-    path.write_bytes(raw)
-    return bytes(raw)
-
-
-def loaded(path: Path, operation_id: str = "job") -> int:
-    found = CheckpointManager(path.parent).load_checkpoint(operation_id)
-    assert found is not None
-    return int(found.state["n"])
-
-
-@pytest.fixture
-def journaled(tmp_path: Path) -> Path:
-    """A snapshot of an earlier generation, one with a journal of five saves and that of the exit."""
-    return saved(tmp_path, 5)
-
-
-@pytest.fixture
-def two(tmp_path: Path) -> Path:
-    """Two small snapshots and no journal: n is 1, before it was 0."""
-    manager = CheckpointManager(tmp_path)
-    manager.create_checkpoint("job", {"n": 0})
-    return Path(manager.create_checkpoint("job", {"n": 1}))
-
-
-def kept(path: Path) -> list[str]:
-    return sorted(file.name for file in path.parent.iterdir() if ".corrupt-" in file.name)
 
 
 # -- verify -----------------------------------------------------------------------------------------------------------
@@ -152,112 +98,6 @@ def test_verifying_changes_nothing(two: Path) -> None:
     before = {file.name: file.read_bytes() for file in two.parent.iterdir()}
     run("verify", str(two.parent))
     assert {file.name: file.read_bytes() for file in two.parent.iterdir()} == before
-
-
-# -- repair -----------------------------------------------------------------------------------------------------------
-
-
-def test_the_message_of_a_damaged_checkpoint_can_be_pasted(two: Path) -> None:
-    damaged = spoil(two, 200)
-    with pytest.raises(CheckpointCorruptError) as caught:
-        CheckpointManager(two.parent).load_checkpoint("job")
-    command = next(line for line in str(caught.value).splitlines() if "resumable repair" in line)
-    result = run("repair", *shlex.split(command.partition(" repair ")[2]))
-    assert result.exit_code == 0, result.output
-    assert loaded(two) == 0
-    assert [(two.parent / name).read_bytes() for name in kept(two)] == [damaged]
-
-
-@pytest.mark.parametrize("target", ["{path}", "{path}.prev", "{directory}", "job"])
-def test_each_way_to_name_it_works(two: Path, target: str) -> None:
-    spoil(two, 200)
-    result = run("repair", target.format(path=two, directory=two.parent), "--dir", str(two.parent))
-    assert result.exit_code == 0, result.output
-    assert "repaired; the next run goes on from" in result.output
-    assert loaded(two) == 0
-
-
-def test_what_is_good_is_left_as_it_is(journaled: Path) -> None:
-    before = {file.name: file.read_bytes() for file in journaled.parent.iterdir()}
-    assert "nothing to repair" in run("repair", str(journaled)).output
-    assert {file.name: file.read_bytes() for file in journaled.parent.iterdir() if file.suffix != ".lock"} == {
-        name: raw for name, raw in before.items() if not name.endswith(".lock")
-    }
-
-
-def test_a_damaged_journal_is_cut_back_and_kept(journaled: Path) -> None:
-    journal = journaled.with_suffix(".journal")
-    content = read(journal.read_bytes())
-    assert content is not None
-    damaged = spoil(journal, content.ends[2] + 30)
-    repaired = repair(journaled, now=NOW)
-    assert loaded(journaled) == 3
-    assert [path.read_bytes() for path in repaired.kept] == [damaged]
-    with checkpointed("job", NEVER, store=journaled.parent, auto_cleanup=False) as cp:
-        assert cp.resumed
-        cp.state["n"] = 10
-    assert loaded(journaled) == 10
-
-
-def test_a_journal_damaged_at_its_head_leaves_the_snapshot(journaled: Path) -> None:
-    spoil(journaled.with_suffix(".journal"), 12)
-    repair(journaled, now=NOW)
-    assert loaded(journaled) == 0
-
-
-def test_a_missing_checkpoint_is_made_of_the_one_before(two: Path) -> None:
-    two.unlink()
-    repair(two, now=NOW)
-    assert loaded(two) == 0
-
-
-def test_a_second_repair_keeps_the_copies_of_the_first(two: Path) -> None:
-    spoil(two, 200)
-    repair(two, now=NOW)
-    spoil(two, 150)
-    repair(two, now=NOW)
-    assert len(kept(two)) == 2
-
-
-def test_without_a_good_save_nothing_is_done(two: Path) -> None:
-    spoil(two, 200)
-    spoil(two.with_name(two.name + ".prev"), 200)
-    before = two.read_bytes()
-    with pytest.raises(CheckpointCorruptError, match="no other save that is good"):
-        repair(two, now=NOW)
-    assert (two.read_bytes(), kept(two)) == (before, [])
-    assert run("repair", str(two)).exit_code == 1
-
-
-def test_one_that_is_running_is_left_alone(two: Path) -> None:
-    with stores.claimed(FileStore(two.parent), "job"):
-        spoil(two, 200)
-        with pytest.raises(CheckpointBusyError):
-            repair(two, now=NOW)
-    assert kept(two) == []
-
-
-def test_a_repair_that_fails_midway_can_be_done_again(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spoil(two, 200)
-    with monkeypatch.context() as patch:
-        patch.setattr("resumable._format.repair.disk.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
-        with pytest.raises(StoreError, match="full"):
-            repair(two, now=NOW)
-    with pytest.raises(CheckpointCorruptError):
-        CheckpointManager(two.parent).load_checkpoint("job")
-    repair(two, now=NOW)
-    assert loaded(two) == 0
-
-
-def test_every_bit_of_a_small_checkpoint_can_be_repaired(two: Path) -> None:
-    whole = two.read_bytes()
-    for position in range(0, len(whole), 11):
-        spoil(two, position)
-        repair(two, now=NOW)
-        assert loaded(two) in (0, 1)
-        two.write_bytes(whole)
-        for name in kept(two):
-            (two.parent / name).unlink()
 
 
 # -- journals that go on over a fold ----------------------------------------------------------------------------------
@@ -420,68 +260,8 @@ def loads(path: Path) -> bool:
 # -- what nobody can judge here ---------------------------------------------------------------------------------------
 
 
-def of_a_newer_release(path: Path, version: str = "3.0") -> bytes:
-    """Signed as this release would, so that nothing about it is wrong."""
-    document = json.loads(path.read_bytes())
-    head = {"version": version, "operation_id": document.pop("operation_id")}
-    del document["version"], document["resumable"]["digest"]
-    state = encode(document.pop("state"))
-    path.write_bytes(b"".join(sign(head, [state], document)))
-    return path.read_bytes()
-
-
 def contents(directory: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in directory.iterdir() if file.suffix != ".lock"}
-
-
-@pytest.mark.parametrize("is_cut", [False, True], ids=["whole", "cut"])
-@pytest.mark.parametrize("version", ["2.1", "3.0", "10"])
-def test_a_newer_releases_file_is_not_touched(two: Path, version: str, is_cut: bool) -> None:
-    """To go back to the save before it would throw away what a newer release can read."""
-    raw = of_a_newer_release(two, version)
-    if is_cut:
-        two.write_bytes(raw[:-60])
-    before = contents(two.parent)
-    found = verify(two, now=NOW)
-    assert (found.verdict, [file.verdict for file in found.files]) == ("unknown", ["unknown", "good"])
-    result = run("repair", str(two))
-    assert result.exit_code == 1
-    assert f"version '{version}', of a newer release" in result.output
-    assert contents(two.parent) == before
-    with pytest.raises(CheckpointCorruptError, match="newer release") as caught:
-        CheckpointManager(two.parent).load_checkpoint("job")
-    assert caught.value.previous is None
-
-
-def test_a_version_that_a_bit_has_made_newer_is_damage(two: Path) -> None:
-    for version in (b"3.0", b"6.0", b"2.1", b"2.8"):
-        two.write_bytes(two.read_bytes().replace(b'"2.0"', b'"%b"' % version))
-        assert verify(two, now=NOW).verdict == "damaged"
-        repair(two, now=NOW)
-        assert loaded(two) == 0
-
-
-def test_a_newer_releases_journal_is_not_touched(journaled: Path) -> None:
-    journal = journaled.with_suffix(".journal")
-    journal.write_bytes(format1.frame(encode({"journal": 3, "operation_id": "job"}), 0)[0])
-    before = contents(journaled.parent)
-    with pytest.raises(CheckpointCorruptError, match="its journal: it has format 3"):
-        CheckpointManager(journaled.parent).load_checkpoint("job")
-    assert verify(journaled, now=NOW).verdict == "unknown"
-    with pytest.raises(CheckpointCorruptError, match="newer release"):
-        repair(journaled, now=NOW)
-    assert contents(journaled.parent) == before
-
-
-KEY = EncryptedStore.new_key()
-
-
-@pytest.fixture
-def sealed(tmp_path: Path) -> Path:
-    """Two encrypted checkpoints, n is 1, before it was 0."""
-    manager = CheckpointManager(store=EncryptedStore(FileStore(tmp_path), KEY))
-    manager.create_checkpoint("job", {"n": 0})
-    return Path(manager.create_checkpoint("job", {"n": 1}))
 
 
 def test_without_its_key_an_encrypted_one_is_not_touched(sealed: Path) -> None:
@@ -494,15 +274,6 @@ def test_without_its_key_an_encrypted_one_is_not_touched(sealed: Path) -> None:
     assert "--key-file" in result.output
     assert "--key-file" in run("repair", str(sealed)).output
     assert contents(sealed.parent) == before
-
-
-def test_not_even_if_the_save_before_it_can_be_read(two: Path) -> None:
-    """Somebody has begun to encrypt."""
-    stores.put(EncryptedStore(FileStore(two.parent), KEY), "job", two.read_bytes())
-    assert verify(two, now=NOW).best is not None
-    with pytest.raises(CheckpointCorruptError, match="encrypted"):
-        repair(two, now=NOW)
-    assert kept(two) == []
 
 
 @pytest.mark.parametrize("way", ["--key-file", "environment"])
@@ -527,112 +298,11 @@ def test_with_its_key_an_encrypted_one_is_repaired(
     assert [(sealed.parent / name).read_bytes() for name in kept(sealed)] == [damaged]
 
 
-def test_a_key_that_is_none_is_told_and_not_shown(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RESUMABLE_KEY", "hunter2")
-    result = run("verify", str(sealed))
-    assert result.exit_code == 2
-    assert "$RESUMABLE_KEY: the key must be 32 bytes" in result.output
-    assert "hunter2" not in result.output
-    missing = run("verify", str(sealed), "--key-file", "nowhere")
-    assert (missing.exit_code, "cannot read the key from nowhere" in missing.output) == (2, True)
-
-
 def test_with_another_key_nothing_is_repaired(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESUMABLE_KEY", EncryptedStore.new_key())
     before = contents(sealed.parent)
     assert run("repair", str(sealed)).exit_code == 1
     assert contents(sealed.parent) == before
-
-
-# -- what names what --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("targets", "found"),
-    [
-        pytest.param(["job-*"], ["job-0", "job-1"], id="a pattern"),
-        pytest.param(["a/job-?"], ["a/job-0"], id="with a slash"),
-        pytest.param(["job-1", "job-*"], ["job-1", "job-0"], id="each once"),
-        pytest.param(["odd[0]"], ["odd[0]"], id="an id that looks like one"),
-        pytest.param(["*-0", "odd*"], ["a/job-0", "job-0", "odd[0]"], id="two patterns"),
-    ],
-)
-def test_patterns_mean_ids_as_they_do_for_list(targets: list[str], found: list[str], tmp_path: Path) -> None:
-    manager = CheckpointManager(tmp_path)
-    for operation_id in ("job-0", "job-1", "a/job-0", "odd[0]", "odd0"):
-        if operation_id != "odd0" or "odd*" not in targets:
-            manager.create_checkpoint(operation_id, {})
-
-    verified = run("verify", *targets, "--dir", str(tmp_path))
-    repaired = run("repair", *targets, "--dir", str(tmp_path))
-
-    assert [line.removesuffix(": good") for line in verified.output.splitlines() if line.endswith(": good")] == found
-    assert repaired.output.splitlines() == [f"{one}: good; nothing to repair" for one in found]
-
-
-def test_a_pattern_also_means_what_is_damaged(two: Path) -> None:
-    spoil(two, 100)
-
-    result = run("verify", "j*b", "--dir", str(two.parent))
-
-    assert (result.exit_code, result.output.splitlines()[0]) == (1, "job: damaged")
-
-
-def test_a_pattern_that_nothing_matches_is_told(two: Path) -> None:
-    result = run("verify", "none-*", "--dir", str(two.parent))
-
-    assert result.exit_code == 1
-    assert "'none-*' is no checkpoint file, no directory, and no operation in " in result.output
-
-
-# -- what is printed --------------------------------------------------------------------------------------------------
-
-
-def test_verify_prints_each_file_and_the_way_out(two: Path) -> None:
-    spoil(two, 200)
-    result = run("verify", str(two))
-    assert result.exit_code == 1
-    assert "job: damaged" in result.output
-    assert "current  checkpoint damaged" in result.output
-    assert "previous checkpoint good" in result.output
-    assert f"resumable repair {two}" in result.output
-
-
-def test_each_save_of_a_journal_is_named_when_asked_for(journaled: Path) -> None:
-    journal = journaled.with_suffix(".journal")
-    content = read(journal.read_bytes())
-    assert content is not None
-    spoil(journal, content.ends[2] + 30)
-    output = run("verify", "-v", str(journaled)).output
-    assert len([line for line in output.splitlines() if ": good, save " in line]) == 3
-    assert f"bytes {content.ends[2]:,} to {journal.stat().st_size:,}: damaged" in output
-    assert "bytes of its journal are lost" in output
-    assert "good, save" not in run("verify", str(journaled)).output
-
-
-def test_one_that_cannot_be_repaired_keeps_no_other_from_it(two: Path) -> None:
-    manager = CheckpointManager(two.parent)
-    spoil(Path(manager.create_checkpoint("a lost one", {"n": 1})), 200)
-    spoil(two, 200)
-    result = run("repair", str(two.parent))
-    assert result.exit_code == 1
-    assert "job: repaired" in result.output
-    assert "the checkpoint of 'a lost one'" in result.output
-    assert loaded(two) == 0
-    told = json.loads(run("repair", "--json", str(two.parent)).output)
-    assert ([one["operation_id"] for one in told["repaired"]], len(told["failed"])) == (["job"], 1)
-
-
-def test_the_json_of_both_is_complete(two: Path) -> None:
-    good = json.loads(run("verify", str(two), "--json").output)["checkpoints"][0]
-    assert (good["operation_id"], good["problem"]) == ("job", None)
-    spoil(two, 200)
-    bad = json.loads(run("verify", str(two), "--json").output)["checkpoints"][0]
-    assert bad["recoverable"]["from"] == [f"{two}.prev"]
-    assert [file["role"] for file in bad["files"]] == ["current", "previous"]
-    done = json.loads(run("repair", str(two), "--json").output)["repaired"][0]
-    assert done["problem"] == bad["problem"]
-    assert len(done["kept"]) == 1
 
 
 # -- the verdict is what a run meets ----------------------------------------------------------------------------------
@@ -741,25 +411,3 @@ def test_a_wrong_key_is_not_called_a_loss(sealed: Path, monkeypatch: pytest.Monk
     output = run("verify", str(sealed)).output
     assert "the key is wrong, or" in output
     assert "move" not in output
-
-
-@pytest.mark.parametrize(("content", "reason"), [(b"\n", "it is empty"), (b"\xff\xfe\0", "it is not text")])
-def test_a_key_file_without_a_key_is_refused(sealed: Path, tmp_path: Path, content: bytes, reason: str) -> None:
-    (tmp_path / "key").write_bytes(content)
-    result = run("verify", str(sealed), "--key-file", str(tmp_path / "key"))
-    assert result.exit_code == 2
-    assert reason in " ".join(result.output.split())
-
-
-def test_the_message_of_a_damaged_encrypted_one_can_be_pasted(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spoil(sealed, -100)
-    store = EncryptedStore(FileStore(sealed.parent), KEY)
-    with pytest.raises(CheckpointCorruptError, match="--key-file") as caught:
-        CheckpointManager(store=store).load_checkpoint("job")
-    command = next(line for line in str(caught.value).splitlines() if "go on from" in line)
-    monkeypatch.setenv("RESUMABLE_KEY", KEY)
-    result = run("repair", *shlex.split(command.partition(" repair ")[2]))
-    assert result.exit_code == 0, result.output
-    found = CheckpointManager(store=store).load_checkpoint("job")
-    assert found is not None
-    assert found.state == {"n": 0}
