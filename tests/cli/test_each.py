@@ -98,17 +98,6 @@ def test_lines_that_have_moved_are_refused_or_known_by_their_text() -> None:
     assert Path("tried").read_bytes() == b"99\n\xff\n"
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [("-j2", "--", "true"), ("--any-order", "--", "true"), ("--items", "items", "--tries", "2", "--", "true")],
-)
-def test_an_option_of_the_other_use_is_refused(arguments: tuple[str, ...]) -> None:
-    result = CliRunner().invoke(commands, ["run", *arguments])
-
-    assert result.exit_code == 2
-    assert "--items" in result.output
-
-
 def test_a_command_is_tried_again_as_often_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("items").write_text("one\n")
     monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
@@ -152,15 +141,6 @@ def test_an_item_with_lines_and_quotes_is_one_argument() -> None:
     assert Path("done").read_bytes() == b'it\'s "a"\n$(touch pwned)|caf\xe9|'
     assert not Path("pwned").exists()
     assert len(rows("log.tsv")) == 2
-
-
-def test_a_command_that_is_not_there_is_told_before_anything_is_done() -> None:
-    Path("plain").touch()
-
-    result = run("--", "no-such-command", "{}")
-    assert (result.exit_code, "cannot run no-such-command: no such command" in result.output) == (127, True)
-    assert run("--", "./plain", "{}").exit_code == 126
-    assert not list(Path().glob(".checkpoint_*"))
 
 
 def test_an_id_is_made_of_both_names() -> None:

@@ -7,18 +7,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from resumable import Checkpoint, checkpointed, every
+from resumable import checkpointed, every
 from resumable._report import places, presence
 from resumable._report.live import live_of
 from resumable._report.places import events_of, events_path, pulse_of
-from resumable._report.wishes import ask, asked_of, take_back
-from resumable.stores import FileStore
+from resumable._report.wishes import ask
+from tests.support.watched import go_on, noting, store, until, work
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -31,35 +29,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(presence, "_PULSE_SECONDS", 0.0)
     monkeypatch.setattr(presence, "_EARLY", 0.0)
     return tmp_path / "state"
-
-
-def until(fact: Callable[[], Any]) -> Any:
-    """What *fact* says once that is true."""
-    end = time.monotonic() + 20
-    while not (found := fact()):
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.01)
-    return found
-
-
-def store() -> FileStore:
-    return FileStore("ck")
-
-
-def go_on() -> None:
-    """Take back what was asked."""
-    asked = asked_of(store(), "job")
-    assert asked is not None
-    take_back(store(), "job", asked)
-
-
-def work(cp: Checkpoint[Any], until_: Callable[[int], Any], items: int = 100_000) -> None:
-    """Go through items until something is true at the tenth."""
-    cp.save()
-    for number in cp.remaining(range(items)):
-        if number == 10:
-            until(lambda: until_(10))
-            break
 
 
 def test_a_run_tells_how_far_it_is_between_its_saves(home: Path) -> None:
@@ -130,7 +99,7 @@ def test_a_pause_is_seen_from_a_machine_that_has_no_pulse_of_it(
         ask(store(), "job", "stop")
 
     errors: list[BaseException] = []
-    asking = threading.Thread(target=_noting(ask_it, errors))
+    asking = threading.Thread(target=noting(ask_it, errors))
     with pytest.raises(SystemExit), checkpointed("job", every(hours=1), store="ck") as cp:  # noqa: PT012
         cp.save()
         asking.start()
@@ -140,91 +109,6 @@ def test_a_pause_is_seen_from_a_machine_that_has_no_pulse_of_it(
 
     assert not errors
     assert states == [("paused", "paused"), ("running", "")]
-
-
-def test_a_run_pauses_goes_on_and_stops_as_it_is_asked() -> None:
-    seen: list[int] = []
-
-    def ask_it() -> None:
-        until(lambda: len(seen) > 5)
-        ask(store(), "job", "pause")
-        until(lambda: (one := live_of(store(), "job")) and one.state == "paused")
-        before = len(seen)
-        time.sleep(0.1)
-        assert len(seen) == before
-        one = live_of(store(), "job")
-        assert one is not None
-        assert one.summary.processed_items == before
-        go_on()
-        until(lambda: len(seen) > before + 5)
-        ask(store(), "job", "stop")
-
-    errors: list[BaseException] = []
-    asking = threading.Thread(target=_noting(ask_it, errors))
-    with pytest.raises(SystemExit) as stopped, checkpointed("job", every(hours=1), store="ck") as cp:  # noqa: PT012
-        cp.save()
-        asking.start()
-        for number in cp.remaining(range(100_000)):
-            seen.append(number)
-            time.sleep(0.005)
-    asking.join()
-
-    assert errors == []
-    assert stopped.value.code == 143
-    assert store().wish("job") is None
-
-
-def _noting(work: Callable[[], None], errors: list[BaseException]) -> Callable[[], None]:
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            errors.append(error)
-
-    return run
-
-
-async def test_an_async_run_pauses_as_well() -> None:
-    import asyncio
-
-    async with checkpointed("job", every(hours=1), store="ck") as cp:
-        await cp.save()
-        ask(store(), "job", "pause")
-        ticks = 0
-
-        async def beside() -> None:
-            nonlocal ticks
-            while (one := live_of(store(), "job")) is None or one.state != "paused":
-                await asyncio.sleep(0.01)
-            ticks = 1
-            go_on()
-
-        other = asyncio.create_task(beside())
-        async for number in cp.remaining(range(100_000)):
-            await asyncio.sleep(0.005)
-            if ticks:
-                assert number
-                break
-        await other
-
-
-def test_a_paused_run_can_be_stopped_by_a_signal() -> None:
-
-    def stop() -> None:
-        until(lambda: (one := live_of(store(), "job")) and one.state == "paused")
-        from resumable import stop as stop_all
-
-        stop_all()
-
-    asking = threading.Thread(target=stop)
-    with pytest.raises(SystemExit), checkpointed("job", every(hours=1), store="ck") as cp:  # noqa: PT012
-        cp.save()
-        ask(store(), "job", "pause")
-        asking.start()
-        for _ in cp.remaining(range(100_000)):
-            time.sleep(0.005)
-    asking.join()
-    assert store().wish("job") is None  # else the next run would pause
 
 
 def test_a_run_that_is_soon_over_starts_no_thread(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
@@ -264,6 +148,3 @@ with checkpointed("job", every(items=1), store="ck") as cp:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
-
-
-# -- how it reads -----------------------------------------------------------------------------------------------------
