@@ -166,7 +166,7 @@ def everywhere(
 
 
 def _is_there(place: str) -> bool:
-    file = place.removeprefix("sqlite:///")
+    file = place.partition("?")[0].removeprefix("sqlite:///") if place.startswith("sqlite:///") else place
     is_gone = not Path(file).exists() if file != place else "://" not in place and not Path(place).is_dir()
     if is_gone:
         forget_place(place)

@@ -50,6 +50,8 @@ def chosen_store(where: str | None) -> CheckpointStore:
         return open_store(place_to_open(where) if where else default_place())
     except ValueError as error:
         raise click.UsageError(printable(str(error))) from None
+    except ImportError as error:
+        raise click.ClickException(printable(str(error))) from None
 
 
 def unseal_by(key_file: Path | None) -> Unseal | None:

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = _parser().parse_args(arguments)
     try:
         return _answer(asked)
-    except (ResumableError, ValueError) as error:
+    except (ResumableError, ValueError, ImportError) as error:
         print(f"Error: {printable(str(error))}", file=sys.stderr)
         return 1
 

@@ -82,7 +82,7 @@ def _by_url(url: str, scheme: str) -> CheckpointStore:
     # A forked child must not use connections of its parent.
     key = url if scheme == "memory" else f"{os.getpid()} {url}"
     if key not in _opened:
-        _opened.setdefault(key, _in_memory() if scheme == "memory" else _leased(url, scheme))
+        _opened.setdefault(key, _in_memory(url) if scheme == "memory" else _leased(url, scheme))
     return _opened[key]
 
 
@@ -107,10 +107,10 @@ def _directory(url: str) -> FileStore:
     )
 
 
-def _in_memory() -> CheckpointStore:
+def _in_memory(url: str) -> CheckpointStore:
     from ._memory import MemoryStore
 
-    return MemoryStore()
+    return _in_layers(MemoryStore(), without_own(url)[1].get("compress", ""))
 
 
 def _leased(url: str, scheme: str) -> CheckpointStore:
@@ -125,11 +125,14 @@ def _leased(url: str, scheme: str) -> CheckpointStore:
 
     bare, own = without_own(url)
     parameters = Parameters(_seconds(own.get("lease")), _prefix(own.get("table_prefix", "")), own.get("compress", ""))
-    if parameters.compress not in ("", "zstd"):
-        raise ValueError(f"compress must be zstd, not {parameters.compress!r}")
     medium = _medium(bare, scheme, parameters)
-    store = LeasedStore(medium, parameters.lease)
-    if not parameters.compress:
+    return _in_layers(LeasedStore(medium, parameters.lease), parameters.compress)
+
+
+def _in_layers(store: CheckpointStore, compress: str) -> CheckpointStore:
+    if compress not in ("", "zstd"):
+        raise ValueError(f"compress must be zstd, not {compress!r}")
+    if not compress:
         return store
     from ._compressed import CompressedStore
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,17 @@ pytestmark = pytest.mark.usefixtures("place")
 KEY, ANOTHER = EncryptedStore.new_key(), EncryptedStore.new_key()
 HOW = "encrypted; give the key with --key-file FILE or in $RESUMABLE_KEY"
 NOT_THIS_ONE = "this key does not open it: it was encrypted with another, or its bytes are damaged"
+
+
+def test_a_driver_that_is_missing_is_told_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_objects", "_buckets"):
+        monkeypatch.delitem(sys.modules, f"resumable.stores.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    for words in (["list", "--store"], ["show", "job", "--store"], ["copy", "."]):
+        done = resumable(*words, "s3://bucket")
+        assert (done.exit_code, done.stdout) == (1, "")
+        needs = "s3:// needs obstore, which is not installed:  pip install 'resumable-loops[s3]'"
+        assert done.stderr == f"Error: {needs}\n"
 
 
 def run_sealed(operation_id: str, key: str = KEY) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -29,6 +30,16 @@ def test_without_its_extra_it_lists_shows_and_removes(bare: Callable[..., tuple[
     assert bare("rm", "nope", "stars")[0] == 1
     assert bare("rm", "stars", "--yes")[:2] == (0, "removed stars\n")
     assert bare("list")[1].startswith("no checkpoints in ")
+
+
+def test_a_driver_that_is_missing_is_told(
+    bare: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "resumable.stores._objects", raising=False)
+    monkeypatch.delitem(sys.modules, "resumable.stores._buckets", raising=False)
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    needs = "Error: s3:// needs obstore, which is not installed:  pip install 'resumable-loops[s3]'\n"
+    assert bare("list", "--store", "s3://bucket") == (1, "", needs)
 
 
 def test_without_its_extra_it_says_what_to_install(bare: Callable[..., tuple[int, str, str]]) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from resumable import checkpointed
 from resumable._report import presence
-from resumable._report.live import Live
-from resumable._report.places import Pulse
+from resumable._report.live import Live, everywhere
+from resumable._report.places import Pulse, note_place, places
 from resumable._report.summary import Summary
 
 
@@ -54,3 +55,16 @@ def test_what_is_shown_is_newer_than_the_save() -> None:
     shown = Live(SUMMARY, pulse(), 1001.0).shown
 
     assert (shown.processed_items, shown.percent, shown.left_seconds) == (4, 40, 12.0)
+
+
+def test_a_place_with_parameters_is_found_by_its_file(home: Path, tmp_path: Path) -> None:
+    urls = [f"sqlite:///{tmp_path}/store.db{query}" for query in ("", "?table_prefix=mine_", "?compress=zstd")]
+    for url in urls:
+        with checkpointed("job", store=url, auto_cleanup=False) as cp:
+            cp.tick()
+        note_place(home, url)
+
+    assert {place for place, _, _ in everywhere()} == set(urls)
+    (tmp_path / "store.db").unlink()
+    assert [*everywhere()] == []
+    assert places() == []

@@ -9,7 +9,7 @@ import pytest
 from resumable import open_store
 from resumable.stores import FileStore, MemoryStore
 from resumable.stores._open import without_own
-from tests.support.stores import DictStore
+from tests.support.stores import DictStore, claimed, document
 
 
 def test_a_directory_is_a_file_store_however_it_is_written(tmp_path: Path) -> None:
@@ -30,6 +30,13 @@ def test_a_store_is_itself_and_a_url_names_one_store() -> None:
 def test_a_directory_has_an_escaped_url() -> None:
     for url in ("file:///my%20files/a%3Fb", "file://localhost/my%20files/a%3Fb?lease=5"):
         assert str(open_store(url).describe()) == "/my files/a?b"
+
+
+def test_memory_has_layers_too() -> None:
+    with claimed(open_store("memory://layers?compress=zstd"), "job") as lease:
+        lease.stage(lease.next, [b"x" * 1000])(b"")
+        assert document(open_store("memory://layers?compress=zstd"), "job") == b"x" * 1000
+    assert next(open_store("memory://layers?compress=zstd").list()).size < 100
 
 
 def test_spaces_around_a_url_and_capitals_in_its_scheme_do_not_matter() -> None:
