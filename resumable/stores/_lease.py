@@ -91,7 +91,8 @@ class LeasedStore:
         except HeldError as held:
             other = held.holder
             # One that this process holds no more could not be released, as on a full disk.
-            is_left = other.process == me.process != "" and other.nonce not in _opened_at
+            is_mine = bool(me.process) and (other.pid, other.process) == (me.pid, me.process)
+            is_left = is_mine and other.nonce not in _opened_at
             if not take_over and (is_left or has_ended(other.pid, other.process)):
                 return self._claimed(key, me, ttl, other)
             raise CheckpointBusyError(

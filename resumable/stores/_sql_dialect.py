@@ -75,7 +75,7 @@ def address(url: sa.URL) -> str:
         return f"sqlite:///{url.database}"
     host = url.host or url.query.get("host") or url.query.get("unix_socket") or ""
     host = ",".join(host) if isinstance(host, tuple) else host
-    host = f"[{host}]" if ":" in host else host
+    host = f"[{host}]" if host.count(":") > 1 and "," not in host else host
     port = f":{url.port}" if url.port else ""
     return f"{url.get_backend_name()}://{host}{port}/{url.database}"
 

@@ -402,6 +402,22 @@ def test_what_the_store_has_lost_is_removed_without_a_word(url: str) -> None:
     assert document(open_store(url), "job") is None
 
 
+def test_a_process_that_began_in_the_same_moment_is_another_one(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its start time, which is told to a hundredth of a second, is the same."""
+    monkeypatch.setattr("resumable.stores._lease.has_ended", lambda pid, identity: False)
+    store = open_store(url)
+    with claimed(store, "job"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+            database.execute(
+                "UPDATE resumable_operations SET nonce = 'theirs', "
+                'holder = replace(replace(holder, ?, ?), \'"nonce":"\', \'"nonce":"another\')',
+                (f'"pid":{os.getpid()}', f'"pid":{os.getppid()}'),
+            )
+            database.commit()
+        with pytest.raises(CheckpointBusyError):
+            store.claim("job", Holder.me())
+
+
 def test_what_this_process_could_not_release_it_may_own_again_at_once(url: str) -> None:
     """Its disk was full, say; nobody but this process has it."""
     put(open_store(url), "job", b"x")
