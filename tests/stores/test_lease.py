@@ -409,7 +409,7 @@ def test_a_process_that_began_in_the_same_moment_is_another_one(url: str, monkey
     with claimed(store, "job"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
             database.execute(
-                "UPDATE resumable_operations SET nonce = 'theirs', "
+                "UPDATE resumable_operations SET nonce = 'another' || nonce, "
                 'holder = replace(replace(holder, ?, ?), \'"nonce":"\', \'"nonce":"another\')',
                 (f'"pid":{os.getpid()}', f'"pid":{os.getppid()}'),
             )
