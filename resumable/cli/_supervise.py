@@ -67,6 +67,7 @@ class Judge:
     without_progress: int = 0
     is_careful: bool = False
     _at_item: tuple[tuple[str, str, str | int] | None, int] = (None, 0)
+    _left: frozenset[str] = frozenset()
 
     def after(
         self,
@@ -110,10 +111,14 @@ class Judge:
         return Verdict("again", why, min(wait, _MOST_BACKOFF_SECONDS))
 
     def _note(self, code: int, told: Told) -> None:
+        # Something new counts where nothing is left behind: else an id that differs each time would go on for ever.
+        is_new_ok = self._left <= told.items.keys()
         has_progress = False
         for name, count in told.items.items():
-            has_progress |= count > self.items.get(name, 0)
+            has_progress |= count > self.items.get(name, 0) and (name in self.items or is_new_ok)
             self.items[name] = max(count, self.items.get(name, 0))
+        if told.last:
+            self._left = frozenset(name for name, event in told.last.items() if event.name != "done")
         is_waiting = told.again_at is not None
         self.without_progress = 0 if has_progress else self.without_progress + (not is_waiting)
         item, count = self._at_item
@@ -134,6 +139,8 @@ class Judge:
             return ""
         done, of = self.items[last.operation_id], "" if last.total_items is None else f" of {last.total_items:,}"
         where = f": {printable(last.operation_id)} ends at item {done + 1:,}{of}"
+        if not done and last.total_items is None:
+            where = f": {printable(last.operation_id)} has counted no items, as cp.tick() does"
         return f"{where}, {printable(last.error)}" if last.error else where
 
 

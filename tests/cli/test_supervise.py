@@ -66,6 +66,41 @@ def test_a_kill_that_a_shell_tells_of_is_one() -> None:
     )
 
 
+def test_an_operation_that_is_another_one_in_each_run_is_no_progress() -> None:
+    """An id with the time in it would be begun anew for ever."""
+
+    def new(number: int) -> Told:
+        event = ToldEvent(name="stopping", operation_id=f"job-{number}", processed_items=5, total_items=10)
+        return Told({event.operation_id: 5}, {event.operation_id: event})
+
+    judge = Judge()
+    verdicts = [judge.after(1, new(number), now=0) for number in range(4)]
+
+    assert [one.what for one in verdicts] == ["again", "again", "again", "given up"]
+
+
+def test_a_second_operation_is_progress_if_the_first_is_done_or_met_again() -> None:
+    judge = Judge()
+    judge.after(1, told(3), now=0)
+    first, second = told(3), ToldEvent(name="stopping", operation_id="more", processed_items=1)
+    for number in range(1, 6):
+        second = ToldEvent(name="stopping", operation_id=f"more-{number}", processed_items=1)
+        both = Told(first.items | {second.operation_id: 1}, {**first.last, second.operation_id: second})
+        done = {name: ToldEvent(name="done", operation_id=name, processed_items=1) for name in both.items}
+        assert judge.after(1, Told(both.items, done | {"job": first.last["job"]}), now=0).what == "again"
+
+
+def test_a_job_that_counts_no_items_is_told_so() -> None:
+    judge = Judge()
+    event = ToldEvent(name="saved", operation_id="job")
+    verdicts = [judge.after(1, Told({"job": 0}, {"job": event}), now=0) for _ in range(3)]
+
+    assert (
+        verdicts[-1].why
+        == "3 runs made no progress: job has counted no items, as cp.tick() does; it failed with exit code 1"
+    )
+
+
 def test_one_item_that_ends_three_runs_is_enough_though_others_get_done() -> None:
     judge = Judge()
     verdicts = [
