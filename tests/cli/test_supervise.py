@@ -85,7 +85,7 @@ def test_a_second_operation_is_progress_if_the_first_is_done_or_met_again() -> N
     first, second = told(3), ToldEvent(name="stopping", operation_id="more", processed_items=1)
     for number in range(1, 6):
         second = ToldEvent(name="stopping", operation_id=f"more-{number}", processed_items=1)
-        both = Told(first.items | {second.operation_id: 1}, {**first.last, second.operation_id: second})
+        both = Told({**first.items, second.operation_id: 1}, {**first.last, second.operation_id: second})
         done = {name: ToldEvent(name="done", operation_id=name, processed_items=1) for name in both.items}
         assert judge.after(1, Told(both.items, done | {"job": first.last["job"]}), now=0).what == "again"
 
