@@ -87,8 +87,9 @@ class Trail(msgspec.Struct, omit_defaults=True):
         """Add *point* if it is far enough from the one before."""
         self.points.append(point)
         if len(self.points) > MOST_POINTS:
-            self.points = _thinned(self.points)
-            self.every = max(self.every, round(2 * point.elapsed / MOST_POINTS, 1))
+            apart = 2 * point.elapsed / MOST_POINTS
+            self.points = _spaced(self.points, apart)
+            self.every = max(self.every, round(apart, 1))
 
     def add_run(self, run: RunMark) -> None:
         """Add a run that has begun."""
@@ -108,6 +109,15 @@ class Trail(msgspec.Struct, omit_defaults=True):
         self.waits.append(wait)
         if len(self.waits) > MOST_WAITS:
             self.waits = _thinned(self.waits)
+
+
+def _spaced(points: list[Point], apart: float) -> list[Point]:
+    """Those of *points* that lie so many seconds of work apart, with the first and the last two."""
+    kept = [points[0]]
+    for point in points[1:-2]:
+        if point.elapsed - kept[-1].elapsed >= apart:
+            kept.append(point)
+    return [*kept, *points[-2:]]
 
 
 def _thinned(found: list[T]) -> list[T]:

@@ -74,7 +74,7 @@ def course_of(sections: Sections) -> Course:
     return Course(
         points=points,
         runs=trail.runs,
-        stops=_stops(trail.runs, points),
+        stops=_stops(trail),
         waits=[Span(_place(points, wait.began), _place(points, wait.ended), wait.whom) for wait in trail.waits],
         speeds=_speeds(points),
         promises=[
@@ -138,14 +138,27 @@ def _moved(known: Point, at: float, x: float, run: int, items: int) -> Point:
     return Point(at, items, run, x, known.saves, limit=known.limit, failed=known.failed, total=known.total)
 
 
-def _stops(runs: Sequence[RunMark], points: Sequence[Point]) -> list[Stop]:
-    numbers = [point.run for point in points]
+def _stops(trail: Trail) -> list[Stop]:
+    numbers = [point.run for point in trail.points]
     found = []
-    for earlier, later in pairwise(runs):
+    for earlier, later in pairwise(trail.runs):
         behind = bisect_right(numbers, earlier.run)
-        x = points[behind - 1].elapsed if behind else 0.0
-        found.append(Stop(x, later.run, max(later.began - earlier.ended, 0.0), how_it_was_stopped(earlier)))
+        x = _work_until(trail, earlier, trail.points[behind - 1] if behind else None)
+        if behind < len(trail.points):
+            after = trail.points[behind]
+            begins = after.elapsed - max(after.at - later.began, 0.0)
+            x = begins if after.run == later.run else min(x, after.elapsed)
+        found.append(Stop(max(x, 0.0), later.run, max(later.began - earlier.ended, 0.0), how_it_was_stopped(earlier)))
     return found
+
+
+def _work_until(trail: Trail, last: RunMark, known: Point | None) -> float:
+    """Seconds of work up to the end of the run *last*, of which *known* is the last point, or one of a run before."""
+    run, at, x = (known.run, known.at, known.elapsed) if known is not None else (0, 0.0, 0.0)
+    for mark in trail.runs:
+        if run <= mark.run <= last.run:
+            x += max(mark.ended - max(mark.began, at), 0.0)
+    return x
 
 
 def how_it_was_stopped(mark: RunMark) -> str:

@@ -67,6 +67,15 @@ def test_what_is_kept_of_one_long_run_lies_evenly() -> None:
     assert (trail.points[0].at, trail.points[-1].at) == (BEGAN + 3601, BEGAN + 3600 + 20_000)
 
 
+def test_what_is_kept_of_many_short_runs_lies_evenly() -> None:
+    """Each run adds points of its own: older ones were thinned more often than new ones."""
+    trail = trail_of(200, 1000, 40)
+    gaps = sorted(later.elapsed - earlier.elapsed for earlier, later in pairwise(trail.points[:-2]))
+
+    assert MOST_POINTS // 2 <= len(trail.points) <= MOST_POINTS
+    assert gaps[-1] <= 4 * gaps[len(gaps) // 2]
+
+
 def test_the_first_and_the_last_runs_are_kept() -> None:
     trail = trail_of(500, 10, 2)
 

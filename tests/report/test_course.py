@@ -125,3 +125,16 @@ def test_what_a_killed_run_has_saved_last_is_its_own() -> None:
     ]
     assert [(stop.x, stop.how) for stop in course.stops] == [(16.0, "a kill")]
     assert [speed for _, _, speed in course.speeds] == [10.0, pytest.approx(50 / 6), 2.0]
+
+
+def test_each_stop_has_its_place_though_the_points_of_its_run_were_thinned_out() -> None:
+    began = [1000.0 * number for number in range(1, 6)]
+    trail = Trail(
+        points=[Point(1100.0, 10, 1, 100.0), Point(5100.0, 50, 5, 500.0)],
+        runs=[RunMark(run, at, at + 100, 10 * run - 10, 10 * run) for run, at in enumerate(began, 1)],
+    )
+
+    course = course_of(Sections(trail=trail))
+
+    assert [stop.x for stop in course.stops] == [100.0, 200.0, 300.0, 400.0]
+    assert [(point.elapsed, point.items) for point in course.points][-2:] == [(400.0, 40), (500.0, 50)]
