@@ -14,6 +14,8 @@ from typing import Literal
 from .._text import printable
 
 _WIDTH, _HEIGHT = 1000, 300
+_MANY_MARKS = 40
+"""Of more, each is faint, so that the line is seen."""
 _MOST_TICKS = 5
 _UNITS = (
     *(0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30),
@@ -80,7 +82,7 @@ def figure(chart: Chart) -> str:
         *(_band(begin, until, text, end) for begin, until, text in chart.bands),
         *(_grid(step, top) for step in steps),
         *(_level(y, text, top) for y, text in chart.lines),
-        *(_mark(mark, end) for mark in chart.marks),
+        *(_mark(mark, end, is_faint=len(chart.marks) > _MANY_MARKS) for mark in chart.marks),
         *(_line(one, end, top) for one in chart.series),
     ]
     return (
@@ -157,8 +159,9 @@ def _level(y: float, label: str, top: float) -> str:
     return f'<path class="level" d="M0 {_y(y, top)}H{_WIDTH}"><title>{text(label)}</title></path>'
 
 
-def _mark(mark: Mark, end: float) -> str:
-    return f'<path class="mark" d="M{_x(mark.x, end)} 0V{_HEIGHT}"><title>{text(mark.text)}</title></path>'
+def _mark(mark: Mark, end: float, *, is_faint: bool) -> str:
+    kind = "mark faint" if is_faint else "mark"
+    return f'<path class="{kind}" d="M{_x(mark.x, end)} 0V{_HEIGHT}"><title>{text(mark.text)}</title></path>'
 
 
 def _band(begin: float, until: float, label: str, end: float) -> str:

@@ -37,6 +37,7 @@ svg path{fill:none;vector-effect:non-scaling-stroke}
 .grid{stroke:var(--rule);stroke-width:1}
 .level{stroke:var(--good);stroke-width:1.5;stroke-dasharray:2 4}
 .mark{stroke:var(--dim);stroke-width:1;stroke-dasharray:4 3;opacity:.7;pointer-events:stroke}
+.mark.faint{opacity:.25}
 .band{fill:var(--band);opacity:.75}
 .line{stroke-width:2;stroke-linejoin:round;stroke:var(--main)}
 .line.second{stroke:var(--second);stroke-dasharray:6 4}
