@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from queue import Queue
 
-BESIDE_FROM = 4 << 20
-"""Documents from this size on, in bytes, are worth a thread."""
 _PIECE, _PIECES_AHEAD = 1 << 20, 8
 
 

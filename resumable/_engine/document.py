@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,7 +13,12 @@ from .._format import journal
 from .._format.document import INDENT_UP_TO, VERSION, indented, object_chunks, sign
 from .._json import SPELLED, encode
 from .capture import Save, raw
-from .digest import BESIDE_FROM, DigestBeside, digest_beside
+
+if TYPE_CHECKING:
+    from .digest import DigestBeside
+
+BESIDE_FROM = 4 << 20
+"""Documents from this size on, in bytes, are worth a thread that hashes them."""
 
 
 class Document:
@@ -75,6 +80,8 @@ class Document:
         return [indented(document) if len(document) <= INDENT_UP_TO else document]
 
     def _hashed_beside(self, at: journal.Position) -> Iterator[bytes]:
+        from .digest import digest_beside  # most documents are small
+
         with digest_beside() as digest:
             yield from self._chunks(at, None, digest)
 
