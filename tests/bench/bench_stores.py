@@ -16,9 +16,10 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.mysql import LONGBLOB
 
 from resumable import checkpointed, every, open_store
 from resumable.stores import Holder
@@ -45,26 +46,6 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-class Bare(Protocol):
-    """The least that a program of one's own would do."""
-
-    def insert(self, data: bytes) -> None:
-        """Save *data*."""
-
-    def rows(self) -> list[bytes]:
-        """All that was saved, oldest first."""
-
-    def clear(self) -> None:
-        """Remove all of it."""
-
-    def close(self) -> None:
-        """Let go of the connection."""
-
-
-def bare_of(url: str) -> Bare:
-    return BareRedis(url) if url.startswith("redis") else BareSQL(url)
-
-
 class BareSQL:
     """A row for each save, on one connection."""
 
@@ -77,7 +58,7 @@ class BareSQL:
             self._connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             self._connection.exec_driver_sql("PRAGMA synchronous=FULL")
         table = sa.Table("bare", sa.MetaData(), sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False))
-        table.append_column(sa.Column("data", sa.LargeBinary().with_variant(sa.dialects.mysql.LONGBLOB(), "mysql")))
+        table.append_column(sa.Column("data", sa.LargeBinary().with_variant(LONGBLOB(), "mysql")))
         table.create(self._connection)
         self._cursor: Any = self._connection.connection.cursor()
         self._mark = "?" if address.get_backend_name() == "sqlite" else "%s"
@@ -117,6 +98,11 @@ class BareRedis:
 
     def close(self) -> None:
         self._client.close()
+
+
+def bare_of(url: str) -> BareSQL | BareRedis:
+    """The least that a program of one's own would do."""
+    return BareRedis(url) if url.startswith("redis") else BareSQL(url)
 
 
 def measure(name: str, url: str) -> None:
