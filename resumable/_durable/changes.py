@@ -31,11 +31,13 @@ class Snapshot:
     Args:
         entries: A shallow copy of the collection, with frozen values; nobody else holds it. It is hidden from the
             garbage collector, which would scan all of it.
+        keys: The keys of *entries* if those are the values of a mapping, in a list. Nobody else holds them.
         path: The collection's place in the checkpoint, for messages.
     """
 
-    def __init__(self, entries: dict[str, Any] | list[Any], *, path: str = "$") -> None:
+    def __init__(self, entries: dict[str, Any] | list[Any], *, keys: list[str] | None = None, path: str = "$") -> None:
         self._entries = entries
+        self._keys = keys
         self._path = path
         self._spells = self._checks = self._nan = False
         untracker()(entries)
@@ -46,7 +48,8 @@ class Snapshot:
     def __iter__(self) -> Iterator[bytes]:
         """Encode. Raises StateEncodeError if a string is not valid Unicode."""
         kind: type[Any]
-        kind, opening, closing = (list, b"[", b"]") if isinstance(self._entries, list) else (dict, b"{", b"}")
+        is_list = isinstance(self._entries, list) and self._keys is None
+        kind, opening, closing = (list, b"[", b"]") if is_list else (dict, b"{", b"}")
         entries, at = iter(self._members()), 0
         while piece := kind(islice(entries, CHUNK)):
             if self._checks:
@@ -83,6 +86,8 @@ class Snapshot:
         return to_json([Raw(encode_spelled(entry, self._path)) for entry in piece])
 
     def _members(self) -> Iterable[Any]:
+        if self._keys is not None:
+            return zip(self._keys, self._entries, strict=True)
         return self._entries if isinstance(self._entries, list) else self._entries.items()
 
     def about_bytes(self) -> int:
@@ -94,6 +99,7 @@ class Snapshot:
 
         If other threads replaced many of them meanwhile, freeing all at once would stop the program for a while.
         """
+        self._keys = None if self._keys is None else []
         remove: Callable[[], Any] = self._entries.pop if isinstance(self._entries, list) else self._entries.popitem
         while self._entries:
             for _ in range(min(CHUNK, len(self))):

@@ -148,10 +148,6 @@ class TypedDict(DurableDict[V]):
         self._given.drop(key)
         super()._put_back(key, value, is_saved=is_saved)
 
-    def _plain(self) -> dict[str, Any]:
-        # dict.copy would read through __getitem__. One call, during which no other thread runs.
-        return dict(zip(dict.keys(self), dict.values(self), strict=True))
-
     def get(self, key: str, default: Any = None) -> Any:  # pyright: ignore
         return self[key] if key in self else default  # noqa: SIM401  # it would call itself
 

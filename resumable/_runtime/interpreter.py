@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from itertools import islice
-from operator import call
 from types import BuiltinMethodType, CodeType, FrameType, MethodType, MethodWrapperType, TracebackType
 from typing import Any
 
@@ -366,22 +365,6 @@ PARTS_TELL_KEYS: bool = (
 )
 """Whether a dict refers to its keys only if one of them is, or was, not an exact string, as the garbage collector sees
 it: such keys cannot be part of a cycle. This goes through many small dicts faster than anything else."""
-
-
-def copied_as(mapping: dict[Any, Any], kind: type) -> dict[Any, Any]:
-    """A plain copy of *mapping*, made as quickly as if it were a *kind*, which reads as a builtin does.
-
-    Other threads and signal handlers never see it as one: they run between two bytecodes, and this is one.
-    """
-    own = type(mapping)
-    become = partial(setattr, mapping, "__class__")
-    steps: tuple[Callable[[], Any], ...] = (partial(become, kind), partial(dict.copy, mapping), partial(become, own))
-    with collector_paused():  # it might run code of the program
-        try:
-            return list(map(call, steps))[1]  # type: ignore[no-any-return]
-        except BaseException:
-            become(own)
-            raise
 
 
 class collector_paused:
