@@ -102,9 +102,7 @@ SIDE_DOORS: dict[str, list[str]] = {
 CODE_IN_FACE = {"cli": "main"}
 """It tells what to install where click is missing, so it stands before what needs click."""
 
-NO_TEST_OF_ITS_NAME_STILL: dict[str, str] = {
-    "_api": "files",
-}
+NO_TEST_OF_ITS_NAME_STILL: dict[str, str] = {}
 """Modules whose tests lie in files of other names, by their rooms. No module may join them."""
 
 FOREIGN = {

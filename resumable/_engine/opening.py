@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from .._errors import CheckpointBusyError
-from .._format.restore import good_previous
+from .._format.restore import Restored, good_previous
 from .._format.sections import Finished, Run
 from .._runtime import observer
 from .._runtime.clock import Instant
 from .._runtime.interpreter import show_users_frames_only
+from .._runtime.observer import Observer
 from .._runtime.steps import Steps
 from .._text import command_for
 from .ending import SAYS_HOW_IT_ENDED, name_directory, say_what_stops
@@ -37,14 +38,8 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
         ResumableError: The operation cannot be opened. It is not owned, and nothing was written.
     """
     observers = tuple(observer.INSTALLED)
-    if options.on_event or _events.isEnabledFor(logging.DEBUG):
-        from .._report.events import Events  # few operations have listeners
-
-        observers += (Events(options.on_event or (), is_async=ticker.is_async),)
-    if "RESUMABLE_RUN_EVENTS" in os.environ:
-        from .._report.supervised import Supervised
-
-        observers += (Supervised(),)
+    if options.on_event or "RESUMABLE_RUN_EVENTS" in os.environ or _events.isEnabledFor(logging.DEBUG):
+        observers += tuple(_listeners(options, is_async=ticker.is_async))
     for each in observers:
         options = each.configure(options)
     writer = Writer(
@@ -74,21 +69,11 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
         if options.resume and options.local is not None:
             yield partial(bring, writer, options, now=at.utc)
         if options.resume:
-            restored = yield lambda: writer.load(now=at.utc)
-            if restored is not None and options.local is not None:
-                restored.sections.unsaved = None  # the store has it now
-            if restored is not None and restored.astray:
-                _say_what_is_lost(options.operation_id, restored.astray)
+            restored = yield partial(writer.load, now=at.utc)
             if restored is None:
-                yield lambda: _say_what_remains(writer, at)
-            elif restored.sections.finished is not None and options.when_done == "restart":
-                _log.info("%s: finished at %s; starts over", options.operation_id, restored.sections.finished.at)
-                writer.write_all_next()
-                restored = None
-            elif options.when_done == "skip" and restored.data.metadata.last_save_reason == "Finished":
-                restored.sections.finished = restored.sections.finished or Finished(
-                    restored.data.last_updated.isoformat()
-                )
+                yield partial(_say_what_remains, writer, at)
+            else:
+                restored = _to_go_on_from(restored, options, writer)
         runs = restored.sections.history if restored is not None else []
         if runs and has_taken_over:
             runs[-1].reason = "Interrupted: TakenOver"
@@ -110,6 +95,34 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
         name_directory(error, writer)
         writer.release()
         raise
+
+
+def _listeners(options: Options, *, is_async: bool) -> Iterator[Observer]:
+    """The observers that the user, the log or ``resumable run`` asks for; few operations have any."""
+    if options.on_event or _events.isEnabledFor(logging.DEBUG):
+        from .._report.events import Events
+
+        yield Events(options.on_event or (), is_async=is_async)
+    if "RESUMABLE_RUN_EVENTS" in os.environ:
+        from .._report.supervised import Supervised
+
+        yield Supervised()
+
+
+def _to_go_on_from(restored: Restored, options: Options, writer: Writer) -> Restored | None:
+    """The checkpoint to go on from; None if its operation has finished, and starts over."""
+    sections = restored.sections
+    if options.local is not None:
+        sections.unsaved = None  # the store has it now
+    if restored.astray:
+        _say_what_is_lost(options.operation_id, restored.astray)
+    if sections.finished is not None and options.when_done == "restart":
+        _log.info("%s: finished at %s; starts over", options.operation_id, sections.finished.at)
+        writer.write_all_next()
+        return None
+    if options.when_done == "skip" and restored.data.metadata.last_save_reason == "Finished":
+        sections.finished = sections.finished or Finished(restored.data.last_updated.isoformat())
+    return restored
 
 
 def _ask_how_it_ended(options: Options, runs: list[Run]) -> None:

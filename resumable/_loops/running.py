@@ -249,11 +249,6 @@ class RunningLoops:
                 one.loop.wake()
 
 
-def _is_beside(view: LoopView) -> bool:
-    """Whether it shows a loop that runs apart, and inside of no item."""
-    return view.outer is None and view.loop is not None and view.loop.apart is not None
-
-
 @functools.lru_cache(maxsize=256)
 def _say_beside(operation_id: str) -> None:
     _log.warning(

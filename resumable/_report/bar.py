@@ -163,11 +163,6 @@ def _counts(view: ProgressView, first_loop: int, glyphs: Glyphs) -> str:
     return f"{view.done:,} done" if view.total is None else f"{view.done:,}/{view.total:,}"
 
 
-def budget_line(view: ProgressView, glyphs: Glyphs = FINE) -> str:
-    """``requests 1,582 of 5,000 left · one wait of 35 min expected``; "" if no quota is known."""
-    return f" {glyphs.dot} ".join(filter(None, [_requests(view), _waits(view)]))
-
-
 def lower_line(view: ProgressView, glyphs: Glyphs = FINE, width: int = 1000) -> str:
     """The rest of the quota, and ``at risk: at most 1.0 s``; "" if neither is known.
 

@@ -9,7 +9,6 @@ import pytest
 
 from resumable._report.bar import (
     ProgressView,
-    budget_line,
     cells,
     lower_line,
     one_line,
@@ -59,7 +58,7 @@ def test_an_unknown_total_has_neither_bar_nor_end() -> None:
     ],
 )
 def test_the_second_line_tells_what_is_known_of_the_quota(changes: dict[str, Any], line: str) -> None:
-    assert budget_line(replace(VIEW, **changes)) == line
+    assert lower_line(replace(VIEW, at_risk_seconds=None, **changes)) == line
 
 
 @pytest.mark.parametrize(
@@ -74,7 +73,8 @@ def test_the_second_line_tells_what_is_known_of_the_quota(changes: dict[str, Any
 def test_the_second_line_tells_what_a_kill_loses(seconds: float | None, told: str) -> None:
     view = replace(VIEW, at_risk_seconds=seconds)
 
-    assert lower_line(view) == " · ".join(filter(None, [budget_line(view), told]))
+    quota = lower_line(replace(VIEW, at_risk_seconds=None))
+    assert lower_line(view) == " · ".join(filter(None, [quota, told]))
     assert text_line(view).endswith(lower_line(view))
     assert lower_line(replace(view, requests_remaining=None, waits=0)) == told
 
