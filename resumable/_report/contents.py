@@ -19,9 +19,9 @@ _KINDS = {str: "text", bool: "true or false", int: "number", float: "number", li
 
 @dataclass(frozen=True, slots=True)
 class LoopPlace:
-    """Where one loop stands; *by* says how it is followed.
+    """The progress of one loop; *by* says how its done items are identified.
 
-    It is ``key``, ``position``, ``scattered``, which is by position, but in any order, or ``pages``.
+    It is ``key``, ``position``, ``scattered`` (positions in any order), or ``pages``.
     """
 
     name: str
@@ -32,7 +32,7 @@ class LoopPlace:
 
 @dataclass(frozen=True, slots=True)
 class PagesPlace(LoopPlace):
-    """Where the loop over a server's pages stands: in which *page*, from 1 on, and with which *cursor* that comes."""
+    """The progress of a loop over pages: the present *page*, from 1, and its *cursor*."""
 
     page: int
     cursor: Any
@@ -40,7 +40,7 @@ class PagesPlace(LoopPlace):
 
 @dataclass(frozen=True, slots=True)
 class FailedItem:
-    """An item that ``map`` gave up; *key* is its position if its loop is followed by position."""
+    """A failed item; *key* is its position if its loop does not identify items by key."""
 
     loop: str
     key: str | int
@@ -59,13 +59,13 @@ class StateKey:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactKept:
-    """A file or directory that goes with the checkpoint.
+    """An artifact of the checkpoint.
 
     Attributes:
         bytes: Of all its files.
-        sha256: Of what it holds.
-        written_at: When (UTC, ISO 8601); None if that is not known.
-        published: Where it was published last, as of the last save; None if it was not.
+        sha256: Of its content.
+        written_at: When (UTC, ISO 8601); None if unknown.
+        published: Where it was published last; None if it never was.
     """
 
     name: str
@@ -76,7 +76,7 @@ class ArtifactKept:
 
 
 def artifacts_in(sections: ListedSections) -> list[ArtifactKept]:
-    """Its artifacts, in the order in which they were first written."""
+    """The artifacts, in the order of their first versions."""
     return [
         ArtifactKept(name, one.size, one.sha256, one.at or None, one.published)
         for name, one in sections.artifacts.items()
@@ -84,7 +84,7 @@ def artifacts_in(sections: ListedSections) -> list[ArtifactKept]:
 
 
 def loops_in(sections: Sections) -> list[LoopPlace]:
-    """Its loops, in the order in which they began; a ValueError if they are not what this version writes."""
+    """The loops, in the order in which they began. Raises ValueError if this version cannot have written them."""
     try:
         return [_loop(name, place) for name, place in sections.loops.items()]
     except (TypeError, AttributeError, LookupError, ValueError) as error:
@@ -109,19 +109,19 @@ def _loop(name: str, place: Mapping[str, Any]) -> LoopPlace:
 
 
 def effects_in(sections: Sections) -> tuple[int, list[str]]:
-    """How many effects are known to have happened, and the keys of those that may have."""
+    """The number of effects that have happened, and the keys of those that may have."""
     unknown = [key for key, effect in sections.once.items() if "result" not in effect]
     return len(sections.once) - len(unknown), unknown
 
 
 def failed_in(sections: Sections) -> list[FailedItem]:
-    """The items that were given up, loop by loop, in the order in which they failed."""
+    """The failed items, loop by loop, in the order in which they failed."""
     failed = sections.failed or {}
     return [FailedItem(loop, key, hidden(text)) for loop, pairs in failed.items() for key, text in dict(pairs).items()]
 
 
 def failed_by_key(sections: Sections) -> dict[str | int, str]:
-    """The items that were given up, as ``cp.failed`` tells them: a key that several loops have with its loop's name."""
+    """The failed items in the form of ``cp.failed``: a key of several loops comes with its loop's name."""
     by_loop: dict[str, list[tuple[str | int, str]]] = {}
     for item in failed_in(sections):
         by_loop.setdefault(item.loop, []).append((item.key, item.error))
@@ -129,7 +129,7 @@ def failed_by_key(sections: Sections) -> dict[str | int, str]:
 
 
 def history_in(sections: ListedSections) -> list[Run]:
-    """The runs that have saved, oldest first, without secrets: an earlier release wrote some down as they were."""
+    """The runs that have saved, oldest first. Hides secrets that an earlier release has stored."""
     for run in sections.history:
         run.error = hidden(run.error) if run.error else None
         run.command = hidden_in_line(run.command) if run.command else None
@@ -150,9 +150,9 @@ def state_keys_in(state: Mapping[str, Any], sections: Sections) -> list[StateKey
 
 
 def plain_document(data: CheckpointData) -> bytes:
-    """The v2.0 document that any reader understands: without the section that only this library reads.
+    """The v2.0 document for any reader: without the section that only this library reads.
 
-    One that holds NaN or an infinity has that section after all, for it says how they are spelled.
+    If the state has NaN or an infinity, that section is there after all: it says how they are spelled.
     """
     head = {"version": VERSION, "operation_id": data.operation_id}
     tail: dict[str, Any] = {

@@ -16,11 +16,11 @@ from .summary import ending_of
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Between two runs: *x* seconds of work lie before it, and nobody ran it for *seconds*.
+    """The pause between two runs, at *x* seconds of work; it lasted *seconds*.
 
     Attributes:
-        run: The run that began after it.
-        how: What ended the run before, in words.
+        run: Number of the run that began after it.
+        how: What ended the run before it, in words.
     """
 
     x: float
@@ -40,12 +40,12 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """Where an operation stood over all its runs. Its *x* is seconds that runs took.
+    """The progress of an operation over all its runs; *x* is the time that runs took, in seconds.
 
     Attributes:
         points: Oldest first. Their ``elapsed`` is *x*.
         speeds: Items a second, each from one point to the next: ``(x, end, speed)``.
-        promises: What was said to be left at each point, by the time that all runs had taken: ``(x, seconds)``.
+        promises: The time left as forecast at each point, by the time of all runs: ``(x, seconds)``.
     """
 
     points: Sequence[Point]
@@ -57,18 +57,18 @@ class Course:
 
     @property
     def seconds(self) -> float:
-        """What all runs took."""
+        """Seconds that all runs took."""
         return self.points[-1].elapsed if self.points else 0.0
 
     @property
     def has_ended(self) -> bool:
-        """Whether all items are done, as far as is known."""
+        """Whether all items are done, as far as known."""
         last = self.points[-1] if self.points else None
         return last is not None and last.total is not None and last.items >= last.total
 
 
 def course_of(sections: Sections) -> Course:
-    """The course that a checkpoint tells of; of an older release only from run to run."""
+    """The course in a checkpoint; from an older release, only from run to run."""
     trail = sections.trail if sections.trail is not None and sections.trail.points else _trail_of(sections)
     points = _with_beginnings(trail)
     return Course(
@@ -134,7 +134,7 @@ def _with_beginnings(trail: Trail) -> list[Point]:
 
 
 def _moved(known: Point, at: float, x: float, run: int, items: int) -> Point:
-    """Another moment, at which only items are known; what rises and falls more slowly is that of *known*."""
+    """Another moment, of which only items are known; slowly changing values are taken from *known*."""
     return Point(at, items, run, x, known.saves, limit=known.limit, failed=known.failed, total=known.total)
 
 
@@ -168,7 +168,7 @@ def how_it_was_stopped(mark: RunMark) -> str:
 
 
 def _place(points: Sequence[Point], at: float) -> float:
-    """Where the moment *at* lies in seconds of work."""
+    """The moment *at* in seconds of work."""
     behind = bisect_right([point.at for point in points], at)
     if behind == 0:
         return points[0].elapsed if points else 0.0

@@ -1,8 +1,8 @@
 """How lines are drawn below the program's own text and taken away again, with escape sequences or without.
 
-The cursor stays where the program's text ends, above the lines. So a prompt, what a person types and what another
-program writes begin there. Lines that are drawn anew begin below the cursor, wherever it has been moved to. A row
-stays free between: the prompt of a shell stands there, below its "Killed", after a kill.
+The cursor stays at the end of the program's text, above the lines. So a prompt, the input of a person and the output of
+other programs appear there. Lines that are redrawn begin below the cursor, wherever it has moved. One row between stays
+free: after a kill, the shell prints "Killed" and its prompt there.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ _TOKEN = re.compile(r"\x1b\[([0-9;?]*)([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|
 _MOST_ROWS = 200
 _DOWN_OR_SCROLL, _BACK_UP, _KEEP, _RETURN = "\x1bD", "\x1bM", "\x1b7", "\x1b8"
 """A simple terminal ignores all four. The cursor is right there, too, because other moves lead it back."""
-_KNOWS_INDEX = os.name != "nt"  # Windows 10 knows all but the first
+_KNOWS_INDEX = os.name != "nt"  # Windows 10 supports all but the first
 _ERASE_RIGHT = "\x1b[K"
 
 
 class Shown(NamedTuple):
-    """One line: its text with its colours, and how wide it is."""
+    """One line: its text with colours, and its width."""
 
     text: str
     cells: int
 
 
 class Cursor:
-    """Where the program's own text stands: in which column, and with how many of its rows below."""
+    """The position of the program's own text: its column, and how many of its rows are below."""
 
     def __init__(self) -> None:
         self.column = self.below = 0
-        self.is_known = False  # what was written before may not end its line
-        self._end = 0  # of what stands in the lowest row
+        self.is_known = False  # earlier output may not have ended its line
+        self._end = 0  # end of the text in the lowest row
 
     @property
     def is_at_start(self) -> bool:
@@ -43,11 +43,11 @@ class Cursor:
         return not self.column and not self.below and not self._end
 
     def is_at_end(self, width: int) -> bool:
-        """Whether nothing of the program stands to the right or below, and a character fits into its row."""
+        """Whether no text of the program is to the right or below, and a character fits into its row."""
         return not self.below and self._end <= self.column < width
 
     def follow(self, text: str, width: int) -> None:
-        """*text* was written."""
+        """Follow *text*, which was written."""
         if "\x1b" not in text and not self.below:
             line = text.rpartition("\n")
             if line[1]:
@@ -92,18 +92,18 @@ class Cursor:
 
 
 class Drawing(Protocol):
-    """Draws lines, and takes them away."""
+    """Draws lines, and removes them."""
 
     def draw(self, lines: list[Shown], text: Cursor, width: int) -> str:
-        """What shows *lines* in place of those that stand, while *text* is where it was. At least one."""
+        """The output that shows *lines* instead of the present ones, with *text* unchanged. At least one line."""
         ...
 
     def erase(self, text: Cursor, width: int) -> str:
-        """What takes the lines away; the cursor is then where the program's text ends."""
+        """The output that removes the lines; the cursor is then at the end of the program's text."""
         ...
 
     def new_line(self, text: Cursor, width: int) -> str:
-        """What begins a line, after :meth:`erase`; nothing that stands is written over."""
+        """The output that begins a line, after :meth:`erase`; nothing is overwritten."""
         ...
 
 
@@ -122,10 +122,10 @@ class Below:
         return f"{rest}{room}" + _aside(text, f"{below}{_ERASE_RIGHT}{ERASE_BELOW}", len(lines))
 
     def _room(self, text: Cursor, rows: int, width: int) -> str:
-        """What makes so many *rows* below the text, where the screen may end."""
+        """The output that makes *rows* free below the text, even at the end of the screen."""
         if not self._stands and (not _KNOWS_INDEX or (text.is_known and text.column < width)):
             return "\n" * rows + _up(rows) + _to_column(text.column)
-        # Other programs may have moved the cursor, or a row is full: only the terminal knows where it is.
+        # Other programs may have moved the cursor, or a row is full: only the terminal knows its position.
         return _DOWN_OR_SCROLL * rows + _BACK_UP * rows if _KNOWS_INDEX else ""
 
     def erase(self, text: Cursor, width: int) -> str:
@@ -142,7 +142,7 @@ class Below:
 
 
 class InOneRow:
-    """Draws without escape sequences: one line, in an empty row, written over by the next."""
+    """Draws without escape sequences: one line, in an empty row, overwritten by the next."""
 
     def __init__(self) -> None:
         self._cells = 0
@@ -161,9 +161,9 @@ class InOneRow:
 
 
 def _aside(text: Cursor, what: str, rows: int) -> str:
-    """What writes *what* below *text*, and leads the cursor back. Writing it moves down by *rows* rows.
+    """The output that writes *what* below *text*, and returns the cursor; writing moves it down by *rows* rows.
 
-    Moves lead back first, and then the kept place: not every terminal can keep one.
+    It moves back first, then restores the saved position: not every terminal can save one.
     """
     down = text.below + 1
     return f"{_KEEP}{_down(down)}\r{what}{_up(down + rows)}{_to_column(text.column)}{_RETURN}"

@@ -46,7 +46,7 @@ _MOST_WAITING = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One thing that happened to an operation: what ``on_event=`` functions are given.
+    """One event of an operation, as ``on_event=`` functions receive it.
 
     Example:
         >>> def note(event: Event):
@@ -65,20 +65,20 @@ class Event:
         at: When (UTC).
         run: Number of the run, from 1.
         processed_items: Items done over all runs.
-        total_items: Of how many; None if unknown.
-        failed_items: Items that have failed, and were not done since.
-        errors: Errors that were counted over all runs.
+        total_items: Number of items; None if unknown.
+        failed_items: Items that have failed and are not done since.
+        errors: Errors counted over all runs.
         location: Where the checkpoint lies.
-        reason: Why it was saved last; of ``stopping``, why the run has ended.
+        reason: The reason of the last save; of ``stopping``, why the run has ended.
         seconds: Of ``saved``, how long the save took; of ``waiting``, how long it will wait.
         whom: Of ``waiting``, the host or resource it waits for.
         loop, key: Of ``failed_item``, the loop and the item's key or position; of ``stopping``, those of the item at
             which an exception has ended the run.
         error: Of ``failed_item``, ``save_failed`` and ``stopping``: the error as text, without secrets.
         again_at: Of ``stopping`` by a used-up quota: when it is fresh, in seconds since the epoch.
-        requests_remaining, requests_limit: What is known of the API's quota.
-        notes: Of this run: texts that are saved with it. A function with ``is_direct = True`` may add some.
-        notes_before: Those of the run before.
+        requests_remaining, requests_limit: The known quota of the API.
+        notes: Texts that are saved with this run. A function with ``is_direct = True`` may add some.
+        notes_before: The notes of the run before.
     """
 
     name: EventName
@@ -103,7 +103,7 @@ class Event:
     notes_before: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold of it; what says nothing is left out.
+        """A form for JSON; empty values are omitted.
 
         Example:
             >>> def tell(event):
@@ -119,10 +119,10 @@ OnEvent = Callable[[Event], object]
 
 
 def checked_functions(on_event: OnEvent | Iterable[OnEvent] | None) -> tuple[OnEvent, ...]:
-    """What ``on_event=`` names: one function, or several.
+    """The functions in ``on_event=``: one or several.
 
     Raises:
-        TypeError: Something is no function.
+        TypeError: One is not a function.
     """
     if on_event is None:
         return ()
@@ -136,13 +136,13 @@ def checked_functions(on_event: OnEvent | Iterable[OnEvent] | None) -> tuple[OnE
 
 
 class Events(Observer):
-    """Tells *functions* what happens to one operation, and the log. Their errors never reach the operation.
+    """Passes the events of one operation to *functions* and to the log. Their errors never reach the operation.
 
-    Each function has a thread of its own, so that one that hangs holds nobody up. One with ``is_direct = True``
-    promises to be quick, and is called at once.
+    Each function has its own thread, so that one that hangs delays nobody. A function with ``is_direct = True``
+    promises to be quick, and is called directly.
 
     Args:
-        is_async: Whether the operation is one of async code, whose end must not block the event loop.
+        is_async: Whether the operation is async, so that its end must not block the event loop.
     """
 
     is_quiet, hears_saves = True, True
@@ -222,7 +222,7 @@ class Events(Observer):
 
 
 def event_of(operation: Observed, name: EventName, items: int, **facts: Any) -> Event:
-    """What happens to *operation* now, with so many *items* done; *facts* are what only this kind of event tells."""
+    """An event of *operation* now, with *items* done; *facts* are those of this kind of event."""
     metadata, last = operation.metadata, operation.last_run
     return Event(
         name=name,
@@ -243,7 +243,7 @@ def event_of(operation: Observed, name: EventName, items: int, **facts: Any) -> 
 
 
 class _Direct:
-    """Tells one function in the thread in which things happen."""
+    """Calls one function in the thread of the event."""
 
     def __init__(self, function: OnEvent) -> None:
         self.function = function
@@ -263,18 +263,18 @@ class _Direct:
                 _log.warning("%s: on_event %s failed: %s", event.operation_id, name, error_text(error))
 
     def end(self) -> None:
-        """Nothing more will be told."""
+        """No more events follow."""
 
     def wait(self, seconds: float) -> bool:
-        """Whether all is told."""
+        """Whether all events were passed on."""
         return True
 
 
 class _Courier(_Direct):
-    """Tells one function in a thread of its own, which begins with the first event and ends with the operation.
+    """Calls one function in a thread of its own, from the first event to the end of the operation.
 
-    A function that has not returned to an earlier operation's is told nothing until it does: each thread more would
-    hang as well, and the end of each operation wait for it.
+    While a function has not returned from an event of an earlier operation, it gets none: another thread would hang as
+    well, and the end of each operation would wait for it.
     """
 
     def __init__(self, function: OnEvent) -> None:
@@ -285,7 +285,7 @@ class _Courier(_Direct):
 
     @property
     def is_at_work(self) -> bool:
-        """Whether its thread has something to tell, or waits for the function."""
+        """Whether its thread has events left, or waits for the function."""
         return self._thread is not None and self._thread.is_alive()
 
     def tell(self, event: Event) -> None:

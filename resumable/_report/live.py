@@ -25,12 +25,12 @@ _STUCK_SECONDS, _STUCK_ITEMS = 60.0, 20
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """One operation, as of its last save and of its run's last pulse.
+    """One operation, by its last save and its run's last pulse.
 
     Attributes:
-        pulse: None if no run works on this machine that tells of itself.
+        pulse: None if no run on this machine reports itself.
         now: Seconds since the epoch.
-        is_paused: Whether it has saved for a pause that somebody asks for, on whatever machine it works.
+        is_paused: Whether it has saved for a requested pause, on any machine.
     """
 
     summary: Summary
@@ -40,7 +40,7 @@ class Live:
 
     @property
     def state(self) -> str:
-        """That of the summary; of a run that works: ``running``, ``waiting``, ``paused``, ``stuck`` or ``silent``."""
+        """The summary's state; of a running one: ``running``, ``waiting``, ``paused``, ``stuck`` or ``silent``."""
         pulse = self.pulse
         if pulse is not None and self.now - pulse.at > _SILENT_SECONDS:
             return "silent"
@@ -54,12 +54,12 @@ class Live:
 
     @property
     def idle_seconds(self) -> float:
-        """Since the last item was done, as far as is known."""
+        """Seconds since the last item was done, as far as known."""
         return max(self.now - self.pulse.since, 0.0) if self.pulse is not None else 0.0
 
     @property
     def shown(self) -> Summary:
-        """The summary, with the items that were done since the last save."""
+        """The summary, including the items done since the last save."""
         pulse = self.pulse
         if pulse is None:
             return self.summary
@@ -77,13 +77,13 @@ class Live:
 
     @property
     def rate(self) -> str:
-        """``19.8/s``; "" if that is not known."""
+        """``19.8/s``; "" if unknown."""
         pulse = self.pulse
         return speed(1 / pulse.item_seconds) if pulse is not None and pulse.item_seconds > 0 else ""
 
     @property
     def says(self) -> str:
-        """A sentence for people: what it does, or what keeps it from doing so; "" if nothing is to be said."""
+        """A sentence for people: what it does, or what prevents it; "" without anything to say."""
         pulse, state = self.pulse, self.state
         if state == "paused":
             saved_at = self.summary.last_updated
@@ -110,13 +110,13 @@ def _clock(moment: float) -> str:
 
 
 def live(store: CheckpointStore, summary: Summary) -> Live:
-    """How the operation of *summary* stands right now."""
+    """The present progress of the operation of *summary*."""
     pulse = pulse_of(store, summary.operation_id) if summary.state == "running" else None
     return Live(summary, pulse, time.time(), _is_paused(store, summary))
 
 
 def _is_paused(store: CheckpointStore, summary: Summary) -> bool:
-    """Whether its last save was made for a pause, and that is still asked of it."""
+    """Whether its last save was made for a pause that is still requested."""
     if summary.state != "running" or summary.last_save_reason != PAUSED:
         return False
     try:
@@ -127,7 +127,7 @@ def _is_paused(store: CheckpointStore, summary: Summary) -> bool:
 
 
 def live_of(store: CheckpointStore, operation_id: str) -> Live | None:
-    """How *operation_id* stands right now; None if it has no checkpoint."""
+    """The present progress of *operation_id*; None if it has no checkpoint."""
     summary = summary_of(store, operation_id)
     return None if summary is None else live(store, summary)
 
@@ -137,14 +137,14 @@ def everywhere(
     *,
     passed_over: Collection[str] = (),
 ) -> Iterator[tuple[str, CheckpointStore, list[Summary]]]:
-    """All places that this user's programs have saved to, each with its store and its operations.
+    """All places where this user's programs have saved, each with its store and its operations.
 
-    What cannot be opened, or does not answer within three seconds, is left out; a directory or a file of SQLite that is
-    gone is forgotten.
+    Places that cannot be opened, or do not answer within three seconds, are left out. A directory or a file of SQLite
+    that is gone is forgotten.
 
     Args:
-        unreached: Called with each place that is left out, and why.
-        passed_over: Places that are not even asked.
+        unreached: Called with each place that is left out, and the reason.
+        passed_over: Places not to ask.
     """
     known = [place for place in places() if place not in passed_over and _is_there(place)]
     found: dict[str, _Found] = {}

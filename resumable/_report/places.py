@@ -1,8 +1,8 @@
 """Places that this user's programs have saved to, and what their runs tell of themselves, in the state directory.
 
-A small file for each place, for each run that works now, and for the events of each operation. They help people to find
-and to watch their jobs; nothing depends on them, and whatever goes wrong with them is left unsaid.
-``$RESUMABLE_INDEX`` names another directory, or is ``off``.
+There is a small file for each place, each running job, and the events of each operation. They help people to find and
+watch their jobs. Nothing depends on them, and errors with them are ignored. ``$RESUMABLE_INDEX`` names another
+directory, or is ``off``.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ class Place(msgspec.Struct):
 
 
 class Kept(msgspec.Struct):
-    """The directories that keep what could not be saved at one place of a store."""
+    """The directories that keep what could not be saved in one place of a store."""
 
     directories: list[str]
 
 
 class Pulse(msgspec.Struct, omit_defaults=True):
-    """What a run that works now tells of itself every two seconds.
+    """What a running job reports every two seconds.
 
     Attributes:
-        at: When it told this, in seconds since the epoch.
-        since: When the number of items has changed last.
-        item_seconds: What an item takes, on average; 0 if unknown.
+        at: When it was reported, in seconds since the epoch.
+        since: When the number of items last changed.
+        item_seconds: The average duration of an item; 0 if unknown.
         does: ``works``, ``waits`` for *whom*, or is ``paused``.
-        until: When a wait will be over.
+        until: When a wait will end.
     """
 
     operation_id: str
@@ -84,13 +84,13 @@ def directory() -> Path | None:
 
 @functools.cache
 def _default() -> Path:
-    import platformdirs  # needed once a run has saved
+    import platformdirs  # needed only after the first save
 
     return platformdirs.user_state_path("resumable", appauthor=False)
 
 
 def place_of(store: CheckpointStore) -> str | None:
-    """What opens *store* again, without credentials; None if nothing does."""
+    """The address that opens *store* again, without credentials; None if there is none."""
     try:
         where = store.describe()
     except StoreError:
@@ -102,7 +102,7 @@ def place_of(store: CheckpointStore) -> str | None:
 
 @functools.lru_cache(maxsize=256)
 def name_for(place: str, operation_id: str = "") -> str:
-    """The name that files about an operation, or a place, have in the state directory."""
+    """The name of files about an operation, or a place, in the state directory."""
     return hashlib.sha256(f"{place}\0{operation_id}".encode("utf-8", "replace")).hexdigest()[:24]
 
 
@@ -119,14 +119,14 @@ def note_place(home: Path, place: str) -> None:
 
 
 def places() -> list[str]:
-    """All places that were noted, the newest first."""
+    """All noted places, newest first."""
     home = directory()
     found = _all(home / "places", Place) if home is not None else ()
     return [place.place for place, _ in sorted(found, key=lambda each: -each[0].at)]
 
 
 def forget_place(place: str) -> None:
-    """Nothing is there any more."""
+    """Forget *place*, where nothing is left."""
     if (home := directory()) is not None:
         remove(home / "places" / f"{name_for(place)}.json")
 
@@ -135,18 +135,18 @@ def forget_place(place: str) -> None:
 
 
 def pulse_of(store: CheckpointStore, operation_id: str) -> Pulse | None:
-    """What the run of *operation_id* that works now told last; None if it tells nothing on this machine."""
+    """The last report of a running job of *operation_id*; None if none reports on this machine."""
     home, place = directory(), place_of(store)
     return None if home is None or place is None else read(pulse_path(home, place, operation_id), Pulse)
 
 
 def pulse_path(home: Path, place: str, operation_id: str) -> Path:
-    """Where a run tells its pulse."""
+    """The file for a run's pulse."""
     return home / "runs" / f"{name_for(place, operation_id)}.json"
 
 
 def events_path(home: Path, place: str, operation_id: str) -> Path:
-    """Where the events of an operation are."""
+    """The file for the events of an operation."""
     return home / "events" / f"{name_for(place, operation_id)}.jsonl"
 
 
@@ -167,7 +167,7 @@ def add_events(path: Path, lines: bytes) -> None:
 
 
 def _make_room(folder: Path) -> None:
-    """Remove the older half of the files in *folder*, if they are too many."""
+    """Remove the older half of the files in *folder* if there are too many."""
     with os.scandir(folder) as entries:
         found = sorted(entries, key=lambda entry: entry.stat().st_mtime) if _are_many(folder) else []
     for entry in found[: len(found) // 2]:
@@ -179,7 +179,7 @@ def _are_many(folder: Path) -> bool:
 
 
 def events_of(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """The events from *offset* on, and where the next ones will begin."""
+    """The events from *offset* on, and the offset of the next ones."""
     raw = b""
     with contextlib.suppress(OSError), path.open("rb") as file:
         offset = 0 if os.fstat(file.fileno()).st_size < offset else offset
@@ -193,14 +193,14 @@ def events_of(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
     return found, offset + len(raw)
 
 
-# -- runs whose last save was refused --------------------------------------------------------------------------------
+# -- runs whose last save failed
 
 _unsaved_here: dict[str, Run] = {}
 """Those of this process, by where their checkpoint lies."""
 
 
 def note_unsaved(store: CheckpointStore, operation_id: str, run: Run) -> None:
-    """Note how *run* ended, which *store* does not take."""
+    """Note how *run* ended, because *store* does not accept it."""
     _unsaved_here[_where(store, operation_id)] = run
     if len(_unsaved_here) > _MOST_OPERATIONS:
         _unsaved_here.pop(next(iter(_unsaved_here)))
@@ -217,7 +217,7 @@ def unsaved_of(store: CheckpointStore, operation_id: str) -> Run | None:
 
 
 def tell_unsaved(store: CheckpointStore, operation_id: str, history: list[Run]) -> None:
-    """Have the last run of *history*, which looks cut off, tell how it ended, if that was noted."""
+    """Complete the last run of *history*, which looks killed, with how it ended, if that was noted."""
     noted, last = unsaved_of(store, operation_id), history[-1]
     if noted is not None and (noted.run, noted.began, noted.pid) == (last.run, last.began, last.pid):
         last.ended, last.reason, last.error = noted.ended, noted.reason, noted.error
@@ -236,7 +236,7 @@ def _where(store: CheckpointStore, operation_id: str) -> str:
         return operation_id
 
 
-# -- what could not be saved in a store, and is kept in a directory ---------------------------------------------------
+# -- checkpoints kept in a directory, because their store was away
 
 
 def note_kept(site: str, where: str) -> None:
@@ -266,7 +266,7 @@ def _kept_path(site: str) -> Path | None:
 
 
 def read(path: Path, kind: type[T]) -> T | None:
-    """What *path* holds; None if it is not there, or damaged."""
+    """The content of *path*; None if it is missing or damaged."""
     try:
         return msgspec.json.decode(disk.read(path, 1 << 16) or b"", type=kind)
     except (OSError, ValueError, RecursionError):
@@ -274,14 +274,14 @@ def read(path: Path, kind: type[T]) -> T | None:
 
 
 def write(path: Path, value: msgspec.Struct) -> None:
-    """Replace *path* by *value*; not through to the disk, as it does not matter after a power cut."""
+    """Replace *path* by *value*; not synced, because it does not matter after a power cut."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _replace(path, msgspec.json.encode(value))
 
 
 def remove(path: Path) -> None:
-    """Remove *path*, if it is there."""
+    """Remove *path*, if it exists."""
     with contextlib.suppress(OSError):
         path.unlink()
 

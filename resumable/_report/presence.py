@@ -1,7 +1,7 @@
 """A run tells others that it works, and hears what they ask of it: threads of its own do both.
 
-Nothing of it is on the way of the loop. A run that is over within a second tells only where it has saved, and what has
-happened to it if its work is not done.
+It never delays the loop. A run that ends within a second notes only where it has saved, and, if its work is not done,
+what happened.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ _EARLY = 0.9
 
 
 class Commanded(Protocol):
-    """What is done to an open operation that somebody asks something of.
+    """What others may request of an open operation.
 
     Attributes:
         term: The number of its claim.
-        save_seconds: What the last save took that stands.
-        is_ending: Whether its block has ended, so that nothing can be asked of it any more.
-        is_paused: Whether it is to pause.
-        owes_retries: Whether something that has failed is still to be tried again, as somebody has asked.
+        save_seconds: The duration of the last save that stands.
+        is_ending: Whether its block has ended, so that it takes no more requests.
+        is_paused: Whether it should pause.
+        owes_retries: Whether a requested retry of failed items is still to do.
     """
 
     @property
@@ -73,10 +73,10 @@ class Commanded(Protocol):
 
 
 class Presence(Events):
-    """One run, from its first save on. Its thread finds out about saves, so that none takes longer for it.
+    """One run, from its first save on. Its own thread detects saves, so that no save takes longer.
 
     Args:
-        count: How many items are done; called in another thread than the loop's.
+        count: Returns how many items are done; called in another thread than the loop's.
 
     Attributes:
         is_over: Whether the run is over.
@@ -120,7 +120,7 @@ class Presence(Events):
 
     @property
     def _is_near(self) -> bool:
-        """Whether the store is on this machine, and answers at once."""
+        """Whether the store is on this machine, and answers immediately."""
         return not self._store.traits.is_remote and (self._looks_every or 0.0) <= _NEAR_SECONDS
 
     @property
@@ -132,7 +132,7 @@ class Presence(Events):
     # -- what happens, in the loop's thread
 
     def _tell(self, operation: Observed, name: EventName, **facts: Any) -> None:
-        """Keep what happens for those who look later."""
+        """Keep the event for later readers."""
         self._events.append(event_of(operation, name, operation.processed_items, **facts))
 
     def waiting(self, operation: Observed, seconds: float, whom: str) -> None:
@@ -148,7 +148,7 @@ class Presence(Events):
         super().paused(operation)
 
     def closed(self, operation: Observed) -> None:
-        is_kept = self._has_told or not self._is_finished  # of a short run that is done, nothing is to be explained
+        is_kept = self._has_told or not self._is_finished  # a short run that has finished needs no explanation
         if is_kept:
             self._note_save(operation.processed_items)
             super().closed(operation)
@@ -166,7 +166,7 @@ class Presence(Events):
     # -- in the thread
 
     def beat(self) -> None:
-        """Tell, and listen."""
+        """Report, and receive requests."""
         now = time.time()
         if (items := self._count()) != self._items:
             self._items, self._since = items, now
@@ -202,7 +202,7 @@ class Presence(Events):
         )
 
     def _note_save(self, items: int) -> None:
-        """Keep the last save as an event, if it is not kept yet: at most one in a beat."""
+        """Keep the last save as an event, if it is not kept yet: at most one in each beat."""
         metadata = self._operation.metadata
         if metadata.save_count != self._saves:
             self._saves = metadata.save_count
@@ -217,10 +217,10 @@ class Presence(Events):
             lines = b"".join(msgspec.json.encode(event.to_dict()) + b"\n" for event in events)
             add_events(events_path(self._home, self._place, self._operation.operation_id), lines)
 
-    # -- what is asked: where a server may have to be waited for, in another thread
+    # -- requests; in another thread if a server may have to be waited for
 
     def listen(self) -> None:
-        """Look for what somebody asks, if that is due."""
+        """Check for a request, if that is due."""
         now = time.monotonic()
         if self._looks_every is None or now - self._looked_at < self._looks_every * _EARLY:
             return
@@ -238,7 +238,7 @@ class Presence(Events):
         if asked is not None and asked.ask == "retry-failed":
             if asked != heard:
                 commanded.try_failed_again()
-            elif not commanded.owes_retries:  # else it is left there: the next run hears it, too
+            elif not commanded.owes_retries:  # else it stays: the next run receives it, too
                 self._take_back(asked)
         if asked is not None and asked.ask == "stop":
             commanded.stop()
@@ -250,7 +250,7 @@ class Presence(Events):
             take_back(self._store, self._operation.operation_id, asked)
 
     def _clear(self) -> None:
-        """The run is over: what was asked of it alone is heard no more."""
+        """The run has ended: drop requests that were meant only for it."""
         asked = self._heard
         if self._is_finished and self._looked_at > -math.inf and self._is_near:
             with contextlib.suppress(StoreError):
@@ -261,7 +261,7 @@ class Presence(Events):
 
 
 class _Turns:
-    """A thread in which all runs of this process have their turn, one after the other; it ends when none is left."""
+    """A thread in which all runs of this process take turns; it ends with the last of them."""
 
     def __init__(self, name: str, turn: Callable[[Presence], None]) -> None:
         self._name, self._turn = name, turn
@@ -297,7 +297,7 @@ class _Turns:
             for one in present:
                 try:
                     self._turn(one)
-                except Exception:  # a loop that begins meanwhile, a store that is away: the next turn finds it whole
+                except Exception:  # a loop that begins meanwhile, a store that is away: the next turn tries again
                     continue
             self._left.wait(_BEAT_SECONDS)
 
@@ -307,7 +307,7 @@ _ears = _Turns("resumable-wishes", Presence.listen)
 
 
 def _start_anew() -> None:
-    # A forked child has no such threads, and owns none of the operations.
+    # A forked child has no such threads, and owns no operation.
     global _heart, _ears
     _heart = _Turns("resumable-presence", Presence.beat)
     _ears = _Turns("resumable-wishes", Presence.listen)

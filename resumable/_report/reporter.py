@@ -46,9 +46,9 @@ _COUNT_SECONDS = 1.0
 
 
 class Reporter(Observer):
-    """Observes one run, and reports it to the logger ``resumable``, and on stderr if a person reads it.
+    """Observes one run, and reports it to the logger ``resumable``, and on stderr if a person reads that.
 
-    *how* is the value of ``progress=``; a TypeError if it is no way to show progress.
+    *how* is the value of ``progress=``; raises TypeError if it is unknown.
     """
 
     def __init__(self, how: Any) -> None:
@@ -65,7 +65,7 @@ class Reporter(Observer):
         self._directory: str | None = None
         self.is_quiet = how is False
         if how is not False:
-            from .progress import show  # nobody who does not watch pays for this
+            from .progress import show  # only runs that are watched pay for this
 
             self._progress = show(how)
         self._was_watched = how is not False
@@ -76,7 +76,7 @@ class Reporter(Observer):
         return self._progress is not None
 
     def to_dict(self) -> dict[str, Any] | None:
-        """What was learned of the pace, and the waits of all runs, for the next run; None if nothing was."""
+        """The measured pace, and the waits of all runs, for the next run; None without any."""
         return {**self._forecaster.to_dict(), "waits": self._waits} if self._forecaster is not None else None
 
     def opened(self, operation: Observed) -> None:
@@ -99,7 +99,7 @@ class Reporter(Observer):
             _log.info("%s", _beginning(operation))
 
     def standing(self, operation: Observed) -> str:
-        """How far it is, and when it was saved last, in words: ``21 of 60, saved 3 s ago in .checkpoint_nb.json``."""
+        """Progress and last save in words: ``21 of 60, saved 3 s ago in .checkpoint_nb.json``."""
         place, here = str(operation.location), os.path.join(os.getcwd(), "")
         done, total = operation.processed_items, operation.metadata.total_items
         saved_ago = operation.seconds_since_save()
@@ -107,7 +107,7 @@ class Reporter(Observer):
 
     def closing(self, operation: Observed, error: BaseException | None) -> None:
         self._saves_before, self._error = operation.metadata.save_count, error
-        if error is not None:  # the save at the exit may take long, and the bar must not look alive meanwhile
+        if error is not None:  # the save at the exit may take long, and meanwhile the bar must not look alive
             self._stop(operation)
 
     def finalizing(self, operation: Observed | None) -> None:
@@ -125,7 +125,7 @@ class Reporter(Observer):
         self._error = None  # and its frames
 
     def says_stop(self, error: BaseException | None) -> bool:
-        """Whether *error* stands for a signal or the end of its time, which a sentence of its own tells people."""
+        """Whether *error* stands for a signal or the end of the time limit, for which there is a special sentence."""
         if isinstance(error, KeyboardInterrupt):
             return self._was_watched or telling.is_heard()
         return isinstance(error, SystemExit) and signals.name_of(error) != "SystemExit"
@@ -141,7 +141,7 @@ class Reporter(Observer):
             telling.log_elsewhere(text)
 
     def _tell(self, sentence: Callable[[Observed], str], operation: Observed) -> None:
-        # Else the sentence need not be made.
+        # Otherwise the sentence is not needed.
         if self._was_watched or is_terminal(sys.stderr) or _log.isEnabledFor(logging.INFO):
             telling.tell(sentence(operation), is_wanted=self._was_watched)
 
@@ -256,7 +256,7 @@ _told_places: set[str] = set()
 
 
 def _is_first_in(place: str) -> bool:
-    """Whether no person was told of *place* yet: where an operation has many inside of it, one sentence is enough."""
+    """Whether nobody was told of *place* yet: if there are many operations, one sentence suffices."""
     is_first = place not in _told_places
     _told_places.add(place)
     return is_first

@@ -1,7 +1,7 @@
 """The lowest lines of a terminal, which stay below all that the program writes there.
 
-Whatever writes to the terminal in this process ends at the raw file below ``sys.stdout`` or ``sys.stderr``: ``print``,
-handlers of ``logging``, warnings, tracebacks, other bars. So that is where they are caught, for as long as lines stand.
+Everything that writes to the terminal in this process ends at the raw file below ``sys.stdout`` or ``sys.stderr``:
+``print``, handlers of ``logging``, warnings, tracebacks, other bars. The raw file is intercepted while lines are shown.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ Render = Callable[[int], list[Shown]]
 
 
 class Screen:
-    """The lines that stand below; several owners may have some. Safe from any thread, and in signal handlers.
+    """The lines at the bottom; several owners may have some. Safe from any thread, and in signal handlers.
 
     Args:
         stream: A terminal.
-        is_plain: Whether it understands no escape sequences; then it shows the newest owner's first line only.
+        is_plain: Whether it lacks escape sequences; then it shows only the newest owner's first line.
     """
 
     def __init__(self, stream: Any, *, is_plain: bool = False) -> None:
@@ -41,7 +41,7 @@ class Screen:
         self.is_plain = is_plain
         self._lock = threading.RLock()
         self._owners: dict[object, Render] = {}
-        self._rendered: tuple[int, list[Shown]] | None = None  # for a width
+        self._rendered: tuple[int, list[Shown]] | None = None  # for a certain width
         self._text = Cursor()
         self._drawing: Drawing = InOneRow() if is_plain else Below()
         self._is_busy = False
@@ -54,14 +54,14 @@ class Screen:
     # -- for owners
 
     def put(self, owner: object, render: Render) -> None:
-        """Show lines for *owner*, in place of those that it had."""
+        """Show lines for *owner*, replacing its earlier ones."""
         with self._lock:
             self._owners[owner], self._rendered = render, None
             self._hook()
             self._write(b"")
 
     def drop(self, owner: object, last: str = "") -> None:
-        """Take the lines of *owner* away. *last*, if any, stays in their place as a line of its own."""
+        """Remove the lines of *owner*. *last*, if any, stays in their place."""
         with self._lock:
             if self._owners.pop(owner, None) is None and not last:
                 return
@@ -73,13 +73,13 @@ class Screen:
                     self._unhook()
 
     def say(self, text: str) -> None:
-        """Write *text*, if there is any, as lines above."""
+        """Write *text*, if any, as lines above."""
         self._write(self._encoded(f"{text}\n") if text else b"", begins_line=True)
 
-    # -- what is written
+    # -- output
 
     def pass_on(self, data: Any, write: Callable[[bytes], Any]) -> int:
-        """The program writes *data*, by *write*. Returns how much was written: all."""
+        """The program writes *data*, by *write*. Returns the length of *data*."""
         text = bytes(data)
         if os.getpid() == self.pid:
             self._write(text, write)
@@ -88,13 +88,13 @@ class Screen:
         return len(text)
 
     def write_now(self, text: bytes) -> None:
-        """Write *text* above, from a signal handler; within another write, after that. A line begins with it."""
+        """Write *text* above, from a signal handler; inside another write, after that. It begins a line."""
         self._write(text, begins_line=True)
 
     def _write(self, text: bytes, write: Callable[[bytes], Any] | None = None, *, begins_line: bool = False) -> None:
-        """Write *text* above the lines, and then these anew."""
+        """Write *text* above the lines, then redraw them."""
         with self._lock:
-            if self._is_busy:  # a signal handler, within this very method
+            if self._is_busy:  # a signal handler inside this very method
                 self._late.append((text, begins_line))
                 return
             self._is_busy = True
@@ -138,7 +138,7 @@ class Screen:
 
     def _own_write(self, data: bytes) -> Any:
         if self._raw is not None and not self._raw.isatty():
-            return len(data)  # another file has taken the place of the terminal
+            return len(data)  # the terminal was replaced by another file
         for hook in self._hooks:
             if hook.raw is self._raw:
                 return hook.write(data)
@@ -157,10 +157,10 @@ class Screen:
         except (OSError, ValueError):
             return 24
 
-    # -- catching what the program writes
+    # -- intercept the program's output
 
     def _hook(self) -> None:
-        """Catch what goes through the streams that show on this terminal; some may be new."""
+        """Intercept the streams that show on this terminal; some may be new."""
         if self._raw is None:
             return
         for stream in (*standard_streams(), self._stream):
@@ -178,7 +178,7 @@ class Screen:
         if self in _on_top:
             _on_top.remove(self)
 
-    # -- forked children, which write to the terminal, too
+    # -- forked children write to the terminal, too
 
     def _tell_children(self, *, is_shown: bool) -> None:
         if not self.is_plain and hasattr(os, "fork"):
@@ -187,7 +187,7 @@ class Screen:
             self._flag_for_children[0] = is_shown
 
     def _write_in_child(self, text: bytes, write: Callable[[bytes], Any]) -> None:
-        """Write *text* in place of the lines, which the parent then draws below."""
+        """Write *text* over the lines; the parent then redraws them below."""
         if text and not self._is_childs_line_open and self._flag_for_children and self._flag_for_children[0]:
             text = ERASE_BELOW.encode() + text
         self._is_childs_line_open = bool(text) and not text.endswith(b"\n")
@@ -195,23 +195,23 @@ class Screen:
 
 
 class _Hook:
-    """Has a screen pass on what is written to one raw file."""
+    """Makes a screen pass on what is written to one raw file."""
 
     def __init__(self, raw: Any, screen: Screen) -> None:
         self.raw = raw
         self.write: Callable[[bytes], Any] = raw.write
         self._before = vars(raw).get("write")
         self._screen = screen
-        self._caught = self._pass_on  # one object, which is found again
+        self._caught = self._pass_on  # a single object, which can be recognized
         raw.write = self._caught
 
     def _pass_on(self, data: Any) -> Any:
-        # Its descriptor may have been put over a file meanwhile, as daemons do.
+        # Another file may have taken its descriptor meanwhile, as daemons do.
         is_terminal_still = not self.raw.closed and self.raw.isatty()
         return self._screen.pass_on(data, self.write) if is_terminal_still else self.write(data)
 
     def remove(self) -> None:
-        if vars(self.raw).get("write") is self._caught:  # else somebody has come on top
+        if vars(self.raw).get("write") is self._caught:  # else another program has hooked on top
             if self._before is None:
                 del self.raw.write
             else:

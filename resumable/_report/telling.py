@@ -17,9 +17,9 @@ at_exit: dict[str, str] = {}
 
 
 def tell(text: str, *, is_wanted: bool) -> None:
-    """Say *text* on the terminal; where stderr is none, log it; where nothing is logged, say it if *is_wanted*.
+    """Say *text* on the terminal. If stderr is not one, log it; if nothing is logged, say it if *is_wanted*.
 
-    On a terminal the log gets it, too, but for what is shown on a terminal: there it would stand twice.
+    On a terminal, handlers of the log get it, too, except those that write to a terminal: it would appear twice.
     """
     if is_terminal(sys.stderr):
         say(text)
@@ -31,12 +31,12 @@ def tell(text: str, *, is_wanted: bool) -> None:
 
 
 def is_logged() -> bool:
-    """Whether the program keeps what is logged."""
+    """Whether the program keeps log records."""
     return _log.isEnabledFor(logging.INFO) and _log.hasHandlers()
 
 
 def is_heard() -> bool:
-    """Whether anybody hears what is told, though nobody asked for it."""
+    """Whether anybody reads what is said without being asked for."""
     return is_terminal(sys.stderr) or is_logged()
 
 
@@ -49,7 +49,7 @@ def say(text: str) -> None:
 
 
 def log_elsewhere(text: str) -> None:
-    """Give *text* to the handlers of the log that do not write to a terminal."""
+    """Pass *text* to the log's handlers that do not write to a terminal."""
     if not _log.isEnabledFor(logging.INFO):
         return
     record = _log.makeRecord(_log.name, logging.INFO, __file__, 0, "%s", (text,), None, "log_elsewhere")
@@ -66,10 +66,10 @@ def log_elsewhere(text: str) -> None:
 def _is_on_terminal(handler: Any) -> bool:
     stream = getattr(handler, "stream", None)
     if stream is None:
-        stream = getattr(getattr(handler, "console", None), "file", None)  # of rich
+        stream = getattr(getattr(handler, "console", None), "file", None)  # rich's handler
     if stream is not None:
         return is_terminal(stream)
-    # One that hands records to loguru, which writes to stderr.
+    # A handler that passes records to loguru, which writes to stderr.
     return "loguru" in sys.modules and not type(handler).__module__.startswith("logging")
 
 
@@ -83,13 +83,13 @@ def say_at_exit(operation_id: str, text: str) -> None:
 
 
 def unsay(operation_id: str) -> None:
-    """That operation goes on: what was to be said of it is true no more."""
+    """Drop the text for *operation_id*, which goes on."""
     at_exit.pop(operation_id, None)
 
 
 @atexit.register
 def _say_all() -> None:
-    """The last box is said wholly; of those before it, of blocks inside, the first lines."""
+    """Say the last text as a whole; of earlier ones, from inner blocks, only the first line."""
     texts = list(at_exit.values())
     at_exit.clear()
     for text in texts[:-1]:
@@ -99,7 +99,7 @@ def _say_all() -> None:
 
 
 def is_interactive() -> bool:
-    """Whether a person types the statements of this program, so that it goes on after an error."""
+    """Whether a person types this program's statements, so that it goes on after an error."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return hasattr(sys, "ps1") or bool(sys.flags.interactive) or shell is not None
 
