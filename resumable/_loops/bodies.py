@@ -42,10 +42,12 @@ class Body(msgspec.Struct, frozen=True):
 
     Attributes:
         grows: Variables that the body adds to, and that are read after the loop.
+        sums: Those of them that it adds to with an operator, so that they may be numbers.
         ahead: The variable in which the body only collects the items; "" if it does more.
     """
 
     grows: frozenset[str] = frozenset()
+    sums: frozenset[str] = frozenset()
     ahead: str = ""
 
 
@@ -73,7 +75,7 @@ def look_at_results(owner: LoopOwner[Any], position: int, frame: FrameType) -> N
 def _look_at_grown(owner: LoopOwner[Any], position: int, frame: FrameType, body: Body) -> None:
     for name in sorted(body.grows):
         value = variable_in(frame, name)
-        if type(value) in _SUMS and not value and not _is_kept(owner, value):
+        if type(value) in (_SUMS if name in body.sums else _PLAIN) and not value and not _is_kept(owner, value):
             _say_begun_anew(owner.operation_id, name, position)
 
 
@@ -131,7 +133,7 @@ def _read(code: CodeType, at: int) -> Body:
         added |= loaded
     sums = [(one, after) for one, after in pairs if one.opname == "BINARY_OP" and one.argrepr.endswith("=")]
     summed = {name for _, after in sums if after.opname.startswith("STORE_") for name in _names(after)[:1]}
-    return Body(frozenset(((added - stored) | summed) & later), _gathered(body))
+    return Body(frozenset(((added - stored) | summed) & later), frozenset(summed & later), _gathered(body))
 
 
 def _extent(steps: list[dis.Instruction], at: int) -> tuple[int, int]:

@@ -83,12 +83,13 @@ class Levels:
         levels = self.within.get(outer)
         return levels is not None and any(level.sites and not level.is_gone for level in levels.values())
 
-    def sites(self) -> Iterator[Site]:
-        """All places where loops were made."""
+    def sites(self, *, of_done: bool = True) -> Iterator[Site]:
+        """All places where loops were made; without *of_done* not those inside items that are done."""
         yield from self.root.sites.values()
         for levels in self.within.values():
             for level in levels.values():
-                yield from level.sites.values()
+                if of_done or not level.is_gone:
+                    yield from level.sites.values()
 
     # -- a level that is reused for many items
 

@@ -420,7 +420,7 @@ class LoopRegistry:
             first = first_attempts.get(retry_state)
             if first is None:
                 context = running_here()
-                counts = {site: site.count for site in self._levels.sites() if site.context is context}
+                counts = {one: one.count for one in self._levels.sites(of_done=False) if one.context is context}
                 first_attempts[retry_state] = _FirstAttempt(context, self._made, counts)
             else:
                 self._rewind(first)

@@ -140,7 +140,21 @@ def in_a_collection(stops_at: int | None) -> Any:
         return len(rows), len(sizes)
 
 
-@pytest.mark.parametrize("job", [only_looked_at_on_the_way, kept_in_the_state, in_a_collection])
+def beside_a_count_in_a_list(stops_at: int | None) -> None:
+    """The item of the outer loop, 0 at first, is no number that the body adds to."""
+    count = [0]
+    with opened() as cp:
+        for item in cp.remaining(range(5)):
+            for part in cp.remaining(range(2)):
+                count[0] += item + part
+                if part == 1 and stops_at is not None:
+                    raise LookupError
+            cp.set("done").add(item)
+
+
+@pytest.mark.parametrize(
+    "job", [only_looked_at_on_the_way, kept_in_the_state, in_a_collection, beside_a_count_in_a_list]
+)
 def test_what_is_not_missing(job: Callable[[int | None], Any], caplog: Any) -> None:
     with contextlib.suppress(LookupError):
         job(3)

@@ -427,6 +427,21 @@ def test_a_retry_inside_a_loop_leaves_that_loop_alone(manager: CheckpointManager
     assert run(manager, range(6)) == [4, 5]
 
 
+@pytest.mark.parametrize("items", [4, 100], ids=["few", "many"])
+def test_a_retried_loop_inside_of_each_item_goes_on_where_it_was(items: int, manager: CheckpointManager) -> None:
+    done: list[tuple[int, int]] = []
+    with checkpointed("job", manager=manager) as cp:
+        for item in cp.remaining(range(7)):
+            for attempt in cp.retrying(**QUICK):
+                with attempt:
+                    for part in cp.remaining(range(items)):
+                        if part == 2 and attempt.retry_state.attempt_number < 3:
+                            raise ConnectionError
+                        done.append((item, part))
+
+    assert done == [(item, part) for item in range(7) for part in range(items)]
+
+
 def test_finished_loops_of_a_failed_attempt_are_not_done_again(manager: CheckpointManager) -> None:
     first, second = Flaky(), Flaky(1)
     with checkpointed("job", manager=manager) as cp:
