@@ -20,7 +20,7 @@ _log = logging.getLogger("resumable")
 
 _LISTS = frozenset(("deque", "frozenset", "list", "set", "sorted", "tuple"))
 _SUMS = frozenset(("Counter", "all", "any", "dict", "fsum", "join", "max", "min", "sum"))
-_COMPREHENSIONS = dict.fromkeys(("<dictcomp>", "<listcomp>", "<setcomp>"), "a comprehension")
+_COMPREHENSIONS: dict[str, str] = dict.fromkeys(("<dictcomp>", "<listcomp>", "<setcomp>"), "a comprehension")
 _BUILDS = {"BUILD_LIST": "<listcomp>", "BUILD_MAP": "<dictcomp>", "BUILD_SET": "<setcomp>"}
 _UNPACKS = frozenset(("LIST_EXTEND", "SET_UPDATE", "UNPACK_EX", "UNPACK_SEQUENCE"))
 _CALLS = frozenset(("CALL", "CALL_FUNCTION_EX", "CALL_KW"))
