@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable
 from math import inf
@@ -332,6 +333,8 @@ class BaseCheckpoint(Holding, Generic[S]):
         self._was_woken = True
         self._limit = ALWAYS
         self._granted = inf
+        if os.getpid() != self._operation.owner_pid:
+            self._operation.parts.cut.boundary.forked(self.operation_id)
         self._operation.parts.loops.running.wake()
 
     def _wait_for(self, host: str = "", account: str = "", resource: str = "", accounts: Iterable[str] = ()) -> Wait:

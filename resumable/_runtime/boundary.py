@@ -6,6 +6,8 @@ before: if it has moved, everything written until then belongs to done items.
 
 from __future__ import annotations
 
+import functools
+import logging
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -15,6 +17,8 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
+
+_log = logging.getLogger("resumable")
 
 if TYPE_CHECKING:
     Ticks = repeat[bool]
@@ -34,6 +38,7 @@ class Boundary(msgspec.Struct, eq=False):
         context: The thread or task that has opened the checkpoint; None if it is not known.
         apart: What loops in other ones hold back.
         note_outside: Called before what these hold back counts: whatever was written until then counts with it.
+        forked_from: In a forked child, whose operation it is; "" in the process that has opened it.
     """
 
     ticks: Ticks = msgspec.field(default_factory=partial(repeat, True, (1 << 60) - 1))
@@ -44,6 +49,7 @@ class Boundary(msgspec.Struct, eq=False):
     context: object = None
     apart: list[HoldingApart] = msgspec.field(default_factory=list)
     note_outside: Callable[[], None] | None = None
+    forked_from: str = ""
 
     def now(self) -> int:
         """The count. It decreases."""
@@ -52,6 +58,13 @@ class Boundary(msgspec.Struct, eq=False):
     def move(self) -> None:
         """Everything written until now belongs to done items."""
         next(self.ticks)
+
+    def forked(self, operation_id: str) -> None:
+        """This is a child that was forked from the owner of the operation: nothing that it writes is saved."""
+        self.lock = threading.RLock()  # a thread that is not here may have held it
+        self.forked_from = operation_id
+        for writer in self.writers:
+            writer.hold()
 
     def share(self, maps: int) -> None:
         """Add *maps* to the number of maps whose workers can write here: each write then checks for a worker."""
@@ -215,6 +228,8 @@ class Noting:
         self._boundary = boundary
         self._seen = self._at = boundary.now()
         self.attend()
+        if boundary.forked_from:
+            self.hold()
 
     def attend(self) -> None:
         """Compare the boundary at the first write of each item; if workers can write, at every write."""
@@ -287,6 +302,8 @@ class Noting:
         """An item was handed out since the last write: note where that was, then compare again."""
 
     def _wait(self) -> None:
+        if self._boundary.forked_from:
+            _say_unsaved(self._boundary.forked_from)
         with self._boundary.lock:
             if self._seen is None:  # a signal handler inside a save
                 self._seen = self._boundary.now()
@@ -294,3 +311,12 @@ class Noting:
     @abstractmethod
     def _note(self) -> None:
         """Everything written until now belongs to done items."""
+
+
+@functools.lru_cache(maxsize=256)
+def _say_unsaved(operation_id: str) -> None:
+    _log.warning(
+        "%s: this process was forked from the one that has opened the checkpoint; what it writes to a log, mapping or "
+        "set stays in it and is not saved. Return it, as from the function of cp.map",
+        operation_id,
+    )

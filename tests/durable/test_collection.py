@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from resumable import checkpointed
 from resumable._durable import DurableDict, DurableLog, DurableSet, make
 from resumable._durable.changes import Replay
 from resumable._durable.frozen import FrozenDict
@@ -90,3 +94,32 @@ def test_a_save_freezes_some_loaded_values_however_often_it_commits(kind: Any) -
             collection.commit(has_time=True)
         values = dict.values(collection) if is_dict else map(list.__getitem__, repeat(collection), range(500))
         assert sum(type(value) is FrozenDict for value in values) == 100 * saves
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["mapping", "set", "log", "made in the child"])
+def test_what_a_forked_child_writes_is_told_of_as_it_is_not_saved(kind: str, tmp_path: Path) -> None:
+    """As in a worker of a pool that fills a collection, instead of returning its result."""
+    told = tmp_path / "told.txt"
+    with checkpointed("job", store=tmp_path) as cp:
+        values, seen, log = cp.mapping("values"), cp.set("seen"), cp.log("log")
+        child = os.fork()
+        if child == 0:
+            logging.getLogger("resumable").addHandler(logging.FileHandler(told))
+            for number in range(2):
+                if kind == "mapping":
+                    values["number"] = number
+                elif kind == "set":
+                    seen.add(number)
+                elif kind == "log":
+                    log.append(number)
+                else:
+                    cp.log("other").append(number)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        values["number"] = 7
+        assert (dict(values), set(seen), list(log)) == ({"number": 7}, set(), [])
+
+    (line,) = told.read_text().splitlines()
+    assert line.startswith("job: this process was forked from the one that has opened the checkpoint")
