@@ -14,7 +14,7 @@ import logging
 import os
 from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from sqlalchemy.exc import IntegrityError
 
@@ -167,8 +167,9 @@ class SQLStore:
         kept = [name for name in (row.snapshot, row.previous) if name is not None]
         self.database.run(
             f"DELETE FROM {self.tables.pieces} WHERE operation = ? {'AND name <> ? ' * len(kept)}"
-            f"AND name NOT IN (SELECT pieces FROM {self.tables.segments} WHERE operation = ? AND pieces IS NOT NULL)",
-            *(operation, *kept, operation),
+            f"AND name NOT IN (SELECT pieces FROM {self.tables.segments} WHERE operation = ? AND pieces IS NOT NULL) "
+            f"AND {self.tables.is_owned}",
+            *(operation, *kept, operation, operation, row.nonce),
         )
 
     def row(self, operation: str) -> _Row | None:
@@ -362,11 +363,8 @@ class SQLLease:
         if row is None or row.term < self.term:
             raise StoreBehindError(self._key)
         if row.nonce != self._nonce:
-            self._refuse(row)
+            raise stale(self._key, decoded(row.holder))
         return row
-
-    def _refuse(self, row: _Row) -> NoReturn:
-        raise stale(self._key, decoded(row.holder))
 
     # -- snapshots
 
@@ -470,8 +468,9 @@ class SQLLease:
         )
         if done != 1:
             self._owned()
+        mine = (self._operation, self._operation, self._nonce)
         for table in (tables.segments, tables.pieces, tables.artifacts):
-            self._database.run(f"DELETE FROM {table} WHERE operation = ?", self._operation)
+            self._database.run(f"DELETE FROM {table} WHERE operation = ? AND {tables.is_owned}", *mine)
         return row.snapshot is not None
 
     def _least(self, row: _Row) -> int:

@@ -99,6 +99,8 @@ class Tables:
         self.operations, self.segments = quote(f"{prefix}operations"), quote(f"{prefix}segments")
         self.pieces, self.artifacts = quote(f"{prefix}pieces"), quote(f"{prefix}artifacts")
         self.wishes = quote(f"{prefix}wishes")
+        # An owner that stood still for longer than its lease must remove nothing of the next one's.
+        self.is_owned = f"EXISTS (SELECT 1 FROM {self.operations} WHERE id = ? AND nonce = ?)"
         self.metadata = sa.MetaData()
         # MySQL's defaults compare without case and trailing spaces, and its utf8 has only three bytes.
         options: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from resumable import StoreError, checkpointed, every, open_store
+from resumable import StaleCheckpointError, StoreError, checkpointed, every, open_store
 from resumable.stores import Holder
+from resumable.stores._medium import Parameters, Staged, row_key
+from resumable.stores._sql import open_url
 from resumable.stores._sql_dialect import Database, parsed
 from tests.support import databases
 from tests.support.media import place_in, shared
@@ -34,6 +36,27 @@ def test_a_prefix_may_be_any_that_is_allowed(server: str, prefix: str, tmp_path:
                 log.append(number)
             assert list(log) == numbers
     assert keys(store) == []
+
+
+@pytest.mark.parametrize("deed", ["claim", "delete"])
+def test_who_stood_still_in_a_claim_or_a_delete_removes_nothing_of_the_next_owner(deed: str, tmp_path: Path) -> None:
+    medium = open_url(f"sqlite:///{tmp_path}/store.db", Parameters())
+    first = medium.claim("job", Holder("a", 1, "", nonce="first"), ttl=30)
+    operation = row_key("job")
+    row = medium.row(operation)
+    assert row is not None
+    second = medium.claim("job", Holder("b", 2, "", nonce="second"), ttl=30, take_over=True)
+    second.put_piece("name", 0, b"theirs")
+    second.commit(Staged("name", second.next, 1, 6), None, b"")
+    second.append(second.next + 1, second.next, b"too", b"")
+    if deed == "claim":
+        medium.remove_staged(operation, row)
+    else:
+        with pytest.raises(StaleCheckpointError):
+            first.delete()
+    found = medium.read("job")
+    assert found is not None
+    assert (found.snapshot, found.journal) == (b"theirs", b"too")
 
 
 def connections_ended(server: str, url: str) -> int:
