@@ -67,7 +67,7 @@ class Refusing(BaseHTTPRequestHandler):
 
     do_DELETE = do_PUT
 
-    def log_message(self, *told: object) -> None: ...
+    def log_message(self, format: str, *args: object) -> None: ...
 
 
 @pytest.mark.parametrize(

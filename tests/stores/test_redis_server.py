@@ -183,7 +183,8 @@ class Watched:
         self.url = self.place.replace("//", f"//:{quote(SECRET, safe='')}@") + f"&sentinel_password={OTHER_SECRET}"
 
     def _knows_all(self, port: int) -> bool:
-        state = redis.Redis(port=port, password=OTHER_SECRET).sentinel_masters()["mymaster"]
+        masters: Any = redis.Redis(port=port, password=OTHER_SECRET).sentinel_masters()
+        state = masters["mymaster"]
         return bool(state["num-other-sentinels"] == 2 and state["num-slaves"] == 1)
 
 
