@@ -350,6 +350,8 @@ class Database:
             return NoTablesError(f"{self.address} has no tables of checkpoints")
         if "statement pooling mode" in text:
             text = f"{text.rstrip('.')}. Set pool_mode = transaction, or session, in PgBouncer"
+        if "unable to open database file" in text:
+            text = f"{text}; this user must be able to write to it and to its folder"
         is_transient = _may_pass(original)
         stands = "" if is_transient else " What was saved before still stands."
         return StoreError(f"{self.address}: {hidden(text)[:300]}.{stands}", is_transient=is_transient)
