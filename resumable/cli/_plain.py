@@ -1,13 +1,18 @@
-"""``list``, ``show`` and ``rm`` as plain text, where click or rich is missing: no message names what is not there."""
+"""``list``, ``show``, ``rm``, ``repair`` as plain text, where click or rich is missing: no message names other ones."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
 
 from .._api.manager import CheckpointManager
 from .._errors import ResumableError
+from .._format.anywhere import repair_in
+from .._format.files import operations_at
+from .._format.repair import Repaired, repair
 from .._models import __version__
 from .._report.contents import failed_in
 from .._report.scan import is_missing, not_there, nothing_in, read_all
@@ -15,12 +20,12 @@ from .._report.shards import matches
 from .._report.summary import Summary, summaries
 from .._report.wording import error_of, last_save_of, position_of
 from .._text import command_for, printable
-from ..stores import CheckpointStore, open_store
+from ..stores import CheckpointStore, FileStore, open_store
 from ..stores.defaults import default_place, place_to_open, without_password
 
 _NEEDS_MORE = frozenset(
     {"run", "report", "serve", "watch", "tail", "diff", "pause", "stop", "resume", "retry-failed"}
-    | {"copy", "export", "verify", "repair", "completion"}
+    | {"copy", "export", "verify", "completion"}
 )
 _INSTALL = "pip install 'resumable-loops[cli]'"
 _MORE = f"run, watch, report, serve, export, tables, --json and more:  {_INSTALL}"
@@ -40,12 +45,18 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("resumable", description=f"Look at checkpoints, and remove them. {_MORE}")
+    parser = argparse.ArgumentParser("resumable", description=f"Look at checkpoints, remove and repair them. {_MORE}")
     parser.add_argument("--version", action="version", version=f"resumable, version {__version__}")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list | show | rm")
-    for verb, help_ in (("list", "all operations"), ("show", "one in full"), ("rm", "start over")):
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list | show | rm | repair")
+    for verb, help_ in (
+        ("list", "all operations"),
+        ("show", "one in full"),
+        ("rm", "start over"),
+        ("repair", "go back to the last good save"),
+    ):
         one = verbs.add_parser(verb, help=help_)
-        one.add_argument("ids", metavar="ID", nargs="+" if verb == "rm" else "*", help="or a pattern: 'shard-*'")
+        others = "a file of it" if verb == "repair" else "a pattern: 'shard-*'"
+        one.add_argument("ids", metavar="ID", nargs="*" if verb in ("list", "show") else "+", help=f"or {others}")
         one.add_argument("--dir", "--store", dest="where", metavar="DIR", help="where the checkpoints lie")
         if verb == "rm":
             one.add_argument("-y", "--yes", action="store_true", help="do not ask")
@@ -57,6 +68,8 @@ def _answer(asked: argparse.Namespace) -> int:
     if asked.where is not None and is_missing(store):
         print(f"Error: {not_there(store)}", file=sys.stderr)
         return 1
+    if asked.verb == "repair":
+        return max([_repair(store, target) for target in asked.ids])
     everything = summaries(store)
     chosen = [one for one in everything if not asked.ids or any(matches(one.operation_id, name) for name in asked.ids)]
     unknown = [name for name in asked.ids if not any(matches(one.operation_id, name) for one in everything)]
@@ -93,6 +106,33 @@ def _show(store: CheckpointStore, one: Summary, where: str | None) -> None:
     restored = read_all(store, one.operation_id) if one.is_readable else None
     for item in failed_in(restored.sections) if restored else ():
         print(f"  {'failed':<10}  {printable(str(item.key))}: {printable(item.error)}")
+
+
+def _repair(store: CheckpointStore, target: str) -> int:
+    """Repair what *target* names. Returns the exit code."""
+    now, code = datetime.now(UTC), 0
+    ways = [partial(repair_in, store, target)]
+    if isinstance(store, FileStore):
+        ways = [partial(repair, path) for path in operations_at(target, store)]
+    for mend in ways:
+        try:
+            print(_repaired(mend(now=now)))
+        except ResumableError as error:
+            print(f"Error: {_printable_lines(str(error))}", file=sys.stderr)
+            code = 1
+    return code
+
+
+def _repaired(one: Repaired) -> str:
+    name, items = printable(one.operation_id), one.best.restored.data.metadata.processed_items
+    if not one.problem:
+        return f"{name}: good; nothing to repair"
+    kept = [f"  kept  {printable(str(path))}" for path in one.kept]
+    return "\n".join([f"{name}: repaired; the next run goes on from item {items:,}", *kept])
+
+
+def _printable_lines(text: str) -> str:
+    return "\n".join(map(printable, text.splitlines()))
 
 
 def _remove(store: CheckpointStore, chosen: Sequence[Summary], *, is_sure: bool) -> int:

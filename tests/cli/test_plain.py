@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from resumable import __version__
+from resumable import CheckpointCorruptError, CheckpointManager, __version__
 from tests.support.command import run
 
 pytestmark = pytest.mark.usefixtures("place")
+
+
+def test_without_its_extra_it_repairs(bare: Callable[..., tuple[int, str, str]], place: Path) -> None:
+    """What the error of a damaged checkpoint names must be there."""
+    manager, path = CheckpointManager(place), place / ".checkpoint_stars.json"
+    for number in (1, 2):
+        manager.create_checkpoint("stars", {"n": number})
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(CheckpointCorruptError) as caught:
+        manager.load_checkpoint("stars")
+    command = next(line for line in str(caught.value).splitlines() if " repair " in line)
+
+    code, told, error = bare("repair", *shlex.split(command.partition(" repair ")[2]))
+
+    assert (code, error) == (0, "")
+    assert told.startswith("stars: repaired; the next run goes on from item 0\n  kept  ")
+    assert manager.load_checkpoint("stars").state == {"n": 1}  # type: ignore[union-attr]
+    assert bare("repair", "stars") == (0, "stars: good; nothing to repair\n", "")
+    for damaged in place.iterdir():
+        damaged.write_bytes(b"{")
+    code, told, error = bare("repair", "stars")
+    assert (code, told) == (1, "")
+    assert "there is no other save that is good. Nothing was changed.\n  start over:  move " in error
+    assert bare("repair", "other")[0] == 1
 
 
 def test_without_its_extra_it_lists_shows_and_removes(bare: Callable[..., tuple[int, str, str]]) -> None:
