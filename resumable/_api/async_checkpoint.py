@@ -131,7 +131,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             operation = self._operation
             parts = operation.parts
             if not (operation.is_done or parts.retries_failed or parts.saved.failed):
-                small = parts.loops.again(self, items, None, name, is_async=True)
+                small = parts.loops.small.again(self, items, None, name, is_async=True)
                 if small is not None:
                     self._is_total_old = True
                     return small  # type: ignore[return-value]

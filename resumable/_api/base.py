@@ -425,10 +425,7 @@ class BaseCheckpoint(Holding, Generic[S]):
 
     def unregister(self, loop: Loop[Any]) -> None:
         """For loops: *loop* has ended."""
-        parts = self._operation.parts
-        parts.loops.running.ended(loop)
-        if parts.tracked is not None:
-            parts.note_end_of(loop)
+        self._operation.parts.loops.running.ended(loop)
 
     def may_pass(self, items: int) -> bool:
         """For small loops: whether this many items may pass before the next check-in."""

@@ -176,7 +176,7 @@ class Checkpoint(Files, BaseCheckpoint[S]):
             operation = self._operation
             parts = operation.parts
             if not (operation.is_done or parts.retries_failed or parts.saved.failed):
-                small = parts.loops.again(self, items, key, name)
+                small = parts.loops.small.again(self, items, key, name)
                 if small is not None:
                     self._is_total_old = True
                     return small  # type: ignore[return-value]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import threading
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._durable import Durable, Sinks, make
 from .._durable.sink import Mode, Sink
@@ -39,6 +40,18 @@ if TYPE_CHECKING:
     from .._loops.loop import Loop
     from .artifacts import Workshop
     from .writer import Writer
+
+
+T = TypeVar("T")
+_making = threading.RLock()
+
+
+class _made_once(cached_property[T]):
+    """A cached property of which threads that ask at the same moment get one value; functools has not from 3.12 on."""
+
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> T:  # type: ignore[override]
+        with _making:
+            return super().__get__(instance, owner)
 
 
 class Parts:
@@ -139,7 +152,7 @@ class Parts:
 
     # Made at the first use: most operations need one or two of them.
 
-    @cached_property
+    @_made_once
     def loops(self) -> LoopRegistry:
         loops = LoopRegistry(
             self.saved.loops,
@@ -152,21 +165,21 @@ class Parts:
         loops.running.watch(self.cut.boundary)
         return loops
 
-    @cached_property
+    @_made_once
     def failed(self) -> Failed:
         return Failed(
             self.saved.failed, lambda *what: self.on_failure(*what), lambda loop: self.loops.keep_around(loop)
         )
 
-    @cached_property
+    @_made_once
     def quota(self) -> Quota:
         return Quota(self.saved.budget)
 
-    @cached_property
+    @_made_once
     def sinks(self) -> Sinks:
         return Sinks(self.options.owner, self.saved.sinks)
 
-    @cached_property
+    @_made_once
     def effects(self) -> Effects:
         from .._durable.once import Effects
 
@@ -181,6 +194,7 @@ class Parts:
         from .._durable.tracked import Tracked
 
         self.tracked = self.tracked or Tracked(self.saved.tracked)
+        self.loops.running.on_end = self._note_end_of
         return self.tracked
 
     def note_tracked(self) -> None:
@@ -190,8 +204,7 @@ class Parts:
             name, position = (loops[-1].name, loops[-1].position) if loops else ("", self.metadata.processed_items)
             self.tracked.note(name, position, len(loops) or 1)
 
-    def note_end_of(self, loop: Loop[Any]) -> None:
-        """*loop* has ended: tell the tracked objects."""
+    def _note_end_of(self, loop: Loop[Any]) -> None:
         if self.tracked is not None:
             self.tracked.note_end(loop.name, len(self.loops.unfinished()) + 1)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -85,6 +85,9 @@ class WrittenAgain:
     Attributes:
         boundary: The checkpoint's boundary; nothing is noted without it.
         has_expected: Whether any row is known that may be written again.
+        writers: What the checkpoint's program can write to.
+        open: What was written outside of all loops since the last one began there.
+        last: The last loop that began there.
     """
 
     def __init__(self, here: Callable[[], LevelKey], is_done: Callable[[LevelKey], bool]) -> None:
@@ -92,17 +95,18 @@ class WrittenAgain:
         self.boundary: Boundary | None = None
         self.has_expected = False
         self._expected: dict[LevelKey, dict[str, Where]] = {}
-        self._open: dict[str, Where] = {}
-        self._last: LoopView | None = None
+        self.writers: Sequence[Noting] = ()
+        self.open: dict[str, Where] = {}
+        self.last: LoopView | None = None
 
     def attach(self, boundary: Boundary, views: Iterable[LoopView]) -> None:
         """Expect the rows that an earlier run noted at its loops."""
-        self.boundary = boundary
+        self.boundary, self.writers = boundary, boundary.writers
         for view in views:
             self._expect_around(view)
             if view.wrote.item is not None:
                 self._expect((view.name, view.wrote.item), view.wrote.rest)
-            self._open = merged(self._open, view.wrote.after)
+            self.open = merged(self.open, view.wrote.after)
         self.attend()
 
     def retry(self, views: Iterable[LoopView]) -> None:
@@ -130,9 +134,9 @@ class WrittenAgain:
     def begins(self, view: LoopView, left: Callable[[Iterable[T]], Iterable[LoopView]], running: Iterable[T]) -> None:
         """*view* begins. Those of *running* that *left* returns were left at an item."""
         boundary = self.boundary
-        if not (self._open or self._expected or (boundary is not None and boundary.writers)):
+        if not (self.open or self._expected or self.writers):
             if view.within is None:
-                self._last = view
+                self.last = view
             return
         found = self._found()
         level = _level_of(view)
@@ -142,12 +146,12 @@ class WrittenAgain:
             for other in left(running):
                 other.note_rest(found)
         if level == _OUTSIDE:
-            if self._open and not view.wrote.before:
-                found = merged(self._open, found)
-                self._open = {}
-                if self._last is not None:
-                    self._last.note_after({})
-            self._last = view
+            if self.open and not view.wrote.before:
+                found = merged(self.open, found)
+                self.open = {}
+                if self.last is not None:
+                    self.last.note_after({})
+            self.last = view
         if found:
             view.note_before(found)
         if boundary is not None and level != _OUTSIDE and view.loop is not None and view.loop.position:
@@ -158,9 +162,9 @@ class WrittenAgain:
     def outside(self) -> None:
         """What was written is about to count, outside of all items as far as is known."""
         if found := self._found():
-            self._open = merged(self._open, found)
-            if self._last is not None and not self._last.is_dropped:
-                self._last.note_after(self._open)
+            self.open = merged(self.open, found)
+            if self.last is not None and not self.last.is_dropped:
+                self.last.note_after(self.open)
 
     def has_found(self) -> bool:
         """Whether anything was written since the last item ended."""

@@ -33,13 +33,16 @@ class KeyLedger(Ledger):
         self._items = items
         # Append-only, so that a save in another thread can copy it at any moment.
         self._order = [] if saved is None else keys_from(opened(operation_id, saved, "key"))
-        self._known = set(self._order)
+        self._known: set[ItemKey] = set()
         # The keys that this run has not met yet. A key that comes a second time belongs to two items.
-        self._unmet: dict[ItemKey, None] = dict.fromkeys(self._order)
+        self._unmet: dict[ItemKey, None] = {}
         self._operation_id = operation_id
         self._has_told = False
-        if len(self._known) < len(self._order):
-            raise ValueError("a saved key stands twice")
+        if self._order:
+            self._known.update(self._order)
+            self._unmet.update(dict.fromkeys(self._order))
+            if len(self._known) < len(self._order):
+                raise ValueError("a saved key stands twice")
         self._handed: set[ItemKey] = set()
         self.start = self._committed = len(self._order)
 
@@ -58,15 +61,17 @@ class KeyLedger(Ledger):
         unmet, meet = self._unmet, self._unmet.pop
         key_of, again = self._key_of, self._key_of
         of_other_kinds: tuple[type[Exception], ...] = ()
+        field = self._field
         for item in items:
-            if key_of is again and self._field is not None:
-                key_of, of_other_kinds = getter(self._field, item), (TypeError, AttributeError)
+            if field is not None:
+                key_of, of_other_kinds = getter(field, item), (TypeError, AttributeError)
+                field = None
             try:
                 key = key_of(item)
             except of_other_kinds:  # a mapping among objects, or the reverse
                 key = again(item)
             kind = type(key)
-            if kind is not str and kind is not int:
+            if kind is not int and kind is not str:
                 key = _plain_key(key)
             if unmet and meet(key, self) is None:
                 continue

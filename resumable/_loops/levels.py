@@ -112,6 +112,21 @@ class Levels:
         levels[item] = spare
         return spare
 
+    def come_to(self, level: Level, item: ItemKey) -> bool:
+        """Have *level* serve the *item* that the loop around is at; False if it cannot."""
+        outer, before = level.outer, level.item
+        levels = None if outer is None else self.within.get(outer)
+        if outer is None or levels is None or len(levels) > 1 or levels.get(before) is not level:
+            return False
+        if item == before:
+            return not level.is_over
+        if not level.can_serve or level.is_over or outer.loop is None or not outer.loop.has_passed(before, item):
+            return False
+        level.recycle(item)
+        del levels[before]
+        levels[item] = level
+        return True
+
     def keep_one(self, outer: LoopView) -> None:
         """*outer* begins anew: keep one of its levels for reuse."""
         levels = self.within.get(outer)

@@ -28,11 +28,8 @@ _OF_OTHERS = frozenset(
     | {"IPython", "ipykernel", "tornado", "code", "_pyrepl", "runpy"}
 )
 """Packages that call functions of others. Another release of them must not change a place."""
-_MANY_SPOTS = 4096
 _LIBRARY = f"{__name__.partition('.')[0]}."
-_ONE_FRAME = 4
-"""The length of a path if a loop is made in the frame of the loop around it, or of the checkpoint."""
-_DEEPEST = 32
+DEEPEST = 32
 """In deeper recursion, loops are identified by the order of calls."""
 _LONGEST_TEXT = 80
 _NO_END = 1 << 20
@@ -305,14 +302,8 @@ def users_frame() -> FrameType:
     return frame
 
 
-def frame_at(depth: int) -> FrameType:
-    """The frame *depth* calls further out."""
-    return sys._getframe(depth + 1)
-
-
-def runs_in(code: CodeType | None) -> bool:
-    """Whether *code* has called the function that asks."""
-    return sys._getframe(2).f_code is code
+frame_at: Callable[[int], FrameType] = sys._getframe
+"""The frame so many calls further out than the function that asks."""
 
 
 def address(frame: FrameType) -> Frame:
@@ -342,7 +333,7 @@ def place_of(
     """
     calls: list[str] = []
     here: FrameType | None = frame
-    while here is not None and len(calls) < _DEEPEST:
+    while here is not None and len(calls) < DEEPEST:
         where = address(here)
         if call := call_at(here, outside.get(where)):
             calls.append(call)
@@ -418,70 +409,3 @@ def shown(place: str) -> str:
         return repr(place[1:])
     function, _, text = last_call(place).partition(":")
     return f"`{text.rpartition('#')[0]}` in {function}"
-
-
-# -- places seen before
-
-
-class Spots:
-    """Remembers the places of loops by the frames that lead to them: code and offset of each.
-
-    Args:
-        outside: The stack when the checkpoint was opened.
-    """
-
-    def __init__(self, outside: Stack) -> None:
-        self._outside = outside
-        # With the code objects: while they live, nothing else gets their addresses.
-        self._keys: dict[tuple[int, ...], tuple[str, list[CodeType]]] = {}
-        # For paths of one frame, which make loops most often: the last one at each offset.
-        self._last: dict[int, tuple[CodeType, tuple[int, Frame | None, bool], str]] = {}
-
-    def note(self, frame: FrameType, key: str, around: Frame | None, *, is_suspended: bool) -> None:
-        """*frame* makes a loop at the place *key*; see :meth:`find`."""
-        codes: list[CodeType] = []
-        path = self._path(frame, around, is_suspended, codes.append)
-        if path is not None:
-            if len(self._keys) >= _MANY_SPOTS:
-                self._keys.clear()
-            self._keys[path] = key, codes
-            self._last.clear()
-
-    def find(self, frame: FrameType, around: Frame | None, is_suspended: bool) -> str | None:
-        """The place of the loop that *frame* makes; None if it has made none there yet, or is the library's own.
-
-        Args:
-            around: The frame that iterates over the loop around.
-            is_suspended: Whether that frame may be alive without being on the stack.
-        """
-        code, offset = frame.f_code, frame.f_lasti
-        last = self._last.get(offset)
-        if last is not None and last[0] is code and last[1] == (id(frame), around, is_suspended):
-            return last[2]
-        path = self._path(frame, around, is_suspended)
-        found = self._keys.get(path) if path is not None else None
-        if found is None:
-            return None
-        if path is not None and len(path) == _ONE_FRAME:  # in a longer one, outer frames may be elsewhere next time
-            self._last[offset] = code, (id(frame), around, is_suspended), found[0]
-        return found[0]
-
-    def _path(
-        self, frame: FrameType, stop: Frame | None, is_suspended: bool, note: Callable[[CodeType], None] | None = None
-    ) -> tuple[int, ...] | None:
-        """The frames from *frame* to the one that iterates over the loop around, or that opened the checkpoint."""
-        path: list[int] = []
-        here: FrameType | None = frame
-        while here is not None and len(path) < 2 * _DEEPEST:
-            code = here.f_code
-            where = id(here), id(code)
-            path += (where[1], here.f_lasti)
-            if note is not None:
-                note(code)
-            is_outside = where in self._outside
-            if where == stop or (is_outside and (stop is None or is_suspended)):
-                return (*path, where == stop, is_outside)
-            if is_outside:
-                return None
-            here = here.f_back
-        return None

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from threading import get_ident
+from threading import RLock
 from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .._runtime.interpreter import has_gil, is_alive, running_here, stack
-from . import place, sources
-from .again import NOTHING
+from .._runtime.interpreter import is_alive, running_here, stack
+from . import place
+from .anew import SmallLoops
 from .by_position import ItemKey
 from .edited import moved_from
 from .failed import Around as FailedAround
 from .failed import Failed
 from .levels import Levels
-from .loop import Loop, mapped_item
+from .loop import Loop
 from .running import Around, Opening, RunningLoops
-from .sites import KEPT, Level, Site, has_ended
-from .small import MOST, AsyncSmallRemaining, SmallRemaining
+from .sites import Level, Site
 from .values import ValuelessError
 from .view import LoopView
 
 Make = Callable[[str, dict[str, Any] | None], Loop[Any]]
 """Makes a loop from its name and its saved form."""
-_DEPTH = 3
-"""Number of calls from the user's code to here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +51,7 @@ class LoopRegistry:
     Attributes:
         views: The loops as a save sees them, by name.
         running: The loops that run now.
+        small: Makes small loops where others were made before.
 
     Raises:
         Exception: The error that *damaged* makes.
@@ -75,12 +73,10 @@ class LoopRegistry:
         self._levels = Levels()
         main_context, self._outside = opened or (running_here(), stack())
         self.running = RunningLoops(self.views, main_context, operation_id)
-        self._spots = place.Spots(self._outside)
-        self._is_quick = has_gil()  # without a GIL, counts could be read half-updated
+        self.small = SmallLoops(self._levels, self.running, self._failed, self._outside)
+        self._past = self.small.past
+        self._lock = RLock()
         self._taken: dict[str, int] = {}
-        self._made = 0
-        self._done_before = 0
-        self._total_before: int | None = 0
         self._has_inner = False
         for name, form in saved.items():
             self.views[name] = self._read(name, form)
@@ -99,6 +95,7 @@ class LoopRegistry:
         Returns:
             These items, each with its loop, from the inside out.
         """
+        self.small.end_streaks()
         found: list[tuple[str, ItemKey]] = []
         view = self.views.get(name)
         while view is not None and (within := view.within) is not None and within not in found:
@@ -133,13 +130,16 @@ class LoopRegistry:
             InputChangedError: After an edit the loop cannot be identified, or its input has changed.
             RuntimeError: A loop at this place runs in another thread or task.
         """
+        self.small.end_streaks()
         frame, context = place.caller(), running_here()
         around = self.running.around(frame, context)
-        level = self._levels.root if around is None else self._levels.at(around.view, around.item)
-        site = self._site(level, name, frame, around)
+        with self._lock:  # of two threads that make one loop at the same moment, one must see the other
+            level = self._levels.root if around is None else self._levels.at(around.view, around.item)
+            site = self._site(level, name, frame, around)
+            self._check_context(site, context)
+            site.context = context
         if around is None or not (around.frame is None or around.is_mapped):
-            self._note_spot(frame, around, site)
-        self._check_context(site, context)
+            self.small.note(frame, around, site)
         run = site.count + 1
         if run <= site.compacted and run not in site.left and run not in site.runs:
             loop = self._left_out(level, site, run, make)
@@ -148,7 +148,6 @@ class LoopRegistry:
             turn = "" if around is not None else place.turn_of(frame, self._outside)
             loop = self._begin_run(level, site, run, make, context, turn)
             site.runs[run].made_at = frame.f_code.co_filename, frame.f_lineno
-        site.context = context
         level.made += name is None
         return loop
 
@@ -167,12 +166,11 @@ class LoopRegistry:
         done = view.done()
         if saved is None:
             self._levels.forget(view)
-        self._made += 1
-        identity = site.identity(level.within, run, turn)
+        self._past.made += 1
         site.count = run
         view.site, view.wrote_before_compacted = site, site.wrote
-        view.begin(loop, saved, identity, level.outer, context, self._made)
-        self._done_before += done  # afterwards, so that a save in another thread counts nothing twice
+        view.begin(loop, saved, (level.within, run, turn), level.outer, context, self._past.made)
+        self._past.done += done  # afterwards, so that a save in another thread counts nothing twice
         self.views[view.name] = site.runs[run] = view
         self._has_inner |= level.outer is not None
         self._levels.forget_done(view)
@@ -191,7 +189,7 @@ class LoopRegistry:
 
     def _free_view(self, level: Level, site: Site) -> LoopView:
         """A view for a new loop, under an unused name."""
-        compacted = site.compact(self._is_kept)
+        compacted = site.compact(self.small.is_kept)
         if compacted is not None:
             self._note_compacted(level, compacted)
             return compacted
@@ -205,14 +203,9 @@ class LoopRegistry:
                 return view
         raise AssertionError("there are more names")
 
-    def _is_kept(self, view: LoopView) -> bool:
-        """Whether more than the position must be kept of a loop that has ended."""
-        return self._failed.is_known(view.name) or self._levels.is_kept(view)
-
     def _note_compacted(self, level: Level, compacted: LoopView) -> None:
-        if level.outer is None and self._total_before is not None:
-            total = compacted.loop.total if compacted.loop is not None else None
-            self._total_before = None if total is None else self._total_before + total
+        if level.outer is None:
+            self._past.add(compacted.loop.total if compacted.loop is not None else None)
 
     def _left_out(self, level: Level, site: Site, run: int, make: Make) -> Loop[Any]:
         """A loop that hands out nothing: it ended in an earlier run, and was compacted."""
@@ -221,91 +214,11 @@ class LoopRegistry:
         def check() -> None:
             if site.is_other_input(run, loop):
                 raise site.other_input(self._operation_id, run)
-            if level.outer is None and self._total_before is not None:
-                self._total_before += loop.position
+            if level.outer is None:
+                self._past.add(loop.position)
 
         loop.leave_out(check)
         return loop
-
-    # -- small loops
-
-    def _note_spot(self, frame: FrameType, around: Around | None, site: Site) -> None:
-        if not site.is_named:
-            stop = None if around is None else around.frame
-            self._spots.note(frame, site.key, stop, is_suspended=around is not None and around.is_suspended)
-
-    def again(self, owner: Any, items: Any, key: Any, name: str | None, *, is_async: bool = False) -> Loop[Any] | None:
-        """A small loop that begins where an ended one was made before; None if :meth:`begin` must make it."""
-        thread, running = get_ident(), self.running
-        boundary = running.again.boundary
-        if len(items) > MOST or mapped_item.get() is not None or not self._is_quick or not running.is_main(thread):
-            return None
-        ends = sources.ends(items) if key is None else None
-        if boundary is None or (ends is None and key is None):
-            return None
-        frame = place.frame_at(_DEPTH)
-        around = running.innermost(frame)
-        spot: str | None
-        level: Level | None
-        if around is None:
-            level, within = self._levels.root, None
-            spot = self._spots.find(frame, None, False) if name is None else f"={name}"
-        else:
-            view, within = around.view, (around.view.name, around.item)
-            spot = self._spots.find(frame, around.frame, around.is_suspended) if name is None else f"={name}"
-            level = self._levels.serving(view, around.item)
-        site = level.sites.get(spot) if level is not None and spot is not None else None
-        if level is None or site is None or not (site.context is None or site.context is running.main_context):
-            return None
-        shown = self._view_again(level, site)
-        if shown is None:
-            return None
-        kind: Any = AsyncSmallRemaining if is_async else SmallRemaining
-        loop: Loop[Any] = kind(items, owner, shown.name, ends, key, thread, site, running, boundary)
-        self._show_again(level, site, shown, loop, within)
-        site.context = running.main_context
-        return loop
-
-    def _show_again(
-        self, level: Level, site: Site, view: LoopView, loop: Loop[Any], within: tuple[str, ItemKey] | None
-    ) -> None:
-        before = view.loop
-        assert before is not None
-        done = before.done()
-        if level.outer is None and self._total_before is not None:
-            total = before.total
-            self._total_before = None if total is None else self._total_before + total
-        if view in self._levels.within:
-            self._levels.keep_one(view)
-        if site.count:
-            if view.wrote is not NOTHING:
-                site.keep_written(view)
-            del site.runs[site.count]
-        self._made += 1
-        view.begin_again(loop, before, site, within, self._made)
-        self._done_before += done
-        site.runs[site.count] = view
-        level.made += not site.is_named
-
-    def _view_again(self, level: Level, site: Site) -> LoopView | None:
-        """The view for the next run at *site*, which begins anew."""
-        if not site.count:
-            view = site.spare
-            return view if view is not None and view.site is site and not site.compacted and not site.runs else None
-        if site.count < KEPT or site.count < site.compacted or site.count + 1 in site.runs:
-            return None
-        while len(site.runs) > 1:
-            compacted = site.compact(self._is_kept, kept=2)
-            if compacted is None:
-                return None
-            self._levels.drop(compacted)
-        view = site.runs.get(site.count)
-        if view is None or site.compacted + 1 != site.count or self._failed.is_known(view.name):
-            return None
-        if view in self._levels.within and self._levels.is_kept(view):
-            return None
-        loop = view.loop
-        return view if (loop is not None and loop.is_finished) or has_ended(view) else None
 
     # -- identify a loop
 
@@ -323,7 +236,7 @@ class LoopRegistry:
             return site
         site = self._told_by_name(level, name) if name is not None else self._of_before(level)
         if site is None:
-            is_only_saved = len(self.views) == 1 and not self._made
+            is_only_saved = len(self.views) == 1 and not self._past.made
             site = moved_from(
                 level,
                 where,
@@ -378,14 +291,14 @@ class LoopRegistry:
 
     def done(self) -> int:
         """Number of items that all loops of this run have done."""
-        done = self._done_before
+        done = self._past.done
         for view in list(self.views.values()):
             done += view.done()
         return done
 
     def total(self) -> int | None:
         """Number of items in this run's loops; None if a loop does not know, or runs many times inside another."""
-        total = None if self._has_inner else self._total_before
+        total = None if self._has_inner else self._past.total
         for view in list(self.views.values()):
             if view.loop is not None and total is not None:
                 total = None if view.loop.total is None else total + view.loop.total
@@ -421,7 +334,7 @@ class LoopRegistry:
             if first is None:
                 context = running_here()
                 counts = {one: one.count for one in self._levels.sites(of_done=False) if one.context is context}
-                first_attempts[retry_state] = _FirstAttempt(context, self._made, counts)
+                first_attempts[retry_state] = _FirstAttempt(context, self._past.made, counts)
             else:
                 self._rewind(first)
 
@@ -429,6 +342,7 @@ class LoopRegistry:
 
     def _rewind(self, first: _FirstAttempt) -> None:
         """Let the loops that began since the *first* attempt continue from their positions."""
+        self.small.end_streaks()
         left = [one for one in self.views.values() if one.context is first.context and one.number > first.number]
         for view in left:
             view.is_abandoned = True

@@ -217,9 +217,12 @@ class PassingRemaining(Remaining[T]):
         return self._ledger.item_at(self._ledger.start + given)
 
     def has_passed(self, item: ItemKey, at: ItemKey) -> bool:
-        if self.retries is None and type(self._ledger) is PositionLedger:
+        if self.retries is not None:
+            return self.has_done(item)
+        ledger = self._ledger
+        if type(ledger) is PositionLedger:
             return item < at  # type: ignore[operator]  # both are positions
-        return self.has_done(item)
+        return ledger.has_done(item, ledger.start + self.done())
 
     def _begin(self) -> Iterator[T]:
         feed, checks = self._feed(), self._checks()

@@ -6,7 +6,7 @@ import functools
 import logging
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -24,6 +24,7 @@ from .view import LoopView
 _log = logging.getLogger("resumable")
 Opening = tuple[object, place.Stack]
 """The thread or task that opens a checkpoint, and the frames on its stack then."""
+_modules = sys.modules
 _SUSPENDS = 0x20 | 0x80 | 0x200
 """Code flags of generators, coroutines and async generators."""
 
@@ -68,16 +69,20 @@ class RunningLoops:
     Attributes:
         main_context: The thread or task that opened the checkpoint.
         again: Detects rows that are written again.
+        mine: What runs in that thread or task, from the outside in; some of them may have been left.
+        on_end: Called with each loop that has ended; None if nobody is to be told.
     """
 
     def __init__(self, views: Mapping[str, LoopView], main_context: object, operation_id: str = "") -> None:
         self._views = views
         self.main_context = main_context
         self._main_thread = main_context.ident if isinstance(main_context, threading.Thread) else None
-        self._by_context: dict[object, list[Running]] = {}
+        self.mine: list[Running] = []
+        self._by_context: dict[object, list[Running]] = {main_context: self.mine}
         self._just_left: list[Running] = []
         self._operation_id = operation_id
         self.again = WrittenAgain(self.here, self._has_done)
+        self.on_end: Callable[[Loop[Any]], None] | None = None
 
     def watch(self, boundary: Boundary) -> None:
         """Hear of what the loops of other threads and tasks hold back, before it counts."""
@@ -146,14 +151,14 @@ class RunningLoops:
 
     def is_main(self, thread: int) -> bool:
         """Whether the running thread (with this number) or task has opened the checkpoint."""
-        if self._main_thread is None:
-            return running_here() is self.main_context
-        asyncio = sys.modules.get("asyncio")
-        return thread == self._main_thread and (asyncio is None or asyncio._get_running_loop() is None)
+        if thread != self._main_thread:
+            return self._main_thread is None and running_here() is self.main_context
+        asyncio = _modules.get("asyncio")
+        return asyncio is None or asyncio._get_running_loop() is None
 
     def innermost(self, frame: FrameType) -> Around | None:
         """A faster :meth:`around` for the main thread, outside of a map's function."""
-        running = self._by_context.get(self.main_context)
+        running = self.mine
         while running:
             one = running[-1]
             view, loop = one.view, one.loop
@@ -168,21 +173,19 @@ class RunningLoops:
             self._just_left.append(running.pop())  # if it continues, it is added again
         return None
 
-    def begun_in(self, loop: Loop[Any], frame: FrameType) -> None:
-        """*loop* hands out its first item to *frame*, in the main thread."""
-        view, code = self._views.get(loop.name), frame.f_code
-        if view is None or view.loop is not loop:
+    def begun_in(self, loop: Loop[Any], view: LoopView, frame: FrameType) -> None:
+        """*loop*, which *view* shows, hands out its first item to *frame*, in the main thread."""
+        if view.loop is not loop:
             return
-        running = self._by_context.get(self.main_context)
-        if running is None:
-            running = self._by_context[self.main_context] = []
-        self.again.begins(view, self._left, running)
+        again, code = self.again, frame.f_code
+        if again.writers or again.has_expected or again.open or (view.within is None and again.last is not view):
+            again.begins(view, self._left, self.mine)
         if self._just_left:
             self._just_left = []
         view.has_begun = True
-        running.append(Running(loop, view, (id(frame), id(code)), bool(code.co_flags & _SUSPENDS)))
-        if self.again.has_expected:
-            self.again.attend()
+        self.mine.append(Running(loop, view, (id(frame), id(code)), code.co_flags & _SUSPENDS > 0))
+        if again.has_expected:
+            again.attend()
 
     def begun(self, loop: Loop[Any]) -> None:
         """*loop* hands out its first item, or continues after it was left.
@@ -210,12 +213,13 @@ class RunningLoops:
         if outer is not None or context is not self.main_context:
             self._set_apart(loop, outer, is_main=context is self.main_context)
         view.has_begun = True
-        running = [one for one in self._by_context.get(context, ()) if one.loop is not loop and self._is_at_item(one)]
+        running = self._by_context.setdefault(context, [])
         is_suspended = bool(frame.f_code.co_flags & _SUSPENDS)
-        self._by_context[context] = [*running, Running(loop, view, place.address(frame), is_suspended)]
+        here = [one for one in running if one.loop is not loop and self._is_at_item(one)]
+        running[:] = [*here, Running(loop, view, place.address(frame), is_suspended)]
         self.again.attend()
         for other in [other for other in list(self._by_context) if not is_alive(other)]:
-            del self._by_context[other]
+            self._forget(other)
 
     def _set_apart(self, loop: Loop[Any], outer: Apart | None, *, is_main: bool) -> None:
         """*loop* begins beside others, or inside the item of a loop that does."""
@@ -229,18 +233,24 @@ class RunningLoops:
 
     def ended(self, loop: Loop[Any]) -> None:
         """*loop* has ended."""
-        mine = self._by_context.get(self.main_context)
+        mine = self.mine
         if mine and mine[-1].loop is loop:
             mine.pop()
             if self.again.has_expected:
                 self.again.attend()
-            return
-        for context, running in list(self._by_context.items()):
-            if any(one.loop is loop for one in running):
-                running[:] = [one for one in running if one.loop is not loop]
-            if not running:
-                self._by_context.pop(context, None)
-        self.again.attend()
+        else:
+            for context, running in list(self._by_context.items()):
+                if any(one.loop is loop for one in running):
+                    running[:] = [one for one in running if one.loop is not loop]
+                if not running:
+                    self._forget(context)
+            self.again.attend()
+        if self.on_end is not None:
+            self.on_end(loop)
+
+    def _forget(self, context: object) -> None:
+        if context is not self.main_context:
+            self._by_context.pop(context, None)
 
     def wake(self) -> None:
         """Make each running loop check in before its next item."""

@@ -67,8 +67,11 @@ class Site:
         self._passed: tuple[int, int] | None = (0, 0)
 
     def restart(self) -> None:
-        """Nothing has run here."""
-        self.runs.clear()
+        """Nothing has run here, and the view of the last run may show the next one."""
+        runs = self.runs
+        if runs:
+            self.spare = runs[max(runs)] if len(runs) > 1 else runs.popitem()[1]
+            runs.clear()
         self.count = 0
         self._passed = 0, 0
         if self.compacted or self.left:
@@ -173,13 +176,14 @@ class Site:
             loop.is_compacted = True
         if run <= self.compacted:  # made again
             return
-        if self._sum is not None:
-            seen = self._sum[2]
-            seen.append(_seen(loop) if loop.ends is None else loop.ends)
+        if self._sum is None:
             self.compacted = run
-            if run <= _LAST_MARK or len(seen) >= _LAST_MARK:
-                self._sum_up(run)
+            return
+        seen, ends = self._sum[2], loop.ends
+        seen.append(_seen(loop) if ends is None else ends)
         self.compacted = run
+        if run <= _LAST_MARK or len(seen) >= _LAST_MARK:
+            self._sum_up(run)
 
     def _sum_up(self, run: int) -> None:
         summed = self._summed()
@@ -188,12 +192,30 @@ class Site:
         if run <= _LAST_MARK and not run & (run - 1):
             self._early[str(run)] = f"{summed[1]:0{_CRC_DIGITS}x}"
 
-    def next_run(self, loop: Loop[Any], *, has_begun: bool) -> int:
-        """Begin another run; compacts the one before, *loop*, if it is one of these. Returns the new run's number."""
+    def next_run(self, view: LoopView, before: Loop[Any]) -> int:
+        """Begin another run, which *view* shows, as it did the run *before*; compact that one. Returns its number."""
+        last = self.count
         # First: a save would not know a run that is neither compacted nor whole, and it would be done again.
-        self.count = run = self.count + 1
-        if run > 1:
-            self.compact_run(run - 1, loop, has_begun=has_begun)
+        self.count = run = last + 1
+        if last:
+            del self.runs[last]
+            self.compact_run(last, before, has_begun=view.has_begun)
+        self.runs[run] = view
+        return run
+
+    def next_in_row(self, view: LoopView, before: Loop[Any]) -> int:
+        """A faster :meth:`next_run`, where *before* is the only run that is whole, or there was none."""
+        last, summed, ends = self.count, self._sum, before.ends
+        if summed is None or ends is None or self.left or not before.is_finished or last <= _LAST_MARK:
+            return self.next_run(view, before)
+        self.count = run = last + 1
+        seen, runs = summed[2], self.runs
+        seen.append(ends)
+        self.compacted = last
+        if len(seen) >= _LAST_MARK:
+            self._sum_up(last)
+        del runs[last]
+        runs[run] = view
         return run
 
     def is_other_input(self, run: int, loop: Loop[Any]) -> bool:
@@ -277,27 +299,22 @@ class Level:
         made: Number of loops without a name made here in this run; older releases identified them by it.
     """
 
-    __slots__ = ("can_serve", "is_over", "item", "made", "outer", "sites")
+    __slots__ = ("can_serve", "is_over", "item", "made", "outer", "sites", "within")
 
     def __init__(self, outer: LoopView | None = None, item: ItemKey = 0) -> None:
         self.outer = outer
         self.item = item
+        self.within = None if outer is None else (outer.name, item)
         self.made = 0
         self.can_serve, self.is_over = True, False
         self.sites: dict[str, Site] = {}
 
     def recycle(self, item: ItemKey) -> None:
         """Reuse it for another *item* of the loop around, in which no loop was made yet."""
-        self.item, self.made, self.is_over = item, 0, False
+        assert self.outer is not None
+        self.item, self.within, self.made, self.is_over = item, (self.outer.name, item), 0, False
         for site in self.sites.values():
-            if runs := site.runs:
-                site.spare = runs[max(runs)] if len(runs) > 1 else next(iter(runs.values()))
             site.restart()
-
-    @property
-    def within(self) -> tuple[str, ItemKey] | None:
-        """The item, in the form in which its loops save it."""
-        return None if self.outer is None else (self.outer.name, self.item)
 
     def names(self, site: Site, taken: dict[str, int]) -> Iterator[str]:
         """Names for a loop that is made at *site*; they are for people only.

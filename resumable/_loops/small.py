@@ -19,6 +19,7 @@ from .remaining import OrderedLedger, Remaining
 from .remaining_async import AsyncPass, AsyncRemaining
 from .running import RunningLoops
 from .sites import Site
+from .view import LoopView
 
 if TYPE_CHECKING:
     from .failed import Failed
@@ -39,7 +40,7 @@ class SmallOwner(LoopOwner[Items_co], Protocol[Items_co]):
 class SmallRemaining(Remaining[T]):
     """A few items, all to be done; each takes a Python step, and nothing is prepared.
 
-    The items must be immutable, unless they are identified by key: samples are taken when items are asked for.
+    Without a ledger, the items must be immutable: samples are taken when somebody asks for them.
     """
 
     is_finished = False
@@ -56,31 +57,30 @@ class SmallRemaining(Remaining[T]):
         self,
         items: Any,
         owner: SmallOwner[int],
-        name: str,
-        ends: Ends | None,
-        key: Any,
+        view: LoopView,
+        what: Ends | OrderedLedger,
         thread: int,
         site: Site,
         running: RunningLoops,
         boundary: Boundary,
     ) -> None:
-        self.name = name
+        self.name = view.name
         self.flags = [True]
         self._items = items
         self._owner = self._granting = owner
         self._running = running
         self._boundary = boundary
         self._thread = thread
-        self._site = site
-        if key is None:
-            self.ends = ends
+        self._site, self._view = site, view
+        if isinstance(what, tuple):
+            self.ends = what
             self._as_made = items[:] if type(items) is list else items
         else:
-            self._ledger = KeyLedger(owner.operation_id, items, None, key)  # pyright: ignore
+            self._ledger = what  # pyright: ignore
 
     @cached_property
     def _ledger(self) -> OrderedLedger:  # type: ignore[override]
-        return _ledger_of(self._owner.operation_id, self._items, self._as_made)
+        return sampled(self._owner.operation_id, self._items, self._as_made)
 
     # -- progress
 
@@ -122,37 +122,19 @@ class SmallRemaining(Remaining[T]):
     # -- iteration
 
     def __iter__(self) -> Iterator[T]:
-        frame = place.frame_at(1)
-        if self._site.gone_through_by is not frame.f_code:
-            consumers.refuse_pools()
-            frame = place.users_frame()
-        if self._feed is None:
-            self._feed = iter(self._items) if self.ends is not None else self._ledger.offered(iter(self._items))
-            self._running.begun_in(self, frame)
-        elif self.is_finished or self.is_halted:
-            return iter(())
-        elif self._is_dead:
-            raise consumers.cut_short()
-        else:
-            self._was_left = False
-            self._owner.register(self)
         return self._steps()
 
     def __next__(self) -> T:
         if self._own is None or self._was_left:
             if self._given and not self._was_left:
                 consumers.say_next(self._owner.operation_id)
-            if self._feed is None:
-                self._feed = iter(self._items) if self.ends is not None else self._ledger.offered(iter(self._items))
-            self._was_left = False
-            self._owner.register(self)
-            self._own = self._steps()
+            self._own = self._steps(is_for=False)
         return next(self._own)
 
     def end(self) -> None:
         self.is_finished = True
         next(self._boundary.ticks)
-        self._owner.unregister(self)
+        self._running.ended(self)
 
     @property
     def total(self) -> int:
@@ -161,32 +143,50 @@ class SmallRemaining(Remaining[T]):
     def _begin(self) -> Iterator[T]:
         return iter(self)
 
-    def _steps(self) -> Generator[T, None, None]:
-        assert self._feed is not None
+    def _new_feed(self) -> Iterator[T]:
+        items = iter(self._items)
+        return items if self.ends is not None or type(self._ledger) is not KeyLedger else self._ledger.offered(items)
+
+    def _steps(self, *, is_for: bool = True) -> Generator[T, None, None]:
         if get_ident() != self._thread:
             consumers.check_thread(self._thread)  # raises
-        owner = self._owner
-        if not (self._given or place.runs_in(self._site.gone_through_by)):
-            self._site.gone_through_by = consumers.look_at_pull(owner.operation_id)
-        move, check_in = self._boundary.ticks.__next__, owner.check_in
-        done = self._done = self._given
-        left = len(self._items)
-        if not self._granting.may_pass(left):
-            left = 0
+        feed, done = self._feed, 0
+        if feed is None and is_for:
+            frame, site = place.frame_at(1), self._site
+            is_known = site.gone_through_by is frame.f_code
+            if not is_known:
+                consumers.refuse_pools()
+                frame = place.users_frame()
+            self._feed = feed = iter(self._items) if self.ends is not None else self._new_feed()
+            self._running.begun_in(self, self._view, frame)
+            if not is_known:
+                site.gone_through_by = consumers.look_at_pull(self._owner.operation_id)
+        elif is_for and (self.is_finished or self.is_halted):
+            return
+        elif is_for and self._is_dead:
+            raise consumers.cut_short()
+        else:
+            self._feed = feed = feed or self._new_feed()
+            self._was_left = False
+            self._owner.register(self)
+            done = self._done = self._given
+        move, flags = self._boundary.ticks.__next__, self.flags
+        upto = len(self._items)
+        upto = done + upto if self._granting.may_pass(upto) else done
         try:
-            for item in self._feed:
-                while left <= 0 or not self.flags:
-                    self.flags = [True]
+            for item in feed:
+                while done >= upto or not flags:
+                    self.flags = flags = [True]
                     consumers.check_thread(self._thread)
-                    left = max(1, check_in())
+                    upto = done + max(1, self._owner.check_in())
                 # In this order: an interruption finds the item before done, or this one begun.
                 move()
-                self._given = done + 1
+                done += 1
+                self._given = done
                 yield item
                 if self.is_held:
                     return
-                done = self._done = done + 1
-                left -= 1
+                self._done = done
         except GeneratorExit:
             self._was_left = True
             raise
@@ -195,7 +195,9 @@ class SmallRemaining(Remaining[T]):
             raise
         if self.tries_again is not None:
             yield from self._tried_again(self.tries_again)
-        self.end()
+        self.is_finished = True
+        move()
+        self._running.ended(self)
 
     def _tried_again(self, failed: Failed) -> Generator[T]:
         while (retries := late_retries(failed, self.name, self._items, self._ledger)) is not None:
@@ -214,7 +216,7 @@ class SmallRemaining(Remaining[T]):
 class AsyncSmallRemaining(AsyncRemaining[T]):
     """A few items by position for one ``async for``, in the task that opened the checkpoint; nothing is prepared.
 
-    The items must be immutable: samples are taken when items are asked for.
+    Without a ledger, the items must be immutable: samples are taken when somebody asks for them.
     """
 
     is_finished = False
@@ -231,28 +233,30 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
         self,
         items: Any,
         owner: SmallOwner[Awaitable[int]],
-        name: str,
-        ends: Ends | None,
-        key: None,
+        view: LoopView,
+        what: Ends | OrderedLedger,
         thread: int,
         site: Site,
         running: RunningLoops,
         boundary: Boundary,
     ) -> None:
-        self.name = name
+        self.name = view.name
         self.flags = [True]
         self._items = items
         self._owner = self._granting = owner
-        self._running = running
+        self._running, self._view = running, view
         self._boundary = boundary
         self._task = running.main_context
         self._ahead = []
-        self.ends = ends
-        self._as_made = items[:] if type(items) is list else items
+        if isinstance(what, tuple):
+            self.ends = what
+            self._as_made = items[:] if type(items) is list else items
+        else:
+            self._ledger = what  # pyright: ignore
 
     @cached_property
     def _ledger(self) -> OrderedLedger:  # type: ignore[override]
-        return _ledger_of(self._owner.operation_id, self._items, self._as_made)
+        return sampled(self._owner.operation_id, self._items, self._as_made)
 
     # -- progress
 
@@ -285,7 +289,7 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
     def _begin_feed(self, frame: FrameType | None) -> None:
         self._feed = iter(self._items)
         if frame is not None:
-            self._running.begun_in(self, frame)
+            self._running.begun_in(self, self._view, frame)
         else:
             self._owner.register(self)
         if self._granting.may_pass(len(self._items)):
@@ -316,7 +320,8 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
 
     async def _at_end(self) -> T:
         """Hand out a failed item once more if a person asks for it; otherwise this is the end."""
-        self.retries = self.retries or late_retries(self.tries_again, self.name, self._items, self._ledger)
+        if self.tries_again is not None:  # else the ledger would be made for it
+            self.retries = self.retries or late_retries(self.tries_again, self.name, self._items, self._ledger)
         while self.retries is not None:
             if (entry := await self._next_again(self.retries)) is not None:
                 return entry[1]
@@ -325,7 +330,8 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
         raise StopAsyncIteration
 
 
-def _ledger_of(operation_id: str, items: Any, as_made: Any) -> PositionLedger:
+def sampled(operation_id: str, items: Any, as_made: Any) -> PositionLedger:
+    """A ledger for *items*, which knows samples of what they were, *as_made*."""
     ledger = PositionLedger(operation_id, items, None, "sampled")
     ledger.see_ahead(as_made, 0, len(as_made))
     return ledger

@@ -105,11 +105,15 @@ def read(text: str) -> dict[int, int]:
 class RunsAtOnePlace(Protocol):
     """The place where a loop is made again and again."""
 
-    def next_run(self, loop: Loop[Any], /, *, has_begun: bool) -> int:
-        """Begin another run after *loop*. Returns its number."""
+    def next_run(self, view: LoopView, before: Loop[Any], /) -> int:
+        """Begin another run after *before*. Returns its number."""
         ...
 
-    def identity(self, within: tuple[str, ItemKey] | None, run: int, /) -> Identity:
+    def next_in_row(self, view: LoopView, before: Loop[Any], /) -> int:
+        """A faster :meth:`next_run`, where the run before is the last one, and was begun by one of the two."""
+        ...
+
+    def identity(self, within: tuple[str, ItemKey] | None, run: int, turn: str, /) -> Identity:
         """The identity of a *run* that is made now."""
         ...
 
@@ -145,7 +149,7 @@ class LoopView:
         self.name = name
         self._holds = holds
         self._identity: Identity | None = Identity() if saved is None else identity_of(saved)
-        self._run = 1
+        self._run, self._turn = 1, ""
         self.within = self.identity.within
         self.wrote = msgspec.convert((saved or {}).get("wrote", {}), Wrote)
         self.wrote_before_compacted: Mapping[str, Where] = self.wrote.compacted
@@ -170,7 +174,7 @@ class LoopView:
         identity = self._identity
         if identity is None:
             assert self.site is not None
-            identity = self._identity = self.site.identity(self.within, self._run)
+            identity = self._identity = self.site.identity(self.within, self._run, self._turn)
         return identity
 
     def line(self) -> Iterator[LoopView]:
@@ -254,7 +258,7 @@ class LoopView:
         self,
         loop: Loop[Any],
         saved: Mapping[str, Any] | None,
-        identity: Identity,
+        where: tuple[tuple[str, ItemKey] | None, int, str],
         outer: LoopView | None,
         context: object,
         number: int,
@@ -265,7 +269,8 @@ class LoopView:
         # The store holds *saved* itself only if it came from the loaded checkpoint.
         self._is_new = saved is None or self.loop is not None
         self._saved = {}  # a second loop that takes this view starts from its first item
-        self._identity, self.within, self.outer = identity, identity.within, outer
+        self._identity, self.outer = None, outer
+        self.within, self._run, self._turn = where
         self.loop, self.context, self.number = loop, context, number
         self.has_begun = self.is_abandoned = self.is_dropped = self._is_settled = False
         self._committed = None
@@ -277,14 +282,31 @@ class LoopView:
         self, loop: Loop[Any], before: Loop[Any], site: RunsAtOnePlace, within: tuple[str, ItemKey] | None, number: int
     ) -> None:
         """Show *loop*, made at *site* after the loop *before*; it begins anew."""
-        self._saved, self._committed, self._is_new, self._is_settled = {}, None, True, False
-        if self.wrote is not NOTHING:
-            self.wrote = NOTHING
+        self._forget()
+        self.is_abandoned = self.is_dropped = False
         self.loop = loop
         # A save in between mistakes it for the one before, which repeats it at worst.
-        self._run = site.next_run(before, has_begun=self.has_begun)
+        self._run = site.next_run(self, before)
         self._identity, self.within, self.number = None, within, number
-        self.has_begun = self.is_abandoned = self.is_dropped = False
+        self._turn, self.has_begun = "", False
+
+    def follow(self, loop: Loop[Any], before: Loop[Any], site: RunsAtOnePlace, number: int) -> None:
+        """Show *loop*, which follows *before* as that followed another one, by :meth:`begin_again`."""
+        if not self._is_new or self._committed is not None or self.wrote is not NOTHING:
+            self._forget()
+        self.loop = loop
+        # As in begin_again().
+        self._run = site.next_in_row(self, before)
+        self._identity, self.number, self.has_begun = None, number, False
+
+    def _forget(self) -> None:
+        """The next loop begins anew."""
+        self._is_new = True
+        self._is_settled = False
+        self._committed = None
+        if self._saved:
+            self._saved = {}
+        self.wrote = NOTHING
 
     def done(self) -> int:
         """Number of items that its loop has done in this run."""

@@ -108,7 +108,7 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def call(first: Any = _MISSING, second: Any = _MISSING, /, *args: Any, **kwargs: Any) -> Any:
         has_two = takes_two and second is not _MISSING
-        if has_two and not (args or kwargs):
+        if has_two and not kwargs and not args:
             return untyped(first, second)  # as most often; packed into args, it would take twice as long
         for given in kwargs:
             if given not in known:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -375,6 +376,35 @@ def test_loops_at_one_place_in_several_threads_need_names(manager: CheckpointMan
 
     assert len([text for text in refused if "give each a name=" in text]) == 2
     assert any("run the loop 'users'; which" in text for text in refused)
+
+
+def test_threads_that_make_a_loop_at_the_same_moment_are_refused_as_well(manager: CheckpointManager) -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for _ in range(20):
+            refused: list[str] = []
+            both = threading.Barrier(2, timeout=10)
+
+            def work(both: threading.Barrier = both, refused: list[str] = refused) -> None:
+                try:
+                    for number in cp.remaining(range(3)):
+                        if number == 0:
+                            both.wait()
+                except RuntimeError as error:
+                    refused.append(str(error))
+                    both.abort()
+
+            with checkpointed("job", manager=manager) as cp:
+                threads = [threading.Thread(target=work) for _ in range(2)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+                cp.finalize()
+            assert [text for text in refused if "give each a name=" in text]
+    finally:
+        sys.setswitchinterval(before)
 
 
 async def test_loops_at_one_place_in_several_tasks_need_names(manager: CheckpointManager) -> None:
