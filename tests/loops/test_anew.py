@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+import tenacity
 
 from resumable import Checkpoint, InputChangedError, checkpointed, every
 from resumable.testing import MemoryStore
@@ -196,3 +197,24 @@ def test_what_is_saved_of_several_loops_in_an_item_does_not_grow() -> None:
         sizes.append(len(stored.snapshot))
 
     assert all(after < before + 300 for before, after in pairwise(sizes))
+
+
+@pytest.mark.parametrize("fails_at", [(4, 0, 2), (5, 1, 1), (6, 2, 3), (7, 0, 1)])
+def test_a_retry_in_a_later_item_goes_on_with_the_runs_of_that_item(fails_at: tuple[int, int, int]) -> None:
+    """The runs of the item before were counted, too: items were left out, and others done twice."""
+    done: list[tuple[int, int, int]] = []
+    to_fail = [fails_at]
+    with checkpointed("job", store=MemoryStore()) as cp:
+        for number in cp.remaining(range(8)):
+            for attempt in cp.retrying(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_none()):
+                with attempt:
+                    for again in range(number % 4 + 1):
+                        for item in cp.remaining((1, 2, 3)):
+                            if (number, again, item) in to_fail:
+                                to_fail.clear()
+                                raise ValueError
+                            done.append((number, again, item))
+
+    assert done == [
+        (number, again, item) for number in range(8) for again in range(number % 4 + 1) for item in (1, 2, 3)
+    ]
