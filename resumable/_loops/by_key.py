@@ -39,8 +39,7 @@ class KeyLedger(Ledger):
         self._operation_id = operation_id
         self._has_told = False
         if self._order:
-            self._known.update(self._order)
-            self._unmet.update(dict.fromkeys(self._order))
+            self._known, self._unmet = set(self._order), dict.fromkeys(self._order)
             if len(self._known) < len(self._order):
                 raise ValueError("a saved key stands twice")
         self._handed: set[ItemKey] = set()
