@@ -111,8 +111,7 @@ def steady_from(items: Iterable[T], start: int) -> Iterator[T]:
     if isinstance(items, deque):
         return islice(items, start, None)
     if is_indexed(items) and start:
-        sequence = cast(Sequence[T], items)
-        return _pull(map(sequence.__getitem__, range(start, len(sequence))))
+        return _pull_from(cast(Sequence[T], items), start)
     return steady(items)
 
 
@@ -132,6 +131,12 @@ def is_dead(source: object) -> bool:
 
 def _pull(items: Iterable[T]) -> Generator[T, None, None]:
     yield from items
+
+
+def _pull_from(items: Sequence[T], start: int) -> Generator[T, None, None]:
+    while start < (stop := len(items)):  # the loop's body may append to them
+        yield from map(items.__getitem__, range(start, stop))
+        start = stop
 
 
 async def _pull_async(items: Iterable[T]) -> AsyncGenerator[T, None]:

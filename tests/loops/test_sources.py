@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import UserList
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from resumable._durable import DurableLog
 from tests.support.loops import SOURCES, FakeOwner, both_ways, loop_over, saved, sources, stepping, stopped_at
 
 __all__ = ["stepping"]  # a fixture
@@ -66,3 +68,17 @@ def test_skipping_a_million_done_items_of_a_sequence_goes_through_none() -> None
 
     assert next(loop_over(Pictures(range(1000)), saved=form)) == 999
     assert len(opened) < 12
+
+
+@pytest.mark.parametrize("kind", [list, UserList, DurableLog])
+def test_a_queue_that_the_body_appends_to_is_worked_off_by_the_next_run_too(kind: Any) -> None:
+    def worked_off(queue: Any, saved: Any = None) -> Iterator[int]:
+        for number in loop_over(queue, saved=saved):
+            yield number
+            if number < 30:
+                queue.append(number + 10)
+
+    form = stopped_at(1, [1, 2])
+
+    assert list(worked_off(kind([1, 2]), form)) == [2, 12, 22, 32]
+    assert list(worked_off(kind([1, 2]))) == [1, 2, 11, 12, 21, 22, 31, 32]

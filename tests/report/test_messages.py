@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from resumable._report.bar import (
-    budget_line,
-    progress_line,
-    waiting_line,
-)
+from resumable._report.bar import lower_line, progress_line, waiting_line
 from resumable._report.messages import going_on, how_it_ended, stopped, waiting
 from tests.support.views import AT, VIEW, WAITING
 
@@ -19,7 +15,7 @@ def test_a_run_that_goes_on_is_told_in_two_lines() -> None:
     assert (
         str(progress_line(VIEW, 76)) == "stars  34% ━━━━━━┿───────────── 3,418/10,000  3.3/s  59 min left, done 15:24"
     )
-    assert budget_line(VIEW) == "requests 1,582 of 5,000 left · one wait of 35 min expected"
+    assert lower_line(VIEW) == "requests 1,582 of 5,000 left · one wait of 35 min expected"
 
 
 def test_a_run_that_waits_says_until_when_and_that_it_is_safe_to_stop() -> None:
