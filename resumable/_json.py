@@ -104,7 +104,7 @@ def _share(count: int, turn: int) -> tuple[int, int]:
 def is_plain(value: Any) -> bool:
     """Whether *value* is surely plain JSON, found level by level at C speed. False means: look closely."""
     level = [value]
-    for _ in range(MAX_DEPTH):
+    for depth in range(MAX_DEPTH):
         kinds = set(map(type, level))
         if has_leaves := not kinds.isdisjoint(LEAVES):
             kinds -= SURE
@@ -119,7 +119,8 @@ def is_plain(value: Any) -> bool:
         inner = _unsure_within([v for v in level if type(v) in kinds] if has_leaves else level, kinds)
         if inner is None:
             return False
-        level = inner
+        is_growing = depth > 1 and len(inner) > max(len(level), _AT_ONCE)
+        level = list({id(v): v for v in inner}.values()) if is_growing else inner  # what holds itself twice doubles
     return False
 
 

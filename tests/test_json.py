@@ -185,3 +185,24 @@ def test_one_bad_record_among_many_is_not_plain(bad: Any, place: int) -> None:
 
     assert not is_plain(rows)
     assert not is_plain({"rows": {f"{n}": row for n, row in enumerate(rows)}})
+
+
+class Settings:
+    def __init__(self, a: Any, b: Any) -> None:
+        self.a, self.b = a, b
+
+
+def test_the_variables_of_an_object_are_looked_at_like_any_dict() -> None:
+    """From Python 3.13 on, the garbage collector does not see their values in the dict."""
+    assert is_plain([vars(Settings(1, [2])), {"x": 1, "y": 2}])
+    assert not is_plain([vars(Settings(1, 2)), {1: "x", 2: "y"}])
+    assert not is_plain([vars(Settings(1, {2})), {1: "x", 2: "y"}])
+    assert not is_plain([vars(Settings(1, {2})), {"x": 1, "y": 2}])
+
+
+@pytest.mark.parametrize("times", [1, 2, 9])
+def test_what_holds_itself_is_refused_at_once(times: int) -> None:
+    own: list[Any] = []
+    own += [own, {"again": own}] * times
+    with pytest.raises(StateEncodeError, match="contains itself"):
+        Checker().check({"own": own}, "$.state")

@@ -358,13 +358,22 @@ class _Text(str):
     __slots__ = ()
 
 
+class _WithVariables:
+    def __init__(self) -> None:
+        self.a = 1
+
+
 PARTS_TELL_KEYS: bool = (
     has_gil()
     and gc.get_referents({"a": 1, "b": None}) == [1, None]
+    and gc.get_referents(vars(_WithVariables())) == [1]
     and all(len(gc.get_referents({key: 1})) == 2 for key in (1, None, 1.0, True, (), _Text("a")))
 )
 """Whether a dict refers to its keys only if one of them is, or was, not an exact string, as the garbage collector sees
-it: such keys cannot be part of a cycle. This goes through many small dicts faster than anything else."""
+it: such keys cannot be part of a cycle. This goes through many small dicts faster than anything else.
+
+False from Python 3.13 on: the values of ``vars(thing)`` are stored in the thing, and the dict does not refer to them.
+"""
 
 
 class collector_paused:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from argparse import Namespace
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ INNER = Inner()
             "$.state.b[500][0] is the same dict as $.state.a.x and",
         ),
         ({"a": {f"k{n}": {"n": n} for n in range(20_000)}}, ""),
+        ({"a": ROW, "b": vars(Namespace(row=ROW))}, "$.state.b.row is the same dict as $.state.a and"),
         ({"a": {1: ROW, (1, 2): ROW}}, "$.state.a[(1, 2)] is the same dict as $.state.a[1] and"),
     ],
 )
