@@ -1,14 +1,14 @@
 """Headings of a program that ticks by hand: rows that each run writes before its loop, as the program begins anew.
 
 A run that goes on has them already. They are told from rows of items by the bytecode: no loop and no ``if`` is around
-the call that writes one, and the ticks come after it.
+the call that writes one, and a loop that ticks comes after it. Without such a loop, each run may add a row of its own.
 """
 
 from __future__ import annotations
 
 import dis
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,9 @@ _HANDLES = frozenset(("CLEANUP_THROW", "POP_EXCEPT"))
 _HANDLERS_END = 5
 """So many instructions, at most, lie between these and the jump out of a handler."""
 
-_branches: dict[int, tuple[Callable[[], CodeType | None], list[tuple[int, int]]]] = {}
+Branch = tuple[int, int, frozenset[str]]
+"""From where to where code may be passed by, or run again; the names in it if that is a loop."""
+_branches: dict[int, tuple[Callable[[], CodeType | None], list[Branch]]] = {}
 
 
 class Headings:
@@ -66,21 +68,32 @@ class Headings:
 
 
 def _is_before_ticks(frame: FrameType, outside: place.Stack) -> bool:
-    """Whether *frame* is at a call that each run makes once, and the checkpoint's block ticks behind it."""
+    """Whether *frame* is at a call that each run makes once, and a loop behind it in the checkpoint's block ticks."""
     for here in place.frames(frame):
         opened = outside.get(place.address(here))
         code, at = point_in(here)
-        if any(start < at < stop and (opened is None or start > opened) for start, stop in _branches_of(code)):
+        if any(start < at < stop and (opened is None or start > opened) for start, stop, _ in _branches_of(code)):
             return False
         if opened is not None:
-            others = program.functions_of_block(frame, outside, ())
-            inner = any("tick" in one.names for one in others if one is not place.calls_in(code, opened))
-            return inner or any(one.argval == "tick" for one in dis.get_instructions(code) if one.offset > at)
+            functions = program.codes_of_block(frame, outside)
+            ticking = _ticking(functions)
+            return any(
+                not ticking.isdisjoint(names) and (one is not code or start > at)
+                for one in functions
+                for start, _, names in _branches_of(one)
+            )
     return False
 
 
-def _branches_of(code: CodeType) -> list[tuple[int, int]]:
-    """From where to where code may be passed by, or run again."""
+def _ticking(functions: Mapping[CodeType, place.FunctionCalls]) -> set[str]:
+    """The names of those of *functions* that tick, also by a call of another one; and that of the tick."""
+    names = {"tick"}
+    while more := {code.co_name for code, calls in functions.items() if names & calls.names} - names:
+        names |= more
+    return names
+
+
+def _branches_of(code: CodeType) -> list[Branch]:
     number = id(code)
     known = _branches.get(number)
     if known is None or known[0]() is not code:
@@ -89,11 +102,13 @@ def _branches_of(code: CodeType) -> list[tuple[int, int]]:
     return known[1]
 
 
-def _read(code: CodeType) -> Iterator[tuple[int, int]]:
-    steps = [one for one in dis.get_instructions(code) if one.opname != "CACHE"]
+def _read(code: CodeType) -> Iterator[Branch]:
+    steps = [one for one in dis.get_instructions(code) if one.opname not in ("CACHE", "EXTENDED_ARG")]
     for number, one in enumerate(steps):
         if one.opcode not in dis.hasjrel or one.opname.startswith(("SEND", "JUMP_FORWARD")):
             continue
         # What handles an error stands at the end, from 3.12 on, and jumps back into the middle.
         if _HANDLES.isdisjoint(before.opname for before in steps[max(0, number - _HANDLERS_END) : number]):
-            yield min(one.offset, one.argval), max(one.offset, one.argval)
+            start, stop = sorted((one.offset, one.argval))
+            inside = (step.argval for step in steps if start <= step.offset < stop) if start < one.offset else ()
+            yield start, stop, frozenset(name for name in inside if isinstance(name, str))

@@ -81,7 +81,7 @@ def _asking(frame: FrameType) -> Asking:
 
 
 def _read(code: CodeType, at: int) -> Asking:
-    steps = [one for one in dis.get_instructions(code) if one.opname != "CACHE"]
+    steps = [one for one in dis.get_instructions(code) if one.opname not in ("CACHE", "EXTENDED_ARG")]
     number = next((number for number, one in enumerate(steps) if one.offset == at), None)
     if number is None:
         return _NOTHING

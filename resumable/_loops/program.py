@@ -74,6 +74,13 @@ def _unwrapped(found: Any) -> Any:
 
 
 def functions_of_block(frame: FrameType, outside: place.Stack, others: Iterable[str]) -> list[place.FunctionCalls]:
+    """The calls in the functions that :func:`codes_of_block` finds."""
+    return list(codes_of_block(frame, outside, others).values())
+
+
+def codes_of_block(
+    frame: FrameType, outside: place.Stack, others: Iterable[str] = ()
+) -> dict[CodeType, place.FunctionCalls]:
     """The user's functions that the checkpoint's block around *frame* may call, judged by names.
 
     Every function that is named in one of them counts as called: too many rather than too few.
@@ -100,7 +107,7 @@ def functions_of_block(frame: FrameType, outside: place.Stack, others: Iterable[
             if index is None:
                 index = indexes[id(around)] = _functions_by_name(around)
             steps += [(one.__code__, one.__globals__, None) for name in calls.names for one in index.get(name, ())]
-    return list(found.values())
+    return found
 
 
 def _on_stack(frame: FrameType, outside: place.Stack) -> Iterator[_Step]:

@@ -126,7 +126,7 @@ class SmallRemaining(Remaining[T]):
 
     def __next__(self) -> T:
         if self._own is None or self._was_left:
-            if self._given and not self._was_left:
+            if self.is_at_item() and not self._was_left:
                 consumers.say_next(self._owner.operation_id)
             self._own = self._steps(is_for=False)
         return next(self._own)

@@ -200,6 +200,9 @@ def running_text(depth: int, names: frozenset[str]) -> str:
     return linecache.getline(frame.f_code.co_filename, line).encode()[column:].decode(errors="replace")
 
 
+_SKIPPED = frozenset(("CACHE", "EXTENDED_ARG", "PRECALL", "PUSH_NULL"))
+
+
 def kept_in_variables_only(attribute: str, method: str) -> set[str]:
     """The keys of calls such as ``x = y.attribute.method("key", [])`` in the active functions.
 
@@ -213,7 +216,7 @@ def kept_in_variables_only(attribute: str, method: str) -> set[str]:
         code = frame.f_code
         is_users = not code.co_filename.startswith(_HERE) and "-packages" not in code.co_filename
         if is_users and attribute in code.co_names and method in code.co_names:
-            steps = [one for one in dis.get_instructions(code) if one.opname not in ("CACHE", "PRECALL", "PUSH_NULL")]
+            steps = [one for one in dis.get_instructions(code) if one.opname not in _SKIPPED]
             for one in zip(*(steps[number:] for number in range(6)), strict=False):
                 is_got = one[0].argval == attribute and one[1].argval == method and isinstance(one[2].argval, str)
                 is_new = one[3].opname in ("BUILD_LIST", "BUILD_MAP") and one[3].arg == 0

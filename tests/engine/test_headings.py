@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from resumable import checkpointed, every
+from resumable import checkpointed, current_checkpoint, every, resumable
 
 
 class StoppedError(Exception):
@@ -180,3 +180,88 @@ def test_a_program_without_ticks_writes_all_its_rows() -> None:
     run(fails=False)
 
     assert Path("rows.txt").read_text() == "run\nrun\n"
+
+
+def test_a_program_that_ticks_once_adds_a_row_in_each_run() -> None:
+    """As a cron job does that keeps its checkpoint: an equal row is another measurement."""
+
+    def finish(cp: Any) -> None:
+        cp.tick()
+        cp.keep()
+
+    for _ in range(3):
+        with checkpointed("job") as cp:
+            measured = [21 for _ in range(3)]
+            cp.sink("rows.txt").write(f"{measured[0]} C\n")
+            cp.log("rows").append(measured)
+            cp.tick()
+            cp.keep()
+        with checkpointed("other") as cp:
+            cp.sink("others.txt").write("21 C\n")
+            finish(cp)
+
+    assert Path("rows.txt").read_text() == Path("others.txt").read_text() == "21 C\n" * 3
+    with checkpointed("job") as cp:
+        assert len(cp.log("rows")) == 3
+
+
+def work(cp: Any, stop: int) -> None:
+    if cp.processed_items == stop:
+        raise StoppedError
+    done(cp)
+
+
+def done(cp: Any) -> None:
+    cp.tick()
+
+
+def test_a_heading_before_a_loop_of_functions_that_tick_is_written_once() -> None:
+    @resumable(operation_id="job", strategy=every(items=1), ignore_arguments=("stop",))
+    def job(stop: int) -> None:
+        cp = current_checkpoint()
+        cp.sink("rows.txt").write("head\n")
+        while cp.processed_items < 4:
+            work(cp, stop)
+
+    for stop in (1, 3):
+        with pytest.raises(StoppedError):
+            job(stop)
+    job(9)
+
+    assert Path("rows.txt").read_text() == "head\n"
+
+
+LONG = """
+def job(stop):
+    with checkpointed("job", every(items=1)) as cp:
+        rows, n = cp.sink("rows.txt"), 0
+        try:
+            int("x")
+        except ValueError:
+            n = 1
+            if n < -1:
+                n = 0
+{filler}
+        rows.write("head\\n")
+        while cp.processed_items < 4:
+            if cp.processed_items == stop:
+                raise StoppedError
+            cp.tick()
+            if n < -1:
+                n = 0
+{filler}
+"""
+
+
+def test_a_heading_in_a_long_function_is_written_once() -> None:
+    """A jump over many instructions has an instruction more."""
+    filler = "".join(f"                n = n + {number} if n < {number} else 0\n" for number in range(80))
+    names: dict[str, Any] = {"checkpointed": checkpointed, "every": every, "StoppedError": StoppedError}
+    exec(LONG.replace("{filler}", filler), names)
+
+    for stop in (1, 3):
+        with pytest.raises(StoppedError):
+            names["job"](stop)
+    names["job"](9)
+
+    assert Path("rows.txt").read_text() == "head\n"

@@ -67,6 +67,16 @@ def test_without_source_they_are_refused_too() -> None:
         names["job"](cp)
 
 
+def test_in_the_head_of_a_long_loop_they_are_refused_too() -> None:
+    """A jump over many instructions has an instruction more."""
+    body = "".join(f"        n = n + {number} if n < {number} else n - {number}\n" for number in range(60))
+    names: dict[str, Any] = {}
+    exec(f"def job(cp):\n    n = 0\n    for item in sorted(cp.remaining(range(3))):\n{body}", names)
+
+    with checkpointed("job") as cp, pytest.raises(RuntimeError, match=r"cp\.remaining\(sorted\(\.\.\.\)\)"):
+        names["job"](cp)
+
+
 GATHERED: dict[str, Callable[[Any], Any]] = {
     "list()": lambda cp: list(cp.remaining(range(6), name="items")),
     "dict()": lambda cp: dict(cp.map(str, range(6), name="items")),
@@ -134,5 +144,15 @@ def test_next_before_a_loop_is_no_trouble(caplog: pytest.LogCaptureFixture) -> N
         for _ in range(6):
             loop = cp.remaining(range(4))
             assert [next(loop), *loop] == [0, 1, 2, 3]
+
+    assert caplog.messages == []
+
+
+def test_next_after_a_loop_is_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="resumable"), checkpointed("tail") as cp:
+        for _ in range(6):
+            loop = cp.remaining(range(4))
+            assert [*loop] == [0, 1, 2, 3]
+            assert next(loop, None) is None
 
     assert caplog.messages == []
