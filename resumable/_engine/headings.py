@@ -72,7 +72,8 @@ def _is_before_ticks(frame: FrameType, outside: place.Stack) -> bool:
     for here in place.frames(frame):
         opened = outside.get(place.address(here))
         code, at = point_in(here)
-        if any(start < at < stop and (opened is None or start > opened) for start, stop, _ in _branches_of(code)):
+        branches = _branches_of(code) if place.call_at(here) else ()  # a decorator's loops are not the program's
+        if any(start < at < stop and (opened is None or start > opened) for start, stop, _ in branches):
             return False
         if opened is not None:
             functions = program.codes_of_block(frame, outside)
