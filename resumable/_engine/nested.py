@@ -30,7 +30,8 @@ class Nested:
         self._outer_id = outer_id
         self._boundary = boundary
         self._inner = inner
-        self._before: Again | None = boundary.again
+        before = boundary.again
+        self._before: Again | None = before.still_here() if isinstance(before, Nested) else before
         self._set(self)
 
     def has(self, writer: Noting, row: Any, /) -> bool:
@@ -42,6 +43,12 @@ class Nested:
         if (is_within or inner.is_ending) and self._boundary.again is self:
             self._set(self._before)
         return self._before is not None and self._before.has(writer, row)
+
+    def still_here(self) -> Again | None:
+        """Itself; or, if its block has ended and nothing was written since, the one before."""
+        if not self._inner.is_ending:
+            return self
+        return self._before.still_here() if isinstance(self._before, Nested) else self._before
 
     def _set(self, again: Again | None) -> None:
         with self._boundary.lock:

@@ -192,7 +192,7 @@ class WrittenAgain:
         name = self._here()[0]
         # A map learns later which item comes next, and which of several tasks will write.
         is_on = any(level[0] == name for level in self._expected) or bool(boundary.apart and self._expected)
-        if is_on != (boundary.again is not None):
+        if is_on != (boundary.again is self):
             with boundary.lock:
                 boundary.again = self if is_on else None
                 for writer in boundary.writers:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +73,39 @@ def test_rows_around_an_inner_block_are_no_trouble(caplog: pytest.LogCaptureFixt
     lines = Path("rows.txt").read_text().splitlines()
     assert lines == ["head", *(f"{item}{text}" for item in range(3) for text in ("", " begins", " ends", " is done"))]
     assert caplog.messages == []
+
+
+def test_rows_that_a_resume_writes_again_after_an_inner_block_are_there_once(here: Path) -> None:
+    def run(stop: tuple[str, int, int] | None) -> None:
+        with opened("outer") as cp:
+            rows = cp.sink("rows.txt")
+            for outer in cp.remaining(["a", "b"], name="outer"):
+                with checkpointed(f"inner {outer}") as inner:
+                    assert len([*inner.remaining(range(2))]) == 2
+                for page in cp.remaining(range(2), name=f"pages {outer}"):
+                    rows.write(f"{outer}{page}\n")
+                    for row in cp.remaining(range(2), name=f"rows {outer} {page}"):
+                        if (outer, page, row) == stop:
+                            raise ConnectionError
+
+    for stop in [("a", 0, 1), ("a", 1, 1), ("b", 0, 0), ("b", 1, 1)]:
+        with pytest.raises(ConnectionError):
+            run(stop)
+    run(None)
+
+    assert (here / "rows.txt").read_text().split() == ["a0", "a1", "b0", "b1"]
+
+
+def test_a_write_after_many_inner_blocks_takes_as_few_calls_as_after_one() -> None:
+    with checkpointed("outer") as cp:
+        log = cp.log("log")
+        for number in range(40):
+            with checkpointed(f"inner {number}"):
+                pass
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(len(inspect.stack(context=0)) + 35)
+        try:
+            log.append(1)
+        finally:
+            sys.setrecursionlimit(limit)
+        assert list(log) == [1]
