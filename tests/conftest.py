@@ -34,6 +34,9 @@ WHOLE = os.environ.get("RESUMABLE_FAULTS") == "all"
 # A loaded machine is no fault of the example. Only a whole campaign draws new examples: known ones judge a change.
 settings.register_profile("any speed", deadline=None, derandomize=not WHOLE)
 settings.load_profile("any speed")
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, here and in what the tests start
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in the background
 os.environ["RESUMABLE_INDEX"] = "off"  # no test, and nothing that one starts, writes to the user's state directory
 
 
