@@ -70,6 +70,8 @@ class Site:
         """Nothing has run here, and the view of the last run may show the next one."""
         runs = self.runs
         if runs:
+            for view in runs.values():  # one with a name of its own may not be made again
+                view.is_dropped = True
             self.spare = runs[max(runs)] if len(runs) > 1 else runs.popitem()[1]
             runs.clear()
         self.count = 0

@@ -294,7 +294,7 @@ class LoopView:
         """Show *loop*, which follows *before* as that followed another one, by :meth:`begin_again`."""
         if not self._is_new or self._committed is not None or self.wrote is not NOTHING:
             self._forget()
-        self.loop = loop
+        self.loop, self.is_dropped = loop, False
         # As in begin_again().
         self._run = site.next_in_row(self, before)
         self._identity, self.number, self.has_begun = None, number, False
@@ -399,6 +399,7 @@ class LoopView:
         self._is_stored = not changes.get("gone")
         self._kept_changes = None
         if not self._is_stored:
+            self._is_new = True  # if it is back, nothing of it is stored
             return
         assert self.loop is not None
         if changes.get("new"):

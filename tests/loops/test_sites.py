@@ -9,11 +9,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from resumable import CheckpointData, CheckpointManager, InputChangedError, checkpointed, every
+from resumable._format.restore import restore
 from resumable._loops.registry import LoopRegistry
 from resumable.testing import MemoryStore
 
@@ -527,3 +529,24 @@ def test_a_plain_loop_around_over_objects_is_not_compared(manager: CheckpointMan
                     done.append(page)
 
     assert done == [0, 1, 2, 0, 1, 2]
+
+
+def test_loops_with_names_of_their_own_are_dropped_with_the_item_around() -> None:
+    """Otherwise the next item of the same number brings them back, and the journal has only a part of each."""
+    store = MemoryStore()
+
+    def run(stop: tuple[int, int, str] | None) -> None:
+        with checkpointed("job", every(items=1), store=store) as cp:
+            for outer in cp.remaining(range(7)):
+                for page in cp.remaining(range(3)):
+                    for row in cp.remaining(["a", "b", "c"], name=f"rows {outer} {page}"):
+                        if (outer, page, row) == stop:
+                            raise ConnectionError
+
+    for outer, page, row in [(1, 1, "b"), (3, 0, "b"), (5, 1, "a"), (6, 2, "c")]:
+        with pytest.raises(ConnectionError):
+            run((outer, page, row))
+        restored = restore(store, "job", now=datetime.now(UTC))
+        assert restored is not None
+        assert [*restored.sections.loops] == ["loop-1", "loop-1/1", f"rows {outer} {page}"]
+    run(None)
