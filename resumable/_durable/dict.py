@@ -11,7 +11,7 @@ from typing import Any, Final, SupportsIndex
 import msgspec
 
 from .._json import LEAVES, accepted, check, is_good, step, text_key
-from .._runtime.interpreter import MANY, collect_young, is_tracked, may_be_read_in_c
+from .._runtime.interpreter import MANY, collect_young, collector_paused, is_tracked, may_be_read_in_c
 from . import aliases
 from .aliases import Aliases
 from .below import Turns, accept, changed_below, refuse_both
@@ -383,7 +383,8 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
 
     def _whole(self) -> Snapshot:
         # dict.copy would read through __getitem__ in some subclasses; to make a dict takes five times as long.
-        keys, values = map(_as_list, (dict.keys(self), dict.values(self)))  # meanwhile no other thread runs
+        with collector_paused():  # so that no other thread runs between the two
+            keys, values = map(_as_list, (dict.keys(self), dict.values(self)))
         return Snapshot(values, keys=keys, path=self._path)
 
     def _at_the_last_item(self) -> dict[str, Any]:

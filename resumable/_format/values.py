@@ -81,7 +81,7 @@ class Values(Generic[V]):
         return raw, plain
 
     def is_one(self, raw: bytes, other: bytes) -> bool:
-        """Whether both are JSON of equal values: 1 and 1.0 of a float, a default that is written or omitted."""
+        """Whether both are JSON of equal values: such as 1 and 1.0 of a float."""
         try:
             return self.to_json(self._back(raw)) == self.to_json(self._back(other))
         except (*typed.UNDECODABLE, msgspec.MsgspecError):

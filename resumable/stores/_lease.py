@@ -179,6 +179,7 @@ class KeptLease(OwnedLease):
         self._medium = medium
         self._lease = lease
         self._me = me
+        self._next_me: Holder | None = None
         self._patience = PATIENCE_SECONDS
         self.is_away = self._gives_up = False
         self._is_behind, self._claiming = False, threading.Lock()
@@ -338,7 +339,8 @@ class KeptLease(OwnedLease):
         if not self._lets_go():
             return
         RENEWALS.remove(self)
-        _opened_at.pop(self._me.nonce, None)
+        for me in filter(None, (self._me, self._next_me)):
+            _opened_at.pop(me.nonce, None)
         if self._lost is None:
             with contextlib.suppress(Exception):  # never replace the user's own error
                 again(self._lease.release, 0 if self.is_away else min(self._patience, _LOOK_SECONDS))
@@ -395,14 +397,17 @@ class KeptLease(OwnedLease):
     def _claim_anew(self) -> None:
         """Claim the operation again for the next save, because the store has lost acknowledged saves."""
         before, old = self._lease, self._me
-        me = self._me = dataclasses.replace(old, nonce=os.urandom(12).hex())
-        _opened_at[me.nonce] = _opened_at.pop(old.nonce, "")
+        # One nonce until it is answered: the store may know it already. Meanwhile both are those of a live owner.
+        me = self._next_me = self._next_me or dataclasses.replace(old, nonce=os.urandom(12).hex())
+        _opened_at[me.nonce] = _opened_at.get(old.nonce, "")
         try:
             lease = again(lambda: self._medium.claim(self._key, me, ttl=self.ttl, take_over=old), self._patience)
         except HeldError as held:
             error = StaleCheckpointError(self._key, held.holder.host, held.holder.pid, held.holder.since)
             self._lose(error)
             raise error from None
+        self._me, self._next_me = me, None
+        _opened_at.pop(old.nonce, None)
         self._is_behind = True  # before anybody sees the new one
         self._lease, self.term = lease, max(lease.term, before.term)
         self.next = max(self.next, lease.next)

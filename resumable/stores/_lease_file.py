@@ -14,6 +14,7 @@ import contextlib
 import errno
 import os
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +64,7 @@ class LeaseFile:
         self._told = told
         self._operation_id = operation_id
         self._file = os.open(self._path, disk.WRITE)
+        self._renewing = threading.Lock()
         RENEWALS.add(self)
 
     def check(self) -> None:
@@ -82,10 +84,11 @@ class LeaseFile:
     def renew(self) -> None:
         """Change the file, so that others see that its owner is alive."""
         self.check()
-        self._told.renewals += 1
         try:
-            os.lseek(self._file, 0, os.SEEK_SET)  # Windows has no os.pwrite
-            os.write(self._file, _bytes(self._told))
+            with self._renewing:  # by two threads, after the machine slept
+                self._told.renewals += 1
+                os.lseek(self._file, 0, os.SEEK_SET)  # Windows has no os.pwrite
+                os.write(self._file, _bytes(self._told))
             os.fsync(self._file)
         except OSError as error:
             raise StoreError(f"cannot renew {self._path}: {error.strerror or error}", is_transient=True) from error

@@ -90,7 +90,7 @@ def _directory(url: str) -> FileStore:
     from urllib.parse import unquote, urlsplit
 
     bare, own = without_own(url)
-    parts = urlsplit(bare)
+    parts = urlsplit(bare, allow_fragments=False)  # a # is part of the name
     if parts.query:
         raise ValueError(f"a directory takes no {parts.query.partition('=')[0]}; a ? in its name is written as %3F")
     if "compress" in own:

@@ -40,7 +40,8 @@ def client_of(url: str) -> Any:
     driver = _for_the_driver(url)
     client = _client_by_sentinels(driver, name) if name is not None else redis.Redis.from_url(driver, **_options())
     try:
-        client.connection_pool.make_connection()  # which connects nothing yet
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)  # connects nothing, and does not count as one of the pool
     except TypeError as error:
         unknown = str(error).rpartition(" ")[2]
         raise ValueError(f"{without_secrets(url)}: Redis has no option {unknown}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import pickle
 import signal
@@ -520,3 +521,29 @@ def test_freezing_loaded_values_does_not_undo_what_another_thread_assigns() -> N
         thread.join()
 
     assert all(value["n"] == -1 for value in files.values())
+
+
+@pytest.mark.slow
+def test_a_snapshot_is_not_torn_by_what_runs_during_a_garbage_collection() -> None:
+    """Before Python 3.12, any new object may start one; another thread may then run in a callback or a finalizer."""
+    files, numbers, done = DurableDict(), count(50), list[int]()
+    files.update({f"{number}": number for number in range(50)})
+
+    def replace_one(phase: str, info: object) -> None:
+        if phase == "start" and not done:
+            done.append(number := next(numbers))
+            files.pop(next(iter(files)))
+            files[f"{number}"] = number
+
+    for threshold in range(1, 60):
+        gc.collect()
+        done.clear()
+        gc.callbacks.append(replace_one)
+        before = gc.get_threshold()
+        gc.set_threshold(threshold)
+        try:
+            snapshot = files.snapshot()
+        finally:
+            gc.set_threshold(*before)
+            gc.callbacks.remove(replace_one)
+        assert all(key == f"{value}" for key, value in json.loads(b"".join(snapshot)).items())

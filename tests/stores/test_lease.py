@@ -361,6 +361,38 @@ def test_a_lease_that_the_store_has_forgotten_is_claimed_anew(url: str) -> None:
     assert (document(open_store(url), "job"), journal(open_store(url), "job")) == (b"all", b"3")
 
 
+def test_an_owner_that_claims_anew_stays_the_owner_until_it_is_answered(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the first try fails: another thread of its process cannot have the operation."""
+    store = open_store(url)
+    assert isinstance(store, LeasedStore)
+    with claimed(store, "job") as lease:
+        lease.stage(lease.next, [b"x"])(b"")
+        saved = backup(url)
+        lease.append(lease.next, b"1")
+        roll_back(url, saved)
+        claim, tries = type(store._medium).claim, list[bool]()
+
+        def claim_late(*arguments: Any, **options: Any) -> Any:
+            if not tries:
+                tries.append(True)
+                with pytest.raises(CheckpointBusyError, match="this very process"):
+                    store.claim("job", Holder.me())
+                raise StoreError("away")
+            return claim(*arguments, **options)
+
+        monkeypatch.setattr(type(store._medium), "claim", claim_late)
+        with pytest.raises(StoreError, match="away"):
+            lease.append(lease.next, b"2")
+        with pytest.raises(StoreBehindError):
+            lease.append(lease.next, b"2")
+        lease.stage(lease.where(), [b"all"])(b"")
+        assert document(store, "job") == b"all"
+    with claimed(store, "job"):
+        pass
+
+
 @pytest.mark.parametrize("is_whole", [False, True], ids=["a save", "a fold"])
 def test_a_loss_that_the_renewal_finds_out_is_told_to_whoever_saves_next(url: str, is_whole: bool) -> None:
     """Else a save would go on from one that is lost."""

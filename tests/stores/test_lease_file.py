@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from resumable import CheckpointBusyError, StaleCheckpointError, checkpointed
-from resumable.stores import FileStore, Holder
+from resumable.stores import EndingLease, FileStore, Holder
 from tests.support.stores import claimed, document, journal
 from tests.support.unlocked import left_behind, other_process
 
@@ -100,3 +100,28 @@ def test_of_many_who_claim_at_once_one_has_it(tmp_path: Path) -> None:
         thread.join()
     assert len(owners) == 1
     owners[0].release()  # type: ignore[attr-defined]
+
+
+def test_two_threads_may_renew_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the machine slept, the loop and the thread that renews both find the lease overdue."""
+    store = FileStore(tmp_path)
+    with claimed(store, "job") as lease:
+        seek, both = os.lseek, threading.Barrier(2)
+
+        def slow(*arguments: int) -> int:
+            at = seek(*arguments)
+            with suppress(threading.BrokenBarrierError):
+                both.wait(0.1)
+            return at
+
+        monkeypatch.setattr(os, "lseek", slow)
+        assert isinstance(lease, EndingLease)
+        threads = [threading.Thread(target=lease.renew) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        monkeypatch.undo()
+
+        lease.stage(lease.next, [b"still mine"])(b"")
+        assert document(store, "job") == b"still mine"

@@ -30,6 +30,7 @@ def test_a_store_is_itself_and_a_url_names_one_store() -> None:
 def test_a_directory_has_an_escaped_url() -> None:
     for url in ("file:///my%20files/a%3Fb", "file://localhost/my%20files/a%3Fb?lease=5"):
         assert str(open_store(url).describe()) == "/my files/a?b"
+    assert str(open_store("file:///runs/#2;a").describe()) == "/runs/#2;a"
 
 
 def test_memory_has_layers_too() -> None:

@@ -15,6 +15,7 @@ import redis
 
 from resumable import StoreError, checkpointed, every, open_store, read
 from resumable.stores import EncryptedStore
+from resumable.stores._redis_server import client_of
 from tests.support.media import ALWAYS, Medium, MissingServer, free_port
 from tests.support.media import redis as redis_server
 from tests.support.stores import claimed, keys, put
@@ -235,3 +236,8 @@ def test_a_name_that_sentinels_do_not_know_is_told_and_no_password(
     assert quote(SECRET, safe="") not in told
     assert SECRET not in told
     assert OTHER_SECRET not in told
+
+
+def test_a_pool_of_one_connection_has_it_still() -> None:
+    """The options of the URL are tried without taking it."""
+    client_of("redis://localhost/0?max_connections=1").connection_pool.make_connection()
