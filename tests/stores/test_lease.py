@@ -30,7 +30,7 @@ from resumable import (
 from resumable.stores import EndingLease, Holder
 from resumable.stores._lease import LeasedStore
 from resumable.stores._medium import Parameters
-from resumable.stores._sql import open_url
+from resumable.stores._sql import SQLStore, open_url
 from tests.support.stores import claimed, document, journal, put
 
 
@@ -366,13 +366,12 @@ def test_an_owner_that_claims_anew_stays_the_owner_until_it_is_answered(
 ) -> None:
     """Also if the first try fails: another thread of its process cannot have the operation."""
     store = open_store(url)
-    assert isinstance(store, LeasedStore)
     with claimed(store, "job") as lease:
         lease.stage(lease.next, [b"x"])(b"")
         saved = backup(url)
         lease.append(lease.next, b"1")
         roll_back(url, saved)
-        claim, tries = type(store._medium).claim, list[bool]()
+        claim, tries = SQLStore.claim, list[bool]()
 
         def claim_late(*arguments: Any, **options: Any) -> Any:
             if not tries:
@@ -382,7 +381,7 @@ def test_an_owner_that_claims_anew_stays_the_owner_until_it_is_answered(
                 raise StoreError("away")
             return claim(*arguments, **options)
 
-        monkeypatch.setattr(type(store._medium), "claim", claim_late)
+        monkeypatch.setattr(SQLStore, "claim", claim_late)
         with pytest.raises(StoreError, match="away"):
             lease.append(lease.next, b"2")
         with pytest.raises(StoreBehindError):
