@@ -25,6 +25,8 @@ from .view import LoopView
 
 Make = Callable[[str, dict[str, Any] | None], Loop[Any]]
 """Makes a loop from its name and its saved form."""
+_MANY_VIEWS = 32
+"""From this many views on, those of done items are looked for, each time that their number has doubled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class LoopRegistry:
         self._past = self.small.past
         self._lock = RLock()
         self._taken: dict[str, int] = {}
+        self._forget_at = _MANY_VIEWS
         self._has_inner = False
         for name, form in saved.items():
             self.views[name] = self._read(name, form)
@@ -246,7 +249,25 @@ class LoopRegistry:
                 is_only_saved=is_only_saved,
                 operation_id=self._operation_id,
             )
+        self._forget_unused(level)
         return level.site(key) if site is None else level.take(site, key)
+
+    def _forget_unused(self, level: Level) -> None:
+        """Forget loops of done items whose names, such as ``f"rows {item}"``, may never come again."""
+        for site in level.unused():
+            if site.spare is None or not self._failed.is_known(site.spare.name):
+                del level.sites[site.key]
+        if len(self.views) >= self._forget_at:
+            self._forget_views()
+            self._forget_at = max(_MANY_VIEWS, 2 * len(self.views))
+
+    def _forget_views(self) -> None:
+        in_use = {view for site in self._levels.sites() for view in (site.spare, *site.runs.values())}
+        for name, view in list(self.views.items()):
+            if view.is_dropped and view not in in_use and not self._failed.is_known(name):
+                del self.views[name]
+                self._levels.forget(view)
+                self._past.done += view.done()
 
     def _told_by_name(self, level: Level, name: str) -> Site | None:
         """The site saved under *name*, though the loop had no name when it was saved."""
@@ -282,8 +303,8 @@ class LoopRegistry:
 
     def halt(self, loop: Loop[Any]) -> None:
         """*loop* has reached its limit: the loops around it stop at their present item."""
-        view = self.views[loop.name]
-        for outer in view.line():
+        view = self.views.get(loop.name)
+        for outer in view.line() if view is not None else ():
             if outer is not view and outer.loop is not None:
                 outer.loop.hold()
 

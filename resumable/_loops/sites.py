@@ -26,6 +26,8 @@ KEPT = 4
 """The last runs at one place that are kept whole."""
 _MOST_TRIED = 64
 """After this many names that are taken, they are not tried again."""
+_MANY_NAMES = 8
+"""From this many sites in a level on, those that are not used any more are forgotten."""
 _LAST_MARK = 64
 _CRC_DIGITS = 8
 _NOBODY_ELSE = 3
@@ -81,6 +83,10 @@ class Site:
             self.compacted = 0
         if self.wrote:
             self.wrote.clear()
+
+    def is_blank(self) -> bool:
+        """Whether nothing has run here since it restarted."""
+        return not (self.count or self.runs or self.compacted or self.left or self.wrote)
 
     def keep_written(self, view: LoopView) -> None:
         """Keep what was written before the run of *view*, which is compacted."""
@@ -360,6 +366,12 @@ class Level:
         site.rename(key)
         self.sites[key] = site
         return site
+
+    def unused(self) -> list[Site]:
+        """Sites with a name at which no loop was made in the present item, if there are more than a few."""
+        if len(self.sites) < _MANY_NAMES:
+            return []
+        return [site for site in self.sites.values() if site.is_named and site.is_blank()]
 
     def not_made(self) -> Iterator[Site]:
         """Sites of an earlier run of the program at which this one has made no loop yet."""

@@ -550,3 +550,14 @@ def test_loops_with_names_of_their_own_are_dropped_with_the_item_around() -> Non
         assert restored is not None
         assert [*restored.sections.loops] == ["loop-1", "loop-1/1", f"rows {outer} {page}"]
     run(None)
+
+
+def test_names_of_items_before_are_forgotten_and_their_items_still_count(manager: CheckpointManager) -> None:
+    with checkpointed("job", manager=manager) as cp:
+        for outer in cp.remaining(range(100)):
+            for _ in cp.remaining(range(2), name=f"rows {outer}" if outer % 3 else "every third"):
+                for _ in cp.remaining(range(1), name=f"deep {outer}"):
+                    pass
+        views = cp._operation.parts.loops.views
+        assert len(views) < 70
+        assert cp.processed_items == 100 + 100 * 2 + 100 * 2
