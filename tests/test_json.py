@@ -53,6 +53,7 @@ def test_what_is_new_is_found_at_once(spoil: Any) -> None:
     assert checks_until_found(checker, state) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1, MANY // 2, MANY - 3000])
 def test_what_changed_in_place_is_found_within_eight_checks(number: int) -> None:
     state, checker = records(), Checker()

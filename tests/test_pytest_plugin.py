@@ -73,6 +73,7 @@ def test_the_fixture_proves_a_right_job(pytester: pytest.Pytester) -> None:
     ran(pytester, tests).assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_the_failure_of_a_wrong_job_reads_well(pytester: pytest.Pytester) -> None:
     tests = """
     def test_it(prove_resumable):
@@ -120,6 +121,7 @@ def test_right_functions_survive_being_stopped(pytester: pytest.Pytester) -> Non
     result.stdout.fnmatch_lines(["resumable: 3 functions were stopped, 20 times in all"])
 
 
+@pytest.mark.slow
 def test_a_wrong_function_fails_and_the_report_says_where_it_was_stopped(pytester: pytest.Pytester) -> None:
     tests = """
     def test_it():

@@ -320,6 +320,7 @@ with checkpointed("job", every(items=1), store=sys.argv[1]) as cp:
 """
 
 
+@pytest.mark.slow
 def test_a_kill_while_it_is_written_leaves_the_version_of_the_checkpoint(tmp_path: Path) -> None:
     for number in (0, 4, 9):
         done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), f"{number}"], check=False)

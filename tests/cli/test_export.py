@@ -55,6 +55,7 @@ def test_each_format_has_a_row_for_each_entry() -> None:
     assert exported("job", "--of", "seen", "--format", "csv") == "value\na\nb\n"
 
 
+@pytest.mark.slow
 def test_parquet_is_read_by_polars() -> None:
     pytest.importorskip("pyarrow")
     pl = pytest.importorskip("polars")

@@ -65,6 +65,7 @@ def left() -> list[str]:
     return sorted(path.name for path in Path.cwd().glob(".*"))
 
 
+@pytest.mark.slow
 def test_the_next_day_waits_for_the_one_that_was_killed(here: Path) -> None:
     kill("mon")
 

@@ -292,6 +292,7 @@ def test_untracked_dicts_hold_no_containers() -> None:
     assert gc.is_tracked(grown)
 
 
+@pytest.mark.slow
 def test_what_was_left_is_known_once_for_each_key_or_about() -> None:
     """A save that leaves many values costs what changed, and what it notes does not grow with the saves."""
     files = DurableDict()

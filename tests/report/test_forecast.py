@@ -54,6 +54,7 @@ NO_STOP, STOPPED, SECONDS = SCENARIOS[0].name, SCENARIOS[1].name, SCENARIOS[-1].
 # -- the table
 
 
+@pytest.mark.slow
 def test_the_moments_of_the_table_have_the_truth_that_it_says() -> None:
     """The yardstick itself: the simulated hours are those that were written down."""
     running, stopped = moments(NO_STOP), moments(STOPPED)

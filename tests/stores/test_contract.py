@@ -442,6 +442,7 @@ def test_a_snapshot_may_be_staged_while_another_thread_appends(store: Checkpoint
 # -- readers ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_reader_never_sees_half_a_save(store: CheckpointStore, lease: Lease) -> None:
     blobs = [bytes([value]) * 300_000 for value in (1, 2)]
     save(lease, blobs[0])

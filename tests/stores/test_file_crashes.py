@@ -193,6 +193,7 @@ def older_files(directory: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @forking
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_move_that_dies_at_any_call_loses_nothing(tmp_path: Path) -> None:

@@ -325,6 +325,7 @@ def failure_of(job: Callable[..., Any], **options: Any) -> ProofFailed:
     return caught.value
 
 
+@pytest.mark.slow
 def test_the_failure_says_where_it_was_stopped_and_what_differs() -> None:
     text = str(failure_of(total_in_a_local))
     assert "the job is not resumable" in text
@@ -337,6 +338,7 @@ def test_the_failure_says_where_it_was_stopped_and_what_differs() -> None:
     assert "why: what is not in cp.state is lost" in text
 
 
+@pytest.mark.slow
 def test_the_failure_names_the_effect_that_is_missing() -> None:
     finding = next(f for f in failure_of(tick_before_the_work).proof.findings if f.kind == "effect missing")
     assert finding.details == "- 'a'"
@@ -443,6 +445,7 @@ def error_that_is_caught() -> None:
                 cp.error()
 
 
+@pytest.mark.slow
 def test_an_error_within_an_item_is_found_where_plain_state_changes_before_the_work() -> None:
     failure = failure_of(counted_before_the_work, max_cases=None)
 
