@@ -31,7 +31,7 @@ from .._runtime.steps import Steps
 from .._text import command_for, shortened
 from .._text.hints import note_on_misuse
 from ..stores.defaults import place_to_name
-from .owning import answers
+from .owning import answers, is_away
 from .unsaved import leave, take_back
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _finish(operation: Operation) -> Steps[bool]:
     if operation.options.when_done == "skip":
         yield from _leave_marker(operation)
     elif operation.options.auto_cleanup:
-        yield from operation.parts.sinks.syncs()
+        yield from _sync_sinks(operation)
         if operation.stands is not None:
             operation.stands.deleted()
         yield from operation.writer.delete()
@@ -117,6 +117,13 @@ def _finish(operation: Operation) -> Steps[bool]:
     else:
         yield from _save_at_end(operation, "Finished")
     return True
+
+
+def _sync_sinks(operation: Operation) -> Steps[None]:
+    """Bring all rows to the disk, unless another owner has taken the operation."""
+    if operation.writer.ending is not None:
+        yield from is_away(operation.writer.ending)
+    yield from operation.parts.sinks.syncs()
 
 
 def _say_nothing_was_left(operation: Operation) -> None:
@@ -186,7 +193,7 @@ def _leave_marker(operation: Operation) -> Steps[None]:
     finished.at = operation.instant.utc.isoformat(timespec="seconds")
     is_marker = is_call and operation.options.auto_cleanup
     if is_marker:
-        yield from operation.parts.sinks.syncs()
+        yield from _sync_sinks(operation)
     operation.parts.mark_finished(finished, is_marker=is_marker)
     if is_marker:  # two saves, so that the copy of the save before is small, too
         operation.writer.write_all_next()

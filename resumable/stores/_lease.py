@@ -216,10 +216,10 @@ class KeptLease(OwnedLease):
             meanwhile()
         data = bytes(data)
         self.next, self._last, self._unsure = sequence + 1, None, (sequence, data)
-        last = self._acknowledged
+        last, began = self._acknowledged, passed_seconds()
         self._do(lambda: self._up_to_date().append(sequence, last, data, summary))
         self._last, self._unsure, self._acknowledged = (sequence, data), None, sequence
-        self._note_save()
+        self._note_save(began)
 
     def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
         """Write *pieces* as a new snapshot that is not visible yet. See :meth:`Lease.stage`."""
@@ -247,13 +247,14 @@ class KeptLease(OwnedLease):
                 raise StoreBehindError(self._key)  # its pieces, or what stands behind it, are those of another claim
             lease.commit(staged, last, summary)
 
+        began = passed_seconds()
         self._do(commit)
         self._is_behind &= not is_whole
         self._committed.add(staged)
         self._snapshot = staged.sequence
         if last is None or staged.sequence > last:
             self._acknowledged = staged.sequence
-        self._note_save()
+        self._note_save(began)
 
     def delete(self) -> bool:
         """Remove the checkpoint. Returns whether there was one."""
@@ -304,13 +305,15 @@ class KeptLease(OwnedLease):
             StaleCheckpointError: It is lost.
         """
         self._check()
+        began = passed_seconds()
         try:
             with self._noting(is_beside=True):
                 self._lease.renew()
         except StoreError as error:
             self.is_away |= error.is_transient
             raise
-        self.is_away, self.renewed_at = False, passed_seconds()
+        self.is_away = False
+        self._note_renewal(began)
 
     @property
     def is_overdue(self) -> bool:
@@ -322,6 +325,7 @@ class KeptLease(OwnedLease):
         self._check()
         if not self.is_overdue or self.is_away:  # a thread keeps asking, and the loop goes on
             return
+        began = passed_seconds()
         try:
             with self._noting():
                 self._lease.renew()
@@ -332,7 +336,7 @@ class KeptLease(OwnedLease):
                 raise
             self.is_away = True
             return
-        self.renewed_at = passed_seconds()
+        self._note_renewal(began)
 
     def release(self) -> None:
         """Release the operation. Never raises."""
@@ -418,9 +422,13 @@ class KeptLease(OwnedLease):
         if self._lost is not None:
             raise self._lost
 
-    def _note_save(self) -> None:
+    def _note_save(self, began: float) -> None:
         if self._medium.traits.saves_renew:
-            self.renewed_at = passed_seconds()
+            self._note_renewal(began)
+
+    def _note_renewal(self, began: float) -> None:
+        """The store has renewed the lease after *began*. Its answer may be read much later, by a suspended process."""
+        self.renewed_at = max(self.renewed_at, began)
 
 
 # -- retries: repeat a call with equal arguments

@@ -84,6 +84,7 @@ class LeaseFile:
     def renew(self) -> None:
         """Change the file, so that others see that its owner is alive."""
         self.check()
+        began = passed_seconds()
         try:
             with self._renewing:  # by two threads, after the machine slept
                 self._told.renewals += 1
@@ -92,7 +93,7 @@ class LeaseFile:
             os.fsync(self._file)
         except OSError as error:
             raise StoreError(f"cannot renew {self._path}: {error.strerror or error}", is_transient=True) from error
-        self.renewed_at = passed_seconds()
+        self.renewed_at = began
 
     @property
     def is_overdue(self) -> bool:

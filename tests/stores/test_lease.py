@@ -153,7 +153,7 @@ def test_all_verbs_of_a_lost_lease_are_refused(url: str) -> None:
 
 
 class Flaky:
-    """A medium whose verbs fail as *plan* says: a number of tries for which it is away, before or after it did them."""
+    """A medium whose verbs fail as *plan* says: away before or after it did them; or the answer is read late."""
 
     def __init__(self, inner: Any, plan: Callable[[str], str]) -> None:
         self._inner, self._plan = inner, plan
@@ -170,6 +170,8 @@ class Flaky:
             done = found(*args, **kwargs)
             if how == "after":
                 raise StoreError("its answer is lost.", is_transient=True)
+            if how == "late":
+                time.sleep(0.7)
             return Flaky(done, self._plan) if name == "claim" else done
 
         return verb
@@ -177,6 +179,37 @@ class Flaky:
 
 def flaky(url: str, plan: Callable[[str], str]) -> LeasedStore:
     return LeasedStore(Flaky(open_url(url, Parameters()), plan))
+
+
+@pytest.mark.slow
+def test_an_answer_that_is_read_late_renews_from_the_moment_it_was_asked_for(url: str) -> None:
+    """A process that was suspended meanwhile must ask again before it writes: another may own the operation."""
+    late: list[str] = []
+    store = flaky(url, lambda verb: "late" if verb in late else "")
+    lease = store.claim("job", Holder.me(), ttl=0.5)
+    late.append("renew")
+    lease.renew()
+    assert lease.is_overdue
+    late.clear()
+    lease.release()
+
+
+def test_an_owner_that_was_shut_out_adds_no_rows_as_its_block_ends(url: str, tmp_path: Path) -> None:
+    def run() -> None:
+        with checkpointed("job", every(hours=1), store=url) as cp:
+            sink = cp.sink(tmp_path / "rows")
+            for number in cp.remaining(range(4)):
+                sink.write(f"{number}\n")
+                if number == 1:
+                    cp.save()
+            with closing(open_store(url)) as other:
+                other.claim("job", Holder.me(), take_over=True).release()
+            lease: Any = cp._operation.writer.ending
+            lease.renewed_at = float("-inf")  # it was suspended for longer than its lease
+
+    with pytest.raises(StaleCheckpointError):
+        run()
+    assert (tmp_path / "rows").read_text() == "0\n1\n"  # as the last save found it
 
 
 @pytest.mark.parametrize("how", ["before", "after"])
