@@ -37,7 +37,7 @@ class Job:
     def __init__(self, example: str, directory: Path, *arguments: str, **environment: str) -> None:
         self.directory = directory
         self._command = [sys.executable, "-B", str(ROOT / "examples" / example), "--store", str(directory), *arguments]
-        self._environment = os.environ | environment | {"PYTHONPATH": str(ROOT)}
+        self._environment = os.environ | environment | {"PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
         self._started: list[subprocess.Popen[str]] = []
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
