@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +17,7 @@ from resumable import (
 from resumable.stores import Holder
 from resumable.stores._medium import Parameters
 from resumable.stores._sql import open_url
+from tests.support.owners import other_process
 
 ELSEWHERE = Holder("elsewhere", 7, "2026-01-01T00:00:00+00:00", nonce="theirs")
 """An owner that never renews its lease."""
@@ -35,25 +32,6 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def left_behind(url: str, seconds: float) -> None:
     """An owner of "job" has fallen silent, whose lease lasts so many seconds."""
     open_url(url, Parameters()).claim("job", ELSEWHERE, ttl=seconds)
-
-
-HOLD = """
-import sys
-from resumable.stores import Holder, open_store
-lease = open_store(sys.argv[1]).claim("job", Holder.me())
-print("owned", flush=True)
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def other_process(url: str) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(
-        [sys.executable, "-B", "-c", HOLD, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"owned\n"
-        yield process
 
 
 @pytest.mark.slow

@@ -5,33 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from resumable import checkpointed, every
 from resumable._format.files import base_of, operations_at
-from resumable.cli._commands import commands
 from resumable.stores import FileStore
-
-NEVER = every(hours=1000)
-
-
-PADDING = {f"{number}": "x" * 90 for number in range(120)}
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(commands, list(arguments))
-
-
-def saved(directory: Path, saves: int, operation_id: str = "job") -> Path:
-    """A snapshot, and *saves* saves in its journal."""
-    with checkpointed(operation_id, NEVER, store=directory, auto_cleanup=False) as cp:
-        cp.mapping("files").update(PADDING)
-        cp.state["n"] = 0
-        cp.save()
-        for number in range(1, saves + 1):
-            cp.state["n"] = number
-            cp.save()
-    return FileStore(directory).locate(operation_id)
+from tests.support.damaged import run, saved
 
 
 @pytest.mark.parametrize(

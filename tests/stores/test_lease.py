@@ -11,8 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from resumable.stores import EndingLease, Holder
 from resumable.stores._lease import LeasedStore
 from resumable.stores._medium import Parameters
 from resumable.stores._sql import SQLStore, open_url
+from tests.support.owners import other_process
 from tests.support.stores import claimed, document, journal, put
 
 
@@ -38,25 +39,6 @@ from tests.support.stores import claimed, document, journal, put
 def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)  # where what cannot be saved is kept
     return f"sqlite:///{tmp_path}/store.db"
-
-
-HOLD = """
-import sys
-from resumable.stores import Holder, open_store
-lease = open_store(sys.argv[1]).claim("job", Holder.me())
-print("owned", flush=True)
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def other_process(url: str) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(
-        [sys.executable, "-B", "-c", HOLD, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"owned\n"
-        yield process
 
 
 # -- who has it -------------------------------------------------------------------------------------------------------
