@@ -56,7 +56,7 @@ class Checker:
     in turns. So it finds what is wrong in a new entry at once, and in an older one after eight checks.
 
     Attributes:
-        turn: So many checks have found all good.
+        turn: Number of checks that have found everything good.
     """
 
     def __init__(self, warn: Callable[[str], None] | None = None, *, nan: bool = False) -> None:

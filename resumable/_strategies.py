@@ -15,7 +15,7 @@ from ._text.hints import explained
 _PRIOR_SECONDS = 3600.0
 """Time between interruptions that is assumed before any was seen. It weighs as much as one interruption."""
 _LOSS_SECONDS, _CHEAP = 1.0, 0.005
-"""A kill loses about so many seconds where saving takes no more than this share of the time."""
+"""A kill loses about this many seconds, as long as saves take no more than their share of the time."""
 _OF_FIRST = 0.25
 """The share of the first save's cost that the second one is expected to have."""
 _LEAST_SAVE_SECONDS = 1e-4  # a clock too coarse to see a save must not make it look free

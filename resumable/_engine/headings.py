@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from .parts import Parts
 
 _WITHIN = 10_000
-"""A heading is looked for in so many bytes of a file, or entries of a log."""
+"""Bytes of a file, or entries of a log, that are searched for a heading."""
 
 _HANDLES = frozenset(("CLEANUP_THROW", "POP_EXCEPT"))
 _HANDLERS_END = 5
-"""So many instructions, at most, lie between these and the jump out of a handler."""
+"""Most instructions between these and the jump out of a handler."""
 
 Branch = tuple[int, int, frozenset[str]]
 """From where to where code may be passed by, or run again; the names in it if that is a loop."""

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("resumable")
 _FOR_EVER, _MOST_ITEMS = float("inf"), 1 << 30
 _MOST_AGAIN = 2
-"""Who asks for saves faster than they can be made gets so many at once, and another one at the next check-in."""
+"""If saves are asked for faster than they are made, this many follow at once, and one at the next check-in."""
 
 
 class Operation:

@@ -142,7 +142,7 @@ def _noted_places(options: Options) -> Iterator[CheckpointStore]:
         return
     from .._report.places import kept_for
 
-    over: Any = getattr(options.store, "over")  # noqa: B009 - as above
+    over: Any = getattr(options.store, "over")  # noqa: B009 - mypy knows no such attribute
     here = {str(Path(local.describe())) for local in _places(options)}
     for directory in kept_for(_site(options)):
         if directory not in here:

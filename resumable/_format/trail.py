@@ -112,7 +112,7 @@ class Trail(msgspec.Struct, omit_defaults=True):
 
 
 def _spaced(points: list[Point], apart: float) -> list[Point]:
-    """Those of *points* that lie so many seconds of work apart, with the first and the last two."""
+    """Thin *points*: keep those that many seconds of work apart, and the first and the last two."""
     kept = [points[0]]
     for point in points[1:-2]:
         if point.elapsed - kept[-1].elapsed >= apart:

@@ -303,7 +303,7 @@ def users_frame() -> FrameType:
 
 
 frame_at: Callable[[int], FrameType] = sys._getframe
-"""The frame so many calls further out than the function that asks."""
+"""Returns the frame that many calls further out than the function that asks."""
 
 
 def address(frame: FrameType) -> Frame:

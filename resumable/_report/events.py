@@ -41,7 +41,7 @@ _TEXTS: dict[str, str] = {
 _PATIENCE_SECONDS = 5.0
 """So long, at most, the end of a block waits for functions that are still being told."""
 _MOST_WAITING = 1000
-"""Once so many events wait for a function, it is told of no more saves until it has caught up."""
+"""If this many events wait for a function, it gets no more saves until it has caught up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ _RESUMED_SECONDS, _RESUMED_ITEMS = 60.0, 10.0
 """Earlier runs count as this much work, the larger of the two: the new run may have another speed."""
 
 _SAME_WINDOW = 2.0
-"""Answers may place the end of one window so many seconds apart: they are rounded, and the network takes time."""
+"""Two answers may place the end of one window this many seconds apart: servers round, and the network takes time."""
 _OPENINGS_KEPT = 3
 _CUSTOMARY_WINDOWS = (60.0, 3600.0, 86400.0)
 _MOST_QUOTAS = 64

@@ -20,7 +20,7 @@ _SILENT_SECONDS = 15.0
 _PATIENCE_SECONDS = 3.0
 _Found = tuple[CheckpointStore, list[Summary]] | Exception
 _STUCK_SECONDS, _STUCK_ITEMS = 60.0, 20
-"""An item that takes longer than this, and than so many others on average, is stuck."""
+"""An item is stuck if it takes longer than this, and longer than that many average items."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ _ROOM = 1
 
 
 Render = Callable[[int], list[Shown]]
-"""Gives lines of at most so many cells."""
+"""Returns lines of at most that many cells."""
 
 
 class Screen:

@@ -13,7 +13,7 @@ from .._json import to_exact_json
 KEY, VALUE = "key", "value"
 """The columns of a mapping's keys, and of values that are no records."""
 _MANY, _SPARSE = 1000, 10
-"""Records with more fields than this, of which a record has less than one in so many, are no rows of a table."""
+"""Records are no table if they have more fields than this, and most records have only a few of these."""
 _EXACT = 1 << 53
 """A float holds each whole number up to this."""
 

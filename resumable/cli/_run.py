@@ -63,7 +63,7 @@ def _was_given(context: click.Context, name: str) -> bool:
     "--tries",
     type=click.IntRange(1),
     default=3,
-    help="Without --items: give up after so many runs without progress: 3.",
+    help="Without --items: give up after this many runs without progress: 3.",
 )
 @click.option(
     "--backoff", type=float, default=1.0, callback=_seconds, help="Without --items: seconds before it runs again: 1."

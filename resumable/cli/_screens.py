@@ -172,7 +172,7 @@ def make_table(*headings: str, folded: int = 1) -> Table:
 
     Args:
         headings: One for each column; ``>`` before it aligns the column to the right.
-        folded: So many columns, from the left, may go on in a second line.
+        folded: Number of columns, from the left, that may go on in a second line.
     """
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for index, heading in enumerate(headings):

@@ -50,7 +50,7 @@ class Judge:
     """Decides after each run of a job, without clock or process.
 
     Args:
-        tries: So many runs without progress, or ended by one and the same item, one after the other, are enough.
+        tries: Give up after this many runs in a row that made no progress, or that one item ended.
         backoff: Seconds before the job is run again; twice as long each time that it makes no progress.
         is_in_job: Whether a batch system ends this job at a certain time, and can run it again.
 

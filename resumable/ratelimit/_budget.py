@@ -79,7 +79,7 @@ class Bucket:
         reset_at: When it is fresh, in epoch seconds; 0.0 if unknown.
         used: Units that were used since the operation began, by anybody.
         tries: Of a refusal: how many came before, without a success between.
-        overtaken: Of a refusal: so many successes may come that do not end it.
+        overtaken: Of a refusal: the number of successes that do not end it.
     """
 
     __slots__ = ("_told", "left", "overtaken", "reset_at", "tries", "used")
@@ -241,7 +241,7 @@ class Budget:
         Of an account the last reset counts, of a host's accounts the first, of several hosts the last.
 
         Args:
-            reserve: So many units left are none.
+            reserve: Units that are kept back: if no more than these are left, none are.
             is_passed: Whether an empty quota is not to be waited for.
         """
         of_hosts: dict[str, dict[str, RateLimit | None]] = {}
