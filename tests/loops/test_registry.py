@@ -23,23 +23,10 @@ from resumable import (
     every,
     resumable,
 )
-from resumable.testing import FaultyStore, ManualClock, MemoryStore
+from resumable.testing import FaultyStore, ManualClock
+from tests.support.blocks import Stop
 
 NEVER = every(hours=1000)
-
-
-class Stop(Exception):
-    """What leaves a block in these tests."""
-
-
-@pytest.fixture
-def store() -> FaultyStore:
-    return FaultyStore(MemoryStore())
-
-
-@pytest.fixture
-def manager(store: FaultyStore) -> CheckpointManager:
-    return CheckpointManager(store=store, clock=ManualClock(), save_strategy=NEVER)
 
 
 def saved(manager: CheckpointManager) -> CheckpointData:

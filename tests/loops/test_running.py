@@ -13,23 +13,9 @@ from resumable import (
     checkpointed,
     every,
 )
-from resumable.testing import FaultyStore, ManualClock, MemoryStore
+from tests.support.blocks import Stop
 
 NEVER = every(hours=1000)
-
-
-class Stop(Exception):
-    """What leaves a block in these tests."""
-
-
-@pytest.fixture
-def store() -> FaultyStore:
-    return FaultyStore(MemoryStore())
-
-
-@pytest.fixture
-def manager(store: FaultyStore) -> CheckpointManager:
-    return CheckpointManager(store=store, clock=ManualClock(), save_strategy=NEVER)
 
 
 def test_loops_within_a_loop_have_no_total_unless_one_is_told(manager: CheckpointManager) -> None:

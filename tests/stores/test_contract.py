@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -23,11 +23,9 @@ from resumable.stores import (
     ArtifactLease,
     ArtifactStore,
     CheckpointStore,
-    EncryptedStore,
     FileStore,
     Holder,
     Lease,
-    MemoryStore,
     Stored,
     Traits,
     WishStore,
@@ -35,24 +33,9 @@ from resumable.stores import (
 from resumable.stores._compressed import CompressedStore
 from resumable.stores.packing import pack, unpack
 from tests.support import databases  # noqa: F401 - which place_in finds by their names
-from tests.support.media import place_in
-from tests.support.stores import DictStore, claimed, delete, document, journal, keys, put
+from tests.support.kinds import KEY, SERVED, STORES, on
+from tests.support.stores import claimed, delete, document, journal, keys, put
 
-KEY = EncryptedStore.new_key()
-STORES: dict[str, Callable[[Path], CheckpointStore]] = {
-    "files": lambda directory: FileStore(directory / "store"),
-    "memory": lambda directory: MemoryStore(),
-    "a simple one": lambda directory: open_store(DictStore()),
-    "sqlite": lambda directory: open_store(f"sqlite:///{directory}/store.db"),
-    "compressed": lambda directory: open_store(f"sqlite:///{directory}/store.db?compress=zstd"),
-    "encrypted files": lambda directory: EncryptedStore(FileStore(directory / "store"), KEY),
-    "encrypted memory": lambda directory: EncryptedStore(MemoryStore(), KEY),
-    "encrypted simple one": lambda directory: EncryptedStore(DictStore(), KEY),
-}
-SERVED = ("postgresql", "mariadb", "redis", "valkey", "moto", "seaweed", "azurite")
-STORES |= {name: lambda directory, name=name: open_store(place_in(name, directory)) for name in SERVED}  # type: ignore[misc]
-STORES["encrypted redis"] = lambda directory: EncryptedStore(place_in("redis", directory), KEY)
-SLOW = {*SERVED, "compressed", "encrypted redis", "encrypted memory"} - {"redis"}
 LOCAL = ("encrypted redis", "files", "memory", "sqlite", "compressed", "encrypted files", "encrypted memory")
 # Each pair would share a file name, a table row or a key under some careless rule.
 LOOKALIKES = [
@@ -74,11 +57,6 @@ IDS = sorted({operation_id for pair in LOOKALIKES for operation_id in pair} | {"
 any_text = st.text() | st.text("ab/_ .\\:-A", max_size=6)
 on_any_text = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 look_alike = pytest.mark.parametrize(("one", "other"), LOOKALIKES, ids=lambda text: ascii(text)[:12])
-
-
-def on(*names: str) -> list[object]:
-    """The stores of these names, as parameters."""
-    return [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in names]
 
 
 journaling = pytest.mark.parametrize(
