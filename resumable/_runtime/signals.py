@@ -44,6 +44,8 @@ class Wish:
     """When the last signal came, in monotonic seconds; also if it was handled since."""
     raised: int | None = None
     """The signal that was raised at once, because it came again."""
+    ending = 0
+    """How many blocks are ending because of a signal: another signal raises at once."""
 
 
 wish = Wish()
@@ -99,15 +101,12 @@ def take() -> int | None:
 @contextlib.contextmanager
 def acted_upon(error: BaseException | None) -> Iterator[None]:
     """Inside the block, another signal raises at once if *error* stands for a signal, which is handled here."""
-    number = _number_of(error)
-    if number is None or not _listeners:
-        yield
-        return
-    wish.number = number
+    is_signal = _number_of(error) is not None
+    wish.ending += is_signal
     try:
         yield
     finally:
-        wish.number = None
+        wish.ending -= is_signal
 
 
 def _number_of(error: BaseException | None) -> int | None:
@@ -204,7 +203,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     if now - wish.came_at < _ONE_WISH_SECONDS:
         return
     wish.came_at = now
-    if wish.number is not None:
+    if wish.number is not None or wish.ending:
         wish.number, wish.raised = None, number
         raise error_for(number)
     if frame is not None and _is_between_attempts(frame):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import queue
@@ -648,6 +649,50 @@ def test_nested_blocks_are_both_saved() -> None:
         assert data is not None
         assert data.metadata.processed_items == items
     assert signals.wish.number is None
+
+
+class Waiting(dict[str, bytes]):
+    """A store whose saves wait for *other*."""
+
+    def __init__(self, other: threading.Event) -> None:
+        self.other = other
+
+    def put(self, key: str, blob: bytes) -> None:
+        assert self.other.wait(PATIENCE)
+        self[key] = blob
+
+    def delete(self, key: str) -> None:
+        del self[key]
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.usefixtures("_defaults")
+def test_a_block_that_ctrl_c_left_does_not_stop_one_that_ends_meanwhile() -> None:
+    ended = threading.Event()
+    store = Waiting(ended)
+    is_closing = asyncio.Event()
+
+    async def interrupted() -> None:
+        async with checkpointed("left", store=store) as cp:
+            cp.state["x"] = 1
+            is_closing.set()
+            raise KeyboardInterrupt
+
+    async def leave() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            await interrupted()
+
+    async def end() -> None:
+        async with checkpointed("other", store=MemoryStore()):
+            await is_closing.wait()
+        ended.set()
+
+    async def both() -> None:
+        await asyncio.gather(leave(), end())
+
+    asyncio.run(both())
+    assert store
 
 
 @pytest.mark.usefixtures("_defaults")
