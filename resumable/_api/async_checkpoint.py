@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from .._runtime import signals
 from .._runtime.interpreter import show_users_frames_only
-from .._runtime.steps import exchange_async, run_async, to_its_end
+from .._runtime.steps import acquire, exchange_async, run_async
 from .._text.hints import explained
 from .base import ALWAYS, SEEKABLE, BaseCheckpoint, KeyOf, R, S, T
 
@@ -369,7 +369,9 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             self._task.uncancel()
             return signals.error_for(signals.take() or signal.SIGTERM).with_traceback(error.__traceback__)
         # A stop in another task, or a second Ctrl-C, has ended the event loop, which then cancels all tasks.
-        number = signals.wish.raised or self._operation.acted_on
+        number = signals.wish.raised
+        if number is None and self._operation is not None:
+            number = self._operation.acted_on
         return error if number is None else signals.error_for(number)
 
     def save_before_sleep(self, retry_state: tenacity.RetryCallState) -> None:
@@ -408,7 +410,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         try:
             if self._operation.is_owner():
                 self._operation.is_ending = True
-                await to_its_end(self._turn.acquire(), cancellations)  # a task may be inside a tick
+                await acquire(self._turn, cancellations)  # a task may be inside a tick
                 try:
                     await run_async(self._operation.close(error))
                 finally:

@@ -6,8 +6,9 @@ user's functions is written as an :data:`Exchange`: it makes each call itself, a
 
 from __future__ import annotations
 
+import contextvars
 import inspect
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -75,23 +76,28 @@ async def _call(call: Callable[[], Any], cancellations: list[asyncio.CancelledEr
         if cancellations:
             raise cancellations[0]
         return await call.clock.sleep_async(call.seconds)
-    import asyncio
-
-    # A cancellation does not stop the thread.
-    return await to_its_end(asyncio.to_thread(call), cancellations)
-
-
-async def to_its_end(work: Coroutine[Any, Any, R], cancellations: list[asyncio.CancelledError]) -> R:
-    """Await *work* until it is done. Cancellations that come meanwhile are appended to *cancellations*."""
     import asyncio  # an async caller has loaded it already; `import resumable` stays light
 
-    future = asyncio.ensure_future(work)
+    # A cancellation does not stop the thread. No task may await it: asyncio.run() cancels all tasks at its end.
+    future = asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, call)
     while not future.done():
         try:
             await asyncio.wait([future])
         except asyncio.CancelledError as error:
             cancellations.append(error)
     return future.result()
+
+
+async def acquire(lock: asyncio.Lock, cancellations: list[asyncio.CancelledError]) -> None:
+    """Acquire *lock*. Cancellations that come meanwhile are appended to *cancellations*."""
+    import asyncio
+
+    while True:
+        try:
+            await lock.acquire()
+            return
+        except asyncio.CancelledError as error:
+            cancellations.append(error)
 
 
 # -- calls of the user's functions ------------------------------------------------------------------------------------

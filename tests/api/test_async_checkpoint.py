@@ -414,6 +414,98 @@ async def test_a_cancellation_on_entry_owns_nothing(tmp_path: Path) -> None:
         pass
 
 
+class SlowClaims(MemoryStore):
+    """A store whose claims wait in their thread until they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began, self.may_go_on = threading.Event(), threading.Event()
+
+    def claim(self, key: str, me: Any, **how: Any) -> Any:
+        self.began.set()
+        assert self.may_go_on.wait(30)
+        return super().claim(key, me, **how)
+
+
+def ends_by_another_task(work: Callable[[], Any], store: SlowClaims | SlowStore, when: threading.Event) -> None:
+    """Run *work* in asyncio.run(), which ends *when* a thread works for *store*: all tasks are cancelled."""
+
+    async def fails() -> None:
+        await until(when.is_set)
+        asyncio.get_running_loop().call_later(0.1, store.may_go_on.set)
+        raise Stop
+
+    async def main() -> None:
+        await asyncio.gather(work(), fails())
+
+    with pytest.raises(Stop):
+        asyncio.run(main())
+
+
+def test_an_end_of_asyncio_run_while_the_operation_is_claimed_owns_nothing() -> None:
+    slow = SlowClaims()
+    left: list[BaseException] = []
+
+    async def work() -> None:
+        try:
+            async with checkpointed("job", store=slow):
+                pytest.fail("the cancellation must come out of the entry")
+        except BaseException as error:
+            left.append(error)
+            raise
+
+    ends_by_another_task(work, slow, slow.began)
+
+    assert [type(error) for error in left] == [asyncio.CancelledError]
+    with checkpointed("job", store=slow) as cp:
+        assert not cp.resumed
+
+
+def test_an_end_of_asyncio_run_during_a_save_waits_for_it_and_loses_no_item() -> None:
+    slow = SlowStore()
+    left: list[BaseException] = []
+
+    async def work() -> None:
+        try:
+            async with checkpointed("job", every(items=1), store=slow) as cp:
+                cp.state["n"] = 1
+                await cp.tick()
+                cp.state["n"] = 2
+                await cp.tick()
+        except BaseException as error:
+            left.append(error)
+            raise
+
+    ends_by_another_task(work, slow, slow.began)
+
+    assert [type(error) for error in left] == [asyncio.CancelledError]
+    with checkpointed("job", store=slow) as cp:
+        assert cp.resumed
+        assert (cp.state["n"], cp.processed_items) in [(1, 1), (2, 2)]
+
+
+def test_an_end_of_asyncio_run_while_another_task_saves_for_the_block_loses_no_item() -> None:
+    slow, leaving = SlowStore(), threading.Event()
+
+    async def work() -> None:
+        async with checkpointed("job", every(items=1), store=slow) as cp:
+            done = cp.state.setdefault("done", [])
+
+            async def each(number: int) -> None:
+                done.append(number)
+                await cp.tick()
+
+            ticking = [asyncio.create_task(each(number)) for number in range(3)]
+            await until(slow.began.is_set)
+            assert not any(task.done() for task in ticking)
+            leaving.set()  # from here on, the block waits for them
+
+    ends_by_another_task(work, slow, leaving)
+
+    with checkpointed("job", store=slow) as cp:
+        assert cp.state == {}  # the block had ended, and its work is done
+
+
 async def test_a_cancelled_loop_repeats_the_item_that_was_under_way_and_no_other(manager: CheckpointManager) -> None:
     begun: list[int] = []
 
