@@ -4,7 +4,8 @@ Read ``steps`` first: code for sync and async callers, written once. ``clock`` t
 ``signals`` asks a loop to stop, ``disk`` replaces files or appends to them, ``trees`` handles whole directories.
 ``current`` is the checkpoint of this thread or task, ``observer`` the interface to watch all operations, ``boundary``
 separates done items from the unfinished one, ``interpreter`` holds what is true of CPython only, ``jobs`` asks when the
-batch system ends this job, ``processes`` whether another process has ended, ``terminal`` what a terminal supports.
+batch system ends this job, ``processes`` whether another process has ended, ``groups`` ends commands when this process
+is killed, ``terminal`` tells what a terminal supports.
 """
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "clock",
     "current",
     "disk",
+    "groups",
     "interpreter",
     "jobs",
     "observer",

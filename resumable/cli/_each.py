@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ import tenacity
 
 from .._api.checkpointed import checkpointed
 from .._errors import InputChangedError, TooManyFailedError
+from .._runtime.groups import Groups
 from .._text import command_for, hidden_in_command, printable, quoted, shortened
 from ..stores.defaults import without_password
 
@@ -75,6 +77,7 @@ class Each:
     def __post_init__(self) -> None:
         self._alive: set[subprocess.Popen[Any]] = set()
         self._lock = threading.Lock()
+        self._groups = Groups()
 
     def run(self, items: list[str], operation_id: str, **options: Any) -> int:
         """Run it for all that are not done yet. Returns the exit code: 0, or 1 if any failed."""
@@ -83,7 +86,8 @@ class Each:
             wait = tenacity.wait_random_exponential(max=60)
             retry = tenacity.Retrying(stop=tenacity.stop_after_attempt(self.retries), wait=wait, reraise=True)
         try:
-            with checkpointed(operation_id, **options) as cp:
+            with self._groups, ExitStack() as ending, checkpointed(operation_id, **options) as cp:
+                ending.callback(self._end_all)
                 log = cp.sink(self.joblog, header=_HEADER) if self.joblog is not None else None
                 ended = cp.map(
                     self._run_one,
@@ -115,8 +119,6 @@ class Each:
             start_over = command_for("rm", operation_id, without_password(options["store"]))
             _say(self.why, f"start over  {start_over}  and from then on run it with --any-order")
             return 1
-        finally:
-            self._end_all()
         if self.why:
             look = command_for("show", operation_id, without_password(options["store"]))
             seen = f", and {quoted(str(self.joblog))}" if self.joblog is not None else ""
@@ -145,10 +147,12 @@ class Each:
                 **alone,
             )
             self._alive.add(child)
+            self._groups.add(child.pid)
             try:
                 code = child.wait()
             finally:
                 self._alive.discard(child)
+                self._groups.remove(child.pid)
             with self._lock:
                 _pass_on(output, sys.stdout)
                 tail = _pass_on(errors, sys.stderr)

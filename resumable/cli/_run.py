@@ -115,8 +115,8 @@ def run_command(
 
     With --items it runs COMMAND for each line of FILE instead, -j at a time; {} is the line, or it comes last. Items
     that find -print0 writes may have lines themselves.
-    Killed and run again, it goes on with the lines that are left. The file may get more lines at its end; give
-    --any-order from the first run on if it may change in other ways.
+    A kill ends its commands, too. Run again, it goes on with the lines that are left. The file may get more lines at
+    its end; give --any-order from the first run on if it may change in other ways.
 
     \b
     resumable run -j8 --items urls.txt --joblog log.tsv -- curl -sSfO {}

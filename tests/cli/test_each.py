@@ -175,3 +175,21 @@ def test_killed_and_run_again_it_goes_on(number: int, here: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert sorted(int(row[0]) for row in rows("log.tsv")) == list(range(1, 21))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells who lives")
+def test_killed_its_commands_end_too(here: Path) -> None:
+    command = [sys.executable, "-m", "resumable", "run", "-j3", "--items", "items", "--no-progress", "--id", "each"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    child = subprocess.Popen([*command, "--", "sh", "-c", "echo $$ > pid-$0; sleep 300; true"], env=environment)
+    until = time.monotonic() + 60
+    while len(pids := [int(path.read_text() or 0) for path in here.glob("pid-*")]) < 3 or not all(pids):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    child.kill()
+    child.wait()
+
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < until
+        time.sleep(0.01)
