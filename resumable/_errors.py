@@ -8,15 +8,15 @@ ResumableError
 │   └── StoreBehindError          the store has lost saves that it had acknowledged
 ├── CheckpointNotFoundError       there is nothing to read of this operation
 ├── InputChangedError             the checkpoint belongs to other input; nothing was skipped
-│   └── CursorExpiredError        a server no longer takes the cursor at which its pages were left
-├── UnknownOutcomeError           whether an effect happened is not known; it was not repeated
+│   └── CursorExpiredError        a server no longer accepts the cursor of the next page
+├── UnknownOutcomeError           it is not known whether an effect happened; it was not repeated
 ├── StateEncodeError              JSON cannot hold the state exactly; nothing was written
-├── TooManyFailedError            more items of a map have failed than may; the checkpoint is saved
+├── TooManyFailedError            more items of a map failed than max_failed allows; the checkpoint is saved
 └── RateLimitExhausted            the quota is used up; the checkpoint is saved
 
-SystemExit                        not caught by `except Exception`, as a loop may have around each item
-└── RunAgain                      the run ended before its work did, as it was told to; all is saved
-    └── BudgetExhausted           all that may be spent is spent
+SystemExit                        an `except Exception` around an item does not catch it
+└── RunAgain                      the run stopped at its time limit; all is saved
+    └── BudgetExhausted           the run stopped because its budget is spent; all is saved
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from typing import Any
 from ._text import command_for
 
 RUN_AGAIN = 75
-"""The exit code that says: all is well, but not done; run it again. It is ``EX_TEMPFAIL`` of sysexits.h."""
+"""The exit code for: all is well, but not done; run it again. It is ``EX_TEMPFAIL`` of sysexits.h."""
 
 
 class ResumableError(Exception):
-    """Any error that this library raises of its own accord."""
+    """The base class of all errors that this library defines."""
 
     # All facts go to Exception.__init__ in every subclass, so that pickle can rebuild the error.
 
@@ -41,8 +41,8 @@ class StoreError(ResumableError):
     """The store could not read or write. The checkpoint that it held before still stands.
 
     Attributes:
-        is_transient: Whether it may pass: a time-out, a connection that was lost. Whether a write was made is not known
-            then; to repeat it with the same bytes is safe.
+        is_transient: Whether trying again may help: after a time-out or a lost connection. The write may have happened;
+            repeating it with the same bytes is safe.
     """
 
     def __init__(self, *facts: object, is_transient: bool = False) -> None:
@@ -56,8 +56,8 @@ class CheckpointCorruptError(StoreError):
     Attributes:
         location: Where the bytes lie, as the store names it.
         reason: What is wrong with them, for a person.
-        previous: Where a good checkpoint lies, or None: an older one, or, if only its journal is damaged, this one.
-        store: What commands must be told to find it, "" for nothing.
+        previous: Where ``resumable repair`` finds a good save, or None; *location* if only the journal is damaged.
+        store: The ``--dir`` that commands need to find it; "" if they need none.
     """
 
     def __init__(
@@ -91,10 +91,10 @@ class CheckpointBusyError(StoreError):
         host: The owner's machine, "" if unknown.
         pid: The owner's process id, 0 if unknown.
         since: When it became the owner (UTC, ISO 8601), "" if unknown.
-        opened_at: File and line, if this very process is the owner; else "".
-        lease_left: Seconds until its lease ends, unless it renews it; None where leases do not end by themselves.
-        silent_for: Seconds since it has renewed its lease, None if unknown.
-        lease: What differs after each renewal; "" if unknown.
+        opened_at: File and line, if this process itself is the owner; else "".
+        lease_left: Seconds until another process may take over, unless the owner renews its lease; None: never.
+        silent_for: Seconds since the owner renewed its lease; None if unknown.
+        lease: A text that changes with each renewal; "" if unknown.
     """
 
     def __init__(
@@ -122,14 +122,15 @@ class CheckpointBusyError(StoreError):
     def __str__(self) -> str:
         if self.opened_at:
             return (
-                f"{self.operation_id!r} is open in this very process already, since {self.since}, at {self.opened_at}. "
-                "Nothing was touched: leave that block first (a generator that was left keeps it open until closed)."
+                f"{self.operation_id!r} is already open in this process, since {self.since}, at {self.opened_at}. "
+                "Nothing was touched: leave that block first (an unfinished generator keeps it open until it is "
+                "closed)."
             )
         holder = f"process {self.pid} on {self.host} since {self.since}" if self.pid else "another process"
         ways_out = "wait for it, stop it, or use another operation_id"
         if self.lease_left is not None:
-            ways_out += "; take_over=True takes the operation from it, whatever it does"
-        return f"{self.operation_id!r} is being worked on by {holder}. Nothing was touched: {ways_out}."
+            ways_out += "; take_over=True takes the operation away from it, even while it works"
+        return f"{holder} works on {self.operation_id!r}. Nothing was touched: {ways_out}."
 
 
 class StaleCheckpointError(StoreError):
@@ -152,7 +153,7 @@ class StaleCheckpointError(StoreError):
         other = f"process {self.pid} on {self.host}" if self.pid else "another process"
         since = f" at {self.since}" if self.since else ""
         return (
-            f"{other} has taken over {self.operation_id!r}{since}; this one may no longer save. "
+            f"{other} has taken over {self.operation_id!r}{since}, so this process may no longer save. "
             "The other one's checkpoint stands. Stop this process."
         )
 
@@ -169,8 +170,8 @@ class StoreBehindError(StoreError):
 
     def __str__(self) -> str:
         return (
-            f"the store has lost saves of {self.operation_id!r} that it had acknowledged: was a backup restored, or a "
-            "server replaced by one that was behind? What is in memory is not lost."
+            f"the store has lost saves of {self.operation_id!r} that it had confirmed; perhaps a backup was restored, "
+            "or a server was replaced by one that was behind. What is in memory is not lost."
         )
 
 
@@ -179,7 +180,7 @@ class CheckpointNotFoundError(ResumableError, LookupError):
 
     Attributes:
         location: Where it was looked for.
-        similar: Ids of operations that have a checkpoint there, and may be meant.
+        similar: Similar ids that have a checkpoint there.
     """
 
     def __init__(self, operation_id: str, location: str, similar: list[str]) -> None:
@@ -202,7 +203,7 @@ class InputChangedError(ResumableError):
     Attributes:
         differences: One readable line for each thing that differs.
         ways_out: What the user can do, one line each.
-        headline: What is wrong, in a sentence.
+        headline: One sentence that says what is wrong.
     """
 
     def __init__(self, operation_id: str, differences: list[str], ways_out: list[str], headline: str = "") -> None:
@@ -220,9 +221,9 @@ class InputChangedError(ResumableError):
 
 
 class CursorExpiredError(InputChangedError):
-    """The server no longer takes the cursor at which its pages are to go on. The checkpoint stands as it was.
+    """The server no longer accepts the cursor of the next page. The checkpoint stands as it was.
 
-    The ``fetch`` of :meth:`Checkpoint.pages` may raise it with a text alone; the loop adds the rest.
+    The ``fetch`` of :meth:`Checkpoint.pages` may raise it with only a text; the loop adds the rest.
 
     Attributes:
         reason: What the server said.
@@ -237,20 +238,20 @@ class CursorExpiredError(InputChangedError):
     ) -> None:
         told = differences if differences is not None else [reason] if reason else []
         of_whom = f"the pages of {operation_id!r}" if operation_id else "these pages"
-        headline = f"{of_whom} cannot go on: the server no longer takes their cursor. What is saved stands."
+        headline = f"{of_whom} cannot go on: the server no longer accepts their cursor. The checkpoint stands."
         super().__init__(operation_id, told, [] if ways_out is None else ways_out, headline)
         self.args: tuple[Any, ...] = (reason, operation_id, self.differences, self.ways_out)
         self.reason = reason
 
 
 class UnknownOutcomeError(ResumableError):
-    """Whether an effect has happened is not known. It was not repeated, and the checkpoint says so until it is told.
+    """It is not known whether an effect happened. It was not repeated, and the checkpoint keeps it as unknown.
 
-    A function that :meth:`Checkpoint.once` calls may raise it with a text, where it cannot tell: after a timeout.
+    The function in :meth:`Checkpoint.once` may raise it with a text if it does not know, as after a timeout.
 
     Attributes:
         reason: Why it is not known.
-        key: The effect's key; "" if the function has raised this.
+        key: The effect's key; "" if the function itself raised this.
         ways_out: What the user can do, one line each.
     """
 
@@ -261,8 +262,9 @@ class UnknownOutcomeError(ResumableError):
         self.ways_out: list[str] = ways_out or []
 
     def __str__(self) -> str:
-        whose = f"whether {self.key!r} has happened" if self.key != "" else "whether it has happened"
-        headline = f"{whose} is not known: {self.reason or 'its function could not tell'}. It was not repeated."
+        what = repr(self.key) if self.key != "" else "it"
+        reason = self.reason or "its function does not know"
+        headline = f"it is not known whether {what} happened: {reason}. It was not repeated."
         return "\n".join([headline, *(f"  way out:  {line}" for line in self.ways_out)])
 
 
@@ -280,18 +282,19 @@ class StateEncodeError(ResumableError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.path} cannot be saved: {self.reason}. Nothing was written; what was saved before stands."
+        return f"{self.path} cannot be saved: {self.reason}. Nothing was written; the last save stands."
 
 
 class TooManyFailedError(ResumableError):
-    """More items of a map have failed than ``max_failed=`` allows. What was done is saved, and what failed is noted.
+    """More items of a map failed than ``max_failed=`` allows. All that was done is saved, and so are the failures.
 
     The last item's error is its ``__cause__``.
 
     Attributes:
         operation_id: The operation.
-        failed: How many items have failed in this run.
-        tried: How many were tried in it.
+        failed: How many items failed in this run.
+        tried: How many items this run tried.
+        max_failed: The limit, as it was given.
         last: The text of the last item's error.
     """
 
@@ -305,9 +308,9 @@ class TooManyFailedError(ResumableError):
 
     def __str__(self) -> str:
         return (
-            f"{self.failed:,} of {self.tried:,} items of {self.operation_id!r} have failed, which is more than "
-            f"max_failed={self.max_failed:g}. The last one: {self.last}. All that was done is saved; cp.failed names "
-            "the items, and map(..., retry_failed=True) tries them again."
+            f"{self.failed:,} of {self.tried:,} items of {self.operation_id!r} have failed, more than "
+            f"max_failed={self.max_failed:g} allows. The last error: {self.last}. All that was done is saved; "
+            "cp.failed names the items, and map(..., retry_failed=True) tries them again."
         )
 
 
@@ -315,7 +318,7 @@ class RateLimitExhausted(ResumableError):
     """The API's quota is used up. The checkpoint is saved; run again once the quota is fresh.
 
     Attributes:
-        reset_at: When the next run finds the quota fresh, in seconds since the epoch (UTC), or None if unknown.
+        reset_at: When the quota is fresh, in seconds since the epoch; None if unknown.
         resource: Which quota, such as ``core``, or "".
     """
 
@@ -327,15 +330,15 @@ class RateLimitExhausted(ResumableError):
     def __str__(self) -> str:
         what = f"the rate limit {self.resource!r}" if self.resource else "the rate limit"
         if self.reset_at is None:
-            return f"{what} is exhausted. Saved; run again later."
+            return f"{what} is used up. Saved; run it again later."
         fresh = datetime.fromtimestamp(self.reset_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        return f"{what} is exhausted until {fresh}. Saved; run again then."
+        return f"{what} is used up until {fresh}. Saved; run it again then."
 
 
 class RunAgain(SystemExit):
-    """The run ended after an item, before its work was done, because its time is up. All is saved; run it again.
+    """The run stopped between two items because its time is up. All is saved; run it again to go on.
 
-    It ends the program with exit code 75, unless it is caught.
+    It ends the program with exit code 75, unless the program catches it.
 
     Attributes:
         reason: Why it ended, for a person.
@@ -349,18 +352,18 @@ class RunAgain(SystemExit):
         self.code: str | int | None = RUN_AGAIN
 
     def __str__(self) -> str:
-        return f"{self.operation_id!r} has stopped, for {self.reason}. Saved; run it again to go on."
+        return f"{self.operation_id!r} has stopped, because {self.reason}. Saved; run it again to go on."
 
 
 class BudgetExhausted(RunAgain):
-    """What ``budget=`` allows is spent. All is saved; with a larger budget the next run goes on.
+    """The budget of ``budget=`` is spent. All is saved; with a larger budget the next run goes on.
 
-    It ends the program with exit code 75; with 1 if the budget was spent before the run began, so that whoever starts
-    a program again as long as it ends with 75 does not do so for ever.
+    It ends the program with exit code 75. If the budget was spent before the run began, the exit code is 1, so that a
+    supervisor which repeats after 75 does not repeat for ever.
 
     Attributes:
-        spent: What all runs together have spent, by what it is counted in.
-        budget: What they may spend.
+        spent: What all runs together have spent, by unit.
+        budget: What they may spend, by unit.
     """
 
     def __init__(
@@ -374,12 +377,12 @@ class BudgetExhausted(RunAgain):
 
     @property
     def left(self) -> dict[str, float]:
-        """What is left of each part of the budget; below 0 if the last item took more than there was."""
+        """What is left of the budget, by unit; below 0 if the last item spent more than was left."""
         return {unit: most - self.spent.get(unit, 0.0) for unit, most in self.budget.items()}
 
     def __str__(self) -> str:
         parts = [f"{unit} {self.spent.get(unit, 0.0):,.6g} of {most:,.6g}" for unit, most in self.budget.items()]
         return (
             f"{self.operation_id!r} has spent its budget ({', '.join(parts)}). Saved; to go on, raise budget= in the "
-            "program, which counts over all runs, and run it again."
+            "program, and run it again. The budget counts over all runs."
         )

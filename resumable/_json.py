@@ -305,7 +305,7 @@ def check_unicode(text: str, path: str, cure: str = "") -> None:
         text.encode()
     except UnicodeEncodeError as error:
         cure = cure or "text.encode('utf-8', 'replace').decode() replaces it, ascii(text) keeps it readable"
-        half = f"character {error.start} is half of a pair or a byte that is no UTF-8 (a lone surrogate)"
+        half = f"character {error.start} is half of a pair, or a byte that is not UTF-8 (a lone surrogate)"
         raise StateEncodeError(path, f"{shortened(text)} is not valid Unicode: {half}; {cure}") from None
 
 

@@ -49,7 +49,7 @@ class _Artifact:
         """
         path = self._workshop.path(self.name)
         if path is None:
-            raise FileNotFoundError(2, "there is no version yet of the artifact", self.name)
+            raise FileNotFoundError(2, "the artifact has no version yet", self.name)
         return path
 
     def _open(self, path: Path, mode: str, options: dict[str, Any]) -> IO[Any]:

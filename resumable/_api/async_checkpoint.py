@@ -60,8 +60,8 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         except RuntimeError:
             raise RuntimeError(
                 "`async with checkpointed(...)` and an async @resumable need asyncio or uvloop, and neither runs "
-                "here. On trio and others, use the plain `with checkpointed(...)` in a thread of its own, as "
-                "trio.to_thread.run_sync starts"
+                "here. On trio and others, use the plain `with checkpointed(...)` in a thread of its own, such as one "
+                "of trio.to_thread.run_sync."
             ) from None
         self._turn = asyncio.Lock()
         self._task = asyncio.current_task()

@@ -59,7 +59,7 @@ class ResumableFunction:
             raise TypeError(f"@resumable goes on a function, not on {plain!r}{way}")
         if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
             raise TypeError(
-                f"{plain.__qualname__} is a generator function, whose body runs after the call has ended; "
+                f"{plain.__qualname__} is a generator function: its body runs after the call has ended; "
                 "write `with checkpointed(...)` inside of it instead"
             )
         self.function: Any = plain
@@ -77,7 +77,7 @@ class ResumableFunction:
             known = ", ".join(public.parameters) or "none"
             raise ValueError(f"ignore_arguments={sorted(unknown)}: not parameters; the parameters are: {known}")
         if isinstance(self.settings.retry, tenacity.AsyncRetrying) and not self.is_async:
-            raise TypeError(f"{self.name} is no async def: give retry=tenacity.Retrying(...), not an AsyncRetrying")
+            raise TypeError(f"{self.name} is not an async def; give retry=tenacity.Retrying(...), not an AsyncRetrying")
         if _retry.carries_retry(self.function):
             warnings.warn(
                 f"{self.name}: another decorator stands between @resumable and @retry, so nothing is saved before "
@@ -145,7 +145,7 @@ class _AnyClass:
             return _AnyClass
         name = object.__getattribute__(self, "_name")
         raise TypeError(
-            f"{name}.operation(): which class it is for cannot be told on this release of Python; "
+            f"{name}.operation(): this release of Python does not tell which class it is for; "
             f"write {name}.__func__.operation(THE_CLASS, ...)"
         )
 

@@ -46,14 +46,14 @@ class LoopOver(Generic[T]):
     def __aiter__(self) -> NoReturn:
         """Raise: an ``async for`` does not end its iterator when it is left, so nothing would be saved."""
         raise TypeError(
-            "resumable.loop is for a plain `for`: what an `async for` goes through does not end when it is left, so "
-            f"that `break` or an error would not save. Take the block:  async with checkpointed({self._id!r}) as cp:  "
+            "resumable.loop is for a plain `for`: an `async for` does not end its iterator when it is left, so `break` "
+            f"or an error would not save. Write a block:  async with checkpointed({self._id!r}) as cp:  "
             "async for item in cp.remaining(items)"
         )
 
     def _begin(self) -> None:
         if self._has_begun:
-            raise RuntimeError("this loop was gone through already; call resumable.loop() again")
+            raise RuntimeError("this loop has run already; call resumable.loop() again")
         self._has_begun = True
 
     def _steps(self) -> Generator[T, None, None]:

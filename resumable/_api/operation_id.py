@@ -82,7 +82,9 @@ def operation_id_for(
     if not made:
         raise ValueError(f"{name}: the operation_id of this call is empty; begin it with a name: 'fetch-{{repo}}'")
     if (shown := hidden(made)) != made:
-        raise ValueError(f"{name}: the operation_id {shown!r} would hold a secret, and is written down and shown")
+        raise ValueError(
+            f"{name}: the operation_id {shown!r} would hold a secret; it is stored and shown in plain text"
+        )
     return made
 
 
@@ -91,7 +93,7 @@ def _refuse_secrets(template: str, arguments: Mapping[str, Any], name: str) -> N
         called = re.findall(r"[^].[]*[^].[\d][^].[]*", field)[-1]  # the last part that is not a number
         value = Formatter().get_field(field, (), arguments)[0]
         if hide(called, value) == HIDDEN if names_secret(called) else hidden(str(value)) != str(value):
-            raise ValueError(f"{name}: {{{field}}} holds a secret, and an operation_id is written down and shown")
+            raise ValueError(f"{name}: {{{field}}} holds a secret; an operation_id is stored and shown in plain text")
 
 
 def name_of(function: Any) -> str:
@@ -115,8 +117,8 @@ def _digested(name: str, arguments: Mapping[str, Any], ignore: Collection[str]) 
     }
     for unknown in (parameter for parameter, value in plain.items() if value is _LEFT_OUT):
         raise TypeError(
-            f"{name}: the argument {unknown!r} ({type(arguments[unknown]).__name__}) cannot be told by its value; "
-            f"give operation_id=..., or ignore_arguments=({unknown!r},)"
+            f"{name}: the argument {unknown!r} ({type(arguments[unknown]).__name__}) has no value that is equal in "
+            f"every run; give operation_id=..., or ignore_arguments=({unknown!r},)"
         )
     return f"{name}-{_digest(msgspec.json.encode(plain, order='sorted'))}" if plain else name
 

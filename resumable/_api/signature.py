@@ -43,7 +43,7 @@ class Signatures:
         """
         given = any(isinstance(value, Checkpoint | AsyncCheckpoint) for value in args)
         if self.parameter is not None and (given or self.parameter in kwargs):
-            raise TypeError(f"{name}(): the checkpoint {self.parameter!r} is put in by @resumable; call it without")
+            raise TypeError(f"{name}(): @resumable passes the checkpoint {self.parameter!r}; call it without")
         try:
             bound = self.public.bind(*args, **kwargs)
         except TypeError as error:

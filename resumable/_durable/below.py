@@ -114,8 +114,8 @@ def refuse_both(path: str) -> StateEncodeError:
     """The error for a copy that C code has changed while the program holds the original."""
     return StateEncodeError(
         path,
-        "its saved copy was changed by code that goes below the methods of a list, such as heapq, while the program "
-        "still holds the list that was assigned; change only that list, or assign a changed copy",
+        "code that bypasses the methods of a list, such as heapq, changed its saved copy, while the program still "
+        "holds the list that was assigned; change only that list, or assign a changed copy",
     )
 
 
@@ -123,6 +123,6 @@ def refuse_removal(path: str) -> StateEncodeError:
     """The error for a log that has lost entries."""
     return StateEncodeError(
         path,
-        "entries were taken out of it by code that goes below the methods of a list, such as heapq; a log only grows. "
-        "Keep a queue as a list in cp.mapping(name)",
+        "code that bypasses the methods of a list, such as heapq, removed entries from it; a log only grows, so keep "
+        "a queue as a list in cp.mapping(name)",
     )

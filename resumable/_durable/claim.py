@@ -126,10 +126,10 @@ class Claim:
             if error.errno not in _CANNOT_NOTE:
                 raise
             _log.warning(
-                "cannot note beside an output file who writes to it (%s): %s. If this run is killed, let no other "
-                "operation write to that file before this one has come to its end",
-                error.strerror,
+                "cannot write %s, which says who writes to the output file: %s. If this run is killed, let no other "
+                "operation write to the output file until this one is done.",
                 self.path,
+                error.strerror,
             )
             return
         self._record, self.token = new, token

@@ -41,7 +41,7 @@ class Pending(msgspec.Struct, frozen=True):
 
 
 def _only_append(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
-    raise TypeError("a durable log only grows: append and extend; for entries that change use cp.mapping(name)")
+    raise TypeError("a durable log only grows, by append and extend; for entries that change, use cp.mapping(name)")
 
 
 class DurableLog(Durable, list[V], kind="log"):

@@ -124,7 +124,7 @@ class Effects:
             return msgspec.json.decode(effect.result)
         lock = self._locks.get(name) or self._locks.setdefault(name, new_lock())
         if self._under_way.get(name) is _who():
-            raise RuntimeError(f"once({key!r}) is called within its own function, which would wait for itself")
+            raise RuntimeError(f"once({key!r}) is called within its own function, so it would wait for itself")
         yield lock.acquire()
         try:
             with self._marked(name):
@@ -152,7 +152,7 @@ class Effects:
             if found is not None:
                 return (yield from self._happened(name, found, before, save))
             if unknown == "raise":
-                raise _unknown(key, f"it was begun at {before.at}, and no result was saved")
+                raise _unknown(key, f"it began at {before.at}, and no result was saved")
         effect = Effect(self._utc().isoformat(timespec="seconds"))
         self._note(name, effect)
         try:
@@ -163,13 +163,13 @@ class Effects:
         try:
             result = yield fn()
         except UnknownOutcomeError as error:
-            raise _unknown(key, error.reason or "its function could not tell") from error
+            raise _unknown(key, error.reason or "its function does not know") from error
         except Exception as error:
             self._note(name, before)
             try:
                 yield save(f"Once: {shortened(key)} has not happened")
             except Exception as failure:  # the user must see the program's own error
-                error.add_note(f"resumable: that once({key!r}) has not happened could not be saved: {failure}")
+                error.add_note(f"resumable: once({key!r}) has not happened, but this could not be saved: {failure}")
             raise
         return (yield from self._happened(name, result, effect, save))
 
@@ -221,7 +221,7 @@ def _place(name: str) -> str:
 
 def _check(fn: object, unknown: object) -> None:
     if not callable(fn):
-        raise TypeError(f"once() needs a function that does it, as in lambda: send(mail), not {fn!r:.80}")
+        raise TypeError(f"once() needs a function to call, such as lambda: send(mail), not {fn!r:.80}")
     if unknown not in ("raise", "retry") and not callable(unknown):
         raise ValueError(f"unknown must be 'raise', 'retry' or a function that looks, not {unknown!r:.80}")
 
@@ -231,8 +231,8 @@ def _unknown(key: str | int, reason: str) -> UnknownOutcomeError:
         reason,
         key,
         [
-            "look whether it has, and tell:  unknown=lambda: its_result  (None if it has not)",
-            'do it again, which may make it twice:  unknown="retry"',
+            "find out, and say so:  unknown=lambda: its_result  (None if it has not happened)",
+            'do it again, though it may then happen twice:  unknown="retry"',
         ],
     )
 

@@ -142,7 +142,7 @@ class Sink(Noting, Generic[Row]):
         if self._boundary.has(self, row):
             return True
         if len(self._rows) >= _MOST_ROWS or size > _LARGE:
-            with self._lock, self._as_store_error("Of this row, nothing was written."):
+            with self._lock, self._as_store_error("Nothing of this row was written."):
                 self._drain()
                 if len(self._waiting) + size > _BUFFER:
                     self._flush()
@@ -164,7 +164,8 @@ class Sink(Noting, Generic[Row]):
     def _check_usable(self) -> None:
         if self._is_forked():
             raise StoreError(
-                f"{self.path} belongs to the process that opened it; give rows back to it. None was written."
+                f"{self.path} belongs to the process that opened it. No row was written; return the rows to that "
+                "process."
             )
         if self.closed:
             raise ValueError(f"{self.path} is closed: close() was called, or the block of its checkpoint has ended")
@@ -364,7 +365,7 @@ class Sink(Noting, Generic[Row]):
                 return
             if self._is_unsure:
                 raise StoreError(
-                    f"{self.path} could not be brought to the disk before. Run again: it is cut back then."
+                    f"{self.path} could not be written to the disk before. Run again: the next run cuts it back first."
                 )
             self._drain()
             self._flush()

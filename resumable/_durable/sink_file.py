@@ -102,8 +102,8 @@ def open_file(target: Target, saved: Mapping[str, Any] | None, existing: Existin
             raise
     except BlockingIOError:
         raise StoreError(
-            f"{target.path} is being written by another sink, of this process or another, and rows of two would mix. "
-            "Nothing was changed: give each job or shard a file of its own, and join them at the end."
+            f"another sink, of this process or another one, writes to {target.path}, and the rows of two would mix. "
+            "Nothing was changed. Give each job or shard a file of its own, and join them at the end."
         ) from None
     except FileNotFoundError:
         _refuse(target, "is gone", _how_to_put_back(target, saved or {}), is_there=False)
@@ -147,8 +147,8 @@ def _with_header(file: int, target: Target, extent: Extent, *, is_new: bool) -> 
         return _read(file, 0)
     first = _read_at(file, _SAMPLE, 0).splitlines(keepends=True)[0]
     ways_out = ["give the header that the file has", f"move {target.path.name} away, if the operation is new"]
-    headline = f"an output file of {target.operation_id!r} begins with another line than its header; nothing was done."
-    difference = f"{target.path} begins with {_shown(first)}, and the header is {_shown(header)}"
+    headline = f"an output file of {target.operation_id!r} does not begin with its header; nothing was done."
+    difference = f"{target.path} begins with {_shown(first)}; the header is {_shown(header)}"
     raise InputChangedError(target.operation_id, [difference], ways_out, headline)
 
 
@@ -165,15 +165,15 @@ def _checked(file: int, target: Target, saved: Mapping[str, Any], size: int, *, 
         _refuse(target, f"held {offset:,} bytes, now {size:,}", _how_to_put_back(target, saved))
     extent, more = _read(file, offset), size - offset
     if saved["sample"] != as_saved(extent)["sample"]:
-        _refuse(target, "was changed in what the checkpoint holds of it", _how_to_put_back(target, saved))
+        _refuse(target, "was changed in the part that the checkpoint knows", _how_to_put_back(target, saved))
     if more and (is_lost or saved.get("closed")):
         path = quoted(str(target.path))
-        keep = f"keep them elsewhere:  tail -c {more} {path} > ADDED  and then cut them off"
+        keep = f"keep them elsewhere, then cut them off:  tail -c {more} {path} > ADDED"
         when = "at the last save" if is_lost else "when it was closed"
-        difference = f"held {offset:,} bytes {when}, now {size:,}: {more:,} bytes were added since"
+        difference = f"held {offset:,} bytes {when}, now {size:,}: {more:,} bytes have been added"
         _refuse(target, difference, [keep, f"cut them off:  truncate -s {offset} {path}"])
     if more:
-        _log.warning("%s: cut %s bytes that no save counts off %s", target.operation_id, f"{more:,}", target.path)
+        _log.warning("%s: cut %s bytes off %s that no save counts", target.operation_id, f"{more:,}", target.path)
     return extent
 
 
@@ -204,7 +204,7 @@ def _refuse_rival(target: Target, claim: Claim) -> None:
         return
     name = target.path.name
     ways_out = [
-        f"let {rival.operation_id!r} come to its end first: run it again",
+        f"run {rival.operation_id!r} again until it is done",
         f"give it up:  {command_for('rm', rival.operation_id, rival.directory)}",
         "give each operation a file of its own, and join them at the end",
     ]
@@ -214,8 +214,8 @@ def _refuse_rival(target: Target, claim: Claim) -> None:
         target.operation_id,
         [f"{target.path} has the last rows of {rival.operation_id!r}, whose checkpoint is {rival.location}"],
         ways_out,
-        f"{name} belongs to {rival.operation_id!r}, which has not come to its end: its next run cuts {name} back to "
-        "its own last save, and with that what others have added; nothing was done.",
+        f"{name} belongs to {rival.operation_id!r}, which is not done. Its next run cuts {name} back to its own last "
+        "save, and so would remove what others have added; nothing was done.",
     )
 
 
@@ -224,7 +224,7 @@ def _how_to_put_back(target: Target, saved: Mapping[str, Any]) -> list[str]:
     before = saved.get("path")
     if not os.path.isabs(target.given) and before != target.text:
         there = f"; the last run wrote {before}" if before else ""
-        ways_out.append(f"{target.given} starts at the current directory, {os.getcwd()}{there}")
+        ways_out.append(f"start it where it ran before: {target.given} is relative to {os.getcwd()}{there}")
     return ways_out
 
 

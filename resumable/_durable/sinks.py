@@ -45,7 +45,7 @@ class Sinks:
                 with another header.
         """
         if mode not in get_args(Mode):
-            raise ValueError(f"mode must be 't' or 'b', not {mode!r}; a sink goes on where the last save was")
+            raise ValueError(f"mode must be 't' or 'b', not {mode!r}; a sink always goes on at its last save")
         if existing not in get_args(Existing):
             raise ValueError(f"existing must be 'append', 'replace' or 'refuse', not {existing!r}")
         given = os.fspath(path)

@@ -66,7 +66,9 @@ class Tracked:
             raise TypeError(f"the name of a tracked object must be a str, not {name!r:.80}")
         before = self._held.get(name)
         if before is not None and before[0] is not obj and before[1] == attempt:
-            raise ValueError(f"another object is tracked as {name!r}; give each a name: cp.track(obj, name=...)")
+            raise ValueError(
+                f"another object is already tracked as {name!r}; give each a name: cp.track(obj, name=...)"
+            )
         now = _encoded(form, name)
         known = [moment for moment in self.moments if name in moment.states]
         if known and (before is None or before[0] is not obj):

@@ -294,7 +294,7 @@ class TypedSet(DurableSet[V]):
         _, plain = self._given.form.encoded(member, where, member)
         if type(plain) not in LEAVES:
             kind = type(member).__name__
-            raise StateEncodeError(where(member), f"a {kind} is no string or number in JSON; use a mapping")
+            raise StateEncodeError(where(member), f"a {kind} is neither a string nor a number in JSON; use a mapping")
         return plain
 
     def _change(self, pending: dict[Any, bool]) -> dict[str, Any]:

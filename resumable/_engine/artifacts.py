@@ -80,7 +80,9 @@ class Workshop:
     def __init__(self, operation: Operation) -> None:
         store = operation.writer.store
         if not store.traits.keeps_artifacts:
-            raise StoreError(f"{store!r} keeps no artifacts; use a directory or a database, or keep files by yourself")
+            raise StoreError(
+                f"{store!r} cannot keep artifacts; use a directory or a database, or keep the files yourself"
+            )
         self._operation = operation
         self._lease = cast("ArtifactLease", operation.writer.lease)
         self._store = cast("ArtifactStore", store)
@@ -246,7 +248,7 @@ class Workshop:
 
         version = self.versions.get(name)
         if version is None:
-            raise FileNotFoundError(2, "there is no version yet of the artifact", name)
+            raise FileNotFoundError(2, "the artifact has no version yet", name)
         place = self._places[version.version]
         source = self._contents[version.version]
         may_link = self._operation.options.auto_cleanup

@@ -136,8 +136,8 @@ def _say_nothing_was_left(operation: Operation) -> None:
     if not any(view.was_met for view in parts.loops.views.values()):
         return
     _log.warning(
-        "%s: all its items count as done since the run before, so this run did none; if they had only been handed out "
-        "there (list(), pool.submit), the work on them is missing: use cp.map",
+        "%s: all items have counted as done since the last run, so this run did none. If that run only handed them out "
+        "(list(), pool.submit), the work on them is missing: use cp.map.",
         operation.operation_id,
     )
 
@@ -163,7 +163,7 @@ def keep_result(operation: Operation, result: object) -> None:
     except StateEncodeError as error:
         operation.result = Finished(type=type(result).__name__)
         _log.warning(
-            "%s: what it returned cannot be kept, so that it cannot be called again before it is removed: %s",
+            "%s: its result cannot be kept, so calling it again fails until its checkpoint is removed: %s",
             operation.operation_id,
             error.reason,
         )
@@ -179,11 +179,11 @@ def kept_result(operation: Operation) -> Any:
     assert finished is not None
     if finished.result is not msgspec.UNSET:
         return finished.result
-    what = f"what it returned, a {finished.type}, cannot be held by JSON" if finished.type else "no call has done so"
+    what = f"JSON cannot hold a {finished.type}" if finished.type else "it did not end in a call"
     raise ResumableError(
         f"{operation.operation_id!r} has finished already, but its result was not kept: {what}. Nothing was done.\n"
         f"  do it again:  {command_for('rm', operation.operation_id, operation.directory)}, or resume=False\n"
-        "  from then on:  return what JSON can hold, or None"
+        "  for the future:  return what JSON can hold, or None"
     )
 
 
@@ -222,13 +222,13 @@ def _reason_to_keep(operation: Operation) -> str | None:
     if left or parts.loops.has_compacted_left():
         return "Stopped: a loop was left with items to go"
     if unmet := parts.loops.never_met():
-        _log.error("%s: this run did not come to %s", operation.operation_id, "; ".join(unmet))
-        return f"Stopped: this run did not come to {unmet[0]}"
+        _log.error("%s: this run did not reach %s", operation.operation_id, "; ".join(unmet))
+        return f"Stopped: this run did not reach {unmet[0]}"
     if parts.failed:
         return f"Failed items: {len(parts.failed):,}; retry_failed=True tries again"
     if parts.known_effects is not None and (unknown := parts.known_effects.unknown()):
-        _log.error("%s: whether these have happened is not known: %s", operation.operation_id, ", ".join(unknown))
-        return f"Stopped: whether {unknown[0]} has happened is not known"
+        _log.error("%s: it is not known whether these effects happened: %s", operation.operation_id, ", ".join(unknown))
+        return f"Stopped: it is not known whether {unknown[0]} happened"
     total, done = operation.options.total, operation.processed_items
     if total is not None and done < total:
         return f"Stopped: {done:,} of {total:,} items are done"
@@ -255,7 +255,7 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
     try:
         if not (yield from answers(operation.writer.ending)):
             # Whoever stops this process will not wait until an unreachable store comes back.
-            away = StoreError(f"{operation.location} is away.")
+            away = StoreError(f"{operation.location} does not answer.")
             told = yield from leave(operation, away, f"Interrupted: {signals.name_of(error)}")
         items = yield from _save_what_can_be(operation, error)
         if told:
@@ -266,9 +266,9 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
             return True
         is_told = str(failure) == str(error) or _is_the_same_trouble(failure, error)
         why = "" if is_told else f": {failure}"
-        error.add_note(f"resumable: {operation_id!r} could not be saved on the way out{why}")
+        error.add_note(f"resumable: {operation_id!r} could not be saved as it stopped{why}")
         if not is_told:
-            _log.error("%s: could not be saved on the way out: %s", operation_id, failure)
+            _log.error("%s: could not be saved as it stopped: %s", operation_id, failure)
         _note_unsaved(operation, error, failure)
         if isinstance(error, RunAgain):
             error.code = 1
@@ -324,7 +324,7 @@ def say_what_stops(operation: Operation) -> None:
     count = len([*takewhile(lambda run: run.stopped_at == at, reversed(history))])
     if at is not None and count >= _MANY_STOPS:
         _log.warning(
-            "%s: item %s has stopped %s runs; cp.fail(item, error) notes an item that fails, and the loop goes on",
+            "%s: item %s has stopped %s runs; to leave it out and go on, catch its error and call cp.fail(item, error)",
             operation.operation_id,
             shortened(at[1]),
             count,
@@ -338,8 +338,8 @@ def _how_to_go_on(operation: Operation) -> str:
     if not loops.views or is_to_begin or next(loops.left(), None) is not None or loops.never_met():
         return "; run again to go on"
     return (
-        "; run again to go on. Its loops had come to their end, so all items count as done: "
-        "if they were only handed out (list(), pool.submit), use cp.map"
+        "; run again to go on. Its loops had reached their end, so all items count as done: "
+        "if they were only handed out (list(), pool.submit), use cp.map."
     )
 
 
@@ -372,8 +372,9 @@ def say_what_is_lost(operation: Operation, *, at_end: bool = False) -> None:
     seconds = (operation.instant.utc - parts.history.began).total_seconds()
     if not advice and at_end and not has_ticked and seconds > _LONG_SECONDS:
         advice = (
-            "nothing was ticked, so that nothing was saved on the way; loop over cp.remaining(items), or put what is "
-            'done into the state, done = cp.state.setdefault("done", []), and call cp.tick() after each item'
+            "cp.tick() was never called, so nothing was saved before the end. Loop over cp.remaining(items), or put "
+            "what "
+            'is done into the state, done = cp.state.setdefault("done", []), and call cp.tick() after each item.'
         )
     if advice:
         operation.is_advised = True
@@ -389,13 +390,13 @@ def _missing_state(operation: Operation, ticked: int) -> str:
         return (
             f"cp.state is empty after {ticked:,} items: only their number is saved. Put what is done into it, "
             'done = cp.state.setdefault("done", []), and not cp.state.get("done", []) or cp.state or {...}; or loop '
-            "over cp.remaining(items)"
+            "over cp.remaining(items)."
         )
     if unkept := kept_in_variables_only("state", "get") - parts.state.keys():
         name = min(unkept)
         return (
-            f"cp.state has no {name!r}: what cp.state.get({name!r}, ...) gave is in a variable only, and what is put "
-            f"into it is not saved; write cp.state.setdefault({name!r}, ...)"
+            f"cp.state has no {name!r}: cp.state.get({name!r}, ...) returned an object that is not part of the state, "
+            f"so what is put into it is not saved; write cp.state.setdefault({name!r}, ...)"
         )
     return ""
 
@@ -410,8 +411,8 @@ def outlives(operation: Operation, error: StoreError) -> bool:
     if not operation.has_warned or is_long_ago:
         operation.has_warned, operation.warned_at = True, now
         _log.warning(
-            "%s: cannot be saved: %s. The loop goes on, and tries again at each save that is due; a kill now loses "
-            "what was done since the last one",
+            "%s: cannot be saved: %s. The loop goes on, and tries again at each save that is due. A kill now loses "
+            "what was done since the last save that succeeded.",
             operation.operation_id,
             str(error).rstrip("."),
         )
@@ -430,10 +431,10 @@ def _save_what_can_be(operation: Operation, error: BaseException) -> Steps[int]:
         if items is None:
             raise
         if str(failure) != str(error):
-            error.add_note(f"resumable: what came last is not saved: {failure}")
+            error.add_note(f"resumable: the last changes are not saved: {failure}")
         if lost := operation.processed_items - items:
             again = "1 item is" if lost == 1 else f"{lost:,} items are"
-            error.add_note(f"resumable: {again} done again, behind the last state that could be saved")
+            error.add_note(f"resumable: {again} done again, from the last state that could be saved")
         return items
 
 

@@ -154,7 +154,7 @@ class Limits:
         left = self.ends_at - now
         margin = self._margin(session.costs, session.longest_item)
         if left <= 0 or (wait and left < wait + margin) or (has_done and left < margin):
-            return RunAgain(operation_id, f"its {precise(self._seconds)} are up")
+            return RunAgain(operation_id, f"its time limit of {precise(self._seconds)} is reached")
         return None
 
 
@@ -190,11 +190,11 @@ def stop_at_limit(operation: Operation, wait: float = 0.0) -> Steps[None]:
 def _say_unlimited(now: float) -> None:
     ended = end_of_job(os.environ)
     if ended is None:
-        _log.info("max_runtime='auto': no variable of a batch system says when this job ends, so it has no limit")
+        _log.info("max_runtime='auto': no variable of a batch system says when this job ends; this run has no limit")
         return
     _log.warning(
-        "max_runtime='auto': by the batch system's variables the job ended %s ago; they are not of this run, which has "
-        "no limit now",
+        "max_runtime='auto': the batch system's variables say that the job ended %s ago, so they do not belong to this "
+        "run; it has no limit",
         duration(now - ended),
     )
 

@@ -60,10 +60,10 @@ class Nested:
 @functools.lru_cache(maxsize=256)
 def _say_lost(outer_id: str, what: str, inner_id: str) -> None:
     _log.warning(
-        "%s: %s is written by an item of %r, a checkpoint inside of this one, and counts with the item around: if that "
-        "is interrupted, it is lost, for the inner item is not done again. Write it to the inner checkpoint, or after "
-        "its block",
+        "%s: an item of %r, a checkpoint inside of this one, writes to %s, and that is saved only with the item around "
+        "it. If the outer item is interrupted, the row is lost, because the inner item is not done again. Write it to "
+        "the inner checkpoint, or after its block.",
         outer_id,
-        what,
         inner_id,
+        what,
     )

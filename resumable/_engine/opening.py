@@ -134,8 +134,8 @@ def _ask_how_it_ended(options: Options, runs: list[Run]) -> None:
 
 def _say_what_is_lost(operation_id: str, saves: int) -> None:
     _log.error(
-        "%s: its journal holds %s saves that do not continue from its snapshot, for one before them is missing. Each "
-        "has only what changed, so they cannot be used: it goes on from the snapshot. A backup may have them all",
+        "%s: its journal holds %s saves that cannot be used, because a save before them is missing and each holds only "
+        "what changed. It goes on from the last complete save before them. A backup may have them all.",
         operation_id,
         f"{saves:,}",
     )
@@ -146,8 +146,8 @@ def _say_what_remains(writer: Writer, at: Instant) -> None:
     remains = good_previous(writer.store, writer.operation_id, at.utc)
     if remains is not None:
         _log.warning(
-            "%s: begins anew, for it was finished or its checkpoint removed; an older one is still there, %s, and "
-            "will be replaced. To go on from it instead, stop this run and:  %s",
+            "%s: begins anew, because it was finished or its checkpoint was removed. An older checkpoint is still "
+            "there, %s, and will be replaced. To go on from it instead, stop this run and run:  %s",
             writer.operation_id,
             remains,
             command_for("repair", remains),

@@ -202,8 +202,8 @@ class Operation:
             raise forked(self.operation_id, self.owner_pid)
         if self._is_closed:
             raise ValueError(
-                f"the checkpoint of {self.operation_id!r} is closed, for the block that it belongs to has ended; "
-                "nothing more is saved. Threads that tick must end within the block"
+                f"the checkpoint of {self.operation_id!r} is closed, because its block has ended; nothing more is "
+                "saved. Threads that tick must end within the block."
             )
 
     def _damaged(self, reason: str) -> CheckpointCorruptError:

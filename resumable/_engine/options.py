@@ -150,7 +150,7 @@ class Options:
                 [_difference(name, saved[name], value) for name, value in changed.items()],
                 [
                     f"two operations:  put {{{field}}} into the operation_id",
-                    f"it does not matter:  ignore_arguments=({names}), or leave it out of arguments=",
+                    f"if it does not matter:  ignore_arguments=({names}), or leave it out of arguments=",
                     f"start over:  {command_for('rm', self.operation_id)}",
                 ],
             )
@@ -159,7 +159,7 @@ class Options:
 def _difference(name: str, saved: Any, value: Any) -> str:
     before, now = shortened(saved, 80), shortened(value, 80)
     if before == now or is_digest(value):
-        return f"{name} is not what it was; it may be a secret, and is not shown"
+        return f"{name} has changed; it may be a secret, so it is not shown"
     return f"{name} was {before}, is {now}"
 
 

@@ -54,17 +54,18 @@ def claim(writer: Writer, *, patience: float, waits: float, take_over: bool) -> 
                 raise
             seconds = _LOOK_SECONDS
             if not is_told:
-                _log.warning("%s: %s It is tried again for %s", writer.operation_id, error, duration(waits))
+                _log.warning("%s: %s Tries again for %s.", writer.operation_id, error, duration(waits))
             is_told = True
         yield Pause(seconds, system_clock)
 
 
 def _say_who_has_it(error: CheckpointBusyError) -> None:
     _log.warning(
-        "%s: held by host %s, pid %s, silent for %s; takes over in %s unless it answers; take_over=True: now",
+        "%s: process %s on %s works on it, silent for %s. Takes over in %s unless it answers; take_over=True does so "
+        "now.",
         error.operation_id,
-        error.host,
         error.pid,
+        error.host,
         duration(error.silent_for or 0.0),
         duration(error.lease_left or 0.0),
     )
@@ -120,6 +121,6 @@ def forked(operation_id: str, owner_pid: int) -> StoreError:
     """The error for a child that was forked from the owner, process *owner_pid*."""
     return StoreError(
         f"the checkpoint of {operation_id!r} belongs to process {owner_pid}, from which this one was forked; only that "
-        "one may tick and save. Open the checkpoint after the fork, or give results back; a daemon must become one "
-        "before the block"
+        "one may tick and save. Open the checkpoint after the fork, or return results to that process; a daemon must "
+        "fork before the block."
     )

@@ -101,9 +101,9 @@ def leave(operation: Operation, failure: BaseException, reason: str) -> Steps[st
         return ""
     _note_kept(_site(options), Path(place).parent)
     told = (
-        f"{operation.operation_id!r} could not be saved in {_site(options)}, and is kept in {place}: the next run here "
+        f"{operation.operation_id!r} could not be saved in {_site(options)}, and is kept in {place}; the next run on "
+        "this machine brings it there"
     )
-    told += "brings it there"
     _log.error("%s: %s %s", operation.operation_id, failure, told)
     return told
 
@@ -163,7 +163,7 @@ def take_back(operation: Operation) -> Steps[None]:
     """The store is back and has everything: remove the copy on this machine."""
     for local in _places(operation.options):
         yield partial(_remove, local, operation)
-    _log.warning("%s: %s has come back, and has all of it", operation.operation_id, _site(operation.options))
+    _log.warning("%s: %s answers again, and has everything", operation.operation_id, _site(operation.options))
 
 
 def _remove(local: CheckpointStore, operation: Operation) -> None:
@@ -197,7 +197,7 @@ def bring(writer: Writer, options: Options, *, now: datetime) -> None:
         try:
             lease = local.claim(options.operation_id, Holder.me())
         except CheckpointBusyError as error:
-            _log.warning("%s: %s is not looked into: %s", options.operation_id, path, error)
+            _log.warning("%s: %s is skipped: %s", options.operation_id, path, error)
             continue
         try:
             _bring_from(local, lease, Path(path), writer, options, now)
@@ -227,7 +227,7 @@ def _bring_from(
     was_brought = before is not None and before.token == unsaved.token
     if was_brought and stand_of(known) == stand_of(found):
         lease.delete()
-        _log.info("%s: what %s held was brought to %s before", key, path, site)
+        _log.info("%s: what %s held had been brought to %s already", key, path, site)
     elif is_begun or stand_of(known) in unsaved.stands:
         bring_over(local, writer.store, writer.lease, found, lease.read(), is_begun=is_begun)
         lease.delete()
@@ -235,11 +235,11 @@ def _bring_from(
         _log.warning("%s: brought what %s held to %s: %s items are done", key, path, site, f"{items:,}")
     elif was_brought:
         kept = put_aside(path, f".unsaved-{now:%Y%m%dT%H%M%SZ}-{unsaved.token[:6]}")
-        _log.info("%s: %s was brought to %s before, where the run has gone on; it is kept as %s", key, path, site, kept)
+        _log.info("%s: %s had been brought to %s, where a run has gone on; it is kept as %s", key, path, site, kept)
     else:
         kept = put_aside(path, f".unsaved-{now:%Y%m%dT%H%M%SZ}-{unsaved.token[:6]}")
         _log.error(
-            "%s: %s held what could not be saved in %s while that was away. Another run has gone on there meanwhile, "
-            "or it was removed there: so this one goes on from there. What was here is kept as %s",
+            "%s: %s held what could not be saved in %s while that did not answer. Another run has gone on there "
+            "meanwhile, or its checkpoint was removed there. This run goes on from there; what was here is kept as %s.",
             *(key, path, site, kept),
         )

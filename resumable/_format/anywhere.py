@@ -164,8 +164,8 @@ def copy(
             _refuse_newer(target, operation_id, data.last_updated if data is not None else None, now)
         if stored.journal and not target.traits.takes_journal:
             raise StoreError(
-                f"{target.describe()} takes whole snapshots only, and {operation_id!r} has a journal. A store with "
-                "another layer, such as ?compress=zstd, takes it"
+                f"{target.describe()} takes whole checkpoints only, and {operation_id!r} has saves in a journal. A "
+                "store with another layer, such as ?compress=zstd, takes it."
             )
         summary = summary_of(data.metadata, at=data.last_updated) if data is not None else b""
         artifacts = _bring(source, target, lease, operation_id, stored, summary, is_begun=is_begun)
@@ -245,13 +245,13 @@ def _refuse_newer(target: CheckpointStore, operation_id: str, saved_at: datetime
         return
     if saved_at is None:
         raise StoreError(
-            f"{target.describe()} has a checkpoint of {operation_id!r}, and only who has the key (--key-file) can tell "
-            "which one is newer. --force replaces it"
+            f"{target.describe()} has a checkpoint of {operation_id!r}, and nobody without the key (--key-file) can "
+            "tell which one is newer. --force replaces it."
         )
     if (other := _read(operation_id, there, now).data.last_updated) > saved_at:
         raise StoreError(
             f"the checkpoint of {operation_id!r} in {target.describe()} is newer: it was saved at "
-            f"{other.isoformat(timespec='seconds')}. --force replaces it"
+            f"{other.isoformat(timespec='seconds')}. --force replaces it."
         )
 
 
@@ -261,7 +261,7 @@ def _copy_artifacts(source: CheckpointStore, target: CheckpointStore, lease: Lea
     origin = cast("ArtifactStore", source)
     names = [name for name, _ in origin.list_artifacts(operation_id)]
     if names and not target.traits.keeps_artifacts:
-        raise StoreError(f"{target.describe()} keeps no artifacts, and {operation_id!r} has {len(names):,}")
+        raise StoreError(f"{target.describe()} cannot keep artifacts, and {operation_id!r} has {len(names):,}")
     there = {name for name, _ in cast("ArtifactStore", target).list_artifacts(operation_id)} if names else set()
     keeper, goal = cast("ArtifactLease", lease), cast("ArtifactStore", target)
     for name in names:
@@ -287,7 +287,7 @@ def _contents_of(store: ArtifactStore, operation_id: str, name: str) -> bytes:
 def _compare(stored: Stored, there: Stored | None, location: str) -> None:
     digests = [_digest(one) for one in (stored, there)]
     if digests[0] != digests[1]:
-        raise StoreError(f"what {location} gives back is not what was copied to it: digests differ. The source stands.")
+        raise StoreError(f"{location} does not return what was copied to it: the digests differ. The source stands.")
 
 
 def _digest(stored: Stored | None) -> str:

@@ -161,7 +161,7 @@ def _check_digest(document: Any) -> None:
     internal = document.get("resumable")
     if internal is None:
         if any(isinstance(section, dict) and section.keys() >= _SECTION for section in document.values()):
-            raise ValueError("its 'resumable' section has another name; the file was damaged or edited")
+            raise ValueError("its 'resumable' section was renamed; the file was damaged or edited")
         return
     if not isinstance(internal, dict) or not isinstance(internal.get("digest"), str):
         raise ValueError("its 'resumable' section has no digest")
@@ -173,7 +173,7 @@ def _check_digest(document: Any) -> None:
 
 _VERSION_IN_HEAD = re.compile(rb'\A\s*\{\s*"version"\s*:\s*"?([^",}]{1,40})')
 _ENCRYPTED = "encrypted"
-ENCRYPTED = "it is encrypted; open it with EncryptedStore and its key (the command line takes --key-file)"
+ENCRYPTED = "it is encrypted; open it with EncryptedStore and its key (on the command line: --key-file)"
 """The message for what only a key opens."""
 _COPYING = "copying"
 _COMPRESSED = b"RZS1"
@@ -193,8 +193,8 @@ def is_begun_copy(raw: bytes) -> bool:
 def broken_off(source: object) -> str:
     """The message about a copy from *source* that did not finish."""
     return (
-        f"it is being copied here from {source}, or that was broken off: run resumable copy again, which goes on; or "
-        "go back, by resumable repair, to a save that is still here from before"
+        f"a copy from {source} is under way, or was interrupted. Run resumable copy again to go on with it, or "
+        "resumable repair to go back to an earlier save that is still here"
     )
 
 
@@ -229,7 +229,10 @@ def is_newer(version: Any, known: str = VERSION) -> bool:
 
 def newer(what: str, version: Any, known: str) -> str:
     """Tell a person why it cannot be read."""
-    return f"it has {what} {version!r}, of a newer release; this program reads {known}. Use that release or a later one"
+    return (
+        f"a newer release wrote it, with {what} {version!r}; this program reads {known}. Use that release or a later "
+        "one"
+    )
 
 
 def _is_ours(raw: bytes) -> bool:

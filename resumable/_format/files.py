@@ -76,7 +76,9 @@ def operations_at(target: str, store: FileStore) -> list[Path]:
         return sorted({base for file in path.iterdir() if (base := base_of(file)) is not None})
     located = store.locate(target)
     if not files_of(located):
-        raise ValueError(f"{target!r} is no checkpoint file, no directory, and no operation in {store.directory}")
+        raise ValueError(
+            f"{target!r} is neither a checkpoint file, nor a directory, nor an operation in {store.directory}"
+        )
     return [located]
 
 

@@ -247,7 +247,7 @@ def check_format(header: Record) -> None:
     if is_newer(found, str(FORMAT)):
         raise _unknown(found)
     if found != _HEADED:
-        raise ValueError(f"its journal has format {found!r}, which is none")
+        raise ValueError(f"its journal has the unknown format {found!r}")
 
 
 def noted_crc(note: Any) -> int | None:
@@ -265,7 +265,7 @@ def noted_crc(note: Any) -> int | None:
             return crc
         if is_newer(found, str(FORMAT)):
             raise _unknown(found)
-    raise ValueError(f"its note of where its journal goes on is malformed ({note!r:.80})")
+    raise ValueError(f"its 'journal' entry is malformed ({note!r:.80})")
 
 
 def _unknown(found: object) -> UnknownFormatError:
@@ -275,10 +275,10 @@ def _unknown(found: object) -> UnknownFormatError:
 def _saves_after_header(content: JournalContent, snapshot: SnapshotFacts) -> list[Record]:
     header, records = content.header, content.records
     if header.get("operation_id") != snapshot.operation_id:
-        raise ValueError("its journal is of another operation")
+        raise ValueError("its journal belongs to another operation")
     if header.get("generation") == snapshot.generation:
         if header.get("digest") != snapshot.digest:
-            raise ValueError("its journal builds upon another snapshot of the same generation")
+            raise ValueError("its journal continues another snapshot of the same generation")
         return records
     folds = [index for index, record in enumerate(records) if record.get("fold") == snapshot.generation]
     return records[folds[-1] + 1 :] if folds else []

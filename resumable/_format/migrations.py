@@ -56,14 +56,14 @@ def _by_path(files: Any) -> dict[str, Any]:
     if files is None or isinstance(files, dict):
         return files or {}
     if not isinstance(files, list):
-        raise ValueError(f"its 'files_data' is neither an object nor a list, but {_kind(files)}")
+        raise ValueError(f"its 'files_data' must be an object or a list, not {_kind(files)}")
     by_path: dict[str, Any] = {}
     for index, entry in enumerate(files):
         if not isinstance(entry, dict):
-            raise ValueError(f"files_data[{index}] is not an object with a 'path', but {_kind(entry)}")
+            raise ValueError(f"files_data[{index}] must be an object with a 'path', not {_kind(entry)}")
         path = entry.get("path")
         if not isinstance(path, str):
-            raise ValueError(f"files_data[{index}] has no 'path' that is a text")
+            raise ValueError(f"files_data[{index}]: its 'path' must be a text, not {_kind(path)}")
         if by_path.setdefault(path, entry) != entry:
             raise ValueError(f"its 'files_data' holds two different entries for {path!r}")
     return by_path
@@ -73,14 +73,14 @@ def _as_list(name: str, value: Any) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise ValueError(f"its {name!r} is not a list, but {_kind(value)}")
+        raise ValueError(f"its {name!r} must be a list, not {_kind(value)}")
     return value
 
 
 def _metadata(document: dict[str, Any], progress: dict[str, int]) -> dict[str, Any]:
     metadata = document.get("metadata")
     if not isinstance(metadata, dict | None):
-        raise ValueError(f"its 'metadata' is not an object, but {_kind(metadata)}")
+        raise ValueError(f"its 'metadata' must be an object, not {_kind(metadata)}")
     known = metadata or {}
     return known | {name: count for name, count in progress.items() if known.get(name) is None}
 

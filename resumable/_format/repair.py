@@ -47,7 +47,7 @@ def repair(
     store = FileStore(path.parent)
     operation_id = _judged(path, now, unseal, unseal_artifact).operation_id
     if store.locate(operation_id) != path:
-        raise StoreError(f"{path} holds the operation {operation_id!r}, whose place is {store.locate(operation_id)}")
+        raise StoreError(f"{path} holds the operation {operation_id!r}, which belongs in {store.locate(operation_id)}")
     with contextlib.ExitStack() as stack:
         stack.callback(store.claim(operation_id, Holder.me()).release)
         found = _judged(path, now, unseal, unseal_artifact)
@@ -77,8 +77,8 @@ def _judged(path: Path, now: datetime, unseal: Unseal | None, unseal_artifact: U
 def _others(found: Verified) -> str:
     unknown = next((file for file in found.files if file.is_unknown), None)
     if unknown is None:
-        return "there is no other save that is good"
-    return f"nobody can tell whether {unknown.path.name} is good: {unknown.problem}"
+        return "no other save is good"
+    return f"it is not known whether {unknown.path.name} is good: {unknown.problem}"
 
 
 def _repair(found: Verified, repaired: Repaired, suffix: str, good_journal: bytes) -> None:

@@ -146,9 +146,9 @@ def _check_sections(restored: Restored) -> None:
         value = restored.data.state.get(name)
         expected = dict if kind == "mapping" else list
         if value is not None and type(value) is not expected:
-            raise ValueError(f"$.state.{name} is no {kind}, but a {type(value).__name__}")
+            raise ValueError(f"$.state.{name} must be a {kind}, not a {type(value).__name__}")
         if kind == "set" and not set(map(type, value or ())) <= LEAVES:
-            raise ValueError(f"$.state.{name} is no set: a member is an array or an object")
+            raise ValueError(f"$.state.{name} is not a set: a member is an array or an object")
 
 
 def read_sections(internal: dict[str, Any]) -> Sections:

@@ -218,7 +218,7 @@ class Walk:
             before = self._met.get(id(one))
             if before is not None:
                 if before[2] is not other:
-                    self._note(f"{path} is the same object as {before[0]}, and will come back as another one")
+                    self._note(f"{path} is the same object as {before[0]}, and comes back as a separate one")
                 return
             self._met[id(one)] = (path, one, other)
         if isinstance(one, dict):
@@ -281,8 +281,8 @@ def _cure(kind: type) -> str:
     if issubclass(
         kind, (list, tuple, set, frozenset, dict, str, int, float, bytes, bytearray, datetime, date, PurePath)
     ):
-        return f"declare the field with {name} in its type, or put in what it comes back as"
-    return f"declare {name} itself in the type of the field, not a base of it, Any or a bare list or dict"
+        return f"declare the field with {name} in its type, or assign the type that comes back"
+    return f"declare the field as {name} itself, not as a base class of it, Any, or a bare list or dict"
 
 
 def _same_float(one: float, other: float) -> bool:

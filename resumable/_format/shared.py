@@ -27,7 +27,7 @@ def shared_in(state: Any) -> str:
         number = id(value)
         if number in seen and not isinstance(value, tuple):
             first, second = _path(seen, number), _path(seen, around) + place
-            return f"{second} is the same {type(value).__name__} as {first} and will come back as another one"
+            return f"{second} is the same {type(value).__name__} as {first}, and comes back as a separate one"
         seen[number] = around, place
         if (room := _MOST - len(todo)) > 0:
             todo += [(name, number, one) for name, one in _parts(value, room) if _has_parts(one)]

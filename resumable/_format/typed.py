@@ -26,7 +26,7 @@ from .fields import fields_of, set_field
 from .roundtrip import differences
 
 BYTES_IN_PYDANTIC = (
-    "a pydantic model saves bytes that are no UTF-8 only with "
+    "a pydantic model saves bytes that are not UTF-8 only with "
     "model_config = ConfigDict(ser_json_bytes='base64', val_json_bytes='base64')"
 )
 UNDECODABLE = (msgspec.ValidationError, ValueError, TypeError, NotImplementedError, RecursionError)
@@ -99,10 +99,10 @@ class TypedState:
             if not wrong.is_left_out:
                 raise StateEncodeError(wrong.path, wrong.reason)
             self._warn(
-                f"{wrong.path} is not saved, for it is private or excluded: the next run begins with its default"
+                f"{wrong.path} is not saved, because it is private or excluded: the next run begins with its default"
             )
         if not self._is_encoded_alike(back, state, value):
-            raise StateEncodeError("$.state", "once loaded and saved again, it is another one; look at its serializers")
+            raise StateEncodeError("$.state", "loading and saving it changes it; look at its serializers")
 
     def _is_encoded_alike(self, back: Any, state: Any, value: Any) -> bool:
         if hasattr(self.kind, "model_dump_json"):
@@ -116,7 +116,7 @@ class TypedState:
         return encode_spelled(again) == encode_spelled(value)  # because NaN != NaN
 
 
-_DECLARE = "put in what its type declares, or declare what you put in"
+_DECLARE = "assign what its type declares, or declare what you assign"
 
 
 def _part(value: Any, turn: int, depth: int = 3) -> Any:

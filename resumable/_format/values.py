@@ -99,7 +99,7 @@ class Values(Generic[V]):
             place = f"{where(int(index))}{rest}"
             if not wrong.is_left_out:
                 raise StateEncodeError(place, wrong.reason)
-            self._warn(f"{place} is not saved, for it is private or excluded: it comes back with its default")
+            self._warn(f"{place} is not saved, because it is private or excluded: it comes back with its default")
 
     def value(self, plain: Any, where: str) -> V:
         """The value that *plain* was made from.

@@ -161,10 +161,10 @@ def _look_into(journal: FileFound, operation_id: str) -> None:
     if content.damage:
         journal.problem = content.damage
     elif content.header and content.header.get("operation_id") != operation_id:
-        journal.problem = "it is of another operation"
+        journal.problem = "it belongs to another operation"
     elif content.good_bytes < len(journal.raw):
         journal.notes += _zeros(journal.raw[content.good_bytes :]) or (
-            "; the rest is a save that was cut off, which counts for nothing"
+            "; the rest is a save that was cut off, and does not count"
         )
 
 
@@ -172,7 +172,7 @@ def _zeros(tail: bytes) -> str:
     """Describe a tail of zeros; "" if it has other bytes."""
     if not tail or tail.strip(b"\0"):
         return ""
-    return f"; its last {len(tail):,} bytes are zeros: saves that were never written wholly, or were lost"
+    return f"; its last {len(tail):,} bytes are zeros: saves that were lost, or not written completely"
 
 
 def _records(content: _journal.JournalContent, size: int) -> Iterator[str]:
@@ -257,13 +257,16 @@ def _problem(
     """Why it cannot be loaded as it is; "" if it can."""
     current = next((file for file in snapshots if file.role == "current"), None)
     if current is None:
-        return "there is no current checkpoint: it was finished, or its checkpoint was removed; a run begins anew"
+        return (
+            "there is no current checkpoint: the operation was finished, or its checkpoint was removed; a run begins "
+            "anew"
+        )
     if current.problem:
         return current.problem
     journal = next((file for file in journals if file.role == "current"), None)
     previous = next((file for file in snapshots if file.role == "previous"), None)
     if previous is not None and previous.is_irregular and previous.path.is_dir():
-        return f"{previous.problem}, and takes the place of the checkpoint before: none can be saved"
+        return f"{previous.problem}, where the previous checkpoint belongs, so nothing can be saved"
     try:
         if journal is not None and not journal.is_readable:
             alone = put_together(current.content, b"", found.operation_id, now)

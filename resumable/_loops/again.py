@@ -215,8 +215,8 @@ class WrittenAgain:
 @functools.lru_cache(maxsize=256)
 def _say_counted_again(path: str) -> None:
     _log.warning(
-        "%s was changed before a loop that goes on in the middle of an item, and that item had done so before: if it "
-        "counts, it counts twice; count in the inner loop, or after it",
+        "%s: an item changed it a second time, because its inner loop goes on in the middle of the item. A counter "
+        "would count twice: count in the inner loop, or after it.",
         path,
     )
 

@@ -88,8 +88,8 @@ def _is_kept(owner: LoopOwner[Any], value: object) -> bool:
 @functools.lru_cache(maxsize=256)
 def _say_ahead(operation_id: str, name: str) -> None:
     _log.warning(
-        "%s: the loop only gathers its items in %r, and they count as done before the work on them; do the work in its "
-        "body, or make batches first: cp.remaining(list(batched(items, 3)))",
+        "%s: the loop only collects its items in %r, so they count as done before the work on them. Do the work in its "
+        "body, or make batches first: cp.remaining(list(batched(items, 3))).",
         operation_id,
         name,
     )
@@ -97,8 +97,8 @@ def _say_ahead(operation_id: str, name: str) -> None:
 
 def _say_begun_anew(operation_id: str, name: str, position: int) -> None:
     _log.warning(
-        "%s: the loop goes on at item %s, but %r has nothing of what earlier runs put into it; keep it in the "
-        "checkpoint: cp.log(%r), cp.mapping(%r), or cp.state",
+        "%s: the loop goes on at item %s, but %r lacks what earlier runs put into it. Keep it in the checkpoint: "
+        "cp.log(%r), cp.mapping(%r), or cp.state.",
         operation_id,
         f"{position:,}",
         name,

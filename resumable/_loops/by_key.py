@@ -104,8 +104,8 @@ class KeyLedger(Ledger):
         if not self._has_told:
             self._has_told = True
             _log.warning(
-                "%s: %s is the key of several items; only the first item of a key is done, the others are left out. "
-                "If they are not the same work, give a key that is unique",
+                "%s: several items have the key %s; only the first item of a key is done, the others are left out. If "
+                "they are different work, give a unique key.",
                 self._operation_id,
                 shortened(key),
             )
@@ -188,7 +188,7 @@ def _attribute(item: Any, name: str) -> Any:
     try:
         return getattr(item, name)
     except AttributeError as error:
-        error.add_note(f"resumable: key={name!r} names a field of the items; a loop's name is given as name={name!r}")
+        error.add_note(f"resumable: key={name!r} names a field of the items; to name the loop, write name={name!r}")
         raise
 
 
@@ -207,7 +207,7 @@ def _plain_key(key: Any) -> ItemKey:
         return operator.index(key)
     raise TypeError(
         f"a key must be a str or an int, not {key!r} of type {type(key).__name__}; "
-        "make it one, as in key=lambda item: str(item.id)"
+        "convert it, as in key=lambda item: str(item.id)"
     )
 
 

@@ -104,12 +104,12 @@ class PageLedger(Ledger):
         if ("keys" in saved) != has_key:
             was, way = ("by key", "with key=...") if "keys" in saved else ("by value", "without key")
             now = "by key" if has_key else "by value"
-            self._fail(f"the pages were followed {was} and are to be followed {now} now", f"go on as before:  {way}")
+            self._fail(f"earlier runs noted done items {was}; this call notes them {now}", f"go on as before:  {way}")
         if saved.get("start") != self._digest:
             self._fail(
-                f"the pages began elsewhere; they would begin at {fingerprint.show(start)} now",
-                'keep what it begins with in the checkpoint:  start=cp.state.setdefault("start", …)',
-                "put the loop around it into cp.remaining, too, so that these pages belong to an item of that",
+                f"the pages began with another start than {fingerprint.show(start)}",
+                'keep the start in the checkpoint:  start=cp.state.setdefault("start", …)',
+                "put the loop around it into cp.remaining, too, so that these pages belong to one of its items",
             )
 
     # -- pages
@@ -151,7 +151,9 @@ class PageLedger(Ledger):
         page = self._pages[-1]
         after = None if following is None or following == "" else cursor_of(following)
         if after == page.cursor and items:
-            raise ValueError(f"the page at the cursor {self._shown} names itself as the next one: it would never end")
+            raise ValueError(
+                f"the page at the cursor {self._shown} names itself as the next page, so the loop would never end"
+            )
         skipped = 0
         if self._keys is None and page.index:
             skipped = page.index if self._is_as_it_was(page, items) else self._give_again(page, len(items))
@@ -169,10 +171,10 @@ class PageLedger(Ledger):
         """Go back to the first item of *page*. Returns how many of its items to skip."""
         if self._changed == "raise":
             self._fail(
-                f"the first {page.index:,} items of page {page.number + 1:,} (cursor {self._shown}), which are done, "
-                f"are not what they were; it has {size:,} items now",
+                f"the first {page.index:,} items of page {page.number + 1:,} (cursor {self._shown}) are done, but they "
+                f"have changed; the page has {size:,} items now",
                 'do this page again from its first item:  changed="again"',
-                "start over, and from then on let items change, come and go:  key=...",
+                "start over, and allow items to change, come and go from then on:  key=...",
             )
         self.start -= page.index
         self._offered = page.first = self.start
@@ -207,13 +209,13 @@ class PageLedger(Ledger):
     def _expired(self, reason: str) -> CursorExpiredError:
         page, reason = self._pages[-1], hidden(reason)
         if self._keys is not None:
-            again = 'go through all pages again, and leave out the items whose keys are done:  changed="again"'
+            again = 'go through all pages again, without the items whose keys are done:  changed="again"'
         else:
             again = 'do all pages again from the first one:  changed="again"'
         return CursorExpiredError(
             reason,
             self._operation_id,
-            [f"page {page.number + 1:,} was to be fetched with the cursor {self._shown}, but: {reason}"],
+            [f"page {page.number + 1:,} cannot be fetched with the cursor {self._shown}: {reason}"],
             [again, f"start over:  {command_for('rm', self._operation_id)}"],
         )
 

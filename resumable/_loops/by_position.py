@@ -28,10 +28,10 @@ _LOOKED_AT = 10_000
 _WAYS = {
     "key": ("by key", "with key=..."),
     "position": ("by position", "remaining(...) without key"),
-    "scattered": ("by position, out of order,", "map(...) or amap(...) without key"),
+    "scattered": ("by position, in any order", "map(...) or amap(...) without key"),
     "pages": ("page by page", "pages(...)"),
 }
-"""By the word in the saved form: how a loop is followed, and which call continues it."""
+"""By the word in the saved form: how a loop identifies its done items, and which call continues it."""
 
 
 class Ledger(ABC):
@@ -208,7 +208,7 @@ class PositionLedger(Ledger):
         if self.is_sampled and self._passed < self.start:
             self._fail_short(self._passed)
         if not self._differences and self._expected_roll not in (None, self._passed_roll):
-            self._differences.append(f"one or more of the first {self.start:,} items, though not those that were kept")
+            self._differences.append(f"one or more of the first {self.start:,} items; it is not known which")
         if self._differences:
             self._fail(self.total)
         self._rolls = ((self.start, self._passed_roll),)
@@ -218,7 +218,7 @@ class PositionLedger(Ledger):
             self._differences.append(difference)
 
     def _fail_short(self, length: int) -> NoReturn:
-        self._differences.append(f"{self.start:,} items were done, but there are only {length:,} now")
+        self._differences.append(f"{self.start:,} items are done, but there are only {length:,} now")
         self._fail(length)
 
     def _fail(self, length: int | None) -> NoReturn:
@@ -228,14 +228,14 @@ class PositionLedger(Ledger):
         ways_on = [] if length is not None and length <= self.start else [self._way_on()]
         ways_back = [
             f"start over, which does all items again:  {command_for('rm', self._operation_id)}",
-            "start over, and from then on let order and number change:  remaining(..., key=...)",
+            "start over, and allow order and number to change from then on:  remaining(..., key=...)",
         ]
         raise InputChangedError(self._operation_id, self._differences, [*self._ways_behind(), *ways_on, *ways_back])
 
     def _way_on(self) -> str:
         return (
-            f"go on at items[{self.start}] of the new input:  remaining(..., fingerprint=None)  If items before it "
-            "were removed, as many are skipped and never done; if items were put in, as many are done again"
+            f"go on at items[{self.start}] of the new input:  remaining(..., fingerprint=None)  For each item that was "
+            "removed before it, one is never done; for each that was inserted, one is done again."
         )
 
     def _ways_behind(self) -> list[str]:
@@ -245,9 +245,9 @@ class PositionLedger(Ledger):
         if last is None or found is None or found + 1 == self.start:
             return []
         return [
-            f"go on behind the last done item, {last.shown}, which is items[{found}] now:  "
-            f"{command_for('rm', self._operation_id)}  and  remaining(items[{found + 1}:])  What was put in before it "
-            "is skipped; state and outputs begin anew"
+            f"go on after the last done item, {last.shown}, which is items[{found}] now:  "
+            f"{command_for('rm', self._operation_id)}  and  remaining(items[{found + 1}:])  Items inserted before it "
+            "are skipped; state and outputs begin anew."
         ]
 
     # -- saved form
@@ -296,7 +296,7 @@ def opened(operation_id: str, saved: Saved | None, by: str) -> Saved:
     was, before = _WAYS[saved["by"]]
     raise InputChangedError(
         operation_id,
-        [f"the loop was followed {was} and is to be followed {_WAYS[by][0].rstrip(',')} now"],
+        [f"earlier runs noted the loop's done items {was}; this call notes them {_WAYS[by][0]}"],
         [f"go on as before:  {before}", f"start over:  {command_for('rm', operation_id)}"],
     )
 

@@ -32,8 +32,8 @@ def refuse_pools() -> None:
     package = package_of(3)
     if package in _POOLS:
         raise RuntimeError(
-            f"this loop is gone through by {package}, which takes all items ahead of the work, so they would count as "
-            "done before they are: use cp.map(fn, items), with a pool of yours as executor="
+            f"{package} takes all items of this loop ahead of the work, so they would count as done before they are; "
+            "use cp.map(fn, items), with your pool as executor="
         )
 
 
@@ -45,7 +45,8 @@ def look_at_call(operation_id: str, position: int) -> None:
         _say_ahead(operation_id, name)
     elif position and name in _NUMBERING:
         _log.warning(
-            "%s: the loop goes on at item %s, but %s() around it begins anew; put it inside: cp.remaining(%s(...))",
+            "%s: the loop goes on at item %s, but %s() around it starts from its beginning; put it inside: "
+            "cp.remaining(%s(...))",
             operation_id,
             f"{position:,}",
             name,
@@ -74,7 +75,7 @@ def look_at_pull(operation_id: str) -> CodeType | None:
 @functools.lru_cache(maxsize=256)
 def _say_chunks(operation_id: str) -> None:
     _log.warning(
-        "%s: list(islice(...)) takes items off the loop ahead of the work, and all but the last count as done; make "
+        "%s: list(islice(...)) takes items from the loop ahead of the work, and all but the last count as done; make "
         "the batches first: cp.remaining(list(batched(items, 3)))",
         operation_id,
     )
@@ -84,9 +85,9 @@ def _say_chunks(operation_id: str) -> None:
 def say_grown(operation_id: str, name: str) -> None:
     """Warn once that the list which a loop iterates over has grown meanwhile."""
     _log.warning(
-        "%s: the list that %r goes through grew while it was looped over; what was put in is not saved with it, and is "
-        'gone when the program begins anew. Keep the list in the checkpoint: todo = cp.log("todo"), filled once, and '
-        "cp.remaining(todo)",
+        "%s: the list of the loop %r grew while the loop ran. The new items are not saved, and are lost when the "
+        "program "
+        'starts again. Keep the list in the checkpoint: todo = cp.log("todo"), filled once, and cp.remaining(todo).',
         operation_id,
         name,
     )
@@ -95,7 +96,7 @@ def say_grown(operation_id: str, name: str) -> None:
 @functools.lru_cache(maxsize=256)
 def _say_ahead(operation_id: str, name: str) -> None:
     _log.warning(
-        "%s: %s() around the loop takes items ahead of the work, and they count as done; put it inside: "
+        "%s: %s() around the loop takes items ahead of the work, so they count as done; put it inside: "
         "cp.remaining(%s(...))",
         operation_id,
         name,
@@ -107,8 +108,8 @@ def _say_ahead(operation_id: str, name: str) -> None:
 def say_next(operation_id: str) -> None:
     """Say once that a loop's body takes more items off it."""
     _log.warning(
-        "%s: next() in the body of the loop takes another item, and the one that the body works on counts as done "
-        "then; make pairs or batches first: cp.remaining(list(batched(items, 2)))",
+        "%s: next() in the body of the loop takes another item, so the present one counts as done before its work; "
+        "make pairs or batches first: cp.remaining(list(batched(items, 2)))",
         operation_id,
     )
 
@@ -121,8 +122,8 @@ def check_thread(made_in: int) -> None:
     """
     if threading.get_ident() != made_in:
         raise RuntimeError(
-            "this loop is pulled by another thread than the one that made it, so items would count as done before "
-            "they are: use cp.map(fn, items), with a pool of yours as executor="
+            "another thread than the one that made this loop takes its items, so they would count as done before they "
+            "are; use cp.map(fn, items), with your pool as executor="
         )
 
 

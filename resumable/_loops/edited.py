@@ -139,7 +139,9 @@ def _are_unique(*places: str) -> bool:
 
 def _told(site: Site, where: str) -> Site:
     _log.warning(
-        "the loop %s goes on where %s was left, whose line is no longer there", place.shown(where), _shown(site)
+        "the loop %s goes on where the loop %s was left, because that line is no longer there",
+        place.shown(where),
+        _shown(site),
     )
     return site
 
@@ -154,14 +156,14 @@ def _doubt(operation_id: str, where: str, gone: Sequence[Site], rivals: Sequence
         operation_id,
         [
             f"the loop {place.shown(where)} is new",
-            *(f"the loop {_shown(site)} has a place and is no longer in the program" for site in gone),
+            *(f"the loop {_shown(site)} has done items, and is no longer in the program" for site in gone),
             *(f"{place.shown(rival)} is new, too" for rival in rivals),
         ],
         [
-            *(f"it is the loop {name!r} of before, go on there:  name={name!r}" for name in names),
-            "it is another one, begin it anew:  name= with a name of your own",
+            *(f"if it is the loop {name!r} of before, go on there:  name={name!r}" for name in names),
+            "if it is another loop, begin it anew:  name= with a name of your own",
             "put the lines back as they were",
             f"start over:  {command_for('rm', operation_id)}",
         ],
-        f"the program of {operation_id!r} was edited, and it cannot be said which loop is which; this one did nothing.",
+        f"the program of {operation_id!r} was edited, so it is not known which loop is which; nothing was done.",
     )

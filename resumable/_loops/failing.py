@@ -53,8 +53,8 @@ def failed_at(loops: Sequence[Loop[Any]], item: object) -> tuple[Loop[Any], Item
     """
     if not loops:
         raise RuntimeError(
-            "cp.fail(item, error) is for the body of a loop over cp.remaining(...), in the loop's own thread or task; "
-            'a map has on_error="skip"'
+            "cp.fail(item, error) works only in the body of a loop over cp.remaining(...), in the loop's own thread or "
+            'task; for a map, use on_error="skip"'
         )
     loop = next((loop for loop in loops if loop.is_at(item)), loops[0])
     return loop, loop.current_item()

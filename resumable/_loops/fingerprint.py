@@ -36,7 +36,7 @@ class Sample(NamedTuple):
             return None
         shown = show(item)
         if shown == self.shown:
-            return f"items[{self.position}] is not what it was, though it still looks like {shown}"
+            return f"items[{self.position}] has changed, though it still shows as {shown}"
         return f"items[{self.position}] was {self.shown}, is {shown} now"
 
 

@@ -27,7 +27,7 @@ _CALLS = frozenset(("CALL", "CALL_FUNCTION_EX", "CALL_KW"))
 _OF_A_CALL = _CALLS | {"CACHE", "KW_NAMES", "PRECALL", "PUSH_NULL"}
 
 _CURE_OF_MAP = (
-    "loop over the map itself, put the results into results = cp.mapping(...), and then go through sorted(results)"
+    "loop over the map itself, collect into results = cp.mapping(...), and loop over sorted(results) after it"
 )
 
 Asking = tuple[str, bool, bool]
@@ -53,9 +53,9 @@ def look_at_gathering(operation_id: str, position: int, frame: FrameType, *, giv
         )
     if position and (gatherer := _gatherer(frame)):
         _log.warning(
-            "%s: the loop goes on at item %s, so %s gathers only what is left. What earlier runs have gathered counts "
-            "as done, and is not in it: work on each item in a for over the loop, and keep results in cp.mapping or "
-            "cp.log",
+            "%s: the loop goes on at item %s, so %s collects only what is left. What earlier runs collected counts as "
+            "done, and is not in it: work on each item in the body of a for loop, and keep results in cp.mapping or "
+            "cp.log.",
             operation_id,
             f"{position:,}",
             gatherer,

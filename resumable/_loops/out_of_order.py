@@ -131,7 +131,7 @@ class OutOfOrderLedger(Ledger):
 
     def _check_length(self, length: int) -> None:
         if length < self.head:
-            self._fail(f"items up to the {self.head:,}th were done, but there are only {length:,} now")
+            self._fail(f"some of the first {self.head:,} items are done, but there are only {length:,} now")
 
     def _compare(self, position: int, item: Any) -> None:
         if (difference := self._samples.expected[position].difference(item)) is not None:
@@ -139,7 +139,7 @@ class OutOfOrderLedger(Ledger):
 
     def _fail(self, difference: str) -> NoReturn:
         start_over = f"start over, which does all items again:  {command_for('rm', self._operation_id)}"
-        with_key = "start over, and from then on let order and number change:  map(..., key=...)"
+        with_key = "start over, and allow order and number to change from then on:  map(..., key=...)"
         raise InputChangedError(self._operation_id, [difference], [start_over, with_key])
 
     # -- saved form

@@ -129,7 +129,7 @@ class _Pages:
         if status is None or status < 400:
             return False
         response.raise_for_status()
-        raise RuntimeError(f"the page was answered with status {status}")
+        raise RuntimeError(f"the server answered the request for a page with status {status}")
 
     def _read(self, answer: Any) -> Exchange[tuple[list[Any], Any]]:
         """The items in an answer, and the cursor of the next page."""
@@ -151,7 +151,7 @@ class _Pages:
             return _field(content, self._items_of)
         if not isinstance(content, list):
             raise TypeError(
-                f"the response's JSON is no list, but a {type(content).__name__}: say where its items are, as in "
+                f"the response's JSON is not a list, but a {type(content).__name__}; say where its items are, as in "
                 'items="items" or items=lambda response: response.json()["data"]["items"]'
             )
         return content
@@ -227,7 +227,7 @@ def _field(content: Any, name: str) -> Any:
     """The field *name* of a response's JSON. Servers write null for no items."""
     if not isinstance(content, Mapping) or name not in content:
         found = f"the fields {shortened([*content])}" if isinstance(content, Mapping) else type(content).__name__
-        raise TypeError(f"the response's JSON has no field {name!r}, which items= names, but is or has {found}")
+        raise TypeError(f"the response's JSON has no field {name!r}, which items= names; it is or has {found}")
     return [] if content[name] is None else content[name]
 
 

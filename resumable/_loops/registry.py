@@ -158,7 +158,7 @@ class LoopRegistry:
         view = site.runs.get(run)
         saved = view.saved() if view is not None else site.saved(run)
         if view is not None and saved is not None and turn and view.identity.turn not in ("", turn):
-            raise site.other_input(self._operation_id, run, "was made in another turn of the plain loop around it")
+            raise site.other_input(self._operation_id, run, "belongs to another turn of the plain loop around it")
         is_made_again = view is None and run <= site.compacted
         view = view or self._free_view(level, site)
         loop = self._make(make, view.name, saved)
@@ -297,8 +297,8 @@ class LoopRegistry:
         if other is None or other is context or not is_alive(other):
             return
         raise RuntimeError(
-            f"several threads or tasks run the loop {place.shown(site.key)}; which one is which cannot be told from "
-            "that: give each a name= of its own, or let one cp.map or cp.amap do the work"
+            f"several threads or tasks run the loop {place.shown(site.key)}, so it is not known which one is which; "
+            "give each a name= of its own, or let one cp.map or cp.amap do the work"
         )
 
     def halt(self, loop: Loop[Any]) -> None:

@@ -195,7 +195,8 @@ class RunningLoops:
         """
         if loop.is_compacted:
             raise RuntimeError(
-                "this loop was left, and others were made in its place since: go on with what remaining() gives now"
+                "this loop was left, and others have begun in its place since; call remaining() again, and go on with "
+                "that"
             )
         view = self._views.get(loop.name)
         if view is None or view.loop is not loop:
@@ -262,7 +263,8 @@ class RunningLoops:
 @functools.lru_cache(maxsize=256)
 def _say_beside(operation_id: str) -> None:
     _log.warning(
-        "%s: a loop runs beside those of other threads or tasks, in the one that has opened the checkpoint; if an item "
-        "of it is interrupted, rows that it has written may be there twice. Run that loop in a thread or task, too",
+        "%s: a loop runs in the thread or task that opened the checkpoint, beside loops of other threads or tasks. If "
+        "an item of it is interrupted, the rows that it wrote may be there twice. Run that loop in a thread or task, "
+        "too.",
         operation_id,
     )

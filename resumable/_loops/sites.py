@@ -241,15 +241,13 @@ class Site:
         mark = (summed and summed[1]) if run == self.compacted else self._early.get(str(run))
         return mark is not None and mark not in (self._passed[1], f"{self._passed[1]:0{_CRC_DIGITS}x}")
 
-    def other_input(
-        self, operation_id: str, run: int, what: str = "goes through other items than it did"
-    ) -> InputChangedError:
+    def other_input(self, operation_id: str, run: int, what: str = "has other items than before") -> InputChangedError:
         """The error for a run with another input."""
         return InputChangedError(
             operation_id,
             [f"run {run:,} of the loop {place.shown(self.key)} {what}"],
             [
-                "put the loop around it into cp.remaining, too, so that each run belongs to an item of that",
+                "put the loop around it into cp.remaining, too, so that each run belongs to one of its items",
                 'give it a name with the item in it, as name=f"pages of {repo}"',
                 f"start over:  {command_for('rm', operation_id)}",
             ],
@@ -344,7 +342,7 @@ class Level:
         around = self.outer.line() if self.outer is not None else ()
         if any(view.loop is not None and not view.loop.can_be_held for view in around):
             raise ValueError(
-                f"limit={loop.limit} cannot be kept inside a map, whose items would count as done without the rest: "
+                f"limit={loop.limit} does not work inside a map: its items would count as done without the rest; "
                 "give the map fewer items, or loop over cp.remaining(items) around it"
             )
 

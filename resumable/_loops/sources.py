@@ -58,16 +58,18 @@ def as_input(items: Any) -> Any:
 def refuse(items: object, *, has_key: bool, is_async: bool = False) -> None:
     """Raise TypeError if *items* is text, has no order and no key, or needs ``async for``."""
     if isinstance(items, (str, bytes, bytearray)):
-        raise TypeError(f"remaining() got a {type(items).__name__}: its items would be letters. Put it in a list.")
+        raise TypeError(
+            f"remaining() got a {type(items).__name__}, whose items would be single letters; put it in a list"
+        )
     if isinstance(items, (set, frozenset)) and not has_key:
-        raise TypeError("a set has another order in every run: give key=..., or sorted(items)")
+        raise TypeError("a set has another order in every run; give key=..., or sorted(items)")
     if isinstance(items, GeneratorType) and items.gi_frame is None:
-        raise ValueError(f"{items.__name__}: this generator has given out all that it had; call its function again")
+        raise ValueError(f"{items.__name__}: this generator is exhausted; call its function again")
     if is_async or isinstance(items, Iterable):
         return
     if isinstance(items, AsyncIterable):
         raise TypeError("an async iterable needs an async checkpoint: async with checkpointed(...), async for")
-    advice = "; is it to be called? In map() the function comes first" if callable(items) else ""
+    advice = "; call it, or, in map(), put the function first" if callable(items) else ""
     raise TypeError(f"remaining() needs an iterable, not {items!r:.80}{advice}")
 
 

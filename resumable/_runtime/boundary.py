@@ -316,7 +316,7 @@ class Noting:
 @functools.lru_cache(maxsize=256)
 def _say_unsaved(operation_id: str) -> None:
     _log.warning(
-        "%s: this process was forked from the one that has opened the checkpoint; what it writes to a log, mapping or "
-        "set stays in it and is not saved. Return it, as from the function of cp.map",
+        "%s: this process was forked from the one that opened the checkpoint. What it writes to a log, mapping or set "
+        "stays in it, and is not saved. Return it to that process, as the function of cp.map does.",
         operation_id,
     )

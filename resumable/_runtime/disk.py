@@ -277,7 +277,7 @@ def sync_directory(directory: Path) -> None:
 
 @functools.cache
 def _say_unsynced(directory: str) -> None:
-    _log.warning("the file system of %s cannot sync a directory: a power cut may lose the newest save", directory)
+    _log.warning("the file system of %s cannot sync directories; a power cut may lose the newest save", directory)
 
 
 # -- own
@@ -296,7 +296,7 @@ def own(descriptor: int) -> None:
     status = os.fstat(descriptor)
     identity = (status.st_dev, status.st_ino)
     if identity in _owned.values():
-        raise BlockingIOError(errno.EAGAIN, "this process writes it already")
+        raise BlockingIOError(errno.EAGAIN, "this process already writes to it")
     with contextlib.suppress(ImportError):
         import fcntl
 
@@ -387,11 +387,11 @@ def check_end(descriptor: int, path: Path, end: int) -> None:
     """
     status = os.fstat(descriptor)
     if (status.st_dev, status.st_ino) != identity(path):
-        raise OSError("it was removed or replaced by somebody else while this run wrote to it")
+        raise OSError("another program removed or replaced it while this run wrote to it")
     if status.st_size != end:
         more = status.st_size - end
-        what = f"{more:,} bytes were added to it" if more > 0 else f"{-more:,} bytes were cut off it"
-        raise OSError(f"{what} by somebody else while this run wrote to it")
+        what = f"added {more:,} bytes to it" if more > 0 else f"cut {-more:,} bytes off it"
+        raise OSError(f"another program {what} while this run wrote to it")
 
 
 def is_irregular(path: Path) -> bool:
@@ -433,7 +433,7 @@ class JournalFile:
         try:
             size = os.fstat(self._descriptor).st_size
             if size < end:
-                raise OSError("it is shorter than it was; somebody else wrote to it or removed it")
+                raise OSError("it is shorter than it was; another program wrote to it or removed it")
             if size > end:
                 # otherwise a power cut might mix the next writes with what was cut off
                 os.ftruncate(self._descriptor, end)

@@ -239,8 +239,8 @@ def stop_all() -> None:
 def say_unheard() -> None:
     """Warn, once, that signals do not reach a block's thread."""
     _log.warning(
-        "a checkpoint is open in a thread that is not the main one: Ctrl-C and SIGTERM are not seen there; "
-        "call resumable.stop() or cp.stop() to have it save and stop"
+        "a checkpoint is open in a thread other than the main one, which Ctrl-C and SIGTERM do not reach; "
+        "call resumable.stop() or cp.stop() to make it save and stop"
     )
 
 

@@ -86,7 +86,7 @@ class Bucket:
         self._allow_http |= endpoint.hostname in _LOOPBACK
         if endpoint.scheme == "http" and not self._allow_http:
             raise ValueError(
-                f"the endpoint {endpoint.hostname} would be sent all that is saved in the clear; to have that, add "
+                f"http:// would send everything to the endpoint {endpoint.hostname} unencrypted; to allow that, add "
                 "allow_http=true"
             )
         self.place: str = "/".join(filter(None, (f"{self._scheme}://{self._name}", self._prefix)))
@@ -163,12 +163,12 @@ class Bucket:
         """
         path = f"probe-{os.urandom(8).hex()}"
         try:
-            first = self._tried(path, None, "refused to make a new object (If-None-Match)")
+            first = self._tried(path, None, "refused to create a new object (If-None-Match)")
             self._must_refuse(
-                path, None, "wrote over an object that was to be made only if there is none (If-None-Match)"
+                path, None, "overwrote an object that should be created only if there is none (If-None-Match)"
             )
-            self._tried(path, first, "refused to replace an object whose version was named (If-Match)")
-            self._must_refuse(path, first, "wrote over an object though another version of it was named (If-Match)")
+            self._tried(path, first, "refused to replace an object of the version that the request named (If-Match)")
+            self._must_refuse(path, first, "overwrote an object though the request named another version (If-Match)")
             self._clock = self.get(path)[1].modified, passed_seconds()
         finally:
             with contextlib.suppress(StoreError):
@@ -261,8 +261,8 @@ def _check_process(place: str) -> None:
         _pid = os.getpid()
     elif _pid != os.getpid():
         raise StoreError(
-            f"{place} cannot be used in a process that was forked from one that has used an object store: its client "
-            "would hang. Start workers by multiprocessing's spawn or forkserver."
+            f"{place} cannot be used here: this process was forked from one that has used an object store, and the "
+            "client would hang. Start workers with multiprocessing's spawn or forkserver."
         )
 
 

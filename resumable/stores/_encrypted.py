@@ -29,7 +29,7 @@ from ._open import open_store
 from ._sealing import Sealer, WrongKeyError
 
 __all__ = ["EncryptedLease", "EncryptedStore", "WrongKeyError"]
-_REPAIR = "The save before it opens with this key; resumable repair takes it from --key-file FILE or $RESUMABLE_KEY"
+_REPAIR = "This key opens the save before it; give it to resumable repair with --key-file FILE or in $RESUMABLE_KEY"
 
 Keys: TypeAlias = str | bytes | list[str] | tuple[str, ...]
 
@@ -67,7 +67,7 @@ class EncryptedStore:
         compress: Literal["", "zstd"] = "",
     ) -> None:
         if compress not in ("", "zstd"):
-            raise ValueError(f"compress must be zstd, not {compress!r}")
+            raise ValueError(f"compress must be 'zstd', not {compress!r}")
         inner = open_store(store)
         is_compressed = isinstance(inner, CompressedStore)
         # Encrypted bytes cannot be compressed.

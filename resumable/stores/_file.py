@@ -333,8 +333,8 @@ class FileLease(OwnedLease):
         self._close_journal()
         self._seen[self._at.snapshot] = disk.identity(self._at.snapshot)
         raise StoreError(
-            f"{path} was removed or replaced by somebody else while this run wrote to it. The next save writes "
-            "everything anew; what is in memory is not lost."
+            f"another program removed or replaced {path} while this run wrote to it. The next save writes everything "
+            "anew; what is in memory is not lost."
         )
 
     def _known_end(self) -> int:
@@ -449,7 +449,7 @@ class FileLease(OwnedLease):
                     yield piece
                     offset += len(piece)
             if offset < end:
-                raise OSError("it is shorter than it was; somebody else wrote to it or removed it")
+                raise OSError("it is shorter than it was; another program wrote to it or removed it")
 
     def _exchange_journal(self, new: Path) -> None:
         """Replace the journal by *new*, and keep that open.

@@ -363,7 +363,9 @@ class KeptLease(OwnedLease):
         self.is_away = True
         self._check()
         if self._gives_up:
-            raise StoreError(f"{self._key!r} is not saved: its store is away, and is not waited for any longer.")
+            raise StoreError(
+                f"{self._key!r} is not saved: its store does not answer, and this run stops waiting for it."
+            )
 
     @contextlib.contextmanager
     def _noting(self, *, is_beside: bool = False) -> Iterator[None]:

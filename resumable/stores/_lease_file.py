@@ -133,7 +133,7 @@ def claimed(lock: Path, operation_id: str, me: Holder, ttl: float, *, take_over:
         for older in before:
             disk.unlink(_path(lock, older))
         return LeaseFile(lock, number, told, operation_id)
-    raise StoreError(f"{operation_id!r} changes hands all the time", is_transient=True)
+    raise StoreError(f"too many processes try to take over {operation_id!r} at once", is_transient=True)
 
 
 def holder_by(lock: Path) -> Holder | None:

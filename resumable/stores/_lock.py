@@ -72,7 +72,7 @@ def holding(path: Path, operation_id: str, me: Holder) -> Iterator[int]:
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
         if path.parent.is_file():
-            reason = f"{path.parent} is a file; a store is a directory, or a URL such as sqlite:///file.db"
+            reason = f"{path.parent} is a file, but a store is a directory, or a URL such as sqlite:///file.db"
         raise StoreError(f"cannot lock {path}: {reason}. Nothing was read or written.") from error
     try:
         # The lock file is removed with the checkpoint; the clock makes the term exceed earlier ones.
@@ -109,8 +109,8 @@ def _acquired(path: Path, timeout: float) -> Any:
 @functools.cache
 def _say_unlocked(directory: str) -> None:
     _log.warning(
-        "the file system of %s cannot lock files: who works on an operation is told by a file there, which its owner "
-        "changes now and then",
+        "the file system of %s cannot lock files; a file there names the process that works on an operation, which "
+        "renews it now and then",
         directory,
     )
 

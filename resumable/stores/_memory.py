@@ -154,7 +154,7 @@ class MemoryLease(OwnedLease):
         if self._stands(sequence, data):
             return
         if self._operation.current is None:
-            raise StoreError(f"{self._key!r} has no snapshot that a save could be added to")
+            raise StoreError(f"{self._key!r} has no whole checkpoint to add a save to")
         if meanwhile is not None:
             meanwhile()
         with self._lock:

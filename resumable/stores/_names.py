@@ -55,7 +55,7 @@ def check_artifact_name(name: str) -> None:
         ValueError: It is not 1 to 80 ASCII letters, digits, ``-``, ``_`` and ``.``, beginning with a letter or digit.
     """
     if _ARTIFACT_NAME.fullmatch(name) is None:
-        raise ValueError(f"{name!r:.90} is no name of an artifact's version")
+        raise ValueError(f"{name!r:.90} is not a valid name for a version of an artifact")
 
 
 # -- from an id to names ----------------------------------------------------------------------------------------------

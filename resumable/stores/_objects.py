@@ -246,7 +246,7 @@ class ObjectLease:
                     raise stale(self._key, head.shown.holder or Holder("", 0, ""))
                 return
             if head.current is None:
-                raise StoreError(f"{self._key!r} has no snapshot that a save could be added to")
+                raise StoreError(f"{self._key!r} has no whole checkpoint to add a save to")
             head = self._with_room(head)
             shown = msgspec.structs.replace(head.shown, summary=summary)
             self._write(replace(head, shown=shown, next=sequence + 1, tail=(*head.tail, (sequence, data))))

@@ -62,7 +62,7 @@ def open_store(where: str | os.PathLike[str] | CheckpointStore | SimpleStore) ->
             return _by_url(f"{scheme}://{match[2] or ''}", scheme)
         if (meant := _MEANT.match(where)) and meant[1].lower() in (*MEDIA, "memory", "file"):
             raise ValueError(
-                f"a URL begins with {meant[1]}://, not {hidden(where)!r}; for a directory of that name write ./…"
+                f"a URL begins with {meant[1]}://, not {hidden(where)!r}; for a directory of that name, begin with ./"
             )
         return FileStore(where)
     if isinstance(where, os.PathLike):
@@ -95,11 +95,11 @@ def _directory(url: str) -> FileStore:
         raise ValueError(f"a directory takes no {parts.query.partition('=')[0]}; a ? in its name is written as %3F")
     if "compress" in own:
         raise ValueError(
-            "a directory keeps its checkpoints as plain JSON; compressed ones lie in a file, "
-            "sqlite:///checkpoints.db?compress=zstd, or encrypted, EncryptedStore(directory, key, compress='zstd')"
+            "a directory keeps its checkpoints as plain JSON; for compressed ones use "
+            "sqlite:///checkpoints.db?compress=zstd, or EncryptedStore(directory, key, compress='zstd')"
         )
     if "table_prefix" in own:
-        raise ValueError("a directory has no tables; use another one instead of a table_prefix")
+        raise ValueError("a directory has no tables, and takes no table_prefix; use another directory instead")
     host = "" if parts.netloc.lower() == "localhost" else unquote(parts.netloc)
     lease = _seconds(own.get("lease"))
     return (
@@ -131,7 +131,7 @@ def _leased(url: str, scheme: str) -> CheckpointStore:
 
 def _in_layers(store: CheckpointStore, compress: str) -> CheckpointStore:
     if compress not in ("", "zstd"):
-        raise ValueError(f"compress must be zstd, not {compress!r}")
+        raise ValueError(f"compress must be 'zstd', not {compress!r}")
     if not compress:
         return store
     from ._compressed import CompressedStore
@@ -149,7 +149,7 @@ def _medium(url: str, scheme: str, parameters: Any) -> Any:
             raise
         missing = error.name or "a package"
         extra = f"pip install 'resumable-loops[{EXTRAS[name]}]'"
-        way = f"pip install {missing}; or leave it to us, {dialect}://:  {extra}" if driver else extra
+        way = f"pip install {missing}  or use {dialect}:// instead:  {extra}" if driver else extra
         raise ImportError(f"{scheme}:// needs {missing}, which is not installed:  {way}", name=error.name) from None
 
 
@@ -188,5 +188,5 @@ def _seconds(text: str | None) -> float | None:
 
 def _prefix(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_]{0,40}", text):
-        raise ValueError(f"table_prefix must be made of letters, digits and _, 40 at most, not {text!r}")
+        raise ValueError(f"table_prefix must have only letters, digits and _, at most 40, not {text!r}")
     return text

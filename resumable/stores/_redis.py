@@ -409,7 +409,7 @@ class RedisLease:
             case b"stale":
                 raise stale(self._key, decoded(answer[1]))
             case b"bare":
-                raise StoreError(f"{self._key!r} has no snapshot that a save could be added to")
+                raise StoreError(f"{self._key!r} has no whole checkpoint to add a save to")
             case _:
                 raise StoreBehindError(self._key)
 

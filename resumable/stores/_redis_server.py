@@ -137,22 +137,22 @@ def check(told: Mapping[str, Any], place: str) -> None:
     if _mode(told) == "sentinel":
         raise StoreError(
             f"{place} is a Sentinel, which keeps no data. To use the master that it watches, add its name: "
-            f"{with_parameter(place, 'sentinel', 'mymaster')} (redis-cli -p … sentinel masters tells the names)."
+            f"{with_parameter(place, 'sentinel', 'mymaster')} (redis-cli -p PORT sentinel masters lists the names)."
         )
     if told.get("role") in ("slave", "replica") and not is_cluster(told):
-        raise StoreError(f"{place} is a replica, which takes no saves. Name its master.")
+        raise StoreError(f"{place} is a replica, which accepts no writes. Give the address of its master.")
     version = str(told.get("redis_version", "6.2"))
     if tuple(map(int, version.split(".")[:2])) < (6, 2):
-        raise StoreError(f"{place} is of version {version}; checkpoints need 6.2 or later.")
+        raise StoreError(f"{place} runs version {version}; checkpoints need 6.2 or later.")
 
 
 def what_it_may_lose(told: Mapping[str, Any]) -> Iterator[str]:
     """Warnings about a server with these INFO fields."""
     policy = told.get("maxmemory_policy", "noeviction")
     if told.get("maxmemory", 0) and policy != "noeviction":
-        yield f"evicts keys when its memory is full (maxmemory-policy {policy}), and may evict checkpoints."
+        yield f"evicts keys when its memory is full (maxmemory-policy {policy}), which may remove checkpoints."
     if not told.get("aof_enabled", 1):
         yield (
-            "has no append-only file: if it is killed or its machine stops, the saves since it last wrote its whole "
-            "memory to disk are lost. To keep them:  redis-cli config set appendonly yes"
+            "has no append-only file: if it is killed or its machine stops, all saves since its last snapshot to disk "
+            "are lost. To keep them:  redis-cli config set appendonly yes"
         )

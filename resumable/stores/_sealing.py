@@ -73,7 +73,7 @@ class Sealer:
         ciphers = _aesgcm()
         self._ciphers = [ciphers(_key_from(key)) for key in keys]
         if not self._ciphers:
-            raise ValueError("there is no key")
+            raise ValueError("no key was given")
         if packs:
             packed(b"")
         self._packs = packs
@@ -125,8 +125,8 @@ class Sealer:
         lead = _head(key, chain, name) + _FIRST
         if not document.startswith(lead) or not document.endswith(_LAST):
             if any(version.encode() in document[:100] for version in (VERSION, _OLD_VERSION)):
-                raise ValueError("it is encrypted, but damaged or of another operation")
-            raise ValueError("it is not encrypted, and a store with a key takes nothing else")
+                raise ValueError("it is encrypted, but damaged, or it belongs to another operation")
+            raise ValueError("it is not encrypted, and a store with a key reads only what is")
         pieces = _told_last(_pieces_of(document, len(lead), len(document) - len(_LAST)))
         return b"".join(
             [
@@ -168,13 +168,13 @@ class Sealer:
         if match := _LINE.fullmatch(line):
             its, number = match[1].decode(), int(match[2])
             if int(match[3]) != len(match[4]):
-                raise ValueError("it has another length than it tells")
+                raise ValueError("its length is not the one that it states")
             found = self._opened(_from_base64(match[4]), _place("segment", key, its, number))
         elif match := _OLD_LINE.fullmatch(line):
             its, place = NO_CHAIN, msgspec.json.encode([key, "segment", int(match[1])])
             found = self._opened(_from_base64(match[2]), place, is_old=True)
         else:
-            raise ValueError("it is no segment")
+            raise ValueError("it is not an encrypted save")
         return found if chain in (None, its) else b""
 
     # -- artifacts
@@ -195,7 +195,7 @@ class Sealer:
         source, failed = Stream(stored), f"cannot decrypt the artifact {name} of {key!r}"
         head = source.read(len(_ARTIFACT_HEAD))
         if head not in (_ARTIFACT_HEAD, _OLD_ARTIFACT_HEAD):
-            raise StoreError(f"{failed}: it is not encrypted, and a store with a key takes nothing else")
+            raise StoreError(f"{failed}: it is not encrypted, and a store with a key reads only what is")
         is_old = head == _OLD_ARTIFACT_HEAD
         pieces = _old_pieces(source) if is_old else _pieces_with_length(source)
         number = -1
@@ -231,7 +231,7 @@ def _key_from(key: str | bytes) -> bytes:
         raw = b""
     if len(raw) != _KEY_BYTES:
         # The message must not contain the key.
-        raise ValueError(f"the key must be {_KEY_BYTES} bytes in base64, as EncryptedStore.new_key() gives them")
+        raise ValueError(f"the key must be {_KEY_BYTES} bytes in base64; EncryptedStore.new_key() makes one")
     return raw
 
 
@@ -248,7 +248,7 @@ def _unpacked(inside: bytes) -> bytes:
         return inside[1:]
     found = unpacked(inside[1:]) if inside[:1] == _BY_ZSTD else None
     if found is None:
-        raise ValueError("it is packed in a way that this release does not know")
+        raise ValueError("it is compressed in a way that this release does not know")
     return found
 
 

@@ -117,7 +117,7 @@ class AdaptedLease(OwnedLease):
     def append(self, sequence: int, data: bytes, summary: bytes = b"", meanwhile: Meanwhile = None) -> None:
         """Raise StoreError: the store takes only whole snapshots."""
         self._check()
-        raise StoreError(f"{self._store!r} takes no journal; every save is a whole snapshot")
+        raise StoreError(f"{self._store!r} takes whole checkpoints only")
 
     def stage(self, sequence: int, pieces: Iterable[bytes]) -> Callable[[bytes], None]:
         """Join *pieces*; the commit puts them into the store."""

@@ -112,7 +112,7 @@ class SQLStore:
                 return self._lease(key, operation, row, me, ttl)
             else:
                 self._take(key, operation, row, me, ttl, take_over)
-        raise StoreError(f"{self.describe(key)} changes hands all the time", is_transient=True)
+        raise StoreError(f"too many processes try to take over {self.describe(key)} at once", is_transient=True)
 
     def _insert(self, operation: str, key: str, me: Holder, ttl: float) -> None:
         """Insert an owned row. Its numbers begin above those of any row that was removed."""
@@ -203,7 +203,7 @@ class SQLStore:
                 problem = f"{row.pieces - len(snapshot)} of its {row.pieces} pieces are missing"
                 break
         if not problem:
-            raise StoreError(f"{self.describe(key)} changes all the time", is_transient=True)
+            raise StoreError(f"{self.describe(key)} changes faster than it can be read", is_transient=True)
         raise CheckpointCorruptError(key, self.describe(key), problem, store=self._place)
 
     def _pieces(self, operation: str, name: str) -> list[bytes]:

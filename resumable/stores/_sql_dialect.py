@@ -55,10 +55,11 @@ def parsed(url: str) -> sa.URL:
         found = found.set(port=found.port)
         is_async = found.get_dialect().is_async
     except (exc.ArgumentError, ValueError):
-        raise ValueError(f"{hidden(url)} is no URL of a database") from None
+        raise ValueError(f"{hidden(url)} is not the URL of a database") from None
     if is_async:
         raise ValueError(
-            f"{scheme}:// is a driver for async code; write {scheme.partition('+')[0]}://, also in async code"
+            f"{scheme}:// is a driver for async code only; write {scheme.partition('+')[0]}://, which works in async "
+            "code, too"
         )
     if found.get_backend_name() != "sqlite":
         if not found.database:
@@ -238,7 +239,7 @@ class Database:
         if os.getpid() != self._pid:
             raise StoreError(
                 f"{self.address} was opened by process {self._pid}, from which this one was forked; connections cannot "
-                "be shared. Open the store after the fork, or start processes by spawn or forkserver"
+                "be shared. Open the store after the fork, or start processes with spawn or forkserver."
             )
         with self.failing():
             if self._file is not None:

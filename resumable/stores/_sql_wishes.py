@@ -49,7 +49,7 @@ class SQLWishes:
             query = f"INSERT INTO {self._tables.wishes} (operation, wish) VALUES (?, ?)"
             if self._database.insert(query, operation, wish):
                 return
-        raise StoreError(f"{self._database.address}: the wish changes all the time", is_transient=True)
+        raise StoreError(f"{self._database.address}: too many requests to one operation at once", is_transient=True)
 
     def clear(self, key: str, wish: bytes) -> None:
         """Remove *wish*."""

@@ -45,7 +45,9 @@ def configured_place(start: Path) -> str | Path | None:
         if "dir" in section:
             where = section["dir"]
             if not isinstance(where, str) or not where:
-                raise ValueError(f"{directory / 'pyproject.toml'}: [tool.resumable] dir must be a text, not {where!r}")
+                raise ValueError(
+                    f"{directory / 'pyproject.toml'}: [tool.resumable] dir must be a non-empty text, not {where!r}"
+                )
             return _below(directory, where) if "://" in where else directory / Path(where).expanduser()
     return None
 

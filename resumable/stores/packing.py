@@ -65,13 +65,13 @@ def unpack(pieces: Iterable[bytes], directory: Path) -> None:
             for member in archive:
                 _make(archive, member, directory)
     except (tarfile.TarError, EOFError) as error:
-        raise ValueError(f"it is no tar ({error})") from None
+        raise ValueError(f"it is not a tar archive ({error})") from None
 
 
 def _make(archive: tarfile.TarFile, member: tarfile.TarInfo, directory: Path) -> None:
     parts = member.name.split("/")
     if _ILLEGAL.intersection(parts) or any(os.path.basename(part) != part or "\0" in part for part in parts):
-        raise ValueError(f"it names {member.name!r}, which is no place in it")
+        raise ValueError(f"it names {member.name!r}, which lies outside of it")
     path = directory.joinpath(*parts)
     if member.isdir():
         os.mkdir(path)

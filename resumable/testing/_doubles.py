@@ -197,7 +197,7 @@ class FaultyStore:
         Raises:
             ValueError: If there is no such verb.
         """
-        fault = error if error is not None else StoreError(f"{verb} failed, as the test wished")
+        fault = error if error is not None else StoreError(f"{verb} failed, as the test requested")
         self._next[_checked(verb)].extend([fault] * times)
 
     def claim(self, key: str, me: Holder, *, ttl: float | None = None, take_over: bool = False) -> FaultyLease:

@@ -14,16 +14,18 @@ from ._probe import Opening, Place
 _DIFF_LINES = 20
 
 HINTS = {
-    "differs between two runs": "time, randomness, order, or what an earlier run left (give reset=) decides the result",
-    "result diverged": "what is not in cp.state is lost with the process, and what is in it must fit the done items. "
-    "An error within an item saves cp.state as it is then: do the work first, then change it by one assignment",
-    "effect missing": "an item counted as done before its work was (tick after it), the input has another order, or "
-    "the second run began the output anew (open(..., 'w'); cp.sink goes on in it)",
-    "effect repeated": "it was done before the stop and again after it: keep in cp.state what is done, give it a key "
-    "that its receiver knows again, or write rows to cp.sink",
-    "effect unexpected": "the second run did what the uninterrupted one never does",
-    "run again failed": "what was saved, or what lay there already, is not what the second run can go on from",
-    "no progress": "each run does the same work again and ends no further: nothing of it is kept in cp.state",
+    "differs between two runs": (
+        "the result depends on time, randomness, order, or what an earlier run left (give reset=)"
+    ),
+    "result diverged": "what is not in cp.state is lost with the process, and what is in it must fit the done items; "
+    "an error within an item saves cp.state as it is then: do the work first, then change it by one assignment",
+    "effect missing": "an item counted as done before its work (call tick after it), the input changed its order, or "
+    "the second run emptied the output (open(..., 'w'); cp.sink goes on in it)",
+    "effect repeated": "it happened before the stop and again after it: keep in cp.state what is done, send a key by "
+    "which the receiver recognizes a repetition, or write rows to cp.sink",
+    "effect unexpected": "the second run did something that the uninterrupted run does not",
+    "run again failed": "the second run cannot go on from what was saved, or from the files that were there already",
+    "no progress": "each run repeats the same work and gets no further: nothing of it is kept in cp.state",
 }
 
 

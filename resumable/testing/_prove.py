@@ -105,7 +105,7 @@ class _Prover:
         saves = max((place.saves for place in first.places), default=0)
         proof = Proof(len(chosen), len(cases), items, saves, seed)
         if not first.places:
-            raise ValueError("the job opened no checkpoint, so there is nothing to prove; does it call the loop?")
+            raise ValueError("the job opened no checkpoint, so there is nothing to prove; check that it runs the loop")
         proof.findings.extend(self._differences(first, again))
         if not proof.findings:  # else nothing can be compared
             for case in chosen:
@@ -126,7 +126,7 @@ class _Prover:
         with self._trial(save_every) as trial:
             outcome = trial.run()
         if outcome.error:
-            raise RuntimeError(f"the job fails without being stopped: {outcome.error}")
+            raise RuntimeError(f"the job fails even when nothing stops it: {outcome.error}")
         return outcome
 
     def _differences(self, first: Outcome, again: Outcome) -> Iterator[Finding]:

@@ -123,7 +123,7 @@ class Trial:
             self._be_child(stop)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if not self._report.exists():
-            return Outcome(error=f"the child process ended with {status} and told nothing")
+            return Outcome(error=f"the child process ended with exit code {status}, without a report")
         outcome, effects = pickle.loads(self._report.read_bytes())
         if isinstance(self.effects, MutableSequence):
             self.effects[:] = effects

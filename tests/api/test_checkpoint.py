@@ -543,7 +543,7 @@ def test_numbers_around_a_loop_that_goes_on_are_told(
         run()
 
     assert caplog.messages == [
-        f"job: the loop goes on at item 1, but {around}() around it begins anew; put it inside: "
+        f"job: the loop goes on at item 1, but {around}() around it starts from its beginning; put it inside: "
         f"cp.remaining({around}(...))"
     ]
 
@@ -575,4 +575,4 @@ def test_an_error_after_a_loop_says_that_its_items_count_as_done(tmp_path: Path)
     with pytest.raises(OSError, match="1, 2, 3") as caught:
         work()
 
-    assert "Its loops had come to their end, so all items count as done" in caught.value.__notes__[-1]
+    assert "Its loops had reached their end, so all items count as done" in caught.value.__notes__[-1]

@@ -45,7 +45,7 @@ def test_nothing_happens_before_the_for_and_only_one_may_go_through_it(tmp_path:
     loop: Any = resumable.loop(range(3), "job", store=tmp_path)
     assert not list(tmp_path.iterdir())
     assert list(loop) == [0, 1, 2]
-    with pytest.raises(RuntimeError, match="gone through already"):
+    with pytest.raises(RuntimeError, match="has run already"):
         iter(loop)
 
 

@@ -117,7 +117,7 @@ def interrupted(manager: CheckpointManager, **arguments: Any) -> None:
 @pytest.mark.parametrize(
     ("before", "now", "says"),
     [
-        pytest.param({"key": "a"}, {"key": "b"}, "key is not what it was", id="what may be a secret"),
+        pytest.param({"key": "a"}, {"key": "b"}, "key has changed", id="what may be a secret"),
         pytest.param({"x": "https://u:old@a/"}, {"x": "https://u:new@b/"}, r"x was 'https://u:\*\*\*@a/'", id="host"),
         pytest.param({"headers": {"Accept": "a"}}, {"headers": {"Accept": "b"}}, "headers was", id="a header"),
     ],
@@ -166,7 +166,7 @@ def test_a_secret_names_no_operation(manager: CheckpointManager, template: Any, 
     @resumable(operation_id=template, manager=manager)
     def job(cp: Checkpoint, token: str = "", x: str = "", more: Any = None) -> None: ...
 
-    with pytest.raises(ValueError, match="is written down and shown") as raised:
+    with pytest.raises(ValueError, match="is stored and shown in plain text") as raised:
         job(**arguments)
 
     assert "oldSecret1" not in str(raised.value)

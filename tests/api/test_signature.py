@@ -127,7 +127,7 @@ def test_whoever_gives_the_checkpoint_is_told(given: str) -> None:
     def fetch(cp: Checkpoint, a: int, b: int = 2, **more: Any) -> None: ...
 
     decorated: Any = resumable(operation_id="x")(fetch)
-    with checkpointed("other") as mine, pytest.raises(TypeError, match="'cp' is put in by @resumable"):
+    with checkpointed("other") as mine, pytest.raises(TypeError, match="@resumable passes the checkpoint 'cp'"):
         decorated(mine, 1) if given == "position" else decorated(1, cp=mine)
 
 

@@ -222,8 +222,8 @@ def test_a_result_that_cannot_be_kept_is_told_and_never_made_up(
     job = function(manager, calls, {1, 2})
 
     assert job() == {1, 2}
-    assert "what it returned cannot be kept" in caplog.text
-    with pytest.raises(ResumableError, match="a set, cannot be held by JSON"):
+    assert "its result cannot be kept" in caplog.text
+    with pytest.raises(ResumableError, match="JSON cannot hold a set"):
         job()
     assert len(calls) == 1
 

@@ -63,7 +63,7 @@ def test_without_a_key_it_is_brought_along_as_it_is(place: Path) -> None:
         check("sealed", EncryptedStore("to", KEY))
         assert not is_in_the_clear(place / "to")
 
-    assert "only who has the key (--key-file) can tell" in copy("from", "to", "sealed", code=1)
+    assert "nobody without the key (--key-file) can tell" in copy("from", "to", "sealed", code=1)
 
 
 @pytest.mark.parametrize("goal", ["to", "sqlite:///to.db?compress=zstd"])

@@ -36,7 +36,7 @@ def test_without_its_extra_it_repairs(bare: Callable[..., tuple[int, str, str]],
         damaged.write_bytes(b"{")
     code, told, error = bare("repair", "stars")
     assert (code, told) == (1, "")
-    assert "there is no other save that is good. Nothing was changed.\n  start over:  move " in error
+    assert "no other save is good. Nothing was changed.\n  start over:  move " in error
     assert bare("repair", "other")[0] == 1
 
 

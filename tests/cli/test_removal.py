@@ -39,7 +39,7 @@ def test_rm_leaves_a_running_one_alone() -> None:
     answer = json.loads(result.stdout)
     assert answer["removed"] == ["idle"]
     assert [failure["operation_id"] for failure in answer["failed"]] == ["busy"]
-    assert "'busy' is open in this very process already" in result.stderr
+    assert "'busy' is already open in this process" in result.stderr
     assert Path(".checkpoint_busy.json").exists()
 
 

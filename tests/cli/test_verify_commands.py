@@ -79,7 +79,7 @@ def test_a_pattern_that_nothing_matches_is_told(two: Path) -> None:
     result = run("verify", "none-*", "--dir", str(two.parent))
 
     assert result.exit_code == 1
-    assert "'none-*' is no checkpoint file, no directory, and no operation in " in result.output
+    assert "'none-*' is neither a checkpoint file, nor a directory, nor an operation in " in result.output
 
 
 def test_verify_prints_each_file_and_the_way_out(two: Path) -> None:

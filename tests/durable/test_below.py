@@ -223,7 +223,7 @@ def test_a_log_that_has_lost_entries_is_refused(change: Callable[[list[Any]], ob
     saved(log)
     change(log)
 
-    with pytest.raises(StateEncodeError, match=r"\$\.state\.log cannot be saved: entries were taken out"):
+    with pytest.raises(StateEncodeError, match=r"\$\.state\.log cannot be saved: code that bypasses the methods"):
         saved(log)
 
 

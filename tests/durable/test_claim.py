@@ -72,7 +72,7 @@ def test_the_next_day_waits_for_the_one_that_was_killed(here: Path) -> None:
     tuesday = run("tue")
 
     assert tuesday.returncode == 1
-    assert "rows.txt belongs to 'mon', which has not come to its end" in tuesday.stderr
+    assert "rows.txt belongs to 'mon', which is not done" in tuesday.stderr
     assert "resumable rm --dir ck mon" in tuesday.stderr
     assert run("mon").returncode == run("tue").returncode == 0
     assert lines() == rows_of("mon", "tue")
@@ -130,7 +130,7 @@ def test_a_checkpoint_that_was_hidden_meanwhile_does_not_cut_the_rows_of_others(
     monday = run("mon", store="hidden")
 
     assert monday.returncode == 1
-    assert "bytes were added since" in monday.stderr
+    assert "bytes have been added" in monday.stderr
     assert lines() == before
 
 
@@ -209,7 +209,7 @@ def test_a_directory_in_which_no_file_can_be_made_is_said(
     with checkpointed("mon", store=simple) as cp:
         cp.sink("rows.txt").write("mon\n")
 
-    assert "cannot note beside an output file" in caplog.text
+    assert "which says who writes to the output file" in caplog.text
     assert lines() == ["mon"]
 
 

@@ -122,4 +122,4 @@ def test_what_a_forked_child_writes_is_told_of_as_it_is_not_saved(kind: str, tmp
         assert (dict(values), set(seen), list(log)) == ({"number": 7}, set(), [])
 
     (line,) = told.read_text().splitlines()
-    assert line.startswith("job: this process was forked from the one that has opened the checkpoint")
+    assert line.startswith("job: this process was forked from the one that opened the checkpoint")

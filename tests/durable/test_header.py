@@ -117,7 +117,7 @@ def test_a_header_that_changed_between_two_runs_is_refused(here: Path) -> None:
 
     with pytest.raises(ZeroDivisionError):
         run("a\n")
-    with pytest.raises(InputChangedError, match=r"begins with 'a\\n', and the header is 'b\\n'"):
+    with pytest.raises(InputChangedError, match=r"begins with 'a\\n'; the header is 'b\\n'"):
         run("b\n")
 
 
@@ -134,7 +134,7 @@ def test_one_longer_than_what_is_looked_at_of_a_file_is_compared_wholly(here: Pa
     add("1\n", header=header)
 
     assert add("2\n", header=header) == f"{header}1\n2\n"
-    with pytest.raises(InputChangedError, match="begins with another line"):
+    with pytest.raises(InputChangedError, match="does not begin with its header"):
         add("3\n", header="x" * 100_001 + "\n")
 
 

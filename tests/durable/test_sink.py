@@ -166,7 +166,7 @@ def test_a_closed_sink_can_be_opened_again_without_a_save(here: Path) -> None:
 
 
 def test_a_closed_sink_to_which_others_add_is_not_opened_again(here: Path) -> None:
-    with pytest.raises(InputChangedError, match="7 bytes were added"), checkpointed("job") as cp:  # noqa: PT012
+    with pytest.raises(InputChangedError, match="7 bytes have been added"), checkpointed("job") as cp:  # noqa: PT012
         cp.sink("rows.txt").close()
         (here / "rows.txt").write_text("theirs\n")
         cp.sink("rows.txt")
@@ -261,7 +261,7 @@ def test_a_row_that_finds_the_disk_full_was_not_taken(tmp_path: Path, monkeypatc
         sink.write("a" * 60_000)
         with monkeypatch.context() as patch:
             patch.setattr(os, "write", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
-            with pytest.raises(StoreError, match="Of this row, nothing was written"):
+            with pytest.raises(StoreError, match="Nothing of this row was written"):
                 sink.write("b" * 10_000)
             with pytest.raises(StoreError, match="No space left"):
                 sink.flush()

@@ -110,7 +110,7 @@ def test_rows_that_others_added_after_an_orderly_stop_are_refused(here: Path) ->
 
     error = refused()
 
-    assert "held 5 bytes when it was closed, now 29: 24 bytes were added since" in error.differences[0]
+    assert "held 5 bytes when it was closed, now 29: 24 bytes have been added" in error.differences[0]
     refused()  # a run that was refused changes nothing in that
     assert "cut them off:  truncate -s 5 " in error.ways_out[1]
     os.truncate(here / "rows.txt", 5)
@@ -125,7 +125,7 @@ def test_so_they_are_after_a_clean_exit_that_kept_the_checkpoint(here: Path) -> 
     with (here / "rows.txt").open("a") as file:
         file.write("theirs\n")
 
-    assert "7 bytes were added" in refused().differences[0]
+    assert "7 bytes have been added" in refused().differences[0]
 
 
 def test_and_after_a_run_between_that_did_not_open_the_file(here: Path) -> None:
@@ -135,7 +135,7 @@ def test_and_after_a_run_between_that_did_not_open_the_file(here: Path) -> None:
     with (here / "rows.txt").open("a") as file:
         file.write("theirs\n")
 
-    assert "7 bytes were added" in refused().differences[0]
+    assert "7 bytes have been added" in refused().differences[0]
 
 
 @pytest.mark.slow
@@ -151,7 +151,7 @@ def test_rows_of_a_run_that_was_killed_are_no_others(runs: int, here: Path, capl
 
     assert (here / "rows.txt").read_text() == "first\nsecond\n"
     assert [record.getMessage() for record in caplog.records] == [
-        f"job: cut 5 bytes that no save counts off {here / 'rows.txt'}"
+        f"job: cut 5 bytes off {here / 'rows.txt'} that no save counts"
     ]
 
 
@@ -249,7 +249,7 @@ def test_another_run_may_spell_it_differently(before: str, now: str, here: Path)
     stop("first\n", spelled(before, here))
     rows = here / "rows.txt"
     rows.write_text("first\ntheirs\n")
-    assert "7 bytes were added" in refused(spelled(now, here)).differences[0]
+    assert "7 bytes have been added" in refused(spelled(now, here)).differences[0]
     os.truncate(rows, len("first\n"))
     end("second\n", spelled(now, here))
 
@@ -294,7 +294,10 @@ def test_a_relative_path_from_another_directory_is_told_where_it_starts(
     with pytest.raises(InputChangedError, match="is gone") as raised, checkpointed("job", store=here) as cp:
         cp.sink("rows.txt")
 
-    told = f"rows.txt starts at the current directory, {here / 'elsewhere'}; the last run wrote {here / 'rows.txt'}"
+    told = (
+        f"start it where it ran before: rows.txt is relative to {here / 'elsewhere'}; the last run wrote "
+        f"{here / 'rows.txt'}"
+    )
     assert told in raised.value.ways_out
 
 

@@ -368,7 +368,7 @@ def test_members_of_a_set_need_a_simple_form() -> None:
         x: int
 
     def body(cp: Any) -> None:
-        with pytest.raises(StateEncodeError, match="no string or number"):
+        with pytest.raises(StateEncodeError, match="neither a string nor a number"):
             cp.set("seen", Point).add(Point(1))
 
     run(body)

@@ -96,7 +96,7 @@ def test_a_run_for_which_nothing_was_left_says_so(caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.WARNING, logger="resumable"):
         assert all_of_three(store) == []
 
-    assert "all its items count as done since the run before, so this run did none" in caplog.text
+    assert "all items have counted as done since the last run, so this run did none" in caplog.text
     assert "use cp.map" in caplog.text
 
 

@@ -206,7 +206,7 @@ def test_a_store_that_fails_too_is_told() -> None:
     with pytest.raises(StateEncodeError) as raised:
         loop(put, store=store)
 
-    assert [note for note in raised.value.__notes__ if "could not be saved on the way out" in note]
+    assert [note for note in raised.value.__notes__ if "could not be saved as it stopped" in note]
 
 
 def test_who_repairs_the_value_goes_on() -> None:
@@ -258,7 +258,7 @@ def test_a_block_that_ticks_nothing_is_told_of_both_ways(
     with checkpointed("job", manager=CheckpointManager("ck", clock=clock)):
         clock.advance(seconds)
 
-    told = [text for text in caplog.messages if "nothing was ticked" in text]
+    told = [text for text in caplog.messages if "cp.tick() was never called" in text]
     assert len(told) == count
     assert all("cp.remaining(items)" in text and 'setdefault("done", [])' in text for text in told)
 

@@ -156,7 +156,7 @@ def test_auto_says_that_the_end_is_of_another_job(
         for _ in cp.remaining(range(5)):
             clock.advance(1e6)
 
-    assert "by the batch system's variables the job ended 2h00m ago" in caplog.text
+    assert "the batch system's variables say that the job ended 2h00m ago" in caplog.text
 
 
 def test_numbers_of_numpy_are_spent_as_well(manager: CheckpointManager) -> None:
@@ -353,12 +353,12 @@ def exit_code(path: Path, body: str) -> tuple[int | None, str]:
 @pytest.mark.parametrize(
     ("options", "item", "says"),
     [
-        pytest.param("max_runtime=0.5", "time.sleep(0.05)", "has stopped, for its", id="time"),
+        pytest.param("max_runtime=0.5", "time.sleep(0.05)", "has stopped, because its", id="time"),
         pytest.param("budget={'usd': 1}", "cp.spend(usd=1)", "has spent its budget (usd 1 of 1)", id="budget"),
         pytest.param(
             "on_exhausted='raise'",
             "cp.observe(remaining=0, limit=9, reset_at=time.time() + 99)",
-            "RateLimitExhausted: the rate limit is exhausted",
+            "RateLimitExhausted: the rate limit is used up",
             id="rate limit",
         ),
     ],
@@ -476,5 +476,6 @@ def test_the_log_says_how_far_it_is(
             clock.advance(10)
 
     assert (
-        "'crawl' has stopped, for its 2 min are up. Saved; run it again to go on. 9 of 50 items are done" in caplog.text
+        "'crawl' has stopped, because its time limit of 2 min is reached. Saved; run it again to go on. "
+        "9 of 50 items are done" in caplog.text
     )

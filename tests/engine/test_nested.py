@@ -43,7 +43,7 @@ def test_a_row_of_an_inner_loop_in_the_outer_checkpoint_is_told_once(
                         inner.tick()
     (told,) = caplog.messages
     assert told.startswith("outer: ")
-    assert "is written by an item of 'inner', a checkpoint inside of this one" in told
+    assert "an item of 'inner', a checkpoint inside of this one, writes to" in told
     assert len(rows.path.read_text().split()) == (3 if kind == "log" else 15)
 
 

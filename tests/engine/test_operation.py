@@ -255,7 +255,7 @@ def test_a_thread_that_outlives_the_main_one_saves_on(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 0
-    assert [line for line in done.stderr.splitlines() if "in a thread that is not the main one" not in line] == []
+    assert [line for line in done.stderr.splitlines() if "in a thread other than the main one" not in line] == []
     assert len(saved(tmp_path).state["files"]) == 5000
 
 

@@ -42,9 +42,9 @@ def test_a_run_waits_for_the_rest_of_a_silent_owners_lease(url: str, caplog: pyt
         cp.tick()
 
     assert time.monotonic() - began >= 0.6
-    (told,) = [record.getMessage() for record in caplog.records if "held by" in record.getMessage()]
-    assert "held by host elsewhere, pid 7, silent for" in told
-    assert "take_over=True: now" in told
+    (told,) = [record.getMessage() for record in caplog.records if "works on it" in record.getMessage()]
+    assert "process 7 on elsewhere works on it, silent for" in told
+    assert "take_over=True does so now" in told
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ def state_in(where: str | Path) -> int | None:
     try:
         found = CheckpointManager(store=str(where)).load_checkpoint("job")
     except CheckpointCorruptError as error:
-        if "run resumable copy again" not in str(error):
+        if "Run resumable copy again" not in str(error):
             raise
         return -1
     return None if found is None else int(found.state["files"]["last"])

@@ -52,7 +52,7 @@ class Directory:
         try:
             found = CheckpointManager(directory).load_checkpoint(operations.id_of(self.name))
         except CheckpointCorruptError as error:
-            if self.name == "copy" and "run resumable copy again" in str(error):
+            if self.name == "copy" and "Run resumable copy again" in str(error):
                 self.go_back(directory)
                 operations.copy_here(directory, lambda text: None)
                 return self.step_in(directory)

@@ -156,7 +156,7 @@ def test_the_users_error_survives_a_disk_that_is_full(tmp_path: Path, kind: str,
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["same"] is True
-    assert "could not be saved on the way out" in told["notes"][-1]
+    assert "could not be saved as it stopped" in told["notes"][-1]
     assert told["stands"] is True
     assert told["left"] == []
     full = "file size limit" if kind == "limit" else "file system full"

@@ -35,4 +35,4 @@ def test_a_directory_names_all_in_it(tmp_path: Path) -> None:
 def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     result = run("verify", "nothing", "--dir", str(tmp_path))
     assert result.exit_code == 1
-    assert "no checkpoint file, no directory, and no operation" in result.output
+    assert "neither a checkpoint file, nor a directory, nor an operation" in result.output

@@ -385,9 +385,9 @@ def test_a_damaged_journal_fits_nothing(written: Written) -> None:
 @pytest.mark.parametrize("found", [3, "3", 2.1, "10"])
 def test_a_newer_format_is_unknown_and_not_damaged(found: Any) -> None:
     header, _ = format1.frame(encode({"journal": found, "anything": 1}), 0)
-    with pytest.raises(UnknownFormatError, match=rf"its journal: it has format {found!r}, of a newer release"):
+    with pytest.raises(UnknownFormatError, match=rf"its journal: a newer release wrote it, with format {found!r}"):
         journal.saves_for(read(header), SNAPSHOT)
-    with pytest.raises(UnknownFormatError, match=rf"its journal: it has format {found!r}, of a newer release"):
+    with pytest.raises(UnknownFormatError, match=rf"its journal: a newer release wrote it, with format {found!r}"):
         journal.noted_crc({"format": found})
 
 
@@ -396,7 +396,7 @@ def test_a_header_of_no_format_is_damage(found: Any) -> None:
     header, _ = format1.frame(encode({"journal": found}), 0)
     if found is True:
         return  # 1, for whoever compares
-    with pytest.raises(ValueError, match="which is none"):
+    with pytest.raises(ValueError, match="the unknown format"):
         journal.saves_for(read(header), SNAPSHOT)
 
 
@@ -404,7 +404,7 @@ def test_what_a_snapshot_notes_of_its_journal_is_read() -> None:
     assert journal.noted_crc(journal.note_for(123)) == 123
     assert journal.noted_crc(None) is None
     for note in (5, {}, {"format": 1, "crc": 3}, {"format": 2}, {"format": 2, "crc": "3"}, {"format": 2, "crc": True}):
-        with pytest.raises(ValueError, match="note of where its journal goes on is malformed"):
+        with pytest.raises(ValueError, match="its 'journal' entry is malformed"):
             journal.noted_crc(note)
 
 

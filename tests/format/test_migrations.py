@@ -191,20 +191,24 @@ def test_without_a_time_stamp_the_file_tells() -> None:
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        pytest.param(with_files("a.js"), "'files_data' is neither an object nor a list, but a text", id="text"),
-        pytest.param(with_files(7), "but a number", id="number"),
-        pytest.param(with_files(["a.js"]), r"files_data\[0\] is not an object .* but a text", id="bare paths"),
-        pytest.param(with_files([{"path": "a"}, None]), r"files_data\[1\] is not .* but null", id="null entry"),
-        pytest.param(with_files([{"sha": "a1"}]), r"files_data\[0\] has no 'path'", id="no path"),
-        pytest.param(with_files([{"path": 3}]), r"files_data\[0\] has no 'path' that is a text", id="number path"),
+        pytest.param(with_files("a.js"), "'files_data' must be an object or a list, not a text", id="text"),
+        pytest.param(with_files(7), "not a number", id="number"),
+        pytest.param(with_files(["a.js"]), r"files_data\[0\] must be an object .* not a text", id="bare paths"),
+        pytest.param(with_files([{"path": "a"}, None]), r"files_data\[1\] must be .* not null", id="null entry"),
+        pytest.param(
+            with_files([{"sha": "a1"}]), r"files_data\[0\]: its 'path' must be a text, not null", id="no path"
+        ),
+        pytest.param(
+            with_files([{"path": 3}]), r"files_data\[0\]: its 'path' must be a text, not a number", id="number path"
+        ),
         pytest.param(
             with_files([{"path": "a", "sha": "1"}, {"path": "a", "sha": "2"}]),
             "two different entries for 'a'",
             id="two of one path",
         ),
-        pytest.param({"processed_files": {"a": 1}}, "'processed_files' is not a list, but an object", id="files"),
-        pytest.param({"processed_dirs": True}, "'processed_dirs' is not a list, but true or false", id="dirs"),
-        pytest.param({**AS_DICT, "metadata": [1]}, "'metadata' is not an object, but a list", id="metadata"),
+        pytest.param({"processed_files": {"a": 1}}, "'processed_files' must be a list, not an object", id="files"),
+        pytest.param({"processed_dirs": True}, "'processed_dirs' must be a list, not true or false", id="dirs"),
+        pytest.param({**AS_DICT, "metadata": [1]}, "'metadata' must be an object, not a list", id="metadata"),
     ],
 )
 def test_a_field_of_another_kind_is_refused_with_a_reason(document: dict[str, Any], said: str) -> None:

@@ -64,7 +64,7 @@ def test_without_a_good_save_nothing_is_done(two: Path) -> None:
     spoil(two, 200)
     spoil(two.with_name(two.name + ".prev"), 200)
     before = two.read_bytes()
-    with pytest.raises(CheckpointCorruptError, match="no other save that is good"):
+    with pytest.raises(CheckpointCorruptError, match="no other save is good"):
         repair(two, now=NOW)
     assert (two.read_bytes(), kept(two)) == (before, [])
     assert run("repair", str(two)).exit_code == 1
@@ -137,7 +137,7 @@ def test_a_newer_releases_file_is_not_touched(two: Path, version: str, is_cut: b
     assert (found.verdict, [file.verdict for file in found.files]) == ("unknown", ["unknown", "good"])
     result = run("repair", str(two))
     assert result.exit_code == 1
-    assert f"version '{version}', of a newer release" in result.output
+    assert f"a newer release wrote it, with version '{version}'" in result.output
     assert contents(two.parent) == before
     with pytest.raises(CheckpointCorruptError, match="newer release") as caught:
         CheckpointManager(two.parent).load_checkpoint("job")
@@ -156,7 +156,7 @@ def test_a_newer_releases_journal_is_not_touched(journaled: Path) -> None:
     journal = journaled.with_suffix(".journal")
     journal.write_bytes(format1.frame(encode({"journal": 3, "operation_id": "job"}), 0)[0])
     before = contents(journaled.parent)
-    with pytest.raises(CheckpointCorruptError, match="its journal: it has format 3"):
+    with pytest.raises(CheckpointCorruptError, match="its journal: a newer release wrote it, with format 3"):
         CheckpointManager(journaled.parent).load_checkpoint("job")
     assert verify(journaled, now=NOW).verdict == "unknown"
     with pytest.raises(CheckpointCorruptError, match="newer release"):

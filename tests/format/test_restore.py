@@ -384,12 +384,12 @@ def test_a_journal_of_format_1_is_read_to_its_end() -> None:
 
 @pytest.mark.parametrize("note", [5, {"format": 2}, {"format": 1, "crc": 7}])
 def test_a_malformed_note_of_the_journal_is_damage(note: Any) -> None:
-    with pytest.raises(CheckpointCorruptError, match="note of where its journal goes on"):
+    with pytest.raises(CheckpointCorruptError, match="its 'journal' entry is malformed"):
         restored_from(signed({"generation": 5, "journal": note}))
 
 
 def test_a_snapshot_whose_journal_is_of_a_newer_release_is_not_read_without_it() -> None:
-    with pytest.raises(CheckpointCorruptError, match="format 3, of a newer release") as caught:
+    with pytest.raises(CheckpointCorruptError, match="a newer release wrote it, with format 3") as caught:
         restored_from(signed({"generation": 5, "journal": {"format": 3}}))
     assert caught.value.previous is None
 
@@ -490,5 +490,5 @@ def test_a_journal_that_has_lost_its_first_save_is_told(
     with checkpointed("crawl", store=store) as cp:
         assert "number" not in cp.state
 
-    (told,) = [record.getMessage() for record in caplog.records if "do not continue" in record.getMessage()]
+    (told,) = [record.getMessage() for record in caplog.records if "cannot be used" in record.getMessage()]
     assert f"holds {len(others)} saves" in told

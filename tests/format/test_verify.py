@@ -391,7 +391,7 @@ def test_a_damaged_journal_names_the_file_that_repair_goes_on_from(journaled: Pa
 
 def test_a_run_that_begins_anew_beside_an_older_checkpoint_says_so(two: Path, caplog: pytest.LogCaptureFixture) -> None:
     two.unlink()
-    assert "it was finished, or its checkpoint was removed" in run("verify", str(two)).output
+    assert "the operation was finished, or its checkpoint was removed" in run("verify", str(two)).output
     with checkpointed("job", NEVER, store=two.parent, auto_cleanup=False) as cp:
         assert not cp.resumed
         (record,) = [one for one in caplog.records if one.levelname == "WARNING"]

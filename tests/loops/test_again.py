@@ -290,7 +290,7 @@ def test_a_counter_that_an_item_counts_twice_is_told_of(
                         raise LookupError
                 counts["all"] = counts["all"] + (place == "after")
 
-    told = f"$.state.{place}.all was changed before a loop that goes on"
+    told = f"$.state.{place}.all: an item changed it a second time"
     assert (told in caplog.text) is (place == "before")
 
 

@@ -246,7 +246,7 @@ def test_a_loop_of_the_main_thread_beside_that_of_another_one_is_told_of(caplog:
 
     assert sorted(rows.path.read_text().split()) == ["b0", "b1", "b2", "m0", "m1", "m2"]
     (told,) = [text for text in caplog.messages if "signals" not in text]
-    assert told.startswith("job: a loop runs beside those of other threads or tasks")
+    assert told.startswith("job: a loop runs in the thread or task that opened the checkpoint")
 
 
 def test_loops_of_threads_inside_of_an_item_are_no_trouble(caplog: pytest.LogCaptureFixture) -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from resumable import checkpointed, every
 
-ANEW = "has nothing of what earlier runs put into it"
-AHEAD = "the loop only gathers its items"
+ANEW = "lacks what earlier runs put into it"
+AHEAD = "the loop only collects its items"
 
 
 @pytest.fixture(autouse=True)

@@ -115,7 +115,7 @@ def test_an_implausible_key_set_is_refused(form: dict[str, Any]) -> None:
 def test_a_key_that_comes_or_goes_is_told(before: dict[str, Any], now: dict[str, Any]) -> None:
     form = stopped_at(2, [1, 2, 3], **before)
 
-    with pytest.raises(InputChangedError, match=r"was followed by (key|position)"):
+    with pytest.raises(InputChangedError, match=r"done items by (key|position)"):
         loop_over([1, 2, 3], saved=form, **now)
 
 

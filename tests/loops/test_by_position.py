@@ -23,7 +23,7 @@ __all__ = ["stepping"]  # a fixture
         pytest.param([*"abcxefghij"], "items[3] was 'd', is 'x' now", id="replaced"),
         pytest.param([*"bcdefghij"], "items[0] was 'a', is 'b' now", id="first removed"),
         pytest.param([*"jihgfedcba"], "items[0] was 'a', is 'j' now", id="order turned round"),
-        pytest.param([*"abcd"], "5 items were done, but there are only 4 now", id="too short"),
+        pytest.param([*"abcd"], "5 items are done, but there are only 4 now", id="too short"),
     ],
 )
 def test_another_input_is_refused_readably(make: Any, changed: list[str], told: str) -> None:
@@ -53,7 +53,7 @@ def test_numbers_of_items_are_told_with_separators() -> None:
         loop_over(list(range(1500)), saved=form)
 
     assert caught.value.differences == [
-        "2,000 items were done, but there are only 1,500 now",
+        "2,000 items are done, but there are only 1,500 now",
         "there were 3,000 items, there are 1,500 now",
     ]
 

@@ -76,7 +76,7 @@ def test_what_takes_items_ahead_is_told_once(way: str, caplog: pytest.LogCapture
             for _ in WAYS[way](cp.remaining(range(4))):
                 pass
 
-    told = f"{way} around: {way}() around the loop takes items ahead of the work, and they count as done"
+    told = f"{way} around: {way}() around the loop takes items ahead of the work, so they count as done"
     assert caplog.messages == [f"{told}; put it inside: cp.remaining({way}(...))"]
 
 

@@ -82,10 +82,10 @@ def test_where_several_loops_could_be_meant_the_run_is_refused_and_names_tell(
 ) -> None:
     assert run_text(manager, TWO, "y") == "abcdwx"
 
-    with pytest.raises(InputChangedError, match="it cannot be said which loop is which") as raised:
+    with pytest.raises(InputChangedError, match="it is not known which loop is which") as raised:
         run_text(manager, after)
 
-    assert "it is the loop 'loop-2' of before, go on there:  name='loop-2'" in raised.value.ways_out
+    assert "if it is the loop 'loop-2' of before, go on there:  name='loop-2'" in raised.value.ways_out
     named = HEAD + LOOP.format("list(urls), name='loop-1'") + LOOP.format("list(pages), name='loop-2'")
     assert run_text(manager, named) == "yz"
 
@@ -94,14 +94,14 @@ def test_one_line_of_two_that_is_edited_goes_on(manager: CheckpointManager, capl
     run_text(manager, TWO, "y")
 
     assert run_text(manager, HEAD + LOOP.format("urls") + LOOP.format("sorted(pages)")) == "yz"
-    assert "goes on where `cp pages remaining` in work was left" in caplog.text
+    assert "goes on where the loop `cp pages remaining` in work was left" in caplog.text
 
 
 def test_a_loop_that_was_taken_out_is_told(manager: CheckpointManager, caplog: pytest.LogCaptureFixture) -> None:
     run_text(manager, TWO, "y")
 
     assert run_text(manager, BEFORE) == ""
-    assert "did not come to the loop 'loop-2', `cp pages remaining` in work, left after 2 items of 4" in caplog.text
+    assert "did not reach the loop 'loop-2', `cp pages remaining` in work, left after 2 items of 4" in caplog.text
 
 
 # -- several loops that the checkpoint does not know ------------------------------------------------------------------
@@ -172,7 +172,7 @@ def test_no_loop_goes_on_where_another_one_could_have_been_left(
 def test_a_finished_loop_does_not_leave_out_what_a_new_line_gives(manager: CheckpointManager) -> None:
     run_text(manager, BEFORE + "do('end')", "end")
 
-    with pytest.raises(InputChangedError, match="this one did nothing") as raised:
+    with pytest.raises(InputChangedError, match="nothing was done") as raised:
         run_text(manager, HEAD + LOOP.format("[*'abcd']"))
 
     assert "name='loop-1'" in str(raised.value)

@@ -175,9 +175,9 @@ def test_outside_of_a_loop_there_is_nothing_to_note(manager: CheckpointManager) 
         cp.fail(item, "no")
 
     with checkpointed("crawl", manager=manager) as cp:
-        with pytest.raises(RuntimeError, match=r"is for the body of a loop over cp\.remaining"):
+        with pytest.raises(RuntimeError, match=r"works only in the body of a loop over cp\.remaining"):
             cp.fail("u1", "no")
-        with ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError, match="a map has on_error"):
+        with ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError, match="for a map, use on_error"):
             list(cp.map(work, ITEMS, executor=pool))
         cp.finalize()
 
@@ -200,7 +200,7 @@ def test_an_item_that_has_stopped_three_runs_is_named(
         assert "has stopped" not in caplog.text
 
     stopped(manager, ValueError())
-    assert "crawl: item 3 has stopped 3 runs; cp.fail(item, error) notes" in caplog.text
+    assert "crawl: item 3 has stopped 3 runs; to leave it out" in caplog.text
     run(manager, set())
     assert "item 3 has stopped 4 runs" in caplog.text
 

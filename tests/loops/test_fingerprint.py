@@ -128,7 +128,7 @@ def test_a_difference_that_the_short_form_hides_is_still_told() -> None:
     difference = sample(3, "a" * 100 + "x").difference("a" * 100 + "y")
 
     assert difference is not None
-    assert "still looks like" in difference
+    assert "still shows as" in difference
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_a_run_that_goes_on_is_told_that_it_gathers_only_the_rest(what: str, cap
     with checkpointed("job", every(items=1)) as cp:
         GATHERED[what](cp)
 
-    assert caplog.messages[0].startswith(f"job: the loop goes on at item 6, so {what} gathers only what is left")
+    assert caplog.messages[0].startswith(f"job: the loop goes on at item 6, so {what} collects only what is left")
 
 
 def worked_on(cp: Any) -> None:

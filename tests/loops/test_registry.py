@@ -274,7 +274,7 @@ def test_to_run_again_is_no_advice_where_the_same_error_would_follow(
 def test_an_input_that_became_shorter_is_refused(manager: CheckpointManager) -> None:
     run(manager, range(10), 8)
 
-    with pytest.raises(InputChangedError, match="8 items were done, but there are only 5 now"):
+    with pytest.raises(InputChangedError, match="8 items are done, but there are only 5 now"):
         run(manager, range(5))
 
 

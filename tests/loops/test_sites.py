@@ -82,9 +82,9 @@ def test_an_unfinished_loop_that_is_not_met_keeps_the_checkpoint_and_is_told(
     with caplog.at_level(logging.ERROR, "resumable"):
         work(skips=True)
 
-    assert "did not come to the loop 'loop-1', `5 cp range remaining` in " in caplog.text
+    assert "did not reach the loop 'loop-1', `5 cp range remaining` in " in caplog.text
     assert "left after 3 items of 5" in caplog.text
-    assert str(saved(manager).metadata.last_save_reason).startswith("Stopped: this run did not come to")
+    assert str(saved(manager).metadata.last_save_reason).startswith("Stopped: this run did not reach")
     assert work(skips=False) == [3, 4]
     assert manager.list_checkpoints() == []
 
@@ -103,10 +103,10 @@ def test_an_unfinished_inner_loop_that_is_not_met_is_told_once(
 
     work(skips=False)
     work(skips=True)
-    assert caplog.text.count("did not come to the loop 'loop-1/1'") == 1
+    assert caplog.text.count("did not reach the loop 'loop-1/1'") == 1
     work(skips=False)
 
-    assert caplog.text.count("did not come to") == 1
+    assert caplog.text.count("did not reach") == 1
     assert manager.list_checkpoints() == []
 
 
@@ -377,7 +377,7 @@ def test_loops_at_one_place_in_several_threads_need_names(manager: CheckpointMan
             cp.finalize()
 
     assert len([text for text in refused if "give each a name=" in text]) == 2
-    assert any("run the loop 'users'; which" in text for text in refused)
+    assert any("run the loop 'users', so" in text for text in refused)
 
 
 def test_threads_that_make_a_loop_at_the_same_moment_are_refused_as_well(manager: CheckpointManager) -> None:

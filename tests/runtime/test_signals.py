@@ -327,7 +327,7 @@ def test_a_loop_in_a_thread_is_told_that_it_hears_no_signal_and_can_be_stopped(
     code, errors = child.end()
 
     assert code == 0
-    assert "in a thread that is not the main one: Ctrl-C and SIGTERM are not seen there" in errors
+    assert "in a thread other than the main one, which Ctrl-C and SIGTERM do not reach" in errors
     assert 0 < len(done(tmp_path)) < 1000
     assert document(tmp_path)["metadata"]["processed_items"] == len(done(tmp_path))
     assert document(tmp_path)["metadata"]["last_save_reason"] == "Interrupted: SIGTERM"

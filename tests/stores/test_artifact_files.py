@@ -67,7 +67,7 @@ def test_pieces_that_fail_leave_no_file(files: ArtifactFiles, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["", "../v1", ".v1", "a/b", "x" * 81])
 def test_a_name_that_some_medium_cannot_hold_is_refused(name: str, files: ArtifactFiles) -> None:
-    with pytest.raises(ValueError, match="no name of an artifact"):
+    with pytest.raises(ValueError, match="not a valid name for a version of an artifact"):
         files.put(name, [b"a"])
 
 

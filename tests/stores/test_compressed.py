@@ -96,5 +96,5 @@ def test_any_bytes_may_stand_there(raw: bytes) -> None:
 
 
 def test_a_layer_that_is_not_known_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="compress must be zstd"):
+    with pytest.raises(ValueError, match="compress must be 'zstd'"):
         open_store(f"sqlite:///{tmp_path}/store.db?compress=gzip")

@@ -116,7 +116,7 @@ def test_the_save_before_a_damaged_one_is_named(tmp_path: Path) -> None:
     manager.create_checkpoint("job", {"n": 2})
     path = tmp_path / NAME
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(CheckpointCorruptError, match=r"(?s)opens with this key.*resumable repair \S+\.json\n"):
+    with pytest.raises(CheckpointCorruptError, match=r"(?s)This key opens.*resumable repair \S+\.json\n"):
         document(store, "job")
     path.write_bytes((tmp_path / f"{NAME}.prev").read_bytes())
 

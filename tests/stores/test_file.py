@@ -201,7 +201,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "no text": (b"\xff\xfe\x00", "JSON"),
     "no object": (b"[1]", "not a JSON object"),
     "no checkpoint": (b"{}", "version None"),
-    "of the future": (json.dumps({**V2, "version": "3.0"}).encode(), "version '3.0', of a newer release"),
+    "of the future": (json.dumps({**V2, "version": "3.0"}).encode(), "a newer release wrote it, with version '3.0'"),
     "of another operation": (json.dumps({**V2, "operation_id": "other"}).encode(), "another operation, 'other'"),
     "edited": (b"", "digest does not match"),
 }

@@ -61,7 +61,7 @@ def test_an_owner_in_this_process_is_told_by_its_line(url: str) -> None:
     with claimed(open_store(url), "job"):
         with pytest.raises(CheckpointBusyError) as caught, checkpointed("job", store=url):
             pass
-        assert "this very process" in str(caught.value)
+        assert "already open in this process" in str(caught.value)
 
 
 # -- an owner that was shut out ---------------------------------------------------------------------------------------
@@ -391,7 +391,7 @@ def test_an_owner_that_claims_anew_stays_the_owner_until_it_is_answered(
         def claim_late(*arguments: Any, **options: Any) -> Any:
             if not tries:
                 tries.append(True)
-                with pytest.raises(CheckpointBusyError, match="this very process"):
+                with pytest.raises(CheckpointBusyError, match="already open in this process"):
                     store.claim("job", Holder.me())
                 raise StoreError("away")
             return claim(*arguments, **options)

@@ -66,7 +66,7 @@ def test_a_run_waits_for_the_rest_of_a_silent_owners_lease(tmp_path: Path, caplo
         cp.tick()
 
     assert time.monotonic() - began >= 0.6
-    assert any("held by host elsewhere, pid 7" in record.getMessage() for record in caplog.records)
+    assert any("process 7 on elsewhere works on it" in record.getMessage() for record in caplog.records)
 
 
 def test_a_run_does_not_wait_if_it_takes_over(tmp_path: Path) -> None:

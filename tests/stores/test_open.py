@@ -46,7 +46,7 @@ def test_spaces_around_a_url_and_capitals_in_its_scheme_do_not_matter() -> None:
 
 
 def test_a_driver_that_is_not_installed_is_told_with_the_way_without_it(tmp_path: Path) -> None:
-    with pytest.raises(ImportError, match=r"needs pg8000, .* pip install pg8000; or leave it to us, postgresql://"):
+    with pytest.raises(ImportError, match=r"needs pg8000, .* pip install pg8000  or use postgresql:// instead"):
         open_store("postgresql+pg8000://there/db")
 
 
@@ -66,15 +66,15 @@ def test_a_simple_store_is_wrapped() -> None:
         pytest.param('"redis://there"', "a URL begins with redis://", id="in quotes"),
         pytest.param("memory:", "a URL begins with memory://", id="memory"),
         pytest.param("redis://there?leese=5", "Redis has no option 'leese'", id="option"),
-        pytest.param("sqlite+aiosqlite:///x.db", "a driver for async code; write sqlite://", id="async"),
+        pytest.param("sqlite+aiosqlite:///x.db", "a driver for async code only; write sqlite://", id="async"),
         pytest.param("sqlite:///x.db?lease=soon", "lease must be a number of seconds, not 'soon'", id="no number"),
         pytest.param("sqlite:///x.db?lease=0", "lease must be a number of seconds above 0", id="no time"),
         pytest.param("sqlite:///x.db?lease=1&lease=2", "lease is given twice", id="twice"),
-        pytest.param("sqlite:///x.db?table_prefix=a-b", "table_prefix must be made of letters", id="prefix"),
-        pytest.param("file:///x?compress=zstd", "plain JSON; compressed ones lie in", id="directory compressed"),
+        pytest.param("sqlite:///x.db?table_prefix=a-b", "table_prefix must have only letters", id="prefix"),
+        pytest.param("file:///x?compress=zstd", "plain JSON; for compressed ones use", id="directory compressed"),
         pytest.param("file:///x?table_prefix=a", "a directory has no tables", id="directory with tables"),
         pytest.param("file:///x?what=1", "a directory takes no what", id="directory with a query"),
-        pytest.param("sqlite:///x.db?compress=gzip", "compress must be zstd", id="compression"),
+        pytest.param("sqlite:///x.db?compress=gzip", "compress must be 'zstd'", id="compression"),
     ],
 )
 def test_a_url_that_cannot_be_used_says_why(where: str, says: str) -> None:

@@ -251,7 +251,7 @@ def test_a_store_that_compresses_does_so_before_it_is_encrypted(tmp_path: Path) 
 
 
 def test_what_is_no_way_to_compress_is_refused() -> None:
-    with pytest.raises(ValueError, match="compress must be zstd, not 'gzip'"):
+    with pytest.raises(ValueError, match="compress must be 'zstd', not 'gzip'"):
         EncryptedStore(MemoryStore(), KEY, compress="gzip")  # type: ignore[arg-type]
 
 

@@ -175,7 +175,7 @@ def test_fail_next_fails_so_often() -> None:
     store.fail_next("read", times=2)
     store.fail_next("read", error=StoreError("and once more"))
 
-    for text in ("as the test wished", "as the test wished", "and once more"):
+    for text in ("as the test requested", "as the test requested", "and once more"):
         with pytest.raises(StoreError, match=text):
             store.read("a")
     assert store.read("a") is None

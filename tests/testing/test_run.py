@@ -54,7 +54,7 @@ def test_a_job_that_fails_by_itself_is_no_finding() -> None:
         with checkpointed("job"):
             raise ValueError("of its own")
 
-    with pytest.raises(RuntimeError, match="fails without being stopped: ValueError: of its own"):
+    with pytest.raises(RuntimeError, match="fails even when nothing stops it: ValueError: of its own"):
         prove_resumable(job)
 
 

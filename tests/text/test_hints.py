@@ -155,7 +155,7 @@ def test_a_generator_that_has_ended_is_refused(tmp_path: Path) -> None:
     squares = (number * number for number in range(3))
     with checkpointed("job", store=tmp_path) as cp:
         assert list(cp.remaining(squares)) == [0, 1, 4]
-        with pytest.raises(ValueError, match="has given out all that it had; call its function again"):
+        with pytest.raises(ValueError, match="is exhausted; call its function again"):
             cp.remaining(squares)
 
 
@@ -163,7 +163,7 @@ def test_a_file_as_the_store_says_that_it_is_none(tmp_path: Path) -> None:
     (tmp_path / "state.json").touch()
 
     with (
-        pytest.raises(StoreError, match="is a file; a store is a directory"),
+        pytest.raises(StoreError, match="is a file, but a store is a directory"),
         checkpointed("j", store=tmp_path / "state.json"),
     ):
         pass

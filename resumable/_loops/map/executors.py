@@ -142,7 +142,7 @@ def check_executor(executor: Any) -> None:
     if not _is_instance(executor) and not callable(executor):
         workers = executor if type(executor) is int and executor > 0 else 8
         raise TypeError(
-            f"executor must have submit(), or be a factory of what has it, not {executor!r:.80}: "
+            f"executor must have submit(), or return an object that has it, not {executor!r:.80}; "
             f"write executor=lambda: ThreadPoolExecutor({workers}), or ProcessPoolExecutor({workers})"
         )
 
@@ -155,7 +155,7 @@ def adapted(executor: Any) -> Any:
     """*executor* with the ``submit`` of ``concurrent.futures``; TypeError if that is not possible."""
     adapted = as_executor(executor)
     if not hasattr(adapted, "submit"):
-        raise TypeError(f"an executor must have submit(), {executor!r:.80} has not")
+        raise TypeError(f"an executor must have submit(), which {executor!r:.80} lacks")
     return adapted
 
 

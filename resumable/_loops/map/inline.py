@@ -33,7 +33,7 @@ def start(
     if not callable(fn):
         raise TypeError(f"map() needs a function, not {fn!r:.80}")
     if inspect.iscoroutinefunction(fn):
-        raise TypeError("an async function needs amap(), of an async checkpoint")
+        raise TypeError("an async function needs amap() of an async checkpoint")
     if executor is None:
         results = map_inline(loop, owner, settings, _with_retry(fn, owner, settings.retry))
     else:

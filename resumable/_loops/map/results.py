@@ -68,7 +68,7 @@ def _check_max_failed(given: object) -> None:
     if given is None:
         return
     if isinstance(given, bool) or not isinstance(given, int | float):
-        raise TypeError(f"max_failed must be a number of items or a share of them, not {given!r:.80}")
+        raise TypeError(f"max_failed must be a number of items, or a share of them, not {given!r:.80}")
     if not (given >= 0 if isinstance(given, int) else 0 <= given <= 1):
         raise ValueError(f"max_failed must be a number of items >= 0, or a share from 0.0 to 1.0, not {given!r}")
 

@@ -137,7 +137,7 @@ def test_an_item_that_is_not_done_may_change() -> None:
     ],
 )
 def test_another_way_to_follow_a_loop_is_refused(form: dict[str, Any], key: Any) -> None:
-    with pytest.raises(InputChangedError, match="is to be followed"):
+    with pytest.raises(InputChangedError, match="this call notes them"):
         loop_over(range(9), form, key=key)
 
 
@@ -214,5 +214,5 @@ def test_memory_follows_what_is_missing() -> None:
 def test_a_loop_in_order_does_not_go_on_where_a_map_was(key: Any) -> None:
     saved = {"by": "scattered", "head": 1, "handed": 1}
 
-    with pytest.raises(InputChangedError, match=r"(?s)out of order.*map\(\.\.\.\)"):
+    with pytest.raises(InputChangedError, match=r"(?s)in any order.*map\(\.\.\.\)"):
         remaining(range(3), FakeOwner(), name="loop", key=key, saved=saved)

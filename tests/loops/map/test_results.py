@@ -128,4 +128,4 @@ def test_it_is_a_number_or_a_share(max_failed: Any, error: type[Exception], stor
 
 def test_the_error_pickles() -> None:
     error = pickle.loads(pickle.dumps(TooManyFailedError("crawl", 6, 40, 5, "ValueError: no")))
-    assert str(error).startswith("6 of 40 items of 'crawl' have failed, which is more than max_failed=5.")
+    assert str(error).startswith("6 of 40 items of 'crawl' have failed, more than max_failed=5 allows.")
