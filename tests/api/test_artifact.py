@@ -138,7 +138,7 @@ def test_the_mode_is_checked_and_what_is_not_there_cannot_be_read(tmp_path: Path
 
 
 def test_a_store_without_artifacts_says_so(tmp_path: Path) -> None:
-    with checkpointed("job", NEVER, store=open_store(DictStore())) as cp, pytest.raises(StoreError, match="keeps no"):
+    with checkpointed("job", NEVER, store=open_store(DictStore())) as cp, pytest.raises(StoreError, match="not keep"):
         cp.artifact("model")
 
 
