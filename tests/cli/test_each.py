@@ -161,19 +161,18 @@ def test_killed_and_run_again_it_goes_on(number: int, here: Path) -> None:
         "--",
         "sh",
         "-c",
-        "touch begun; test -e go || test $0 -lt 9 || sleep 0.2; echo $0",
+        "touch begun$0; until test -e go || test $0 -lt 9; do sleep 0.05; done; echo $0",
     ]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
     until = time.monotonic() + 60
-    while not Path("begun").exists() and time.monotonic() < until:
+    while not Path("begun10").exists() and time.monotonic() < until:
         time.sleep(0.01)
-    time.sleep(0.3)
     child.send_signal(number)
+    Path("go").touch()
     child.communicate(timeout=60)
     assert child.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 75, signal.SIGINT: 130}[signal.Signals(number)]
 
-    Path("go").touch()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 0, done.stderr

@@ -170,6 +170,7 @@ def test_a_line_that_a_kill_has_cut_in_two_is_left_out(tmp_path: Path) -> None:
 HARD = """
 import os, pathlib, resource, signal, sys, time
 from resumable import RateLimitExhausted, checkpointed, every
+from resumable._runtime import signals
 count = pathlib.Path("count")
 run = int(count.read_text()) if count.exists() else 0
 count.write_text(str(run + 1))
@@ -190,7 +191,8 @@ with checkpointed("hard", every(items=1)) as cp:
             os.kill(os.getpid(), signal.SIGTERM)
         if run == 13:
             os.kill(os.getppid(), signal.SIGTERM)
-            time.sleep(3)  # the supervisor passes it on meanwhile
+            while signals.wish.number is None:  # the supervisor passes it on
+                time.sleep(0.01)
         if run == 14:
             raise RateLimitExhausted(time.time() + 0.5, "api")
 """

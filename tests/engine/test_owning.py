@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,19 +30,19 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"sqlite:///{tmp_path}/store.db"
 
 
-def left_behind(url: str, seconds: float) -> None:
-    """An owner of "job" has fallen silent, whose lease lasts so many seconds."""
-    open_url(url, Parameters()).claim("job", ELSEWHERE, ttl=seconds)
+def left_behind(url: str, seconds: float) -> Any:
+    """The lease of an owner of "job" that has fallen silent; it lasts so many seconds."""
+    return open_url(url, Parameters()).claim("job", ELSEWHERE, ttl=seconds)
 
 
 @pytest.mark.slow
 def test_a_run_waits_for_the_rest_of_a_silent_owners_lease(url: str, caplog: pytest.LogCaptureFixture) -> None:
-    left_behind(url, 0.7)
     began = time.monotonic()
+    left_behind(url, 4)
     with checkpointed("job", store=url) as cp:
         cp.tick()
 
-    assert time.monotonic() - began >= 0.6
+    assert time.monotonic() - began >= 3.9
     (told,) = [record.getMessage() for record in caplog.records if "works on it" in record.getMessage()]
     assert "process 7 on elsewhere works on it, silent for" in told
     assert "take_over=True does so now" in told
@@ -51,29 +52,22 @@ def test_a_run_waits_for_the_rest_of_a_silent_owners_lease(url: str, caplog: pyt
 async def test_async_code_waits_without_holding_up_its_loop(url: str) -> None:
     import asyncio
 
-    left_behind(url, 0.7)
-    turns = 0
+    theirs = left_behind(url, 3600)
 
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
+    async def release_in_time() -> None:
+        for _ in range(20):
             await asyncio.sleep(0.01)
+        theirs.release()
 
-    counting = asyncio.create_task(count())
+    releasing = asyncio.create_task(release_in_time())
     async with checkpointed("job", store=url):
-        counting.cancel()
-
-    assert turns > 10
+        await releasing
 
 
 def test_a_run_does_not_wait_if_it_takes_over(url: str) -> None:
-    left_behind(url, 600)
-    began = time.monotonic()
+    left_behind(url, 3600)
     with checkpointed("job", store=url, take_over=True) as cp:
         cp.tick()
-
-    assert time.monotonic() - began < 60
 
 
 def test_who_was_taken_over_from_is_not_said_to_be_killed(url: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -92,7 +86,7 @@ def test_who_was_taken_over_from_is_not_said_to_be_killed(url: str, caplog: pyte
 
 @pytest.mark.slow
 def test_an_owner_that_answers_is_not_replaced(url: str) -> None:
-    url += "?lease=0.9"
+    url += "?lease=10"
     with other_process(url) as process:
         with pytest.raises(CheckpointBusyError) as caught, checkpointed("job", store=url):
             pass

@@ -284,13 +284,13 @@ async def test_tasks_go_on_while_one_waits() -> None:
         waiting = asyncio.create_task(wait(cp))
         await asyncio.sleep(0.05)
         for item in range(3):
-            await asyncio.wait_for(cp.wait_for(host=FAST), 1)
-            await asyncio.wait_for(cp.tick(), 1)
+            await asyncio.wait_for(cp.wait_for(host=FAST), 60)
+            await asyncio.wait_for(cp.tick(), 60)
             seen.append(item)
-        await asyncio.wait_for(cp.save(), 1)
+        await asyncio.wait_for(cp.save(), 60)
         assert await cp.ready_account(FAST, ["A"]) == "A"
         cp.observe(Answer(clock, 4, SLOW))
-        await asyncio.wait_for(waiting, 2)
+        await asyncio.wait_for(waiting, 60)
         await cp.wait_if_exhausted()
 
     assert seen == [0, 1, 2, "slow"]

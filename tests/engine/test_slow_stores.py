@@ -36,7 +36,7 @@ class SlowStore(FaultyStore):
         super().call(*verbs)
         if "write" in verbs:
             time.sleep(self.seconds)
-            assert self.gate.wait(20)
+            assert self.gate.wait(100)
             self.writes += 1
 
 

@@ -40,9 +40,9 @@ def test_it_goes_on_where_it_was_killed(number: int, tmp_path: Path) -> None:
         if sum(one.processed_items or 0 for one in summaries(FileStore(tmp_path))) >= 20:
             break
     first.send_signal(number)
-    first.communicate(timeout=30)
+    first.communicate(timeout=200)
 
-    out, err = started(ROOT, tmp_path).communicate(timeout=60)
+    out, err = started(ROOT, tmp_path).communicate(timeout=200)
 
     assert f"kill -9 {first.pid}" not in out
     found = re.search(r"going on at (\d+) of (\d+)\. Run 2;", err)
@@ -61,7 +61,7 @@ def test_a_clone_without_its_history_will_do(tmp_path: Path) -> None:
     for name in ("examples", "resumable/ratelimit", "tests/cli"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
 
-    out, err = started(root, tmp_path).communicate(timeout=60)
+    out, err = started(root, tmp_path).communicate(timeout=200)
 
     assert "files in files.json" in out, err
 

@@ -323,7 +323,7 @@ from resumable import checkpointed, every
 SETUP
 def main():
     with checkpointed("job", every(items=10), progress=True) as cp:
-        for x in cp.remaining(range(200)):
+        for x in cp.remaining(range(20_000)):
             time.sleep(0.03)
             if x == 10:
                 print("ready", flush=True)
@@ -337,7 +337,7 @@ import asyncio
 from resumable import checkpointed, every
 async def main():
     async with checkpointed("job", every(items=10), progress=True) as cp:
-        async for x in cp.remaining(range(200)):
+        async for x in cp.remaining(range(20_000)):
             await asyncio.sleep(0.03)
             if x == 10:
                 print("ready", flush=True)
@@ -350,7 +350,7 @@ async def work(x):
     await asyncio.sleep(0.1)
 async def main():
     async with checkpointed("job", every(items=10), progress=True) as cp:
-        async for x, y in cp.amap(work, range(200), max_in_flight=5):
+        async for x, y in cp.amap(work, range(20_000), max_in_flight=5):
             if x == 10:
                 print("ready", flush=True)
 asyncio.run(main())
@@ -364,7 +364,7 @@ def work(x):
     return x
 def main():
     with checkpointed("job", every(items=10), progress=True) as cp:
-        for x, y in cp.map(work, range(200), executor=lambda: KINDPoolExecutor(2)):
+        for x, y in cp.map(work, range(20_000), executor=lambda: KINDPoolExecutor(2)):
             if x == 10:
                 print("ready", flush=True)
 if __name__ == "__main__":
@@ -376,7 +376,7 @@ import tenacity
 from resumable import Checkpoint, resumable
 @resumable(operation_id="job", progress=True, retry=tenacity.Retrying(wait=tenacity.wait_fixed(30)))
 def job(cp: Checkpoint):
-    for x in cp.remaining(range(200)):
+    for x in cp.remaining(range(20_000)):
         if x == 10:
             print("ready", flush=True)
             raise ConnectionError
@@ -385,7 +385,7 @@ job()
 SHORT_FORM = """
 import time
 import resumable
-for x in resumable.loop(range(200), "job", progress=True):
+for x in resumable.loop(range(20_000), "job", progress=True):
     time.sleep(0.03)
     if x == 10:
         print("ready", flush=True)
@@ -395,7 +395,7 @@ import threading, time
 from resumable import checkpointed
 with checkpointed("job", progress=True) as cp:
     def work(name):
-        for x in cp.remaining(range(200), name=name):
+        for x in cp.remaining(range(20_000), name=name):
             time.sleep(0.03)
             if x == 10 and name == "a":
                 print("ready", flush=True)
@@ -411,7 +411,7 @@ from resumable import checkpointed
 async def main():
     async with checkpointed("job", progress=True) as cp:
         async def work(name):
-            async for x in cp.remaining(range(200), name=name):
+            async for x in cp.remaining(range(20_000), name=name):
                 await asyncio.sleep(0.03)
                 if x == 10 and name == "a":
                     print("ready", flush=True)
@@ -421,12 +421,14 @@ asyncio.run(main())
 LAST_MOMENT = """
 import time
 from resumable import checkpointed
+from resumable._runtime import signals
 with checkpointed("job", progress=True) as cp:
     for x in cp.remaining(range(20)):
         pass
     if not cp.resumed:
         print("ready", flush=True)
-        time.sleep(3)
+        while signals.wish.number is None:
+            time.sleep(0.02)
 """
 PROGRAMS = {
     "loop": SYNC.replace("SETUP", ""),
@@ -475,10 +477,12 @@ def test_ctrl_c_while_a_block_opens_shows_the_users_frames(kind: str, tmp_path: 
     program = """
 import asyncio, time
 from resumable import checkpointed
+main_task = None
 class Slow(dict):
     def get(self, key):
         print("ready", flush=True)
-        time.sleep(1)
+        while not (main_task and main_task.cancelling()):  # until Ctrl-C
+            time.sleep(0.02)
     def put(self, key, blob):
         self[key] = blob
     def delete(self, key):
@@ -489,6 +493,8 @@ def plain():
     with checkpointed("job", store=Slow(), progress=True):
         pass
 async def main():
+    global main_task
+    main_task = asyncio.current_task()
     async with checkpointed("job", store=Slow(), progress=True):
         await asyncio.sleep(9)
 """
@@ -556,7 +562,7 @@ from resumable import checkpointed
 with checkpointed("outer") as cp:
     for x in cp.remaining(range(3)):
         with checkpointed("inner") as inner:
-            for y in inner.remaining(range(200)):
+            for y in inner.remaining(range(20_000)):
                 time.sleep(0.03)
                 if y == 5:
                     print("ready", flush=True)
@@ -620,7 +626,7 @@ def talk():
 with checkpointed("quota", store=".") as cp:
     for x in cp.remaining(range(2)):
         if x == 0:
-            cp.observe(remaining=0, limit=3, reset_at=time.time() + 1)
+            cp.observe(remaining=0, limit=3, reset_at=time.time() + 4)
             thread = threading.Thread(target=talk)
             thread.start()
     thread.join()

@@ -123,13 +123,13 @@ def test_a_save_within_a_workers_item_leaves_out_what_it_wrote(tmp_path: Path) -
         seen.add(item)
         if item == 1:
             has_written.set()
-            may_end.wait(5)
+            may_end.wait(60)
 
     with opened(tmp_path) as cp, ThreadPoolExecutor(2) as pool:
         pages, seen = cp.mapping("pages"), cp.set("seen")
         for _ in cp.map(work, range(2), executor=pool):
             if not may_end.is_set():
-                has_written.wait(5)
+                has_written.wait(60)
                 assert state(cp) == ({"0": 0, "1": 1}, {0, 1})
                 cp.save()
                 (tmp_path / "copy").mkdir()

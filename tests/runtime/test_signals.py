@@ -11,7 +11,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -222,7 +221,7 @@ def test_semantics_8_the_second_signal_raises_at_once(
                     wait_for_the_signal()
                     time.sleep(1.1)  # signals within a second are one wish
                     print("send", flush=True)
-                    time.sleep(30)
+                    time.sleep(100)
                     note("never")
                 note(item)
                 cp.state["next"] = item + 1
@@ -230,12 +229,10 @@ def test_semantics_8_the_second_signal_raises_at_once(
         """
     )
     child.send_when_asked(number)
-    began = time.monotonic()
     child.send_when_asked(number)
     code, errors = child.end()
 
     assert code == exit_code, errors
-    assert time.monotonic() - began < 20
     assert done(tmp_path) == list(range(41))
     assert document(tmp_path)["state"] == {"next": 41}
     assert document(tmp_path)["metadata"]["last_save_reason"] == reason
@@ -247,6 +244,9 @@ def test_the_same_wish_that_comes_twice_at_once_lets_the_item_end(second: int, c
     """A terminal sends Ctrl-C to the whole group, and a supervisor passes it on to its child."""
     child = children(
         """
+        from resumable._runtime import signals
+        signals._ONE_WISH_SECONDS = 600.0
+
         with checkpointed("job", every(hours=1), store=".") as cp:
             for item in cp.remaining(range(5)):
                 if item == 2:
@@ -312,7 +312,7 @@ def test_a_loop_in_a_thread_is_told_that_it_hears_no_signal_and_can_be_stopped(
         def work():
             global cp
             with checkpointed("job", every(hours=1), store=".") as cp:
-                for item in cp.remaining(range(1000)):
+                for item in cp.remaining(range(100_000)):
                     note(item)
                     has_begun.set()
                     time.sleep(0.01)
@@ -328,7 +328,7 @@ def test_a_loop_in_a_thread_is_told_that_it_hears_no_signal_and_can_be_stopped(
 
     assert code == 0
     assert "in a thread other than the main one, which Ctrl-C and SIGTERM do not reach" in errors
-    assert 0 < len(done(tmp_path)) < 1000
+    assert 0 < len(done(tmp_path)) < 100_000
     assert document(tmp_path)["metadata"]["processed_items"] == len(done(tmp_path))
     assert document(tmp_path)["metadata"]["last_save_reason"] == "Interrupted: SIGTERM"
 
@@ -357,18 +357,16 @@ def test_sigterm_ends_the_wait_of_an_async_item_that_does_not_end(children: Any,
                 async for item in cp.remaining(range(100)):
                     if item == 41:
                         print("send", flush=True)
-                        await asyncio.sleep(60)
+                        await asyncio.sleep(100)
                     note(item)
 
         asyncio.run(main())
         """
     )
-    began = time.monotonic()
     child.send_when_asked(signal.SIGTERM)
     code, errors = child.end()
 
     assert code == 143, errors
-    assert time.monotonic() - began < 30
     assert done(tmp_path) == list(range(41))
     assert document(tmp_path)["metadata"]["processed_items"] == 41
     assert document(tmp_path)["metadata"]["last_save_reason"] == "Interrupted: SIGTERM"
@@ -401,7 +399,7 @@ def test_at_a_terminal_ctrl_c_is_answered_while_the_item_goes_on(
                 wait_for_the_signal()
                 os.write(2, b"the item goes on")
                 print("send", flush=True)
-                time.sleep(30)
+                time.sleep(100)
         """,
         stderr=program,
     )
@@ -459,16 +457,17 @@ def test_semantics_8_worker_threads_stop_at_their_ticks_and_the_block_is_not_don
             lock = threading.Lock()
 
             def work(worker):
-                for item in range(10_000):
+                for item in range(1_000_000):
                     time.sleep(0.001)
                     with lock:
                         cp.state[str(worker)] = item + 1
                         cp.tick()
+                    if worker == 0 and item == 5:
+                        print("send", flush=True)
 
             threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
             for thread in threads:
                 thread.start()
-            print("send", flush=True)
             for thread in threads:
                 thread.join()
         """
@@ -492,11 +491,12 @@ def test_semantics_8_an_executor_hands_the_stop_on_to_the_main_thread(
 
         with checkpointed("job", every(hours=1), store=".") as cp:
             def work(item):
-                time.sleep(0.001)
+                if item == 100:
+                    print("send", flush=True)
+                time.sleep(0.001 if item < 500 else 0.02)
                 cp.tick()
 
             with ThreadPoolExecutor(4) as pool:
-                print("send", flush=True)
                 list(pool.map(work, range(20_000)))
         """
     )
@@ -518,12 +518,10 @@ def test_a_wait_for_the_quota_ends_at_once(children: Any, tmp_path: Path) -> Non
                     threading.Timer(0.3, lambda: print("send", flush=True)).start()
         """
     )
-    began = time.monotonic()
     child.send_when_asked(signal.SIGINT)
     code, errors = child.end()
 
     assert code == -signal.SIGINT, errors
-    assert time.monotonic() - began < 30
     assert done(tmp_path) == list(range(10))
     assert document(tmp_path)["metadata"]["processed_items"] == 10
 
@@ -554,11 +552,13 @@ def test_a_forked_worker_can_still_be_stopped(children: Any) -> None:
     child = children(
         """
         with checkpointed("job", every(hours=1), store=".") as cp:
+            ready, works = os.pipe()
             pid = os.fork()
             if pid == 0:
+                os.write(works, b".")
                 time.sleep(60)
                 os._exit(0)
-            time.sleep(0.1)
+            os.read(ready, 1)
             os.kill(pid, signal.SIGTERM)
             print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
         """

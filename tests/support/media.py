@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -31,9 +32,12 @@ _AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port at which nobody listens, and that no client is given meanwhile: those of clients are higher."""
+    while True:
+        port = random.SystemRandom().randrange(12_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class MissingServer(Exception):
@@ -264,6 +268,8 @@ _running: dict[str, Medium] = {}
 
 def shared(name: str) -> Medium:
     """The server of that name that this process's tests share. Skips the test where it is not installed."""
+    import tests.support.databases  # noqa: F401  adds its servers, and imports this module
+
     if name not in _running:
         try:
             medium = SERVERS[name]()

@@ -18,6 +18,7 @@ class Proxy:
         answers: How many answers have come from the server.
         lose: Which of them are lost, counted from 0: the server has done what it was asked, and nobody says so.
         delay: Seconds by which each answer is late.
+        may_answer: Until this is set, all answers are held up. It is set at first.
         rewrite: What is sent instead of a request's bytes.
     """
 
@@ -25,6 +26,8 @@ class Proxy:
         self.answers = 0
         self.lose: Set[int] = frozenset()
         self.delay = 0.0
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         self.rewrite: Callable[[bytes], bytes] = bytes
         self._to = to
         self._counting = threading.Lock()
@@ -71,6 +74,7 @@ class Proxy:
                     if number in self.lose:
                         break
                     time.sleep(self.delay)
+                    self.may_answer.wait()
                 client.sendall(data)
         for one in (client, server):
             with contextlib.suppress(OSError):
@@ -83,6 +87,7 @@ class Proxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.may_answer.set()
         self._listener.close()
         for one in self._connections:
             one.close()

@@ -56,7 +56,7 @@ def run(
     interrupt_at: str = "",
     by: int = signal.SIGINT,
     key: bytes = b"",
-    seconds: float = 30,
+    seconds: float = 120,
 ) -> Finished:
     """Run *program* in *folder* on a terminal of *width* columns.
 

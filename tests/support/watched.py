@@ -13,7 +13,7 @@ from resumable.stores import FileStore
 
 def until(fact: Callable[[], Any]) -> Any:
     """What *fact* says once that is true."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not (found := fact()):
         assert time.monotonic() < end, "it never came true"
         time.sleep(0.01)

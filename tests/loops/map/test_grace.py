@@ -56,7 +56,7 @@ class Work:
             self._ask()
             self.is_asked.set()
         elif self.begun > self._stop_at - IN_FLIGHT:
-            self.is_asked.wait(5)
+            self.is_asked.wait(60)
             time.sleep(0.05)
         with self._lock:
             self.ended[item] += 1
@@ -130,30 +130,37 @@ def test_what_is_under_way_in_processes_may_end(pool: Any, given: bool, store: M
     assert sorted(map(int, (tmp_path / "ended").read_text().split())) == list(range(ITEMS))
 
 
-class Slow(Work):
-    """What is under way as a stop is asked for ends only after *seconds*."""
+class Stuck(Work):
+    """What is under way as a stop is asked for ends only once it *may_end*."""
 
-    def __init__(self, seconds: float, ask: Callable[[], None]) -> None:
+    def __init__(self, ask: Callable[[], None]) -> None:
         super().__init__(ask=ask)
-        self.seconds = seconds
+        self.may_end = threading.Event()
 
     def __call__(self, item: int) -> int:
         page = super().__call__(item)
         if self.is_asked.is_set():
-            time.sleep(self.seconds)
+            self.may_end.wait(100)
         return page
 
 
-@pytest.mark.slow
 def test_after_the_grace_the_rest_is_let_go(store: MemoryStore) -> None:
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
         with pytest.raises(SystemExit), opened(store) as cp:
-            began = time.monotonic()
-            pages_of(cp, Slow(1, cp.stop), pool, grace=0.2)
-        assert time.monotonic() - began < 1
+            work = Stuck(cp.stop)
+            pages_of(cp, work, pool, grace=0.2)
+        work.may_end.set()
     with opened(store) as cp:
         assert 4 <= len(cp.mapping("pages")) <= 8
         cp.keep()
+
+
+def let_all_end(pool: ThreadPoolExecutor, workers: int) -> None:
+    """Wait until all that was given to *pool* has ended, and its end is known."""
+    all_here = threading.Barrier(workers + 1, timeout=60)
+    for _ in range(workers):
+        pool.submit(all_here.wait)
+    all_here.wait()
 
 
 def test_without_any_grace_what_has_ended_is_not_lost(store: MemoryStore) -> None:
@@ -161,7 +168,7 @@ def test_without_any_grace_what_has_ended_is_not_lost(store: MemoryStore) -> Non
         pages = cp.mapping("pages")
         for item, page in cp.map(square, range(ITEMS), executor=pool, max_in_flight=IN_FLIGHT, grace=0):
             if not pages:
-                time.sleep(0.1)  # all that are out end
+                let_all_end(pool, IN_FLIGHT)
                 cp.stop()
             pages[str(item)] = page
     with opened(store) as cp:
@@ -169,7 +176,6 @@ def test_without_any_grace_what_has_ended_is_not_lost(store: MemoryStore) -> Non
         cp.keep()
 
 
-@pytest.mark.slow
 def test_the_second_interrupt_ends_at_once(store: MemoryStore) -> None:
     def ask_twice() -> None:
         interrupt(signal.SIGINT)
@@ -179,10 +185,10 @@ def test_the_second_interrupt_ends_at_once(store: MemoryStore) -> None:
         interrupt(signal.SIGINT)
 
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
+        work = Stuck(ask_twice)
         with pytest.raises(KeyboardInterrupt), opened(store) as cp:
-            began = time.monotonic()
-            pages_of(cp, Slow(1, ask_twice), pool)
-        assert time.monotonic() - began < 1
+            pages_of(cp, work, pool, grace=1000)
+        work.may_end.set()
 
 
 def test_a_loop_within_the_body_is_under_way_too(store: MemoryStore) -> None:
@@ -232,7 +238,7 @@ def test_an_error_waits_until_the_body_has_what_has_ended(store: MemoryStore) ->
     with pytest.raises(ValueError, match="two"), opened(store) as cp, ThreadPoolExecutor(1) as pool:
         for item, _ in cp.map(work, range(ITEMS), executor=pool, max_in_flight=IN_FLIGHT):
             seen.append(item)
-            time.sleep(0.1)  # 2 fails meanwhile, and 3 ends
+            let_all_end(pool, 1)  # 2 fails meanwhile, and 3 ends
 
     assert seen == [0, 1, 3, 4]
     with opened(store) as cp, ThreadPoolExecutor(1) as pool:
