@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 
 from resumable.cli._commands import commands
 from resumable.cli._each import id_for, read_items
+from tests.support.running import REPOSITORY, is_alive
 
-REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the commands are of a POSIX shell")
 
 
@@ -179,19 +179,34 @@ def test_killed_and_run_again_it_goes_on(number: int, here: Path) -> None:
     assert sorted(int(row[0]) for row in rows("log.tsv")) == list(range(1, 21))
 
 
+NOTING = """
+from pathlib import Path
+from resumable._runtime.groups import Groups
+from resumable.cli import main
+add = Groups.add
+def noted(groups, group):
+    add(groups, group)
+    Path(f"known-{group}").touch()
+Groups.add = noted
+main()
+"""
+"""``resumable``, which tells what groups its watcher knows."""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells who lives")
 def test_killed_its_commands_end_too(here: Path) -> None:
-    command = [sys.executable, "-m", "resumable", "run", "-j3", "--items", "items", "--no-progress", "--id", "each"]
+    command = [sys.executable, "-c", NOTING, "run", "-j3", "--items", "items", "--no-progress", "--id", "each"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    child = subprocess.Popen([*command, "--", "sh", "-c", "echo $$ > pid-$0; sleep 300; true"], env=environment)
+    child = subprocess.Popen([*command, "--", "sh", "-c", "sleep 300; true"], env=environment)
     until = time.monotonic() + 60
-    while len(pids := [int(path.read_text() or 0) for path in here.glob("pid-*")]) < 3 or not all(pids):
+    while len(known := [int(path.name.partition("-")[2]) for path in here.glob("known-*")]) < 3:
         assert time.monotonic() < until
         time.sleep(0.01)
     child.kill()
     child.wait()
 
-    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+    until = time.monotonic() + 60
+    while any(map(is_alive, known)):
         assert time.monotonic() < until
         time.sleep(0.01)

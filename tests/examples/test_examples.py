@@ -27,6 +27,10 @@ ROOT = Path(__file__).parents[2]
 POLLS = threading.Event()
 
 
+SLOWLY = ("--seconds", "0.2")
+"""It shall not be done before it is killed."""
+
+
 def digest(number: int) -> str:
     return sha256(str(number).encode()).hexdigest()
 
@@ -81,7 +85,7 @@ def jobs() -> Iterator[list[Job]]:
 
 
 def ends_well(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     return output
 
@@ -99,9 +103,9 @@ def digests_in(directory: Path, operation: str, shards: int) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_an_array_job_goes_on_in_the_shards_that_were_killed(tmp_path: Path, jobs: list[Job]) -> None:
-    job = Job("many_shards.py", tmp_path, "--items", "400", "--seconds", "0.1", "--workers", "2")
+    job = Job("many_shards.py", tmp_path, "--items", "400", "--seconds", "0.01", "--workers", "2")
     jobs.append(job)
-    killed = [job.start("--shard", f"{shard}/4") for shard in range(2)]
+    killed = [job.start("--shard", f"{shard}/4", *SLOWLY) for shard in range(2)]
 
     job.until(20)
     for process in killed:
@@ -121,7 +125,7 @@ def test_a_shard_of_an_array_of_another_size_is_refused(tmp_path: Path, jobs: li
     jobs.append(job)
     ends_well(job.start("--shard", "1/4"))
 
-    output, _ = job.start("--shard", "1/8").communicate(timeout=60)
+    output, _ = job.start("--shard", "1/8").communicate(timeout=200)
 
     assert "InputChangedError: the checkpoint of 'array-1' was made with other input" in output
 
@@ -136,7 +140,7 @@ def test_a_shard_that_there_is_not_is_a_wrong_call(example: str, shard: str, tmp
     jobs.append(job)
     process = job.start(f"--shard={shard}")
 
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=200)
 
     assert process.returncode == 2
     assert f"argument --shard: {shard!r} is no shard: of 16 there are 0/16 to 15/16" in output
@@ -155,9 +159,9 @@ def test_no_two_examples_take_one_another_for_themselves() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("distributed"), reason="how to get it: pip install distributed")
 def test_a_dask_job_goes_on_where_its_coordinator_was_killed(tmp_path: Path, jobs: list[Job]) -> None:
-    job = Job("dask_job.py", tmp_path, "--items", "160", "--seconds", "0.05", "--batch", "4")
+    job = Job("dask_job.py", tmp_path, "--items", "160", "--seconds", "0.01", "--batch", "4")
     jobs.append(job)
-    coordinator = job.start()
+    coordinator = job.start(*SLOWLY)
 
     job.until(16)
     coordinator.kill()
@@ -192,20 +196,20 @@ def test_shards_in_a_queue_of_dbos_go_on_wherever_they_are_recovered(
     tmp_path: Path, jobs: list[Job], postgres: PostgresServer
 ) -> None:
     """Two processes, both killed, and one interrupted; DBOS knows which shards they had, we know how far."""
-    options = ["--shards", "6", "--items", "360", "--seconds", "0.04"]
+    options = ["--shards", "6", "--items", "360", "--seconds", "0.01"]
     job = Job("dbos_shards.py", tmp_path, *options, DBOS_SYSTEM_DATABASE_URL=postgres.url)
     jobs.append(job)
-    here, there = job.start("--name", "here"), job.start("--name", "there")
+    here, there = job.start("--name", "here", *SLOWLY), job.start("--name", "there", *SLOWLY)
 
     job.until(60)
     for process in (here, there):
         process.kill()
         process.wait()
     before = {shard.operation_id: shard.runs for shard in job.shards() if shard.state == "killed"}
-    here = job.start("--name", "here")
+    here = job.start("--name", "here", *SLOWLY)
     job.until(140)
     here.send_signal(signal.SIGINT)
-    output, _ = here.communicate(timeout=60)
+    output, _ = here.communicate(timeout=200)
     assert here.returncode == 130, output
     for process in [job.start("--name", name) for name in ("here", "there")]:
         lines = ends_well(process).splitlines()  # DBOS works in threads, of which we say that no signal reaches them

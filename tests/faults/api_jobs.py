@@ -32,7 +32,7 @@ PAGE = 2
 PARTS = ["a", "b"]
 """Each item has a loop of its own within."""
 _LIBRARY = str(Path(resumable.__file__).parent)
-_PATIENCE_SECONDS = 60
+_PATIENCE_SECONDS = 100
 
 
 def opened(directory: Path) -> checkpointed:

@@ -35,7 +35,7 @@ LONGEST_SECONDS = 0.06
 """So long does a run work at most until it is killed: a loop is killed some ten or twenty times on its way."""
 EARLY = 0.1
 """So many kills of all come before the first item, while the checkpoint is being opened."""
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 100
 """A run that takes longer hangs."""
 
 

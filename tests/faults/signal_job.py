@@ -31,7 +31,7 @@ from resumable.stores import FileStore
 FileStore.traits = dataclasses.replace(FileStore.traits, fold_after=0)  # so that small checkpoints see folds
 PACKAGE = str(Path(resumable.__file__).parent)
 ITEMS, BEFORE, SAVE_EVERY = 6, 2, 2
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 100
 """A run that takes longer hangs."""
 GAPS = (0, 1, 6, 30, 120)
 """So many lines lie between two signals."""

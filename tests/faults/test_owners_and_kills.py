@@ -71,7 +71,7 @@ sys.exit(max(codes))
 @pytest.mark.parametrize(("processes", "rounds"), [(2, 60), (20, 8)], ids=["two processes", "twenty processes"])
 def test_one_process_at_a_time_owns_an_operation(tmp_path: Path, processes: int, rounds: int, figure: Figure) -> None:
     command = python(OWNERS, tmp_path, processes, rounds)
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=200)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=500)
 
     assert done.returncode == 0, done.stderr
     counts = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
@@ -149,7 +149,7 @@ def test_the_users_error_survives_a_disk_that_is_full(tmp_path: Path, kind: str,
             pytest.skip("needs root, to mount a small file system")
         script = f'mount -t tmpfs -o size=64k none {tmp_path} && exec "$@"'
         command = ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", *command]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=200)
     if kind == "tmpfs" and "mount:" in done.stderr:
         pytest.skip(f"may not mount here: {done.stderr}")
 

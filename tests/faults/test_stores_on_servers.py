@@ -79,7 +79,7 @@ def test_a_server_that_forgets_is_found_out() -> None:
 
 
 def claimed_when_free(store: CheckpointStore) -> Lease:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 100
     while True:
         try:
             return store.claim("crawl", Holder.me())
@@ -133,7 +133,7 @@ def test_a_run_that_was_stopped_for_longer_than_its_lease_writes_nothing_more(se
             lease = claimed_when_free(open_store(url))
             lease.stage(lease.next, [b"theirs"])(b"")
             os.kill(run.pid, signal.SIGCONT)
-            assert run.communicate("go on\n", timeout=60)[0] == "refused\n"
+            assert run.communicate("go on\n", timeout=200)[0] == "refused\n"
         assert document(open_store(url), "crawl") == b"theirs"
         lease.release()
         assert {path.name for path in here.iterdir()} == {"private", "sink", ".sink.claim"}

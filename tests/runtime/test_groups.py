@@ -7,18 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from resumable._runtime.groups import Groups
+from tests.support.running import REPOSITORY, is_alive
 
-REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no process groups")
 
 PROGRAM = """
 import os, signal, subprocess
 from resumable._runtime.groups import Groups
+from tests.support.running import REPOSITORY, is_alive
 
 with Groups() as groups:
     ended = subprocess.Popen(["true"], process_group=0)
@@ -33,15 +33,6 @@ with Groups() as groups:
     print(*(child.pid for child in children), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
-
-
-def is_alive(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    states = [status.read_text().split(") ")[-1].split()[:3] for status in Path("/proc").glob("[0-9]*/stat")]
-    return any(state != "Z" and int(of) == group for state, _, of in states)
 
 
 @pytest.mark.slow

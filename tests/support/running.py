@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -45,6 +46,16 @@ def running_job(directory: Path, *, fold_after: int = 1 << 30) -> Iterator[subpr
             yield job
         finally:
             job.kill()
+
+
+def is_alive(group: int) -> bool:
+    """Whether a process of that group still runs. Linux only."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            state, _, of = status.read_text().rpartition(") ")[2].split()[:3]
+            if int(of) == group and state != "Z":
+                return True
+    return False
 
 
 def until(seconds: float) -> Iterator[None]:
