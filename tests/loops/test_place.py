@@ -328,10 +328,10 @@ def test_a_place_is_known_in_a_few_microseconds() -> None:
             return deep(depth - 1)
         frame, best = sys._getframe(), 1.0
         for _ in range(20):
-            began = time.perf_counter()
+            began = time.thread_time()
             for _ in range(200):
                 place.place_of(frame, cp.outside)
-            best = min(best, (time.perf_counter() - began) / 200)
+            best = min(best, (time.thread_time() - began) / 200)
         return best
 
     assert place.place_of(frame, cp.outside)

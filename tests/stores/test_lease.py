@@ -516,10 +516,8 @@ with checkpointed("job", every(items=1), store=sys.argv[1]) as cp:
             os.kill(os.getpid(), signal.SIGKILL)
     print(len(cp.mapping("done")), len(set(cp.mapping("done").values())))
 """
-    command = [sys.executable, "-B", "-c", program, url]
+    command = [sys.executable, "-B", "-c", program, f"{url}?lease=3600"]
     assert subprocess.run(command).returncode == -signal.SIGKILL
-    began = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
 
-    assert done.stdout == "10 2\n"
-    assert time.monotonic() - began < 25  # nobody has waited for the lease of the dead
+    assert done.stdout == "10 2\n"  # nobody has waited for the lease of the dead

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +106,9 @@ def test_a_run_waits_for_a_server_that_starts(server: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "postgresql://127.0.0.1:1/x", "mysql://127.0.0.1:1/x"])
-def test_a_wrong_address_ends_the_run_within_seconds(url: str) -> None:
-    began = time.monotonic()
-    with pytest.raises(StoreError, match=r"127\.0\.0\.1"), checkpointed("job", store=url):
+def test_a_wrong_address_ends_the_run_without_its_patience(url: str) -> None:
+    with pytest.raises(StoreError, match=r"127\.0\.0\.1"), checkpointed("job", store=url, patience=3600):
         pass
-    assert time.monotonic() - began < 30
 
 
 @pytest.mark.slow
