@@ -49,12 +49,12 @@ class SlowStore(DictStore):
     def put(self, key: str, blob: bytes) -> str:
         self.threads.add(threading.current_thread())
         self.began.set()
-        assert self.may_go_on.wait(30)
+        assert self.may_go_on.wait(100)
         return super().put(key, blob)
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -423,7 +423,7 @@ class SlowClaims(MemoryStore):
 
     def claim(self, key: str, me: Any, **how: Any) -> Any:
         self.began.set()
-        assert self.may_go_on.wait(30)
+        assert self.may_go_on.wait(100)
         return super().claim(key, me, **how)
 
 

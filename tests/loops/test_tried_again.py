@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from resumable import checkpointed, every
+from resumable._engine.presence import Control
 from resumable._loops import remaining as remaining_module
-from resumable._loops.failed import Failed
 from resumable._report import presence
 from resumable._report.wishes import ask
 from resumable.stores import MemoryStore
@@ -48,16 +48,16 @@ class Work:
 @pytest.fixture
 def heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Set once a run has heard that it is to try again."""
-    event, ask_again = threading.Event(), Failed.ask_again
+    event, try_again = threading.Event(), Control.try_failed_again
 
-    def noting(failed: Failed) -> None:
-        ask_again(failed)
-        threading.Timer(0.05, event.set).start()  # the loops are told right after it
+    def noting(run: Control) -> None:
+        try_again(run)
+        event.set()
 
     monkeypatch.setenv("RESUMABLE_INDEX", str(tmp_path / "state"))
     monkeypatch.setattr(presence, "_BEAT_SECONDS", 0.02)
     monkeypatch.setattr(presence, "_EARLY", 0.0)
-    monkeypatch.setattr(Failed, "ask_again", noting)
+    monkeypatch.setattr(Control, "try_failed_again", noting)
     return event
 
 
