@@ -25,7 +25,7 @@ from resumable import (
 from resumable._format.document import sign
 from resumable.stores import EncryptedStore, FileStore, MemoryStore
 from tests.support import stores
-from tests.support.running import REPOSITORY, running_job, until
+from tests.support.running import REPOSITORY, running_job
 
 
 @pytest.fixture(autouse=True)
@@ -122,7 +122,7 @@ def test_a_typed_collection_is_read_as_plain_json() -> None:
 def test_while_the_job_runs_each_reading_is_one_whole_save(place: Path) -> None:
     steps = []
     with running_job(place, fold_after=3000) as job:
-        for _ in until(2.0):
+        while len(set(steps)) <= 10:
             view = resumable.read("job")
             done = view.processed_items
             numbers = range(done)
@@ -134,7 +134,6 @@ def test_while_the_job_runs_each_reading_is_one_whole_save(place: Path) -> None:
         assert job.poll() is None
 
     assert steps == sorted(steps)
-    assert len(set(steps)) > 10
 
 
 def test_to_read_claims_nothing_and_changes_no_file(place: Path) -> None:

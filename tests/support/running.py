@@ -6,7 +6,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,10 +55,3 @@ def is_alive(group: int) -> bool:
             if int(of) == group and state != "Z":
                 return True
     return False
-
-
-def until(seconds: float) -> Iterator[None]:
-    """Again and again, until *seconds* are over."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        yield
