@@ -404,7 +404,7 @@ def test_a_snapshot_may_be_staged_while_another_thread_appends(store: Checkpoint
 
     def pieces() -> Iterator[bytes]:
         yield b"ne"
-        staging.wait(10)
+        staging.wait(60)
         yield b"w"
 
     thread = threading.Thread(target=lambda: commits.append(lease.stage(at, pieces())))

@@ -148,7 +148,7 @@ def sentinel(watches: int) -> Medium:
     lines = [
         *(f"port {port}", "bind 127.0.0.1", f"requirepass {OTHER_SECRET}", f"sentinel sentinel-pass {OTHER_SECRET}"),
         *(f"sentinel monitor mymaster 127.0.0.1 {watches} 2", f'sentinel auth-pass mymaster "{SECRET}"'),
-        *("sentinel down-after-milliseconds mymaster 800", "sentinel failover-timeout mymaster 3000"),
+        *("sentinel down-after-milliseconds mymaster 3000", "sentinel failover-timeout mymaster 3000"),
     ]
 
     def command(place: Path) -> list[str]:
@@ -175,6 +175,7 @@ class Watched:
         replica = stack.enter_context(redis_server(*with_password, "--replicaof", f"127.0.0.1 {port_of(self.master)}"))
         for one in (self.master, replica):
             asked(one).config_set("requirepass", SECRET)
+        self.client = redis.Redis(port=port_of(self.master), password=SECRET)
         self.replica = redis.Redis(port=port_of(replica), password=SECRET)
         until(lambda: self.replica.info("replication")["master_link_status"] == "up")
         self.ports = [port_of(stack.enter_context(sentinel(port_of(self.master)))) for _ in range(3)]
@@ -182,6 +183,11 @@ class Watched:
         hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports)
         self.place = f"redis://{hosts}/0?sentinel=mymaster"
         self.url = self.place.replace("//", f"//:{quote(SECRET, safe='')}@") + f"&sentinel_password={OTHER_SECRET}"
+
+    def has_come(self) -> bool:
+        """Whether the replica has all that the master has."""
+        offsets = [one.info("replication")["master_repl_offset"] for one in (self.client, self.replica)]
+        return offsets[0] == offsets[1]
 
     def _knows_all(self, port: int) -> bool:
         masters: Any = redis.Redis(port=port, password=OTHER_SECRET).sentinel_masters()
@@ -212,6 +218,8 @@ def test_a_loop_goes_on_where_sentinels_name_another_master(
                 servers.replica.replicaof("NO", "ONE")
             if number == 15:
                 cp.save()
+                if not loses:
+                    until(servers.has_come)
                 servers.master.kill()
 
     assert read("job", store).collections["numbers"] == [*range(30)]
