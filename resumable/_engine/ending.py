@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -347,12 +346,7 @@ def note_early_save(operation: Operation) -> None:
     """Called after each of the first two saves of this run: from then on, other processes can watch the run."""
     if operation.session.saves == 2:
         say_what_is_lost(operation)
-    elif operation.options.works_beside and os.environ.get("RESUMABLE_INDEX", "").lower() not in (
-        "off",
-        "0",
-        "no",
-        "false",
-    ):
+    elif operation.last_run is None:  # else it can be watched since it was opened
         from .presence import appear
 
         appear(operation)

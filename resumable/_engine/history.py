@@ -57,9 +57,10 @@ class History(msgspec.Struct):
     strategy: SaveStrategy | None = None
     due_at: float = float("-inf")
 
-    def begin(self) -> Run:
-        """Add this run's entry to the history."""
-        run = self.run = Run(
+    @property
+    def entry(self) -> Run:
+        """This run, as it begins."""
+        return Run(
             run=self.number,
             began=self.began.isoformat(timespec="seconds"),
             items_before=self.items_before,
@@ -69,6 +70,10 @@ class History(msgspec.Struct):
             command=_command(tuple(sys.orig_argv)) or None,
             strategy=_told(self.strategy),
         )
+
+    def begin(self) -> Run:
+        """Add this run's entry to the history."""
+        run = self.run = self.entry
         for earlier in self.sections.history:
             if earlier.command and earlier.command != run.command:  # an earlier release may have stored a secret
                 earlier.command = hidden_in_line(earlier.command)

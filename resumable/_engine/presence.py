@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from .._runtime.steps import Pause, Steps
 from .._text import command_for
 
 if TYPE_CHECKING:
+    from .._format.sections import Run
     from ..stores import CheckpointStore
     from .operation import Operation
 
@@ -20,13 +22,19 @@ _log = logging.getLogger("resumable")
 _POLL_SECONDS = 0.2
 
 
-def appear(operation: Operation) -> None:
-    """Show other processes that *operation* is running, and receive their requests; not with a test's clock."""
-    if operation.clock is not system_clock:
-        return
-    from .._report.presence import Presence  # only after the first save
+def appear(operation: Operation, *, is_opened: bool = True) -> None:
+    """Show other processes that *operation* is running, and receive their requests; not with a test's clock.
 
-    presence = Presence(operation, operation.options.store, Control(operation), lambda: items_done(operation))
+    Args:
+        is_opened: Whether its observers know already that it has begun.
+    """
+    is_off = os.environ.get("RESUMABLE_INDEX", "").lower() in ("off", "0", "no", "false")
+    if is_off or not operation.options.works_beside or operation.clock is not system_clock:
+        return
+    from .._report.presence import Presence  # a new operation needs it only after its first save
+
+    store, control = operation.options.store, Control(operation)
+    presence = Presence(operation, store, control, lambda: items_done(operation), is_opened=is_opened)
     operation.observers = (*operation.observers, presence)
 
 
@@ -64,6 +72,15 @@ class Control:
     def save_seconds(self) -> float:
         """The duration of the last save that stands."""
         return self._operation.save_seconds
+
+    @property
+    def unsaved_runs(self) -> list[Run]:
+        """The runs that no save tells of: this one, and those before it that were killed before their first save."""
+        if self._operation.session.saves:
+            return []
+        history = self._operation.parts.history
+        earlier = (run for run in history.sections.history if not run.reason and run.run < history.number)
+        return [*earlier, history.entry]
 
     @property
     def is_ending(self) -> bool:
@@ -116,11 +133,12 @@ def pause(operation: Operation, is_over: Callable[[], bool]) -> Steps[None]:
     _log.warning("%s: paused at %s. Saved. To go on:  %s", operation.operation_id, f"{operation.processed_items:,}", on)
     for each in operation.observers:
         each.paused(operation)
+    paused_at = operation.clock.now()
     try:
         while operation.is_asked_to_pause and not is_over():
             yield Pause(_POLL_SECONDS, operation.clock)
     finally:
         operation.instant = instant(operation.clock)
-        operation.session.waited(now=operation.instant.monotonic)
+        operation.session.paused(operation.instant.monotonic - paused_at, now=operation.instant.monotonic)
         for each in operation.observers:
             each.resumed(operation)

@@ -143,6 +143,11 @@ class Session:
         """The time since the last look was not work, but a wait or a save."""
         self._counted_at, self._asked = now, None
 
+    def paused(self, seconds: float, *, now: float) -> None:
+        """A person paused the run for *seconds*, up to *now*: they do not count as time that it took."""
+        self._began += seconds
+        self.waited(now=now)
+
     def put_off(self, decision: Decision) -> None:
         """A save failed and the loop goes on. The next try comes when a save after it would be due."""
         self._asked, self._last = None, decision.at

@@ -92,6 +92,7 @@ def going_on(
     how: str = "",
     ending: str = "",
     program: str = "",
+    has_saved: bool = True,
 ) -> str:
     """``stars: going on at 3,413 of 10,000. Run 2; run 1 stopped 10 min ago by Ctrl-C.``
 
@@ -101,6 +102,7 @@ def going_on(
         how: What ended the run before, from :func:`how_it_ended`; "" if nothing did, or it was cut off.
         ending: How it ended by itself, from :func:`how_it_was_left`; "" if it did not.
         program: The program that made the run before, if it was another one.
+        has_saved: Whether the run before has saved at all.
     """
     text = f"{printable(operation_id)}: going on at {_of(done, total)}. Run {run:,}"
     if stopped_seconds_ago is None:
@@ -109,6 +111,8 @@ def going_on(
     before = f"run {run - 1:,}" + (f" of another program, {printable(program)}," if program else "")
     if ending:
         return f"{text}; {before} {ending} {when}."
+    if not has_saved:
+        return f"{text}; {before} was cut off {when}, before its first save."
     if not how:
         return f"{text}; {before} was cut off, its last save was {when}."
     return f"{text}; {before} stopped {when} by {printable(how)}."

@@ -13,6 +13,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -57,6 +58,7 @@ class Pulse(msgspec.Struct, omit_defaults=True):
         item_seconds: The average duration of an item; 0 if unknown.
         does: ``works``, ``waits`` for *whom*, or is ``paused``.
         until: When a wait will end.
+        unsaved: The runs that no save tells of, this one included, before its first save.
     """
 
     operation_id: str
@@ -72,6 +74,7 @@ class Pulse(msgspec.Struct, omit_defaults=True):
     does: Literal["works", "waits", "paused"] = "works"
     whom: str = ""
     until: float | None = None
+    unsaved: list[Run] = []
 
 
 def directory() -> Path | None:
@@ -216,12 +219,34 @@ def unsaved_of(store: CheckpointStore, operation_id: str) -> Run | None:
     return (read(path, Run) if path is not None else None) or _unsaved_here.get(_where(store, operation_id))
 
 
+def knows_more(store: CheckpointStore, operation_id: str, *, is_cut_off: bool) -> bool:
+    """Whether this machine knows of a run of which its checkpoint does not tell.
+
+    Args:
+        is_cut_off: Whether the last run of the checkpoint does not say how it ended.
+    """
+    pulse = pulse_of(store, operation_id)
+    return bool(pulse and pulse.unsaved) or (is_cut_off and unsaved_of(store, operation_id) is not None)
+
+
 def tell_unsaved(store: CheckpointStore, operation_id: str, history: list[Run]) -> None:
     """Complete the last run of *history*, which looks killed, with how it ended, if that was noted."""
     noted, last = unsaved_of(store, operation_id), history[-1]
     if noted is not None and (noted.run, noted.began, noted.pid) == (last.run, last.began, last.pid):
         last.ended, last.reason, last.error = noted.ended, noted.reason, noted.error
         last.place, last.stopped_at = noted.place, noted.stopped_at
+
+
+def add_unsaved(store: CheckpointStore, operation_id: str, history: list[Run]) -> None:
+    """Add to *history* the runs of this machine that were killed before their first save."""
+    pulse, last = pulse_of(store, operation_id), history[-1]
+    if pulse is None or not pulse.unsaved:
+        return
+    for run in pulse.unsaved:
+        if run.run > last.run and run.began >= last.began:  # else it is of an operation that was removed
+            run.ended = run.ended or datetime.fromtimestamp(pulse.at, UTC).isoformat(timespec="seconds")
+            run.items = run.items_before
+            history.append(run)
 
 
 def _unsaved_path(store: CheckpointStore, operation_id: str) -> Path | None:

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import msgspec
 
 from .._errors import StoreError
+from .._format.sections import Run
 from .._runtime.clock import Alarm, system_clock
 from .._runtime.interpreter import HOST
 from .._runtime.observer import Observed
@@ -55,6 +56,7 @@ class Commanded(Protocol):
         is_ending: Whether its block has ended, so that it takes no more requests.
         is_paused: Whether it should pause.
         owes_retries: Whether a requested retry of failed items is still to do.
+        unsaved_runs: The runs that no save tells of, this one included, before its first save.
     """
 
     @property
@@ -67,16 +69,20 @@ class Commanded(Protocol):
     def is_paused(self) -> bool: ...
     @property
     def owes_retries(self) -> bool: ...
+    @property
+    def unsaved_runs(self) -> list[Run]: ...
     def pause(self, is_wanted: bool, /) -> None: ...
     def stop(self) -> None: ...
     def try_failed_again(self) -> None: ...
 
 
 class Presence(Events):
-    """One run, from its first save on. Its own thread detects saves, so that no save takes longer.
+    """One run, from its first save on, or from its beginning if it goes on. Its own thread detects saves, so that no
+    save takes longer.
 
     Args:
         count: Returns how many items are done; called in another thread than the loop's.
+        is_opened: Whether it begins with the first save, so that it will not be told that the run was opened.
 
     Attributes:
         is_over: Whether the run is over.
@@ -88,6 +94,8 @@ class Presence(Events):
         store: CheckpointStore,
         commanded: Commanded,
         count: Callable[[], int],
+        *,
+        is_opened: bool = True,
     ) -> None:
         super().__init__(())
         self._operation, self._commanded = operation, commanded
@@ -95,15 +103,16 @@ class Presence(Events):
         self._looked_at = -math.inf
         self._heard: Asked | None = None
         self._events: deque[Event] = deque(maxlen=1000)
-        self._saves = operation.metadata.save_count - 1  # it begins with the first save of a run
+        self._saves = operation.metadata.save_count - is_opened
         self._items, self._since = operation.processed_items, time.time()
         self._has_told, self._told_at = False, 0.0
         self._does: tuple[str, str, float | None] = ("works", "", None)
         self.is_over = False
-        self.opened(operation)
+        if is_opened:
+            self.opened(operation)
         self._alarm = Alarm(system_clock, self._appear)
         if not commanded.is_ending:
-            self._alarm.ring_within(_BEAT_SECONDS)
+            self._alarm.ring_within(_BEAT_SECONDS if is_opened else _BEAT_SECONDS / 10)
 
     def _appear(self) -> None:
         _heart.add(self)
@@ -199,6 +208,7 @@ class Presence(Events):
             does=does,  # type: ignore[arg-type]
             whom=whom,
             until=until,
+            unsaved=self._commanded.unsaved_runs,
         )
 
     def _note_save(self, items: int) -> None:

@@ -56,6 +56,7 @@ class Reporter(Observer):
         self._forecaster: Forecaster | None = None
         self._drawn_at = float("-inf")
         self._opened_at = 0.0
+        self._paused_at: float | None = None
         self._has_started = self._is_waiting = self._is_finished = self._is_closed = False
         self._waits = 0
         self._least_share = 0.0
@@ -204,7 +205,13 @@ class Reporter(Observer):
             self._countdown = self._countdown or screen_of(sys.stderr)
             self._countdown.put(self, lambda width: [Shown(cut(text, width), cells(cut(text, width)))])
 
+    def paused(self, operation: Observed) -> None:
+        self._paused_at = operation.instant.monotonic
+
     def resumed(self, operation: Observed) -> None:
+        if self._paused_at is not None:  # a pause is no time that the run took
+            self._opened_at += operation.instant.monotonic - self._paused_at
+            self._paused_at = None
         self._waits += self._is_waiting
         self._is_waiting = False
         if self._countdown is not None:
@@ -282,6 +289,7 @@ def _going_on(operation: Observed) -> str:
         how_it_ended(last.reason if last else None),
         how_it_was_left(last.reason if last else None),
         other_script(last.command or "", sys.orig_argv) if last else "",
+        has_saved=last is None or bool(last.reason),
     )
 
 

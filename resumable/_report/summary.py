@@ -13,7 +13,7 @@ from .._format.sections import ListedSections, Run, read_summary
 from .._models import CheckpointMetadata
 from ..stores import CheckpointStore, Entry, Holder
 from .contents import history_in
-from .places import tell_unsaved, unsaved_of
+from .places import add_unsaved, knows_more, tell_unsaved
 from .scan import Facts, entry_of, read_facts
 
 State = Literal[
@@ -115,7 +115,7 @@ def _brief(store: CheckpointStore, entry: Entry) -> Summary | None:
     if saved is None:
         return None
     ended = "saved" if saved.is_by_hand else ending_of(Run(reason=saved.reason))
-    if ended == "killed" and entry.holder is None and unsaved_of(store, entry.key) is not None:
+    if entry.holder is None and knows_more(store, entry.key, is_cut_off=ended == "killed"):
         return None
     return Summary(
         operation_id=entry.key,
@@ -134,8 +134,10 @@ def _brief(store: CheckpointStore, entry: Entry) -> Summary | None:
 def _summary(store: CheckpointStore, entry: Entry) -> Summary | None:
     try:
         facts = read_facts(store, entry.key)
-        if facts is not None and facts.sections.history and ending_of(facts.sections.history[-1]) == "killed":
-            tell_unsaved(store, entry.key, facts.sections.history)
+        if facts is not None and (runs := facts.sections.history) and entry.holder is None:
+            if ending_of(runs[-1]) == "killed":
+                tell_unsaved(store, entry.key, runs)
+            add_unsaved(store, entry.key, runs)
         return _missing(store, entry) if facts is None else summary_from(facts, entry)
     except SealedError as error:
         return Summary(operation_id=entry.key, state="encrypted", location=error.location, problem=error.reason)

@@ -33,7 +33,7 @@ def test_a_run_pauses_goes_on_and_stops_as_it_is_asked() -> None:
         ask(store(), "job", "pause")
         until(lambda: (one := live_of(store(), "job")) and one.state == "paused")
         before = len(seen)
-        time.sleep(0.1)
+        time.sleep(0.3)
         assert len(seen) == before
         one = live_of(store(), "job")
         assert one is not None
@@ -44,6 +44,7 @@ def test_a_run_pauses_goes_on_and_stops_as_it_is_asked() -> None:
 
     errors: list[BaseException] = []
     asking = threading.Thread(target=noting(ask_it, errors))
+    began = time.monotonic()
     with pytest.raises(SystemExit) as stopped, checkpointed("job", every(hours=1), store="ck") as cp:  # noqa: PT012
         cp.save()
         asking.start()
@@ -53,7 +54,11 @@ def test_a_run_pauses_goes_on_and_stops_as_it_is_asked() -> None:
     asking.join()
 
     assert errors == []
+    took = time.monotonic() - began
     assert stopped.value.code == 143
+    one = live_of(store(), "job")
+    assert one is not None
+    assert 0 < (one.summary.elapsed_time or 0) < took - 0.3  # the pause is no time that the run took
     assert store().wish("job") is None
 
 
@@ -62,7 +67,6 @@ async def test_an_async_run_pauses_as_well() -> None:
 
     async with checkpointed("job", every(hours=1), store="ck") as cp:
         await cp.save()
-        ask(store(), "job", "pause")
         ticks = 0
 
         async def beside() -> None:
@@ -75,6 +79,8 @@ async def test_an_async_run_pauses_as_well() -> None:
         other = asyncio.create_task(beside())
         async for number in cp.remaining(range(100_000)):
             await asyncio.sleep(0.005)
+            if number == 1:
+                ask(store(), "job", "pause")
             if ticks:
                 assert number
                 break

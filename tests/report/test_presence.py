@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from resumable import checkpointed, every
+from resumable._format.sections import Run
 from resumable._report import places, presence
 from resumable._report.live import live_of
 from resumable._report.places import events_of, events_path, pulse_of
+from resumable._report.summary import ending_of, summaries, summary_of
 from resumable._report.wishes import ask
 from tests.support.watched import go_on, noting, store, until, work
 
@@ -148,3 +150,59 @@ with checkpointed("job", every(items=1), store="ck") as cp:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
+
+
+KILLED_EARLY = """
+import os, signal, time
+from resumable import checkpointed, every
+from resumable._report import presence
+
+presence._BEAT_SECONDS = 0.1
+with checkpointed("job", every(hours=1), store="ck") as cp:
+    for number in cp.remaining(range(10)):
+        if cp.resumed:
+            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number == 2:
+            cp.save()
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_a_run_that_was_killed_before_its_first_save_is_counted(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Three kills in a row, and a person would read each time that it is run 2."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", KILLED_EARLY], env=environment, timeout=60)
+    seen = summary_of(store(), "job")
+    assert seen is not None
+    assert (seen.state, seen.runs) == ("killed", 3)
+    assert [summary.state for summary in summaries(store())] == ["killed"]
+
+    with pytest.raises(KeyboardInterrupt), checkpointed("job", store="ck", progress=True):
+        raise KeyboardInterrupt
+    assert "Run 4; run 3 was cut off" in (said := capfd.readouterr().err), said
+    assert "before its first save" in said
+    seen = summary_of(store(), "job")
+    assert seen is not None
+    assert [(run.run, run.items, ending_of(run)) for run in seen.history] == [
+        (1, 2, "killed"),
+        (2, 2, "killed"),
+        (3, 2, "killed"),
+        (4, 2, "stopped"),
+    ]
+
+
+def test_runs_of_an_operation_that_was_removed_do_not_count(home: Path) -> None:
+    old = Run(run=7, began="2026-01-01T00:00:00+00:00", pid=1)
+    newer = Run(run=1, began="2026-01-02T00:00:00+00:00", reason="Auto: 1 s")
+    address = places.place_of(store())
+    assert address is not None
+    pulse = places.Pulse("job", address, "a", 1, 7, 0.0, 0.0, 3, unsaved=[old])
+    places.write(places.pulse_path(home, address, "job"), pulse)
+    runs = [newer]
+    places.add_unsaved(store(), "job", runs)
+
+    assert runs == [newer]
