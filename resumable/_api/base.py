@@ -482,7 +482,8 @@ class BaseCheckpoint(Holding, Generic[S]):
         self._is_total_old = False
         metadata, total = self._operation.session.metadata, self._operation.parts.loops.total()
         known = metadata.total_items
-        if self._options.total is None and (known in (None, self._total) or (total or 0) > known):
+        # An equal number is the loops' own, of a run that ended before its inner loops began: those end the knowledge.
+        if self._options.total is None and (known in (None, self._total) or (total or 0) >= known):
             metadata.total_items = self._total = total
 
     def _retrying(self, kind: type[tenacity.BaseRetrying], policy: dict[str, Any], reset_on_progress: bool) -> Any:

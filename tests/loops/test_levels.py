@@ -131,3 +131,17 @@ def test_loops_three_deep_go_on_at_the_innermost_place(manager: CheckpointManage
 
     for stop in every_one:
         assert work(stop) + work(None) == every_one
+
+
+def test_a_total_of_outer_items_is_dropped_once_a_later_run_meets_the_inner_loop(tmp_path: Path) -> None:
+    """The first run ended before its inner loop began: its 4 would be told as ``24 of 4``."""
+    with pytest.raises(Stop), checkpointed("job", store=tmp_path) as cp:  # noqa: PT012
+        for _ in cp.remaining(range(4)):
+            raise Stop
+    assert cp.metadata.total_items == 4
+
+    with checkpointed("job", store=tmp_path) as cp:
+        for _ in cp.remaining(range(4)):
+            for _ in cp.remaining(range(5)):
+                assert cp.metadata.total_items is None
+    assert (cp.metadata.processed_items, cp.metadata.total_items) == (24, None)
