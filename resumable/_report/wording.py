@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .._text import ago, duration
+from .._text import ago, duration, shortened
+from .messages import how_it_ended
 from .shards import Sum
 from .summary import Summary, age_of
 
@@ -62,9 +63,17 @@ def size(count: int) -> str:
 
 
 def error_of(summary: Summary) -> str:
-    """``ConnectionError: reset by peer, at item 3,412, in job.py:12``; "" where no exception ended the last run."""
+    """``ConnectionError: reset by peer, at item 3,412, in job.py:12``; "" where no exception ended the last run.
+
+    An item that is known by a key is named by it: ``at item 'urls/7'``. A signal is named instead of its exception.
+    """
     run = summary.history[-1] if summary.history else None
     if run is None or run.error is None or summary.state == "running":
         return ""
-    item = "" if run.items is None else f", at item {run.items:,}"
-    return f"{run.error.removesuffix(': ')}{item}" + (f", in {run.place}" if run.place else "")
+    how = how_it_ended(run.reason)
+    error = how if how.startswith(("Ctrl-C", "SIG")) else run.error.removesuffix(": ")
+    key = run.stopped_at[1] if run.stopped_at is not None else None
+    item = f", at item {shortened(key, 80)}" if isinstance(key, str) else ""
+    if not item and run.items is not None:
+        item = f", at item {run.items:,}"
+    return f"{error}{item}" + (f", in {run.place}" if run.place else "")
