@@ -74,7 +74,7 @@ class BaseCheckpoint(Holding, Generic[S]):
         # Loops may hand out items until the boundary's count, which decreases, reaches this value; then a check-in is
         # due.
         self._granted = inf
-        self._is_total_old = False
+        self._is_total_old, self._is_shown = False, False
         self._total: int | None = None
         self._operation: Operation = None  # type: ignore[assignment]  # until it is opened
 
@@ -421,6 +421,11 @@ class BaseCheckpoint(Holding, Generic[S]):
 
     def register(self, loop: Loop[Any]) -> None:
         """For loops: *loop* begins."""
+        if not self._is_shown and self._operation.last_run is not None:  # a new one saves at once, and is shown then
+            from .._engine.presence import appear
+
+            self._is_shown = True
+            appear(self._operation, has_saved=False)
         self._operation.parts.loops.running.begun(loop)
 
     def unregister(self, loop: Loop[Any]) -> None:

@@ -346,7 +346,7 @@ def note_early_save(operation: Operation) -> None:
     """Called after each of the first two saves of this run: from then on, other processes can watch the run."""
     if operation.session.saves == 2:
         say_what_is_lost(operation)
-    elif operation.last_run is None:  # else it can be watched since it was opened
+    else:
         from .presence import appear
 
         appear(operation)

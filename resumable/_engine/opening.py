@@ -20,7 +20,7 @@ from .ending import SAYS_HOW_IT_ENDED, name_directory, say_what_stops
 from .operation import Operation
 from .options import Options, Ticker
 from .owning import claim
-from .presence import appear, asks_to_retry
+from .presence import asks_to_retry
 from .unsaved import bring
 from .writer import Writer
 
@@ -77,8 +77,10 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
         runs = restored.sections.history if restored is not None else []
         if runs and has_taken_over:
             runs[-1].reason = "Interrupted: TakenOver"
-        elif runs:
+        elif runs and not (runs[-1].reason or "").rpartition(" | ")[2].startswith(SAYS_HOW_IT_ENDED):
             yield partial(_ask_how_it_ended, options, runs)
+        if runs and not _was_owned_by(runs[-1], writer):
+            yield partial(_ask_for_runs_without_a_save, options, runs)
         operation = Operation(options, writer, restored, observers, wake, ticker, at)
         if restored is not None and restored.sections.failed:
             operation.parts.retries_failed = yield lambda: asks_to_retry(options.store, options.operation_id)
@@ -89,8 +91,6 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
             sections.artifacts_before = yield partial(sweep, writer, sections if restored is not None else None)
         if restored is not None and (runs := restored.sections.history) and runs[-1].stopped_at is not None:
             say_what_stops(operation)
-        if operation.last_run is not None:
-            appear(operation, is_opened=False)
         return operation
     except BaseException as error:
         show_users_frames_only()
@@ -127,12 +127,22 @@ def _to_go_on_from(restored: Restored, options: Options, writer: Writer) -> Rest
     return restored
 
 
-def _ask_how_it_ended(options: Options, runs: list[Run]) -> None:
-    """Find out what no save tells of the last *runs*: one was killed before its first save, or its last save failed."""
-    from .._report.places import add_unsaved, tell_unsaved
+def _was_owned_by(run: Run, writer: Writer) -> bool:
+    """Whether nobody but *run* was the owner before this run, as far as the store tells: so no run is missing."""
+    owner = getattr(writer.lease, "owner_before", None)
+    return owner is not None and owner.pid == run.pid and owner.since <= run.began
 
-    if not (runs[-1].reason or "").rpartition(" | ")[2].startswith(SAYS_HOW_IT_ENDED):
-        tell_unsaved(options.store, options.operation_id, runs)
+
+def _ask_how_it_ended(options: Options, runs: list[Run]) -> None:
+    """Find out how the last of *runs* ended: it was killed, or its last save failed."""
+    from .._report.places import tell_unsaved
+
+    tell_unsaved(options.store, options.operation_id, runs)
+
+
+def _ask_for_runs_without_a_save(options: Options, runs: list[Run]) -> None:
+    from .._report.places import add_unsaved
+
     add_unsaved(options.store, options.operation_id, runs)
 
 

@@ -22,19 +22,23 @@ _log = logging.getLogger("resumable")
 _POLL_SECONDS = 0.2
 
 
-def appear(operation: Operation, *, is_opened: bool = True) -> None:
+def appear(operation: Operation, *, has_saved: bool = True) -> None:
     """Show other processes that *operation* is running, and receive their requests; not with a test's clock.
 
+    A second call does nothing.
+
     Args:
-        is_opened: Whether its observers know already that it has begun.
+        has_saved: Whether it has saved already: a run that continues does not wait for that.
     """
     is_off = os.environ.get("RESUMABLE_INDEX", "").lower() in ("off", "0", "no", "false")
     if is_off or not operation.options.works_beside or operation.clock is not system_clock:
         return
     from .._report.presence import Presence  # a new operation needs it only after its first save
 
+    if any(isinstance(each, Presence) for each in operation.observers):
+        return
     store, control = operation.options.store, Control(operation)
-    presence = Presence(operation, store, control, lambda: items_done(operation), is_opened=is_opened)
+    presence = Presence(operation, store, control, lambda: items_done(operation), has_saved=has_saved)
     operation.observers = (*operation.observers, presence)
 
 

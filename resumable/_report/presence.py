@@ -77,12 +77,13 @@ class Commanded(Protocol):
 
 
 class Presence(Events):
-    """One run, from its first save on, or from its beginning if it goes on. Its own thread detects saves, so that no
-    save takes longer.
+    """One run, from its first save on, or from its first loop if it continues an earlier one.
+
+    Its own thread detects saves, so that no save takes longer.
 
     Args:
         count: Returns how many items are done; called in another thread than the loop's.
-        is_opened: Whether it begins with the first save, so that it will not be told that the run was opened.
+        has_saved: Whether the first save of this run has been made.
 
     Attributes:
         is_over: Whether the run is over.
@@ -95,7 +96,7 @@ class Presence(Events):
         commanded: Commanded,
         count: Callable[[], int],
         *,
-        is_opened: bool = True,
+        has_saved: bool = True,
     ) -> None:
         super().__init__(())
         self._operation, self._commanded = operation, commanded
@@ -103,16 +104,15 @@ class Presence(Events):
         self._looked_at = -math.inf
         self._heard: Asked | None = None
         self._events: deque[Event] = deque(maxlen=1000)
-        self._saves = operation.metadata.save_count - is_opened
+        self._saves = operation.metadata.save_count - has_saved
         self._items, self._since = operation.processed_items, time.time()
         self._has_told, self._told_at = False, 0.0
         self._does: tuple[str, str, float | None] = ("works", "", None)
         self.is_over = False
-        if is_opened:
-            self.opened(operation)
+        self.opened(operation)
         self._alarm = Alarm(system_clock, self._appear)
         if not commanded.is_ending:
-            self._alarm.ring_within(_BEAT_SECONDS if is_opened else _BEAT_SECONDS / 10)
+            self._alarm.ring_within(_BEAT_SECONDS if has_saved else _BEAT_SECONDS / 10)
 
     def _appear(self) -> None:
         _heart.add(self)

@@ -108,12 +108,14 @@ def _is_all_in_library(trace: TracebackType | None) -> bool:
 # -- frames, threads and tasks
 
 
-def frames() -> Iterator[FrameType]:
+def frames() -> list[FrameType]:
     """The frames of the current thread, innermost first."""
+    found: list[FrameType] = []
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        yield frame
+        found.append(frame)
         frame = frame.f_back
+    return found
 
 
 def stack() -> dict[tuple[int, int], int]:

@@ -90,9 +90,7 @@ class FileStore:
                 return cast("FileLease", without.lease(FileStore(self.directory, _hold=without.holding).claim(key, me)))
             except OSError as error:
                 raise _store_error(f"cannot use {self.directory}", error) from error
-            has_artifacts = home.artifacts.name in lying or bool(
-                older and any(one.artifacts.name in lying for one in older)
-            )
+            has_artifacts = any(one.artifacts.name in lying for one in (home, *older))
             return FileLease(key, home, older, at, term, locks.pop_all(), has_artifacts=has_artifacts)
 
     def read(self, key: str, *, previous: bool = False) -> Stored | None:
@@ -163,6 +161,9 @@ class FileLease(OwnedLease):
         at: Where the last snapshot lies: at *home* or one of the older places.
         locks: Held until the release.
         has_artifacts: Whether the operation has a directory of artifacts.
+
+    Attributes:
+        owner_before: The owner before this one, as far as its lock tells.
     """
 
     next: int
@@ -181,8 +182,7 @@ class FileLease(OwnedLease):
         # Numbers rise even over a delete, after which no file knows the last one.
         super().__init__(key, term, first=time.time_ns() // 1_000_000)
         self._home = home
-        self._older = [*older]
-        self._places = (home, *older)
+        self._older, self._places = [*older], (home, *older)
         self._at = at
         self._locks = locks
         self._journal: JournalFile | None = None
@@ -191,6 +191,7 @@ class FileLease(OwnedLease):
         self._snapshot = -1
         self._staged: set[Path] = set()
         self.has_artifacts: bool = has_artifacts
+        self.owner_before: Holder | None = _lock.owner_before(home.lock)
         try:
             self._seen = {path: disk.identity(path) for path in (home.lock, at.snapshot)}
         except OSError as error:

@@ -28,6 +28,8 @@ _PATIENCE_SECONDS = 0.2
 
 _opened_at: dict[str, str] = {}
 """By path: the line of code that took each lock of this process."""
+_before: dict[str, Told] = {}
+"""By path: the last owner of each lock of this process before it took it."""
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
@@ -76,12 +78,14 @@ def holding(path: Path, operation_id: str, me: Holder) -> Iterator[int]:
         raise StoreError(f"cannot lock {path}: {reason}. Nothing was read or written.") from error
     try:
         # The lock file is removed with the checkpoint; the clock makes the term exceed earlier ones.
-        term = max(told_by(path).term + 1, time.time_ns())
+        before, name = told_by(path), os.path.abspath(path)
+        term = max(before.term + 1, time.time_ns())
         tell(path, Told(me.host, me.pid, me.since, term, operation_id[:200]))
-        _opened_at[os.path.abspath(path)] = user_line()
+        _opened_at[name], _before[name] = user_line(), before
         yield term
     finally:
         _opened_at.pop(os.path.abspath(path), None)
+        _before.pop(os.path.abspath(path), None)
         # Never replace the user's error; a lock still held is released with the object.
         with contextlib.suppress(OSError):
             lock.release()
@@ -130,6 +134,12 @@ def told_by(path: Path) -> Told:
         return msgspec.json.decode(disk.read(path, 4096) or b"{}", type=Told)
     except (OSError, ValueError, RecursionError):
         return Told()
+
+
+def owner_before(path: Path) -> Holder | None:
+    """The owner before this process, which holds the lock; None if there was none, or it is unknown."""
+    told = _before.get(os.path.abspath(path))
+    return Holder(told.host, told.pid, told.since) if told is not None and told.pid else None
 
 
 def holder_of(path: Path) -> Holder | None:
