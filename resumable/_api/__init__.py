@@ -2,9 +2,9 @@
 
 Read ``checkpointed`` first, the block around a loop; then ``base``, ``checkpoint`` and ``async_checkpoint``, the
 classes of ``cp``. ``holding`` adds collections, tracked objects and hooks to them; ``files`` and ``artifact`` add
-files. ``decorator`` is ``@resumable``: ``signature`` finds the parameter for the checkpoint, ``operation_id`` names the
-operation, and ``call`` makes the attempts. ``loop`` is a block and a loop in one. ``manager`` is the specification's
-manager.
+files. ``inner`` is what loops, maps and the engine ask of ``cp``, and no user. ``decorator`` is ``@resumable``:
+``signature`` finds the parameter for the checkpoint, ``operation_id`` names the operation, and ``call`` makes the
+attempts. ``loop`` is a block and a loop in one. ``manager`` is the specification's manager.
 """
 
 from typing import TYPE_CHECKING

@@ -16,6 +16,7 @@ from .._runtime.interpreter import show_users_frames_only
 from .._runtime.steps import acquire, exchange_async, run_async
 from .._text.hints import explained
 from .base import ALWAYS, SEEKABLE, BaseCheckpoint, KeyOf, R, S, T
+from .inner import Inner
 
 if TYPE_CHECKING:
     import tenacity
@@ -50,7 +51,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         {'0': 0, '1': 2, '2': 4}
     """
 
-    is_async = True
+    _is_async = True
     ticked: int
 
     def __init__(self, options: Options) -> None:
@@ -83,10 +84,10 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         self._move()
         self.ticked = ticked = self.ticked + items
         if ticked >= self._limit:
-            await self.check_in()
+            await self._check_in()
 
-    async def check_in(self, *, waits: bool = True) -> int:
-        """For loops: save, stop, or wait for a quota, if that is due. See :meth:`Checkpoint.check_in`."""
+    async def _check_in(self, *, waits: bool = True) -> int:
+        """Save, stop, or wait for a quota, if that is due. Returns how many items may pass until the next call."""
         async with self._turn:
             self._was_woken = False
             self._limit, self._granted = ALWAYS, inf
@@ -139,7 +140,9 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         from .._loops.remaining_async import remaining_async
 
         options: Any = {"key": key, "fingerprint": fingerprint, "limit": limit} | failures
-        return self._begin(name, lambda name, saved: remaining_async(items, self, name=name, saved=saved, **options))
+        return self._begin(
+            name, lambda name, saved: remaining_async(items, self._inner, name=name, saved=saved, **options)
+        )
 
     @explained
     def pages(
@@ -167,7 +170,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         if self._operation.is_done:
             return self.remaining(())
         options: Any = {"start": start, "key": key, "items": items, "changed": changed}
-        return self._begin(name, lambda name, saved: pages_async(fetch, self, name=name, saved=saved, **options))
+        return self._begin(name, lambda name, saved: pages_async(fetch, self._inner, name=name, saved=saved, **options))
 
     async def once(self, key: str | int, fn: Callable[[], Awaitable[R]], *, unknown: Unknown = "raise") -> R:
         """Await ``fn()`` for an effect that must not happen twice. Returns its result; later calls return it again.
@@ -220,7 +223,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             max_in_flight=max_in_flight, retry=retry, on_error=on_error, max_failed=max_failed, grace=grace
         )
         loop = self._begin_map(items, name, key=key, retry_failed=retry_failed)
-        return start_async(self, loop, fn, settings)
+        return start_async(self._inner, loop, fn, settings)
 
     @overload
     async def sink(
@@ -349,14 +352,6 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         else:
             self._was_cancelled = self._task.cancel("resumable: asked to stop")
 
-    def take_cancellation(self) -> bool:
-        """For amap: whether this task was cancelled only for a stop; if so, the cancellation is withdrawn."""
-        if not self._was_cancelled or self._task is None or self._task is not asyncio.current_task():
-            return False
-        self._was_cancelled = False
-        self._task.uncancel()
-        return True
-
     def _seen(self, error: BaseException | None) -> BaseException | None:
         """The stop, if *error* is the cancellation that stands for it; else *error*."""
         if not isinstance(error, asyncio.CancelledError):
@@ -374,6 +369,24 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             number = self._operation.acted_on
         return error if number is None else signals.error_for(number)
 
+
+class InnerAsyncCheckpoint(Inner[S], AsyncCheckpoint[S]):
+    """The checkpoint of an async block."""
+
+    is_async = True
+
+    async def check_in(self, *, waits: bool = True) -> int:
+        """For loops: save, stop, or wait for a quota, if that is due. See :meth:`InnerCheckpoint.check_in`."""
+        return await self._check_in(waits=waits)
+
+    def take_cancellation(self) -> bool:
+        """For amap: whether this task was cancelled only for a stop; if so, the cancellation is withdrawn."""
+        if not self._was_cancelled or self._task is None or self._task is not asyncio.current_task():
+            return False
+        self._was_cancelled = False
+        self._task.uncancel()
+        return True
+
     def save_before_sleep(self, retry_state: tenacity.RetryCallState) -> None:
         """For the user's own retries: begin a save, which goes on during the sleep. A failure is logged and noted."""
         from .._retry import reason, save_async
@@ -381,8 +394,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         if threading.get_ident() != self._opened_by:
             self._operation.ask_for_save(reason(retry_state))
             return
-        saver: Any = self
-        saving = self._event_loop.create_task(save_async(saver, retry_state, reason(retry_state)))
+        saving = self._event_loop.create_task(save_async(self, retry_state, reason(retry_state)))
         self._saving.add(saving)
         saving.add_done_callback(self._saving.discard)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
-from .._runtime import current, processes
+from .._runtime import current
 from .._runtime.steps import Steps
 from .holding import Holding
 
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from .._engine.options import Options
     from .._engine.quota import Wait
     from .._loops.loop import Loop
-    from .._loops.map.grace import Grace
     from .._loops.map.map_loop import MapLoop
     from .._models import CheckpointMetadata
-    from .._runtime.boundary import Boundary
 
     S = typing_extensions.TypeVar("S", default=dict[str, Any])
 else:
@@ -61,7 +59,7 @@ class BaseCheckpoint(Holding, Generic[S]):
         ticked: For the engine: the number of items that this run ticked by hand.
     """
 
-    is_async = False
+    _is_async = False
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -81,7 +79,8 @@ class BaseCheckpoint(Holding, Generic[S]):
     def __repr__(self) -> str:
         """``<Checkpoint 'nb': 21 of 60, saved 3 s ago in .checkpoint_nb.json>``"""
         stands = "not open" if self._operation is None else self._operation.reporter.standing(self._operation)
-        return f"<{type(self).__name__} {self.operation_id!r}: {stands}>"
+        kind = "AsyncCheckpoint" if self._is_async else "Checkpoint"
+        return f"<{kind} {self.operation_id!r}: {stands}>"
 
     def _repr_html_(self) -> str:
         """A card for notebooks; it still shows the progress when the kernel is gone."""
@@ -310,15 +309,19 @@ class BaseCheckpoint(Holding, Generic[S]):
         """A hook for a policy of your own: ``@retry(before_sleep=cp.before_sleep)`` saves before each sleep."""
         from .._retry import save_before_sleep
 
-        saver: Any = self
-        return save_before_sleep(saver, is_async=self.is_async)
+        return save_before_sleep(self._inner, is_async=self._is_async)
+
+    @property
+    def _inner(self) -> Any:
+        """This object as loops, maps and the engine see it: users see less."""
+        return self
 
     # -- open
 
     def _opened(self) -> Steps[None]:
         from .._engine.opening import open_operation  # loads everything else: `import resumable` stays light
 
-        self._operation = yield from open_operation(self._options, wake=self._wake, ticker=self)
+        self._operation = yield from open_operation(self._options, wake=self._wake, ticker=self._inner)
         ticks = self._operation.parts.cut.boundary.ticks
         self._move, self._count = ticks.__next__, ticks.__length_hint__
         outer = current.CHECKPOINT.get()
@@ -342,116 +345,6 @@ class BaseCheckpoint(Holding, Generic[S]):
         asked = self._operation.parts.quota.asked(host, account, resource, accounts, is_said=bool(host))
         return self._operation.wait_for(asked)
 
-    def keep_result(self, result: object) -> None:
-        """For decorated functions: keep *result*, which the call returned."""
-        from .._engine.ending import keep_result
-
-        keep_result(self._operation, result)
-
-    def kept_result(self) -> Any:
-        """For decorated functions: what the call returned that finished the operation.
-
-        Raises:
-            ResumableError: It was not kept.
-        """
-        from .._engine.ending import kept_result
-
-        return kept_result(self._operation)
-
-    # -- for loops, maps and retries
-
-    def has_quota(self, in_flight: int | None, more: int = 1) -> bool:
-        """For maps: whether *more* requests may be sent beside those *in_flight*; None if no more will be sent."""
-        now = self._operation.clock.utc().timestamp()
-        return self._operation.parts.quota.has_room(in_flight, more, now=now)
-
-    @property
-    def is_stopping(self) -> bool:
-        """For maps: whether a signal or the program asks to stop."""
-        from .._engine.stops import is_stopping
-
-        return is_stopping(self._operation)
-
-    def end_sleep_if_asked(self, seconds: float) -> None:
-        """For retries: a thread beside the main one would sleep for *seconds*; raise if the program stops earlier."""
-        from .._engine.stops import end_sleep_if_asked
-
-        end_sleep_if_asked(self._operation, seconds)
-
-    def open_grace(self, seconds: float) -> Grace:
-        """For maps: begin a grace of *seconds*, in which calls in flight may finish after a request to stop."""
-        from .._engine.stops import open_grace
-
-        return open_grace(self._operation, seconds)
-
-    def close_grace(self, grace: Grace) -> None:
-        """For maps: the map was left, or none of its calls is in flight any more."""
-        if self._operation.graces is not None:
-            self._operation.graces.close(grace)
-
-    @property
-    def boundary(self) -> Boundary:
-        """For loops: counts the items that are handed out."""
-        return self._operation.parts.cut.boundary
-
-    @property
-    def is_metered(self) -> bool:
-        """For maps: whether any quota is known."""
-        return self._operation.parts.quota.is_known
-
-    @property
-    def has_observed(self) -> bool:
-        """For pages: whether the program itself has observed a response in this run, outside of ``fetch``."""
-        return self._has_observed
-
-    @has_observed.setter
-    def has_observed(self, has_observed: bool) -> None:
-        self._has_observed = has_observed
-
-    def observe_page(self, response: object) -> bool:
-        """For pages: observe the response to their own request. Returns whether it is a refusal."""
-        self._operation.observe(response, "")
-        return self._operation.parts.quota.is_refusal(response)
-
-    @property
-    def has_to_wait(self) -> bool:
-        """For pages: whether a quota is used up, so that the next check-in waits."""
-        quota = self._operation.parts.quota
-        return quota.exhausted(now=self._operation.clock.utc().timestamp()) is not None
-
-    def register(self, loop: Loop[Any]) -> None:
-        """For loops: *loop* begins."""
-        if not self._is_shown and self._operation.last_run is not None:  # a new one saves at once, and is shown then
-            from .._engine.presence import appear
-
-            self._is_shown = True
-            appear(self._operation, has_saved=False)
-        self._operation.parts.loops.running.begun(loop)
-
-    def unregister(self, loop: Loop[Any]) -> None:
-        """For loops: *loop* has ended."""
-        self._operation.parts.loops.running.ended(loop)
-
-    def may_pass(self, items: int) -> bool:
-        """For small loops: whether this many items may pass before the next check-in."""
-        return self._count() - items > self._granted and processes.pid == self._operation.owner_pid
-
-    def halt(self, loop: Loop[Any]) -> None:
-        """For loops: *loop* has reached its limit."""
-        self._operation.parts.loops.halt(loop)
-        self._operation.parts.note_tracked()
-
-    def continuing(self) -> Callable[[Any], None]:
-        """For retries: a ``before`` hook, after which loops continue where those of the last attempt were left."""
-        go_on, parts = self._operation.parts.loops.continuing(), self._operation.parts
-
-        def before(retry_state: Any) -> None:
-            if retry_state.attempt_number > 1:
-                parts.attempt += 1
-            go_on(retry_state)
-
-        return before
-
     def _failures(self, retry_failed: bool) -> dict[str, Any]:
         parts = self._operation.parts
         retry_failed = retry_failed or parts.retries_failed
@@ -472,15 +365,14 @@ class BaseCheckpoint(Holding, Generic[S]):
 
         items = self._to_do(items)
         parts = self._operation.parts
-        options |= {"owner": self, "failed": parts.failed, "is_async": self.is_async}
+        options |= {"owner": self, "failed": parts.failed, "is_async": self._is_async}
         options["retry_failed"] |= parts.retries_failed
         return self._begin(name, lambda name, saved: map_loop(items, name=name, saved=saved, **options))
 
     def _once(self, key: str | int, fn: Callable[[], Any], unknown: Unknown, new_lock: Callable[[], Any]) -> Any:
-        saver: Any = self
         with count_lock:  # made at the first use
             effects = self._operation.parts.effects
-        return effects.once(key, fn, unknown, saver.save, new_lock)
+        return effects.once(key, fn, unknown, self._inner.save, new_lock)
 
     def _note_total(self) -> None:
         """Update ``total_items``, unless the program or an earlier run has a larger number."""
@@ -494,6 +386,5 @@ class BaseCheckpoint(Holding, Generic[S]):
     def _retrying(self, kind: type[tenacity.BaseRetrying], policy: dict[str, Any], reset_on_progress: bool) -> Any:
         from .._retry import retrying
 
-        saver: Any = self
         base = kind(**policy) if policy else self._options.retry or kind()
-        return retrying(saver, base, reset_on_progress=reset_on_progress, is_async=self.is_async)
+        return retrying(self._inner, base, reset_on_progress=reset_on_progress, is_async=self._is_async)

@@ -117,7 +117,7 @@ class ResumableFunction:
 
     def _run(self, block: checkpointed[Any], call: _Call) -> Any:
         with contextlib.ExitStack() as stack:
-            checkpoint = stack.enter_context(block)
+            checkpoint: Any = stack.enter_context(block)
             if checkpoint.is_done:
                 return checkpoint.kept_result()
             result = call.start(checkpoint)
@@ -127,6 +127,7 @@ class ResumableFunction:
             return call.ended(checkpoint, result)
 
     async def _run_async(self, block: checkpointed[Any], call: _Call) -> Any:
+        checkpoint: Any
         async with block as checkpoint:
             if checkpoint.is_done:
                 return checkpoint.kept_result()

@@ -14,6 +14,7 @@ from .._runtime.steps import exchange, run
 from .._text.hints import explained
 from .base import ALWAYS, SEEKABLE, BaseCheckpoint, KeyOf, R, S, T, count_lock
 from .files import Files
+from .inner import Inner
 
 if TYPE_CHECKING:
     import tenacity
@@ -66,10 +67,10 @@ class Checkpoint(Files, BaseCheckpoint[S]):
         self._move()
         self.ticked = ticked = self.ticked + items
         if ticked >= self._limit:
-            self.check_in()
+            self._check_in()
 
-    def check_in(self, *, waits: bool = True) -> int:
-        """For loops: save, stop, or wait for a quota, if due. Returns how many items may pass until the next call.
+    def _check_in(self, *, waits: bool = True) -> int:
+        """Save, stop, or wait for a quota, if due. Returns how many items may pass until the next call.
 
         Args:
             waits: Whether a request may follow; if so, wait for a quota that is used up.
@@ -184,7 +185,7 @@ class Checkpoint(Files, BaseCheckpoint[S]):
         from .._loops.remaining import remaining
 
         options: Any = {"key": key, "fingerprint": fingerprint, "limit": limit} | failures
-        return self._begin(name, lambda name, saved: remaining(items, self, name=name, saved=saved, **options))
+        return self._begin(name, lambda name, saved: remaining(items, self._inner, name=name, saved=saved, **options))
 
     @explained
     def pages(
@@ -235,7 +236,7 @@ class Checkpoint(Files, BaseCheckpoint[S]):
         if self._operation.is_done:
             return self.remaining(())
         options: Any = {"start": start, "key": key, "items": items, "changed": changed}
-        return self._begin(name, lambda name, saved: pages(fetch, self, name=name, saved=saved, **options))
+        return self._begin(name, lambda name, saved: pages(fetch, self._inner, name=name, saved=saved, **options))
 
     def once(self, key: str | int, fn: Callable[[], R], *, unknown: Unknown = "raise") -> R:
         """Call ``fn()`` for an effect that must not happen twice. Returns its result; later calls return it again.
@@ -345,7 +346,7 @@ class Checkpoint(Files, BaseCheckpoint[S]):
             grace=grace,
         )
         loop = self._begin_map(items, name, key=key, retry_failed=retry_failed)
-        return start(self, loop, fn, executor, settings)
+        return start(self._inner, loop, fn, executor, settings)
 
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.Retrying:
         """``tenacity.Retrying(**policy)`` that saves before each sleep, and then runs the policy's ``before_sleep``.
@@ -429,6 +430,20 @@ class Checkpoint(Files, BaseCheckpoint[S]):
             with self._lock:
                 wait.over()
 
+
+class InnerCheckpoint(Inner[S], Checkpoint[S]):
+    """The checkpoint of a plain block."""
+
+    is_async = False
+
+    def check_in(self, *, waits: bool = True) -> int:
+        """For loops: save, stop, or wait for a quota, if due. Returns how many items may pass until the next call.
+
+        Args:
+            waits: Whether a request may follow; if so, wait for a quota that is used up.
+        """
+        return self._check_in(waits=waits)
+
     def save_before_sleep(self, retry_state: tenacity.RetryCallState) -> None:
         """For the user's own retries: save, or request a save from another thread. A failure is logged and noted."""
         from .._retry import reason
@@ -467,7 +482,7 @@ if not has_gil():
             self._move()
             self.ticked = ticked = self.ticked + items
         if ticked >= self._limit:
-            self.check_in()
+            self._check_in()
 
     _tick.__doc__ = Checkpoint.tick.__doc__
     Checkpoint.tick = _tick  # type: ignore[method-assign]

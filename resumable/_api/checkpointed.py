@@ -14,7 +14,7 @@ from ..stores import CheckpointStore, open_store
 from ..stores._names import check_given_id
 from ..stores.defaults import default_auto_cleanup, default_place
 from .base import S
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, InnerCheckpoint
 
 if TYPE_CHECKING:
     import tenacity
@@ -197,7 +197,7 @@ class checkpointed(
         return f"<checkpointed {self._options.operation_id!r} in {self._options.store.describe()}>"
 
     def __enter__(self) -> Checkpoint[S]:
-        checkpoint: Checkpoint[S] = Checkpoint(self._options)
+        checkpoint: InnerCheckpoint[S] = InnerCheckpoint(self._options)
         checkpoint.enter_block()
         self._open.append(checkpoint)
         return checkpoint
@@ -207,9 +207,9 @@ class checkpointed(
         return False
 
     async def __aenter__(self) -> AsyncCheckpoint[S]:
-        from .async_checkpoint import AsyncCheckpoint
+        from .async_checkpoint import InnerAsyncCheckpoint
 
-        checkpoint: AsyncCheckpoint[S] = AsyncCheckpoint(self._options)
+        checkpoint: InnerAsyncCheckpoint[S] = InnerAsyncCheckpoint(self._options)
         await checkpoint.enter_block()
         self._open.append(checkpoint)
         return checkpoint

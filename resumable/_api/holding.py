@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[[], object])
 class Holding:
     """Durable collections, tracked objects, and hooks before a save. For both checkpoints."""
 
-    is_async = False
+    _is_async = False
     _operation: Operation
 
     # -- durable collections
@@ -166,7 +166,7 @@ class Holding:
         """
         from .._report.page import write_report
 
-        if not self.is_async:
+        if not self._is_async:
             saver: Any = self
             saver.save("Report")
         write_report(self._operation.options.store, self._operation.operation_id, Path(path))
