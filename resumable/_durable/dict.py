@@ -19,6 +19,7 @@ from .changes import Snapshot
 from .collection import FREEZE_AT_READING, Loaded, V, mutator
 from .frozen import IMMUTABLE, FrozenList, freeze, freeze_checked, freeze_flat, hide_few
 from .keyed import KEYED_SLOTS, Keyed
+from .order import UNORDERED, Removal, added_last, index_of, only_of, removals, with_removed
 
 TOMBSTONE: Final[Any] = FrozenList()
 """The value of a dirty key that was deleted; compared with ``is``."""
@@ -38,6 +39,7 @@ class Pending(msgspec.Struct):
         frozen: Copies of the assigned values, for the save to write.
         is_flat: Whether surely none of the values contains a dict or list.
         deleted: Deleted keys, each with a tombstone.
+        moved: Keys that were deleted and assigned again. They stand behind those that were there before.
         left: How many of the frozen values are not copies, because nobody else holds them.
     """
 
@@ -45,6 +47,7 @@ class Pending(msgspec.Struct):
     frozen: dict[str, Any] = {}
     is_flat: bool = False
     deleted: dict[str, Any] = {}
+    moved: list[str] = []
     left: int = 0
 
     def __len__(self) -> int:
@@ -85,8 +88,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         {'size': 1}
 
     Any thread may change it while another saves. What a worker of ``cp.map`` writes is visible at once, saved once its
-    item is done, and undone if the item fails. The order of keys is kept, with one exception: a key that is deleted
-    and assigned again between two saves may come back in its old position.
+    item is done, and undone if the item fails. The order of keys is kept, but for those that workers write.
 
     Args:
         loaded: The plain dict from a checkpoint. The mapping takes over its values.
@@ -97,13 +99,14 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
             assigned then. At a save, if a value was changed to such a one.
     """
 
-    __slots__ = ("_aliases", "_turns", "_unfrozen", *KEYED_SLOTS)
+    __slots__ = ("_aliases", "_removals", "_turns", "_unfrozen", *KEYED_SLOTS)
 
     def __init__(self, loaded: dict[str, Any] | None = None, *, path: str = "$.state") -> None:
         super().__init__(self._set_up(loaded, dict, path))
         self._clean()
         self._aliases: Aliases[str] = Aliases()
         self._turns: Turns[str] | None = None  # None without any frozen list.
+        self._removals: Removal | None = None  # The newest.
         self._unfrozen = list(self)
         if len(self) >= MANY:
             collect_young()
@@ -158,7 +161,9 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
             if self._boundary.shared:
                 held = self._write_shared(exact, TOMBSTONE)
                 return dict.pop(self, key, *default) if held is ABSENT else held
+            index = index_of(exact, self)
             self._touch(exact, _get(self, exact, ABSENT))
+            self._removals = (exact, index, self._seen, self._removals)
             self._dirty[exact] = TOMBSTONE
         return dict.pop(self, key, *default)
 
@@ -242,6 +247,8 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
             are_tracked = any(map(is_tracked, pending.originals.values()))  # a tombstone is tracked
             if are_tracked and any(map(is_, pending.originals.values(), repeat(TOMBSTONE))):
                 pending.separate()
+            if self._removals is not None:
+                self._sort_out(pending)
             if leaves and len(pending.originals) >= aliases.MANY:
                 self._leave(pending, are_tracked=are_tracked)
             if self._turns is not None:
@@ -261,6 +268,20 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
             self._take_back(pending)
             raise
         return pending
+
+    def _sort_out(self, pending: Pending) -> None:
+        """Bring added keys into their order, and note those that were deleted before."""
+        newest, kept = self._removals, self._removed_by_item()
+        if self._removals is newest:  # else a signal handler has deleted one meanwhile
+            self._removals = kept
+        theirs = {key for key, _, item, _ in removals(newest) if kept is None or item != kept[2]}
+        pending.moved = [key for key in pending.originals if key in theirs]
+        order = with_removed(self, kept, self._before, ABSENT) if kept else dict.keys(self)
+        pending.originals = added_last(pending.originals, lambda: reversed(order), self._dirty)
+
+    def _removed_by_item(self) -> Removal | None:
+        """The removals of the unfinished item."""
+        return only_of(self._at if self._seen is None else self._seen, self._removals) if self._before else None
 
     def _leave(self, pending: Pending, *, are_tracked: bool) -> None:
         """Keep as frozen, without a copy, the values that nobody else holds; the others stay in the originals."""
@@ -311,6 +332,9 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
     def _take_back(self, pending: Pending) -> None:
         # The alias replaces its copy, so that later saves go on comparing it.
         held = {key: self._aliases[key] for key in pending.frozen.keys() & self._aliases.keys()}
+        self._removals = (*UNORDERED[:3], self._removals)
+        for key in (*pending.moved, *pending.deleted):
+            self._removals = (key, 0, None, self._removals)
         self._untake({**pending.deleted, **pending.frozen, **held, **pending.originals})
 
     def _replace_originals(self, pending: Pending) -> None:
@@ -360,13 +384,13 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
     def _change(self, pending: Pending) -> dict[str, Any]:
         if pending.left:
             self._check_left(lambda: check(pending.frozen, self._path, nan=self._nan))
-        if not pending.deleted:
+        if not pending.deleted and not pending.moved:
             return {"set": pending.frozen}
         # Not if the unfinished item may have deleted values that count.
         is_all = not self._before and len(pending.frozen) >= len(self)
         if is_all and pending.frozen.keys() >= frozenset(dict.keys(self)):
             return {"clear": True, "set": pending.frozen}
-        return {"set": pending.frozen, "del": list(pending.deleted)}
+        return {"set": pending.frozen, "del": [*pending.deleted, *pending.moved]}
 
     def _copied(self) -> Snapshot:
         pending = self._pending
@@ -395,6 +419,8 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
                 entries.pop(key, None)
             else:
                 entries[key] = value
+        if newest := self._removed_by_item():
+            return {key: entries[key] for key in with_removed(entries, newest, self._before, ABSENT)}
         return entries
 
 

@@ -76,7 +76,7 @@ def test_a_dict_whose_keys_are_assigned_again_saves_the_same() -> None:
 
     assert list(files.items()) == [("a", {"n": 1}), ("b", 4), ("c", 5)]
     assert set(map(type, files)) == {str}
-    assert saved(files) == {"set": {"b": 4, "c": 5, "a": {"n": 1}}}
+    assert saved(files) == {"clear": True, "set": {"a": {"n": 1}, "b": 4, "c": 5}}
     files["d"] = 6
     assert saved(files) == {"set": {"d": 6}}
 
