@@ -50,6 +50,8 @@ class Keyed(Durable):
                 self._was_dirty[key] = dirty[key]
 
     def _cross(self) -> None:
+        if self._boundary.look is not None:
+            self._boundary.look()
         while True:
             now, seen = self._boundary.ticks.__length_hint__(), self._seen
             if seen is None:

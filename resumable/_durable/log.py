@@ -131,7 +131,7 @@ class DurableLog(Durable, list[V], kind="log"):
             if (held_back := self._boundary.held_back()) is not None:
                 held_back.append((self._extend_by, entries))
                 return
-            if self._boundary.again is not None:
+            if self._boundary.is_asked:
                 entries = [entry for entry in entries if not self._boundary.has(self, entry)]
             self._cross()
         _extend(self, entries)

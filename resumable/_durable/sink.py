@@ -97,7 +97,7 @@ class Sink(Noting, Generic[Row]):
         if self._pieces:
             self._put_pieces()
         boundary = self._boundary
-        self._most_rows = 0 if self._is_held or boundary.shared or boundary.again is not None else _MOST_ROWS
+        self._most_rows = 0 if self._is_held or boundary.is_asked else _MOST_ROWS
 
     # -- write
 

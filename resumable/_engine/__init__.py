@@ -10,8 +10,8 @@ done item, encoded or copied. ``writer`` stores it as a journal record or as a w
 (``background``); ``digest`` hashes a large one meanwhile. ``guard`` keeps the last good save in memory, in case a later
 value cannot be saved. ``artifacts`` writes the files that saves name, and removes those that no save names. ``unsaved``
 keeps on this machine what an unreachable store cannot take.
-``headings`` leaves out rows before the first tick that an earlier run has written, ``nested`` warns of
-rows that an inner block writes to an outer one.
+``headings`` leaves out rows before the first tick that an earlier run has written, ``first_item`` finds where the first
+item of a program that ticks begins, ``nested`` warns of rows that an inner block writes to an outer one.
 """
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "digest",
     "document",
     "ending",
+    "first_item",
     "guard",
     "headings",
     "history",

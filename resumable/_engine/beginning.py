@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -36,34 +37,50 @@ class Beginning(msgspec.Struct):
         """Whether a save comes before all work, so that the next run repeats what this one has done until then.
 
         This is so if rows were written while the state did not change: a changed state may tell the program what to
-        skip. Values that are zero or empty are no change. For a program without loops and ticks, nobody can tell.
+        skip. Values that are zero or empty are no change, unless all writes came before a loop that ticks. For a
+        program without loops and ticks, nobody can tell.
         """
-        parts = self.parts
-        if parts.cut.ticker.ticked or any(view.has_begun for view in parts.loops.views.values()):
+        parts, first = self.parts, self.parts.first_item
+        if parts.cut.is_within_first or parts.cut.ticker.ticked:
+            return False
+        if any(view.has_begun for view in parts.loops.views.values()):
             return False
         writers, now = parts.cut.boundary.writers, parts.cut.boundary.now()
         has_rows = any(one.written_since(now) is not None for one in writers)
         has_entries = any(isinstance(one, Durable) and not one.known_as and one.changed_bytes() for one in writers)
-        if not (has_rows or has_entries) or self._has_changed():
+        if not (has_rows or has_entries) or self.has_changed(strictly=first is not None and first.is_ahead):
             return False
         functions = program.functions_of_block(place.caller(), parts.opening[1], ())
         if any(one.loops for one in functions):
             return not has_entries  # a program that fills a mapping first may continue from its entries
         return any("tick" in one.names for one in functions)
 
-    def _has_changed(self) -> bool:
-        """Whether the plain state differs from the one at the run's beginning."""
+    def has_changed(self, *, strictly: bool = True) -> bool:
+        """Whether the plain state differs from the one at the run's beginning.
+
+        Args:
+            strictly: Whether a new value that is zero or empty is a change.
+        """
         parts, kind = self.parts, self.parts.typed
         with suppress(StateEncodeError, TypeError, ValueError, AttributeError):
             if kind is None:
                 before = {} if self.state is None else msgspec.json.decode(self.state)
-                begun = {name: value for name, value in parts.state.items() if name in before or not _is_empty(value)}
-                return _plain(begun) != to_bytes(before)
-            before = self.state
-            if before is None:
-                before = _plain(kind.plain(typed.restored(parts.options.operation_id, kind.kind, None), wholly=False))
+                state: dict[str, Any] = dict(parts.state)
+                if not strictly:
+                    state = {name: value for name, value in state.items() if name in before or not _is_empty(value)}
+                return _plain(state) != to_bytes(before)
+            before = self.state if self.state is not None else to_bytes(self.fresh())
             return _plain(parts.plain_state(kind, wholly=False)) != before
         return True
+
+    def fresh(self) -> dict[str, Any]:
+        """The plain state of a new operation, without its collections; empty if it cannot be made."""
+        kind = self.parts.typed
+        if kind is not None:
+            with suppress(StateEncodeError, TypeError, ValueError, AttributeError):
+                values = kind.plain(typed.restored(self.parts.options.operation_id, kind.kind, None), wholly=False)
+                return msgspec.json.decode(_plain(values), type=dict[str, Any])
+        return {}
 
 
 def _is_empty(value: Any) -> bool:
@@ -75,11 +92,16 @@ def _plain(state: dict[str, Any]) -> bytes:
     return to_bytes({name: value for name, value in state.items() if not isinstance(value, Durable)})
 
 
-def has_more(restored: Restored) -> bool:
-    """Whether *restored* holds or requests anything but the number of items that earlier runs have done."""
+def has_more(restored: Restored, fresh: Mapping[str, Any]) -> bool:
+    """Whether *restored* holds or requests anything but the number of items that earlier runs have done.
+
+    Args:
+        fresh: The plain state of a new operation. What is in it, is zero or empty, is no sign of work.
+    """
     sections = restored.sections
-    if any(value or name not in sections.collections for name, value in restored.data.state.items()):
-        return True
+    for name, value in restored.data.state.items():
+        if value if name in sections.collections else not (_is_empty(value) or value == fresh.get(name)):
+            return True
     if any(sink["offset"] for sink in sections.sinks.values()):
         return True
     was_asked = any(not (run.reason or "").startswith(UNASKED) for run in sections.history)

@@ -153,6 +153,7 @@ class Cut(msgspec.Struct):
         boundary: Counts the items that loops hand out.
         is_at_end: Whether the program has ended its block, so that no item follows the last tick.
         is_final: Whether nothing is left to do, whatever the places of the loops say.
+        is_within_first: Whether the first item of a program that ticks has begun.
     """
 
     ticker: Ticker
@@ -160,6 +161,7 @@ class Cut(msgspec.Struct):
     boundary: Boundary = msgspec.field(default_factory=Boundary)
     is_at_end: bool = False
     is_final: bool = False
+    is_within_first: bool = False
 
     def add(self, written: Noting) -> None:
         """Tell *written*, from now on, where the unfinished item began. A second call changes nothing."""
@@ -228,7 +230,7 @@ class Cut(msgspec.Struct):
     def _is_within_item(self, unfinished: Sequence[Loop[Any]]) -> bool:
         if self.is_final:
             return False
-        has_ticked = self.has_ticked or self.ticker.ticked > 0
+        has_ticked = self.has_ticked or self.ticker.ticked > 0 or self.is_within_first
         return (has_ticked and not self.is_at_end) or any(loop.is_at_item() for loop in unfinished)
 
 

@@ -86,6 +86,29 @@ def _is_before_ticks(frame: FrameType, outside: place.Stack) -> bool:
     return False
 
 
+def ticks_in_loop(frame: FrameType, outside: place.Stack) -> bool:
+    """Whether a loop in the checkpoint's block around *frame* ticks, or one in a function that the block may call."""
+    functions = program.codes_of_block(frame, outside)
+    ticking = _ticking(functions)
+    return any(not ticking.isdisjoint(names) for one in functions for _, _, names in _branches_of(one))
+
+
+def is_in_ticks(frame: FrameType, outside: place.Stack) -> bool:
+    """Whether a loop around *frame*, in the checkpoint's block, ticks."""
+    ticking: set[str] | None = None
+    for here in place.frames(frame):
+        opened = outside.get(place.address(here))
+        code, at = point_in(here)
+        for start, stop, names in _branches_of(code) if place.call_at(here) else ():
+            if names and start <= at < stop and (opened is None or start > opened):
+                ticking = ticking or _ticking(program.codes_of_block(frame, outside))
+                if not ticking.isdisjoint(names):
+                    return True
+        if opened is not None:
+            break
+    return False
+
+
 def _ticking(functions: Mapping[CodeType, place.FunctionCalls]) -> set[str]:
     """The names of those of *functions* that tick, also by a call of another one; and that of the tick."""
     names = {"tick"}

@@ -29,6 +29,7 @@ from .._runtime.interpreter import running_here, stack
 from .._runtime.steps import Steps
 from .beginning import Beginning, has_more, to_bytes
 from .capture import Cut
+from .first_item import FirstItem
 from .history import History
 from .limits import limits_for
 from .options import Options, Ticker
@@ -69,6 +70,7 @@ class Parts:
         beginning: Detects whether this run has reached its first loop or tick.
         last_run: The run before this one; None if there was none.
         is_proven: Whether a state that contains an item of this run was checked wholly.
+        first_item: Finds where the first item of a program that ticks begins; None once an item was done.
         may_have_headings: Whether earlier runs may have written headings that this one writes again.
         tracked: The tracked objects; None before the first.
         hooks: Functions to call before each save, each with the attempt that registered it.
@@ -111,13 +113,17 @@ class Parts:
         if (finished := saved.finished) is not None:
             saved.loops = {}  # all loops had ended, and hand out nothing
         self.finished = finished
-        self.goes_on = restored is not None and (self.metadata.processed_items > 0 or has_more(restored))
         self.beginning = Beginning(self)
         if data is not None:
             plain = dict(data.state)
             for name in saved.collections:
                 plain.pop(name, None)
             self.beginning.state = to_bytes(plain)
+        self.goes_on = restored is not None and (
+            self.metadata.processed_items > 0 or has_more(restored, self.beginning.fresh())
+        )
+        is_begun = self.metadata.processed_items > 0 or saved.loops or finished is not None
+        self.first_item = None if is_begun else FirstItem(self, self.beginning.has_changed)
         self.collections: dict[str, Durable] = {}
         self.held: dict[str, Durable] = {}
         self.is_proven = False
@@ -146,6 +152,8 @@ class Parts:
         self.on_failure: Callable[[str, str | int, str], None]
         if saved.once:
             self.known_effects = self.effects
+        if self.held and self.first_item is not None:
+            self.first_item.attend()
         if saved.loops and any("wrote" in form for form in saved.loops.values()):
             _ = self.loops  # what precedes the first loop may be written again
         self.encoded_sections: dict[str, bytes] = {}
@@ -265,6 +273,8 @@ class Parts:
         """
         if kind == "log":
             self._expect_headings()
+        if self.first_item is not None:
+            self.first_item.attend()
         if type(name) is not str:
             raise TypeError(f"the name of a durable collection must be a str, not {name!r:.80}")
         if self.typed is not None:
@@ -377,6 +387,8 @@ class Parts:
     ) -> Sink[Any]:
         """The sink that writes to *path*. See :meth:`Sinks.open`."""
         self._expect_headings()
+        if self.first_item is not None:
+            self.first_item.attend()
         sink = self.sinks.open(path, mode, existing, header)
         self.cut.add(sink)
         return sink

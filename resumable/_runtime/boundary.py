@@ -35,6 +35,7 @@ class Boundary(msgspec.Struct, eq=False):
         writers: What is saved, and written to.
         shared: How many maps run whose workers can write here.
         again: Knows what is written again, where that may be now.
+        look: Called before each write while set.
         context: The thread or task that has opened the checkpoint; None if it is not known.
         apart: What loops in other ones hold back.
         note_outside: Called before what these hold back counts: whatever was written until then counts with it.
@@ -46,6 +47,7 @@ class Boundary(msgspec.Struct, eq=False):
     writers: list[Noting] = msgspec.field(default_factory=list)
     shared: int = 0
     again: Again | None = None
+    look: Callable[[], None] | None = None
     context: object = None
     apart: list[HoldingApart] = msgspec.field(default_factory=list)
     note_outside: Callable[[], None] | None = None
@@ -77,7 +79,14 @@ class Boundary(msgspec.Struct, eq=False):
 
     def has(self, writer: Noting, row: Any) -> bool:
         """Whether *writer* has *row* already, and the program writes it again."""
+        if self.look is not None:
+            self.look()
         return self.again is not None and self.again.has(writer, row)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether each write asks what to do with it."""
+        return self.shared > 0 or self.again is not None or self.look is not None
 
     def held_back(self) -> HeldBack | None:
         """Where to put the writes of a worker, or of a loop that runs apart; None for any other code."""
@@ -233,8 +242,9 @@ class Noting:
 
     def attend(self) -> None:
         """Compare the boundary at the first write of each item; if workers can write, at every write."""
-        is_asked = self._boundary.shared or self._boundary.again is not None
-        self._ticks = _MORE_THAN_ANY if is_asked else self._boundary.ticks
+        boundary = self._boundary  # is_asked, without the call
+        is_asked = boundary.shared or boundary.again is not None or boundary.look is not None
+        self._ticks = _MORE_THAN_ANY if is_asked else boundary.ticks
 
     def end_sharing(self) -> None:
         """Workers can no longer write to it."""

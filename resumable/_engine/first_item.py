@@ -1,0 +1,79 @@
+"""Where the first item of a program that ticks begins: at the first write in a loop that ticks.
+
+What a run writes before that is the program's set-up. A changed state may tell the next run to leave the set-up out, so
+it must count then, even if the first item is never done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .._loops import place
+from .._runtime.interpreter import point_in
+from .headings import is_in_ticks, ticks_in_loop
+
+if TYPE_CHECKING:
+    from .parts import Parts
+
+_MOST_LOOKS = 1000
+"""Where no loop is known to tick, look at this many writes: it may be in a function that is not found by its name."""
+
+
+class FirstItem:
+    """Looks at each write before the first tick, until one lies in a loop that ticks.
+
+    Args:
+        parts: Of an operation without done items.
+        has_changed: Returns whether the plain state differs from the one at the run's beginning.
+
+    Attributes:
+        is_ahead: Whether a loop that ticks follows, and nothing was written in it yet.
+    """
+
+    def __init__(self, parts: Parts, has_changed: Callable[[], bool]) -> None:
+        self._parts = parts
+        self._boundary = parts.cut.boundary
+        self._has_changed = has_changed
+        self._last: tuple[place.Frame, int] | None = None
+        self._looks, self._has_ended = 0, False
+        self.is_ahead = False
+
+    def attend(self) -> None:
+        """Look at each write from now on, unless the first item has begun."""
+        boundary = self._boundary
+        if boundary.look is None and not self._has_ended:
+            boundary.look = self.look
+            for writer in boundary.writers:
+                writer.attend()
+
+    def look(self) -> None:
+        """The program is about to write."""
+        parts = self._parts
+        views = parts.loops.views.values() if "loops" in vars(parts) else ()
+        if parts.cut.ticker.ticked or any(view.has_begun for view in views):
+            self._end()
+            return
+        frame, outside = place.caller(), parts.opening[1]
+        here = place.address(frame), point_in(frame)[1]
+        if here == self._last:
+            return
+        if not self._looks:
+            self.is_ahead = ticks_in_loop(frame, outside)
+        self._looks += 1
+        if is_in_ticks(frame, outside):
+            self._end()
+            if self._has_changed():
+                self._boundary.move()
+                self._parts.cut.is_within_first = True
+        elif self._looks == _MOST_LOOKS and not self.is_ahead:
+            self._end()
+        elif self.is_ahead and place.address(frame) in outside:
+            self._last = here
+
+    def _end(self) -> None:
+        self.is_ahead, self._has_ended = False, True
+        with self._boundary.lock:
+            self._boundary.look = None
+            for writer in self._boundary.writers:
+                writer.attend()
