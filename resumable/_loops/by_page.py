@@ -104,7 +104,9 @@ class PageLedger(Ledger):
         if ("keys" in saved) != has_key:
             was, way = ("by key", "with key=...") if "keys" in saved else ("by value", "without key")
             now = "by key" if has_key else "by value"
-            self._fail(f"earlier runs noted done items {was}; this call notes them {now}", f"go on as before:  {way}")
+            self._fail(
+                f"earlier runs counted done items {was}; this call counts them {now}", f"go on as before:  {way}"
+            )
         if saved.get("start") != self._digest:
             self._fail(
                 f"the pages began with another start than {fingerprint.show(start)}",

@@ -296,7 +296,7 @@ def opened(operation_id: str, saved: Saved | None, by: str) -> Saved:
     was, before = _WAYS[saved["by"]]
     raise InputChangedError(
         operation_id,
-        [f"earlier runs noted the loop's done items {was}; this call notes them {_WAYS[by][0]}"],
+        [f"earlier runs counted the loop's done items {was}; this call counts them {_WAYS[by][0]}"],
         [f"go on as before:  {before}", f"start over:  {command_for('rm', operation_id)}"],
     )
 

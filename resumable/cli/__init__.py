@@ -1,10 +1,10 @@
 """The command line: ``resumable list``, ``show``, ``rm``, ``run``, ``watch`` and others.
 
-``_commands``, ``_export``, ``_removal`` and ``_verify_commands`` are the commands, ``_options`` what they share: the
-store, and the key of an encrypted one. ``_screens`` and ``_show`` are what they print. ``_plain`` stands in for them
-where click or rich is not installed. ``_run`` is ``run``: ``_supervise`` a job, or a command for ``_each`` item.
-``_copy`` brings them elsewhere, ``_report`` writes reports, ``_watch`` shows what runs, ``_control`` asks something of
-it, ``_diff`` compares, and ``_serve`` shows all in a browser.
+``_commands``, ``_export``, ``_removal`` and ``_verify_commands`` are commands; ``_options`` has their common options.
+``_screens`` and ``_show`` print. ``_plain`` replaces all of them where click or rich is not installed. ``_run`` is the
+command ``run``: ``_supervise`` runs a job, ``_each`` a command for each item. ``_copy`` copies between stores,
+``_report`` writes reports, ``_watch`` shows running jobs, ``_control`` sends them requests, ``_diff`` compares, and
+``_serve`` shows all of it in a browser.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The commands: what they take, and what they answer."""
+"""The group of commands, and ``list``, ``show`` and ``completion``."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import click
 
 from .._errors import ResumableError
 from .._report.scan import is_missing, name_of, not_there, nothing_in, read_all
-from .._report.shards import matches, sums_of
-from .._report.summary import summaries
+from .._report.shards import Sum, matches, sums_of
+from .._report.summary import Summary, summaries
 from .._text import printable
+from ..stores import CheckpointStore
 from ._export import export_command
 from ._options import ids_for_the_shell, known, not_found, opened, the_only_one, with_key, with_options
 from ._removal import rm_command
@@ -33,7 +35,7 @@ _ON_DEMAND = {
     "tail": ("_watch", "tail_command"),
     "watch": ("_watch", "watch_command"),
 }
-"""Commands that are loaded when they are called: by name, where they are."""
+"""The module and function of each command that is loaded only when it is called."""
 
 
 class _Commands(click.Group):
@@ -59,24 +61,24 @@ class _Commands(click.Group):
 def commands() -> None:
     """Look at the checkpoints of resumable loops, and remove or export them.
 
-    They are looked for in --dir, a directory or a URL, else in $CHECKPOINT_STORE or $CHECKPOINT_DIR, else where `dir`
-    in [tool.resumable] of the nearest pyproject.toml says, else here.
+    Checkpoints lie in --dir, a directory or a URL; without it in $CHECKPOINT_STORE or $CHECKPOINT_DIR; without these in
+    `dir` in [tool.resumable] of the nearest pyproject.toml; else in the current directory.
 
-    Exit codes: 0 done, 1 not done (stderr says why), 2 called wrongly.
+    Exit codes: 0 done; 1 not done, and stderr says why; 2 wrong arguments.
 
     \b
     resumable list                        all operations here
-    resumable show crawl                  one of them, and how to go on
-    resumable rm crawl                    start it over
+    resumable show crawl                  one operation, and how to go on
+    resumable rm crawl                    remove its checkpoint: it starts over
     resumable run -- python job.py        run a job until it is done
     """
 
 
-@commands.command("list", short_help="List operations: how far each is, and when it was saved.")
+@commands.command("list", short_help="List operations: how far each one is, and when it was saved.")
 @click.argument("patterns", metavar="[ID|PATTERN]…", nargs=-1, shell_complete=ids_for_the_shell)
-@click.option("--all", "is_all", is_flag=True, help="All places that your programs have saved to on this machine.")
-@click.option("--watch", "is_watched", is_flag=True, help="Show it anew every second, until Ctrl-C.")
-@click.option("--sum", "as_sums", is_flag=True, help="Leave out what is in a sum.")
+@click.option("--all", "is_all", is_flag=True, help="In all places where your programs on this machine have saved.")
+@click.option("--watch", "is_watched", is_flag=True, help="Refresh the list every second, until Ctrl-C.")
+@click.option("--sum", "as_sums", is_flag=True, help="Show only sums, and operations that belong to none.")
 @with_options
 @with_key
 def list_command(
@@ -88,14 +90,14 @@ def list_command(
     as_json: bool,
     key_file: Path | None,
 ) -> None:
-    """Show operations: how far each one is, and when it was saved last; then the sums of those that are shards.
+    """List operations: how far each one is, and when it was last saved. Shards of one job are summed up below.
 
-    LEFT is estimated from the time that all runs took, as of the last save.
+    LEFT is an estimate from the time of all runs, as of the last save.
 
-    With PATTERN, such as 'job-*', what matches is shown, and summed up for each PATTERN. Without one, a sum is made of
-    two or more ids that differ only in a number at their end that counts from 0 or 1: job-0, job-1, or job/0, job/1.
-    No sum is made of dates and years. A shard counts as long as it has a checkpoint: keep that of one that is finished,
-    by cp.keep() or auto_cleanup=False.
+    With PATTERN, such as 'job-*', the list shows the operations that match, and a sum for each PATTERN. Without one,
+    ids that differ only in a number at their end, counted from 0 or 1, make a sum: job-0, job-1, or job/0, job/1. Dates
+    and years make no sum. A shard counts while it has a checkpoint; to keep it when it is finished, use cp.keep() or
+    auto_cleanup=False.
 
     \b
     resumable list
@@ -103,50 +105,71 @@ def list_command(
     resumable list --all
 
     \b
-    --json: {"store": text, "checkpoints": [one object each], "sums": [one object each]}, a checkpoint with
+    --json: {"store": text, "checkpoints": [one object each], "sums": [one object each]}. A checkpoint has
       operation_id, location
-      state            running, stopped, failed, killed, incomplete (it ended well, but items failed), finished, saved,
-                       damaged, encrypted (and no key was given that opens it)
+      state            running, stopped, failed, killed, incomplete (ended, but items failed), finished, saved, damaged,
+                       encrypted (and the right key was not given)
       processed_items, total_items, percent, left_seconds, elapsed_time
       created_at, last_updated                      UTC, ISO 8601
       save_count, last_save_reason, error_count, runs
-      failed_items     that map gave up, and has not done since
-      artifact_count, artifact_bytes                how many files go with it, and their size
+      failed_items     items that failed, and have not been done since
+      artifact_count, artifact_bytes                number and size of its artifacts
       problem          why it is damaged, or cannot be opened
       previous         where the save before it lies, if that one is good
-      waits_for        the store that was away when it was saved here; the next run brings it there
-    and a sum with
+      waits_for        the store that did not answer, so that it was saved here; the next run brings it there
+    A sum has
       pattern, operation_ids
-      states           how many are in which state
+      states           number of operations by state
       processed_items, total_items, failed_items, percent, left_seconds, last_updated
       missing          numbers in between that have no checkpoint
-    with --all: {"checkpoints": [with store], "unreached": [{"store": text, "problem": text}]}.
-    What is not known is null.
+    With --all: {"checkpoints": [with store], "unreached": [{"store": text, "problem": text}]}.
+    Unknown values are null.
     """
 
     def is_chosen(operation_id: str) -> bool:
         return not patterns or any(matches(operation_id, pattern) for pattern in patterns)
 
-    if is_all or is_watched:
-        from . import _watch
+    if is_watched:
+        from ._watch import watch_list
 
-        if is_watched:
-            _watch.watch_list(opened(where, key_file), is_chosen, is_all=is_all)
-        else:
-            _watch.print_everywhere(as_json, is_chosen)
-        return
-    store = opened(where, key_file)
-    if where is not None and is_missing(store):
+        watch_list(opened(where, key_file), is_chosen, is_all=is_all)
+    elif is_all:
+        from ._watch import print_everywhere
+
+        print_everywhere(as_json, is_chosen)
+    else:
+        _list(
+            opened(where, key_file), is_chosen, patterns, is_named=where is not None, as_sums=as_sums, as_json=as_json
+        )
+
+
+def _list(
+    store: CheckpointStore,
+    is_chosen: Callable[[str], bool],
+    patterns: Sequence[str],
+    *,
+    is_named: bool,
+    as_sums: bool,
+    as_json: bool,
+) -> None:
+    if is_named and is_missing(store):
         raise click.ClickException(not_there(store))
     chosen = [one for one in summaries(store) if is_chosen(one.operation_id)]
-    found, sums = chosen, sums_of(chosen, patterns)
-    if as_sums:
-        summed = {operation_id for one in sums for operation_id in one.operation_ids}
-        found = [one for one in chosen if one.operation_id not in summed]
+    sums = sums_of(chosen, patterns)
+    summed = {operation_id for one in sums for operation_id in one.operation_ids} if as_sums else set[str]()
+    found = [one for one in chosen if one.operation_id not in summed]
     if as_json:
         shown = {"checkpoints": list(map(as_json_object, found)), "sums": list(map(as_json_object, sums))}
         print_json({"store": name_of(store)} | shown)
-        return
+    elif chosen:
+        _print_all(chosen, found, sums, store)
+    elif patterns:
+        raise click.ClickException(not_found(store, " ".join(patterns)))
+    else:
+        click.echo(nothing_in(store))
+
+
+def _print_all(chosen: list[Summary], found: list[Summary], sums: list[Sum], store: CheckpointStore) -> None:
     console = make_console()
     if found:
         print_list(console, found, store)
@@ -154,10 +177,6 @@ def list_command(
         print_sums(console, sums, is_first=not found)
     print_sealed(console, chosen)
     print_waiting(console, chosen)
-    if not found and not sums:
-        if patterns:
-            raise click.ClickException(not_found(store, " ".join(patterns)))
-        click.echo(nothing_in(store))
 
 
 @commands.command("show", short_help="Show one operation: its runs, failures, state, and how to go on.")
@@ -167,7 +186,7 @@ def list_command(
 def show_command(operation_id: str | None, where: str | None, as_json: bool, key_file: Path | None) -> None:
     """Show one operation: its position, its file, its runs, what failed, what its state holds, and how to go on.
 
-    ID may be left out where there is only one.
+    Without ID it shows the only operation.
 
     \b
     resumable show crawl
@@ -177,12 +196,12 @@ def show_command(operation_id: str | None, where: str | None, as_json: bool, key
     --json: the keys of `list`, and
       bytes, journal_bytes
       command          what started the last run, if known
-      loops            [{name, by, processed_items, total_items}], followed by key, position, or scattered: by
-                       position, but done in any order; or by pages, then with page and cursor, too
-      failed           [{loop, key, error}], of which map(..., retry_failed=True) tries again
-      once             how many effects happened, and the keys of those that are unknown
+      loops            [{name, by, processed_items, total_items}]; by is how done items are counted: key, position,
+                       scattered (by position, in any order), or pages, then with page and cursor
+      failed           [{loop, key, error}]; retry_failed=True tries them again
+      once             the number of effects that happened, and the keys of those that are unknown
       state_keys       [{name, kind, entries, bytes}]
-      artifacts        [{name, bytes, sha256, written_at, published}]; published is where it was published to, or null
+      artifacts        [{name, bytes, sha256, written_at, published}]; published is a path or null
       history          [{run, began, ended, items, reason, host, pid, …}]
     """
     store = opened(where, key_file)
@@ -200,7 +219,7 @@ commands.add_command(verify_command)
 commands.add_command(repair_command)
 
 
-@commands.command("completion", short_help="Print what completes commands and ids in your shell.")
+@commands.command("completion", short_help="Print a script that completes commands and ids in your shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion_command(shell: str) -> None:
     """Print a script that completes commands, options and operation ids.

@@ -1,4 +1,4 @@
-"""``resumable pause``, ``stop``, ``resume`` and ``retry-failed``: asked of a run through the store that it saves to."""
+"""``resumable pause``, ``stop``, ``resume`` and ``retry-failed``: requests to a run, left in the store of its saves."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _id = click.argument("operation_id", metavar="ID", shell_complete=ids_for_the_sh
 _where = click.option("--dir", "--store", "where", metavar="DIR", help="Where the checkpoints lie.")
 
 
-@click.command("stop", short_help="Have a running job save and stop after its item.")
+@click.command("stop", short_help="Make a running job save and stop after its item.")
 @_id
 @_where
 def stop_command(operation_id: str, where: str | None) -> None:
-    """Have a job that is running save and stop after its current item, as SIGTERM would: exit code 143."""
+    """Make a running job save and stop after its current item, as SIGTERM does. Its exit code is 143."""
     store, summary = _running(operation_id, where)
     _ask(store, summary, "stop")
     seconds = _PATIENCE_SECONDS + 2 * (store.traits.looks_every or 0.0)
@@ -41,22 +41,22 @@ def stop_command(operation_id: str, where: str | None) -> None:
     click.echo(f"{printable(operation_id)} stops after its item")
 
 
-@click.command("pause", short_help="Have a running job save and wait after its item.")
+@click.command("pause", short_help="Make a running job save and pause after its item.")
 @_id
 @_where
 def pause_command(operation_id: str, where: str | None) -> None:
-    """Have a job that is running save, and wait after its current item until `resume`. It can still be stopped."""
+    """Make a running job save after its current item, and pause until `resume`. A paused job can be stopped."""
     store, summary = _running(operation_id, where)
     _ask(store, summary, "pause")
     go_on = command_for("resume", operation_id, without_password(where))
-    click.echo(f"{printable(operation_id)} pauses after its item; to go on: {go_on}")
+    click.echo(f"{printable(operation_id)} pauses after its item; to go on:  {go_on}")
 
 
-@click.command("resume", short_help="Have a paused job go on.")
+@click.command("resume", short_help="Let a paused job go on.")
 @_id
 @_where
 def resume_command(operation_id: str, where: str | None) -> None:
-    """Have a job that was paused go on. One that does not run is not started: it says how to."""
+    """Let a paused job go on. If the job does not run, this prints how to start it."""
     store = opened(where)
     summary = known(store, operation_id)
     asked = _asked(store, operation_id)
@@ -73,13 +73,12 @@ def resume_command(operation_id: str, where: str | None) -> None:
     raise click.ClickException(f"{printable(operation_id)} is not running ({summary.state}){how}")
 
 
-@click.command("retry-failed", short_help="Have failed items tried again.")
+@click.command("retry-failed", short_help="Try failed items again.")
 @_id
 @_where
 def retry_failed_command(operation_id: str, where: str | None) -> None:
-    """Have the items that failed tried again: by a job that is running, or by its next run. A map does so as soon as
-    it hears it, a loop over cp.remaining at its end. Left to the next run are items that can only be gone through once,
-    and those of a loop inside of an item that is done.
+    """Try failed items again, in the running job, or in its next run. A map tries them at once, a loop over
+    cp.remaining at its end. The next run tries items of an iterator, and items of a loop inside of a done item.
     """
     store = opened(where)
     summary = known(store, operation_id)
@@ -87,10 +86,10 @@ def retry_failed_command(operation_id: str, where: str | None) -> None:
         raise click.ClickException(f"{printable(operation_id)} has no failed items")
     _ask(store, summary, "retry-failed")
     command = summary.history[-1].command if summary.history else None
-    which = "1 failed item is" if summary.failed_items == 1 else f"{summary.failed_items:,} failed items are"
-    who = "the run that works on" if summary.state == "running" else "the next run of"
-    how = "" if summary.state == "running" or not command else f": {printable(command)}"
-    click.echo(f"{which} tried again by {who} {printable(operation_id)}{how}")
+    items = "1 failed item" if summary.failed_items == 1 else f"{summary.failed_items:,} failed items"
+    who = "this run" if summary.state == "running" else "the next run"
+    how = "" if summary.state == "running" or not command else f":  {printable(command)}"
+    click.echo(f"{who} of {printable(operation_id)} tries {items} again{how}")
 
 
 def _running(operation_id: str, where: str | None) -> tuple[CheckpointStore, Summary]:
@@ -129,6 +128,6 @@ def _unheard(summary: Summary, seconds: float) -> str:
     run = summary.history[-1] if summary.history else None
     who = f"; process {run.pid} on {printable(run.host)}" if run is not None and run.pid else ""
     return (
-        f"asked, but {printable(summary.operation_id)} has not heard it within {duration(seconds)}{who}. It does once "
-        "its item lets it; with RESUMABLE_INDEX=off, or before its first save, it hears nothing"
+        f"{printable(summary.operation_id)} has not answered within {duration(seconds)}{who}. It answers after its "
+        "item. With RESUMABLE_INDEX=off, and before its first save, it receives no requests."
     )

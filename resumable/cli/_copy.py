@@ -24,14 +24,14 @@ from ._screens import print_json
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
 @click.argument("patterns", metavar="[ID|PATTERN]…", nargs=-1)
-@click.option("--move", is_flag=True, help="Remove them from FROM, once they stand in TO.")
-@click.option("--force", is_flag=True, help="Replace newer ones in TO, too.")
+@click.option("--move", is_flag=True, help="Then remove them from FROM.")
+@click.option("--force", is_flag=True, help="Replace checkpoints in TO, even newer ones.")
 @with_key
 @click.option(
     "--new-key-file",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Encrypt them in TO, with the key that FILE holds.",
+    help="Encrypt them in TO with the key in FILE.",
 )
 @click.option("--decrypt", is_flag=True, help="Store them in TO as plain text.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -48,9 +48,9 @@ def copy_command(
 ) -> None:
     """Copy operations from one place into another: directories and URLs, as `store=` takes them.
 
-    PATTERN is quoted, such as 'shard-*'; without any, all are copied. Each is compared afterwards. One that is newer in
-    TO is left alone. With --move, one that is running is left alone, too. What is encrypted stays so; a key goes over
-    to another one with --key-file and --new-key-file.
+    Quote PATTERN, such as 'shard-*'; without one, all are copied. Each copy is compared with its source. A newer
+    checkpoint in TO is left alone, and so is a running operation with --move. Encrypted checkpoints stay encrypted; to
+    change the key, give --key-file and --new-key-file.
 
     \b
     resumable copy . postgresql://host/database crawl
@@ -85,7 +85,7 @@ def copy_command(
 
 @dataclass(frozen=True, slots=True)
 class _Keys:
-    """What opens the encrypted ones in FROM, and what encrypts in TO."""
+    """The key that opens encrypted checkpoints in FROM, and the key that encrypts in TO."""
 
     old: str | None
     new: str | None
@@ -94,10 +94,10 @@ class _Keys:
     def over(
         self, origin: CheckpointStore, goal: CheckpointStore, operation_id: str
     ) -> tuple[CheckpointStore, CheckpointStore]:
-        """The two stores with the layers between which *operation_id* is to be copied.
+        """The two stores, with encryption where the copy of *operation_id* needs it.
 
         Raises:
-            StoreError: It is encrypted, and no key was given that one needs.
+            StoreError: It is encrypted, and its key was not given.
         """
         stored = origin.read(operation_id)
         is_sealed = stored is not None and is_encrypted(stored.snapshot)

@@ -1,4 +1,4 @@
-"""``resumable diff``: what differs between two operations, or between the last save but one and the last."""
+"""``resumable diff``: what differs between two operations, or between the last two snapshots of one."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _MOST_LINES = 200
 _MISSING = object()
 
 
-@click.command("diff", short_help="What differs: two operations, or the last two snapshots of one.")
+@click.command("diff", short_help="Compare two operations, or the last two snapshots of one.")
 @click.argument("first", metavar="A", shell_complete=ids_for_the_shell)
 @click.argument("second", metavar="[B]", required=False, shell_complete=ids_for_the_shell)
 @with_options
 @with_key
 def diff_command(first: str, second: str | None, where: str | None, as_json: bool, key_file: Path | None) -> None:
-    """Show what differs between two operations; of one, between the snapshot before its last one and now.
+    """Compare two operations. With one, compare the snapshot before its last one with its present state.
 
-    Compared are the state, down to each value, the places of loops, and the counts. Exit code 0 if nothing differs, 1
-    if something does, as diff has it.
+    It compares each value of the state, the positions of loops, and the counts. The exit code is 0 if nothing differs,
+    and 1 if something does.
 
     \b
     resumable diff crawl
     resumable diff crawl-monday crawl-tuesday
 
     \b
-    --json: [{"path": text, "before": value, "after": value}]; what is not there has no "before" or no "after"
+    --json: [{"path": text, "before": value, "after": value}]; a missing value has no "before" or no "after"
     """
     store = opened(where, key_file)
     if second is None:
@@ -92,7 +92,7 @@ def _told(restored: Restored) -> dict[str, Any]:
 
 
 def differences(before: Any, after: Any, path: str = "$") -> Iterator[tuple[str, Any, Any]]:
-    """Where two values differ: the path, and what each of them has there, or that it has nothing."""
+    """Where two values differ: the path, and what each has there, or that it is missing there."""
     if type(before) is dict and type(after) is dict:
         for name in dict.fromkeys([*before, *after]):
             yield from differences(before.get(name, _MISSING), after.get(name, _MISSING), f"{path}{step(name)}")

@@ -23,6 +23,7 @@ from typing import IO, Any
 
 import tenacity
 
+from .._api.checkpoint import Checkpoint
 from .._api.checkpointed import checkpointed
 from .._errors import InputChangedError, TooManyFailedError
 from .._runtime.groups import Groups
@@ -36,7 +37,7 @@ _GRACE_SECONDS = 5.0
 
 
 class CommandError(Exception):
-    """A command failed for one item: its exit *code*, negative for a signal, and how its stderr ended."""
+    """A command failed for one item: its exit *code*, negative for a signal, and the end of its stderr."""
 
     def __init__(self, code: int, tail: str = "", row: tuple[str, ...] = ()) -> None:
         super().__init__(code, tail, row)
@@ -50,15 +51,15 @@ class CommandError(Exception):
 
 @dataclass
 class Each:
-    """Runs a command for each of some items.
+    """Runs a command for each item.
 
     Args:
-        command: Each ``{}`` in it is the item; without any, the item is its last argument.
-        is_shell: Whether it is one text for the shell, in which the item is quoted.
-        jobs: How many run at a time.
-        joblog: Gets a line for each item that has ended.
-        retries: How often a command is tried, at most.
-        any_order: Whether an item is known by its text, and not by its place among the others.
+        command: The item replaces each ``{}`` in it; without one, the item is added as the last argument.
+        is_shell: Whether the command is one text for the shell. Items are quoted for it.
+        jobs: How many commands run at a time.
+        joblog: A file that gets a line for each command that has ended.
+        retries: How often a command is tried for one item, at most.
+        any_order: Whether to identify items by their text instead of their position.
 
     Attributes:
         why: Why the last run gave up, in a sentence; "" if it did not.
@@ -80,50 +81,56 @@ class Each:
         self._groups = Groups()
 
     def run(self, items: list[str], operation_id: str, **options: Any) -> int:
-        """Run it for all that are not done yet. Returns the exit code: 0, or 1 if any failed."""
-        retry = None
-        if self.retries > 1:
-            wait = tenacity.wait_random_exponential(max=60)
-            retry = tenacity.Retrying(stop=tenacity.stop_after_attempt(self.retries), wait=wait, reraise=True)
+        """Run the command for all items that are not done yet. Returns the exit code: 0, or 1 if any failed."""
+        where = without_password(options["store"])
         try:
             with self._groups, ExitStack() as ending, checkpointed(operation_id, **options) as cp:
                 ending.callback(self._end_all)
-                log = cp.sink(self.joblog, header=_HEADER) if self.joblog is not None else None
-                ended = cp.map(
-                    self._run_one,
-                    items,
-                    key=_known if self.any_order else None,
-                    executor=lambda: ThreadPoolExecutor(self.jobs),
-                    max_in_flight=self.jobs,
-                    on_error="collect",
-                    max_failed=self.max_failed,
-                    retry_failed=self.retry_failed,
-                    retry=retry,
-                )
-                for item, result in ended:
-                    if log is not None:
-                        row = result.row if isinstance(result, CommandError) else result
-                        row = row if isinstance(row, tuple) and row else _row(item, datetime.now(UTC), 0.0, str(result))
-                        shown = shlex.join(hidden_in_command(self._filled(item)))
-                        log.write("\t".join(map(_cell, (*row, shown))) + "\n")
+                self._run_all(cp, items)
                 failed = len(cp.failed)
-            if failed:
-                self.why = f"{failed:,} of {len(items):,} failed"
+            self.why = f"{failed:,} of {len(items):,} failed" if failed else ""
         except TooManyFailedError as error:
             last = error.last.removeprefix(f"{CommandError.__name__}: ")
             self.why = (
-                f"{error.failed:,} of {error.tried:,} failed, more than --max-failed allows; the last one: {last}"
+                f"{error.failed:,} of {error.tried:,} failed, more than --max-failed allows; the last error: {last}"
             )
         except InputChangedError as error:
-            self.why = f"it has begun with other items; nothing was done: {'; '.join(error.differences)}"
-            start_over = command_for("rm", operation_id, without_password(options["store"]))
-            _say(self.why, f"start over  {start_over}  and from then on run it with --any-order")
+            self.why = f"it began with other items; nothing was done: {'; '.join(error.differences)}"
+            _say(self.why, f"start over  {command_for('rm', operation_id, where)}  and from then on add --any-order")
             return 1
         if self.why:
-            look = command_for("show", operation_id, without_password(options["store"]))
             seen = f", and {quoted(str(self.joblog))}" if self.joblog is not None else ""
-            _say(self.why, f"which       {look}{seen}", "try again   run it once more with --retry-failed")
+            look = f"{command_for('show', operation_id, where)}{seen}"
+            _say(self.why, f"which       {look}", "try again   run it once more with --retry-failed")
         return 1 if self.why else 0
+
+    def _run_all(self, cp: Checkpoint, items: list[str]) -> None:
+        log = cp.sink(self.joblog, header=_HEADER) if self.joblog is not None else None
+        ended = cp.map(
+            self._run_one,
+            items,
+            key=_known if self.any_order else None,
+            executor=lambda: ThreadPoolExecutor(self.jobs),
+            max_in_flight=self.jobs,
+            on_error="collect",
+            max_failed=self.max_failed,
+            retry_failed=self.retry_failed,
+            retry=self._retry_policy(),
+        )
+        for item, result in ended:
+            if log is not None:
+                log.write(self._log_line(item, result))
+
+    def _retry_policy(self) -> tenacity.Retrying | None:
+        if self.retries == 1:
+            return None
+        wait = tenacity.wait_random_exponential(max=60)
+        return tenacity.Retrying(stop=tenacity.stop_after_attempt(self.retries), wait=wait, reraise=True)
+
+    def _log_line(self, item: str, result: object) -> str:
+        row = result.row if isinstance(result, CommandError) else result
+        row = row if isinstance(row, tuple) and row else _row(item, datetime.now(UTC), 0.0, str(result))
+        return "\t".join(map(_cell, (*row, shlex.join(hidden_in_command(self._filled(item)))))) + "\n"
 
     def _filled(self, item: str) -> list[str]:
         if self.is_shell:
@@ -135,7 +142,9 @@ class Each:
 
     def _run_one(self, item: str) -> tuple[str, ...]:
         filled, began, since = self._filled(item), datetime.now(UTC), time.monotonic()
-        alone: dict[str, Any] = {"process_group": 0} if os.name == "posix" else {}  # Ctrl-C is for us to act upon
+        alone: dict[str, Any] = (
+            {"process_group": 0} if os.name == "posix" else {}
+        )  # Ctrl-C must reach only this program
         with tempfile.SpooledTemporaryFile(_IN_MEMORY) as output, tempfile.TemporaryFile() as errors:
             output.rollover()
             child = subprocess.Popen(
@@ -162,7 +171,7 @@ class Each:
         return row
 
     def _end_all(self) -> None:
-        """Nobody waits any more for what still runs."""
+        """End the commands that still run: SIGTERM, then, after the grace, SIGKILL."""
         for number in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
             for child in list(self._alive):
                 with contextlib.suppress(OSError):
@@ -181,21 +190,21 @@ def _row(item: str, began: datetime, seconds: float, code: str) -> tuple[str, ..
 
 
 def _cell(text: str) -> str:
-    """*text* in one line of a table."""
+    """*text* as a cell: without tabs and line ends."""
     return _known(text).replace("\t", " ").replace("\n", " ").replace("\r", " ")
 
 
 def _known(text: str) -> str:
-    """*text*, with a byte that is no UTF-8 as ``\\xe9``."""
+    """*text* as valid Unicode: a byte that is not UTF-8 becomes ``\\xe9``."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _pass_on(file: IO[bytes], stream: Any) -> str:
-    """Write what *file* holds to *stream*, as it is; returns how it ends."""
+    """Copy the content of *file* to *stream*. Returns its last characters."""
     file.seek(0, os.SEEK_END)
     length = file.tell()
     file.seek(0)
-    with contextlib.suppress(BrokenPipeError):  # nobody reads it any more; the command did its work
+    with contextlib.suppress(BrokenPipeError):  # nobody reads the output any more; the command has done its work
         if length and stream.isatty():
             stream.write(file.read().decode(errors="replace"))  # above the bar
         elif length:
@@ -209,7 +218,8 @@ def _pass_on(file: IO[bytes], stream: Any) -> str:
 def read_items(path: str) -> list[str]:
     """The lines of a file that are not blank; ``-`` is standard input. Raises OSError.
 
-    Where it holds NUL, what stands between two of them is an item, as ``find -print0`` writes it: it may have lines.
+    If the file holds NUL characters, they separate the items, as ``find -print0`` writes them. Such an item may have
+    several lines.
     """
     raw = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     parts = raw.split(b"\0") if b"\0" in raw else [line.removesuffix(b"\r") for line in raw.split(b"\n")]
@@ -217,7 +227,7 @@ def read_items(path: str) -> list[str]:
 
 
 def why_not(command: Sequence[str]) -> int:
-    """The exit code of a shell that cannot run *command*: 127, there is none, or 126; 0 if it can, or each may."""
+    """Why *command* cannot be run, as a shell's exit code: 127 not found, 126 not executable; 0 if it can, or may."""
     name = command[0]
     if "{}" in name or shutil.which(name) is not None:
         return 0
@@ -225,7 +235,7 @@ def why_not(command: Sequence[str]) -> int:
 
 
 def id_for(items: str, command: Sequence[str]) -> str:
-    """The operation's id where nobody gives one: the command's name, the file's, and a digest of both in full."""
+    """The default id: the names of the command and of the file, and a digest of the whole command and path."""
     digest = hashlib.sha256("\0".join([os.path.abspath(items), *command]).encode(errors="surrogateescape")).hexdigest()
     name = os.path.basename(command[0].split()[0] if command[0].strip() else command[0])
     return f"run-{name}-{Path(items).stem or 'stdin'}-{digest[:8]}"

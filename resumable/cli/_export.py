@@ -1,4 +1,4 @@
-"""``resumable export``: a checkpoint as one JSON document, or what it holds as a file that other programs read."""
+"""``resumable export``: a checkpoint as one JSON document, or one of its collections as a table."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _TABLES: dict[str, Callable[[Table], Iterable[bytes]]] = {
 _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 
 
-@click.command("export", short_help="Print a checkpoint as JSON, or what it holds as JSON lines, CSV or Parquet.")
+@click.command("export", short_help="Print a checkpoint as JSON, or a collection as JSON lines, CSV or Parquet.")
 @click.argument("operation_id", metavar="ID", shell_complete=ids_for_the_shell)
 @click.option(
-    "--format", "format_", type=click.Choice(["json", *_TABLES]), help="Else by the ending of --output, else json."
+    "--format", "format_", type=click.Choice(["json", *_TABLES]), help="Default: by the suffix of --output, else json."
 )
-@click.option("--of", metavar="NAME", help="Which mapping, log or set; of json only that.")
+@click.option("--of", metavar="NAME", help="Which mapping, log or set. With json: only that.")
 @click.option(
-    "--key-column", metavar="NAME", help=f"Name of a mapping's column of keys, else '{KEY}'; '' leaves it out."
+    "--key-column", metavar="NAME", help=f"Name of the column of a mapping's keys (default: {KEY}); '' leaves it out."
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
 @with_options
@@ -53,20 +53,20 @@ def export_command(
     as_json: bool,
     key_file: Path | None,
 ) -> None:
-    """Print what a checkpoint holds as of its last save, also while the operation runs.
+    """Print the last save of a checkpoint, also while the operation runs.
 
-    json is the whole checkpoint, journal included, as one plain document of version 2.0, which any program can load
-    that knows the format. It is not encrypted. It holds the state and the metadata, but not what only this library
-    needs: the places of loops and the history of runs. NaN and infinity stand there as {"$float": "nan"} and "inf", and
-    the document says so, so that it is loaded as it was.
+    json prints the whole checkpoint as one plain document of version 2.0, which any program that knows the format can
+    load. It is not encrypted. It has the state and the metadata, without the positions of loops and the history of
+    runs, which only this library needs. NaN and infinity are {"$float": "nan"} and {"$float": "inf"}; the document says
+    so, and loads as it was.
 
-    jsonl, csv and parquet are a mapping, log or set: a row for each entry. --of may be left out if there is only one; a
-    dict or list in the plain state will do. Records, that is dicts, have a column for each field; other values stand
-    in a column 'value'. The keys of a mapping stand in a column 'key'. parquet needs pyarrow.
+    jsonl, csv and parquet print a mapping, log or set, or a dict or list in the plain state: a row for each entry.
+    --of may be left out if there is only one. Records, which are dicts, have a column for each field; other values have
+    a column 'value'. The keys of a mapping have a column 'key'. parquet needs pyarrow.
 
-    A cell of csv is the text or number as it is, NaN and inf too, and nothing for null; true and false, lists and dicts
-    are JSON. In jsonl NaN is {"$float": "nan"}, in parquet it is NaN. A spreadsheet takes a text that begins with
-    = + - or @ for a formula: import strangers' data as text.
+    In csv, a cell is the text or number as it is, NaN and inf too; null is an empty cell; true, false, lists and dicts
+    are JSON. In jsonl, NaN is {"$float": "nan"}; in parquet it is NaN. Spreadsheets read a text that begins with = + -
+    or @ as a formula: import data from strangers as text.
 
     \b
     resumable export crawl | jq .state
@@ -81,7 +81,7 @@ def export_command(
     if as_json and format_ != "json" and not to_file:
         raise click.UsageError(f"--json with --format {format_} needs --output FILE")
     if format_ == "parquet" and not to_file and sys.stdout.isatty():
-        raise click.UsageError("Parquet is no text for a terminal: give --output FILE")
+        raise click.UsageError("parquet is not text for a terminal; give --output FILE")
     store = opened(where, key_file)
     restored = read_all(store, operation_id)
     if restored is None:
@@ -104,7 +104,7 @@ def export_command(
 def _pieces(view: CheckpointView, format_: str, of: str | None, key_column: str | None) -> Iterable[bytes]:
     names = list(map(printable, tables_of(view)))
     if of is None and len(names) > 1:
-        raise click.UsageError(f"say which, with --of: {', '.join(names[:10])}{', …' if len(names) > 10 else ''}")
+        raise click.UsageError(f"say which one, with --of: {', '.join(names[:10])}{', …' if len(names) > 10 else ''}")
     if format_ == "json":
         held = held_in(view, of)
         return [_as_json(Table(held).members() if isinstance(held, set) else held)]
@@ -119,7 +119,7 @@ def _as_json(value: Any) -> bytes:
 
 
 def _write(output: Path, pieces: Iterable[bytes]) -> int:
-    """Replace the file *output* by *pieces*; returns how many bytes they are."""
+    """Replace the file *output* by *pieces*. Returns the number of bytes."""
     path, count = Path(os.path.realpath(output)), 0
 
     def counted() -> Iterator[bytes]:

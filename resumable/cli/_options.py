@@ -1,4 +1,4 @@
-"""Options that commands share, and the store that they choose, whose encrypted checkpoints are opened with a key."""
+"""The options that commands share: the store, and the key that opens its encrypted checkpoints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ with_key = click.option(
     "--key-file",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help=f"Holds the key of encrypted ones; else it is taken from ${_KEY_VARIABLE}.",
+    help=f"File with the key of encrypted checkpoints (default: ${_KEY_VARIABLE}).",
 )
 
 
@@ -41,10 +41,10 @@ def with_options(command: F) -> F:
 
 
 def chosen_store(where: str | None) -> CheckpointStore:
-    """Open the store that *where* names; without one, the directory where a program that runs here would save.
+    """Open the store that *where* names; without one, the default place of programs in this directory.
 
     Raises:
-        click.UsageError: The scheme of the URL is unknown, or pyproject.toml is not usable.
+        click.UsageError: The URL is unknown, or pyproject.toml cannot be read.
     """
     try:
         return open_store(place_to_open(where) if where else default_place())
@@ -55,43 +55,43 @@ def chosen_store(where: str | None) -> CheckpointStore:
 
 
 def unseal_by(key_file: Path | None) -> Unseal | None:
-    """What opens encrypted checkpoints; None if no key was given.
+    """A function that decrypts checkpoints; None if no key was given.
 
     Raises:
-        click.UsageError: The key cannot be read, or is none.
+        click.UsageError: The key cannot be read, or is not a key.
     """
     opener = opener_by(key_file)
     return opener.unseal if opener is not None else None
 
 
 def opener_by(key_file: Path | None) -> EncryptedStore | None:
-    """A store without anything in it, which opens what other ones hold; None if no key was given.
+    """An empty store with the key, which decrypts what other stores hold; None if no key was given.
 
     Raises:
-        click.UsageError: The key cannot be read, or is none.
+        click.UsageError: The key cannot be read, or is not a key.
     """
     key = key_given(key_file)
     return EncryptedStore(MemoryStore(), key) if key else None
 
 
 def key_in(key_file: Path | None, otherwise: str | None = None) -> str | None:
-    """The key that *key_file* holds; without a file, *otherwise*, which is ``$RESUMABLE_KEY``, or none.
+    """The key in *key_file*; without a file, *otherwise*, which is ``$RESUMABLE_KEY`` or None.
 
     Raises:
-        click.UsageError: It cannot be read, or is none.
+        click.UsageError: It cannot be read, or is not a key.
     """
     where = f"${_KEY_VARIABLE}" if key_file is None else str(key_file)
     try:
         key = otherwise if key_file is None else key_file.read_text(encoding="utf-8")
         if key_file is not None and not (key or "").strip():
-            raise ValueError("it is empty, and holds no key")
+            raise ValueError("the file is empty; it must hold a key")
         if key:
             EncryptedStore(MemoryStore(), key)
         return key
     except OSError as error:
         problem = f"cannot read the key from {where}: {error.strerror or error}"
     except UnicodeDecodeError:
-        problem = f"{where}: it is not text, and holds no key"
+        problem = f"{where}: the file is not text; it must hold a key"
     except (ValueError, ImportError) as error:
         problem = f"{where}: {error}"
     raise click.UsageError(printable(problem))
@@ -101,13 +101,13 @@ def key_given(key_file: Path | None) -> str | None:
     """The key in *key_file*, else the one in ``$RESUMABLE_KEY``; None if there is neither.
 
     Raises:
-        click.UsageError: It cannot be read, or is none.
+        click.UsageError: It cannot be read, or is not a key.
     """
     return key_in(key_file, os.environ.get(_KEY_VARIABLE))
 
 
 class OpenedStore:
-    """A store whose encrypted checkpoints *unseal* opens as they are read; to read and to remove, not to write."""
+    """A store that decrypts checkpoints with *unseal* as it reads them. It reads and removes, and does not write."""
 
     def __init__(self, store: CheckpointStore, unseal: Unseal | None) -> None:
         self._store = store
@@ -122,7 +122,7 @@ class OpenedStore:
         """One consistent state of *key*, decrypted.
 
         Raises:
-            SealedError: It is encrypted, and no key that opens it was given.
+            SealedError: It is encrypted, and the right key was not given.
             CheckpointCorruptError: Its bytes are damaged.
         """
         stored = self._store.read(key, previous=previous)
@@ -130,15 +130,17 @@ class OpenedStore:
             return stored
         location = str(stored.location)
         if self._unseal is None:
-            raise SealedError(key, location, f"encrypted; give the key with --key-file FILE or in ${_KEY_VARIABLE}")
+            raise SealedError(
+                key, location, f"it is encrypted; give its key with --key-file FILE or in ${_KEY_VARIABLE}"
+            )
         try:
             journal = self._unseal(key, stored.journal) if stored.journal else b""
             return dataclasses.replace(stored, snapshot=self._unseal(key, stored.snapshot), journal=journal)
         except ValueError as error:
             older = None if previous else self._opened_previous(key)
-            # Where the save before it opens, the key is not what is wrong.
+            # If the key opens the save before it, the key is right, and this save is damaged.
             if isinstance(error, WrongKeyError) and older is None:
-                reason = "this key does not open it: it was encrypted with another, or its bytes are damaged"
+                reason = "this key does not open it: it was encrypted with another key, or its bytes are damaged"
                 raise SealedError(key, location, reason) from None
             raise CheckpointCorruptError(key, location, str(error), older) from None
 
@@ -150,12 +152,12 @@ class OpenedStore:
 
 
 def opened(where: str | None, key_file: Path | None = None) -> CheckpointStore:
-    """The store that *where* names, read with the key that was given, if any. Raises :class:`click.UsageError`."""
+    """The store that *where* names, read with the given key, if any. Raises :class:`click.UsageError`."""
     return OpenedStore(chosen_store(where), unseal_by(key_file))
 
 
 def known(store: CheckpointStore, operation_id: str) -> Summary:
-    """Where *operation_id* stands. Raises :class:`click.ClickException` if there is no checkpoint of it."""
+    """The summary of *operation_id*. Raises :class:`click.ClickException` if it has no checkpoint."""
     summary = summary_of(store, operation_id)
     if summary is None:
         raise click.ClickException(not_found(store, operation_id))
@@ -163,20 +165,20 @@ def known(store: CheckpointStore, operation_id: str) -> Summary:
 
 
 def not_found(store: CheckpointStore, operation_id: str) -> str:
-    """What to say of an *operation_id* that has no checkpoint."""
+    """The message for an *operation_id* that has no checkpoint."""
     name = printable(operation_id)
     if _is_owned(store, operation_id):
-        return f"{name} is running, and has not saved yet"
+        return f"{name} is running, but has not saved yet"
     if is_missing(store):
         return not_there(store)
     ids = ids_in(store)
     close = close_to(operation_id, ids)
-    hint = f"Did you mean: {', '.join(map(printable, close))}?" if close else "See: resumable list"
-    return f"no checkpoint of {name} in {printable(name_of(store))}. {hint if ids else 'There are none at all.'}"
+    hint = f"Did you mean: {', '.join(map(printable, close))}?" if close else "To list them:  resumable list"
+    return f"no checkpoint of {name} in {printable(name_of(store))}. {hint if ids else 'It has none at all.'}"
 
 
 def _is_owned(store: CheckpointStore, operation_id: str) -> bool:
-    """Whether a run that has saved nothing yet works in this directory; no list has it."""
+    """Whether a run works on it in this directory without having saved yet; such a run is in no list."""
     place = store.describe()
     if not isinstance(place, Path) or not place.is_dir():
         return False
@@ -190,19 +192,19 @@ def _is_owned(store: CheckpointStore, operation_id: str) -> bool:
 
 
 def the_only_one(store: CheckpointStore) -> Summary:
-    """Where the only operation of *store* stands. Raises :class:`click.ClickException` if there are more, or none."""
+    """The summary of the only operation in *store*. Raises :class:`click.ClickException` if there are more, or none."""
     ids = ids_in(store)
     if len(ids) == 1:
         return known(store, ids[0])
     if not ids:
         raise click.ClickException(nothing_in(store))
-    raise click.UsageError(f"say which: {', '.join(map(printable, ids[:10]))}{', …' if len(ids) > 10 else ''}")
+    raise click.UsageError(f"say which one: {', '.join(map(printable, ids[:10]))}{', …' if len(ids) > 10 else ''}")
 
 
 def ids_for_the_shell(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """The ids that begin with *incomplete*, for completion."""
+    """The ids that begin with *incomplete*, for the shell's completion."""
     try:
         store = open_store(context.params.get("where") or default_place())
         return sorted({entry.key for entry in store.list() if entry.key.startswith(incomplete)})
-    except Exception:  # a shell that completes has no place for errors
+    except Exception:  # completion in a shell must print no errors
         return []

@@ -1,4 +1,4 @@
-"""``list``, ``show``, ``rm``, ``repair`` as plain text, where click or rich is missing: no message names other ones."""
+"""``list``, ``show``, ``rm`` and ``repair`` as plain text, for where click or rich is not installed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MORE = f"run, watch, report, serve, export, tables, --json and more:  {_INSTALL
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what *arguments* ask for. Returns the exit code: 0 done, 1 not done, 2 called wrongly."""
+    """Run the command in *arguments*. Returns the exit code: 0 done, 1 not done, 2 wrong arguments."""
     if arguments and arguments[0] in _NEEDS_MORE:
         print(f"Error: {arguments[0]} needs click and rich:  {_INSTALL}", file=sys.stderr)
         return 2
@@ -50,12 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="list | show | rm | repair")
     for verb, help_ in (
         ("list", "all operations"),
-        ("show", "one in full"),
+        ("show", "one operation in full"),
         ("rm", "start over"),
         ("repair", "go back to the last good save"),
     ):
         one = verbs.add_parser(verb, help=help_)
-        others = "a file of it" if verb == "repair" else "a pattern: 'shard-*'"
+        others = "a file of the checkpoint" if verb == "repair" else "a pattern: 'shard-*'"
         one.add_argument("ids", metavar="ID", nargs="*" if verb in ("list", "show") else "+", help=f"or {others}")
         one.add_argument("--dir", "--store", dest="where", metavar="DIR", help="where the checkpoints lie")
         if verb == "rm":
@@ -109,7 +109,7 @@ def _show(store: CheckpointStore, one: Summary, where: str | None) -> None:
 
 
 def _repair(store: CheckpointStore, target: str) -> int:
-    """Repair what *target* names. Returns the exit code."""
+    """Repair the checkpoint of *target*. Returns the exit code."""
     now, code = datetime.now(UTC), 0
     ways = [partial(repair_in, store, target)]
     if isinstance(store, FileStore):

@@ -1,4 +1,4 @@
-"""``resumable rm``: which checkpoints go, and removing them."""
+"""``resumable rm``: chooses checkpoints, and removes them."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ _WILD = frozenset("*?[")
 
 
 def age(text: str) -> float:
-    """A length of time such as ``30d``, ``12h`` or ``90m``, in seconds."""
+    """The seconds of a duration such as ``30d``, ``12h`` or ``90m``."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
     if found is None:
-        raise click.BadParameter(f"{text!r} is no length of time; write 30d, 12h, 90m, 45s or 2w")
+        raise click.BadParameter(f"{text!r} is not a duration; write 30d, 12h, 90m, 45s or 2w")
     return float(found[1]) * _UNITS[found[2]]
 
 
-@click.command("rm", short_help="Remove checkpoints: those operations start over.")
+@click.command("rm", short_help="Remove checkpoints, so that the operations start over.")
 @click.argument("patterns", metavar="[ID|PATTERN]…", nargs=-1, shell_complete=ids_for_the_shell)
-@click.option("--finished", is_flag=True, help="Only those that are finished.")
-@click.option("--older-than", type=age, metavar="AGE", help="Only those saved last so long ago: 30d, 12h, 90m.")
+@click.option("--finished", is_flag=True, help="Only finished ones.")
+@click.option(
+    "--older-than", type=age, metavar="AGE", help="Only those last saved longer ago than this: 30d, 12h, 90m."
+)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @with_options
 def rm_command(
@@ -40,8 +42,8 @@ def rm_command(
 ) -> None:
     """Remove checkpoints, damaged ones too, so that the operations start over.
 
-    PATTERN is quoted, such as 'shard-*'. Without any, --finished or --older-than choose among all. Asks before, if a
-    terminal is there to answer. One that is running is left alone. If any ID is unknown, nothing is removed.
+    Quote PATTERN, such as 'shard-*'. Without one, --finished and --older-than choose among all. On a terminal it asks
+    first. It leaves running operations alone. If any ID is unknown, it removes nothing.
 
     \b
     resumable rm crawl
@@ -52,7 +54,7 @@ def rm_command(
     --json: {"removed": [ids], "failed": [{operation_id, problem}]}
     """
     if not patterns and not finished and older_than is None:
-        raise click.UsageError("say which: ID, 'PATTERN', --finished or --older-than; '*' means all")
+        raise click.UsageError("say which ones: ID, 'PATTERN', --finished or --older-than; '*' means all")
     store = opened(where)
     found = _chosen(store, patterns)
     if finished:
@@ -65,7 +67,8 @@ def rm_command(
 
 
 def _chosen(store: CheckpointStore, patterns: Sequence[str]) -> dict[str, Summary]:
-    """What *patterns* name; all without any. Raises :class:`click.ClickException` for one that names nothing."""
+    """The operations that match *patterns*; without any, all. Raises :class:`click.ClickException` if one matches "
+    "none."""
     everything = {one.operation_id: one for one in summaries(store)} if not patterns or _any_wild(patterns) else {}
     if not patterns:
         return everything
@@ -96,7 +99,7 @@ def _can_ask() -> bool:
 
 
 def _remove(store: CheckpointStore, found: dict[str, Summary]) -> dict[str, str]:
-    """Remove them; returns what kept the others from being removed."""
+    """Remove them. Returns why others could not be removed."""
     from .._api.manager import CheckpointManager
 
     manager = CheckpointManager(store=store)

@@ -1,4 +1,4 @@
-"""``resumable report``: one operation as an HTML file that needs nothing else, or as a picture."""
+"""``resumable report``: a report about one operation, as an HTML file or a picture."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ from ._screens import print_json
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The file; 'ID.html' without it, or 'ID.png'.",
+    help="The file (default: ID.html, or ID.png).",
 )
-@click.option("--png", "as_png", is_flag=True, help="A picture, where matplotlib is installed; so does FILE.png.")
+@click.option(
+    "--png", "as_png", is_flag=True, help="Draw a picture, with matplotlib; the default for a FILE that ends in .png."
+)
 @with_options
 @with_key
 def report_command(
     operation_id: str | None, output: Path | None, as_png: bool, where: str | None, as_json: bool, key_file: Path | None
 ) -> None:
-    """Write the report of one operation: items over time, stops, speed, quota and waits, the cost of saves, what was
-    at risk, the time left as it was promised and as it came true, errors, failed items, and settings.
+    """Write a report about one operation: items over time, stops, speed, quota and waits, the cost of saves, the work
+    at risk, the forecast of the time left, errors, failed items, and settings.
 
-    It is one file, which needs no network and no script. ID may be left out where there is only one.
+    The report is one file, which needs no network and no script. Without ID it is about the only operation.
 
     \b
     resumable report crawl -o run.html
@@ -41,7 +43,7 @@ def report_command(
     --json: {"operation_id": text, "output": path, "bytes": number}
     """
     if as_png and output is not None and output.suffix.lower() in (".html", ".htm"):
-        raise click.UsageError(f"--png writes a picture: leave it out, or say -o {printable(output.stem)}.png")
+        raise click.UsageError(f"--png writes a picture: leave it out, or write -o {printable(output.stem)}.png")
     store = opened(where, key_file)
     operation_id = operation_id if operation_id is not None else the_only_one(store).operation_id
     as_png = as_png or (output is not None and output.suffix.lower() == ".png")

@@ -1,4 +1,4 @@
-"""Tables of operations and sums for a terminal; plain text if the output is no terminal, or with ``NO_COLOR``."""
+"""Tables of operations and sums for a terminal; plain text elsewhere, and with ``NO_COLOR``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _LIVE_STYLES = {"waiting": "yellow", "paused": "yellow", "stuck": "bold red", "s
 _LIVE_MARKS = {"waiting": "…", "paused": "=", "stuck": "!", "silent": "!"}
 _NARROW, _VERY_NARROW = 72, 52
 _LEAST_NAME, _LEAST_TAIL = 22, 18
-"""Columns that a longer id, and a longer last cell, have at least, the gap included."""
+"""Cells that a long id, and a long last column, keep at least, the gap included."""
 _MOST_RANGES = 8
 _MOST_IDS = 3
 
@@ -60,12 +60,12 @@ def print_json(value: Any) -> None:
 
 
 def as_json_object(one: Summary | Sum) -> dict[str, Any]:
-    """All that is known of *one*, but for its history."""
+    """All fields of *one* except its history."""
     return {field.name: getattr(one, field.name) for field in fields(one) if field.name != "history"}
 
 
 def print_list(console: Console, summaries: Sequence[Summary], store: CheckpointStore) -> None:
-    """Print one row for each operation of *store*; a narrow terminal gets the first columns only."""
+    """Print a row for each operation of *store*; a narrow terminal shows the first columns only."""
     columns = ["OPERATION", "STATE", ">DONE", ">", ">LEFT", ">LAST SAVE", ">RUNS"]
     rows: list[list[str | Text]] = [
         [Text(printable(one.operation_id)), _standing_now(console, one, store), *_numbers(one), number(one.runs)]
@@ -83,7 +83,7 @@ def _standing_now(console: Console, one: Summary, store: CheckpointStore) -> Tex
 
 
 def print_sums(console: Console, sums: Sequence[Sum], *, is_first: bool) -> None:
-    """Print one row for each sum, then the numbers that are missing in it."""
+    """Print a row for each sum, and the numbers that are missing in it."""
     columns = "SHARDS", "STATES", ">DONE", ">", ">LEFT", ">LAST SAVE"
     rows = [(Text(printable(one.pattern)), _states(one), *_numbers(one)) for one in sums]
     if not is_first:
@@ -108,14 +108,14 @@ def print_sealed(console: Console, summaries: Sequence[Summary]) -> None:
 
 
 def print_waiting(console: Console, summaries: Sequence[Summary]) -> None:
-    """Print which checkpoints lie here only until their store can be reached, if there are any."""
+    """Print which checkpoints lie here only until their store answers again, if there are any."""
     for one in summaries:
         if one.waits_for is not None:
             console.print(Text(f"{printable(one.operation_id)} {waits_for(one)}"), soft_wrap=True)
 
 
 def waits_for(one: Summary) -> str:
-    """That a checkpoint lies here only until its store can be reached; "" if it does not."""
+    """A sentence about a checkpoint that lies here until its store answers again; "" for others."""
     if one.waits_for is None:
         return ""
     return f"could not be saved in {printable(one.waits_for)}; the next run of its program here brings it there"
@@ -129,7 +129,7 @@ def _states(one: Sum) -> Text:
 
 
 def _as_ranges(numbers: Sequence[int]) -> str:
-    """``3, 7-9``, and how many more if it is long."""
+    """``3, 7-9``; a long list ends with the number of further ranges."""
     pairs = to_ranges(sorted(set(numbers)))
     text = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in pairs[:_MOST_RANGES])
     more = sum(last - first + 1 for first, last in pairs[_MOST_RANGES:])
@@ -147,7 +147,7 @@ def _fitting(
 
 
 def table_with_tail(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> Table:
-    """A table whose first and last columns go on in the next line, and that leaves out columns between them to fit."""
+    """A table that fits the terminal: the first and last columns wrap, and columns between them may be left out."""
     widths = [max(map(_width, column)) + 2 for column in zip(columns, *rows, strict=True)]
     first, last = min(widths[0], _LEAST_NAME), min(widths[-1], _LEAST_TAIL)
     shown, end = list(range(len(columns))), len(columns) - 1
@@ -172,7 +172,7 @@ def make_table(*headings: str, folded: int = 1) -> Table:
 
     Args:
         headings: One for each column; ``>`` before it aligns the column to the right.
-        folded: Number of columns, from the left, that may go on in a second line.
+        folded: The number of columns, from the left, that may wrap.
     """
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for index, heading in enumerate(headings):
@@ -187,7 +187,7 @@ def make_table(*headings: str, folded: int = 1) -> Table:
 
 
 def filled_lines(parts: Iterable[str], width: int) -> str:
-    """*parts* that say something, two spaces apart, in lines of *width* that end between two of them."""
+    """The *parts* that are not empty, two spaces apart, in lines of at most *width*."""
     lines = [""]
     for part in filter(None, parts):
         joined = f"{lines[-1]}  {part}" if lines[-1] else part

@@ -30,9 +30,10 @@ from ._options import opened
 from ._watch import reason_for
 
 _COOKIE = "resumable_token"
+_NAMES = {"127.0.0.1", "localhost"}
 _LONGEST_FORM = 4096
 _ASKED_AGAIN_SECONDS = 60.0
-"""A place that did not answer is not asked for so long: each page would wait for it."""
+"""Do not ask a place again for this long after it did not answer: each page would wait for it."""
 _HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
     "Cache-Control": "no-store",
@@ -45,46 +46,48 @@ _HEADERS = {
 
 
 class Site:
-    """What is served.
+    """The pages, and what they show.
 
     Args:
-        store: The only place that is shown; None shows all that are known.
-        allows_control: Whether a job may be paused and stopped.
+        store: The only place to show; None shows all known places.
+        allows_control: Whether visitors may pause and stop jobs.
 
     Attributes:
-        token: Who has it may look; it is part of the address that is printed.
+        token: Visitors need it; it is part of the printed address.
     """
 
     def __init__(self, store: CheckpointStore | None, *, allows_control: bool = False) -> None:
         self.token = secrets.token_urlsafe(24)
         self._store, self._allows_control = store, allows_control
-        # Connections of a store are for one thread at a time; others are opened for each page.
+        # One thread at a time may use the connections of this store. Other stores are opened for each page.
         self._lock = contextlib.nullcontext() if store is None else threading.Lock()
         self._unreached: dict[str, tuple[str, float]] = {}
 
     def answer(self, path: str) -> tuple[int, str]:
-        """Status and page for a GET of *path*."""
+        """The status and the page for a GET of *path*."""
         with self._lock:
             if path == "/":
                 where = None if self._store is None else name_of(self._store)
                 found_here = [(place, one) for place, _, one in self._jobs()]
-                found_here.sort(key=lambda each: each[1].summary.state != "running")  # those that work come first
+                found_here.sort(key=lambda each: each[1].summary.state != "running")  # running jobs come first
                 unreached = [(place, why) for place, (why, _) in sorted(self._unreached.items())]
                 return 200, jobs_page(found_here, title_for(where), unreached)
             found = self._job(path)
             if found is None:
-                return 404, problem_page("Not here", "There is no such job; it may have finished.")
+                return 404, _no_such_job()
             store, one = found
             return 200, job_page(store, one, self.token if self._allows_control else None)
 
     def ask(self, path: str, what: str) -> tuple[int, str]:
-        """Ask the job at *path* for something. Status and page; 303 sends the browser back to the job."""
+        """Leave a request for the job at *path*. Returns status and page; 303 sends the browser back to the job."""
         if not self._allows_control or what not in ASKS:
-            return 403, problem_page("Not allowed", "Jobs are only shown here; start it with --allow-control.")
+            return 403, problem_page(
+                "Not allowed", "This server only shows jobs. Start it with --allow-control to change that."
+            )
         with self._lock:
             found = self._job(path)
             if found is None:
-                return 404, problem_page("Not here", "There is no such job; it may have finished.")
+                return 404, _no_such_job()
             store, operation_id = found[0], found[1].summary.operation_id
             try:
                 if what == "resume":
@@ -95,7 +98,7 @@ class Site:
                     entry = entry_of(store, operation_id)
                     ask(store, operation_id, what, term=entry.term if entry is not None else 0)  # type: ignore[arg-type]
             except StoreError as error:
-                return 500, problem_page("It could not be asked", printable(str(error)))
+                return 500, problem_page("The request failed", printable(str(error)))
         return 303, ""
 
     def _jobs(self) -> Iterator[tuple[str, CheckpointStore, Live]]:
@@ -127,90 +130,95 @@ class Site:
         return None if place is None else open_store(place)
 
 
-def handler_for(site: Site, hosts: Callable[[], set[str]]) -> type[BaseHTTPRequestHandler]:
-    """A request handler that shows *site* to who has its token, at one of *hosts*."""
+def _no_such_job() -> str:
+    return problem_page("Not found", "There is no such job; it may have finished.")
 
-    class Handler(BaseHTTPRequestHandler):
-        server_version, sys_version = "resumable", ""
-        timeout = 10
 
-        def do_GET(self) -> None:
-            asked = urlsplit(self.path)
-            token = parse_qs(asked.query).get("token", [""])[0]
-            if not self._is_for_us():
-                return
-            if token and _is_same(token, site.token):
-                set_cookie = f"{self._cookie}={site.token}; Path=/; HttpOnly; SameSite=Strict"
-                self._send(303, "", {"Location": asked.path or "/", "Set-Cookie": set_cookie})
-            elif not _is_same(self._token(), site.token):
-                self._refuse()
-            else:
-                self._try(lambda: site.answer(asked.path))
+class _Handler(BaseHTTPRequestHandler):
+    """Shows the server's site to visitors who have its token, and who ask for its own address."""
 
-        def do_POST(self) -> None:
-            length = self.headers.get("Content-Length", "")
-            if not self._is_for_us():
-                return
-            if not self._is_from_us() or not _is_same(self._token(), site.token):
-                self._refuse()
-                return
-            if not length.isdigit() or int(length) > _LONGEST_FORM:
-                self._send(413, problem_page("Too long", "That is no form of this page."))
-                return
-            form = parse_qs(self.rfile.read(int(length)).decode("utf-8", "replace"))
-            if not _is_same(form.get("token", [""])[0], site.token):  # another page may have sent it
-                self._refuse()
-                return
-            path = urlsplit(self.path).path
-            self._try(lambda: site.ask(path, form.get("ask", [""])[0]), {"Location": path})
+    server_version, sys_version = "resumable", ""
+    timeout = 10
 
-        def _is_for_us(self) -> bool:
-            """Whether the browser asks for this very address, and not for a name that somebody has led here."""
-            if self.headers.get("Host", "") in hosts():
-                return True
-            self._send(421, problem_page("Another address", "Use the address that was printed."))
-            return False
+    @property
+    def _ours(self) -> Server:
+        assert isinstance(self.server, Server)
+        return self.server
 
-        def _is_from_us(self) -> bool:
-            """Whether a page of this address sends the form, as far as the browser tells."""
-            origin = self.headers.get("Origin")
-            return origin is None or origin in {f"http://{host}" for host in hosts()}
+    def do_GET(self) -> None:
+        asked = urlsplit(self.path)
+        token = parse_qs(asked.query).get("token", [""])[0]
+        if not self._is_for_us():
+            return
+        if token and _is_same(token, self._ours.site.token):
+            set_cookie = f"{self._cookie}={self._ours.site.token}; Path=/; HttpOnly; SameSite=Strict"
+            self._send(303, "", {"Location": asked.path or "/", "Set-Cookie": set_cookie})
+        elif not _is_same(self._token(), self._ours.site.token):
+            self._refuse()
+        else:
+            self._try(lambda: self._ours.site.answer(asked.path))
 
-        @property
-        def _cookie(self) -> str:
-            """Browsers keep one cookie of a name for all ports of a machine."""
-            assert isinstance(self.server, ThreadingHTTPServer)
-            return f"{_COOKIE}_{self.server.server_address[1]}"
+    def do_POST(self) -> None:
+        length = self.headers.get("Content-Length", "")
+        if not self._is_for_us():
+            return
+        if not self._is_from_us() or not _is_same(self._token(), self._ours.site.token):
+            self._refuse()
+            return
+        if not length.isdigit() or int(length) > _LONGEST_FORM:
+            self._send(413, problem_page("Too long", "This is not a form of this page."))
+            return
+        form = parse_qs(self.rfile.read(int(length)).decode("utf-8", "replace"))
+        if not _is_same(form.get("token", [""])[0], self._ours.site.token):  # a foreign page may have sent it
+            self._refuse()
+            return
+        path = urlsplit(self.path).path
+        self._try(lambda: self._ours.site.ask(path, form.get("ask", [""])[0]), {"Location": path})
 
-        def _token(self) -> str:
-            try:
-                found = SimpleCookie(self.headers.get("Cookie", "")).get(self._cookie)
-            except CookieError:
-                return ""
-            return found.value if found is not None else ""
+    def _is_for_us(self) -> bool:
+        """Whether the browser asks for our own address, not for a foreign name that resolves to it."""
+        if self.headers.get("Host", "") in self._ours.hosts:
+            return True
+        self._send(421, problem_page("Wrong address", "Use the address that was printed."))
+        return False
 
-        def _refuse(self) -> None:
-            self._send(403, problem_page("Not allowed", "Use the address that was printed; it ends in a token."))
+    def _is_from_us(self) -> bool:
+        """Whether one of our own pages sends the form, as far as the browser tells."""
+        origin = self.headers.get("Origin")
+        return origin is None or origin in {f"http://{host}" for host in self._ours.hosts}
 
-        def _try(self, work: Callable[[], tuple[int, str]], more: dict[str, str] | None = None) -> None:
-            try:
-                status, page = work()
-            except (StoreError, ValueError, OSError) as error:
-                status, page = 500, problem_page("It cannot be read", printable(str(error)))
-            self._send(status, page, more if status == 303 else None)
+    @property
+    def _cookie(self) -> str:
+        """The name of the cookie. Browsers share cookies between the ports of a machine, so the port is part of it."""
+        return f"{_COOKIE}_{self._ours.server_address[1]}"
 
-        def _send(self, status: int, page: str, more: dict[str, str] | None = None) -> None:
-            body = page.encode("utf-8", "replace")
-            self.send_response(status)
-            for name, value in (_HEADERS | {"Content-Length": str(len(body))} | (more or {})).items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
+    def _token(self) -> str:
+        try:
+            found = SimpleCookie(self.headers.get("Cookie", "")).get(self._cookie)
+        except CookieError:
+            return ""
+        return found.value if found is not None else ""
 
-        def log_message(self, format: str, *arguments: Any) -> None:
-            """Nothing: the address holds the token."""
+    def _refuse(self) -> None:
+        self._send(403, problem_page("Not allowed", "Use the address that was printed; it ends in a token."))
 
-    return Handler
+    def _try(self, work: Callable[[], tuple[int, str]], more: dict[str, str] | None = None) -> None:
+        try:
+            status, page = work()
+        except (StoreError, ValueError, OSError) as error:
+            status, page = 500, problem_page("The checkpoint cannot be read", printable(str(error)))
+        self._send(status, page, more if status == 303 else None)
+
+    def _send(self, status: int, page: str, more: dict[str, str] | None = None) -> None:
+        body = page.encode("utf-8", "replace")
+        self.send_response(status)
+        for name, value in (_HEADERS | {"Content-Length": str(len(body))} | (more or {})).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Log nothing: the address holds the token."""
 
 
 def _is_same(given: str, token: str) -> bool:
@@ -218,39 +226,49 @@ def _is_same(given: str, token: str) -> bool:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves each request in a thread of its own."""
+    """Serves *site* on 127.0.0.1, each request in a thread of its own; *port* 0 takes any free port.
+
+    Attributes:
+        hosts: What a browser may call this server.
+
+    Raises:
+        OSError: It cannot listen on *port*.
+    """
 
     daemon_threads = True
 
+    def __init__(self, site: Site, port: int) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.site = site
+        port = self.server_address[1]
+        self.hosts = {f"{host}:{port}" for host in _NAMES} | (_NAMES if port == 80 else set())
+
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing, if the browser has gone before it had its page."""
+        """Ignore browsers that left before they got their page."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
-def make_server(site: Site, port: int) -> ThreadingHTTPServer:
-    """A server for *site* on 127.0.0.1, which listens already; 0 takes any port. Raises OSError."""
-    names: set[str] = set()
-    server = Server(("127.0.0.1", port), handler_for(site, lambda: names))
-    names |= {f"{host}:{server.server_address[1]}" for host in ("127.0.0.1", "localhost")}
-    if server.server_address[1] == 80:
-        names |= {"127.0.0.1", "localhost"}
-    return server
-
-
 @click.command("serve", short_help="Show all jobs in a browser, on this machine only.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8788, help="0 takes a free one: 8788.")
-@click.option("--allow-control", is_flag=True, help="Let who has the address pause, stop and retry jobs.")
-@click.option("--dir", "--store", "where", metavar="DIR", help="Only this place; else all that are known.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8788,
+    metavar="PORT",
+    help="The port (default: 8788); 0 takes a free one.",
+)
+@click.option("--allow-control", is_flag=True, help="Let visitors pause, stop and retry jobs.")
+@click.option("--dir", "--store", "where", metavar="DIR", help="Show only this place; without it, all known places.")
 def serve_command(port: int, allow_control: bool, where: str | None) -> None:
-    """Show all jobs of this user, or those of one place, in a browser: how they stand right now, their events, their
-    reports. It listens on 127.0.0.1 only, and shows them to who has the address that is printed, which ends in a
-    token. Nothing can be changed, unless --allow-control is given. Ctrl-C ends it.
+    """Show all jobs of this user, or those of one place, in a browser: their present state, events and reports.
+
+    It listens on 127.0.0.1 only. Visitors need the printed address, which ends in a token. They can change nothing
+    unless --allow-control is given. Ctrl-C ends it.
     """
-    logging.getLogger("resumable").setLevel(logging.CRITICAL)  # pages say what cannot be read
+    logging.getLogger("resumable").setLevel(logging.CRITICAL)  # the pages themselves say what cannot be read
     site = Site(opened(where) if where is not None else None, allows_control=allow_control)
     try:
-        server = make_server(site, port)
+        server = Server(site, port)
     except OSError as error:
         raise click.ClickException(f"cannot listen on port {port}: {error.strerror or error}; try --port 0") from None
     click.echo(f"http://127.0.0.1:{server.server_address[1]}/?token={site.token}")

@@ -1,4 +1,4 @@
-"""What ``show`` answers: one operation, its runs, what it holds, and how to go on."""
+"""What ``show`` prints: one operation, its runs, what it holds, and how to go on."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from ._screens import make_table, standing, state_text, waits_for
 _MOST_FAILED = 20
 _MOST_UNKNOWN = 5
 _DIGITS = 12
-_FOLLOWED = {"key": "by key", "position": "by position", "scattered": "by position, in any order", "pages": "by page"}
+_COUNTED = {"key": "by key", "position": "by position", "scattered": "by position, in any order", "pages": "by page"}
 
 
 def details(summary: Summary, restored: Restored | None) -> dict[str, Any]:
-    """What ``show --json`` tells beyond the summary. *restored* is None for one that cannot be read."""
+    """What ``show --json`` adds to the summary. *restored* is None if the checkpoint cannot be read."""
     sections = restored.sections if restored else Sections()
     happened, unknown = effects_in(sections)
     return {
@@ -54,8 +54,8 @@ def details(summary: Summary, restored: Restored | None) -> dict[str, Any]:
 
 
 def print_show(console: Console, summary: Summary, restored: Restored | None, where: str | None) -> None:
-    """All of it, for a person. *where* is the ``--dir`` that was given."""
-    # Read before anything is printed: what cannot be read is an error, not half an answer.
+    """Print one operation for a person. *where* is the given ``--dir``."""
+    # Read before printing: a checkpoint that cannot be read is an error, not half an answer.
     loops = loops_in(restored.sections) if restored else []
     console.print(Text.assemble((printable(summary.operation_id), "bold"), "  ", standing(console, summary)))
     _print_facts(console, _facts(summary, restored, where))
@@ -94,21 +94,21 @@ def _facts(summary: Summary, restored: Restored | None, where: str | None) -> li
 
 def _how_to_try_again(command: str) -> str:
     is_run = " run " in command and " --items" in command
-    return f"what failed: {'the command with --retry-failed' if is_run else 'retry_failed=True, in remaining or map'}"
+    return "the command with --retry-failed" if is_run else "retry_failed=True, in cp.remaining or cp.map"
 
 
 def _risk_of(summary: Summary) -> str:
-    """``at most 1.0 s of work``; "" where no kill can lose or has lost any."""
+    """``at most 1.0 s of work``; "" if the operation does not run."""
     seconds = summary.history[-1].at_risk if summary.history else None
     return f"{at_most(seconds)} of work" if seconds is not None and summary.state == "running" else ""
 
 
 def _when_run(restored: Restored) -> str:
-    """What a run does with an operation that stays done; "" for others."""
+    """What another run does with a finished operation; "" for others."""
     finished = restored.sections.finished
     if finished is None:
         return ""
-    return "nothing: it stays done" + ("" if finished.result is msgspec.UNSET else ", and its result is kept")
+    return "nothing, it stays done" + ("" if finished.result is msgspec.UNSET else "; its result is kept")
 
 
 def _sizes(restored: Restored | None) -> str:
@@ -134,27 +134,27 @@ def _saves_of(summary: Summary) -> str:
 
 
 def _effects_of(sections: Sections) -> str:
-    """``12 happened, of 1 nobody knows: invoice 13``."""
+    """``12 happened, 1 unknown: invoice 13``."""
     happened, unknown = effects_in(sections)
     told = [f"{happened:,} happened"] if happened else []
     if unknown:
         shown = ", ".join(map(printable, unknown[:_MOST_UNKNOWN]))
-        told.append(f"of {len(unknown):,} nobody knows: {shown}" + ("…" if unknown[_MOST_UNKNOWN:] else ""))
+        told.append(f"{len(unknown):,} unknown: {shown}" + ("…" if unknown[_MOST_UNKNOWN:] else ""))
     return ", ".join(told)
 
 
 def _print_loops(console: Console, loops: Sequence[LoopPlace]) -> None:
-    table = make_table("LOOP", ">DONE", "FOLLOWED")
+    table = make_table("LOOP", ">DONE", "COUNTED")
     for loop in loops:
         total = "" if loop.total_items is None else f"/{loop.total_items:,}"
-        table.add_row(Text(printable(loop.name)), f"{loop.processed_items:,}{total}", _followed(loop))
+        table.add_row(Text(printable(loop.name)), f"{loop.processed_items:,}{total}", _counted(loop))
     _print_part(console, table)
 
 
-def _followed(loop: LoopPlace) -> str:
+def _counted(loop: LoopPlace) -> str:
     if isinstance(loop, PagesPlace) and loop.total_items is None:
-        return f"by page, in page {loop.page:,}"
-    return _FOLLOWED[loop.by]
+        return f"by page, now page {loop.page:,}"
+    return _COUNTED[loop.by]
 
 
 def _print_failed(console: Console, failed: Sequence[FailedItem]) -> None:

@@ -1,4 +1,4 @@
-"""``resumable run -- COMMAND``: runs a job again and again until it is done, or until it gets no further."""
+"""``resumable run -- COMMAND``: runs a job again until it is done or makes no progress."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from .._text import duration, printable, quoted, shortened
 GAVE_UP = 1
 _MOST_BACKOFF_SECONDS = 300.0
 _MARGIN_SECONDS = 1.0
-"""Clocks differ: a quota is asked for so much later than it is said to be fresh."""
+"""Wait this much longer than until a quota is fresh, because clocks differ."""
 _NAP_SECONDS = 0.1
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 _FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 _ASK_TO_STOP = frozenset({"SIGINT", "SIGTERM", "SIGHUP"})
 _KILLS = frozenset({"SIGKILL", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS"})
-"""Signals that let no program save."""
+"""Signals that leave a program no time to save."""
 _LIMITED = "Stopped: limit "
-"""Of a loop that has given out as many items as it may in one run."""
+"""How the reason of a save begins when a loop reached its ``limit=``."""
 _HOPELESS = ("InputChangedError", "StateEncodeError", "BudgetExhausted", "TooManyFailedError")
-"""Errors that come again however often the job runs."""
+"""Errors that every further run would raise again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to do after a run: *seconds* from now run it ``again``, it is ``done``, ``stopped``, or ``given up``."""
+    """What to do after a run: run it ``again`` in *seconds*, or end, as ``done``, ``stopped`` or ``given up``."""
 
     what: Literal["again", "done", "stopped", "given up"]
     why: str = ""
@@ -47,17 +47,17 @@ class Verdict:
 
 @dataclass(slots=True)
 class Judge:
-    """Decides after each run of a job, without clock or process.
+    """Decides after each run of a job. It uses neither clock nor process.
 
     Args:
-        tries: Give up after this many runs in a row that made no progress, or that one item ended.
-        backoff: Seconds before the job is run again; twice as long each time that it makes no progress.
-        is_in_job: Whether a batch system ends this job at a certain time, and can run it again.
+        tries: Give up after this many runs in a row without progress, or that one item ended.
+        backoff: Seconds before the next run; they double after each run without progress.
+        is_in_job: Whether a batch system limits the time of this job, and can run it again.
 
     Attributes:
-        items: The most items that each operation has had.
-        without_progress: How many runs, up to now, did not add to them.
-        is_careful: Whether the next run is to save after each item, so that it is known which one kills it.
+        items: The highest number of done items of each operation.
+        without_progress: The number of last runs in a row that did not increase it.
+        is_careful: Whether the next run saves after each item, to find the one that kills it.
     """
 
     tries: int = 3
@@ -82,8 +82,8 @@ class Judge:
 
         Args:
             now: Seconds since the epoch.
-            wanted_memory: Whether the system has killed for want of memory meanwhile; None if that is not known.
-            asked_to_stop: The signal that asked the supervisor itself to stop.
+            wanted_memory: Whether the system killed processes during the run because memory was full; None if unknown.
+            asked_to_stop: The signal that asked the supervisor to stop.
         """
         self._note(code, told)
         if code == 0 and not any(one.reason.startswith(_LIMITED) for one in told.ended):
@@ -98,20 +98,22 @@ class Judge:
             wait = max(told.again_at + _MARGIN_SECONDS - now, 0.0)
             return Verdict("again", "the quota is used up", wait)
         if code == RUN_AGAIN and self.is_in_job:
-            return Verdict("stopped", "its time is over; run it again", code=RUN_AGAIN)
+            return Verdict("stopped", "its time limit is reached; run it again", code=RUN_AGAIN)
         why = how_it_ended(code, wanted_memory)
         if self._at_item[1] >= self.tries:
-            return Verdict("given up", f"{self.tries} runs were ended by {self._item(told)}; {why}", code=_kept(code))
+            text = f"one item ended {self.tries} runs in a row, {self._item(told)}; {why}"
+            return Verdict("given up", text, code=_exit_code(code))
         if self.without_progress >= self.tries:
-            made = f"made no progress{self._place(told)}" if self.items else "have told of no progress"
-            return Verdict("given up", f"{self.tries} runs {made}; {why}", code=_kept(code))
+            made = f"made no progress{self._place(told)}" if self.items else "reported no progress"
+            return Verdict("given up", f"{self.tries} runs {made}; {why}", code=_exit_code(code))
         if self.without_progress == 0 and code in (0, RUN_AGAIN):
             return Verdict("again", why)
         wait = self.backoff * 2.0 ** max(self.without_progress - 1, 0)
         return Verdict("again", why, min(wait, _MOST_BACKOFF_SECONDS))
 
     def _note(self, code: int, told: Told) -> None:
-        # Something new counts where nothing is left behind: else an id that differs each time would go on for ever.
+        # A new operation is progress only if all earlier ones go on or are done: an id that changes with each run must
+        # not repeat the job for ever.
         is_new_ok = self._left <= told.items.keys()
         has_progress = False
         for name, count in told.items.items():
@@ -138,42 +140,40 @@ class Judge:
         if last is None:
             return ""
         done, of = self.items[last.operation_id], "" if last.total_items is None else f" of {last.total_items:,}"
-        where = f": {printable(last.operation_id)} ends at item {done + 1:,}{of}"
+        where = f": {printable(last.operation_id)} stops at item {done + 1:,}{of}"
         if not done and last.total_items is None:
-            where = f": {printable(last.operation_id)} has counted no items, as cp.tick() does"
+            where = f": {printable(last.operation_id)} counted no items, which cp.tick() does"
         return f"{where}, {printable(last.error)}" if last.error else where
 
 
 def _left_in(told: Told) -> str:
-    """Which operation has items to go, though the job says that it is done; "" if none has."""
+    """A sentence about an operation with items left, though the job exited with 0; "" if there is none."""
     left = next((one for one in told.ended if one.reason.startswith("Stopped: ")), None)
-    return f"it exited with 0, and has left {printable(left.operation_id)} with items to go" if left else ""
+    return f"it exited with 0, but {printable(left.operation_id)} has items left" if left else ""
 
 
 def _hopeless(told: Told) -> ToldEvent | None:
     return next((one for one in told.ended if one.error.startswith(_HOPELESS)), None)
 
 
-def _kept(code: int) -> int:
-    """The exit code of who gives up: the job's own, but never one that means something else here."""
+def _exit_code(code: int) -> int:
+    """The exit code after giving up: the job's own, unless that has another meaning for ``resumable run``."""
     return code if 0 < code < 126 and code != RUN_AGAIN else GAVE_UP
 
 
 def how_it_ended(code: int, wanted_memory: bool | None = None) -> str:
-    """What an exit code means: ``it was killed by SIGKILL, perhaps for want of memory``."""
+    """What an exit code means: ``SIGKILL killed it, perhaps because memory was full``."""
     if code in (0, RUN_AGAIN):
-        return "it ended with items to go"
+        return "it ended with items left"
     name = _signal_of(code)
     if name == "SIGKILL":
-        perhaps = "" if wanted_memory is False else ", perhaps for want of memory"
-        return (
-            "it ran out of memory: the system has killed it" if wanted_memory else f"it was killed by SIGKILL{perhaps}"
-        )
-    return f"it was ended by {name}" if name else f"it failed with exit code {code}"
+        perhaps = "" if wanted_memory is False else ", perhaps because memory was full"
+        return "the system killed it, because memory was full" if wanted_memory else f"SIGKILL killed it{perhaps}"
+    return f"{name} ended it" if name else f"it failed with exit code {code}"
 
 
 def _signal_of(code: int) -> str:
-    """The signal that an exit code tells of, also as a shell tells it, 128 + number; "" if it tells of none."""
+    """The name of the signal in an exit code, also in a shell's form, 128 + number; "" if there is none."""
     number = -code if code < 0 else code - 128
     try:
         return signal.Signals(number).name if number > 0 else ""
@@ -182,10 +182,10 @@ def _signal_of(code: int) -> str:
 
 
 class Supervisor:
-    """Runs *command* until a judge says that it is over.
+    """Runs *command* again until *judge* decides to end.
 
     Args:
-        hooks: Shell commands to run at the end, by what has come of it: ``done`` or ``given up``.
+        hooks: The shell commands to run at the end, by outcome: ``done`` or ``given up``.
     """
 
     def __init__(self, command: Sequence[str], judge: Judge, hooks: Mapping[str, str | None]) -> None:
@@ -194,8 +194,8 @@ class Supervisor:
         self._asked: str | None = None
 
     def run(self) -> int:
-        """Run it to its end. Returns the exit code for this program."""
-        before = {name: signal.signal(getattr(signal, name), self._on_signal) for name in _heard(_FORWARDED)}
+        """Run the command to its end. Returns the exit code for this program."""
+        before = {name: signal.signal(getattr(signal, name), self._on_signal) for name in _not_ignored(_FORWARDED)}
         try:
             with tempfile.TemporaryDirectory(prefix="resumable-run-") as directory:
                 return self._run(Path(directory) / "events.jsonl")
@@ -229,7 +229,7 @@ class Supervisor:
         environment = os.environ | {FILE: str(path)} | ({CAREFUL: "1"} if self._judge.is_careful else {})
         self._child = subprocess.Popen(self._command, env=environment, preexec_fn=ending_with_parent())
         try:
-            if self._asked is not None:  # it came while the job was being started
+            if self._asked is not None:  # a signal came while the job started
                 self._child.send_signal(getattr(signal, self._asked))
             return self._child.wait()
         finally:
@@ -259,7 +259,7 @@ class Supervisor:
 
 
 def run_hook(hook: str | None, what: str, why: str, command: Sequence[str], facts: Mapping[str, str]) -> None:
-    """Run *hook*, a shell command, if there is one, and let it know what has come of *command*, and why."""
+    """Run the shell command *hook*, if there is one. Its environment says how *command* ended, and why."""
     if hook is None:
         return
     told = {"RESUMABLE_WHAT": what, "RESUMABLE_WHY": why, "RESUMABLE_COMMAND": " ".join(command)}
@@ -269,20 +269,20 @@ def run_hook(hook: str | None, what: str, why: str, command: Sequence[str], fact
 
 
 def why_not(command: Sequence[str], error: OSError) -> str:
-    """Why *command* cannot be run, and how it may have been meant."""
+    """Why *command* cannot be run, and what to write instead."""
     name = command[0]
-    words = f"; it is one word: leave the quotes out, or say sh -c {quoted(name)}" if " " in name.strip() else ""
+    words = f"; this is one word: leave the quotes out, or write sh -c {quoted(name)}" if " " in name.strip() else ""
     return f"cannot run {printable(name) or repr(name)}: {error.strerror or error}{words}"
 
 
-def _heard(names: Sequence[str]) -> list[str]:
-    """Those that this system has, and that are not ignored: under nohup, SIGHUP is."""
+def _not_ignored(names: Sequence[str]) -> list[str]:
+    """The signals that this system has, and that this program does not ignore, as it ignores SIGHUP under nohup."""
     known = [name for name in names if hasattr(signal, name)]
     return [name for name in known if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN]
 
 
 def _has_terminal() -> bool:
-    """Whether Ctrl-C comes from a terminal, which sends it to the job as well."""
+    """Whether Ctrl-C comes from a terminal, which sends it to the job, too."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
@@ -305,6 +305,6 @@ def _say(text: str) -> None:
 def supervise(
     command: Sequence[str], *, tries: int, backoff: float, on_done: str | None = None, on_fail: str | None = None
 ) -> int:
-    """Run *command* until it is done or gets no further. Returns the exit code for this program."""
+    """Run *command* until it is done or makes no progress. Returns the exit code for this program."""
     judge = Judge(tries=tries, backoff=backoff, is_in_job=end_of_job(os.environ) is not None)
     return Supervisor(command, judge, {"done": on_done, "given up": on_fail}).run()

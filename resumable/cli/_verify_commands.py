@@ -1,4 +1,4 @@
-"""``resumable verify`` and ``resumable repair``: what the files still hold, and going back to the last good save."""
+"""``resumable verify`` and ``resumable repair``: check checkpoints, and go back to the last good save."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ._screens import print_json
 def _found(
     targets: tuple[str, ...], where: str | None, key_file: Path | None
 ) -> list[tuple[Callable[[], Verified], Callable[[], Repaired]]]:
-    """What verifies and what repairs each operation that is meant."""
+    """For each operation that *targets* name: a call that verifies it, and one that repairs it."""
     store, now = chosen_store(where), datetime.now(UTC)
     if where is not None and is_missing(store):
         raise click.ClickException(not_there(store))
@@ -68,16 +68,16 @@ def _operations_of(target: str, store: FileStore) -> list[Path]:
 
 @click.command("verify", short_help="Check every byte: what is damaged, and what is still good.")
 @click.argument("targets", metavar="[PATH|ID|PATTERN]…", nargs=-1)
-@click.option("--verbose", "-v", "is_verbose", is_flag=True, help="Name each save in a journal, too.")
+@click.option("--verbose", "-v", "is_verbose", is_flag=True, help="List each save in a journal, too.")
 @with_options
 @with_key
 def verify_command(
     targets: tuple[str, ...], where: str | None, as_json: bool, key_file: Path | None, is_verbose: bool
 ) -> None:
-    """Check every generation and every save in a journal: what is good, what is not, what can be had back.
+    """Check every file and every save in a journal: what is good, what is damaged, and what can be restored.
 
-    PATH is a directory or any file of a checkpoint, PATTERN means ids, such as 'job-*'; without one, all checkpoints
-    are checked. Nothing is changed. The exit code is 1 if one cannot be loaded as it is.
+    PATH is a directory, or any file of a checkpoint. PATTERN matches ids, such as 'job-*'. Without any, it checks all
+    checkpoints. It changes nothing. The exit code is 1 if a checkpoint cannot be loaded as it is.
 
     \b
     --json: {"checkpoints": [{operation_id, location, verdict, problem, recoverable, files}]}, with
@@ -116,17 +116,17 @@ def _way_out(found: Verified) -> str:
     best, path = found.best, (found.place and found.operation_id) or str(found.path)
     if best is None and any(is_encrypted(file.raw) and file.problem for file in found.files):
         damaged = f"the key is wrong, or {printable(path)} is damaged"
-        return f"  nothing opens: {damaged}. Try the right key first, and change nothing"
+        return f"  nothing can be decrypted: {damaged}. Try the right key first, and change nothing."
     if best is None:
-        return f"  nothing can be had back. To start over, move {printable(path)} away"
-    lost = f"; after it, {best.lost_bytes:,} bytes of its journal are lost" if best.lost_bytes else ""
+        return f"  nothing can be restored\n  to start over:  move {printable(path)} away"
+    lost = f"; the {best.lost_bytes:,} bytes of its journal after it are lost" if best.lost_bytes else ""
     journal = next((file for file in found.files if (file.kind, file.role) == ("journal", "current")), None)
     if journal is not None and journal.raw and all(journal is not one for one in best.journals):
-        lost = f"; the journal that is there, {len(journal.raw):,} bytes with {journal.saves} good saves, is lost"
-    return f"  can be had back: {_told(best)}{lost}\n  to go on from there:  {command_for('repair', path)}"
+        lost = f"; the present journal, {len(journal.raw):,} bytes with {journal.saves} good saves, is lost"
+    return f"  can be restored: {_described(best)}{lost}\n  to go on from there:  {command_for('repair', path)}"
 
 
-def _told(best: Recoverable) -> str:
+def _described(best: Recoverable) -> str:
     data = best.restored.data
     return f"item {data.metadata.processed_items:,}, saved {data.last_updated:%Y-%m-%d %H:%M:%S} UTC"
 
@@ -161,15 +161,15 @@ def _best_to_dict(best: Recoverable) -> dict[str, Any]:
 @with_options
 @with_key
 def repair_command(targets: tuple[str, ...], where: str | None, as_json: bool, key_file: Path | None) -> None:
-    """Go back to the last good save; what is damaged is kept beside it as .corrupt-<stamp>.
+    """Go back to the last good save. Damaged files are kept beside it as .corrupt-<stamp>.
 
-    PATH is a directory or any file of a checkpoint, PATTERN means ids, such as 'job-*'. One that is good is left as it
-    is, and so is one that may be good, for a newer release wrote it, or it is encrypted and no key was given.
+    PATH is a directory, or any file of a checkpoint. PATTERN matches ids, such as 'job-*'. A good checkpoint stays as
+    it is. So does one that may be good: a newer release wrote it, or it is encrypted and no key was given.
 
     \b
     --json: {"repaired": [{operation_id, location, problem, recoverable, kept}], "failed": [text]}
       problem          what was wrong; null if nothing was done
-      failed           why others could not be repaired; the exit code is 1 then
+      failed           why others could not be repaired; then the exit code is 1
     """
     done, failed = list[Repaired](), list[str]()
     for _, mend in _found(targets, where, key_file):
@@ -202,4 +202,4 @@ def _repaired_as_text(one: Repaired) -> str:
     if not one.problem:
         return f"{name}: good; nothing to repair"
     kept = [f"  kept  {printable(str(path))}" for path in one.kept]
-    return "\n".join([f"{name}: repaired; the next run goes on from {_told(one.best)}", *kept])
+    return "\n".join([f"{name}: repaired; the next run goes on from {_described(one.best)}", *kept])

@@ -1,4 +1,4 @@
-"""``resumable watch`` and ``tail``, and what ``list --all`` and ``--watch`` show: how jobs stand right now."""
+"""``resumable watch`` and ``tail``, and ``list --all`` and ``--watch``: jobs as they are right now."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _COLUMNS = ("OPERATION", "STATE", ">DONE", ">", ">LEFT", ">LAST SAVE")
 
 
 def print_everywhere(as_json: bool, matching: Callable[[str], bool]) -> None:
-    """All operations of this user on this machine that match, with the place of each."""
+    """Print all matching operations of this user on this machine, each with its place."""
     if directory() is None:
-        raise click.ClickException(f"there is no list of all places: ${VARIABLE} is off")
+        raise click.ClickException(f"this machine keeps no list of places: ${VARIABLE} is off")
     unreached: list[tuple[str, Exception]] = []
     found = _found_everywhere(matching, lambda *one: unreached.append(one))
     if as_json:
@@ -44,14 +44,14 @@ def print_everywhere(as_json: bool, matching: Callable[[str], bool]) -> None:
         console = make_console()
         console.print(_all_table(console, found))
     else:
-        click.echo("no checkpoints in any place that is known on this machine")
+        click.echo("no checkpoints in any known place of this machine")
     if not as_json:
         for place, error in unreached:
             click.echo(f"not reached: {printable(place)} ({printable(reason_for(place, error))})", err=True)
 
 
 def reason_for(place: str, error: Exception) -> str:
-    """Why a *place* was not reached: the error's first line, without the place, in 100 characters at most."""
+    """Why *place* does not answer: the first line of the error without the place, at most 100 characters."""
     line = str(error).removeprefix(f"{place}: ").split("\n", 1)[0]
     return line if len(line) <= 100 else f"{line[:97]}..."
 
@@ -70,10 +70,10 @@ def _row(console: Console, one: Live) -> tuple[Text | str, ...]:
 
 
 def watch_list(store: CheckpointStore, matching: Callable[[str], bool], *, is_all: bool) -> None:
-    """Show the list, and show it anew every second, until Ctrl-C."""
+    """Show the list, and refresh it every second, until Ctrl-C."""
     console = make_console()
     if not console.is_terminal:
-        raise click.UsageError("--watch needs a terminal; there is watch ID, which prints lines elsewhere")
+        raise click.UsageError("--watch needs a terminal; elsewhere use resumable watch ID, which prints lines")
 
     def table() -> RenderableType:
         if is_all:
@@ -113,20 +113,22 @@ def _show(
 
 @click.command("watch", short_help="Watch one operation as it works.")
 @click.argument("operation_id", metavar="[ID]", required=False, shell_complete=ids_for_the_shell)
-@click.option("--every", type=click.FloatRange(0.1), default=1.0, help="Seconds between two looks: 1.")
+@click.option(
+    "--every", type=click.FloatRange(0.1), default=1.0, metavar="SECONDS", help="How often to look (default: 1)."
+)
 @with_options
 def watch_command(operation_id: str | None, every: float, where: str | None, as_json: bool) -> None:
-    """Watch one operation until its run has ended: how far it is, by what the run tells every two seconds, not by its
-    saves; what it waits for; and since when it is stuck, if an item takes longer than twenty others and a minute.
+    """Watch one operation until its run ends: its progress, what it waits for, and whether it is stuck.
 
-    In a terminal it stays in place, until Ctrl-C. Elsewhere it prints a line at each change.
+    The run reports every two seconds, also between saves. It is stuck if one item takes longer than a minute and than
+    twenty average items. On a terminal the display stays in place, until Ctrl-C; elsewhere each change is a line.
 
     \b
     resumable watch crawl
 
     \b
-    --json: a line with a JSON object at each change: the keys of `list`, state also as waiting, paused, stuck or
-      silent, and says
+    --json: a JSON object in a line at each change: the keys of `list` (state may also be waiting, paused, stuck or
+      silent), and says
     """
     store = opened(where)
     operation_id = operation_id if operation_id is not None else the_only_one(store).operation_id
@@ -150,14 +152,14 @@ class _Watched:
         self.is_over = False
 
     def look(self) -> Live | None:
-        """How it stands now; None once there is no checkpoint of it."""
+        """The present state of the operation; None if it has no checkpoint any more."""
         found = live_of(self._store, self.operation_id)
         self.one = found or self.one
         self.is_over = found is None or found.summary.state != "running"
         return found
 
     def ending(self) -> str:
-        """What ended it, as its events tell."""
+        """How the operation ended, by its events."""
         home, place = directory(), place_of(self._store)
         if home is None or place is None:
             return "it has finished, or was removed"
@@ -222,15 +224,18 @@ def _whose(summary: Summary) -> str:
 
 @click.command("tail", short_help="Print the last events of an operation.")
 @click.argument("operation_id", metavar="[ID]", required=False, shell_complete=ids_for_the_shell)
-@click.option("-n", "count", type=click.IntRange(0), default=20, help="How many: 20.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with those that come, until Ctrl-C.")
+@click.option(
+    "-n", "count", type=click.IntRange(0), default=20, metavar="N", help="Print the last N events (default: 20)."
+)
+@click.option("-f", "--follow", is_flag=True, help="Go on with new events, until Ctrl-C.")
 @with_options
 def tail_command(operation_id: str | None, count: int, follow: bool, where: str | None, as_json: bool) -> None:
-    """Print what has happened to an operation on this machine, also after it has finished: runs, saves, waits,
-    failed items. Of saves there is at most one each second.
+    """Print the events of an operation on this machine, also after it has finished: runs, saves, waits, failed items.
+
+    At most one save each second is kept.
 
     \b
-    --json: one JSON object in each line: name, operation_id, at, run, processed_items and more
+    --json: a JSON object in each line: name, operation_id, at, run, processed_items and more
     """
     store = opened(where)
     operation_id = operation_id if operation_id is not None else the_only_one(store).operation_id

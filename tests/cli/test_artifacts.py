@@ -128,7 +128,7 @@ def test_verify_finds_what_is_damaged_and_repair_goes_back(place: Path) -> None:
     done = call("verify")
     assert done.exit_code == 1
     assert "SHA-256" in done.stdout
-    assert "  can be had back: item 0" in done.stdout
+    assert "  can be restored: item 0" in done.stdout
     with pytest.raises(CheckpointCorruptError, match="resumable repair"), checkpointed("train", store=".") as cp:
         cp.artifact("model")
     assert call("repair", "train").exit_code == 0

@@ -30,7 +30,7 @@ def test_a_job_is_paused_resumed_and_stopped_from_outside(job: subprocess.Popen[
     until(lambda: state() == "running")
     assert "was not paused" in resumable("resume", "job").output
 
-    assert "1 failed item is tried again" in resumable("retry-failed", "job").output
+    assert "this run of job tries 1 failed item again" in resumable("retry-failed", "job").output
     assert "stops after its item" in resumable("stop", "job").output
     assert job.wait(60) == 143
     assert "job  stopped" in resumable("watch", "job").output

@@ -63,7 +63,7 @@ def test_too_many_failures_end_it() -> None:
     result = run("--max-failed", "2", "--", "sh", "-c", "exit 3")
 
     assert result.exit_code == 1
-    assert "3 of 3 failed, more than --max-failed allows; the last one: '3': exit code 3\n" in result.output
+    assert "3 of 3 failed, more than --max-failed allows; the last error: '3': exit code 3\n" in result.output
     assert "cp.failed" not in result.output
     assert run("--max-failed", "x", "--", "true").exit_code == 2
 

@@ -118,7 +118,7 @@ def test_the_column_of_keys_is_named_or_left_out() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (["job", "--format", "csv"], 2, "say which, with --of: files, rows, seen"),
+        (["job", "--format", "csv"], 2, "say which one, with --of: files, rows, seen"),
         (["job", "--format", "csv", "--of", "file"], 1, "holds nothing named 'file'. Did you mean: files?"),
         (
             ["job", "--format", "jsonl", "--of", "page"],
@@ -175,7 +175,7 @@ def test_an_encrypted_one_is_exported_with_its_key(monkeypatch: pytest.MonkeyPat
     keep(store=EncryptedStore(FileStore("."), KEY))
     result = resumable("export", "job", "--of", "rows", "--format", "csv")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "give the key with --key-file" in result.stderr
+    assert "give its key with --key-file" in result.stderr
     monkeypatch.setenv("RESUMABLE_KEY", KEY)
 
     assert exported("job", "--of", "rows", "--format", "csv") == "value\n1\n2.5\n"

@@ -224,7 +224,7 @@ def test_show_names_what_failed_why_and_how_to_try_again() -> None:
     shown = resumable("show", "job").stdout
 
     assert shown.startswith("job  ! 1 item failed\n")
-    assert "  try again   what failed: retry_failed=True, in remaining or map" in shown
+    assert "  try again   retry_failed=True, in cp.remaining or cp.map" in shown
     assert rows_under("FAILED", shown) == [["3", "letters", "ValueError: no 3"]]
     assert document("show", "job")["failed"] == [{"loop": "letters", "key": "3", "error": "ValueError: no 3"}]
 

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.usefixtures("place")
 
 
 KEY, ANOTHER = EncryptedStore.new_key(), EncryptedStore.new_key()
-HOW = "encrypted; give the key with --key-file FILE or in $RESUMABLE_KEY"
-NOT_THIS_ONE = "this key does not open it: it was encrypted with another, or its bytes are damaged"
+HOW = "it is encrypted; give its key with --key-file FILE or in $RESUMABLE_KEY"
+NOT_THIS_ONE = "this key does not open it: it was encrypted with another key, or its bytes are damaged"
 
 
 def test_a_driver_that_is_missing_is_told_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

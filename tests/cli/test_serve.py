@@ -19,7 +19,7 @@ from resumable._report.places import directory, note_place
 from resumable._report.site import path_for
 from resumable._report.wishes import PAUSED, ask, asked_of
 from resumable.cli import _serve
-from resumable.cli._serve import Site, make_server
+from resumable.cli._serve import Server, Site
 from resumable.stores import FileStore
 
 HOSTILE = "</td><script>alert(1)</script><img src=x onerror=alert(2)>\x1b[31m\"'&/../%2e"
@@ -37,7 +37,7 @@ Answer = tuple[int, str, http.client.HTTPMessage]
 
 class Served:
     def __init__(self, site: Site) -> None:
-        self.site, self.server = site, make_server(site, 0)
+        self.site, self.server = site, Server(site, 0)
         self.port = int(self.server.server_address[1])
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 

@@ -117,7 +117,7 @@ def test_a_run_that_has_not_saved_yet_is_not_unknown() -> None:
     with stores.claimed(FileStore("."), "stars"):
         result = resumable("show", "stars")
 
-    assert (result.exit_code, result.stderr) == (1, "Error: stars is running, and has not saved yet\n")
+    assert (result.exit_code, result.stderr) == (1, "Error: stars is running, but has not saved yet\n")
 
 
 def test_show_needs_no_id_where_there_is_one() -> None:
@@ -126,4 +126,4 @@ def test_show_needs_no_id_where_there_is_one() -> None:
     assert resumable("show").stdout.startswith("stars")
     assert document("show")["operation_id"] == "stars"
     run("more", OSError())
-    assert resumable("show").stderr.endswith("Error: say which: more, stars\n")
+    assert resumable("show").stderr.endswith("Error: say which one: more, stars\n")

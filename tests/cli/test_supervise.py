@@ -50,7 +50,7 @@ def test_three_runs_without_progress_are_enough_and_the_place_is_named(code: int
     verdicts = [judge.after(code, told(3), now=0) for _ in range(3)]
 
     assert [one.what for one in (first, *verdicts)] == ["again", "again", "again", "given up"]
-    assert "job ends at item 4 of 10" in verdicts[-1].why
+    assert "job stops at item 4 of 10" in verdicts[-1].why
     assert verdicts[-1].code == (3 if code == 3 else 1)
     assert judge.is_careful == (code < 0)
 
@@ -60,10 +60,7 @@ def test_a_kill_that_a_shell_tells_of_is_one() -> None:
     judge.after(137, Told({}, {}), now=0)
 
     assert judge.is_careful
-    assert (
-        "have told of no progress; it was killed by SIGKILL"
-        in [judge.after(137, Told({}, {}), now=0) for _ in "ab"][-1].why
-    )
+    assert "reported no progress; SIGKILL killed it" in [judge.after(137, Told({}, {}), now=0) for _ in "ab"][-1].why
 
 
 def test_an_operation_that_is_another_one_in_each_run_is_no_progress() -> None:
@@ -97,7 +94,7 @@ def test_a_job_that_counts_no_items_is_told_so() -> None:
 
     assert (
         verdicts[-1].why
-        == "3 runs made no progress: job has counted no items, as cp.tick() does; it failed with exit code 1"
+        == "3 runs made no progress: job counted no items, which cp.tick() does; it failed with exit code 1"
     )
 
 
@@ -108,7 +105,7 @@ def test_one_item_that_ends_three_runs_is_enough_though_others_get_done() -> Non
     ]
 
     assert [one.what for one in verdicts] == ["again", "again", "given up"]
-    assert verdicts[-1].why.startswith("3 runs were ended by item 'bad' of urls in job: ValueError: no")
+    assert verdicts[-1].why.startswith("one item ended 3 runs in a row, item 'bad' of urls in job: ValueError: no")
 
 
 def test_a_used_up_quota_is_waited_for_and_counts_against_nothing() -> None:
@@ -141,15 +138,15 @@ def test_exit_code_0_is_done_whatever_is_left_unless_a_limit_ended_it() -> None:
     verdict = Judge().after(0, told(5, reason="Stopped: a loop was left with items to go"), now=0)
 
     assert (verdict.what, verdict.code) == ("done", 0)
-    assert verdict.why == "it exited with 0, and has left job with items to go"
+    assert verdict.why == "it exited with 0, but job has items left"
 
 
 def test_how_a_run_ended_reads_well() -> None:
-    assert how_it_ended(-9, wanted_memory=True) == "it ran out of memory: the system has killed it"
-    assert how_it_ended(137, wanted_memory=False) == "it was killed by SIGKILL"
-    assert how_it_ended(-9) == "it was killed by SIGKILL, perhaps for want of memory"
-    assert how_it_ended(143) == "it was ended by SIGTERM"
-    assert how_it_ended(-64) == "it was ended by SIGRTMAX"
+    assert how_it_ended(-9, wanted_memory=True) == "the system killed it, because memory was full"
+    assert how_it_ended(137, wanted_memory=False) == "SIGKILL killed it"
+    assert how_it_ended(-9) == "SIGKILL killed it, perhaps because memory was full"
+    assert how_it_ended(143) == "SIGTERM ended it"
+    assert how_it_ended(-64) == "SIGRTMAX ended it"
     assert how_it_ended(-99) == "it failed with exit code -99"
     assert how_it_ended(2) == "it failed with exit code 2"
 
@@ -231,8 +228,8 @@ def test_a_job_that_crashes_runs_out_of_memory_is_preempted_and_limited_gets_don
     assert first.returncode == 75, first.stderr  # the machine goes; systemd or Slurm start it again elsewhere
     assert first.stderr.count("it failed with exit code 3") == 10
     assert "MemoryError" in first.stderr
-    assert "it was killed by SIGKILL" in first.stderr
-    assert "it was ended by SIGTERM" in first.stderr
+    assert "SIGKILL killed it" in first.stderr
+    assert "SIGTERM ended it" in first.stderr
     assert "resumable run: stopped by SIGTERM after 14 runs" in first.stderr
     assert not first.stdout
 
@@ -248,7 +245,7 @@ def test_an_item_that_kills_is_named(tmp_path: Path) -> None:
     done = run(tmp_path, "--on-fail", 'echo "$RESUMABLE_WHY"', *JOB, text=POISON)
 
     assert done.returncode == 1
-    assert "3 runs made no progress: poison ends at item 58 of 100; it was ended by SIGABRT" in done.stdout
+    assert "3 runs made no progress: poison stops at item 58 of 100; SIGABRT ended it" in done.stdout
 
 
 def test_a_command_that_is_not_there_is_not_tried_again(tmp_path: Path) -> None:
@@ -262,7 +259,7 @@ def test_a_text_where_a_command_is_meant_is_explained(tmp_path: Path) -> None:
     done = run(tmp_path, "--on-fail", 'echo "$RESUMABLE_WHY"', "--", "no such command")
 
     assert done.returncode == 127
-    assert "it is one word: leave the quotes out, or say sh -c 'no such command'" in done.stdout
+    assert "this is one word: leave the quotes out, or write sh -c 'no such command'" in done.stdout
 
 
 WAITS = """
@@ -356,7 +353,7 @@ def test_a_job_that_is_killed_at_one_item_is_given_up_and_said_to_be_killed(tmp_
     done = run(tmp_path, *JOB, text=HUNGRY)
 
     assert done.returncode == 1
-    assert "3 runs made no progress: hungry ends at item 58 of 100; it was killed by SIGKILL" in done.stderr
+    assert "3 runs made no progress: hungry stops at item 58 of 100; SIGKILL killed it" in done.stderr
 
 
 BREAKS = """
@@ -373,5 +370,5 @@ def test_a_job_that_leaves_its_loop_and_exits_with_0_is_run_once(tmp_path: Path)
     done = run(tmp_path, *JOB, text=BREAKS)
 
     assert done.returncode == 0
-    assert done.stderr.splitlines()[-1] == "resumable run: done: it exited with 0, and has left breaks with items to go"
+    assert done.stderr.splitlines()[-1] == "resumable run: done: it exited with 0, but breaks has items left"
     assert (tmp_path / ".checkpoint_breaks.json").exists()

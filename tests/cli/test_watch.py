@@ -90,7 +90,7 @@ def test_servers_that_are_gone_cost_as_long_as_one_and_are_named(home: Path, mon
 
 
 def test_without_an_index_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "no checkpoints in any place" in resumable("list", "--all").output
+    assert "no checkpoints in any known place" in resumable("list", "--all").output
     keep("one", ".", 3)
     monkeypatch.setenv("RESUMABLE_INDEX", "off")
 

@@ -432,7 +432,7 @@ def test_show_tells_of_effects() -> None:
     told = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
     found = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True, env=environment).stdout
 
-    assert re.search(r"effects +1 happened, of 1 nobody knows: mail 2 *\n", told)
+    assert re.search(r"effects +1 happened, 1 unknown: mail 2 *\n", told)
     assert json.loads(found)["once"] == {"happened": 1, "unknown": ["mail 2"]}
 
 

@@ -376,7 +376,7 @@ def test_each_save_that_is_counted_is_listed(journaled: Path) -> None:
 def test_a_journal_that_is_lost_with_its_snapshot_is_told(generations: Path) -> None:
     spoil(generations)
     size = generations.with_suffix(".journal").stat().st_size
-    assert f"the journal that is there, {size:,} bytes with" in run("verify", str(generations)).output
+    assert f"the present journal, {size:,} bytes with" in run("verify", str(generations)).output
 
 
 def test_a_damaged_journal_names_the_file_that_repair_goes_on_from(journaled: Path) -> None:

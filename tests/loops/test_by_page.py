@@ -139,7 +139,7 @@ def test_it_is_followed_in_one_way(before: str | None, now: str | None) -> None:
     server = Server()
     run(server, 4, key=before)
 
-    with pytest.raises(InputChangedError, match="noted done items by"):
+    with pytest.raises(InputChangedError, match="counted done items by"):
         run(server, key=now)
     assert run(server, key=before) == [4, 5, 6, 7, 8, 9]
 

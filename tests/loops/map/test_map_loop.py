@@ -137,7 +137,7 @@ def test_an_item_that_is_not_done_may_change() -> None:
     ],
 )
 def test_another_way_to_follow_a_loop_is_refused(form: dict[str, Any], key: Any) -> None:
-    with pytest.raises(InputChangedError, match="this call notes them"):
+    with pytest.raises(InputChangedError, match="this call counts them"):
         loop_over(range(9), form, key=key)
 
 
